@@ -1,0 +1,51 @@
+"""Metadata and packages; the tools' settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").read_text(), re.MULTILINE)[1]
+
+TESTS = ["pytest >= 8", "pytest-twisted >= 1.14", "hypothesis >= 6.100"]
+CHECKS = ["mypy >= 1.10", "mypy-zope >= 1.0", "ruff >= 0.5", "types-setuptools"]
+DOCS = ["sphinx >= 7", "furo"]
+
+setup(
+    name="nbdtun",
+    version=VERSION,
+    description="Live migration of running QEMU virtual machines with their disks, through one authenticated, encrypted port",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["nbdtun", "nbdtun.*"]), "twisted.plugins"],
+    package_data={"nbdtun": ["py.typed"]},
+    install_requires=[
+        "attrs >= 22.2",
+        "automat >= 24.8",
+        "click >= 8.1",
+        "cryptography >= 41",
+        "qemu.qmp >= 0.0.3",
+        "rich >= 13",
+        "setuptools",
+        "twisted >= 24.7",
+        "txaio >= 23.1",
+    ],
+    extras_require={"test": TESTS, "docs": DOCS, "dev": [*TESTS, *CHECKS, *DOCS, "build"]},
+    entry_points={"console_scripts": ["nbdtun = nbdtun.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Framework :: Twisted",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Networking",
+        "Typing :: Typed",
+    ],
+)
