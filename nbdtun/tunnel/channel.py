@@ -1,0 +1,292 @@
+"""
+Channels: a tunnelled byte stream in both directions, which outlives its links.
+
+A channel begins fresh, is linked, may be severed and linked again any number of times, and ends exactly once:
+
+- **complete**: both directions have ended and both ends know it. The destination says BYE last; until then the source would dial again,
+  because an end that only one side knows of is none;
+- **reset**: either side gave up, with a reason that both sides get to know;
+- **expired**: no link came back within the resume window.
+
+Source and destination differ in two points only: who dials, and who says BYE.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+import txaio
+from automat import TypeMachineBuilder
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError
+from nbdtun.tunnel.frames import Kind, encode
+from nbdtun.tunnel.link import Link
+from nbdtun.tunnel.runtime import Runtime
+from nbdtun.tunnel.splice import Splice
+from nbdtun.tunnel.stream import Inbound, Outbound
+
+
+class Life(Protocol):
+    """What can happen to a channel."""
+
+    def attach(self, link: Link) -> None:
+        """A new link carries it from now on."""
+
+    def sever(self, reason: Exception) -> None:
+        """Its link is gone."""
+
+    def end(self, error: TunnelError | None) -> None:
+        """It is over: complete, or failed with ``error``."""
+
+
+class Channel:
+    """
+    One channel at one end.
+
+    ``redial`` is how the source gets a new link: called when the last one is lost, it returns what can be cancelled; None at the destination, which waits.
+    ``ended`` fires once with None or the error. ``resumes`` and ``replayed`` (bytes) say what lost links have cost.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self, runtime: Runtime, ident: bytes, target: str, sock: socket.socket, window: int, redial: Callable[[Channel], Deferred[None]] | None
+    ) -> None:
+        self.runtime = runtime
+        self.ident = ident
+        self.target = target
+        self.inbound = Inbound(window, runtime.pool)
+        self.outbound = Outbound(window, runtime.pool)
+        self.ended: Deferred[TunnelError | None] = Deferred()
+        self.error: TunnelError | None = None
+        self.resumes = 0
+        self.replayed = 0
+        self.lost_at: float | None = None
+        self.trouble: Exception | None = None  # why the latest attempt to get a new link failed
+        self._splice = Splice(runtime.reactor, sock, self)
+        self._redial = redial
+        self._redialling: Deferred[None] | None = None
+        self._expiry: IDelayedCall | None = None
+        self._link: Link | None = None
+        self._last_words: TunnelError | None = None
+        self._life = _machine(self)
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name} {self.inbound!r} {self.outbound!r} {self._link!r}>"
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        return f"{self.target} {self.ident.hex()[:8]}"
+
+    def new_link(self) -> Link:
+        """Return a link for this channel, for AMP to switch to."""
+        runtime = self.runtime
+        return Link(self, runtime.reactor, runtime.call_later, runtime.terms.link_timeout, runtime.pool.scratch)
+
+    def agree_window(self, window: int) -> None:
+        """Both ends keep this many bytes for each direction."""
+        self.inbound.window = self.outbound.window = window
+
+    def resume(self, received: int) -> None:
+        """
+        A new link is about to come, and the other end has ``received`` bytes: whatever link there was counts no more.
+
+        :raise ProtocolViolation: it cannot have.
+        """
+        if self._link is not None:
+            old, self._link = self._link, None
+            old.close()
+            self._life.sever(LinkLost("a newer link takes its place"))
+        self.replayed += max(0, self.outbound.replayable - max(0, received - self.outbound.acked))
+        self.outbound.rewind(received)
+
+    def abandoned(self, reason: Exception) -> None:
+        """The connection that asked for this channel is gone before it became a link."""
+        self._life.sever(reason)
+
+    def refused(self, error: TunnelError) -> None:
+        """The destination will not take this channel up again; it may have good reason."""
+        complete = self.inbound.done and isinstance(error, AlreadyComplete)
+        self._life.end(None if complete else self._last_words or error)
+
+    def reset(self, error: TunnelError) -> None:
+        """Give the channel up, and tell the other end why, as soon as there is a link."""
+        if self._link is not None:
+            self._link.reset(error.code, str(error))
+            self._link = None
+        elif self._redialling is not None:
+            self._last_words = error
+            self._splice.close()
+            return
+        self._life.end(error)
+
+    # What its links tell.
+
+    def link_attached(self, link: Link) -> None:
+        """A new link carries it from now on."""
+        self._life.attach(link)
+
+    def link_lost(self, link: Link, reason: Exception) -> None:
+        """Its link is gone."""
+        if link is self._link:
+            self._link = None
+            self._life.sever(reason)
+
+    def deliver(self, offset: int, piece: memoryview) -> None:
+        """Bytes for the local socket."""
+        self.inbound.accept(offset, len(piece))
+        self._splice.write(piece)
+        self.written()
+
+    def end_received(self, offset: int) -> None:
+        """The other end's stream is ``offset`` bytes long."""
+        self.inbound.accept_end(offset)
+        self._splice.write_end()
+        self.written()
+
+    def acknowledged(self) -> None:
+        """The other end has more of what was sent."""
+        self._splice.make_room()
+        self._look_for_end()
+
+    def reset_received(self, code: str, reason: str) -> None:
+        """The other end has given up."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        self._life.end(ChannelReset(reason or code))
+
+    def bye_received(self) -> None:
+        """Both ends are complete."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        self._life.end(None if self.complete else ChannelReset("the other end left before the end"))
+
+    # What its splice tells.
+
+    def filled(self) -> None:
+        """There is more to send."""
+        if self._link is not None:
+            self._link.pump()
+        self._look_for_end()
+
+    def written(self) -> None:
+        """There is more to acknowledge."""
+        if self._link is not None:
+            self._link.acknowledge()
+        self._look_for_end()
+
+    # Its end.
+
+    @property
+    def complete(self) -> bool:
+        """Whether both directions have come to their end, as far as this end knows."""
+        return self.inbound.done and self.outbound.done
+
+    def _look_for_end(self) -> None:
+        if self.complete:
+            self._splice.close()
+            if self._redial is None and self._link is not None:
+                link, self._link = self._link, None
+                link.say_last(encode(Kind.BYE, 0))
+                self._life.end(None)
+        elif self.outbound.done and self._splice.deaf is not None and self.inbound.final is None:
+            self.reset(ChannelReset("the local program has closed its socket"))
+
+    # What its life asks for.
+
+    def _take(self, link: Link) -> None:
+        self._link = link
+        if self._last_words is not None:
+            self.reset(self._last_words)
+            return
+        link.pump()
+        self._splice.make_room()
+        self._look_for_end()
+
+    def _take_again(self, link: Link) -> None:
+        self._stop_waiting()
+        self.resumes += 1
+        self.log.info(
+            "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far",
+            name=self.name,
+            seconds=self._lost_for(),
+            replayed=self.replayed,
+        )
+        self.lost_at = None
+        self._take(link)
+
+    def _wait(self, reason: Exception) -> None:
+        self.lost_at = self.runtime.reactor.seconds()
+        self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
+        self._expiry = self.runtime.reactor.callLater(self.runtime.terms.resume_window, self._expire)
+        if self._redial is not None:
+            self._redialling = self._redial(self)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        because = f": {self.trouble}" if self.trouble is not None else ""
+        expired = LinkLost(f"no link came back in {self._lost_for():.0f} s{because}")
+        self._life.end(self._last_words or (None if self.complete else expired))
+
+    def _stop_waiting(self) -> None:
+        if self._expiry is not None and self._expiry.active():
+            self._expiry.cancel()
+        redialling, self._redialling = self._redialling, None
+        if redialling is not None:
+            redialling.cancel()
+
+    def _lost_for(self) -> float:
+        now: float = self.runtime.reactor.seconds()
+        return now - (self.lost_at if self.lost_at is not None else now)
+
+    def _finish(self, error: TunnelError | None) -> None:
+        self._stop_waiting()
+        self.lost_at = None
+        self.error = error
+        self._splice.close()
+        self.outbound.clear()
+        self.inbound.backlog.clear()
+        self.ended.callback(error)
+
+
+def _build() -> Callable[[Channel], Life]:
+    builder = TypeMachineBuilder(Life, Channel)
+    fresh, linked = builder.state("fresh"), builder.state("linked")
+    severed, over = builder.state("severed"), builder.state("over")
+
+    @fresh.upon(Life.attach).to(linked)
+    def begin(life: Life, channel: Channel, link: Link) -> None:
+        channel._take(link)
+
+    @severed.upon(Life.attach).to(linked)
+    def go_on(life: Life, channel: Channel, link: Link) -> None:
+        channel._take_again(link)
+
+    @linked.upon(Life.sever).to(severed)
+    @fresh.upon(Life.sever).to(severed)
+    def wait(life: Life, channel: Channel, reason: Exception) -> None:
+        channel._wait(reason)
+
+    @fresh.upon(Life.end).to(over)
+    @linked.upon(Life.end).to(over)
+    @severed.upon(Life.end).to(over)
+    def finish(life: Life, channel: Channel, error: TunnelError | None) -> None:
+        channel._finish(error)
+
+    @over.upon(Life.attach).loop()
+    def too_late(life: Life, channel: Channel, link: Link) -> None:
+        link.close()
+
+    over.upon(Life.sever).loop().returns(None)
+    over.upon(Life.end).loop().returns(None)
+    return builder.build()
+
+
+_machine = _build()

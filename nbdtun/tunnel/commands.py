@@ -1,0 +1,63 @@
+"""
+The AMP commands with which a link begins: it opens a channel, or takes one up again.
+
+The destination's answer is the last box on the connection: both ends then switch to frames. See ``docs/protocol``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol
+from twisted.protocols import amp
+
+from nbdtun.errors import TunnelError, wire_errors
+
+#: The protocol's version; both ends must have the same.
+VERSION = 1
+
+
+class Answer:
+    """What the destination answers, and the protocol that it switches to."""
+
+    def __init__(self, link: IProtocol, received: int, window: int) -> None:
+        self.link = link
+        self.received = received
+        self.window = window
+
+
+class _Switching(amp.ProtocolSwitchCommand):
+    """A command after whose answer the connection is a link."""
+
+    response = [(b"received", amp.Integer()), (b"window", amp.Integer())]
+    errors = wire_errors(TunnelError)
+
+    @classmethod
+    def makeResponse(cls, objects: Any, proto: Any) -> amp.AmpBox:
+        """Make the switching box; AMP's own has no room for values, but is a dictionary like any other box."""
+        box: amp.AmpBox = super().makeResponse(objects.link, proto)
+        box[b"received"] = b"%d" % objects.received
+        box[b"window"] = b"%d" % objects.window
+        return box
+
+
+class OpenChannel(_Switching):
+    """
+    Open the channel ``channel`` (16 random bytes, chosen by the source) to ``target``.
+
+    ``window`` is how many bytes the source is ready to keep for each direction; the answer's, never larger, is in force for both ends.
+    Repeated for a channel that exists (its answer was lost with a link), it takes that up again.
+    """
+
+    arguments = [
+        (b"version", amp.Integer()),
+        (b"channel", amp.String()),
+        (b"target", amp.Unicode()),
+        (b"window", amp.Integer()),
+    ]
+
+
+class ResumeChannel(_Switching):
+    """Take up ``channel`` again; the source has ``received`` bytes of it, the answer says how many the destination has."""
+
+    arguments = [(b"version", amp.Integer()), (b"channel", amp.String()), (b"received", amp.Integer())]

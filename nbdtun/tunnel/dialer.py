@@ -1,0 +1,150 @@
+"""
+The dialer: how the source gets links.
+
+Each link is a connection of its own to the destination's one port: dialled, put under TLS where that is wanted, and begun with one AMP command.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.application.internet import backoffPolicy
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.task import deferLater
+from twisted.protocols import amp
+
+from nbdtun.errors import LinkLost, ProtocolViolation, TLSError, TunnelError
+from nbdtun.tunnel.adopt import connect
+from nbdtun.tunnel.channel import Channel
+from nbdtun.tunnel.commands import VERSION, OpenChannel, ResumeChannel
+from nbdtun.tunnel.link import Link
+from nbdtun.tunnel.opening import Opening, OpeningTransport
+from nbdtun.tunnel.runtime import Runtime
+from nbdtun.tunnel.tls import wrap_client
+
+#: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.
+CONNECT_TIMEOUT = 4.0
+
+#: Seconds before the next attempt: at once, then more and more, 4 s at most, and never all channels at the same moment.
+backoff: Callable[[int], float] = backoffPolicy(initialDelay=0.05, factor=2.0, maxDelay=3.5, jitter=lambda: random.random() / 2)
+
+
+class _Interlude(Protocol):
+    """Between AMP and the link: keeps the frames that came right behind the answer, until the answer itself is understood."""
+
+    over = False
+
+    def __init__(self) -> None:
+        self._early = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it; what more can come is bounded as all that comes before a link is."""
+        self._early += data
+
+    def give_way(self, link: Link, transport: OpeningTransport) -> None:
+        """The connection is ``link`` from now on."""
+        self.over = True
+        link.makeConnection(transport)
+        if self._early:
+            link.dataReceived(self._early)
+
+
+class _InterludeFactory(ClientFactory):
+    """What AMP switches through."""
+
+    def __init__(self, interlude: _Interlude) -> None:
+        self._interlude = interlude
+
+    def buildProtocol(self, addr: object) -> _Interlude:
+        """Return the one there is."""
+        return self._interlude
+
+
+@frozen
+class Dialer:
+    """
+    Dials ``endpoint``, which messages call ``peer``; ``tls`` and ``tls_name`` (the name that the destination must prove) go together.
+    """
+
+    runtime: Runtime
+    endpoint: IStreamClientEndpoint
+    peer: str
+    tls: ssl.SSLContext | None = None
+    tls_name: str = ""
+
+    async def open(self, channel: Channel) -> None:
+        """
+        Give ``channel`` its first link.
+
+        :raise LinkLost: the destination could not be reached for as long as an opening may take.
+        :raise TunnelError: it refused, and says why.
+        """
+
+        async def once() -> None:
+            await self._begin(channel, OpenChannel, target=channel.target, window=self.runtime.terms.window)
+
+        await self._persist(once, self.runtime.terms.opening_timeout)
+
+    async def resume(self, channel: Channel) -> None:
+        """
+        Give ``channel`` its next link; it is tried until that succeeds, the destination refuses, or this is cancelled.
+
+        :raise TunnelError: the destination will not take the channel up again.
+        """
+
+        async def once() -> None:
+            try:
+                await self._begin(channel, ResumeChannel, received=channel.inbound.received)
+            except (LinkLost, TLSError) as trouble:
+                channel.trouble = trouble
+                raise LinkLost(str(trouble)) from trouble
+
+        await self._persist(once, float("inf"))
+
+    async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float) -> None:
+        """Repeat ``attempt`` while it fails for want of a connection, for ``patience`` seconds at most."""
+        reactor = self.runtime.reactor
+        end = reactor.seconds() + patience
+        failures = 0
+        while True:
+            try:
+                return await attempt()
+            except LinkLost:
+                delay = backoff(failures)
+                failures += 1
+                if reactor.seconds() + delay > end:
+                    raise
+            await deferLater(reactor, delay)
+
+    async def _begin(self, channel: Channel, command: type[amp.Command], **arguments: Any) -> None:
+        opening, interlude = Opening(), _Interlude()
+        transport = await self._connect(opening)
+        try:
+            await transport.ready
+            answer = await opening.callRemote(command, _InterludeFactory(interlude), version=VERSION, channel=channel.ident, **arguments)
+            channel.agree_window(min(answer["window"], self.runtime.terms.window))
+            channel.resume(answer["received"])
+            interlude.give_way(channel.new_link(), transport)
+        except amp.AmpError as unknown:
+            raise ProtocolViolation(f"{self.peer}: {unknown}") from unknown
+        finally:
+            if not interlude.over:
+                transport.abortConnection()
+
+    async def _connect(self, opening: Opening) -> OpeningTransport:
+        waiting = Deferred.fromCoroutine(connect(self.endpoint))
+        waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor)
+        try:
+            sock = await waiting
+        except (ConnectError, OSError, TimeoutError) as failure:
+            raise LinkLost(f"{self.peer}: {failure}") from failure
+        if self.tls is not None:
+            sock = wrap_client(self.tls, sock, self.tls_name)
+        return OpeningTransport(self.runtime.reactor, sock, self.peer, opening, self.runtime.terms.opening_timeout)

@@ -1,0 +1,151 @@
+"""
+Frames: what a link carries once it is open. Rules only: no socket, no clock.
+
+Every frame starts with one header of 16 bytes, big-endian::
+
+    kind  u8 | zero  3 bytes | length  u32 | offset  u64
+
+``length`` bytes of payload follow. What ``offset`` means depends on the kind; offsets count the bytes of one direction of a channel
+from its start, so that a frame says by itself where it belongs, on whichever link it arrives.
+
+A payload is handed on as it comes, in pieces, as views of the reader's buffer: a frame never has to be whole in memory.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import Protocol
+
+from nbdtun.errors import ProtocolViolation
+
+HEADER = struct.Struct("!B3xIQ")
+
+#: Bytes of payload that a DATA frame may have at most.
+MAX_DATA = 1024 * 1024
+
+#: Bytes of payload that a RESET frame may have at most.
+MAX_REASON = 1024
+
+
+class Kind(enum.IntEnum):
+    """What a frame is."""
+
+    DATA = 1  # payload: bytes of the stream; offset: that of the first one
+    ACK = 2  # offset: everything before it is in the reader's kernel; one more than the end acknowledges a FIN
+    FIN = 3  # offset: the stream's final length; nothing follows in this direction
+    RESET = 4  # payload: "code reason" in UTF-8; the channel is over
+    PING = 5  # offset: any token
+    PONG = 6  # offset: the token of the PING
+    BYE = 7  # only the destination sends it: both directions are done, and it knows that the source knows
+
+
+class FrameReceiver(Protocol):
+    """Who wants to know what a link said."""
+
+    def data_received(self, offset: int, piece: memoryview) -> None:
+        """``piece`` belongs at ``offset``; it is only valid during the call."""
+
+    def ack_received(self, offset: int) -> None:
+        """Everything before ``offset`` is in the other end's kernel."""
+
+    def fin_received(self, offset: int) -> None:
+        """The other end's stream is ``offset`` bytes long."""
+
+    def reset_received(self, code: str, reason: str) -> None:
+        """The other end has given the channel up."""
+
+    def bye_received(self) -> None:
+        """Both directions are done at both ends."""
+
+    def ping_received(self, token: int) -> None:
+        """Answer with a PONG of the same token."""
+
+    def pong_received(self, token: int) -> None:
+        """The other end is alive."""
+
+
+def encode(kind: Kind, offset: int, payload: bytes = b"") -> bytes:
+    """Return a whole frame. For DATA, see :meth:`nbdtun.tunnel.stream.Outbound.next_frame`, which copies nothing."""
+    return HEADER.pack(kind, len(payload), offset) + payload
+
+
+def encode_reset(code: str, reason: str) -> bytes:
+    """Return a RESET frame that carries an error's stable code and as much of its text as fits."""
+    payload = f"{code} {reason}".encode()[:MAX_REASON]
+    return encode(Kind.RESET, 0, payload)
+
+
+class Decoder:
+    """Turns the bytes of one link into calls of a :class:`FrameReceiver`, however they are cut into pieces."""
+
+    def __init__(self, receiver: FrameReceiver) -> None:
+        self._receiver = receiver
+        self._header = bytearray()  # the beginning of a header whose rest has not come: less than 16 bytes
+        self._reason = bytearray()  # the beginning of a RESET's payload: at most MAX_REASON bytes
+        self._kind = Kind.DATA
+        self._offset = 0
+        self._missing = 0  # bytes of the current payload that have not come
+
+    def feed(self, data: memoryview) -> None:
+        """
+        Take the next bytes of the link.
+
+        :raise ProtocolViolation: they are no frames.
+        """
+        at, end = 0, len(data)
+        while at < end:
+            if self._missing:
+                take = min(self._missing, end - at)
+                self._payload(data[at : at + take])
+            elif self._header or end - at < HEADER.size:
+                take = min(HEADER.size - len(self._header), end - at)
+                self._gather(data[at : at + take])
+            else:
+                take = HEADER.size
+                self._begin(data, at)
+            at += take
+
+    def _gather(self, piece: memoryview) -> None:
+        self._header += piece
+        if len(self._header) == HEADER.size:
+            whole, self._header = self._header, bytearray()
+            self._begin(memoryview(whole), 0)
+
+    def _begin(self, data: memoryview, at: int) -> None:
+        kind, length, offset = HEADER.unpack_from(data, at)
+        limit = {Kind.DATA: MAX_DATA, Kind.RESET: MAX_REASON}.get(kind, 0)
+        if length > limit:
+            raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {limit} are allowed")
+        self._kind, self._offset, self._missing = kind, offset, length
+        if length == 0:
+            self._bare(kind, offset)
+
+    def _bare(self, kind: int, offset: int) -> None:
+        receiver = self._receiver
+        if kind == Kind.ACK:
+            receiver.ack_received(offset)
+        elif kind == Kind.PING:
+            receiver.ping_received(offset)
+        elif kind == Kind.PONG:
+            receiver.pong_received(offset)
+        elif kind == Kind.FIN:
+            receiver.fin_received(offset)
+        elif kind == Kind.BYE:
+            receiver.bye_received()
+        elif kind == Kind.RESET:
+            receiver.reset_received("reset", "")
+        else:
+            raise ProtocolViolation(f"a frame of the unknown kind {kind}, or one of kind DATA without data")
+
+    def _payload(self, piece: memoryview) -> None:
+        self._missing -= len(piece)
+        if self._kind == Kind.DATA:
+            offset, self._offset = self._offset, self._offset + len(piece)
+            self._receiver.data_received(offset, piece)
+            return
+        self._reason += piece
+        if not self._missing:
+            code, _, reason = self._reason.decode("utf-8", "replace").partition(" ")
+            self._reason.clear()
+            self._receiver.reset_received(code, reason)

@@ -1,0 +1,249 @@
+"""
+Links: one live connection that carries a channel just now.
+
+A link turns bytes into frames and back, and notices when the other end is gone, even if TCP says nothing: the end that has nothing to say
+says PING now and then, so a link on which nothing came for ``timeout`` seconds is dead. What the frames mean is the channel's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol as TwistedProtocol
+
+from nbdtun.errors import LinkLost, ProtocolViolation
+from nbdtun.tunnel.frames import Decoder, FrameReceiver, Kind, encode, encode_reset
+from nbdtun.tunnel.opening import OpeningTransport
+from nbdtun.tunnel.stream import Inbound, Outbound
+from nbdtun.tunnel.wire import Wire
+
+#: Seconds for which an acknowledgement may wait for data to travel with.
+ACK_DELAY = 0.02
+
+#: A link speaks at least so many times in its timeout.
+BEATS = 3
+
+#: Reads of one link before other descriptors get their turn.
+READS = 4
+
+
+class Carried(Protocol):
+    """The channel, as its links see it."""
+
+    inbound: Inbound
+    outbound: Outbound
+
+    def deliver(self, offset: int, piece: memoryview) -> None:
+        """Bytes came."""
+
+    def end_received(self, offset: int) -> None:
+        """The other end's FIN came."""
+
+    def acknowledged(self) -> None:
+        """The other end has more of what was sent."""
+
+    def link_attached(self, link: Link) -> None:
+        """The connection has become a link of this channel."""
+
+    def link_lost(self, link: Link, reason: Exception) -> None:
+        """The link is gone."""
+
+    def reset_received(self, code: str, reason: str) -> None:
+        """The other end has given the channel up."""
+
+    def bye_received(self) -> None:
+        """The destination is done."""
+
+
+#: Calls a function once after some seconds, together with others, since there are many links. It cannot be taken back.
+CallLater = Callable[..., object]
+
+
+class Link(TwistedProtocol, FrameReceiver):
+    """One connection of ``channel``, from the moment at which AMP has switched to it."""
+
+    wire: Wire
+
+    def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, scratch: memoryview) -> None:
+        self._channel = channel
+        self._reactor = reactor
+        self._call_later = call_later
+        self._timeout = timeout
+        self._scratch = scratch
+        self._decoder = Decoder(self)
+        self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
+        self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
+        self._ack_timer: IDelayedCall | None = None
+        self._heard = self._spoke = True
+        self._silent_beats = 0
+        self._closing = False
+
+    def __repr__(self) -> str:
+        return f"<Link {getattr(self, 'wire', 'unmade')!r} silent={self._silent_beats} closing={self._closing}>"
+
+    def makeConnection(self, transport: Any) -> None:
+        """AMP has switched: take its wire, and say at once where this end stands."""
+        assert isinstance(transport, OpeningTransport)
+        self.wire = transport.release()
+        self.wire.user = self
+        self._call_later(self._timeout / BEATS, self._beat)
+        self._control += encode(Kind.ACK, self._channel.inbound.take_ack())
+        self.wire.listen(True)
+        self._channel.link_attached(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """What came together with AMP's last box."""
+        self._understand(memoryview(data))
+
+    def close(self) -> None:
+        """Close at once; the channel is not told."""
+        if self._ack_timer is not None and self._ack_timer.active():
+            self._ack_timer.cancel()
+        self._ack_timer = None
+        self.wire.close()  # the next beat finds it closed, and is the last
+
+    # Sending.
+
+    def pump(self) -> None:
+        """Send what there is to send, as far as there is room."""
+        if self.wire.closed:
+            return
+        try:
+            self._send_all()
+        except OSError as broken:
+            self.wire_lost(broken)
+
+    def say_last(self, frame: bytes) -> None:
+        """Send ``frame`` and close as soon as it is on its way."""
+        self._control += frame
+        self._closing = True
+        self.pump()
+
+    def reset(self, code: str, reason: str) -> None:
+        """Tell the other end that the channel is over, and close."""
+        self.say_last(encode_reset(code, reason))
+
+    def acknowledge(self) -> None:
+        """Tell the other end what was written: now if it is much, else with the next data, or soon."""
+        inbound = self._channel.inbound
+        if inbound.ack_due:
+            self.pump()
+        elif inbound.owes_ack and self._ack_timer is None:
+            self._ack_timer = self._reactor.callLater(ACK_DELAY, self._ack_now)
+
+    def _send_all(self) -> None:
+        while not self.wire.closed:
+            frame = self._out or self._next()
+            if frame is None:
+                if self._closing:
+                    self.close()
+                return
+            sent = self.wire.write(frame)
+            self._spoke = True
+            if sent < len(frame):
+                self._out = frame[sent:]
+                self.wire.want_room()
+                return
+            self._out = None
+
+    def _next(self) -> memoryview | None:
+        if self._control:
+            control, self._control = self._control, bytearray()
+            return memoryview(control)
+        if self._closing:
+            return None
+        inbound, outbound = self._channel.inbound, self._channel.outbound
+        if outbound.pending:
+            return outbound.next_frame(inbound.take_ack() if inbound.owes_ack else None)
+        if inbound.ack_due:
+            return memoryview(encode(Kind.ACK, inbound.take_ack()))
+        return None
+
+    def _ack_now(self) -> None:
+        self._ack_timer = None
+        inbound = self._channel.inbound
+        if inbound.owes_ack:
+            self._control += encode(Kind.ACK, inbound.take_ack())
+            self.pump()
+
+    # Being alive.
+
+    def _beat(self) -> None:
+        if self.wire.closed:
+            return
+        self._silent_beats = 0 if self._heard else self._silent_beats + 1
+        if self._silent_beats >= BEATS:
+            self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
+            return
+        if not self._spoke:
+            self._control += encode(Kind.PING, 0)
+            self.pump()
+        self._heard = self._spoke = False
+        if not self.wire.closed:
+            self._call_later(self._timeout / BEATS, self._beat)
+
+    # The wire's user.
+
+    def wire_readable(self) -> None:
+        """Read frames, but leave others their turn."""
+        for _ in range(READS):
+            count = self.wire.read_into(self._scratch)
+            if count is None:
+                return
+            if not count:
+                self.wire_lost(LinkLost("the other end closed the link"))
+                return
+            self._heard = True
+            self._understand(self._scratch[:count])
+            if self.wire.closed or count < len(self._scratch):
+                return
+
+    def wire_writable(self) -> None:
+        """Go on sending."""
+        self.pump()
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The connection is gone; the channel is not."""
+        self.close()
+        self._channel.link_lost(self, reason)
+
+    def _understand(self, data: memoryview) -> None:
+        try:
+            self._decoder.feed(data)
+        except ProtocolViolation as violation:
+            self.reset(violation.code, str(violation))
+            self._channel.reset_received(violation.code, str(violation))
+
+    # The decoder's receiver.
+
+    def data_received(self, offset: int, piece: memoryview) -> None:
+        """Part of the stream."""
+        self._channel.deliver(offset, piece)
+
+    def ack_received(self, offset: int) -> None:
+        """The other end has more."""
+        self._channel.outbound.acknowledge(offset)
+        self._channel.acknowledged()
+
+    def fin_received(self, offset: int) -> None:
+        """The end of the stream."""
+        self._channel.end_received(offset)
+
+    def reset_received(self, code: str, reason: str) -> None:
+        """The other end has given up."""
+        self._channel.reset_received(code, reason)
+
+    def bye_received(self) -> None:
+        """The destination is done."""
+        self._channel.bye_received()
+
+    def ping_received(self, token: int) -> None:
+        """Say that this end is alive."""
+        if len(self._control) < 1024:
+            self._control += encode(Kind.PONG, token)
+            self.pump()
+
+    def pong_received(self, token: int) -> None:
+        """It was heard; that is all that matters."""

@@ -1,0 +1,187 @@
+"""
+The beginning of a link: a few AMP boxes on a wire, before it carries frames.
+
+:class:`OpeningTransport` is the transport that AMP wants, on a wire. It bounds what a peer can send and how long it may take, for
+nothing has been asked of that peer yet but its certificate.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import connectionDone
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nbdtun.errors import LinkLost, TunnelError
+from nbdtun.tunnel.tls import explain, fingerprint
+from nbdtun.tunnel.wire import TLSWire, Wire
+
+#: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
+MAX_OPENING = 16 * 1024
+
+
+class Opening(amp.AMP):
+    """AMP on a wire that is to become a link; says nothing to the log by itself."""
+
+    #: Names of the commands that it answers: none but these, not even AMP's own StartTLS.
+    answers: frozenset[bytes] = frozenset()
+
+    def locateResponder(self, name: bytes) -> Any:
+        """Find who answers a command."""
+        return super().locateResponder(name) if name in self.answers else None
+
+    def makeConnection(self, transport: Any) -> None:
+        """Begin; AMP's own would write a line for each link to the log."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fail the commands that wait for an answer."""
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+
+    def unhandledError(self, failure: Failure) -> None:
+        """A peer's mistake ends its connection; it is not ours to have in the log with a traceback."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+@implementer(ITransport)
+class OpeningTransport:
+    """
+    Carries an :class:`Opening` over a wire.
+
+    ``peer`` is how messages name the other end. ``ready`` must be waited for: it tells a handshake's failure, as a TLSError or LinkLost.
+    A command that waits for its answer when the connection is lost fails with the same.
+    """
+
+    disconnecting = False
+
+    def __init__(self, reactor: Any, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
+        self.peer = peer
+        self._protocol = protocol
+        self._out = bytearray()
+        self._taken = 0
+        self.ready: Deferred[None] = Deferred()  # the connection stands, with TLS and all; or why it does not
+        self.over: Deferred[None] = Deferred()  # it has become a link, or is lost
+        self._deadline = reactor.callLater(timeout, self._too_slow, timeout)
+        self.wire: Wire
+        if isinstance(sock, ssl.SSLSocket):
+            self.wire = TLSWire(reactor, sock, self)
+            self.wire.listen(True)
+        else:
+            self.wire = Wire(reactor, sock, self)
+        self.wire.want_room()
+
+    @property
+    def identity(self) -> str:
+        """Who the peer is: its certificate's fingerprint, nothing without TLS. A channel belongs to whoever opened it."""
+        certificate = self.wire.peer_certificate
+        return "" if certificate is None else fingerprint(certificate)
+
+    def release(self) -> Wire:
+        """The connection has become a link: give its wire away."""
+        self._stop_waiting()
+        if self._out:  # the last box, which had no room: the link's frames must come after it
+            self.wire.write(memoryview(bytes(self._out)))
+        return self.wire
+
+    # The wire's user.
+
+    def wire_readable(self) -> None:
+        """Hand AMP what came."""
+        buffer = memoryview(bytearray(4096))
+        count = self.wire.read_into(buffer)
+        if count is None:
+            return
+        self._taken += count
+        if not count:
+            self._lose(ConnectionLost("the other end closed the connection"))
+        elif self._taken > MAX_OPENING:
+            self._lose(ConnectionLost(f"more than {MAX_OPENING} bytes came before a channel was opened"))
+        else:
+            self._protocol.dataReceived(bytes(buffer[:count]))
+
+    def wire_writable(self) -> None:
+        """The connection stands (the first time), or has room again."""
+        if not self.ready.called:
+            self.wire.listen(True)
+            self._protocol.makeConnection(self)
+            self.ready.callback(None)
+        elif self._out:
+            self._flush()
+
+    def wire_lost(self, reason: Exception) -> None:
+        """Tell AMP why in words for an operator."""
+        if not self.wire.closed:
+            self._lose(reason)
+
+    def _lose(self, reason: Exception) -> None:
+        if self.wire.closed:
+            return
+        self.wire.close()
+        self._stop_waiting()
+        why = self._explain(reason)
+        if self.ready.called:
+            self._protocol.connectionLost(Failure(why))
+        else:
+            self.ready.errback(why)
+
+    def _explain(self, reason: Exception) -> TunnelError:
+        if isinstance(reason, TunnelError):
+            return reason
+        if isinstance(self.wire, TLSWire) and isinstance(reason, OSError):
+            return explain(reason, self.peer)
+        return LinkLost(f"{self.peer}: {reason}")
+
+    # AMP's transport.
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, now or when there is room."""
+        self._out += data
+        self._flush()
+
+    def writeSequence(self, data: Any) -> None:
+        """Send all of ``data``."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close at once; AMP is told."""
+        self.disconnecting = True
+        self._lose(ConnectionLost("closed"))
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self.loseConnection()
+
+    def getPeer(self) -> Any:
+        """How the other end is named."""
+        return self.peer
+
+    def getHost(self) -> Any:
+        """AMP asks, nobody reads it."""
+        return "here"
+
+    def _flush(self) -> None:
+        try:
+            sent = self.wire.write(memoryview(bytes(self._out)))
+        except OSError as broken:
+            self._lose(broken)
+            return
+        del self._out[:sent]
+        if self._out:
+            self.wire.want_room()
+
+    def _too_slow(self, timeout: float) -> None:
+        self._lose(LinkLost(f"{self.peer}: no answer in {timeout:.0f} s"))
+
+    def _stop_waiting(self) -> None:
+        if self._deadline.active():
+            self._deadline.cancel()
+        if not self.over.called:
+            self.over.callback(None)

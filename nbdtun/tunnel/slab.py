@@ -1,0 +1,104 @@
+"""
+Slabs: the memory that bytes pass through.
+
+Large short-lived ``bytes`` objects make malloc give memory back and fault it in again with every read, which costs more than the
+copying. So buffers are made once, lent, and taken back; the one that was given back last is lent first, because it is still in the CPU's cache.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+#: Bytes of one slab: one request of QEMU's mirror (1 MiB) and its headers in one piece.
+SLAB_SIZE = 1024 * 1024 + 4096
+
+
+class Slab:
+    """A buffer that is filled from its start; ``users`` says how many pieces of it are still needed."""
+
+    __slots__ = ("used", "users", "view")
+
+    def __init__(self, size: int = SLAB_SIZE) -> None:
+        self.view = memoryview(bytearray(size))
+        self.used = 0
+        self.users = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that are not used yet."""
+        return len(self.view) - self.used
+
+
+class SlabPool:
+    """
+    Lends slabs to all channels of a process.
+
+    It bounds only what it keeps for later (``keep`` slabs); how many are lent is bounded by the channels' windows.
+    """
+
+    def __init__(self, keep: int = 16, size: int = SLAB_SIZE) -> None:
+        self._free: list[Slab] = []
+        self._keep = keep
+        self._size = size
+        self._scratch: memoryview | None = None
+
+    def take(self) -> Slab:
+        """Lend an empty slab."""
+        return self._free.pop() if self._free else Slab(self._size)
+
+    def give(self, slab: Slab) -> None:
+        """Take a slab back that nobody needs any more."""
+        slab.used = slab.users = 0
+        if len(self._free) < self._keep:
+            self._free.append(slab)
+
+    @property
+    def scratch(self) -> memoryview:
+        """A buffer for whoever reads and is done with it before returning to the reactor; all links share it."""
+        if self._scratch is None:
+            self._scratch = memoryview(bytearray(self._size))
+        return self._scratch
+
+
+class Backlog:
+    """Bytes that wait for a socket, copied closely together: it takes no more memory than its bytes and one slab."""
+
+    def __init__(self, pool: SlabPool) -> None:
+        self._pool = pool
+        self._slabs: deque[Slab] = deque()
+        self._start = 0  # where in the first slab the waiting bytes begin
+
+    def __len__(self) -> int:
+        return sum(slab.used for slab in self._slabs) - self._start
+
+    def __bool__(self) -> bool:
+        return bool(self._slabs)
+
+    def append(self, data: memoryview) -> None:
+        """Copy ``data`` to the end."""
+        while data:
+            if not self._slabs or not self._slabs[-1].left:
+                self._slabs.append(self._pool.take())
+            slab = self._slabs[-1]
+            take = min(len(data), slab.left)
+            slab.view[slab.used : slab.used + take] = data[:take]
+            slab.used += take
+            data = data[take:]
+
+    def head(self) -> memoryview:
+        """The first bytes that wait, as many as lie together."""
+        slab = self._slabs[0]
+        return slab.view[self._start : slab.used]
+
+    def consume(self, count: int) -> None:
+        """Forget the first ``count`` bytes, which must be part of :meth:`head`."""
+        self._start += count
+        if self._start == self._slabs[0].used:
+            self._pool.give(self._slabs.popleft())
+            self._start = 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        while self._slabs:
+            self._pool.give(self._slabs.popleft())
+        self._start = 0

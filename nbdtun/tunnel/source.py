@@ -1,0 +1,193 @@
+"""
+The source's end of a tunnel: what connects to one of its sockets becomes a channel to a target at the destination.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from typing import Any
+
+import txaio
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.python.failure import Failure
+
+from nbdtun.errors import ChannelReset, TunnelError
+from nbdtun.tunnel.adopt import adopt
+from nbdtun.tunnel.channel import Channel
+from nbdtun.tunnel.dialer import Dialer
+
+#: Bytes of a channel's id; it is all that it takes, with the same certificate, to take a channel up again.
+IDENT_SIZE = 16
+
+
+class Source:
+    """Opens channels through ``dialer`` and keeps them alive."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+        self.channels: set[Channel] = set()
+        self._resumes = 0  # of channels that have ended
+        self._replayed = 0
+
+    async def open(self, target: str, sock: socket.socket) -> Channel:
+        """
+        Open a channel between ``sock``, which it owns from now on, and ``target``.
+
+        :raise TunnelError: it cannot be opened; ``sock`` is closed.
+        """
+        runtime = self._dialer.runtime
+        ident = secrets.token_bytes(IDENT_SIZE)
+        channel = Channel(runtime, ident, target, sock, runtime.terms.window, self._redial)
+        self.channels.add(channel)
+        channel.ended.addCallback(self._ended, channel)
+        try:
+            await self._dialer.open(channel)
+        except BaseException as failure:
+            channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was opened"))
+            raise
+        return channel
+
+    async def stop(self) -> None:
+        """End all channels; both ends' local sockets are closed."""
+        channels = tuple(self.channels)
+        for channel in channels:
+            channel.reset(ChannelReset("the source was stopped"))
+            channel.refused(ChannelReset("the source was stopped"))
+
+    @property
+    def resumes(self) -> int:
+        """How many links were replaced so far."""
+        return self._resumes + sum(channel.resumes for channel in self.channels)
+
+    @property
+    def replayed(self) -> int:
+        """Bytes that were sent again so far."""
+        return self._replayed + sum(channel.replayed for channel in self.channels)
+
+    @property
+    def lost_for(self) -> float | None:
+        """Seconds since a link was lost that is not back yet; None if all are there."""
+        lost = [channel.lost_at for channel in self.channels if channel.lost_at is not None]
+        now: float = self._dialer.runtime.reactor.seconds()
+        return now - min(lost) if lost else None
+
+    def _redial(self, channel: Channel) -> Deferred[None]:
+        redialling = Deferred.fromCoroutine(self._dialer.resume(channel))
+        redialling.addErrback(_refused, channel)
+        return redialling
+
+    def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
+        self.channels.discard(channel)
+        self._resumes += channel.resumes
+        self._replayed += channel.replayed
+        return error
+
+
+class Entrance(ServerFactory):
+    """Listens, by whatever endpoint it is given to: each connection becomes a channel to ``target``."""
+
+    log = txaio.make_logger()
+    noisy = False
+
+    def __init__(self, source: Source, target: str) -> None:
+        self._source = source
+        self.target = target
+        self.trouble: TunnelError | None = None
+        self._channels: dict[Channel, Deferred[TunnelError | None]] = {}
+        self._opening: set[Deferred[Any]] = set()
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        """Return the protocol that takes the connection over."""
+        arrival = _Arrival()
+        arrival.factory = self
+        return arrival
+
+    def arrived(self, sock: socket.socket) -> None:
+        """A local program has connected: open a channel, or close its connection at once and say why."""
+        opening = Deferred.fromCoroutine(self._open(sock))
+        self._opening.add(opening)
+        opening.addBoth(self._opened, opening)
+        opening.addErrback(self._failed)
+
+    async def drained(self) -> None:
+        """
+        Wait until all channels that came in here have ended.
+
+        :raise TunnelError: one of them failed.
+        """
+        while self._opening or self._channels:
+            await DeferredList([_watch(d) for d in (*self._opening, *self._channels.values())])
+        if self.trouble is not None:
+            raise self.trouble
+
+    def reset(self, reason: str) -> None:
+        """End the channels that came in here."""
+        for opening in tuple(self._opening):
+            opening.cancel()
+        for channel in tuple(self._channels):
+            channel.reset(ChannelReset(reason))
+
+    async def _open(self, sock: socket.socket) -> None:
+        channel = await self._source.open(self.target, sock)
+        self._channels[channel] = channel.ended
+        channel.ended.addCallback(self._ended, channel)
+        self.log.info("channel {name} is open", name=channel.name)
+
+    def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
+        self._opening.discard(opening)
+        return result
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            failure.trap(TunnelError)
+            assert isinstance(failure.value, TunnelError)
+            self.trouble = failure.value
+            self.log.error("{reason}", reason=str(failure.value))
+
+    def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
+        del self._channels[channel]
+        if error is None:
+            self.log.info(
+                "channel {name} is complete: {sent} bytes there, {received} back",
+                name=channel.name,
+                sent=channel.outbound.end,
+                received=channel.inbound.written - 1,
+            )
+        else:
+            self.trouble = error
+            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=str(error))
+        return error
+
+
+class _Arrival(Protocol):
+    """A local connection, just accepted."""
+
+    factory: Entrance
+
+    def connectionMade(self) -> None:
+        """Take its socket away from Twisted."""
+        assert self.factory is not None
+        self.factory.arrived(adopt(self.transport))
+
+
+def _refused(failure: Failure, channel: Channel) -> None:
+    if not failure.check(CancelledError):
+        failure.trap(TunnelError)
+        assert isinstance(failure.value, TunnelError)
+        channel.refused(failure.value)
+
+
+def _watch(deferred: Deferred[Any]) -> Deferred[None]:
+    """Return what fires when ``deferred`` has, and takes nothing away from it."""
+    watched: Deferred[None] = Deferred()
+
+    def fired(result: Any) -> Any:
+        watched.callback(None)
+        return result
+
+    deferred.addBoth(fired)
+    return watched

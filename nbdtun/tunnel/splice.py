@@ -1,0 +1,135 @@
+"""
+A splice: the local socket of a channel, joined to its two streams.
+
+It reads while the outbound stream has room and stops when it has not: that is how back-pressure reaches the local program. What comes from the
+other end is written at once, straight from the link's buffer; only what the socket does not take is kept.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Protocol
+
+from nbdtun.tunnel.stream import Inbound, Outbound
+from nbdtun.tunnel.wire import Wire
+
+#: Reads of one socket before other descriptors get their turn.
+READS = 8
+
+
+class Spliced(Protocol):
+    """The channel, as its splice sees it."""
+
+    inbound: Inbound
+    outbound: Outbound
+
+    def filled(self) -> None:
+        """There is more to send to the other end, or the end of it."""
+
+    def written(self) -> None:
+        """There is more to acknowledge to the other end."""
+
+
+class Splice:
+    """
+    Joins ``sock`` to the streams of ``channel``.
+
+    A local program that closes its socket without reading all that was sent to it only cuts that one direction off: what it wrote itself
+    before that still goes to the other end, to the last byte (QEMU ends its migration stream like that).
+    """
+
+    def __init__(self, reactor: Any, sock: socket.socket, channel: Spliced) -> None:
+        self._channel = channel
+        self._wire = Wire(reactor, sock, self)
+        self.deaf: Exception | None = None  # why nothing can be written to the local socket any more
+
+    def __repr__(self) -> str:
+        return f"<Splice {self._wire!r} deaf={self.deaf!r}>"
+
+    def close(self) -> None:
+        """Close the local socket at once."""
+        self._wire.close()
+
+    # From the local socket.
+
+    def wire_readable(self) -> None:
+        """Read as much as there is room for, and pass on each piece as soon as it is there."""
+        outbound = self._channel.outbound
+        for _ in range(READS):
+            space = outbound.space()
+            if space is None:
+                self._wire.listen(False)
+                return
+            try:
+                count = self._wire.read_into(space)
+            except OSError:
+                count = 0  # closed with our bytes unread: an end like any other for those who listen to it
+            if count is None:
+                outbound.unfilled()
+                return
+            if not count:
+                self._finish()
+                return
+            outbound.filled(count)
+            self._channel.filled()
+            if count < len(space) // 2:
+                return
+
+    def make_room(self) -> None:
+        """The outbound stream has room again."""
+        outbound = self._channel.outbound
+        if outbound.final is None and outbound.roomy:
+            self._wire.listen(True)
+
+    def _finish(self) -> None:
+        self._wire.listen(False)
+        self._channel.outbound.finish()
+        self._channel.filled()
+
+    # To the local socket.
+
+    def write(self, piece: memoryview) -> None:
+        """Write ``piece``, or keep what there is no room for."""
+        inbound = self._channel.inbound
+        if not inbound.backlog:
+            sent = self._try(piece)
+            inbound.wrote(sent)
+            piece = piece[sent:]
+        if piece:
+            inbound.backlog.append(piece)
+            self._wire.want_room()
+
+    def write_end(self) -> None:
+        """If all is written that will ever come, tell the local program so."""
+        inbound = self._channel.inbound
+        if inbound.ended:
+            self._wire.write_end()
+            inbound.wrote(1)
+
+    def wire_writable(self) -> None:
+        """Write what was kept."""
+        backlog = self._channel.inbound.backlog
+        while backlog:
+            sent = self._try(backlog.head())
+            if not sent:
+                self._wire.want_room()
+                break
+            self._channel.inbound.wrote(sent)
+            backlog.consume(sent)
+        self.write_end()
+        self._channel.written()
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The local program has closed its socket: nothing can be written to it, but what it wrote is still to be read."""
+        self.deaf = self.deaf or reason
+        self.wire_writable()
+        self.make_room()
+
+    def _try(self, piece: memoryview) -> int:
+        """Write, or pretend to where nobody reads any more: the other end must not wait for a reader that has gone."""
+        if self.deaf is None:
+            try:
+                return self._wire.write(piece)
+            except OSError as broken:
+                self.deaf = broken
+        return len(piece)

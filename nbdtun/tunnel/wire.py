@@ -1,0 +1,231 @@
+"""
+Wires: one connected, non-blocking socket on the reactor, plain or TLS, read into and written from buffers of its user.
+
+Twisted's own transports copy each byte several times and cost twice what the system calls do; endpoints, factories and services stay Twisted's,
+only the bytes take this way. All that is asked of the reactor is ``addReader`` and ``addWriter``, so any reactor does.
+
+TLS is the standard library's, on the socket itself: no memory BIO between the socket and OpenSSL. Its reads may want the socket to be
+writable and its writes may want it readable; the wire deals with that, and its user sees none of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReactorFDSet, IReadWriteDescriptor
+from twisted.internet.main import CONNECTION_LOST
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+class WireUser(Protocol):
+    """Who uses a wire; what it is told, it is told by the reactor, never from within its own call."""
+
+    def wire_readable(self) -> None:
+        """There is something to read, or the end."""
+
+    def wire_writable(self) -> None:
+        """There is room again; only after :meth:`Wire.want_room`."""
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The wire broke. What came before can still be read; the user closes it."""
+
+
+@implementer(IReadWriteDescriptor)
+class Wire:
+    """A plain socket."""
+
+    def __init__(self, reactor: Any, sock: socket.socket, user: WireUser) -> None:
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # NBD sends its header and its payload apart; without this each request waits for an acknowledgement.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reactor: IReactorFDSet = reactor
+        self._socket = sock
+        self.user = user
+        self.closed = False
+        self._listening = False
+        self._wants_room = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd={self._socket.fileno()} reading={self._listening} full={self._wants_room}"
+        return f"<{type(self).__name__} {state}>"
+
+    # What its user does.
+
+    def listen(self, on: bool) -> None:
+        """Tell the user, or do not, when there is something to read."""
+        if on == self._listening or self.closed:
+            return
+        self._listening = on
+        if on:
+            self._reactor.addReader(self)
+        else:
+            self._reactor.removeReader(self)
+
+    def want_room(self, on: bool = True) -> None:
+        """Tell the user once when there is room to write."""
+        if on == self._wants_room or self.closed:
+            return
+        self._wants_room = on
+        if on:
+            self._reactor.addWriter(self)
+        else:
+            self._reactor.removeWriter(self)
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """
+        Fill ``buffer`` with what is there; return the count of bytes, 0 at the end, None when nothing is there now.
+
+        :raise OSError: the connection broke.
+        """
+        try:
+            return self._socket.recv_into(buffer)
+        except BlockingIOError:
+            return None
+
+    def write(self, data: memoryview) -> int:
+        """
+        Write what fits of ``data`` and return the count of bytes, 0 when there is no room now.
+
+        :raise OSError: the connection broke.
+        """
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    def write_end(self) -> None:
+        """Tell the other side that nothing more comes; reading goes on."""
+        with contextlib.suppress(OSError):  # it is gone altogether, which the next read tells
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close at once. Nobody is told."""
+        if not self.closed:
+            self.listen(False)
+            self.want_room(False)
+            self.closed = True
+            self._socket.close()
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the peer proved to own, in DER; None without TLS."""
+        return None
+
+    # What the reactor does.
+
+    def fileno(self) -> int:
+        """The descriptor that the reactor watches."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """How twistd's log names it."""
+        return "wire"
+
+    def doRead(self) -> None:
+        """There is something to read."""
+        self._let(self.user.wire_readable)
+
+    def doWrite(self) -> None:
+        """There is room to write."""
+        self.want_room(False)
+        self._let(self.user.wire_writable)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor found the descriptor broken, or is stopping; it watches it no more."""
+        self._listening = self._wants_room = False
+        if not self.closed:
+            self.user.wire_lost(reason.value if isinstance(reason.value, Exception) else CONNECTION_LOST)
+
+    def _let(self, act: Any) -> None:
+        try:
+            act()
+        except OSError as broken:
+            self.user.wire_lost(broken)
+
+
+class TLSWire(Wire):
+    """
+    A socket under TLS. Its user hears nothing until the handshake is done, and then :meth:`WireUser.wire_writable` once.
+
+    OpenSSL wants a write that found no room to be repeated with the same bytes: who got 0 from :meth:`write` must try the same data again.
+    """
+
+    def __init__(self, reactor: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
+        super().__init__(reactor, sock, user)
+        self._tls = sock
+        self._shaking = True
+        self._read_wants_room = False
+        self._write_wants_data = False
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the peer proved to own, in DER."""
+        return self._tls.getpeercert(binary_form=True)
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as are there."""
+        filled = 0
+        try:
+            while filled < len(buffer):
+                count = self._tls.recv_into(buffer[filled:])
+                if not count:
+                    return filled
+                filled += count
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLWantWriteError:
+            self._read_wants_room = True
+            self.want_room()
+        except ssl.SSLEOFError:
+            return filled  # no close_notify; but no connection's end is taken for more than that here, so it need not prove itself
+        except OSError:
+            if not filled:
+                raise
+        return filled or None
+
+    def write(self, data: memoryview) -> int:
+        """See :meth:`Wire.write`."""
+        try:
+            return self._tls.send(data)
+        except ssl.SSLWantWriteError:
+            return 0
+        except ssl.SSLWantReadError:
+            self._write_wants_data = True
+            return 0
+
+    def doRead(self) -> None:
+        """There is something to read: of the handshake, for a write that waits for it, or for the user."""
+        if self._shaking:
+            self._let(self._handshake)
+            return
+        super().doRead()
+        if self._write_wants_data and not self.closed:
+            self._write_wants_data = False
+            super().doWrite()
+
+    def doWrite(self) -> None:
+        """There is room to write: for the handshake, for a read that waits for it, or for the user."""
+        if self._shaking:
+            self.want_room(False)
+            self._let(self._handshake)
+            return
+        super().doWrite()
+        if self._read_wants_room and not self.closed:
+            self._read_wants_room = False
+            super().doRead()
+
+    def _handshake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLWantWriteError:
+            self.want_room()
+            return
+        self._shaking = False
+        self.user.wire_writable()
