@@ -54,7 +54,13 @@ class Channel:
     log = txaio.make_logger()
 
     def __init__(
-        self, runtime: Runtime, ident: bytes, target: str, sock: socket.socket, window: int, redial: Callable[[Channel], Deferred[None]] | None
+        self,
+        runtime: Runtime,
+        ident: bytes,
+        target: str,
+        sock: socket.socket,
+        window: int,
+        redial: Callable[[Channel], Deferred[None]] | None,
     ) -> None:
         self.runtime = runtime
         self.ident = ident

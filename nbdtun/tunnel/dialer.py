@@ -88,7 +88,7 @@ class Dialer:
         """
 
         async def once() -> None:
-            await self._begin(channel, OpenChannel, target=channel.target, window=self.runtime.terms.window)
+            await self._begin(channel, OpenChannel, lambda: {"target": channel.target, "window": self.runtime.terms.window})
 
         await self._persist(once, self.runtime.terms.opening_timeout)
 
@@ -101,7 +101,7 @@ class Dialer:
 
         async def once() -> None:
             try:
-                await self._begin(channel, ResumeChannel, received=channel.inbound.received)
+                await self._begin(channel, ResumeChannel, lambda: {"received": channel.inbound.received})
             except (LinkLost, TLSError) as trouble:
                 channel.trouble = trouble
                 raise LinkLost(str(trouble)) from trouble
@@ -123,12 +123,17 @@ class Dialer:
                     raise
             await deferLater(reactor, delay)
 
-    async def _begin(self, channel: Channel, command: type[amp.Command], **arguments: Any) -> None:
+    async def _begin(self, channel: Channel, command: type[amp.Command], arguments: Callable[[], dict[str, Any]]) -> None:
+        """
+        Make one connection a link of ``channel`` by ``command``.
+
+        Its ``arguments`` are asked for at the last moment: the lost link may still be handing over what it had read, while this begins.
+        """
         opening, interlude = Opening(), _Interlude()
         transport = await self._connect(opening)
         try:
             await transport.ready
-            answer = await opening.callRemote(command, _InterludeFactory(interlude), version=VERSION, channel=channel.ident, **arguments)
+            answer = await opening.callRemote(command, _InterludeFactory(interlude), version=VERSION, channel=channel.ident, **arguments())
             channel.agree_window(min(answer["window"], self.runtime.terms.window))
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)

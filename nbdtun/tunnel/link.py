@@ -77,11 +77,11 @@ class Link(TwistedProtocol, FrameReceiver):
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
         self._ack_timer: IDelayedCall | None = None
         self._heard = self._spoke = True
-        self._silent_beats = 0
+        self._heard_at: float = reactor.seconds()
         self._closing = False
 
     def __repr__(self) -> str:
-        return f"<Link {getattr(self, 'wire', 'unmade')!r} silent={self._silent_beats} closing={self._closing}>"
+        return f"<Link {getattr(self, 'wire', 'unmade')!r} closing={self._closing}>"
 
     def makeConnection(self, transport: Any) -> None:
         """AMP has switched: take its wire, and say at once where this end stands."""
@@ -173,8 +173,10 @@ class Link(TwistedProtocol, FrameReceiver):
     def _beat(self) -> None:
         if self.wire.closed:
             return
-        self._silent_beats = 0 if self._heard else self._silent_beats + 1
-        if self._silent_beats >= BEATS:
+        now = self._reactor.seconds()
+        if self._heard:
+            self._heard_at = now
+        if now - self._heard_at >= self._timeout:
             self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
             return
         if not self._spoke:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import txaio
@@ -10,8 +11,8 @@ from attrs import field, frozen
 from nbdtun.tunnel.link import CallLater
 from nbdtun.tunnel.slab import SlabPool
 
-#: Seconds that many links' timers may be late for being woken up together.
-BATCH = 0.25
+#: Seconds of one batch of timers: links need not wake the process up one by one.
+BATCH = 1.0
 
 
 @frozen
@@ -38,10 +39,20 @@ class Runtime:
     reactor: Any
     terms: Terms
     pool: SlabPool = field(factory=SlabPool)
-    call_later: CallLater = field(init=False)
+    _batched: CallLater = field(init=False)
 
-    @call_later.default
-    def _batched(self) -> CallLater:
-        txaio.use_twisted()
+    @_batched.default
+    def _make_batched(self) -> CallLater:
         timer = txaio.with_config(loop=self.reactor).make_batched_timer(BATCH)
         return timer.call_later  # type: ignore[no-any-return]
+
+    def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
+        """
+        Call ``function`` in ``delay`` seconds, or up to a second later, together with others; it cannot be taken back.
+
+        A short delay is kept exactly, by a timer of its own: txaio's batches begin at whole seconds, and cut the fraction off.
+        """
+        if delay < BATCH:
+            self.reactor.callLater(delay, function, *arguments)
+        else:
+            self._batched(delay + BATCH, function, *arguments)

@@ -4,6 +4,7 @@ The source's end of a tunnel: what connects to one of its sockets becomes a chan
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 from typing import Any
@@ -50,6 +51,12 @@ class Source:
             channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was opened"))
             raise
         return channel
+
+    async def settle(self, seconds: float) -> None:
+        """Wait for the channels to come to their own ends, for at most so long."""
+        ends: Deferred[Any] = DeferredList([_watch(channel.ended) for channel in self.channels])
+        with contextlib.suppress(TimeoutError):
+            await ends.addTimeout(seconds, self._dialer.runtime.reactor)
 
     async def stop(self) -> None:
         """End all channels; both ends' local sockets are closed."""

@@ -10,7 +10,7 @@ certificate; a refusal reaches it as an alert out of its first ``recv``, in word
 What is not left to defaults:
 
 - TLS 1.3 only, and both ends must present a certificate that the directory's CA has signed; the client verifies the server's name;
-- ``OP_IGNORE_UNEXPECTED_EOF`` is cleared: Python sets it, and with it a cut cable reads like a clean end;
+- ``OP_IGNORE_UNEXPECTED_EOF`` is cleared, whoever may have set it (an ``openssl.cnf`` can): with it, a cut cable reads like a clean end;
 - session tickets are off: every link does a full handshake, and a ticket would be one more secret and one more message;
 - a certificate in ``ca-cert.pem`` is trusted even if it is not self-signed, as GnuTLS has it, so QEMU's and libvirt's directories mean
   here what they mean there; so does ``ca-crl.pem``, if there is one;
@@ -167,7 +167,7 @@ def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 
 
 def _unusable_pair(certificate: Path, key: Path, error: ssl.SSLError) -> str:
-    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # the last: one is RSA, the other EC
         return f"{key}: is not the key of {certificate}"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=certificate)
@@ -207,8 +207,13 @@ def _date(when: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
 
 
+def _name(error: ssl.SSLError) -> str:
+    """OpenSSL's own name for it; not every error has one, and not every one has the attribute."""
+    return getattr(error, "reason", None) or ""
+
+
 def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or str(error)).replace("_", " ").lower()
+    return (_name(error) or str(error)).replace("_", " ").lower()
 
 
 # Explaining.
@@ -234,14 +239,14 @@ _VERIFY: Final = {
 _OURS = "it refused our certificate"
 _ALERTS: Final = {
     "CERTIFICATE_REQUIRED": "it wants a certificate, and we presented none",
-    "UNKNOWN_CA": f"{_OURS}: it is not signed by a CA in its {CA_CERT}",
-    "CERTIFICATE_EXPIRED": f"{_OURS}: by its clock, it has expired",
-    "CERTIFICATE_REVOKED": f"{_OURS}: it has been revoked",
-    "BAD_CERTIFICATE": f"{_OURS}: by its reckoning it is for another name or not valid yet; its log says which",
-    "UNSUPPORTED_CERTIFICATE": f"{_OURS}: it was not made for this end (extended key usage)",
+    "UNKNOWN_CA": f"{_OURS}, as not signed by a CA in its {CA_CERT}",
+    "CERTIFICATE_EXPIRED": f"{_OURS}, as expired by its clock",
+    "CERTIFICATE_REVOKED": f"{_OURS}, as revoked",
+    "BAD_CERTIFICATE": f"{_OURS}, as for another name or not valid yet; its log says which",
+    "UNSUPPORTED_CERTIFICATE": f"{_OURS}, as not made for this end (extended key usage)",
     "CERTIFICATE_UNKNOWN": f"{_OURS}; its log says why",
     "ACCESS_DENIED": f"{_OURS}: access denied",
-    "DECRYPT_ERROR": f"{_OURS}: its signature is false",
+    "DECRYPT_ERROR": f"{_OURS}, as falsely signed",
     "PROTOCOL_VERSION": "it speaks no TLS 1.3",
     "HANDSHAKE_FAILURE": "it shares no TLS 1.3 cipher or key with us",
     "INSUFFICIENT_SECURITY": "it finds our keys or ciphers too weak",
@@ -261,7 +266,8 @@ _REASONS: Final = {
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what it sent was changed on its way",
 }
 _CLOSED = (
-    "it closed the connection during the TLS handshake; its log may say why, unless it is an nbdtun without --tls-dir or another service"
+    "it closed the connection in the TLS handshake, or right after it; its log may say why, "
+    "unless it is an nbdtun without --tls-dir or another service"
 )
 
 
@@ -285,7 +291,7 @@ def _explanation(error: OSError, sock: ssl.SSLSocket | None) -> str:
         return "it did not finish the TLS handshake in time; is it another service?"
     if not isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.strerror or error}"
-    reason = error.reason or ""
+    reason = _name(error)
     alert = reason.partition("_ALERT_")[2]
     if alert:
         return _ALERTS.get(alert, f"it ended the TLS handshake ({_reason(error)})")

@@ -197,6 +197,8 @@ class TLSWire(Wire):
         except ssl.SSLWantReadError:
             self._write_wants_data = True
             return 0
+        except ssl.SSLEOFError as end:
+            raise ConnectionResetError("the other end closed the connection") from end
 
     def doRead(self) -> None:
         """There is something to read: of the handshake, for a write that waits for it, or for the user."""
