@@ -1,0 +1,59 @@
+# One command each; `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python -m
+MINUTES ?= 10
+SEED ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: packages $(VENV)/.installed ## install what is missing: packages, virtual environment, the guest's kernel
+	@lab/kernel.sh
+
+demo: setup ## move a running guest with its disk, and prove it
+	$(RUN) lab.demo
+
+check: $(VENV)/.installed lint ## the quick one: lint, strict types, unit and property tests
+	$(RUN) pytest -m "not integration"
+
+test: setup lint ## everything, with real QEMU, nbdkit and twistd processes
+	$(RUN) pytest
+
+integration: setup ## the tests with real processes only
+	$(RUN) pytest -m integration
+
+docs: $(VENV)/.installed ## the documentation, as HTML in build/docs
+	$(RUN) sphinx -W -b html docs build/docs
+
+bench: setup ## measure the tunnel and a migration against others
+	$(RUN) bench
+
+chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=
+	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+clean: ## remove all that was made here, the cache too
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+packages:
+	@PYTHON=$(PYTHON) lab/packages.sh
+
+lint: $(VENV)/.installed
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+# Installed again when the metadata changes; the checkout itself is what runs.
+# Its whole directory goes on the path (compat): twistd finds plugins by path only.
+# `packages` comes first, for a system without python3-venv.
+$(VENV)/.installed: setup.py pyproject.toml | packages
+	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
+	@touch $@
+
+.PHONY: help setup demo check test integration docs bench chaos clean packages lint

@@ -1,0 +1,61 @@
+"""The product's daemons as real processes: `twistd -n nbdtun-dest ...`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+from lab.process import Process, wait
+
+BIN = Path(sys.executable).parent
+"""Where the environment that runs the tests has `twistd` and `nbdtun`."""
+
+TWISTD = ["twistd"]
+"""The command, with options that are twistd's own."""
+
+
+class Twistd(Process):
+    """A twistd plugin in the foreground, with its log in a file."""
+
+    def __init__(self, directory: Path, plugin: str, *arguments: str, name: str = "") -> None:
+        log = directory / f"{name or plugin}.log"
+        super().__init__([BIN / TWISTD[0], *TWISTD[1:], "-n", "--pidfile=", plugin, *arguments], log)
+
+    def wait_port(self, port: int, timeout: float = 20) -> None:
+        """Wait until it listens on a TCP port, without connecting to it."""
+        wait(lambda: listening(port), timeout, f"listener on port {port}", self)
+
+    def wait_socket(self, path: Path, timeout: float = 20) -> None:
+        """Wait until it listens on a UNIX socket, without connecting to it."""
+        wait(lambda: _unix_listening(path), timeout, f"listener on {path}", self)
+
+
+class Command(Process):
+    """The `nbdtun` command, running beside the test; its output is the log."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        super().__init__([BIN / "nbdtun", *arguments], log)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def listening(port: int) -> bool:
+    """Whether a TCP port is listened on. From the kernel's tables: a probing
+    connection would be an event for the process under test."""
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
+
+
+def _unix_listening(path: Path) -> bool:
+    rows = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    return any(row[7:] == [f"{path}"] and row[3] == "00010000" for row in rows)

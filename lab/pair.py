@@ -1,0 +1,100 @@
+"""Two QEMUs and their disks: a source whose guest ticks, and a destination that waits.
+
+What a migration must leave is checked by `faults()`, and what a failed one by
+`disturbance()`; both return lines that say what is wrong, none for all well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from lab import ticks
+from lab.disks import MIB, Disk, Format
+from lab.guest import LOAD_END, Guest
+from lab.qemu import Build, Drive, Interface, Qemu, Style
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A disk as both ends shall have it; the first is `vda`, then `vdb`, whatever its kind."""
+
+    size: int = 128 * MIB
+    fmt: Format = "raw"
+    interface: Interface = "virtio"
+    style: Style = "blockdev"
+    filled: float = 0.5
+    target_size: int | None = None
+    target_fmt: Format | None = None
+    read_only: bool = False
+
+
+class Pair:
+    """A source and a destination in one directory; a context manager that ends both."""
+
+    def __init__(
+        self,
+        directory: Path,
+        guest: Guest,
+        plans: Sequence[Plan] = (Plan(),),
+        *,
+        builds: tuple[Build | None, Build | None] = (None, None),
+        paused: bool = False,
+        **options: Any,
+    ) -> None:
+        """`options` are those of `Qemu`, for both; `builds` are the two QEMUs, native if None."""
+        self.directory, self.guest = directory, guest
+        drives = [_drives(directory, plan, number) for number, plan in enumerate(plans)]
+        self._ended = ExitStack()
+        with ExitStack() as stack:  # one that starts is ended if the other does not
+            self.source = stack.enter_context(
+                Qemu("src", directory, guest, [a for a, _ in drives], build=builds[0], paused=paused, **options)
+            )
+            self.destination = stack.enter_context(
+                Qemu("dst", directory, guest, [b for _, b in drives], build=builds[1], incoming=True, **options)
+            )
+            self._ended = stack.pop_all()
+
+    def faults(self) -> list[str]:
+        """What is missing at the destination, by every tick reported at either end."""
+        last = max(self.source.ticks(), self.destination.ticks())
+        found = []
+        for one, other in zip(self.source.drives, self.destination.drives, strict=True):
+            if one.read_only:
+                continue
+            arrived = one.disk.twin(other.disk.path, other.disk.fmt)
+            found += [f"{one.name}: {line}" for line in ticks.lost(arrived.ticks(), last)]
+            skip = LOAD_END if self.guest.disk else ticks.REGION
+            found += [f"{one.name}: wrong from byte {offset}" for offset in arrived.wrong(skip)]
+        return found
+
+    def disturbance(self) -> list[str]:
+        """What is not at the source as if no migration had been tried."""
+        found = self.source.leftovers()
+        if self.source.status() != "running":
+            found.append(f"the source is {self.source.status()}")
+        elif not self.source.ticking():
+            found.append("the source's guest does not tick")
+        return found
+
+    def both_running(self) -> bool:
+        """The one thing that must never be."""
+        return all(vm.running() and vm.status() == "running" for vm in (self.source, self.destination))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.close()
+
+
+def _drives(directory: Path, plan: Plan, number: int) -> tuple[Drive, Drive]:
+    name = f"vd{'abcdefgh'[number]}"
+    disk = Disk(directory / f"{name}-src.{plan.fmt}", plan.size, plan.fmt, number, plan.filled).make()
+    fmt = plan.target_fmt or plan.fmt
+    target = Disk(directory / f"{name}-dst.{fmt}", plan.target_size or plan.size, fmt).make_empty()
+    source = Drive(disk, name, plan.interface, plan.style, plan.read_only)
+    return source, Drive(target, name, plan.interface, plan.style, plan.read_only)
