@@ -1,0 +1,197 @@
+"""
+The destination: which VMs it serves, which sessions there are, and the answers to a source's commands.
+
+One VM has one session at a time. A session belongs to the control channel that began it: when that channel is lost for good (it
+outlives its links), the session is undone. It is remembered for a while after its end, so that a source which lost the answer to
+Finish can ask again over a new control channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import txaio
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
+from nbdtun.migration.carrier import Quay
+from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query, Trouble, answering, disks_of
+from nbdtun.migration.machine import Machine, run_state
+from nbdtun.migration.monitor import Credentials, Monitor
+from nbdtun.migration.session import Session
+from nbdtun.migration.settings import Limits
+from nbdtun.migration.waits import in_time
+
+REMEMBERED = 256
+PING_SECONDS = 5.0
+
+
+class Destination:
+    """
+    Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
+
+    ``quays`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self, reactor: Any, vms: Mapping[str, str], quays: Callable[[str, Credentials], Quay], limits: Limits | None = None
+    ) -> None:
+        self.reactor = reactor
+        self.limits = limits or Limits()
+        self._vms = dict(vms)
+        self._quays = quays
+        self._sessions: dict[str, Session] = {}
+        self._busy: dict[str, tuple[Session, Control]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Destination of {', '.join(self._vms) or 'no VM'}, {len(self._busy)} sessions>"
+
+    def control(self) -> Control:
+        """The protocol for one control channel."""
+        return DestinationControl(self)
+
+    async def stop(self) -> None:
+        """Undo all sessions that can be, and wait for those that are past it."""
+        for session, _ in tuple(self._busy.values()):
+            await session.abort("the destination daemon was stopped")
+
+    async def begin(self, vm: str, ident: str, control: Control) -> Session:
+        """
+        A new session for ``vm``.
+
+        :raise VMUnknown: there is no such VM.
+        :raise NotMigratable: it has another session.
+        """
+        if vm not in self._vms:
+            raise VMUnknown(f"the destination knows no VM {vm!r}; it was started without --vm {vm}=QMP-SOCKET")
+        if ident in self._sessions:
+            raise NotMigratable(f"{vm}: the session {ident[:8]} exists already")
+        await self._displace(vm)
+        if vm in self._busy:
+            raise NotMigratable(f"{vm} is being migrated to this destination by another session just now")
+        monitor = Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.limits.command)
+        session = Session(self.reactor, ident, monitor, self._quays, lambda error: self._tell(control, ident, error), self.limits)
+        self._remember(vm, session, control)
+        return session
+
+    async def _displace(self, vm: str) -> None:
+        """A source that was killed leaves a session which waits for it; a new one need not."""
+        if vm not in self._busy:
+            return
+        session, control = self._busy[vm]
+        alive = Deferred.fromCoroutine(control.ask(Ping))
+        try:
+            await in_time(self.reactor, PING_SECONDS, alive, lambda: DestinationFailed("no answer"))
+        except NbdtunError:
+            self.log.info("{session!r} is given up, its source does not answer", session=session)
+            await session.abort("its source did not answer, and a new session came")
+
+    def _remember(self, vm: str, session: Session, control: Control) -> None:
+        self._sessions[session.ident] = session
+        self._busy[vm] = (session, control)
+        session.over.addCallback(lambda _: self._free(vm, session))
+        over = [ident for ident, old in self._sessions.items() if old.state.over]
+        for ident in over[: max(0, len(self._sessions) - REMEMBERED)]:
+            del self._sessions[ident]
+
+    def _free(self, vm: str, session: Session) -> None:
+        if self._busy.get(vm, (None,))[0] is session:
+            del self._busy[vm]
+        self.log.info("{session!r}{why}", session=session, why=f": {session.reason}" if session.reason else "")
+
+    def _tell(self, control: Control, ident: str, error: NbdtunError) -> None:
+        control.notify(Trouble, session=ident, code=error.code, reason=str(error))
+
+    def session(self, ident: str) -> Session:
+        """
+        The session of that id.
+
+        :raise DestinationFailed: it is not known (any more).
+        """
+        if ident not in self._sessions:
+            raise DestinationFailed("the destination does not know this session; its daemon was started again meanwhile")
+        return self._sessions[ident]
+
+    async def query(self, ident: str, vm: str) -> dict[str, str]:
+        """What :class:`~nbdtun.migration.commands.Query` answers."""
+        session = self._sessions.get(ident)
+        state = "unknown" if session is None else session.state.value
+        answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else session.reason}
+        if session is None or session.state.over:
+            answer |= await self._look(vm)
+        return answer
+
+    async def _look(self, vm: str) -> dict[str, str]:
+        if vm not in self._vms or vm in self._busy:
+            return {}
+        monitor = Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.limits.command)
+        try:
+            await monitor.connect()
+            return {"machine": await run_state(monitor)}
+        except MonitorError as error:
+            return {"reason": str(error)}
+        finally:
+            await monitor.close()
+
+
+class DestinationControl(Control):
+    """The destination's end of one control channel: it parses and answers, nothing more. It begins at most one session."""
+
+    def __init__(self, destination: Destination) -> None:
+        super().__init__()
+        self._destination = destination
+        self._session: Session | None = None
+        self.when_lost().addCallback(self._abandon)
+
+    def _abandon(self, lost: Exception) -> None:
+        if self._session is not None:
+            Deferred.fromCoroutine(self._session.abort(str(lost))).addErrback(
+                lambda failure: self.log.failure("undoing a session failed", failure=failure)
+            )
+
+    @Prepare.responder
+    def prepare(self, version: int, session: str, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            if version != VERSION:
+                raise VersionMismatch(f"the source speaks version {version} of the migration's commands and the destination {VERSION}")
+            if self._session is not None and not self._session.state.over:
+                raise NotMigratable(f"{vm}: this control channel has a session already")
+            self._session = begun = await self._destination.begin(vm, session, self)
+            if self.lost:
+                await begun.abort("its control channel was lost")
+            target, names = await begun.prepare(Machine(machine, memory), disks_of(disks))
+            return {"target": target, "exports": [{"name": name} for name in names]}
+
+        return answering(work, self.log)
+
+    @Listen.responder
+    def listen(self, session: str) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            return {"target": await self._destination.session(session).listen()}
+
+        return answering(work, self.log)
+
+    @Finish.responder
+    def finish(self, session: str, run: bool) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            await self._destination.session(session).finish(run)
+            return {}
+
+        return answering(work, self.log)
+
+    @Abort.responder
+    def abort(self, session: str) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            ending = self._destination.session(session)
+            before = ending.reason
+            state = await ending.abort("the source gave it up")
+            return {"state": state.value, "reason": before or ending.found}
+
+        return answering(work, self.log)
+
+    @Query.responder
+    def query(self, session: str, vm: str) -> Deferred[Any]:
+        return answering(lambda: self._destination.query(session, vm), self.log)

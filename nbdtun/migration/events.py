@@ -1,0 +1,96 @@
+"""
+QEMU's events, from before the command that causes them until nobody listens any more.
+
+A listener ends with the monitor: a wait for an event that can no longer come fails instead of lasting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from nbdtun.errors import MonitorError, MonitorLost
+from nbdtun.migration.waits import in_time
+
+
+@frozen
+class Event:
+    """One event: QEMU's name for it, its data, and when it came here by the reactor's clock in seconds."""
+
+    name: str
+    data: Mapping[str, Any] = field(factory=dict)
+    seconds: float = 0.0
+
+
+class Listener:
+    """
+    A queue of the events of some names, in the order in which QEMU sent them.
+
+    To be used as a context: what happens before it is entered or after it is left is not heard.
+    """
+
+    def __init__(self, clock: IReactorTime, names: tuple[str, ...], leave: Callable[[Listener], None]) -> None:
+        self.names = names
+        self._clock = clock
+        self._leave = leave
+        self._heard: deque[Event] = deque()
+        self._lost: MonitorLost | None = None
+        self._waiting: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Listener {' '.join(self.names)}, {len(self._heard)} heard{', lost' if self._lost else ''}>"
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._leave(self)
+
+    def hear(self, event: Event) -> None:
+        """An event came (called by the monitor)."""
+        if event.name in self.names:
+            self._heard.append(event)
+            self._wake()
+
+    def end(self, lost: MonitorLost) -> None:
+        """No event will come any more (called by the monitor)."""
+        self._lost = lost
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+    @property
+    def heard(self) -> tuple[Event, ...]:
+        """What came and was not taken by :meth:`next` yet."""
+        return tuple(self._heard)
+
+    async def next(self, seconds: float | None = None) -> Event:
+        """
+        The next event, waited for at most ``seconds``; for one waiter at a time.
+
+        :raise MonitorLost: the monitor is gone, and no event is left.
+        :raise MonitorError: none came in time.
+        """
+        while not self._heard:
+            if self._lost is not None:
+                raise self._lost
+            self._waiting = Deferred()
+            await (self._waiting if seconds is None else self._at_most(seconds, self._waiting))
+        return self._heard.popleft()
+
+    def _at_most(self, seconds: float, waiting: Deferred[None]) -> Deferred[None]:
+        late = f"no {' or '.join(self.names)} came from QEMU within {seconds:g} s"
+        return in_time(self._clock, seconds, waiting, lambda: MonitorError(late))

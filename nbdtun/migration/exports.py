@@ -1,0 +1,123 @@
+"""
+The destination's side of the disks: an NBD server inside the waiting QEMU, with one writable export a disk.
+
+QEMU facts (7.2 and 10.0, with ``-drive`` and ``-blockdev``, IDE, SCSI and virtio): a writable export of a node that an
+``-incoming`` machine's device holds is allowed and activates the image by itself. Mirrors need exactly equal sizes: a disk that is
+larger here is exported through a raw node of the source's size on top of it; that works on qcow2 as well, and ``blockdev-del``
+removes it once ``nbd-server-stop`` has returned, which waits for the exports to be gone.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from nbdtun.errors import CommandFailed, DestinationFailed, DiskMismatch
+from nbdtun.migration.disks import Disk, Inventory
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.names import PREFIX, block_name
+from nbdtun.migration.undo import UndoStack
+
+
+@frozen
+class Pairing:
+    """A disk at the source and its counterpart here, as the export ``name``."""
+
+    source: Disk
+    here: Disk
+    name: str
+
+
+def pair(session: str, wanted: tuple[Disk, ...], here: Inventory) -> tuple[Pairing, ...]:
+    """
+    Find every disk's counterpart, before anything is changed.
+
+    :raise DiskMismatch: there is none, it is too small, or two disks would share one.
+    """
+    pairings = tuple(Pairing(disk, here.counterpart(disk), block_name(session, n)) for n, disk in enumerate(wanted))
+    taken: dict[str, Pairing] = {}
+    for pairing in pairings:
+        name = pairing.source.nickname
+        if pairing.here.size < pairing.source.size:
+            sizes = f"{pairing.here.size} bytes at the destination are too few for {pairing.source.size} bytes at the source"
+            raise DiskMismatch(f"disk {name}: {sizes}; enlarge it there")
+        other = taken.setdefault(pairing.here.node, pairing)
+        if other is not pairing:
+            both = f"disks {other.source.nickname} and {name} both match {pairing.here.nickname} at the destination"
+            raise DiskMismatch(f"{both}; give the devices ids")
+    return pairings
+
+
+class Exports:
+    """The NBD server of one destination QEMU, at the UNIX socket ``path``."""
+
+    def __init__(self, monitor: Monitor, path: str) -> None:
+        self.path = path
+        self._monitor = monitor
+        self._slices: list[str] = []
+        self._started = False
+
+    def __repr__(self) -> str:
+        return f"<Exports {self.path} {'started' if self._started else 'stopped'}>"
+
+    async def start(self, pairings: tuple[Pairing, ...], undo: UndoStack) -> None:
+        """
+        Serve all disks.
+
+        :raise CommandFailed: QEMU refused.
+        :raise DestinationFailed: another NBD server runs in this QEMU already.
+        """
+        await sweep(self._monitor)
+        await self._serve(undo)
+        for pairing in pairings:
+            await self._export(pairing)
+
+    async def _serve(self, undo: UndoStack) -> None:
+        try:
+            undo.push("stop the NBD server", self.stop)
+            self._started = True
+            await self._monitor.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": self.path}}})
+        except CommandFailed as error:
+            self._started = False
+            if "already running" in str(error):
+                raise DestinationFailed(f"{error}; another tool uses this VM, or end it there with nbd-server-stop") from error
+            raise
+
+    async def _export(self, pairing: Pairing) -> None:
+        node = pairing.here.node
+        if pairing.here.size > pairing.source.size:
+            self._slices.append(pairing.name)
+            await self._monitor.execute(
+                "blockdev-add", {"driver": "raw", "node-name": pairing.name, "offset": 0, "size": pairing.source.size, "file": node}
+            )
+            node = pairing.name
+        export = {"type": "nbd", "id": pairing.name, "name": pairing.name, "node-name": node, "writable": True}
+        await self._monitor.execute("block-export-add", export)
+
+    async def stop(self) -> None:
+        """Stop serving and leave nothing of ours; safe to repeat."""
+        if self._started:
+            await self._monitor.execute("nbd-server-stop")
+            self._started = False
+        while self._slices:
+            node = self._slices.pop()
+            if node in await nodes(self._monitor):
+                await self._monitor.execute("blockdev-del", {"node-name": node})
+
+
+async def nodes(monitor: Monitor) -> frozenset[str]:
+    """The names of all block nodes."""
+    return frozenset(str(node["node-name"]) for node in await monitor.execute("query-named-block-nodes", {"flat": True}))
+
+
+async def sweep(monitor: Monitor) -> None:
+    """Remove what an earlier session left that could not clean up: its exports, their NBD server if it has no others, its nodes."""
+    exports = await monitor.execute("query-block-exports")
+    ours = [export["id"] for export in exports if export["id"].startswith(PREFIX)]
+    if ours and len(ours) == len(exports):
+        await monitor.execute("nbd-server-stop")
+    else:
+        for ident in ours:
+            await monitor.execute("block-export-del", {"id": ident, "mode": "hard"})
+    for node in await nodes(monitor):
+        if node.startswith(PREFIX):
+            await monitor.execute("blockdev-del", {"node-name": node})

@@ -1,0 +1,107 @@
+"""
+The source's guest: whether it runs, as far as its user is concerned, and when the migration paused it.
+
+A migration pauses a guest by itself, and so may an operator meanwhile; both make the same STOP event. What tells them apart is the
+run state right after it: ``finish-migrate`` or ``postmigrate`` is the migration, ``paused`` is somebody else, and then the guest
+has to stay paused at the destination.
+
+QEMU facts: a migration that is undone lets the guest run again by itself if it ran (``cont`` is refused until then). A guest that
+was paused before is paused after, but 7.2 calls that ``postmigrate`` if it had got as far as the switchover, and then refuses to
+migrate it again until it has run; 10.0 calls it what it was before.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from nbdtun.errors import MonitorError, MonitorLost, NotMigratable
+from nbdtun.migration.events import Event
+from nbdtun.migration.machine import MIGRATING, RUNNING, run_state
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.waits import in_time
+
+ENDING_SECONDS = 30.0
+ENDING_MIGRATION_SECONDS = 0.1
+
+RESUMABLE = frozenset({"paused", "postmigrate"})
+USELESS = {
+    "inmigrate": "it waits for an incoming migration itself; is --qmp that of the destination?",
+    "postmigrate": "it has moved already, or was paused while a migration of it was undone; if it runs nowhere else, `cont` it",
+    "shutdown": "the guest has shut down",
+    "internal-error": "QEMU reports an internal error of it",
+    "guest-panicked": "the guest has crashed",
+    "save-vm": "a snapshot of it is being made",
+    "restore-vm": "a snapshot of it is being restored",
+    "finish-migrate": "a migration of it is ending just now",
+    "colo": "it is replicated by COLO",
+}
+
+
+class Guest:
+    """``runs``: it is to run at the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.runs = False
+        self.stopped_at: float | None = None
+        self._monitor = monitor
+        self._watch: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Guest of {self._monitor.name} {'runs' if self.runs else 'is paused'}>"
+
+    async def check(self) -> None:
+        """
+        Look whether it runs, and watch it from now on.
+
+        :raise NotMigratable: it is in a state in which nothing can be moved.
+        """
+        state = await run_state(self._monitor)
+        if state in USELESS:
+            raise NotMigratable(f"{self._monitor.name} cannot be migrated: {USELESS[state]}")
+        self.runs = state in RUNNING
+        self._watch = Deferred.fromCoroutine(self._follow())
+        self._watch.addErrback(lambda _: None)
+
+    async def _follow(self) -> None:
+        with self._monitor.listen("STOP", "RESUME") as events:
+            while True:
+                await self._heed(await events.next())
+
+    async def _heed(self, event: Event) -> None:
+        if event.name == "RESUME":
+            self.runs = True
+        elif await run_state(self._monitor) in MIGRATING:
+            self.stopped_at = event.seconds
+        else:
+            self.runs = False
+
+    async def resume(self, clock: IReactorTime) -> None:
+        """Let it run again if it ran; QEMU may have done so by itself, or be about to."""
+        while self.runs:
+            state = await run_state(self._monitor)
+            if state in RESUMABLE:
+                await self._monitor.execute("cont")
+            if state != "finish-migrate":
+                return
+            await deferLater(clock, ENDING_MIGRATION_SECONDS)
+
+    def leave(self) -> None:
+        """Watch it no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def end(self, clock: IReactorTime) -> None:
+        """
+        End its QEMU, and wait for that.
+
+        :raise MonitorError: it does not answer.
+        """
+        ended = self._monitor.when_lost()
+        with suppress(MonitorLost):
+            await self._monitor.execute("quit")
+        late = f"{self._monitor.name}: QEMU has not ended {ENDING_SECONDS:g} s after quit"
+        await in_time(clock, ENDING_SECONDS, ended, lambda: MonitorError(late))

@@ -1,0 +1,230 @@
+"""
+RAM and device state: QEMU's own migration, at both ends.
+
+QEMU facts (7.2 and 10.0):
+
+- The source, with ``pause-before-switchover``: setup, active, (STOP), pre-switchover; after ``migrate-continue``: device,
+  completed. ``migrate_cancel`` up to and in pre-switchover ends in cancelled, and QEMU starts the guest again by itself if it ran.
+  ``cont`` on a source that has *completed* works, and activates its images again.
+- ``migrate-incoming`` can be issued once in a QEMU's life ("The incoming migration has already been started"), and after a failure
+  an incoming QEMU exits (7.2 always; 10.0 unless ``exit-on-error`` is false, and then it is of no more use, but tells the reason).
+  So it is issued as late as can be.
+- ``stop`` on a machine that waits for its migration means: do not run when it has arrived (QEMU clears ``autostart``). So it does
+  not depend on ``-S``.
+- The default ``max-bandwidth`` is 128 MiB/s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from attrs import frozen
+
+from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable
+from nbdtun.migration.events import Listener
+from nbdtun.migration.machine import RUNNING, run_state
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.undo import UndoStack
+
+UNLIMITED = 1 << 50
+DEVICE_SECONDS = 10.0
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+@frozen
+class Migrated:
+    """One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one."""
+
+    status: str = "none"
+    sent: int = 0
+    left: int = 0
+    error: str = ""
+    address: str = ""
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Migrated:
+        """Read the answer of ``query-migrate``; all of it is optional there."""
+        ram = answer.get("ram", {})
+        addresses = answer.get("socket-address") or [{}]
+        return cls(
+            status=answer.get("status", "none"),
+            sent=ram.get("transferred", 0),
+            left=ram.get("remaining", 0),
+            error=answer.get("error-desc", ""),
+            address=addresses[0].get("path", "") or ("a socket" if addresses[0] else ""),
+        )
+
+
+async def look(monitor: Monitor) -> Migrated:
+    """Ask how the migration of this QEMU is going."""
+    return Migrated.of(await monitor.execute("query-migrate"))
+
+
+class Tuning:
+    """Capabilities and parameters of a QEMU's migration; what was there before is put back."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._capabilities: dict[str, bool] = {}
+        self._parameters: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Tuning, was {self._capabilities} {self._parameters}>"
+
+    async def set(self, undo: UndoStack, capabilities: Iterable[str], parameters: Mapping[str, int]) -> None:
+        """Switch ``capabilities`` on and set ``parameters``."""
+        there = {entry["capability"]: bool(entry["state"]) for entry in await self._monitor.execute("query-migrate-capabilities")}
+        before = await self._monitor.execute("query-migrate-parameters")
+        self._capabilities = dict.fromkeys((name for name in capabilities if not there.get(name, False)), False)
+        self._parameters = {name: before[name] for name in parameters if name in before}
+        undo.push("restore the migration's parameters", self.restore)
+        await self._switch(dict.fromkeys(self._capabilities, True))
+        if parameters:
+            await self._monitor.execute("migrate-set-parameters", parameters)
+
+    async def _switch(self, states: Mapping[str, bool]) -> None:
+        if states:
+            entries = [{"capability": name, "state": state} for name, state in states.items()]
+            await self._monitor.execute("migrate-set-capabilities", {"capabilities": entries})
+
+    async def restore(self) -> None:
+        """Put back what was there before; once."""
+        capabilities, self._capabilities = self._capabilities, {}
+        parameters, self._parameters = self._parameters, {}
+        await self._switch(capabilities)
+        if parameters:
+            await self._monitor.execute("migrate-set-parameters", parameters)
+
+
+class Outgoing:
+    """The source's memory on its way; to be made before the migration starts, since it listens from then on."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._events: Listener = monitor.listen("MIGRATION")
+
+    def __repr__(self) -> str:
+        return f"<Outgoing memory of {self._monitor.name}>"
+
+    async def check(self) -> None:
+        """
+        See whether QEMU can migrate at all, now.
+
+        :raise NotMigratable: a migration runs already, or something in the machine forbids it.
+        """
+        answer = await self._monitor.execute("query-migrate")
+        status = Migrated.of(answer).status
+        if status not in ENDED | {"none"}:
+            raise NotMigratable(f"{self._monitor.name}: a migration of it runs already ({status}); wait for its end or migrate_cancel it")
+        reasons = answer.get("blocked-reasons")
+        if reasons:
+            raise NotMigratable(f"{self._monitor.name} cannot be migrated: {'; '.join(reasons)}")
+
+    async def start(self, path: str, undo: UndoStack) -> None:
+        """Send the memory to the UNIX socket ``path``, up to the point where the guest is paused."""
+        undo.push("cancel the migration of the memory", self._cancel)
+        await self._monitor.execute("migrate", {"uri": f"unix:{path}"})
+
+    async def paused(self) -> None:
+        """
+        Wait until all memory but the last is sent and the guest is paused; lasts as long as the data does.
+
+        :raise MemoryFailed: QEMU gave up.
+        """
+        await self._until("pre-switchover", None)
+
+    async def proceed(self, seconds: float) -> None:
+        """
+        Send the last of it and the devices' state, within ``seconds``.
+
+        :raise MemoryFailed: QEMU gave up.
+        """
+        await self._monitor.execute("migrate-continue", {"state": "pre-switchover"})
+        await self._until("completed", seconds)
+        self.close()
+
+    async def _until(self, wanted: str, seconds: float | None) -> None:
+        status = ""
+        while status != wanted:
+            status = (await self._events.next(seconds)).data["status"]
+            if status in ENDED and status != wanted:
+                why = (await look(self._monitor)).error or "QEMU gives no reason"
+                raise MemoryFailed(f"{self._monitor.name}: copying the memory has {status}: {why}")
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._events.close()
+
+    async def _cancel(self) -> None:
+        if (await look(self._monitor)).status in ENDED | {"none"}:
+            return
+        with self._monitor.listen("MIGRATION") as events:
+            if not await self._has_ended(events):
+                await self._monitor.execute("migrate_cancel")
+            while (await look(self._monitor)).status not in ENDED | {"none"}:
+                await events.next()
+
+    async def _has_ended(self, events: Listener) -> bool:
+        """A migration that sends its last state is not to be cancelled: it is given the time to end by itself."""
+        if (await look(self._monitor)).status == "device":
+            with suppress(MonitorError):
+                await events.next(DEVICE_SECONDS)
+        return (await look(self._monitor)).status in ENDED
+
+
+class Incoming:
+    """The destination's memory."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def __repr__(self) -> str:
+        return f"<Incoming memory of {self._monitor.name}>"
+
+    async def check(self) -> None:
+        """
+        See that QEMU waits for its migration, and make sure that it does not run by itself when it has arrived.
+
+        :raise NotMigratable: it does not wait, or listens elsewhere already.
+        """
+        name, state, status = self._monitor.name, await run_state(self._monitor), await look(self._monitor)
+        if state != "inmigrate":
+            raise NotMigratable(f"{name}: QEMU is not waiting for a migration but {state}; start it with -S -incoming defer")
+        if status.address or status.status != "none":
+            raise NotMigratable(f"{name}: QEMU's incoming migration was started before; start it again, with -S -incoming defer")
+        await self._monitor.execute("stop")
+
+    async def listen(self, path: str) -> None:
+        """Wait for the source on the UNIX socket ``path``; works once in a QEMU's life."""
+        arguments: dict[str, Any] = {"uri": f"unix:{path}"}
+        if "exit-on-error" in (await self._monitor.schema()).arguments("migrate-incoming"):
+            arguments["exit-on-error"] = False
+        await self._monitor.execute("migrate-incoming", arguments)
+
+    async def completed(self, seconds: float) -> None:
+        """
+        Wait until everything has arrived, for at most ``seconds`` from one step to the next.
+
+        :raise MemoryFailed: it never will.
+        """
+        with self._monitor.listen("MIGRATION") as events:
+            now = await look(self._monitor)
+            while now.status != "completed":
+                if now.status in ENDED:
+                    raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration ' + now.status}")
+                await events.next(seconds)
+                now = await look(self._monitor)
+
+    async def run(self) -> None:
+        """
+        Let the guest run.
+
+        :raise CommandFailed: QEMU refused, and it certainly does not run.
+        """
+        try:
+            await self._monitor.execute("cont")
+        except CommandFailed:
+            if await run_state(self._monitor) not in RUNNING:
+                raise

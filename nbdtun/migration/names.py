@@ -1,0 +1,34 @@
+"""
+The names that a session gives to things, at both ends: targets in the tunnel; nodes, jobs and exports in QEMU.
+
+A session's id is unguessable, and its targets contain it: who does not know the id cannot reach them. In QEMU all our names begin
+with one prefix, so that leftovers are known for what they are. QEMU's node names end at 31 characters.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+PREFIX = "nbdtun-"
+SESSION = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def new_session() -> str:
+    """An id of 128 random bits."""
+    return secrets.token_hex(16)
+
+
+def nbd_target(session: str) -> str:
+    """The target of all NBD connections of a session."""
+    return f"nbd.{session}"
+
+
+def ram_target(session: str) -> str:
+    """The target of a session's migration stream."""
+    return f"ram.{session}"
+
+
+def block_name(session: str, number: int) -> str:
+    """The node, the job and the export of a session's disk of that number."""
+    return f"{PREFIX}{session[:16]}-{number}"

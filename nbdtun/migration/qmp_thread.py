@@ -1,0 +1,85 @@
+"""
+The thread in which qemu.qmp lives.
+
+qemu.qmp is asyncio and Twisted need not be: so all monitors share one asyncio loop in one daemon thread of its own, and any reactor
+serves. It starts with the first monitor and ends with the last. It is a daemon thread, so that an interpreter which ends without
+closing its monitors does not hang.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError as FutureCancelled
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An asyncio loop that runs in a thread for as long as somebody holds it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"<LoopThread {'idle' if self._loop is None else 'running'}, {self._holders} holders>"
+
+    def hold(self) -> asyncio.AbstractEventLoop:
+        """Start the thread if it is not running; each call needs one of :meth:`release`."""
+        with self._lock:
+            self._holders += 1
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_run, args=(self._loop,), name="nbdtun-qmp", daemon=True).start()
+            return self._loop
+
+    def release(self) -> None:
+        """End the thread when nobody holds it any more."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0 and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop = None
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+    finally:
+        loop.close()
+
+
+def in_loop(reactor: Any, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """Run ``work`` in the thread of ``loop``; its result arrives in the reactor's thread. Cancelling the Deferred cancels the work."""
+    future: Future[T] = asyncio.run_coroutine_threadsafe(work, loop)
+
+    def give_up(_: Deferred[T]) -> None:
+        future.cancel()
+
+    arrival: Deferred[T] = Deferred(give_up)
+
+    def hand_over() -> None:
+        if arrival.called:
+            return
+        try:
+            arrival.callback(future.result())
+        except FutureCancelled:
+            arrival.cancel()
+        except Exception as error:
+            arrival.errback(error)
+
+    future.add_done_callback(lambda _: reactor.callFromThread(hand_over))
+    return arrival

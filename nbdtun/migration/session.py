@@ -1,0 +1,273 @@
+"""
+One session at the destination: what is done to the waiting QEMU for one migration, each step beside its undo.
+
+The guest runs here if, and only if, the source said Finish: QEMU itself was told not to start it. So until then everything can be
+undone, whatever else is known or not, and whoever comes first of Finish and Abort wins.
+
+What cannot be undone is a QEMU's one chance to receive its memory. After Listen, a failure ends the destination QEMU: 7.2 exits by
+itself, newer ones are made to stay just long enough to say why.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import txaio
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from nbdtun.errors import (
+    CommandFailed,
+    DestinationFailed,
+    MemoryFailed,
+    MonitorError,
+    MonitorLost,
+    NbdtunError,
+    NotMigratable,
+    OutcomeUnknown,
+)
+from nbdtun.migration.carrier import Quay
+from nbdtun.migration.disks import Disk, inventory
+from nbdtun.migration.exports import Exports, pair
+from nbdtun.migration.machine import Machine, machine
+from nbdtun.migration.memory import Incoming, Tuning, look
+from nbdtun.migration.monitor import Credentials, Monitor
+from nbdtun.migration.names import nbd_target, ram_target
+from nbdtun.migration.settings import Limits
+from nbdtun.migration.undo import UndoStack
+
+R = TypeVar("R")
+HEARTBEAT_SECONDS = 5.0
+
+
+class State(enum.Enum):
+    """Where a session is; its values are what Query and Abort answer."""
+
+    NEW = "new"
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    LISTENING = "listening"
+    FINISHING = "finishing"
+    FINISHED = "finished"
+    ABORTING = "aborting"
+    ABORTED = "aborted"
+    UNCERTAIN = "uncertain"
+
+    @property
+    def over(self) -> bool:
+        """Nothing is done any more."""
+        return self in (State.FINISHED, State.ABORTED, State.UNCERTAIN)
+
+
+#: Every transition that there is.
+STEPS = {
+    State.NEW: {State.PREPARING, State.ABORTED},
+    State.PREPARING: {State.PREPARED, State.ABORTING},
+    State.PREPARED: {State.LISTENING, State.ABORTING},
+    State.LISTENING: {State.FINISHING, State.ABORTING},
+    State.FINISHING: {State.FINISHED, State.ABORTING, State.UNCERTAIN},
+    State.ABORTING: {State.ABORTED},
+}
+
+
+class Session:
+    """
+    The session ``ident`` of the VM behind ``monitor``, which is not connected yet and closed at the end.
+
+    ``quays`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the reason.
+    ``reason`` is why it was undone, ``found`` what QEMU said had gone wrong before.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        ident: str,
+        monitor: Monitor,
+        quays: Callable[[str, Credentials], Quay],
+        tell: Callable[[NbdtunError], None],
+        limits: Limits,
+    ) -> None:
+        self.ident = ident
+        self.state = State.NEW
+        self.reason = ""
+        self.found = ""
+        self.over: Deferred[None] = Deferred()
+        self._monitor = monitor
+        self._quays = quays
+        self._tell = tell
+        self._limits = limits
+        self._undo = UndoStack(reactor, limits.undo)
+        self._incoming = Incoming(monitor)
+        self._tuning = Tuning(monitor)
+        self._step: Deferred[Any] | None = None
+        self._heartbeat = LoopingCall(self._beat)
+        self._heartbeat.clock = reactor
+
+    def __repr__(self) -> str:
+        return f"<Session {self.ident[:8]} of {self._monitor.name} {self.state.value}>"
+
+    def _advance(self, state: State) -> None:
+        if state not in STEPS.get(self.state, ()):
+            raise NotMigratable(f"{self._monitor.name}: this session is {self.state.value}{f': {self.reason}' if self.reason else ''}")
+        self.state = state
+        if state.over:
+            self.over.callback(None)
+
+    async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> tuple[str, list[str]]:
+        """
+        Check everything, then serve the disks; returns the target and the names of the exports.
+
+        :raise NbdtunError: and all is as it was before.
+        """
+        self._advance(State.PREPARING)
+        answer = await self._attempt(self._prepare(there, disks))
+        self._advance(State.PREPARED)
+        return answer
+
+    async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> tuple[str, list[str]]:
+        await self._connect()
+        await self._incoming.check()
+        (await machine(self._monitor)).check(there)
+        pairings = pair(self.ident, disks, await inventory(self._monitor))
+        self._quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
+        self._undo.push("close the session's sockets", self._quay.close)
+        await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
+        self._exports = Exports(self._monitor, f"{self._quay.directory}/nbd.sock")
+        await self._exports.start(pairings, self._undo)
+        self._quay.admit(nbd_target(self.ident), self._exports.path)
+        return nbd_target(self.ident), [pairing.name for pairing in pairings]
+
+    async def _connect(self) -> None:
+        await self._monitor.connect()
+        self._undo.push("close the monitor", self._monitor.close)
+        self._monitor.when_lost().addCallback(self._fail)
+        self._heartbeat.start(HEARTBEAT_SECONDS, now=False)
+        self._undo.push("stop looking at QEMU", self._rest)
+
+    async def listen(self) -> str:
+        """
+        Let QEMU wait for its memory; returns the target of it.
+
+        :raise NbdtunError: and the session is undone.
+        """
+        self._advance(State.LISTENING)
+        return await self._attempt(self._listen())
+
+    async def _listen(self) -> str:
+        path = f"{self._quay.directory}/ram.sock"
+        self._undo.push("end QEMU", self._discard)
+        await self._incoming.listen(path)
+        self._quay.admit(ram_target(self.ident), path)
+        return ram_target(self.ident)
+
+    async def finish(self, run: bool) -> None:
+        """
+        Take over; with ``run`` the guest runs here afterwards.
+
+        :raise OutcomeUnknown: QEMU was told to run, and did not answer.
+        :raise NbdtunError: anything else; the guest does not run here, and the session is undone.
+        """
+        self._advance(State.FINISHING)
+        await self._attempt(self._finish(run))
+        self._advance(State.FINISHED)
+        await self._settle_down()
+
+    async def _finish(self, run: bool) -> None:
+        await self._incoming.completed(self._limits.complete)
+        await self._exports.stop()
+        if run:
+            await self._run()
+
+    async def _run(self) -> None:
+        try:
+            await self._incoming.run()
+        except MonitorError as error:
+            self.reason = str(error)
+            self._advance(State.UNCERTAIN)
+            raise OutcomeUnknown(f"{error}; it was told to run at the destination just before") from error
+
+    async def _settle_down(self) -> None:
+        """It has arrived. What is left of us is taken away, and nothing of that can make it fail."""
+        self._undo.forget()
+        ours = UndoStack(self._undo.clock, self._limits.undo)
+        ours.push("close the monitor", self._monitor.close)
+        ours.push("close the session's sockets", self._quay.close)
+        ours.push("restore the migration's capabilities", self._tuning.restore)
+        ours.push("stop looking at QEMU", self._rest)
+        for line in await ours.unwind():
+            self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
+
+    async def _attempt(self, work: Coroutine[Any, Any, R]) -> R:
+        """Do one step so that it can be interrupted by an abort; if it fails, undo the session."""
+        step: Deferred[R] = Deferred.fromCoroutine(work)
+        self._step = step
+        try:
+            return await step
+        except BaseException as error:
+            if self.state in (State.ABORTING, State.ABORTED):
+                raise DestinationFailed(f"{self._monitor.name}: the session was ended: {self.reason}") from error
+            if self.state is not State.UNCERTAIN:
+                await self._roll_back(str(error))
+            raise
+        finally:
+            self._step = None
+
+    async def abort(self, reason: str) -> State:
+        """Undo everything, unless it is too late; waits for either. Safe to repeat."""
+        if self.state is State.NEW:
+            self._advance(State.ABORTED)
+        elif not self.state.over and self.state not in (State.FINISHING, State.ABORTING):
+            await self._roll_back(reason)
+        elif not self.state.over:
+            over: Deferred[None] = Deferred()
+            self.over.addCallback(over.callback)
+            await over
+        return self.state
+
+    async def _roll_back(self, reason: str) -> None:
+        self._advance(State.ABORTING)
+        self.reason = reason
+        if self._step is not None:
+            self._step.cancel()
+        left = await self._undo.unwind()
+        for line in left:
+            self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
+        self._advance(State.ABORTED)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """Something went wrong while nobody asked."""
+        if self.state in (State.PREPARED, State.LISTENING) and self._step is None:
+            reason = error if isinstance(error, NbdtunError) else DestinationFailed(str(error))
+            self._tell(reason)
+            Deferred.fromCoroutine(self.abort(str(reason))).addErrback(self._log_bug)
+
+    def _log_bug(self, failure: Failure) -> None:
+        self.log.failure("undoing a session failed", failure=failure)
+
+    def _beat(self) -> Deferred[None]:
+        def failed(failure: Failure) -> None:
+            self._fail(failure.value)
+
+        return Deferred.fromCoroutine(self._look()).addErrback(failed)
+
+    async def _look(self) -> None:
+        now = await look(self._monitor)
+        if self.state is State.LISTENING and now.status == "failed":
+            raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration failed'}")
+
+    async def _rest(self) -> None:
+        if self._heartbeat.running:
+            self._heartbeat.stop()
+
+    async def _discard(self) -> None:
+        """End a QEMU that has used up its incoming migration; after its reason was asked for."""
+        try:
+            self.found = (await look(self._monitor)).error
+            await self._monitor.execute("quit")
+        except (CommandFailed, MonitorLost):
+            return

@@ -1,0 +1,59 @@
+"""What is asked of a migration, and how long each of its steps may take: frozen, made once, passed down unchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen, validators
+
+from nbdtun.errors import ConfigError
+
+
+def _positive(instance: object, attribute: object, value: Any) -> None:
+    if value is not None and value <= 0:
+        raise ConfigError(f"{getattr(attribute, 'name', 'value').replace('_', ' ')} must be more than 0, not {value}")
+
+
+@frozen(kw_only=True)
+class Limits:
+    """
+    How long a step may take, in seconds, before it counts as failed. No wait is without one.
+
+    The mirrors and the RAM have none of their own, since they last as long as the data does: a QEMU that no longer answers
+    is noticed by the polling for progress, within ``command``.
+    """
+
+    command: float = field(default=60.0, validator=_positive)
+    """An answer of QEMU's monitor."""
+    answer: float = field(default=90.0, validator=_positive)
+    """An answer of the other end to one of our commands."""
+    drain: float = field(default=120.0, validator=_positive)
+    """The mirrors' last writes, while the guest is paused."""
+    complete: float = field(default=120.0, validator=_positive)
+    """The device state, while the guest is paused."""
+    undo: float = field(default=30.0, validator=_positive)
+    """Each step of a rollback."""
+    settle: float = field(default=60.0, validator=_positive)
+    """Asking again for an outcome whose answer was lost."""
+
+
+@frozen(kw_only=True)
+class MigrationSettings:
+    """
+    One migration, as asked for.
+
+    ``vm`` is the name which the destination knows the VM by. ``disks`` names the disks to copy (by node, by drive id or by device
+    id), None all writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None without
+    a limit. ``downtime`` is what QEMU aims at, in seconds. ``keep_source`` leaves the source QEMU paused instead of ending it.
+    ``reconnect_delay`` is for how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again.
+
+    :raise ConfigError: a value is out of its range.
+    """
+
+    vm: str = field(validator=validators.instance_of(str))
+    disks: tuple[str, ...] | None = None
+    bandwidth: int | None = field(default=None, validator=_positive)
+    downtime: float = field(default=0.3, validator=_positive)
+    keep_source: bool = False
+    reconnect_delay: int = field(default=300, validator=_positive)
+    limits: Limits = field(factory=Limits)

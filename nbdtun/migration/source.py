@@ -1,0 +1,326 @@
+"""
+The source: a whole migration as one sequence, each step beside its undo.
+
+What holds at every moment: the guest runs at the destination only after Finish was sent (see ``handover``), so before that every
+failure, every cancellation and every loss is answered by the same thing, unwinding the steps; and after it nothing is undone unless
+the destination said that it did not take over.
+
+Whatever goes wrong beside the step that is just being waited for (a mirror that fails while the memory is sent, the monitor or the
+control channel lost, trouble at the destination) rings the alarm, which interrupts the sequence with that as the cause. A user's
+cancellation is the same with no cause.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from contextlib import suppress
+from time import time
+from typing import Any
+
+import txaio
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from nbdtun.errors import ConfigError, DestinationFailed, LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.migration.carrier import Carrier, Entrance
+from nbdtun.migration.commands import MAX_DISKS, VERSION, Abort, Control, Listen, Ping, Prepare, Trouble, error_of, rows_of
+from nbdtun.migration.disks import Disk, inventory
+from nbdtun.migration.gauge import Gauge
+from nbdtun.migration.guest import Guest
+from nbdtun.migration.handover import Handover
+from nbdtun.migration.machine import machine
+from nbdtun.migration.memory import UNLIMITED, Outgoing, Tuning, look
+from nbdtun.migration.mirror import Mirror, Mirrors
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.names import new_session
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.undo import UndoStack
+from nbdtun.migration.waits import in_time, undisturbed
+
+POLL_SECONDS = 1.0
+
+
+class Stage(enum.Enum):
+    """Which way a migration goes; it can be cancelled only on its way FORWARD."""
+
+    NEW = "new"
+    FORWARD = "forward"
+    HANDING_OVER = "handing over"
+    BACK = "back"
+    ENDED = "ended"
+
+
+class SourceControl(Control):
+    """The source's end of the control channel; ``alarm`` is called with what the destination reports."""
+
+    def __init__(self, alarm: Callable[[Exception], None]) -> None:
+        super().__init__()
+        self._alarm = alarm
+
+    @Trouble.responder
+    def trouble(self, session: str, code: str, reason: str) -> dict[str, Any]:
+        self._alarm(error_of(code, reason))
+        return {}
+
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {}
+
+
+class Migration:
+    """
+    One migration of the VM behind ``monitor``, which is connected already and is closed by whoever made it.
+
+    ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
+    the final one.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        monitor: Monitor,
+        carrier: Carrier,
+        settings: MigrationSettings,
+        report: Callable[[Progress], None],
+        wall: Callable[[], float] = time,
+    ) -> None:
+        self.session = new_session()
+        self.settings = settings
+        self._reactor = reactor
+        self._monitor = monitor
+        self._carrier = carrier
+        self._stage = Stage.NEW
+        self._cause: Exception | None = None
+        self._gauge = Gauge(reactor, report, lambda: carrier.link, wall)
+        self._guest = Guest(monitor)
+        self._undo = UndoStack(reactor, settings.limits.undo)
+        self._tidy = UndoStack(reactor, settings.limits.undo)
+        self._tuning = Tuning(monitor)
+        self._poll = LoopingCall(self._look)
+        self._poll.clock = reactor
+        self._forward: Deferred[None] | None = None
+        self._downtime: float | None = None
+        self._found = ""
+
+    def __repr__(self) -> str:
+        return f"<Migration of {self.settings.vm} {self._stage.value} {self._gauge.now.phase.value}>"
+
+    async def run(self) -> Progress:
+        """
+        Migrate; returns the final progress once the VM runs at the destination (or is paused there, if it was paused).
+
+        Cancelling the Deferred of this coroutine is :meth:`cancel`.
+
+        :raise OutcomeUnknown: nobody can tell whether it runs there; the source is left paused.
+        :raise CancelledError: it was cancelled; the VM runs on at the source.
+        :raise NbdtunError: it failed; the VM runs on at the source. In each case the final progress was reported before.
+        """
+        return await undisturbed(Deferred.fromCoroutine(self._run()), self.cancel)
+
+    def cancel(self) -> bool:
+        """Roll back, and let :meth:`run` fail with CancelledError; False if it is too late for that."""
+        return self._interrupt(None)
+
+    def _alarm(self, error: Exception) -> None:
+        self._interrupt(error)
+
+    def _interrupt(self, cause: Exception | None) -> bool:
+        if self._stage is not Stage.FORWARD or self._forward is None:
+            return False
+        self._stage = Stage.BACK
+        self._cause = cause
+        self._forward.cancel()
+        return True
+
+    async def _run(self) -> Progress:
+        self._stage = Stage.FORWARD
+        try:
+            self._forward = Deferred.fromCoroutine(self._steps())
+            await self._forward
+        except OutcomeUnknown as error:
+            await self._leave(error)
+            raise
+        except BaseException as error:
+            raise await self._roll_back(error) from None
+        await self._confirm()
+        return self._gauge.finish(Phase.COMPLETED, self._downtime)
+
+    async def _steps(self) -> None:
+        self._monitor.when_lost().addCallback(self._alarm)
+        self._gauge.enter(Phase.PREPARE)
+        disks, control, entrance = await self._prepare()
+        mirrors = await self._mirror(disks, entrance)
+        outgoing, ram = await self._send(control)
+        await self._switch_over(mirrors, outgoing, ram)
+        await self._finish(control)
+
+    async def _prepare(self) -> tuple[dict[str, Disk], Control, Entrance]:
+        disks = await self._survey()
+        control = await self._open()
+        there = await machine(self._monitor)
+        self._undo.push("undo the destination's session", lambda: self._abort(control))
+        answer = await self._ask(
+            control, Prepare, version=VERSION, vm=self.settings.vm, machine=there.kind, memory=there.memory, disks=rows_of(disks)
+        )
+        names = [row["name"] for row in answer["exports"]]
+        if len(names) != len(disks):
+            raise DestinationFailed(f"the destination serves {len(names)} disks instead of {len(disks)}")
+        return dict(zip(names, disks, strict=True)), control, await self._enter(answer["target"], "nbd")
+
+    async def _survey(self) -> tuple[Disk, ...]:
+        """What there is to move, and whether it can be: changes nothing."""
+        await self._guest.check()
+        found = await inventory(self._monitor)
+        for left in found.left_out:
+            self.log.info("{vm}: {left}", vm=self.settings.vm, left=left)
+        disks = found.select(self.settings.disks, self.settings.vm)
+        if len(disks) > MAX_DISKS:
+            raise ConfigError(f"{self.settings.vm} has {len(disks)} disks; at most {MAX_DISKS} can be moved")
+        outgoing = Outgoing(self._monitor)
+        outgoing.close()
+        await outgoing.check()
+        return disks
+
+    async def _open(self) -> Control:
+        opening = Deferred.fromCoroutine(self._carrier.control(SourceControl(self._alarm)))
+        seconds = self.settings.limits.answer
+        late = f"the destination could not be reached within {seconds:g} s"
+        control = await in_time(self._reactor, seconds, opening, lambda: LinkLost(late))
+
+        async def close() -> None:
+            if control.transport is not None:
+                control.transport.loseConnection()
+
+        self._tidy.push("close the control channel", close)
+        control.when_lost().addCallback(self._alarm)
+        return control
+
+    async def _ask(self, control: Control, command: Any, **arguments: Any) -> dict[str, Any]:
+        seconds = self.settings.limits.answer
+        answer = Deferred.fromCoroutine(control.ask(command, session=self.session, **arguments))
+        late = f"the destination has not answered {command.__name__} for {seconds:g} s"
+        return await in_time(self._reactor, seconds, answer, lambda: DestinationFailed(late))
+
+    async def _abort(self, control: Control) -> None:
+        """A control channel that is lost is an abort by itself."""
+        with suppress(NbdtunError):
+            self._found = (await self._ask(control, Abort))["reason"]
+
+    async def _enter(self, target: str, name: str) -> Entrance:
+        entrance = await self._carrier.enter(target, name)
+        self._tidy.push(f"close the {name} socket", entrance.close)
+        return entrance
+
+    async def _mirror(self, disks: dict[str, Disk], entrance: Entrance) -> Mirrors:
+        self._gauge.expect(disks)
+        self._gauge.enter(Phase.MIRROR)
+        each = [Mirror(self._monitor, disk, name, entrance, self._alarm) for name, disk in disks.items()]
+        mirrors = Mirrors(self._monitor, self._reactor, each)
+        await mirrors.start(self._undo, self.settings.reconnect_delay, self.settings.bandwidth)
+        self._watch()
+        await mirrors.ready()
+        self._gauge.copied()
+        self._gauge.enter(Phase.READY)
+        return mirrors
+
+    async def _send(self, control: Control) -> tuple[Outgoing, Entrance]:
+        parameters = {"max-bandwidth": self.settings.bandwidth or UNLIMITED, "downtime-limit": round(self.settings.downtime * 1000)}
+        await self._tuning.set(self._undo, ("events", "pause-before-switchover"), parameters)
+        self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
+        outgoing = Outgoing(self._monitor)
+        ram = await self._enter((await self._ask(control, Listen))["target"], "ram")
+        self._gauge.enter(Phase.RAM)
+        await outgoing.start(ram.path, self._undo)
+        await outgoing.paused()
+        return outgoing, ram
+
+    async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Entrance) -> None:
+        self._gauge.enter(Phase.SWITCHOVER)
+        await mirrors.drain(self.settings.limits.drain)
+        self._gauge.copied()
+        seconds = self.settings.limits.complete
+        await outgoing.proceed(seconds)
+        arriving = Deferred.fromCoroutine(ram.drained())
+        late = f"the memory did not arrive at the destination within {seconds:g} s"
+        await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(late))
+
+    async def _finish(self, control: Control) -> None:
+        self._gauge.enter(Phase.FINISH)
+        self._rest()
+        self._stage = Stage.HANDING_OVER
+        await Handover(self._reactor, self._carrier, control, self.session, self.settings).finish(self._guest.runs)
+        if self._guest.stopped_at is not None:
+            self._downtime = self._reactor.seconds() - self._guest.stopped_at
+
+    def _watch(self) -> None:
+        if not self._poll.running:
+            self._poll.start(POLL_SECONDS)
+
+    def _rest(self) -> None:
+        if self._poll.running:
+            self._poll.stop()
+
+    def _look(self) -> Deferred[None]:
+        def failed(failure: Any) -> None:
+            self._alarm(failure.value)
+
+        return Deferred.fromCoroutine(self._sample()).addErrback(failed)
+
+    async def _sample(self) -> None:
+        """A QEMU that hangs is noticed here, since it does not answer."""
+        self._gauge.jobs(await self._monitor.execute("query-block-jobs"))
+        if self._gauge.now.phase in (Phase.RAM, Phase.SWITCHOVER):
+            self._gauge.memory(await look(self._monitor))
+        if self._stage is Stage.FORWARD:
+            self._gauge.sample()
+
+    async def _roll_back(self, error: BaseException) -> BaseException:
+        """Undo everything, and return the error to be raised."""
+        self._stage = Stage.BACK
+        self._rest()
+        left = await self._undo.unwind()
+        await self._close()
+        cause = self._cause or error
+        if isinstance(cause, CancelledError):
+            self._gauge.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
+            return cause
+        failure = self._failure(cause, left)
+        self._gauge.finish(Phase.FAILED, None, str(failure), failure.code)
+        return failure
+
+    def _failure(self, cause: BaseException, left: list[str]) -> NbdtunError:
+        """The one line about it: what failed, what the destination found, what could not be undone."""
+        if not isinstance(cause, NbdtunError):
+            self.log.failure("{vm}: a bug in nbdtun", failure=Failure(cause), vm=self.settings.vm)
+            return MigrationError("; ".join([f"a bug in nbdtun: {cause!r}", *left]))
+        found = [f"at the destination: {self._found}"] if self._found and self._found not in str(cause) else []
+        return type(cause)("; ".join([str(cause), *found, *left])) if found or left else cause
+
+    async def _leave(self, error: OutcomeUnknown) -> None:
+        """Nothing may be undone; the source stays as it is, paused."""
+        self._undo.forget()
+        await self._close()
+        self._gauge.finish(Phase.UNKNOWN, None, str(error), error.code)
+
+    async def _confirm(self) -> None:
+        """It runs there. Whatever cannot be tidied up here now is worth a warning and no more."""
+        self._undo.forget()
+        with suppress(NbdtunError):
+            self._gauge.memory(await look(self._monitor))
+        if self.settings.keep_source:
+            self._tidy.push("restore the migration's parameters", self._tuning.restore)
+        else:
+            self._tidy.push("end the source QEMU, which is paused", lambda: self._guest.end(self._reactor))
+        await self._close()
+
+    async def _close(self) -> None:
+        self._rest()
+        self._guest.leave()
+        for line in await self._tidy.unwind():
+            self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)
+        self._stage = Stage.ENDED

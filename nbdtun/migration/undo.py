@@ -1,0 +1,60 @@
+"""
+Each step beside its undo.
+
+A step pushes its undo *before* it begins, since a command whose answer was lost or not waited for may have been carried out; so
+every undo first looks whether there is something to undo. They run in reverse order, each whether or not the one before succeeded,
+each with a limit of time, and never raise: an undo that fails must not hide the error which made it necessary. What could not be
+undone is returned as text for the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import txaio
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from nbdtun.errors import MonitorLost
+from nbdtun.migration.waits import in_time
+
+Undo = Callable[[], Coroutine[Any, Any, None]]
+
+
+class UndoStack:
+    """What has to be undone, last first."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        """``seconds`` is the limit for each undo."""
+        self.clock = clock
+        self._seconds = seconds
+        self._steps: list[tuple[str, Undo]] = []
+
+    def __repr__(self) -> str:
+        return f"<UndoStack {', '.join(what for what, _ in self._steps) or 'empty'}>"
+
+    def push(self, what: str, undo: Undo) -> None:
+        """Remember to ``undo``; ``what`` reads well after "could not"."""
+        self._steps.append((what, undo))
+
+    def forget(self) -> None:
+        """There is no way back any more."""
+        self._steps.clear()
+
+    async def unwind(self) -> list[str]:
+        """Undo everything; return a line for each that could not be undone."""
+        left: list[str] = []
+        while self._steps:
+            what, undo = self._steps.pop()
+            try:
+                work = Deferred.fromCoroutine(undo())
+                await in_time(self.clock, self._seconds, work, lambda: TimeoutError(f"not done in {self._seconds:g} s"))
+            except MonitorLost:
+                pass  # a QEMU that has ended keeps nothing
+            except Exception as error:
+                left.append(f"could not {what}: {error}")
+                self.log.debug("rolling back: could not {what}: {error}", what=what, error=error)
+        return left

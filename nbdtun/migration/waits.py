@@ -1,0 +1,65 @@
+"""
+Waits which end: with a limit of time, and undisturbed by whoever loses patience.
+
+Twisted's ``cancel`` reaches the innermost Deferred that a coroutine waits for. That is right for the steps of a migration and wrong for
+their undoing, which has to be done whatever happens: :func:`undisturbed` stands between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+def in_time(clock: IReactorTime, seconds: float, waiting: Deferred[T], late: Callable[[], Exception]) -> Deferred[T]:
+    """Cancel ``waiting`` after ``seconds`` and fail with what ``late`` makes; returns ``waiting`` itself."""
+
+    def expired(result: object, _: float) -> object:
+        if isinstance(result, Failure) and isinstance(result.value, CancelledError):
+            raise late()
+        return result
+
+    waiting.addTimeout(seconds, clock, expired)
+    return waiting
+
+
+async def every(waiting: Iterable[Deferred[T]]) -> list[T]:
+    """Wait for all, in parallel; fail with the first failure itself, and cancel the others then."""
+    deferreds = list(waiting)
+    try:
+        return await gatherResults(deferreds, consumeErrors=True)
+    except FirstError as error:
+        for deferred in deferreds:
+            deferred.cancel()
+        raise _reason(error.subFailure) from None
+
+
+async def undisturbed(work: Deferred[T], on_cancel: Callable[[], object]) -> T:
+    """Wait for ``work`` to its own end; who cancels this wait only causes a call of ``on_cancel``."""
+    outcome: list[T | Failure] = []
+    bell: Deferred[None] = Deferred()
+
+    def ended(result: T | Failure) -> None:
+        outcome.append(result)
+        bell.callback(None)
+
+    work.addBoth(ended)
+    while not outcome:
+        try:
+            await bell
+        except CancelledError:
+            bell = Deferred()
+            on_cancel()
+    if isinstance(outcome[0], Failure):
+        raise _reason(outcome[0])
+    return outcome[0]
+
+
+def _reason(failure: Failure) -> BaseException:
+    return failure.value if isinstance(failure.value, BaseException) else RuntimeError(str(failure))
