@@ -1,0 +1,143 @@
+"""
+One migration with somebody in front of it: shows its progress, obeys Ctrl-C, says in one line how it went wrong, and ends with a status.
+
+The first SIGINT, SIGTERM or SIGHUP cancels the migration, which then rolls back in its own time; later ones change nothing, because
+a rollback that is itself interrupted would leave the two machines as nobody wants to find them. Twisted's own signal handling is off:
+it would stop the reactor at once, and the rollback with it.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.python.failure import Failure
+
+from nbdtun.display import Display
+from nbdtun.errors import ConfigError, NbdtunError, OutcomeUnknown
+from nbdtun.migration.progress import Phase, Progress
+
+
+class Status(enum.IntEnum):
+    """The exit status of ``nbdtun migrate``."""
+
+    COMPLETED = 0
+    FAILED = 1
+    USAGE = 2
+    UNKNOWN = 3
+    INTERRUPTED = 130
+
+
+_BY_PHASE: Final = {
+    Phase.COMPLETED: Status.COMPLETED,
+    Phase.FAILED: Status.FAILED,
+    Phase.CANCELLED: Status.INTERRUPTED,
+    Phase.UNKNOWN: Status.UNKNOWN,
+}
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
+
+
+def complain(text: str) -> None:
+    """Print one line to standard error, as the program's own."""
+    print(f"nbdtun: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def attend(reactor: Any, start: Start, display: Display) -> Status:
+    """Run ``reactor`` until the migration that ``start`` begins has ended; its status."""
+    attended = _Attended(reactor, start, display)
+    reactor.callWhenRunning(attended.begin)
+    kept = {number: signal.signal(number, attended.interrupt) for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        reactor.run(installSignalHandlers=False)
+    finally:
+        display.close()
+        for number, before in kept.items():
+            signal.signal(number, before)
+    return attended.status
+
+
+class _Attended:
+    """A migration, its display, and whether it has been interrupted."""
+
+    def __init__(self, reactor: Any, start: Start, display: Display) -> None:
+        self.status = Status.FAILED
+        self._reactor = reactor
+        self._start = start
+        self._display = display
+        self._began = time.monotonic()
+        self._latest: Progress | None = None
+        self._running: Deferred[Progress] | None = None
+        self._interrupted = False
+
+    def __repr__(self) -> str:
+        return f"<_Attended {self._latest and self._latest.phase.value} {'interrupted' if self._interrupted else ''}>"
+
+    def begin(self) -> None:
+        """Start the migration; when it has ended, the reactor stops."""
+        self._running = maybeDeferred(self._start, self._report)
+        self._running.addCallbacks(self._succeeded, self._failed)
+        self._running.addBoth(lambda _: self._reactor.stop())
+
+    def interrupt(self, number: int, _: FrameType | None) -> None:
+        """A signal came in, at any point of any code: leave the rest to the reactor."""
+        self._reactor.callFromThread(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._interrupted:
+            complain("already rolling back")
+            return
+        self._interrupted = True
+        complain("interrupted, rolling back")
+        if self._running is not None:
+            self._running.cancel()
+
+    def _report(self, progress: Progress) -> None:
+        self._latest = progress
+        self._display.show(progress)
+
+    def _succeeded(self, final: Progress) -> None:
+        self._end(final.phase, None)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            self._end(Phase.CANCELLED, None)
+        elif isinstance(error, NbdtunError):
+            self._end_with(error)
+        else:
+            self._end(Phase.FAILED, f"internal error: {failure.getErrorMessage()}")
+            failure.printTraceback(sys.stderr)
+
+    def _end_with(self, error: NbdtunError) -> None:
+        phase = Phase.UNKNOWN if isinstance(error, OutcomeUnknown) else Phase.FAILED
+        if self._latest is not None and self._latest.phase.final:
+            phase = self._latest.phase
+        self._end(phase, error)
+        if isinstance(error, ConfigError):
+            self.status = Status.USAGE
+
+    def _end(self, phase: Phase, error: NbdtunError | str | None) -> None:
+        """Show a final phase, if the migration itself did not get so far; say what went wrong; and settle the status."""
+        if self._latest is None or not self._latest.phase.final:
+            self._report(self._last_words(phase, error))
+        self._display.close()
+        if error is not None:
+            complain(str(error))
+        self.status = _BY_PHASE[phase]
+
+    def _last_words(self, phase: Phase, error: NbdtunError | str | None) -> Progress:
+        text = None if error is None else str(error)
+        code = error.code if isinstance(error, NbdtunError) else None
+        elapsed = time.monotonic() - self._began
+        if self._latest is None:
+            return Progress(time=time.time(), elapsed=elapsed, phase=phase, error=text, code=code)
+        return evolve(self._latest, time=time.time(), elapsed=elapsed, phase=phase, rate=0.0, eta=None, error=text, code=code)

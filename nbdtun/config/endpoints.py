@@ -1,0 +1,179 @@
+"""
+What an endpoint string says, before anything listens or dials: is it right, who can reach it, and which host does it name?
+
+Twisted has no public parser of its endpoint strings, only functions that make endpoints of them. So these few lines read them as those
+functions do (``:`` separates, ``=`` names, a backslash takes away either meaning), and :func:`parse` has Twisted itself judge the kinds
+that we know. Kinds that a plugin brings (``tor:``, ``systemd:``) are left to the plugin, and count as reachable by anybody.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import IStreamClientEndpointStringParserWithReactor, IStreamServerEndpointStringParser
+from twisted.plugin import getPlugins
+
+from nbdtun.errors import ConfigError
+
+LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path is 108 bytes with its final NUL
+
+
+class Role(enum.Enum):
+    """What is done with an endpoint: both kinds of strings look alike and mean different things."""
+
+    LISTEN = "listen on"
+    CONNECT = "connect to"
+
+
+_FORMS = {
+    ("tcp", Role.LISTEN): "tcp:PORT or tcp:PORT:interface=ADDRESS",
+    ("tcp", Role.CONNECT): r"tcp:HOST:PORT (an IPv6 address with its colons escaped, tcp:fd00\:\:1:10810)",
+    ("unix", Role.LISTEN): "unix:PATH or unix:PATH:mode=660",
+    ("unix", Role.CONNECT): "unix:PATH",
+}
+
+
+@frozen
+class Address:
+    """An endpoint string taken apart: ``host`` is the one to dial, or the interface to listen on ("" for all of them)."""
+
+    text: str
+    kind: str
+    host: str | None = None
+    path: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it, or be reached by it."""
+        return self.path is not None or (self.host is not None and _is_loopback(self.host))
+
+
+def parse(text: str, role: Role) -> Address:
+    """
+    Take an endpoint string apart, and check it.
+
+    :raise ConfigError: no such endpoint can be made, or a UNIX socket's path is too long; the text names it.
+    """
+    positional, named = _split(text)
+    kind = positional.pop(0).lower() if positional else ""
+    if not positional and not named:
+        raise ConfigError(f"{text!r} is not an endpoint to {role.value}; it takes a form like {_FORMS['tcp', role]}")
+    if kind in ("tcp", "unix"):
+        _check_by_twisted(text, role, kind)
+    else:
+        _check_kind(text, role, kind)
+    if kind == "unix":
+        path = named.get("address") or named.get("path") or (positional[0] if positional else "")
+        check_socket_path(path)
+        return Address(text, kind, path=path)
+    if kind == "tcp":
+        host, port = (_listened if role is Role.LISTEN else _dialled)(positional, named)
+        if not int(port) < 65536:
+            raise ConfigError(f"{text!r} is not an endpoint to {role.value}: there is no port {port}")
+        return Address(text, kind, host=host)
+    return Address(text, kind)
+
+
+def host_of(text: str) -> str | None:
+    """
+    The host that a client endpoint string names; None if it names none.
+
+    :raise ConfigError: it is not an endpoint.
+    """
+    return parse(text, Role.CONNECT).host
+
+
+def check_socket_path(path: str) -> str:
+    """
+    Give back ``path`` if a UNIX socket can have it.
+
+    :raise ConfigError: it is empty, or longer than 107 bytes.
+    """
+    length = len(os.fsencode(path))
+    if length == 0:
+        raise ConfigError("a UNIX socket needs a path")
+    if length > LONGEST_SOCKET_PATH:
+        raise ConfigError(f"{path}: {length} bytes; the path of a UNIX socket ends at {LONGEST_SOCKET_PATH}")
+    return path
+
+
+def check_exposure(text: str, role: Role, *, tls: bool, insecure: bool) -> Address:
+    """
+    Parse an endpoint of the tunnel, and refuse one that others could reach, or read, without TLS.
+
+    :raise ConfigError: it is no endpoint, or it is neither loopback nor a UNIX socket and there is neither ``tls`` nor ``insecure``.
+    """
+    address = parse(text, role)
+    if tls or insecure or address.local:
+        return address
+    raise ConfigError(
+        f"{text}: without --tls-dir, nbdtun will {role.value} loopback and UNIX sockets only; "
+        "give --tls-dir, or --insecure if the network is yours alone"
+    )
+
+
+def _split(text: str) -> tuple[list[str], dict[str, str]]:
+    """The positional and the named arguments, the kind being the first positional one."""
+    fields: list[list[str]] = [[""]]
+    letters = iter(text)
+    for letter in letters:
+        if letter == "\\":
+            fields[-1][-1] += next(letters, "")
+        elif letter == ":":
+            fields.append([""])
+        elif letter == "=" and len(fields[-1]) == 1:
+            fields[-1].append("")
+        else:
+            fields[-1][-1] += letter
+    return [field[0] for field in fields if len(field) == 1], {field[0]: field[1] for field in fields if len(field) == 2}
+
+
+def _check_by_twisted(text: str, role: Role, kind: str) -> None:
+    """Make the endpoint and drop it; making one of the kinds that we know touches neither network nor reactor."""
+    make: Callable[[object, str], object] = serverFromString if role is Role.LISTEN else clientFromString
+    try:
+        make(object(), text)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ConfigError(f"{text!r} is not an endpoint to {role.value}; it takes the form {_FORMS[kind, role]}") from error
+
+
+def _check_kind(text: str, role: Role, kind: str) -> None:
+    """``dest:10810`` is what one types who does not know endpoint strings; nobody would understand "unknown plugin"."""
+    interface = IStreamServerEndpointStringParser if role is Role.LISTEN else IStreamClientEndpointStringParserWithReactor
+    if kind not in {"ssl", *_prefixes(getPlugins(interface))}:
+        raise ConfigError(
+            f"{text!r} is not an endpoint to {role.value}: {kind!r} is no kind of endpoint; it takes a form like {_FORMS['tcp', role]}"
+        )
+
+
+def _prefixes(parsers: Iterable[Any]) -> Iterator[str]:
+    return (parser.prefix.lower() for parser in parsers)
+
+
+def _listened(positional: list[str], named: dict[str, str]) -> tuple[str, str]:
+    """Interface ("" for all) and port of ``tcp:PORT[:INTERFACE[:BACKLOG]]``; each may be named instead."""
+    rest = iter(positional)
+    port = named["port"] if "port" in named else next(rest)
+    return named["interface"] if "interface" in named else next(rest, ""), port
+
+
+def _dialled(positional: list[str], named: dict[str, str]) -> tuple[str, str]:
+    """Host and port of ``tcp:HOST:PORT``; each may be named instead."""
+    rest = iter(positional)
+    host = named["host"] if "host" in named else next(rest)
+    return host, named["port"] if "port" in named else next(rest)
+
+
+def _is_loopback(host: str) -> bool:
+    if host.rstrip(".").lower() in ("localhost", "localhost.localdomain", "ip6-localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False

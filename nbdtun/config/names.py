@@ -1,0 +1,157 @@
+"""
+The small values that options are made of: ``NAME=SOMETHING``, and ``USER:GROUP``.
+
+Names are strict because they cross the wire, name files and stand in log lines: a letter or digit, then up to 63 of ``A-Za-z0-9._-``.
+"""
+
+from __future__ import annotations
+
+import grp
+import pwd
+import re
+
+from attrs import field, frozen
+
+from nbdtun.config.endpoints import Address, Role, check_socket_path, parse
+from nbdtun.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+UNCHANGED = -1
+_LARGEST_ID = 2**32 - 2
+
+
+def check_name(name: str) -> str:
+    """
+    Give back ``name`` if it can name a target or a VM.
+
+    :raise ConfigError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is not a name: a letter or digit, then up to 63 letters, digits, dots, dashes or underscores")
+    return name
+
+
+def _halves(text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise ConfigError(f"{text!r} is not of the form {form}")
+    return name, value
+
+
+@frozen
+class Forward:
+    """What the source listens on, and the target that its connections reach."""
+
+    target: str = field(converter=check_name)
+    endpoint: str
+
+    def __attrs_post_init__(self) -> None:
+        parse(self.endpoint, Role.LISTEN)
+
+    @classmethod
+    def parse(cls, text: str) -> Forward:
+        """
+        Read ``TARGET=SERVER-ENDPOINT``.
+
+        :raise ConfigError: it is not of that form.
+        """
+        return cls(*_halves(text, "TARGET=SERVER-ENDPOINT, such as nbd=unix:/run/nbdtun/nbd.sock"))
+
+    @property
+    def address(self) -> Address:
+        """The endpoint, taken apart."""
+        return parse(self.endpoint, Role.LISTEN)
+
+
+@frozen
+class Target:
+    """A name that the other end may ask for, and what the destination connects to then."""
+
+    name: str = field(converter=check_name)
+    endpoint: str
+
+    def __attrs_post_init__(self) -> None:
+        parse(self.endpoint, Role.CONNECT)
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """
+        Read ``NAME=CLIENT-ENDPOINT``.
+
+        :raise ConfigError: it is not of that form.
+        """
+        return cls(*_halves(text, "NAME=CLIENT-ENDPOINT, such as nbd=unix:/run/qemu/nbd.sock"))
+
+    @property
+    def address(self) -> Address:
+        """The endpoint, taken apart."""
+        return parse(self.endpoint, Role.CONNECT)
+
+
+@frozen
+class VM:
+    """A machine that waits for a migration at the destination, and the path of its QMP socket."""
+
+    name: str = field(converter=check_name)
+    qmp: str = field(converter=check_socket_path)
+
+    @classmethod
+    def parse(cls, text: str) -> VM:
+        """
+        Read ``NAME=PATH``.
+
+        :raise ConfigError: it is not of that form.
+        """
+        return cls(*_halves(text, "NAME=PATH, such as web1=/run/qemu/web1-incoming.qmp"))
+
+
+@frozen
+class Owner:
+    """Whom a socket is given to, as ``os.chown`` wants it: -1 leaves the group as it is."""
+
+    uid: int
+    gid: int = UNCHANGED
+
+    @classmethod
+    def parse(cls, text: str) -> Owner:
+        """
+        Read ``USER[:GROUP]``, by names or numbers; without a group, the user's own.
+
+        :raise ConfigError: there is no such user or group.
+        """
+        user, colon, group = text.partition(":")
+        if not user or (colon and not group):
+            raise ConfigError(f"{text!r} is not of the form USER[:GROUP]")
+        uid, own_gid = _user(user)
+        return cls(uid, _group(group) if colon else own_gid)
+
+
+def _user(text: str) -> tuple[int, int]:
+    """A user's id, and the id of its group, or -1 for a number that no user has."""
+    number = _id(text)
+    try:
+        entry = pwd.getpwnam(text) if number is None else pwd.getpwuid(number)
+    except KeyError:
+        if number is None:
+            raise ConfigError(f"there is no user {text!r}") from None
+        return number, UNCHANGED
+    return entry.pw_uid, entry.pw_gid
+
+
+def _group(text: str) -> int:
+    number = _id(text)
+    if number is not None:
+        return number
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise ConfigError(f"there is no group {text!r}") from None
+
+
+def _id(text: str) -> int | None:
+    """The number that ``text`` is; None if it is a name."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    if len(text) > 10 or int(text) > _LARGEST_ID:
+        raise ConfigError(f"{text} is not a user or group id")
+    return int(text)

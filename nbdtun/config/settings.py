@@ -1,0 +1,152 @@
+"""
+The settings of the two daemons and of one migration: what :mod:`nbdtun.service` takes, from a face or from an embedder.
+
+Sizes are in bytes, times in seconds. The defaults are those of the options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import Attribute, Factory, field, frozen
+
+from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of
+from nbdtun.config.names import VM, Forward, Owner, Target, check_name
+from nbdtun.errors import ConfigError
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.sizes import duration_text, size_text
+from nbdtun.tunnel.tls import verify_name
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+
+def _between(least: float, most: float, text: Callable[[float], str]) -> Callable[[object, Attribute[Any], float], None]:
+    def validate(_: object, attribute: Attribute[Any], value: float) -> None:
+        if not least <= value <= most:
+            option = attribute.name.replace("_", "-")
+            raise ConfigError(f"{option}: {text(value)} is not between {text(least)} and {text(most)}")
+
+    return validate
+
+
+def _mode(_: object, __: Attribute[int], value: int) -> None:
+    if not 0 <= value <= 0o777:
+        raise ConfigError(f"{value:o} is not a mode for a socket")
+
+
+@frozen(kw_only=True)
+class TunnelSettings:
+    """
+    What both ends of a tunnel are told.
+
+    ``insecure`` accepts endpoints that others can reach without a certificate; it takes nothing away where ``tls_dir`` is given.
+    ``keepalive`` is how long a link may be silent before it is asked for a sign of life.
+    """
+
+    tls_dir: str | None = None
+    tls_name: str | None = None
+    insecure: bool = False
+    run_dir: str | None = None
+    socket_owner: Owner | None = None
+    socket_mode: int = field(default=0o600, validator=_mode)
+    window: int = field(default=16 * MIB, validator=_between(64 * KIB, GIB, size_text))
+    link_timeout: float = field(default=15.0, validator=_between(0.1, 3600, duration_text))
+    resume_window: float = field(default=300.0, validator=_between(0, 7 * 86400, duration_text))
+    keepalive: float = field(
+        default=Factory(lambda self: self.link_timeout / 3, takes_self=True), validator=_between(0.01, 3600, duration_text)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.tls_name is not None:
+            if self.tls_dir is None:
+                raise ConfigError("--tls-name needs --tls-dir")
+            verify_name(self.tls_name)
+        if self.keepalive >= self.link_timeout:
+            raise ConfigError("the keepalive must be shorter than the link timeout")
+
+    def check_exposure(self, endpoint: str, role: Role) -> None:
+        """Refuse an endpoint of the tunnel that others could reach, or read, without TLS: :exc:`ConfigError`."""
+        check_exposure(endpoint, role, tls=self.tls_dir is not None, insecure=self.insecure)
+
+
+@frozen(kw_only=True)
+class _Dialling:
+    """What every source knows: the tunnel's settings, and where the destination is."""
+
+    tunnel: TunnelSettings = TunnelSettings()
+    connect: str
+
+    def __attrs_post_init__(self) -> None:
+        self.tunnel.check_exposure(self.connect, Role.CONNECT)
+        self._name_to_verify()
+
+    @property
+    def peer_name(self) -> str | None:
+        """
+        The name that the destination's certificate must have; None without TLS.
+
+        It is ``tls_name``, or else the host of ``connect``; settings that have neither cannot be made.
+        """
+        return self._name_to_verify()
+
+    def _name_to_verify(self) -> str | None:
+        if self.tunnel.tls_dir is None:
+            return None
+        name = self.tunnel.tls_name or host_of(self.connect)
+        if not name:
+            raise ConfigError(f"{self.connect}: names no host to verify; give --tls-name")
+        return verify_name(name)
+
+
+@frozen(kw_only=True)
+class SourceSettings(_Dialling):
+    """A source daemon that forwards local sockets to targets of the destination."""
+
+    forwards: tuple[Forward, ...]
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        _refuse_repeated((forward.endpoint for forward in self.forwards), "listens on {} twice")
+        for forward in self.forwards:  # the tunnel's TLS does not protect it: whoever reaches it is through
+            if not (forward.address.local or self.tunnel.insecure):
+                raise ConfigError(
+                    f"{forward.endpoint}: others could reach target {forward.target} through it; bind it to loopback, or give --insecure"
+                )
+
+
+@frozen(kw_only=True)
+class DestinationSettings:
+    """A destination daemon: what it listens on, and which targets and machines it serves; nothing else can be reached through it."""
+
+    tunnel: TunnelSettings = TunnelSettings()
+    listen: str
+    targets: tuple[Target, ...] = ()
+    vms: tuple[VM, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        self.tunnel.check_exposure(self.listen, Role.LISTEN)
+        _refuse_repeated((target.name for target in self.targets), "has two targets of the name {}")
+        _refuse_repeated((vm.name for vm in self.vms), "has two VMs of the name {}")
+        if not self.targets and not self.vms:
+            raise ConfigError("a destination needs at least one --target or --vm to serve")
+
+
+@frozen(kw_only=True)
+class MigrateSettings(_Dialling):
+    """One migration: the source VM's QMP socket, and what is wanted of it."""
+
+    qmp: str = field(converter=check_socket_path)
+    migration: MigrationSettings
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        check_name(self.migration.vm)
+
+
+def _refuse_repeated(values: Iterable[str], sentence: str) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ConfigError("this daemon " + sentence.format(value))
+        seen.add(value)

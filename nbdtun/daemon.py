@@ -1,0 +1,32 @@
+"""
+What the twistd plugins run: a service whose failure to start is one line, as an operator expects of a daemon, and not a traceback.
+
+The services themselves raise errors, because an application that embeds them wants to catch these.
+"""
+
+from __future__ import annotations
+
+from twisted.application.service import IService, MultiService
+
+from nbdtun.errors import NbdtunError
+
+
+class Daemon(MultiService):
+    """Holds ``services``; ``plugin`` is the name that its complaints begin with."""
+
+    def __init__(self, plugin: str, *services: IService) -> None:
+        super().__init__()
+        self._plugin = plugin
+        for service in services:
+            service.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """
+        Start; this is where twistd is still the user that it was started as.
+
+        :raise SystemExit: that failed; twistd ends with status 1.
+        """
+        try:
+            super().privilegedStartService()
+        except NbdtunError as error:
+            raise SystemExit(f"{self._plugin}: {error}") from None

@@ -1,0 +1,43 @@
+"""Progress for logs and pipes: one line at each change of phase or link, and one every ten seconds. Plain ASCII but for names."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from nbdtun.display.words import OUTCOMES, PHASES, link_words, printable, rows, summary_words
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.sizes import duration_text, rate_text, size_text
+
+INTERVAL = 10.0
+
+
+class Lines:
+    """Prints a line when there is something to say, and otherwise every :data:`INTERVAL` seconds."""
+
+    def __init__(self, stream: TextIO, title: str) -> None:
+        self._stream = stream
+        self._title = printable(title) or "the VM"
+        self._said: tuple[Phase, bool] | None = None
+        self._next = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Print a line, if it is time for one."""
+        state = (progress.phase, progress.link.lost_for is not None)
+        if state == self._said and progress.elapsed < self._next:
+            return
+        self._said, self._next = state, progress.elapsed + INTERVAL
+        self._stream.write(f"{self._title}: {_line(progress)}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _line(progress: Progress) -> str:
+    if progress.phase.final:
+        return f"{OUTCOMES[progress.phase]}; " + ", ".join([*summary_words(progress), *link_words(progress)])
+    copied = ", ".join(f"{row.name} {row.percentage} of {size_text(row.total)}" for row in rows(progress) if row.total)
+    pace = [rate_text(progress.rate)] if progress.rate else []
+    if progress.eta is not None:
+        pace.append(f"{duration_text(progress.eta)} left")
+    return "; ".join(part for part in (PHASES[progress.phase], copied, ", ".join(pace), *link_words(progress)) if part)

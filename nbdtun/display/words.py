@@ -1,0 +1,121 @@
+"""What the displays for people say, and how fast things go: the same words and figures on a terminal and in a log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import frozen
+
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.sizes import duration_text, rate_text, size_text
+
+PHASES: Final = {
+    Phase.PREPARE: "preparing",
+    Phase.MIRROR: "copying disks",
+    Phase.READY: "disks are in step",
+    Phase.RAM: "copying memory",
+    Phase.SWITCHOVER: "switching over",
+    Phase.FINISH: "starting at the destination",
+    Phase.COMPLETED: "completed",
+    Phase.FAILED: "failed",
+    Phase.CANCELLED: "rolled back",
+    Phase.UNKNOWN: "outcome unknown",
+}
+
+# The error itself is its caller's to print; here stands where the VM is now.
+OUTCOMES: Final = {
+    Phase.COMPLETED: "runs at the destination",
+    Phase.FAILED: "was not migrated, and is at the source as before",
+    Phase.CANCELLED: "was not migrated, and is at the source as before",
+    Phase.UNKNOWN: "is paused at the source; whether it runs at the destination is not known",
+}
+
+MEMORY: Final = "memory"
+_SMOOTHING = 3.0  # seconds; a rate that jumps at every look cannot be read
+
+
+@frozen
+class Row:
+    """One thing that is copied: a disk, or the memory."""
+
+    name: str
+    done: int
+    total: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left, of something."""
+        return 0 < self.total <= self.done
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    @property
+    def percentage(self) -> str:
+        """The same for people; 100 % only when nothing is left."""
+        return f"{math.floor(self.share * 100)} %"
+
+
+def rows(progress: Progress) -> Iterator[Row]:
+    """Every disk, then the memory."""
+    for disk in progress.disks:
+        yield Row(printable(disk.node), disk.done, disk.total)
+    yield Row(MEMORY, progress.ram.done, progress.ram.total)
+
+
+class Pace:
+    """How fast one number grows, smoothed over a few seconds."""
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self._last: tuple[float, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Pace {'unknown' if self.rate is None else rate_text(self.rate)}>"
+
+    def look(self, now: float, done: int) -> None:
+        """Take in that ``done`` bytes were done at ``now`` seconds."""
+        if self._last is not None and now <= self._last[0]:
+            return
+        if self._last is not None:
+            passed = now - self._last[0]
+            latest = max(0, done - self._last[1]) / passed
+            weight = 1.0 if self.rate is None else -math.expm1(-passed / _SMOOTHING)
+            self.rate = latest * weight + (self.rate or 0.0) * (1 - weight)
+        self._last = (now, done)
+
+
+def clock_text(seconds: float) -> str:
+    """``0:07``, ``12:34``, ``1:02:03``: a time whose width stays while it runs."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def link_words(progress: Progress) -> list[str]:
+    """What is worth knowing of the tunnel: nothing, while nothing has happened."""
+    link = progress.link
+    words = [str(link)] if link.lost_for is not None else []
+    if link.resumes:
+        words.append(f"{link.resumes} {'resume' if link.resumes == 1 else 'resumes'}, {size_text(link.replayed)} replayed")
+    return words
+
+
+def summary_words(progress: Progress) -> list[str]:
+    """The figures at the end: times, bytes, mean rate."""
+    words = [f"total {duration_text(progress.elapsed)}"]
+    if progress.downtime_ms is not None:
+        words.append(f"downtime {duration_text(progress.downtime_ms / 1000)}")
+    moved = sum(row.done for row in rows(progress))
+    if moved:
+        words.append(size_text(moved) + (f" at {rate_text(moved / progress.elapsed)}" if progress.elapsed >= 1 else ""))
+    return words
+
+
+def printable(text: str) -> str:
+    """A name that others have chosen, as a part of one line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,45 @@
+"""
+Builds and starts the parts: what the faces use, and what an application that embeds nbdtun uses.
+
+Each function takes the reactor and frozen settings from :mod:`nbdtun.config`; nothing here is a face, and twistd has no privilege.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import IService
+
+from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
+from nbdtun.service.destination import DestinationService
+from nbdtun.service.migration import MigrationService, migrate
+from nbdtun.service.source import SourceService
+
+__all__ = ["destination_service", "migrate", "migration_service", "source_service"]
+
+
+def source_service(reactor: Any, settings: SourceSettings) -> IService:
+    """
+    Make the service that forwards sockets of this host to targets of the destination.
+
+    :raise ConfigError: the certificates cannot be used.
+    """
+    return SourceService(reactor, settings)
+
+
+def destination_service(reactor: Any, settings: DestinationSettings) -> IService:
+    """
+    Make the service that accepts sources, and lets VMs arrive.
+
+    :raise ConfigError: the certificates cannot be used.
+    """
+    return DestinationService(reactor, settings)
+
+
+def migration_service(reactor: Any, settings: MigrateSettings) -> IService:
+    """
+    Make the service that migrates one VM as soon as it is started; stopped before the end, it rolls back.
+
+    :raise ConfigError: the certificates cannot be used.
+    """
+    return MigrationService(reactor, settings)

@@ -1,0 +1,80 @@
+"""The tunnel as the migration sees it at the source: sockets for QEMU to connect to, and the control channel."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, TypeVar
+
+from attrs import define, frozen
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.interfaces import IListeningPort
+from twisted.protocols.amp import AMP
+
+from nbdtun.migration.progress import LinkState
+from nbdtun.service.ends import quiet_factory
+from nbdtun.service.rundir import RunDir
+from nbdtun.tunnel.sockets import LocalEndpoint
+from nbdtun.tunnel.source import Entrance, Source
+
+#: The target that the destination keeps for the control channel.
+CONTROL = "control"
+
+P = TypeVar("P", bound=AMP)
+
+
+@define
+class TunnelEntrance:
+    """A socket that QEMU connects to: see :class:`nbdtun.migration.carrier.Entrance`."""
+
+    path: str
+    _channels: Entrance
+    _port: IListeningPort
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Why the latest channel through it failed."""
+        return self._channels.trouble
+
+    async def drained(self) -> None:
+        """Wait until every channel opened through it has ended."""
+        await self._channels.drained()
+
+    async def close(self) -> None:
+        """Remove the socket, and reset the channels that are left."""
+        stopping = self._port.stopListening()
+        if stopping is not None:
+            await stopping
+        self._channels.reset("the migration has no more use for it")
+
+
+@frozen
+class TunnelCarrier:
+    """``source``, with the directory that its sockets are made in: see :class:`nbdtun.migration.carrier.Carrier`."""
+
+    reactor: Any
+    source: Source
+    rundir: RunDir
+
+    async def control(self, protocol: P) -> P:
+        """Open the control channel, and connect ``protocol`` to this end of it."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            await self.source.open(CONTROL, theirs)
+            ours.setblocking(False)
+            self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: protocol))
+        return protocol
+
+    async def enter(self, target: str, name: str) -> TunnelEntrance:
+        """Make the socket ``name``; what connects to it reaches ``target``."""
+        path = self.rundir.socket(name)
+        owner = self.rundir.owner
+        endpoint = LocalEndpoint(
+            UNIXServerEndpoint(self.reactor, path, mode=0o600), f"unix:{path}", path, (owner.uid, owner.gid) if owner else None
+        )
+        channels = Entrance(self.source, target)
+        return TunnelEntrance(path, channels, await endpoint.listen(channels))
+
+    @property
+    def link(self) -> LinkState:
+        """How the tunnel is doing."""
+        return LinkState(self.source.lost_for, self.source.resumes, self.source.replayed)

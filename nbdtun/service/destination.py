@@ -1,0 +1,61 @@
+"""The service behind ``twistd nbdtun-dest``: one port, the targets behind it, and the VMs that may arrive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+
+from nbdtun.config import DestinationSettings
+from nbdtun.config.endpoints import Role, parse
+from nbdtun.migration.destination import Destination as Arrivals
+from nbdtun.migration.monitor import Credentials
+from nbdtun.service.carrier import CONTROL
+from nbdtun.service.ends import make_listener, make_runtime, quiet_factory
+from nbdtun.service.quay import TunnelQuay
+from nbdtun.service.rundir import RunDir, give_to_qemu
+from nbdtun.tunnel.destination import Destination
+from nbdtun.tunnel.targets import EndpointTarget, LocalTarget, Targets
+from nbdtun.tunnel.tls import server_context
+
+
+class DestinationService(MultiService):
+    """
+    Serves sources on the settings' endpoint. Stopped, it listens no more, removes its sockets, ends its channels, and undoes what it had begun with the VMs.
+
+    :raise ConfigError: when made, of certificates that cannot be used; when started, of a port that is taken.
+    """
+
+    def __init__(self, reactor: Any, settings: DestinationSettings) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
+        tls = server_context(settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None
+        self.tunnel = Destination(make_runtime(reactor, settings.tunnel), Targets(), tls)
+        for target in settings.targets:
+            self.tunnel.targets.add(target.name, EndpointTarget(clientFromString(reactor, target.endpoint), target.endpoint))
+        self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay)
+        if settings.vms:
+            self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
+        endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
+        service = StreamServerEndpointService(endpoint, self.tunnel)
+        service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start
+        service.setServiceParent(self)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; fires when all is closed and undone."""
+
+        async def stop() -> None:
+            await super(DestinationService, self).stopService()
+            await self._arrivals.stop()
+            await self.tunnel.stop()
+            self._rundir.remove()
+
+        return Deferred.fromCoroutine(stop())
+
+    def _quay(self, session: str, qemu: Credentials) -> TunnelQuay:
+        give_to_qemu(self._rundir, qemu)
+        return TunnelQuay(self._reactor, self.tunnel, self._rundir.subdirectory(session[:8]))

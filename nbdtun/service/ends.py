@@ -1,0 +1,53 @@
+"""From settings to the two ends of a tunnel: what all services have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.protocol import Factory, Protocol
+
+from nbdtun.config import Address, Owner, SourceSettings, TunnelSettings
+from nbdtun.config.settings import MigrateSettings
+from nbdtun.tunnel.dialer import Dialer
+from nbdtun.tunnel.runtime import Runtime, Terms
+from nbdtun.tunnel.sockets import LocalEndpoint
+from nbdtun.tunnel.source import Source
+from nbdtun.tunnel.tls import client_context
+
+
+def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:
+    """Make the runtime on the terms that ``settings`` ask for."""
+    terms = Terms(window=settings.window, link_timeout=settings.link_timeout, resume_window=settings.resume_window)
+    return Runtime(reactor, terms)
+
+
+def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Source:
+    """
+    Make the source's end of the tunnel; nothing is dialled yet.
+
+    :raise ConfigError: the directory with the certificates cannot be used.
+    """
+    tunnel = settings.tunnel
+    tls = client_context(tunnel.tls_dir) if tunnel.tls_dir else None
+    endpoint = clientFromString(reactor, settings.connect)
+    return Source(Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or ""))
+
+
+def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings, owner: Owner | None = None) -> LocalEndpoint:
+    """Make the endpoint that a daemon listens on; a UNIX socket has the settings' mode unless its own string says another."""
+    text = address.text
+    if address.path is not None and "mode=" not in text:
+        text += f":mode={tunnel.socket_mode:o}"
+    given = owner or tunnel.socket_owner
+    whose = (given.uid, given.gid) if given and address.path is not None else None
+    return LocalEndpoint(serverFromString(reactor, text), address.text, address.path, whose)
+
+
+def quiet_factory(make: Callable[[], Protocol]) -> Factory[Any]:
+    """Return a factory of protocols for socket pairs, of which there is nothing to log."""
+    factory: Factory[Any] = Factory()
+    factory.buildProtocol = lambda addr: make()  # type: ignore[method-assign]
+    factory.noisy = False
+    return factory

@@ -1,0 +1,98 @@
+"""One migration, with the tunnel that it goes through: for the command, for ``twistd nbdtun-source --migrate``, and for embedders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import txaio
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+
+from nbdtun.config import MigrateSettings
+from nbdtun.errors import NbdtunError
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.progress import Progress
+from nbdtun.migration.source import Migration
+from nbdtun.service.carrier import TunnelCarrier
+from nbdtun.service.ends import make_source
+from nbdtun.service.rundir import RunDir, give_to_qemu
+from nbdtun.tunnel.source import Source
+
+#: Seconds for the channels to end by themselves once the migration is over, and for their last words to arrive.
+SETTLE = 3.0
+
+
+def migrate(reactor: Any, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
+    """
+    Migrate one VM.
+
+    ``report`` is called with each new :class:`~nbdtun.migration.progress.Progress`; the Deferred fires with the last one, whose phase is
+    ``COMPLETED``. Cancelling it rolls the migration back, as long as that can be done.
+
+    :raise NbdtunError: (in the Deferred) the migration failed and the VM runs at the source; but :exc:`OutcomeUnknown`: it is paused there.
+    :raise ConfigError: the certificates cannot be used.
+    """
+    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report))
+
+
+async def _migrate(reactor: Any, settings: MigrateSettings, source: Source, report: Callable[[Progress], None]) -> Progress:
+    rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
+    monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
+    try:
+        await monitor.connect()
+        if monitor.credentials is not None:
+            give_to_qemu(rundir, monitor.credentials)
+        return await Migration(reactor, monitor, TunnelCarrier(reactor, source, rundir), settings.migration, report).run()
+    finally:
+        await source.settle(SETTLE)
+        await source.stop()
+        await monitor.close()
+        rundir.remove()
+
+
+class MigrationService(Service):
+    """Migrates as soon as it is started, and then stops the reactor; stopped before the end, it rolls back first."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, reactor: Any, settings: MigrateSettings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._migration: Deferred[Progress] | None = None
+        self._phase: object = None
+
+    def startService(self) -> None:
+        """Begin."""
+        super().startService()
+        self._migration = migrate(self._reactor, self._settings, self._report)
+        self._migration.addCallbacks(self._completed, self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Roll back what is under way; fires when that is done."""
+        super().stopService()
+
+        async def stop() -> None:
+            migration, self._migration = self._migration, None
+            if migration is not None:
+                migration.cancel()
+                await migration
+
+        return Deferred.fromCoroutine(stop())
+
+    def _report(self, progress: Progress) -> None:
+        if progress.phase is not self._phase:
+            self._phase = progress.phase
+            self.log.info("{vm}: {phase}", vm=self._settings.migration.vm, phase=progress.phase.value)
+
+    def _completed(self, progress: Progress) -> None:
+        self.log.info(
+            "{vm}: runs at the destination, after a downtime of {downtime:.0f} ms",
+            vm=self._settings.migration.vm,
+            downtime=progress.downtime_ms,
+        )
+
+    def _failed(self, failure: Any) -> None:
+        if failure.check(CancelledError) is None:
+            failure.trap(NbdtunError)
+            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=str(failure.value))

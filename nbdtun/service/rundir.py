@@ -1,0 +1,121 @@
+"""
+Run directories: where the sockets live that a process makes for itself.
+
+Each process has one of its own below a common base. It holds a lock on it while it lives, so that whoever comes later can tell the
+directories of the living from those that a killed process left behind, and clears the latter away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from nbdtun.config import Owner, check_socket_path
+from nbdtun.errors import ConfigError
+from nbdtun.migration.monitor import Credentials
+
+#: The longest name of a socket that is made in a run directory, in bytes.
+LONGEST_NAME = 40
+
+_PREFIX = "nbdtun-"
+
+
+def default_base() -> Path:
+    """Where run directories are, unless told otherwise: ``/run/nbdtun`` for root, the user's runtime directory for others."""
+    if os.geteuid() == 0:
+        return Path("/run/nbdtun")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) / "nbdtun" if runtime else Path(tempfile.gettempdir()) / f"nbdtun-{os.geteuid()}"
+
+
+class RunDir:
+    """
+    A directory of this process's own, mode 0700, which belongs to ``owner`` where one is given (QEMU's user; root can use it all the same).
+
+    It is made when it is first asked for a path, and removed by :meth:`remove`.
+    """
+
+    def __init__(self, base: str | None = None, owner: Owner | None = None) -> None:
+        self._base = Path(base).absolute() if base else default_base()
+        self._owner = owner
+        self._path: Path | None = None
+        self._lock = -1
+
+    @property
+    def path(self) -> Path:
+        """
+        The directory.
+
+        :raise ConfigError: it cannot be made, or its sockets' paths would be too long.
+        """
+        if self._path is None:
+            try:
+                self._path = self._make()
+            except OSError as failure:
+                raise ConfigError(f"run directory {self._base}: {failure.strerror}; --run-dir says where else") from failure
+        return self._path
+
+    def socket(self, name: str) -> str:
+        """The path for a socket in it."""
+        return str(self.path / name)
+
+    def subdirectory(self, name: str) -> Path:
+        """Make a directory in it, which belongs to the same owner."""
+        made = self.path / name
+        made.mkdir(mode=0o700)
+        self._give(made)
+        return made
+
+    def give_to(self, owner: Owner) -> None:
+        """Let ``owner`` use it, unless somebody else was named to begin with."""
+        if self._owner is None:
+            self._owner = owner
+            if self._path is not None:
+                self._give(self._path)
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose it is, where that is not this process's user."""
+        return self._owner
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+            os.close(self._lock)
+            self._path = None
+
+    def _make(self) -> Path:
+        self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
+        check_socket_path(str(self._base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
+        _clear_abandoned(self._base)
+        made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
+        self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._give(made)
+        return made
+
+    def _give(self, path: Path) -> None:
+        if self._owner is not None:
+            os.chown(path, self._owner.uid, self._owner.gid)
+
+
+def give_to_qemu(rundir: RunDir, qemu: Credentials) -> None:
+    """Where QEMU runs as another user than root, and we may, let the directory be that user's."""
+    if os.geteuid() == 0 and qemu.uid != 0:
+        rundir.give_to(Owner(qemu.uid, qemu.gid))
+
+
+def _clear_abandoned(base: Path) -> None:
+    for path in base.glob(_PREFIX + "*"):
+        with contextlib.suppress(OSError):  # somebody else's, or just gone
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(lock)

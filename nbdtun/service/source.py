@@ -1,0 +1,39 @@
+"""The service behind ``twistd nbdtun-source``: forwards sockets of this host to targets of the destination."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+
+from nbdtun.config import SourceSettings
+from nbdtun.service.ends import make_listener, make_source
+from nbdtun.tunnel.source import Entrance
+
+
+class SourceService(MultiService):
+    """
+    Listens on the settings' forwards. Stopped, it listens no more, removes its sockets and ends its channels.
+
+    :raise ConfigError: when made, of certificates that cannot be used; when started, of a socket that cannot be made.
+    """
+
+    def __init__(self, reactor: Any, settings: SourceSettings) -> None:
+        super().__init__()
+        self.tunnel = make_source(reactor, settings)
+        for forward in settings.forwards:
+            endpoint = make_listener(reactor, forward.address, settings.tunnel)
+            service = StreamServerEndpointService(endpoint, Entrance(self.tunnel, forward.target))
+            service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start
+            service.setServiceParent(self)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; fires when all is closed."""
+
+        async def stop() -> None:
+            await super(SourceService, self).stopService()
+            await self.tunnel.stop()
+
+        return Deferred.fromCoroutine(stop())

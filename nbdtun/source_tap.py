@@ -1,0 +1,110 @@
+"""``twistd nbdtun-source``: forwards local sockets through the tunnel, or migrates one VM through it, or both."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import frozen
+from twisted.application.service import IService
+
+from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings, check_name, check_socket_path
+from nbdtun.daemon import Daemon
+from nbdtun.errors import ConfigError, NbdtunError
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.options import TunnelOptions, give_up, parse_each
+from nbdtun.sizes import parse_duration, parse_rate
+
+_MIGRATION_OPTIONS = ("qmp", "bandwidth", "keep-source")
+
+
+@frozen
+class SourceTask:
+    """What a source daemon is to do: either, or both."""
+
+    forward: SourceSettings | None
+    migrate: MigrateSettings | None
+
+
+class Options(TunnelOptions):
+    """The options of ``twistd nbdtun-source``."""
+
+    synopsis = "--connect ENDPOINT --tls-dir DIR --forward TARGET=ENDPOINT... | --migrate VM --qmp SOCKET"
+    longdesc = (
+        "The source end of the tunnel, on the host that a VM leaves. Each connection to a forward's socket becomes a channel to the "
+        "destination's target of that name, through one encrypted port, and outlives a lost network link. With --migrate, it moves a "
+        "running VM with its disks to the QEMU that waits for it at the destination. Endpoints are Twisted's endpoint strings; sizes and "
+        "times are written like 500MiB and 300ms."
+    )
+    optFlags: ClassVar[list[list[str | None]]] = [
+        ["keep-source", None, "Leave the migrated VM's source QEMU there, paused, instead of ending it."]
+    ]
+    optParameters: ClassVar[list[list[str | None]]] = [
+        ["connect", None, None, "Where the destination listens: a client endpoint such as tcp:HOST:10810."],
+        ["tls-name", None, None, "Name that the destination's certificate must have. [default: the host of --connect]"],
+        ["migrate", None, None, "Migrate the VM that the destination knows by this name."],
+        ["qmp", None, None, "QMP socket of the VM to migrate."],
+        ["bandwidth", None, None, "Bytes per second that the migration may use. [default: no limit]"],
+        ["downtime", None, "300ms", "Pause of the guest that QEMU aims at."],
+    ]
+
+    settings: SourceTask
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forwards: list[str] = []
+        self._disks: list[str] = []
+
+    def opt_forward(self, text: str) -> None:
+        """Forward a socket to a target: TARGET=SERVER-ENDPOINT, such as nbd=unix:/run/nbdtun/nbd.sock:mode=660. May be given often."""
+        self._forwards.append(text)
+
+    def opt_disk(self, text: str) -> None:
+        """Migrate this disk, by its node name or its drive's or device's id. May be given often. [default: all writable disks]"""
+        self._disks.append(text)
+
+    def build(self) -> SourceTask:
+        """Read all options at once."""
+        connect = self.required("connect", str)
+        tunnel = self.tunnel(self["tls-name"])
+        migrate = self._migration(tunnel, connect)
+        forwards = parse_each("forward", self._forwards, Forward.parse)
+        if not forwards and migrate is None:
+            raise ConfigError("there is nothing to do: give --forward, or --migrate with --qmp")
+        return SourceTask(SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards) if forwards else None, migrate)
+
+    def _migration(self, tunnel: TunnelSettings, connect: str) -> MigrateSettings | None:
+        if self["migrate"] is None:
+            self._refuse_without_migrate()
+            return None
+        wanted = MigrationSettings(
+            vm=self.required("migrate", check_name),
+            disks=tuple(self._disks) or None,
+            bandwidth=self.read("bandwidth", parse_rate),
+            keep_source=bool(self["keep-source"]),
+            downtime=self.required("downtime", parse_duration),
+        )
+        return MigrateSettings(tunnel=tunnel, connect=connect, qmp=self.required("qmp", check_socket_path), migration=wanted)
+
+    def _refuse_without_migrate(self) -> None:
+        given = [option for option in _MIGRATION_OPTIONS if self[option]] + ["disk"] * bool(self._disks)
+        if given:
+            raise ConfigError(f"--{given[0]} needs --migrate")
+
+
+def makeService(options: Options) -> IService:
+    """
+    The service of a source daemon, not yet running.
+
+    :raise SystemExit: the settings cannot be used, such as an unreadable key; its text is one line.
+    """
+    from twisted.internet import reactor
+
+    from nbdtun.service import migration_service, source_service
+
+    forward, migrate = options.settings.forward, options.settings.migrate
+    try:
+        services = [source_service(reactor, forward)] if forward is not None else []
+        services += [migration_service(reactor, migrate)] if migrate is not None else []
+    except NbdtunError as error:
+        give_up("nbdtun-source", error)
+    return Daemon("nbdtun-source", *services)
