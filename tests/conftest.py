@@ -1,0 +1,38 @@
+"""What all tests have in common: whatever is logged as an error that nobody expected fails the test which caused it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+import txaio
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collections() -> None:
+    """What is there before the first test need not be looked through after each."""
+    txaio.use_twisted()
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_unexpected_is_logged() -> Iterator[None]:
+    """A traceback in the log, or an error in a Deferred that nobody has looked at, is a failure."""
+    found: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.critical:
+            failure = event.get("log_failure")
+            found.append((formatEvent(event) or "") + ("\n" + failure.getTraceback() if failure else ""))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    if found:
+        pytest.fail("logged: " + "\n".join(found), pytrace=False)

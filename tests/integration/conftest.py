@@ -1,0 +1,88 @@
+"""Fixtures with real processes. All tests in this directory are marked `integration`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent.parent))  # `lab` is not installed with the product
+
+from lab import guest as lab_guest  # noqa: E402
+from lab import qemu  # noqa: E402
+from lab.guest import Guest  # noqa: E402
+from lab.pair import Pair, Plan  # noqa: E402
+from lab.process import MARK, marked  # noqa: E402
+
+os.environ[MARK] = str(os.getpid())  # inherited by what a test starts without the lab
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Every process that a test starts is gone when it ends."""
+    before = marked()
+    yield
+    left = {pid: command for pid, command in marked().items() if pid not in before}
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def directory(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A directory with a short name, for UNIX sockets; a failed test's logs in it are shown."""
+    failed = request.session.testsfailed
+    path = Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp"))
+    yield path
+    if request.session.testsfailed > failed:
+        for log in sorted([*path.rglob("*.log"), *path.rglob("*.console")]):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def guest() -> Guest:
+    return lab_guest.build()
+
+
+@pytest.fixture(scope="session")
+def native_qemu() -> qemu.Build:
+    return qemu.native()
+
+
+@pytest.fixture(scope="session")
+def recent_qemu() -> qemu.Build:
+    """QEMU 10.0 or later. Debian 12 and later have it; elsewhere it may be missing."""
+    try:
+        return qemu.recent()
+    except RuntimeError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"no QEMU of 10.0 or later: {error}")
+        pytest.skip(f"no QEMU of 10.0 or later: {error}")
+
+
+@pytest.fixture
+def pairs(directory: Path, guest: Guest) -> Iterator[Callable[..., Pair]]:
+    """Makes one pair of QEMUs: `pairs(Plan(), Plan(fmt="qcow2"), paused=True, ...)`."""
+    with ExitStack() as ended:
+
+        def pair(*plans: Plan, behaves: Guest = guest, **options: Any) -> Pair:
+            return ended.enter_context(Pair(directory, behaves, plans or (Plan(),), **options))
+
+        yield pair

@@ -1,0 +1,246 @@
+"""The ``nbdtun`` command from outside: what it prints, how it ends, and that it is quick to answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from nbdtun import __version__
+from nbdtun.cli import main
+from nbdtun.config import MigrateSettings, Owner, TunnelSettings
+from nbdtun.errors import ConfigError, MirrorFailed
+from nbdtun.migration.settings import MigrationSettings
+
+ROOT = Path(__file__).parent.parent
+MIGRATE = ("migrate", "web1", "--qmp", "/run/web1.qmp", "--to", "unix:/run/tunnel.sock")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    status = main(list(words))
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"nbdtun {__version__}\n", "")
+
+
+def test_help_names_the_commands_and_the_plugins(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "--help")
+    assert (status, err) == (0, "")
+    for word in ("certs", "migrate", "nbdtun-source", "nbdtun-dest"):
+        assert word in out
+
+
+def test_nothing_at_all_is_wrong_usage_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys)
+    assert (status, out) == (2, "")
+    assert "Usage: nbdtun" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("nonsense",), "No such command 'nonsense'."),
+        (("migrate",), "Missing argument 'VM'."),
+        (("migrate", "web1"), "Missing option '--qmp'."),
+        ((*MIGRATE, "--nonsense"), "No such option"),
+        ((*MIGRATE, "--window", "much"), "Invalid value for '--window': 'much' is not a size such as 64KiB, 500MiB or 10G"),
+        ((*MIGRATE, "--downtime", "soon"), "Invalid value for '--downtime': 'soon' is not a duration such as 300ms, 2s or 5min"),
+        ((*MIGRATE, "--bandwidth", "-1"), "Invalid value for '--bandwidth': '-1' is not a size"),
+        ((*MIGRATE, "--socket-owner", "nobody-here"), "Invalid value for '--socket-owner': there is no user 'nobody-here'"),
+        ((*MIGRATE, "--progress", "pie"), "Invalid value for '--progress': 'pie' is not one of 'bar', 'json', 'none'."),
+        ((*MIGRATE, "--window", "1k"), "window: 1 KiB is not between 64 KiB and 1 GiB"),
+        ((*MIGRATE, "--bandwidth", "0"), "bandwidth must be more than 0, not 0"),
+        ((*MIGRATE, "--tls-dir", "/pki"), "unix:/run/tunnel.sock: names no host to verify; give --tls-name"),
+        (
+            ("migrate", "web1", "--qmp", "/q", "--to", "tcp:dest:10810"),
+            "tcp:dest:10810: without --tls-dir, nbdtun will connect to loopback",
+        ),
+        (("migrate", "../web1", "--qmp", "/q", "--to", "unix:/a"), "'../web1' is not a name"),
+        (("migrate", "web1", "--qmp", "q" * 108, "--to", "unix:/a"), "q" * 108 + ": 108 bytes"),
+        (("certs", "/tmp/nowhere"), "Missing option '--host'."),
+        (("certs", "/tmp/nowhere", "--host", "a b"), "'a b' is neither a host name nor an IP address"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"nbdtun: {line}")
+    assert err.count("\n") == 1
+
+
+def test_certs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example", "--host", "192.0.2.1")
+    assert (status, err) == (0, "")
+    assert out.startswith("A new CA has signed for both ends, until 20")
+    assert (tmp_path / "pki" / "server-cert.pem").exists()
+    status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example")
+    assert (status, out) == (2, "")
+    assert "server-cert.pem exists already; --force replaces" in err
+    status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example", "--force")
+    assert (status, err) == (0, "")
+    assert out.startswith("The CA that was there has signed for both ends")
+
+
+@pytest.fixture
+def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
+    """What would have been started, with the display's kind; nothing is."""
+    started: list[tuple[Any, str]] = []
+    service = ModuleType("nbdtun.service")
+    service.migrate = lambda reactor, settings, report: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nbdtun.service", service)
+    monkeypatch.setattr("nbdtun.service", service, raising=False)
+    monkeypatch.setattr("nbdtun.cli._log_to_stderr", lambda: None)
+
+    def attend(reactor: Any, start: Any, display: Any) -> int:
+        started.append((start.args[1], type(display).__name__))
+        return 3
+
+    monkeypatch.setattr("nbdtun.attend.attend", attend)
+    return started
+
+
+def test_the_defaults_of_migrate(attended: list[tuple[Any, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, *MIGRATE) == (3, "", "")
+    assert attended == [
+        (MigrateSettings(connect="unix:/run/tunnel.sock", qmp="/run/web1.qmp", migration=MigrationSettings(vm="web1")), "Patient")
+    ]
+
+
+def test_all_options_of_migrate(attended: list[tuple[Any, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--tls-dir /pki --tls-name d --insecure --disk a --disk b --bandwidth 500MiB/s --downtime 1s --keep-source --progress none"
+    more = "--run-dir /run/x --socket-owner 0:0 --resume-window 1min --link-timeout 5 --window 1GiB"
+    assert run(capsys, *MIGRATE, *words.split(), *more.split()) == (3, "", "")
+    tunnel = TunnelSettings(
+        tls_dir="/pki",
+        tls_name="d",
+        insecure=True,
+        run_dir="/run/x",
+        socket_owner=Owner(0, 0),
+        window=2**30,
+        link_timeout=5.0,
+        resume_window=60.0,
+    )
+    wanted = MigrationSettings(vm="web1", disks=("a", "b"), bandwidth=500 * 2**20, downtime=1.0, keep_source=True)
+    assert attended == [(MigrateSettings(tunnel=tunnel, connect="unix:/run/tunnel.sock", qmp="/run/web1.qmp", migration=wanted), "Nothing")]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ConfigError("/pki: Permission denied"), 2), (MirrorFailed("vda"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_what_fails_before_it_starts(
+    error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("nbdtun.cli._settings", fail)
+    got, out, err = run(capsys, *MIGRATE)
+    assert (got, out, err.lstrip("\n")) == (status, "", f"nbdtun: {str(error) or 'interrupted'}\n")
+
+
+# As a process, with a real reactor and a migration that is none.
+
+FAKE = """
+import sys, types
+from twisted.internet.defer import Deferred
+from nbdtun.errors import MirrorFailed
+from nbdtun.migration.progress import Phase, Progress
+
+def migrate(reactor, settings, report):
+    deferred, rollback = Deferred(), Deferred()
+    final = Progress(time=3.0, elapsed=2.0, phase=Phase.CANCELLED)
+    def rolled_back():
+        report(final)
+        rollback.callback(final)
+    def roll_back(failure):
+        reactor.callLater(0.5, rolled_back)
+        return rollback
+    if settings.migration.vm == "stays":
+        deferred.addErrback(roll_back)
+    else:
+        reactor.callLater(0, deferred.errback, MirrorFailed("vda: no space left"))
+    report(Progress(time=1.0, elapsed=0.0, phase=Phase.MIRROR))
+    return deferred
+
+service = types.ModuleType("nbdtun.service")
+service.migrate = migrate
+sys.modules["nbdtun.service"] = service
+import nbdtun
+nbdtun.service = service
+from nbdtun.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def process(*words: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", FAKE, *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_process_rolls_back_and_says_so(number: int) -> None:
+    with process("migrate", "stays", *MIGRATE[2:], "--progress", "json") as running:
+        assert running.stdout is not None
+        first = running.stdout.readline()
+        running.send_signal(number)
+        time.sleep(0.1)
+        running.send_signal(number)
+        out, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert [json.loads(line)["phase"] for line in (first, *out.splitlines())] == ["mirror", "cancelled"]
+    assert err == "nbdtun: interrupted, rolling back\nnbdtun: already rolling back\n"
+
+
+def test_a_failed_process_has_one_line_and_its_last_object() -> None:
+    with process("migrate", "fails", *MIGRATE[2:], "--progress", "json") as running:
+        out, err = running.communicate(timeout=30)
+    assert (running.returncode, err) == (1, "nbdtun: vda: no space left\n")
+    last = json.loads(out.splitlines()[-1])
+    assert (last["phase"], last["error"], last["code"]) == ("failed", "vda: no space left", "mirror")
+
+
+def test_a_reader_that_goes_away_is_no_reason_to_fail() -> None:
+    with process("migrate", "stays", *MIGRATE[2:], "--progress", "json") as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        running.terminate()
+        assert running.stderr.read() == "nbdtun: interrupted, rolling back\n"
+    assert running.returncode == 130
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "nbdtun", "certs", str(tmp_path), "--host", "a"]
+        run = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert (run.returncode, run.stderr) == (1, "nbdtun: [Errno 28] No space left on device\n")
+
+
+def test_help_is_quick_and_installs_no_reactor() -> None:
+    code = "import sys; from nbdtun.cli import main; main(['migrate', '--help']); sys.exit('twisted.internet.reactor' in sys.modules)"
+    times = []
+    for _ in range(3):
+        began = os.times().children_user + os.times().children_system
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True, timeout=30
+        )
+        times.append(os.times().children_user + os.times().children_system - began)
+    assert min(times) < 0.6  # CPU seconds: 0.2 here; rich, cryptography or the reactor would double it

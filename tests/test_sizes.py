@@ -1,0 +1,147 @@
+"""Sizes and durations: what operators write is read, what is printed can be read again."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbdtun.errors import ConfigError
+from nbdtun.sizes import duration_text, parse_duration, parse_rate, parse_size, rate_text, size_text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("512B", 512),
+        ("64k", 65536),
+        ("64K", 65536),
+        ("64KiB", 65536),
+        ("64 kib", 65536),
+        ("64kB", 64000),
+        ("500MiB", 500 * 2**20),
+        ("500M", 500 * 2**20),
+        ("500MB", 500_000_000),
+        ("1GiB", 2**30),
+        ("10G", 10 * 2**30),
+        ("1.5T", 3 * 2**39),
+        (" 1 TiB ", 2**40),
+        ("0.1k", 102),
+        ("7EiB", 7 * 2**60),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "k", "-1", "1x", "1 2", "1Gi", "1MMiB", "0x10", "1e6", "1,5G", "inf", "8EiB", "1G\n1", "٣G1", "1/s", "1bb"]
+)
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_size(text)
+    assert repr(text) in str(caught.value)
+
+
+def test_rates_may_say_that_they_are_rates() -> None:
+    assert parse_rate("500MiB") == parse_rate("500MiB/s") == 500 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("15", 15.0),
+        ("0.5", 0.5),
+        ("300ms", 0.3),
+        ("300 ms", 0.3),
+        ("250us", 0.00025),
+        ("2s", 2.0),
+        ("5min", 300.0),
+        ("5m", 300.0),
+        ("1h", 3600.0),
+        ("2d", 172800.0),
+        ("1 min 30 s", 90.0),
+        ("1h5min", 3900.0),
+        ("10 Seconds", 10.0),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1 30", "1min30", "1x", "1e3", "inf", "nan", "1:30", "1s!", "1 s,", "99999999999"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_duration(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (16 * 2**20, "16 MiB"),
+        (2**30 - 1, "1 GiB"),
+        (10 * 2**30, "10 GiB"),
+        (987 * 2**30, "987 GiB"),
+    ],
+)
+def test_size_text(size: int, text: str) -> None:
+    assert size_text(size) == text
+    assert rate_text(size) == text + "/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 ms"),
+        (0.03, "30 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (4.24, "4.2 s"),
+        (9.96, "10 s"),
+        (42, "42 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (3599.6, "1 h"),
+        (7500, "2 h 5 min"),
+        (86399, "1 d"),
+        (100000, "1 d 4 h"),
+    ],
+)
+def test_duration_text(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+@given(st.integers(0, 7 * 2**60))
+def test_a_printed_size_can_be_read_again(size: int) -> None:
+    assert math.isclose(parse_size(size_text(size)), size, rel_tol=0.006)
+
+
+@given(st.integers(0, 999), st.sampled_from(["", "k", "M", "G", "T", "P"]))
+def test_round_sizes_survive_exactly(number: int, prefix: str) -> None:
+    size = parse_size(f"{number}{prefix}")
+    assert parse_size(size_text(size)) == size
+
+
+@given(st.floats(0.001, 10**8))
+def test_a_printed_duration_can_be_read_again(seconds: float) -> None:
+    assert math.isclose(parse_duration(duration_text(seconds)), seconds, rel_tol=0.06, abs_tol=0.0006)
+
+
+@given(st.text(max_size=12))
+def test_nothing_else_is_raised(text: str) -> None:
+    for parse in (parse_size, parse_duration, parse_rate):
+        try:
+            assert parse(text) >= 0
+        except ConfigError as error:
+            assert "\n" not in str(error)  # noqa: PT017

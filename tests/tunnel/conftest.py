@@ -1,0 +1,47 @@
+"""Fixtures of the tunnel's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+
+from tests.tunnel.stage import Stage
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The lines that the operator reads meanwhile."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith(("nbdtun", "txaio")) or event.get("log_level") is not None:
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
+@pytest.fixture
+def make_stage() -> Iterator[Callable[..., Stage]]:
+    """Makes stages, and clears them away."""
+    made: list[Stage] = []
+
+    def make(*args: Any, **options: Any) -> Stage:
+        made.append(Stage(*args, **options))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        stage.cable.cut()
+        for program in (*stage.near_programs, *stage.target.programs):
+            program.close()
+
+
+@pytest.fixture
+def stage(make_stage: Callable[..., Stage]) -> Stage:
+    """A stage on the usual terms, with a small window."""
+    return make_stage()
