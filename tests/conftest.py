@@ -13,6 +13,8 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 @pytest.fixture(scope="session", autouse=True)
 def _quick_collections() -> None:
     """What is there before the first test need not be looked through after each."""
+    from twisted.internet import reactor  # noqa: F401  # it takes descriptors of its own when it is first imported
+
     txaio.use_twisted()
     gc.collect()
     gc.freeze()

@@ -103,17 +103,18 @@ class Channel:
         A new link is about to come, and the other end has ``received`` bytes: whatever link there was counts no more.
 
         :raise ProtocolViolation: it cannot have.
+        :raise ResumeRefused: it has had more before; the link that there is stays.
         """
+        self.replayed += self.outbound.rewind(received)
         if self._link is not None:
             old, self._link = self._link, None
             old.close()
             self._life.sever(LinkLost("a newer link takes its place"))
-        self.replayed += max(0, self.outbound.replayable - max(0, received - self.outbound.acked))
-        self.outbound.rewind(received)
 
     def abandoned(self, reason: Exception) -> None:
-        """The connection that asked for this channel is gone before it became a link."""
-        self._life.sever(reason)
+        """The connection that asked for this channel is gone before it became a link; another may have come meanwhile."""
+        if self._link is None:
+            self._life.sever(reason)
 
     def refused(self, error: TunnelError) -> None:
         """The destination will not take this channel up again; it may have good reason."""
@@ -122,9 +123,9 @@ class Channel:
 
     def reset(self, error: TunnelError) -> None:
         """Give the channel up, and tell the other end why, as soon as there is a link."""
-        if self._link is not None:
-            self._link.reset(error.code, str(error))
-            self._link = None
+        link, self._link = self._link, None
+        if link is not None:
+            link.reset(error.code, str(error))
         elif self._redialling is not None:
             self._last_words = error
             self._splice.close()
@@ -200,7 +201,7 @@ class Channel:
             self._splice.close()
             if self._redial is None and self._link is not None:
                 link, self._link = self._link, None
-                link.say_last(encode(Kind.BYE, 0))
+                link.say_last(encode(Kind.ACK, self.inbound.take_ack()) + encode(Kind.BYE, 0))
                 self._life.end(None)
         elif self.outbound.done and self._splice.deaf is not None and self.inbound.final is None:
             self.reset(ChannelReset("the local program has closed its socket"))
@@ -288,8 +289,10 @@ def _build() -> Callable[[Channel], Life]:
 
     @over.upon(Life.attach).loop()
     def too_late(life: Life, channel: Channel, link: Link) -> None:
-        link.close()
+        error = channel.error or ChannelReset("it has ended already")
+        link.reset(error.code, str(error))
 
+    severed.upon(Life.sever).loop().returns(None)
     over.upon(Life.sever).loop().returns(None)
     over.upon(Life.end).loop().returns(None)
     return builder.build()

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
 
-from nbdtun.errors import TunnelError, wire_errors
+from nbdtun.errors import ProtocolViolation, TunnelError, wire_errors
 
 #: The protocol's version; both ends must have the same.
 VERSION = 1
@@ -31,6 +31,22 @@ class _Switching(amp.ProtocolSwitchCommand):
 
     response = [(b"received", amp.Integer()), (b"window", amp.Integer())]
     errors = wire_errors(TunnelError)
+
+    @classmethod
+    def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer asks; nonsense is the peer's fault, and not worth a traceback."""
+        try:
+            return super().parseArguments(box, protocol)
+        except (KeyError, ValueError) as nonsense:
+            raise amp.RemoteAmpError(ProtocolViolation.code.encode(), f"{cls.commandName.decode()} is malformed") from nonsense
+
+    @classmethod
+    def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer answers."""
+        try:
+            return super().parseResponse(box, protocol)
+        except (KeyError, ValueError) as nonsense:
+            raise ProtocolViolation(f"the answer to {cls.commandName.decode()} is malformed") from nonsense
 
     @classmethod
     def makeResponse(cls, objects: Any, proto: Any) -> amp.AmpBox:

@@ -12,7 +12,8 @@ from typing import Any
 
 import txaio
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
 
 from nbdtun.errors import (
@@ -100,9 +101,10 @@ class Destination(ServerFactory):
         if len(ident) != IDENT_SIZE or window < MIN_READ:
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
         making = Deferred.fromCoroutine(self._make(ident, target, window, identity))
-        entry = self._entries[ident] = _Entry(identity, target, Deferred())
+        entry = self._entries[ident] = _Entry(identity, target, Deferred(lambda _: making.cancel()))
+        asked = _share(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
-        return await _share(entry.channel)
+        return await asked
 
     async def find(self, ident: bytes, identity: str) -> Channel:
         """
@@ -127,11 +129,16 @@ class Destination(ServerFactory):
         """End all channels and connections."""
         for transport in tuple(self._openings):
             transport.abortConnection()
+        for entry in tuple(self._entries.values()):
+            entry.channel.cancel()  # whose target is still being connected to
         for channel in tuple(self.channels):
             channel.reset(ChannelReset("the destination was stopped"))
 
     async def _make(self, ident: bytes, name: str, window: int, identity: str) -> Channel:
-        sock = await self.targets.find(name).connect(name)
+        try:
+            sock = await self.targets.find(name).connect(name)
+        except (CancelledError, ConnectingCancelledError):
+            raise ChannelReset("the destination was stopped") from None
         channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None)
         self.channels.add(channel)
         channel.ended.addCallback(self._channel_ended, channel)
@@ -140,6 +147,7 @@ class Destination(ServerFactory):
     def _unmade(self, ident: bytes, entry: _Entry, failure: Any) -> None:
         del self._entries[ident]
         entry.channel.errback(failure)
+        entry.channel.addErrback(lambda _: None)  # all who asked have been told
 
     def _channel_ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         self.channels.discard(channel)
@@ -152,7 +160,8 @@ class Destination(ServerFactory):
         return error
 
     def _remember(self, ident: bytes, ending: TunnelError) -> None:
-        self._ended[ident] = ending
+        # A source that hears of a lost link tries again; of this one there will never be another.
+        self._ended[ident] = ResumeRefused(str(ending)) if isinstance(ending, LinkLost) else ending
         if len(self._ended) > MAX_REMEMBERED:
             del self._ended[next(iter(self._ended))]
         self.runtime.call_later(self.runtime.terms.resume_window, self._ended.pop, ident, None)
@@ -187,20 +196,30 @@ class DestinationOpening(Opening):
         return self.transport
 
     async def _answer(self, version: int, finding: Any, received: int) -> Answer:
+        self.answers = frozenset()  # a second channel could not become this connection's link, and nothing would ever end it
         try:
             if version != VERSION:
                 finding.close()
                 raise VersionMismatch(f"the source speaks version {version} of the protocol, the destination {VERSION}")
             channel = await finding
-            channel.resume(received)
+            self._take_up(channel, received)
         except AlreadyComplete:
             raise
         except TunnelError as refusal:
             self.log.error("{peer}: {reason}", peer=self._connection.peer, reason=str(refusal))
             raise
-        if self._connection.wire.closed:
-            channel.abandoned(LinkLost("it was gone before the channel was open"))
         return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
+
+    def _take_up(self, channel: Channel, received: int) -> None:
+        if self._connection.wire.closed:
+            gone = LinkLost("the connection was gone before the channel was open")
+            channel.abandoned(gone)
+            raise gone
+        try:
+            channel.resume(received)
+        except ProtocolViolation as violation:
+            channel.reset(violation)
+            raise
 
 
 class _Arrival(Protocol):
@@ -226,7 +245,7 @@ def _share(channel: Deferred[Channel]) -> Deferred[Channel]:
 
     def fired(result: Any) -> Any:
         mine.callback(result)
-        return result if isinstance(result, Channel) else None
+        return result
 
     channel.addBoth(fired)
     return mine

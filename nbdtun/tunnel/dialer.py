@@ -13,12 +13,13 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import deferLater
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 
 from nbdtun.errors import LinkLost, ProtocolViolation, TLSError, TunnelError
 from nbdtun.tunnel.adopt import connect
@@ -27,6 +28,7 @@ from nbdtun.tunnel.commands import VERSION, OpenChannel, ResumeChannel
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.runtime import Runtime
+from nbdtun.tunnel.stream import MIN_READ
 from nbdtun.tunnel.tls import wrap_client
 
 #: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.
@@ -134,22 +136,31 @@ class Dialer:
         try:
             await transport.ready
             answer = await opening.callRemote(command, _InterludeFactory(interlude), version=VERSION, channel=channel.ident, **arguments())
-            channel.agree_window(min(answer["window"], self.runtime.terms.window))
+            if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
+                raise ProtocolViolation(f"{self.peer}: a window of {answer['window']} bytes was not asked for")
+            channel.agree_window(answer["window"])
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)
         except amp.AmpError as unknown:
-            raise ProtocolViolation(f"{self.peer}: {unknown}") from unknown
+            raise ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it speaks TLS'}") from unknown
         finally:
             if not interlude.over:
                 transport.abortConnection()
 
     async def _connect(self, opening: Opening) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))
-        waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor)
+        waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor, onTimeoutCancel=self._too_slow)
         try:
             sock = await waiting
-        except (ConnectError, OSError, TimeoutError) as failure:
+            if self.tls is not None:
+                sock = wrap_client(self.tls, sock, self.tls_name)
+        except (ConnectError, OSError) as failure:
             raise LinkLost(f"{self.peer}: {failure}") from failure
-        if self.tls is not None:
-            sock = wrap_client(self.tls, sock, self.tls_name)
+        except ConnectingCancelledError:  # Twisted's endpoints have a word of their own for it
+            raise CancelledError from None
         return OpeningTransport(self.runtime.reactor, sock, self.peer, opening, self.runtime.terms.opening_timeout)
+
+    def _too_slow(self, result: Any, seconds: float) -> Any:
+        if isinstance(result, Failure):
+            raise LinkLost(f"{self.peer}: no connection in {seconds:g} s") from result.value
+        return result

@@ -86,6 +86,7 @@ class Decoder:
         self._kind = Kind.DATA
         self._offset = 0
         self._missing = 0  # bytes of the current payload that have not come
+        self.over = False  # set by whoever has heard enough: the rest is not looked at, not even of the present piece
 
     def feed(self, data: memoryview) -> None:
         """
@@ -94,7 +95,7 @@ class Decoder:
         :raise ProtocolViolation: they are no frames.
         """
         at, end = 0, len(data)
-        while at < end:
+        while at < end and not self.over:
             if self._missing:
                 take = min(self._missing, end - at)
                 self._payload(data[at : at + take])

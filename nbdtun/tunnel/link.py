@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
-from nbdtun.errors import LinkLost, ProtocolViolation
+from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
 from nbdtun.tunnel.frames import Decoder, FrameReceiver, Kind, encode, encode_reset
 from nbdtun.tunnel.opening import OpeningTransport
 from nbdtun.tunnel.stream import Inbound, Outbound
@@ -24,6 +24,9 @@ ACK_DELAY = 0.02
 
 #: A link speaks at least so many times in its timeout.
 BEATS = 3
+
+#: Seconds for the other end to hear the last word.
+FAREWELL = 2.0
 
 #: Reads of one link before other descriptors get their turn.
 READS = 4
@@ -56,6 +59,9 @@ class Carried(Protocol):
     def bye_received(self) -> None:
         """The destination is done."""
 
+    def reset(self, error: TunnelError) -> None:
+        """This end gives the channel up, and tells the other."""
+
 
 #: Calls a function once after some seconds, together with others, since there are many links. It cannot be taken back.
 CallLater = Callable[..., object]
@@ -86,12 +92,14 @@ class Link(TwistedProtocol, FrameReceiver):
     def makeConnection(self, transport: Any) -> None:
         """AMP has switched: take its wire, and say at once where this end stands."""
         assert isinstance(transport, OpeningTransport)
-        self.wire = transport.release()
+        self.wire, self._out = transport.release()
         self.wire.user = self
         self._call_later(self._timeout / BEATS, self._beat)
         self._control += encode(Kind.ACK, self._channel.inbound.take_ack())
         self.wire.listen(True)
         self._channel.link_attached(self)
+        if self.wire.closed:  # it broke while the answer was written; nobody else would tell
+            self._channel.link_lost(self, LinkLost("the other end closed the link"))
 
     def dataReceived(self, data: bytes) -> None:
         """What came together with AMP's last box."""
@@ -99,9 +107,8 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def close(self) -> None:
         """Close at once; the channel is not told."""
-        if self._ack_timer is not None and self._ack_timer.active():
-            self._ack_timer.cancel()
-        self._ack_timer = None
+        self._stop_timer()
+        self._decoder.over = True  # what comes behind the cause of this in the same piece is no channel's any more
         self.wire.close()  # the next beat finds it closed, and is the last
 
     # Sending.
@@ -116,9 +123,11 @@ class Link(TwistedProtocol, FrameReceiver):
             self.wire_lost(broken)
 
     def say_last(self, frame: bytes) -> None:
-        """Send ``frame`` and close as soon as it is on its way."""
+        """Send ``frame`` and close as soon as it is on its way; nothing is heard any more."""
+        if self._out:
+            self._out = memoryview(bytes(self._out))  # the channel is over, and its memory will be lent to others
         self._control += frame
-        self._closing = True
+        self._closing = self._decoder.over = True
         self.pump()
 
     def reset(self, code: str, reason: str) -> None:
@@ -138,7 +147,8 @@ class Link(TwistedProtocol, FrameReceiver):
             frame = self._out or self._next()
             if frame is None:
                 if self._closing:
-                    self.close()
+                    self._stop_timer()
+                    self.wire.close_gently(FAREWELL)
                 return
             sent = self.wire.write(frame)
             self._spoke = True
@@ -147,6 +157,7 @@ class Link(TwistedProtocol, FrameReceiver):
                 self.wire.want_room()
                 return
             self._out = None
+            self._channel.outbound.frame_left()
 
     def _next(self) -> memoryview | None:
         if self._control:
@@ -168,13 +179,18 @@ class Link(TwistedProtocol, FrameReceiver):
             self._control += encode(Kind.ACK, inbound.take_ack())
             self.pump()
 
+    def _stop_timer(self) -> None:
+        if self._ack_timer is not None and self._ack_timer.active():
+            self._ack_timer.cancel()
+        self._ack_timer = None
+
     # Being alive.
 
     def _beat(self) -> None:
         if self.wire.closed:
             return
         now = self._reactor.seconds()
-        if self._heard:
+        if self._heard and not self._closing:
             self._heard_at = now
         if now - self._heard_at >= self._timeout:
             self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
@@ -215,8 +231,7 @@ class Link(TwistedProtocol, FrameReceiver):
         try:
             self._decoder.feed(data)
         except ProtocolViolation as violation:
-            self.reset(violation.code, str(violation))
-            self._channel.reset_received(violation.code, str(violation))
+            self._channel.reset(violation)
 
     # The decoder's receiver.
 

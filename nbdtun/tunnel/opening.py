@@ -26,6 +26,9 @@ from nbdtun.tunnel.wire import TLSWire, Wire
 #: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
 MAX_OPENING = 16 * 1024
 
+#: Seconds for a refused peer to read why.
+FAREWELL = 2.0
+
 
 class Opening(amp.AMP):
     """AMP on a wire that is to become a link; says nothing to the log by itself."""
@@ -36,6 +39,19 @@ class Opening(amp.AMP):
     def locateResponder(self, name: bytes) -> Any:
         """Find who answers a command."""
         return super().locateResponder(name) if name in self.answers else None
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        """Take a command or an answer; whoever sends anything else has nothing to say to us."""
+        question = amp.COMMAND in box and amp.ASK in box
+        answer = amp.ANSWER in box or {amp.ERROR, amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys()
+        try:
+            if question != answer:
+                super().ampBoxReceived(box)
+                return
+        except KeyError:  # an answer to what was never asked
+            pass
+        assert self.transport is not None
+        self.transport.loseConnection()
 
     def makeConnection(self, transport: Any) -> None:
         """Begin; AMP's own would write a line for each link to the log."""
@@ -84,12 +100,10 @@ class OpeningTransport:
         certificate = self.wire.peer_certificate
         return "" if certificate is None else fingerprint(certificate)
 
-    def release(self) -> Wire:
-        """The connection has become a link: give its wire away."""
+    def release(self) -> tuple[Wire, memoryview | None]:
+        """The connection has become a link: give its wire away, and what is left of the last box, which must go first."""
         self._stop_waiting()
-        if self._out:  # the last box, which had no room: the link's frames must come after it
-            self.wire.write(memoryview(bytes(self._out)))
-        return self.wire
+        return self.wire, memoryview(bytes(self._out)) if self._out else None
 
     # The wire's user.
 
@@ -124,19 +138,21 @@ class OpeningTransport:
     def _lose(self, reason: Exception) -> None:
         if self.wire.closed:
             return
-        self.wire.close()
         self._stop_waiting()
         why = self._explain(reason)
         if self.ready.called:
+            self.wire.close()
             self._protocol.connectionLost(Failure(why))
         else:
+            self.wire.close_gently(FAREWELL)  # if we refuse its certificate, the peer is to know
             self.ready.errback(why)
 
     def _explain(self, reason: Exception) -> TunnelError:
         if isinstance(reason, TunnelError):
             return reason
-        if isinstance(self.wire, TLSWire) and isinstance(reason, OSError):
-            return explain(reason, self.peer)
+        torn = self.ready.called and isinstance(reason, ConnectionError)  # long after the handshake: no word about trust
+        if isinstance(self.wire, TLSWire) and isinstance(reason, OSError) and not torn:
+            return explain(reason, self.peer, self.wire.tls)
         return LinkLost(f"{self.peer}: {reason}")
 
     # AMP's transport.

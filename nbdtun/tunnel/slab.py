@@ -7,6 +7,7 @@ copying. So buffers are made once, lent, and taken back; the one that was given 
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 
 #: Bytes of one slab: one request of QEMU's mirror (1 MiB) and its headers in one piece.
@@ -19,7 +20,8 @@ class Slab:
     __slots__ = ("used", "users", "view")
 
     def __init__(self, size: int = SLAB_SIZE) -> None:
-        self.view = memoryview(bytearray(size))
+        # Anonymous memory of its own: only what is written to takes room, and all of it goes back to the system at the end.
+        self.view = memoryview(mmap.mmap(-1, size))
         self.used = 0
         self.users = 0
 

@@ -45,9 +45,13 @@ class Source:
         channel = Channel(runtime, ident, target, sock, runtime.terms.window, self._redial)
         self.channels.add(channel)
         channel.ended.addCallback(self._ended, channel)
+        opening = Deferred.fromCoroutine(self._dialer.open(channel))
+        channel.ended.addCallback(_cancel, opening)
         try:
-            await self._dialer.open(channel)
+            await opening
         except BaseException as failure:
+            if channel.error is not None:  # it was ended meanwhile, which has ended the dialling
+                raise channel.error from failure
             channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was opened"))
             raise
         return channel
@@ -186,6 +190,11 @@ def _refused(failure: Failure, channel: Channel) -> None:
         failure.trap(TunnelError)
         assert isinstance(failure.value, TunnelError)
         channel.refused(failure.value)
+
+
+def _cancel(error: TunnelError | None, dialling: Deferred[None]) -> TunnelError | None:
+    dialling.cancel()
+    return error
 
 
 def _watch(deferred: Deferred[Any]) -> Deferred[None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from nbdtun.errors import ProtocolViolation
+from nbdtun.errors import ProtocolViolation, ResumeRefused
 from nbdtun.tunnel.frames import HEADER, MAX_DATA, Kind
 from nbdtun.tunnel.slab import Backlog, Slab, SlabPool
 
@@ -57,6 +57,8 @@ class Outbound:
         self._unsent: deque[Segment] = deque()
         self._kept = 0
         self._promised = 0  # the highest offset that ever was on a link; the FIN counts as one
+        self._resumed = 0  # where the present link began; what is before it may be overwritten by headers
+        self._leaving = False  # whether the latest frame may be only partly on the link
         self._fin_sent = False
 
     def __repr__(self) -> str:
@@ -129,7 +131,7 @@ class Outbound:
 
     def next_frame(self, ack: int | None = None) -> memoryview | None:
         """
-        Return what to send next, which counts as sent from now on, or None.
+        Return what to send next, or None; :meth:`frame_left` must be called when it is sent.
 
         Header and payload lie in one piece. ``ack``, where given, goes before them as a frame of its own.
         """
@@ -142,25 +144,48 @@ class Outbound:
         fin = HEADER.pack(Kind.FIN, 0, self.final)
         return memoryview(fin if ack is None else HEADER.pack(Kind.ACK, 0, ack) + fin)
 
+    def frame_left(self) -> None:
+        """The latest frame is on the link, all of it: its memory is not needed any more once it is acknowledged."""
+        self._leaving = False
+
+    @property
+    def sent(self) -> int:
+        """
+        How far the other end can have heard of the stream on the present link; the FIN counts as one.
+
+        Of a frame that is still leaving it may have all but the last byte: it takes bytes as they come, and acknowledges them.
+        """
+        if self._leaving:
+            return self._sent[-1].stop - 1
+        return self._unsent[0].offset if self._unsent else self.end + self._fin_sent
+
     def acknowledge(self, offset: int) -> None:
         """
         The other end has everything before ``offset`` and will never ask for it again.
 
-        :raise ProtocolViolation: it was never sent.
+        :raise ProtocolViolation: it was never sent, or is still being sent: its memory must not be lent to others meanwhile.
         """
-        if offset > self._promised:
-            raise ProtocolViolation(f"{offset} bytes are acknowledged, but only {self._promised} were sent")
+        if offset > self.sent:
+            raise ProtocolViolation(f"{offset} bytes are acknowledged, but only {self.sent} were sent")
         self.acked = max(self.acked, offset)
         self._forget(offset)
 
-    def rewind(self, offset: int) -> None:
+    def rewind(self, offset: int) -> int:
         """
         A new link is there, and the other end has received everything before ``offset``: send again from there.
 
-        :raise ProtocolViolation: those bytes were never sent, or are not kept any more.
+        Returns how many bytes that is. Nothing is changed where it raises.
+
+        :raise ProtocolViolation: those bytes were never sent.
+        :raise ResumeRefused: the other end has already had more of them: its request is an old one that has come late.
         """
-        if not self.acked <= offset <= self._promised:
-            raise ProtocolViolation(f"a resume at {offset}, but {self.acked} to {self._promised} can be sent")
+        if offset > self._promised:
+            raise ProtocolViolation(f"a resume at {offset}, but only {self._promised} bytes were sent")
+        if offset < max(self.acked, self._resumed):
+            raise ResumeRefused(f"a resume at {offset}, but {max(self.acked, self._resumed)} bytes have arrived before")
+        again = max(0, (self._unsent[0].offset if self._unsent else self.end) - offset)
+        self._resumed = offset
+        self._leaving = False
         self._forget(offset)
         while self._sent:
             self._unsent.appendleft(self._sent.pop())
@@ -169,11 +194,7 @@ class Outbound:
             first.start += offset - first.offset
             first.offset = offset
         self._fin_sent = self.final is not None and offset > self.final
-
-    @property
-    def replayable(self) -> int:
-        """Bytes that were sent and are not acknowledged."""
-        return sum(segment.end - segment.start for segment in self._sent)
+        return again
 
     def clear(self) -> None:
         """Forget everything: the channel is over."""
@@ -186,6 +207,7 @@ class Outbound:
     def _data_frame(self, ack: int | None) -> memoryview:
         segment = self._unsent.popleft()
         self._sent.append(segment)
+        self._leaving = True
         self._promised = max(self._promised, segment.stop)
         view = segment.slab.view
         at = segment.start - HEADER.size

@@ -111,6 +111,19 @@ class Wire:
             self.closed = True
             self._socket.close()
 
+    def close_gently(self, seconds: float) -> None:
+        """
+        Close, but let what was written last arrive: a TLS alert, say, which tells the peer why.
+
+        A socket that is closed while bytes wait in it unread resets the connection, and the peer never sees what came before. So it is
+        only shut down, and read from until the peer closes too, for at most ``seconds``.
+        """
+        if not self.closed:
+            self.listen(False)
+            self.want_room(False)
+            self.closed = True
+            _Farewell(self._reactor, socket.socket(fileno=self._socket.detach()), seconds)
+
     @property
     def peer_certificate(self) -> bytes | None:
         """The certificate that the peer proved to own, in DER; None without TLS."""
@@ -142,6 +155,8 @@ class Wire:
             self.user.wire_lost(reason.value if isinstance(reason.value, Exception) else CONNECTION_LOST)
 
     def _let(self, act: Any) -> None:
+        if self.closed:
+            return  # by what the reactor has told it just before: it tells a descriptor that it can be read, and then that it can be written
         try:
             act()
         except OSError as broken:
@@ -157,22 +172,23 @@ class TLSWire(Wire):
 
     def __init__(self, reactor: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
         super().__init__(reactor, sock, user)
-        self._tls = sock
+        self.tls = sock
         self._shaking = True
         self._read_wants_room = False
         self._write_wants_data = False
+        self._reads_on = False
 
     @property
     def peer_certificate(self) -> bytes | None:
         """The certificate that the peer proved to own, in DER."""
-        return self._tls.getpeercert(binary_form=True)
+        return self.tls.getpeercert(binary_form=True)
 
     def read_into(self, buffer: memoryview) -> int | None:
         """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as are there."""
         filled = 0
         try:
             while filled < len(buffer):
-                count = self._tls.recv_into(buffer[filled:])
+                count = self.tls.recv_into(buffer[filled:])
                 if not count:
                     return filled
                 filled += count
@@ -191,7 +207,7 @@ class TLSWire(Wire):
     def write(self, data: memoryview) -> int:
         """See :meth:`Wire.write`."""
         try:
-            return self._tls.send(data)
+            return self.tls.send(data)
         except ssl.SSLWantWriteError:
             return 0
         except ssl.SSLWantReadError:
@@ -209,6 +225,18 @@ class TLSWire(Wire):
         if self._write_wants_data and not self.closed:
             self._write_wants_data = False
             super().doWrite()
+        self._heed_pending()
+
+    def _heed_pending(self) -> None:
+        # The rest of a record that was read in part lies in OpenSSL, where the reactor does not see it.
+        if self._listening and not self.closed and not self._reads_on and self.tls.pending():
+            self._reads_on = True
+            self._reactor.callLater(0, self._read_on)  # type: ignore[attr-defined]
+
+    def _read_on(self) -> None:
+        self._reads_on = False
+        if self._listening:
+            self.doRead()
 
     def doWrite(self) -> None:
         """There is room to write: for the handshake, for a read that waits for it, or for the user."""
@@ -223,7 +251,7 @@ class TLSWire(Wire):
 
     def _handshake(self) -> None:
         try:
-            self._tls.do_handshake()
+            self.tls.do_handshake()
         except ssl.SSLWantReadError:
             return
         except ssl.SSLWantWriteError:
@@ -231,3 +259,27 @@ class TLSWire(Wire):
             return
         self._shaking = False
         self.user.wire_writable()
+
+
+class _Farewell:
+    """Keeps a socket that has been shut down until its peer has read to the end."""
+
+    def __init__(self, reactor: Any, sock: socket.socket, seconds: float) -> None:
+        self._wire = Wire(reactor, sock, self)
+        self._wire.write_end()
+        self._wire.listen(True)
+        self._deadline = reactor.callLater(seconds, self._wire.close)
+
+    def wire_readable(self) -> None:
+        """Nobody wants it."""
+        if self._wire.read_into(memoryview(bytearray(65536))) == 0:
+            self.wire_lost(ConnectionError("the end"))
+
+    def wire_writable(self) -> None:
+        """Nothing is written any more."""
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The peer has closed too."""
+        if self._deadline.active():
+            self._deadline.cancel()
+        self._wire.close()

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import txaio
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from tests.tunnel.stage import Stage
+pytest.register_assert_rewrite("tests.tunnel.stage")
+
+from tests.tunnel.stage import Stage  # noqa: E402
 
 
 @pytest.fixture
@@ -35,6 +38,7 @@ def make_stage() -> Iterator[Callable[..., Stage]]:
         return made[-1]
 
     yield make
+    txaio.config.loop = None
     for stage in made:
         stage.cable.cut()
         for program in (*stage.near_programs, *stage.target.programs):

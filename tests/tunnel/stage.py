@@ -8,12 +8,14 @@ Nothing here sleeps, so the same steps always give the same play.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 from collections.abc import Callable
 from typing import Any
 
+import txaio
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IStreamClientEndpoint
@@ -27,6 +29,7 @@ from nbdtun.errors import TargetUnreachable, TunnelError
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.dialer import Dialer
+from nbdtun.tunnel.frames import HEADER, Kind
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.slab import Slab, SlabPool
 from nbdtun.tunnel.source import Entrance, Source
@@ -236,7 +239,8 @@ class Flow:
             moved = self._hand_on() or moved
         elif self.ended and not self.sink_ended:
             self.sink_ended = moved = True
-            self.sink.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                self.sink.shutdown(socket.SHUT_WR)
         return moved
 
     def _fetch(self, most: int) -> bool:
@@ -246,6 +250,8 @@ class Flow:
             data = self.source.recv(most)
         except BlockingIOError:
             return False
+        except OSError:  # closed with our bytes unread, like TCP's reset
+            data = b""
         self.held += data
         self.ended = not data
         return True
@@ -255,6 +261,8 @@ class Flow:
             count = self.sink.send(self.held)
         except BlockingIOError:
             return False
+        except OSError:  # nobody is there any more to take it
+            count = len(self.held)
         del self.held[:count]
         self.carried += count
         return True
@@ -291,14 +299,10 @@ class Line:
 
     def _move(self) -> bool:
         moved = False
-        try:
-            for flow in (self.there, self.back):
-                left = (1 << 40) if self.cut_after is None else self.cut_after - self.carried
-                moved = flow.move(left) or moved
-                if self.cut_after is not None and self.carried >= self.cut_after:
-                    self.cut()
-                    return True
-        except OSError:
+        for flow in (self.there, self.back):
+            left = (1 << 40) if self.cut_after is None else self.cut_after - self.carried
+            moved = flow.move(left) or moved
+        if self.carried == self.cut_after or (self.there.sink_ended and self.back.sink_ended):
             self.cut()
             return True
         return moved
@@ -315,6 +319,8 @@ class Cable:
         self.refuses = False
         self.swallows = False  # a SYN gets no answer at all
         self.attempts = 0
+        self.room: int | None = None  # bytes that a socket takes before it is full
+        self.pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
         self.next_cut: Callable[[], int | None] = lambda: None
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
@@ -338,8 +344,11 @@ class Cable:
     def dial(self, cut_after: int | None = None) -> socket.socket:
         """A connection to the destination for somebody who speaks for himself."""
         assert self.far is not None
-        ours, near = socket.socketpair()
-        far, theirs = socket.socketpair()
+        ours, near = self.pair()
+        far, theirs = self.pair()
+        if self.room is not None:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.room)
         self.lines = [line for line in self.lines if line.open]
         self.lines.append(Line(self._crank, near, far, cut_after))
         arrival = self.far.buildProtocol(None)
@@ -351,6 +360,13 @@ class Cable:
         assert protocol is not None
         protocol.makeConnection(Handle(self.dial(self.next_cut())))  # type: ignore[arg-type]
         return protocol
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection, which has resets of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        return ours, listening.accept()[0]
 
 
 def _connecting_cancelled() -> Exception:
@@ -386,11 +402,12 @@ class Stage:
     """Both ends, the cable between them, and the programs at their outer sides."""
 
     def __init__(self, terms: Terms | None = None, far_terms: Terms | None = None) -> None:
-        self.fds = open_descriptors()
+        self.sockets = open_sockets()
         self.crank = Crank()
         self.terms = terms or Terms(window=256 * 1024)
         self.cable = Cable(self.crank)
         self.near_pool, self.far_pool = CountingPool(), CountingPool()
+        txaio.config.loop = self.crank  # txaio believes that a process has one reactor
         self.dialer = Dialer(Runtime(self.crank, self.terms, self.near_pool), self.cable, "the cable")
         self.source = Source(self.dialer)
         self.entrance = Entrance(self.source, "disk")
@@ -452,9 +469,79 @@ class Stage:
         assert not self.crank.getReaders()
         assert not self.crank.getWriters()
         assert [call for call in self.crank.getDelayedCalls() if "_notify_bucket" not in repr(call.func)] == []
-        assert open_descriptors() == self.fds
+        assert open_sockets() <= self.sockets
 
 
-def open_descriptors() -> int:
-    """How many descriptors this process has."""
-    return len(os.listdir("/proc/self/fd"))
+def open_sockets() -> set[str]:
+    """The sockets that this process has."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that lists them is gone
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+    return {each for each in found if each.startswith("socket:")}
+
+
+class Stranger:
+    """Somebody who speaks to the destination in his own way: boxes, frames, or anything else."""
+
+    def __init__(self, stage: Stage, sock: socket.socket | None = None) -> None:
+        self.sock = sock or stage.cable.dial()
+        self.program = Program(stage.crank, self.sock)
+        stage.near_programs.append(self.program)
+        self._stage = stage
+
+    def say(self, data: bytes) -> Stranger:
+        self.program.send(data)
+        self._stage.rest()
+        return self
+
+    def ask(self, command: str, **values: object) -> Stranger:
+        return self.say(box(_command=command, _ask="1", **values))
+
+    def open(self, ident: bytes = b"i" * 16, target: str = "disk", window: int = 1 << 18, version: int = 1) -> Stranger:
+        return self.ask("OpenChannel", version=version, channel=ident, target=target, window=window)
+
+    def resume(self, ident: bytes = b"i" * 16, received: int = 0, version: int = 1) -> Stranger:
+        return self.ask("ResumeChannel", version=version, channel=ident, received=received)
+
+    def hear_box(self) -> dict[str, bytes]:
+        """The next box that came."""
+        values: dict[str, bytes] = {}
+        while (key := self._string()) is not None and key:
+            values[key.decode()] = self._string() or b""
+        return values
+
+    def hear_frames(self) -> list[tuple[Kind, int, bytes]]:
+        """All frames that came whole."""
+        heard = []
+        got = self.program.got
+        while len(got) >= HEADER.size:
+            kind, length, offset = HEADER.unpack_from(got)
+            heard.append((Kind(kind), offset, bytes(got[HEADER.size : HEADER.size + length])))
+            del got[: HEADER.size + length]
+        return heard
+
+    @property
+    def closed(self) -> bool:
+        """Whether the destination has closed the connection."""
+        return self.program.got_end or self.program.gone is not None
+
+    def hang_up(self) -> None:
+        self.program.close()
+        self._stage.rest()
+
+    def _string(self) -> bytes | None:
+        got = self.program.got
+        if len(got) < 2:
+            return None
+        length = int.from_bytes(got[:2], "big")
+        value = bytes(got[2 : 2 + length])
+        del got[: 2 + length]
+        return value
+
+
+def box(**values: object) -> bytes:
+    """An AMP box."""
+    pairs = [(key.encode(), value if isinstance(value, bytes) else str(value).encode()) for key, value in values.items()]
+    strings = [part for pair in pairs for part in pair]
+    return b"".join(len(part).to_bytes(2, "big") + part for part in strings) + b"\0\0"

@@ -6,10 +6,12 @@ import random
 from collections.abc import Callable
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from nbdtun.errors import ChannelReset, LinkLost, TunnelError
+from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.stage import Stage
+from tests.tunnel.stage import Stage, Stranger, tcp_pair
 
 
 def noise(count: int, seed: int = 1) -> bytes:
@@ -63,4 +65,529 @@ class TestWholeLives:
         near.shut()
         far.shut()
         stage.pass_time(1)
+        stage.assert_all_gone()
+
+
+class TestCuts:
+    def test_many_cuts_in_a_row(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        data = noise(600_000)
+        for start in range(0, len(data), 50_000):
+            near.send(data[start : start + 50_000])
+            far.send(data[start : start + 50_000])
+            stage.crank.turn()
+            stage.cable.cut()
+        stage.pass_time(5)
+        assert far.got == near.got == data
+
+    def test_a_cut_in_the_middle_of_a_frame(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        stage.cable.line.cut_after = stage.cable.line.carried + 50_000
+        near.send(noise(200_000))
+        stage.pass_time(1)
+        assert far.got == noise(200_000)
+        assert stage.source.resumes == 1
+
+    def test_replayed_counts_the_bytes_that_are_sent_again(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        near.send(noise(10_000))
+        stage.pass_time(0.1)  # acknowledged
+        stage.cable.line.stall()
+        near.send(noise(30_000, 2))
+        stage.rest()
+        stage.cable.cut()
+        stage.pass_time(1)
+        assert far.got == noise(10_000) + noise(30_000, 2)
+        assert stage.source.replayed == 30_000
+        assert stage.far.replayed == 0
+
+    def test_replayed_does_not_count_what_has_arrived(self, stage: Stage) -> None:
+        """Acknowledged in part, received in full: nothing is sent again."""
+        near, far = stage.meet()
+        far.reads = False
+        near.send(noise(240_000))  # more than a local socket takes
+        stage.pass_time(0.1)
+        assert 0 < stage.near.outbound.acked < 240_000
+        stage.cable.cut()
+        stage.pass_time(1)
+        assert stage.source.replayed == 0
+        far.reads = True
+        stage.pass_time(1)
+        assert far.got == noise(240_000)
+
+    def test_a_cut_while_the_ending_is_on_its_way(self, stage: Stage) -> None:
+        """FIN, its acknowledgement and BYE are lost one after the other; each time both ends come to the same end."""
+        for lost in range(0, 200, 8):
+            near, far = stage.meet()
+            ends = ending(stage)
+            near.send(b"q" * 10).shut()
+            far.send(b"a" * 20).shut()
+            stage.cable.line.cut_after = stage.cable.line.carried + lost
+            stage.pass_time(3)
+            assert (near.got, far.got) == (b"a" * 20, b"q" * 10), lost
+            assert ends == ([None], [None]), lost
+        stage.assert_all_gone()
+
+    def test_when_the_last_word_is_lost_the_source_asks_again(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        ends = ending(stage)
+        line = stage.cable.line
+        near.shut()
+        far.shut()
+        line.there.stalled = False
+        while stage.destination.channels:
+            stage.crank.turn()
+            stage.crank.advance(0.01)
+            line.back.stalled = bool(stage.far.outbound.done) if stage.destination.channels else True
+        line.cut()
+        stage.pass_time(1)
+        assert ends == ([None], [None])
+        assert stage.cable.attempts == 2
+        stage.assert_all_gone()
+
+    def test_the_tail_of_a_stream_survives_a_program_that_is_gone(self, stage: Stage) -> None:
+        """As QEMU ends its migration stream: it writes the rest and closes, with the link down."""
+        near, far = stage.meet()
+        stage.cable.cut()
+        near.send(noise(150_000))
+        stage.crank.turn()
+        near.close()
+        stage.pass_time(2)
+        assert far.got == noise(150_000)
+        assert far.got_end
+
+    def test_bytes_behind_the_cause_of_a_loss_are_not_taken_twice(self, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        In one piece the source reads two frames; that it acknowledges the first finds the link broken, and it dials again.
+        The second, taken after that, would come once more on the new link.
+        """
+        stage = make_stage(Terms(window=1 << 20))
+        near, far = stage.meet()
+        far.send(noise(200_000))
+        stage.rest()
+        stage.cable.line.back.stalled = True
+        for seed in (2, 3):
+            far.send(noise(60_000, seed))
+            stage.rest()
+
+        def broken(data: memoryview) -> int:
+            raise BrokenPipeError
+
+        link = stage.near._link
+        assert link is not None
+        monkeypatch.setattr(link.wire, "write", broken)
+        stage.cable.line.back.stalled = False
+        stage.pass_time(1)
+        assert stage.source.resumes == 1
+        assert near.got == noise(200_000) + noise(60_000, 2) + noise(60_000, 3)
+
+    def test_a_link_that_breaks_as_it_begins(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        near, far = stage.meet()
+        near.send(b"before")
+        stage.rest()
+        stage.cable.cut()
+        near.send(b", after")
+        stage.cable.next_cut = iter([300, 330, 350, 370, *[None] * 9]).__next__  # within the answer, and right behind it
+        stage.pass_time(5)
+        assert bytes(far.got) == b"before, after"
+
+    def test_an_old_connection_lingers_while_a_new_one_comes(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        old = stage.cable.line
+        old.stall()
+        near.send(noise(100_000))
+        far.send(noise(100_000, 2))
+        stage.pass_time(40)  # the source finds it dead, and dials again
+        old.stall(False)
+        stage.pass_time(1)
+        assert far.got == noise(100_000)
+        assert near.got == noise(100_000, 2)
+        assert stage.source.resumes == 1
+
+    def test_an_old_request_comes_late(self, stage: Stage) -> None:
+        """It was held up so long that the source gave up waiting and has been served on another connection."""
+        near, far = stage.meet()
+        near.send(b"one ")
+        far.send(b"uno ")
+        stage.rest()
+        stage.cable.cut()
+        stage.pass_time(0.1)
+        held = stage.cable.line
+        held.stall()
+        stage.cable.cut() if held.carried else None
+        near.send(b"two ")
+        far.send(b"due ")
+        stage.pass_time(60)
+        held.stall(False)
+        near.send(b"three")
+        far.send(b"tre")
+        stage.pass_time(60)
+        assert bytes(far.got) == b"one two three"
+        assert bytes(near.got) == b"uno due tre"
+
+
+class TestWindow:
+    def test_a_reader_that_has_stopped_stops_the_sender(self, make_stage: Callable[..., Stage]) -> None:
+        window = 256 * 1024
+        stage = make_stage(Terms(window=window))
+        near, far = stage.meet()
+        far.reads = False
+        near.send(noise(4_000_000))
+        stage.pass_time(1)
+        kernel = 2 * 300_000  # what the sockets of both local programs hold
+        assert near.sent < window + kernel
+        assert stage.near.outbound.kept <= window + 32
+        assert len(stage.far.inbound.backlog) <= window
+        assert stage.near_pool.most <= 3
+        assert stage.far_pool.most <= 3
+        far.reads = True
+        stage.pass_time(1)
+        assert far.got == noise(4_000_000)
+
+    def test_a_stalled_direction_does_not_stall_the_other(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        far.reads = False
+        near.send(noise(2_000_000))
+        far.send(noise(2_000_000, 2))
+        stage.pass_time(2)
+        assert near.got == noise(2_000_000, 2)
+
+    def test_a_stalled_channel_outlives_the_link_timeout(self, stage: Stage) -> None:
+        """Nobody has anything to say for a long time, and still says that he is there."""
+        near, far = stage.meet()
+        far.reads = False
+        near.send(noise(2_000_000))
+        stage.pass_time(10 * stage.terms.link_timeout)
+        assert stage.source.resumes == 0
+        far.reads = True
+        stage.pass_time(1)
+        assert far.got == noise(2_000_000)
+
+    def test_an_idle_channel_holds_no_memory(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        assert (stage.near_pool.lent, stage.far_pool.lent) == (0, 0)
+        near.send(noise(500_000))
+        far.send(noise(500_000, 2))
+        stage.pass_time(1)
+        assert (stage.near_pool.lent, stage.far_pool.lent) == (0, 0)
+        stage.cable.cut()
+        stage.pass_time(1)
+        assert (stage.near_pool.lent, stage.far_pool.lent) == (0, 0)
+
+    def test_a_full_window_is_within_what_the_other_end_takes_after_a_cut(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        far.reads = False
+        near.send(noise(2_000_000))
+        for _ in range(3):
+            stage.pass_time(0.5)
+            stage.cable.cut()
+        stage.pass_time(1)
+        assert len(stage.source.channels) == 1
+        far.reads = True
+        stage.pass_time(2)
+        assert far.got == noise(2_000_000)
+
+
+class TestFailing:
+    @pytest.mark.parametrize("end", ["source", "destination"])
+    def test_a_reset_is_told_to_the_other_end(self, stage: Stage, end: str) -> None:
+        near, far = stage.meet()
+        ends = ending(stage)
+        (stage.near if end == "source" else stage.far).reset(ChannelReset("enough"))
+        stage.rest()
+        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
+        assert near.got_end
+        assert far.got_end
+        stage.pass_time(20)
+        stage.assert_all_gone()
+
+    @pytest.mark.parametrize("end", ["source", "destination"])
+    def test_a_reset_arrives_although_bytes_are_under_way_to_who_says_it(self, stage: Stage, end: str) -> None:
+        """A socket that is closed with bytes unread in it resets its connection, and the other end never reads what came before."""
+        stage.cable.pair = tcp_pair
+        near, far = stage.meet()
+        ends = ending(stage)
+        for flow in (stage.cable.line.there, stage.cable.line.back):
+            flow.chunk = 4096
+        near.send(noise(5_000_000))
+        far.send(noise(5_000_000, 2))
+        for _ in range(20):
+            stage.crank.turn()
+        (stage.near if end == "source" else stage.far).reset(ChannelReset("enough"))
+        stage.pass_time(1)
+        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
+        stage.pass_time(20)
+        stage.assert_all_gone()
+
+    def test_a_reset_while_the_source_is_severed_is_told_with_the_next_link(self, stage: Stage) -> None:
+        near, _ = stage.meet()
+        ends = ending(stage)
+        stage.cable.refuses = True
+        stage.cable.cut()
+        stage.rest()
+        stage.near.reset(ChannelReset("enough"))
+        stage.pass_time(3)
+        assert near.got_end
+        assert ends == ([], [])
+        stage.cable.refuses = False
+        stage.pass_time(5)
+        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
+        stage.pass_time(20)
+        stage.assert_all_gone()
+
+    def test_a_reset_while_the_source_is_severed_holds_out_as_long_as_the_channel_would(self, stage: Stage) -> None:
+        stage.meet()
+        ends = ending(stage)
+        stage.cable.refuses = True
+        stage.cable.cut()
+        stage.rest()
+        stage.near.reset(ChannelReset("enough"))
+        stage.pass_time(stage.terms.resume_window + 2)
+        assert str(ends[0][0]) == "enough"
+        assert isinstance(ends[1][0], LinkLost)
+        stage.assert_all_gone()
+
+    def test_a_reset_while_the_destination_is_severed_is_told_when_the_source_comes_back(self, stage: Stage) -> None:
+        stage.meet()
+        ends = ending(stage)
+        stage.cable.refuses = True
+        stage.cable.cut()
+        stage.rest()
+        stage.far.reset(ChannelReset("the VM is gone"))
+        stage.cable.refuses = False
+        stage.pass_time(5)
+        assert [str(error) for error in (*ends[0], *ends[1])] == ["the VM is gone", "the VM is gone"]
+        stage.assert_all_gone()
+
+    def test_no_link_for_too_long(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        ends = ending(stage)
+        near.send(b"unheard")
+        stage.cable.refuses = True
+        stage.cable.cut()
+        stage.pass_time(stage.terms.resume_window - 2)
+        assert not near.got_end
+        stage.pass_time(5)
+        assert str(ends[0][0]).startswith("no link came back in 300 s: the cable: ")
+        assert str(ends[1][0]) == "no link came back in 300 s"
+        assert near.got_end
+        assert far.got_end
+        stage.assert_all_gone()
+
+    def test_a_destination_that_gives_up_first_ends_the_source_too(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 18), Terms(window=1 << 18, resume_window=10))
+        near, _ = stage.meet()
+        ends = ending(stage)
+        stage.cable.refuses = True
+        stage.cable.cut()
+        stage.pass_time(12)
+        stage.cable.refuses = False
+        stage.pass_time(5)
+        assert str(ends[0][0]) == "no link came back in 10 s"
+        assert near.got_end
+        stage.assert_all_gone()
+
+    def test_a_destination_that_has_forgotten_the_channel(self, stage: Stage) -> None:
+        near, _ = stage.meet()
+        (failures, _) = ending(stage)
+        stage.destination._entries.clear()
+        stage.cable.cut()
+        stage.pass_time(2)
+        assert "knows no channel" in str(failures[0])
+        assert near.got_end
+
+    def test_a_local_program_that_is_gone_ends_what_cannot_go_on(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        ends = ending(stage)
+        far.close()
+        near.send(noise(500_000))
+        stage.pass_time(1)
+        assert near.got_end
+        stage.pass_time(20)
+        assert str(ends[0][0]) == str(ends[1][0]) == "the local program has closed its socket"
+        stage.assert_all_gone()
+
+    def test_a_violation_is_told_to_who_has_committed_it(self, stage: Stage) -> None:
+        stage.meet()
+        ends = ending(stage)
+        stage.near.outbound._unsent.clear()
+        link = stage.near._link
+        assert link is not None
+        link._control += encode(Kind.DATA, 7, b"not next")
+        link.pump()
+        stage.rest()
+        assert ends[1][0] is not None
+        assert ends[1][0].code == "protocol"
+        assert str(ends[0][0]) == str(ends[1][0]) == "bytes for offset 7 came, but 0 is next"
+        stage.pass_time(20)
+        stage.assert_all_gone()
+
+    def test_stopping_while_severed_ends_at_once(self, stage: Stage) -> None:
+        near, _ = stage.meet()
+        (ends, _) = ending(stage)
+        stage.cable.refuses = True
+        stage.cable.cut()
+        stage.rest()
+        Deferred.fromCoroutine(stage.source.stop())
+        stage.rest()
+        assert str(ends[0]) == "the source was stopped"
+        assert near.got_end
+        attempts = stage.cable.attempts
+        stage.pass_time(stage.terms.resume_window + 2)
+        assert stage.cable.attempts == attempts
+        stage.assert_all_gone()
+
+    def test_stopping_in_the_middle_of_traffic(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        near.send(noise(5_000_000))
+        far.send(noise(5_000_000))
+        for _ in range(4):
+            stage.crank.turn()
+        Deferred.fromCoroutine(stage.source.stop())
+        stage.pass_time(1)
+        assert not stage.destination.channels
+        stage.pass_time(20)
+        stage.assert_all_gone()
+
+    def test_an_ending_is_told_once(self, stage: Stage) -> None:
+        stage.meet()
+        channel = stage.near
+        (ends, _) = ending(stage)
+        for word in ("first", "second"):
+            channel.reset(ChannelReset(word))
+            channel.refused(ChannelReset(word))
+        stage.pass_time(20)
+        assert [str(error) for error in ends] == ["first"]
+
+
+class TestHostilePeers:
+    """What a peer that has opened a channel may try."""
+
+    def opened(self, stage: Stage) -> Stranger:
+        stranger = Stranger(stage).open()
+        stranger.hear_box()
+        return stranger
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            encode(Kind.DATA, 1, b"x"),
+            encode(Kind.ACK, 1),
+            encode(Kind.FIN, 1),
+            encode(Kind.FIN, 0) + encode(Kind.DATA, 0, b"x"),
+            encode(Kind.FIN, 0) + encode(Kind.FIN, 0),
+            b"\xff" * 16,
+        ],
+    )
+    def test_a_violation_ends_the_channel_with_a_reason(self, stage: Stage, frame: bytes) -> None:
+        stranger = self.opened(stage).say(frame)
+        assert stranger.hear_frames()[-1][0] is Kind.RESET
+        assert stranger.closed
+        assert stage.target.programs[0].got_end
+        stranger.hang_up()
+        stage.assert_all_gone()
+
+    def test_more_than_the_window(self, stage: Stage) -> None:
+        stage.target.delay = 0.01
+        stranger = Stranger(stage).open()
+        stage.pass_time(0.1)
+        stage.target.programs[0].reads = False
+        for offset in range(0, 1_000_000, 100_000):
+            stranger.say(encode(Kind.DATA, offset, bytes(100_000)))
+        assert stage.far_pool.most <= 3
+        stage.target.programs[0].reads = True
+        stage.pass_time(20)
+        stage.assert_all_gone()
+
+    def test_nothing_behind_a_violation_is_heard(self, stage: Stage) -> None:
+        """Each further one would put another answer into memory for somebody who does not read."""
+        stranger = self.opened(stage)
+        stranger.program.reads = False
+        channel = stage.far
+        link = channel._link
+        assert link is not None
+        stage.target.programs[0].send(noise(3_000_000))
+        stage.rest()
+        stranger.say(encode(Kind.ACK, 1 << 40) * 10_000)
+        assert len(link._control) < 2000
+        stage.pass_time(60)
+        stage.assert_all_gone()
+
+    def test_who_talks_on_but_never_reads_is_left(self, stage: Stage) -> None:
+        stranger = self.half_sent(stage)
+        stage.far.reset(ChannelReset("enough"))
+        for _ in range(30):
+            stage.pass_time(1)
+            stranger.say(encode(Kind.PING, 1))
+        assert not stage.crank.getReaders()
+        stage.cable.cut()
+        stage.assert_all_gone()
+
+    def half_sent(self, stage: Stage) -> Stranger:
+        """Somebody who has read the first part of a long frame only."""
+        stage.cable.room = 8192
+        stranger = self.opened(stage)
+        stage.cable.line.back.stalled = True
+        stage.target.programs[0].send(b"m" * 100_000)
+        stage.rest()
+        assert stage.far._link is not None
+        assert stage.far._link._out is not None, "no frame is half sent"
+        return stranger
+
+    def reads_on(self, stage: Stage, stranger: Stranger) -> bytearray:
+        """Another channel has bytes of its own; then the stranger reads what is left of his frame."""
+        line = stage.cable.line
+        Stranger(stage).open(b"o" * 16)
+        stage.target.programs[1].send(b"SECRET" * 100_000)
+        stage.rest()
+        line.back.stalled = False
+        stage.pass_time(1)
+        return stranger.program.got
+
+    def test_an_acknowledgement_of_what_is_still_being_sent_gets_nobody_elses_bytes(self, make_stage: Callable[..., Stage]) -> None:
+        """Were the memory of the rest lent to another channel now, the peer would read that one's bytes."""
+        stage = make_stage(Terms(window=1 << 20))
+        stranger = self.half_sent(stage)
+        stranger.say(encode(Kind.ACK, stage.far.outbound._promised))
+        assert b"SECRET" not in self.reads_on(stage, stranger)
+
+    @pytest.mark.parametrize("ends_by", ["a reset here", "a reset there", "a violation", "BYE"])
+    def test_a_half_sent_frame_of_an_ended_channel_shows_nobody_elses_bytes(self, make_stage: Callable[..., Stage], ends_by: str) -> None:
+        stage = make_stage(Terms(window=1 << 20))
+        stranger = self.half_sent(stage)
+        if ends_by == "a reset here":
+            stage.far.reset(ChannelReset("enough"))
+        else:
+            stranger.say({"a reset there": encode(Kind.RESET, 0), "BYE": encode(Kind.BYE, 0), "a violation": encode(Kind.FIN, 7)}[ends_by])
+        assert b"SECRET" not in self.reads_on(stage, stranger)
+
+
+class TestOpeningRaces:
+    def test_the_connection_breaks_while_the_answer_is_written(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        Stranger(stage).open()
+        stage.cable.cut()
+        stage.crank.advance(1.0)  # the target is there before anybody has looked at the connection
+        stage.rest()
+        assert len(stage.destination.channels) == 1
+        stage.pass_time(stage.terms.resume_window + 2)
+        stage.assert_all_gone()
+
+    def test_the_answer_is_lost(self, stage: Stage) -> None:
+        stage.cable.next_cut = iter([130, 140, 150, None, None]).__next__
+        near = stage.arrive()
+        near.send(b"hello")
+        stage.pass_time(5)
+        assert stage.cable.attempts > 1
+        assert len(stage.target.programs) == 1
+        assert bytes(stage.target.programs[0].got) == b"hello"
+
+    def test_a_channel_that_is_ended_while_it_is_opened_is_not_left_behind(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        near = stage.arrive()
+        stage.pass_time(0.5)
+        Deferred.fromCoroutine(stage.source.stop())
+        stage.rest()
+        assert near.got_end
+        stage.pass_time(stage.terms.resume_window + 5)
         stage.assert_all_gone()

@@ -1,0 +1,136 @@
+"""However a link cuts its bytes, the frames are the same; whatever is no frame is a violation and nothing else."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbdtun.errors import ProtocolViolation
+from nbdtun.tunnel.frames import HEADER, MAX_DATA, MAX_REASON, Decoder, Kind, encode, encode_reset
+
+OFFSETS = st.integers(0, 2**64 - 1)
+TEXT = st.text(max_size=2 * MAX_REASON)
+CODES = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=20)
+
+
+class Heard:
+    """Notes what a decoder says; pieces of one payload are one again."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+        self.data: dict[int, bytes] = {}
+
+    def data_received(self, offset: int, piece: memoryview) -> None:
+        assert 0 < len(piece) <= MAX_DATA
+        last = self.said[-1] if self.said else ()
+        if last and last[0] == "data" and isinstance(last[1], int) and isinstance(last[2], bytes) and last[1] + len(last[2]) == offset:
+            self.said[-1] = ("data", last[1], last[2] + piece)
+        else:
+            self.said.append(("data", offset, bytes(piece)))
+
+    def ack_received(self, offset: int) -> None:
+        self.said.append(("ack", offset))
+
+    def fin_received(self, offset: int) -> None:
+        self.said.append(("fin", offset))
+
+    def reset_received(self, code: str, reason: str) -> None:
+        self.said.append(("reset", code, reason))
+
+    def bye_received(self) -> None:
+        self.said.append(("bye",))
+
+    def ping_received(self, token: int) -> None:
+        self.said.append(("ping", token))
+
+    def pong_received(self, token: int) -> None:
+        self.said.append(("pong", token))
+
+
+Frame = tuple[bytes, tuple[object, ...]]
+bare = st.sampled_from([Kind.ACK, Kind.FIN, Kind.PING, Kind.PONG]).flatmap(
+    lambda kind: OFFSETS.map(lambda offset: (encode(kind, offset), (kind.name.lower(), offset)))
+)
+data = st.tuples(st.integers(0, 2**63), st.binary(min_size=1, max_size=300)).map(lambda d: (encode(Kind.DATA, *d), ("data", *d)))
+resets = st.tuples(CODES, TEXT).map(
+    lambda r: (encode_reset(*r), ("reset", r[0], f"{r[0]} {r[1]}".encode()[:MAX_REASON].decode("utf-8", "replace").partition(" ")[2]))
+)
+byes = st.just((encode(Kind.BYE, 0), ("bye",)))
+frames = st.lists(st.one_of(bare, data, resets, byes), max_size=12)
+
+
+def merged(said: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """``said``, as :class:`Heard` would note it: neighbouring data that follow on are one."""
+    heard = Heard()
+    for what in said:
+        if what[0] == "data":
+            assert isinstance(what[1], int)
+            assert isinstance(what[2], bytes)
+            heard.data_received(what[1], memoryview(what[2]))
+        else:
+            heard.said.append(what)
+    return heard.said
+
+
+def feed(decoder: Decoder, data: bytes, cuts: list[int]) -> None:
+    at = 0
+    for cut in sorted(min(cut, len(data)) for cut in cuts):
+        decoder.feed(memoryview(data)[at:cut])
+        at = cut
+    decoder.feed(memoryview(data)[at:])
+
+
+@given(frames, st.lists(st.integers(0, 4000)))
+def test_however_it_is_cut(sent: list[Frame], cuts: list[int]) -> None:
+    heard = Heard()
+    feed(Decoder(heard), b"".join(frame for frame, _ in sent), cuts)
+    assert heard.said == merged([meaning for _, meaning in sent])
+
+
+@given(frames)
+def test_one_byte_at_a_time(sent: list[Frame]) -> None:
+    heard = Heard()
+    stream = b"".join(frame for frame, _ in sent)
+    feed(Decoder(heard), stream, list(range(len(stream))))
+    assert heard.said == merged([meaning for _, meaning in sent])
+
+
+@given(st.binary(max_size=2000), st.lists(st.integers(0, 2000), max_size=10))
+def test_garbage_is_a_violation_or_frames_but_never_anything_else(garbage: bytes, cuts: list[int]) -> None:
+    decoder = Decoder(Heard())
+    try:
+        feed(decoder, garbage, cuts)
+    except ProtocolViolation:
+        pass
+    assert len(decoder._header) < HEADER.size
+    assert len(decoder._reason) <= MAX_REASON
+    assert decoder._missing <= MAX_DATA
+
+
+@given(st.integers(0, 255), st.integers(0, 2**32 - 1), OFFSETS)
+def test_a_length_is_bounded_before_it_is_believed(kind: int, length: int, offset: int) -> None:
+    limit = {Kind.DATA: MAX_DATA, Kind.RESET: MAX_REASON}.get(Kind(kind) if kind in set(Kind) else Kind.PING, 0)
+    valid = kind in set(Kind) and length <= limit and not (kind == Kind.DATA and length == 0)
+    decoder = Decoder(Heard())
+    try:
+        decoder.feed(memoryview(HEADER.pack(kind, length, offset)))
+    except ProtocolViolation:
+        assert not valid
+    else:
+        assert valid or (kind not in set(Kind) and length)  # then the length has already been refused
+        assert valid
+
+
+@given(frames, frames)
+def test_who_has_heard_enough_hears_no_more(before: list[Frame], after: list[Frame]) -> None:
+    heard = Heard()
+    decoder = Decoder(heard)
+
+    def enough(token: int) -> None:
+        decoder.over = True
+
+    heard.pong_received = enough  # type: ignore[method-assign]
+    wanted = [frame for frame in before if frame[1][0] != "pong"]
+    decoder.feed(memoryview(b"".join(frame for frame, _ in [*wanted, (encode(Kind.PONG, 0), ()), *after])))
+    decoder.feed(memoryview(encode(Kind.BYE, 0)))
+    assert heard.said == merged([meaning for _, meaning in wanted])

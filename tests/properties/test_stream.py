@@ -1,0 +1,382 @@
+"""
+The two streams of a channel, driven through whatever can happen between two honest ends, and lied to in between.
+
+Slabs, pieces and windows are made small here, so that a few hundred bytes go through everything that megabytes would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from nbdtun.errors import ProtocolViolation, ResumeRefused
+from nbdtun.tunnel import stream
+from nbdtun.tunnel.frames import HEADER, Decoder, Kind, encode
+from nbdtun.tunnel.slab import Slab, SlabPool
+from nbdtun.tunnel.stream import HEADROOM, Inbound, Outbound
+
+SLAB, MIN_READ, MAX_DATA = 300, 20, 200
+
+LEFT, RIGHT = 0, 1
+sides = st.sampled_from([LEFT, RIGHT])
+counts = st.one_of(st.integers(1, 5), st.integers(1, 700))
+
+
+def content(side: int, start: int, count: int) -> bytes:
+    """What ``side`` sends at these offsets: each byte says where it belongs."""
+    return bytes((each * 7 + each // 251 + side * 13) % 256 for each in range(start, start + count))
+
+
+class CountingPool(SlabPool):
+    """Fills what is given back with rubbish: who still needs it will notice."""
+
+    lent = 0
+
+    def take(self) -> Slab:
+        self.lent += 1
+        return super().take()
+
+    def give(self, slab: Slab) -> None:
+        self.lent -= 1
+        assert all(slab is not free for free in self._free)
+        slab.view[:] = b"\xee" * len(slab.view)
+        super().give(slab)
+
+
+class End:
+    """One end: its streams, its half of the present link, and its local socket."""
+
+    def __init__(self, side: int, window: int) -> None:
+        self.side = side
+        self.pool = CountingPool(size=SLAB)
+        self.outbound = Outbound(window, self.pool)
+        self.inbound = Inbound(window, self.pool)
+        self.got = bytearray()
+        self.told_end = False
+        self.room = 0  # what the local socket takes before it is full
+        self.peer: End
+        self.begin()
+
+    def begin(self) -> None:
+        """A new link."""
+        self.decoder = Decoder(self)
+        self.frame: memoryview | None = None  # what of a frame is still to be sent: read from memory only when it is
+        self.control = encode(Kind.ACK, self.inbound.take_ack())
+        self.wire = bytearray()  # on its way to the other end
+        self.told = self.outbound._resumed  # how far the other end may have been told of the stream
+        self._telling = self.told
+
+    def push(self, most: int, piggyback: bool) -> None:
+        """Send up to ``most`` bytes."""
+        while most > 0:
+            if not self.frame:
+                self.frame = self._next(piggyback)
+            if not self.frame:
+                return
+            self.wire += self.frame[:most]
+            sent, self.frame = min(most, len(self.frame)), self.frame[most:]
+            most -= sent
+            if not self.frame:
+                self.outbound.frame_left()
+                self.told = self._telling
+
+    def _next(self, piggyback: bool) -> memoryview | None:
+        if self.control:
+            control, self.control = self.control, b""
+            return memoryview(control)
+        frame = self.outbound.next_frame(self.inbound.take_ack() if piggyback and self.inbound.owes_ack else None)
+        if frame is not None:
+            own = frame[HEADER.size :] if frame[0] == Kind.ACK else frame
+            kind, length, offset = HEADER.unpack_from(own)
+            self._telling = offset + length if kind == Kind.DATA else offset + 1
+            if kind == Kind.FIN:
+                self.told = self._telling  # it lies in no slab, so that nobody is harmed who hears of it early
+        return frame
+
+    def drain(self, room: int) -> None:
+        """The local program reads."""
+        self.room += room
+        backlog = self.inbound.backlog
+        while backlog and self.room:
+            head = backlog.head()[: self.room]
+            self._write(head)
+            backlog.consume(len(head))
+        self._end()
+
+    def _write(self, piece: memoryview) -> None:
+        self.got += piece
+        self.room -= len(piece)
+        self.inbound.wrote(len(piece))
+
+    def _end(self) -> None:
+        if self.inbound.ended:
+            assert not self.told_end
+            self.told_end = True
+            self.inbound.wrote(1)
+
+    # The decoder's receiver: as a splice and a link have it.
+
+    def data_received(self, offset: int, piece: memoryview) -> None:
+        self.inbound.accept(offset, len(piece))
+        if not self.inbound.backlog:
+            now = piece[: self.room]
+            self._write(now)
+            piece = piece[len(now) :]
+        if piece:
+            self.inbound.backlog.append(piece)
+
+    def fin_received(self, offset: int) -> None:
+        self.inbound.accept_end(offset)
+        self._end()
+
+    def ack_received(self, offset: int) -> None:
+        self.outbound.acknowledge(offset)
+
+    def reset_received(self, code: str, reason: str) -> None:
+        raise AssertionError
+
+    def bye_received(self) -> None:
+        raise AssertionError
+
+    def ping_received(self, token: int) -> None:
+        raise AssertionError
+
+    def pong_received(self, token: int) -> None:
+        raise AssertionError
+
+
+class TwoEnds(RuleBasedStateMachine):
+    """What honest ends do, in any order; and lies, none of which changes anything."""
+
+    ends: list[End]
+
+    @initialize(window=st.sampled_from([40, 150, 700, 2000]))
+    def begin(self, window: int) -> None:
+        self.window = window
+        self.ends = [End(side, window) for side in (LEFT, RIGHT)]
+        self.ends[LEFT].peer, self.ends[RIGHT].peer = self.ends[RIGHT], self.ends[LEFT]
+        self.linked = True
+
+    # What the local programs do.
+
+    @rule(side=sides, count=counts)
+    def local_write(self, side: int, count: int) -> None:
+        outbound = self.ends[side].outbound
+        space = outbound.space()
+        assert (space is not None) == outbound.roomy
+        if space is not None:
+            count = min(count, len(space))
+            assert count
+            space[:count] = content(side, outbound.end, count)
+            outbound.filled(count)
+
+    @rule(side=sides)
+    def nothing_to_read(self, side: int) -> None:
+        outbound = self.ends[side].outbound
+        if outbound.space() is not None:
+            outbound.unfilled()
+
+    @rule(side=sides)
+    def local_end(self, side: int) -> None:
+        self.ends[side].outbound.finish()
+
+    @rule(side=sides, count=counts)
+    def local_read(self, side: int, count: int) -> None:
+        self.ends[side].drain(count)
+
+    # What links do.
+
+    @precondition(lambda self: self.linked)
+    @rule(side=sides, most=counts, piggyback=st.booleans())
+    def send(self, side: int, most: int, piggyback: bool) -> None:
+        self.ends[side].push(most, piggyback)
+
+    @precondition(lambda self: self.linked)
+    @rule(side=sides, count=counts)
+    def deliver(self, side: int, count: int) -> None:
+        end = self.ends[side]
+        piece = bytes(end.wire[:count])
+        del end.wire[:count]
+        end.peer.decoder.feed(memoryview(piece))
+
+    @precondition(lambda self: self.linked)
+    @rule(side=sides)
+    def acknowledge(self, side: int) -> None:
+        end = self.ends[side]
+        if end.inbound.owes_ack:
+            end.control += encode(Kind.ACK, end.inbound.take_ack())
+
+    @precondition(lambda self: self.linked)
+    @rule(side=sides, back=st.integers(0, 100))
+    def repeat_an_old_acknowledgement(self, side: int, back: int) -> None:
+        end = self.ends[side]
+        end.control += encode(Kind.ACK, max(0, end.inbound._acked - back))
+
+    @rule()
+    def cut(self) -> None:
+        self.linked = False
+
+    @rule()
+    def resume(self) -> None:
+        """A new link, wherever the old one was; what was on that is lost."""
+        again = []
+        for end in self.ends:
+            again.append(end.outbound.rewind(end.peer.inbound.received))
+            assert 0 <= again[-1] <= self.window
+        for end in self.ends:
+            end.begin()
+        self.linked = True
+
+    # Lies: each is found out, and nothing has changed.
+
+    @rule(side=sides, more=st.integers(1, 1000))
+    def lie_about_what_came(self, side: int, more: int) -> None:
+        """Not the whole of a frame whose rest is still to be sent: what it lies in would be lent to somebody else."""
+        end = self.ends[side]
+        with pytest.raises(ProtocolViolation):
+            end.outbound.acknowledge(end.outbound.sent + more)
+
+    @rule(side=sides, away=st.integers(-500, 500).filter(bool), count=counts)
+    def lie_about_an_offset(self, side: int, away: int, count: int) -> None:
+        inbound = self.ends[side].inbound
+        with pytest.raises(ProtocolViolation):
+            inbound.accept(inbound.received + away, count)
+        with pytest.raises(ProtocolViolation):
+            inbound.accept_end(inbound.received + away)
+
+    @rule(side=sides, more=st.integers(1, 500))
+    def overrun_the_window(self, side: int, more: int) -> None:
+        inbound = self.ends[side].inbound
+        with pytest.raises(ProtocolViolation):
+            inbound.accept(inbound.received, inbound.written + inbound.window - inbound.received + more)
+
+    @rule(side=sides, count=counts)
+    def send_behind_the_end(self, side: int, count: int) -> None:
+        inbound = self.ends[side].inbound
+        if inbound.final is not None:
+            for offset in (inbound.final, inbound.received):
+                with pytest.raises(ProtocolViolation):
+                    inbound.accept(offset, count)
+                with pytest.raises(ProtocolViolation):
+                    inbound.accept_end(offset)
+
+    @rule(side=sides, away=st.integers(1, 500))
+    def resume_where_nobody_can_be(self, side: int, away: int) -> None:
+        outbound = self.ends[side].outbound
+        with pytest.raises(ProtocolViolation):
+            outbound.rewind(outbound._promised + away)
+        oldest = max(outbound.acked, outbound._resumed)
+        if oldest:
+            with pytest.raises(ResumeRefused):
+                outbound.rewind(max(0, oldest - away))
+
+    # What always holds.
+
+    @invariant()
+    def received_is_what_was_sent(self) -> None:
+        for end in getattr(self, "ends", []):
+            assert end.got == content(end.peer.side, 0, len(end.got))
+            assert end.inbound.written <= end.inbound.received <= end.peer.outbound._promised
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        for end in getattr(self, "ends", []):
+            outbound, backlog = end.outbound, end.inbound.backlog
+            assert 0 <= outbound.kept <= self.window + HEADROOM
+            assert outbound.end - outbound.acked <= self.window
+            assert len(backlog) <= self.window
+            usable = SLAB - MIN_READ - HEADROOM
+            assert end.pool.lent <= outbound.kept // usable + 2 + len(backlog) // SLAB + 2
+            if not outbound.kept and not backlog and outbound._slab is None:
+                assert end.pool.lent == 0
+
+    def teardown(self) -> None:
+        """Left alone on a good link, every stream comes to its end, and nothing is left."""
+        if not hasattr(self, "ends"):
+            return
+        self.resume()
+        for side in (LEFT, RIGHT):
+            self.local_write(side, 100)
+            self.local_end(side)
+        for _ in range(2000):
+            if all(end.outbound.done and end.inbound.done for end in self.ends):
+                break
+            for side in (LEFT, RIGHT):
+                self.acknowledge(side)
+                self.send(side, 500, True)
+                self.deliver(side, 500)
+                self.local_read(side, 500)
+        for end in self.ends:
+            assert end.outbound.done
+            assert end.inbound.done
+            assert end.told_end
+            assert end.got == content(end.peer.side, 0, end.peer.outbound.end)
+            assert end.inbound.written == end.peer.outbound.end + 1
+            assert end.pool.lent == 0
+
+
+@contextlib.contextmanager
+def small_pieces() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "MIN_READ", MIN_READ)
+        patch.setattr(stream, "MAX_DATA", MAX_DATA)
+        yield
+
+
+def test_two_ends() -> None:
+    with small_pieces():
+        run_state_machine_as_test(TwoEnds, settings=settings(max_examples=150, stateful_step_count=60, deadline=None))
+
+
+class TestHeadroom:
+    """Headers are written into the slab before their payload, where other payload may have been."""
+
+    def test_an_end_forgets_all_at_once(self) -> None:
+        pool = CountingPool(size=SLAB)
+        outbound = Outbound(10_000, pool)
+        with small_pieces():
+            for _ in range(20):
+                space = outbound.space()
+                assert space is not None
+                outbound.filled(min(50, len(space)))
+                outbound.next_frame()
+            outbound.clear()
+        assert pool.lent == 0
+        assert outbound.kept == 0
+        assert outbound.space() is None
+
+    @pytest.mark.parametrize("cuts", [[1], [5, 6, 7], [31, 32, 33], [16, 90], [99]])
+    def test_a_resume_within_a_piece_overwrites_only_what_has_arrived(self, cuts: list[int]) -> None:
+        """Several cuts in a row, each a little later; headers lie where bytes lay that the other end has."""
+        pool = CountingPool(size=SLAB)
+        outbound = Outbound(10_000, pool)
+        with small_pieces():
+            for start in (0, 50):
+                space = outbound.space()
+                assert space is not None
+                space[:50] = content(LEFT, start, 50)
+                outbound.filled(50)
+            for cut in cuts:
+                outbound.next_frame(ack=1 << 60)
+                assert outbound.rewind(cut) == 100 - cut
+                frame = outbound.next_frame(ack=1 << 60)
+                assert frame is not None
+                assert bytes(frame[HEADROOM:]) == content(LEFT, cut, 100 - cut)
+                assert bytes(frame[16:32]) == encode(Kind.DATA, cut, b"")[:4] + (100 - cut).to_bytes(4, "big") + cut.to_bytes(8, "big")
+
+    def test_a_piece_that_is_half_sent_is_not_added_to(self) -> None:
+        outbound = Outbound(10_000, CountingPool(size=SLAB))
+        with small_pieces():
+            for start in (0, 10):
+                space = outbound.space()
+                assert space is not None
+                space[:10] = content(LEFT, start, 10)
+                outbound.filled(10)
+                frame = outbound.next_frame()
+                assert frame is not None
+                assert bytes(frame[16:]) == content(LEFT, start, 10)

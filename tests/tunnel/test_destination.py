@@ -1,0 +1,302 @@
+"""The destination, asked by honest sources and by others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import AlreadyComplete, ChannelReset
+from nbdtun.tunnel.frames import Kind, encode
+from nbdtun.tunnel.runtime import Terms
+from tests.tunnel.stage import Stage, Stranger, box
+
+OTHER = b"o" * 16
+
+
+class TestOpening:
+    def test_an_opened_channel_is_answered_with_its_terms(self, stage: Stage) -> None:
+        stranger = Stranger(stage).open(window=1 << 30)
+        assert stranger.hear_box() == {"_answer": b"1", "received": b"0", "window": b"262144"}
+
+    def test_the_smaller_window_is_in_force(self, stage: Stage) -> None:
+        assert Stranger(stage).open(window=100_000).hear_box()["window"] == b"100000"
+
+    def test_frames_follow_the_answer(self, stage: Stage) -> None:
+        stranger = Stranger(stage).open()
+        stranger.hear_box()
+        stage.target.programs[0].send(b"welcome")
+        stage.rest()
+        assert stranger.hear_frames() == [(Kind.ACK, 0, b""), (Kind.DATA, 0, b"welcome")]
+
+    def test_an_unlisted_target_is_refused_by_name(self, stage: Stage, said: list[str]) -> None:
+        answer = Stranger(stage).open(target="/etc/shadow").hear_box()
+        assert answer["_error_code"] == b"target-unknown"
+        assert answer["_error_description"] == b"target '/etc/shadow' is not one that the destination offers"
+        assert said == ["a local peer: target '/etc/shadow' is not one that the destination offers"]
+
+    def test_another_version_is_refused(self, stage: Stage) -> None:
+        assert Stranger(stage).open(version=2).hear_box()["_error_code"] == b"version"
+        assert not stage.target.programs
+
+    @pytest.mark.parametrize(("ident", "window"), [(b"short", 1 << 20), (b"i" * 17, 1 << 20), (b"i" * 16, 100), (b"i" * 16, -1)])
+    def test_absurd_terms_are_refused(self, stage: Stage, ident: bytes, window: int) -> None:
+        stranger = Stranger(stage).open(ident, window=window)
+        assert stranger.hear_box()["_error_code"] == b"protocol"
+        stranger.hang_up()
+        stage.assert_all_gone()
+
+    def test_too_many_channels_are_refused(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 18, max_channels=2))
+        assert "received" in Stranger(stage).open(b"1" * 16).hear_box()
+        assert "received" in Stranger(stage).open(b"2" * 16).hear_box()
+        assert Stranger(stage).open(b"3" * 16).hear_box()["_error_code"] == b"too-many-channels"
+
+    def test_an_opening_that_is_repeated_connects_to_the_target_once(self, stage: Stage) -> None:
+        first = Stranger(stage).open()
+        stage.target.programs[0].send(b"welcome")
+        stage.rest()
+        again = Stranger(stage).open()
+        assert len(stage.target.programs) == 1
+        assert first.closed
+        assert again.hear_box()["received"] == b"0"
+        assert again.hear_frames()[-1] == (Kind.DATA, 0, b"welcome")
+
+    def test_an_opening_that_is_repeated_while_the_target_is_slow(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        first, again = Stranger(stage).open(), Stranger(stage).open()
+        stage.pass_time(2)
+        assert len(stage.target.programs) == 1
+        assert first.closed
+        assert "received" in again.hear_box()
+
+    def test_both_who_wait_for_an_unreachable_target_are_told(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        stage.target.refuse("target disk: nobody there")
+        first, again = Stranger(stage).open(), Stranger(stage).open()
+        stage.pass_time(2)
+        assert first.hear_box()["_error_description"] == again.hear_box()["_error_description"] == b"target disk: nobody there"
+
+    def test_who_hangs_up_while_the_target_is_slow_leaves_a_channel_that_expires(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        stranger = Stranger(stage).open()
+        stranger.hang_up()
+        stage.pass_time(400)
+        assert stage.target.programs[0].got_end
+        stage.assert_all_gone()
+
+    def test_several_who_hang_up_while_the_target_is_slow(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        for stranger in [Stranger(stage).open() for _ in range(3)]:
+            stranger.hang_up()
+        stage.pass_time(400)
+        stage.assert_all_gone()
+
+    def test_who_has_hung_up_does_not_displace_who_is_there(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        gone, here = Stranger(stage).open(), Stranger(stage).open()
+        gone.hang_up()
+        stage.pass_time(2)
+        assert "received" in here.hear_box()
+        stage.target.programs[0].send(b"welcome")
+        stage.rest()
+        assert here.hear_frames()[-1] == (Kind.DATA, 0, b"welcome")
+
+
+class TestResuming:
+    def test_it_says_how_much_it_has(self, stage: Stage) -> None:
+        stranger = Stranger(stage).open()
+        stranger.say(encode(Kind.DATA, 0, b"12345"))
+        stranger.hang_up()
+        assert Stranger(stage).resume().hear_box()["received"] == b"5"
+
+    def test_an_unknown_channel_is_refused(self, stage: Stage) -> None:
+        answer = Stranger(stage).resume(OTHER).hear_box()
+        assert answer["_error_code"] == b"resume-refused"
+        assert OTHER.hex()[:8].encode() in answer["_error_description"]
+
+    def test_another_identity_is_told_the_same_as_for_an_unknown_channel(self, stage: Stage) -> None:
+        Stranger(stage).open()
+        (entry,) = stage.destination._entries.values()
+        stage.destination._entries[b"i" * 16] = type(entry)("another fingerprint", entry.target, entry.channel)
+        assert Stranger(stage).resume().hear_box()["_error_code"] == b"resume-refused"
+        assert Stranger(stage).open().hear_box()["_error_code"] == b"resume-refused"
+
+    def test_an_ended_channel_is_remembered_for_a_while(self, stage: Stage) -> None:
+        Stranger(stage).open()
+        stage.far.reset(ChannelReset("no more"))
+        stage.rest()
+        answer = Stranger(stage).resume().hear_box()
+        assert (answer["_error_code"], answer["_error_description"]) == (b"reset", b"no more")
+        stage.pass_time(stage.terms.resume_window + 2)
+        assert Stranger(stage).resume().hear_box()["_error_code"] == b"resume-refused"
+
+    def test_a_complete_channel_is_remembered_as_such(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        ident = stage.far.ident
+        near.shut()
+        far.shut()
+        stage.pass_time(1)
+        assert Stranger(stage).resume(ident).hear_box()["_error_code"] == AlreadyComplete.code.encode()
+
+    def test_an_expired_channel_is_refused_for_good(self, stage: Stage) -> None:
+        """Told as a lost link, the source would only try again."""
+        Stranger(stage).open().hang_up()
+        stage.pass_time(stage.terms.resume_window + 1)
+        answer = Stranger(stage).resume().hear_box()
+        assert answer["_error_code"] == b"resume-refused"
+        assert b"no link came back" in answer["_error_description"]
+
+    def test_an_offset_that_was_never_sent_ends_the_channel(self, stage: Stage) -> None:
+        first = Stranger(stage).open()
+        first.hear_box()
+        answer = Stranger(stage).resume(received=1).hear_box()
+        assert answer["_error_code"] == b"protocol"
+        assert first.hear_frames()[-1][0] is Kind.RESET
+        assert not stage.destination.channels
+
+    def test_an_old_request_that_comes_late_does_not_disturb_the_channel(self, stage: Stage) -> None:
+        stage.cable.lines.clear()
+        stranger = Stranger(stage).open()
+        stranger.hear_box()
+        stage.target.programs[0].send(b"12345")
+        stage.rest()
+        stranger.say(encode(Kind.ACK, 5))
+        late = Stranger(stage).resume(received=3)
+        assert late.hear_box()["_error_code"] == b"resume-refused"
+        assert not stranger.closed
+        stage.target.programs[0].send(b"67")
+        stage.rest()
+        assert stranger.hear_frames()[-1] == (Kind.DATA, 5, b"67")
+
+    def test_a_newer_link_displaces_an_older_one(self, stage: Stage) -> None:
+        old = Stranger(stage).open()
+        new = Stranger(stage).resume()
+        assert old.closed
+        assert "received" in new.hear_box()
+        new.hang_up()
+        stage.pass_time(stage.terms.resume_window + 1)
+        stage.assert_all_gone()
+
+
+class TestStrangers:
+    """Nothing that anybody sends does more than end his own connection."""
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [
+            b"\0\0",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"\xff" * 3000,
+            b"\0\x01a",
+            encode(Kind.DATA, 0, b"12345"),
+            box(nothing="known"),
+            box(_answer="7"),
+            box(_error="7"),
+            box(_error="7", _error_code="X", _error_description="?"),
+            box(_command="StartTLS", _ask="1"),
+            box(_command="Unknown", _ask="1"),
+            box(_command="Unknown"),
+            box(_command="OpenChannel", _ask="1"),
+            box(_command="OpenChannel", _ask="1", version="x", channel="i", target="disk", window="1"),
+            box(_command="OpenChannel", _ask="1", version="1", channel="i" * 16, target=b"\xff\xfe", window="100000"),
+            box(_command="ResumeChannel", _ask="1", version="1", channel="i" * 16, received="9" * 5000),
+        ],
+        ids=lambda garbage: repr(garbage[:20]),
+    )
+    def test_garbage_opens_nothing_and_leaves_no_trace(self, stage: Stage, garbage: bytes) -> None:
+        stranger = Stranger(stage).say(garbage)
+        stage.pass_time(stage.terms.opening_timeout + 1)
+        assert stranger.closed
+        assert not stage.target.programs
+        stage.assert_all_gone()
+
+    def test_a_silent_connection_is_closed(self, stage: Stage) -> None:
+        stranger = Stranger(stage)
+        stage.pass_time(stage.terms.opening_timeout - 1)
+        assert not stranger.closed
+        stage.pass_time(2)
+        assert stranger.closed
+        stage.assert_all_gone()
+
+    def test_a_slow_speaker_is_closed(self, stage: Stage) -> None:
+        stranger = Stranger(stage)
+        for letter in box(_command="OpenChannel", _ask="1"):
+            stage.pass_time(1)
+            stranger.say(bytes([letter]))
+        assert stranger.closed
+
+    def test_too_much_talk_before_a_channel_is_opened(self, stage: Stage) -> None:
+        stranger = Stranger(stage)
+        for _ in range(400):
+            stranger.ask("Unknown", padding="x" * 60)
+        assert stranger.closed
+        stage.assert_all_gone()
+
+    def test_more_connections_than_are_allowed_are_closed_as_they_come(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nbdtun.tunnel.destination.MAX_OPENINGS", 2)
+        waiting = [Stranger(stage), Stranger(stage)]
+        stage.rest()
+        surplus = Stranger(stage)
+        stage.rest()
+        assert surplus.closed
+        assert not any(stranger.closed for stranger in waiting)
+        stage.pass_time(stage.terms.opening_timeout + 1)
+        assert "received" in Stranger(stage).open().hear_box()
+
+    def test_one_connection_opens_one_channel(self, stage: Stage) -> None:
+        """A second one could never become a link, so nothing would ever end it."""
+        opened = [box(_command="OpenChannel", _ask=n, version=1, channel=bytes([n]) * 16, target="disk", window=1 << 18) for n in (1, 2)]
+        stage.target.delay = 1.0
+        Stranger(stage).say(b"".join(opened))
+        stage.pass_time(2)
+        assert len(stage.destination.channels) <= 1
+        assert len(stage.target.programs) <= 1
+
+    def test_a_command_that_wants_no_answer_opens_nothing(self, stage: Stage) -> None:
+        stranger = Stranger(stage).say(box(_command="OpenChannel", version=1, channel="i" * 16, target="disk", window=1 << 18))
+        assert not stage.target.programs
+        assert stranger.closed
+
+    def test_frames_right_behind_the_command_are_not_taken(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        stranger = Stranger(stage).open().say(encode(Kind.DATA, 0, b"early"))
+        stage.pass_time(2)
+        assert stranger.closed
+        stage.pass_time(stage.terms.resume_window + 1)
+        assert not stage.target.programs or not stage.target.programs[0].got
+        stage.assert_all_gone()
+
+
+class TestStopping:
+    def test_a_stop_ends_channels_and_connections(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        waiting = Stranger(stage)
+        stage.rest()
+        Deferred.fromCoroutine(stage.destination.stop())
+        stage.rest()
+        assert waiting.closed
+        assert near.got_end
+        assert far.got_end
+        stage.pass_time(20)
+        stage.assert_all_gone()
+
+    def test_a_channel_whose_target_comes_after_the_stop_is_not_made(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        Stranger(stage).open()
+        Deferred.fromCoroutine(stage.destination.stop())
+        stage.pass_time(2)
+        assert all(program.got_end for program in stage.target.programs)
+        stage.assert_all_gone()
+
+    def test_a_target_can_be_reset_alone(self, stage: Stage) -> None:
+        near, _ = stage.meet()
+        stage.destination.reset("another", "not meant")
+        stage.rest()
+        assert not near.got_end
+        stage.destination.reset("disk", "its VM is gone")
+        stage.rest()
+        assert near.got_end
+        assert str(stage.entrance.trouble) == "its VM is gone"

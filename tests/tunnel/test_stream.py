@@ -1,0 +1,51 @@
+"""Single cases of a stream's rules; any interleaving of them is in ``tests/properties``."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbdtun.errors import ProtocolViolation, ResumeRefused
+from nbdtun.tunnel.slab import SlabPool
+from nbdtun.tunnel.stream import Outbound
+
+
+def outbound(*writes: bytes) -> Outbound:
+    stream = Outbound(1 << 20, SlabPool())
+    for data in writes:
+        space = stream.space()
+        assert space is not None
+        space[: len(data)] = data
+        stream.filled(len(data))
+    return stream
+
+
+def test_a_frame_that_is_leaving_is_acknowledged_in_part_but_not_as_a_whole() -> None:
+    stream = outbound(b"0123456789")
+    assert stream.next_frame() is not None
+    stream.acknowledge(4)  # the other end takes bytes as they come
+    with pytest.raises(ProtocolViolation):
+        stream.acknowledge(10)  # its last byte has not left: the memory would be lent to somebody else meanwhile
+    stream.frame_left()
+    stream.acknowledge(10)
+    assert stream.kept == 0
+
+
+def test_small_pieces_that_wait_become_one_frame() -> None:
+    stream = outbound(b"one", b"two")
+    frame = stream.next_frame()
+    assert frame is not None
+    assert bytes(frame[16:]) == b"onetwo"
+
+
+def test_a_resume_sends_what_was_not_received() -> None:
+    stream = outbound(b"0123456789")
+    stream.next_frame()
+    stream.frame_left()
+    assert stream.rewind(7) == 3
+    frame = stream.next_frame()
+    assert frame is not None
+    assert bytes(frame[16:]) == b"789"
+    with pytest.raises(ResumeRefused):
+        stream.rewind(6)
+    with pytest.raises(ProtocolViolation):
+        stream.rewind(11)
