@@ -2,7 +2,8 @@
 One migration with somebody in front of it: shows its progress, obeys Ctrl-C, says in one line how it went wrong, and ends with a status.
 
 The first SIGINT, SIGTERM or SIGHUP cancels the migration, which then rolls back in its own time; later ones change nothing, because
-a rollback that is itself interrupted would leave the two machines as nobody wants to find them. Twisted's own signal handling is off:
+a rollback that is itself interrupted would leave the two machines as nobody wants to find them. Nor do those that come when the
+destination was told to take over: there is no way back then. Twisted's own signal handling is off:
 it would stop the reactor at once, and the rollback with it.
 """
 
@@ -94,6 +95,9 @@ class _Attended:
     def _interrupt(self) -> None:
         if self._interrupted:
             complain("already rolling back")
+            return
+        if self._latest is not None and self._latest.phase is Phase.FINISH:
+            complain("too late to interrupt, the destination is taking over")
             return
         self._interrupted = True
         complain("interrupted, rolling back")

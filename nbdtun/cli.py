@@ -18,6 +18,8 @@ from nbdtun import __version__
 from nbdtun.errors import ConfigError, NbdtunError
 
 if TYPE_CHECKING:
+    from twisted.logger import LogEvent
+
     from nbdtun.certs import Issued
     from nbdtun.config import MigrateSettings, Owner, TunnelSettings
 
@@ -140,8 +142,7 @@ def migrate(progress: str, **options: Any) -> int:
 
     settings = _settings(**options)
     display = make_display(progress, settings.migration.vm)
-    if progress != "bar":
-        _log_to_stderr()
+    _log_to_stderr(bars=progress == "bar")
     from twisted.internet import reactor
 
     from nbdtun import service
@@ -164,12 +165,23 @@ def _tunnel(options: dict[str, Any]) -> TunnelSettings:
     return TunnelSettings(**options)
 
 
-def _log_to_stderr() -> None:
-    """What the bars would show of a lost link, and what nobody expected; the bars themselves own the terminal."""
-    from twisted.logger import FilteringLogObserver, LogLevel, LogLevelFilterPredicate, globalLogBeginner, textFileLogObserver
+def _log_to_stderr(*, bars: bool) -> None:
+    """
+    What the migration has to say beside its progress, as lines, which bars make room for; and when a link goes and comes back, which bars show.
 
-    warnings = FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)])
-    globalLogBeginner.beginLoggingTo([warnings], redirectStandardIO=False)
+    How a channel ends is not told here: if that matters, it is the reason of the migration's own end.
+    """
+    from twisted.logger import FilteringLogObserver, ILogObserver, LogLevel, LogLevelFilterPredicate, eventAsText, globalLogBeginner
+    from zope.interface import provider
+
+    @provider(ILogObserver)
+    def complain(event: LogEvent) -> None:
+        print(f"nbdtun: {eventAsText(event, includeTimestamp=False, includeSystem=False)}", file=sys.stderr, flush=True)
+
+    levels = LogLevelFilterPredicate(LogLevel.critical)
+    for namespace in ["nbdtun.migration"] if bars else ["nbdtun.migration", "nbdtun.tunnel.channel"]:
+        levels.setLogLevelForNamespace(namespace, LogLevel.info)
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(complain, [levels])], redirectStandardIO=False)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,9 +6,13 @@ The services themselves raise errors, because an application that embeds them wa
 
 from __future__ import annotations
 
+import atexit
+import os
+from typing import Any
+
 from twisted.application.service import IService, MultiService
 
-from nbdtun.errors import NbdtunError
+from nbdtun.errors import NbdtunError, OutcomeUnknown
 
 
 class Daemon(MultiService):
@@ -30,3 +34,14 @@ class Daemon(MultiService):
             super().privilegedStartService()
         except NbdtunError as error:
             raise SystemExit(f"{self._plugin}: {error}") from None
+
+
+def leave(reactor: Any, error: NbdtunError | None) -> None:
+    """
+    End a daemon whose only work is done: with status 0, 1 for an error, 3 for an unknown outcome.
+
+    twistd itself knows no status but 0; so the last thing that the process does, when all is stopped and removed, is to end with another.
+    """
+    if error is not None:
+        atexit.register(os._exit, 3 if isinstance(error, OutcomeUnknown) else 1)
+    reactor.callWhenRunning(reactor.stop)  # it may have failed before the reactor runs

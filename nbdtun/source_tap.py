@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from attrs import frozen
 from twisted.application.service import IService
 
 from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings, check_name, check_socket_path
-from nbdtun.daemon import Daemon
+from nbdtun.daemon import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.options import TunnelOptions, give_up, parse_each
@@ -32,8 +33,9 @@ class Options(TunnelOptions):
     longdesc = (
         "The source end of the tunnel, on the host that a VM leaves. Each connection to a forward's socket becomes a channel to the "
         "destination's target of that name, through one encrypted port, and outlives a lost network link. With --migrate, it moves a "
-        "running VM with its disks to the QEMU that waits for it at the destination. Endpoints are Twisted's endpoint strings; sizes and "
-        "times are written like 500MiB and 300ms."
+        "running VM with its disks to the QEMU that waits for it at the destination; without --forward the daemon then ends, with status "
+        "0 if the VM runs there, 1 if it failed and runs on here, 3 if it is paused here and the destination cannot be asked. Endpoints "
+        "are Twisted's endpoint strings; sizes and times are written like 500MiB and 300ms."
     )
     optFlags: ClassVar[list[list[str | None]]] = [
         ["keep-source", None, "Leave the migrated VM's source QEMU there, paused, instead of ending it."]
@@ -93,7 +95,7 @@ class Options(TunnelOptions):
 
 def makeService(options: Options) -> IService:
     """
-    The service of a source daemon, not yet running.
+    The service of a source daemon, not yet running; one that has nothing to do but a migration ends the process after it.
 
     :raise SystemExit: the settings cannot be used, such as an unreadable key; its text is one line.
     """
@@ -104,7 +106,8 @@ def makeService(options: Options) -> IService:
     forward, migrate = options.settings.forward, options.settings.migrate
     try:
         services = [source_service(reactor, forward)] if forward is not None else []
-        services += [migration_service(reactor, migrate)] if migrate is not None else []
+        if migrate is not None:
+            services.append(migration_service(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
     except NbdtunError as error:
         give_up("nbdtun-source", error)
     return Daemon("nbdtun-source", *services)

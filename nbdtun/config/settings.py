@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import Attribute, Factory, field, frozen
+from attrs import Attribute, field, frozen
 
 from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of
 from nbdtun.config.names import VM, Forward, Owner, Target, check_name
@@ -41,7 +41,6 @@ class TunnelSettings:
     What both ends of a tunnel are told.
 
     ``insecure`` accepts endpoints that others can reach without a certificate; it takes nothing away where ``tls_dir`` is given.
-    ``keepalive`` is how long a link may be silent before it is asked for a sign of life.
     """
 
     tls_dir: str | None = None
@@ -53,17 +52,12 @@ class TunnelSettings:
     window: int = field(default=16 * MIB, validator=_between(64 * KIB, GIB, size_text))
     link_timeout: float = field(default=15.0, validator=_between(0.1, 3600, duration_text))
     resume_window: float = field(default=300.0, validator=_between(0, 7 * 86400, duration_text))
-    keepalive: float = field(
-        default=Factory(lambda self: self.link_timeout / 3, takes_self=True), validator=_between(0.01, 3600, duration_text)
-    )
 
     def __attrs_post_init__(self) -> None:
         if self.tls_name is not None:
             if self.tls_dir is None:
                 raise ConfigError("--tls-name needs --tls-dir")
             verify_name(self.tls_name)
-        if self.keepalive >= self.link_timeout:
-            raise ConfigError("the keepalive must be shorter than the link timeout")
 
     def check_exposure(self, endpoint: str, role: Role) -> None:
         """Refuse an endpoint of the tunnel that others could reach, or read, without TLS: :exc:`ConfigError`."""

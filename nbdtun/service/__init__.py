@@ -6,11 +6,13 @@ Each function takes the reactor and frozen settings from :mod:`nbdtun.config`; n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
+from nbdtun.errors import NbdtunError
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.migration import MigrationService, migrate
 from nbdtun.service.source import SourceService
@@ -36,10 +38,14 @@ def destination_service(reactor: Any, settings: DestinationSettings) -> IService
     return DestinationService(reactor, settings)
 
 
-def migration_service(reactor: Any, settings: MigrateSettings) -> IService:
+def migration_service(
+    reactor: Any, settings: MigrateSettings, then: Callable[[NbdtunError | None], object] = lambda error: None
+) -> IService:
     """
     Make the service that migrates one VM as soon as it is started; stopped before the end, it rolls back.
 
+    ``then`` is called when the migration has come to its own end, with the error if it failed.
+
     :raise ConfigError: the certificates cannot be used.
     """
-    return MigrationService(reactor, settings)
+    return MigrationService(reactor, settings, then)

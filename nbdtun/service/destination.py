@@ -24,7 +24,8 @@ from nbdtun.tunnel.tls import server_context
 
 class DestinationService(MultiService):
     """
-    Serves sources on the settings' endpoint. Stopped, it listens no more, removes its sockets, ends its channels, and undoes what it had begun with the VMs.
+    Serves sources on the settings' endpoint. Stopped, it listens no more, removes its sockets, ends its channels, and undoes what it
+    had begun with the VMs.
 
     :raise ConfigError: when made, of certificates that cannot be used; when started, of a port that is taken.
     """

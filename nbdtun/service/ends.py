@@ -38,8 +38,9 @@ def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Sou
 def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings, owner: Owner | None = None) -> LocalEndpoint:
     """Make the endpoint that a daemon listens on; a UNIX socket has the settings' mode unless its own string says another."""
     text = address.text
-    if address.path is not None and "mode=" not in text:
-        text += f":mode={tunnel.socket_mode:o}"
+    if address.path is not None:
+        text += "" if "mode=" in text else f":mode={tunnel.socket_mode:o}"
+        text += "" if "lockfile=" in text else ":lockfile=0"  # a reused process id would lock us out; LocalEndpoint knows better
     given = owner or tunnel.socket_owner
     whose = (given.uid, given.gid) if given and address.path is not None else None
     return LocalEndpoint(serverFromString(reactor, text), address.text, address.path, whose)

@@ -52,21 +52,28 @@ async def _migrate(reactor: Any, settings: MigrateSettings, source: Source, repo
 
 
 class MigrationService(Service):
-    """Migrates as soon as it is started, and then stops the reactor; stopped before the end, it rolls back first."""
+    """
+    Migrates as soon as it is started; stopped before the end, it rolls back first.
+
+    ``then`` is called when the migration has come to its own end, with the error if it failed; not when the service was stopped.
+
+    :raise ConfigError: the certificates cannot be used.
+    """
 
     log = txaio.make_logger()
 
-    def __init__(self, reactor: Any, settings: MigrateSettings) -> None:
+    def __init__(self, reactor: Any, settings: MigrateSettings, then: Callable[[NbdtunError | None], object] = lambda error: None) -> None:
         self._reactor = reactor
         self._settings = settings
-        self._migration: Deferred[Progress] | None = None
+        self._then = then
+        self._source = make_source(reactor, settings)
+        self._migration: Deferred[None] | None = None
         self._phase: object = None
 
     def startService(self) -> None:
         """Begin."""
         super().startService()
-        self._migration = migrate(self._reactor, self._settings, self._report)
-        self._migration.addCallbacks(self._completed, self._failed)
+        self._migration = Deferred.fromCoroutine(self._run())
 
     def stopService(self) -> Deferred[None]:
         """Roll back what is under way; fires when that is done."""
@@ -80,19 +87,27 @@ class MigrationService(Service):
 
         return Deferred.fromCoroutine(stop())
 
+    async def _run(self) -> None:
+        failed = await self._attempt()
+        if failed is not None:
+            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=str(failed))
+        if self.running:
+            self._then(failed)
+
+    async def _attempt(self) -> NbdtunError | None:
+        vm = self._settings.migration.vm
+        try:
+            final = await _migrate(self._reactor, self._settings, self._source, self._report)
+        except CancelledError:
+            self.log.info("{vm}: rolled back, and is at the source as before", vm=vm)
+        except NbdtunError as error:
+            return error
+        else:
+            paused = "" if final.downtime_ms is None else f", after a downtime of {final.downtime_ms:.0f} ms"
+            self.log.info("{vm}: runs at the destination{paused}", vm=vm, paused=paused)
+        return None
+
     def _report(self, progress: Progress) -> None:
         if progress.phase is not self._phase:
             self._phase = progress.phase
             self.log.info("{vm}: {phase}", vm=self._settings.migration.vm, phase=progress.phase.value)
-
-    def _completed(self, progress: Progress) -> None:
-        self.log.info(
-            "{vm}: runs at the destination, after a downtime of {downtime:.0f} ms",
-            vm=self._settings.migration.vm,
-            downtime=progress.downtime_ms,
-        )
-
-    def _failed(self, failure: Any) -> None:
-        if failure.check(CancelledError) is None:
-            failure.trap(NbdtunError)
-            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=str(failure.value))

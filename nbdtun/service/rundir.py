@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from nbdtun.config import Owner, check_socket_path
@@ -19,7 +20,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.monitor import Credentials
 
 #: The longest name of a socket that is made in a run directory, in bytes.
-LONGEST_NAME = 40
+LONGEST_NAME = 20
 
 _PREFIX = "nbdtun-"
 
@@ -92,10 +93,10 @@ class RunDir:
     def _make(self) -> Path:
         self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
         check_socket_path(str(self._base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
-        _clear_abandoned(self._base)
-        made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
-        self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with _locked(self._base):  # or another process might take ours for an abandoned one before it is locked
+            _clear_abandoned(self._base)
+            made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
+            self._lock = _lock(made)
         self._give(made)
         return made
 
@@ -110,12 +111,28 @@ def give_to_qemu(rundir: RunDir, qemu: Credentials) -> None:
         rundir.give_to(Owner(qemu.uid, qemu.gid))
 
 
+def _lock(path: Path, flags: int = 0) -> int:
+    """Lock a directory, until the descriptor that is returned is closed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def _locked(path: Path, flags: int = 0) -> Iterator[None]:
+    descriptor = _lock(path, flags)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _clear_abandoned(base: Path) -> None:
     for path in base.glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError):  # somebody else's, or just gone
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
-            finally:
-                os.close(lock)
+        # One that cannot be locked is in use, or somebody else's, or just gone.
+        with contextlib.suppress(OSError), _locked(path, fcntl.LOCK_NB):
+            shutil.rmtree(path)
