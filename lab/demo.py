@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 from lab import guest
-from lab.daemon import BIN, Twistd, free_port
+from lab.crossing import Crossing, certificates
+from lab.daemon import BIN
 from lab.disks import MIB
 from lab.pair import Pair, Plan
 
@@ -23,21 +24,13 @@ def say(text: str) -> None:
 
 def demo(directory: Path) -> list[str]:
     """Move a guest; what is wrong afterwards, which is nothing."""
-    certificates = directory / "tls"
-    port = free_port()
-    subprocess.run([BIN / "nbdtun", "certs", certificates, "--host", "127.0.0.1"], check=True)
     say("A source and a destination; the guest writes numbered ticks to a disk of 1 GiB")
     with Pair(directory, guest.build(), [Plan(1024 * MIB)]) as pair:
         print(f"tick {pair.source.wait_ticks(20)} reported at the source")
         say("The destination's daemon, and the migration")
-        options = ["--tls-dir", f"{certificates}"]
-        vm = ["--vm", f"web1={pair.destination.qmp_path}"]
-        with Twistd(directory, "nbdtun-dest", "--listen", f"tcp:{port}", *vm, *options) as daemon:
-            daemon.wait_port(port)
-            to = ["--to", f"tcp:127.0.0.1:{port}"]
-            command: list[str | Path] = [BIN / "nbdtun", "migrate", "web1", "--qmp", pair.source.qmp_path, *to, *options]
-            if status := subprocess.run(command).returncode:
-                return [f"nbdtun migrate: exit status {status}", daemon.log()[-2000:]]
+        with Crossing(pair, certificates(directory / "tls")) as crossing:
+            if status := subprocess.run([BIN / "nbdtun", "migrate", *crossing.arguments()]).returncode:
+                return [f"nbdtun migrate: exit status {status}", crossing.daemon.log()[-2000:]]
         say("The proof")
         return _prove(pair)
 

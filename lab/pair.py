@@ -47,16 +47,25 @@ class Pair:
     ) -> None:
         """`options` are those of `Qemu`, for both; `builds` are the two QEMUs, native if None."""
         self.directory, self.guest = directory, guest
+        self._build, self._options = builds[1], options
         drives = [_drives(directory, plan, number) for number, plan in enumerate(plans)]
         self._ended = ExitStack()
         with ExitStack() as stack:  # one that starts is ended if the other does not
             self.source = stack.enter_context(
                 Qemu("src", directory, guest, [a for a, _ in drives], build=builds[0], paused=paused, **options)
             )
-            self.destination = stack.enter_context(
-                Qemu("dst", directory, guest, [b for _, b in drives], build=builds[1], incoming=True, **options)
-            )
+            self.destination = stack.enter_context(self._waiting([b for _, b in drives]))
             self._ended = stack.pop_all()
+
+    def _waiting(self, drives: Sequence[Drive]) -> Qemu:
+        return Qemu("dst", self.directory, self.guest, drives, build=self._build, incoming=True, **self._options)
+
+    def renew_destination(self) -> None:
+        """Another destination, with empty disks: a QEMU can receive its memory only once."""
+        self.destination.kill()
+        for drive in self.destination.drives:
+            drive.disk.make_empty()
+        self.destination = self._ended.enter_context(self._waiting(self.destination.drives))
 
     def faults(self) -> list[str]:
         """What is missing at the destination, by every tick reported at either end."""

@@ -22,15 +22,25 @@ MARK = "NBDTUN_LAB"
 class Process:
     """A command that runs until it ends or is ended; a context manager that ends it."""
 
-    def __init__(self, command: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        *,
+        output: Path | None = None,
+        user: int | None = None,
+    ) -> None:
+        """`output` is where stdout goes, to the log too if None; `user` is another user's and group's number to run as."""
         self.log_path = log
         log.touch()
-        with log.open("ab") as output:
+        other = ["--reuid", f"{user}", "--regid", f"{user}", "--clear-groups"] if user is not None else []
+        with log.open("ab") as errors, (output or log).open("ab") as lines:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
+                ["setpriv", *other, "--pdeathsig", "KILL", *command],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=lines,
+                stderr=errors,
                 env={**os.environ, MARK: f"{os.getpid()}", **(env or {})},
                 start_new_session=True,
             )
@@ -52,7 +62,7 @@ class Process:
         return self._process.poll() is None
 
     def log(self) -> str:
-        """All that it has written to stdout and stderr."""
+        """All that it has written to stderr, and to stdout if that has no file of its own."""
         return self.log_path.read_text(errors="replace")
 
     def wait_log(self, text: str, timeout: float = 10) -> str:

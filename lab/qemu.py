@@ -108,7 +108,9 @@ class Qemu(Process):
         build: Build | None = None,
         machine: str | None = None,
         extra: Sequence[str] = (),
+        user: int | None = None,
     ) -> None:
+        """`extra` are more options, in which NAME stands for `name`; `user` is another user's number, who then owns directory and disks."""
         self.build = build or native()
         self.name = name
         self.drives = tuple(drives)
@@ -123,9 +125,12 @@ class Qemu(Process):
             *(word for drive in drives for word in drive.arguments()),
             *(["-S"] if incoming or paused else []),
             *(["-incoming", "defer"] if incoming else []),
-            *extra,
+            *(word.replace("NAME", name) for word in extra),
         ]
-        super().__init__(command, directory / f"{name}.log", self.build.env())
+        if user is not None:
+            for path in (directory, *(drive.disk.path for drive in drives)):
+                os.chown(path, user, user)
+        super().__init__(command, directory / f"{name}.log", self.build.env(), user=user)
         wait(self._connect, 20, f"the monitor of {name}", self)
         self._own_nodes = self._nodes()
 

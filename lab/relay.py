@@ -208,13 +208,14 @@ class Relay:
 
     def run(self) -> None:
         while True:
-            for key, _ in self._selector.select(self._nap()):
+            nap = self._nap()  # before the refresh, which then sees what becomes ready in between
+            if self.up.rate or self.down.rate:
+                self._refresh()
+            for key, _ in self._selector.select(nap):
                 if self._watched(key):  # not closed by the one before
                     key.data()
             if self._listener is None and time.monotonic() >= self._refused_until:
                 self._listen()
-            if self.up.rate or self.down.rate:
-                self._refresh()
 
     def _watched(self, key: selectors.SelectorKey) -> bool:
         known = self._selector.get_map().get(key.fd)

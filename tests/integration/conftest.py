@@ -19,6 +19,7 @@ sys.path.insert(0, str(HERE.parent.parent))  # `lab` is not installed with the p
 
 from lab import guest as lab_guest  # noqa: E402
 from lab import qemu  # noqa: E402
+from lab.crossing import Crossing, certificates  # noqa: E402
 from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
 from lab.process import MARK, marked  # noqa: E402
@@ -86,3 +87,16 @@ def pairs(directory: Path, guest: Guest) -> Iterator[Callable[..., Pair]]:
             return ended.enter_context(Pair(directory, behaves, plans or (Plan(),), **options))
 
         yield pair
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with everybody's certificates, for the loopback."""
+    return certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def crossings(tls: Path) -> Iterator[Callable[..., Crossing]]:
+    """Makes a way over for a pair, with TLS: `crossings(pair, cable=True, options=["--window", "1MiB"])`."""
+    with ExitStack() as ended:
+        yield lambda pair, **options: ended.enter_context(Crossing(pair, tls, **options))

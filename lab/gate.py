@@ -1,0 +1,111 @@
+"""A gate before a QEMU's monitor: commands of one name are held back until it is opened.
+
+It makes a step of a migration last as long as a test needs, without a clock.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Self
+
+from lab.process import wait
+
+
+class Gate:
+    """Listens at `path` for a QMP client and passes all on to `monitor`, but for `held`."""
+
+    def __init__(self, path: Path, monitor: Path, held: str) -> None:
+        self.path = path
+        self._monitor = monitor
+        self._held = held
+        self._came = threading.Event()
+        self._open = threading.Event()
+        self._ends: list[socket.socket] = []
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(f"{path}")
+        self._server.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def wait_held(self, timeout: float = 120) -> None:
+        """Wait until the command is before the gate."""
+        wait(self._came.is_set, timeout, f"{self._held} before the gate")
+
+    def open(self) -> None:
+        """Let it pass, and all that come later."""
+        self._open.set()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return  # closed
+            server = socket.socket(socket.AF_UNIX)
+            self._ends += [client, server]
+            try:
+                server.connect(f"{self._monitor}")
+            except OSError:
+                client.close()
+                continue
+            threading.Thread(target=self._up, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._down, args=(server, client), daemon=True).start()
+
+    def _up(self, client: socket.socket, server: socket.socket) -> None:
+        """The client's commands; whole ones only, and they may come without a newline."""
+        text, decoder = "", json.JSONDecoder()
+        while data := _read(client):
+            text += data.decode()
+            while text := text.lstrip():
+                try:
+                    command, end = decoder.raw_decode(text)
+                except ValueError:
+                    break  # there is more to come of it
+                self._hold(command.get("execute", ""))
+                _send(server, text[:end].encode())
+                text = text[end:]
+        _shut(server)
+
+    def _hold(self, name: str) -> None:
+        if name == self._held:
+            self._came.set()
+            self._open.wait()
+
+    def _down(self, server: socket.socket, client: socket.socket) -> None:
+        while data := _read(server):
+            _send(client, data)
+        _shut(client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.set()
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for end in self._ends:
+            _shut(end)
+            end.close()
+
+
+def _read(end: socket.socket) -> bytes:
+    try:
+        return end.recv(65536)
+    except OSError:
+        return b""
+
+
+def _send(end: socket.socket, data: bytes) -> None:
+    try:
+        end.sendall(data)
+    except OSError:
+        return  # its reader notices
+
+
+def _shut(end: socket.socket) -> None:
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it is already

@@ -1,0 +1,147 @@
+"""Two hosts of libvirt on one machine: each a libvirtd with directories, a name and a process tree of its own.
+
+Linux's namespaces make them: a host has its own mounts (`/etc/libvirt`, `/run`, `/var/lib/libvirt`...), its own
+name, since libvirt refuses to migrate to the host that it is on, and its own processes, so that its QEMUs, which
+libvirt makes daemons of, end with it. The network is shared. It takes root, or a kernel that lets users be root in a
+namespace of theirs; no KVM.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import ticks
+from lab.disks import Disk
+from lab.guest import Guest
+from lab.process import Process, wait
+
+SPARE = Path("/var/lib/libvirt/nbdtun")
+"""Where each host finds its directory `spare`: for disks, consoles, and the sockets of the tunnel."""
+
+KEEPALIVES = 60
+"""libvirt gives up a connection that was silent for so many times 5 s; its own default is 5 times."""
+
+_PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log": "/var/log/libvirt"}
+_NAMESPACES = ["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def unable() -> str:
+    """Why there can be no such hosts here; empty if there can."""
+    if not shutil.which("libvirtd") or not shutil.which("virsh"):
+        return "libvirt is not installed"
+    probe = subprocess.run([*_unshare(), "mount", "--bind", "/tmp", "/mnt"], capture_output=True, text=True)
+    return "" if probe.returncode == 0 else f"no namespaces of our own: {probe.stderr.strip()}"
+
+
+def _unshare() -> list[str]:
+    return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), *_NAMESPACES]
+
+
+class Host(Process):
+    """A libvirtd; its QEMUs run as `user`, which has to be root where this process is not."""
+
+    def __init__(self, directory: Path, name: str, user: str = "root") -> None:
+        self.name = name
+        self._directory = directory / name
+        for folder in _PRIVATE:
+            (self._directory / folder).mkdir(parents=True)
+        self.spare = self._directory / "lib/nbdtun"
+        self.spare.mkdir()
+        self.socket = self._directory / "run/libvirt/libvirt-sock"
+        self.uri = f"qemu+unix:///system?socket={self.socket}"
+        self._settle(user)
+        mounts = [f"mount --bind {self._directory / folder} {place}" for folder, place in _PRIVATE.items()]
+        libvirtd = f"{{ libvirtd --pid-file {self._directory}/pid; exit; }}"  # not exec: the shell buries the dead
+        script = " && ".join([*mounts, f"hostname {name}", libvirtd])
+        super().__init__([*_unshare(), "sh", "-c", script], directory / f"{name}.log")
+        wait(self.socket.exists, 30, f"libvirtd of {name}", self)
+
+    def _settle(self, user: str) -> None:
+        (self._directory / "etc/libvirtd.conf").write_text(
+            f'host_uuid = "{uuid.uuid4()}"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\n'
+            'unix_sock_rw_perms = "0700"\nlog_outputs = "2:stderr"\n'
+            f"keepalive_count = {KEEPALIVES}\n"
+        )
+        (self._directory / "etc/qemu.conf").write_text(
+            f'user = "{user}"\ngroup = "{user}"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
+            "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\n"
+            f"keepalive_count = {KEEPALIVES}\n"
+        )
+        if os.geteuid() == 0:
+            shutil.chown(self.spare, user, user)
+
+    def virsh(self, *arguments: str, uri: str = "", timeout: float = 60) -> str:
+        """What a command of virsh prints; `subprocess.CalledProcessError` if it fails."""
+        command = ["virsh", "-q", "-c", uri or self.uri, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        if done.returncode:
+            raise RuntimeError(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A ticking guest as libvirt's domain, with one disk, `vda`; at every host in the same places."""
+
+    guest: Guest
+    disk: Disk
+    name: str = "web1"
+    memory: int = 128
+
+    def xml(self) -> str:
+        """The definition; the emulator is the machine's own."""
+        options = self.guest.arguments(1)
+        kernel, initrd, line = options[1], options[3], options[5]
+        return f"""
+            <domain type='qemu'>
+              <name>{self.name}</name>
+              <memory unit='MiB'>{self.memory}</memory>
+              <vcpu>1</vcpu>
+              <os>
+                <type arch='x86_64' machine='q35'>hvm</type>
+                <kernel>{kernel}</kernel><initrd>{initrd}</initrd><cmdline>{line}</cmdline>
+              </os>
+              <features><acpi/></features>
+              <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
+              <devices>
+                <emulator>{shutil.which("qemu-system-x86_64")}</emulator>
+                <disk type='file' device='disk'>
+                  <driver name='qemu' type='{self.disk.fmt}' discard='unmap'/>
+                  <source file='{SPARE / self.disk.path.name}'/><target dev='vda' bus='virtio'/>
+                </disk>
+                <serial type='file'><source path='{SPARE / "console"}'/></serial>
+                <controller type='usb' model='none'/><memballoon model='none'/>
+              </devices>
+            </domain>"""
+
+    def start(self, host: Host) -> None:
+        """Boot it at a host, whose directory `spare` has the disk."""
+        file = host.spare / f"{self.name}.xml"
+        file.write_text(self.xml())
+        host.virsh("create", f"{file}")
+
+    def ticks(self, host: Host) -> int:
+        """The last tick that it has reported at a host; 0 for none."""
+        with suppress(FileNotFoundError):
+            return ticks.reported((host.spare / "console").read_text(errors="replace"))
+        return 0
+
+    def wait_ticks(self, host: Host, more: int = 1, timeout: float = 60) -> int:
+        """Wait until it has reported so many more ticks there; the last one's number."""
+        wanted = self.ticks(host) + more
+        wait(lambda: self.ticks(host) >= wanted, timeout, f"tick {wanted} at {host.name}", host)
+        return self.ticks(host)
+
+    def faults(self, source: Host, destination: Host) -> Iterator[str]:
+        """What is missing on the destination's disk, by every tick reported at either host."""
+        last = max(self.ticks(source), self.ticks(destination))
+        arrived = self.disk.twin(destination.spare / self.disk.path.name, self.disk.fmt)
+        yield from ticks.lost(arrived.ticks(), last)
+        yield from (f"wrong from byte {offset}" for offset in arrived.wrong(ticks.REGION))
