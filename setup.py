@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").read_text(), re.MULTILINE)[1]
 
-TESTS = ["pytest >= 8", "pytest-twisted >= 1.14", "hypothesis >= 6.100"]
+TESTS = ["pytest >= 8", "pytest-twisted >= 1.14", "hypothesis >= 6.100", "build", "wheel"]
 CHECKS = ["mypy >= 1.10", "mypy-zope >= 1.0", "ruff >= 0.5", "types-setuptools"]
 DOCS = ["sphinx >= 7", "furo"]
 
@@ -33,7 +33,7 @@ setup(
         "twisted >= 24.7",
         "txaio >= 23.1",
     ],
-    extras_require={"test": TESTS, "docs": DOCS, "dev": [*TESTS, *CHECKS, *DOCS, "build"]},
+    extras_require={"test": TESTS, "docs": DOCS, "dev": [*TESTS, *CHECKS, *DOCS]},
     entry_points={"console_scripts": ["nbdtun = nbdtun.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",

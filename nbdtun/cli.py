@@ -117,6 +117,7 @@ def _account(issued: Issued) -> str:
 @click.option("--disk", "disks", metavar="NODE", multiple=True, help="Disk to migrate; may be given often.  [default: all writable ones]")
 @click.option("--bandwidth", type=RATE, help="Bytes per second that it may use, such as 500MiB.  [default: no limit]")
 @click.option("--downtime", type=DURATION, default="300ms", show_default=True, help="Pause of the guest that QEMU aims at.")
+@click.option("--resolve", is_flag=True, help="After an exit status of 3: ask the destination again, and end it one way or the other.")
 @click.option("--keep-source", is_flag=True, help="Leave the source QEMU there, paused, instead of ending it.")
 @click.option("--progress", type=click.Choice(["bar", "json", "none"]), default="bar", show_default=True, help="How to show progress.")
 @click.option("--run-dir", metavar="DIR", help="Directory for the sockets that QEMU connects to.  [default: a fresh one]")
@@ -124,7 +125,7 @@ def _account(issued: Issued) -> str:
 @click.option("--resume-window", type=DURATION, default="300s", show_default=True, help="How long to try to restore a lost link.")
 @click.option("--link-timeout", type=DURATION, default="15s", show_default=True, help="Silence after which a link counts as lost.")
 @click.option("--window", type=SIZE, default="16MiB", show_default=True, help="Unacknowledged bytes per channel and direction.")
-def migrate(progress: str, **options: Any) -> int:
+def migrate(progress: str, resolve: bool, **options: Any) -> int:
     """Move VM, which runs here, to the QEMU that waits for it at the destination.
 
     VM is the name under which the destination's daemon knows it (twistd nbdtun-dest --vm VM=SOCKET). That QEMU was started with -S
@@ -147,7 +148,7 @@ def migrate(progress: str, **options: Any) -> int:
 
     from nbdtun import service
 
-    return attend(reactor, partial(service.migrate, reactor, settings), display)
+    return attend(reactor, partial(service.resolve if resolve else service.migrate, reactor, settings), display)
 
 
 def _settings(*, vm: str, qmp: str, connect: str, disks: tuple[str, ...], **options: Any) -> MigrateSettings:
@@ -167,7 +168,8 @@ def _tunnel(options: dict[str, Any]) -> TunnelSettings:
 
 def _log_to_stderr(*, bars: bool) -> None:
     """
-    What the migration has to say beside its progress, as lines, which bars make room for; and when a link goes and comes back, which bars show.
+    What the migration has to say beside its progress, as lines, which bars make room for; and when a link goes and comes back, which bars
+    show.
 
     How a channel ends is not told here: if that matters, it is the reason of the migration's own end.
     """

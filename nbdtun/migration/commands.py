@@ -8,6 +8,7 @@ The source asks, the destination answers; only ``Trouble`` goes the other way. A
     Finish    all has been sent: take over, and run if told    the one step that cannot be taken back
     Abort     drop everything
     Query     what has become of this session?                 at any time, over any control channel
+    Settle    what has become of this VM? If it has not arrived, let it never do so
 
 Errors keep their class across the wire, by their ``code``, and their text, which is the one line that an operator reads.
 
@@ -27,7 +28,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree, wire_errors
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.names import SESSION
 
@@ -101,16 +102,16 @@ class Rows(amp.AmpList):
         return rows
 
 
-#: Every error, the most derived first, because AMP takes the first that fits.
-ERRORS: dict[type[Exception], bytes] = {error: error.code.encode() for error in reversed(list(tree()))}
+ERRORS = wire_errors()
 
 
 class Prepare(amp.Command):
     """
     Check ``vm`` and its ``disks``, and serve them.
 
-    ``machine`` is QEMU's type of the machine, ``memory`` its RAM in bytes. Answered with the target for NBD connections and the
-    name of each disk's export, in the same order.
+    ``machine`` is QEMU's type of the machine, ``memory`` its RAM in bytes. Answered with the target for NBD connections. The export
+    of disk number n is called :func:`~nbdtun.migration.names.block_name`, which both ends can tell, so that no name of the peer's
+    choosing gets into a monitor.
     """
 
     arguments: ClassVar = [
@@ -121,7 +122,7 @@ class Prepare(amp.Command):
         (b"memory", Number()),
         (b"disks", Rows([(b"node", Text()), (b"device", Text()), (b"qdev", Text()), (b"size", Number())])),
     ]
-    response: ClassVar = [(b"target", Text()), (b"exports", Rows([(b"name", Text())]))]
+    response: ClassVar = [(b"target", Text())]
     errors = ERRORS
 
 
@@ -146,10 +147,10 @@ class Finish(amp.Command):
 
 
 class Abort(amp.Command):
-    """Undo the session. Answered with its state, ``finished`` if it was too late, and what had failed there first."""
+    """Undo the session. Answered with its state, ``finished`` if it was too late."""
 
     arguments: ClassVar = [(b"session", SessionId())]
-    response: ClassVar = [(b"state", Text()), (b"reason", Text(MAX_ERROR))]
+    response: ClassVar = [(b"state", Text())]
     errors = ERRORS
 
 
@@ -163,6 +164,18 @@ class Query(amp.Command):
 
     arguments: ClassVar = [(b"session", SessionId()), (b"vm", Text())]
     response: ClassVar = [(b"state", Text()), (b"machine", Text()), (b"reason", Text(MAX_ERROR))]
+    errors = ERRORS
+
+
+class Settle(amp.Command):
+    """
+    Make an end of whatever was begun with ``vm``, long after: has it arrived?
+
+    ``outcome`` is ``arrived``, or ``gone``: it has not run here, and its QEMU was ended, so that it never will.
+    """
+
+    arguments: ClassVar = [(b"vm", Text())]
+    response: ClassVar = [(b"outcome", Text())]
     errors = ERRORS
 
 

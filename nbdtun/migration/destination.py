@@ -16,10 +16,11 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
 from nbdtun.migration.carrier import Quay
-from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query, Trouble, answering, disks_of
+from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query, Settle, Trouble, answering, disks_of
 from nbdtun.migration.machine import Machine, run_state
 from nbdtun.migration.monitor import Credentials, Monitor
-from nbdtun.migration.session import Session
+from nbdtun.migration.resolve import ARRIVED, settle
+from nbdtun.migration.session import Session, State
 from nbdtun.migration.settings import Limits
 from nbdtun.migration.waits import in_time
 
@@ -44,6 +45,7 @@ class Destination:
         self._vms = dict(vms)
         self._quays = quays
         self._sessions: dict[str, Session] = {}
+        self._latest: dict[str, Session] = {}
         self._busy: dict[str, tuple[Session, Control]] = {}
 
     def __repr__(self) -> str:
@@ -57,6 +59,8 @@ class Destination:
         """Undo all sessions that can be, and wait for those that are past it."""
         for session, _ in tuple(self._busy.values()):
             await session.abort("the destination daemon was stopped")
+        for session in tuple(self._sessions.values()):
+            await session.settled
 
     async def begin(self, vm: str, ident: str, control: Control) -> Session:
         """
@@ -65,17 +69,23 @@ class Destination:
         :raise VMUnknown: there is no such VM.
         :raise NotMigratable: it has another session.
         """
-        if vm not in self._vms:
-            raise VMUnknown(f"the destination knows no VM {vm!r}; it was started without --vm {vm}=QMP-SOCKET")
+        self._check_known(vm)
         if ident in self._sessions:
             raise NotMigratable(f"{vm}: the session {ident[:8]} exists already")
         await self._displace(vm)
         if vm in self._busy:
             raise NotMigratable(f"{vm} is being migrated to this destination by another session just now")
-        monitor = Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.limits.command)
-        session = Session(self.reactor, ident, monitor, self._quays, lambda error: self._tell(control, ident, error), self.limits)
+        session = Session(self.reactor, ident, self.monitor(vm), self._quays, lambda error: self._tell(control, ident, error), self.limits)
         self._remember(vm, session, control)
         return session
+
+    def _check_known(self, vm: str) -> None:
+        if vm not in self._vms:
+            raise VMUnknown(f"the destination knows no VM {vm!r}; it was started without --vm {vm}=QMP-SOCKET")
+
+    def monitor(self, vm: str) -> Monitor:
+        """A new monitor of that VM, not connected yet."""
+        return Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.limits.command)
 
     async def _displace(self, vm: str) -> None:
         """A source that was killed leaves a session which waits for it; a new one need not."""
@@ -90,7 +100,7 @@ class Destination:
             await session.abort("its source did not answer, and a new session came")
 
     def _remember(self, vm: str, session: Session, control: Control) -> None:
-        self._sessions[session.ident] = session
+        self._sessions[session.ident] = self._latest[vm] = session
         self._busy[vm] = (session, control)
         session.over.addCallback(lambda _: self._free(vm, session))
         over = [ident for ident, old in self._sessions.items() if old.state.over]
@@ -115,11 +125,32 @@ class Destination:
             raise DestinationFailed("the destination does not know this session; its daemon was started again meanwhile")
         return self._sessions[ident]
 
+    async def settle(self, vm: str) -> str:
+        """
+        What :class:`~nbdtun.migration.commands.Settle` answers.
+
+        :raise VMUnknown: there is no such VM.
+        :raise MonitorError: its QEMU cannot be asked.
+        """
+        self._check_known(vm)
+        session = self._latest.get(vm)
+        if session is not None:
+            state = await session.abort("its source is resolved by an operator")
+            await session.settled
+            if state is State.FINISHED:
+                return ARRIVED
+        monitor = self.monitor(vm)
+        try:
+            await monitor.connect()
+            return await settle(monitor)
+        finally:
+            await monitor.close()
+
     async def query(self, ident: str, vm: str) -> dict[str, str]:
         """What :class:`~nbdtun.migration.commands.Query` answers."""
         session = self._sessions.get(ident)
         state = "unknown" if session is None else session.state.value
-        answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else session.reason}
+        answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
         if session is None or session.state.over:
             answer |= await self._look(vm)
         return answer
@@ -127,7 +158,7 @@ class Destination:
     async def _look(self, vm: str) -> dict[str, str]:
         if vm not in self._vms or vm in self._busy:
             return {}
-        monitor = Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.limits.command)
+        monitor = self.monitor(vm)
         try:
             await monitor.connect()
             return {"machine": await run_state(monitor)}
@@ -162,8 +193,7 @@ class DestinationControl(Control):
             self._session = begun = await self._destination.begin(vm, session, self)
             if self.lost:
                 await begun.abort("its control channel was lost")
-            target, names = await begun.prepare(Machine(machine, memory), disks_of(disks))
-            return {"target": target, "exports": [{"name": name} for name in names]}
+            return {"target": await begun.prepare(Machine(machine, memory), disks_of(disks))}
 
         return answering(work, self.log)
 
@@ -185,10 +215,15 @@ class DestinationControl(Control):
     @Abort.responder
     def abort(self, session: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            ending = self._destination.session(session)
-            before = ending.reason
-            state = await ending.abort("the source gave it up")
-            return {"state": state.value, "reason": before or ending.found}
+            state = await self._destination.session(session).abort("the source gave it up")
+            return {"state": state.value}
+
+        return answering(work, self.log)
+
+    @Settle.responder
+    def settle(self, vm: str) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            return {"outcome": await self._destination.settle(vm)}
 
         return answering(work, self.log)
 

@@ -42,7 +42,8 @@ class Disk:
     @property
     def nickname(self) -> str:
         """What an operator would call it: the drive id or the device's id rather than a generated node name."""
-        return self.node if not self.node.startswith("#") else self.device or self.qdev
+        generated = not self.node or self.node.startswith("#")  # an empty drive has none
+        return self.device or self.qdev if generated else self.node
 
     def called(self, name: str) -> bool:
         """Whether an operator may mean it by ``name``."""

@@ -69,8 +69,8 @@ class Gauge:
 
     def expect(self, disks: Mapping[str, Disk]) -> None:
         """These disks will be copied, by jobs of these names."""
-        self._nodes = {job: disk.node for job, disk in disks.items()}
-        self._change(disks=tuple(DiskProgress(disk.node, disk.size, 0) for disk in disks.values()))
+        self._nodes = {job: disk.nickname for job, disk in disks.items()}
+        self._change(disks=tuple(DiskProgress(disk.nickname, disk.size, 0) for disk in disks.values()))
 
     def enter(self, phase: Phase) -> None:
         """The next phase begins."""

@@ -87,5 +87,6 @@ class Handover:
         vm = self._settings.vm
         return OutcomeUnknown(
             f"{vm} was handed over, but it cannot be learned whether it runs at the destination ({why}). The source is left paused. "
-            f"Look there with query-status: if it runs, quit the source; if not, quit it there and `cont` the source"
+            f"When the destination can be reached again, `nbdtun migrate --resolve` with the same options asks it and ends this; "
+            f"or look there with query-status: if it runs, quit the source; if not, quit it there and `cont` the source"
         )

@@ -31,7 +31,7 @@ class Machine:
 
         :raise NotMigratable: QEMU would refuse the memory when it arrives, which is too late.
         """
-        if other.kind != self.kind:
+        if self.kind and other.kind and other.kind != self.kind:
             mine, theirs = (kind.removesuffix("-machine") for kind in (self.kind, other.kind))
             both = f"the machine is {theirs} at the source and {mine} at the destination"
             raise NotMigratable(f"{both}; start the destination with -machine {theirs}")

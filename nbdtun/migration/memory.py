@@ -57,9 +57,9 @@ class Migrated:
         )
 
 
-async def look(monitor: Monitor) -> Migrated:
-    """Ask how the migration of this QEMU is going."""
-    return Migrated.of(await monitor.execute("query-migrate"))
+async def look(monitor: Monitor, seconds: float | None = None) -> Migrated:
+    """Ask how the migration of this QEMU is going; ``seconds`` as in :meth:`Monitor.execute`."""
+    return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
 
 
 class Tuning:
@@ -122,9 +122,8 @@ class Outgoing:
         if reasons:
             raise NotMigratable(f"{self._monitor.name} cannot be migrated: {'; '.join(reasons)}")
 
-    async def start(self, path: str, undo: UndoStack) -> None:
-        """Send the memory to the UNIX socket ``path``, up to the point where the guest is paused."""
-        undo.push("cancel the migration of the memory", self._cancel)
+    async def start(self, path: str) -> None:
+        """Send the memory to the UNIX socket ``path``, up to the point where the guest is paused; :meth:`cancel` undoes it."""
         await self._monitor.execute("migrate", {"uri": f"unix:{path}"})
 
     async def paused(self) -> None:
@@ -157,7 +156,8 @@ class Outgoing:
         """Listen no more."""
         self._events.close()
 
-    async def _cancel(self) -> None:
+    async def cancel(self) -> None:
+        """Give it up, if it runs; QEMU lets the guest run on by itself."""
         if (await look(self._monitor)).status in ENDED | {"none"}:
             return
         with self._monitor.listen("MIGRATION") as events:

@@ -10,6 +10,9 @@ QEMU facts (7.2 and 10.0):
   would move the *source* onto the target; it is never used.
 - A job that fails also ends with BLOCK_JOB_COMPLETED, with an ``error`` in it. The node can be deleted only once the job is gone:
   JOB_STATUS_CHANGE ``null``.
+- ``blockdev-del`` flushes, and a flush on a connection that has broken waits for as long as ``reconnect-delay`` says, with QEMU's
+  main loop blocked and so the guest. ``yank`` ends that: it fails whatever waits for the node, and is executed out of band, even
+  while the monitor is busy.
 - An empty image makes a job of length 0.
 - ``detect-zeroes=unmap`` with ``discard=unmap`` on the NBD node keep sparse images sparse.
 """
@@ -18,10 +21,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from nbdtun.errors import CommandFailed, MirrorFailed, MonitorLost
 from nbdtun.migration.carrier import Entrance
@@ -29,10 +34,12 @@ from nbdtun.migration.disks import Disk
 from nbdtun.migration.events import Event
 from nbdtun.migration.exports import nodes
 from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.names import PREFIX
 from nbdtun.migration.undo import UndoStack
 from nbdtun.migration.waits import every, in_time
 
 EVENTS = ("BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "JOB_STATUS_CHANGE")
+AGAIN_SECONDS = 0.1
 
 
 class State(enum.Enum):
@@ -54,13 +61,16 @@ class Mirror:
     ``alarm`` is called with MirrorFailed when the job ends in a way that was not asked for.
     """
 
-    def __init__(self, monitor: Monitor, disk: Disk, name: str, entrance: Entrance, alarm: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, monitor: Monitor, clock: IReactorTime, disk: Disk, name: str, entrance: Entrance, alarm: Callable[[Exception], None]
+    ) -> None:
         self.disk = disk
         self.name = name
         self.ready: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
         self._state = State.NEW
         self._monitor = monitor
+        self._clock = clock
         self._entrance = entrance
         self._alarm = alarm
 
@@ -73,10 +83,9 @@ class Mirror:
 
         :raise MirrorFailed: QEMU refused; the text says why the tunnel failed, where it did.
         """
-        undo.push(f"remove the block node {self.name}", self._remove)
+        undo.push(f"cancel the mirror of {self.disk.nickname}, {self.name}", self.cancel)
         try:
             await self._monitor.execute("blockdev-add", self._node(reconnect_delay))
-            undo.push(f"cancel the mirror of {self.disk.nickname}", self._cancel)
             self._state = State.COPYING
             await self._monitor.execute("blockdev-mirror", self._job(speed))
         except CommandFailed as error:
@@ -132,7 +141,7 @@ class Mirror:
         if not self.ended.called:
             self.ended.callback(None)
 
-    async def drain(self, clock: IReactorTime, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """
         Copy what is left, which must not grow any more (the guest is paused), and take everything of ours out of QEMU.
 
@@ -141,32 +150,52 @@ class Mirror:
         self._state = State.DRAINING
         await self._monitor.execute("block-job-cancel", {"device": self.name, "force": False})
         late = f"the last writes did not reach the destination within {seconds:g} s"
-        await in_time(clock, seconds, self.ended, lambda: self._failure(late))
+        await in_time(self._clock, seconds, self.ended, lambda: self._failure(late))
         if self._state is not State.DONE:
             raise self._failure("its last writes were lost")
         await self._monitor.execute("blockdev-del", {"node-name": self.name})
 
-    async def _cancel(self) -> None:
-        self._state = State.CANCELLING if self._state is not State.DONE else State.DONE
-        while self.name in {job["id"] for job in await self._monitor.execute("query-jobs")}:
-            self.ended = Deferred()
-            try:
-                await self._monitor.execute("block-job-cancel", {"device": self.name, "force": True})
-            except CommandFailed:
-                continue  # it has just ended by itself
-            await self.ended
+    async def cancel(self) -> None:
+        """Give it up, wherever it is; safe to repeat."""
+        if self._state is not State.DONE:
+            self._state = State.CANCELLING
+        await discard(self._monitor, self._clock, self.name)
 
-    async def _remove(self) -> None:
-        if self.name in await nodes(self._monitor):
-            await self._monitor.execute("blockdev-del", {"node-name": self.name})
+
+async def discard(monitor: Monitor, clock: IReactorTime, name: str) -> None:
+    """
+    Take the job and the node of that ``name`` out of QEMU, as far as they are there, whatever they are doing.
+
+    The job is asked again and again: what it waits for may be a connection that broke after it was asked first.
+    """
+    with suppress(CommandFailed):  # there is no such node, or none yet
+        await monitor.execute("yank", {"instances": [{"type": "block-node", "node-name": name}]}, urgent=True)
+    while name in await jobs(monitor):
+        with suppress(CommandFailed):  # it has just ended by itself
+            await monitor.execute("block-job-cancel", {"device": name, "force": True})
+        await deferLater(clock, AGAIN_SECONDS)
+    if name in await nodes(monitor):
+        await monitor.execute("blockdev-del", {"node-name": name})
+
+
+async def jobs(monitor: Monitor) -> frozenset[str]:
+    """The names of all jobs."""
+    return frozenset(str(job["id"]) for job in await monitor.execute("query-jobs"))
+
+
+async def sweep(monitor: Monitor, clock: IReactorTime) -> list[str]:
+    """Remove what an earlier migration could not, because it was killed; returns the names of it."""
+    left = sorted(name for name in await jobs(monitor) | await nodes(monitor) if name.startswith(PREFIX))
+    for name in left:
+        await discard(monitor, clock, name)
+    return left
 
 
 class Mirrors:
     """All disks of one migration, in parallel."""
 
-    def __init__(self, monitor: Monitor, clock: IReactorTime, mirrors: Iterable[Mirror]) -> None:
+    def __init__(self, monitor: Monitor, mirrors: Iterable[Mirror]) -> None:
         self._monitor = monitor
-        self._clock = clock
         self._mirrors = tuple(mirrors)
         self._hearing: Deferred[None] | None = None
 
@@ -200,7 +229,16 @@ class Mirrors:
         """Wait until every disk is the same at both ends, and kept so from then on; lasts as long as the data does."""
         await every(mirror.ready for mirror in self._mirrors)
 
+    async def cancel(self) -> None:
+        """
+        Give all of them up.
+
+        To be done before the memory's migration is cancelled: that may end the destination QEMU, and a connection that breaks at
+        that moment holds the jobs up, and with them whatever drains the disks.
+        """
+        await every(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
+
     async def drain(self, seconds: float) -> None:
         """See :meth:`Mirror.drain`; afterwards nothing of ours is left in the source QEMU's block layer."""
-        await every(Deferred.fromCoroutine(mirror.drain(self._clock, seconds)) for mirror in self._mirrors)
+        await every(Deferred.fromCoroutine(mirror.drain(seconds)) for mirror in self._mirrors)
         await self._stop_hearing()

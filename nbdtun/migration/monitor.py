@@ -108,9 +108,13 @@ class Monitor:
         self._state = State.CONNECTED
         in_loop(self._reactor, self._loop, self._client.until_end()).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
 
-    async def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None) -> Any:
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
+    ) -> Any:
         """
         Execute a QMP command and return what it returns; ``seconds`` replaces the monitor's own limit.
+
+        ``urgent`` passes by commands that QEMU is still busy with; few commands can.
 
         :raise CommandFailed: QEMU refused it.
         :raise MonitorLost: the connection dropped; whether it was carried out is unknown.
@@ -119,7 +123,7 @@ class Monitor:
         if self._client is None or self._state is not State.CONNECTED:
             raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
         limit = self._seconds if seconds is None else seconds
-        answer = in_loop(self._reactor, self._loop, self._client.ask(command, arguments))
+        answer = in_loop(self._reactor, self._loop, self._client.ask(command, arguments, urgent))
         return await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
 
     def _unanswered(self, command: str, seconds: float) -> MonitorError:
@@ -172,7 +176,13 @@ class Monitor:
             listener.hear(event)
 
     def _end(self, reason: str) -> None:
+        """The connection has ended, and with it our use of the thread."""
         _thread.release()
+        self.lose(reason)
+        self._ended.callback(None)
+
+    def lose(self, reason: str) -> None:
+        """Tell everybody who waits that nothing will come any more, in the reactor's thread."""
         closed = self._state is State.CLOSED
         self._loss = MonitorLost(f"{self.name}: {'the monitor ' + self.path + ' was closed' if closed else reason}")
         for listener in tuple(self._listeners):
@@ -183,7 +193,6 @@ class Monitor:
             for mourner in mourners:
                 if not mourner.called:
                     mourner.callback(self._loss)
-        self._ended.callback(None)
 
 
 class _Client:
@@ -206,9 +215,9 @@ class _Client:
         except ConnectError as error:
             raise MonitorError(busy if isinstance(error.exc, EOFError) else f"{self._path}: {error}") from error
 
-    async def ask(self, command: str, arguments: Mapping[str, Any] | None) -> object:
+    async def ask(self, command: str, arguments: Mapping[str, Any] | None, urgent: bool) -> object:
         try:
-            return await self._qmp.execute(command, arguments)
+            return await self._qmp.execute(command, arguments, oob=urgent)
         except ExecuteError as error:
             raise CommandFailed(f"{self._name}: QEMU refused {command}: {error}", error.error_class) from error
         except (QMPError, OSError, EOFError) as error:

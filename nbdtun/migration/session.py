@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import txaio
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -77,8 +78,9 @@ class Session:
     """
     The session ``ident`` of the VM behind ``monitor``, which is not connected yet and closed at the end.
 
-    ``quays`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the reason.
-    ``reason`` is why it was undone, ``found`` what QEMU said had gone wrong before.
+    ``quays`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the
+    reason. ``reason`` is why it was undone. ``over`` fires when its outcome is
+    certain, ``settled`` when nothing of it is left after a success.
     """
 
     log = txaio.make_logger()
@@ -95,8 +97,8 @@ class Session:
         self.ident = ident
         self.state = State.NEW
         self.reason = ""
-        self.found = ""
         self.over: Deferred[None] = Deferred()
+        self.settled: Deferred[None] = succeed(None)
         self._monitor = monitor
         self._quays = quays
         self._tell = tell
@@ -118,9 +120,9 @@ class Session:
         if state.over:
             self.over.callback(None)
 
-    async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> tuple[str, list[str]]:
+    async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
         """
-        Check everything, then serve the disks; returns the target and the names of the exports.
+        Check everything, then serve the disks; returns the target of the exports.
 
         :raise NbdtunError: and all is as it was before.
         """
@@ -129,7 +131,7 @@ class Session:
         self._advance(State.PREPARED)
         return answer
 
-    async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> tuple[str, list[str]]:
+    async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
         await self._connect()
         await self._incoming.check()
         (await machine(self._monitor)).check(there)
@@ -140,7 +142,7 @@ class Session:
         self._exports = Exports(self._monitor, f"{self._quay.directory}/nbd.sock")
         await self._exports.start(pairings, self._undo)
         self._quay.admit(nbd_target(self.ident), self._exports.path)
-        return nbd_target(self.ident), [pairing.name for pairing in pairings]
+        return nbd_target(self.ident)
 
     async def _connect(self) -> None:
         await self._monitor.connect()
@@ -174,8 +176,8 @@ class Session:
         """
         self._advance(State.FINISHING)
         await self._attempt(self._finish(run))
-        self._advance(State.FINISHED)
-        await self._settle_down()
+        self._advance(State.FINISHED)  # the answer need not wait for what is left
+        self.settled = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
 
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._limits.complete)
@@ -265,9 +267,13 @@ class Session:
             self._heartbeat.stop()
 
     async def _discard(self) -> None:
-        """End a QEMU that has used up its incoming migration; after its reason was asked for."""
-        try:
-            self.found = (await look(self._monitor)).error
+        """End a QEMU that has used up its incoming migration."""
+        with suppress(CommandFailed, MonitorLost):
             await self._monitor.execute("quit")
-        except (CommandFailed, MonitorLost):
-            return
+
+    async def diagnose(self) -> str:
+        """What has failed here, as far as it can be told now; empty if nothing has."""
+        if self.state is State.LISTENING:
+            with suppress(NbdtunError):
+                return self.reason or (await look(self._monitor)).error
+        return self.reason

@@ -24,7 +24,7 @@ class Limits:
     """
 
     command: float = field(default=60.0, validator=_positive)
-    """An answer of QEMU's monitor."""
+    """An answer of QEMU's monitor to the polling for progress: a QEMU that is silent for longer counts as hanging."""
     answer: float = field(default=90.0, validator=_positive)
     """An answer of the other end to one of our commands."""
     drain: float = field(default=120.0, validator=_positive)
@@ -33,6 +33,8 @@ class Limits:
     """The device state, while the guest is paused."""
     undo: float = field(default=30.0, validator=_positive)
     """Each step of a rollback."""
+    farewell: float = field(default=20.0, validator=_positive)
+    """The other end's answer to an abort, less than ``undo``; without it, it aborts by itself when the channel is lost."""
     settle: float = field(default=60.0, validator=_positive)
     """Asking again for an outcome whose answer was lost."""
 

@@ -25,22 +25,23 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import ConfigError, DestinationFailed, LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier, Entrance
-from nbdtun.migration.commands import MAX_DISKS, VERSION, Abort, Control, Listen, Ping, Prepare, Trouble, error_of, rows_of
+from nbdtun.migration.commands import MAX_DISKS, VERSION, Abort, Control, Listen, Ping, Prepare, Query, Trouble, error_of, rows_of
 from nbdtun.migration.disks import Disk, inventory
 from nbdtun.migration.gauge import Gauge
 from nbdtun.migration.guest import Guest
 from nbdtun.migration.handover import Handover
 from nbdtun.migration.machine import machine
 from nbdtun.migration.memory import UNLIMITED, Outgoing, Tuning, look
-from nbdtun.migration.mirror import Mirror, Mirrors
+from nbdtun.migration.mirror import Mirror, Mirrors, sweep
 from nbdtun.migration.monitor import Monitor
-from nbdtun.migration.names import new_session
+from nbdtun.migration.names import block_name, new_session
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
 from nbdtun.migration.waits import in_time, undisturbed
 
 POLL_SECONDS = 1.0
+DIAGNOSIS_SECONDS = 5.0
 
 
 class Stage(enum.Enum):
@@ -95,7 +96,7 @@ class Migration:
         self._monitor = monitor
         self._carrier = carrier
         self._stage = Stage.NEW
-        self._cause: Exception | None = None
+        self._cause: BaseException | None = None
         self._gauge = Gauge(reactor, report, lambda: carrier.link, wall)
         self._guest = Guest(monitor)
         self._undo = UndoStack(reactor, settings.limits.undo)
@@ -105,7 +106,7 @@ class Migration:
         self._poll.clock = reactor
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
-        self._found = ""
+        self._control: Control | None = None
 
     def __repr__(self) -> str:
         return f"<Migration of {self.settings.vm} {self._stage.value} {self._gauge.now.phase.value}>"
@@ -134,7 +135,7 @@ class Migration:
             return False
         self._stage = Stage.BACK
         self._cause = cause
-        self._forward.cancel()
+        self._reactor.callLater(0, self._forward.cancel)  # not now: this may be called from inside of it
         return True
 
     async def _run(self) -> Progress:
@@ -155,7 +156,7 @@ class Migration:
         self._gauge.enter(Phase.PREPARE)
         disks, control, entrance = await self._prepare()
         mirrors = await self._mirror(disks, entrance)
-        outgoing, ram = await self._send(control)
+        outgoing, ram = await self._send(control, mirrors)
         await self._switch_over(mirrors, outgoing, ram)
         await self._finish(control)
 
@@ -167,10 +168,8 @@ class Migration:
         answer = await self._ask(
             control, Prepare, version=VERSION, vm=self.settings.vm, machine=there.kind, memory=there.memory, disks=rows_of(disks)
         )
-        names = [row["name"] for row in answer["exports"]]
-        if len(names) != len(disks):
-            raise DestinationFailed(f"the destination serves {len(names)} disks instead of {len(disks)}")
-        return dict(zip(names, disks, strict=True)), control, await self._enter(answer["target"], "nbd")
+        names = {block_name(self.session, number): disk for number, disk in enumerate(disks)}
+        return names, control, await self._enter(answer["target"], "nbd")
 
     async def _survey(self) -> tuple[Disk, ...]:
         """What there is to move, and whether it can be: changes nothing."""
@@ -196,12 +195,15 @@ class Migration:
             if control.transport is not None:
                 control.transport.loseConnection()
 
+        self._control = control
         self._tidy.push("close the control channel", close)
         control.when_lost().addCallback(self._alarm)
         return control
 
     async def _ask(self, control: Control, command: Any, **arguments: Any) -> dict[str, Any]:
-        seconds = self.settings.limits.answer
+        return await self._ask_within(self.settings.limits.answer, control, command, **arguments)
+
+    async def _ask_within(self, seconds: float, control: Control, command: Any, **arguments: Any) -> dict[str, Any]:
         answer = Deferred.fromCoroutine(control.ask(command, session=self.session, **arguments))
         late = f"the destination has not answered {command.__name__} for {seconds:g} s"
         return await in_time(self._reactor, seconds, answer, lambda: DestinationFailed(late))
@@ -209,7 +211,16 @@ class Migration:
     async def _abort(self, control: Control) -> None:
         """A control channel that is lost is an abort by itself."""
         with suppress(NbdtunError):
-            self._found = (await self._ask(control, Abort))["reason"]
+            await self._ask_within(self.settings.limits.farewell, control, Abort)
+
+    async def _diagnose(self) -> str:
+        """What the destination has found wrong by itself, before we undo anything there."""
+        if self._control is None or isinstance(self._cause, CancelledError):
+            return ""
+        with suppress(NbdtunError):
+            answer = await self._ask_within(DIAGNOSIS_SECONDS, self._control, Query, vm=self.settings.vm)
+            return str(answer["reason"])
+        return ""
 
     async def _enter(self, target: str, name: str) -> Entrance:
         entrance = await self._carrier.enter(target, name)
@@ -219,8 +230,10 @@ class Migration:
     async def _mirror(self, disks: dict[str, Disk], entrance: Entrance) -> Mirrors:
         self._gauge.expect(disks)
         self._gauge.enter(Phase.MIRROR)
-        each = [Mirror(self._monitor, disk, name, entrance, self._alarm) for name, disk in disks.items()]
-        mirrors = Mirrors(self._monitor, self._reactor, each)
+        each = [Mirror(self._monitor, self._reactor, disk, name, entrance, self._alarm) for name, disk in disks.items()]
+        mirrors = Mirrors(self._monitor, each)
+        for name in await sweep(self._monitor, self._reactor):  # the destination knows no other session, so it is nobody's
+            self.log.info("{vm}: removed {name}, which an earlier migration has left", vm=self.settings.vm, name=name)
         await mirrors.start(self._undo, self.settings.reconnect_delay, self.settings.bandwidth)
         self._watch()
         await mirrors.ready()
@@ -228,14 +241,16 @@ class Migration:
         self._gauge.enter(Phase.READY)
         return mirrors
 
-    async def _send(self, control: Control) -> tuple[Outgoing, Entrance]:
+    async def _send(self, control: Control, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
         parameters = {"max-bandwidth": self.settings.bandwidth or UNLIMITED, "downtime-limit": round(self.settings.downtime * 1000)}
         await self._tuning.set(self._undo, ("events", "pause-before-switchover"), parameters)
-        self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         outgoing = Outgoing(self._monitor)
+        self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
+        self._undo.push("cancel the migration of the memory", outgoing.cancel)
+        self._undo.push("cancel the mirrors", mirrors.cancel)
         ram = await self._enter((await self._ask(control, Listen))["target"], "ram")
         self._gauge.enter(Phase.RAM)
-        await outgoing.start(ram.path, self._undo)
+        await outgoing.start(ram.path)
         await outgoing.paused()
         return outgoing, ram
 
@@ -252,6 +267,8 @@ class Migration:
     async def _finish(self, control: Control) -> None:
         self._gauge.enter(Phase.FINISH)
         self._rest()
+        if self._stage is not Stage.FORWARD:
+            raise CancelledError
         self._stage = Stage.HANDING_OVER
         await Handover(self._reactor, self._carrier, control, self.session, self.settings).finish(self._guest.runs)
         if self._guest.stopped_at is not None:
@@ -273,9 +290,10 @@ class Migration:
 
     async def _sample(self) -> None:
         """A QEMU that hangs is noticed here, since it does not answer."""
-        self._gauge.jobs(await self._monitor.execute("query-block-jobs"))
+        seconds = self.settings.limits.command
+        self._gauge.jobs(await self._monitor.execute("query-block-jobs", seconds=seconds))
         if self._gauge.now.phase in (Phase.RAM, Phase.SWITCHOVER):
-            self._gauge.memory(await look(self._monitor))
+            self._gauge.memory(await look(self._monitor, seconds))
         if self._stage is Stage.FORWARD:
             self._gauge.sample()
 
@@ -283,22 +301,24 @@ class Migration:
         """Undo everything, and return the error to be raised."""
         self._stage = Stage.BACK
         self._rest()
+        self._cause = cause = self._cause or error
+        diagnosis = Deferred.fromCoroutine(self._diagnose())
         left = await self._undo.unwind()
+        found = await diagnosis
         await self._close()
-        cause = self._cause or error
         if isinstance(cause, CancelledError):
             self._gauge.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
             return cause
-        failure = self._failure(cause, left)
+        failure = self._failure(cause, found, left)
         self._gauge.finish(Phase.FAILED, None, str(failure), failure.code)
         return failure
 
-    def _failure(self, cause: BaseException, left: list[str]) -> NbdtunError:
+    def _failure(self, cause: BaseException, diagnosis: str, left: list[str]) -> NbdtunError:
         """The one line about it: what failed, what the destination found, what could not be undone."""
         if not isinstance(cause, NbdtunError):
             self.log.failure("{vm}: a bug in nbdtun", failure=Failure(cause), vm=self.settings.vm)
             return MigrationError("; ".join([f"a bug in nbdtun: {cause!r}", *left]))
-        found = [f"at the destination: {self._found}"] if self._found and self._found not in str(cause) else []
+        found = [f"at the destination: {diagnosis}"] if diagnosis and diagnosis not in str(cause) else []
         return type(cause)("; ".join([str(cause), *found, *left])) if found or left else cause
 
     async def _leave(self, error: OutcomeUnknown) -> None:

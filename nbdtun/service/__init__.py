@@ -14,10 +14,10 @@ from twisted.application.service import IService
 from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
 from nbdtun.errors import NbdtunError
 from nbdtun.service.destination import DestinationService
-from nbdtun.service.migration import MigrationService, migrate
+from nbdtun.service.migration import MigrationService, migrate, resolve
 from nbdtun.service.source import SourceService
 
-__all__ = ["destination_service", "migrate", "migration_service", "source_service"]
+__all__ = ["destination_service", "migrate", "migration_service", "resolve", "source_service"]
 
 
 def source_service(reactor: Any, settings: SourceSettings) -> IService:

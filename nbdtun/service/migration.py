@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import txaio
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -13,6 +14,8 @@ from nbdtun.config import MigrateSettings
 from nbdtun.errors import NbdtunError
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.progress import Progress
+from nbdtun.migration.resolve import Resolution
+from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source import Migration
 from nbdtun.service.carrier import TunnelCarrier
 from nbdtun.service.ends import make_source
@@ -36,19 +39,45 @@ def migrate(reactor: Any, settings: MigrateSettings, report: Callable[[Progress]
     return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report))
 
 
-async def _migrate(reactor: Any, settings: MigrateSettings, source: Source, report: Callable[[Progress], None]) -> Progress:
+def resolve(reactor: Any, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
+    """
+    Ask the destination again what became of a migration whose outcome was unknown, and end it one way or the other.
+
+    The Deferred fires with a :class:`~nbdtun.migration.progress.Progress` whose phase is ``COMPLETED`` if the VM is the destination's.
+
+    :raise OutcomeUnknown: (in the Deferred) it still cannot be told; the source is left paused.
+    :raise NbdtunError: (in the Deferred) it did not arrive and runs at the source again, or there was nothing to resolve.
+    :raise ConfigError: the certificates cannot be used.
+    """
+    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report, Resolution))
+
+
+async def _migrate(
+    reactor: Any,
+    settings: MigrateSettings,
+    source: Source,
+    report: Callable[[Progress], None],
+    work: type[Migration] | type[Resolution] = Migration,
+) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
     try:
         await monitor.connect()
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
-        return await Migration(reactor, monitor, TunnelCarrier(reactor, source, rundir), settings.migration, report).run()
+        return await work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), report).run()
     finally:
         await source.settle(SETTLE)
         await source.stop()
         await monitor.close()
         rundir.remove()
+
+
+def _patient(settings: MigrateSettings) -> MigrationSettings:
+    """Return the migration's settings, asking for a lost answer no longer than the tunnel waits for a lost link."""
+    limits = settings.migration.limits
+    window = max(settings.tunnel.resume_window, 1.0)
+    return evolve(settings.migration, limits=evolve(limits, settle=min(limits.settle, window)))
 
 
 class MigrationService(Service):

@@ -47,8 +47,8 @@ class Channel:
     """
     One channel at one end.
 
-    ``redial`` is how the source gets a new link: called when the last one is lost, it returns what can be cancelled; None at the destination, which waits.
-    ``ended`` fires once with None or the error. ``resumes`` and ``replayed`` (bytes) say what lost links have cost.
+    ``redial`` is how the source gets a new link: called when the last one is lost, it returns what can be cancelled; None at the
+    destination, which waits. ``ended`` fires once with None or the error. ``resumes`` and ``replayed`` (bytes) say what lost links cost.
     """
 
     log = txaio.make_logger()

@@ -6,7 +6,7 @@ The destination's answer is the last box on the connection: both ends then switc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
@@ -29,7 +29,7 @@ class Answer:
 class _Switching(amp.ProtocolSwitchCommand):
     """A command after whose answer the connection is a link."""
 
-    response = [(b"received", amp.Integer()), (b"window", amp.Integer())]
+    response: ClassVar = [(b"received", amp.Integer()), (b"window", amp.Integer())]
     errors = wire_errors(TunnelError)
 
     @classmethod
@@ -65,7 +65,7 @@ class OpenChannel(_Switching):
     Repeated for a channel that exists (its answer was lost with a link), it takes that up again.
     """
 
-    arguments = [
+    arguments: ClassVar = [
         (b"version", amp.Integer()),
         (b"channel", amp.String()),
         (b"target", amp.Unicode()),
@@ -76,4 +76,4 @@ class OpenChannel(_Switching):
 class ResumeChannel(_Switching):
     """Take up ``channel`` again; the source has ``received`` bytes of it, the answer says how many the destination has."""
 
-    arguments = [(b"version", amp.Integer()), (b"channel", amp.String()), (b"received", amp.Integer())]
+    arguments: ClassVar = [(b"version", amp.Integer()), (b"channel", amp.String()), (b"received", amp.Integer())]

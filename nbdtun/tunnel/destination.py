@@ -34,7 +34,7 @@ from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.source import IDENT_SIZE
 from nbdtun.tunnel.stream import MIN_READ
 from nbdtun.tunnel.targets import Targets
-from nbdtun.tunnel.tls import wrap_server
+from nbdtun.tunnel.tls import explain, wrap_server
 
 #: Connections that have not become links yet; more are closed as they come.
 MAX_OPENINGS = 256
@@ -81,7 +81,11 @@ class Destination(ServerFactory):
             sock.close()
             return
         if self._tls is not None:
-            sock = wrap_server(self._tls, sock)
+            try:
+                sock = wrap_server(self._tls, sock)
+            except OSError as gone:  # it was reset before it was looked at, as port scanners do
+                self.log.warn("refused {reason}", reason=str(explain(gone, peer)))
+                return
         opening = DestinationOpening(self)
         transport = OpeningTransport(self.runtime.reactor, sock, peer, opening, self.runtime.terms.opening_timeout)
         self._openings.add(transport)

@@ -1,7 +1,8 @@
 """
 The dialer: how the source gets links.
 
-Each link is a connection of its own to the destination's one port: dialled, put under TLS where that is wanted, and begun with one AMP command.
+Each link is a connection of its own to the destination's one port: dialled, put under TLS where that is wanted, and begun with one AMP
+command.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import LinkLost, ProtocolViolation, TLSError, TunnelError
+from nbdtun.errors import LinkLost, ProtocolViolation, TLSError
 from nbdtun.tunnel.adopt import connect
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.commands import VERSION, OpenChannel, ResumeChannel

@@ -12,7 +12,6 @@ import ssl
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
@@ -115,9 +114,9 @@ class OpeningTransport:
             return
         self._taken += count
         if not count:
-            self._lose(ConnectionLost("the other end closed the connection"))
+            self._lose(self._lost("the other end closed the connection"))
         elif self._taken > MAX_OPENING:
-            self._lose(ConnectionLost(f"more than {MAX_OPENING} bytes came before a channel was opened"))
+            self._lose(self._lost(f"more than {MAX_OPENING} bytes came before a channel was opened"))
         else:
             self._protocol.dataReceived(bytes(buffer[:count]))
 
@@ -153,7 +152,10 @@ class OpeningTransport:
         torn = self.ready.called and isinstance(reason, ConnectionError)  # long after the handshake: no word about trust
         if isinstance(self.wire, TLSWire) and isinstance(reason, OSError) and not torn:
             return explain(reason, self.peer, self.wire.tls)
-        return LinkLost(f"{self.peer}: {reason}")
+        return self._lost(str(reason))
+
+    def _lost(self, why: str) -> LinkLost:
+        return LinkLost(f"{self.peer}: {why}")
 
     # AMP's transport.
 
@@ -169,7 +171,7 @@ class OpeningTransport:
     def loseConnection(self) -> None:
         """Close at once; AMP is told."""
         self.disconnecting = True
-        self._lose(ConnectionLost("closed"))
+        self._lose(self._lost("closed"))
 
     def abortConnection(self) -> None:
         """Close at once."""
@@ -194,7 +196,7 @@ class OpeningTransport:
             self.wire.want_room()
 
     def _too_slow(self, timeout: float) -> None:
-        self._lose(LinkLost(f"{self.peer}: no answer in {timeout:.0f} s"))
+        self._lose(self._lost(f"no answer in {timeout:.0f} s"))
 
     def _stop_waiting(self) -> None:
         if self._deadline.active():

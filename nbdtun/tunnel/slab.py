@@ -2,7 +2,8 @@
 Slabs: the memory that bytes pass through.
 
 Large short-lived ``bytes`` objects make malloc give memory back and fault it in again with every read, which costs more than the
-copying. So buffers are made once, lent, and taken back; the one that was given back last is lent first, because it is still in the CPU's cache.
+copying. So buffers are made once, lent, and taken back; the one that was given back last is lent first, because it is still in the
+CPU's cache.
 """
 
 from __future__ import annotations

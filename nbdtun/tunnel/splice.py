@@ -1,8 +1,8 @@
 """
 A splice: the local socket of a channel, joined to its two streams.
 
-It reads while the outbound stream has room and stops when it has not: that is how back-pressure reaches the local program. What comes from the
-other end is written at once, straight from the link's buffer; only what the socket does not take is kept.
+It reads while the outbound stream has room and stops when it has not: that is how back-pressure reaches the local program. What comes
+from the other end is written at once, straight from the link's buffer; only what the socket does not take is kept.
 """
 
 from __future__ import annotations

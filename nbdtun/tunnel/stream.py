@@ -4,7 +4,8 @@ Streams: the bookkeeping of the two directions of a channel. Rules only: no sock
 Each direction counts its bytes from 0. The sender keeps what the other end has not acknowledged and can send it again from any offset that
 the other end may ask for; the receiver takes each byte once and in order. Links come and go beneath: a stream does not know them.
 
-A stream's end is counted like one byte more: a FIN at ``n`` is acknowledged with ``n + 1``, and whoever has received it resumes at ``n + 1``.
+A stream's end is counted like one byte more: a FIN at ``n`` is acknowledged with ``n + 1``, and whoever has received it resumes at
+``n + 1``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 Wires: one connected, non-blocking socket on the reactor, plain or TLS, read into and written from buffers of its user.
 
-Twisted's own transports copy each byte several times and cost twice what the system calls do; endpoints, factories and services stay Twisted's,
-only the bytes take this way. All that is asked of the reactor is ``addReader`` and ``addWriter``, so any reactor does.
+Twisted's own transports copy each byte several times and cost twice what the system calls do; endpoints, factories and services stay
+Twisted's, only the bytes take this way. All that is asked of the reactor is ``addReader`` and ``addWriter``, so any reactor does.
 
 TLS is the standard library's, on the socket itself: no memory BIO between the socket and OpenSSL. Its reads may want the socket to be
 writable and its writes may want it readable; the wire deals with that, and its user sees none of it.
@@ -156,7 +156,7 @@ class Wire:
 
     def _let(self, act: Any) -> None:
         if self.closed:
-            return  # by what the reactor has told it just before: it tells a descriptor that it can be read, and then that it can be written
+            return  # by the first of two things that the reactor tells in a row: it can be read, it can be written
         try:
             act()
         except OSError as broken:
