@@ -186,6 +186,14 @@ def test_an_interrupt_that_comes_too_late_changes_nothing(display: Recorder) -> 
     assert attend(reactor, migration.start, display) == 0
 
 
+def test_an_interrupt_while_the_destination_takes_over_is_told_so(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    finish, final = evolve(MIRROR, phase=Phase.FINISH), evolve(MIRROR, phase=Phase.COMPLETED)
+    deferred: Deferred[Progress] = Deferred()
+    reactor = FakeReactor(interrupts(signal.SIGINT), lambda: deferred.callback(final))
+    assert attend(reactor, reporting(finish, then=deferred), display) == 0
+    assert capsys.readouterr().err == "nbdtun: too late to interrupt, the destination is taking over\n"
+
+
 def test_nohup_stays_nohup(display: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

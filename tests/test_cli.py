@@ -100,7 +100,7 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     service.migrate = lambda reactor, settings, report: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nbdtun.service", service)
     monkeypatch.setattr("nbdtun.service", service, raising=False)
-    monkeypatch.setattr("nbdtun.cli._log_to_stderr", lambda: None)
+    monkeypatch.setattr("nbdtun.cli._log_to_stderr", lambda *, bars: None)
 
     def attend(reactor: Any, start: Any, display: Any) -> int:
         started.append((start.args[1], type(display).__name__))

@@ -177,4 +177,5 @@ class Tunnel:
     def cut_control(self) -> None:
         """Lose the control channel for good."""
         for control in self.controls:
-            control.transport.abortConnection()
+            if control.transport is not None:
+                control.transport.abortConnection()

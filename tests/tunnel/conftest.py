@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 pytest.register_assert_rewrite("tests.tunnel.stage")
 
+from nbdtun import certs  # noqa: E402
 from tests.tunnel.stage import Stage  # noqa: E402
 
 
@@ -43,6 +45,14 @@ def make_stage() -> Iterator[Callable[..., Stage]]:
         stage.cable.cut()
         for program in (*stage.near_programs, *stage.target.programs):
             program.close()
+
+
+@pytest.fixture(scope="session")
+def tls_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates of both ends, for localhost."""
+    directory = tmp_path_factory.mktemp("tls")
+    certs.make(directory, ["localhost"])
+    return directory
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import txaio
@@ -26,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.errors import TargetUnreachable, TunnelError
+from nbdtun.tunnel import tls
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.dialer import Dialer
@@ -366,7 +368,10 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends of a TCP connection, which has resets of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ours = socket.create_connection(listening.getsockname())
-        return ours, listening.accept()[0]
+        theirs, _ = listening.accept()
+        for end in (ours, theirs):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return ours, theirs
 
 
 def _connecting_cancelled() -> Exception:
@@ -401,20 +406,22 @@ class Far:
 class Stage:
     """Both ends, the cable between them, and the programs at their outer sides."""
 
-    def __init__(self, terms: Terms | None = None, far_terms: Terms | None = None) -> None:
+    def __init__(self, terms: Terms | None = None, far_terms: Terms | None = None, tls_dir: Path | None = None) -> None:
         self.sockets = open_sockets()
         self.crank = Crank()
         self.terms = terms or Terms(window=256 * 1024)
         self.cable = Cable(self.crank)
         self.near_pool, self.far_pool = CountingPool(), CountingPool()
+        near_tls = (tls.client_context(tls_dir), "localhost") if tls_dir is not None else ()
+        far_tls = tls.server_context(tls_dir) if tls_dir is not None else None
         txaio.config.loop = self.crank  # txaio believes that a process has one reactor
-        self.dialer = Dialer(Runtime(self.crank, self.terms, self.near_pool), self.cable, "the cable")
+        self.dialer = Dialer(Runtime(self.crank, self.terms, self.near_pool), self.cable, "the cable", *near_tls)
         self.source = Source(self.dialer)
         self.entrance = Entrance(self.source, "disk")
         self.targets = Targets()
         self.target = Far(self.crank)
         self.targets.add("disk", self.target)
-        self.destination = Destination(Runtime(self.crank, far_terms or self.terms, self.far_pool), self.targets)
+        self.destination = Destination(Runtime(self.crank, far_terms or self.terms, self.far_pool), self.targets, far_tls)
         self.cable.far = self.destination
         self.near_programs: list[Program] = []
 

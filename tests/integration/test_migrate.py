@@ -1,0 +1,492 @@
+"""`nbdtun migrate` and `twistd nbdtun-source --migrate`: real QEMUs with a ticking guest, through the real tunnel with TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.crossing import PHASES, VM, Attempt, Crossing
+from lab.daemon import BIN, free_port
+from lab.disks import MIB
+from lab.gate import Gate
+from lab.guest import Guest
+from lab.pair import Pair, Plan
+from lab.process import Process, wait
+from lab.qemu import Build, Interface, Style
+from nbdtun.certs import make
+
+CLEAN = (0, -signal.SIGTERM)
+SMALL = Plan(32 * MIB)
+NOBODY = 65534
+EXAMPLE = Path(__file__).parent.parent.parent / "examples/embed.py"
+
+
+def arrived(crossing: Crossing) -> None:
+    """The guest runs on at the destination and nowhere else, with all that it ever wrote."""
+    pair = crossing.pair
+    pair.destination.wait_ticks(5)
+    assert not pair.source.running(), pair.source.status()
+    assert pair.faults() == []
+    assert pair.destination.leftovers() == []
+    assert crossing.leftovers() == []
+    assert "Traceback" not in crossing.daemon.log()
+
+
+def stayed(crossing: Crossing) -> None:
+    """The guest runs on at the source as if nothing had been tried."""
+    pair = crossing.pair
+    assert pair.disturbance() == []
+    if pair.destination.running():
+        assert pair.destination.leftovers() == []
+        assert pair.destination.status() == "inmigrate"
+    assert "Traceback" not in crossing.daemon.log()
+
+
+def one_line(attempt: Attempt) -> str:
+    """What it complains of, which must be one line."""
+    assert attempt.reports() == [] or attempt.last["phase"] == "failed"
+    (line,) = attempt.complaints()
+    return line
+
+
+def test_a_running_vm_moves(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs())
+    crossing.pair.source.wait_ticks(10)
+    attempt = crossing.migrate()
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    arrived(crossing)
+    assert attempt.complaints() == []
+
+
+def test_what_the_json_says(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(Plan(64 * MIB), Plan(32 * MIB, filled=1.0), paused=True))
+    attempt = crossing.migrate("--bandwidth", "32MiB")
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    reports = attempt.reports()
+    *before, last = reports
+    for report in before:
+        assert report.keys() == {"time", "phase", "disks", "ram", "rate", "eta", "link"}
+    assert last.keys() == before[0].keys() | {"downtime_ms", "error", "code"}
+    for report in reports:
+        assert all(disk.keys() == {"node", "total", "done"} for disk in report["disks"])
+        assert report["ram"].keys() == {"total", "done"}
+        assert report["link"] == {"state": "up", "resumes": 0, "replayed": 0}
+        assert isinstance(report["rate"], int | float)
+    assert attempt.phases() == [*PHASES, "completed"]
+    assert [report["time"] for report in reports] == sorted(report["time"] for report in reports)
+    assert [(disk["node"], disk["total"], disk["done"]) for disk in last["disks"]] == [
+        ("vda", 64 * MIB, 64 * MIB),
+        ("vdb", 32 * MIB, 32 * MIB),
+    ]
+    assert last["ram"]["done"] == last["ram"]["total"] > 0
+    assert last["error"] is last["code"] is None
+    assert any(report["rate"] > 0 and report["eta"] is not None for report in before)
+
+
+def test_downtime_is_told(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(SMALL))
+    crossing.pair.source.wait_ticks(5)
+    attempt = crossing.migrate("--keep-source")
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    told, by_qemu = attempt.last["downtime_ms"], crossing.pair.source.qmp("query-migrate")["downtime"]
+    assert by_qemu / 2 < told < by_qemu + 2000
+
+
+def test_keep_source(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(SMALL))
+    pair = crossing.pair
+    pair.source.wait_ticks(5)
+    attempt = crossing.migrate("--keep-source")
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    pair.destination.wait_ticks(5)
+    assert pair.source.status() in ("paused", "postmigrate")
+    assert pair.source.leftovers() == pair.destination.leftovers() == []
+    assert pair.faults() == []
+
+
+def test_paused_before_and_after(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(SMALL))
+    pair = crossing.pair
+    pair.source.wait_ticks(5)
+    pair.source.qmp("stop")
+    attempt = crossing.migrate()
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    assert not pair.source.running()
+    assert pair.destination.status() == "paused"
+    assert not pair.destination.ticking()
+    pair.destination.qmp("cont")
+    arrived(crossing)
+
+
+def test_two_disks_side_by_side(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    """One is qcow2 and goes to a larger raw one; sparse ones stay sparse."""
+    crossing = crossings(pairs(Plan(256 * MIB, filled=0.25), Plan(128 * MIB, "qcow2", target_fmt="raw", target_size=192 * MIB)))
+    pair = crossing.pair
+    pair.source.wait_ticks(10)
+    attempt = crossing.migrate("--bandwidth", "40MiB")
+    assert attempt.wait_exit(180) == 0, attempt.log()
+    under_way = [all(0 < disk["done"] < disk["total"] for disk in report["disks"]) for report in attempt.reports() if report["disks"]]
+    assert any(under_way), attempt.reports()
+    arrived(crossing)
+    sizes = [drive.disk.allocated() for drive in pair.destination.drives]
+    assert sizes[0] < 100 * MIB
+    assert sizes[1] < 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("interface", "style", "here", "there"),
+    [
+        ("ide", "drive", "native_qemu", "recent_qemu"),
+        ("scsi", "blockdev", "recent_qemu", "native_qemu"),
+        ("virtio", "drive", "recent_qemu", "recent_qemu"),
+    ],
+)
+def test_kinds_of_disks_and_of_qemu(
+    request: pytest.FixtureRequest,
+    pairs: Callable[..., Pair],
+    crossings: Callable[..., Crossing],
+    interface: Interface,
+    style: Style,
+    here: str,
+    there: str,
+) -> None:
+    builds: tuple[Build, Build] = (request.getfixturevalue(here), request.getfixturevalue(there))
+    crossing = crossings(pairs(Plan(interface=interface, style=style), replace(SMALL, interface=interface, style=style), builds=builds))
+    crossing.pair.source.wait_ticks(10)
+    attempt = crossing.migrate()
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    arrived(crossing)
+
+
+@pytest.mark.parametrize("style", ["blockdev", "drive"])
+def test_one_disk_of_two(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], style: Style) -> None:
+    """By its node's name, or by the id of `-drive`, whose node's name QEMU makes up."""
+    crossing = crossings(pairs(replace(SMALL, style=style), replace(SMALL, style=style)))
+    pair = crossing.pair
+    pair.source.wait_ticks(5)
+    attempt = crossing.migrate("--disk", "vda")
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    assert [disk["node"] for disk in attempt.last["disks"]] == ["vda"]
+    pair.destination.wait_ticks(5)
+    assert {line.split(":")[0] for line in pair.faults()} == {"vdb"}
+
+
+def test_a_machine_with_flash_and_a_cdrom(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path) -> None:
+    """Firmware in flash goes with QEMU's own migration; what is empty or read-only is left out with a word."""
+    for name in ("src", "dst"):
+        shutil.copy("/usr/share/seabios/bios-256k.bin", directory / f"{name}.flash")
+    flash = f"if=pflash,format=raw,file={directory}/NAME.flash"
+    extra = ["-drive", flash, "-device", "virtio-scsi-pci,id=bus0", "-device", "scsi-cd,id=cd0,bus=bus0.0"]
+    crossing = crossings(pairs(SMALL, replace(SMALL, read_only=True), extra=extra))
+    crossing.pair.source.wait_ticks(5)
+    attempt = crossing.migrate()
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    assert [disk["node"] for disk in attempt.last["disks"]] == ["vda"]
+    said = "\n".join(attempt.complaints())
+    assert "vdb is left out: it is read-only" in said
+    assert "cd0 is left out: it is empty" in said
+    assert "pflash0 is left out: QEMU's own migration carries it" in said
+    assert len(attempt.complaints()) == 3
+    arrived(crossing)
+
+
+def test_bandwidth(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(Plan(64 * MIB, filled=1.0), paused=True))
+    begun = time.monotonic()
+    attempt = crossing.migrate("--bandwidth", "16MiB")
+    attempt.wait_phase("ready")
+    assert time.monotonic() - begun > 3
+    assert attempt.wait_exit(120) == 0, attempt.log()
+
+
+def test_bars_on_a_terminal(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(replace(SMALL, filled=1.0), replace(SMALL, read_only=True), paused=True))
+    terminal, end = pty.openpty()
+    os.set_blocking(terminal, True)
+    command = [BIN / "nbdtun", "migrate", *crossing.arguments("--bandwidth", "16MiB")]
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=env) as shown:
+        os.close(end)
+        text = read_to_end(terminal)
+        assert shown.wait(60) == 0, text
+    assert "Traceback" not in text
+    assert "copying disks" in text
+    assert "vdb is left out" in text
+    assert "runs at the destination" in text
+    assert "downtime" in text or "total" in text
+    assert "\x1b[?25h" in text  # the cursor is back
+
+
+def read_to_end(terminal: int) -> str:
+    """All that is written to a terminal until its last writer is gone."""
+    found = b""
+    try:
+        while data := os.read(terminal, 65536):
+            found += data
+    except OSError:
+        pass  # Linux says so when nobody has the other end any more
+    os.close(terminal)
+    return found.decode()
+
+
+def test_lines_in_a_pipe(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(SMALL, paused=True))
+    command = [BIN / "nbdtun", "migrate", *crossing.arguments()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    lines = shown.stdout.splitlines()
+    assert all(line.startswith(f"{VM}: ") for line in lines)
+    assert lines[-1].startswith(f"{VM}: runs at the destination; total ")
+    assert "\x1b" not in shown.stdout
+
+
+def test_nothing_is_shown(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(SMALL, paused=True))
+    command = [BIN / "nbdtun", "migrate", *crossing.arguments("--progress", "none")]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
+
+
+#: Which command, of which end, is held back so that the phase lasts; disks and memory last by themselves when they are slow.
+HELD = {
+    "prepare": ("destination", "nbd-server-start"),
+    "ready": ("destination", "migrate-incoming"),
+    "switchover": ("source", "migrate-continue"),
+    "finish": ("destination", "cont"),
+}
+
+
+def gated(pair: Pair, crossings: Callable[..., Crossing], ended: ExitStack, phase: str) -> tuple[Crossing, Gate | None]:
+    """A way over on which `phase` lasts."""
+    if phase not in HELD:
+        return crossings(pair), None
+    end, command = HELD[phase]
+    vm = pair.source if end == "source" else pair.destination
+    gate = ended.enter_context(Gate(pair.directory / "gate.qmp", vm.qmp_path, command))
+    qmp = (gate.path, pair.destination.qmp_path) if end == "source" else (pair.source.qmp_path, gate.path)
+    return crossings(pair, qmp=qmp), gate
+
+
+@pytest.mark.parametrize(
+    ("number", "phase"),
+    [
+        (signal.SIGINT, "prepare"),
+        (signal.SIGTERM, "mirror"),
+        (signal.SIGINT, "ready"),
+        (signal.SIGTERM, "ram"),
+        (signal.SIGINT, "switchover"),
+    ],
+)
+def test_interrupted(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], number: signal.Signals, phase: str) -> None:
+    with ExitStack() as ended:
+        pair = pairs(Plan(64 * MIB))
+        pair.source.wait_ticks(5)
+        crossing, gate = gated(pair, crossings, ended, phase)
+        attempt = crossing.migrate(*(["--bandwidth", "16MiB"] if gate is None else []))
+        attempt.wait_phase(phase)
+        if gate is not None:
+            gate.wait_held()
+        attempt.signal(number)
+        attempt.wait_log("nbdtun: interrupted, rolling back")
+        if gate is not None:
+            gate.open()
+        assert attempt.wait_exit(60) == 130, attempt.log()
+        assert attempt.last["phase"] == "cancelled"
+        assert attempt.phases()[-2] == phase
+        stayed(crossing)
+        if pair.destination.running():
+            assert phase in ("prepare", "mirror")  # its memory had not been asked for
+        else:
+            pair.renew_destination()
+        again = crossing.migrate()
+        assert again.wait_exit(120) == 0, again.log()
+        arrived(crossing)
+
+
+def test_interrupted_too_late(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    """Once the destination was told to take over there is no way back, and a signal changes nothing."""
+    with ExitStack() as ended:
+        pair = pairs(SMALL)
+        pair.source.wait_ticks(5)
+        crossing, gate = gated(pair, crossings, ended, "finish")
+        assert gate is not None
+        attempt = crossing.migrate()
+        gate.wait_held()
+        attempt.signal(signal.SIGTERM)
+        attempt.wait_log("nbdtun: too late to interrupt")
+        gate.open()
+        assert attempt.wait_exit(60) == 0, attempt.log()
+        arrived(crossing)
+
+
+def test_a_smaller_target_is_refused(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(SMALL, Plan(64 * MIB, target_size=48 * MIB)))
+    attempt = crossing.migrate()
+    assert attempt.wait_exit(60) == 1
+    assert f"disk vdb: {48 * MIB} bytes" in (line := one_line(attempt))
+    assert f"{64 * MIB} bytes" in line
+    assert attempt.last["code"] == "disk-mismatch"
+    assert attempt.phases() == ["prepare", "failed"]
+    crossing.pair.source.wait_ticks(5)
+    stayed(crossing)
+    assert crossing.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        (["other", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS"], 1, "the destination knows no VM 'other'"),
+        (["web1", "--qmp", "/nonexistent.qmp", "--to", "TO", "--tls-dir", "TLS"], 1, "/nonexistent.qmp: No such file or directory"),
+        (["web1", "--qmp", "DIR", "--to", "TO", "--tls-dir", "TLS"], 1, "Connection refused"),
+        (["web1", "--qmp", "QMP", "--to", "tcp:127.0.0.1:FREE", "--tls-dir", "TLS"], 1, "tcp:127.0.0.1:FREE: Connection was refused"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "OTHER"], 1, "signed by"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--tls-name", "b.example"], 1, "b.example"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "NOKEY"], 2, "NOKEY/client-key.pem: No such file or directory"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "/nonexistent"], 2, "/nonexistent: No such file or directory"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--disk", "vdz"], 2, "web1 has no disk vdz; it has vda"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--bandwidth", "much"], 2, "'much' is not a size"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--nonsense"], 2, "--nonsense"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--run-dir", "/proc/x"], 2, "run directory /proc/x"),
+        (["web1", "--qmp", "QMP", "--to", "tcp:192.0.2.1:10810"], 2, "without --tls-dir"),
+        (["web1", "--to", "TO", "--tls-dir", "TLS"], 2, "--qmp"),
+        (["web1", "--qmp", "DST", "--to", "TO", "--tls-dir", "TLS"], 1, "it waits for an incoming migration itself"),
+    ],
+)
+def test_errors_are_one_line(
+    pairs: Callable[..., Pair],
+    crossings: Callable[..., Crossing],
+    directory: Path,
+    tls: Path,
+    arguments: list[str],
+    status: int,
+    line: str,
+) -> None:
+    crossing = crossings(pairs(SMALL, paused=True))
+    pair = crossing.pair
+    if "OTHER" in arguments:
+        make(directory / "other", ["127.0.0.1"])
+    shutil.copytree(tls, directory / "nokey", ignore=shutil.ignore_patterns("client-key.pem"))
+    words = {
+        "QMP": pair.source.qmp_path,
+        "DST": pair.destination.qmp_path,
+        "TO": crossing.to,
+        "TLS": tls,
+        "FREE": free_port(),
+        "OTHER": directory / "other",
+        "NOKEY": directory / "nokey",
+        "DIR": directory,
+    }
+
+    def fill(text: str) -> str:
+        for word, value in words.items():
+            text = text.replace(word, f"{value}")
+        return text
+
+    attempt = Attempt(directory, *map(fill, arguments))
+    with attempt:
+        assert attempt.wait_exit(60) == status, attempt.log()
+        assert fill(line) in one_line(attempt)
+        assert one_line(attempt).startswith("nbdtun: ")
+    assert pair.source.leftovers() == pair.destination.leftovers() == []
+    assert crossing.leftovers() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a QEMU as another user")
+@pytest.mark.parametrize("options", [[], ["--socket-owner", "nobody:nogroup"]])
+def test_qemu_of_another_user(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], guest: Guest, directory: Path, options: list[str]
+) -> None:
+    """It is found out who QEMU runs as; or that is said."""
+    kernel, initramfs = (Path(shutil.copy(path, directory)) for path in (guest.kernel, guest.initramfs))
+    pair = pairs(SMALL, behaves=replace(guest, kernel=kernel, initramfs=initramfs), user=NOBODY)
+    crossing = crossings(pair, options=options)
+    pair.source.wait_ticks(5)
+    attempt = crossing.migrate()
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    arrived(crossing)
+
+
+def test_a_service_migrates_and_ends(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs())
+    crossing.pair.source.wait_ticks(10)
+    service = crossing.serve("--bandwidth", "500MiB")
+    assert service.wait_exit(120) == 0, service.log()
+    for phase in (*PHASES, "runs at the destination"):
+        assert f"{VM}: {phase}" in service.log()
+    assert "Traceback" not in service.log()
+    arrived(crossing)
+
+
+def test_a_service_that_fails_ends_with_1(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(SMALL, Plan(64 * MIB, target_size=48 * MIB)))
+    service = crossing.serve()
+    assert service.wait_exit(60) == 1, service.log()
+    assert service.log().count(f"disk vdb: {48 * MIB} bytes") == 1
+    assert "Traceback" not in service.log()
+    crossing.pair.source.wait_ticks(5)
+    stayed(crossing)
+    assert crossing.leftovers() == []
+
+
+def test_a_service_that_is_stopped_rolls_back(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(Plan(64 * MIB)))
+    crossing.pair.source.wait_ticks(5)
+    service = crossing.serve("--bandwidth", "16MiB")
+    service.wait_log(f"{VM}: ram", 60)
+    assert service.terminate(60) in CLEAN
+    assert "Traceback" not in service.log()
+    stayed(crossing)
+    assert crossing.leftovers() == []
+
+
+def test_a_service_that_forwards_too_stays(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path) -> None:
+    crossing = crossings(pairs(SMALL, paused=True))
+    entrance = directory / "in.sock"
+    service = crossing.serve("--forward", f"nbd=unix:{entrance}")
+    service.wait_log(f"{VM}: runs at the destination", 60)
+    service.wait_socket(entrance)
+    wait(lambda: not crossing.pair.source.running(), 20, "the source's end")
+    assert service.terminate() in CLEAN
+    assert not entrance.exists()
+
+
+def test_an_application_embeds_it(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path, tls: Path) -> None:
+    crossing = crossings(pairs(SMALL))
+    source = crossing.pair.source
+    source.wait_ticks(5)
+    with Process([sys.executable, EXAMPLE, VM, source.qmp_path, crossing.to, tls], directory / "embed.log") as application:
+        assert application.wait_exit(120) == 0, application.log()
+        assert f"{VM} runs at the destination; its guest stood still for " in application.log()
+    arrived(crossing)
+    with Process([sys.executable, EXAMPLE, VM, source.qmp_path, crossing.to, tls], directory / "again.log") as application:
+        assert application.wait_exit(60) == 1
+        (line,) = application.log().splitlines()
+        assert line.startswith(f"still here, and as before: {source.qmp_path}: No such file")
+
+
+def test_a_broken_pipe_does_not_matter(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    """Who reads the progress may go away; the migration goes on."""
+    crossing = crossings(pairs(SMALL))
+    crossing.pair.source.wait_ticks(5)
+    command = [BIN / "nbdtun", "migrate", *crossing.arguments("--progress", "json", "--bandwidth", "32MiB")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as migrating:
+        assert migrating.stdout is not None
+        assert migrating.stderr is not None
+        assert json.loads(migrating.stdout.readline())["phase"] == "prepare"
+        migrating.stdout.close()
+        assert migrating.wait(120) == 0, migrating.stderr.read()
+        assert migrating.stderr.read() == ""
+    arrived(crossing)

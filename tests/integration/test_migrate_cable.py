@@ -1,0 +1,233 @@
+"""A whole migration while the cable is pulled, for a while or for good, and while daemons die: in each of its phases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.crossing import PHASES, Attempt, Crossing
+from lab.disks import MIB
+from lab.gate import Gate
+from lab.pair import Pair, Plan
+from lab.process import wait
+from lab.tunnel import Tunnel
+
+PLAN = Plan(64 * MIB)
+SLOW = 12 * MIB
+SHORT = ["--resume-window", "2s", "--link-timeout", "1s"]
+
+#: Whose command is held back so that a phase lasts. Disks and memory need none: they last because the cable is slow.
+HELD = {
+    "prepare": ("destination", "nbd-server-start"),
+    "ready": ("destination", "migrate-incoming"),
+    "switchover": ("source", "migrate-continue"),
+    "finish": ("destination", "cont"),
+}
+
+
+@dataclass
+class UnderWay:
+    """A migration that has come to the middle of a phase, and stays there until `go_on`."""
+
+    crossing: Crossing
+    attempt: Attempt
+    gate: Gate | None
+
+    def go_on(self) -> None:
+        """Let the phase end, as far as that is not the cable's part."""
+        if self.gate is not None:
+            self.gate.open()
+
+
+@pytest.fixture
+def under_way(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> Iterator[Callable[..., UnderWay]]:
+    """Begins a migration over a cable, and waits for the middle of a phase: `under_way("ram", options=[...])`."""
+    with ExitStack() as ended:
+
+        def begin(phase: str, *, options: list[str] | None = None) -> UnderWay:
+            pair = pairs(PLAN)
+            pair.source.wait_ticks(5)
+            monitors = {"source": pair.source.qmp_path, "destination": pair.destination.qmp_path}
+            gate = None
+            if phase in HELD:
+                end, command = HELD[phase]
+                gate = ended.enter_context(Gate(pair.directory / "gate.qmp", monitors[end], command))
+                monitors[end] = gate.path
+            crossing = crossings(pair, cable=True, qmp=(monitors["source"], monitors["destination"]), options=options or [])
+            attempt = crossing.migrate()
+            if gate is not None:
+                gate.wait_held()
+            else:
+                crossing.cable.slow(SLOW)
+                attempt.wait_phase(phase)
+                crossing.cable.wait_bytes(4 * MIB)
+            assert attempt.last["phase"] == phase
+            return UnderWay(crossing, attempt, gate)
+
+        yield begin
+
+
+def completed(crossing: Crossing, attempt: Attempt, timeout: float = 120) -> None:
+    """It ends well, and nothing is lost."""
+    pair = crossing.pair
+    assert attempt.wait_exit(timeout) == 0, attempt.log()
+    assert attempt.phases() == [*PHASES, "completed"]
+    pair.destination.wait_ticks(5)
+    assert not pair.source.running()
+    assert pair.faults() == []
+    assert pair.destination.leftovers() == []
+    assert crossing.leftovers() == []
+    assert "Traceback" not in attempt.log() + crossing.daemon.log()
+
+
+def failed_and_can_be_tried_again(crossing: Crossing, attempt: Attempt) -> None:
+    """The guest runs on at the source, and moves with the next attempt."""
+    pair = crossing.pair
+    assert attempt.wait_exit(120) == 1, attempt.log()
+    assert attempt.last["phase"] == "failed"
+    assert pair.disturbance() == []
+    assert not pair.both_running()
+    if pair.destination.running():
+        wait(lambda: pair.destination.leftovers() == [], 60, "the destination's rollback")
+        assert pair.destination.status() == "inmigrate"
+    else:
+        pair.renew_destination()  # its memory had been asked for
+    completed(crossing, crossing.migrate())
+
+
+@pytest.mark.parametrize("seconds", [0.2, 2.0, pytest.param(20.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_cut(under_way: Callable[..., UnderWay], phase: str, seconds: float) -> None:
+    moving = under_way(phase)
+    moving.crossing.cable.plug()
+    moving.crossing.cable.pull(seconds)
+    moving.go_on()
+    completed(moving.crossing, moving.attempt)
+    assert moving.attempt.last["link"]["resumes"] > 0
+    assert moving.attempt.last["link"]["state"] == "up"
+    if seconds >= 2 and phase in ("mirror", "ram"):
+        assert any(report["link"]["state"].startswith("link lost") for report in moving.attempt.reports())
+    assert any("link lost" in line for line in moving.attempt.complaints())
+    assert any("link back" in line for line in moving.attempt.complaints())
+
+
+@pytest.mark.parametrize("trouble", ["stall", "one way", "linger"])
+def test_a_link_that_dies_without_a_word(under_way: Callable[..., UnderWay], trouble: str) -> None:
+    moving = under_way("mirror", options=["--link-timeout", "1s"])
+    cable = moving.crossing.cable
+    cable.plug()
+    if trouble == "linger":
+        cable.linger()
+    else:
+        cable.stall("down" if trouble == "one way" else "both")
+    moving.attempt.wait_log("link lost")
+    if trouble != "linger":
+        cable.plug()
+    completed(moving.crossing, moving.attempt)
+    assert moving.attempt.last["link"]["resumes"] > 0
+
+
+LONG = [pytest.param(phase, marks=[] if phase == "mirror" else pytest.mark.slow) for phase in PHASES if phase != "finish"]
+
+
+@pytest.mark.parametrize("phase", LONG)
+def test_longer_than_the_resume_window(under_way: Callable[..., UnderWay], phase: str) -> None:
+    moving = under_way(phase, options=SHORT)
+    moving.crossing.cable.pull()
+    moving.go_on()
+    assert moving.attempt.wait_exit(120) == 1, moving.attempt.log()
+    (line,) = [line for line in moving.attempt.complaints() if "link" not in line or "no link came back" in line]
+    assert "no link came back in 2 s" in line
+    moving.crossing.cable.plug()
+    failed_and_can_be_tried_again(moving.crossing, moving.attempt)
+
+
+@pytest.mark.slow
+def test_longer_than_the_resume_window_at_the_end_but_back_in_time(under_way: Callable[..., UnderWay]) -> None:
+    """The channel that asked is gone; over a new one it is learned what became of the VM."""
+    moving = under_way("finish", options=SHORT)
+    moving.crossing.cable.pull()
+    moving.crossing.daemon.wait_log("no link came back in 2 s", 30)
+    moving.go_on()
+    moving.crossing.pair.destination.wait_status("running")
+    moving.crossing.cable.plug()
+    completed(moving.crossing, moving.attempt)
+
+
+@pytest.mark.slow
+def test_gone_for_good_at_the_end(under_way: Callable[..., UnderWay]) -> None:
+    """It runs there, and nobody here can know: so it must not run here."""
+    moving = under_way("finish", options=SHORT)
+    pair = moving.crossing.pair
+    moving.crossing.cable.pull()
+    moving.go_on()
+    assert moving.attempt.wait_exit(240) == 3, moving.attempt.log()
+    assert moving.attempt.last["phase"] == "unknown"
+    assert "paused" in moving.attempt.complaints()[-1]
+    assert pair.source.status() in ("paused", "postmigrate")
+    pair.destination.wait_ticks(5)
+    assert not pair.both_running()
+    assert pair.faults() == []
+
+
+def test_the_destinations_daemon_dies(under_way: Callable[..., UnderWay]) -> None:
+    """The session dies with it; the VM does not, and the next attempt finds a clean destination."""
+    moving = under_way("mirror")
+    crossing = moving.crossing
+    crossing.cable.plug()
+    crossing.daemon.kill()
+    time.sleep(2)
+    crossing.start_daemon()
+    assert moving.attempt.wait_exit(120) == 1, moving.attempt.log()
+    assert crossing.pair.disturbance() == []
+    completed(crossing, crossing.migrate())
+
+
+def test_the_source_command_dies(under_way: Callable[..., UnderWay]) -> None:
+    """It cannot roll back any more; the guest runs on all the same, and the next attempt clears what it left."""
+    moving = under_way("mirror")
+    crossing = moving.crossing
+    crossing.cable.plug()
+    moving.attempt.kill()
+    assert crossing.pair.source.ticking()
+    completed(crossing, crossing.migrate())
+
+
+@pytest.mark.parametrize("victim", ["destination", "source"])
+def test_a_forwarding_daemon_dies_while_somebody_elses_mirror_runs(
+    pairs: Callable[..., Pair], directory: Path, tls: Path, victim: str
+) -> None:
+    """QEMU dials again by itself (`reconnect-delay`), and what was under way is sent again."""
+    pair = pairs(PLAN)
+    pair.source.wait_ticks(5)
+    server = directory / "nbd.sock"
+    there, here = pair.destination.qmp, pair.source.qmp
+    there("nbd-server-start", addr={"type": "unix", "data": {"path": f"{server}"}})
+    there("block-export-add", type="nbd", id="vda", node_name="vda", name="vda", writable=True)
+    with Tunnel(directory, server, tls) as tunnel:
+        way = {"type": "unix", "path": f"{tunnel.entrance}"}
+        here("blockdev-add", driver="nbd", node_name="far", server=way, export="vda", **{"reconnect-delay": 60})
+        here("blockdev-mirror", job_id="copy", device="vda", target="far", sync="full", speed=16 * MIB)
+        wait(lambda: here("query-block-jobs")[0]["offset"] > 8 * MIB, 60, "the middle of the mirror", pair.source)
+        if victim == "destination":
+            tunnel.destination.kill()
+            time.sleep(2)
+            tunnel.start_destination()
+        else:
+            tunnel.source.kill()
+            time.sleep(2)
+            tunnel.start_source()
+        assert here("query-block-jobs")[0]["offset"] < 64 * MIB
+        here.wait_event("BLOCK_JOB_READY", 120, device="copy")
+        pair.source.wait_ticks(5)
+        here("stop")
+        here("block-job-cancel", device="copy")
+        assert "error" not in here.wait_event("BLOCK_JOB_COMPLETED", 60, device="copy")["data"]
+        here("blockdev-del", node_name="far")
+    there("nbd-server-stop")
+    assert pair.faults() == []

@@ -1,0 +1,315 @@
+"""
+QEMUs on paper: as much of QEMU's monitor as a migration uses, without processes, threads or time that passes by itself.
+
+They behave as QEMU 7.2 and 10.0 were seen to: the order of events, what is refused, and what ends a process. Each command can be made to
+fail, to hang, or to be the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import CommandFailed, MonitorLost
+from nbdtun.migration.monitor import Credentials, Monitor, State
+from nbdtun.migration.schema import Schema
+from nbdtun.migration.waits import in_time
+
+
+class Paper(Monitor):
+    """A monitor whose QEMU is this object: commands are answered by methods of their names."""
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        super().__init__(clock, f"/run/{name}.qmp", name)
+        self.clock = clock
+        self.asked: list[str] = []
+        self.fails: dict[str, Exception] = {}
+        self.hangs: set[str] = set()
+        self.alive = True
+
+    async def connect(self) -> None:
+        self._state = State.CONNECTED
+        self._loss = None
+        self.credentials = Credentials(1, 2, 3)
+
+    async def close(self) -> None:
+        if self._state is State.CONNECTED:
+            self._state = State.CLOSED
+            self.lose("closed")
+
+    async def schema(self) -> Schema:
+        return Schema([])
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
+    ) -> Any:
+        if self._state is not State.CONNECTED:
+            raise self._loss or MonitorLost(f"{self.name}: not connected")
+        limit = self._seconds if seconds is None else seconds
+        return await in_time(self.clock, limit, self._answer(command, dict(arguments or {})), lambda: self._unanswered(command, limit))
+
+    def _answer(self, command: str, arguments: dict[str, Any]) -> Deferred[Any]:
+        self.asked.append(command)
+        if command in self.hangs:
+            return Deferred()
+        answer: Deferred[Any] = Deferred()
+        self.clock.callLater(0.001, self._carry_out, command, arguments, answer)
+        return answer
+
+    def _carry_out(self, command: str, arguments: dict[str, Any], answer: Deferred[Any]) -> None:
+        """Also if nobody waits for the answer any more."""
+        try:
+            if command in self.fails:
+                raise self.fails[command]
+            if not self.alive:
+                raise MonitorLost(f"{self.name}: QEMU closed its monitor")
+            result = getattr(self, command.replace("-", "_"))(**{key.replace("-", "_"): value for key, value in arguments.items()})
+        except Exception as error:
+            if not answer.called:
+                answer.errback(error)
+        else:
+            if not answer.called:
+                answer.callback(result)
+
+    def refuse(self, reason: str) -> Any:
+        raise CommandFailed(f"{self.name}: {reason}")
+
+    def tell(self, name: str, **data: Any) -> None:
+        """An event, after whatever is being answered just now."""
+        self.clock.callLater(0, self.heard, name, data)
+
+    def die(self) -> None:
+        if self.alive:
+            self.alive = False
+            if self._state is State.CONNECTED:
+                self.lose("QEMU closed its monitor; it has ended or crashed")
+
+
+class PaperQemu(Paper):
+    """One machine with disks. ``peer`` is who it sends its memory to."""
+
+    def __init__(self, clock: Clock, name: str, *, disks: Mapping[str, int] | None = None, state: str = "running") -> None:
+        super().__init__(clock, name)
+        self.state = state
+        self.disks = dict({"vda": 1 << 20} if disks is None else disks)
+        self.nodes = dict(self.disks)
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.exports: set[str] = set()
+        self.serving = False
+        self.capabilities = {"events": False, "pause-before-switchover": False, "late-block-activate": False, "xbzrle": False}
+        self.parameters = {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+        self.migration: dict[str, Any] = {}
+        self.blockers: list[str] = []
+        self.autostart = True
+        self.peer: PaperQemu | None = None
+        self.ran_before = False
+        self.job_error: str | None = None
+        self.memory_error: str | None = None
+
+    # What everybody is asked.
+
+    def query_status(self) -> Any:
+        return {"status": self.state, "running": self.state == "running"}
+
+    def query_memory_size_summary(self) -> Any:
+        return {"base-memory": 1 << 27}
+
+    def qom_get(self, path: str, property: str) -> Any:
+        return "pc-q35-7.2-machine" if path == "/machine" else "virtio-blk-device"
+
+    def query_block(self) -> Any:
+        image = {disk: {"virtual-size": size} for disk, size in self.disks.items()}
+        return [
+            {"device": "", "qdev": f"{disk}-dev", "inserted": {"node-name": disk, "ro": False, "drv": "raw", "image": image[disk]}}
+            for disk in self.disks
+        ]
+
+    def query_named_block_nodes(self, flat: bool) -> Any:
+        return [{"node-name": node} for node in self.nodes]
+
+    def quit(self) -> Any:
+        self.clock.callLater(0, self.die)
+
+    def stop(self) -> Any:
+        if self.state == "inmigrate":
+            self.autostart = False
+        elif self.state == "running":
+            self.state = "paused"
+            self.tell("STOP")
+
+    def cont(self) -> Any:
+        if self.state in ("inmigrate", "finish-migrate"):
+            self.refuse("Migration is not finalized yet")
+        if self.state != "running":
+            self.state = "running"
+            self.tell("RESUME")
+
+    # Disks.
+
+    def blockdev_add(self, driver: str, node_name: str, **_: Any) -> Any:
+        if node_name in self.nodes:
+            self.refuse(f"Duplicate nodes with node-name='{node_name}'")
+        self.nodes[node_name] = 0
+
+    def blockdev_del(self, node_name: str) -> Any:
+        if node_name not in self.nodes:
+            self.refuse(f"Failed to find node with node-name='{node_name}'")
+        if node_name in self.jobs:
+            self.refuse(f"Node {node_name} is in use")
+        del self.nodes[node_name]
+
+    def yank(self, instances: Any) -> Any:
+        if instances[0]["node-name"] not in self.nodes:
+            self.refuse("There is no such instance")
+
+    def blockdev_mirror(self, job_id: str, device: str, target: str, sync: str, speed: int) -> Any:
+        self.jobs[job_id] = {"device": job_id, "id": job_id, "len": self.disks[device], "offset": 0, "ready": False}
+        self.clock.callLater(1.5, self._ready, job_id)
+
+    def _ready(self, job: str) -> None:
+        if job in self.jobs and self.alive:
+            self.jobs[job] |= {"offset": self.jobs[job]["len"], "ready": True}
+            self.heard("BLOCK_JOB_READY", {"device": job})
+            if self.job_error:
+                self.end_job(job, error=self.job_error)
+
+    def query_jobs(self) -> Any:
+        return list(self.jobs.values())
+
+    query_block_jobs = query_jobs
+
+    def block_job_cancel(self, device: str, force: bool) -> Any:
+        if device not in self.jobs:
+            self.refuse(f"Block job '{device}' not found")
+        soft = self.jobs[device]["ready"] and not force
+        self.clock.callLater(0.01, self.end_job, device, "BLOCK_JOB_COMPLETED" if soft else "BLOCK_JOB_CANCELLED")
+
+    def end_job(self, job: str, event: str = "BLOCK_JOB_COMPLETED", **data: Any) -> None:
+        if self.jobs.pop(job, None) is not None and self.alive:
+            self.heard(event, {"device": job, **data})
+            self.heard("JOB_STATUS_CHANGE", {"id": job, "status": "null"})
+
+    def nbd_server_start(self, addr: Any) -> Any:
+        if self.serving:
+            self.refuse("NBD server already running")
+        self.serving = True
+
+    def nbd_server_stop(self) -> Any:
+        if not self.serving:
+            self.refuse("NBD server not running")
+        self.serving = False
+        self.exports.clear()
+
+    def block_export_add(self, type: str, id: str, name: str, node_name: str, writable: bool) -> Any:
+        self.exports.add(id)
+
+    def block_export_del(self, id: str, mode: str) -> Any:
+        self.exports.remove(id)
+
+    def query_block_exports(self) -> Any:
+        return [{"id": ident} for ident in sorted(self.exports)]
+
+    # Memory.
+
+    def query_migrate_capabilities(self) -> Any:
+        return [{"capability": name, "state": state} for name, state in self.capabilities.items()]
+
+    def migrate_set_capabilities(self, capabilities: Any) -> Any:
+        self.capabilities |= {entry["capability"]: entry["state"] for entry in capabilities}
+
+    def query_migrate_parameters(self) -> Any:
+        return dict(self.parameters)
+
+    def migrate_set_parameters(self, **parameters: Any) -> Any:
+        self.parameters |= {key.replace("_", "-"): value for key, value in parameters.items()}
+
+    def query_migrate(self) -> Any:
+        return dict(self.migration) | ({"blocked-reasons": self.blockers} if self.blockers else {})
+
+    def migrate_incoming(self, uri: str) -> Any:
+        if self.migration:
+            self.refuse("The incoming migration has already been started")
+        self._now("setup", **{"socket-address": [{"type": "unix", "path": uri.removeprefix("unix:")}]})
+
+    def migrate(self, uri: str) -> Any:
+        self.ran_before = self.state == "running"
+        self._now("setup")
+        self.clock.callLater(0.1, self._step, "setup", "active")
+        self.clock.callLater(2.5, self._pause)
+
+    def _now(self, status: str, **more: Any) -> None:
+        self.migration = {**more, "status": status, "ram": {"transferred": 1 << 20, "remaining": 1 << 10}}
+        if self.memory_error and status == "failed":
+            self.migration["error-desc"] = self.memory_error
+        self.tell("MIGRATION", status=status)
+
+    def _step(self, before: str, after: str) -> bool:
+        if not self.alive or self.migration.get("status") != before:
+            return False
+        self._now(after)
+        return True
+
+    def _pause(self) -> None:
+        if self.memory_error and self._step("active", "failed"):
+            return
+        if self.migration.get("status") == "active" and self.alive:
+            if self.ran_before:
+                self.tell("STOP")
+            self.state = "finish-migrate"
+            self._now("pre-switchover")
+
+    def migrate_continue(self, state: str) -> Any:
+        if self.migration.get("status") != "pre-switchover":
+            self.refuse("Migration not in expected state")
+        self._now("device")
+        self.clock.callLater(0.05, self._complete)
+
+    def _complete(self) -> None:
+        if self._step("device", "completed"):
+            self.state = "postmigrate"
+            if self.peer is not None and self.peer.alive and self.peer.migration:
+                self.peer.clock.callLater(0.02, self.peer.arrived)
+
+    def arrived(self) -> None:
+        """The whole of the memory has come."""
+        self.state = "running" if self.autostart else "paused"
+        self._now("completed")
+
+    def migrate_cancel(self) -> Any:
+        if self.migration.get("status") in ("setup", "active", "pre-switchover", "device"):
+            self._now("cancelling")
+            self.clock.callLater(0.02, self._cancelled)
+
+    def _cancelled(self) -> None:
+        if self._step("cancelling", "cancelled"):
+            if self.state == "finish-migrate":
+                self.state = "running" if self.ran_before else "paused"
+                if self.ran_before:
+                    self.tell("RESUME")
+            if self.peer is not None and self.peer.migration:
+                self.peer.die()
+
+
+class Sheet(Paper):
+    """A monitor whose answers are a table, from commands to what they return, raise, or do with their arguments; all at once."""
+
+    def __init__(self, clock: Clock, answers: Mapping[str, Any]) -> None:
+        super().__init__(clock, "web1")
+        self.answers = dict(answers)
+        self.arguments: dict[str, list[dict[str, Any]]] = {}
+        self._state = State.CONNECTED
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
+    ) -> Any:
+        self.asked.append(command)
+        self.arguments.setdefault(command, []).append(dict(arguments or {}))
+        answer = self.answers.get(command, {})
+        if callable(answer):
+            answer = answer(**{key.replace("-", "_"): value for key, value in (arguments or {}).items()})
+        if isinstance(answer, Exception):
+            raise answer
+        return answer

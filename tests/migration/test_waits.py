@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from nbdtun.migration.waits import every, in_time, undisturbed
+
+
+def outcome(deferred: Deferred[Any]) -> list[Any]:
+    got: list[Any] = []
+    deferred.addCallbacks(got.append, lambda failure: got.append(failure.value))
+    return got
+
+
+def test_in_time_leaves_what_comes_in_time_alone() -> None:
+    clock, waiting = Clock(), Deferred[str]()
+    got = outcome(in_time(clock, 5, waiting, lambda: ValueError("late")))
+    clock.advance(4.9)
+    waiting.callback("here")
+    clock.advance(1)
+    assert got == ["here"]
+    assert not clock.getDelayedCalls()
+
+
+def test_in_time_ends_what_is_late() -> None:
+    clock, cancelled = Clock(), []
+    got = outcome(in_time(clock, 5, Deferred(cancelled.append), lambda: ValueError("late")))
+    clock.advance(5)
+    assert str(got[0]) == "late"
+    assert len(cancelled) == 1
+
+
+def test_in_time_lets_an_error_pass() -> None:
+    got = outcome(in_time(Clock(), 5, fail(KeyError("k")), lambda: ValueError("late")))
+    assert isinstance(got[0], KeyError)
+
+
+def test_in_time_does_not_take_a_cancellation_for_lateness() -> None:
+    waiting: Deferred[None] = in_time(Clock(), 5, Deferred(), lambda: ValueError("late"))
+    got = outcome(waiting)
+    waiting.cancel()
+    assert isinstance(got[0], CancelledError)
+
+
+def test_every_waits_for_all() -> None:
+    one, two = Deferred[int](), Deferred[int]()
+    got = outcome(Deferred.fromCoroutine(every([one, two, succeed(3)])))
+    two.callback(2)
+    assert not got
+    one.callback(1)
+    assert got == [[1, 2, 3]]
+
+
+def test_every_fails_with_the_first_error_and_gives_the_others_up() -> None:
+    cancelled: list[Any] = []
+    one, two = Deferred[int](), Deferred[int](cancelled.append)
+    got = outcome(Deferred.fromCoroutine(every([one, two])))
+    one.errback(ValueError("first"))
+    assert isinstance(got[0], ValueError)
+    assert cancelled == [two]
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_undisturbed_hears_of_each_cancellation_and_waits_on(times: int) -> None:
+    work, asked = Deferred[str](), []
+    waiter = Deferred.fromCoroutine(undisturbed(work, lambda: asked.append("please")))
+    got = outcome(waiter)
+    for _ in range(times):
+        waiter.cancel()
+    assert not got
+    work.callback("done")
+    assert got == ["done"]
+    assert len(asked) == times
+
+
+def test_undisturbed_ends_as_the_work_does_when_that_heeds_the_cancellation() -> None:
+    work: Deferred[str] = Deferred()
+    waiter = Deferred.fromCoroutine(undisturbed(work, lambda: work.errback(ValueError("rolled back"))))
+    got = outcome(waiter)
+    waiter.cancel()
+    assert isinstance(got[0], ValueError)

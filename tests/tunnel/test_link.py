@@ -1,0 +1,180 @@
+"""A link notices that the other end is gone, and says by itself that this one is not."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nbdtun.tunnel.frames import Kind, encode
+from nbdtun.tunnel.link import ACK_DELAY
+from nbdtun.tunnel.runtime import Terms
+from tests.tunnel.stage import Stage, Stranger, tcp_pair
+
+
+@pytest.fixture
+def opened(stage: Stage) -> Stranger:
+    stranger = Stranger(stage).open()
+    stranger.hear_box()
+    assert stranger.hear_frames() == [(Kind.ACK, 0, b"")]
+    return stranger
+
+
+class TestBeing:
+    def test_an_idle_link_says_something_now_and_then(self, stage: Stage, opened: Stranger) -> None:
+        said = []
+        for _ in range(9):
+            stage.pass_time(stage.terms.link_timeout / 3)
+            opened.say(encode(Kind.PONG, 0))
+            said += opened.hear_frames()
+        assert 6 <= len(said) <= 9
+        assert {kind for kind, _, _ in said} == {Kind.PING}
+
+    def test_a_ping_is_answered_with_its_token(self, opened: Stranger) -> None:
+        opened.say(encode(Kind.PING, 77))
+        assert opened.hear_frames() == [(Kind.PONG, 77, b"")]
+
+    def test_a_silent_peer_is_gone(self, stage: Stage, opened: Stranger, said: list[str]) -> None:
+        stage.pass_time(stage.terms.link_timeout - 1)
+        assert not opened.closed
+        stage.pass_time(stage.terms.link_timeout)
+        assert opened.closed
+        assert any("nothing came for 15 s" in line for line in said)
+
+    def test_a_peer_that_only_pings_is_there(self, stage: Stage, opened: Stranger) -> None:
+        for _ in range(60):
+            stage.pass_time(stage.terms.link_timeout - 1)
+            opened.say(encode(Kind.PING, 0))
+        assert not opened.closed
+
+    @pytest.mark.parametrize("timeout", [0.1, 1, 2, 4, 15])
+    def test_idle_ends_keep_each_other_alive_however_short_the_timeout(self, make_stage: Callable[..., Stage], timeout: float) -> None:
+        stage = make_stage(Terms(window=1 << 18, link_timeout=timeout))
+        stage.meet()
+        stage.pass_time(20 * timeout)
+        assert stage.source.resumes == 0
+
+    @pytest.mark.parametrize("timeout", [0.1, 1, 2, 4, 15])
+    def test_a_stalled_cable_is_noticed_in_time(self, make_stage: Callable[..., Stage], timeout: float) -> None:
+        stage = make_stage(Terms(window=1 << 18, link_timeout=timeout))
+        stage.meet()
+        stage.pass_time(2 * timeout)
+        stage.cable.line.stall()
+        before = stage.crank.seconds()
+        while not stage.source.resumes:
+            stage.pass_time(timeout / 10)
+        assert 0.9 * timeout <= stage.crank.seconds() - before <= 1.5 * timeout + 4
+
+    @pytest.mark.parametrize("direction", ["there", "back"])
+    def test_one_stalled_direction_is_enough(self, stage: Stage, direction: str) -> None:
+        near, far = stage.meet()
+        setattr(getattr(stage.cable.line, direction), "stalled", True)
+        near.send(b"question")
+        far.send(b"answer")
+        stage.pass_time(2 * stage.terms.link_timeout)
+        assert bytes(far.got) == b"question"
+        assert bytes(near.got) == b"answer"
+
+    def test_a_pinging_peer_that_never_reads_costs_little(self, stage: Stage, opened: Stranger) -> None:
+        opened.program.reads = False
+        stage.cable.line.back.stalled = True
+        link = stage.far._link
+        assert link is not None
+        for _ in range(100):
+            opened.say(encode(Kind.PING, 0) * 1000)
+        assert len(link._control) <= 1024 + 16
+
+
+class TestAcknowledging:
+    def test_little_is_acknowledged_a_little_later(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, b"x" * 10) + encode(Kind.DATA, 10, b"y" * 10))
+        assert opened.hear_frames() == []
+        stage.pass_time(2 * ACK_DELAY)
+        assert opened.hear_frames() == [(Kind.ACK, 20, b"")]
+
+    def test_data_takes_an_acknowledgement_with_it(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, b"question"))
+        stage.target.programs[0].send(b"answer")
+        stage.rest()
+        assert opened.hear_frames() == [(Kind.ACK, 8, b""), (Kind.DATA, 0, b"answer")]
+        stage.pass_time(2 * ACK_DELAY)
+        assert opened.hear_frames() == []
+
+    def test_much_is_acknowledged_at_once(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 20))
+        stranger = Stranger(stage).open(window=1 << 20)
+        for offset in range(0, 600_000, 100_000):
+            stranger.say(encode(Kind.DATA, offset, bytes(100_000)))
+        stranger.hear_box()
+        acks = [offset for kind, offset, _ in stranger.hear_frames() if kind is Kind.ACK]
+        assert acks == [0, 300_000, 600_000]
+
+    def test_what_the_local_program_has_not_taken_is_not_acknowledged(self, stage: Stage, opened: Stranger) -> None:
+        stage.target.programs[0].reads = False
+        for offset in range(0, 262_144, 65_536):
+            opened.say(encode(Kind.DATA, offset, bytes(65_536)))
+        stage.pass_time(1)
+        acked = max(offset for _, offset, _ in opened.hear_frames())
+        assert acked == stage.far.inbound.written < stage.far.inbound.received == 262_144
+        stage.target.programs[0].reads = True
+        stage.pass_time(1)
+        assert opened.hear_frames()[-1] == (Kind.ACK, 262_144, b"")
+
+    def test_an_end_is_acknowledged_when_all_before_it_is_written(self, stage: Stage, opened: Stranger) -> None:
+        program = stage.target.programs[0]
+        program.reads = False
+        for offset in range(0, 262_144, 65_536):
+            opened.say(encode(Kind.DATA, offset, bytes(65_536)))
+        opened.say(encode(Kind.FIN, 262_144))
+        stage.pass_time(1)
+        assert all(offset < 262_144 for _, offset, _ in opened.hear_frames())
+        program.reads = True
+        stage.rest()
+        assert opened.hear_frames()[-1] == (Kind.ACK, 262_145, b"")
+        assert program.got_end
+
+    def test_a_link_that_is_closed_leaves_no_timer(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, b"x"))
+        opened.hang_up()
+        stage.pass_time(stage.terms.resume_window + 2)
+        stage.assert_all_gone()
+
+
+class TestOverTLS:
+    def test_small_frames_right_behind_the_answer_need_no_ping(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        """They come in the records that were read while the connection was opened."""
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir)
+        near, far = stage.meet()
+        stage.cable.cut()
+        far.send(bytes(9000))
+        stage.rest()
+        stage.crank.advance(0.6)  # the source dials again
+        stage.rest()
+        assert len(near.got) == 9000
+
+    def test_another_certificate_cannot_resume(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir)
+        near, _ = stage.meet()
+        (entry,) = stage.destination._entries.values()
+        assert len(entry.identity) == 64
+        stage.destination._entries[stage.near.ident] = type(entry)("0" * 64, entry.target, entry.channel)
+        stage.cable.cut()
+        stage.pass_time(2)
+        assert near.got_end
+        assert "knows no channel" in str(stage.entrance.trouble)
+
+    def test_a_connection_that_is_torn_while_a_channel_is_opened_is_dialled_again(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        """Long after the handshake, a torn connection says nothing about trust."""
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir)
+        stage.cable.pair = tcp_pair
+        stage.target.delay = 0.5
+        near = stage.arrive()
+        stage.rest()
+        line = stage.cable.line
+        line.there.source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        line.cut()  # with a reset
+        stage.pass_time(3)
+        assert len(stage.source.channels) == 1
+        assert not near.got_end

@@ -1,0 +1,209 @@
+"""Joining a local socket to a channel's two streams: half-closes, hang-ups, and a reader that is slow or gone."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from nbdtun.tunnel.splice import Splice
+from nbdtun.tunnel.stream import Inbound, Outbound
+from tests.tunnel.stage import CountingPool, Crank, tcp_pair
+
+WINDOW = 100_000
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+
+
+class Side:
+    """A channel without links: it notes what its splice tells."""
+
+    def __init__(self, crank: Crank, sock: socket.socket) -> None:
+        self.pool = CountingPool()
+        self.outbound = Outbound(WINDOW, self.pool)
+        self.inbound = Inbound(WINDOW, self.pool)
+        self.fills = self.writes = 0
+        self.splice = Splice(crank, sock, self)
+
+    def filled(self) -> None:
+        self.fills += 1
+
+    def written(self) -> None:
+        self.writes += 1
+
+    def deliver(self, data: bytes) -> None:
+        self.inbound.accept(self.inbound.received, len(data))
+        self.splice.write(memoryview(data))
+
+    def end(self) -> None:
+        self.inbound.accept_end(self.inbound.received)
+        self.splice.write_end()
+
+    def sent(self) -> bytes:
+        """All that has come from the local program; the other end has it now."""
+        got = bytearray()
+        while (frame := self.outbound.next_frame()) is not None:
+            self.outbound.frame_left()
+            got += frame[16:]
+        self.outbound.acknowledge(self.outbound.sent)
+        self.splice.make_room()
+        return bytes(got)
+
+
+@pytest.fixture
+def crank() -> Crank:
+    return Crank()
+
+
+@pytest.fixture(params=[socket.socketpair, tcp_pair], ids=["unix", "tcp"])
+def joined(crank: Crank, request: pytest.FixtureRequest) -> tuple[Side, socket.socket]:
+    ours, theirs = request.param()
+    theirs.setblocking(False)
+    side = Side(crank, ours)
+    side.splice.make_room()
+    return side, theirs
+
+
+Joined = tuple[Side, socket.socket]
+
+
+class TestFromTheProgram:
+    def test_what_it_writes_fills_the_stream(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(b"hello")
+        crank.rest()
+        assert side.fills == 1
+        assert side.sent() == b"hello"
+
+    def test_nothing_is_read_before_there_is_room(self, crank: Crank) -> None:
+        ours, theirs = socket.socketpair()
+        side = Side(crank, ours)
+        theirs.send(b"early")
+        crank.rest()
+        assert side.outbound.end == 0
+        side.splice.make_room()
+        crank.rest()
+        assert side.sent() == b"early"
+
+    def test_it_is_stopped_after_a_window(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(bytes(150_000))
+        crank.rest()
+        assert WINDOW - 64 <= side.outbound.end <= WINDOW
+        assert len(side.sent()) == side.outbound.end
+        crank.rest()
+        assert side.outbound.end == 150_000
+
+    def test_its_half_close_ends_one_direction(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(b"question")
+        program.shutdown(socket.SHUT_WR)
+        crank.rest()
+        assert side.outbound.final == 8
+        side.deliver(b"answer")
+        assert program.recv(100) == b"answer"
+
+    def test_its_tail_is_read_after_it_has_gone(self, crank: Crank, joined: Joined) -> None:
+        """With the window full, and more in the socket than fits: nobody is reading when it closes."""
+        side, program = joined
+        data = random.Random(1).randbytes(150_000)
+        program.send(data)
+        crank.rest()
+        program.close()
+        crank.rest()
+        got = side.sent()
+        crank.rest()
+        assert got + side.sent() == data
+        assert side.outbound.final == 150_000
+
+    def test_its_tail_is_read_although_it_left_our_bytes_unread(self, crank: Crank, joined: Joined) -> None:
+        """Then the kernel reports a reset, which for those who listen to it is an end like any other."""
+        side, program = joined
+        side.deliver(b"unread")
+        program.send(b"the tail")
+        program.close()
+        crank.rest()
+        assert side.sent() == b"the tail"
+        assert side.outbound.final == 8
+
+    def test_its_tail_is_read_although_we_wait_for_room(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        data = random.Random(1).randbytes(150_000)
+        program.send(data)
+        crank.rest()
+        while not side.inbound.backlog:
+            side.inbound.window += 100_000
+            side.deliver(bytes(100_000))
+        program.close()
+        crank.rest()
+        assert not side.inbound.backlog
+        got = side.sent()
+        crank.rest()
+        assert got + side.sent() == data
+        assert side.outbound.final == 150_000
+
+
+class TestToTheProgram:
+    def test_what_it_does_not_take_is_kept(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        side.inbound.window = 1 << 24
+        sent = bytearray()
+        dice = random.Random(2)
+        while len(side.inbound.backlog) < 1_000_000:
+            sent += dice.randbytes(100_000)
+            side.deliver(bytes(sent[-100_000:]))
+        assert side.inbound.written + len(side.inbound.backlog) == side.inbound.received
+        got = bytearray()
+        while len(got) < len(sent):
+            got += program.recv(1 << 20)
+            crank.rest()
+        assert got == sent
+        assert side.pool.lent == 0
+
+    def test_its_end_comes_behind_all_that_was_kept(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        side.inbound.window = 1 << 24
+        while not side.inbound.backlog:
+            side.deliver(bytes(100_000))
+        side.end()
+        assert not side.inbound.done
+        got = 0
+        while piece := program.recv(1 << 20):
+            got += len(piece)
+            crank.rest()
+        assert got == side.inbound.received - 1
+        assert side.inbound.done
+
+    def test_who_never_reads_does_not_hold_the_other_end_up(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.close()
+        for _ in range(20):
+            side.deliver(bytes(50_000))
+            crank.rest()
+        side.end()
+        assert side.splice.deaf is not None
+        assert side.inbound.done
+        assert side.pool.lent == 0
+
+    def test_who_only_stops_reading_may_go_on_writing(self, crank: Crank) -> None:
+        ours, program = socket.socketpair()
+        side = Side(crank, ours)
+        side.splice.make_room()
+        program.shutdown(socket.SHUT_RD)
+        side.deliver(b"unwanted")
+        crank.rest()
+        assert side.splice.deaf is not None
+        program.send(b"still talking")
+        crank.rest()
+        assert side.sent() == b"still talking"
+        assert side.outbound.final is None
+
+    def test_closed_it_is_quiet(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(b"unread")
+        side.splice.close()
+        side.splice.make_room()
+        crank.rest()
+        assert side.outbound.end == 0
+        assert not crank.getReaders()
