@@ -250,12 +250,18 @@ class Control(amp.AMP):
             if not mourner.called:
                 mourner.callback(self._lost)
 
-    def proto_key(self, string: bytes) -> str | None:
+    def dataReceived(self, data: bytes) -> None:
+        """AMP lets what it cannot make sense of out as exceptions of many kinds."""
+        try:
+            super().dataReceived(data)
+        except Exception as error:
+            self.unhandledError(Failure(ProtocolViolation(f"it does not speak the protocol: {error!r:.200}")))
+
+    def proto_key(self, string: bytes) -> str:
         """AMP bounds a key and a value, but not how many of them a box has."""
         self._keys = self._keys + 1 if string else 0
         if self._keys > MAX_KEYS:
-            self.unhandledError(Failure(ProtocolViolation("a control message with too many fields")))
-            return None
+            raise ProtocolViolation("a message with too many fields")
         state: str = super().proto_key(string)
         return state
 
@@ -275,8 +281,9 @@ class Control(amp.AMP):
             answer: dict[str, Any] = await self.callRemote(command, **arguments)
         except (NbdtunError, CancelledError):
             raise
-        except amp.RemoteAmpError as error:
-            raise DestinationFailed(f"the other end failed at {command.__name__}: {error.description}; its log tells more") from error
+        except amp.AmpError as error:
+            reason = getattr(error, "description", "it does not know that command")
+            raise DestinationFailed(f"the other end failed at {command.__name__}: {reason}; its log tells more") from error
         except Exception as error:
             raise LinkLost(f"the control channel was lost before {command.__name__} was answered") from error
         return answer

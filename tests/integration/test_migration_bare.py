@@ -272,9 +272,7 @@ async def test_cancelled_before_the_memory_it_can_be_tried_again_at_once(rig: An
 @pytest.mark.parametrize("phase", [Phase.RAM, Phase.SWITCHOVER])
 @pytest.mark.parametrize("build", ["native", "recent"])
 @pytest_twisted.ensureDeferred
-async def test_cancelled_later_it_needs_a_fresh_destination(
-    request: pytest.FixtureRequest, rig: Any, phase: Phase, build: str
-) -> None:
+async def test_cancelled_later_it_needs_a_fresh_destination(request: pytest.FixtureRequest, rig: Any, phase: Phase, build: str) -> None:
     async with rig(Plan(64 * MIB), builds=(request.getfixturevalue(BUILDS[build]),) * 2) as one:
         running = one.start(bandwidth=32 * MIB)
         await one.phases[phase]

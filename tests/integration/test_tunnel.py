@@ -221,6 +221,22 @@ def fill(peer: socket.socket) -> int:
     return sent
 
 
+def test_idle_channels_cost_little(tunnels: Callable[..., Tunnel], directory: Path, tls: Path) -> None:
+    count = 500
+    with socket.socket(socket.AF_UNIX) as server, ExitStack() as held:
+        server.bind(f"{directory / 'many.sock'}")
+        server.listen(count)
+        server.settimeout(60)
+        tunnel = tunnels(directory / "many.sock", tls)
+        daemons = (tunnel.source, tunnel.destination)
+        before = [daemon.rss() for daemon in daemons]
+        for _ in range(count):
+            held.enter_context(dial(tunnel.entrance)).sendall(b"hello")
+            assert held.enter_context(server.accept()[0]).recv(5) == b"hello"
+        each = [(daemon.rss() - then) / count for daemon, then in zip(daemons, before, strict=True)]
+        assert all(cost < 100 * 1024 for cost in each), each
+
+
 def test_sigterm_ends_everything(tunnels: Callable[..., Tunnel], directory: Path) -> None:
     ended = threading.Event()
 
@@ -315,11 +331,11 @@ def test_wrong_options_are_one_line(directory: Path, arguments: list[str], line:
 
 def test_a_taken_port_is_one_line(directory: Path) -> None:
     port = free_port()
-    with socket.create_server(("127.0.0.1", port)):
-        with Twistd(directory, "nbdtun-dest", "--listen", f"tcp:{port}:interface=127.0.0.1", "--target", "nbd=unix:/x") as daemon:
-            assert daemon.wait_exit(20) != 0
-            assert "Address already in use" in daemon.log()
-            assert "Traceback" not in daemon.log()
+    options = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--target", "nbd=unix:/x"]
+    with socket.create_server(("127.0.0.1", port)), Twistd(directory, "nbdtun-dest", *options) as daemon:
+        assert daemon.wait_exit(20) != 0
+        assert "Address already in use" in daemon.log()
+        assert "Traceback" not in daemon.log()
 
 
 def test_twistds_own_options(directory: Path) -> None:

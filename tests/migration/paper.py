@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MonitorLost
@@ -61,18 +61,18 @@ class Paper(Monitor):
 
     def _carry_out(self, command: str, arguments: dict[str, Any], answer: Deferred[Any]) -> None:
         """Also if nobody waits for the answer any more."""
-        try:
-            if command in self.fails:
-                raise self.fails[command]
-            if not self.alive:
-                raise MonitorLost(f"{self.name}: QEMU closed its monitor")
-            result = getattr(self, command.replace("-", "_"))(**{key.replace("-", "_"): value for key, value in arguments.items()})
-        except Exception as error:
-            if not answer.called:
-                answer.errback(error)
+        result = maybeDeferred(self._do, command, {key.replace("-", "_"): value for key, value in arguments.items()})
+        if not answer.called:
+            result.chainDeferred(answer)
         else:
-            if not answer.called:
-                answer.callback(result)
+            result.addErrback(lambda _: None)
+
+    def _do(self, command: str, arguments: dict[str, Any]) -> Any:
+        if command in self.fails:
+            raise self.fails[command]
+        if not self.alive:
+            raise MonitorLost(f"{self.name}: QEMU closed its monitor")
+        return getattr(self, command.replace("-", "_"))(**arguments)
 
     def refuse(self, reason: str) -> Any:
         raise CommandFailed(f"{self.name}: {reason}")

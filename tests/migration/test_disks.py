@@ -87,7 +87,9 @@ def test_the_guests_device_decides_over_the_nodes_name() -> None:
 
 
 def test_nameless_devices_are_matched_by_their_drive() -> None:
-    other = Inventory((Disk("#block9", "ide0-hd1", "/machine/unattached/device[16]", 1), Disk("#block2", "ide0-hd0", "/machine/unattached/device[13]", 2)))
+    other = Inventory(
+        (Disk("#block9", "ide0-hd1", "/machine/unattached/device[16]", 1), Disk("#block2", "ide0-hd0", "/machine/unattached/device[13]", 2))
+    )
     assert other.counterpart(HDA).node == "#block2"
     blockdev = Disk("a", "", "/machine/peripheral-anon/device[0]", 512)
     assert Inventory((Disk("b", "", "/machine/peripheral-anon/device[0]", 512),)).counterpart(blockdev).node == "b"

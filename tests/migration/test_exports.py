@@ -30,7 +30,9 @@ def test_pairs_are_made_in_order() -> None:
 
 
 def test_a_disk_that_is_too_small() -> None:
-    with pytest.raises(DiskMismatch, match="disk x: 511 bytes at the destination are too few for 512 bytes at the source; enlarge it there"):
+    with pytest.raises(
+        DiskMismatch, match="disk x: 511 bytes at the destination are too few for 512 bytes at the source; enlarge it there"
+    ):
         pair(SESSION, (Disk("x", "", "d", 512),), Inventory((Disk("p", "", "d", 511),)))
 
 

@@ -18,7 +18,9 @@ def watched(state: str = "running") -> tuple[PaperQemu, Guest]:
     return qemu, guest
 
 
-@pytest.mark.parametrize(("state", "runs"), [("running", True), ("suspended", True), ("paused", False), ("prelaunch", False), ("io-error", False)])
+@pytest.mark.parametrize(
+    ("state", "runs"), [("running", True), ("suspended", True), ("paused", False), ("prelaunch", False), ("io-error", False)]
+)
 def test_whether_it_runs(state: str, runs: bool) -> None:
     _, guest = watched(state)
     assert guest.runs is runs

@@ -17,7 +17,9 @@ def test_machines_that_are_alike() -> None:
 
 
 def test_another_type() -> None:
-    with pytest.raises(NotMigratable, match=r"the machine is pc-q35-10.0 at the source and pc-q35-7.2 at the destination; start .* -machine pc-q35-10.0"):
+    with pytest.raises(
+        NotMigratable, match=r"the machine is pc-q35-10.0 at the source and pc-q35-7.2 at the destination; start .* -machine pc-q35-10.0"
+    ):
         HERE.check(Machine("pc-q35-10.0-machine", 1 << 27))
 
 
@@ -28,9 +30,7 @@ def test_another_size() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_qemu_is_asked() -> None:
-    sheet = Sheet(
-        Clock(), {"query-memory-size-summary": {"base-memory": 5}, "qom-get": "pc-machine", "query-status": {"status": "paused"}}
-    )
+    sheet = Sheet(Clock(), {"query-memory-size-summary": {"base-memory": 5}, "qom-get": "pc-machine", "query-status": {"status": "paused"}})
     assert await machine(sheet) == Machine("pc-machine", 5)
     assert await run_state(sheet) == "paused"
     sheet.answers["qom-get"] = CommandFailed("no")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,10 +100,8 @@ def test_one_byte_at_a_time(sent: list[Frame]) -> None:
 @given(st.binary(max_size=2000), st.lists(st.integers(0, 2000), max_size=10))
 def test_garbage_is_a_violation_or_frames_but_never_anything_else(garbage: bytes, cuts: list[int]) -> None:
     decoder = Decoder(Heard())
-    try:
+    with contextlib.suppress(ProtocolViolation):
         feed(decoder, garbage, cuts)
-    except ProtocolViolation:
-        pass
     assert len(decoder._header) < HEADER.size
     assert len(decoder._reason) <= MAX_REASON
     assert decoder._missing <= MAX_DATA
@@ -117,7 +117,6 @@ def test_a_length_is_bounded_before_it_is_believed(kind: int, length: int, offse
     except ProtocolViolation:
         assert not valid
     else:
-        assert valid or (kind not in set(Kind) and length)  # then the length has already been refused
         assert valid
 
 

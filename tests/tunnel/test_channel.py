@@ -156,7 +156,9 @@ class TestCuts:
         assert far.got == noise(150_000)
         assert far.got_end
 
-    def test_bytes_behind_the_cause_of_a_loss_are_not_taken_twice(self, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_bytes_behind_the_cause_of_a_loss_are_not_taken_twice(
+        self, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """
         In one piece the source reads two frames; that it acknowledges the first finds the link broken, and it dials again.
         The second, taken after that, would come once more on the new link.

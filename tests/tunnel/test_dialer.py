@@ -231,5 +231,3 @@ class TestCallingOff:
         stage.pass_time(25)
         assert stage.cable.attempts == attempts
         stage.assert_all_gone()
-
-

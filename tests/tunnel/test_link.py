@@ -70,7 +70,7 @@ class TestBeing:
     @pytest.mark.parametrize("direction", ["there", "back"])
     def test_one_stalled_direction_is_enough(self, stage: Stage, direction: str) -> None:
         near, far = stage.meet()
-        setattr(getattr(stage.cable.line, direction), "stalled", True)
+        {"there": stage.cable.line.there, "back": stage.cable.line.back}[direction].stalled = True
         near.send(b"question")
         far.send(b"answer")
         stage.pass_time(2 * stage.terms.link_timeout)
@@ -165,7 +165,9 @@ class TestOverTLS:
         assert near.got_end
         assert "knows no channel" in str(stage.entrance.trouble)
 
-    def test_a_connection_that_is_torn_while_a_channel_is_opened_is_dialled_again(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+    def test_a_connection_that_is_torn_while_a_channel_is_opened_is_dialled_again(
+        self, make_stage: Callable[..., Stage], tls_dir: Path
+    ) -> None:
         """Long after the handshake, a torn connection says nothing about trust."""
         stage = make_stage(Terms(window=1 << 18), None, tls_dir)
         stage.cable.pair = tcp_pair

@@ -53,7 +53,7 @@ class TestListening:
             raise PermissionError(1, "Operation not permitted")
 
         monkeypatch.setattr(os, "chown", forbidden)
-        with pytest.raises(ConfigError, match=": cannot be given to its owner: Operation not permitted$"):
+        with pytest.raises(ConfigError, match=r": cannot be given to its owner: Operation not permitted$"):
             await listening(path, (1, 1))
         assert not path.exists()
 

@@ -1,0 +1,34 @@
+"""The pages that somebody follows by hand: their commands are run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from lab.daemon import BIN
+from lab.guest import Guest
+from lab.process import Process
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def _commands(page: str) -> str:
+    """All that a page marks as shell; examples with a prompt are for other hosts, and are not run."""
+    text = (ROOT / "docs" / page).read_text()
+    blocks = re.findall(r"^\.\. code-block:: sh\n\n((?:   .*\n|\n)+)", text, re.MULTILINE)
+    return "\n".join(textwrap.dedent(block) for block in blocks)
+
+
+@pytest.mark.parametrize(("page", "said"), [("tutorial.rst", "web1: runs at the destination"), ("tunnel.rst", "\nidentical\n")])
+def test_commands(directory: Path, guest: Guest, page: str, said: str) -> None:
+    script = directory / "commands.sh"
+    script.write_text(f"set -eu\ncd {ROOT}\n{_commands(page)}\necho followed to the end\n")
+    env = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}"}
+    with Process(["bash", script], directory / "commands.log", env) as following:
+        assert following.wait_exit(120) == 0, following.log()
+        assert said in following.log()
+        assert following.log().endswith("followed to the end\n")

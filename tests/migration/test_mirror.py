@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import CommandFailed, LinkLost, MirrorFailed
+from nbdtun.migration.disks import Disk
+from nbdtun.migration.mirror import Mirror, Mirrors, discard, sweep
+from nbdtun.migration.undo import UndoStack
+from tests.migration.paper import PaperQemu
+from tests.migration.stage import PaperEntrance
+
+NAME = "nbdtun-0123456789abcdef-0"
+
+
+class Desk:
+    """One QEMU on paper, and a mirror of its disk."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.qemu = PaperQemu(self.clock, "web1")
+        Deferred.fromCoroutine(self.qemu.connect())
+        self.undo = UndoStack(self.clock, 30)
+        self.alarms: list[Exception] = []
+        self.entrance = PaperEntrance(None, "nbd", "nbd")  # type: ignore[arg-type]
+        disk = Disk("vda", "", "vda-dev", 1 << 20)
+        self.mirror = Mirror(self.qemu, self.clock, disk, NAME, self.entrance, self.alarms.append)
+        self.mirrors = Mirrors(self.qemu, [self.mirror])
+        self.orders: list[tuple[str, dict[str, Any]]] = []
+
+    def do(self, work: Any, seconds: float = 1.0) -> Any:
+        """The result of ``work``, or its error."""
+        got: list[Any] = []
+        Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
+        for _ in range(round(seconds / 0.005)):
+            self.clock.advance(0.005)
+        return got[0] if got else "waits"
+
+    def start(self, bandwidth: int | None = None) -> Any:
+        return self.do(self.mirrors.start(self.undo, 300, bandwidth), 0.1)
+
+
+def arguments(desk: Desk, command: str) -> Callable[[], dict[str, Any]]:
+    found: dict[str, Any] = {}
+    name = command.replace("-", "_")
+    original = getattr(desk.qemu, name)
+
+    def note(**given: Any) -> Any:
+        found.update(given)
+        return original(**given)
+
+    setattr(desk.qemu, name, note)
+    return lambda: found
+
+
+def test_it_connects_and_copies() -> None:
+    desk = Desk()
+    node, job = arguments(desk, "blockdev-add"), arguments(desk, "blockdev-mirror")
+    assert desk.start(bandwidth=1000) is None
+    assert node() == {
+        "driver": "nbd",
+        "node_name": NAME,
+        "server": {"type": "unix", "path": "/run/nbd.sock"},
+        "export": NAME,
+        "reconnect_delay": 300,
+        "discard": "unmap",
+        "detect_zeroes": "unmap",
+    }
+    assert job() == {"job_id": NAME, "device": "vda", "target": NAME, "sync": "full", "speed": 1000}
+    assert repr(desk.mirror) == f"<Mirror {NAME} of vda copying>"
+    assert desk.do(desk.mirrors.ready(), 0.5) == "waits"
+    assert desk.do(desk.mirrors.ready(), 1.5) == [None] or repr(desk.mirror).endswith("ready>")
+
+
+def test_it_drains_and_leaves_nothing() -> None:
+    desk = Desk()
+    desk.start()
+    desk.clock.pump([0.1] * 20)
+    assert desk.do(desk.mirrors.drain(5)) is None
+    assert desk.qemu.nodes.keys() == {"vda"}
+    assert repr(desk.mirror).endswith("done>")
+    assert desk.do(desk.undo.unwind()) == []
+    assert desk.alarms == []
+
+
+def test_without_a_limit_a_mirror_has_none() -> None:
+    desk = Desk()
+    job = arguments(desk, "blockdev-mirror")
+    desk.start()
+    assert job()["speed"] == 0
+
+
+@pytest.mark.parametrize("command", ["blockdev-add", "blockdev-mirror"])
+def test_a_refusal_tells_what_the_tunnel_knows(command: str) -> None:
+    desk = Desk()
+    desk.qemu.fails[command] = CommandFailed("web1: QEMU refused it")
+    desk.entrance.trouble = LinkLost("target nbd: unix:/x: No such file or directory")
+    error = desk.start()
+    assert isinstance(error, MirrorFailed)
+    assert str(error) == "disk vda: web1: QEMU refused it; in the tunnel: target nbd: unix:/x: No such file or directory"
+    desk.qemu.fails.clear()
+    assert desk.do(desk.undo.unwind()) == []
+    assert desk.qemu.nodes.keys() == {"vda"}
+
+
+def test_a_job_that_fails_rings_the_alarm() -> None:
+    desk = Desk()
+    desk.start()
+    desk.qemu.end_job(NAME, error="No space left on device")
+    assert str(desk.alarms[0]) == "disk vda: No space left on device"
+    assert repr(desk.mirror).endswith("failed>")
+
+
+@pytest.mark.parametrize("event", ["BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"])
+def test_a_job_that_somebody_else_ends_rings_the_alarm(event: str) -> None:
+    desk = Desk()
+    desk.start()
+    desk.qemu.end_job(NAME, event)
+    assert "ended by somebody else" in str(desk.alarms[0])
+
+
+def test_jobs_of_others_are_none_of_ours() -> None:
+    desk = Desk()
+    desk.start()
+    desk.qemu.heard("BLOCK_JOB_COMPLETED", {"device": "backup", "error": "no"})
+    assert desk.alarms == []
+
+
+@pytest.mark.parametrize("error", [None, "Input/output error"])
+def test_last_writes_that_are_lost(error: str | None) -> None:
+    desk = Desk()
+    desk.start()
+    desk.clock.pump([0.1] * 20)
+    desk.qemu.block_job_cancel = lambda device, force: None  # type: ignore[method-assign]
+    draining: list[Any] = []
+    Deferred.fromCoroutine(desk.mirror.drain(5)).addErrback(lambda failure: draining.append(failure.value))
+    desk.clock.pump([0.001] * 5)
+    desk.qemu.end_job(NAME, "BLOCK_JOB_COMPLETED" if error else "BLOCK_JOB_CANCELLED", **({"error": error} if error else {}))
+    desk.clock.pump([0.001] * 5)
+    assert str(draining[0]) == "disk vda: its last writes were lost"
+    assert isinstance(desk.alarms[0], MirrorFailed)
+
+
+def test_last_writes_that_take_too_long() -> None:
+    desk = Desk()
+    desk.start()
+    desk.clock.pump([0.1] * 20)
+    desk.qemu.block_job_cancel = lambda device, force: None  # type: ignore[method-assign]
+    assert str(desk.do(desk.mirrors.drain(3), 4)) == "disk vda: the last writes did not reach the destination within 3 s"
+
+
+def test_it_is_given_up_wherever_it_is() -> None:
+    desk = Desk()
+    desk.start()
+    assert desk.do(desk.undo.unwind()) == []
+    assert desk.qemu.nodes.keys() == {"vda"}
+    assert desk.qemu.asked.index("yank") < desk.qemu.asked.index("block-job-cancel") < desk.qemu.asked.index("blockdev-del")
+    assert desk.alarms == []
+
+
+def test_a_job_that_will_not_end_is_asked_again() -> None:
+    desk = Desk()
+    desk.start()
+    asked: list[str] = []
+    original = desk.qemu.block_job_cancel
+
+    def reluctant(device: str, force: bool) -> Any:
+        asked.append(device)
+        return original(device, force) if len(asked) > 2 else None
+
+    desk.qemu.block_job_cancel = reluctant  # type: ignore[method-assign]
+    assert desk.do(discard(desk.qemu, desk.clock, NAME)) is None
+    assert len(asked) == 3
+
+
+def test_what_an_earlier_migration_left_is_swept() -> None:
+    desk = Desk()
+    desk.start()
+    assert desk.do(sweep(desk.qemu, desk.clock)) == [NAME]
+    assert desk.do(sweep(desk.qemu, desk.clock)) == []
+    assert desk.qemu.nodes.keys() == {"vda"}

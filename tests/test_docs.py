@@ -1,0 +1,82 @@
+"""The documentation says what is true of the programs: each option, each error code, each command."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbdtun.cli import command
+from nbdtun.dest_tap import Options as DestinationOptions
+from nbdtun.errors import tree
+from nbdtun.source_tap import Options as SourceOptions
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.rst"))]
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+OPTIONS = {
+    "nbdtun-dest": {f"--{name.rstrip('=')}" for name in DestinationOptions().longOpt},
+    "nbdtun-source": {f"--{name.rstrip('=')}" for name in SourceOptions().longOpt},
+    **{name: {option for one in sub.params for option in one.opts} for name, sub in command.commands.items()},
+}
+"""What each program understands."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built as `make docs` builds it; a link that leads nowhere is an error."""
+    there = tmp_path_factory.mktemp("docs")
+    build = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", "-d", f"{there}/doctrees", f"{DOCS}", f"{there}/html"]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return there / "html"
+
+
+def _read(page: Path) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", page.read_text()))
+
+
+@pytest.mark.parametrize("program", sorted(OPTIONS))
+def test_every_option_is_there(site: Path, program: str) -> None:
+    text = _read(site / "migrate.html") + _read(site / "operations.html")
+    missing = [option for option in OPTIONS[program] - {"--help", "--version"} if not re.search(rf"{option}\b", text)]
+    assert missing == []
+
+
+def test_the_api_is_there(site: Path) -> None:
+    text = _read(site / "api.html")
+    for name in ("migrate", "resolve", "source_service", "TunnelSettings", "MigrationSettings", "LinkState", "OutcomeUnknown"):
+        assert name in text
+
+
+def test_every_error_is_there() -> None:
+    listed = re.findall(r"^   \* - ``([a-z-]+)``$", (DOCS / "errors.rst").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted({error.code for error in tree()})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_command_exists(page: Path) -> None:
+    named = re.findall(r"(?:``|`|^ {4}|\$ )make ([a-z]+)", page.read_text(), re.MULTILINE)
+    assert set(named) <= TARGETS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_that_is_used_exists(page: Path) -> None:
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^[ #$]{4,}.*(?:twistd|nbdtun) .*$", text, re.MULTILINE):
+        program = re.search(r"\b(nbdtun-dest|nbdtun-source|nbdtun (?:migrate|certs))\b(.*)", line)
+        if program is not None:
+            used = set(re.findall(r"(?<=\s)--[a-z-]+", program[2]))
+            assert used <= OPTIONS[program[1].removeprefix("nbdtun ")], line
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_that_is_linked_exists(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
