@@ -10,7 +10,7 @@ Every error that nbdtun raises, as one tree, named for what the caller can decid
     │   ├── TargetUnreachable      the destination could not connect to the target's socket
     │   ├── TooManyChannels        a limit of the destination is reached
     │   ├── ResumeRefused          the other end does not know this channel, or not at this offset
-    │   ├── AlreadyComplete            the destination has seen this channel to its end
+    │   ├── AlreadyComplete        the destination has seen this channel to its end
     │   ├── LinkLost               the other end cannot be reached
     │   ├── ProtocolViolation      the other end sent what the protocol does not allow
     │   └── ChannelReset           a channel was ended before its end

@@ -242,9 +242,8 @@ class Control(amp.AMP):
         return mourner
 
     def connectionLost(self, reason: Failure = GONE) -> None:
+        self._lost = LinkLost(f"the control channel to the other end was lost{_because(reason.value)}")
         super().connectionLost(reason)
-        clean = isinstance(reason.value, ConnectionDone | ConnectionLost)
-        self._lost = LinkLost(f"the control channel to the other end was lost{'' if clean else f': {reason.value}'}")
         mourners, self._mourners = self._mourners, []
         for mourner in mourners:
             if not mourner.called:
@@ -270,6 +269,11 @@ class Control(amp.AMP):
         if self.transport is not None:
             self.transport.loseConnection()
 
+    def hang_up(self) -> None:
+        """End it, if it is there."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
     async def ask(self, command: type[amp.Command], **arguments: Any) -> dict[str, Any]:
         """
         Send ``command`` and return the answer.
@@ -285,13 +289,18 @@ class Control(amp.AMP):
             reason = getattr(error, "description", "it does not know that command")
             raise DestinationFailed(f"the other end failed at {command.__name__}: {reason}; its log tells more") from error
         except Exception as error:
-            raise LinkLost(f"the control channel was lost before {command.__name__} was answered") from error
+            raise LinkLost(f"the control channel was lost before {command.__name__} was answered{_because(error)}") from error
         return answer
 
     def notify(self, command: type[amp.Command], **arguments: Any) -> None:
         """Send ``command``, which has no answer, if the channel is still there."""
         if self._lost is None and self.transport is not None:
             self.callRemote(command, **arguments)
+
+
+def _because(reason: BaseException | None) -> str:
+    """What a channel's end has to add to the fact."""
+    return "" if isinstance(reason, ConnectionDone | ConnectionLost) else f": {reason}"
 
 
 def answering(work: Callable[[], Any], log: Any) -> Deferred[Any]:

@@ -50,7 +50,10 @@ class Handover:
         except OutcomeUnknown as error:
             raise self._unknown(str(error)) from error
         except TunnelError as error:
-            await self._settle(error)
+            try:
+                await self._settle(error)
+            finally:
+                self._control.hang_up()
 
     async def _ask(self, seconds: float, command: Any, **arguments: Any) -> dict[str, Any]:
         answer = Deferred.fromCoroutine(self._control.ask(command, **arguments))

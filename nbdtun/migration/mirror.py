@@ -35,6 +35,7 @@ from nbdtun.migration.events import Event
 from nbdtun.migration.exports import nodes
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.names import PREFIX
+from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
 from nbdtun.migration.waits import every, in_time
 
@@ -77,15 +78,17 @@ class Mirror:
     def __repr__(self) -> str:
         return f"<Mirror {self.name} of {self.disk.nickname} {self._state.value}>"
 
-    async def start(self, undo: UndoStack, reconnect_delay: int, speed: int) -> None:
+    async def start(self, undo: UndoStack, settings: MigrationSettings, speed: int) -> None:
         """
         Connect to the export and begin to copy; ``speed`` is in bytes per second, 0 for as fast as it goes.
+
+        QEMU waits for the connection, and so does its guest; not for longer than the settings' limit.
 
         :raise MirrorFailed: QEMU refused; the text says why the tunnel failed, where it did.
         """
         undo.push(f"cancel the mirror of {self.disk.nickname}, {self.name}", self.cancel)
         try:
-            await self._monitor.execute("blockdev-add", self._node(reconnect_delay))
+            await self._monitor.execute("blockdev-add", self._node(settings.reconnect_delay), seconds=settings.limits.connect)
             self._state = State.COPYING
             await self._monitor.execute("blockdev-mirror", self._job(speed))
         except CommandFailed as error:
@@ -202,13 +205,13 @@ class Mirrors:
     def __repr__(self) -> str:
         return f"<Mirrors {self._mirrors}>"
 
-    async def start(self, undo: UndoStack, reconnect_delay: int, bandwidth: int | None) -> None:
-        """Start all, each with its share of ``bandwidth`` (bytes per second)."""
+    async def start(self, undo: UndoStack, settings: MigrationSettings) -> None:
+        """Start all, each with its share of the bandwidth."""
         undo.push("stop listening to the mirrors", self._stop_hearing)
         self._hearing = Deferred.fromCoroutine(self._hear())
-        speed = max(1, bandwidth // len(self._mirrors)) if bandwidth and self._mirrors else 0
+        speed = max(1, settings.bandwidth // len(self._mirrors)) if settings.bandwidth and self._mirrors else 0
         for mirror in self._mirrors:
-            await mirror.start(undo, reconnect_delay, speed)
+            await mirror.start(undo, settings, speed)
 
     async def _hear(self) -> None:
         with self._monitor.listen(*EVENTS) as events:

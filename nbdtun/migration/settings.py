@@ -25,6 +25,8 @@ class Limits:
 
     command: float = field(default=60.0, validator=_positive)
     """An answer of QEMU's monitor to the polling for progress: a QEMU that is silent for longer counts as hanging."""
+    connect: float = field(default=20.0, validator=_positive)
+    """A disk's connection to the destination, for which QEMU and its guest wait."""
     answer: float = field(default=90.0, validator=_positive)
     """An answer of the other end to one of our commands."""
     drain: float = field(default=120.0, validator=_positive)
@@ -47,7 +49,8 @@ class MigrationSettings:
     ``vm`` is the name which the destination knows the VM by. ``disks`` names the disks to copy (by node, by drive id or by device
     id), None all writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None without
     a limit. ``downtime`` is what QEMU aims at, in seconds. ``keep_source`` leaves the source QEMU paused instead of ending it.
-    ``reconnect_delay`` is for how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again.
+    ``reconnect_delay`` is for how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. For so
+    long the whole QEMU stands still, deaf to its monitor, if that happens while it pauses the guest to hand over: it drains its disks then.
 
     :raise ConfigError: a value is out of its range.
     """
@@ -57,5 +60,5 @@ class MigrationSettings:
     bandwidth: int | None = field(default=None, validator=_positive)
     downtime: float = field(default=0.3, validator=_positive)
     keep_source: bool = False
-    reconnect_delay: int = field(default=300, validator=_positive)
+    reconnect_delay: int = field(default=10, validator=_positive)
     limits: Limits = field(factory=Limits)

@@ -19,13 +19,14 @@ from time import time
 from typing import Any
 
 import txaio
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from nbdtun.errors import ConfigError, DestinationFailed, LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.errors import ConfigError, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier, Entrance
-from nbdtun.migration.commands import MAX_DISKS, VERSION, Abort, Control, Listen, Ping, Prepare, Query, Trouble, error_of, rows_of
+from nbdtun.migration.commands import MAX_DISKS
+from nbdtun.migration.contact import Contact
 from nbdtun.migration.disks import Disk, inventory
 from nbdtun.migration.gauge import Gauge
 from nbdtun.migration.guest import Guest
@@ -41,7 +42,6 @@ from nbdtun.migration.undo import UndoStack
 from nbdtun.migration.waits import in_time, undisturbed
 
 POLL_SECONDS = 1.0
-DIAGNOSIS_SECONDS = 5.0
 
 
 class Stage(enum.Enum):
@@ -52,23 +52,6 @@ class Stage(enum.Enum):
     HANDING_OVER = "handing over"
     BACK = "back"
     ENDED = "ended"
-
-
-class SourceControl(Control):
-    """The source's end of the control channel; ``alarm`` is called with what the destination reports."""
-
-    def __init__(self, alarm: Callable[[Exception], None]) -> None:
-        super().__init__()
-        self._alarm = alarm
-
-    @Trouble.responder
-    def trouble(self, session: str, code: str, reason: str) -> dict[str, Any]:
-        self._alarm(error_of(code, reason))
-        return {}
-
-    @Ping.responder
-    def ping(self) -> dict[str, Any]:
-        return {}
 
 
 class Migration:
@@ -106,7 +89,8 @@ class Migration:
         self._poll.clock = reactor
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
-        self._control: Control | None = None
+        self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
+        self._entrances: dict[str, Entrance] = {}
 
     def __repr__(self) -> str:
         return f"<Migration of {self.settings.vm} {self._stage.value} {self._gauge.now.phase.value}>"
@@ -114,6 +98,9 @@ class Migration:
     async def run(self) -> Progress:
         """
         Migrate; returns the final progress once the VM runs at the destination (or is paused there, if it was paused).
+
+        Its ``downtime_ms`` is measured here, as the clocks of two hosts differ: from QEMU's STOP event until the destination has answered
+        that the guest runs, so with one way of the answer; None for a guest that did not run.
 
         Cancelling the Deferred of this coroutine is :meth:`cancel`.
 
@@ -154,22 +141,21 @@ class Migration:
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
         self._gauge.enter(Phase.PREPARE)
-        disks, control, entrance = await self._prepare()
+        disks, entrance = await self._prepare()
         mirrors = await self._mirror(disks, entrance)
-        outgoing, ram = await self._send(control, mirrors)
+        outgoing, ram = await self._send(mirrors)
         await self._switch_over(mirrors, outgoing, ram)
-        await self._finish(control)
+        await self._finish()
 
-    async def _prepare(self) -> tuple[dict[str, Disk], Control, Entrance]:
+    async def _prepare(self) -> tuple[dict[str, Disk], Entrance]:
         disks = await self._survey()
-        control = await self._open()
+        self._tidy.push("close the control channel", self._contact.close)
+        await self._contact.open()
         there = await machine(self._monitor)
-        self._undo.push("undo the destination's session", lambda: self._abort(control))
-        answer = await self._ask(
-            control, Prepare, version=VERSION, vm=self.settings.vm, machine=there.kind, memory=there.memory, disks=rows_of(disks)
-        )
+        self._undo.push("undo the destination's session", self._contact.abort)
+        target = await self._contact.prepare(there, disks)
         names = {block_name(self.session, number): disk for number, disk in enumerate(disks)}
-        return names, control, await self._enter(answer["target"], "nbd")
+        return names, await self._enter(target, "nbd")
 
     async def _survey(self) -> tuple[Disk, ...]:
         """What there is to move, and whether it can be: changes nothing."""
@@ -185,47 +171,14 @@ class Migration:
         await outgoing.check()
         return disks
 
-    async def _open(self) -> Control:
-        opening = Deferred.fromCoroutine(self._carrier.control(SourceControl(self._alarm)))
-        seconds = self.settings.limits.answer
-        late = f"the destination could not be reached within {seconds:g} s"
-        control = await in_time(self._reactor, seconds, opening, lambda: LinkLost(late))
-
-        async def close() -> None:
-            if control.transport is not None:
-                control.transport.loseConnection()
-
-        self._control = control
-        self._tidy.push("close the control channel", close)
-        control.when_lost().addCallback(self._alarm)
-        return control
-
-    async def _ask(self, control: Control, command: Any, **arguments: Any) -> dict[str, Any]:
-        return await self._ask_within(self.settings.limits.answer, control, command, **arguments)
-
-    async def _ask_within(self, seconds: float, control: Control, command: Any, **arguments: Any) -> dict[str, Any]:
-        answer = Deferred.fromCoroutine(control.ask(command, session=self.session, **arguments))
-        late = f"the destination has not answered {command.__name__} for {seconds:g} s"
-        return await in_time(self._reactor, seconds, answer, lambda: DestinationFailed(late))
-
-    async def _abort(self, control: Control) -> None:
-        """A control channel that is lost is an abort by itself."""
-        with suppress(NbdtunError):
-            await self._ask_within(self.settings.limits.farewell, control, Abort)
-
-    async def _diagnose(self) -> str:
-        """What the destination has found wrong by itself, before we undo anything there."""
-        if self._control is None or isinstance(self._cause, CancelledError):
-            return ""
-        with suppress(NbdtunError):
-            answer = await self._ask_within(DIAGNOSIS_SECONDS, self._control, Query, vm=self.settings.vm)
-            return str(answer["reason"])
-        return ""
-
     async def _enter(self, target: str, name: str) -> Entrance:
-        entrance = await self._carrier.enter(target, name)
-        self._tidy.push(f"close the {name} socket", entrance.close)
+        entrance = self._entrances[name] = await self._carrier.enter(target, name)
+        self._tidy.push(f"close the {name} socket", lambda: self._shut(name))
         return entrance
+
+    async def _shut(self, name: str) -> None:
+        if name in self._entrances:
+            await self._entrances.pop(name).close()
 
     async def _mirror(self, disks: dict[str, Disk], entrance: Entrance) -> Mirrors:
         self._gauge.expect(disks)
@@ -234,21 +187,22 @@ class Migration:
         mirrors = Mirrors(self._monitor, each)
         for name in await sweep(self._monitor, self._reactor):  # the destination knows no other session, so it is nobody's
             self.log.info("{vm}: removed {name}, which an earlier migration has left", vm=self.settings.vm, name=name)
-        await mirrors.start(self._undo, self.settings.reconnect_delay, self.settings.bandwidth)
+        await mirrors.start(self._undo, self.settings)
         self._watch()
         await mirrors.ready()
         self._gauge.copied()
         self._gauge.enter(Phase.READY)
         return mirrors
 
-    async def _send(self, control: Control, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
+    async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
         parameters = {"max-bandwidth": self.settings.bandwidth or UNLIMITED, "downtime-limit": round(self.settings.downtime * 1000)}
         await self._tuning.set(self._undo, ("events", "pause-before-switchover"), parameters)
         outgoing = Outgoing(self._monitor)
+        await outgoing.check()  # again: what comes next uses up the destination QEMU
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
-        ram = await self._enter((await self._ask(control, Listen))["target"], "ram")
+        ram = await self._enter(await self._contact.listen(), "ram")
         self._gauge.enter(Phase.RAM)
         await outgoing.start(ram.path)
         await outgoing.paused()
@@ -264,12 +218,14 @@ class Migration:
         late = f"the memory did not arrive at the destination within {seconds:g} s"
         await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(late))
 
-    async def _finish(self, control: Control) -> None:
+    async def _finish(self) -> None:
         self._gauge.enter(Phase.FINISH)
         self._rest()
         if self._stage is not Stage.FORWARD:
             raise CancelledError
         self._stage = Stage.HANDING_OVER
+        control = self._contact.control
+        assert control is not None
         await Handover(self._reactor, self._carrier, control, self.session, self.settings).finish(self._guest.runs)
         if self._guest.stopped_at is not None:
             self._downtime = self._reactor.seconds() - self._guest.stopped_at
@@ -302,7 +258,7 @@ class Migration:
         self._stage = Stage.BACK
         self._rest()
         self._cause = cause = self._cause or error
-        diagnosis = Deferred.fromCoroutine(self._diagnose())
+        diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
         left = await self._undo.unwind()
         found = await diagnosis
         await self._close()

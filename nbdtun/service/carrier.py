@@ -8,11 +8,15 @@ from typing import Any, TypeVar
 from attrs import define, frozen
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import AMP
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 
 from nbdtun.migration.progress import LinkState
 from nbdtun.service.ends import quiet_factory
 from nbdtun.service.rundir import RunDir
+from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.sockets import LocalEndpoint
 from nbdtun.tunnel.source import Entrance, Source
 
@@ -47,6 +51,17 @@ class TunnelEntrance:
         self._channels.reset("the migration has no more use for it")
 
 
+class _Telling(ProtocolWrapper):
+    """Tells the protocol at the end of a socket pair why ``channel``, behind the pair's other end, has ended."""
+
+    channel: Channel
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Replace the reason by the channel's, if that failed."""
+        error = self.channel.error
+        super().connectionLost(reason if error is None else Failure(ConnectionError(str(error))))
+
+
 @frozen
 class TunnelCarrier:
     """``source``, with the directory that its sockets are made in: see :class:`nbdtun.migration.carrier.Carrier`."""
@@ -59,9 +74,12 @@ class TunnelCarrier:
         """Open the control channel, and connect ``protocol`` to this end of it."""
         ours, theirs = socket.socketpair()
         with ours:
-            await self.source.open(CONTROL, theirs)
+            channel = await self.source.open(CONTROL, theirs)
             ours.setblocking(False)
-            self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: protocol))
+            wrapping: WrappingFactory[_Telling] = WrappingFactory(quiet_factory(lambda: protocol))
+            telling = _Telling(wrapping, protocol)
+            telling.channel = channel
+            self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: telling))
         return protocol
 
     async def enter(self, target: str, name: str) -> TunnelEntrance:

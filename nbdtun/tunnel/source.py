@@ -58,7 +58,7 @@ class Source:
 
     async def settle(self, seconds: float) -> None:
         """Wait for the channels to come to their own ends, for at most so long."""
-        ends: Deferred[Any] = DeferredList([_watch(channel.ended) for channel in self.channels])
+        ends: Deferred[Any] = DeferredList([_watch(channel.ended) for channel in self.channels], consumeErrors=True)
         with contextlib.suppress(TimeoutError):
             await ends.addTimeout(seconds, self._dialer.runtime.reactor)
 
