@@ -6,6 +6,7 @@ It makes a step of a migration last as long as a test needs, without a clock.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ from lab.process import wait
 
 
 class Gate:
-    """Listens at `path` for a QMP client and passes all on to `monitor`, but for `held`."""
+    """Listens at `path` for QMP clients and passes all on to `monitor`, but for `held`."""
 
     def __init__(self, path: Path, monitor: Path, held: str) -> None:
         self.path = path
@@ -68,15 +69,19 @@ class Gate:
                     command, end = decoder.raw_decode(text)
                 except ValueError:
                     break  # there is more to come of it
-                self._hold(command.get("execute", ""))
+                if command.get("execute") == self._held and not self._hold(client):
+                    break  # nobody wants it any more
                 _send(server, text[:end].encode())
                 text = text[end:]
         _shut(server)
 
-    def _hold(self, name: str) -> None:
-        if name == self._held:
-            self._came.set()
-            self._open.wait()
+    def _hold(self, client: socket.socket) -> bool:
+        """Wait until the gate is open, which is True, or its client has gone."""
+        self._came.set()
+        while not self._open.wait(0.05):
+            if _gone(client):
+                return False
+        return True
 
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         while data := _read(server):
@@ -93,6 +98,13 @@ class Gate:
         for end in self._ends:
             _shut(end)
             end.close()
+
+
+def _gone(end: socket.socket) -> bool:
+    """Whether the other end is closed, though there may be more to read of it."""
+    poll = select.poll()
+    poll.register(end, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _read(end: socket.socket) -> bytes:

@@ -2,8 +2,8 @@
 
 Linux's namespaces make them: a host has its own mounts (`/etc/libvirt`, `/run`, `/var/lib/libvirt`...), its own
 name, since libvirt refuses to migrate to the host that it is on, and its own processes, so that its QEMUs, which
-libvirt makes daemons of, end with it. The network is shared. It takes root, or a kernel that lets users be root in a
-namespace of theirs; no KVM.
+libvirt makes daemons of, end with it. The network is shared. It takes root (in a user's own namespace libvirt fails
+to change groups), and no KVM.
 """
 
 from __future__ import annotations
@@ -29,23 +29,21 @@ KEEPALIVES = 60
 """libvirt gives up a connection that was silent for so many times 5 s; its own default is 5 times."""
 
 _PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log": "/var/log/libvirt"}
-_NAMESPACES = ["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+_UNSHARE = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
 def unable() -> str:
     """Why there can be no such hosts here; empty if there can."""
     if not shutil.which("libvirtd") or not shutil.which("virsh"):
         return "libvirt is not installed"
-    probe = subprocess.run([*_unshare(), "mount", "--bind", "/tmp", "/mnt"], capture_output=True, text=True)
+    if os.geteuid() != 0:
+        return "hosts of libvirt take root"
+    probe = subprocess.run([*_UNSHARE, "mount", "--bind", "/tmp", "/mnt"], capture_output=True, text=True)
     return "" if probe.returncode == 0 else f"no namespaces of our own: {probe.stderr.strip()}"
 
 
-def _unshare() -> list[str]:
-    return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), *_NAMESPACES]
-
-
 class Host(Process):
-    """A libvirtd; its QEMUs run as `user`, which has to be root where this process is not."""
+    """A libvirtd; its QEMUs run as `user`."""
 
     def __init__(self, directory: Path, name: str, user: str = "root") -> None:
         self.name = name
@@ -60,7 +58,7 @@ class Host(Process):
         mounts = [f"mount --bind {self._directory / folder} {place}" for folder, place in _PRIVATE.items()]
         libvirtd = f"{{ libvirtd --pid-file {self._directory}/pid; exit; }}"  # not exec: the shell buries the dead
         script = " && ".join([*mounts, f"hostname {name}", libvirtd])
-        super().__init__([*_unshare(), "sh", "-c", script], directory / f"{name}.log")
+        super().__init__([*_UNSHARE, "sh", "-c", script], directory / f"{name}.log")
         wait(self.socket.exists, 30, f"libvirtd of {name}", self)
 
     def _settle(self, user: str) -> None:
@@ -74,8 +72,7 @@ class Host(Process):
             "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\n"
             f"keepalive_count = {KEEPALIVES}\n"
         )
-        if os.geteuid() == 0:
-            shutil.chown(self.spare, user, user)
+        shutil.chown(self.spare, user, user)
 
     def virsh(self, *arguments: str, uri: str = "", timeout: float = 60) -> str:
         """What a command of virsh prints; `subprocess.CalledProcessError` if it fails."""

@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _read(page: Path) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", page.read_text()))
+    return html.unescape(re.sub(r"<[^>]+>", " ", page.read_text()))
 
 
 @pytest.mark.parametrize("program", sorted(OPTIONS))

@@ -241,9 +241,14 @@ class Control(amp.AMP):
             self._mourners.append(mourner)
         return mourner
 
+    def makeConnection(self, transport: Any) -> None:
+        """Begin; AMP's own would write a line to the log for the beginning and for the end."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
     def connectionLost(self, reason: Failure = GONE) -> None:
         self._lost = LinkLost(f"the control channel to the other end was lost{_because(reason.value)}")
-        super().connectionLost(reason)
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
         mourners, self._mourners = self._mourners, []
         for mourner in mourners:
             if not mourner.called:

@@ -259,6 +259,7 @@ class Migration:
         self._rest()
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
+        self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
         left = await self._undo.unwind()
         found = await diagnosis
         await self._close()
