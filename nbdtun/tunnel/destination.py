@@ -31,6 +31,7 @@ from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.commands import VERSION, Answer, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.runtime import Runtime
+from nbdtun.tunnel.share import share
 from nbdtun.tunnel.source import IDENT_SIZE
 from nbdtun.tunnel.stream import MIN_READ
 from nbdtun.tunnel.targets import Targets
@@ -106,7 +107,7 @@ class Destination(ServerFactory):
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
         making = Deferred.fromCoroutine(self._make(ident, target, window, identity))
         entry = self._entries[ident] = _Entry(identity, target, Deferred(lambda _: making.cancel()))
-        asked = _share(entry.channel)
+        asked = share(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked
 
@@ -118,7 +119,7 @@ class Destination(ServerFactory):
         """
         entry = self._entries.get(ident)
         if entry is not None and entry.identity == identity:
-            return await _share(entry.channel)
+            return await share(entry.channel)
         if entry is None and ident in self._ended:
             raise self._ended[ident]
         raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source")
@@ -241,15 +242,3 @@ class _Arrival(Protocol):
 def _named(addr: Any) -> str:
     host, port = getattr(addr, "host", None), getattr(addr, "port", None)
     return "a local peer" if host is None else f"{host}:{port}"
-
-
-def _share(channel: Deferred[Channel]) -> Deferred[Channel]:
-    """Return a Deferred of its own for one of several who wait for the same channel."""
-    mine: Deferred[Channel] = Deferred()
-
-    def fired(result: Any) -> Any:
-        mine.callback(result)
-        return result
-
-    channel.addBoth(fired)
-    return mine

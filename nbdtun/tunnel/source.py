@@ -18,6 +18,7 @@ from nbdtun.errors import ChannelReset, TunnelError
 from nbdtun.tunnel.adopt import adopt
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.dialer import Dialer
+from nbdtun.tunnel.share import share
 
 #: Bytes of a channel's id; it is all that it takes, with the same certificate, to take a channel up again.
 IDENT_SIZE = 16
@@ -58,7 +59,7 @@ class Source:
 
     async def settle(self, seconds: float) -> None:
         """Wait for the channels to come to their own ends, for at most so long."""
-        ends: Deferred[Any] = DeferredList([_watch(channel.ended) for channel in self.channels], consumeErrors=True)
+        ends: Deferred[Any] = DeferredList([share(channel.ended) for channel in self.channels], consumeErrors=True)
         with contextlib.suppress(TimeoutError):
             await ends.addTimeout(seconds, self._dialer.runtime.reactor)
 
@@ -131,7 +132,7 @@ class Entrance(ServerFactory):
         :raise TunnelError: one of them failed.
         """
         while self._opening or self._channels:
-            await DeferredList([_watch(d) for d in (*self._opening, *self._channels.values())])
+            await DeferredList([share(d) for d in (*self._opening, *self._channels.values())], consumeErrors=True)
         if self.trouble is not None:
             raise self.trouble
 
@@ -195,15 +196,3 @@ def _refused(failure: Failure, channel: Channel) -> None:
 def _cancel(error: TunnelError | None, dialling: Deferred[None]) -> TunnelError | None:
     dialling.cancel()
     return error
-
-
-def _watch(deferred: Deferred[Any]) -> Deferred[None]:
-    """Return what fires when ``deferred`` has, and takes nothing away from it."""
-    watched: Deferred[None] = Deferred()
-
-    def fired(result: Any) -> Any:
-        watched.callback(None)
-        return result
-
-    deferred.addBoth(fired)
-    return watched
