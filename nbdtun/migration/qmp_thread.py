@@ -2,13 +2,14 @@
 The thread in which qemu.qmp lives.
 
 qemu.qmp is asyncio and Twisted need not be: so all monitors share one asyncio loop in one daemon thread of its own, and any reactor
-serves. It starts with the first monitor and ends with the last. It is a daemon thread, so that an interpreter which ends without
-closing its monitors does not hang.
+serves. It starts with the first monitor and ends with the last. It is a daemon thread, and ended at exit, so that an interpreter which
+ends without closing its monitors neither hangs nor complains.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 T = TypeVar("T")
+EXIT_SECONDS = 2.0
 
 
 class LoopThread:
@@ -37,16 +39,28 @@ class LoopThread:
             self._holders += 1
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(self._loop,), name="nbdtun-qmp", daemon=True).start()
+                self._thread = threading.Thread(target=_run, args=(self._loop,), name="nbdtun-qmp", daemon=True)
+                self._thread.start()
+                atexit.register(self._end)
             return self._loop
 
     def release(self) -> None:
         """End the thread when nobody holds it any more."""
         with self._lock:
             self._holders -= 1
-            if self._holders == 0 and self._loop is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._loop = None
+            if self._holders == 0:
+                self._stop()
+
+    def _stop(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+            atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        """The interpreter ends, and somebody has not closed a monitor."""
+        self._stop()
+        self._thread.join(EXIT_SECONDS)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -39,7 +39,7 @@ WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
 
 async def settle(monitor: Monitor) -> str:
     """
-    At the destination: find out whether the VM has run there; if not, end its QEMU so that it never will.
+    At the destination: find out whether the VM has run there; if not, and its memory is there, end its QEMU so that it never will.
 
     Its daemon may have been started again since and know nothing. A guest that is paused has run if its devices have written: those
     statistics are not part of a migration, and a mirror's writes do not count for the guest's device.
@@ -47,6 +47,8 @@ async def settle(monitor: Monitor) -> str:
     :raise MonitorError: QEMU cannot be asked; it may have ended, or not.
     """
     state = await run_state(monitor)
+    if state == "inmigrate" and (await look(monitor)).status == "none":
+        return GONE  # a fresh QEMU, which has received nothing, can be of use yet
     if state not in WAITING or await _has_written(monitor):
         return ARRIVED
     with suppress(MonitorError):  # it may go so fast that there is no answer

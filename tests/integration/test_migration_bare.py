@@ -43,7 +43,8 @@ from nbdtun.migration.source import Migration
 from tests.migration.direct import Tunnel
 
 BUILDS = {"native": "native_qemu", "recent": "recent_qemu"}
-SLOW = 16 * MIB  # bytes a second: a mirror of 128 MiB lasts for long enough to meet it
+SLOW = 16 * MIB  # bytes a second: a mirror lasts for long enough to be met on its way
+BRISK = 48 * MIB  # the same, for those that go on to the end
 
 
 class Rig:
@@ -234,8 +235,8 @@ async def test_a_paused_machine_is_paused_afterwards(request: pytest.FixtureRequ
 
 @pytest_twisted.ensureDeferred
 async def test_a_machine_paused_meanwhile_is_paused_afterwards(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
+    async with rig(Plan(96 * MIB, filled=1.0)) as one:
+        running = one.start(bandwidth=BRISK)
         await one.phases[Phase.MIRROR]
         one.source.qmp("stop")
         await running
@@ -274,13 +275,33 @@ async def test_cancelled_before_the_memory_it_can_be_tried_again_at_once(rig: An
 @pytest_twisted.ensureDeferred
 async def test_cancelled_later_it_needs_a_fresh_destination(request: pytest.FixtureRequest, rig: Any, phase: Phase, build: str) -> None:
     async with rig(Plan(64 * MIB), builds=(request.getfixturevalue(BUILDS[build]),) * 2) as one:
-        running = one.start(bandwidth=32 * MIB)
+        running = one.start(bandwidth=BRISK)
         await one.phases[phase]
         running.cancel()
         with pytest.raises(CancelledError):
             await running
         await one.untouched(Phase.CANCELLED)
         await one.renew()
+        await one.start()
+        await one.moved()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+@pytest_twisted.ensureDeferred
+async def test_given_up_while_qemu_waits_for_a_connection(rig: Any, how: str) -> None:
+    async with rig(Plan(64 * MIB)) as one:
+        one.tunnel.stalls = True
+        running = one.start(limits=Limits(connect=60 if how == "cancelled" else 1, undo=5))
+        await one.phases[Phase.MIRROR]
+        await pause(0.3)
+        if how == "cancelled":
+            running.cancel()
+        with pytest.raises(CancelledError if how == "cancelled" else MonitorError):
+            await running
+        await one.untouched(Phase.CANCELLED if how == "cancelled" else Phase.FAILED)
+        assert one.reports[-1].elapsed < 4
+        assert one.destination.leftovers() == []
+        one.tunnel.stalls = False
         await one.start()
         await one.moved()
 
@@ -380,8 +401,8 @@ async def test_the_control_channel_is_lost(rig: Any, phase: Phase) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_disk_connection_breaks_and_qemu_makes_it_again(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
+    async with rig(Plan(96 * MIB, filled=1.0)) as one:
+        running = one.start(bandwidth=BRISK)
         await one.phases[Phase.MIRROR]
         await pause(0.5)
         for entrance in one.tunnel.entrances.values():
@@ -465,8 +486,8 @@ async def test_nobody_can_tell_and_the_source_stays_paused(rig: Any, control: An
 
 @pytest_twisted.ensureDeferred
 async def test_a_second_session_waits_for_no_dead_source(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
+    async with rig(Plan(96 * MIB, filled=1.0)) as one:
+        running = one.start(bandwidth=BRISK)
         await one.phases[Phase.MIRROR]
         second = Migration(reactor, one.migration._monitor, one.tunnel, MigrationSettings(vm="web1"), lambda _: None)
         with pytest.raises(NotMigratable, match="by another session just now"):

@@ -95,6 +95,8 @@ class DirectEntrance:
         self.port = await UNIXServerEndpoint(self.tunnel.reactor, self.path).listen(Factory.forProtocol(lambda: Entry(self)))
 
     async def dial(self) -> End:
+        if self.tunnel.stalls:
+            await Deferred()
         if self.target not in self.tunnel.admitted:
             raise TargetUnknown(f"target {self.target} is not listed")
         path = self.tunnel.admitted[self.target]
@@ -148,6 +150,7 @@ class Tunnel:
         self.entrances: dict[str, DirectEntrance] = {}
         self.controls: list[AMP] = []
         self.link = LinkState()
+        self.stalls = False
         self.serve: Callable[[], AMP] = AMP
 
     def quay(self, session: str, owner: Credentials) -> DirectQuay:

@@ -23,6 +23,7 @@ class Scripted:
         self.lost = False
         self.opened = 0
         self.reachable = True
+        self.hung_up = 0
 
     async def ask(self, command: Any, **arguments: Any) -> Any:
         self.asked.append(command.__name__)
@@ -35,6 +36,9 @@ class Scripted:
         if isinstance(answer, Deferred):
             return await answer
         return {"state": answer, "machine": "paused", "reason": "because"}
+
+    def hang_up(self) -> None:
+        self.hung_up += 1
 
     async def control(self, protocol: Any) -> Any:
         if not self.reachable:

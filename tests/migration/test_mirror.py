@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from nbdtun.errors import CommandFailed, LinkLost, MirrorFailed
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.mirror import Mirror, Mirrors, discard, sweep
+from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
 from tests.migration.paper import PaperQemu
 from tests.migration.stage import PaperEntrance
@@ -41,7 +42,7 @@ class Desk:
         return got[0] if got else "waits"
 
     def start(self, bandwidth: int | None = None) -> Any:
-        return self.do(self.mirrors.start(self.undo, 300, bandwidth), 0.1)
+        return self.do(self.mirrors.start(self.undo, MigrationSettings(vm="web1", bandwidth=bandwidth)), 0.1)
 
 
 def arguments(desk: Desk, command: str) -> Callable[[], dict[str, Any]]:
@@ -66,7 +67,7 @@ def test_it_connects_and_copies() -> None:
         "node_name": NAME,
         "server": {"type": "unix", "path": "/run/nbd.sock"},
         "export": NAME,
-        "reconnect_delay": 300,
+        "reconnect_delay": MigrationSettings(vm="web1").reconnect_delay,
         "discard": "unmap",
         "detect_zeroes": "unmap",
     }

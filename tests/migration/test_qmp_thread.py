@@ -45,6 +45,14 @@ def test_it_can_be_held_again(thread: LoopThread) -> None:
     thread.release()
 
 
+def test_it_is_ended_with_the_interpreter(thread: LoopThread) -> None:
+    loop = thread.hold()
+    thread._end()
+    assert loop.is_closed()
+    assert not threads()
+    thread._end()
+
+
 def test_what_still_runs_at_the_end_is_given_up(thread: LoopThread) -> None:
     loop = thread.hold()
     future = asyncio.run_coroutine_threadsafe(asyncio.sleep(1000), loop)
