@@ -30,11 +30,9 @@ integration: setup ## the tests with real processes only
 docs: $(VENV)/.installed ## the documentation, as HTML in build/docs
 	$(RUN) sphinx -W -b html docs build/docs
 
-bench: setup ## measure the tunnel and a migration against others
-	$(RUN) bench
-
-chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=
+chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then the tests that wait for long
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	NBDTUN_SLOW=1 $(RUN) pytest -m slow
 
 clean: ## remove all that was made here, the cache too
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -56,4 +54,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs bench chaos clean packages lint
+.PHONY: help setup demo check test integration docs chaos clean packages lint

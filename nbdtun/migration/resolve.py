@@ -87,8 +87,7 @@ class Resolution:
         answer = await self._ask()
         if answer == GONE:
             await self._monitor.execute("cont")
-            ended = "its QEMU at the destination was ended, and it runs at the source again"
-            raise MigrationError(f"{self._settings.vm} did not arrive; {ended}")
+            raise MigrationError(f"{self._settings.vm} did not arrive, and never will; it runs at the source again")
         if not self._settings.keep_source:
             await Guest(self._monitor).end(self._reactor)
         return self._tell(Phase.COMPLETED)
