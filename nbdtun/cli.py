@@ -7,6 +7,7 @@ is one line on standard error, with the status that its kind has.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -204,7 +205,17 @@ def main(arguments: list[str] | None = None) -> int:
         status = _fail("interrupted", 130)
     except OSError as error:
         status = _fail(str(error), 1)
-    return int(status or 0)
+    return _flushed(int(status or 0))
+
+
+def _flushed(status: int) -> int:
+    """Return ``status``, with nothing left to write: a reader that has gone away must not change it as Python exits."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return status
 
 
 def _fail(text: str, status: int) -> int:

@@ -141,6 +141,7 @@ class Migration:
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
         self._gauge.enter(Phase.PREPARE)
+        self._watch()
         disks, entrance = await self._prepare()
         mirrors = await self._mirror(disks, entrance)
         outgoing, ram = await self._send(mirrors)
@@ -188,7 +189,6 @@ class Migration:
         for name in await sweep(self._monitor, self._reactor):  # the destination knows no other session, so it is nobody's
             self.log.info("{vm}: removed {name}, which an earlier migration has left", vm=self.settings.vm, name=name)
         await mirrors.start(self._undo, self.settings)
-        self._watch()
         await mirrors.ready()
         self._gauge.copied()
         self._gauge.enter(Phase.READY)
@@ -220,7 +220,6 @@ class Migration:
 
     async def _finish(self) -> None:
         self._gauge.enter(Phase.FINISH)
-        self._rest()
         if self._stage is not Stage.FORWARD:
             raise CancelledError
         self._stage = Stage.HANDING_OVER
@@ -231,8 +230,7 @@ class Migration:
             self._downtime = self._reactor.seconds() - self._guest.stopped_at
 
     def _watch(self) -> None:
-        if not self._poll.running:
-            self._poll.start(POLL_SECONDS)
+        self._poll.start(POLL_SECONDS, now=False)
 
     def _rest(self) -> None:
         if self._poll.running:
@@ -245,12 +243,13 @@ class Migration:
         return Deferred.fromCoroutine(self._sample()).addErrback(failed)
 
     async def _sample(self) -> None:
-        """A QEMU that hangs is noticed here, since it does not answer."""
+        """Before and after the copying there is only the link to be told of; in between, a QEMU that hangs is noticed here."""
         seconds = self.settings.limits.command
-        self._gauge.jobs(await self._monitor.execute("query-block-jobs", seconds=seconds))
+        if self._gauge.now.phase not in (Phase.PREPARE, Phase.FINISH):
+            self._gauge.jobs(await self._monitor.execute("query-block-jobs", seconds=seconds))
         if self._gauge.now.phase in (Phase.RAM, Phase.SWITCHOVER):
             self._gauge.memory(await look(self._monitor, seconds))
-        if self._stage is Stage.FORWARD:
+        if self._stage in (Stage.FORWARD, Stage.HANDING_OVER):
             self._gauge.sample()
 
     async def _roll_back(self, error: BaseException) -> BaseException:

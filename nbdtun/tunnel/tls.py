@@ -282,10 +282,17 @@ def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> TLS
     return TLSError(f"{peer}: {_explanation(error, sock)}")
 
 
+def is_end(error: OSError) -> bool:
+    """Whether the other end has just closed the connection, properly or not; Python calls that an SSLEOFError only since 3.11.4."""
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return True
+    return getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING"
+
+
 def _explanation(error: OSError, sock: ssl.SSLSocket | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _verification(error, sock)
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
+    if is_end(error) or isinstance(error, ConnectionError):
         return _CLOSED
     if isinstance(error, TimeoutError):
         return "it did not finish the TLS handshake in time; is it another service?"

@@ -20,6 +20,8 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nbdtun.tunnel.tls import is_end
+
 
 class WireUser(Protocol):
     """Who uses a wire; what it is told, it is told by the reactor, never from within its own call."""
@@ -197,9 +199,9 @@ class TLSWire(Wire):
         except ssl.SSLWantWriteError:
             self._read_wants_room = True
             self.want_room()
-        except ssl.SSLEOFError:
-            return filled  # no close_notify; but no connection's end is taken for more than that here, so it need not prove itself
-        except OSError:
+        except OSError as broken:
+            if is_end(broken):  # without a farewell; but here no end is taken for more than a lost link, so it need not prove itself
+                return filled
             if not filled:
                 raise
         return filled or None
@@ -213,8 +215,10 @@ class TLSWire(Wire):
         except ssl.SSLWantReadError:
             self._write_wants_data = True
             return 0
-        except ssl.SSLEOFError as end:
-            raise ConnectionResetError("the other end closed the connection") from end
+        except ssl.SSLError as end:
+            if is_end(end):
+                raise ConnectionResetError("the other end closed the connection") from end
+            raise
 
     def doRead(self) -> None:
         """There is something to read: of the handshake, for a write that waits for it, or for the user."""

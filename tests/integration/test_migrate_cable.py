@@ -110,7 +110,7 @@ def test_a_cut(under_way: Callable[..., UnderWay], phase: str, seconds: float) -
     completed(moving.crossing, moving.attempt)
     assert moving.attempt.last["link"]["resumes"] > 0
     assert moving.attempt.last["link"]["state"] == "up"
-    if seconds >= 2 and phase in ("mirror", "ram"):
+    if seconds >= 2 and phase != "switchover":  # there the gate holds the progress back too
         assert any(report["link"]["state"].startswith("link lost") for report in moving.attempt.reports())
     assert any("link lost" in line for line in moving.attempt.complaints())
     assert any("link back" in line for line in moving.attempt.complaints())
