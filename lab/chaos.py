@@ -26,6 +26,8 @@ from lab.tunnel import Tunnel
 MIB = 1024 * 1024
 SIZE = 256 * MIB
 LINK_TIMEOUT = 2.0
+CONNECTIONS = 2
+"""Those that nbdcopy makes to a file's counterpart of this size."""
 WAYS: tuple[Way, ...] = ("up", "down", "both")
 
 
@@ -105,13 +107,17 @@ class Chaos:
         with self._original.open("wb") as file:
             for _ in range(SIZE // (16 * MIB)):
                 file.write(os.urandom(16 * MIB))
-        faults = self._copy(trouble, self._original, tunnel.uri) or self._copy(trouble, tunnel.uri, copy)
+        faults = self._copy(tunnel, trouble, self._original, tunnel.uri) or self._copy(tunnel, trouble, tunnel.uri, copy)
         if not faults and not filecmp.cmp(self._original, copy, shallow=False):
             faults = ["the copy differs from the original"]
         return [*faults, *(["", tunnel.source.log()[-3000:], tunnel.destination.log()[-3000:]] if faults else [])]
 
-    def _copy(self, trouble: Trouble, *ends: Path | str) -> list[str]:
+    def _copy(self, tunnel: Tunnel, trouble: Trouble, *ends: Path | str) -> list[str]:
+        """Trouble begins when the channels are open: one that cannot be opened for 10 s is refused, which is no loss."""
+        opened = _opened(tunnel)
         with Process(["nbdcopy", *ends], self._directory / "nbdcopy.log") as copying:
+            while copying.running() and _opened(tunnel) < opened + CONNECTIONS:
+                time.sleep(0.005)
             while copying.running():
                 self._pause(copying, trouble.strike())
                 trouble.cable.plug()
@@ -130,6 +136,10 @@ class Chaos:
         links = tunnel.source.log().count("link back")
         print(f"{self._copies} copies of {SIZE // MIB} MiB, {links} links replaced; {dict(trouble.done)}", flush=True)
         return faults
+
+
+def _opened(tunnel: Tunnel) -> int:
+    return tunnel.source.log().count("is open")
 
 
 def main() -> int:
