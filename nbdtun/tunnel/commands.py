@@ -16,6 +16,9 @@ from nbdtun.errors import ProtocolViolation, TunnelError, wire_errors
 #: The protocol's version; both ends must have the same.
 VERSION = 1
 
+#: Bytes of a channel's id; it is all that it takes, with the same certificate, to take a channel up again.
+IDENT_SIZE = 16
+
 
 class Answer:
     """What the destination answers, and the protocol that it switches to."""

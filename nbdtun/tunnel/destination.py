@@ -28,11 +28,10 @@ from nbdtun.errors import (
 )
 from nbdtun.tunnel.adopt import adopt
 from nbdtun.tunnel.channel import Channel
-from nbdtun.tunnel.commands import VERSION, Answer, OpenChannel, ResumeChannel
+from nbdtun.tunnel.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.share import share
-from nbdtun.tunnel.source import IDENT_SIZE
 from nbdtun.tunnel.stream import MIN_READ
 from nbdtun.tunnel.targets import Targets
 from nbdtun.tunnel.tls import explain, wrap_server

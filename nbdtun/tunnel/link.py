@@ -25,9 +25,6 @@ ACK_DELAY = 0.02
 #: A link speaks at least so many times in its timeout.
 BEATS = 3
 
-#: Seconds for the other end to hear the last word.
-FAREWELL = 2.0
-
 #: Reads of one link before other descriptors get their turn.
 READS = 4
 
@@ -148,7 +145,7 @@ class Link(TwistedProtocol, FrameReceiver):
             if frame is None:
                 if self._closing:
                     self._stop_timer()
-                    self.wire.close_gently(FAREWELL)
+                    self.wire.close_gently()
                 return
             sent = self.wire.write(frame)
             self._spoke = True

@@ -25,9 +25,6 @@ from nbdtun.tunnel.wire import TLSWire, Wire
 #: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
 MAX_OPENING = 16 * 1024
 
-#: Seconds for a refused peer to read why.
-FAREWELL = 2.0
-
 
 class Opening(amp.AMP):
     """AMP on a wire that is to become a link; says nothing to the log by itself."""
@@ -143,7 +140,7 @@ class OpeningTransport:
             self.wire.close()
             self._protocol.connectionLost(Failure(why))
         else:
-            self.wire.close_gently(FAREWELL)  # if we refuse its certificate, the peer is to know
+            self.wire.close_gently()  # if we refuse its certificate, the peer is to know
             self.ready.errback(why)
 
     def _explain(self, reason: Exception) -> TunnelError:

@@ -17,11 +17,9 @@ from twisted.python.failure import Failure
 from nbdtun.errors import ChannelReset, TunnelError
 from nbdtun.tunnel.adopt import adopt
 from nbdtun.tunnel.channel import Channel
+from nbdtun.tunnel.commands import IDENT_SIZE
 from nbdtun.tunnel.dialer import Dialer
 from nbdtun.tunnel.share import share
-
-#: Bytes of a channel's id; it is all that it takes, with the same certificate, to take a channel up again.
-IDENT_SIZE = 16
 
 
 class Source:

@@ -22,6 +22,9 @@ from zope.interface import implementer
 
 from nbdtun.tunnel.tls import is_end
 
+#: Seconds for the other end to hear the last word.
+FAREWELL = 2.0
+
 
 class WireUser(Protocol):
     """Who uses a wire; what it is told, it is told by the reactor, never from within its own call."""
@@ -113,7 +116,7 @@ class Wire:
             self.closed = True
             self._socket.close()
 
-    def close_gently(self, seconds: float) -> None:
+    def close_gently(self, seconds: float = FAREWELL) -> None:
         """
         Close, but let what was written last arrive: a TLS alert, say, which tells the peer why.
 
