@@ -1,4 +1,4 @@
-"""The ``nbdtun`` command from outside: what it prints, how it ends, and that it is quick to answer."""
+"""``nbdtun migrate`` from outside: what becomes of its options, what it prints, and how it ends."""
 
 from __future__ import annotations
 
@@ -8,49 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from nbdtun import __version__
-from nbdtun.cli import main
 from nbdtun.config import MigrateSettings, Owner, TunnelSettings
 from nbdtun.errors import ConfigError, MirrorFailed
 from nbdtun.migration.settings import MigrationSettings
-
-ROOT = Path(__file__).parent.parent
-MIGRATE = ("migrate", "web1", "--qmp", "/run/web1.qmp", "--to", "unix:/run/tunnel.sock")
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    status = main(list(words))
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "--version") == (0, f"nbdtun {__version__}\n", "")
-
-
-def test_help_names_the_commands_and_the_plugins(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run(capsys, "--help")
-    assert (status, err) == (0, "")
-    for word in ("certs", "migrate", "nbdtun-source", "nbdtun-dest"):
-        assert word in out
-
-
-def test_nothing_at_all_is_wrong_usage_with_help(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run(capsys)
-    assert (status, out) == (2, "")
-    assert "Usage: nbdtun" in err
+from tests.cli.stage import MIGRATE, ROOT, run
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("nonsense",), "No such command 'nonsense'."),
         (("migrate",), "Missing argument 'VM'."),
         (("migrate", "web1"), "Missing option '--qmp'."),
         ((*MIGRATE, "--nonsense"), "No such option"),
@@ -68,8 +39,6 @@ def test_nothing_at_all_is_wrong_usage_with_help(capsys: pytest.CaptureFixture[s
         ),
         (("migrate", "../web1", "--qmp", "/q", "--to", "unix:/a"), "'../web1' is not a name"),
         (("migrate", "web1", "--qmp", "q" * 108, "--to", "unix:/a"), "q" * 108 + ": 108 bytes"),
-        (("certs", "/tmp/nowhere"), "Missing option '--host'."),
-        (("certs", "/tmp/nowhere", "--host", "a b"), "'a b' is neither a host name nor an IP address"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,19 +46,6 @@ def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str,
     assert (status, out) == (2, "")
     assert err.startswith(f"nbdtun: {line}")
     assert err.count("\n") == 1
-
-
-def test_certs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example", "--host", "192.0.2.1")
-    assert (status, err) == (0, "")
-    assert out.startswith("A new CA has signed for both ends, until 20")
-    assert (tmp_path / "pki" / "server-cert.pem").exists()
-    status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example")
-    assert (status, out) == (2, "")
-    assert "server-cert.pem exists already; --force replaces" in err
-    status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example", "--force")
-    assert (status, err) == (0, "")
-    assert out.startswith("The CA that was there has signed for both ends")
 
 
 @pytest.fixture
@@ -100,7 +56,7 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     service.migrate = lambda reactor, settings, report: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nbdtun.service", service)
     monkeypatch.setattr("nbdtun.service", service, raising=False)
-    monkeypatch.setattr("nbdtun.cli._log_to_stderr", lambda *, bars: None)
+    monkeypatch.setattr("nbdtun.cli.migrate.log_to_stderr", lambda *, bars: None)
 
     def attend(reactor: Any, start: Any, display: Any) -> int:
         started.append((start.args[1], type(display).__name__))
@@ -144,7 +100,7 @@ def test_what_fails_before_it_starts(
     def fail(**options: Any) -> None:
         raise error
 
-    monkeypatch.setattr("nbdtun.cli._settings", fail)
+    monkeypatch.setattr("nbdtun.cli.migrate.read_settings", fail)
     got, out, err = run(capsys, *MIGRATE)
     assert (got, out, err.lstrip("\n")) == (status, "", f"nbdtun: {str(error) or 'interrupted'}\n")
 
@@ -225,22 +181,3 @@ def test_a_reader_that_goes_away_is_no_reason_to_fail() -> None:
         running.terminate()
         assert running.stderr.read() == "nbdtun: interrupted, rolling back\n"
     assert running.returncode == 130
-
-
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    with open("/dev/full", "w") as full:
-        words = [sys.executable, "-m", "nbdtun", "certs", str(tmp_path), "--host", "a"]
-        run = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
-    assert (run.returncode, run.stderr) == (1, "nbdtun: [Errno 28] No space left on device\n")
-
-
-def test_help_is_quick_and_installs_no_reactor() -> None:
-    code = "import sys; from nbdtun.cli import main; main(['migrate', '--help']); sys.exit('twisted.internet.reactor' in sys.modules)"
-    times = []
-    for _ in range(3):
-        began = os.times().children_user + os.times().children_system
-        subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True, timeout=30
-        )
-        times.append(os.times().children_user + os.times().children_system - began)
-    assert min(times) < 0.6  # CPU seconds: 0.2 here; rich, cryptography or the reactor would double it

@@ -1,0 +1,66 @@
+"""
+The ``nbdtun`` command: one module for each of its subcommands.
+
+What it needs is imported when it is needed: ``--help`` answers at once, and no reactor is installed by an import. All that goes wrong
+is one line on standard error, with the status that its kind has.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from nbdtun import __version__
+from nbdtun.cli import certs, migrate
+from nbdtun.errors import ConfigError, NbdtunError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nbdtun", message="%(prog)s %(version)s")
+def command() -> None:
+    """Move running QEMU virtual machines, with their disks, to another host through one encrypted port.
+
+    The tunnel's two ends are twistd plugins: see twistd nbdtun-source --help and twistd nbdtun-dest --help.
+    """
+
+
+for _each in (certs, migrate):
+    command.add_command(_each.command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        click.echo(command.get_help(click.Context(command, info_name="nbdtun")), err=True)
+        return 2
+    try:
+        status = command.main(arguments, prog_name="nbdtun", standalone_mode=False)
+    except click.ClickException as error:
+        status = _fail(error.format_message(), error.exit_code)
+    except ConfigError as error:
+        status = _fail(str(error), 2)
+    except NbdtunError as error:
+        status = _fail(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        status = _fail("interrupted", 130)
+    except OSError as error:
+        status = _fail(str(error), 1)
+    return _flushed(int(status or 0))
+
+
+def _flushed(status: int) -> int:
+    """Return ``status``, with nothing left to write: a reader that has gone away must not change it as Python exits."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return status
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"nbdtun: {' '.join(text.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,36 @@
+"""``nbdtun certs``: a CA, and a certificate for each end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from nbdtun.certs import Issued
+
+
+@click.command("certs")
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "--host", "hosts", metavar="NAME-or-IP", multiple=True, required=True, help="Name or address of the destination. May be given often."
+)
+@click.option("--force", is_flag=True, help="Replace the certificates of both ends. The CA is kept.")
+def command(directory: str, hosts: tuple[str, ...], force: bool) -> None:
+    """Make a CA, and the certificates of both ends, in DIR.
+
+    The files have the names that QEMU and libvirt use. A CA that is in DIR already signs the new certificates.
+    """
+    from nbdtun.certs import make
+
+    click.echo(_account(make(directory, hosts, force=force)))
+
+
+def _account(issued: Issued) -> str:
+    return (
+        f"{'A new CA' if issued.new_authority else 'The CA that was there'} has signed for both ends, until {issued.expires:%Y-%m-%d}. "
+        f"In {issued.directory}:\n"
+        "  for the destination  ca-cert.pem  server-cert.pem  server-key.pem\n"
+        "  for the source       ca-cert.pem  client-cert.pem  client-key.pem\n"
+        "  for nobody else      ca-key.pem   signs more certificates; needed by neither daemon"
+    )

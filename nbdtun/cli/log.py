@@ -1,0 +1,29 @@
+"""What the command has to say on standard error beside its progress."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted.logger import LogEvent
+
+
+def log_to_stderr(*, bars: bool) -> None:
+    """
+    What the migration has to say beside its progress, as lines, which bars make room for; and when a link goes and comes back, which bars
+    show.
+
+    How a channel ends is not told here: if that matters, it is the reason of the migration's own end.
+    """
+    from twisted.logger import FilteringLogObserver, ILogObserver, LogLevel, LogLevelFilterPredicate, eventAsText, globalLogBeginner
+    from zope.interface import provider
+
+    @provider(ILogObserver)
+    def complain(event: LogEvent) -> None:
+        print(f"nbdtun: {eventAsText(event, includeTimestamp=False, includeSystem=False)}", file=sys.stderr, flush=True)
+
+    levels = LogLevelFilterPredicate(LogLevel.critical)
+    for namespace in ["nbdtun.migration"] if bars else ["nbdtun.migration", "nbdtun.tunnel.channel"]:
+        levels.setLogLevelForNamespace(namespace, LogLevel.info)
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(complain, [levels])], redirectStandardIO=False)

@@ -1,0 +1,107 @@
+"""
+How option texts are read, and the options that say which migration is meant; whatever has them makes the same settings of them.
+
+Our own parsers are imported when there is something to read: ``--help`` needs none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nbdtun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nbdtun.config import MigrateSettings, Owner
+
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _Read(_ParamType):
+    """A value that one of our own parsers reads, imported when it has something to read."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text; a :exc:`ConfigError` is a wrong option."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _size(text: str) -> int:
+    from nbdtun.sizes import parse_size
+
+    return parse_size(text)
+
+
+def _rate(text: str) -> int:
+    from nbdtun.sizes import parse_rate
+
+    return parse_rate(text)
+
+
+def _duration(text: str) -> float:
+    from nbdtun.sizes import parse_duration
+
+    return parse_duration(text)
+
+
+def _owner(text: str) -> Owner:
+    from nbdtun.config import Owner
+
+    return Owner.parse(text)
+
+
+SIZE, RATE, DURATION, OWNER = _Read("SIZE", _size), _Read("SIZE", _rate), _Read("TIME", _duration), _Read("USER[:GROUP]", _owner)
+
+_MIGRATION = (
+    click.argument("vm", metavar="VM"),
+    click.option("--qmp", metavar="SOCKET", required=True, help="QMP socket of the VM, at the source."),
+    click.option("--to", "connect", metavar="ENDPOINT", required=True, help="Where the destination listens, such as tcp:HOST:10810."),
+    click.option("--tls-dir", metavar="DIR", help="Directory with ca-cert.pem, client-cert.pem and client-key.pem."),
+    click.option("--tls-name", metavar="NAME", help="Name that the destination's certificate must have.  [default: the host of --to]"),
+    click.option("--insecure", is_flag=True, help="Use an endpoint that others can reach even without TLS."),
+    click.option(
+        "--disk", "disks", metavar="NODE", multiple=True, help="Disk to migrate; may be given often.  [default: all writable ones]"
+    ),
+    click.option("--bandwidth", type=RATE, help="Bytes per second that it may use, such as 500MiB.  [default: no limit]"),
+    click.option("--downtime", type=DURATION, default="300ms", show_default=True, help="Pause of the guest that QEMU aims at."),
+    click.option("--run-dir", metavar="DIR", help="Directory for the sockets that QEMU connects to.  [default: a fresh one]"),
+    click.option("--socket-owner", type=OWNER, help="User that QEMU runs as, to give those sockets to."),
+    click.option("--resume-window", type=DURATION, default="300s", show_default=True, help="How long to try to restore a lost link."),
+    click.option("--link-timeout", type=DURATION, default="15s", show_default=True, help="Silence after which a link counts as lost."),
+    click.option("--window", type=SIZE, default="16MiB", show_default=True, help="Unacknowledged bytes per channel and direction."),
+)
+
+
+def migration_options(command: _Command) -> _Command:
+    """Give ``command`` the VM and the options that say how it is moved; :func:`read_settings` reads them."""
+    for option in reversed(_MIGRATION):
+        command = option(command)
+    return command
+
+
+def read_settings(*, vm: str, qmp: str, connect: str, disks: tuple[str, ...], **options: Any) -> MigrateSettings:
+    """
+    The settings of the migration that the options mean.
+
+    :raise ConfigError: there can be none.
+    """
+    from nbdtun.config import MigrateSettings, TunnelSettings
+    from nbdtun.migration.settings import MigrationSettings
+
+    wanted = {name: options.pop(name) for name in ("bandwidth", "downtime", "keep_source") if name in options}
+    migration = MigrationSettings(vm=vm, disks=disks or None, **wanted)
+    return MigrateSettings(tunnel=TunnelSettings(**options), connect=connect, qmp=qmp, migration=migration)

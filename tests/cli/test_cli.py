@@ -1,0 +1,53 @@
+"""The ``nbdtun`` command from outside: what it prints, how it ends, and that it is quick to answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbdtun import __version__
+from tests.cli.stage import ROOT, run
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"nbdtun {__version__}\n", "")
+
+
+def test_help_names_the_commands_and_the_plugins(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "--help")
+    assert (status, err) == (0, "")
+    for word in ("certs", "migrate", "nbdtun-source", "nbdtun-dest"):
+        assert word in out
+
+
+def test_nothing_at_all_is_wrong_usage_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys)
+    assert (status, out) == (2, "")
+    assert "Usage: nbdtun" in err
+
+
+def test_a_command_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "nonsense") == (2, "", "nbdtun: No such command 'nonsense'.\n")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "nbdtun", "certs", str(tmp_path), "--host", "a"]
+        run = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert (run.returncode, run.stderr) == (1, "nbdtun: [Errno 28] No space left on device\n")
+
+
+def test_help_is_quick_and_installs_no_reactor() -> None:
+    code = "import sys; from nbdtun.cli import main; main(['migrate', '--help']); sys.exit('twisted.internet.reactor' in sys.modules)"
+    times = []
+    for _ in range(3):
+        began = os.times().children_user + os.times().children_system
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True, timeout=30
+        )
+        times.append(os.times().children_user + os.times().children_system - began)
+    assert min(times) < 0.6  # CPU seconds: 0.2 here; rich, cryptography or the reactor would double it
