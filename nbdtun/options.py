@@ -15,7 +15,7 @@ from twisted.python.usage import Options, UsageError
 from nbdtun import __version__
 from nbdtun.config import Owner, TunnelSettings
 from nbdtun.errors import ConfigError, NbdtunError
-from nbdtun.sizes import parse_duration, parse_size
+from nbdtun.sizes import parse_duration, parse_rate, parse_size
 
 _T = TypeVar("_T")
 
@@ -28,6 +28,7 @@ class TunnelOptions(Options):
         ["tls-dir", None, None, "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one."],
         ["run-dir", None, None, "Directory for the sockets that this daemon makes for itself. [default: a fresh one, 0700]"],
         ["socket-owner", None, None, "USER[:GROUP] to give those sockets to: the user that QEMU runs as."],
+        ["bandwidth", None, None, "Bytes per second that it may send, all channels together, such as 500MiB. [default: no limit]"],
         ["window", None, "16MiB", "Unacknowledged bytes per channel and direction, kept in case the link is lost."],
         ["link-timeout", None, "15s", "Silence after which a link counts as lost."],
         ["resume-window", None, "300s", "How long a channel waits for a new link before it is given up."],
@@ -59,6 +60,7 @@ class TunnelOptions(Options):
             insecure=bool(self["insecure"]),
             run_dir=self["run-dir"],
             socket_owner=self.read("socket-owner", Owner.parse),
+            bandwidth=self.read("bandwidth", parse_rate),
             window=self.required("window", parse_size),
             link_timeout=self.required("link-timeout", parse_duration),
             resume_window=self.required("resume-window", parse_duration),

@@ -15,7 +15,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.options import TunnelOptions, give_up, parse_each
 from nbdtun.sizes import parse_duration, parse_rate
 
-_MIGRATION_OPTIONS = ("qmp", "bandwidth", "keep-source")
+_MIGRATION_OPTIONS = ("qmp", "keep-source")
 
 
 @frozen
@@ -45,7 +45,6 @@ class Options(TunnelOptions):
         ["tls-name", None, None, "Name that the destination's certificate must have. [default: the host of --connect]"],
         ["migrate", None, None, "Migrate the VM that the destination knows by this name."],
         ["qmp", None, None, "QMP socket of the VM to migrate."],
-        ["bandwidth", None, None, "Bytes per second that the migration may use. [default: no limit]"],
         ["downtime", None, "300ms", "Pause of the guest that QEMU aims at."],
     ]
 
@@ -55,10 +54,15 @@ class Options(TunnelOptions):
         super().__init__()
         self._forwards: list[str] = []
         self._disks: list[str] = []
+        self._urgent: list[str] = []
 
     def opt_forward(self, text: str) -> None:
         """Forward a socket to a target: TARGET=SERVER-ENDPOINT, such as nbd=unix:/run/nbdtun/nbd.sock:mode=660. May be given often."""
         self._forwards.append(text)
+
+    def opt_urgent(self, target: str) -> None:
+        """Let this target's channels go ahead of the others under --bandwidth: the memory's, ahead of the disks'. May be given often."""
+        self._urgent.append(target)
 
     def opt_disk(self, text: str) -> None:
         """Migrate this disk, by its node name or its drive's or device's id. May be given often. [default: all writable disks]"""
@@ -72,7 +76,10 @@ class Options(TunnelOptions):
         forwards = parse_each("forward", self._forwards, Forward.parse)
         if not forwards and migrate is None:
             raise ConfigError("there is nothing to do: give --forward, or --migrate with --qmp")
-        return SourceTask(SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards) if forwards else None, migrate)
+        if self._urgent and not forwards:
+            raise ConfigError("--urgent needs --forward")
+        forward = SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=tuple(self._urgent)) if forwards else None
+        return SourceTask(forward, migrate)
 
     def _migration(self, tunnel: TunnelSettings, connect: str) -> MigrateSettings | None:
         if self["migrate"] is None:

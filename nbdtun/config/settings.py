@@ -40,6 +40,7 @@ class TunnelSettings:
     """
     What both ends of a tunnel are told.
 
+    ``bandwidth`` (bytes per second, None without a limit) is for all that this end sends, through all of its channels together.
     ``insecure`` accepts endpoints that others can reach without a certificate; it takes nothing away where ``tls_dir`` is given.
     """
 
@@ -51,6 +52,7 @@ class TunnelSettings:
     socket_mode: int = field(default=0o600, validator=_mode)
     window: int = field(default=16 * MIB, validator=_between(64 * KIB, GIB, size_text))
     link_timeout: float = field(default=15.0, validator=_between(0.1, 3600, duration_text))
+    bandwidth: int | None = None
     resume_window: float = field(default=300.0, validator=_between(0, 7 * 86400, duration_text))
 
     def __attrs_post_init__(self) -> None:
@@ -95,12 +97,16 @@ class _Dialling:
 
 @frozen(kw_only=True)
 class SourceSettings(_Dialling):
-    """A source daemon that forwards local sockets to targets of the destination."""
+    """A source daemon that forwards local sockets to targets of the destination; the ``urgent`` ones go ahead under a bandwidth limit."""
 
     forwards: tuple[Forward, ...]
+    urgent: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        for target in self.urgent:
+            if target not in (forward.target for forward in self.forwards):
+                raise ConfigError(f"urgent: {target} is not the target of any forward")
         _refuse_repeated((forward.endpoint for forward in self.forwards), "listens on {} twice")
         for forward in self.forwards:  # the tunnel's TLS does not protect it: whoever reaches it is through
             if not (forward.address.local or self.tunnel.insecure):

@@ -49,8 +49,8 @@ class Carrier(Protocol):
         :raise TunnelError: the destination cannot be reached.
         """
 
-    async def enter(self, target: str, name: str) -> Entrance:
-        """Make the socket ``name`` in a directory that QEMU can use; what connects to it reaches ``target``."""
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> Entrance:
+        """Make the socket ``name`` in a directory that QEMU can use; what connects to it reaches ``target``, the ``urgent`` first."""
 
     @property
     def link(self) -> LinkState:

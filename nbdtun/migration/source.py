@@ -172,8 +172,8 @@ class Migration:
         await outgoing.check()
         return disks
 
-    async def _enter(self, target: str, name: str) -> Entrance:
-        entrance = self._entrances[name] = await self._carrier.enter(target, name)
+    async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Entrance:
+        entrance = self._entrances[name] = await self._carrier.enter(target, name, urgent=urgent)
         self._tidy.push(f"close the {name} socket", lambda: self._shut(name))
         return entrance
 
@@ -202,7 +202,7 @@ class Migration:
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
-        ram = await self._enter(await self._contact.listen(), "ram")
+        ram = await self._enter(await self._contact.listen(), "ram", urgent=True)
         self._gauge.enter(Phase.RAM)
         await outgoing.start(ram.path)
         await outgoing.paused()

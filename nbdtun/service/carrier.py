@@ -74,7 +74,7 @@ class TunnelCarrier:
         """Open the control channel, and connect ``protocol`` to this end of it."""
         ours, theirs = socket.socketpair()
         with ours:
-            channel = await self.source.open(CONTROL, theirs)
+            channel = await self.source.open(CONTROL, theirs, urgent=True)
             ours.setblocking(False)
             wrapping: WrappingFactory[_Telling] = WrappingFactory(quiet_factory(lambda: protocol))
             telling = _Telling(wrapping, protocol)
@@ -82,14 +82,14 @@ class TunnelCarrier:
             self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: telling))
         return protocol
 
-    async def enter(self, target: str, name: str) -> TunnelEntrance:
-        """Make the socket ``name``; what connects to it reaches ``target``."""
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelEntrance:
+        """Make the socket ``name``; what connects to it reaches ``target``, ahead of what is not ``urgent``."""
         path = self.rundir.socket(name)
         owner = self.rundir.owner
         endpoint = LocalEndpoint(
             UNIXServerEndpoint(self.reactor, path, mode=0o600), f"unix:{path}", path, (owner.uid, owner.gid) if owner else None
         )
-        channels = Entrance(self.source, target)
+        channels = Entrance(self.source, target, urgent=urgent)
         return TunnelEntrance(path, channels, await endpoint.listen(channels))
 
     @property

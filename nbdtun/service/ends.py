@@ -20,7 +20,9 @@ from nbdtun.tunnel.tls import client_context
 def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:
     """Make the runtime on the terms that ``settings`` ask for."""
     terms = Terms(window=settings.window, link_timeout=settings.link_timeout, resume_window=settings.resume_window)
-    return Runtime(reactor, terms)
+    runtime = Runtime(reactor, terms)
+    runtime.throttle.rate = settings.bandwidth
+    return runtime
 
 
 def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Source:

@@ -25,7 +25,7 @@ class SourceService(MultiService):
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
-            service = StreamServerEndpointService(endpoint, Entrance(self.tunnel, forward.target))
+            service = StreamServerEndpointService(endpoint, Entrance(self.tunnel, forward.target, urgent=forward.target in settings.urgent))
             service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start
             service.setServiceParent(self)
 

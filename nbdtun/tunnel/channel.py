@@ -47,6 +47,8 @@ class Channel:
     """
     One channel at one end.
 
+    ``urgent`` puts it ahead of others where a limit is set to all.
+
     ``redial`` is how the source gets a new link: called when the last one is lost, it returns what can be cancelled; None at the
     destination, which waits. ``ended`` fires once with None or the error. ``resumes`` and ``replayed`` (bytes) say what lost links cost.
     """
@@ -61,10 +63,13 @@ class Channel:
         sock: socket.socket,
         window: int,
         redial: Callable[[Channel], Deferred[None]] | None,
+        *,
+        urgent: bool = False,
     ) -> None:
         self.runtime = runtime
         self.ident = ident
         self.target = target
+        self.urgent = urgent
         self.inbound = Inbound(window, runtime.pool)
         self.outbound = Outbound(window, runtime.pool)
         self.ended: Deferred[TunnelError | None] = Deferred()
@@ -73,7 +78,7 @@ class Channel:
         self.replayed = 0
         self.lost_at: float | None = None
         self.trouble: Exception | None = None  # why the latest attempt to get a new link failed
-        self._splice = Splice(runtime.reactor, sock, self)
+        self._splice = Splice(runtime.watch, sock, self, runtime.throttle, urgent=urgent)
         self._redial = redial
         self._redialling: Deferred[None] | None = None
         self._expiry: IDelayedCall | None = None
@@ -96,7 +101,8 @@ class Channel:
 
     def agree_window(self, window: int) -> None:
         """Both ends keep this many bytes for each direction."""
-        self.inbound.window = self.outbound.window = window
+        self.inbound.agree(window)
+        self.outbound.window = window
 
     def resume(self, received: int) -> None:
         """
@@ -145,9 +151,15 @@ class Channel:
             self._life.sever(reason)
 
     def deliver(self, offset: int, piece: memoryview) -> None:
-        """Bytes for the local socket."""
+        """Bytes for the local socket, which are written when :meth:`delivered` says that no more of them are at hand."""
         self.inbound.accept(offset, len(piece))
-        self._splice.write(piece)
+        self._splice.gather(piece)
+
+    def delivered(self) -> None:
+        """All is delivered that was at hand."""
+        self._splice.write()
+        if self._link is not None and self.inbound.backlog and self.outbound.roomy:
+            self._link.hold()
         self.written()
 
     def end_received(self, offset: int) -> None:
@@ -159,7 +171,8 @@ class Channel:
     def acknowledged(self) -> None:
         """The other end has more of what was sent."""
         self._splice.make_room()
-        self._look_for_end()
+        if self.outbound.final is not None:
+            self._look_for_end()
 
     def reset_received(self, code: str, reason: str) -> None:
         """The other end has given up."""
@@ -181,13 +194,25 @@ class Channel:
         """There is more to send."""
         if self._link is not None:
             self._link.pump()
-        self._look_for_end()
+        if self.outbound.final is not None:
+            self._look_for_end()
+
+    def full(self) -> None:
+        """Nothing more can be sent until the other end acknowledges, which only the link can tell."""
+        if self._link is not None:
+            self._link.go_on()
+
+    def drained(self) -> None:
+        """The local socket has taken all that there was."""
+        if self._link is not None:
+            self._link.go_on()
 
     def written(self) -> None:
         """There is more to acknowledge."""
         if self._link is not None:
             self._link.acknowledge()
-        self._look_for_end()
+        if self.outbound.final is not None:
+            self._look_for_end()
 
     # Its end.
 

@@ -64,6 +64,7 @@ class OpenChannel(_Switching):
     """
     Open the channel ``channel`` (16 random bytes, chosen by the source) to ``target``.
 
+    An ``urgent`` channel (memory, control) goes ahead of the others where the destination limits what it sends.
     ``window`` is how many bytes the source is ready to keep for each direction; the answer's, never larger, is in force for both ends.
     Repeated for a channel that exists (its answer was lost with a link), it takes that up again.
     """
@@ -73,6 +74,7 @@ class OpenChannel(_Switching):
         (b"channel", amp.String()),
         (b"target", amp.Unicode()),
         (b"window", amp.Integer()),
+        (b"urgent", amp.Boolean(optional=True)),
     ]
 
 

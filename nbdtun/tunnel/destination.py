@@ -87,12 +87,12 @@ class Destination(ServerFactory):
                 self.log.warn("refused {reason}", reason=str(explain(gone, peer)))
                 return
         opening = DestinationOpening(self)
-        transport = OpeningTransport(self.runtime.reactor, sock, peer, opening, self.runtime.terms.opening_timeout)
+        transport = OpeningTransport(self.runtime.watch, sock, peer, opening, self.runtime.terms.opening_timeout)
         self._openings.add(transport)
         transport.ready.addErrback(self._refused)
         transport.over.addCallback(lambda _: self._openings.discard(transport))
 
-    async def open(self, ident: bytes, target: str, window: int, identity: str) -> Channel:
+    async def open(self, ident: bytes, target: str, window: int, identity: str, *, urgent: bool = False) -> Channel:
         """
         Return the channel ``ident``, new or, if this was asked before, the one there is.
 
@@ -104,7 +104,7 @@ class Destination(ServerFactory):
             raise TooManyChannels(f"the destination serves {self.runtime.terms.max_channels} channels already, and no more")
         if len(ident) != IDENT_SIZE or window < MIN_READ:
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
-        making = Deferred.fromCoroutine(self._make(ident, target, window, identity))
+        making = Deferred.fromCoroutine(self._make(ident, target, window, urgent=urgent))
         entry = self._entries[ident] = _Entry(identity, target, Deferred(lambda _: making.cancel()))
         asked = share(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
@@ -138,12 +138,12 @@ class Destination(ServerFactory):
         for channel in tuple(self.channels):
             channel.reset(ChannelReset("the destination was stopped"))
 
-    async def _make(self, ident: bytes, name: str, window: int, identity: str) -> Channel:
+    async def _make(self, ident: bytes, name: str, window: int, *, urgent: bool) -> Channel:
         try:
             sock = await self.targets.find(name).connect(name)
         except (CancelledError, ConnectingCancelledError):
             raise ChannelReset("the destination was stopped") from None
-        channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None)
+        channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
         self.channels.add(channel)
         channel.ended.addCallback(self._channel_ended, channel)
         return channel
@@ -185,9 +185,10 @@ class DestinationOpening(Opening):
         self._destination = destination
 
     @OpenChannel.responder
-    def open_channel(self, version: int, channel: bytes, target: str, window: int) -> Deferred[Answer]:
+    def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
         """Open a channel."""
-        return Deferred.fromCoroutine(self._answer(version, self._destination.open(channel, target, window, self._connection.identity), 0))
+        opening = self._destination.open(channel, target, window, self._connection.identity, urgent=bool(urgent))
+        return Deferred.fromCoroutine(self._answer(version, opening, 0))
 
     @ResumeChannel.responder
     def resume_channel(self, version: int, channel: bytes, received: int) -> Deferred[Answer]:

@@ -91,9 +91,12 @@ class Dialer:
         """
 
         async def once() -> None:
-            await self._begin(channel, OpenChannel, lambda: {"target": channel.target, "window": self.runtime.terms.window})
+            await self._begin(channel, OpenChannel, lambda: self._wanted(channel))
 
         await self._persist(once, self.runtime.terms.opening_timeout)
+
+    def _wanted(self, channel: Channel) -> dict[str, Any]:
+        return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
 
     async def resume(self, channel: Channel) -> None:
         """
@@ -159,7 +162,7 @@ class Dialer:
             raise LinkLost(f"{self.peer}: {failure}") from failure
         except ConnectingCancelledError:  # Twisted's endpoints have a word of their own for it
             raise CancelledError from None
-        return OpeningTransport(self.runtime.reactor, sock, self.peer, opening, self.runtime.terms.opening_timeout)
+        return OpeningTransport(self.runtime.watch, sock, self.peer, opening, self.runtime.terms.opening_timeout)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:
         if isinstance(result, Failure):

@@ -76,6 +76,14 @@ def encode_reset(code: str, reason: str) -> bytes:
     return encode(Kind.RESET, 0, payload)
 
 
+# As plain integers: an enumeration's members cost a lookup each time, and these are looked at for every frame.
+_HEADER, _unpack_from = HEADER.size, HEADER.unpack_from
+_DATA, _ACK, _FIN, _RESET, _PING, _PONG, _BYE = (int(kind) for kind in Kind)
+
+#: Bytes of payload that a frame of each kind may have at most; those not named may have none.
+_LIMITS = {_DATA: MAX_DATA, _RESET: MAX_REASON}
+
+
 class Decoder:
     """Turns the bytes of one link into calls of a :class:`FrameReceiver`, however they are cut into pieces."""
 
@@ -83,7 +91,7 @@ class Decoder:
         self._receiver = receiver
         self._header = bytearray()  # the beginning of a header whose rest has not come: less than 16 bytes
         self._reason = bytearray()  # the beginning of a RESET's payload: at most MAX_REASON bytes
-        self._kind = Kind.DATA
+        self._kind = _DATA
         self._offset = 0
         self._missing = 0  # bytes of the current payload that have not come
         self.over = False  # set by whoever has heard enough: the rest is not looked at, not even of the present piece
@@ -96,14 +104,15 @@ class Decoder:
         """
         at, end = 0, len(data)
         while at < end and not self.over:
-            if self._missing:
-                take = min(self._missing, end - at)
-                self._payload(data[at : at + take])
-            elif self._header or end - at < HEADER.size:
+            missing = self._missing
+            if missing:
+                take = missing if missing < end - at else end - at
+                self._payload(data[at : at + take], take)
+            elif self._header or end - at < _HEADER:
                 take = min(HEADER.size - len(self._header), end - at)
                 self._gather(data[at : at + take])
             else:
-                take = HEADER.size
+                take = _HEADER
                 self._begin(data, at)
             at += take
 
@@ -114,35 +123,35 @@ class Decoder:
             self._begin(memoryview(whole), 0)
 
     def _begin(self, data: memoryview, at: int) -> None:
-        kind, length, offset = HEADER.unpack_from(data, at)
-        limit = {Kind.DATA: MAX_DATA, Kind.RESET: MAX_REASON}.get(kind, 0)
-        if length > limit:
-            raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {limit} are allowed")
+        kind, length, offset = _unpack_from(data, at)
+        if length > _LIMITS.get(kind, 0):
+            raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {_LIMITS.get(kind, 0)} are allowed")
         self._kind, self._offset, self._missing = kind, offset, length
         if length == 0:
             self._bare(kind, offset)
 
     def _bare(self, kind: int, offset: int) -> None:
         receiver = self._receiver
-        if kind == Kind.ACK:
+        if kind == _ACK:
             receiver.ack_received(offset)
-        elif kind == Kind.PING:
+        elif kind == _PING:
             receiver.ping_received(offset)
-        elif kind == Kind.PONG:
+        elif kind == _PONG:
             receiver.pong_received(offset)
-        elif kind == Kind.FIN:
+        elif kind == _FIN:
             receiver.fin_received(offset)
-        elif kind == Kind.BYE:
+        elif kind == _BYE:
             receiver.bye_received()
-        elif kind == Kind.RESET:
+        elif kind == _RESET:
             receiver.reset_received("reset", "")
         else:
             raise ProtocolViolation(f"a frame of the unknown kind {kind}, or one of kind DATA without data")
 
-    def _payload(self, piece: memoryview) -> None:
-        self._missing -= len(piece)
-        if self._kind == Kind.DATA:
-            offset, self._offset = self._offset, self._offset + len(piece)
+    def _payload(self, piece: memoryview, size: int) -> None:
+        self._missing -= size
+        if self._kind == _DATA:
+            offset = self._offset
+            self._offset = offset + size
             self._receiver.data_received(offset, piece)
             return
         self._reason += piece

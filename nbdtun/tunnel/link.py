@@ -22,6 +22,9 @@ from nbdtun.tunnel.wire import Wire
 #: Seconds for which an acknowledgement may wait for data to travel with.
 ACK_DELAY = 0.02
 
+#: Seconds after which a link is read even though the local socket is full.
+LOOK = 0.05
+
 #: A link speaks at least so many times in its timeout.
 BEATS = 3
 
@@ -36,7 +39,10 @@ class Carried(Protocol):
     outbound: Outbound
 
     def deliver(self, offset: int, piece: memoryview) -> None:
-        """Bytes came."""
+        """Bytes came; ``piece`` stays as it is until :meth:`delivered`."""
+
+    def delivered(self) -> None:
+        """There are no more of them at hand."""
 
     def end_received(self, offset: int) -> None:
         """The other end's FIN came."""
@@ -71,6 +77,7 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, scratch: memoryview) -> None:
         self._channel = channel
+        self._inbound, self._outbound = channel.inbound, channel.outbound
         self._reactor = reactor
         self._call_later = call_later
         self._timeout = timeout
@@ -79,9 +86,11 @@ class Link(TwistedProtocol, FrameReceiver):
         self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
         self._ack_timer: IDelayedCall | None = None
+        self._look_timer: IDelayedCall | None = None
         self._heard = self._spoke = True
         self._heard_at: float = reactor.seconds()
         self._closing = False
+        self._delivering = False
 
     def __repr__(self) -> str:
         return f"<Link {getattr(self, 'wire', 'unmade')!r} closing={self._closing}>"
@@ -104,7 +113,7 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def close(self) -> None:
         """Close at once; the channel is not told."""
-        self._stop_timer()
+        self._stop_timers()
         self._decoder.over = True  # what comes behind the cause of this in the same piece is no channel's any more
         self.wire.close()  # the next beat finds it closed, and is the last
 
@@ -112,12 +121,26 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def pump(self) -> None:
         """Send what there is to send, as far as there is room."""
-        if self.wire.closed:
-            return
+        wire = self.wire
         try:
-            self._send_all()
+            while not wire.closed:
+                frame = self._out or self._next()
+                if frame is None:
+                    break
+                sent = wire.write(frame)
+                self._spoke = True
+                if sent < len(frame):
+                    self._out = frame[sent:]
+                    wire.want_room()
+                    return
+                self._out = None
+                self._outbound.leaving = False
         except OSError as broken:
             self.wire_lost(broken)
+            return
+        if self._closing and not wire.closed:
+            self._stop_timers()
+            wire.close_gently()
 
     def say_last(self, frame: bytes) -> None:
         """Send ``frame`` and close as soon as it is on its way; nothing is heard any more."""
@@ -133,28 +156,11 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def acknowledge(self) -> None:
         """Tell the other end what was written: now if it is much, else with the next data, or soon."""
-        inbound = self._channel.inbound
+        inbound = self._inbound
         if inbound.ack_due:
             self.pump()
         elif inbound.owes_ack and self._ack_timer is None:
             self._ack_timer = self._reactor.callLater(ACK_DELAY, self._ack_now)
-
-    def _send_all(self) -> None:
-        while not self.wire.closed:
-            frame = self._out or self._next()
-            if frame is None:
-                if self._closing:
-                    self._stop_timer()
-                    self.wire.close_gently()
-                return
-            sent = self.wire.write(frame)
-            self._spoke = True
-            if sent < len(frame):
-                self._out = frame[sent:]
-                self.wire.want_room()
-                return
-            self._out = None
-            self._channel.outbound.frame_left()
 
     def _next(self) -> memoryview | None:
         if self._control:
@@ -162,7 +168,7 @@ class Link(TwistedProtocol, FrameReceiver):
             return memoryview(control)
         if self._closing:
             return None
-        inbound, outbound = self._channel.inbound, self._channel.outbound
+        inbound, outbound = self._inbound, self._outbound
         if outbound.pending:
             return outbound.next_frame(inbound.take_ack() if inbound.owes_ack else None)
         if inbound.ack_due:
@@ -176,10 +182,11 @@ class Link(TwistedProtocol, FrameReceiver):
             self._control += encode(Kind.ACK, inbound.take_ack())
             self.pump()
 
-    def _stop_timer(self) -> None:
-        if self._ack_timer is not None and self._ack_timer.active():
-            self._ack_timer.cancel()
-        self._ack_timer = None
+    def _stop_timers(self) -> None:
+        for timer in (self._ack_timer, self._look_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._ack_timer = self._look_timer = None
 
     # Being alive.
 
@@ -199,6 +206,26 @@ class Link(TwistedProtocol, FrameReceiver):
         if not self.wire.closed:
             self._call_later(self._timeout / BEATS, self._beat)
 
+    # Reading.
+
+    def hold(self) -> None:
+        """
+        Leave what comes in the kernel's buffers: the local socket is full, and here it would only be copied.
+
+        Not for long, since it may be something else than data: now and then the link is read all the same.
+        """
+        self.wire.listen(False)
+        if self._look_timer is None:
+            self._look_timer = self._reactor.callLater(LOOK, self._look)
+
+    def go_on(self) -> None:
+        """Read again."""
+        self.wire.listen(True)
+
+    def _look(self) -> None:
+        self._look_timer = None
+        self.go_on()
+
     # The wire's user.
 
     def wire_readable(self) -> None:
@@ -212,7 +239,7 @@ class Link(TwistedProtocol, FrameReceiver):
                 return
             self._heard = True
             self._understand(self._scratch[:count])
-            if self.wire.closed or count < len(self._scratch):
+            if count < len(self._scratch) or not self.wire.listening:
                 return
 
     def wire_writable(self) -> None:
@@ -227,26 +254,35 @@ class Link(TwistedProtocol, FrameReceiver):
     def _understand(self, data: memoryview) -> None:
         try:
             self._decoder.feed(data)
+            self._flush()
         except ProtocolViolation as violation:
             self._channel.reset(violation)
+
+    def _flush(self) -> None:
+        if self._delivering:
+            self._delivering = False
+            self._channel.delivered()
 
     # The decoder's receiver.
 
     def data_received(self, offset: int, piece: memoryview) -> None:
-        """Part of the stream."""
+        """Part of the stream; what comes in the same read goes on in one piece with it."""
+        self._delivering = True
         self._channel.deliver(offset, piece)
 
     def ack_received(self, offset: int) -> None:
         """The other end has more."""
-        self._channel.outbound.acknowledge(offset)
+        self._outbound.acknowledge(offset)
         self._channel.acknowledged()
 
     def fin_received(self, offset: int) -> None:
         """The end of the stream."""
+        self._flush()
         self._channel.end_received(offset)
 
     def reset_received(self, code: str, reason: str) -> None:
         """The other end has given up."""
+        self._flush()
         self._channel.reset_received(code, reason)
 
     def bye_received(self) -> None:

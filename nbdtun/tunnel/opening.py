@@ -74,20 +74,20 @@ class OpeningTransport:
 
     disconnecting = False
 
-    def __init__(self, reactor: Any, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
+    def __init__(self, watch: Any, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
         self.peer = peer
         self._protocol = protocol
         self._out = bytearray()
         self._taken = 0
         self.ready: Deferred[None] = Deferred()  # the connection stands, with TLS and all; or why it does not
         self.over: Deferred[None] = Deferred()  # it has become a link, or is lost
-        self._deadline = reactor.callLater(timeout, self._too_slow, timeout)
+        self._deadline = watch.reactor.callLater(timeout, self._too_slow, timeout)
         self.wire: Wire
         if isinstance(sock, ssl.SSLSocket):
-            self.wire = TLSWire(reactor, sock, self)
+            self.wire = TLSWire(watch, sock, self)
             self.wire.listen(True)
         else:
-            self.wire = Wire(reactor, sock, self)
+            self.wire = Wire(watch, sock, self)
         self.wire.want_room()
 
     @property

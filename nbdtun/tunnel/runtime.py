@@ -10,6 +10,8 @@ from attrs import field, frozen
 
 from nbdtun.tunnel.link import CallLater
 from nbdtun.tunnel.slab import SlabPool
+from nbdtun.tunnel.throttle import Throttle
+from nbdtun.tunnel.watch import Watch
 
 #: Seconds of one batch of timers: links need not wake the process up one by one.
 BATCH = 1.0
@@ -34,12 +36,22 @@ class Terms:
 
 @frozen
 class Runtime:
-    """The reactor, the buffers and the batched timers of one end."""
+    """The reactor, the buffers, the watch over all wires, the throttle and the batched timers of one end."""
 
     reactor: Any
     terms: Terms
     pool: SlabPool = field(factory=SlabPool)
+    watch: Any = field()
+    throttle: Throttle = field()
     _batched: CallLater = field(init=False)
+
+    @watch.default
+    def _make_watch(self) -> Watch:
+        return Watch(self.reactor)
+
+    @throttle.default
+    def _make_throttle(self) -> Throttle:
+        return Throttle(self.reactor)
 
     @_batched.default
     def _make_batched(self) -> CallLater:

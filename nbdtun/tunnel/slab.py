@@ -11,25 +11,22 @@ from __future__ import annotations
 import mmap
 from collections import deque
 
-#: Bytes of one slab: one request of QEMU's mirror (1 MiB) and its headers in one piece.
-SLAB_SIZE = 1024 * 1024 + 4096
+#: Bytes of one slab: what a local socket has at most when it is read (its default buffer has 208 KiB), and little enough that the few
+#: slabs in use stay in the CPU's cache. It is less than ``MAX_DATA``: what lies together in a slab fits into one frame.
+SLAB_SIZE = 256 * 1024
 
 
 class Slab:
     """A buffer that is filled from its start; ``users`` says how many pieces of it are still needed."""
 
-    __slots__ = ("used", "users", "view")
+    __slots__ = ("size", "used", "users", "view")
 
     def __init__(self, size: int = SLAB_SIZE) -> None:
         # Anonymous memory of its own: only what is written to takes room, and all of it goes back to the system at the end.
-        self.view = memoryview(mmap.mmap(-1, size))
+        self.view = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        self.size = size
         self.used = 0
         self.users = 0
-
-    @property
-    def left(self) -> int:
-        """Bytes that are not used yet."""
-        return len(self.view) - self.used
 
 
 class SlabPool:
@@ -39,7 +36,7 @@ class SlabPool:
     It bounds only what it keeps for later (``keep`` slabs); how many are lent is bounded by the channels' windows.
     """
 
-    def __init__(self, keep: int = 16, size: int = SLAB_SIZE) -> None:
+    def __init__(self, keep: int = 64, size: int = SLAB_SIZE) -> None:
         self._free: list[Slab] = []
         self._keep = keep
         self._size = size
@@ -80,10 +77,10 @@ class Backlog:
     def append(self, data: memoryview) -> None:
         """Copy ``data`` to the end."""
         while data:
-            if not self._slabs or not self._slabs[-1].left:
+            if not self._slabs or self._slabs[-1].used == self._slabs[-1].size:
                 self._slabs.append(self._pool.take())
             slab = self._slabs[-1]
-            take = min(len(data), slab.left)
+            take = min(len(data), slab.size - slab.used)
             slab.view[slab.used : slab.used + take] = data[:take]
             slab.used += take
             data = data[take:]

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
 from nbdtun.errors import ChannelReset, TunnelError
-from nbdtun.tunnel.adopt import adopt
+from nbdtun.tunnel.adopt import adopt, make_roomy
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.commands import IDENT_SIZE
 from nbdtun.tunnel.dialer import Dialer
@@ -33,15 +33,15 @@ class Source:
         self._resumes = 0  # of channels that have ended
         self._replayed = 0
 
-    async def open(self, target: str, sock: socket.socket) -> Channel:
+    async def open(self, target: str, sock: socket.socket, *, urgent: bool = False) -> Channel:
         """
-        Open a channel between ``sock``, which it owns from now on, and ``target``.
+        Open a channel between ``sock``, which it owns from now on, and ``target``; an ``urgent`` one goes ahead where a limit is set.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
         runtime = self._dialer.runtime
         ident = secrets.token_bytes(IDENT_SIZE)
-        channel = Channel(runtime, ident, target, sock, runtime.terms.window, self._redial)
+        channel = Channel(runtime, ident, target, sock, runtime.terms.window, self._redial, urgent=urgent)
         self.channels.add(channel)
         channel.ended.addCallback(self._ended, channel)
         opening = Deferred.fromCoroutine(self._dialer.open(channel))
@@ -98,13 +98,14 @@ class Source:
 
 
 class Entrance(ServerFactory):
-    """Listens, by whatever endpoint it is given to: each connection becomes a channel to ``target``."""
+    """Listens, by whatever endpoint it is given to: each connection becomes a channel to ``target``, ``urgent`` or not."""
 
     log = txaio.make_logger()
     noisy = False
 
-    def __init__(self, source: Source, target: str) -> None:
+    def __init__(self, source: Source, target: str, *, urgent: bool = False) -> None:
         self._source = source
+        self._urgent = urgent
         self.target = target
         self.trouble: TunnelError | None = None
         self._channels: dict[Channel, Deferred[TunnelError | None]] = {}
@@ -142,7 +143,7 @@ class Entrance(ServerFactory):
             channel.reset(ChannelReset(reason))
 
     async def _open(self, sock: socket.socket) -> None:
-        channel = await self._source.open(self.target, sock)
+        channel = await self._source.open(self.target, sock, urgent=self._urgent)
         self._channels[channel] = channel.ended
         channel.ended.addCallback(self._ended, channel)
         self.log.info("channel {name} is open", name=channel.name)
@@ -181,7 +182,7 @@ class _Arrival(Protocol):
     def connectionMade(self) -> None:
         """Take its socket away from Twisted."""
         assert self.factory is not None
-        self.factory.arrived(adopt(self.transport))
+        self.factory.arrived(make_roomy(adopt(self.transport)))
 
 
 def _refused(failure: Failure, channel: Channel) -> None:

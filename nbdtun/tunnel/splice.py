@@ -11,6 +11,7 @@ import socket
 from typing import Any, Protocol
 
 from nbdtun.tunnel.stream import Inbound, Outbound
+from nbdtun.tunnel.throttle import Throttle
 from nbdtun.tunnel.wire import Wire
 
 #: Reads of one socket before other descriptors get their turn.
@@ -26,6 +27,12 @@ class Spliced(Protocol):
     def filled(self) -> None:
         """There is more to send to the other end, or the end of it."""
 
+    def full(self) -> None:
+        """There is no room for more from the local socket."""
+
+    def drained(self) -> None:
+        """The local socket has taken all that there was for it."""
+
     def written(self) -> None:
         """There is more to acknowledge to the other end."""
 
@@ -38,9 +45,13 @@ class Splice:
     before that still goes to the other end, to the last byte (QEMU ends its migration stream like that).
     """
 
-    def __init__(self, reactor: Any, sock: socket.socket, channel: Spliced) -> None:
+    def __init__(self, watch: Any, sock: socket.socket, channel: Spliced, throttle: Throttle, *, urgent: bool = False) -> None:
+        self.urgent = urgent
         self._channel = channel
-        self._wire = Wire(reactor, sock, self)
+        self._throttle = throttle
+        self._waiting = False  # in the throttle's line
+        self._wire = Wire(watch, sock, self)
+        self._gathered: list[memoryview] = []
         self.deaf: Exception | None = None  # why nothing can be written to the local socket any more
 
     def __repr__(self) -> str:
@@ -48,20 +59,31 @@ class Splice:
 
     def close(self) -> None:
         """Close the local socket at once."""
+        self._throttle.forget(self)
         self._wire.close()
 
     # From the local socket.
 
     def wire_readable(self) -> None:
         """Read as much as there is room for, and pass on each piece as soon as it is there."""
-        outbound = self._channel.outbound
+        outbound, read_into, throttle = self._channel.outbound, self._wire.read_into, self._throttle
+        limited = throttle.rate is not None
         for _ in range(READS):
             space = outbound.space()
             if space is None:
                 self._wire.listen(False)
+                self._channel.full()
                 return
+            if limited:
+                granted = throttle.grant(self)
+                if not granted:
+                    outbound.unfilled()
+                    self._waiting = True
+                    self._wire.listen(False)
+                    return
+                space = space[:granted]
             try:
-                count = self._wire.read_into(space)
+                count = read_into(space)
             except OSError:
                 count = 0  # closed with our bytes unread: an end like any other for those who listen to it
             if count is None:
@@ -71,6 +93,8 @@ class Splice:
                 self._finish()
                 return
             outbound.filled(count)
+            if limited:
+                throttle.spent(count)
             self._channel.filled()
             if count < len(space) // 2:
                 return
@@ -78,8 +102,15 @@ class Splice:
     def make_room(self) -> None:
         """The outbound stream has room again."""
         outbound = self._channel.outbound
-        if outbound.final is None and outbound.roomy:
+        if outbound.roomy and not self._waiting:
             self._wire.listen(True)
+
+    def allowed(self) -> None:
+        """The throttle lets it read again."""
+        self._waiting = False
+        self.make_room()
+        if self._wire.listening:
+            self.wire_readable()
 
     def _finish(self) -> None:
         self._wire.listen(False)
@@ -88,15 +119,26 @@ class Splice:
 
     # To the local socket.
 
-    def write(self, piece: memoryview) -> None:
-        """Write ``piece``, or keep what there is no room for."""
+    def gather(self, piece: memoryview) -> None:
+        """Write ``piece`` with the next :meth:`write`, until when it must stay as it is."""
+        self._gathered.append(piece)
+
+    def write(self) -> None:
+        """Write what was gathered, in one go; what there is no room for is kept."""
+        pieces = self._gathered
+        if not pieces:
+            return
+        self._gathered = []
         inbound = self._channel.inbound
+        sent = 0
         if not inbound.backlog:
-            sent = self._try(piece)
+            sent = self._try(pieces)
             inbound.wrote(sent)
-            piece = piece[sent:]
-        if piece:
-            inbound.backlog.append(piece)
+        for piece in pieces:
+            if sent < len(piece):
+                inbound.backlog.append(piece[sent:])
+            sent = max(0, sent - len(piece))
+        if inbound.backlog:
             self._wire.want_room()
 
     def write_end(self) -> None:
@@ -110,12 +152,14 @@ class Splice:
         """Write what was kept."""
         backlog = self._channel.inbound.backlog
         while backlog:
-            sent = self._try(backlog.head())
+            sent = self._try([backlog.head()])
             if not sent:
                 self._wire.want_room()
                 break
             self._channel.inbound.wrote(sent)
             backlog.consume(sent)
+        else:
+            self._channel.drained()
         self.write_end()
         self._channel.written()
 
@@ -125,11 +169,11 @@ class Splice:
         self.wire_writable()
         self.make_room()
 
-    def _try(self, piece: memoryview) -> int:
+    def _try(self, pieces: list[memoryview]) -> int:
         """Write, or pretend to where nobody reads any more: the other end must not wait for a reader that has gone."""
         if self.deaf is None:
             try:
-                return self._wire.write(piece)
+                return self._wire.write(pieces[0]) if len(pieces) == 1 else self._wire.write_all(pieces)
             except OSError as broken:
                 self.deaf = broken
-        return len(piece)
+        return sum(map(len, pieces))

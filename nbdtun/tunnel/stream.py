@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
-from nbdtun.tunnel.frames import HEADER, MAX_DATA, Kind
+from nbdtun.tunnel.frames import HEADER, Kind
 from nbdtun.tunnel.slab import Backlog, Slab, SlabPool
 
 #: Bytes kept free before each payload, so that its header, and an acknowledgement before that, can be sent with it in one piece.
@@ -21,6 +21,10 @@ HEADROOM = 2 * HEADER.size
 
 #: A slab with less space left than this is not read into any more: small reads cost as much as large ones.
 MIN_READ = 64 * 1024
+
+
+_DATA, _ACK = int(Kind.DATA), int(Kind.ACK)
+_HEADER, _pack_into = HEADER.size, HEADER.pack_into
 
 
 class Segment:
@@ -59,7 +63,7 @@ class Outbound:
         self._kept = 0
         self._promised = 0  # the highest offset that ever was on a link; the FIN counts as one
         self._resumed = 0  # where the present link began; what is before it may be overwritten by headers
-        self._leaving = False  # whether the latest frame may be only partly on the link
+        self.leaving = False  # whether the latest frame may be only partly on the link: then its memory is still needed
         self._fin_sent = False
 
     def __repr__(self) -> str:
@@ -77,27 +81,29 @@ class Outbound:
 
     def space(self) -> memoryview | None:
         """Where the next bytes of the stream go; None while the window is full, and after the end."""
-        room = self._room
+        kept, flying = self._kept, self.end - self.acked
+        room = self.window - (kept if kept > flying else flying)
         if room <= 0 or self.final is not None:
             return None
         slab = self._slab
-        if slab is None or slab.left < HEADROOM + MIN_READ:
+        if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
             slab = self._fresh_slab()
-        if self._extends(slab):
-            start, most = slab.used, self._unsent[-1].start + MAX_DATA - slab.used
-        else:
-            start, most = slab.used + HEADROOM, MAX_DATA
-        return slab.view[start : start + min(room, most)]
+        start = slab.used
+        if not (self._unsent and self._extends(slab)):
+            start += HEADROOM
+        return slab.view[start : start + room]
 
     def filled(self, count: int) -> None:
         """``count`` bytes were put where :meth:`space` said."""
         slab = self._slab
         assert slab is not None
-        if not self._extends(slab):
-            self._unsent.append(Segment(slab, slab.used + HEADROOM, self.end))
+        if self._unsent and self._extends(slab):
+            segment = self._unsent[-1]
+        else:
+            segment = Segment(slab, slab.used + HEADROOM, self.end)
+            self._unsent.append(segment)
             slab.users += 1
             self._kept += HEADROOM
-        segment = self._unsent[-1]
         segment.end += count
         segment.cost += count
         slab.used = segment.end
@@ -119,11 +125,7 @@ class Outbound:
     @property
     def roomy(self) -> bool:
         """Whether :meth:`space` has any."""
-        return self._room > 0 and self.final is None
-
-    @property
-    def _room(self) -> int:
-        return self.window - max(self._kept, self.end - self.acked)
+        return self._kept < self.window and self.end - self.acked < self.window and self.final is None
 
     @property
     def pending(self) -> bool:
@@ -132,22 +134,33 @@ class Outbound:
 
     def next_frame(self, ack: int | None = None) -> memoryview | None:
         """
-        Return what to send next, or None; :meth:`frame_left` must be called when it is sent.
+        Return what to send next, or None; ``leaving`` is to be unset when all of it is sent.
 
         Header and payload lie in one piece. ``ack``, where given, goes before them as a frame of its own.
         """
-        if self._unsent:
-            return self._data_frame(ack)
+        if not self._unsent:
+            return self._fin_frame(ack)
+        segment = self._unsent.popleft()
+        self._sent.append(segment)
+        self.leaving = True
+        start, stop = segment.start, segment.stop
+        if stop > self._promised:
+            self._promised = stop
+        view = segment.slab.view
+        at = start - _HEADER
+        _pack_into(view, at, _DATA, segment.end - start, segment.offset)
+        if ack is not None:
+            at -= _HEADER
+            _pack_into(view, at, _ACK, 0, ack)
+        return view[at : segment.end]
+
+    def _fin_frame(self, ack: int | None) -> memoryview | None:
         if self.final is None or self._fin_sent:
             return None
         self._fin_sent = True
         self._promised = self.final + 1
         fin = HEADER.pack(Kind.FIN, 0, self.final)
         return memoryview(fin if ack is None else HEADER.pack(Kind.ACK, 0, ack) + fin)
-
-    def frame_left(self) -> None:
-        """The latest frame is on the link, all of it: its memory is not needed any more once it is acknowledged."""
-        self._leaving = False
 
     @property
     def sent(self) -> int:
@@ -156,7 +169,7 @@ class Outbound:
 
         Of a frame that is still leaving it may have all but the last byte: it takes bytes as they come, and acknowledges them.
         """
-        if self._leaving:
+        if self.leaving:
             return self._sent[-1].stop - 1
         return self._unsent[0].offset if self._unsent else self.end + self._fin_sent
 
@@ -168,8 +181,9 @@ class Outbound:
         """
         if offset > self.sent:
             raise ProtocolViolation(f"{offset} bytes are acknowledged, but only {self.sent} were sent")
-        self.acked = max(self.acked, offset)
-        self._forget(offset)
+        if offset > self.acked:
+            self.acked = offset
+            self._forget(offset)
 
     def rewind(self, offset: int) -> int:
         """
@@ -186,7 +200,7 @@ class Outbound:
             raise ResumeRefused(f"a resume at {offset}, but {max(self.acked, self._resumed)} bytes have arrived before")
         again = max(0, (self._unsent[0].offset if self._unsent else self.end) - offset)
         self._resumed = offset
-        self._leaving = False
+        self.leaving = False
         self._forget(offset)
         while self._sent:
             self._unsent.appendleft(self._sent.pop())
@@ -205,23 +219,10 @@ class Outbound:
         self._sent.clear()
         self._unsent.clear()
 
-    def _data_frame(self, ack: int | None) -> memoryview:
-        segment = self._unsent.popleft()
-        self._sent.append(segment)
-        self._leaving = True
-        self._promised = max(self._promised, segment.stop)
-        view = segment.slab.view
-        at = segment.start - HEADER.size
-        HEADER.pack_into(view, at, Kind.DATA, segment.end - segment.start, segment.offset)
-        if ack is not None:
-            at -= HEADER.size
-            HEADER.pack_into(view, at, Kind.ACK, 0, ack)
-        return view[at : segment.end]
-
     def _extends(self, slab: Slab) -> bool:
         """Whether the next bytes join the last piece: it lies at the slab's end and is not on its way yet."""
-        last = self._unsent[-1] if self._unsent else None
-        return last is not None and last.slab is slab and last.end == slab.used and last.end - last.start < MAX_DATA - MIN_READ
+        last = self._unsent[-1]
+        return last.slab is slab and last.end == slab.used
 
     def _fresh_slab(self) -> Slab:
         old, self._slab = self._slab, self._pool.take()
@@ -251,10 +252,10 @@ class Inbound:
     """
 
     #: Acknowledge at the latest when so many bytes were written: often enough that the sender's memory stays in its CPU's cache.
-    ACK_EVERY = 256 * 1024
+    ACK_EVERY = 1024 * 1024
 
     def __init__(self, window: int, pool: SlabPool) -> None:
-        self.window = window
+        self.agree(window)
         self.received = 0  # the next offset that is expected; one more than the end once the FIN is there
         self.written = 0  # everything before it is in the local socket's kernel; the same for the end
         self.final: int | None = None
@@ -263,6 +264,11 @@ class Inbound:
 
     def __repr__(self) -> str:
         return f"<Inbound {self.written}..{self.received} final={self.final}>"
+
+    def agree(self, window: int) -> None:
+        """Both ends keep ``window`` bytes; a small window is acknowledged often enough that the sender need not stop."""
+        self.window = window
+        self._ack_every = min(self.ACK_EVERY, window // 4)
 
     @property
     def done(self) -> bool:
@@ -309,7 +315,7 @@ class Inbound:
     @property
     def ack_due(self) -> bool:
         """Whether the other end should be told now."""
-        return self.written - self._acked >= self.ACK_EVERY or (self.written > self._acked and self.done)
+        return self.written - self._acked >= self._ack_every or (self.written > self._acked and self.done)
 
     def take_ack(self) -> int:
         """Return the offset to acknowledge, which counts as told from now on."""

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 
 from nbdtun.errors import TargetUnknown, TargetUnreachable
-from nbdtun.tunnel.adopt import connect
+from nbdtun.tunnel.adopt import connect, make_roomy
 
 
 class Target(Protocol):
@@ -39,7 +39,7 @@ class EndpointTarget:
     async def connect(self, name: str) -> socket.socket:
         """Connect to it now; QEMU drops NBD clients that are connected and silent, so it is never done ahead."""
         try:
-            return await connect(self.endpoint)
+            return make_roomy(await connect(self.endpoint))
         except ConnectError as failure:
             reason = os.strerror(failure.osError) if isinstance(failure.osError, int) else str(failure)
         except OSError as failure:

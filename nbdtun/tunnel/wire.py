@@ -15,7 +15,7 @@ import socket
 import ssl
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IReactorFDSet, IReadWriteDescriptor
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -43,33 +43,34 @@ class WireUser(Protocol):
 class Wire:
     """A plain socket."""
 
-    def __init__(self, reactor: Any, sock: socket.socket, user: WireUser) -> None:
+    def __init__(self, watch: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # NBD sends its header and its payload apart; without this each request waits for an acknowledgement.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reactor: IReactorFDSet = reactor
+        self._watch = watch
         self._socket = sock
+        self._receive, self._send = sock.recv_into, sock.send
         self.user = user
         self.closed = False
-        self._listening = False
+        self.listening = False
         self._wants_room = False
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"fd={self._socket.fileno()} reading={self._listening} full={self._wants_room}"
+        state = "closed" if self.closed else f"fd={self._socket.fileno()} reading={self.listening} full={self._wants_room}"
         return f"<{type(self).__name__} {state}>"
 
     # What its user does.
 
     def listen(self, on: bool) -> None:
         """Tell the user, or do not, when there is something to read."""
-        if on == self._listening or self.closed:
+        if on == self.listening or self.closed:
             return
-        self._listening = on
+        self.listening = on
         if on:
-            self._reactor.addReader(self)
+            self._watch.addReader(self)
         else:
-            self._reactor.removeReader(self)
+            self._watch.removeReader(self)
 
     def want_room(self, on: bool = True) -> None:
         """Tell the user once when there is room to write."""
@@ -77,9 +78,9 @@ class Wire:
             return
         self._wants_room = on
         if on:
-            self._reactor.addWriter(self)
+            self._watch.addWriter(self)
         else:
-            self._reactor.removeWriter(self)
+            self._watch.removeWriter(self)
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
@@ -88,7 +89,7 @@ class Wire:
         :raise OSError: the connection broke.
         """
         try:
-            return self._socket.recv_into(buffer)
+            return self._receive(buffer)
         except BlockingIOError:
             return None
 
@@ -99,7 +100,14 @@ class Wire:
         :raise OSError: the connection broke.
         """
         try:
-            return self._socket.send(data)
+            return self._send(data)
+        except BlockingIOError:
+            return 0
+
+    def write_all(self, pieces: list[memoryview]) -> int:
+        """As :meth:`write`, of several pieces in one go."""
+        try:
+            return self._socket.sendmsg(pieces)
         except BlockingIOError:
             return 0
 
@@ -127,7 +135,7 @@ class Wire:
             self.listen(False)
             self.want_room(False)
             self.closed = True
-            _Farewell(self._reactor, socket.socket(fileno=self._socket.detach()), seconds)
+            _Farewell(self._watch, socket.socket(fileno=self._socket.detach()), seconds)
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -146,16 +154,21 @@ class Wire:
 
     def doRead(self) -> None:
         """There is something to read."""
-        self._let(self.user.wire_readable)
+        if not self.closed:
+            try:
+                self.user.wire_readable()
+            except OSError as broken:
+                self.user.wire_lost(broken)
 
     def doWrite(self) -> None:
         """There is room to write."""
-        self.want_room(False)
-        self._let(self.user.wire_writable)
+        if self._wants_room:
+            self.want_room(False)
+            self._let(self.user.wire_writable)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor found the descriptor broken, or is stopping; it watches it no more."""
-        self._listening = self._wants_room = False
+        self.listening = self._wants_room = False
         if not self.closed:
             self.user.wire_lost(reason.value if isinstance(reason.value, Exception) else CONNECTION_LOST)
 
@@ -175,25 +188,25 @@ class TLSWire(Wire):
     OpenSSL wants a write that found no room to be repeated with the same bytes: who got 0 from :meth:`write` must try the same data again.
     """
 
-    def __init__(self, reactor: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
-        super().__init__(reactor, sock, user)
+    def __init__(self, watch: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
+        super().__init__(watch, sock, user)
         self.tls = sock
         self._shaking = True
+        self._certificate: bytes | None = None
         self._read_wants_room = False
         self._write_wants_data = False
-        self._reads_on = False
 
     @property
     def peer_certificate(self) -> bytes | None:
         """The certificate that the peer proved to own, in DER."""
-        return self.tls.getpeercert(binary_form=True)
+        return self._certificate
 
     def read_into(self, buffer: memoryview) -> int | None:
         """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as are there."""
         filled = 0
         try:
             while filled < len(buffer):
-                count = self.tls.recv_into(buffer[filled:])
+                count = self.tls.read(len(buffer) - filled, buffer[filled:])  # type: ignore[arg-type]
                 if not count:
                     return filled
                 filled += count
@@ -235,15 +248,9 @@ class TLSWire(Wire):
         self._heed_pending()
 
     def _heed_pending(self) -> None:
-        # The rest of a record that was read in part lies in OpenSSL, where the reactor does not see it.
-        if self._listening and not self.closed and not self._reads_on and self.tls.pending():
-            self._reads_on = True
-            self._reactor.callLater(0, self._read_on)  # type: ignore[attr-defined]
-
-    def _read_on(self) -> None:
-        self._reads_on = False
-        if self._listening:
-            self.doRead()
+        # The rest of a record that was read in part lies in OpenSSL, where no descriptor shows it.
+        if self.listening and not self.closed and self.tls.pending():
+            self._watch.read_again(self)
 
     def doWrite(self) -> None:
         """There is room to write: for the handshake, for a read that waits for it, or for the user."""
@@ -265,17 +272,18 @@ class TLSWire(Wire):
             self.want_room()
             return
         self._shaking = False
+        self._certificate = self.tls.getpeercert(binary_form=True)  # now: a connection that has failed since would not tell
         self.user.wire_writable()
 
 
 class _Farewell:
     """Keeps a socket that has been shut down until its peer has read to the end."""
 
-    def __init__(self, reactor: Any, sock: socket.socket, seconds: float) -> None:
-        self._wire = Wire(reactor, sock, self)
+    def __init__(self, watch: Any, sock: socket.socket, seconds: float) -> None:
+        self._wire = Wire(watch, sock, self)
         self._wire.write_end()
         self._wire.listen(True)
-        self._deadline = reactor.callLater(seconds, self._wire.close)
+        self._deadline = watch.reactor.callLater(seconds, self._wire.close)
 
     def wire_readable(self) -> None:
         """Nobody wants it."""

@@ -170,7 +170,7 @@ class Tunnel:
         self.controls.append(await connectProtocol(endpoint, protocol))
         return protocol
 
-    async def enter(self, target: str, name: str) -> DirectEntrance:
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> DirectEntrance:
         """The Carrier's."""
         entrance = DirectEntrance(self, target, str(self.directory / f"{name}.sock"))
         await entrance.listen()

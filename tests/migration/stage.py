@@ -83,7 +83,7 @@ class Stage:
         self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))
         return protocol
 
-    async def enter(self, target: str, name: str) -> PaperEntrance:
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> PaperEntrance:
         self.entrances.append(PaperEntrance(self, target, name))
         return self.entrances[-1]
 

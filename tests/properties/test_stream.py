@@ -20,7 +20,7 @@ from nbdtun.tunnel.frames import HEADER, Decoder, Kind, encode
 from nbdtun.tunnel.slab import Slab, SlabPool
 from nbdtun.tunnel.stream import HEADROOM, Inbound, Outbound
 
-SLAB, MIN_READ, MAX_DATA = 300, 20, 200
+SLAB, MIN_READ = 300, 20
 
 LEFT, RIGHT = 0, 1
 sides = st.sampled_from([LEFT, RIGHT])
@@ -82,7 +82,7 @@ class End:
             sent, self.frame = min(most, len(self.frame)), self.frame[most:]
             most -= sent
             if not self.frame:
-                self.outbound.frame_left()
+                self.outbound.leaving = False
                 self.told = self._telling
 
     def _next(self, piggyback: bool) -> memoryview | None:
@@ -338,7 +338,6 @@ class TwoEnds(RuleBasedStateMachine):
 def small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream, "MIN_READ", MIN_READ)
-        patch.setattr(stream, "MAX_DATA", MAX_DATA)
         yield
 
 

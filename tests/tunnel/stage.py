@@ -63,6 +63,14 @@ class Crank(Clock):
     def removeWriter(self, writer: Any) -> None:
         self._writers = {fd: each for fd, each in self._writers.items() if each is not writer}
 
+    @property
+    def reactor(self) -> Crank:
+        """It is its own watch, too: what the wires do is the same with any."""
+        return self
+
+    def read_again(self, reader: Any) -> None:
+        self.callLater(0, lambda: reader.doRead() if reader in self._readers.values() else None)
+
     def removeAll(self) -> list[Any]:
         raise NotImplementedError
 
@@ -415,13 +423,13 @@ class Stage:
         near_tls = (tls.client_context(tls_dir), "localhost") if tls_dir is not None else ()
         far_tls = tls.server_context(tls_dir) if tls_dir is not None else None
         txaio.config.loop = self.crank  # txaio believes that a process has one reactor
-        self.dialer = Dialer(Runtime(self.crank, self.terms, self.near_pool), self.cable, "the cable", *near_tls)
+        self.dialer = Dialer(Runtime(self.crank, self.terms, self.near_pool, self.crank), self.cable, "the cable", *near_tls)
         self.source = Source(self.dialer)
         self.entrance = Entrance(self.source, "disk")
         self.targets = Targets()
         self.target = Far(self.crank)
         self.targets.add("disk", self.target)
-        self.destination = Destination(Runtime(self.crank, far_terms or self.terms, self.far_pool), self.targets, far_tls)
+        self.destination = Destination(Runtime(self.crank, far_terms or self.terms, self.far_pool, self.crank), self.targets, far_tls)
         self.cable.far = self.destination
         self.near_programs: list[Program] = []
 

@@ -10,6 +10,7 @@ import pytest
 
 from nbdtun.tunnel.splice import Splice
 from nbdtun.tunnel.stream import Inbound, Outbound
+from nbdtun.tunnel.throttle import Throttle
 from tests.tunnel.stage import CountingPool, Crank, tcp_pair
 
 WINDOW = 100_000
@@ -23,18 +24,25 @@ class Side:
         self.pool = CountingPool()
         self.outbound = Outbound(WINDOW, self.pool)
         self.inbound = Inbound(WINDOW, self.pool)
-        self.fills = self.writes = 0
-        self.splice = Splice(crank, sock, self)
+        self.fills = self.writes = self.fulls = self.drains = 0
+        self.splice = Splice(crank, sock, self, Throttle(crank))
 
     def filled(self) -> None:
         self.fills += 1
+
+    def full(self) -> None:
+        self.fulls += 1
+
+    def drained(self) -> None:
+        self.drains += 1
 
     def written(self) -> None:
         self.writes += 1
 
     def deliver(self, data: bytes) -> None:
         self.inbound.accept(self.inbound.received, len(data))
-        self.splice.write(memoryview(data))
+        self.splice.gather(memoryview(data))
+        self.splice.write()
 
     def end(self) -> None:
         self.inbound.accept_end(self.inbound.received)
@@ -44,7 +52,7 @@ class Side:
         """All that has come from the local program; the other end has it now."""
         got = bytearray()
         while (frame := self.outbound.next_frame()) is not None:
-            self.outbound.frame_left()
+            self.outbound.leaving = False
             got += frame[16:]
         self.outbound.acknowledge(self.outbound.sent)
         self.splice.make_room()

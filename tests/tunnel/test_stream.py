@@ -25,7 +25,7 @@ def test_a_frame_that_is_leaving_is_acknowledged_in_part_but_not_as_a_whole() ->
     stream.acknowledge(4)  # the other end takes bytes as they come
     with pytest.raises(ProtocolViolation):
         stream.acknowledge(10)  # its last byte has not left: the memory would be lent to somebody else meanwhile
-    stream.frame_left()
+    stream.leaving = False
     stream.acknowledge(10)
     assert stream.kept == 0
 
@@ -40,7 +40,7 @@ def test_small_pieces_that_wait_become_one_frame() -> None:
 def test_a_resume_sends_what_was_not_received() -> None:
     stream = outbound(b"0123456789")
     stream.next_frame()
-    stream.frame_left()
+    stream.leaving = False
     assert stream.rewind(7) == 3
     frame = stream.next_frame()
     assert frame is not None

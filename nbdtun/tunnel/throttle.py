@@ -1,0 +1,133 @@
+"""
+The throttle: a limit to what all channels of one end send together.
+
+It is a bucket that fills with time. Whoever has bytes to read from a local socket asks for them first; when the bucket is empty he waits
+in line. The urgent (memory and control) go ahead of the bulk, but not for ever: a disk whose guest waits for it gets its turn, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+
+#: Seconds that the bucket fills for at most: a reactor that is late by less loses none of the rate.
+DEPTH = 0.1
+
+#: Seconds' worth of bytes that are given out at least, as long as that is not more than a read: small reads cost as much as large ones.
+QUANTUM = 0.01
+MOST = 128 * 1024
+
+#: Seconds that it waits at least, since reactors know nothing shorter.
+TICK = 0.001
+
+#: Seconds after which one of the bulk is served though somebody urgent is waiting.
+PATIENCE = 0.1
+
+
+class Waiter(Protocol):
+    """Who has something to read, and was told to wait."""
+
+    urgent: bool
+
+    def allowed(self) -> None:
+        """Ask again now."""
+
+
+class Throttle:
+    """
+    Limits all channels together to ``rate`` bytes per second; None for no limit. It can be changed at any time.
+
+    What counts is the streams' payload; frames and TLS add less than a hundredth to it.
+    """
+
+    def __init__(self, reactor: Any, rate: float | None = None) -> None:
+        self._reactor = reactor
+        self._rate = rate
+        self._spent_until = 0.0  # the time at which the bucket is, or was, empty
+        self._waiting: dict[Waiter, float] = {}  # since when; in the order in which they came
+        self._served: Waiter | None = None  # whose turn it is just now
+        self._timer: IDelayedCall | None = None
+
+    def __repr__(self) -> str:
+        return f"<Throttle {self._rate} B/s, {len(self._waiting)} waiting>"
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes per second, None without a limit."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float | None) -> None:
+        self._rate = rate
+        self._spent_until = self._reactor.seconds()
+        self._serve_all()
+
+    def grant(self, waiter: Waiter) -> int:
+        """Return how many bytes ``waiter`` may read now; if 0, it will be told when to ask again. There must be a limit."""
+        assert self._rate is not None
+        if self._waiting and waiter is not self._served and not waiter.urgent:
+            return self._wait(waiter)
+        there = self._there()
+        if there < self._quantum:
+            return self._wait(waiter)
+        self._waiting.pop(waiter, None)
+        return int(there)
+
+    def spent(self, count: int) -> None:
+        """``count`` bytes of what was granted were there."""
+        if self._rate is not None:
+            self._spent_until += count / self._rate
+
+    def forget(self, waiter: Waiter) -> None:
+        """``waiter`` wants nothing any more."""
+        self._waiting.pop(waiter, None)
+
+    @property
+    def _quantum(self) -> float:
+        assert self._rate is not None
+        return max(1.0, min(MOST, self._rate * QUANTUM))
+
+    def _there(self) -> float:
+        assert self._rate is not None
+        now: float = self._reactor.seconds()
+        self._spent_until = max(self._spent_until, now - DEPTH)
+        return (now - self._spent_until) * self._rate
+
+    def _wait(self, waiter: Waiter) -> int:
+        self._waiting.setdefault(waiter, self._reactor.seconds())
+        if self._timer is None:
+            assert self._rate is not None
+            short = self._quantum - self._there()
+            self._timer = self._reactor.callLater(max(TICK, short / self._rate), self._serve)
+        return 0
+
+    def _serve(self) -> None:
+        """Let those ask whose turn it is, until the bucket is empty; the others stay in line."""
+        self._timer = None
+        if self._rate is None:
+            return
+        for waiter in self._in_turn():
+            if self._rate is None or self._there() < self._quantum:
+                break
+            if self._waiting.pop(waiter, None) is not None:
+                self._served = waiter
+                waiter.allowed()
+                self._served = None
+        left = next(iter(self._waiting), None)
+        if left is not None:
+            self._wait(left)
+
+    def _in_turn(self) -> list[Waiter]:
+        now = self._reactor.seconds()
+        patient = [each for each, since in self._waiting.items() if each.urgent or now - since < PATIENCE]
+        ahead = [each for each in self._waiting if each not in patient][:1]
+        return ahead + sorted(patient, key=lambda each: not each.urgent)
+
+    def _serve_all(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, {}
+        for waiter in waiting:
+            waiter.allowed()

@@ -1,0 +1,179 @@
+"""
+The watch: all wires of one end of a tunnel, looked after by one epoll of their own, which the reactor sees as one descriptor.
+
+A reactor does much for each event that a relay has no use for, and then looks for timers; with small requests that costs more than
+moving their bytes. The watch goes from event to event without that. While there is traffic it also waits for the next event itself, for
+a moment: the answer to a small request is back before the reactor would have come round. Both have bounds, which are what an application
+that shares the reactor may be late by. Any reactor can watch an epoll, so any reactor does.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import Any
+
+import txaio
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IReadWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: Seconds to wait for the next event when there just was one; epoll knows nothing shorter.
+LINGER = 0.001
+
+#: Seconds after which the reactor gets its turn, however much is going on.
+STAY = 0.01
+
+#: Events that are taken at a time.
+EVENTS = 64
+
+_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+@implementer(IReactorFDSet, IReadDescriptor)
+class Watch:
+    """Watches wires on behalf of ``reactor``, for which it is one descriptor as long as there is a wire to watch."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, reactor: Any, linger: float = LINGER, stay: float = STAY) -> None:
+        self.reactor = reactor
+        self._linger = linger
+        self._stay = stay
+        self._epoll: select.epoll | None = None
+        self._wires: dict[int, IReadWriteDescriptor] = {}
+        self._masks: dict[int, int] = {}
+        self._again: dict[IReadWriteDescriptor, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Watch of {len(self._wires)} wires>"
+
+    # What wires ask for.
+
+    def addReader(self, reader: Any) -> None:
+        """Tell ``reader`` when it can read."""
+        self._change(reader, _READ, 0)
+
+    def addWriter(self, writer: Any) -> None:
+        """Tell ``writer`` when it can write."""
+        self._change(writer, _WRITE, 0)
+
+    def removeReader(self, reader: Any) -> None:
+        """Tell ``reader`` no more; its descriptor must still be open."""
+        self._again.pop(reader, None)
+        self._change(reader, 0, _READ)
+
+    def removeWriter(self, writer: Any) -> None:
+        """Tell ``writer`` no more; its descriptor must still be open."""
+        self._change(writer, 0, _WRITE)
+
+    def read_again(self, reader: Any) -> None:
+        """Let ``reader`` read once more in the next round: it has bytes that no descriptor shows."""
+        self._again[reader] = None
+
+    def getReaders(self) -> list[Any]:
+        """Who waits to read."""
+        return [self._wires[fd] for fd, mask in self._masks.items() if mask & _READ]
+
+    def getWriters(self) -> list[Any]:
+        """Who waits to write."""
+        return [self._wires[fd] for fd, mask in self._masks.items() if mask & _WRITE]
+
+    def removeAll(self) -> list[Any]:
+        """Watch nothing any more; returns who was watched."""
+        watched = list(self._wires.values())
+        for wire in watched:
+            self._change(wire, 0, _READ | _WRITE)
+        return watched
+
+    def _change(self, wire: Any, on: int, off: int) -> None:
+        fd = wire.fileno()
+        before = self._masks.get(fd, 0)
+        mask = (before | on) & ~off
+        if mask == before:
+            return
+        epoll = self._open()
+        if not mask:
+            del self._masks[fd], self._wires[fd]
+            epoll.unregister(fd)
+            if not self._wires:
+                self._close()
+            return
+        self._masks[fd] = mask
+        self._wires[fd] = wire
+        if before:
+            epoll.modify(fd, mask)
+        else:
+            epoll.register(fd, mask)
+
+    def _open(self) -> select.epoll:
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self.reactor.addReader(self)
+        return self._epoll
+
+    def _close(self) -> None:
+        """An end without channels holds no descriptor."""
+        if self._epoll is not None:
+            self.reactor.removeReader(self)
+            self._epoll.close()
+            self._epoll = None
+
+    # What the reactor does.
+
+    def fileno(self) -> int:
+        """The descriptor that the reactor watches."""
+        return -1 if self._epoll is None else self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """How twistd's log names it."""
+        return "watch"
+
+    def doRead(self) -> None:
+        """Something has happened: serve it, and what follows shortly."""
+        end = time.monotonic() + self._stay
+        wait = 0.0
+        while self._epoll is not None:
+            ready = self._epoll.poll(wait, EVENTS)
+            if not ready and not self._again:
+                return
+            self._serve(ready)
+            if time.monotonic() >= end:
+                return
+            wait = 0.0 if self._again else self._linger
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is stopping."""
+        for wire in self.removeAll():
+            wire.connectionLost(reason)
+
+    def _serve(self, ready: list[tuple[int, int]]) -> None:
+        wires, masks = self._wires, self._masks
+        for fd, event in ready:
+            wire = wires.get(fd)
+            if wire is None:
+                continue  # closed by what came before it in the same round
+            try:
+                # A wire that broke finds out by itself when it reads, or else when it writes.
+                if event != _WRITE and masks[fd] & _READ:
+                    wire.doRead()
+                if event != _READ and masks.get(fd, 0) & _WRITE:
+                    wire.doWrite()
+            except Exception:
+                self._drop(wire, Failure())
+        if self._again:
+            self._serve_again()
+
+    def _serve_again(self) -> None:
+        again, self._again = self._again, {}
+        for wire in again:
+            try:
+                wire.doRead()
+            except Exception:
+                self._drop(wire, Failure())
+
+    def _drop(self, wire: IReadWriteDescriptor, failure: Failure) -> None:
+        """A bug in one wire's user is not the others' end."""
+        self.log.failure("a bug in the user of {wire!r}", failure=failure, wire=wire)
+        self._change(wire, 0, _READ | _WRITE)
+        wire.connectionLost(failure)

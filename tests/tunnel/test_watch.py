@@ -1,0 +1,162 @@
+"""The watch on real sockets and an epoll of its own; only the reactor above it is turned by hand."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from twisted.python.failure import Failure
+
+from nbdtun.tunnel.watch import Watch
+from nbdtun.tunnel.wire import Wire
+from tests.tunnel.stage import Crank
+
+
+class User:
+    """Notes what its wire tells, and reads what there is."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.wire: Wire
+
+    def wire_readable(self) -> None:
+        buffer = memoryview(bytearray(100))
+        count = self.wire.read_into(buffer)
+        self.told.append(bytes(buffer[:count]) if count is not None else None)
+        if not count:
+            self.wire.close()
+
+    def wire_writable(self) -> None:
+        self.told.append("room")
+
+    def wire_lost(self, reason: Exception) -> None:
+        self.told.append(reason)
+        self.wire.close()
+
+
+@pytest.fixture
+def crank() -> Crank:
+    return Crank()
+
+
+@pytest.fixture
+def watch(crank: Crank) -> Watch:
+    return Watch(crank, linger=0)
+
+
+def wired(watch: Watch) -> tuple[User, socket.socket]:
+    ours, theirs = socket.socketpair()
+    user = User()
+    user.wire = Wire(watch, ours, user)
+    return user, theirs
+
+
+class TestTelling:
+    def test_what_comes_is_told(self, crank: Crank, watch: Watch) -> None:
+        user, program = wired(watch)
+        user.wire.listen(True)
+        program.send(b"hello")
+        crank.rest()
+        assert user.told == [b"hello"]
+
+    def test_room_is_told_once(self, crank: Crank, watch: Watch) -> None:
+        user, _program = wired(watch)
+        user.wire.want_room()
+        crank.rest()
+        assert user.told == ["room"]
+
+    def test_an_end_is_told(self, crank: Crank, watch: Watch) -> None:
+        user, program = wired(watch)
+        user.wire.listen(True)
+        program.close()
+        crank.rest()
+        assert user.told == [b""]
+
+    def test_who_does_not_listen_hears_nothing(self, crank: Crank, watch: Watch) -> None:
+        user, program = wired(watch)
+        user.wire.listen(True)
+        user.wire.listen(False)
+        program.send(b"hello")
+        program.close()
+        crank.rest()
+        assert user.told == []
+
+    def test_who_waits_for_room_finds_out_that_there_is_nobody(self, crank: Crank, watch: Watch) -> None:
+        user, program = wired(watch)
+        user.wire.want_room()
+        program.close()
+        crank.rest()
+        with pytest.raises(BrokenPipeError):
+            user.wire.write(memoryview(b"x"))
+
+    def test_bytes_that_no_descriptor_shows_are_asked_for(self, crank: Crank, watch: Watch) -> None:
+        user, program = wired(watch)
+        user.wire.listen(True)
+        watch.read_again(user.wire)
+        program.send(b"wakes the watch")
+        crank.rest()
+        assert user.told == [b"wakes the watch", None][: len(user.told)]
+        assert len(user.told) == 2
+
+    def test_one_that_is_closed_by_another_in_the_same_round_is_left_alone(self, crank: Crank, watch: Watch) -> None:
+        (first, one), (second, two) = wired(watch), wired(watch)
+        for mine, other in ((first, second), (second, first)):
+            mine.wire.listen(True)
+            mine.wire_readable = other.wire.close  # type: ignore[method-assign]
+        one.send(b"x")
+        two.send(b"x")
+        crank.rest()
+        assert first.wire.closed != second.wire.closed
+
+
+class TestTheReactor:
+    def test_it_has_one_descriptor_for_all_wires(self, crank: Crank, watch: Watch) -> None:
+        users = [wired(watch) for _ in range(3)]
+        for user, _ in users:
+            user.wire.listen(True)
+        assert crank.getReaders() == [watch]
+        assert len(watch.getReaders()) == 3
+
+    def test_and_none_when_there_is_no_wire(self, crank: Crank, watch: Watch) -> None:
+        user, _program = wired(watch)
+        assert crank.getReaders() == []
+        user.wire.listen(True)
+        user.wire.want_room()
+        user.wire.close()
+        assert crank.getReaders() == []
+        assert watch.fileno() == -1
+
+    def test_it_gets_its_turn_however_much_is_going_on(self, crank: Crank) -> None:
+        watch = Watch(crank, linger=0, stay=0)
+        user, program = wired(watch)
+        user.wire.listen(True)
+        program.send(bytes(1000))
+        crank.turn()
+        assert len(user.told) == 1
+
+    def test_when_it_stops_all_wires_are_lost(self, crank: Crank, watch: Watch) -> None:
+        user, _program = wired(watch)
+        user.wire.listen(True)
+        watch.connectionLost(Failure(ConnectionError("stopped")))
+        assert [str(told) for told in user.told] == ["stopped"]
+        assert crank.getReaders() == []
+
+
+def test_a_bug_in_one_user_is_not_the_others_end(crank: Crank, watch: Watch) -> None:
+    (faulty, one), (sound, two) = wired(watch), wired(watch)
+
+    def fault() -> None:
+        raise RuntimeError("a bug")
+
+    faulty.wire_readable = fault  # type: ignore[method-assign]
+    for user in (faulty, sound):
+        user.wire.listen(True)
+    one.send(b"x")
+    two.send(b"hello")
+    logged: list[Any] = []
+    watch.log = type("Log", (), {"failure": lambda self, text, **said: logged.append(said["failure"].value)})()  # type: ignore[misc]
+    crank.rest()
+    assert sound.told == [b"hello"]
+    assert faulty.told == logged
+    assert str(logged[0]) == "a bug"
