@@ -169,7 +169,7 @@ SAYS = {
 }
 
 
-QUICK = ("pre-switchover", "before the handover")
+QUICK = ("pre-switchover",)
 EACH = [pytest.param(phase, marks=[] if phase in QUICK else pytest.mark.slow) for phase in SAYS]
 
 
@@ -184,7 +184,8 @@ def test_the_source_is_killed(struck: Callable[..., Struck], phase: str) -> None
     moves(moving.crossing, SAYS[phase])
 
 
-@pytest.mark.parametrize("phase", ["switchover", pytest.param("ram", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["switchover", "ram"])
 def test_the_next_attempt_comes_before_the_destination_has_noticed(struck: Callable[..., Struck], phase: str) -> None:
     """It gives the dead one's session up; that one's QEMU has ended then, and has to be started again."""
     moving = struck(phase, options=())
@@ -290,6 +291,7 @@ def test_one_that_lives_is_left_alone(struck: Callable[..., Struck], directory: 
     assert pair.faults() == []
 
 
+@pytest.mark.slow
 def test_another_tools_migration_is_left_alone(struck: Callable[..., Struck]) -> None:
     """It has begun after ours was killed, and is where ours might be."""
     moving = struck("prepare")
