@@ -171,10 +171,11 @@ class Settle(amp.Command):
     """
     Make an end of whatever was begun with ``vm``, long after: has it arrived?
 
-    ``outcome`` is ``arrived``, or ``gone``: it has not run here, and its QEMU was ended, so that it never will.
+    ``session`` is which one, where the source knows that. ``outcome`` is ``arrived``, or ``gone``: it has not run here, and its QEMU was
+    ended, so that it never will. Or, of a session which the destination does not know, ``fresh``: QEMU has received nothing.
     """
 
-    arguments: ClassVar = [(b"vm", Text())]
+    arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True))]
     response: ClassVar = [(b"outcome", Text())]
     errors = ERRORS
 

@@ -19,7 +19,7 @@ from nbdtun.migration.carrier import Quay
 from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query, Settle, Trouble, answering, disks_of
 from nbdtun.migration.machine import Machine, run_state
 from nbdtun.migration.monitor import Credentials, Monitor
-from nbdtun.migration.resolve import ARRIVED, settle
+from nbdtun.migration.outcome import ARRIVED, FRESH, GONE, settle
 from nbdtun.migration.session import Session, State
 from nbdtun.migration.settings import Limits
 from nbdtun.migration.waits import in_time
@@ -125,20 +125,29 @@ class Destination:
             raise DestinationFailed("the destination does not know this session; its daemon was started again meanwhile")
         return self._sessions[ident]
 
-    async def settle(self, vm: str) -> str:
+    async def settle(self, vm: str, ident: str | None = None) -> str:
         """
         What :class:`~nbdtun.migration.commands.Settle` answers.
 
         :raise VMUnknown: there is no such VM.
+        :raise NotMigratable: another session is at work with it.
         :raise MonitorError: its QEMU cannot be asked.
         """
         self._check_known(vm)
-        session = self._latest.get(vm)
+        session = self._sessions.get(ident) if ident else self._latest.get(vm)
         if session is not None:
-            state = await session.abort("its source is resolved by an operator")
+            state = await session.abort("its source has come back for the outcome")
             await session.settled
             if state is State.FINISHED:
                 return ARRIVED
+            if ident and state is State.ABORTED:
+                return GONE
+        elif vm in self._busy:
+            raise NotMigratable(f"{vm} is being migrated to this destination by another session just now")
+        outcome = await self._look_for_outcome(vm)
+        return GONE if outcome == FRESH and not ident else outcome
+
+    async def _look_for_outcome(self, vm: str) -> str:
         monitor = self.monitor(vm)
         try:
             await monitor.connect()
@@ -221,9 +230,9 @@ class DestinationControl(Control):
         return answering(work, self.log)
 
     @Settle.responder
-    def settle(self, vm: str) -> Deferred[Any]:
+    def settle(self, vm: str, session: str | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            return {"outcome": await self._destination.settle(vm)}
+            return {"outcome": await self._destination.settle(vm, session)}
 
         return answering(work, self.log)
 

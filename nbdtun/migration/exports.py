@@ -9,6 +9,8 @@ removes it once ``nbd-server-stop`` has returned, which waits for the exports to
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from attrs import frozen
 
 from nbdtun.errors import CommandFailed, DestinationFailed, DiskMismatch
@@ -66,7 +68,6 @@ class Exports:
         :raise CommandFailed: QEMU refused.
         :raise DestinationFailed: another NBD server runs in this QEMU already.
         """
-        await sweep(self._monitor)
         await self._serve(undo)
         for pairing in pairings:
             await self._export(pairing)
@@ -109,15 +110,21 @@ async def nodes(monitor: Monitor) -> frozenset[str]:
     return frozenset(str(node["node-name"]) for node in await monitor.execute("query-named-block-nodes", {"flat": True}))
 
 
-async def sweep(monitor: Monitor) -> None:
-    """Remove what an earlier session left that could not clean up: its exports, their NBD server if it has no others, its nodes."""
+async def sweep(monitor: Monitor) -> list[str]:
+    """
+    Remove what an earlier session left that could not clean up: its exports, their NBD server if it has no others, its nodes.
+
+    Returns the names of it.
+    """
     exports = await monitor.execute("query-block-exports")
     ours = [export["id"] for export in exports if export["id"].startswith(PREFIX)]
-    if ours and len(ours) == len(exports):
-        await monitor.execute("nbd-server-stop")
+    if len(ours) == len(exports):
+        with suppress(CommandFailed):  # it does not run
+            await monitor.execute("nbd-server-stop")
     else:
         for ident in ours:
             await monitor.execute("block-export-del", {"id": ident, "mode": "hard"})
-    for node in await nodes(monitor):
-        if node.startswith(PREFIX):
-            await monitor.execute("blockdev-del", {"node-name": node})
+    left = [node for node in await nodes(monitor) if node.startswith(PREFIX)]
+    for node in left:
+        await monitor.execute("blockdev-del", {"node-name": node})
+    return sorted({*ours, *left})

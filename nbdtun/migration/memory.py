@@ -16,7 +16,7 @@ QEMU facts (7.2 and 10.0):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,8 @@ from nbdtun.migration.machine import RUNNING, run_state
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.undo import UndoStack
 
+Remember = Callable[[Mapping[str, bool], Mapping[str, Any]], Coroutine[Any, Any, None]]
+
 UNLIMITED = 1 << 50
 DEVICE_SECONDS = 10.0
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -35,13 +37,18 @@ ENDED = frozenset({"completed", "failed", "cancelled"})
 
 @frozen
 class Migrated:
-    """One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one."""
+    """
+    One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one.
+
+    ``seconds`` is how long it has lasted, up to its end if it has completed; 0 where QEMU does not tell.
+    """
 
     status: str = "none"
     sent: int = 0
     left: int = 0
     error: str = ""
     address: str = ""
+    seconds: float = 0.0
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Migrated:
@@ -54,6 +61,7 @@ class Migrated:
             left=ram.get("remaining", 0),
             error=answer.get("error-desc", ""),
             address=addresses[0].get("path", "") or ("a socket" if addresses[0] else ""),
+            seconds=answer.get("total-time", 0) / 1000,
         )
 
 
@@ -63,10 +71,15 @@ async def look(monitor: Monitor, seconds: float | None = None) -> Migrated:
 
 
 class Tuning:
-    """Capabilities and parameters of a QEMU's migration; what was there before is put back."""
+    """
+    Capabilities and parameters of a QEMU's migration; what was there before is put back.
 
-    def __init__(self, monitor: Monitor) -> None:
+    ``remember`` is called with that before anything is changed.
+    """
+
+    def __init__(self, monitor: Monitor, remember: Remember | None = None) -> None:
         self._monitor = monitor
+        self._remember = remember
         self._capabilities: dict[str, bool] = {}
         self._parameters: dict[str, Any] = {}
 
@@ -79,23 +92,25 @@ class Tuning:
         before = await self._monitor.execute("query-migrate-parameters")
         self._capabilities = dict.fromkeys((name for name in capabilities if not there.get(name, False)), False)
         self._parameters = {name: before[name] for name in parameters if name in before}
+        if self._remember is not None:
+            await self._remember(self._capabilities, self._parameters)
         undo.push("restore the migration's parameters", self.restore)
-        await self._switch(dict.fromkeys(self._capabilities, True))
-        if parameters:
-            await self._monitor.execute("migrate-set-parameters", parameters)
-
-    async def _switch(self, states: Mapping[str, bool]) -> None:
-        if states:
-            entries = [{"capability": name, "state": state} for name, state in states.items()]
-            await self._monitor.execute("migrate-set-capabilities", {"capabilities": entries})
+        await put(self._monitor, dict.fromkeys(self._capabilities, True), parameters)
 
     async def restore(self) -> None:
         """Put back what was there before; once."""
         capabilities, self._capabilities = self._capabilities, {}
         parameters, self._parameters = self._parameters, {}
-        await self._switch(capabilities)
-        if parameters:
-            await self._monitor.execute("migrate-set-parameters", parameters)
+        await put(self._monitor, capabilities, parameters)
+
+
+async def put(monitor: Monitor, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:
+    """Set these capabilities and parameters of a QEMU's migration."""
+    if capabilities:
+        entries = [{"capability": name, "state": state} for name, state in capabilities.items()]
+        await monitor.execute("migrate-set-capabilities", {"capabilities": entries})
+    if parameters:
+        await monitor.execute("migrate-set-parameters", parameters)
 
 
 class Outgoing:
@@ -117,7 +132,7 @@ class Outgoing:
         answer = await self._monitor.execute("query-migrate")
         status = Migrated.of(answer).status
         if status not in ENDED | {"none"}:
-            raise NotMigratable(f"{self._monitor.name}: a migration of it runs already ({status}); wait for its end or migrate_cancel it")
+            raise NotMigratable(f"{self._monitor.name}: another tool's migration of it runs already ({status}); wait for its end")
         reasons = answer.get("blocked-reasons")
         if reasons:
             raise NotMigratable(f"{self._monitor.name} cannot be migrated: {'; '.join(reasons)}")

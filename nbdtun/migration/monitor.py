@@ -207,7 +207,9 @@ class _Client:
         self._qmp.register_listener(_Tap(monitor))
 
     async def open(self, sock: socket.socket) -> None:
-        busy = f"{self._path}: no QMP greeting; another client holds this monitor, or it is not a QMP socket (give QEMU a second -qmp)"
+        busy = (
+            f"{self._path}: no QMP greeting; another client (another nbdtun?) holds it, or it is not a QMP socket (give QEMU a second -qmp)"
+        )
         try:
             await asyncio.wait_for(self._qmp.connect(sock), GREETING_SECONDS)
         except TimeoutError:

@@ -11,6 +11,7 @@ import re
 import secrets
 
 PREFIX = "nbdtun-"
+JOURNAL = f"{PREFIX}journal"
 SESSION = re.compile(r"[0-9a-f]{32}\Z")
 
 

@@ -5,73 +5,49 @@ A migration that loses its destination right after the handover leaves the sourc
 destination can be asked again, there are two ways for it to go, and the destination decides which, because only it can look:
 
 - the VM has arrived: the source's QEMU is ended;
-- it has not run there and now never will, because the destination has ended its QEMU: the source goes on.
+- it has not run there and now never will, because the destination has ended its QEMU: the source goes on, if it ran before.
 
-As long as neither is certain the source stays paused, and this can be tried again.
+What is known of the migration is in the journals that it has left in the QEMUs at both ends. As long as neither is certain the source
+stays paused, and this can be tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from time import time
+from time import monotonic, time
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
-from nbdtun.errors import LinkLost, MigrationError, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import MigrationError, NotMigratable
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.commands import Control, Settle
 from nbdtun.migration.guest import Guest
+from nbdtun.migration.journal import Entry
+from nbdtun.migration.leftovers import clear, find, roll_back
 from nbdtun.migration.machine import RUNNING, run_state
 from nbdtun.migration.memory import look
 from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.outcome import ARRIVED, ask
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.waits import in_time
-
-#: What :class:`~nbdtun.migration.commands.Settle` answers.
-ARRIVED, GONE = "arrived", "gone"
-
-#: Run states of a machine whose guest waits to be told to run, for the first time or again.
-WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
-
-
-async def settle(monitor: Monitor) -> str:
-    """
-    At the destination: find out whether the VM has run there; if not, and its memory is there, end its QEMU so that it never will.
-
-    Its daemon may have been started again since and know nothing. A guest that is paused has run if its devices have written: those
-    statistics are not part of a migration, and a mirror's writes do not count for the guest's device.
-
-    :raise MonitorError: QEMU cannot be asked; it may have ended, or not.
-    """
-    state = await run_state(monitor)
-    if state == "inmigrate" and (await look(monitor)).status == "none":
-        return GONE  # a fresh QEMU, which has received nothing, can be of use yet
-    if state not in WAITING or await _has_written(monitor):
-        return ARRIVED
-    with suppress(MonitorError):  # it may go so fast that there is no answer
-        await monitor.execute("quit")
-    return GONE
-
-
-async def _has_written(monitor: Monitor) -> bool:
-    devices = await monitor.execute("query-blockstats")
-    return any(device.get("stats", {}).get("wr_operations", 0) for device in devices)
 
 
 class Resolution:
     """Ends what a migration of the VM behind ``monitor`` has left open; ``monitor`` is connected already."""
 
     def __init__(
-        self, reactor: Any, monitor: Monitor, carrier: Carrier, settings: MigrationSettings, report: Callable[[Progress], None]
+        self,
+        reactor: Any,
+        monitor: Monitor,
+        carrier: Carrier,
+        settings: MigrationSettings,
+        report: Callable[[Progress], None],
+        uptime: Callable[[], float] = monotonic,
     ) -> None:
         self._reactor = reactor
         self._monitor = monitor
         self._carrier = carrier
         self._settings = settings
         self._report = report
+        self._uptime = uptime
         self._began = reactor.seconds()
 
     async def run(self) -> Progress:
@@ -84,10 +60,11 @@ class Resolution:
         """
         await self._check()
         self._tell(Phase.FINISH)
-        answer = await self._ask()
-        if answer == GONE:
-            await self._monitor.execute("cont")
-            raise MigrationError(f"{self._settings.vm} did not arrive, and never will; it runs at the source again")
+        left = await find(self._monitor, self._uptime())
+        if await ask(self._reactor, self._carrier, self._settings, left.session if left else None) != ARRIVED:
+            raise MigrationError(f"{self._settings.vm} did not arrive, and never will; {await self._go_on(left)}")
+        if left is not None and self._settings.keep_source:
+            await clear(self._reactor, self._monitor, left)
         if not self._settings.keep_source:
             await Guest(self._monitor).end(self._reactor)
         return self._tell(Phase.COMPLETED)
@@ -100,27 +77,12 @@ class Resolution:
         if (await look(self._monitor)).status != "completed":
             raise NotMigratable(f"{vm} is {state} at the source and was not handed over, there is nothing to resolve")
 
-    async def _ask(self) -> str:
-        seconds = self._settings.limits.answer
-        late = f"the destination has not answered for {seconds:g} s"
-        asking = Deferred.fromCoroutine(self._settle())
-        try:
-            return await in_time(self._reactor, seconds, asking, lambda: LinkLost(late))
-        except NbdtunError as error:
-            vm = self._settings.vm
-            raise OutcomeUnknown(
-                f"{vm}: it still cannot be learned whether it runs at the destination ({error}). The source is left paused. If it runs "
-                f"there, quit the source; if its QEMU there has ended, `cont` the source"
-            ) from error
-
-    async def _settle(self) -> str:
-        control = await self._carrier.control(Control())
-        try:
-            answer = await control.ask(Settle, vm=self._settings.vm)
-            return str(answer["outcome"])
-        finally:
-            if control.transport is not None:
-                control.transport.loseConnection()
+    async def _go_on(self, left: Entry | None) -> str:
+        if left is None:
+            await self._monitor.execute("cont")
+        else:
+            await roll_back(self._reactor, self._monitor, left)
+        return "it runs at the source again" if left is None or left.runs else "it is paused at the source, as it was before"
 
     def _tell(self, phase: Phase) -> Progress:
         progress = Progress(time=time(), elapsed=self._reactor.seconds() - self._began, phase=phase, link=self._carrier.link)

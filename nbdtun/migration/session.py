@@ -33,10 +33,12 @@ from nbdtun.errors import (
 from nbdtun.migration.carrier import Quay
 from nbdtun.migration.disks import Disk, inventory
 from nbdtun.migration.exports import Exports, pair
+from nbdtun.migration.journal import End, Journal
 from nbdtun.migration.machine import Machine, machine
 from nbdtun.migration.memory import Incoming, Tuning, look
 from nbdtun.migration.monitor import Credentials, Monitor
 from nbdtun.migration.names import nbd_target, ram_target
+from nbdtun.migration.remains import clear, end_used_up
 from nbdtun.migration.settings import Limits
 from nbdtun.migration.undo import UndoStack
 
@@ -104,8 +106,10 @@ class Session:
         self._tell = tell
         self._limits = limits
         self._undo = UndoStack(reactor, limits.undo)
+        self._tidy = UndoStack(reactor, limits.undo)
         self._incoming = Incoming(monitor)
-        self._tuning = Tuning(monitor)
+        self._journal = Journal(monitor, End.DESTINATION, ident)
+        self._tuning = Tuning(monitor, self._journal.was)
         self._step: Deferred[Any] | None = None
         self._heartbeat = LoopingCall(self._beat)
         self._heartbeat.clock = reactor
@@ -133,9 +137,11 @@ class Session:
 
     async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
         await self._connect()
+        await self._take_over_from_the_dead()
         await self._incoming.check()
         (await machine(self._monitor)).check(there)
         pairings = pair(self.ident, disks, await inventory(self._monitor))
+        await self._journal.open(runs=False)
         self._quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
         self._undo.push("close the session's sockets", self._quay.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
@@ -146,10 +152,15 @@ class Session:
 
     async def _connect(self) -> None:
         await self._monitor.connect()
-        self._undo.push("close the monitor", self._monitor.close)
+        self._tidy.push("close the monitor", self._monitor.close)
         self._monitor.when_lost().addCallback(self._fail)
         self._heartbeat.start(HEARTBEAT_SECONDS, now=False)
         self._undo.push("stop looking at QEMU", self._rest)
+
+    async def _take_over_from_the_dead(self) -> None:
+        await end_used_up(self._monitor)
+        for name in await clear(self._monitor):
+            self.log.info("{vm}: removed {name}, which a daemon that was killed has left", vm=self._monitor.name, name=name)
 
     async def listen(self) -> str:
         """
@@ -162,6 +173,7 @@ class Session:
 
     async def _listen(self) -> str:
         path = f"{self._quay.directory}/ram.sock"
+        await self._journal.begins(runs=False)
         self._undo.push("end QEMU", self._discard)
         await self._incoming.listen(path)
         self._quay.admit(ram_target(self.ident), path)
@@ -182,6 +194,7 @@ class Session:
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._limits.complete)
         await self._exports.stop()
+        await self._journal.note(handed_over=True, runs=run)
         if run:
             await self._run()
 
@@ -196,13 +209,14 @@ class Session:
     async def _settle_down(self) -> None:
         """It has arrived. What is left of us is taken away, and nothing of that can make it fail."""
         self._undo.forget()
-        ours = UndoStack(self._undo.clock, self._limits.undo)
-        ours.push("close the monitor", self._monitor.close)
+        ours = self._tidy
+        ours.push("erase the session's journal", self._journal.close)
         ours.push("close the session's sockets", self._quay.close)
         ours.push("restore the migration's capabilities", self._tuning.restore)
         ours.push("stop looking at QEMU", self._rest)
         for line in await ours.unwind():
             self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
+        self._journal.leave()
 
     async def _attempt(self, work: Coroutine[Any, Any, R]) -> R:
         """Do one step so that it can be interrupted by an abort; if it fails, undo the session."""
@@ -237,8 +251,11 @@ class Session:
         if self._step is not None:
             self._step.cancel()
         left = await self._undo.unwind()
-        for line in left:
+        if not left:
+            self._tidy.push("erase the session's journal", self._journal.close)
+        for line in [*left, *await self._tidy.unwind()]:
             self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
+        self._journal.leave()
         self._advance(State.ABORTED)
 
     def _fail(self, error: BaseException | None) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from contextlib import suppress
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import txaio
@@ -31,9 +31,11 @@ from nbdtun.migration.disks import Disk, inventory
 from nbdtun.migration.gauge import Gauge
 from nbdtun.migration.guest import Guest
 from nbdtun.migration.handover import Handover
+from nbdtun.migration.journal import End, Journal
+from nbdtun.migration.leftovers import Leftovers
 from nbdtun.migration.machine import machine
 from nbdtun.migration.memory import UNLIMITED, Outgoing, Tuning, look
-from nbdtun.migration.mirror import Mirror, Mirrors, sweep
+from nbdtun.migration.mirror import Mirror, Mirrors
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.names import block_name, new_session
 from nbdtun.migration.progress import Phase, Progress
@@ -72,6 +74,7 @@ class Migration:
         settings: MigrationSettings,
         report: Callable[[Progress], None],
         wall: Callable[[], float] = time,
+        uptime: Callable[[], float] = monotonic,
     ) -> None:
         self.session = new_session()
         self.settings = settings
@@ -84,7 +87,9 @@ class Migration:
         self._guest = Guest(monitor)
         self._undo = UndoStack(reactor, settings.limits.undo)
         self._tidy = UndoStack(reactor, settings.limits.undo)
-        self._tuning = Tuning(monitor)
+        self._leftovers = Leftovers(reactor, monitor, carrier, settings, uptime)
+        self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
+        self._tuning = Tuning(monitor, self._journal.was)
         self._poll = LoopingCall(self._look)
         self._poll.clock = reactor
         self._forward: Deferred[None] | None = None
@@ -142,6 +147,8 @@ class Migration:
         self._monitor.when_lost().addCallback(self._alarm)
         self._gauge.enter(Phase.PREPARE)
         self._watch()
+        if await self._leftovers.settle():
+            return  # it is there
         disks, entrance = await self._prepare()
         mirrors = await self._mirror(disks, entrance)
         outgoing, ram = await self._send(mirrors)
@@ -150,6 +157,7 @@ class Migration:
 
     async def _prepare(self) -> tuple[dict[str, Disk], Entrance]:
         disks = await self._survey()
+        await self._journal.open(self._guest.runs)
         self._tidy.push("close the control channel", self._contact.close)
         await self._contact.open()
         there = await machine(self._monitor)
@@ -186,8 +194,6 @@ class Migration:
         self._gauge.enter(Phase.MIRROR)
         each = [Mirror(self._monitor, self._reactor, disk, name, entrance, self._alarm) for name, disk in disks.items()]
         mirrors = Mirrors(self._monitor, each)
-        for name in await sweep(self._monitor, self._reactor):  # the destination knows no other session, so it is nobody's
-            self.log.info("{vm}: removed {name}, which an earlier migration has left", vm=self.settings.vm, name=name)
         await mirrors.start(self._undo, self.settings)
         await mirrors.ready()
         self._gauge.copied()
@@ -204,6 +210,7 @@ class Migration:
         self._undo.push("cancel the mirrors", mirrors.cancel)
         ram = await self._enter(await self._contact.listen(), "ram", urgent=True)
         self._gauge.enter(Phase.RAM)
+        await self._journal.begins(self._guest.runs)
         await outgoing.start(ram.path)
         await outgoing.paused()
         return outgoing, ram
@@ -213,12 +220,14 @@ class Migration:
         await mirrors.drain(self.settings.limits.drain)
         self._gauge.copied()
         seconds = self.settings.limits.complete
+        await self._journal.switches(self._guest.runs)
         await outgoing.proceed(seconds)
         arriving = Deferred.fromCoroutine(ram.drained())
         late = f"the memory did not arrive at the destination within {seconds:g} s"
         await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(late))
 
     async def _finish(self) -> None:
+        await self._journal.note(handed_over=True)
         self._gauge.enter(Phase.FINISH)
         if self._stage is not Stage.FORWARD:
             raise CancelledError
@@ -261,6 +270,8 @@ class Migration:
         self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
         left = await self._undo.unwind()
         found = await diagnosis
+        if not left:
+            self._tidy.push("erase the migration's journal", self._journal.close)
         await self._close()
         if isinstance(cause, CancelledError):
             self._gauge.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
@@ -289,6 +300,7 @@ class Migration:
         with suppress(NbdtunError):
             self._gauge.memory(await look(self._monitor))
         if self.settings.keep_source:
+            self._tidy.push("erase the migration's journal", self._journal.close)
             self._tidy.push("restore the migration's parameters", self._tuning.restore)
         else:
             self._tidy.push("end the source QEMU, which is paused", lambda: self._guest.end(self._reactor))
@@ -299,4 +311,5 @@ class Migration:
         self._guest.leave()
         for line in await self._tidy.unwind():
             self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)
+        self._journal.leave()
         self._stage = Stage.ENDED

@@ -61,6 +61,7 @@ async def _migrate(
 ) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
+    rundir.sweep()
     try:
         await monitor.connect()
         if monitor.credentials is not None:

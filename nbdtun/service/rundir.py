@@ -83,6 +83,11 @@ class RunDir:
         """Whose it is, where that is not this process's user."""
         return self._owner
 
+    def sweep(self) -> None:
+        """Clear away what killed processes have left beside it; done by the way when it is made."""
+        with contextlib.suppress(OSError), _locked(self._base):
+            _clear_abandoned(self._base)
+
     def remove(self) -> None:
         """Remove it with all that is in it."""
         if self._path is not None:

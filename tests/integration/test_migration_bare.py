@@ -485,29 +485,14 @@ async def test_nobody_can_tell_and_the_source_stays_paused(rig: Any, control: An
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_second_session_waits_for_no_dead_source(rig: Any) -> None:
+async def test_a_second_migration_leaves_the_first_alone(rig: Any) -> None:
     async with rig(Plan(96 * MIB, filled=1.0)) as one:
         running = one.start(bandwidth=BRISK)
         await one.phases[Phase.MIRROR]
         second = Migration(reactor, one.migration._monitor, one.tunnel, MigrationSettings(vm="web1"), lambda _: None)
-        with pytest.raises(NotMigratable, match="by another session just now"):
+        with pytest.raises(NotMigratable, match="is being migrated by another nbdtun just now"):
             await second.run()
         await running
-        await one.moved()
-
-
-@pytest_twisted.ensureDeferred
-async def test_what_a_killed_migration_has_left_is_removed_by_the_next(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[Phase.MIRROR]
-        await pause(0.5)
-        one.migration._undo.forget()  # as if it had been killed
-        one.tunnel.cut_control()
-        with pytest.raises(LinkLost):
-            await running
-        assert len(one.source.leftovers()) > 0
-        await one.start()
         await one.moved()
 
 

@@ -96,6 +96,7 @@ class PaperQemu(Paper):
         self.state = state
         self.disks = dict({"vda": 1 << 20} if disks is None else disks)
         self.nodes = dict(self.disks)
+        self.objects: dict[str, str] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.exports: set[str] = set()
         self.serving = False
@@ -106,6 +107,8 @@ class PaperQemu(Paper):
         self.autostart = True
         self.peer: PaperQemu | None = None
         self.ran_before = False
+        self.began: float | None = None
+        self.ended: float | None = None
         self.job_error: str | None = None
         self.memory_error: str | None = None
 
@@ -117,7 +120,22 @@ class PaperQemu(Paper):
     def query_memory_size_summary(self) -> Any:
         return {"base-memory": 1 << 27}
 
+    def object_add(self, qom_type: str, id: str, data: str) -> Any:
+        if id in self.objects:
+            self.refuse(f"attempt to add duplicate property '{id}' to object (type 'container')")
+        self.objects[id] = data
+
+    def object_del(self, id: str) -> Any:
+        if self.objects.pop(id, None) is None:
+            self.refuse(f"object '{id}' not found")
+
+    def qom_set(self, path: str, property: str, value: str) -> Any:
+        self.objects[path.removeprefix("/objects/")] = value
+
     def qom_get(self, path: str, property: str) -> Any:
+        if path.startswith("/objects/"):
+            found = self.objects.get(path.removeprefix("/objects/"))
+            return self.refuse(f"Device '{path}' not found") if found is None else found
         return "pc-q35-7.2-machine" if path == "/machine" else "virtio-blk-device"
 
     def query_block(self) -> Any:
@@ -227,7 +245,8 @@ class PaperQemu(Paper):
         self.parameters |= {key.replace("_", "-"): value for key, value in parameters.items()}
 
     def query_migrate(self) -> Any:
-        return dict(self.migration) | ({"blocked-reasons": self.blockers} if self.blockers else {})
+        time = {"total-time": round(1000 * ((self.ended or self.clock.seconds()) - self.began))} if self.began is not None else {}
+        return dict(self.migration) | time | ({"blocked-reasons": self.blockers} if self.blockers else {})
 
     def migrate_incoming(self, uri: str) -> Any:
         if self.migration:
@@ -236,6 +255,7 @@ class PaperQemu(Paper):
 
     def migrate(self, uri: str) -> Any:
         self.ran_before = self.state == "running"
+        self.began, self.ended = self.clock.seconds(), None
         self._now("setup")
         self.clock.callLater(0.1, self._step, "setup", "active")
         self.clock.callLater(2.5, self._pause)
@@ -269,6 +289,7 @@ class PaperQemu(Paper):
 
     def _complete(self) -> None:
         if self._step("device", "completed"):
+            self.ended = self.clock.seconds()
             self.state = "postmigrate"
             if self.peer is not None and self.peer.alive and self.peer.migration:
                 self.peer.clock.callLater(0.02, self.peer.arrived)

@@ -94,7 +94,7 @@ class Stage:
         connected = Deferred.fromCoroutine(self.source.connect())
         assert connected.called
         asked = MigrationSettings(vm="web1", **settings)
-        self.migration = Migration(self.clock, self.source, self, asked, self.reports.append, lambda: 1e9)
+        self.migration = Migration(self.clock, self.source, self, asked, self.reports.append, lambda: 1e9, self.clock.seconds)
         return Deferred.fromCoroutine(self.migration.run())
 
     def turn(self, seconds: float, until: Phase | None = None) -> None:
@@ -149,6 +149,7 @@ class Stage:
         for qemu in (self.source, self.destination):
             if qemu.alive:
                 found += [f"node {node} of {qemu.name}" for node in qemu.nodes if node not in qemu.disks]
+                found += [f"object {ident} of {qemu.name}" for ident in qemu.objects]
                 found += [f"job {job} of {qemu.name}" for job in qemu.jobs]
                 found += [f"export {export} of {qemu.name}" for export in qemu.exports]
                 found += ["NBD server"] if qemu.serving else []

@@ -208,7 +208,10 @@ async def test_a_monitor_that_another_client_holds(path: str, monkeypatch: pytes
     monkeypatch.setattr(module, "GREETING_SECONDS", 0.05)
     async with serve(path, greet=False):
         text = await refused(path)
-        assert text == f"{path}: no QMP greeting; another client holds this monitor, or it is not a QMP socket (give QEMU a second -qmp)"
+        assert (
+            text
+            == f"{path}: no QMP greeting; another client (another nbdtun?) holds it, or it is not a QMP socket (give QEMU a second -qmp)"
+        )
 
 
 @pytest_twisted.ensureDeferred

@@ -1,4 +1,4 @@
-"""What the destination says of a VM whose migration was left open."""
+"""`--resolve` on paper: what the source makes of the destination's answer."""
 
 from __future__ import annotations
 
@@ -7,55 +7,89 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import MonitorLost
-from nbdtun.migration.resolve import ARRIVED, GONE, settle
+from nbdtun.errors import LinkLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.migration.presence import Presence
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.resolve import Resolution
+from nbdtun.migration.settings import MigrationSettings
+from tests.migration.test_leftovers import HANDED, Scene
 
 
-class Qemu:
-    """A monitor of a machine in some state."""
-
-    def __init__(self, state: str, migration: str = "completed", writes: int = 0) -> None:
-        self.ended = False
-        self._answers: dict[str, Any] = {
-            "query-status": {"status": state},
-            "query-migrate": {"status": migration},
-            "query-blockstats": [{"stats": {"wr_operations": 0}}, {"stats": {"wr_operations": writes}}],
-        }
-
-    async def execute(self, command: str, *_: Any, **__: Any) -> Any:
-        if command == "quit":
-            self.ended = True
-            raise MonitorLost("gone")
-        return self._answers[command]
+def resolve(scene: Scene, **settings: Any) -> Any:
+    carrier: Any = scene
+    resolution = Resolution(
+        scene.clock, scene.qemu, carrier, MigrationSettings(vm="web1", **settings), lambda progress: None, scene.clock.seconds
+    )
+    got: list[Any] = []
+    Deferred.fromCoroutine(resolution.run()).addCallbacks(got.append, lambda failure: got.append(failure.value))
+    scene.clock.pump([0.05] * 100)
+    return got[0]
 
 
-def settled(qemu: Any) -> str:
-    answers: list[str] = []
-    Deferred.fromCoroutine(settle(qemu)).addCallback(answers.append)
-    return answers[0]
+def open_ended(outcome: str | NbdtunError, **changed: Any) -> Scene:
+    scene = Scene("postmigrate", "completed", outcome, **HANDED | changed)
+    scene.tune()
+    scene.link = None  # type: ignore[attr-defined]
+    return scene
 
 
-@pytest.mark.parametrize("state", ["running", "shutdown", "guest-panicked", "suspended", "io-error"])
-def test_a_guest_that_runs_or_has_run_has_arrived(state: str) -> None:
-    qemu = Qemu(state)
-    assert settled(qemu) == ARRIVED
-    assert not qemu.ended
+def test_it_has_arrived_and_the_source_is_ended() -> None:
+    scene = open_ended("arrived")
+    last = resolve(scene)
+    assert isinstance(last, Progress)
+    assert last.phase is Phase.COMPLETED
+    assert not scene.qemu.alive
 
 
-def test_a_paused_guest_that_has_written_has_run() -> None:
-    qemu = Qemu("paused", writes=1)
-    assert settled(qemu) == ARRIVED
-    assert not qemu.ended
+def test_it_has_arrived_and_the_source_is_kept() -> None:
+    scene = open_ended("arrived")
+    assert isinstance(resolve(scene, keep_source=True), Progress)
+    assert scene.qemu.state == "postmigrate"
+    assert scene.is_clean()
 
 
-@pytest.mark.parametrize("state", ["paused", "inmigrate", "prelaunch", "postmigrate"])
-def test_one_that_waits_to_be_told_never_will_be(state: str) -> None:
-    qemu = Qemu(state)
-    assert settled(qemu) == GONE
-    assert qemu.ended
+@pytest.mark.parametrize("outcome", ["gone", "fresh"])
+def test_it_never_will_and_runs_here_again(outcome: str) -> None:
+    scene = open_ended(outcome)
+    assert str(resolve(scene)) == "web1 did not arrive, and never will; it runs at the source again"
+    assert scene.qemu.state == "running"
+    assert scene.is_clean()
 
 
-def test_a_fresh_qemu_is_left_alone() -> None:
-    qemu = Qemu("inmigrate", migration="none")
-    assert settled(qemu) == GONE
-    assert not qemu.ended
+def test_one_that_was_paused_before_is_paused_here_again() -> None:
+    scene = open_ended("gone", runs=False)
+    error = resolve(scene)
+    assert isinstance(error, MigrationError)
+    assert "it is paused at the source, as it was before" in str(error)
+    assert scene.qemu.state == "postmigrate"
+    assert scene.is_clean()
+
+
+def test_without_a_journal_it_is_let_go_on() -> None:
+    scene = open_ended("gone")
+    scene.qemu.objects.clear()
+    assert isinstance(resolve(scene), MigrationError)
+    assert scene.answer.asked == [{"vm": "web1", "session": None}]
+    assert scene.qemu.state == "running"
+
+
+def test_nobody_can_tell() -> None:
+    scene = open_ended(LinkLost("no connection"))
+    assert isinstance(resolve(scene), OutcomeUnknown)
+    assert scene.qemu.objects
+    assert scene.qemu.state == "postmigrate"
+
+
+@pytest.mark.parametrize(("state", "status"), [("running", "completed"), ("paused", "failed"), ("finish-migrate", "pre-switchover")])
+def test_nothing_is_open(state: str, status: str) -> None:
+    scene = Scene(state, status, **HANDED)
+    error = resolve(scene)
+    assert isinstance(error, NotMigratable)
+    assert "there is nothing to resolve" in str(error)
+
+
+def test_one_that_lives_is_left_alone() -> None:
+    scene = open_ended("gone")
+    Presence(scene.left.name).hold()
+    assert "by another nbdtun just now" in str(resolve(scene))
+    assert scene.answer.asked == []

@@ -68,6 +68,14 @@ def test_what_a_killed_process_left_is_cleared(base: Path) -> None:
     assert living.path.joinpath("used").exists()
 
 
+def test_it_is_cleared_by_who_needs_no_directory_too(base: Path) -> None:
+    RunDir(str(base)).sweep()  # there is no such place yet
+    base.mkdir()
+    (base / "nbdtun-dead").mkdir()
+    RunDir(str(base)).sweep()
+    assert entries(base) == []
+
+
 def test_where_it_cannot_be_made(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from nbdtun.migration.presence import Presence
+
+
+@pytest.fixture(autouse=True)
+def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """All who are at work on paper are dead from now on, as far as others can tell; also when a test ends."""
+    held: list[Presence] = []
+    hold = Presence.hold
+
+    def watched(presence: Presence) -> bool:
+        held.append(presence)
+        return hold(presence)
+
+    def dead() -> None:
+        for presence in held:
+            presence.leave()
+
+    monkeypatch.setattr(Presence, "hold", watched)
+    yield dead
+    dead()
