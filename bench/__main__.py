@@ -20,7 +20,7 @@ from bench.table import goals, line, table
 WORDS = tuple(word for measure in MEASURES for word in measure.words)
 
 
-class Names(click.ParamType):
+class Names(click.ParamType):  # type: ignore[type-arg]
     """Some of the known names, with commas between."""
 
     name = "names"
@@ -43,7 +43,7 @@ class Names(click.ParamType):
 @click.option("--peers", type=Names(tuple(peer.name for peer in PEERS)), help="The peers to compare, with commas between.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.5), default=2.0, show_default=True, help="Length of each load.")
-@click.option("--quick", is_flag=True, help="A first look, in 3 minutes: 2 rounds of 1 s, fewer conditions.")
+@click.option("--quick", is_flag=True, help="A first look, in 3 minutes: one round of 1 s, fewer conditions.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write everything there.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw the comparison there: .png, .svg, .pdf.")
 def main(
@@ -59,11 +59,12 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended then, too
     if plot_file is not None:
         plot.check()
-    run = Run(Effort(2, 1.0, True) if quick else Effort(rounds, seconds), _console(), json_file)
+    run = Run(Effort(1, 1.0, True) if quick else Effort(rounds, seconds), _console(), json_file)
     run.measure([peer for peer in PEERS if peers is None or peer.name in peers], only)
     run.console.print(goals(run.samples))
     if plot_file is not None:
         plot.draw(run.samples, plot_file)
+    sys.exit(1 if run.failed else 0)
 
 
 def _console() -> Console:
@@ -79,6 +80,7 @@ class Run:
         self._effort, self._json = effort, json_file
         self.console = console
         self.samples = Samples()
+        self.failed = False
         self._skipped: dict[str, str] = {}
 
     def measure(self, peers: list[Peer], only: tuple[str, ...]) -> None:
@@ -94,10 +96,15 @@ class Run:
 
     def _make(self, measure: Measure, stage: Scene, wanted: tuple[str, ...]) -> None:
         self.console.rule(measure.title, align="left")
-        for sample in measure.run(stage, wanted):
-            self.samples.append(sample)
-            self.console.print(line(sample, measure.columns), style="dim", soft_wrap=True)
-        self.console.print(table(self.samples, measure.name, measure.title, measure.columns))
+        try:
+            for sample in measure.run(stage, wanted):
+                self.samples.append(sample)
+                self.console.print(line(sample, measure.columns), style="dim", soft_wrap=True)
+        except Exception as error:  # whatever it is: half an hour of the others must not be lost for it
+            self.failed = True
+            self._note(measure.name, f"{type(error).__name__}: {error}")
+        if self.samples.rows(measure.name):
+            self.console.print(table(self.samples, measure.name, measure.title, measure.columns))
         if self._json is not None:
             report.write(self._json, report.report(self.samples, self._effort, self._skipped))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor, ssl
 from twisted.internet.endpoints import (
@@ -20,7 +21,7 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint, ITCPTransport
 from twisted.protocols import portforward
 from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory
 
@@ -43,6 +44,9 @@ class ClientFactory(ProxyClientFactory):
 
 
 class Server(portforward.ProxyServer):
+    factory: Any
+    transport: Any
+
     def connectionMade(self) -> None:
         """As the stock one, but to any endpoint."""
         undelayed(self.transport)
@@ -56,15 +60,15 @@ class Forward(ProxyFactory):
     protocol = Server
     noisy = False
 
-    def __init__(self, onward: object) -> None:
+    def __init__(self, onward: IStreamClientEndpoint) -> None:
         super().__init__("", 0)
         self.onward = onward
 
 
-def options(directory: Path, role: str) -> ssl.CertificateOptions:
+def options(directory: Path, role: str) -> Any:
     """Mutual TLS 1.3; its cipher is what Twisted and OpenSSL agree on."""
     pem = "".join((directory / f"{role}-{part}.pem").read_text() for part in ("cert", "key"))
-    authority = ssl.Certificate.loadPEM((directory / "ca-cert.pem").read_text())
+    authority = ssl.Certificate.loadPEM((directory / "ca-cert.pem").read_bytes())
     own = ssl.PrivateCertificate.loadPEM(pem)
     if role == "server":
         return own.options(authority)
@@ -72,15 +76,14 @@ def options(directory: Path, role: str) -> ssl.CertificateOptions:
 
 
 def main(role: str, here: str, there: str, tls: str = "") -> None:
+    listen: IStreamServerEndpoint
+    onward: IStreamClientEndpoint
     if role == "source":
-        listen = UNIXServerEndpoint(reactor, here)
-        onward = TCP4ClientEndpoint(reactor, "127.0.0.1", int(there))
+        listen, onward = UNIXServerEndpoint(reactor, here), TCP4ClientEndpoint(reactor, "127.0.0.1", int(there))
         onward = wrapClientTLS(options(Path(tls), "client"), onward) if tls else onward
     else:
-        listen = TCP4ServerEndpoint(reactor, int(here), interface="127.0.0.1")
-        if tls:
-            listen = SSL4ServerEndpoint(reactor, int(here), options(Path(tls), "server"), interface="127.0.0.1")
-        onward = UNIXClientEndpoint(reactor, there)
+        listen, onward = TCP4ServerEndpoint(reactor, int(here), interface="127.0.0.1"), UNIXClientEndpoint(reactor, there)
+        listen = SSL4ServerEndpoint(reactor, int(here), options(Path(tls), "server"), interface="127.0.0.1") if tls else listen
     listen.listen(Forward(onward))
     reactor.run()
 

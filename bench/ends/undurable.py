@@ -17,6 +17,7 @@ import sys
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, UNIXClientEndpoint, UNIXServerEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.tunnel import tls
@@ -97,7 +98,7 @@ class Half:
 class End:
     """Makes two halves of each connection."""
 
-    def __init__(self, role: str, onward: object, directory: str) -> None:
+    def __init__(self, role: str, onward: IStreamClientEndpoint, directory: str) -> None:
         self._role, self._onward = role, onward
         make = tls.client_context if role == "source" else tls.server_context
         self._context = make(directory) if directory else None
@@ -124,19 +125,22 @@ class End:
 
 
 class Arrival(Protocol):
+    def __init__(self, end: End) -> None:
+        self._end = end
+
     def connectionMade(self) -> None:
-        Deferred.fromCoroutine(self.factory.end.arrived(adopt(self.transport)))
+        Deferred.fromCoroutine(self._end.arrived(adopt(self.transport)))
 
 
 def main(role: str, here: str, there: str, directory: str = "") -> None:
+    listen: IStreamServerEndpoint
+    onward: IStreamClientEndpoint
     if role == "source":
         listen, onward = UNIXServerEndpoint(reactor, here), TCP4ClientEndpoint(reactor, "127.0.0.1", int(there))
     else:
         listen, onward = TCP4ServerEndpoint(reactor, int(here), interface="127.0.0.1"), UNIXClientEndpoint(reactor, there)
-    factory = Factory.forProtocol(Arrival)
-    factory.noisy = False
-    factory.end = End(role, onward, directory)
-    listen.listen(factory)
+    end = End(role, onward, directory)
+    listen.listen(Factory.forProtocol(lambda: Arrival(end)))
     reactor.run()
 
 
