@@ -43,7 +43,7 @@ class Case:
         return f"{self.round_trip_ms} ms, {self.depth} in flight"
 
 
-CASES = (*(Case(ms) for ms in (1, 10, 50, 100)), Case(100, 64), *(Case(ms, 1, "4k") for ms in (1, 10, 50, 100)))
+CASES = (*(Case(ms) for ms in (1, 10, 50, 100)), Case(100, 64), Case(50, 1, "4k"))
 QUICK = (Case(50), Case(50, 1, "4k"))
 COLUMNS = (Column("share", "share of\nthe line", 3), Column("mb_s", "MB/s", 1), Column("latency_ms", "a request\nms", 1))
 
