@@ -33,6 +33,8 @@ def draw(samples: Samples, path: Path) -> None:
         for number, (name, label) in enumerate(figures.items()):
             _bars(axes, samples, subjects, name, label, (number - 0.5) * 0.4)
         axes.set_title(title)
+        if "latency_us" in figures:
+            axes.set_xscale("log")  # a p99 may be a hundred times the others
         axes.legend()
         axes.grid(axis="x", alpha=0.3)
         axes.set_yticks(range(len(subjects)), subjects)
