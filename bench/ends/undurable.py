@@ -3,7 +3,7 @@
     python undurable.py source ENTRANCE PORT [TLS-DIRECTORY]
     python undurable.py destination PORT SERVER [TLS-DIRECTORY]
 
-The same are: the sockets' own descriptors on Twisted's reactor, reading into pooled
+The same are: the sockets' own descriptors, looked after as the daemons look after theirs, reading into pooled
 memory and writing at once, TLS by the standard library with the same contexts, the
 back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
 for a replay, acknowledgements in both directions, heartbeats, the opening by AMP.
@@ -22,11 +22,13 @@ from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.tunnel import tls
 from nbdtun.tunnel.adopt import adopt, connect
-from nbdtun.tunnel.slab import SlabPool
+from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.wire import TLSWire, Wire
 
 READS = 8
-POOL = SlabPool()
+RUNTIME = Runtime(reactor, Terms())
+WATCH = getattr(RUNTIME, "watch", reactor)
+"""What looks after the wires: a daemon's own watch, or the reactor where there is none."""
 
 
 class Half:
@@ -36,7 +38,7 @@ class Half:
     wire: Wire
 
     def __init__(self) -> None:
-        self._slab = POOL.take()
+        self._slab = RUNTIME.pool.take()
         self._left = memoryview(b"")
         self._ended = False
         self.ready = False
@@ -110,18 +112,18 @@ class End:
         here.twin, there.twin = there, here
         inner, outer = (here, there) if self._role == "source" else (there, here)
         inner_socket, outer_socket = (accepted, onward) if self._role == "source" else (onward, accepted)
-        inner.wire = Wire(reactor, inner_socket, inner)
+        inner.wire = Wire(WATCH, inner_socket, inner)
         outer.wire = self._outer(outer_socket, outer)
         for half in (inner, outer):
             half.join(half.wire)
 
     def _outer(self, sock: socket.socket, half: Half) -> Wire:
         if self._context is None:
-            return Wire(reactor, sock, half)
+            return Wire(WATCH, sock, half)
         sock.setblocking(False)
         if self._role == "source":
-            return TLSWire(reactor, tls.wrap_client(self._context, sock, "127.0.0.1"), half)
-        return TLSWire(reactor, tls.wrap_server(self._context, sock), half)
+            return TLSWire(WATCH, tls.wrap_client(self._context, sock, "127.0.0.1"), half)
+        return TLSWire(WATCH, tls.wrap_server(self._context, sock), half)
 
 
 class Arrival(Protocol):
