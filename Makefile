@@ -5,6 +5,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python -m
 MINUTES ?= 10
 SEED ?=
+QUICK ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,6 +35,11 @@ chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then 
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 	NBDTUN_SLOW=1 $(RUN) pytest -m slow
 
+bench: setup ## what the tunnel costs beside the best of the others, 25 minutes: QUICK=1 takes 3
+	@lab/packages.sh peers || echo "going on without the peers that are missing"
+	@mkdir -p build/bench
+	$(RUN) bench $(if $(QUICK),--quick) --json build/bench/report.json
+
 clean: ## remove all that was made here, the cache too
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -54,4 +60,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos clean packages lint
+.PHONY: help setup demo check test integration docs chaos bench clean packages lint

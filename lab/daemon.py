@@ -28,7 +28,7 @@ class Twistd(Process):
 
     def wait_socket(self, path: Path, timeout: float = 20) -> None:
         """Wait until it listens on a UNIX socket, without connecting to it."""
-        wait(lambda: _unix_listening(path), timeout, f"listener on {path}", self)
+        wait(lambda: unix_listening(path), timeout, f"listener on {path}", self)
 
 
 class Command(Process):
@@ -56,6 +56,7 @@ def listening(port: int) -> bool:
     return False
 
 
-def _unix_listening(path: Path) -> bool:
+def unix_listening(path: Path) -> bool:
+    """Whether a UNIX socket is listened on; from the kernel's tables, too."""
     rows = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
     return any(row[7:] == [f"{path}"] and row[3] == "00010000" for row in rows)

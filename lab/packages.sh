@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian or Ubuntu packages that the lab needs and that are missing.
+# Installs the Debian or Ubuntu packages that the lab needs and that are missing;
+# with `peers`, those that only the benchmark needs: its client, and other tunnels.
 # With all of them there it does nothing: no network, no root.
 set -euo pipefail
 
@@ -14,6 +15,10 @@ packages=(
     openssl ca-certificates # certificates that the product did not make itself
     util-linux              # setpriv ties the lab's processes to their parent's life
 )
+
+if [ "${1:-}" = peers ]; then
+    packages=(fio socat openssh-client openssh-server stunnel4 haproxy)
+fi
 
 missing=()
 for package in "${packages[@]}"; do
@@ -32,6 +37,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${sudo[@]}" apt-get update -q || true
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -q --no-install-recommends "${missing[@]}"
+    # What was not here before must not serve anybody now: the benchmark starts its own.
+    for package in "${missing[@]}"; do
+        case $package in
+        openssh-server) "${sudo[@]}" systemctl disable --now ssh 2>/dev/null || true ;;
+        stunnel4 | haproxy) "${sudo[@]}" systemctl disable --now "$package" 2>/dev/null || true ;;
+        esac
+    done
 fi
 
 python=${PYTHON:-python3}

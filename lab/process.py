@@ -106,8 +106,8 @@ class Process:
         self.kill()
 
 
-def wait(condition: Callable[[], bool], timeout: float, what: str, process: Process | None = None) -> None:
-    """Poll until a condition holds; the process that it depends on must live on."""
+def wait(condition: Callable[[], bool], timeout: float, what: str, process: Process | None = None, *, pause: float = 0.02) -> None:
+    """Poll until a condition holds, every `pause` seconds; the process that it depends on must live on."""
     end = time.monotonic() + timeout
     while not condition():
         if process is not None and not process.running() and not condition():
@@ -115,7 +115,7 @@ def wait(condition: Callable[[], bool], timeout: float, what: str, process: Proc
         if time.monotonic() > end:
             log = process.log()[-2000:] if process else ""
             raise TimeoutError(f"no {what} within {timeout} s\n{log}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def marked(pid: int | None = None) -> dict[int, str]:

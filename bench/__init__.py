@@ -1,0 +1,1 @@
+"""What the tunnel costs, measured beside the best of the others: `make bench`."""

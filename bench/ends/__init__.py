@@ -1,0 +1,1 @@
+"""Programs that are started by path, each for itself; nothing imports them."""

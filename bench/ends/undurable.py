@@ -1,0 +1,150 @@
+"""One end of a tunnel that loses everything with its connection: nbdtun's wires and slabs, without its streams.
+
+    python undurable.py source ENTRANCE PORT [TLS-DIRECTORY]
+    python undurable.py destination PORT SERVER [TLS-DIRECTORY]
+
+The same are: the sockets' own descriptors, looked after as the daemons look after theirs, reading into pooled
+memory and writing at once, TLS by the standard library with the same contexts, the
+back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
+for a replay, acknowledgements in both directions, heartbeats, the opening by AMP.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, UNIXClientEndpoint, UNIXServerEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+
+from nbdtun.tunnel import tls
+from nbdtun.tunnel.adopt import adopt, connect
+from nbdtun.tunnel.runtime import Runtime, Terms
+from nbdtun.tunnel.wire import TLSWire, Wire
+
+READS = 8
+RUNTIME = Runtime(reactor, Terms())
+WATCH = getattr(RUNTIME, "watch", reactor)
+"""What looks after the wires: a daemon's own watch, or the reactor where there is none."""
+
+
+class Half:
+    """One socket, and the bytes that come from it: written to its twin at once, or kept until there is room."""
+
+    twin: Half
+    wire: Wire
+
+    def __init__(self) -> None:
+        self._slab = RUNTIME.pool.take()
+        self._left = memoryview(b"")
+        self._ended = False
+        self.ready = False
+
+    def join(self, wire: Wire) -> None:
+        """A TLS wire says that it is writable when its handshake is done; a plain one is now."""
+        self.wire = wire
+        if isinstance(wire, TLSWire):
+            wire.listen(True)
+            wire.doWrite()
+        else:
+            self.wire_writable()
+
+    def wire_readable(self) -> None:
+        for _ in range(READS):
+            if self._left:
+                return
+            count = self.wire.read_into(self._slab.view)
+            if count is None:
+                return
+            if not count:
+                self._end()
+                return
+            self._left = self._slab.view[:count]
+            self.flush()
+            if count < len(self._slab.view) // 2:
+                return
+
+    def flush(self) -> None:
+        """Write what came; read on when all of it is on its way."""
+        if self._left:
+            self._left = self._left[self.twin.wire.write(self._left) :]
+        if self._left:
+            self.wire.listen(False)
+            self.twin.wire.want_room()
+        else:
+            self.wire.listen(not self._ended)
+
+    def wire_writable(self) -> None:
+        if not self.ready:
+            self.ready = True
+            if self.twin.ready:
+                self.flush()
+        if self.twin.ready:
+            self.twin.flush()
+
+    def wire_lost(self, reason: Exception) -> None:
+        self.wire.close()
+        self.twin.wire.close()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.wire.listen(False)
+        self.twin.wire.write_end()
+        if self.twin._ended:
+            self.wire_lost(ConnectionError("both have ended"))
+
+
+class End:
+    """Makes two halves of each connection."""
+
+    def __init__(self, role: str, onward: IStreamClientEndpoint, directory: str) -> None:
+        self._role, self._onward = role, onward
+        make = tls.client_context if role == "source" else tls.server_context
+        self._context = make(directory) if directory else None
+
+    async def arrived(self, accepted: socket.socket) -> None:
+        """Connect onwards, and join."""
+        onward = await connect(self._onward)
+        here, there = Half(), Half()
+        here.twin, there.twin = there, here
+        inner, outer = (here, there) if self._role == "source" else (there, here)
+        inner_socket, outer_socket = (accepted, onward) if self._role == "source" else (onward, accepted)
+        inner.wire = Wire(WATCH, inner_socket, inner)
+        outer.wire = self._outer(outer_socket, outer)
+        for half in (inner, outer):
+            half.join(half.wire)
+
+    def _outer(self, sock: socket.socket, half: Half) -> Wire:
+        if self._context is None:
+            return Wire(WATCH, sock, half)
+        sock.setblocking(False)
+        if self._role == "source":
+            return TLSWire(WATCH, tls.wrap_client(self._context, sock, "127.0.0.1"), half)
+        return TLSWire(WATCH, tls.wrap_server(self._context, sock), half)
+
+
+class Arrival(Protocol):
+    def __init__(self, end: End) -> None:
+        self._end = end
+
+    def connectionMade(self) -> None:
+        Deferred.fromCoroutine(self._end.arrived(adopt(self.transport)))
+
+
+def main(role: str, here: str, there: str, directory: str = "") -> None:
+    listen: IStreamServerEndpoint
+    onward: IStreamClientEndpoint
+    if role == "source":
+        listen, onward = UNIXServerEndpoint(reactor, here), TCP4ClientEndpoint(reactor, "127.0.0.1", int(there))
+    else:
+        listen, onward = TCP4ServerEndpoint(reactor, int(here), interface="127.0.0.1"), UNIXClientEndpoint(reactor, there)
+    end = End(role, onward, directory)
+    listen.listen(Factory.forProtocol(lambda: Arrival(end)))
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

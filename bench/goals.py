@@ -1,0 +1,105 @@
+"""The goals: ratios of medians, what must be reached and what is aimed at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.peers import DIRECT, HAPROXY, NBDTUN_PLAIN, NBDTUN_TLS, SOCAT_LARGE, SSH, STUNNEL
+from bench.samples import Samples
+
+Verdict = Literal["aim reached", "reached", "MISSED", "not measured"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A goal, and what came out."""
+
+    goal: str
+    value: float | None
+    must: float
+    aim: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure, and its bounds."""
+
+    name: str
+    value: Callable[[Samples], float | None]
+    must: float
+    aim: float | None = None
+    more_is_better: bool = True
+
+    def outcome(self, samples: Samples) -> Outcome:
+        value = self.value(samples)
+        return Outcome(self.name, value, self.must, self.aim, self._verdict(value))
+
+    def _verdict(self, value: float | None) -> Verdict:
+        if value is None:
+            return "not measured"
+        if self.aim is not None and self._reaches(value, self.aim):
+            return "aim reached"
+        return "reached" if self._reaches(value, self.must) else "MISSED"
+
+    def _reaches(self, value: float, bound: float) -> bool:
+        return value >= bound if self.more_is_better else value <= bound
+
+
+def ratio(
+    measure: str, figure: str, subject: str, *others: str, setting: str = "", other_setting: str | None = None
+) -> Callable[[Samples], float | None]:
+    """A subject's median divided by that of another, or by the greatest of several."""
+    against = setting if other_setting is None else other_setting
+
+    def value(samples: Samples) -> float | None:
+        own = samples.median(measure, subject, figure, setting)
+        found = [samples.median(measure, other, figure, against) for other in others]
+        known = [median for median in found if median]
+        return own / max(known) if own is not None and known else None
+
+    return value
+
+
+def median(measure: str, figure: str, subject: str, setting: str) -> Callable[[Samples], float | None]:
+    """A figure as it is."""
+    return lambda samples: samples.median(measure, subject, figure, setting)
+
+
+def _compared() -> list[Goal]:
+    plain, tls, socat = NBDTUN_PLAIN.name, NBDTUN_TLS.name, SOCAT_LARGE.name
+    encrypted = [peer.name for peer in (SSH, STUNNEL, HAPROXY)]
+    goals = []
+    for way, text in (("write", "writing"), ("read", "reading")):
+        rate, cost = f"{way}_mb_s", f"{way}_cpu_s_gb"
+        goals += [
+            Goal(f"plain, MB/s {text}, against {socat}", ratio("compare", rate, plain, socat), 1.0, 1.2),
+            Goal(f"plain, CPU s/GB {text}, against {socat}", ratio("compare", cost, plain, socat), 1.2, 1.0, False),
+            Goal(f"TLS, MB/s {text}, against the best of {', '.join(encrypted)}", ratio("compare", rate, tls, *encrypted), 1.0, 1.5),
+            Goal(f"TLS, CPU s/GB {text}, against stunnel", ratio("compare", cost, tls, STUNNEL.name), 0.8, 0.6, False),
+        ]
+    goals += [
+        Goal(f"plain, 4 KiB latency, against {socat}", ratio("compare", "latency_us", plain, socat), 1.3, 1.1, False),
+        Goal("TLS, 4 KiB latency, against stunnel", ratio("compare", "latency_us", tls, STUNNEL.name), 1.3, 1.0, False),
+    ]
+    return sorted(goals, key=lambda goal: not goal.name.startswith("plain"))
+
+
+def _others() -> list[Goal]:
+    goals = []
+    for way in (NBDTUN_PLAIN.name, NBDTUN_TLS.name, "nbdtun migrate"):
+        wall = ratio("migration", "wall_s", way, DIRECT.name, setting="4 GiB")
+        goals.append(Goal(f"migration of 4 GiB, wall time of {way}, against {DIRECT.name}", wall, 1.25, 1.1, False))
+    for peer in (NBDTUN_PLAIN.name, NBDTUN_TLS.name):
+        eight = ratio("scaling", "total_mb_s", peer, peer, setting="8 channels", other_setting="1 channel")
+        goals += [
+            Goal(f"50 ms at 1 Gbit/s, share of the link, {peer}", median("distance", "share", peer, "50 ms, 16 in flight"), 0.9, 0.97),
+            Goal(f"eight channels, total MB/s, against one, {peer}", eight, 0.95),
+            Goal(f"eight channels, least share of an equal one, {peer}", median("scaling", "least_share", peer, "8 channels"), 0.5),
+        ]
+    return goals
+
+
+GOALS = (*_compared(), *_others())

@@ -1,0 +1,13 @@
+"""The measures, one file each, in the order in which they are made."""
+
+from bench.measures.bandwidth import BANDWIDTH
+from bench.measures.compare import COMPARE
+from bench.measures.distance import DISTANCE
+from bench.measures.idle import IDLE
+from bench.measures.measure import Measure
+from bench.measures.migration import MIGRATION
+from bench.measures.scaling import SCALING
+
+MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, BANDWIDTH)
+
+__all__ = ["MEASURES", "Measure"]

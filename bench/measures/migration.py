@@ -1,0 +1,172 @@
+"""Migration: a real one of a disk of 4 GiB, by the same driver over different ways, and by `nbdtun migrate`.
+
+`lab.bare` gives two QEMUs the same QMP commands in the same order each time; only the
+sockets differ. `nbdtun migrate` is the product as an operator has it, with TLS: from the
+command's start to its end. The downtime is, for all of them, from the source's STOP event
+to the destination's RESUME event, by the clock of this one machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.columns import Column
+from bench.measures.measure import Measure
+from bench.peers import DIRECT, NBDTUN_PLAIN, NBDTUN_TLS, SSH, Place, ssh
+from bench.rounds import interleaved
+from bench.samples import Sample
+from bench.scene import Scene
+from lab import bare, guest
+from lab.crossing import Crossing
+from lab.daemon import free_port
+from lab.disks import MIB
+from lab.pair import Pair, Plan
+from lab.tunnel import Tunnel
+
+SIZE = 4096 * MIB
+QUICK = 1024 * MIB
+ROUNDS = 3
+MIGRATE = "nbdtun migrate"
+SHM = Path("/dev/shm")
+COLUMNS = (Column("wall_s", "wall\ns", 2), Column("mirror_s", "disk\ns", 2), Column("downtime_ms", "downtime\nms"))
+
+Ways = tuple[bare.Way, bare.Way]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A way over, and what is done on it."""
+
+    name: str
+    move: Callable[[Pair, Scene], dict[str, float]]
+
+
+def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
+    """Every way in every round, each with fresh QEMUs and disks; what has arrived is compared in the first."""
+    size = QUICK if scene.effort.quick else SIZE
+    home = _home(2 * size)
+    if home is None:
+        scene.note(MIGRATION.name, f"it needs {2 * size / MIB:.0f} MiB and 2 GiB more in {SHM}, or in {tempfile.gettempdir()}")
+        return
+    if home == SHM:
+        _warm(home, 2 * size)
+    here = [subject for subject in SUBJECTS if subject.name != SSH.name or not SSH.missing()]
+    behaves = guest.build()
+    for number, subject in interleaved(here, min(ROUNDS, scene.effort.rounds)):
+        with _pair(home, behaves, size) as pair:
+            pair.source.wait_ticks(20)
+            figures = subject.move(pair, scene) | {"downtime_ms": _downtime(pair)}
+            if number == 1 and (faults := pair.faults()):
+                raise RuntimeError(f"{subject.name}: {'; '.join(faults[:3])}")
+        yield Sample(MIGRATION.name, subject.name, number, figures, f"{size / MIB / 1024:g} GiB")
+
+
+@contextmanager
+def _pair(home: Path, behaves: guest.Guest, size: int) -> Iterator[Pair]:
+    """Two QEMUs; no MiB of the disk is a hole."""
+    with tempfile.TemporaryDirectory(prefix="nb-", dir=home) as name, Pair(Path(name), behaves, [Plan(size, filled=1.0)]) as pair:
+        yield pair
+
+
+def _home(size: int) -> Path | None:
+    """Where there is room: in memory, where no disk's own pace shows, or else on a disk."""
+    spare = size + 2048 * MIB
+    if shutil.disk_usage(SHM).free > spare and _available() > spare:
+        return SHM
+    disk = Path(tempfile.gettempdir())
+    return disk if shutil.disk_usage(disk).free > spare else None
+
+
+def _warm(home: Path, size: int) -> None:
+    """Use that much memory once: a virtual machine is given its memory when it is first used, and the first subject would pay for it."""
+    with tempfile.TemporaryFile(dir=home) as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _available() -> int:
+    """Bytes of memory that processes can have."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+
+def _downtime(pair: Pair) -> float:
+    stopped, resumed = pair.source.qmp.wait_event("STOP", 5), pair.destination.qmp.wait_event("RESUME", 5)
+    return (_moment(resumed) - _moment(stopped)) * 1000
+
+
+def _moment(event: dict[str, Any]) -> float:
+    stamp: dict[str, int] = event["timestamp"]
+    return stamp["seconds"] + stamp["microseconds"] / 1e6
+
+
+def _driven(name: str, over: Callable[[Path, Ways, Scene], AbstractContextManager[object]]) -> Subject:
+    """By `lab.bare`, over two tunnelled sockets."""
+
+    def move(pair: Pair, scene: Scene) -> dict[str, float]:
+        nbd, ram = (bare.Way(pair.directory / f"{kind}.sock", pair.directory / f"{kind}-in.sock") for kind in ("nbd", "ram"))
+        with over(pair.directory, (nbd, ram), scene):
+            return _bare(pair, nbd, ram)
+
+    return Subject(name, move)
+
+
+def _bare(pair: Pair, nbd: bare.Way, ram: bare.Way) -> dict[str, float]:
+    moved = bare.migrate(pair.source, pair.destination, nbd, ram)
+    return {"wall_s": moved.total, "mirror_s": moved.mirror}
+
+
+def _direct(pair: Pair, scene: Scene) -> dict[str, float]:
+    return _bare(pair, *bare.ways(pair.directory))
+
+
+@contextmanager
+def _ssh(directory: Path, ways: Ways, scene: Scene) -> Iterator[None]:
+    nbd, ram = ways
+    port = free_port()
+    place = Place(directory, nbd.listen, scene.tls, port, port)
+    with ssh.server(place), ssh.forward(place, nbd.dial, nbd.listen), ssh.forward(place, ram.dial, ram.listen):
+        yield
+
+
+def _nbdtun(tls: bool) -> Callable[[Path, Ways, Scene], AbstractContextManager[object]]:
+    def over(directory: Path, ways: Ways, scene: Scene) -> Tunnel:
+        nbd, ram = ways
+        forward = ["--forward", f"nbd=unix:{nbd.dial}", "--forward", f"ram=unix:{ram.dial}"]
+        targets = [f"ram=unix:{ram.listen}"]
+        return Tunnel(directory, nbd.listen, scene.tls if tls else None, source_options=forward, targets=targets)
+
+    return over
+
+
+def _migrate(pair: Pair, scene: Scene) -> dict[str, float]:
+    with Crossing(pair, scene.tls) as crossing:
+        begun = time.monotonic()
+        attempt = crossing.migrate()
+        if status := attempt.wait_exit(600):
+            raise RuntimeError(f"nbdtun migrate: exit status {status}: {attempt.log().strip()[-500:]}")
+        wall = time.monotonic() - begun
+        return {"wall_s": wall, "mirror_s": _until_ready(attempt.reports())}
+
+
+def _until_ready(reports: list[dict[str, Any]]) -> float:
+    """From its first report to the one that all disks are ready."""
+    ready: float = next(report["time"] for report in reports if report["phase"] in ("ready", "ram"))
+    return ready - float(reports[0]["time"])
+
+
+SUBJECTS = (
+    Subject(DIRECT.name, _direct),
+    _driven(SSH.name, _ssh),
+    _driven(NBDTUN_PLAIN.name, _nbdtun(False)),
+    _driven(NBDTUN_TLS.name, _nbdtun(True)),
+    Subject(MIGRATE, _migrate),
+)
+MIGRATION = Measure("migration", "A migration", COLUMNS, measure)

@@ -1,0 +1,27 @@
+"""The product: `twistd nbdtun-source` and `twistd nbdtun-dest`, those that the environment's `twistd` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bench.peers.pair import Pair, Peer, Place
+from lab.daemon import Twistd
+
+
+@contextmanager
+def start(place: Place, options: Sequence[str] = (), source_options: Sequence[str] = ()) -> Iterator[Pair]:
+    """`options` are those of both ends."""
+    listen = ["--listen", f"tcp:{place.port}:interface=127.0.0.1", "--target", f"nbd=unix:{place.server}"]
+    connect = ["--connect", f"tcp:127.0.0.1:{place.dial}", "--forward", f"nbd=unix:{place.entrance}"]
+    with (
+        Twistd(place.directory, "nbdtun-dest", *listen, *options) as destination,
+        Twistd(place.directory, "nbdtun-source", *connect, *options, *source_options) as source,
+    ):
+        destination.wait_port(place.port)
+        source.wait_socket(place.entrance)
+        yield Pair(place.entrance, source, destination)
+
+
+PLAIN = Peer("nbdtun plain", start)
+TLS = Peer("nbdtun TLS", lambda place: start(place, ["--tls-dir", f"{place.tls}"]))

@@ -1,0 +1,61 @@
+"""Goals: ratios of medians, and what is said of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.goals import GOALS, Goal, median, ratio
+from bench.measures.distance import CASES
+from bench.measures.scaling import COUNTS, setting
+from bench.samples import Sample, Samples
+
+
+def rates(**rates: float) -> Samples:
+    return Samples(Sample("compare", subject, 1, {"rate": rate}) for subject, rate in rates.items())
+
+
+def test_a_ratio_is_against_the_best_of_the_others() -> None:
+    value = ratio("compare", "rate", "ours", "slow", "quick", "missing")
+    assert value(rates(ours=300, slow=100, quick=200)) == 1.5
+
+
+@pytest.mark.parametrize("samples", [rates(ours=300), rates(slow=100), Samples()])
+def test_without_either_there_is_no_ratio(samples: Samples) -> None:
+    assert ratio("compare", "rate", "ours", "slow")(samples) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "more_is_better", "verdict"),
+    [
+        (1.25, True, "aim reached"),
+        (1.2, True, "aim reached"),
+        (1.1, True, "reached"),
+        (0.99, True, "MISSED"),
+        (0.9, False, "aim reached"),
+        (1.1, False, "reached"),
+        (1.3, False, "MISSED"),
+    ],
+)
+def test_the_verdict(value: float, more_is_better: bool, verdict: str) -> None:
+    goal = Goal("rate", median("compare", "rate", "ours", ""), *((1.0, 1.2) if more_is_better else (1.2, 1.0)), more_is_better)
+    outcome = goal.outcome(rates(ours=value))
+    assert (outcome.value, outcome.verdict) == (value, verdict)
+
+
+def test_a_goal_without_an_aim_is_reached_or_missed() -> None:
+    goal = Goal("rate", median("compare", "rate", "ours", ""), 0.5)
+    assert goal.outcome(rates(ours=2)).verdict == "reached"
+    assert goal.outcome(Samples()).verdict == "not measured"
+
+
+def test_every_goal_is_of_a_figure_that_is_measured() -> None:
+    """A typing error in a name would only show as `not measured`, after half an hour."""
+    compared = ("socat -b 1048576", "stunnel", "ssh aes128-gcm", "haproxy TLS", "nbdtun plain", "nbdtun TLS")
+    names = ("write_mb_s", "read_mb_s", "write_cpu_s_gb", "read_cpu_s_gb", "latency_us")
+    samples = Samples(Sample("compare", subject, 1, dict.fromkeys(names, 1.0)) for subject in compared)
+    for subject in ("direct UNIX", "nbdtun plain", "nbdtun TLS", "nbdtun migrate"):
+        samples.append(Sample("migration", subject, 1, {"wall_s": 1.0}, "4 GiB"))
+    for subject in ("nbdtun plain", "nbdtun TLS"):
+        samples += [Sample("scaling", subject, 1, {"total_mb_s": 1.0, "least_share": 1.0}, setting(count)) for count in COUNTS]
+        samples += [Sample("distance", subject, 1, {"share": 1.0}, f"{case}") for case in CASES]
+    assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []
