@@ -18,7 +18,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nbdtun.errors import LinkLost, TunnelError
+from nbdtun.errors import LinkLost, TunnelError, printable
 from nbdtun.tunnel.tls import explain, fingerprint
 from nbdtun.tunnel.wire import TLSWire, Wire
 
@@ -40,6 +40,8 @@ class Opening(amp.AMP):
         """Take a command or an answer; whoever sends anything else has nothing to say to us."""
         question = amp.COMMAND in box and amp.ASK in box
         answer = amp.ANSWER in box or {amp.ERROR, amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys()
+        if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
+            box[amp.ERROR_DESCRIPTION] = printable(box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")).encode()
         try:
             if question != answer:
                 super().ampBoxReceived(box)
@@ -93,8 +95,17 @@ class OpeningTransport:
     @property
     def identity(self) -> str:
         """Who the peer is: its certificate's fingerprint, nothing without TLS. A channel belongs to whoever opened it."""
-        certificate = self.wire.peer_certificate
+        certificate = self.certificate
         return "" if certificate is None else fingerprint(certificate)
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the peer has proved to own, in DER; None without TLS."""
+        return self.wire.peer_certificate
+
+    def give_up(self, reason: TunnelError) -> None:
+        """Close at once, for a reason of our own."""
+        self._lose(reason)
 
     def release(self) -> tuple[Wire, memoryview | None]:
         """The connection has become a link: give its wire away, and what is left of the last box, which must go first."""
@@ -140,7 +151,8 @@ class OpeningTransport:
             self.wire.close()
             self._protocol.connectionLost(Failure(why))
         else:
-            self.wire.close_gently()  # if we refuse its certificate, the peer is to know
+            # If we refuse its certificate, the peer is to know; of anything else there is nothing on its way that it could wait for.
+            self.wire.close_gently() if isinstance(reason, ssl.SSLError) else self.wire.close()
             self.ready.errback(why)
 
     def _explain(self, reason: Exception) -> TunnelError:
