@@ -34,7 +34,7 @@ The text of an error is the one line that an operator reads: it names the thing 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 class NbdtunError(Exception):
@@ -46,6 +46,9 @@ class NbdtunError(Exception):
     def line(self) -> str:
         """The text with the code behind it, as logs and exit texts show it; one line that cannot write to a terminal."""
         return f"{printable(str(self))} [{self.code}]"
+
+
+E = TypeVar("E", bound=NbdtunError)
 
 
 class ConfigError(NbdtunError):
@@ -203,17 +206,17 @@ def printable(text: str, limit: int = 4000) -> str:
     return shown if len(text) <= limit else shown + "..."
 
 
-def tree(root: type[NbdtunError] = NbdtunError) -> Iterator[type[NbdtunError]]:
+def tree(root: type[E] = NbdtunError) -> Iterator[type[E]]:  # type: ignore[assignment]
     """Yield every error below ``root``, the more special ones first, and ``root`` last."""
     for below in root.__subclasses__():
         yield from tree(below)
     yield root
 
 
-def error_of(code: str, text: str, root: type[NbdtunError] = NbdtunError, other: type[NbdtunError] | None = None) -> NbdtunError:
-    """Return the error below ``root`` that has this code, as the other end has told it; an ``other`` (or ``root``) where there is none."""
+def error_of(code: str, text: str, root: type[E], other: type[E]) -> E:
+    """Return the error of ``root``'s tree that has this code, as the other end has told it; ``other`` where there is none."""
     found = (error for error in tree(root) if error.code == code)
-    return next(found, other or root)(printable(text))
+    return next(found, other)(printable(text))
 
 
 def wire_errors(root: type[NbdtunError] = NbdtunError) -> dict[type[Exception], bytes]:

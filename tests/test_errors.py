@@ -76,17 +76,16 @@ def test_the_tree_is_drawn_as_it_is() -> None:
 @pytest.mark.parametrize("error", list(tree()))
 def test_an_error_comes_over_the_wire_as_what_it_was(error: type[NbdtunError]) -> None:
     assert wire_errors()[error] == error.code.encode()
-    again = error_of(error.code, "vda: no space left")
+    again = error_of(error.code, "vda: no space left", NbdtunError, MirrorFailed)
     assert type(again) is error
     assert again.line == f"vda: no space left [{error.code}]"
 
 
 def test_a_code_that_is_none_or_is_not_among_those_that_may_come() -> None:
-    assert type(error_of("nonsense", "why")) is NbdtunError
-    assert type(error_of("mirror", "why", TunnelError)) is TunnelError
+    assert type(error_of("nonsense", "why", NbdtunError, MirrorFailed)) is MirrorFailed
     assert type(error_of("mirror", "why", TunnelError, VersionMismatch)) is VersionMismatch
-    assert type(error_of("mirror", "why", MigrationError)) is MirrorFailed
-    assert error_of("command", "why").args == CommandFailed("why").args
+    assert type(error_of("mirror", "why", MigrationError, MigrationError)) is MirrorFailed
+    assert error_of("command", "why", NbdtunError, NbdtunError).args == CommandFailed("why").args
 
 
 @pytest.mark.parametrize(

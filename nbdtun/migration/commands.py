@@ -28,7 +28,17 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree, wire_errors
+from nbdtun.errors import (
+    ConfigError,
+    DestinationFailed,
+    LinkLost,
+    NbdtunError,
+    OutcomeUnknown,
+    ProtocolViolation,
+    error_of,
+    printable,
+    wire_errors,
+)
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.names import SESSION
 
@@ -37,6 +47,12 @@ MAX_DISKS = 64
 MAX_KEYS = 16
 MAX_ERROR = 4000
 MAX_BYTES = 1 << 63
+
+#: Commands of the other end that may be under way at one time, and in all over one control channel: each may keep an answer in memory.
+MAX_PENDING, MAX_COMMANDS = 16, 4096
+
+#: What the other end cannot know: an option of ours that is wrong; and an unknown outcome, but for the one command that has an outcome.
+NOT_ITS_TO_TELL = (ConfigError, OutcomeUnknown)
 GONE = Failure(ConnectionDone())
 
 
@@ -102,7 +118,7 @@ class Rows(amp.AmpList):
         return rows
 
 
-ERRORS = wire_errors()
+ERRORS = {error: code for error, code in wire_errors().items() if not issubclass(error, NOT_ITS_TO_TELL)}
 
 
 class Prepare(amp.Command):
@@ -143,7 +159,7 @@ class Finish(amp.Command):
 
     arguments: ClassVar = [(b"session", SessionId()), (b"run", amp.Boolean())]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
-    errors = ERRORS
+    errors = ERRORS | wire_errors(OutcomeUnknown)
 
 
 class Abort(amp.Command):
@@ -205,12 +221,10 @@ def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
     return tuple(Disk(row["node"], row["device"], row["qdev"], row["size"]) for row in rows)
 
 
-def error_of(code: str, reason: str) -> NbdtunError:
-    """The error of that code, as it is raised at the other end."""
-    for error in tree():
-        if error.code == code:
-            return error(reason)
-    return DestinationFailed(reason)
+def told(code: str, reason: str) -> NbdtunError:
+    """The error that the other end reports by its code, as far as it is the other end's to report."""
+    error = error_of(code, reason, NbdtunError, DestinationFailed)
+    return DestinationFailed(str(error)) if isinstance(error, NOT_ITS_TO_TELL) else error
 
 
 class Control(amp.AMP):
@@ -223,6 +237,8 @@ class Control(amp.AMP):
         self._lost: LinkLost | None = None
         self._mourners: list[Deferred[LinkLost]] = []
         self._keys = 0
+        self._pending = 0
+        self._commands = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'lost' if self._lost else 'connected' if self.transport else 'new'}>"
@@ -269,8 +285,30 @@ class Control(amp.AMP):
         state: str = super().proto_key(string)
         return state
 
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
+            box[amp.ERROR_DESCRIPTION] = printable(box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")).encode()
+        super().ampBoxReceived(box)
+
+    def locateResponder(self, name: bytes) -> Any:
+        """Find who answers a command: none of AMP's own, such as StartTLS."""
+        return None if name == amp.StartTLS.commandName else super().locateResponder(name)
+
+    def dispatchCommand(self, box: amp.AmpBox) -> Any:
+        """Obey a command, unless there are too many."""
+        self._pending += 1
+        self._commands += 1
+        if self._pending > MAX_PENDING or self._commands > MAX_COMMANDS:
+            raise ProtocolViolation(f"more than {MAX_PENDING} commands at a time, or {MAX_COMMANDS} in all")
+        return super().dispatchCommand(box).addBoth(self._dispatched)
+
+    def _dispatched(self, result: Any) -> Any:
+        self._pending -= 1
+        return result
+
     def unhandledError(self, failure: Failure) -> None:
-        self.log.warn("control channel closed: {reason}", reason=failure.getErrorMessage())
+        violation = ProtocolViolation.code if not isinstance(failure.value, NbdtunError) else failure.value.code
+        self.log.warn("control channel closed: {reason}", reason=printable(failure.getErrorMessage()), code=violation)
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -312,6 +350,8 @@ def answering(work: Callable[[], Any], log: Any) -> Deferred[Any]:
     """Run a responder; a bug in it reaches the peer as one line, and our log as a traceback."""
 
     def translate(failure: Failure) -> Failure:
+        if isinstance(failure.value, ConfigError):
+            return Failure(DestinationFailed(f"at the destination: {failure.value}"[:MAX_ERROR]))
         if isinstance(failure.value, NbdtunError):
             return Failure(type(failure.value)(str(failure.value)[:MAX_ERROR]))
         log.failure("a command of the other end failed", failure=failure)

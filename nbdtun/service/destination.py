@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from twisted.application.internet import StreamServerEndpointService
@@ -40,6 +41,7 @@ class DestinationService(MultiService):
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, EndpointTarget(clientFromString(reactor, target.endpoint), target.endpoint))
+        self._quays = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
         self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
@@ -61,4 +63,4 @@ class DestinationService(MultiService):
 
     def _quay(self, session: str, qemu: Credentials) -> TunnelQuay:
         give_to_qemu(self._rundir, qemu)
-        return TunnelQuay(self._reactor, self.tunnel, self._rundir.subdirectory(session[:8]))
+        return TunnelQuay(self._reactor, self.tunnel, self._rundir.subdirectory(f"{next(self._quays)}"))
