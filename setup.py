@@ -11,6 +11,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").rea
 TESTS = ["pytest >= 8", "pytest-twisted >= 1.14", "hypothesis >= 6.100", "build", "wheel"]
 CHECKS = ["mypy >= 1.10", "mypy-zope >= 1.0", "ruff >= 0.5", "types-setuptools"]
 DOCS = ["sphinx >= 7", "furo"]
+FUZZ = ["atheris >= 2.3"]  # compiled; make fuzz goes without where it cannot be installed
 
 setup(
     name="nbdtun",
@@ -33,7 +34,7 @@ setup(
         "twisted >= 24.7",
         "txaio >= 23.1",
     ],
-    extras_require={"test": TESTS, "docs": DOCS, "dev": [*TESTS, *CHECKS, *DOCS]},
+    extras_require={"test": TESTS, "docs": DOCS, "fuzz": FUZZ, "dev": [*TESTS, *CHECKS, *DOCS]},
     entry_points={"console_scripts": ["nbdtun = nbdtun.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -121,7 +121,27 @@ class Rows(amp.AmpList):
 ERRORS = {error: code for error, code in wire_errors().items() if not issubclass(error, NOT_ITS_TO_TELL)}
 
 
-class Prepare(amp.Command):
+class _Command(amp.Command):
+    """A command of which nothing is believed before it is checked; a missing field is the peer's fault, and not worth a traceback."""
+
+    @classmethod
+    def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer asks."""
+        try:
+            return super().parseArguments(box, protocol)
+        except (KeyError, ValueError, TypeError) as nonsense:
+            raise _refuse(f"{cls.__name__} is malformed") from nonsense
+
+    @classmethod
+    def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer answers."""
+        try:
+            return super().parseResponse(box, protocol)
+        except (KeyError, ValueError, TypeError, amp.RemoteAmpError) as nonsense:
+            raise ProtocolViolation(f"the answer to {cls.__name__} is malformed") from nonsense
+
+
+class Prepare(_Command):
     """
     Check ``vm`` and its ``disks``, and serve them.
 
@@ -142,7 +162,7 @@ class Prepare(amp.Command):
     errors = ERRORS
 
 
-class Listen(amp.Command):
+class Listen(_Command):
     """Let the destination QEMU wait for its memory; answered with the target of the migration stream."""
 
     arguments: ClassVar = [(b"session", SessionId())]
@@ -150,7 +170,7 @@ class Listen(amp.Command):
     errors = ERRORS
 
 
-class Finish(amp.Command):
+class Finish(_Command):
     """
     The source has sent everything and stands still: take over, and let the guest run if ``run``.
 
@@ -162,7 +182,7 @@ class Finish(amp.Command):
     errors = ERRORS | wire_errors(OutcomeUnknown)
 
 
-class Abort(amp.Command):
+class Abort(_Command):
     """Undo the session. Answered with its state, ``finished`` if it was too late."""
 
     arguments: ClassVar = [(b"session", SessionId())]
@@ -170,7 +190,7 @@ class Abort(amp.Command):
     errors = ERRORS
 
 
-class Query(amp.Command):
+class Query(_Command):
     """
     What has become of ``session``, of ``vm``?
 
@@ -183,7 +203,7 @@ class Query(amp.Command):
     errors = ERRORS
 
 
-class Settle(amp.Command):
+class Settle(_Command):
     """
     Make an end of whatever was begun with ``vm``, long after: has it arrived?
 
@@ -195,7 +215,7 @@ class Settle(amp.Command):
     errors = ERRORS
 
 
-class Trouble(amp.Command):
+class Trouble(_Command):
     """From the destination: the session has failed there."""
 
     arguments: ClassVar = [(b"session", SessionId()), (b"code", Text()), (b"reason", Text(MAX_ERROR))]
@@ -203,7 +223,7 @@ class Trouble(amp.Command):
     requiresAnswer = False
 
 
-class Ping(amp.Command):
+class Ping(_Command):
     """From the destination: are you there? Asked when a second session wants the same VM."""
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
@@ -286,8 +306,12 @@ class Control(amp.AMP):
         return state
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        if self._lost is not None:
+            return  # it came in one piece with what has ended the channel
         if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
             box[amp.ERROR_DESCRIPTION] = printable(box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")).encode()
+        if amp.ERROR in box and not {amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys():
+            raise ProtocolViolation("an error without its code or description")
         super().ampBoxReceived(box)
 
     def locateResponder(self, name: bytes) -> Any:

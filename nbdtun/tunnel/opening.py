@@ -32,12 +32,16 @@ class Opening(amp.AMP):
     #: Names of the commands that it answers: none but these, not even AMP's own StartTLS.
     answers: frozenset[bytes] = frozenset()
 
+    _over = False
+
     def locateResponder(self, name: bytes) -> Any:
         """Find who answers a command."""
         return super().locateResponder(name) if name in self.answers else None
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """Take a command or an answer; whoever sends anything else has nothing to say to us."""
+        if self._over:
+            return  # it came in one piece with what has ended the connection
         question = amp.COMMAND in box and amp.ASK in box
         answer = amp.ANSWER in box or {amp.ERROR, amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys()
         if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
@@ -57,6 +61,7 @@ class Opening(amp.AMP):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the commands that wait for an answer."""
+        self._over = True
         amp.BinaryBoxProtocol.connectionLost(self, reason)
 
     def unhandledError(self, failure: Failure) -> None:
