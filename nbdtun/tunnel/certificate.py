@@ -41,7 +41,7 @@ def names_of(der: bytes) -> tuple[Name, ...]:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return tuple(common)
-    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion):  # a version, an encoding or an extension that cannot be parsed
+    except Exception:  # fuzzing has seen ValueError, TypeError, InvalidVersion, DuplicateExtension; none is promised to be the last
         return ()
     kinds: dict[type[x509.GeneralName], Kind] = {
         x509.DNSName: Kind.DNS,
