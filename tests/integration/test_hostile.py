@@ -109,9 +109,10 @@ def test_a_mob_at_the_door_disturbs_nobody_inside(directory: Path, tls: Path, me
             end = time.monotonic() + 8
             assert tunnel.cable is not None
             while time.monotonic() < end:
-                with Process(["nbdcopy", tunnel.uri, copy], directory / "nbdcopy.log") as copying:
-                    time.sleep(0.05)
-                    tunnel.cable.cut()  # and each link is taken up again through the mob
+                opened = tunnel.source.log().count("is open")
+                with Process(["nbdcopy", "--connections=1", tunnel.uri, copy], directory / "nbdcopy.log") as copying:
+                    wait(lambda count=opened: tunnel.source.log().count("is open") > count, 20, "a channel", copying)
+                    tunnel.cable.cut()  # and its link is taken up again through the mob
                     assert copying.wait_exit(60) == 0
                 assert filecmp.cmp(original, copy, shallow=False)
                 assert descriptors(destination) < before + 2 * 256 + 2 * 128
