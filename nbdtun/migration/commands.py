@@ -112,7 +112,10 @@ class Rows(amp.AmpList):
     def fromStringProto(self, data: bytes, proto: Any) -> list[dict[str, Any]]:
         if data.count(b"\x00\x00") > MAX_DISKS * MAX_KEYS:
             raise _refuse("too long a list")
-        rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
+        try:
+            rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
+        except (AttributeError, KeyError, ValueError) as nonsense:  # the first: AMP's parser wants to close what has no connection
+            raise _refuse("not a list") from nonsense
         if len(rows) > MAX_DISKS:
             raise _refuse(f"more than {MAX_DISKS} disks")
         return rows

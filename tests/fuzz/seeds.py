@@ -70,7 +70,7 @@ SEEDS: Mapping[str, list[bytes]] = {
     "frames": [CONVERSATION, CONVERSATION * 2, encode(Kind.DATA, 0, bytes(1000))],
     "answers": [ANSWER, ANSWER + CONVERSATION, box(_error="1", _error_code="complete", _error_description="over"), box(_answer="1")],
     "link_of_destination": [CONVERSATION, encode(Kind.BYE, 0), encode_reset("link-lost", "why"), encode(Kind.FIN, 0) + encode(Kind.ACK, 1)],
-    "commands": [PREPARE, *COMMANDS, PREPARE + b"".join(COMMANDS)],
+    "commands": [PREPARE, PREPARE.replace(b"\0\4size", b"\1\4size"), *COMMANDS, PREPARE + b"".join(COMMANDS)],
     "command_answers": [*TOLD, b"".join(TOLD)],
     "qmp": [json.dumps(QEMU).encode(), *(json.dumps({key: value}).encode() for key, value in QEMU.items()), b"[]", b"null"],
     "certificate": [certificate("src1")],
