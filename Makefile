@@ -34,6 +34,11 @@ docs: $(VENV)/.installed ## the documentation, as HTML in build/docs
 chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then the tests that wait for long
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 	NBDTUN_SLOW=1 $(RUN) pytest -m slow
+	$(MAKE) fuzz
+
+fuzz: $(VENV)/.installed ## look for bytes that break a parser, guided by coverage: MINUTES=10
+	@$(RUN) pip install -q --disable-pip-version-check -e '.[fuzz]' --config-settings editable_mode=compat || echo "atheris cannot be installed here"
+	$(RUN) tests.fuzz --minutes $(MINUTES)
 
 bench: setup ## what the tunnel costs beside the best of the others, 25 minutes: QUICK=1 takes 3
 	@lab/packages.sh peers || echo "going on without the peers that are missing"
@@ -60,4 +65,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos bench clean packages lint
+.PHONY: help setup demo check test integration docs chaos fuzz bench clean packages lint

@@ -12,6 +12,7 @@ TESTS = ["pytest >= 8", "pytest-twisted >= 1.14", "hypothesis >= 6.100", "build"
 CHECKS = ["mypy >= 1.10", "mypy-zope >= 1.0", "ruff >= 0.5", "types-setuptools"]
 DOCS = ["sphinx >= 7", "furo"]
 BENCH = ["matplotlib >= 3.6"]  # for its --plot only
+FUZZ = ["atheris >= 2.3"]  # compiled; make fuzz goes without where it cannot be installed
 
 setup(
     name="nbdtun",
@@ -34,7 +35,7 @@ setup(
         "twisted >= 24.7",
         "txaio >= 23.1",
     ],
-    extras_require={"test": TESTS, "docs": DOCS, "bench": BENCH, "dev": [*TESTS, *CHECKS, *DOCS]},
+    extras_require={"test": TESTS, "docs": DOCS, "bench": BENCH, "fuzz": FUZZ, "dev": [*TESTS, *CHECKS, *DOCS]},
     entry_points={"console_scripts": ["nbdtun = nbdtun.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",

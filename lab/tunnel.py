@@ -23,6 +23,7 @@ class Tunnel:
         cable: bool = False,
         options: Sequence[str] = (),
         source_options: Sequence[str] = (),
+        destination_options: Sequence[str] = (),
         targets: Sequence[str] = (),
     ) -> None:
         self.directory = directory
@@ -30,6 +31,7 @@ class Tunnel:
         self._options = [*options, *(["--tls-dir", f"{tls}"] if tls else [])]
         self._targets = [f"nbd=unix:{target}", *targets]
         self._source_options = [*self._options, *source_options]
+        self._destination_options = [*self._options, *destination_options]
         self.port = free_port()
         self._ended = ExitStack()
         self.cable = self._ended.enter_context(Cable(directory, self.port)) if cable else None
@@ -44,7 +46,9 @@ class Tunnel:
     def start_destination(self) -> None:
         """Start the destination's daemon (again)."""
         targets = [word for target in self._targets for word in ("--target", target)]
-        self.destination = self._start("nbdtun-dest", "--listen", f"tcp:{self.port}:interface=127.0.0.1", *targets, *self._options)
+        self.destination = self._start(
+            "nbdtun-dest", "--listen", f"tcp:{self.port}:interface=127.0.0.1", *targets, *self._destination_options
+        )
         self.destination.wait_port(self.port)
 
     def start_source(self) -> None:

@@ -118,7 +118,7 @@ class _Attended:
         elif isinstance(error, NbdtunError):
             self._end_with(error)
         else:
-            self._end(Phase.FAILED, f"internal error: {failure.getErrorMessage()}")
+            self._end(Phase.FAILED, NbdtunError(f"internal error: {failure.getErrorMessage()}"))
             failure.printTraceback(sys.stderr)
 
     def _end_with(self, error: NbdtunError) -> None:
@@ -129,18 +129,17 @@ class _Attended:
         if isinstance(error, ConfigError):
             self.status = Status.USAGE
 
-    def _end(self, phase: Phase, error: NbdtunError | str | None) -> None:
+    def _end(self, phase: Phase, error: NbdtunError | None) -> None:
         """Show a final phase, if the migration itself did not get so far; say what went wrong; and settle the status."""
         if self._latest is None or not self._latest.phase.final:
             self._report(self._last_words(phase, error))
         self._display.close()
         if error is not None:
-            complain(str(error))
+            complain(error.line)
         self.status = _BY_PHASE[phase]
 
-    def _last_words(self, phase: Phase, error: NbdtunError | str | None) -> Progress:
-        text = None if error is None else str(error)
-        code = error.code if isinstance(error, NbdtunError) else None
+    def _last_words(self, phase: Phase, error: NbdtunError | None) -> Progress:
+        text, code = (None, None) if error is None else (str(error), error.code)
         elapsed = time.monotonic() - self._began
         if self._latest is None:
             return Progress(time=time.time(), elapsed=elapsed, phase=phase, error=text, code=code)

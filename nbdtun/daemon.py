@@ -33,7 +33,7 @@ class Daemon(MultiService):
         try:
             super().privilegedStartService()
         except NbdtunError as error:
-            raise SystemExit(f"{self._plugin}: {error}") from None
+            raise SystemExit(f"{self._plugin}: {error.line}") from None
 
 
 def leave(reactor: Any, error: NbdtunError | None) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import txaio
 from twisted.application.service import IService
 
 from nbdtun.config import VM, DestinationSettings, Target
 from nbdtun.daemon import Daemon
+from nbdtun.descriptors import make_room, needed
 from nbdtun.errors import NbdtunError
 from nbdtun.options import TunnelOptions, give_up, parse_each
+from nbdtun.sizes import parse_count
+from nbdtun.tunnel.allow import check_pattern
+from nbdtun.tunnel.limits import Limits
+
+log = txaio.make_logger()
 
 
 class Options(TunnelOptions):
@@ -23,7 +30,11 @@ class Options(TunnelOptions):
         "are written like 16MiB and 300s."
     )
     optParameters: ClassVar[list[list[str | None]]] = [
-        ["listen", None, None, "Where to listen for sources: a server endpoint such as tcp:10810."]
+        ["listen", None, None, "Where to listen for sources: a server endpoint such as tcp:10810."],
+        ["max-channels", None, "1024", "Channels that it serves at a time."],
+        ["max-channels-per-peer", None, "512", "The same for one source: one certificate, or one address where there is no TLS."],
+        ["max-handshakes", None, "256", "Connections at a time that are not links yet; when there are more, older ones go."],
+        ["max-handshakes-per-address", None, "128", "The same for one address (IPv6: one /64) that has not shown a certificate yet."],
     ]
 
     settings: DestinationSettings
@@ -32,6 +43,14 @@ class Options(TunnelOptions):
         super().__init__()
         self._targets: list[str] = []
         self._vms: list[str] = []
+        self._allow: list[str] = []
+
+    def opt_allow(self, text: str) -> None:
+        """
+        Admit sources whose certificate has a name that fits this pattern (CN, or a DNS name, e-mail address or URI; ``*`` stands for
+        anything). May be given often. [default: all that the CA has signed]
+        """
+        self._allow.append(text)
 
     def opt_target(self, text: str) -> None:
         """Let sources reach a socket by a name: NAME=CLIENT-ENDPOINT, such as nbd=unix:/run/qemu/nbd.sock. May be given often."""
@@ -48,6 +67,29 @@ class Options(TunnelOptions):
             listen=self.required("listen", str),
             targets=parse_each("target", self._targets, Target.parse),
             vms=parse_each("vm", self._vms, VM.parse),
+            allow=parse_each("allow", self._allow, check_pattern),
+            limits=self._limits(),
+        )
+
+    def _limits(self) -> Limits:
+        return Limits(
+            channels=self.required("max-channels", parse_count),
+            channels_per_peer=self.required("max-channels-per-peer", parse_count),
+            handshakes=self.required("max-handshakes", parse_count),
+            handshakes_per_address=self.required("max-handshakes-per-address", parse_count),
+        )
+
+
+def make_room_for(limits: Limits) -> None:
+    """See that so many descriptors can be open, or say in the log that they cannot."""
+    wanted = needed(limits.channels, limits.handshakes)
+    allowed = make_room(wanted)
+    if allowed < wanted:
+        log.warn(
+            "the limit of open files is {allowed} (ulimit -Hn), which is not enough for --max-channels {channels}: that needs {wanted}",
+            allowed=allowed,
+            channels=limits.channels,
+            wanted=wanted,
         )
 
 
@@ -61,6 +103,7 @@ def makeService(options: Options) -> IService:
 
     from nbdtun.service import destination_service
 
+    make_room_for(options.settings.limits)
     try:
         return Daemon("nbdtun-dest", destination_service(reactor, options.settings))
     except NbdtunError as error:

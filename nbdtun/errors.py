@@ -5,6 +5,7 @@ Every error that nbdtun raises, as one tree, named for what the caller can decid
     ├── ConfigError                what was asked for cannot be done as asked
     ├── TunnelError
     │   ├── TLSError               the two ends do not trust each other
+    │   ├── NotAllowed             the destination trusts the source's certificate, but does not admit it
     │   ├── VersionMismatch        the two ends speak different protocols
     │   ├── TargetUnknown          the destination lists no target of that name
     │   ├── TargetUnreachable      the destination could not connect to the target's socket
@@ -27,19 +28,27 @@ Every error that nbdtun raises, as one tree, named for what the caller can decid
         └── OutcomeUnknown         nobody can tell whether the VM runs at the destination
 
 The text of an error is the one line that an operator reads: it names the thing and, where there is one, the remedy.
-``code`` is stable: it crosses the wire and appears in JSON.
+``code`` is stable: it crosses the wire, is ``code`` in JSON and in log events, and ends the line that an operator reads, in brackets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 class NbdtunError(Exception):
     """Something that nbdtun was asked to do has failed."""
 
     code: ClassVar[str] = "failed"
+
+    @property
+    def line(self) -> str:
+        """The text with the code behind it, as logs and exit texts show it; one line that cannot write to a terminal."""
+        return f"{printable(str(self))} [{self.code}]"
+
+
+E = TypeVar("E", bound=NbdtunError)
 
 
 class ConfigError(NbdtunError):
@@ -58,6 +67,12 @@ class TLSError(TunnelError):
     """The two ends do not trust each other: no certificate, another CA, expired, or another name."""
 
     code = "tls"
+
+
+class NotAllowed(TunnelError):
+    """The destination does not admit the source's certificate, though its CA has signed it."""
+
+    code = "not-allowed"
 
 
 class VersionMismatch(TunnelError):
@@ -184,11 +199,24 @@ class OutcomeUnknown(MigrationError):
     code = "unknown"
 
 
-def tree(root: type[NbdtunError] = NbdtunError) -> Iterator[type[NbdtunError]]:
+def printable(text: str, limit: int = 4000) -> str:
+    """Return somebody else's text as a part of one line: what could move a terminal's cursor, or pretend to be the next line, is gone."""
+    words = " ".join(text[: limit + 1].split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in words[:limit])
+    return shown if len(text) <= limit else shown + "..."
+
+
+def tree(root: type[E] = NbdtunError) -> Iterator[type[E]]:  # type: ignore[assignment]
     """Yield every error below ``root``, the more special ones first, and ``root`` last."""
     for below in root.__subclasses__():
         yield from tree(below)
     yield root
+
+
+def error_of(code: str, text: str, root: type[E], other: type[E]) -> E:
+    """Return the error of ``root``'s tree that has this code, as the other end has told it; ``other`` where there is none."""
+    found = (error for error in tree(root) if error.code == code)
+    return next(found, other)(printable(text))
 
 
 def wire_errors(root: type[NbdtunError] = NbdtunError) -> dict[type[Exception], bytes]:

@@ -32,6 +32,7 @@ class TunnelOptions(Options):
         ["window", None, "16MiB", "Unacknowledged bytes per channel and direction, kept in case the link is lost."],
         ["link-timeout", None, "15s", "Silence after which a link counts as lost."],
         ["resume-window", None, "300s", "How long a channel waits for a new link before it is given up."],
+        ["handshake-timeout", None, "10s", "How long a new connection may take, from its first packet, to become a link of a channel."],
     ]
 
     settings: Any
@@ -46,7 +47,7 @@ class TunnelOptions(Options):
         try:
             self.settings = self.build()
         except ConfigError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(error.line) from None
 
     def build(self) -> Any:
         """The settings of this daemon; :exc:`ConfigError` if there can be none."""
@@ -64,6 +65,7 @@ class TunnelOptions(Options):
             window=self.required("window", parse_size),
             link_timeout=self.required("link-timeout", parse_duration),
             resume_window=self.required("resume-window", parse_duration),
+            handshake_timeout=self.required("handshake-timeout", parse_duration),
         )
 
     def read(self, option: str, parse: Callable[[str], _T]) -> _T | None:
@@ -92,4 +94,4 @@ def give_up(plugin: str, error: NbdtunError) -> NoReturn:
 
     twistd catches a ``UsageError`` while it parses options, and no longer while it makes the service.
     """
-    raise SystemExit(f"{plugin}: {error}") from None
+    raise SystemExit(f"{plugin}: {error.line}") from None

@@ -24,6 +24,7 @@ _SECONDS: Final = {
     **dict.fromkeys(("h", "hour", "hours"), Decimal(3600)),
     **dict.fromkeys(("d", "day", "days"), Decimal(86400)),
 }
+_MOST: Final = 10**6
 _MOST_BYTES: Final = 2**63 - 1
 _MOST_SECONDS: Final = 10**9
 
@@ -44,6 +45,18 @@ def parse_size(text: str) -> int:
     if size > _MOST_BYTES:
         raise ConfigError(f"{text!r} is more than 8 EiB")
     return size
+
+
+def parse_count(text: str) -> int:
+    """
+    ``1``, ``1024``: how many of something there may be.
+
+    :raise ConfigError: it is not a whole number from 1 to a million.
+    """
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 7 and 1 <= int(digits) <= _MOST):
+        raise ConfigError(f"{text!r} is not a number from 1 to {_MOST}")
+    return int(digits)
 
 
 def parse_rate(text: str) -> int:

@@ -10,10 +10,14 @@ from twisted.application.service import IService
 
 from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings, check_name, check_socket_path
 from nbdtun.daemon import Daemon, leave
+from nbdtun.descriptors import make_room, needed
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.options import TunnelOptions, give_up, parse_each
 from nbdtun.sizes import parse_duration, parse_rate
+
+#: Channels for which there should be descriptors: as many as a destination serves by default.
+CHANNELS = 1024
 
 _MIGRATION_OPTIONS = ("qmp", "keep-source")
 
@@ -110,6 +114,7 @@ def makeService(options: Options) -> IService:
 
     from nbdtun.service import migration_service, source_service
 
+    make_room(needed(CHANNELS, 0))
     forward, migrate = options.settings.forward, options.settings.migrate
     try:
         services = [source_service(reactor, forward)] if forward is not None else []

@@ -9,6 +9,8 @@ import pytest
 import txaio
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
+pytest.register_assert_rewrite("tests.tunnel.stage", "tests.fuzz.targets")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_collections() -> None:

@@ -103,7 +103,7 @@ def test_an_error_is_shown_said_and_has_its_status(
     assert ended(display, reporting(*before, then=fail(error))) == status
     last = display.shown[-1]
     assert (last.phase, last.error, last.code, last.rate, last.eta) == (phase, str(error), error.code, 0.0, None)
-    assert capsys.readouterr().err == f"nbdtun: {error}\n"
+    assert capsys.readouterr().err == f"nbdtun: {error} [{error.code}]\n"
 
 
 def test_the_migrations_own_last_word_is_not_repeated(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +111,7 @@ def test_the_migrations_own_last_word_is_not_repeated(display: Recorder, capsys:
     final = evolve(MIRROR, phase=Phase.FAILED, error=str(error))
     assert ended(display, reporting(final, then=fail(error))) == 1
     assert display.shown == [final]
-    assert capsys.readouterr().err == "nbdtun: vda: no space left\n"
+    assert capsys.readouterr().err == "nbdtun: vda: no space left [mirror]\n"
 
 
 def test_an_error_at_once_is_an_error_too(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,12 +119,12 @@ def test_an_error_at_once_is_an_error_too(display: Recorder, capsys: pytest.Capt
         raise ConfigError("/pki: No such file or directory")
 
     assert ended(display, start) == 2
-    assert capsys.readouterr().err == "nbdtun: /pki: No such file or directory\n"
+    assert capsys.readouterr().err == "nbdtun: /pki: No such file or directory [config]\n"
 
 
 def test_our_own_mistakes_are_called_so(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(display, reporting(then=fail(ZeroDivisionError("division by zero")))) == 1
-    assert capsys.readouterr().err.startswith("nbdtun: internal error: division by zero\nTraceback")
+    assert capsys.readouterr().err.startswith("nbdtun: internal error: division by zero [failed]\nTraceback")
 
 
 class Cancellable:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ConfigError
-from nbdtun.sizes import duration_text, parse_duration, parse_rate, parse_size, rate_text, size_text
+from nbdtun.sizes import duration_text, parse_count, parse_duration, parse_rate, parse_size, rate_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,14 @@ def test_nothing_else_is_raised(text: str) -> None:
             assert parse(text) >= 0
         except ConfigError as error:
             assert "\n" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), (" 1024 ", 1024), ("1000000", 10**6)])
+def test_counts(text: str, count: int) -> None:
+    assert parse_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1k", "1000001", "9" * 5000, "٣"])
+def test_no_counts(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a number from 1 to 1000000"):
+        parse_count(text)

@@ -20,6 +20,7 @@ from nbdtun import dest_tap, source_tap
 from nbdtun.config import VM, DestinationSettings, Forward, MigrateSettings, Owner, SourceSettings, Target, TunnelSettings
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.tunnel.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +52,9 @@ def test_a_destination() -> None:
             "--resume-window",
             "1min",
         ),
-        *("--run-dir", "/run/nbdtun", "--socket-owner", "0:0", "--insecure"),
+        *("--run-dir", "/run/nbdtun", "--socket-owner", "0:0", "--insecure", "--handshake-timeout", "3s"),
+        *("--allow", "src*", "--allow", "*.hosts.example", "--max-channels", "9", "--max-channels-per-peer", "8"),
+        *("--max-handshakes", "7", "--max-handshakes-per-address", "6"),
     ) == DestinationSettings(
         tunnel=TunnelSettings(
             tls_dir="/pki",
@@ -61,7 +64,10 @@ def test_a_destination() -> None:
             window=32 * 2**20,
             link_timeout=5.0,
             resume_window=60.0,
+            handshake_timeout=3.0,
         ),
+        allow=("src*", "*.hosts.example"),
+        limits=Limits(9, 8, 7, 6),
         listen="tcp:10810",
         targets=(Target("nbd", "unix:/run/nbd.sock"), Target("ram", "unix:/run/ram.sock")),
         vms=(VM("web1", "/run/web1.qmp"), VM("web2", "/run/web2.qmp")),
@@ -104,6 +110,10 @@ def test_a_source_can_do_both() -> None:
         (destination, ("--listen", "unix:/a", "--vm", "a/b=/q"), "--vm: 'a/b' is not a name"),
         (destination, ("--listen", "unix:/a", "--vm", "a=/q", "--window", "much"), "--window: 'much' is not a size"),
         (destination, ("--listen", "unix:/a", "--vm", "a=/q", "--socket-owner", "nobody-here"), "--socket-owner: there is no user"),
+        (destination, ("--listen", "unix:/a", "--vm", "a=/q", "--allow", "src*"), "--allow needs --tls-dir"),
+        (destination, ("--listen", "unix:/a", "--vm", "a=/q", "--tls-dir", "/t", "--allow", ""), "--allow: an empty pattern"),
+        (destination, ("--listen", "unix:/a", "--vm", "a=/q", "--max-channels", "0"), "--max-channels: '0' is not a number from 1"),
+        (destination, ("--listen", "unix:/a", "--vm", "a=/q", "--handshake-timeout", "0s"), "handshake-timeout: 0 ms is not between"),
         (destination, ("--listen", "unix:/a", "surplus"), "Wrong number of arguments."),
         (destination, ("--nonsense",), "option --nonsense not recognized"),
         (source, (), "--connect is missing"),
@@ -178,7 +188,7 @@ def test_settings_that_fail_later_end_in_one_line_too(tap: Any, words: list[str]
     options.parseOptions(words)
     with pytest.raises(SystemExit) as caught:
         tap.makeService(options)
-    assert caught.value.code == f"{name}: /pki/server-key.pem: Permission denied"
+    assert caught.value.code == f"{name}: /pki/server-key.pem: Permission denied [config]"
 
 
 def test_the_plugins_are_service_makers() -> None:

@@ -39,11 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status = command.main(arguments, prog_name="nbdtun", standalone_mode=False)
     except click.ClickException as error:
-        status = _fail(error.format_message(), error.exit_code)
+        status = _fail(ConfigError(error.format_message()).line, error.exit_code)
     except ConfigError as error:
-        status = _fail(str(error), 2)
+        status = _fail(error.line, 2)
     except NbdtunError as error:
-        status = _fail(str(error), 1)
+        status = _fail(error.line, 1)
     except (click.Abort, KeyboardInterrupt):
         status = _fail("interrupted", 130)
     except OSError as error:

@@ -82,6 +82,7 @@ _MIGRATION = (
     click.option("--socket-owner", type=OWNER, help="User that QEMU runs as, to give those sockets to."),
     click.option("--resume-window", type=DURATION, default="300s", show_default=True, help="How long to try to restore a lost link."),
     click.option("--link-timeout", type=DURATION, default="15s", show_default=True, help="Silence after which a link counts as lost."),
+    click.option("--handshake-timeout", type=DURATION, default="10s", show_default=True, help="How long a new connection may take."),
     click.option("--window", type=SIZE, default="16MiB", show_default=True, help="Unacknowledged bytes per channel and direction."),
 )
 

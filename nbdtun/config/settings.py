@@ -16,6 +16,7 @@ from nbdtun.config.names import VM, Forward, Owner, Target, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.sizes import duration_text, size_text
+from nbdtun.tunnel.limits import Limits
 from nbdtun.tunnel.tls import verify_name
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -54,6 +55,7 @@ class TunnelSettings:
     link_timeout: float = field(default=15.0, validator=_between(0.1, 3600, duration_text))
     bandwidth: int | None = None
     resume_window: float = field(default=300.0, validator=_between(0, 7 * 86400, duration_text))
+    handshake_timeout: float = field(default=10.0, validator=_between(0.1, 3600, duration_text))
 
     def __attrs_post_init__(self) -> None:
         if self.tls_name is not None:
@@ -117,15 +119,23 @@ class SourceSettings(_Dialling):
 
 @frozen(kw_only=True)
 class DestinationSettings:
-    """A destination daemon: what it listens on, and which targets and machines it serves; nothing else can be reached through it."""
+    """
+    A destination daemon: what it listens on, and which targets and machines it serves; nothing else can be reached through it.
+
+    ``allow`` are patterns for the names in sources' certificates, all of the CA's if there are none; ``limits`` is how much it takes on.
+    """
 
     tunnel: TunnelSettings = TunnelSettings()
     listen: str
     targets: tuple[Target, ...] = ()
     vms: tuple[VM, ...] = ()
+    allow: tuple[str, ...] = ()
+    limits: Limits = field(factory=Limits)
 
     def __attrs_post_init__(self) -> None:
         self.tunnel.check_exposure(self.listen, Role.LISTEN)
+        if self.allow and self.tunnel.tls_dir is None:
+            raise ConfigError("--allow needs --tls-dir: without TLS nobody has a certificate")
         _refuse_repeated((target.name for target in self.targets), "has two targets of the name {}")
         _refuse_repeated((vm.name for vm in self.vms), "has two VMs of the name {}")
         if not self.targets and not self.vms:

@@ -28,7 +28,17 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree, wire_errors
+from nbdtun.errors import (
+    ConfigError,
+    DestinationFailed,
+    LinkLost,
+    NbdtunError,
+    OutcomeUnknown,
+    ProtocolViolation,
+    error_of,
+    printable,
+    wire_errors,
+)
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.names import SESSION
 
@@ -37,6 +47,12 @@ MAX_DISKS = 64
 MAX_KEYS = 16
 MAX_ERROR = 4000
 MAX_BYTES = 1 << 63
+
+#: Commands of the other end that may be under way at one time, and in all over one control channel: each may keep an answer in memory.
+MAX_PENDING, MAX_COMMANDS = 16, 4096
+
+#: What the other end cannot know: an option of ours that is wrong; and an unknown outcome, but for the one command that has an outcome.
+NOT_ITS_TO_TELL = (ConfigError, OutcomeUnknown)
 GONE = Failure(ConnectionDone())
 
 
@@ -96,16 +112,39 @@ class Rows(amp.AmpList):
     def fromStringProto(self, data: bytes, proto: Any) -> list[dict[str, Any]]:
         if data.count(b"\x00\x00") > MAX_DISKS * MAX_KEYS:
             raise _refuse("too long a list")
-        rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
+        try:
+            rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
+        except (AttributeError, KeyError, ValueError) as nonsense:  # the first: AMP's parser wants to close what has no connection
+            raise _refuse("not a list") from nonsense
         if len(rows) > MAX_DISKS:
             raise _refuse(f"more than {MAX_DISKS} disks")
         return rows
 
 
-ERRORS = wire_errors()
+ERRORS = {error: code for error, code in wire_errors().items() if not issubclass(error, NOT_ITS_TO_TELL)}
 
 
-class Prepare(amp.Command):
+class _Command(amp.Command):
+    """A command of which nothing is believed before it is checked; a missing field is the peer's fault, and not worth a traceback."""
+
+    @classmethod
+    def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer asks."""
+        try:
+            return super().parseArguments(box, protocol)
+        except (KeyError, ValueError, TypeError) as nonsense:
+            raise _refuse(f"{cls.__name__} is malformed") from nonsense
+
+    @classmethod
+    def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer answers."""
+        try:
+            return super().parseResponse(box, protocol)
+        except (KeyError, ValueError, TypeError, amp.RemoteAmpError) as nonsense:
+            raise ProtocolViolation(f"the answer to {cls.__name__} is malformed") from nonsense
+
+
+class Prepare(_Command):
     """
     Check ``vm`` and its ``disks``, and serve them.
 
@@ -126,7 +165,7 @@ class Prepare(amp.Command):
     errors = ERRORS
 
 
-class Listen(amp.Command):
+class Listen(_Command):
     """Let the destination QEMU wait for its memory; answered with the target of the migration stream."""
 
     arguments: ClassVar = [(b"session", SessionId())]
@@ -134,7 +173,7 @@ class Listen(amp.Command):
     errors = ERRORS
 
 
-class Finish(amp.Command):
+class Finish(_Command):
     """
     The source has sent everything and stands still: take over, and let the guest run if ``run``.
 
@@ -143,10 +182,10 @@ class Finish(amp.Command):
 
     arguments: ClassVar = [(b"session", SessionId()), (b"run", amp.Boolean())]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
-    errors = ERRORS
+    errors = ERRORS | wire_errors(OutcomeUnknown)
 
 
-class Abort(amp.Command):
+class Abort(_Command):
     """Undo the session. Answered with its state, ``finished`` if it was too late."""
 
     arguments: ClassVar = [(b"session", SessionId())]
@@ -154,7 +193,7 @@ class Abort(amp.Command):
     errors = ERRORS
 
 
-class Query(amp.Command):
+class Query(_Command):
     """
     What has become of ``session``, of ``vm``?
 
@@ -167,7 +206,7 @@ class Query(amp.Command):
     errors = ERRORS
 
 
-class Settle(amp.Command):
+class Settle(_Command):
     """
     Make an end of whatever was begun with ``vm``, long after: has it arrived?
 
@@ -180,7 +219,7 @@ class Settle(amp.Command):
     errors = ERRORS
 
 
-class Trouble(amp.Command):
+class Trouble(_Command):
     """From the destination: the session has failed there."""
 
     arguments: ClassVar = [(b"session", SessionId()), (b"code", Text()), (b"reason", Text(MAX_ERROR))]
@@ -188,7 +227,7 @@ class Trouble(amp.Command):
     requiresAnswer = False
 
 
-class Ping(amp.Command):
+class Ping(_Command):
     """From the destination: are you there? Asked when a second session wants the same VM."""
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
@@ -206,12 +245,10 @@ def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
     return tuple(Disk(row["node"], row["device"], row["qdev"], row["size"]) for row in rows)
 
 
-def error_of(code: str, reason: str) -> NbdtunError:
-    """The error of that code, as it is raised at the other end."""
-    for error in tree():
-        if error.code == code:
-            return error(reason)
-    return DestinationFailed(reason)
+def told(code: str, reason: str) -> NbdtunError:
+    """The error that the other end reports by its code, as far as it is the other end's to report."""
+    error = error_of(code, reason, NbdtunError, DestinationFailed)
+    return DestinationFailed(str(error)) if isinstance(error, NOT_ITS_TO_TELL) else error
 
 
 class Control(amp.AMP):
@@ -224,6 +261,8 @@ class Control(amp.AMP):
         self._lost: LinkLost | None = None
         self._mourners: list[Deferred[LinkLost]] = []
         self._keys = 0
+        self._pending = 0
+        self._commands = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'lost' if self._lost else 'connected' if self.transport else 'new'}>"
@@ -270,8 +309,34 @@ class Control(amp.AMP):
         state: str = super().proto_key(string)
         return state
 
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        if self._lost is not None:
+            return  # it came in one piece with what has ended the channel
+        if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
+            box[amp.ERROR_DESCRIPTION] = printable(box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")).encode()
+        if amp.ERROR in box and not {amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys():
+            raise ProtocolViolation("an error without its code or description")
+        super().ampBoxReceived(box)
+
+    def locateResponder(self, name: bytes) -> Any:
+        """Find who answers a command: none of AMP's own, such as StartTLS."""
+        return None if name == amp.StartTLS.commandName else super().locateResponder(name)
+
+    def dispatchCommand(self, box: amp.AmpBox) -> Any:
+        """Obey a command, unless there are too many."""
+        self._pending += 1
+        self._commands += 1
+        if self._pending > MAX_PENDING or self._commands > MAX_COMMANDS:
+            raise ProtocolViolation(f"more than {MAX_PENDING} commands at a time, or {MAX_COMMANDS} in all")
+        return super().dispatchCommand(box).addBoth(self._dispatched)
+
+    def _dispatched(self, result: Any) -> Any:
+        self._pending -= 1
+        return result
+
     def unhandledError(self, failure: Failure) -> None:
-        self.log.warn("control channel closed: {reason}", reason=failure.getErrorMessage())
+        violation = ProtocolViolation.code if not isinstance(failure.value, NbdtunError) else failure.value.code
+        self.log.warn("control channel closed: {reason}", reason=printable(failure.getErrorMessage()), code=violation)
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -313,6 +378,8 @@ def answering(work: Callable[[], Any], log: Any) -> Deferred[Any]:
     """Run a responder; a bug in it reaches the peer as one line, and our log as a traceback."""
 
     def translate(failure: Failure) -> Failure:
+        if isinstance(failure.value, ConfigError):
+            return Failure(DestinationFailed(f"at the destination: {failure.value}"[:MAX_ERROR]))
         if isinstance(failure.value, NbdtunError):
             return Failure(type(failure.value)(str(failure.value)[:MAX_ERROR]))
         log.failure("a command of the other end failed", failure=failure)

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.commands import VERSION, Abort, Control, Listen, Ping, Prepare, Query, Trouble, error_of, rows_of
+from nbdtun.migration.commands import VERSION, Abort, Control, Listen, Ping, Prepare, Query, Trouble, rows_of, told
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.machine import Machine
 from nbdtun.migration.settings import MigrationSettings
@@ -36,7 +36,7 @@ class SourceControl(Control):
 
     @Trouble.responder
     def trouble(self, session: str, code: str, reason: str) -> dict[str, Any]:
-        self._alarm(error_of(code, reason))
+        self._alarm(told(code, reason))
         return {}
 
     @Ping.responder

@@ -31,6 +31,7 @@ from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClie
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
+from nbdtun.migration.answers import ANSWERS, EVENTS, misfit
 from nbdtun.migration.events import Event, Listener
 from nbdtun.migration.qmp_thread import LoopThread, in_loop
 from nbdtun.migration.schema import Schema
@@ -118,13 +119,17 @@ class Monitor:
 
         :raise CommandFailed: QEMU refused it.
         :raise MonitorLost: the connection dropped; whether it was carried out is unknown.
-        :raise MonitorError: no answer came in time, with the same uncertainty.
+        :raise MonitorError: no answer came in time, with the same uncertainty; or one that no QEMU gives.
         """
         if self._client is None or self._state is not State.CONNECTED:
             raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
         limit = self._seconds if seconds is None else seconds
         answer = in_loop(self._reactor, self._loop, self._client.ask(command, arguments, urgent))
-        return await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
+        result = await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
+        wrong = misfit(ANSWERS.get(command), result)
+        if wrong:
+            raise MonitorError(f"{self.name}: the answer to {command} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
+        return result
 
     def _unanswered(self, command: str, seconds: float) -> MonitorError:
         return MonitorError(f"{self.name}: QEMU has not answered {command} for {seconds:g} s; is it stopped, or its storage hanging?")
@@ -171,14 +176,27 @@ class Monitor:
 
     def heard(self, name: str, data: Mapping[str, Any]) -> None:
         """An event came, in the reactor's thread."""
+        wrong = misfit(EVENTS.get(name), data)
+        if wrong:
+            self._drop(f"the event {name} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
+            return
         event = Event(name, data, self._reactor.seconds())
         for listener in tuple(self._listeners):
             listener.hear(event)
 
+    def _drop(self, reason: str) -> None:
+        """Have no more to do with it: an event that was waited for may be the one that made no sense."""
+        if self._state is State.CONNECTED:
+            self.lose(reason)
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
     def _end(self, reason: str) -> None:
         """The connection has ended, and with it our use of the thread."""
         _thread.release()
-        self.lose(reason)
+        if self._state is not State.LOST:
+            self.lose(reason)
         self._ended.callback(None)
 
     def lose(self, reason: str) -> None:

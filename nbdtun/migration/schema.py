@@ -32,8 +32,12 @@ class Schema:
         """
         entry = self._entries.get(command, {})
         shape = self._entries.get(entry.get("arg-type", ""), {})
-        names = {member["name"] for member in shape.get("members", ())}
+        names = _members(shape)
         for choice in shape.get("variants", ()):
             if choice["case"] == variant:
-                names |= {member["name"] for member in self._entries[choice["type"]].get("members", ())}
-        return frozenset(names)
+                names |= _members(self._entries.get(choice["type"], {}))
+        return names
+
+
+def _members(shape: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(member["name"] for member in shape.get("members", ()) if "name" in member)

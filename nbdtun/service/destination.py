@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from twisted.application.internet import StreamServerEndpointService
@@ -17,6 +18,7 @@ from nbdtun.service.carrier import CONTROL
 from nbdtun.service.ends import make_listener, make_runtime, quiet_factory
 from nbdtun.service.quay import TunnelQuay
 from nbdtun.service.rundir import RunDir, give_to_qemu
+from nbdtun.tunnel.allow import AllowList
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.targets import EndpointTarget, LocalTarget, Targets
 from nbdtun.tunnel.tls import server_context
@@ -35,9 +37,11 @@ class DestinationService(MultiService):
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         tls = server_context(settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None
-        self.tunnel = Destination(make_runtime(reactor, settings.tunnel), Targets(), tls)
+        runtime = make_runtime(reactor, settings.tunnel)
+        self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, EndpointTarget(clientFromString(reactor, target.endpoint), target.endpoint))
+        self._quays = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
         self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
@@ -59,4 +63,4 @@ class DestinationService(MultiService):
 
     def _quay(self, session: str, qemu: Credentials) -> TunnelQuay:
         give_to_qemu(self._rundir, qemu)
-        return TunnelQuay(self._reactor, self.tunnel, self._rundir.subdirectory(session[:8]))
+        return TunnelQuay(self._reactor, self.tunnel, self._rundir.subdirectory(f"{next(self._quays)}"))

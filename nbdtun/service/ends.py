@@ -19,7 +19,12 @@ from nbdtun.tunnel.tls import client_context
 
 def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:
     """Make the runtime on the terms that ``settings`` ask for."""
-    terms = Terms(window=settings.window, link_timeout=settings.link_timeout, resume_window=settings.resume_window)
+    terms = Terms(
+        window=settings.window,
+        link_timeout=settings.link_timeout,
+        resume_window=settings.resume_window,
+        opening_timeout=settings.handshake_timeout,
+    )
     runtime = Runtime(reactor, terms)
     runtime.throttle.rate = settings.bandwidth
     return runtime

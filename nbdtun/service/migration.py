@@ -120,7 +120,7 @@ class MigrationService(Service):
     async def _run(self) -> None:
         failed = await self._attempt()
         if failed is not None:
-            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=str(failed))
+            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=failed.line, code=failed.code)
         if self.running:
             self._then(failed)
 

@@ -22,7 +22,7 @@ from automat import TypeMachineBuilder
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError
+from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.runtime import Runtime
@@ -179,7 +179,7 @@ class Channel:
         link, self._link = self._link, None
         if link is not None:
             link.close()
-        self._life.end(ChannelReset(reason or code))
+        self._life.end(error_of(code, reason or code, TunnelError, ChannelReset))
 
     def bye_received(self) -> None:
         """Both ends are complete."""

@@ -20,6 +20,20 @@ VERSION = 1
 IDENT_SIZE = 16
 
 
+class Count(amp.Argument):
+    """A number as a peer may write it: bounded before it is believed, or quoted in a message."""
+
+    def fromString(self, data: bytes) -> int:
+        """Read digits, at most as many as an offset of 64 bits has."""
+        if len(data) > 20 or not data.isdigit():
+            raise ValueError("not a number, or too large")
+        return int(data)
+
+    def toString(self, count: int) -> bytes:
+        """Write it in digits."""
+        return b"%d" % count
+
+
 class Answer:
     """What the destination answers, and the protocol that it switches to."""
 
@@ -32,7 +46,7 @@ class Answer:
 class _Switching(amp.ProtocolSwitchCommand):
     """A command after whose answer the connection is a link."""
 
-    response: ClassVar = [(b"received", amp.Integer()), (b"window", amp.Integer())]
+    response: ClassVar = [(b"received", Count()), (b"window", Count())]
     errors = wire_errors(TunnelError)
 
     @classmethod
@@ -70,10 +84,10 @@ class OpenChannel(_Switching):
     """
 
     arguments: ClassVar = [
-        (b"version", amp.Integer()),
+        (b"version", Count()),
         (b"channel", amp.String()),
         (b"target", amp.Unicode()),
-        (b"window", amp.Integer()),
+        (b"window", Count()),
         (b"urgent", amp.Boolean(optional=True)),
     ]
 
@@ -81,4 +95,4 @@ class OpenChannel(_Switching):
 class ResumeChannel(_Switching):
     """Take up ``channel`` again; the source has ``received`` bytes of it, the answer says how many the destination has."""
 
-    arguments: ClassVar = [(b"version", amp.Integer()), (b"channel", amp.String()), (b"received", amp.Integer())]
+    arguments: ClassVar = [(b"version", Count()), (b"channel", amp.String()), (b"received", Count())]

@@ -11,43 +11,44 @@ import ssl
 from typing import Any
 
 import txaio
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.python.failure import Failure
 
 from nbdtun.errors import (
     AlreadyComplete,
     ChannelReset,
     LinkLost,
+    NotAllowed,
     ProtocolViolation,
     ResumeRefused,
     TooManyChannels,
     TunnelError,
     VersionMismatch,
 )
+from nbdtun.tunnel.admission import Admission, Caller
 from nbdtun.tunnel.adopt import adopt
+from nbdtun.tunnel.allow import AllowList
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
+from nbdtun.tunnel.endings import Endings
+from nbdtun.tunnel.limits import Limits
 from nbdtun.tunnel.opening import Opening, OpeningTransport
+from nbdtun.tunnel.refusals import Refusals
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.share import share
 from nbdtun.tunnel.stream import MIN_READ
 from nbdtun.tunnel.targets import Targets
 from nbdtun.tunnel.tls import explain, wrap_server
 
-#: Connections that have not become links yet; more are closed as they come.
-MAX_OPENINGS = 256
-
-#: Ended channels that are remembered at most; the oldest are forgotten first.
-MAX_REMEMBERED = 4096
-
 
 @frozen
 class _Entry:
     """A channel (or, while its target is being connected to, the promise of one), and whose it is."""
 
-    identity: str
+    caller: Caller
     target: str
     channel: Deferred[Channel]
 
@@ -56,56 +57,73 @@ class Destination(ServerFactory):
     """
     Serves sources: opens channels to ``targets`` and takes them up again.
 
-    ``tls`` is the context for its connections, None for none.
+    ``tls`` is the context for its connections, None for none; ``allow`` says which of the sources that it trusts are admitted.
     """
 
     log = txaio.make_logger()
     noisy = False
 
-    def __init__(self, runtime: Runtime, targets: Targets, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        targets: Targets,
+        tls: ssl.SSLContext | None = None,
+        allow: AllowList | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.runtime = runtime
         self.targets = targets
-        self._tls = tls
-        self._entries: dict[bytes, _Entry] = {}
-        self._ended: dict[bytes, TunnelError] = {}  # what to answer to who asks for a channel that is over
-        self._openings: set[OpeningTransport] = set()
         self.channels: set[Channel] = set()
+        self.refusals = Refusals(self.log, runtime.call_later)
+        self._limits = limits or Limits()
+        self.admission = Admission(self._limits)
+        self._tls = tls
+        self._allow = allow or AllowList()
+        self._entries: dict[bytes, _Entry] = {}
+        self._endings = Endings(runtime.reactor.seconds, runtime.terms.resume_window)
 
     def buildProtocol(self, addr: object) -> Protocol:
         """Return the protocol that takes the connection over."""
-        return _Arrival(self, _named(addr))
+        return _Arrival(self, Caller.at(addr))
 
-    def arrived(self, sock: socket.socket, peer: str) -> None:
+    def arrived(self, sock: socket.socket, caller: Caller) -> None:
         """A connection was accepted: what it is for, it must say soon."""
-        if len(self._openings) >= MAX_OPENINGS:
-            sock.close()
-            return
         if self._tls is not None:
             try:
                 sock = wrap_server(self._tls, sock)
             except OSError as gone:  # it was reset before it was looked at, as port scanners do
-                self.log.warn("refused {reason}", reason=str(explain(gone, peer)))
+                self.refusals.tell(caller.address, explain(gone, caller.peer))
                 return
-        opening = DestinationOpening(self)
-        transport = OpeningTransport(self.runtime.watch, sock, peer, opening, self.runtime.terms.opening_timeout)
-        self._openings.add(transport)
-        transport.ready.addErrback(self._refused)
-        transport.over.addCallback(lambda _: self._openings.discard(transport))
+        opening = DestinationOpening(self, caller)
+        transport = OpeningTransport(self.runtime.watch, sock, caller.peer, opening, self.runtime.terms.opening_timeout)
+        transport.ready.addCallback(self._examine, transport, opening)
+        transport.ready.addErrback(self._refused, caller)
+        self.admission.enter(transport, caller.address)
 
-    async def open(self, ident: bytes, target: str, window: int, identity: str, *, urgent: bool = False) -> Channel:
+    def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening) -> None:
+        """The peer has proved its certificate, where there is TLS."""
+        try:
+            self._allow.check(transport.certificate, transport.peer)
+        except NotAllowed as refusal:
+            opening.refusal = refusal  # told as the answer to its command, so that its operator can read it
+            raise
+        opening.caller = evolve(opening.caller, identity=transport.identity)
+        if self._tls is not None:
+            self.admission.recognise(transport, opening.caller.owner)
+
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
         """
         Return the channel ``ident``, new or, if this was asked before, the one there is.
 
         :raise TunnelError: there is no such target, it cannot be connected to, or a limit is reached.
         """
-        if ident in self._entries or ident in self._ended:
-            return await self.find(ident, identity)
-        if len(self._entries) >= self.runtime.terms.max_channels:
-            raise TooManyChannels(f"the destination serves {self.runtime.terms.max_channels} channels already, and no more")
+        if ident in self._entries or ident in self._endings:
+            return await self.find(ident, caller.identity)
+        self._check_room(caller)
         if len(ident) != IDENT_SIZE or window < MIN_READ:
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
         making = Deferred.fromCoroutine(self._make(ident, target, window, urgent=urgent))
-        entry = self._entries[ident] = _Entry(identity, target, Deferred(lambda _: making.cancel()))
+        entry = self._entries[ident] = _Entry(caller, target, Deferred(lambda _: making.cancel()))
         asked = share(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked
@@ -117,10 +135,11 @@ class Destination(ServerFactory):
         :raise TunnelError: it does not, there is none, or it is over: then the reason why.
         """
         entry = self._entries.get(ident)
-        if entry is not None and entry.identity == identity:
+        if entry is not None and entry.caller.identity == identity:
             return await share(entry.channel)
-        if entry is None and ident in self._ended:
-            raise self._ended[ident]
+        ending = self._endings.find(ident, identity)
+        if entry is None and ending is not None:
+            raise ending
         raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source")
 
     def reset(self, target: str, reason: str) -> None:
@@ -131,12 +150,20 @@ class Destination(ServerFactory):
 
     async def stop(self) -> None:
         """End all channels and connections."""
-        for transport in tuple(self._openings):
+        for transport in self.admission:
             transport.abortConnection()
         for entry in tuple(self._entries.values()):
             entry.channel.cancel()  # whose target is still being connected to
         for channel in tuple(self.channels):
             channel.reset(ChannelReset("the destination was stopped"))
+
+    def _check_room(self, caller: Caller) -> None:
+        limits = self._limits
+        if len(self._entries) >= limits.channels:
+            raise TooManyChannels(f"the destination serves {limits.channels} channels already, and no more (--max-channels)")
+        if sum(entry.caller.owner == caller.owner for entry in self._entries.values()) >= limits.channels_per_peer:
+            most = f"{limits.channels_per_peer} channels of this source already, and no more (--max-channels-per-peer)"
+            raise TooManyChannels(f"the destination serves {most}")
 
     async def _make(self, ident: bytes, name: str, window: int, *, urgent: bool) -> Channel:
         try:
@@ -155,45 +182,43 @@ class Destination(ServerFactory):
 
     def _channel_ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         self.channels.discard(channel)
-        self._entries.pop(channel.ident, None)
-        self._remember(channel.ident, error or AlreadyComplete(f"channel {channel.name} has ended"))
+        entry = self._entries.pop(channel.ident, None)
+        if entry is not None:
+            ending = error or AlreadyComplete(f"channel {channel.name} has ended")
+            self._endings.remember(channel.ident, entry.caller.identity, ending)
         if error is None:
             self.log.info("channel {name} is complete", name=channel.name)
         else:
-            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=str(error))
+            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
         return error
 
-    def _remember(self, ident: bytes, ending: TunnelError) -> None:
-        # A source that hears of a lost link tries again; of this one there will never be another.
-        self._ended[ident] = ResumeRefused(str(ending)) if isinstance(ending, LinkLost) else ending
-        if len(self._ended) > MAX_REMEMBERED:
-            del self._ended[next(iter(self._ended))]
-        self.runtime.call_later(self.runtime.terms.resume_window, self._ended.pop, ident, None)
-
-    def _refused(self, failure: Any) -> None:
-        self.log.warn("refused {reason}", reason=str(failure.value))
+    def _refused(self, failure: Failure, caller: Caller) -> None:
+        failure.trap(TunnelError)
+        assert isinstance(failure.value, TunnelError)
+        self.refusals.tell(caller.address, failure.value)
 
 
 class DestinationOpening(Opening):
     """Answers the one command with which a connection becomes a link."""
 
-    log = txaio.make_logger()
     answers = frozenset({OpenChannel.commandName, ResumeChannel.commandName})
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, caller: Caller) -> None:
         super().__init__()
+        self.caller = caller
+        self.refusal: NotAllowed | None = None
         self._destination = destination
 
     @OpenChannel.responder
     def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
         """Open a channel."""
-        opening = self._destination.open(channel, target, window, self._connection.identity, urgent=bool(urgent))
+        opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
         return Deferred.fromCoroutine(self._answer(version, opening, 0))
 
     @ResumeChannel.responder
     def resume_channel(self, version: int, channel: bytes, received: int) -> Deferred[Answer]:
         """Take a channel up again."""
-        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self._connection.identity), received))
+        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received))
 
     @property
     def _connection(self) -> OpeningTransport:
@@ -203,17 +228,21 @@ class DestinationOpening(Opening):
     async def _answer(self, version: int, finding: Any, received: int) -> Answer:
         self.answers = frozenset()  # a second channel could not become this connection's link, and nothing would ever end it
         try:
-            if version != VERSION:
-                finding.close()
-                raise VersionMismatch(f"the source speaks version {version} of the protocol, the destination {VERSION}")
+            self._check(version, finding)
+            self._destination.admission.recognise(self._connection, self.caller.owner)
             channel = await finding
             self._take_up(channel, received)
-        except AlreadyComplete:
+        except (AlreadyComplete, NotAllowed):
             raise
         except TunnelError as refusal:
-            self.log.error("{peer}: {reason}", peer=self._connection.peer, reason=str(refusal))
+            self._destination.refusals.tell(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
             raise
         return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
+
+    def _check(self, version: int, finding: Any) -> None:
+        if self.refusal is not None or version != VERSION:
+            finding.close()
+            raise self.refusal or VersionMismatch(f"the source speaks version {version} of the protocol, the destination {VERSION}")
 
     def _take_up(self, channel: Channel, received: int) -> None:
         if self._connection.wire.closed:
@@ -230,15 +259,10 @@ class DestinationOpening(Opening):
 class _Arrival(Protocol):
     """A connection, just accepted."""
 
-    def __init__(self, destination: Destination, peer: str) -> None:
+    def __init__(self, destination: Destination, caller: Caller) -> None:
         self._destination = destination
-        self._peer = peer
+        self._caller = caller
 
     def connectionMade(self) -> None:
         """Take its socket away from Twisted."""
-        self._destination.arrived(adopt(self.transport), self._peer)
-
-
-def _named(addr: Any) -> str:
-    host, port = getattr(addr, "host", None), getattr(addr, "port", None)
-    return "a local peer" if host is None else f"{host}:{port}"
+        self._destination.arrived(adopt(self.transport), self._caller)

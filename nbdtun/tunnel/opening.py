@@ -18,7 +18,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nbdtun.errors import LinkLost, TunnelError
+from nbdtun.errors import LinkLost, TunnelError, printable
 from nbdtun.tunnel.tls import explain, fingerprint
 from nbdtun.tunnel.wire import TLSWire, Wire
 
@@ -32,14 +32,20 @@ class Opening(amp.AMP):
     #: Names of the commands that it answers: none but these, not even AMP's own StartTLS.
     answers: frozenset[bytes] = frozenset()
 
+    _over = False
+
     def locateResponder(self, name: bytes) -> Any:
         """Find who answers a command."""
         return super().locateResponder(name) if name in self.answers else None
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """Take a command or an answer; whoever sends anything else has nothing to say to us."""
+        if self._over:
+            return  # it came in one piece with what has ended the connection
         question = amp.COMMAND in box and amp.ASK in box
         answer = amp.ANSWER in box or {amp.ERROR, amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys()
+        if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
+            box[amp.ERROR_DESCRIPTION] = printable(box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")).encode()
         try:
             if question != answer:
                 super().ampBoxReceived(box)
@@ -55,6 +61,7 @@ class Opening(amp.AMP):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the commands that wait for an answer."""
+        self._over = True
         amp.BinaryBoxProtocol.connectionLost(self, reason)
 
     def unhandledError(self, failure: Failure) -> None:
@@ -93,8 +100,17 @@ class OpeningTransport:
     @property
     def identity(self) -> str:
         """Who the peer is: its certificate's fingerprint, nothing without TLS. A channel belongs to whoever opened it."""
-        certificate = self.wire.peer_certificate
+        certificate = self.certificate
         return "" if certificate is None else fingerprint(certificate)
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the peer has proved to own, in DER; None without TLS."""
+        return self.wire.peer_certificate
+
+    def give_up(self, reason: TunnelError) -> None:
+        """Close at once, for a reason of our own."""
+        self._lose(reason)
 
     def release(self) -> tuple[Wire, memoryview | None]:
         """The connection has become a link: give its wire away, and what is left of the last box, which must go first."""
@@ -140,7 +156,8 @@ class OpeningTransport:
             self.wire.close()
             self._protocol.connectionLost(Failure(why))
         else:
-            self.wire.close_gently()  # if we refuse its certificate, the peer is to know
+            # If we refuse its certificate, the peer is to know; of anything else there is nothing on its way that it could wait for.
+            self.wire.close_gently() if isinstance(reason, ssl.SSLError) else self.wire.close()
             self.ready.errback(why)
 
     def _explain(self, reason: Exception) -> TunnelError:

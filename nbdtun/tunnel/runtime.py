@@ -24,14 +24,13 @@ class Terms:
 
     ``window``: bytes that one direction of a channel keeps at most. ``link_timeout``: seconds without a byte after which a link is
     dead. ``resume_window``: seconds that a channel waits for its next link. ``opening_timeout``: seconds that a new connection has to
-    become a link, and that a first link is tried for. ``max_channels``: how many the destination serves at once.
+    become a link, and that a first link is tried for.
     """
 
     window: int = 16 * 1024 * 1024
     link_timeout: float = 15.0
     resume_window: float = 300.0
     opening_timeout: float = 10.0
-    max_channels: int = 1024
 
 
 @frozen

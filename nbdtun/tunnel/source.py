@@ -157,7 +157,7 @@ class Entrance(ServerFactory):
             failure.trap(TunnelError)
             assert isinstance(failure.value, TunnelError)
             self.trouble = failure.value
-            self.log.error("{reason}", reason=str(failure.value))
+            self.log.error("{reason}", reason=failure.value.line, code=failure.value.code)
 
     def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         del self._channels[channel]
@@ -170,7 +170,7 @@ class Entrance(ServerFactory):
             )
         else:
             self.trouble = error
-            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=str(error))
+            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
         return error
 
 

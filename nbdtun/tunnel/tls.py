@@ -29,7 +29,8 @@ from pathlib import Path
 from socket import socket
 from typing import Any, Final
 
-from nbdtun.errors import ConfigError, TLSError
+from nbdtun.errors import ConfigError, TLSError, printable
+from nbdtun.tunnel.certificate import Kind, names_of
 
 CA_CERT, CA_KEY, CA_CRL = "ca-cert.pem", "ca-key.pem", "ca-crl.pem"
 SERVER_CERT, SERVER_KEY = "server-cert.pem", "server-key.pem"
@@ -314,27 +315,22 @@ def _verification(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | Non
 def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None) -> str:
     quoted = re.search(r"not valid for '(.*)'", error.verify_message)
     wanted = quoted[1] if quoted else "the name that we asked for"
-    names = ", ".join(_presented_names(sock))
+    presented = names_of(_presented(sock))
+    verified = [name for name in presented if name.kind is not Kind.COMMON_NAME] or presented  # what OpenSSL has looked at
+    names = ", ".join(printable(name.value, 100) for name in verified[:8])
     return f"its certificate is {f'for {names}, ' if names else ''}not for {wanted} (--tls-name verifies another name)"
 
 
-def _presented_names(sock: ssl.SSLSocket | None) -> list[str]:
+def _presented(sock: ssl.SSLSocket | None) -> bytes:
     """
-    The names in the certificate that the peer presented, cleaned for a terminal; none if they cannot be learned.
+    The certificate that the peer presented, in DER, though the handshake has failed; nothing if it cannot be learned.
 
-    ``getpeercert()`` gives nothing after a failed handshake, and the chain is public from Python 3.13 on only; nothing but this text
-    hangs on it.
+    ``getpeercert()`` has none then. The chain is a socket's own method from Python 3.13 on; before, it has to be asked of what the socket
+    wraps. Nothing but the text of a message hangs on it.
     """
     try:
-        leaf: dict[str, Any] = getattr(sock, "_sslobj").get_unverified_chain()[0].get_info()  # noqa: B009
-    except (AttributeError, TypeError, IndexError, ssl.SSLError):
-        return []
-    names = [value for _, value in leaf.get("subjectAltName", ())]
-    if not names:
-        names = [value for rdn in leaf.get("subject", ()) for key, value in rdn if key == "commonName"]
-    return [_printable(name) for name in names[:8]]
-
-
-def _printable(text: str) -> str:
-    """A peer's text, which may hold anything, as a part of one line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:100])
+        chain: Any = getattr(sock, "get_unverified_chain", None) or getattr(sock, "_sslobj").get_unverified_chain  # noqa: B009
+        leaf = chain()[0]
+        return leaf if isinstance(leaf, bytes) else ssl.PEM_cert_to_DER_cert(leaf.public_bytes())
+    except (AttributeError, TypeError, IndexError, ValueError, ssl.SSLError):
+        return b""

@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+from weakref import WeakSet
 
 from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.internet.main import CONNECTION_LOST
@@ -24,6 +25,9 @@ from nbdtun.tunnel.tls import is_end
 
 #: Seconds for the other end to hear the last word.
 FAREWELL = 2.0
+
+#: Last words that are waited for at one time: whoever makes himself be refused again and again is not worth a descriptor for each time.
+MAX_FAREWELLS = 128
 
 
 class WireUser(Protocol):
@@ -135,7 +139,10 @@ class Wire:
             self.listen(False)
             self.want_room(False)
             self.closed = True
-            _Farewell(self._watch, socket.socket(fileno=self._socket.detach()), seconds)
+            if len(_Farewell.lasting) < MAX_FAREWELLS:
+                _Farewell(self._watch, socket.socket(fileno=self._socket.detach()), seconds)
+            else:
+                self._socket.close()
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -279,11 +286,14 @@ class TLSWire(Wire):
 class _Farewell:
     """Keeps a socket that has been shut down until its peer has read to the end."""
 
+    lasting: ClassVar[WeakSet[_Farewell]] = WeakSet()
+
     def __init__(self, watch: Any, sock: socket.socket, seconds: float) -> None:
         self._wire = Wire(watch, sock, self)
         self._wire.write_end()
         self._wire.listen(True)
-        self._deadline = watch.reactor.callLater(seconds, self._wire.close)
+        self._deadline = watch.reactor.callLater(seconds, self._over)
+        self.lasting.add(self)
 
     def wire_readable(self) -> None:
         """Nobody wants it."""
@@ -297,4 +307,8 @@ class _Farewell:
         """The peer has closed too."""
         if self._deadline.active():
             self._deadline.cancel()
+        self._over()
+
+    def _over(self) -> None:
+        self.lasting.discard(self)
         self._wire.close()

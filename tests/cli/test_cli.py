@@ -31,7 +31,7 @@ def test_nothing_at_all_is_wrong_usage_with_help(capsys: pytest.CaptureFixture[s
 
 
 def test_a_command_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "nonsense") == (2, "", "nbdtun: No such command 'nonsense'.\n")
+    assert run(capsys, "nonsense") == (2, "", "nbdtun: No such command 'nonsense'. [config]\n")
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

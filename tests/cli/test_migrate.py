@@ -102,7 +102,7 @@ def test_what_fails_before_it_starts(
 
     monkeypatch.setattr("nbdtun.cli.migrate.read_settings", fail)
     got, out, err = run(capsys, *MIGRATE)
-    assert (got, out, err.lstrip("\n")) == (status, "", f"nbdtun: {str(error) or 'interrupted'}\n")
+    assert (got, out, err.lstrip("\n")) == (status, "", f"nbdtun: {getattr(error, 'line', 'interrupted')}\n")
 
 
 # As a process, with a real reactor and a migration that is none.
@@ -167,7 +167,7 @@ def test_an_interrupted_process_rolls_back_and_says_so(number: int) -> None:
 def test_a_failed_process_has_one_line_and_its_last_object() -> None:
     with process("migrate", "fails", *MIGRATE[2:], "--progress", "json") as running:
         out, err = running.communicate(timeout=30)
-    assert (running.returncode, err) == (1, "nbdtun: vda: no space left\n")
+    assert (running.returncode, err) == (1, "nbdtun: vda: no space left [mirror]\n")
     last = json.loads(out.splitlines()[-1])
     assert (last["phase"], last["error"], last["code"]) == ("failed", "vda: no space left", "mirror")
 

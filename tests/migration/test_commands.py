@@ -10,10 +10,12 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, connect
 
-from nbdtun.errors import CommandFailed, DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree
+from nbdtun.errors import CommandFailed, ConfigError, DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree
 from nbdtun.migration.commands import (
     MAX_DISKS,
     MAX_KEYS,
+    MAX_PENDING,
+    NOT_ITS_TO_TELL,
     Abort,
     Control,
     Number,
@@ -24,8 +26,8 @@ from nbdtun.migration.commands import (
     Trouble,
     answering,
     disks_of,
-    error_of,
     rows_of,
+    told,
 )
 from nbdtun.migration.disks import Disk
 
@@ -43,6 +45,8 @@ class Echo(Control):
     @Abort.responder
     def abort(self, session: str) -> Any:
         self.got.append(session)
+        if isinstance(self.then, amp.RemoteAmpError):
+            raise self.then
 
         async def work() -> dict[str, str]:
             if isinstance(self.then, BaseException):
@@ -84,16 +88,54 @@ def test_a_command_is_answered() -> None:
     assert pair.server.got == [SESSION]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("error", list(tree()))
+@pytest.mark.parametrize("error", [error for error in tree() if error not in NOT_ITS_TO_TELL])
 def test_every_error_keeps_its_class_and_its_text(error: type[NbdtunError]) -> None:
     outcome = Pair(Echo(error("the reason, in one line"))).ask(Abort, session=SESSION)
     assert type(outcome) is error
     assert str(outcome) == "the reason, in one line"
-    assert type(error_of(error.code, "x")) is error
+    assert type(told(error.code, "x")) is error
 
 
 def test_a_code_of_a_later_version_is_a_failure_of_the_destination() -> None:
-    assert type(error_of("no-such-code", "x")) is DestinationFailed
+    assert type(told("no-such-code", "x")) is DestinationFailed
+
+
+@pytest.mark.parametrize("code", [b"unknown", b"config"])
+def test_what_the_other_end_cannot_know_is_its_own_failure(code: bytes) -> None:
+    """Else it could make a source stay paused, or blame an option."""
+    told_by_command = Pair(Echo(amp.RemoteAmpError(code, "a lie"))).ask(Abort, session=SESSION)
+    assert type(told_by_command) is DestinationFailed
+    assert type(told(code.decode(), "a lie")) is DestinationFailed
+    assert type(Pair(Echo(ConfigError("/run is read-only"))).ask(Abort, session=SESSION)) is DestinationFailed
+
+
+def test_a_reason_cannot_write_to_the_terminal() -> None:
+    outcome = Pair(Echo(amp.RemoteAmpError(b"mirror", "\x1b[2J\nnbdtun: completed"))).ask(Abort, session=SESSION)
+    assert str(outcome) == "?[2J nbdtun: completed"
+
+
+def test_amps_own_commands_are_not_answered() -> None:
+    outcome = Pair(Echo()).ask(amp.StartTLS)
+    assert type(outcome) is DestinationFailed
+    assert "StartTLS" in str(outcome)
+
+
+def test_more_commands_at_a_time_than_anybody_needs_end_the_channel() -> None:
+    pair = Pair(Echo(Deferred()))
+    for _ in range(MAX_PENDING):
+        assert pair.ask(Abort, session=SESSION) == "waits"
+    assert not pair.server.lost
+    pair.ask(Abort, session=SESSION)
+    assert pair.server.lost
+    assert len(pair.server.got) == MAX_PENDING  # type: ignore[attr-defined]
+
+
+def test_more_commands_in_all_than_anybody_needs_end_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbdtun.migration.commands.MAX_COMMANDS", 20)
+    pair = Pair(Echo())
+    assert all(pair.ask(Abort, session=SESSION) == {"state": "aborted"} for _ in range(20))
+    pair.ask(Abort, session=SESSION)
+    assert pair.server.lost
 
 
 def test_a_bug_reaches_the_peer_as_a_line_and_our_log_as_a_traceback() -> None:

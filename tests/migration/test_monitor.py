@@ -241,3 +241,45 @@ async def test_something_else_than_qmp(path: str) -> None:
             await deferLater(reactor, 0.01)  # type: ignore[arg-type]
         factory.connections[0].transport.write(b"SSH-2.0-OpenSSH\n")  # type: ignore[union-attr]
         assert path in await connecting
+
+
+def confuse(server: QmpServer, message: dict[str, Any]) -> None:
+    """Answers nonsense, or says it."""
+    if message["execute"] == "query-status":
+        server.send({"return": {"status": ["running"]}, "id": message["id"]})
+    elif message["execute"] == "tell":
+        server.send({"event": "MIGRATION", "data": [], "timestamp": {"seconds": 1, "microseconds": 2}})
+    elif message["execute"] == "echo":
+        server.send({"return": {}, "id": message["id"]})
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_no_qemu_gives_is_one_line(path: str) -> None:
+    async with serve(path, confuse):
+        monitor = Monitor(reactor, path, "web1")
+        await monitor.connect()
+        with pytest.raises(MonitorError) as caught:
+            await monitor.execute("query-status")
+        assert str(caught.value) == (
+            f"web1: the answer to query-status makes no sense (status is not a printable text); is {path} a QEMU's monitor?"
+        )
+        assert await monitor.execute("echo") == {}
+        await monitor.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_that_no_qemu_sends_ends_every_wait(path: str) -> None:
+    async with serve(path, confuse):
+        monitor = Monitor(reactor, path, "web1")
+        await monitor.connect()
+        lost = monitor.when_lost()
+        with monitor.listen("MIGRATION") as events:
+            waiting = Deferred.fromCoroutine(monitor.execute("tell"))
+            with pytest.raises(MonitorLost, match="the event MIGRATION makes no sense"):
+                await events.next(5)
+            with pytest.raises(MonitorLost):
+                await waiting
+        assert "makes no sense (it is not an object)" in str(await lost)
+        with pytest.raises(MonitorLost, match="makes no sense"):
+            await monitor.execute("echo")
+        await monitor.close()

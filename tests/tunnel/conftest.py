@@ -10,10 +10,8 @@ import pytest
 import txaio
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-pytest.register_assert_rewrite("tests.tunnel.stage")
-
-from nbdtun import certs  # noqa: E402
-from tests.tunnel.stage import Stage  # noqa: E402
+from nbdtun import certs
+from tests.tunnel.stage import Stage
 
 
 @pytest.fixture

@@ -351,7 +351,7 @@ class Cable:
         """The newest."""
         return self.lines[-1]
 
-    def dial(self, cut_after: int | None = None) -> socket.socket:
+    def dial(self, cut_after: int | None = None, address: Any = None) -> socket.socket:
         """A connection to the destination for somebody who speaks for himself."""
         assert self.far is not None
         ours, near = self.pair()
@@ -361,7 +361,7 @@ class Cable:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.room)
         self.lines = [line for line in self.lines if line.open]
         self.lines.append(Line(self._crank, near, far, cut_after))
-        arrival = self.far.buildProtocol(None)
+        arrival = self.far.buildProtocol(address)
         arrival.makeConnection(Handle(theirs))  # type: ignore[arg-type]
         return ours
 
@@ -414,7 +414,7 @@ class Far:
 class Stage:
     """Both ends, the cable between them, and the programs at their outer sides."""
 
-    def __init__(self, terms: Terms | None = None, far_terms: Terms | None = None, tls_dir: Path | None = None) -> None:
+    def __init__(self, terms: Terms | None = None, far_terms: Terms | None = None, tls_dir: Path | None = None, **admission: Any) -> None:
         self.sockets = open_sockets()
         self.crank = Crank()
         self.terms = terms or Terms(window=256 * 1024)
@@ -429,7 +429,8 @@ class Stage:
         self.targets = Targets()
         self.target = Far(self.crank)
         self.targets.add("disk", self.target)
-        self.destination = Destination(Runtime(self.crank, far_terms or self.terms, self.far_pool, self.crank), self.targets, far_tls)
+        far = Runtime(self.crank, far_terms or self.terms, self.far_pool, self.crank)
+        self.destination = Destination(far, self.targets, far_tls, **admission)
         self.cable.far = self.destination
         self.near_programs: list[Program] = []
 
@@ -472,7 +473,7 @@ class Stage:
         assert not self.source.channels
         assert not self.destination.channels
         assert not self.destination._entries
-        assert not self.destination._openings
+        assert not len(self.destination.admission)
         assert not self.entrance._channels
         assert not self.entrance._opening
         assert self.near_pool.lent == self.far_pool.lent == 0
@@ -499,8 +500,8 @@ def open_sockets() -> set[str]:
 class Stranger:
     """Somebody who speaks to the destination in his own way: boxes, frames, or anything else."""
 
-    def __init__(self, stage: Stage, sock: socket.socket | None = None) -> None:
-        self.sock = sock or stage.cable.dial()
+    def __init__(self, stage: Stage, sock: socket.socket | None = None, address: Any = None) -> None:
+        self.sock = sock or stage.cable.dial(address=address)
         self.program = Program(stage.crank, self.sock)
         stage.near_programs.append(self.program)
         self._stage = stage

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from attrs import evolve
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset
 from nbdtun.tunnel.frames import Kind, encode
+from nbdtun.tunnel.limits import Limits
+from nbdtun.tunnel.refusals import LINES_EACH, PERIOD
 from nbdtun.tunnel.runtime import Terms
 from tests.tunnel.stage import Stage, Stranger, box
 
@@ -34,7 +38,7 @@ class TestOpening:
         answer = Stranger(stage).open(target="/etc/shadow").hear_box()
         assert answer["_error_code"] == b"target-unknown"
         assert answer["_error_description"] == b"target '/etc/shadow' is not one that the destination offers"
-        assert said == ["a local peer: target '/etc/shadow' is not one that the destination offers"]
+        assert said == ["refused a local peer: target '/etc/shadow' is not one that the destination offers [target-unknown]"]
 
     def test_another_version_is_refused(self, stage: Stage) -> None:
         assert Stranger(stage).open(version=2).hear_box()["_error_code"] == b"version"
@@ -48,10 +52,26 @@ class TestOpening:
         stage.assert_all_gone()
 
     def test_too_many_channels_are_refused(self, make_stage: Callable[..., Stage]) -> None:
-        stage = make_stage(Terms(window=1 << 18, max_channels=2))
+        stage = make_stage(Terms(window=1 << 18), limits=Limits(channels=2))
         assert "received" in Stranger(stage).open(b"1" * 16).hear_box()
         assert "received" in Stranger(stage).open(b"2" * 16).hear_box()
-        assert Stranger(stage).open(b"3" * 16).hear_box()["_error_code"] == b"too-many-channels"
+        refused = Stranger(stage).open(b"3" * 16).hear_box()
+        assert refused["_error_code"] == b"too-many-channels"
+        assert b"serves 2 channels already" in refused["_error_description"]
+
+    def test_a_channel_that_is_taken_up_again_is_not_one_more(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 18), limits=Limits(channels=1, channels_per_peer=1))
+        Stranger(stage).open(b"1" * 16).hang_up()
+        assert "received" in Stranger(stage).resume(b"1" * 16).hear_box()
+        assert "received" in Stranger(stage).open(b"1" * 16).hear_box()
+
+    def test_one_peer_has_a_share_of_the_channels(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 18), limits=Limits(channels=3, channels_per_peer=1))
+        assert "received" in Stranger(stage).open(b"1" * 16).hear_box()
+        refused = Stranger(stage).open(b"2" * 16).hear_box()
+        assert refused["_error_code"] == b"too-many-channels"
+        assert b"1 channels of this source already" in refused["_error_description"]
+        assert "received" in Stranger(stage, address=IPv4Address("TCP", "192.0.2.1", 1)).open(b"3" * 16).hear_box()
 
     def test_an_opening_that_is_repeated_connects_to_the_target_once(self, stage: Stage) -> None:
         first = Stranger(stage).open()
@@ -119,7 +139,7 @@ class TestResuming:
     def test_another_identity_is_told_the_same_as_for_an_unknown_channel(self, stage: Stage) -> None:
         Stranger(stage).open()
         (entry,) = stage.destination._entries.values()
-        stage.destination._entries[b"i" * 16] = type(entry)("another fingerprint", entry.target, entry.channel)
+        stage.destination._entries[b"i" * 16] = evolve(entry, caller=evolve(entry.caller, identity="another fingerprint"))
         assert Stranger(stage).resume().hear_box()["_error_code"] == b"resume-refused"
         assert Stranger(stage).open().hear_box()["_error_code"] == b"resume-refused"
 
@@ -235,16 +255,42 @@ class TestStrangers:
         assert stranger.closed
         stage.assert_all_gone()
 
-    def test_more_connections_than_are_allowed_are_closed_as_they_come(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nbdtun.tunnel.destination.MAX_OPENINGS", 2)
-        waiting = [Stranger(stage), Stranger(stage)]
+    def test_of_more_connections_than_are_allowed_the_oldest_go(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 18), limits=Limits(handshakes=2))
+        silent = [Stranger(stage) for _ in range(3)]
         stage.rest()
-        surplus = Stranger(stage)
-        stage.rest()
-        assert surplus.closed
-        assert not any(stranger.closed for stranger in waiting)
-        stage.pass_time(stage.terms.opening_timeout + 1)
+        assert [stranger.closed for stranger in silent] == [True, False, False]
         assert "received" in Stranger(stage).open().hear_box()
+
+    def test_a_channel_is_taken_up_again_in_the_middle_of_a_flood(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 18), limits=Limits(handshakes=4))
+        near, far = stage.meet()
+        stage.cable.cut()
+        for _ in range(50):
+            Stranger(stage)
+            stage.pass_time(0.1)
+        near.send(b"still here")
+        stage.pass_time(1)
+        assert far.got == b"still here"
+        assert stage.near.resumes >= 1
+
+    def test_who_has_asked_for_a_channel_is_not_displaced_by_strangers(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 18), limits=Limits(handshakes=2))
+        stage.target.delay = 1.0
+        asked = Stranger(stage).open()
+        strangers = [Stranger(stage) for _ in range(9)]
+        stage.pass_time(2)
+        assert "received" in asked.hear_box()
+        assert sum(not stranger.closed for stranger in strangers) == 2
+
+    def test_a_flood_of_refusals_is_a_few_lines(self, stage: Stage, said: list[str]) -> None:
+        for _ in range(200):
+            Stranger(stage).resume(OTHER).hang_up()
+        assert len(said) == LINES_EACH
+        stage.pass_time(PERIOD + 3)
+        assert said[LINES_EACH].startswith("refused 195 more in 60 s, lastly a local peer: the destination knows no channel")
+        Stranger(stage).resume(OTHER)
+        assert len(said) == LINES_EACH + 2
 
     def test_one_connection_opens_one_channel(self, stage: Stage) -> None:
         """A second one could never become a link, so nothing would ever end it."""

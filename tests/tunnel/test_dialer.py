@@ -217,7 +217,7 @@ class TestCallingOff:
         Deferred.fromCoroutine(stage.source.stop())
         stage.rest()
         assert near.got_end
-        assert said == ["the source was stopped"]
+        assert said == ["the source was stopped [reset]"]
         stage.assert_all_gone()
 
     @pytest.mark.parametrize("obstacle", ["swallows", "refuses"])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.link import ACK_DELAY
@@ -158,8 +159,8 @@ class TestOverTLS:
         stage = make_stage(Terms(window=1 << 18), None, tls_dir)
         near, _ = stage.meet()
         (entry,) = stage.destination._entries.values()
-        assert len(entry.identity) == 64
-        stage.destination._entries[stage.near.ident] = type(entry)("0" * 64, entry.target, entry.channel)
+        assert len(entry.caller.identity) == 64
+        stage.destination._entries[stage.near.ident] = evolve(entry, caller=evolve(entry.caller, identity="0" * 64))
         stage.cable.cut()
         stage.pass_time(2)
         assert near.got_end

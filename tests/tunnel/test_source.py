@@ -37,8 +37,8 @@ class TestEntrance:
         stage.rest()
         assert near.got_end, "the local program is not kept waiting"
         assert said == [
-            "a local peer: target disk: unix:/run/qemu/nbd.sock: No such file or directory",
-            "target disk: unix:/run/qemu/nbd.sock: No such file or directory",
+            "refused a local peer: target disk: unix:/run/qemu/nbd.sock: No such file or directory [target-unreachable]",
+            "target disk: unix:/run/qemu/nbd.sock: No such file or directory [target-unreachable]",
         ]
         assert isinstance(stage.entrance.trouble, TargetUnreachable)
         stage.cable.cut()
@@ -181,7 +181,7 @@ class TestForReal:
         scanner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         scanner.close()
         await deferLater(reactor, 0.05)
-        await until(lambda: not destination._openings)
+        await until(lambda: not len(destination.admission))
         await port.stopListening()
 
 

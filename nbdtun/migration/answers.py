@@ -1,0 +1,112 @@
+"""
+What is relied upon in QEMU's answers and events, as one table; checked where they come in, so that nothing behind it needs to doubt.
+
+A QEMU may be broken or in its guest's hands, and a QMP socket need not be a QEMU's at all. An answer that does not fit is an error of
+that monitor, in one line, and not a ``KeyError`` somewhere later. What stands in no shape is not looked at, since each version of QEMU
+tells more than the one before.
+
+A shape is a type, a list of one shape, or a dictionary of them, where a key with ``?`` at its end may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+
+@frozen
+class Leaf:
+    """A value that is no container, called ``what`` in messages."""
+
+    what: str
+    kind: type
+
+    def fits(self, value: object) -> bool:
+        """Whether ``value`` is one."""
+        return type(value) is self.kind
+
+
+class _Count(Leaf):
+    def fits(self, value: object) -> bool:
+        return type(value) is int and 0 <= value < 1 << 63
+
+
+class _Name(Leaf):
+    def fits(self, value: object) -> bool:
+        return isinstance(value, str) and value.isprintable()
+
+
+COUNT, FLAG = _Count("a number from 0", int), Leaf("true or false", bool)
+NAME, TEXT = _Name("a printable text", str), Leaf("a text", str)  # what only stands in an error's line needs not be printable
+
+Shape = Leaf | list[Any] | Mapping[str, Any]
+
+ANSWERS: Mapping[str, Shape] = {
+    "qom-get": NAME,  # a type; nothing else is asked for
+    "query-block": [
+        {
+            "device?": NAME,
+            "qdev?": NAME,
+            "inserted?": {"node-name?": NAME, "ro?": FLAG, "drv?": NAME, "image?": {"virtual-size?": COUNT}},
+        }
+    ],
+    "query-block-exports": [{"id": NAME}],
+    "query-block-jobs": [{"device": NAME, "len": COUNT, "offset": COUNT}],
+    "query-blockstats": [{"stats?": {"wr_operations?": COUNT}}],
+    "query-jobs": [{"id": NAME}],
+    "query-memory-size-summary": {"base-memory": COUNT},
+    "query-migrate": {
+        "status?": NAME,
+        "ram?": {"transferred?": COUNT, "remaining?": COUNT},
+        "error-desc?": TEXT,
+        "blocked-reasons?": [TEXT],
+        "socket-address?": [{"path?": NAME}],
+    },
+    "query-migrate-capabilities": [{"capability": NAME, "state": FLAG}],
+    "query-migrate-parameters": {},
+    "query-named-block-nodes": [{"node-name": NAME}],
+    "query-qmp-schema": [
+        {"name": NAME, "meta-type": NAME, "arg-type?": NAME, "members?": [{"name?": NAME}], "variants?": [{"case": NAME, "type": NAME}]}
+    ],
+    "query-status": {"status": NAME},
+}
+
+EVENTS: Mapping[str, Shape] = {
+    "BLOCK_JOB_CANCELLED": {"device": NAME},
+    "BLOCK_JOB_COMPLETED": {"device": NAME, "error?": TEXT},
+    "BLOCK_JOB_READY": {"device": NAME},
+    "JOB_STATUS_CHANGE": {"id": NAME, "status": NAME},
+    "MIGRATION": {"status": NAME},
+}
+
+
+def misfit(shape: Shape | None, value: object, where: str = "") -> str:
+    """What is wrong with ``value``, in a few words; empty if it fits, or if there is no shape for it."""
+    if shape is None:
+        return ""
+    if isinstance(shape, Leaf):
+        return "" if shape.fits(value) else f"{where or 'it'} is not {shape.what}"
+    if isinstance(shape, list):
+        return _misfit_in_list(shape[0], value, where)
+    return _misfit_in_object(shape, value, where)
+
+
+def _misfit_in_list(shape: Shape, value: object, where: str) -> str:
+    if not isinstance(value, list):
+        return f"{where or 'it'} is not a list"
+    return next((wrong for each in value if (wrong := misfit(shape, each, f"{where}[]"))), "")
+
+
+def _misfit_in_object(shapes: Mapping[str, Any], value: object, where: str) -> str:
+    if not isinstance(value, dict):
+        return f"{where or 'it'} is not an object"
+    for key, shape in shapes.items():
+        name = key.removesuffix("?")
+        path = f"{where}.{name}".lstrip(".")
+        if name not in value and not key.endswith("?"):
+            return f"{path} is missing"
+        if name in value and (wrong := misfit(shape, value[name], path)):
+            return wrong
+    return ""

@@ -1,0 +1,77 @@
+"""What honest peers say, for fuzzing to begin with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from nbdtun.migration.commands import ERRORS
+from nbdtun.tunnel.frames import Kind, encode, encode_reset
+from tests.fuzz.targets import ANSWER, SESSION
+from tests.tunnel.stage import box
+from tests.tunnel.test_certificate import certificate
+
+#: As the first byte of a piece stands for its length, which cuts where one would not expect it, these go as they are too.
+OPEN = box(_command="OpenChannel", _ask="1", version=1, channel=b"i" * 16, target="disk", window=65536)
+RESUME = box(_command="ResumeChannel", _ask="1", version=1, channel=b"i" * 16, received=0)
+CONVERSATION = (
+    encode(Kind.ACK, 0)
+    + encode(Kind.DATA, 0, b"12345")
+    + encode(Kind.PING, 7)
+    + encode(Kind.ACK, 15)
+    + encode(Kind.FIN, 5)
+    + encode_reset("reset", "no more")
+    + encode(Kind.BYE, 0)
+)
+DISK = b"".join(len(part).to_bytes(2, "big") + part for part in (b"node", b"vda", b"device", b"", b"qdev", b"vda-dev", b"size", b"1048576"))
+PREPARE = box(_command="Prepare", _ask="1", version=1, session=SESSION, vm="web1", machine="q35", memory=1 << 27, disks=DISK + b"\0\0")
+COMMANDS = [
+    box(_command="Listen", _ask="2", session=SESSION),
+    box(_command="Finish", _ask="3", session=SESSION, run="True"),
+    box(_command="Query", _ask="4", session=SESSION, vm="web1"),
+    box(_command="Abort", _ask="5", session=SESSION),
+    box(_command="Settle", _ask="6", vm="web1"),
+]
+TOLD = [
+    box(_answer="1", target=f"nbd.{SESSION}"),
+    box(_answer="5", state="aborted", machine="running", reason="why"),
+    *(box(_error="3", _error_code=code, _error_description="why") for code in ERRORS.values()),
+    box(_command="Trouble", session=SESSION, code="mirror", reason="no space"),
+]
+QEMU = {
+    "query-block": [
+        {"device": "", "qdev": "vda", "inserted": {"node-name": "d0", "ro": False, "drv": "raw", "image": {"virtual-size": 1 << 20}}}
+    ],
+    "query-migrate": {
+        "status": "active",
+        "ram": {"transferred": 1, "remaining": 2},
+        "socket-address": [{"type": "unix", "path": "/run/ram.sock"}],
+        "blocked-reasons": ["because"],
+    },
+    "query-status": {"status": "inmigrate"},
+    "query-jobs": [{"id": "nbdtun-0"}],
+    "query-block-jobs": [{"device": "nbdtun-0", "len": 7, "offset": 1}],
+    "query-block-exports": [{"id": "nbdtun-0"}],
+    "query-named-block-nodes": [{"node-name": "nbdtun-0"}],
+    "query-memory-size-summary": {"base-memory": 1 << 27},
+    "query-blockstats": [{"stats": {"wr_operations": 0}}],
+    "query-migrate-capabilities": [{"capability": "events", "state": False}],
+    "query-migrate-parameters": {"max-bandwidth": 1},
+    "query-qmp-schema": [
+        {"name": "migrate-incoming", "meta-type": "command", "arg-type": "1"},
+        {"name": "1", "meta-type": "object", "members": [{"name": "uri"}], "variants": [{"case": "a", "type": "1"}]},
+    ],
+    "qom-get": "pc-q35-7.2-machine",
+}
+
+SEEDS: Mapping[str, list[bytes]] = {
+    "opening": [OPEN, RESUME, OPEN + CONVERSATION, box(_command="StartTLS", _ask="1"), box(_answer="1"), b"GET / HTTP/1.1\r\n\r\n"],
+    "before_tls": [b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n", OPEN, b"\x15\x03\x03\x00\x02\x02\x28"],
+    "frames": [CONVERSATION, CONVERSATION * 2, encode(Kind.DATA, 0, bytes(1000))],
+    "answers": [ANSWER, ANSWER + CONVERSATION, box(_error="1", _error_code="complete", _error_description="over"), box(_answer="1")],
+    "link_of_destination": [CONVERSATION, encode(Kind.BYE, 0), encode_reset("link-lost", "why"), encode(Kind.FIN, 0) + encode(Kind.ACK, 1)],
+    "commands": [PREPARE, PREPARE.replace(b"\0\4size", b"\1\4size"), *COMMANDS, PREPARE + b"".join(COMMANDS)],
+    "command_answers": [*TOLD, b"".join(TOLD)],
+    "qmp": [json.dumps(QEMU).encode(), *(json.dumps({key: value}).encode() for key, value in QEMU.items()), b"[]", b"null"],
+    "certificate": [certificate("src1")],
+}

@@ -1,0 +1,317 @@
+"""
+What a peer can send, and where it goes: each target takes any bytes, hands them to the real thing, and knows what must hold then.
+
+``tests/properties/test_hostile.py`` chooses the bytes by hypothesis, always; ``python -m tests.fuzz`` lets atheris look for them, for as
+long as one likes. A target fails by an exception, or by anything that the product logs with a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import txaio
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, connect
+
+from nbdtun import certs
+from nbdtun.errors import MonitorError, NbdtunError
+from nbdtun.migration.answers import ANSWERS, misfit
+from nbdtun.migration.commands import Abort, Control, Finish, Listen, Prepare, Query, Settle
+from nbdtun.migration.disks import inventory
+from nbdtun.migration.exports import nodes
+from nbdtun.migration.exports import sweep as sweep_exports
+from nbdtun.migration.gauge import Gauge
+from nbdtun.migration.machine import machine, run_state
+from nbdtun.migration.memory import Incoming, Outgoing, Tuning, look
+from nbdtun.migration.mirror import jobs
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.progress import LinkState
+from nbdtun.migration.resolve import settle
+from nbdtun.migration.undo import UndoStack
+from nbdtun.tunnel.certificate import names_of
+from nbdtun.tunnel.frames import HEADER
+from nbdtun.tunnel.runtime import Terms
+from tests.migration.paper import Sheet
+from tests.migration.stage import Stage as PaperStage
+from tests.tunnel.stage import Handle, Program, Stage, Stranger, box
+
+TERMS = Terms(window=128 * 1024, opening_timeout=5.0, resume_window=5.0)
+SESSION = "0123456789abcdef" * 2
+
+
+@contextlib.contextmanager
+def nothing_logged() -> Iterator[None]:
+    """A traceback in the log is a failure."""
+    found: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.critical:
+            failure = event.get("log_failure")
+            found.append((formatEvent(event) or "") + ("\n" + failure.getTraceback() if failure else ""))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert not found, "\n".join(found)
+
+
+@contextlib.contextmanager
+def staged(tls_dir: Path | None = None) -> Iterator[Stage]:
+    """Both ends of a tunnel, and nothing of them afterwards."""
+    stage = Stage(TERMS, None, tls_dir)
+    try:
+        with nothing_logged():
+            yield stage
+    finally:
+        txaio.config.loop = None
+        stage.cable.cut()
+        for program in (*stage.near_programs, *stage.target.programs):
+            program.close()
+
+
+@functools.cache
+def _certificates() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="nbdtun-fuzz-"))
+    certs.make(directory, ["localhost"])
+    return directory
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Cut where the data itself says: a piece is as long as its first byte, or all there is."""
+    while data:
+        count = data[0] or len(data)
+        yield data[:count]
+        data = data[count:]
+
+
+def _say(stranger: Stranger, data: bytes) -> None:
+    for piece in _pieces(data):
+        if stranger.closed:
+            return
+        stranger.say(piece)
+
+
+def _is_untouched(stage: Stage, near: Program, far: Program) -> None:
+    """A channel of somebody else goes on."""
+    before = len(far.got)
+    near.send(b"still here")
+    stage.rest()
+    assert far.got[before:] == b"still here"
+
+
+def opening(data: bytes) -> None:
+    """Whatever a stranger says before his connection is a link."""
+    with staged() as stage:
+        near, far = stage.meet()
+        stranger = Stranger(stage)
+        _say(stranger, data)
+        _is_untouched(stage, near, far)
+        stranger.hang_up()
+        stage.pass_time(TERMS.opening_timeout + TERMS.resume_window + 3)
+        assert len(stage.destination.admission) == 0
+        assert len(stage.destination.channels) == 1
+
+
+def before_tls(data: bytes) -> None:
+    """Whatever a stranger says where TLS is spoken."""
+    with staged(_certificates()) as stage:
+        stranger = Stranger(stage)
+        _say(stranger, data)
+        assert not stage.target.programs
+        stage.pass_time(TERMS.opening_timeout + 3)
+        assert stranger.closed
+        stage.assert_all_gone()
+
+
+def frames(data: bytes) -> None:
+    """Whatever a source says on a link, and on the next one of the same channel."""
+    with staged() as stage:
+        near, far = stage.meet()
+        known = set(stage.destination.channels)
+        for resumed, said in enumerate((data[: len(data) // 2], data[len(data) // 2 :])):
+            stranger = Stranger(stage)
+            stranger.resume(received=said[0] if said else 0) if resumed else stranger.open()
+            stranger.hear_box()
+            _say(stranger, said)
+            channels = set(stage.destination.channels) - known
+            assert all(len(each.inbound.backlog) <= TERMS.window for each in channels)
+            assert all(each.outbound.kept <= TERMS.window + HEADER.size * 2 for each in channels)
+            for program in stage.target.programs[1:]:
+                program.send(b"from the target")
+            stage.rest()
+            stranger.hang_up()
+        _is_untouched(stage, near, far)
+        stage.pass_time(TERMS.resume_window + 3)
+        assert set(stage.destination.channels) == known
+        assert stage.far_pool.lent == 0
+
+
+class HostileDestination:
+    """Whoever dials it gets ``data`` for an answer."""
+
+    def __init__(self, stage: Stage, data: bytes) -> None:
+        self._stage = stage
+        self._data = data
+
+    def buildProtocol(self, address: object) -> HostileDestination:
+        return self
+
+    def makeConnection(self, handle: Handle) -> None:
+        program = Program(self._stage.crank, handle.getHandle())
+        self._stage.near_programs.append(program)
+        program.send(self._data)
+
+
+def answers(data: bytes) -> None:
+    """Whatever a destination answers to a source's opening, and what it says on the link that may come of it."""
+    with staged() as stage:
+        stage.cable.far = HostileDestination(stage, data)  # type: ignore[assignment]
+        stage.arrive()
+        stage.pass_time(1)
+        assert all(len(each.inbound.backlog) <= TERMS.window for each in stage.source.channels)
+        stage.cable.cut()
+        stage.cable.refuses = True
+        stage.pass_time(TERMS.opening_timeout + TERMS.resume_window + 5)
+        assert not stage.source.channels
+        assert stage.near_pool.lent == 0
+
+
+ANSWER = box(_answer="1", received=0, window=TERMS.window)
+"""What an honest destination answers first."""
+
+
+def link_of_destination(data: bytes) -> None:
+    """Whatever a destination says on a link, after an honest answer."""
+    answers(ANSWER + data)
+
+
+def commands(data: bytes) -> None:
+    """Whatever a source says over a control channel; no word of it reaches QEMU."""
+    stage = PaperStage()
+    with nothing_logged():
+        server, client = stage.daemon.control(), Control()
+        ends = FakeTransport(server, isServer=True), FakeTransport(client, isServer=False)
+        pump = connect(server, ends[0], client, ends[1])
+        for piece in _pieces(data):
+            if not server.lost:
+                server.dataReceived(piece)
+                stage.clock.pump([0.01] * 20)
+        client.hang_up()
+        pump.flush()
+        stage.clock.pump([0.5] * 60)
+        assert not stage.quays
+        assert not stage.admitted
+        assert not stage.destination.serving
+        assert stage.destination.state == "inmigrate" or not stage.destination.alive
+
+
+def command_answers(data: bytes) -> None:
+    """Whatever a destination says over a control channel to a source that has asked everything."""
+    clock = Clock()
+    outcomes: list[Any] = []
+    with nothing_logged():
+        control = Control()
+        transport = FakeTransport(control, isServer=False)
+        control.makeConnection(transport)
+        asked: list[tuple[Any, dict[str, Any]]] = [
+            (Prepare, {"session": SESSION, "version": 1, "vm": "web1", "machine": "q35", "memory": 1, "disks": []}),
+            (Listen, {"session": SESSION}),
+            (Finish, {"session": SESSION, "run": True}),
+            (Abort, {"session": SESSION}),
+            (Query, {"session": SESSION, "vm": "web1"}),
+            (Settle, {"vm": "web1"}),
+        ]
+        for command, arguments in asked:
+            Deferred.fromCoroutine(control.ask(command, **arguments)).addBoth(outcomes.append)
+        for piece in _pieces(data):
+            if not control.lost:
+                control.dataReceived(piece)
+                clock.advance(0.01)
+        control.connectionLost()
+        assert len(outcomes) == len(asked)
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                assert outcome.check(NbdtunError) is not None, outcome.getTraceback()
+                assert len(outcome.value.line) < 70_000
+                assert outcome.value.line.isprintable()
+
+
+class Broken(Sheet):
+    """A monitor behind which is no QEMU, or not a sane one: ``say`` is what it answers to a command."""
+
+    def __init__(self, say: Callable[[str], Any]) -> None:
+        super().__init__(Clock(), {})
+        self._say = say
+
+    async def execute(self, command: str, *_: Any, **__: Any) -> Any:
+        answer = self._say(command)
+        if wrong := misfit(ANSWERS.get(command), answer):
+            raise MonitorError(wrong)
+        return answer
+
+
+async def _ask_all(monitor: Monitor) -> None:
+    clock = Clock()
+    undo = UndoStack(clock, 1.0)
+    gauge = Gauge(clock, lambda progress: None, LinkState)
+    works: list[Callable[[], Any]] = [
+        lambda: inventory(monitor),
+        lambda: machine(monitor),
+        lambda: run_state(monitor),
+        lambda: look(monitor),
+        lambda: nodes(monitor),
+        lambda: jobs(monitor),
+        lambda: sweep_exports(monitor),
+        lambda: settle(monitor),
+        lambda: Outgoing(monitor).check(),
+        lambda: Incoming(monitor).check(),
+        lambda: Tuning(monitor).set(undo, ("events",), {"max-bandwidth": 1}),
+    ]
+    for work in works:
+        with contextlib.suppress(NbdtunError):
+            await work()
+    with contextlib.suppress(NbdtunError):
+        gauge.memory(await look(monitor))
+        gauge.jobs(await monitor.execute("query-block-jobs"))
+        gauge.sample()
+        json.dumps(gauge.now.as_json(), allow_nan=False)
+    with contextlib.suppress(NbdtunError):
+        await monitor.has("migrate-incoming")
+
+
+def ask_all(say: Callable[[str], Any]) -> None:
+    """All that is ever asked of a QEMU, asked of one that answers what ``say`` returns."""
+    done = Deferred.fromCoroutine(_ask_all(Broken(say)))
+    trouble: list[Failure] = []
+    done.addErrback(trouble.append)
+    assert not trouble, trouble[0].getTraceback()
+
+
+def qmp(data: bytes) -> None:
+    """Whatever JSON a monitor answers: one value for all, or an object with one for each command."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    ask_all(lambda command: value[command] if isinstance(value, dict) and command in value else value)
+
+
+def certificate(data: bytes) -> None:
+    """Whatever OpenSSL has taken for a certificate."""
+    assert all(str(name).isprintable() for name in names_of(data))
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    each.__name__: each for each in (opening, before_tls, frames, answers, link_of_destination, commands, command_answers, qmp, certificate)
+}

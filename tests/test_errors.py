@@ -1,0 +1,103 @@
+"""Errors as data: each has a code of its own, which never changes, and which the documentation explains."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nbdtun import errors
+from nbdtun.errors import (
+    CommandFailed,
+    MigrationError,
+    MirrorFailed,
+    NbdtunError,
+    TunnelError,
+    VersionMismatch,
+    error_of,
+    printable,
+    tree,
+    wire_errors,
+)
+
+CODES = {
+    "failed": "NbdtunError",
+    "config": "ConfigError",
+    "tunnel": "TunnelError",
+    "tls": "TLSError",
+    "not-allowed": "NotAllowed",
+    "version": "VersionMismatch",
+    "target-unknown": "TargetUnknown",
+    "target-unreachable": "TargetUnreachable",
+    "too-many-channels": "TooManyChannels",
+    "resume-refused": "ResumeRefused",
+    "complete": "AlreadyComplete",
+    "link-lost": "LinkLost",
+    "protocol": "ProtocolViolation",
+    "reset": "ChannelReset",
+    "migration": "MigrationError",
+    "vm-unknown": "VMUnknown",
+    "monitor": "MonitorError",
+    "monitor-lost": "MonitorLost",
+    "command": "CommandFailed",
+    "not-migratable": "NotMigratable",
+    "disk-mismatch": "DiskMismatch",
+    "mirror": "MirrorFailed",
+    "memory": "MemoryFailed",
+    "destination": "DestinationFailed",
+    "unknown": "OutcomeUnknown",
+}
+"""Programs depend on these: a line may be added, none changed."""
+
+DOCS = (Path(__file__).parent.parent / "docs/errors.rst").read_text()
+HEAD = errors.__doc__ or ""
+
+
+def test_the_codes_are_those_that_were_promised() -> None:
+    every = list(tree())
+    assert {error.code: error.__name__ for error in every} == CODES
+    assert len(every) == len(CODES), "two errors share a code"
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", error.code) for error in every)
+    assert all("code" in vars(error) for error in every), "an error has its parent's code"
+
+
+def test_the_documentation_explains_each_and_no_other() -> None:
+    rows = re.findall(r"^   \* - ``([a-z-]+)``\n     - (.+)\n     - (.+)$", DOCS, re.MULTILINE)
+    assert sorted(code for code, _, _ in rows) == sorted(CODES)
+    assert all(len(meaning) > 15 and len(remedy) > 10 for _, meaning, remedy in rows)
+
+
+def test_the_tree_is_drawn_as_it_is() -> None:
+    drawn = re.findall(r"[├└]── (\w+)", HEAD)
+    assert sorted(drawn) == sorted(error.__name__ for error in tree() if error is not NbdtunError)
+
+
+@pytest.mark.parametrize("error", list(tree()))
+def test_an_error_comes_over_the_wire_as_what_it_was(error: type[NbdtunError]) -> None:
+    assert wire_errors()[error] == error.code.encode()
+    again = error_of(error.code, "vda: no space left", NbdtunError, MirrorFailed)
+    assert type(again) is error
+    assert again.line == f"vda: no space left [{error.code}]"
+
+
+def test_a_code_that_is_none_or_is_not_among_those_that_may_come() -> None:
+    assert type(error_of("nonsense", "why", NbdtunError, MirrorFailed)) is MirrorFailed
+    assert type(error_of("mirror", "why", TunnelError, VersionMismatch)) is VersionMismatch
+    assert type(error_of("mirror", "why", MigrationError, MigrationError)) is MirrorFailed
+    assert error_of("command", "why", NbdtunError, NbdtunError).args == CommandFailed("why").args
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("two\n  lines\tand a tab", "two lines and a tab"),
+        ("\x1b[31mred\x07 \u202egnirts\x9b", "?[31mred? ?gnirts?"),
+        ("a surrogate \ud800", "a surrogate ?"),
+        ("x" * 5000, "x" * 4000 + "..."),
+    ],
+)
+def test_somebody_elses_text_is_a_part_of_one_line(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert MirrorFailed(text).line == f"{shown} [mirror]"

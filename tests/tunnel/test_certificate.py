@@ -1,0 +1,58 @@
+"""Names in certificates, as any CA may have put them there."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from nbdtun.tunnel.certificate import Kind, Name, names_of
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def certificate(*common: str, alternative: tuple[x509.GeneralName, ...] = ()) -> bytes:
+    """A self-signed certificate in DER."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(KEY.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(1))
+    if alternative:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def test_all_kinds_of_names() -> None:
+    names: tuple[x509.GeneralName, ...] = (
+        x509.DNSName("src1.example"),
+        x509.RFC822Name("ops@example"),
+        x509.UniformResourceIdentifier("spiffe://example/src1"),
+        x509.IPAddress(ipaddress.ip_address("192.0.2.1")),
+        x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+    )
+    assert names_of(certificate("src1", "other", alternative=names)) == (
+        Name(Kind.COMMON_NAME, "src1"),
+        Name(Kind.COMMON_NAME, "other"),
+        Name(Kind.DNS, "src1.example"),
+        Name(Kind.EMAIL, "ops@example"),
+        Name(Kind.URI, "spiffe://example/src1"),
+        Name(Kind.ADDRESS, "192.0.2.1"),
+    )
+
+
+def test_no_names() -> None:
+    assert names_of(certificate()) == ()
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30\x03\x02\x01\x00", certificate("src1")[:-20], b"\xff" * 500])
+def test_what_is_no_certificate_has_no_names(der: bytes) -> None:
+    assert names_of(der) == ()
+
+
+def test_a_name_cannot_write_to_the_terminal() -> None:
+    assert str(Name(Kind.COMMON_NAME, "evil\x1b[2J\nrefused")) == "CN evil?[2J refused"
