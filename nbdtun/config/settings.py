@@ -16,6 +16,7 @@ from nbdtun.config.names import VM, Forward, Owner, Target, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.sizes import duration_text, size_text
+from nbdtun.tunnel.targets import BUILT_IN
 from nbdtun.tunnel.tls import verify_name
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -121,6 +122,8 @@ class DestinationSettings:
     def __attrs_post_init__(self) -> None:
         self.tunnel.check_exposure(self.listen, Role.LISTEN)
         _refuse_repeated((target.name for target in self.targets), "has two targets of the name {}")
+        for name in BUILT_IN.intersection(target.name for target in self.targets):
+            raise ConfigError(f"a target cannot be called {name}: nbdtun has one of that name itself")
         _refuse_repeated((vm.name for vm in self.vms), "has two VMs of the name {}")
         if not self.targets and not self.vms:
             raise ConfigError("a destination needs at least one --target or --vm to serve")
