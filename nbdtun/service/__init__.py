@@ -13,9 +13,9 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
 from nbdtun.errors import NbdtunError
-from nbdtun.service.check import check
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.migration import MigrationService, migrate, resolve
+from nbdtun.service.preflight import check
 from nbdtun.service.source import SourceService
 
 __all__ = ["check", "destination_service", "migrate", "migration_service", "resolve", "source_service"]

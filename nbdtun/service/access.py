@@ -35,7 +35,7 @@ class User:
     almighty: bool
 
     @classmethod
-    def of(cls, qemu: Credentials, proc: Path = _PROC) -> User:
+    def of(cls, qemu: Credentials, proc: Path) -> User:
         """The user of a process; what /proc does not tell is taken to be as usual."""
         fields = _status(proc / f"{qemu.pid}/status")
         capabilities = int(fields.get("CapEff", "6" if qemu.uid == 0 else "0"), 16)
@@ -53,7 +53,7 @@ class User:
 
 def look(checklist: Checklist, check: str, rundir: RunDir, qemu: Credentials) -> None:
     """Note whether the QEMU of these credentials could use sockets in ``rundir``."""
-    user = User.of(qemu)
+    user = User.of(qemu, _PROC)
     with checklist.heeding(check):
         for trouble in _troubles(rundir, qemu, user):
             raise trouble

@@ -19,7 +19,8 @@ from nbdtun.errors import MigrationError
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.monitor import Monitor
 
-MIB = 1 << 20
+RESOLUTION = 1 << 20
+"""Bytes per second: QEMU counts the dirty rate in whole MiB."""
 SAMPLE_SECONDS = 1
 LATE_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -57,7 +58,7 @@ async def _dirty_rate(monitor: Monitor, clock: IReactorTime) -> float:
         await deferLater(clock, POLL_SECONDS)
         answer = await monitor.execute("query-dirty-rate")
         if answer["status"] == "measured":
-            return float(answer.get("dirty-rate", 0)) * MIB
+            return float(answer.get("dirty-rate", 0)) * RESOLUTION
     raise MigrationError(f"{monitor.name}: QEMU has not measured the dirty rate within {SAMPLE_SECONDS + LATE_SECONDS:g} s")
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import txaio
+
 from nbdtun.errors import NbdtunError
 from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.commands import error_of
 
 
 class Checklist:
     """``findings``, in the order in which they were made; ``report`` is called with each."""
+
+    log = txaio.make_logger()
 
     def __init__(self, report: Callable[[Finding], None] = lambda finding: None) -> None:
         self.findings: list[Finding] = []
@@ -37,6 +42,18 @@ class Checklist:
     def warn(self, check: str, what: str, remedy: str = "") -> None:
         """Note what an operator should know, and what does not keep a migration from being begun."""
         self.add(Finding(Level.WARNING, check, what, remedy))
+
+    def obey(self, vm: str) -> None:
+        """
+        Begin, if it may be begun: log the warnings.
+
+        :raise NbdtunError: it may not; the first failure's error.
+        """
+        for finding in self.findings:
+            if finding.level is Level.FAILURE:
+                raise error_of(finding.code, str(finding))
+            if finding.level is Level.WARNING:
+                self.log.warn("{vm}: {finding}", vm=vm, finding=str(finding))
 
     @contextmanager
     def heeding(self, check: str, level: Level = Level.FAILURE) -> Iterator[None]:

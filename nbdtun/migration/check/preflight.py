@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import LinkLost
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.check.activity import activity
+from nbdtun.migration.check.activity import RESOLUTION, activity
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check, findings_of
 from nbdtun.migration.check.departure import Departure, depart
@@ -39,16 +39,24 @@ class Preflight:
     One check of the VM that the settings name. ``findings`` go to ``checklist``.
 
     ``monitor`` is connected already, and is closed by whoever made it; None if it could not be. ``carrier`` is None if there can be none.
+    ``peer_name`` is what the destination proves to be, to whoever reaches it; None without TLS.
     """
 
     def __init__(
-        self, reactor: Any, monitor: Monitor | None, carrier: Carrier | None, settings: MigrationSettings, checklist: Checklist
+        self,
+        reactor: Any,
+        monitor: Monitor | None,
+        carrier: Carrier | None,
+        settings: MigrationSettings,
+        checklist: Checklist,
+        peer_name: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._monitor = monitor
         self._carrier = carrier
         self._settings = settings
         self._list = checklist
+        self._peer_name = peer_name
         self._departure: Departure | None = None
         self._measured = Measured()
 
@@ -88,7 +96,8 @@ class Preflight:
             times.append(self._reactor.seconds() - began)
         middle = statistics.median(times)
         self._measured = evolve(self._measured, round_trip=middle)
-        self._list.ok("tunnel", f"the destination answers, with a round trip of {milliseconds(middle)}")
+        proven = f"has proven to be {self._peer_name} and " if self._peer_name else ""
+        self._list.ok("tunnel", f"the destination {proven}answers, with a round trip of {milliseconds(middle)}")
 
     async def _have_it_looked_at(self, control: Control) -> None:
         if self._departure is None:
@@ -123,9 +132,8 @@ class Preflight:
         with self._list.heeding("activity", Level.WARNING):
             busy = await activity(self._monitor, self._reactor, self._departure.disks)
             self._measured = evolve(self._measured, activity=busy)
-            self._list.ok(
-                "activity", f"the guest changes {rate_text(busy.memory)} of its memory, and writes {rate_text(busy.writes)} to its disks"
-            )
+            changes = rate_text(busy.memory) if busy.memory else f"less than {rate_text(RESOLUTION)}"
+            self._list.ok("activity", f"the guest changes {changes} of its memory, and writes {rate_text(busy.writes)} to its disks")
 
     def _foresee(self) -> Forecast | None:
         measured, departure, settings = self._measured, self._departure, self._settings

@@ -28,9 +28,9 @@ class Measured:
         """As a part of what ``nbdtun check --json`` prints."""
         guest = self.activity
         return {
-            "round_trip": self.round_trip,
+            "round_trip": None if self.round_trip is None else round(self.round_trip, 6),
             "throughput": None if self.throughput is None else round(self.throughput),
-            "clock": None if self.clock is None else round(self.clock, 3),
+            "clock": None if self.clock is None else round(self.clock, 3) + 0.0,
             "dirty_rate": None if guest is None else round(guest.memory),
             "write_rate": None if guest is None else round(guest.writes),
         }

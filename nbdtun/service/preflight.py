@@ -38,14 +38,16 @@ def check(
 
 async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
     source = _source(reactor, settings, checklist)
+    if source is not None:
+        look_at_tls(checklist, settings)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
     connected = await _connect(monitor, checklist)
     try:
-        if monitor.credentials is not None:
-            access.look(checklist, "sockets", rundir, monitor.credentials)
+        look_at_sockets(checklist, rundir, monitor)
         carrier = None if source is None else TunnelCarrier(reactor, source, rundir)
-        return await Preflight(reactor, monitor if connected else None, carrier, settings.migration, checklist).run(measure)
+        asked = monitor if connected else None
+        return await Preflight(reactor, asked, carrier, settings.migration, checklist, settings.peer_name).run(measure)
     finally:
         if source is not None:
             await source.settle(SETTLE)
@@ -54,14 +56,9 @@ async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, 
 
 
 def _source(reactor: Any, settings: MigrateSettings, checklist: Checklist) -> Source | None:
-    """The source's end of the tunnel, and how its certificates are; None if they cannot be used."""
+    """The source's end of the tunnel; None if its certificates cannot be used."""
     with checklist.heeding("tls"):
-        source = make_source(reactor, settings)
-        if settings.tunnel.tls_dir is None:
-            checklist.warn("tls", "there is none: whoever is on the way can read and change everything", "give --tls-dir at both ends")
-        else:
-            certificates.look(checklist, "tls", settings.tunnel.tls_dir, CLIENT_CERT)
-        return source
+        return make_source(reactor, settings)
     return None
 
 
@@ -70,3 +67,17 @@ async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
         await monitor.connect()
         return True
     return False
+
+
+def look_at_tls(checklist: Checklist, settings: MigrateSettings) -> None:
+    """Note until when our certificates are good."""
+    if settings.tunnel.tls_dir is not None:
+        certificates.look(checklist, "tls", settings.tunnel.tls_dir, CLIENT_CERT)
+    else:
+        checklist.ok("tls", "none; it was not asked for")
+
+
+def look_at_sockets(checklist: Checklist, rundir: RunDir, monitor: Monitor) -> None:
+    """Note whether the QEMU behind ``monitor`` could use our sockets."""
+    if monitor.credentials is not None:
+        access.look(checklist, "sockets", rundir, monitor.credentials)
