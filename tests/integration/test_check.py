@@ -94,7 +94,7 @@ def empty(directory: Path, name: str, size: int, **options: Any) -> Drive:
     return Drive(Disk(directory / f"{name}-other.raw", size).make_empty(), name, **options)
 
 
-@pytest.mark.parametrize("recent", [False, True])
+@pytest.mark.parametrize("recent", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_all_is_well_and_nothing_changes(
     pairs: Callable[..., Pair], crossings: Callable[..., Crossing], request: pytest.FixtureRequest, recent: bool
 ) -> None:
@@ -284,6 +284,7 @@ def test_ctrl_c(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], 
     assert check(crossing, "--no-measure")[0] == 0  # nobody holds a monitor
 
 
+@pytest.mark.slow
 def test_a_vm_that_is_being_migrated(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     crossing = crossings(pairs(Plan(64 * MIB)))
     crossing.pair.source.wait_ticks(2)
@@ -308,6 +309,7 @@ def test_a_link_that_is_too_slow(pairs: Callable[..., Pair], crossings: Callable
     assert report["forecast"] == {"disks": None, "memory": None, "downtime": None, "total": None}
 
 
+@pytest.mark.slow
 def test_nobody_is_there(directory: Path, tls: Path) -> None:
     arguments = [VM, "--qmp", f"{directory}/no.qmp", "--to", f"tcp:127.0.0.1:{free_port()}", "--tls-dir", f"{tls}"]
     done = subprocess.run([BIN / "nbdtun", "check", *arguments], capture_output=True, text=True, timeout=60)
