@@ -27,7 +27,8 @@ Every error that nbdtun raises, as one tree, named for what the caller can decid
         ├── DestinationFailed      the destination reported a failure of its own
         └── OutcomeUnknown         nobody can tell whether the VM runs at the destination
 
-The text of an error is the one line that an operator reads: it names the thing and, where there is one, the remedy.
+The text of an error is the one line that an operator reads: it names the thing and, where there is one, the remedy, which is
+kept apart too where whoever raises it does so.
 ``code`` is stable: it crosses the wire, is ``code`` in JSON and in log events, and ends the line that an operator reads, in brackets.
 """
 
@@ -38,9 +39,14 @@ from typing import ClassVar, TypeVar
 
 
 class NbdtunError(Exception):
-    """Something that nbdtun was asked to do has failed."""
+    """Something that nbdtun was asked to do has failed: ``what``, and what to do about it, if ``remedy`` is not empty."""
 
     code: ClassVar[str] = "failed"
+
+    def __init__(self, what: str = "", remedy: str = "") -> None:
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
 
     @property
     def line(self) -> str:

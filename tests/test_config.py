@@ -297,6 +297,9 @@ def test_a_destination_needs_something_to_serve_each_under_its_own_name() -> Non
     assert "at least one --target or --vm" in refused(DestinationSettings, listen="unix:/a")
     twice = (Target("nbd", "unix:/a"), Target("nbd", "unix:/b"))
     assert refused(DestinationSettings, listen="unix:/x", targets=twice) == "this daemon has two targets of the name nbd"
+    for name in ("control", "sink"):
+        taken = refused(DestinationSettings, listen="unix:/x", targets=(Target(name, "unix:/a"),))
+        assert taken == f"a target cannot be called {name}: nbdtun has one of that name itself"
     assert "two VMs of the name a" in refused(DestinationSettings, listen="unix:/x", vms=(VM("a", "/a"), VM("a", "/b")))
 
 

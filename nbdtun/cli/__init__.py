@@ -13,7 +13,7 @@ import sys
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import certs, migrate
+from nbdtun.cli import certs, check, migrate
 from nbdtun.errors import ConfigError, NbdtunError
 
 
@@ -26,7 +26,7 @@ def command() -> None:
     """
 
 
-for _each in (certs, migrate):
+for _each in (certs, check, migrate):
     command.add_command(_each.command)
 
 

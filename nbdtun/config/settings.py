@@ -17,6 +17,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.sizes import duration_text, size_text
 from nbdtun.tunnel.limits import Limits
+from nbdtun.tunnel.targets import BUILT_IN
 from nbdtun.tunnel.tls import verify_name
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -137,6 +138,8 @@ class DestinationSettings:
         if self.allow and self.tunnel.tls_dir is None:
             raise ConfigError("--allow needs --tls-dir: without TLS nobody has a certificate")
         _refuse_repeated((target.name for target in self.targets), "has two targets of the name {}")
+        for name in BUILT_IN.intersection(target.name for target in self.targets):
+            raise ConfigError(f"a target cannot be called {name}: nbdtun has one of that name itself")
         _refuse_repeated((vm.name for vm in self.vms), "has two VMs of the name {}")
         if not self.targets and not self.vms:
             raise ConfigError("a destination needs at least one --target or --vm to serve")

@@ -52,6 +52,13 @@ class Carrier(Protocol):
     async def enter(self, target: str, name: str, *, urgent: bool = False) -> Entrance:
         """Make the socket ``name`` in a directory that QEMU can use; what connects to it reaches ``target``, the ``urgent`` first."""
 
+    async def throughput(self) -> float:
+        """
+        Measure, for some seconds, how many bytes per second it carries to the destination.
+
+        :raise TunnelError: that cannot be measured.
+        """
+
     @property
     def link(self) -> LinkState:
         """How the tunnel is doing."""

@@ -19,7 +19,7 @@ session's id has one form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import txaio
@@ -107,17 +107,21 @@ class SessionId(amp.Argument):
 
 
 class Rows(amp.AmpList):
-    """A list of at most ``MAX_DISKS`` boxes."""
+    """A list of at most ``limit`` boxes."""
+
+    def __init__(self, subargs: Sequence[tuple[bytes, amp.Argument]], limit: int = MAX_DISKS) -> None:
+        super().__init__(list(subargs))
+        self.limit = limit
 
     def fromStringProto(self, data: bytes, proto: Any) -> list[dict[str, Any]]:
-        if data.count(b"\x00\x00") > MAX_DISKS * MAX_KEYS:
+        if data.count(b"\x00\x00") > self.limit * MAX_KEYS:
             raise _refuse("too long a list")
         try:
             rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
         except (AttributeError, KeyError, ValueError) as nonsense:  # the first: AMP's parser wants to close what has no connection
             raise _refuse("not a list") from nonsense
-        if len(rows) > MAX_DISKS:
-            raise _refuse(f"more than {MAX_DISKS} disks")
+        if len(rows) > self.limit:
+            raise _refuse(f"more than {self.limit} of them")
         return rows
 
 
@@ -228,7 +232,7 @@ class Trouble(_Command):
 
 
 class Ping(_Command):
-    """From the destination: are you there? Asked when a second session wants the same VM."""
+    """Are you there? Asked by the destination when a second session wants the same VM, and by a source to measure the round trip."""
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []

@@ -9,6 +9,7 @@ Finish can ask again over a new control channel.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import time
 from typing import Any
 
 import txaio
@@ -16,7 +17,11 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
 from nbdtun.migration.carrier import Quay
+from nbdtun.migration.check.arrival import arrive
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.command import Check, rows_of
 from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query, Settle, Trouble, answering, disks_of
+from nbdtun.migration.disks import Disk
 from nbdtun.migration.machine import Machine, run_state
 from nbdtun.migration.monitor import Credentials, Monitor
 from nbdtun.migration.outcome import ARRIVED, FRESH, GONE, settle
@@ -27,23 +32,36 @@ from nbdtun.migration.waits import in_time
 REMEMBERED = 256
 PING_SECONDS = 5.0
 
+Surroundings = Callable[[Checklist, Credentials], object]
+"""Looks at what is around a QEMU of these credentials, for its checklist."""
+
+
+_BUSY = "{} is being migrated to this destination by another session just now"
+
 
 class Destination:
     """
     Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
 
-    ``quays`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as.
+    ``quays`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as. ``surroundings`` adds to a check what
+    is to be seen beside QEMU.
     """
 
     log = txaio.make_logger()
 
     def __init__(
-        self, reactor: Any, vms: Mapping[str, str], quays: Callable[[str, Credentials], Quay], limits: Limits | None = None
+        self,
+        reactor: Any,
+        vms: Mapping[str, str],
+        quays: Callable[[str, Credentials], Quay],
+        limits: Limits | None = None,
+        surroundings: Surroundings = lambda checklist, qemu: None,
     ) -> None:
         self.reactor = reactor
         self.limits = limits or Limits()
         self._vms = dict(vms)
         self._quays = quays
+        self._surroundings = surroundings
         self._sessions: dict[str, Session] = {}
         self._latest: dict[str, Session] = {}
         self._busy: dict[str, tuple[Session, Control]] = {}
@@ -74,7 +92,7 @@ class Destination:
             raise NotMigratable(f"{vm}: the session {ident[:8]} exists already")
         await self._displace(vm)
         if vm in self._busy:
-            raise NotMigratable(f"{vm} is being migrated to this destination by another session just now")
+            raise NotMigratable(_BUSY.format(vm))
         session = Session(self.reactor, ident, self.monitor(vm), self._quays, lambda error: self._tell(control, ident, error), self.limits)
         self._remember(vm, session, control)
         return session
@@ -89,15 +107,41 @@ class Destination:
 
     async def _displace(self, vm: str) -> None:
         """A source that was killed leaves a session which waits for it; a new one need not."""
-        if vm not in self._busy:
-            return
-        session, control = self._busy[vm]
-        alive = Deferred.fromCoroutine(control.ask(Ping))
+        if vm in self._busy and await self._deserted(vm):
+            session, _ = self._busy[vm]
+            self.log.info("{session!r} is given up, its source does not answer", session=session)
+            await session.abort("its source did not answer, and a new session came")
+
+    async def _deserted(self, vm: str) -> bool:
+        """Whether the source of the VM's session does not answer any more."""
+        alive = Deferred.fromCoroutine(self._busy[vm][1].ask(Ping))
         try:
             await in_time(self.reactor, PING_SECONDS, alive, lambda: DestinationFailed("no answer"))
         except NbdtunError:
-            self.log.info("{session!r} is given up, its source does not answer", session=session)
-            await session.abort("its source did not answer, and a new session came")
+            return vm in self._busy
+        return False
+
+    async def check(self, checklist: Checklist, vm: str, there: Machine, disks: tuple[Disk, ...]) -> None:
+        """Look whether ``vm`` could come here now, and change nothing."""
+        with checklist.heeding("destination"):
+            self._check_known(vm)
+            if vm not in self._busy:
+                await self._examine(checklist, vm, there, disks)
+            elif await self._deserted(vm):
+                what = f"{vm} has a session here whose source does not answer; its QEMU cannot be looked at beside it"
+                checklist.warn("destination", what, "a migration takes its place")
+            else:
+                raise NotMigratable(_BUSY.format(vm))
+
+    async def _examine(self, checklist: Checklist, vm: str, there: Machine, disks: tuple[Disk, ...]) -> None:
+        monitor = self.monitor(vm)
+        try:
+            await monitor.connect()
+            await arrive(checklist, monitor, there, disks)
+            if monitor.credentials is not None:
+                self._surroundings(checklist, monitor.credentials)
+        finally:
+            await monitor.close()
 
     def _remember(self, vm: str, session: Session, control: Control) -> None:
         self._sessions[session.ident] = self._latest[vm] = session
@@ -192,11 +236,25 @@ class DestinationControl(Control):
                 lambda failure: self.log.failure("undoing a session failed", failure=failure)
             )
 
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {}
+
+    @Check.responder
+    def check(self, version: int, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            _check_version(version)
+            checklist = Checklist()
+            wanted = tuple(Disk(row["node"], row["device"], row["qdev"], row["size"], row["format"]) for row in disks)
+            await self._destination.check(checklist, vm, Machine(machine, memory), wanted)
+            return {"findings": rows_of(checklist.findings), "time": round(time() * 1e6)}
+
+        return answering(work, self.log)
+
     @Prepare.responder
     def prepare(self, version: int, session: str, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            if version != VERSION:
-                raise VersionMismatch(f"the source speaks version {version} of the migration's commands and the destination {VERSION}")
+            _check_version(version)
             if self._session is not None and not self._session.state.over:
                 raise NotMigratable(f"{vm}: this control channel has a session already")
             self._session = begun = await self._destination.begin(vm, session, self)
@@ -239,3 +297,8 @@ class DestinationControl(Control):
     @Query.responder
     def query(self, session: str, vm: str) -> Deferred[Any]:
         return answering(lambda: self._destination.query(session, vm), self.log)
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise VersionMismatch(f"the source speaks version {version} of the migration's commands and the destination {VERSION}")

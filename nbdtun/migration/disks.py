@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from nbdtun.errors import CommandFailed, ConfigError, DiskMismatch
 from nbdtun.migration.monitor import Monitor
@@ -31,13 +31,19 @@ NAMELESS = ("/machine/unattached/", "/machine/peripheral-anon/")
 
 @frozen
 class Disk:
-    """One writable disk: ``node`` is what to mirror or export, ``device`` its drive id, ``qdev`` the guest's device, ``size`` in bytes."""
+    """
+    One writable disk: ``node`` is what to mirror or export, ``device`` its drive id, ``qdev`` the guest's device, ``size`` in bytes.
+
+    ``allocated`` are the bytes that its images (backing files too) take on the host just now, as many as ``size`` where that cannot be
+    told, as of block devices; it changes while the guest writes, so it is no part of what the disk is.
+    """
 
     node: str
     device: str
     qdev: str
     size: int
     format: str = ""
+    allocated: int = field(default=0, eq=False)
 
     @property
     def nickname(self) -> str:
@@ -135,13 +141,26 @@ async def inventory(monitor: Monitor) -> Inventory:
 
 def _disk(drive: Mapping[str, Any]) -> Disk:
     inserted = drive.get("inserted", {})
+    image = inserted.get("image", {})
     return Disk(
         node=inserted.get("node-name", ""),
         device=drive.get("device", ""),
         qdev=drive.get("qdev", ""),
-        size=inserted.get("image", {}).get("virtual-size", 0),
+        size=image.get("virtual-size", 0),
         format=inserted.get("drv", ""),
+        allocated=_allocated(image),
     )
+
+
+def _allocated(image: Mapping[str, Any]) -> int:
+    """An image's and its backing files' bytes on the host; QEMU says 0, or nothing, of what is not a file."""
+    size: int = image.get("virtual-size", 0)
+    taken = 0
+    layer: Mapping[str, Any] | None = image
+    while layer is not None:
+        taken += layer.get("actual-size", 0)
+        layer = layer.get("backing-image")
+    return min(taken, size) if taken > 0 else size
 
 
 def _unfit(drive: Mapping[str, Any]) -> str | None:

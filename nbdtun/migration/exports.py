@@ -35,18 +35,35 @@ def pair(session: str, wanted: tuple[Disk, ...], here: Inventory) -> tuple[Pairi
 
     :raise DiskMismatch: there is none, it is too small, or two disks would share one.
     """
-    pairings = tuple(Pairing(disk, here.counterpart(disk), block_name(session, n)) for n, disk in enumerate(wanted))
-    taken: dict[str, Pairing] = {}
-    for pairing in pairings:
-        name = pairing.source.nickname
-        if pairing.here.size < pairing.source.size:
-            sizes = f"{pairing.here.size} bytes at the destination are too few for {pairing.source.size} bytes at the source"
-            raise DiskMismatch(f"disk {name}: {sizes}; enlarge it there")
-        other = taken.setdefault(pairing.here.node, pairing)
-        if other is not pairing:
-            both = f"disks {other.source.nickname} and {name} both match {pairing.here.nickname} at the destination"
-            raise DiskMismatch(f"{both}; give the devices ids")
-    return pairings
+    matches = Matches(here)
+    return tuple(Pairing(disk, matches.find(disk), block_name(session, n)) for n, disk in enumerate(wanted))
+
+
+class Matches:
+    """The disks ``here``, each of which can take one disk of the source."""
+
+    def __init__(self, here: Inventory) -> None:
+        self._here = here
+        self._taken: dict[str, Disk] = {}
+
+    def __repr__(self) -> str:
+        return f"<Matches for {', '.join(disk.nickname for disk in self._taken.values()) or 'none'}>"
+
+    def find(self, wanted: Disk) -> Disk:
+        """
+        The disk here that is to take ``wanted``.
+
+        :raise DiskMismatch: there is none, it is too small, or another disk has taken it.
+        """
+        here = self._here.counterpart(wanted)
+        if here.size < wanted.size:
+            sizes = f"{here.size} bytes at the destination are too few for {wanted.size} bytes at the source"
+            raise DiskMismatch(f"disk {wanted.nickname}: {sizes}", "enlarge it there")
+        if here.node in self._taken:
+            both = f"disks {self._taken[here.node].nickname} and {wanted.nickname} both match {here.nickname} at the destination"
+            raise DiskMismatch(both, "give the devices ids")
+        self._taken[here.node] = wanted
+        return here
 
 
 class Exports:

@@ -41,6 +41,18 @@ USELESS = {
 }
 
 
+async def fit(monitor: Monitor) -> str:
+    """
+    The run state of a machine that can be moved as it is now.
+
+    :raise NotMigratable: it is in a state in which nothing can be moved.
+    """
+    state = await run_state(monitor)
+    if state in USELESS:
+        raise NotMigratable(f"{monitor.name} cannot be migrated: {USELESS[state]}")
+    return state
+
+
 class Guest:
     """``runs``: it is to run at the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds."""
 
@@ -59,10 +71,7 @@ class Guest:
 
         :raise NotMigratable: it is in a state in which nothing can be moved.
         """
-        state = await run_state(self._monitor)
-        if state in USELESS:
-            raise NotMigratable(f"{self._monitor.name} cannot be migrated: {USELESS[state]}")
-        self.runs = state in RUNNING
+        self.runs = await fit(self._monitor) in RUNNING
         self._watch = Deferred.fromCoroutine(self._follow())
         self._watch.addErrback(lambda _: None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 from nbdtun.errors import CommandFailed, NotMigratable
@@ -25,19 +27,28 @@ class Machine:
     kind: str
     memory: int
 
+    @property
+    def type(self) -> str:
+        """The type as ``-machine`` takes it."""
+        return self.kind.removesuffix("-machine")
+
+    def differences(self, other: Machine) -> Iterator[NotMigratable]:
+        """Compare ``self``, at the destination, with the ``other`` at the source."""
+        if self.kind and other.kind and other.kind != self.kind:
+            both = f"the machine is {other.type} at the source and {self.type} at the destination"
+            yield NotMigratable(both, f"start the destination with -machine {other.type}")
+        if other.memory != self.memory:
+            both = f"the VM has {other.memory} bytes of RAM at the source and {self.memory} at the destination"
+            yield NotMigratable(both, "start it with the same -m")
+
     def check(self, other: Machine) -> None:
         """
-        Compare ``self``, at the destination, with the ``other`` at the source.
+        The same for who needs them alike.
 
         :raise NotMigratable: QEMU would refuse the memory when it arrives, which is too late.
         """
-        if self.kind and other.kind and other.kind != self.kind:
-            mine, theirs = (kind.removesuffix("-machine") for kind in (self.kind, other.kind))
-            both = f"the machine is {theirs} at the source and {mine} at the destination"
-            raise NotMigratable(f"{both}; start the destination with -machine {theirs}")
-        if other.memory != self.memory:
-            both = f"the VM has {other.memory} bytes of RAM at the source and {self.memory} at the destination"
-            raise NotMigratable(f"{both}; start it with the same -m")
+        for difference in self.differences(other):
+            raise difference
 
 
 async def machine(monitor: Monitor) -> Machine:

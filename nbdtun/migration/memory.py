@@ -70,6 +70,35 @@ async def look(monitor: Monitor, seconds: float | None = None) -> Migrated:
     return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
 
 
+async def movable(monitor: Monitor) -> None:
+    """
+    See whether QEMU can migrate at all, now; the answer of ``query-migrate`` has ``blocked-reasons`` since 6.0.
+
+    :raise NotMigratable: a migration runs already, or something in the machine forbids it.
+    """
+    answer = await monitor.execute("query-migrate")
+    status = Migrated.of(answer).status
+    if status not in ENDED | {"none"}:
+        running = f"{monitor.name}: another tool's migration of it runs already ({status})"
+        raise NotMigratable(running, "wait for its end or migrate_cancel it")
+    reasons = answer.get("blocked-reasons")
+    if reasons:
+        raise NotMigratable(f"{monitor.name} cannot be migrated: {'; '.join(reasons)}", "remove what blocks it")
+
+
+async def waiting(monitor: Monitor) -> None:
+    """
+    See that QEMU waits for its migration, and for one that nobody has sent yet.
+
+    :raise NotMigratable: it does not wait, or listens elsewhere already.
+    """
+    name, state, status = monitor.name, await run_state(monitor), await look(monitor)
+    if state != "inmigrate":
+        raise NotMigratable(f"{name}: QEMU is not waiting for a migration but {state}", "start it with -S -incoming defer")
+    if status.address or status.status != "none":
+        raise NotMigratable(f"{name}: QEMU's incoming migration was started before", "start it again, with -S -incoming defer")
+
+
 class Tuning:
     """
     Capabilities and parameters of a QEMU's migration; what was there before is put back.
@@ -122,20 +151,6 @@ class Outgoing:
 
     def __repr__(self) -> str:
         return f"<Outgoing memory of {self._monitor.name}>"
-
-    async def check(self) -> None:
-        """
-        See whether QEMU can migrate at all, now.
-
-        :raise NotMigratable: a migration runs already, or something in the machine forbids it.
-        """
-        answer = await self._monitor.execute("query-migrate")
-        status = Migrated.of(answer).status
-        if status not in ENDED | {"none"}:
-            raise NotMigratable(f"{self._monitor.name}: another tool's migration of it runs already ({status}); wait for its end")
-        reasons = answer.get("blocked-reasons")
-        if reasons:
-            raise NotMigratable(f"{self._monitor.name} cannot be migrated: {'; '.join(reasons)}")
 
     async def start(self, path: str) -> None:
         """Send the memory to the UNIX socket ``path``, up to the point where the guest is paused; :meth:`cancel` undoes it."""
@@ -198,17 +213,8 @@ class Incoming:
     def __repr__(self) -> str:
         return f"<Incoming memory of {self._monitor.name}>"
 
-    async def check(self) -> None:
-        """
-        See that QEMU waits for its migration, and make sure that it does not run by itself when it has arrived.
-
-        :raise NotMigratable: it does not wait, or listens elsewhere already.
-        """
-        name, state, status = self._monitor.name, await run_state(self._monitor), await look(self._monitor)
-        if state != "inmigrate":
-            raise NotMigratable(f"{name}: QEMU is not waiting for a migration but {state}; start it with -S -incoming defer")
-        if status.address or status.status != "none":
-            raise NotMigratable(f"{name}: QEMU's incoming migration was started before; start it again, with -S -incoming defer")
+    async def hold(self) -> None:
+        """Make sure that the guest does not run by itself when it has arrived."""
         await self._monitor.execute("stop")
 
     async def listen(self, path: str) -> None:

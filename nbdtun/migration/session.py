@@ -30,12 +30,13 @@ from nbdtun.errors import (
     NotMigratable,
     OutcomeUnknown,
 )
+from nbdtun.migration.ability import RECEIVING, able
 from nbdtun.migration.carrier import Quay
 from nbdtun.migration.disks import Disk, inventory
 from nbdtun.migration.exports import Exports, pair
 from nbdtun.migration.journal import End, Journal
 from nbdtun.migration.machine import Machine, machine
-from nbdtun.migration.memory import Incoming, Tuning, look
+from nbdtun.migration.memory import Incoming, Tuning, look, waiting
 from nbdtun.migration.monitor import Credentials, Monitor
 from nbdtun.migration.names import nbd_target, ram_target
 from nbdtun.migration.remains import clear, end_used_up
@@ -138,10 +139,12 @@ class Session:
     async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
         await self._connect()
         await self._take_over_from_the_dead()
-        await self._incoming.check()
+        await waiting(self._monitor)
+        await able(self._monitor, RECEIVING)
         (await machine(self._monitor)).check(there)
         pairings = pair(self.ident, disks, await inventory(self._monitor))
         await self._journal.open(runs=False)
+        await self._incoming.hold()
         self._quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
         self._undo.push("close the session's sockets", self._quay.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})

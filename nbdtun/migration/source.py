@@ -23,18 +23,19 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from nbdtun.errors import ConfigError, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.errors import MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.migration.ability import SENDING, able
 from nbdtun.migration.carrier import Carrier, Entrance
-from nbdtun.migration.commands import MAX_DISKS
+from nbdtun.migration.check.departure import choose
 from nbdtun.migration.contact import Contact
-from nbdtun.migration.disks import Disk, inventory
+from nbdtun.migration.disks import Disk
 from nbdtun.migration.gauge import Gauge
 from nbdtun.migration.guest import Guest
 from nbdtun.migration.handover import Handover
 from nbdtun.migration.journal import End, Journal
 from nbdtun.migration.leftovers import Leftovers
 from nbdtun.migration.machine import machine
-from nbdtun.migration.memory import UNLIMITED, Outgoing, Tuning, look
+from nbdtun.migration.memory import UNLIMITED, Outgoing, Tuning, look, movable
 from nbdtun.migration.mirror import Mirror, Mirrors
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.names import block_name, new_session
@@ -169,15 +170,11 @@ class Migration:
     async def _survey(self) -> tuple[Disk, ...]:
         """What there is to move, and whether it can be: changes nothing."""
         await self._guest.check()
-        found = await inventory(self._monitor)
-        for left in found.left_out:
+        await able(self._monitor, SENDING)
+        disks, left_out = await choose(self._monitor, self.settings)
+        for left in left_out:
             self.log.info("{vm}: {left}", vm=self.settings.vm, left=left)
-        disks = found.select(self.settings.disks, self.settings.vm)
-        if len(disks) > MAX_DISKS:
-            raise ConfigError(f"{self.settings.vm} has {len(disks)} disks; at most {MAX_DISKS} can be moved")
-        outgoing = Outgoing(self._monitor)
-        outgoing.close()
-        await outgoing.check()
+        await movable(self._monitor)
         return disks
 
     async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Entrance:
@@ -204,7 +201,7 @@ class Migration:
         parameters = {"max-bandwidth": self.settings.bandwidth or UNLIMITED, "downtime-limit": round(self.settings.downtime * 1000)}
         await self._tuning.set(self._undo, ("events", "pause-before-switchover"), parameters)
         outgoing = Outgoing(self._monitor)
-        await outgoing.check()  # again: what comes next uses up the destination QEMU
+        await movable(self._monitor)  # again: what comes next uses up the destination QEMU
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)

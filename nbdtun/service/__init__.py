@@ -15,9 +15,10 @@ from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
 from nbdtun.errors import NbdtunError
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.migration import MigrationService, migrate, resolve
+from nbdtun.service.preflight import check
 from nbdtun.service.source import SourceService
 
-__all__ = ["destination_service", "migrate", "migration_service", "resolve", "source_service"]
+__all__ = ["check", "destination_service", "migrate", "migration_service", "resolve", "source_service"]
 
 
 def source_service(reactor: Any, settings: SourceSettings) -> IService:

@@ -19,9 +19,8 @@ from nbdtun.service.rundir import RunDir
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.sockets import LocalEndpoint
 from nbdtun.tunnel.source import Entrance, Source
-
-#: The target that the destination keeps for the control channel.
-CONTROL = "control"
+from nbdtun.tunnel.targets import CONTROL
+from nbdtun.tunnel.throughput import throughput
 
 P = TypeVar("P", bound=AMP)
 
@@ -91,6 +90,10 @@ class TunnelCarrier:
         )
         channels = Entrance(self.source, target, urgent=urgent)
         return TunnelEntrance(path, channels, await endpoint.listen(channels))
+
+    async def throughput(self) -> float:
+        """Measure how many bytes per second it carries."""
+        return await throughput(self.reactor, self.source)
 
     @property
     def link(self) -> LinkState:

@@ -12,16 +12,18 @@ from twisted.internet.endpoints import clientFromString
 
 from nbdtun.config import DestinationSettings
 from nbdtun.config.endpoints import Role, parse
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination import Destination as Arrivals
 from nbdtun.migration.monitor import Credentials
-from nbdtun.service.carrier import CONTROL
+from nbdtun.service import access, certificates
 from nbdtun.service.ends import make_listener, make_runtime, quiet_factory
 from nbdtun.service.quay import TunnelQuay
 from nbdtun.service.rundir import RunDir, give_to_qemu
 from nbdtun.tunnel.allow import AllowList
 from nbdtun.tunnel.destination import Destination
-from nbdtun.tunnel.targets import EndpointTarget, LocalTarget, Targets
-from nbdtun.tunnel.tls import server_context
+from nbdtun.tunnel.sink import Sink
+from nbdtun.tunnel.targets import CONTROL, SINK, EndpointTarget, LocalTarget, Targets
+from nbdtun.tunnel.tls import SERVER_CERT, server_context
 
 
 class DestinationService(MultiService):
@@ -41,10 +43,12 @@ class DestinationService(MultiService):
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, EndpointTarget(clientFromString(reactor, target.endpoint), target.endpoint))
+        self._tls_dir = settings.tunnel.tls_dir
         self._quays = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
-        self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay)
+        self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay, surroundings=self._look)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
+            self.tunnel.targets.add(SINK, Sink(reactor))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
         service = StreamServerEndpointService(endpoint, self.tunnel)
         service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start
@@ -60,6 +64,11 @@ class DestinationService(MultiService):
             self._rundir.remove()
 
         return Deferred.fromCoroutine(stop())
+
+    def _look(self, checklist: Checklist, qemu: Credentials) -> None:
+        if self._tls_dir is not None:
+            certificates.look(checklist, "destination-tls", self._tls_dir, SERVER_CERT)
+        access.look(checklist, "destination-sockets", self._rundir, qemu)
 
     def _quay(self, session: str, qemu: Credentials) -> TunnelQuay:
         give_to_qemu(self._rundir, qemu)

@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import NbdtunError
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.progress import Progress
 from nbdtun.migration.resolve import Resolution
@@ -19,6 +20,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source import Migration
 from nbdtun.service.carrier import TunnelCarrier
 from nbdtun.service.ends import make_source
+from nbdtun.service.preflight import look_at_sockets, look_at_tls
 from nbdtun.service.rundir import RunDir, give_to_qemu
 from nbdtun.tunnel.source import Source
 
@@ -64,6 +66,10 @@ async def _migrate(
     rundir.sweep()
     try:
         await monitor.connect()
+        checklist = Checklist()
+        look_at_tls(checklist, settings)
+        look_at_sockets(checklist, rundir, monitor)
+        checklist.obey(settings.migration.vm)
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
         return await work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), report).run()

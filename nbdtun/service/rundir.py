@@ -60,6 +60,22 @@ class RunDir:
                 raise ConfigError(f"run directory {self._base}: {failure.strerror}; --run-dir says where else") from failure
         return self._path
 
+    @property
+    def base(self) -> Path:
+        """Where it is made."""
+        return self._base
+
+    def check_length(self) -> None:
+        """
+        See that its sockets' paths are not too long.
+
+        :raise ConfigError: they would be.
+        """
+        try:
+            check_socket_path(str(self._base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
+        except ConfigError as error:
+            raise ConfigError(str(error), "--run-dir says where else") from None
+
     def socket(self, name: str) -> str:
         """The path for a socket in it."""
         return str(self.path / name)
@@ -88,6 +104,10 @@ class RunDir:
         with contextlib.suppress(OSError), _locked(self._base):
             _clear_abandoned(self._base)
 
+    def owner_for(self, qemu: Credentials) -> Owner | None:
+        """Whose it is, or would be if :func:`give_to_qemu` were called."""
+        return self._owner or (Owner(qemu.uid, qemu.gid) if os.geteuid() == 0 and qemu.uid != 0 else None)
+
     def remove(self) -> None:
         """Remove it with all that is in it."""
         if self._path is not None:
@@ -97,7 +117,7 @@ class RunDir:
 
     def _make(self) -> Path:
         self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
-        check_socket_path(str(self._base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
+        self.check_length()
         with _locked(self._base):  # or another process might take ours for an abandoned one before it is locked
             _clear_abandoned(self._base)
             made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
@@ -112,8 +132,9 @@ class RunDir:
 
 def give_to_qemu(rundir: RunDir, qemu: Credentials) -> None:
     """Where QEMU runs as another user than root, and we may, let the directory be that user's."""
-    if os.geteuid() == 0 and qemu.uid != 0:
-        rundir.give_to(Owner(qemu.uid, qemu.gid))
+    owner = rundir.owner_for(qemu)
+    if owner is not None:
+        rundir.give_to(owner)
 
 
 def _lock(path: Path, flags: int = 0) -> int:

@@ -17,6 +17,10 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from nbdtun.errors import TargetUnknown, TargetUnreachable
 from nbdtun.tunnel.adopt import connect, make_roomy
 
+#: The targets that the destination itself is: the control channel of migrations, and the :mod:`~nbdtun.tunnel.sink`.
+CONTROL, SINK = "control", "sink"
+BUILT_IN = frozenset({CONTROL, SINK})
+
 
 class Target(Protocol):
     """Something that a channel can come out at."""

@@ -31,6 +31,7 @@ from typing import Any, Final
 
 from nbdtun.errors import ConfigError, TLSError, printable
 from nbdtun.tunnel.certificate import Kind, names_of
+from nbdtun.tunnel.validity import date, validity
 
 CA_CERT, CA_KEY, CA_CRL = "ca-cert.pem", "ca-key.pem", "ca-crl.pem"
 SERVER_CERT, SERVER_KEY = "server-cert.pem", "server-key.pem"
@@ -141,7 +142,7 @@ def _trust(context: ssl.SSLContext, path: Path) -> None:
     authorities = context.get_ca_certs()
     ends = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in authorities]
     if ends and max(ends) <= time.time():
-        raise ConfigError(f"{path}: expired on {_date(max(ends))}")
+        raise ConfigError(f"{path}: expired on {date(max(ends))}")
 
 
 def _heed_revocations(context: ssl.SSLContext, path: Path) -> None:
@@ -190,22 +191,10 @@ def _read_pem(path: Path, marker: str, noun: str) -> bytes:
 
 
 def _refuse_outdated(path: Path, pem: bytes) -> None:
-    """Tell the operator now what every peer would say later. What only OpenSSL can parse is left to the peers."""
-    from cryptography import x509  # here, because it is slow to import and needed once
-
-    try:
-        certificate = x509.load_pem_x509_certificates(pem)[0]
-    except ValueError:
-        return
-    start, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
-    if end <= time.time():
-        raise ConfigError(f"{path}: expired on {_date(end)}")
-    if start > time.time():
-        raise ConfigError(f"{path}: not valid before {_date(start)}; is this host's clock right?")
-
-
-def _date(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
+    """Tell the operator now what every peer would say later."""
+    found = validity(pem)
+    if found is not None:
+        found.check(path)
 
 
 def _name(error: ssl.SSLError) -> str:

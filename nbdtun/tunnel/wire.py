@@ -213,7 +213,7 @@ class TLSWire(Wire):
         filled = 0
         try:
             while filled < len(buffer):
-                count = self.tls.read(len(buffer) - filled, buffer[filled:])  # type: ignore[arg-type]
+                count: int = self.tls.read(len(buffer) - filled, buffer[filled:])  # type: ignore[assignment]  # with a buffer, a count
                 if not count:
                     return filled
                 filled += count

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MonitorLost
+from nbdtun.migration.ability import RECEIVING, SENDING
 from nbdtun.migration.monitor import Credentials, Monitor, State
 from nbdtun.migration.schema import Schema
 from nbdtun.migration.waits import in_time
@@ -29,6 +30,8 @@ class Paper(Monitor):
         self.fails: dict[str, Exception] = {}
         self.hangs: set[str] = set()
         self.alive = True
+        self.more: set[str] = set()  # commands beside those that a migration needs
+        self.lacks: set[str] = set()
 
     async def connect(self) -> None:
         self._state = State.CONNECTED
@@ -41,7 +44,7 @@ class Paper(Monitor):
             self.lose("closed")
 
     async def schema(self) -> Schema:
-        return Schema([])
+        return Schema({"name": name, "meta-type": "command"} for name in (SENDING | RECEIVING | self.more) - self.lacks)
 
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
@@ -113,6 +116,9 @@ class PaperQemu(Paper):
         self.memory_error: str | None = None
 
     # What everybody is asked.
+
+    def query_version(self) -> Any:
+        return {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}
 
     def query_status(self) -> Any:
         return {"status": self.state, "running": self.state == "running"}

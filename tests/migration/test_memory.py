@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable
-from nbdtun.migration.memory import Incoming, Migrated, Outgoing, Tuning
+from nbdtun.migration.memory import Incoming, Migrated, Outgoing, Tuning, movable, waiting
 from nbdtun.migration.schema import Schema
 from nbdtun.migration.undo import UndoStack
 from tests.migration.paper import PaperQemu, Sheet
@@ -59,7 +59,7 @@ def test_what_was_set_is_put_back() -> None:
 def test_the_memory_goes_out() -> None:
     one = qemu()
     outgoing = Outgoing(one)
-    do(one, outgoing.check())
+    do(one, movable(one))
     assert do(one, outgoing.start("/run/ram.sock")) is None
     assert do(one, outgoing.paused(), 3) is None
     assert do(one, outgoing.proceed(5), 1) is None
@@ -125,7 +125,9 @@ def test_devices_that_take_too_long() -> None:
 
 def test_what_waits_for_its_memory() -> None:
     one = qemu(state="inmigrate")
-    assert do(one, Incoming(one).check()) is None
+    assert do(one, waiting(one)) is None
+    assert "stop" not in one.asked  # a look changes nothing
+    assert do(one, Incoming(one).hold()) is None
     assert not one.autostart  # it does not run by itself, whatever it was started with
 
 
@@ -140,7 +142,7 @@ def test_what_waits_for_its_memory() -> None:
 def test_what_does_not(state: str, migration: dict[str, Any], reason: str) -> None:
     one = qemu(state=state)
     one.migration = migration
-    error = do(one, Incoming(one).check())
+    error = do(one, waiting(one))
     assert isinstance(error, NotMigratable)
     assert reason in str(error)
 

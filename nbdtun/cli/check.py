@@ -1,0 +1,48 @@
+"""``nbdtun check``: the pre-flight of a migration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from typing import Any
+
+import click
+
+from nbdtun.cli.log import log_to_stderr
+from nbdtun.cli.options import migration_options, read_settings
+
+
+@click.command("check")
+@migration_options
+@click.option("--no-measure", is_flag=True, help="Do not fill the tunnel for two seconds, nor sample the guest's memory for one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, at the end.")
+def command(no_measure: bool, as_json: bool, **options: Any) -> int:
+    """Look whether VM could be moved as it is, and how long that would take. Nothing is changed.
+
+    The options are those of migrate, which looks at the same before it begins.
+
+    \b
+    Exit status: 0  it can be moved; there may be warnings
+                 1  it cannot
+                 2  wrong usage
+               130  interrupted
+    """
+    from nbdtun.cli.run import run
+    from nbdtun.display.findings import Findings
+    from nbdtun.migration.check.finding import Level
+
+    settings = read_settings(**options)
+    log_to_stderr(bars=True)
+    from twisted.internet import reactor
+
+    from nbdtun import service
+
+    shown = Findings(sys.stdout)
+    listen = (lambda finding: None) if as_json else shown.show
+    report = run(reactor, partial(service.check, reactor, settings, listen, measure=not no_measure))
+    if as_json:
+        click.echo(json.dumps(report.as_json(), allow_nan=False))
+    else:
+        shown.conclude(report)
+    return 1 if report.level is Level.FAILURE else 0

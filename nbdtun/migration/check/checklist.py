@@ -1,0 +1,63 @@
+"""The list that a check fills: each finding is told to whoever shows them as soon as it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import txaio
+
+from nbdtun.errors import DestinationFailed, NbdtunError, error_of
+from nbdtun.migration.check.finding import Finding, Level
+
+
+class Checklist:
+    """``findings``, in the order in which they were made; ``report`` is called with each."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, report: Callable[[Finding], None] = lambda finding: None) -> None:
+        self.findings: list[Finding] = []
+        self._report = report
+
+    def __repr__(self) -> str:
+        return f"<Checklist of {len(self.findings)}, {self.level.value}>"
+
+    @property
+    def level(self) -> Level:
+        """That of the gravest."""
+        levels = {finding.level for finding in self.findings}
+        return next((level for level in (Level.FAILURE, Level.WARNING) if level in levels), Level.OK)
+
+    def add(self, finding: Finding) -> None:
+        """Note it."""
+        self.findings.append(finding)
+        self._report(finding)
+
+    def ok(self, check: str, what: str) -> None:
+        """Note that something is as it should be."""
+        self.add(Finding(Level.OK, check, what))
+
+    def warn(self, check: str, what: str, remedy: str = "") -> None:
+        """Note what an operator should know, and what does not keep a migration from being begun."""
+        self.add(Finding(Level.WARNING, check, what, remedy))
+
+    def obey(self, vm: str) -> None:
+        """
+        Begin, if it may be begun: log the warnings.
+
+        :raise NbdtunError: it may not; the first failure's error.
+        """
+        for finding in self.findings:
+            if finding.level is Level.FAILURE:
+                raise error_of(finding.code, str(finding), NbdtunError, DestinationFailed)
+            if finding.level is Level.WARNING:
+                self.log.warn("{vm}: {finding}", vm=vm, finding=str(finding))
+
+    @contextmanager
+    def heeding(self, check: str, level: Level = Level.FAILURE) -> Iterator[None]:
+        """Note the error with which the block ends, if it does, and go on behind it."""
+        try:
+            yield
+        except NbdtunError as error:
+            self.add(Finding.of(check, error, level))

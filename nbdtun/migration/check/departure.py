@@ -1,0 +1,69 @@
+"""The source's QEMU, looked at: can this machine leave, and what has to go with it?"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from nbdtun.errors import ConfigError
+from nbdtun.migration.ability import SENDING, able, version
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.commands import MAX_DISKS
+from nbdtun.migration.disks import Disk, LeftOut, inventory
+from nbdtun.migration.guest import fit
+from nbdtun.migration.machine import RUNNING, Machine, machine
+from nbdtun.migration.memory import movable
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.sizes import size_text
+
+
+@frozen
+class Departure:
+    """What is to go: ``runs`` is whether the guest does."""
+
+    machine: Machine
+    disks: tuple[Disk, ...]
+    runs: bool
+
+
+async def choose(monitor: Monitor, settings: MigrationSettings) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
+    """
+    The disks to copy, and the drives that are not.
+
+    :raise ConfigError: the settings name one that there is not, or there are too many.
+    """
+    found = await inventory(monitor)
+    disks = found.select(settings.disks, settings.vm)
+    if len(disks) > MAX_DISKS:
+        raise ConfigError(f"{settings.vm} has {len(disks)} disks; at most {MAX_DISKS} can be moved")
+    return disks, found.left_out
+
+
+async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSettings) -> Departure:
+    """
+    Look at everything.
+
+    :raise MonitorError: QEMU cannot be asked.
+    """
+    here = await machine(monitor)
+    runs = False
+    disks: tuple[Disk, ...] = ()
+    with checklist.heeding("source"):
+        await able(monitor, SENDING)
+        checklist.ok("source", f"QEMU {await version(monitor)}, machine {here.type}, {size_text(here.memory)} of RAM")
+    with checklist.heeding("state"):
+        runs = await fit(monitor) in RUNNING
+        checklist.ok("state", "the guest runs" if runs else "the guest is paused, and will be paused at the destination")
+    with checklist.heeding("blockers"):
+        await movable(monitor)
+        checklist.ok("blockers", "nothing in the machine forbids a migration")
+    with checklist.heeding("disks"):
+        disks, left_out = await choose(monitor, settings)
+        checklist.ok("disks", f"to be copied: {_listed(disks)}")
+        for left in left_out:
+            checklist.ok("disks", str(left))
+    return Departure(here, disks, runs)
+
+
+def _listed(disks: tuple[Disk, ...]) -> str:
+    return ", ".join(f"{disk.nickname} ({size_text(disk.allocated)} of {size_text(disk.size)})" for disk in disks) or "no disk"

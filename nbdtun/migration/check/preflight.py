@@ -1,0 +1,174 @@
+"""
+The source's side of a check: both QEMUs are looked at, the way between them is tried, and the guest is watched.
+
+Nothing is changed, in neither QEMU. What an operator should know first comes first: whether it can work at all, then how long it will take.
+"""
+
+from __future__ import annotations
+
+import statistics
+from time import time
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import LinkLost
+from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.check.activity import RESOLUTION, activity
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.command import Check, findings_of
+from nbdtun.migration.check.departure import Departure, depart
+from nbdtun.migration.check.finding import Level
+from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
+from nbdtun.migration.check.report import Measured, Report
+from nbdtun.migration.commands import VERSION, Control, Ping
+from nbdtun.migration.disks import Disk
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.waits import in_time
+from nbdtun.sizes import duration_text, rate_text
+
+PINGS = 5
+SKEW_SECONDS = 5.0
+"""By how much two clocks may differ: certificates that have just been made, and two logs side by side, need no more."""
+
+
+class Preflight:
+    """
+    One check of the VM that the settings name. ``findings`` go to ``checklist``.
+
+    ``monitor`` is connected already, and is closed by whoever made it; None if it could not be. ``carrier`` is None if there can be none.
+    ``peer_name`` is what the destination proves to be, to whoever reaches it; None without TLS.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        monitor: Monitor | None,
+        carrier: Carrier | None,
+        settings: MigrationSettings,
+        checklist: Checklist,
+        peer_name: str | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._monitor = monitor
+        self._carrier = carrier
+        self._settings = settings
+        self._list = checklist
+        self._peer_name = peer_name
+        self._departure: Departure | None = None
+        self._measured = Measured()
+
+    def __repr__(self) -> str:
+        return f"<Preflight of {self._settings.vm}, {self._list!r}>"
+
+    async def run(self, measure: bool = True) -> Report:
+        """Look at everything, and ``measure`` if nothing is amiss so far."""
+        expected = None
+        if self._monitor is not None:
+            with self._list.heeding("source"):
+                self._departure = await depart(self._list, self._monitor, self._settings)
+        if self._carrier is not None:
+            await self._visit(self._carrier)
+            if measure and self._list.level is not Level.FAILURE:
+                await self._try_tunnel(self._carrier)
+                await self._watch_guest()
+                expected = self._foresee()
+        return Report(self._settings.vm, self._list.level, tuple(self._list.findings), self._measured, expected)
+
+    async def _visit(self, carrier: Carrier) -> None:
+        """Ask the destination."""
+        with self._list.heeding("tunnel"):
+            control = await self._within(carrier.control(Control()), "the destination could not be reached")
+            try:
+                await self._ping(control)
+                with self._list.heeding("destination"):
+                    await self._have_it_looked_at(control)
+            finally:
+                control.hang_up()
+
+    async def _ping(self, control: Control) -> None:
+        times = []
+        for _ in range(PINGS):
+            began = self._reactor.seconds()
+            await self._within(control.ask(Ping), "the destination has not answered")
+            times.append(self._reactor.seconds() - began)
+        middle = statistics.median(times)
+        self._measured = evolve(self._measured, round_trip=middle)
+        proven = f"has proven to be {self._peer_name} and " if self._peer_name else ""
+        self._list.ok("tunnel", f"the destination {proven}answers, with a round trip of {milliseconds(middle)}")
+
+    async def _have_it_looked_at(self, control: Control) -> None:
+        if self._departure is None:
+            self._list.warn("destination", "its QEMU was not compared, as the source's could not be asked")
+            return
+        here = self._departure.machine
+        asked = {"version": VERSION, "vm": self._settings.vm, "machine": here.kind, "memory": here.memory}
+        disks = [_row(disk) for disk in self._departure.disks]
+        answer = await self._within(control.ask(Check, disks=disks, **asked), "the destination has not answered Check")
+        now = time()
+        for finding in findings_of(answer["findings"]):
+            self._list.add(finding)
+        self._compare_clocks(answer["time"] / 1e6 + (self._measured.round_trip or 0.0) / 2 - now)
+
+    def _compare_clocks(self, ahead: float) -> None:
+        self._measured = evolve(self._measured, clock=ahead)
+        if abs(ahead) <= SKEW_SECONDS:
+            self._list.ok("clock", f"both hosts' clocks are alike, within {milliseconds(abs(ahead))}")
+            return
+        far = f"the destination's clock is {duration_text(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this host's"
+        self._list.warn("clock", far, "set both by NTP; certificates are judged by them")
+
+    async def _try_tunnel(self, carrier: Carrier) -> None:
+        with self._list.heeding("throughput", Level.WARNING):
+            rate = await carrier.throughput()
+            self._measured = evolve(self._measured, throughput=rate)
+            self._list.ok("throughput", f"one channel of the tunnel carries {rate_text(rate)}")
+
+    async def _watch_guest(self) -> None:
+        if self._monitor is None or self._departure is None or not self._departure.runs:
+            return
+        with self._list.heeding("activity", Level.WARNING):
+            busy = await activity(self._monitor, self._reactor, self._departure.disks)
+            self._measured = evolve(self._measured, activity=busy)
+            changes = rate_text(busy.memory) if busy.memory else f"less than {rate_text(RESOLUTION)}"
+            self._list.ok("activity", f"the guest changes {changes} of its memory, and writes {rate_text(busy.writes)} to its disks")
+
+    def _foresee(self) -> Forecast | None:
+        measured, departure, settings = self._measured, self._departure, self._settings
+        if departure is None or measured.throughput is None or (departure.runs and measured.activity is None):
+            return None
+        writes, dirty = (0.0, 0.0) if measured.activity is None else (measured.activity.writes, measured.activity.memory)
+        load = Load(sum(disk.allocated for disk in departure.disks), departure.machine.memory, writes, dirty)
+        path = Path(measured.throughput, measured.round_trip or 0.0, settings.bandwidth, settings.downtime)
+        expected = forecast(load, path)
+        self._tell(expected, load, path, departure.runs)
+        return expected
+
+    def _tell(self, expected: Forecast, load: Load, path: Path, runs: bool) -> None:
+        if expected.disks is None:
+            copied = rate_text(path.for_disks())
+            what = f"does not converge: the guest writes {rate_text(load.writes)} to its disks, and {copied} can be copied"
+            self._list.warn("forecast", what, "more --bandwidth, a quicker network, or migrate when the guest is less busy")
+        elif expected.memory is None or expected.downtime is None or expected.total is None:
+            left = path.for_memory(load.writes)
+            what = f"does not converge: the guest changes {rate_text(load.dirty)} of its memory, and {rate_text(left)} can be sent"
+            self._list.warn("forecast", what, "a longer --downtime, more --bandwidth, or migrate when the guest is less busy")
+        else:
+            pause = f", with a downtime of about {milliseconds(expected.downtime)}" if runs else ""
+            parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
+            self._list.ok("forecast", f"it takes about {duration_text(expected.total)} ({parts}){pause}")
+
+    async def _within(self, work: Any, late: str) -> Any:
+        seconds = self._settings.limits.answer
+        return await in_time(self._reactor, seconds, Deferred.fromCoroutine(work), lambda: LinkLost(f"{late} within {seconds:g} s"))
+
+
+def _row(disk: Disk) -> dict[str, Any]:
+    return {"node": disk.node, "device": disk.device, "qdev": disk.qdev, "size": disk.size, "format": disk.format}
+
+
+def milliseconds(seconds: float) -> str:
+    """Short times, which differ by fractions of a millisecond."""
+    return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else duration_text(seconds)

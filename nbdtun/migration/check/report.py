@@ -1,0 +1,57 @@
+"""The whole of a check, as one frozen value: what was found, what was measured, and what follows from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from nbdtun.migration.check.activity import Activity
+from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.check.forecast import Forecast
+
+
+@frozen
+class Measured:
+    """
+    What was measured, None where it was not.
+
+    ``round_trip`` is in seconds, ``throughput`` in bytes per second, ``clock`` by how many seconds the destination's clock is ahead.
+    """
+
+    round_trip: float | None = None
+    throughput: float | None = None
+    clock: float | None = None
+    activity: Activity | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As a part of what ``nbdtun check --json`` prints."""
+        guest = self.activity
+        return {
+            "round_trip": None if self.round_trip is None else round(self.round_trip, 6),
+            "throughput": None if self.throughput is None else round(self.throughput),
+            "clock": None if self.clock is None else round(self.clock, 3) + 0.0,
+            "dirty_rate": None if guest is None else round(guest.memory),
+            "write_rate": None if guest is None else round(guest.writes),
+        }
+
+
+@frozen
+class Report:
+    """All that is known of the VM ``vm`` before its migration."""
+
+    vm: str
+    level: Level
+    findings: tuple[Finding, ...]
+    measured: Measured = Measured()
+    forecast: Forecast | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``nbdtun check --json`` prints: see ``docs/migrate``."""
+        return {
+            "vm": self.vm,
+            "level": self.level.value,
+            "findings": [finding.as_json() for finding in self.findings],
+            "measured": self.measured.as_json(),
+            "forecast": None if self.forecast is None else self.forecast.as_json(),
+        }

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from nbdtun.errors import DiskMismatch, NotMigratable
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.finding import Finding, Level
+
+
+def test_it_goes_on_behind_an_error() -> None:
+    told: list[Finding] = []
+    checklist = Checklist(told.append)
+    assert checklist.level is Level.OK
+    with checklist.heeding("a", Level.WARNING):
+        raise NotMigratable("one", "two")
+    checklist.ok("b", "three")
+    assert checklist.level is Level.WARNING
+    with checklist.heeding("c"):
+        raise DiskMismatch("four")
+    checklist.warn("d", "five", "six")
+    assert checklist.level is Level.FAILURE
+    assert [(finding.level.value, finding.check) for finding in told] == [("warning", "a"), ("ok", "b"), ("failure", "c"), ("warning", "d")]
+    assert told == checklist.findings
+    assert repr(checklist) == "<Checklist of 4, failure>"
+
+
+def test_a_bug_is_no_finding() -> None:
+    checklist = Checklist()
+    with pytest.raises(ZeroDivisionError), checklist.heeding("a"):
+        raise ZeroDivisionError
+    assert checklist.findings == []
+
+
+def test_who_obeys_is_stopped_by_the_first_failure() -> None:
+    checklist = Checklist()
+    checklist.warn("a", "one")
+    checklist.obey("web1")
+    for error in (DiskMismatch("too small", "enlarge it"), NotMigratable("later")):
+        with checklist.heeding("b"):
+            raise error
+    with pytest.raises(DiskMismatch, match=r"^too small; enlarge it$"):
+        checklist.obey("web1")

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.departure import depart
+from nbdtun.migration.settings import MigrationSettings
+from tests.migration.paper import PaperQemu
+
+
+def look(qemu: PaperQemu, **settings: Any) -> tuple[Any, list[str]]:
+    checklist = Checklist()
+    got: list[Any] = []
+    Deferred.fromCoroutine(qemu.connect())
+    looking = Deferred.fromCoroutine(depart(checklist, qemu, MigrationSettings(vm="web1", **settings)))
+    looking.addCallbacks(got.append, lambda failure: got.append(failure.value))
+    qemu.clock.pump([0.001] * 50)
+    return got[0], [f"{one.level.value} {one.check}: {one}" for one in checklist.findings]
+
+
+def test_a_machine_that_can_go() -> None:
+    departure, lines = look(PaperQemu(Clock(), "web1"))
+    assert (departure.machine.type, departure.runs, [disk.node for disk in departure.disks]) == ("pc-q35-7.2", True, ["vda"])
+    assert lines == [
+        "ok source: QEMU 7.2.22, machine pc-q35-7.2, 128 MiB of RAM",
+        "ok state: the guest runs",
+        "ok blockers: nothing in the machine forbids a migration",
+        "ok disks: to be copied: vda (1 MiB of 1 MiB)",
+    ]
+
+
+def test_all_that_is_amiss_is_told() -> None:
+    qemu = PaperQemu(Clock(), "web1", state="guest-panicked")
+    qemu.blockers = ["one", "two"]
+    qemu.lacks = {"yank", "migrate-continue"}
+    departure, lines = look(qemu, disks=("vdz",))
+    assert (departure.runs, departure.disks) == (False, ())
+    assert lines == [
+        "failure source: web1: QEMU 7.2.22 does not know migrate-continue, yank; use QEMU 7.2 or later",
+        "failure state: web1 cannot be migrated: the guest has crashed",
+        "failure blockers: web1 cannot be migrated: one; two; remove what blocks it",
+        "failure disks: web1 has no disk vdz; it has vda",
+    ]
+
+
+def test_a_machine_without_disks_that_is_paused() -> None:
+    departure, lines = look(PaperQemu(Clock(), "web1", disks={}, state="paused"))
+    assert not departure.runs
+    assert "ok state: the guest is paused, and will be paused at the destination" in lines
+    assert "ok disks: to be copied: no disk" in lines
+
+
+def test_it_asks_and_does_nothing() -> None:
+    qemu = PaperQemu(Clock(), "web1")
+    look(qemu)
+    assert all(command.startswith("query-") or command == "qom-get" for command in qemu.asked)
