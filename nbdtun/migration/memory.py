@@ -28,18 +28,24 @@ from nbdtun.migration.machine import RUNNING, run_state
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.undo import UndoStack
 
-UNLIMITED = 1 << 50
 DEVICE_SECONDS = 10.0
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 @frozen
 class Migrated:
-    """One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one."""
+    """
+    One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one.
+
+    ``passes`` is how often QEMU has begun to go over the memory, ``throttle`` the percentage of time that ``auto-converge`` takes from
+    the guest just now.
+    """
 
     status: str = "none"
     sent: int = 0
     left: int = 0
+    passes: int = 0
+    throttle: int = 0
     error: str = ""
     address: str = ""
 
@@ -52,6 +58,8 @@ class Migrated:
             status=answer.get("status", "none"),
             sent=ram.get("transferred", 0),
             left=ram.get("remaining", 0),
+            passes=ram.get("dirty-sync-count", 0),
+            throttle=answer.get("cpu-throttle-percentage", 0),
             error=answer.get("error-desc", ""),
             address=addresses[0].get("path", "") or ("a socket" if addresses[0] else ""),
         )
@@ -82,12 +90,16 @@ class Tuning:
         undo.push("restore the migration's parameters", self.restore)
         await self._switch(dict.fromkeys(self._capabilities, True))
         if parameters:
-            await self._monitor.execute("migrate-set-parameters", parameters)
+            await self.change(parameters)
 
     async def _switch(self, states: Mapping[str, bool]) -> None:
         if states:
             entries = [{"capability": name, "state": state} for name, state in states.items()]
             await self._monitor.execute("migrate-set-capabilities", {"capabilities": entries})
+
+    async def change(self, parameters: Mapping[str, int]) -> None:
+        """Set them anew, while the memory is sent; what was there before everything is still what :meth:`restore` puts back."""
+        await self._monitor.execute("migrate-set-parameters", parameters)
 
     async def restore(self) -> None:
         """Put back what was there before; once."""
@@ -134,9 +146,9 @@ class Outgoing:
         """
         await self._until("pre-switchover", None)
 
-    async def proceed(self, seconds: float) -> None:
+    async def proceed(self, seconds: float | None) -> None:
         """
-        Send the last of it and the devices' state, within ``seconds``.
+        Send the last of it and the devices' state, within ``seconds``, None for no limit.
 
         :raise MemoryFailed: QEMU gave up.
         """

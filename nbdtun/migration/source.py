@@ -20,28 +20,29 @@ from typing import Any
 
 import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from nbdtun.errors import ConfigError, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.errors import ConfigError, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown, TooLate
+from nbdtun.migration.allowance import Allowance
 from nbdtun.migration.carrier import Carrier, Entrance
 from nbdtun.migration.commands import MAX_DISKS
 from nbdtun.migration.contact import Contact
+from nbdtun.migration.converge import Convergence
 from nbdtun.migration.disks import Disk, inventory
 from nbdtun.migration.gauge import Gauge
 from nbdtun.migration.guest import Guest
 from nbdtun.migration.handover import Handover
 from nbdtun.migration.machine import machine
-from nbdtun.migration.memory import UNLIMITED, Outgoing, Tuning, look
+from nbdtun.migration.memory import Outgoing, Tuning, look
 from nbdtun.migration.mirror import Mirror, Mirrors, sweep
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.names import block_name, new_session
+from nbdtun.migration.patience import Verdict, Vigil
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
 from nbdtun.migration.waits import in_time, undisturbed
-
-POLL_SECONDS = 1.0
+from nbdtun.migration.watch import Watch
 
 
 class Stage(enum.Enum):
@@ -85,8 +86,11 @@ class Migration:
         self._undo = UndoStack(reactor, settings.limits.undo)
         self._tidy = UndoStack(reactor, settings.limits.undo)
         self._tuning = Tuning(monitor)
-        self._poll = LoopingCall(self._look)
-        self._poll.clock = reactor
+        self._allowance = Allowance(settings.bandwidth, settings.downtime)
+        self._convergence = Convergence(monitor, settings, self._allowance)
+        self._vigil = Vigil(settings.vm, settings.patience, reactor.seconds())
+        seconds = settings.limits.command
+        self._watch = Watch(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
@@ -114,10 +118,39 @@ class Migration:
         """Roll back, and let :meth:`run` fail with CancelledError; False if it is too late for that."""
         return self._interrupt(None)
 
+    @property
+    def allowance(self) -> Allowance:
+        """
+        What it may use, to be changed while it runs.
+
+        :raise TooLate: it has been handed over, is being undone, or is over.
+        """
+        if self._stage is not Stage.FORWARD:
+            raise TooLate(f"{self.settings.vm}: too late for that, the migration is {self._stage.value}")
+        return self._allowance
+
     def _alarm(self, error: Exception) -> None:
         self._interrupt(error)
 
-    def _interrupt(self, cause: Exception | None) -> bool:
+    def _judge(self, verdict: Verdict) -> None:
+        """It has lasted too long."""
+        if verdict.forced and self._stage is Stage.FORWARD:
+            Deferred.fromCoroutine(self._force(verdict)).addErrback(self._failed)
+        else:
+            self._alarm(verdict.error)
+
+    def _failed(self, failure: Failure) -> None:
+        self._interrupt(failure.value)
+
+    async def _force(self, verdict: Verdict) -> None:
+        """Pause the guest, so that what is left gets less; it runs again where the migration ends."""
+        self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))
+        if self._gauge.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
+            self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
+        self._convergence.force()
+        await self._guest.pause()
+
+    def _interrupt(self, cause: BaseException | None) -> bool:
         if self._stage is not Stage.FORWARD or self._forward is None:
             return False
         self._stage = Stage.BACK
@@ -141,7 +174,7 @@ class Migration:
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
         self._gauge.enter(Phase.PREPARE)
-        self._watch()
+        self._watch.start()
         disks, entrance = await self._prepare()
         mirrors = await self._mirror(disks, entrance)
         outgoing, ram = await self._send(mirrors)
@@ -188,15 +221,18 @@ class Migration:
         mirrors = Mirrors(self._monitor, each)
         for name in await sweep(self._monitor, self._reactor):  # the destination knows no other session, so it is nobody's
             self.log.info("{vm}: removed {name}, which an earlier migration has left", vm=self.settings.vm, name=name)
-        await mirrors.start(self._undo, self.settings)
+        await self._convergence.begin(mirrors)
+        await mirrors.start(self._undo, self.settings, self._allowance.share(len(mirrors)))
+        await self._allowance.limit_disks(mirrors)
         await mirrors.ready()
+        await self._convergence.keep()
         self._gauge.copied()
         self._gauge.enter(Phase.READY)
         return mirrors
 
     async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
-        parameters = {"max-bandwidth": self.settings.bandwidth or UNLIMITED, "downtime-limit": round(self.settings.downtime * 1000)}
-        await self._tuning.set(self._undo, ("events", "pause-before-switchover"), parameters)
+        capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
+        await self._allowance.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
         await outgoing.check()  # again: what comes next uses up the destination QEMU
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
@@ -210,13 +246,12 @@ class Migration:
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Entrance) -> None:
         self._gauge.enter(Phase.SWITCHOVER)
-        await mirrors.drain(self.settings.limits.drain)
+        seconds = None if self._vigil.forced else self.settings.patience.limit(Phase.SWITCHOVER)
+        await mirrors.drain(seconds)
         self._gauge.copied()
-        seconds = self.settings.limits.complete
         await outgoing.proceed(seconds)
         arriving = Deferred.fromCoroutine(ram.drained())
-        late = f"the memory did not arrive at the destination within {seconds:g} s"
-        await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(late))
+        await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory has not arrived within {seconds:g} s"))
 
     async def _finish(self) -> None:
         self._gauge.enter(Phase.FINISH)
@@ -229,33 +264,10 @@ class Migration:
         if self._guest.stopped_at is not None:
             self._downtime = self._reactor.seconds() - self._guest.stopped_at
 
-    def _watch(self) -> None:
-        self._poll.start(POLL_SECONDS, now=False)
-
-    def _rest(self) -> None:
-        if self._poll.running:
-            self._poll.stop()
-
-    def _look(self) -> Deferred[None]:
-        def failed(failure: Any) -> None:
-            self._alarm(failure.value)
-
-        return Deferred.fromCoroutine(self._sample()).addErrback(failed)
-
-    async def _sample(self) -> None:
-        """Before and after the copying there is only the link to be told of; in between, a QEMU that hangs is noticed here."""
-        seconds = self.settings.limits.command
-        if self._gauge.now.phase not in (Phase.PREPARE, Phase.FINISH):
-            self._gauge.jobs(await self._monitor.execute("query-block-jobs", seconds=seconds))
-        if self._gauge.now.phase in (Phase.RAM, Phase.SWITCHOVER):
-            self._gauge.memory(await look(self._monitor, seconds))
-        if self._stage in (Stage.FORWARD, Stage.HANDING_OVER):
-            self._gauge.sample()
-
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything, and return the error to be raised."""
         self._stage = Stage.BACK
-        self._rest()
+        self._watch.rest()
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
         self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
@@ -295,7 +307,7 @@ class Migration:
         await self._close()
 
     async def _close(self) -> None:
-        self._rest()
+        self._watch.rest()
         self._guest.leave()
         for line in await self._tidy.unwind():
             self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)
