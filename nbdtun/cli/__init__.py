@@ -13,7 +13,7 @@ import sys
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import certs, migrate
+from nbdtun.cli import cancel, certs, change, migrate, status
 from nbdtun.errors import ConfigError, NbdtunError
 
 
@@ -26,7 +26,7 @@ def command() -> None:
     """
 
 
-for _each in (certs, migrate):
+for _each in (migrate, status, change, cancel, certs):
     command.add_command(_each.command)
 
 

@@ -54,6 +54,12 @@ def _rate(text: str) -> int:
     return parse_rate(text)
 
 
+def _any_rate(text: str) -> int:
+    from nbdtun.config.patience import parse_any_rate
+
+    return parse_any_rate(text)
+
+
 def _duration(text: str) -> float:
     from nbdtun.sizes import parse_duration
 
@@ -85,6 +91,7 @@ def _strategies(text: str) -> frozenset[Strategy]:
 
 
 TIMEOUT, LIMIT, STRATEGIES = _Read("[PHASE=]TIME", _timeout), _Read("TIME", _limit), _Read("NAME,...", _strategies)
+ANY_RATE = _Read("SIZE", _any_rate)
 SIZE, RATE, DURATION, OWNER = _Read("SIZE", _size), _Read("SIZE", _rate), _Read("TIME", _duration), _Read("USER[:GROUP]", _owner)
 
 _WANTED = ("bandwidth", "downtime", "converge", "max_downtime", "keep_source")

@@ -8,7 +8,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.patience import DEFAULTS, OnTimeout, Patience
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import Strategy
-from nbdtun.sizes import parse_duration
+from nbdtun.sizes import parse_duration, parse_rate
 
 UNLIMITED = "none"
 
@@ -22,6 +22,20 @@ def parse_limit(text: str) -> float | None:
     :raise ConfigError: it is neither.
     """
     return None if text.strip() == UNLIMITED else parse_duration(text)
+
+
+def parse_any_rate(text: str) -> int:
+    """
+    ``500MiB``, or ``none`` for no limit, which is 0: bytes per second.
+
+    :raise ConfigError: it is neither, or 0.
+    """
+    if text.strip() == UNLIMITED:
+        return 0
+    rate = parse_rate(text)
+    if not rate:
+        raise ConfigError("bandwidth must be more than 0, not 0; none is for no limit")
+    return rate
 
 
 def parse_timeout(text: str) -> Timeout:

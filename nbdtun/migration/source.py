@@ -22,7 +22,7 @@ import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
-from nbdtun.errors import ConfigError, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown, TooLate
+from nbdtun.errors import ConfigError, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.allowance import Allowance
 from nbdtun.migration.carrier import Carrier, Entrance
 from nbdtun.migration.commands import MAX_DISKS
@@ -60,7 +60,7 @@ class Migration:
     One migration of the VM behind ``monitor``, which is connected already and is closed by whoever made it.
 
     ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
-    the final one.
+    the final one. ``allowance`` may be changed while it is :attr:`under_way`.
     """
 
     log = txaio.make_logger()
@@ -86,8 +86,8 @@ class Migration:
         self._undo = UndoStack(reactor, settings.limits.undo)
         self._tidy = UndoStack(reactor, settings.limits.undo)
         self._tuning = Tuning(monitor)
-        self._allowance = Allowance(settings.bandwidth, settings.downtime)
-        self._convergence = Convergence(monitor, settings, self._allowance)
+        self.allowance = Allowance(settings.bandwidth, settings.downtime)
+        self._convergence = Convergence(monitor, settings, self.allowance)
         self._vigil = Vigil(settings.vm, settings.patience, reactor.seconds())
         seconds = settings.limits.command
         self._watch = Watch(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
@@ -119,15 +119,9 @@ class Migration:
         return self._interrupt(None)
 
     @property
-    def allowance(self) -> Allowance:
-        """
-        What it may use, to be changed while it runs.
-
-        :raise TooLate: it has been handed over, is being undone, or is over.
-        """
-        if self._stage is not Stage.FORWARD:
-            raise TooLate(f"{self.settings.vm}: too late for that, the migration is {self._stage.value}")
-        return self._allowance
+    def under_way(self) -> bool:
+        """Whether it can still be changed, or cancelled."""
+        return self._stage is Stage.FORWARD
 
     def _alarm(self, error: Exception) -> None:
         self._interrupt(error)
@@ -222,8 +216,8 @@ class Migration:
         for name in await sweep(self._monitor, self._reactor):  # the destination knows no other session, so it is nobody's
             self.log.info("{vm}: removed {name}, which an earlier migration has left", vm=self.settings.vm, name=name)
         await self._convergence.begin(mirrors)
-        await mirrors.start(self._undo, self.settings, self._allowance.share(len(mirrors)))
-        await self._allowance.limit_disks(mirrors)
+        await mirrors.start(self._undo, self.settings, self.allowance.share(len(mirrors)))
+        await self.allowance.limit_disks(mirrors)
         await mirrors.ready()
         await self._convergence.keep()
         self._gauge.copied()
@@ -232,7 +226,7 @@ class Migration:
 
     async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
         capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
-        await self._allowance.limit_memory(self._tuning, self._undo, capabilities)
+        await self.allowance.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
         await outgoing.check()  # again: what comes next uses up the destination QEMU
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
