@@ -142,6 +142,7 @@ class Migration:
         if self._gauge.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
             self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._convergence.force()
+        self._gauge.converge(self._convergence.measures)
         await self._guest.pause()
 
     def _interrupt(self, cause: BaseException | None) -> bool:

@@ -31,7 +31,7 @@ def do(one: PaperQemu, work: Any, seconds: float = 0.05) -> Any:
 def test_an_answer_may_lack_anything() -> None:
     assert Migrated.of({}) == Migrated("none", 0, 0, 0, 0, "", "")
     answer = {"status": "active", "ram": {"transferred": 5, "remaining": 6}, "error-desc": "e", "socket-address": [{"path": "/p"}]}
-    assert Migrated.of(answer) == Migrated("active", 5, 6, "e", "/p")
+    assert Migrated.of(answer) == Migrated("active", 5, 6, error="e", address="/p")
     assert Migrated.of({"socket-address": [{"host": "h", "port": "1"}]}).address == "a socket"
 
 
