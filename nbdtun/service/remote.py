@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,13 @@ ANSWER_SECONDS = 10.0
 
 async def ask(reactor: Any, base: Path, name: str, command: Any = Look, **arguments: int) -> dict[str, Any]:
     """
-    Ask the process whose control socket is called ``name``; its report.
+    Ask the process that migrates the VM ``name``, or the daemon with that process id; its report.
 
     :raise ConfigError: there is none.
     :raise MigrationError: it has no answer.
     :raise NbdtunError: what it answered.
     """
-    check_name(name.removeprefix("@"))
-    connecting = connectProtocol(UNIXClientEndpoint(reactor, socket_of(base, name)), Control())
+    connecting = connectProtocol(UNIXClientEndpoint(reactor, _socket(base, name)), Control())
     try:
         client = await connecting
     except Exception as error:
@@ -59,6 +59,12 @@ async def reports(reactor: Any, base: Path) -> list[dict[str, Any]]:
         except MigrationError as error:
             found.append({"name": name, "error": str(error)})
     return found
+
+
+def _socket(base: Path, name: str) -> str:
+    check_name(name.removeprefix("@"))
+    daemon = socket_of(base, f"@{name}")
+    return daemon if os.path.exists(daemon) else socket_of(base, name)
 
 
 def nothing(base: Path) -> str:

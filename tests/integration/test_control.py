@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lab.crossing import VM, Attempt, Crossing
 from lab.disks import MIB
+from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import wait
 
@@ -30,31 +32,36 @@ def report(crossing: Crossing) -> dict[str, Any]:
     return found
 
 
-def test_status_and_set(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
-    crossing, attempt = begun(pairs, crossings)
-    pair = crossing.pair
-    seen = report(crossing)
-    assert (seen["kind"], seen["name"], seen["pid"]) == ("migration", VM, attempt.pid)
-    assert (seen["bandwidth"], seen["downtime"], seen["progress"]["phase"]) == (4 * MIB, 0.3, "mirror")
-    told = crossing.command("status", VM)
-    assert told.stdout.startswith(f"{VM} (pid {attempt.pid}): copying disks; vda ")
-    assert told.stdout.endswith("; at most 4 MiB/s, downtime 300 ms\n")
-    (control,) = (crossing.run_dir / "control").iterdir()
-    assert (control.name, stat.S_IMODE(control.stat().st_mode)) == (f"{VM}.sock", 0o600)
-    assert stat.S_IMODE(control.parent.stat().st_mode) == 0o700
+def test_status_and_set(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path) -> None:
+    pair = pairs(Plan(64 * MIB))
+    pair.source.wait_ticks(5)
+    with Gate(directory / "gate.qmp", pair.destination.qmp_path, "migrate-incoming") as gate:
+        crossing = crossings(pair, qmp=(pair.source.qmp_path, gate.path))
+        attempt = crossing.migrate(*SLOW)
+        attempt.wait_copied(4 * MIB)
+        seen = report(crossing)
+        assert (seen["kind"], seen["name"], seen["pid"]) == ("migration", VM, attempt.pid)
+        assert (seen["bandwidth"], seen["downtime"]) == (4 * MIB, 0.3)
+        told = crossing.command("status", VM)
+        assert told.stdout.startswith(f"{VM} (pid {attempt.pid}): ")
+        assert told.stdout.endswith("; at most 4 MiB/s, downtime 300 ms\n")
+        (control,) = (crossing.run_dir / "control").iterdir()
+        assert (control.name, stat.S_IMODE(control.stat().st_mode)) == (f"{VM}.sock", 0o600)
+        assert stat.S_IMODE(control.parent.stat().st_mode) == 0o700
 
-    changed = crossing.command("set", VM, "--bandwidth", "6MiB", "--downtime", "1s")
-    assert (changed.returncode, changed.stderr) == (0, "")
-    assert "at most 6 MiB/s, downtime 1.0 s" in changed.stdout
-    assert [job["speed"] for job in pair.source.qmp("query-block-jobs")] == [6 * MIB]
-    assert crossing.command("set", VM, "--bandwidth", "16MiB").returncode == 0
-    attempt.wait_phase("ram")
-    tuned = pair.source.qmp("query-migrate-parameters")
-    assert (tuned["max-bandwidth"], tuned["downtime-limit"]) == (16 * MIB, 1000)
-    assert crossing.command("set", VM, "--bandwidth", "none", "--downtime", "2s").returncode == 0
-    tuned = pair.source.qmp("query-migrate-parameters")
-    assert (tuned["max-bandwidth"], tuned["downtime-limit"]) == (1 << 50, 2000)
-    assert attempt.wait_exit(60) == 0, attempt.log()
+        changed = crossing.command("set", VM, "--bandwidth", "32MiB", "--downtime", "1s")
+        assert (changed.returncode, changed.stderr) == (0, "")
+        assert "at most 32 MiB/s, downtime 1.0 s" in changed.stdout
+        assert [job["speed"] for job in pair.source.qmp("query-block-jobs")] == [32 * MIB]
+        gate.wait_held()
+        assert crossing.command("set", VM, "--bandwidth", "1MiB").returncode == 0
+        gate.open()
+        attempt.wait_phase("ram")
+        tuned = pair.source.qmp("query-migrate-parameters")
+        assert (tuned["max-bandwidth"], tuned["downtime-limit"]) == (1 * MIB, 1000)
+        assert crossing.command("set", VM, "--bandwidth", "none", "--downtime", "2s").returncode == 0
+        assert attempt.wait_exit(60) == 0, attempt.log()  # at 1 MiB/s that would not do
+    assert "nbdtun: web1: bandwidth is unlimited now" in attempt.complaints()
     pair.destination.wait_ticks(5)
     assert pair.faults() == []
     assert crossing.command("status").stdout.startswith("nothing runs here")
@@ -80,6 +87,7 @@ def test_cancel(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) 
 
 def test_cancel_a_daemon(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     crossing = crossings(pairs(Plan(64 * MIB)))
+    crossing.pair.source.wait_ticks(5)
     service = crossing.serve(*SLOW)
     service.wait_log(f"{VM}: mirror", 60)
     assert crossing.command("set", VM, "--bandwidth", "3MiB").returncode == 0

@@ -119,6 +119,15 @@ async def test_one_for_each_vm(base: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_daemon_is_named_by_its_process(base: Path) -> None:
+    daemon = Subject("@4711")
+    control = await opened(base, daemon)
+    assert await ask(reactor, base, "4711") == daemon.report()
+    assert await reports(reactor, base) == [daemon.report()]
+    await control.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_a_killed_process_left_is_swept(base: Path) -> None:
     (base / "control").mkdir(parents=True, mode=0o700)
     for name in ("web1", "web2"):
