@@ -128,6 +128,11 @@ class Crossing:
         arguments = ["--connect", self.to, "--migrate", VM, "--qmp", f"{self.qmp[0]}", *self._options, *more]
         return self._ended.enter_context(Twistd(self.directory, "nbdtun-source", *arguments))
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `nbdtun` as from another terminal, to its end: `command("status")`."""
+        run = [BIN / "nbdtun", *words, "--run-dir", f"{self.run_dir}"]
+        return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
     def leftovers(self) -> list[str]:
         """End the daemon; what is left of it and of the attempts."""
         self.daemon.terminate()

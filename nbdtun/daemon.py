@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
 
@@ -36,12 +37,13 @@ class Daemon(MultiService):
             raise SystemExit(f"{self._plugin}: {error.line}") from None
 
 
-def leave(reactor: Any, error: NbdtunError | None) -> None:
+def leave(reactor: Any, error: NbdtunError | CancelledError | None) -> None:
     """
-    End a daemon whose only work is done: with status 0, 1 for an error, 3 for an unknown outcome.
+    End a daemon whose only work is done: with status 0, 1 for an error, 3 for an unknown outcome, 130 if it was cancelled.
 
     twistd itself knows no status but 0; so the last thing that the process does, when all is stopped and removed, is to end with another.
     """
     if error is not None:
-        atexit.register(os._exit, 3 if isinstance(error, OutcomeUnknown) else 1)
+        status = 130 if isinstance(error, CancelledError) else 3 if isinstance(error, OutcomeUnknown) else 1
+        atexit.register(os._exit, status)
     reactor.callWhenRunning(reactor.stop)  # it may have failed before the reactor runs

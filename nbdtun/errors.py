@@ -24,6 +24,9 @@ Every error that nbdtun raises, as one tree, named for what the caller can decid
         ├── DiskMismatch           the two machines' disks are not the same
         ├── MirrorFailed           copying a disk failed
         ├── MemoryFailed           copying the memory failed
+        ├── TimedOut               it has lasted longer than it may
+        ├── Stalled                nothing moves any more
+        ├── TooLate                a running migration cannot do any more what was asked of it
         ├── DestinationFailed      the destination reported a failure of its own
         └── OutcomeUnknown         nobody can tell whether the VM runs at the destination
 
@@ -191,6 +194,24 @@ class MemoryFailed(MigrationError):
     """Copying memory and device state failed."""
 
     code = "memory"
+
+
+class TimedOut(MigrationError):
+    """A phase of the migration, or the whole, has lasted longer than it may."""
+
+    code = "timeout"
+
+
+class Stalled(MigrationError):
+    """Nothing has moved for longer than it may, although the link is up."""
+
+    code = "stall"
+
+
+class TooLate(MigrationError):
+    """A running migration was asked for something that it has gone too far for, or has not got to."""
+
+    code = "too-late"
 
 
 class DestinationFailed(MigrationError):

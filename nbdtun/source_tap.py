@@ -9,9 +9,11 @@ from attrs import frozen
 from twisted.application.service import IService
 
 from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings, check_name, check_socket_path
+from nbdtun.config.patience import make_patience, parse_limit, parse_strategies, parse_timeout
 from nbdtun.daemon import Daemon, leave
 from nbdtun.descriptors import make_room, needed
 from nbdtun.errors import ConfigError, NbdtunError
+from nbdtun.migration.patience import Patience
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.options import TunnelOptions, give_up, parse_each
 from nbdtun.sizes import parse_duration, parse_rate
@@ -19,7 +21,8 @@ from nbdtun.sizes import parse_duration, parse_rate
 #: Channels for which there should be descriptors: as many as a destination serves by default.
 CHANNELS = 1024
 
-_MIGRATION_OPTIONS = ("qmp", "keep-source")
+_MIGRATION_OPTIONS = ("qmp", "converge", "keep-source")
+_ON_TIMEOUT = ("cancel", "force")
 
 
 @frozen
@@ -50,6 +53,10 @@ class Options(TunnelOptions):
         ["migrate", None, None, "Migrate the VM that the destination knows by this name."],
         ["qmp", None, None, "QMP socket of the VM to migrate."],
         ["downtime", None, "300ms", "Pause of the guest that QEMU aims at."],
+        ["converge", None, None, "What helps if the guest changes faster than it can be copied: write-blocking,auto-converge,downtime."],
+        ["max-downtime", None, "5s", "Up to where --converge downtime raises --downtime."],
+        ["stall-timeout", None, "5min", "How long no byte may move; none for no limit."],
+        ["on-timeout", None, "cancel", "What --timeout does while disks or memory are copied: cancel, or force by pausing the guest."],
     ]
 
     settings: SourceTask
@@ -59,6 +66,7 @@ class Options(TunnelOptions):
         self._forwards: list[str] = []
         self._disks: list[str] = []
         self._urgent: list[str] = []
+        self._timeouts: list[str] = []
 
     def opt_forward(self, text: str) -> None:
         """Forward a socket to a target: TARGET=SERVER-ENDPOINT, such as nbd=unix:/run/nbdtun/nbd.sock:mode=660. May be given often."""
@@ -71,6 +79,13 @@ class Options(TunnelOptions):
     def opt_disk(self, text: str) -> None:
         """Migrate this disk, by its node name or its drive's or device's id. May be given often. [default: all writable disks]"""
         self._disks.append(text)
+
+    def opt_timeout(self, text: str) -> None:
+        """
+        How long the migration may last, or PHASE=TIME for one of its phases; none for no limit. May be given often.
+        [default: prepare=5min, ready=5min, switchover=2min]
+        """
+        self._timeouts.append(text)
 
     def build(self) -> SourceTask:
         """Read all options at once."""
@@ -95,11 +110,21 @@ class Options(TunnelOptions):
             bandwidth=self.read("bandwidth", parse_rate),
             keep_source=bool(self["keep-source"]),
             downtime=self.required("downtime", parse_duration),
+            converge=self.read("converge", parse_strategies) or frozenset(),
+            max_downtime=self.required("max-downtime", parse_duration),
+            patience=self._patience(),
         )
         return MigrateSettings(tunnel=tunnel, connect=connect, qmp=self.required("qmp", check_socket_path), migration=wanted)
 
+    def _patience(self) -> Patience:
+        if self["on-timeout"] not in _ON_TIMEOUT:
+            raise ConfigError(f"--on-timeout: {self['on-timeout']!r} is not one of {', '.join(_ON_TIMEOUT)}")
+        timeouts = parse_each("timeout", self._timeouts, parse_timeout)
+        return make_patience(timeouts, self.required("stall-timeout", parse_limit), self["on-timeout"])
+
     def _refuse_without_migrate(self) -> None:
-        given = [option for option in _MIGRATION_OPTIONS if self[option]] + ["disk"] * bool(self._disks)
+        given = [option for option in _MIGRATION_OPTIONS if self[option]]
+        given += ["disk"] * bool(self._disks) + ["timeout"] * bool(self._timeouts)
         if given:
             raise ConfigError(f"--{given[0]} needs --migrate")
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from nbdtun.display import Display, make_display
 from nbdtun.display.bars import Bars
 from nbdtun.display.lines import Lines
-from nbdtun.display.words import OUTCOMES, PHASES, Pace, Row, clock_text, printable
+from nbdtun.display.words import OUTCOMES, PHASES, Pace, Row, clock_text, converge_words, printable
 from nbdtun.errors import ConfigError
-from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
+from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Phase, Progress
 
 GIB, MIB = 2**30, 2**20
 START = Progress(time=1e9, elapsed=0.0, phase=Phase.PREPARE)
@@ -42,6 +42,27 @@ def test_a_line_says_what_a_picture_would() -> None:
     display, stream = lines()
     display.show(MIRROR)
     assert stream.getvalue() == "web1: copying disks; vda 50 % of 10 GiB, data 100 % of 1 GiB; 400 MiB/s, 13 s left\n"
+
+
+@pytest.mark.parametrize(
+    ("phase", "measures", "words"),
+    [
+        (Phase.MIRROR, Measures(), []),
+        (Phase.MIRROR, Measures(lagging=("vda",)), ["vda gets no closer"]),
+        (Phase.MIRROR, Measures(lagging=("vda",), write_blocking=("vda",)), ["writes to vda wait"]),
+        (Phase.RAM, Measures(write_blocking=("vda", "b"), passes=2), ["writes to vda, b wait"]),
+        (Phase.RAM, Measures(passes=7, throttle=40, downtime=1.2), ["pass 7", "guest slowed by 40 %", "downtime up to 1.2 s"]),
+        (Phase.RAM, Measures(passes=3, forced=True), ["pass 3", "guest paused"]),
+    ],
+)
+def test_what_is_done_to_converge(phase: Phase, measures: Measures, words: list[str]) -> None:
+    assert converge_words(evolve(MIRROR, phase=phase, converge=measures)) == words
+
+
+def test_what_is_done_to_converge_has_a_place_in_a_line() -> None:
+    display, stream = lines()
+    display.show(evolve(MIRROR, converge=Measures(write_blocking=("data",), forced=True)))
+    assert stream.getvalue().endswith("400 MiB/s, 13 s left; writes to data wait, guest paused\n")
 
 
 def test_a_line_for_each_phase_and_otherwise_one_in_ten_seconds() -> None:

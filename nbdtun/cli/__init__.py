@@ -13,7 +13,7 @@ import sys
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import certs, check, migrate
+from nbdtun.cli import cancel, certs, change, check, migrate, status
 from nbdtun.errors import ConfigError, NbdtunError
 
 
@@ -26,7 +26,7 @@ def command() -> None:
     """
 
 
-for _each in (certs, check, migrate):
+for _each in (check, migrate, status, change, cancel, certs):
     command.add_command(_each.command)
 
 

@@ -15,6 +15,8 @@ from nbdtun.errors import ConfigError
 
 if TYPE_CHECKING:
     from nbdtun.config import MigrateSettings, Owner
+    from nbdtun.config.patience import Timeout
+    from nbdtun.migration.settings import Strategy
 
     _ParamType = click.ParamType[Any]
 else:
@@ -52,6 +54,12 @@ def _rate(text: str) -> int:
     return parse_rate(text)
 
 
+def _any_rate(text: str) -> int:
+    from nbdtun.config.patience import parse_any_rate
+
+    return parse_any_rate(text)
+
+
 def _duration(text: str) -> float:
     from nbdtun.sizes import parse_duration
 
@@ -64,8 +72,29 @@ def _owner(text: str) -> Owner:
     return Owner.parse(text)
 
 
+def _timeout(text: str) -> Timeout:
+    from nbdtun.config.patience import parse_timeout
+
+    return parse_timeout(text)
+
+
+def _limit(text: str) -> float | None:
+    from nbdtun.config.patience import parse_limit
+
+    return parse_limit(text)
+
+
+def _strategies(text: str) -> frozenset[Strategy]:
+    from nbdtun.config.patience import parse_strategies
+
+    return parse_strategies(text)
+
+
+TIMEOUT, LIMIT, STRATEGIES = _Read("[PHASE=]TIME", _timeout), _Read("TIME", _limit), _Read("NAME,...", _strategies)
+ANY_RATE = _Read("SIZE", _any_rate)
 SIZE, RATE, DURATION, OWNER = _Read("SIZE", _size), _Read("SIZE", _rate), _Read("TIME", _duration), _Read("USER[:GROUP]", _owner)
 
+_WANTED = ("bandwidth", "downtime", "converge", "max_downtime", "keep_source")
 _MIGRATION = (
     click.argument("vm", metavar="VM"),
     click.option("--qmp", metavar="SOCKET", required=True, help="QMP socket of the VM, at the source."),
@@ -78,6 +107,33 @@ _MIGRATION = (
     ),
     click.option("--bandwidth", type=RATE, help="Bytes per second that it may use, such as 500MiB.  [default: no limit]"),
     click.option("--downtime", type=DURATION, default="300ms", show_default=True, help="Pause of the guest that QEMU aims at."),
+    click.option(
+        "--converge",
+        type=STRATEGIES,
+        default=frozenset(),
+        help="What helps if the guest changes faster than it can be copied: write-blocking, auto-converge, downtime, or several of them.",
+    ),
+    click.option(
+        "--max-downtime", type=DURATION, default="5s", show_default=True, help="Up to where --converge downtime raises --downtime."
+    ),
+    click.option(
+        "--timeout",
+        "timeouts",
+        type=TIMEOUT,
+        multiple=True,
+        help="How long the migration, or one of its phases, may last; may be given often. none: no limit.  "
+        "[default: prepare=5min, ready=5min, switchover=2min]",
+    ),
+    click.option(
+        "--stall-timeout", "stall", type=LIMIT, default="5min", show_default=True, help="How long no byte may move. none: no limit."
+    ),
+    click.option(
+        "--on-timeout",
+        type=click.Choice(["cancel", "force"]),
+        default="cancel",
+        show_default=True,
+        help="What --timeout does while disks or memory are copied: cancel the migration, or pause the guest until it has ended.",
+    ),
     click.option("--run-dir", metavar="DIR", help="Directory for the sockets that QEMU connects to.  [default: a fresh one]"),
     click.option("--socket-owner", type=OWNER, help="User that QEMU runs as, to give those sockets to."),
     click.option("--resume-window", type=DURATION, default="300s", show_default=True, help="How long to try to restore a lost link."),
@@ -101,8 +157,10 @@ def read_settings(*, vm: str, qmp: str, connect: str, disks: tuple[str, ...], **
     :raise ConfigError: there can be none.
     """
     from nbdtun.config import MigrateSettings, TunnelSettings
+    from nbdtun.config.patience import make_patience
     from nbdtun.migration.settings import MigrationSettings
 
-    wanted = {name: options.pop(name) for name in ("bandwidth", "downtime", "keep_source") if name in options}
-    migration = MigrationSettings(vm=vm, disks=disks or None, **wanted)
+    patience = make_patience(options.pop("timeouts"), options.pop("stall"), options.pop("on_timeout"))
+    wanted = {name: options.pop(name) for name in _WANTED if name in options}
+    migration = MigrationSettings(vm=vm, disks=disks or None, patience=patience, **wanted)
     return MigrateSettings(tunnel=TunnelSettings(**options), connect=connect, qmp=qmp, migration=migration)

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nbdtun.display.words import OUTCOMES, PHASES, Pace, Row, clock_text, link_words, printable, rows, summary_words
+from nbdtun.display.words import OUTCOMES, PHASES, Pace, Row, clock_text, converge_words, link_words, printable, rows, summary_words
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.sizes import rate_text, size_text
 
@@ -112,6 +112,7 @@ class Bars:
             words.append(Text(rate_text(pace)))
         if progress.link.lost_for is None and progress.eta is not None:
             words.append(Text(f"{clock_text(progress.eta)} left"))
+        words += [Text(word, "yellow") for word in converge_words(progress)]
         style = "yellow" if progress.link.lost_for is not None else "dim"
         words += [Text(word, style) for word in link_words(progress)]
         return Text("  ") + self._joined(words)

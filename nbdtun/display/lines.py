@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from nbdtun.display.words import OUTCOMES, PHASES, link_words, printable, rows, summary_words
+from nbdtun.display.words import OUTCOMES, PHASES, converge_words, link_words, printable, rows, summary_words
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.sizes import duration_text, rate_text, size_text
 
@@ -26,18 +26,23 @@ class Lines:
         if state == self._said and progress.elapsed < self._next:
             return
         self._said, self._next = state, progress.elapsed + INTERVAL
-        self._stream.write(f"{self._title}: {_line(progress)}\n")
+        self._stream.write(f"{self._title}: {line(progress)}\n")
         self._stream.flush()
 
     def close(self) -> None:
         """Do nothing."""
 
 
-def _line(progress: Progress) -> str:
+def line(progress: Progress) -> str:
+    """Where it stands, without whose it is."""
     if progress.phase.final:
         return f"{OUTCOMES[progress.phase]}; " + ", ".join([*summary_words(progress), *link_words(progress)])
     copied = ", ".join(f"{row.name} {row.percentage} of {size_text(row.total)}" for row in rows(progress) if row.total)
     pace = [rate_text(progress.rate)] if progress.rate else []
     if progress.eta is not None:
         pace.append(f"{duration_text(progress.eta)} left")
-    return "; ".join(part for part in (PHASES[progress.phase], copied, ", ".join(pace), *link_words(progress)) if part)
+    return "; ".join(
+        part
+        for part in (PHASES[progress.phase], copied, ", ".join(pace), ", ".join(converge_words(progress)), *link_words(progress))
+        if part
+    )

@@ -105,6 +105,21 @@ def link_words(progress: Progress) -> list[str]:
     return words
 
 
+def converge_words(progress: Progress) -> list[str]:
+    """What is done so that it comes to its end, and why; nothing, while nothing is."""
+    measures = progress.converge
+    waiting = [printable(name) for name in measures.write_blocking]
+    words = [f"{printable(name)} gets no closer" for name in measures.lagging if name not in measures.write_blocking]
+    if waiting and progress.phase in (Phase.MIRROR, Phase.READY, Phase.RAM):
+        words.append(f"writes to {', '.join(waiting)} wait")
+    if progress.phase is Phase.RAM:
+        words += [f"pass {measures.passes}"] if measures.passes > 2 else []
+        words += [f"guest slowed by {measures.throttle} %"] if measures.throttle else []
+    if measures.downtime is not None:
+        words.append(f"downtime up to {duration_text(measures.downtime)}")
+    return [*words, "guest paused"] if measures.forced else words
+
+
 def summary_words(progress: Progress) -> list[str]:
     """The figures at the end: times, bytes, mean rate."""
     words = [f"total {duration_text(progress.elapsed)}"]

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.memory import Migrated
-from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
+from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Phase, Progress
 
 SMOOTHING_SECONDS = 5.0
 
@@ -90,9 +90,18 @@ class Gauge:
         """What ``query-migrate`` said."""
         self._change(ram=MemoryProgress(now.sent + now.left, now.sent))
 
+    def converge(self, measures: Measures) -> None:
+        """What is done so that it comes to its end."""
+        self._change(converge=measures)
+
+    @property
+    def moved(self) -> int:
+        """All bytes that have been copied; only grows."""
+        return sum(disk.done for disk in self.now.disks) + self.now.ram.done
+
     def sample(self) -> None:
         """All has been read once: reckon the rate and report."""
-        done = sum(disk.done for disk in self.now.disks) + self.now.ram.done
+        done = self.moved
         left = sum(disk.total for disk in self.now.disks) + self.now.ram.total - done
         rate = self._rate.sample(self._clock.seconds(), done)
         self._change(rate=rate, eta=left / rate if rate > 0 else None)
@@ -101,7 +110,7 @@ class Gauge:
     def finish(self, phase: Phase, downtime: float | None = None, error: str | None = None, code: str | None = None) -> Progress:
         """It is over; ``downtime`` in seconds."""
         elapsed = self._clock.seconds() - self._start
-        done = sum(disk.done for disk in self.now.disks) + self.now.ram.done
+        done = self.moved
         milliseconds = None if downtime is None else round(downtime * 1000, 1)
         rate = done / elapsed if elapsed > 0 else 0.0
         self._change(phase=phase, downtime_ms=milliseconds, error=error, code=code, eta=None, rate=rate)

@@ -3,7 +3,7 @@ The source's guest: whether it runs, as far as its user is concerned, and when t
 
 A migration pauses a guest by itself, and so may an operator meanwhile; both make the same STOP event. What tells them apart is the
 run state right after it: ``finish-migrate`` or ``postmigrate`` is the migration, ``paused`` is somebody else, and then the guest
-has to stay paused at the destination.
+has to stay paused at the destination; unless it was us, because it would not converge (:meth:`Guest.pause`).
 
 QEMU facts: a migration that is undone lets the guest run again by itself if it ran (``cont`` is refused until then). A guest that
 was paused before is paused after, but 7.2 calls that ``postmigrate`` if it had got as far as the switchover, and then refuses to
@@ -59,6 +59,7 @@ class Guest:
     def __init__(self, monitor: Monitor) -> None:
         self.runs = False
         self.stopped_at: float | None = None
+        self._paused_by_us = False
         self._monitor = monitor
         self._watch: Deferred[None] | None = None
 
@@ -82,11 +83,21 @@ class Guest:
 
     async def _heed(self, event: Event) -> None:
         if event.name == "RESUME":
-            self.runs = True
-        elif await run_state(self._monitor) in MIGRATING:
+            self.runs, self._paused_by_us = True, False
+        elif self._paused_by_us or await run_state(self._monitor) in MIGRATING:
             self.stopped_at = event.seconds
         else:
             self.runs = False
+
+    async def pause(self) -> None:
+        """
+        Pause it before its time, so that nothing changes any more; it is still to run at the end. :meth:`resume` undoes it.
+
+        QEMU is told at once: what comes after this call, comes after it in the monitor too.
+        """
+        if self.runs:
+            self._paused_by_us = True
+            await self._monitor.execute("stop")
 
     async def resume(self, clock: IReactorTime) -> None:
         """Let it run again if it ran; QEMU may have done so by itself, or be about to."""

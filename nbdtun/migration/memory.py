@@ -30,7 +30,6 @@ from nbdtun.migration.undo import UndoStack
 
 Remember = Callable[[Mapping[str, bool], Mapping[str, Any]], Coroutine[Any, Any, None]]
 
-UNLIMITED = 1 << 50
 DEVICE_SECONDS = 10.0
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -40,12 +39,15 @@ class Migrated:
     """
     One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one.
 
-    ``seconds`` is how long it has lasted, up to its end if it has completed; 0 where QEMU does not tell.
+    ``seconds`` is how long it has lasted, up to its end if it has completed; 0 where QEMU does not tell. ``passes`` is how often QEMU
+    has begun to go over the memory, ``throttle`` the percentage of time that ``auto-converge`` takes from the guest just now.
     """
 
     status: str = "none"
     sent: int = 0
     left: int = 0
+    passes: int = 0
+    throttle: int = 0
     error: str = ""
     address: str = ""
     seconds: float = 0.0
@@ -59,6 +61,8 @@ class Migrated:
             status=answer.get("status", "none"),
             sent=ram.get("transferred", 0),
             left=ram.get("remaining", 0),
+            passes=ram.get("dirty-sync-count", 0),
+            throttle=answer.get("cpu-throttle-percentage", 0),
             error=answer.get("error-desc", ""),
             address=addresses[0].get("path", "") or ("a socket" if addresses[0] else ""),
             seconds=answer.get("total-time", 0) / 1000,
@@ -126,6 +130,10 @@ class Tuning:
         undo.push("restore the migration's parameters", self.restore)
         await put(self._monitor, dict.fromkeys(self._capabilities, True), parameters)
 
+    async def change(self, parameters: Mapping[str, int]) -> None:
+        """Set them anew, while the memory is sent; what was there before everything is still what :meth:`restore` puts back."""
+        await self._monitor.execute("migrate-set-parameters", parameters)
+
     async def restore(self) -> None:
         """Put back what was there before; once."""
         capabilities, self._capabilities = self._capabilities, {}
@@ -164,9 +172,9 @@ class Outgoing:
         """
         await self._until("pre-switchover", None)
 
-    async def proceed(self, seconds: float) -> None:
+    async def proceed(self, seconds: float | None) -> None:
         """
-        Send the last of it and the devices' state, within ``seconds``.
+        Send the last of it and the devices' state, within ``seconds``, None for no limit.
 
         :raise MemoryFailed: QEMU gave up.
         """

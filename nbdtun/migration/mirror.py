@@ -14,13 +14,16 @@ QEMU facts (7.2 and 10.0):
   main loop blocked and so the guest. ``yank`` ends that: it fails whatever waits for the node, and is executed out of band, even
   while the monitor is busy.
 - An empty image makes a job of length 0.
+- Where the target may hold something, and an NBD node may, a mirror first writes zeroes over all of it, and its ``offset`` stays 0;
+  the node's ``wr_highest_offset`` (``query-blockstats``) grows meanwhile.
+- ``copy-mode=write-blocking`` lets the guest's writes wait for the target; from 8.2 on ``block-job-change`` sets it on a running job.
 - ``detect-zeroes=unmap`` with ``discard=unmap`` on the NBD node keep sparse images sparse.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +44,9 @@ from nbdtun.migration.waits import every, in_time
 
 EVENTS = ("BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "JOB_STATUS_CHANGE")
 AGAIN_SECONDS = 0.1
+
+_CHANGE = "block-job-change"
+_WRITE_BLOCKING = "write-blocking"
 
 
 class State(enum.Enum):
@@ -69,6 +75,8 @@ class Mirror:
         self.name = name
         self.ready: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
+        self.write_blocking = False
+        self._speed = 0
         self._state = State.NEW
         self._monitor = monitor
         self._clock = clock
@@ -86,11 +94,12 @@ class Mirror:
 
         :raise MirrorFailed: QEMU refused; the text says why the tunnel failed, where it did.
         """
+        self._speed = speed
         undo.push(f"cancel the mirror of {self.disk.nickname}, {self.name}", self.cancel)
         try:
             await self._monitor.execute("blockdev-add", self._node(settings.reconnect_delay), seconds=settings.limits.connect)
             self._state = State.COPYING
-            await self._monitor.execute("blockdev-mirror", self._job(speed))
+            await self._monitor.execute("blockdev-mirror", self._job())
         except CommandFailed as error:
             raise self._failure(str(error)) from error
 
@@ -105,8 +114,21 @@ class Mirror:
             "detect-zeroes": "unmap",
         }
 
-    def _job(self, speed: int) -> Mapping[str, Any]:
-        return {"job-id": self.name, "device": self.disk.node, "target": self.name, "sync": "full", "speed": speed}
+    def _job(self) -> Mapping[str, Any]:
+        mode = {"copy-mode": _WRITE_BLOCKING} if self.write_blocking else {}
+        return {"job-id": self.name, "device": self.disk.node, "target": self.name, "sync": "full", "speed": self._speed, **mode}
+
+    async def block_writes(self) -> None:
+        """From now on the guest's writes wait until they are at the destination too; there is no way back."""
+        self.write_blocking = True
+        await self._monitor.execute(_CHANGE, {"id": self.name, "type": "mirror", "copy-mode": _WRITE_BLOCKING})
+
+    async def set_speed(self, speed: int) -> None:
+        """Copy at so many bytes per second from now on, 0 for as fast as it goes."""
+        if speed != self._speed and self._state in (State.COPYING, State.READY, State.DRAINING):
+            self._speed = speed
+            with suppress(CommandFailed):  # it has just ended
+                await self._monitor.execute("block-job-set-speed", {"device": self.name, "speed": speed})
 
     def hear(self, event: Event) -> None:
         """An event of a block job, of whichever."""
@@ -144,16 +166,15 @@ class Mirror:
         if not self.ended.called:
             self.ended.callback(None)
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float | None) -> None:
         """
         Copy what is left, which must not grow any more (the guest is paused), and take everything of ours out of QEMU.
 
-        :raise MirrorFailed: it was not done within ``seconds``; if it failed, the alarm rings as well.
+        :raise MirrorFailed: it was not done within ``seconds``, None for no limit; if it failed, the alarm rings as well.
         """
         self._state = State.DRAINING
         await self._monitor.execute("block-job-cancel", {"device": self.name, "force": False})
-        late = f"the last writes did not reach the destination within {seconds:g} s"
-        await in_time(self._clock, seconds, self.ended, lambda: self._failure(late))
+        await in_time(self._clock, seconds, self.ended, lambda: self._failure(f"the last writes have not arrived within {seconds:g} s"))
         if self._state is not State.DONE:
             raise self._failure("its last writes were lost")
         await self._monitor.execute("blockdev-del", {"node-name": self.name})
@@ -186,6 +207,17 @@ async def jobs(monitor: Monitor) -> frozenset[str]:
     return frozenset(str(job["id"]) for job in await monitor.execute("query-jobs"))
 
 
+async def can_change_mode(monitor: Monitor) -> bool:
+    """Whether :meth:`Mirror.block_writes` can be asked for while a mirror runs."""
+    return await monitor.has(_CHANGE)
+
+
+async def reach(monitor: Monitor, seconds: float) -> int:
+    """How far our mirrors have written, in bytes of all disks together; it grows when nothing else does, while targets are zeroed."""
+    stats = await monitor.execute("query-blockstats", {"query-nodes": True}, seconds=seconds)
+    return sum(node["stats"]["wr_highest_offset"] for node in stats if str(node.get("node-name")).startswith(PREFIX))
+
+
 async def sweep(monitor: Monitor, clock: IReactorTime) -> list[str]:
     """Remove what an earlier migration could not, because it was killed; returns the names of it."""
     left = sorted(name for name in await jobs(monitor) | await nodes(monitor) if name.startswith(PREFIX))
@@ -205,11 +237,16 @@ class Mirrors:
     def __repr__(self) -> str:
         return f"<Mirrors {self._mirrors}>"
 
-    async def start(self, undo: UndoStack, settings: MigrationSettings) -> None:
-        """Start all, each with its share of the bandwidth."""
+    def __iter__(self) -> Iterator[Mirror]:
+        return iter(self._mirrors)
+
+    def __len__(self) -> int:
+        return len(self._mirrors)
+
+    async def start(self, undo: UndoStack, settings: MigrationSettings, speed: int) -> None:
+        """Start all, each at ``speed`` bytes per second."""
         undo.push("stop listening to the mirrors", self._stop_hearing)
         self._hearing = Deferred.fromCoroutine(self._hear())
-        speed = max(1, settings.bandwidth // len(self._mirrors)) if settings.bandwidth and self._mirrors else 0
         for mirror in self._mirrors:
             await mirror.start(undo, settings, speed)
 
@@ -228,6 +265,11 @@ class Mirrors:
             self._hearing.addErrback(lambda _: None)
             self._hearing.cancel()
 
+    async def set_speed(self, speed: int) -> None:
+        """Let each copy at so many bytes per second from now on, 0 for as fast as it goes."""
+        for mirror in self._mirrors:
+            await mirror.set_speed(speed)
+
     async def ready(self) -> None:
         """Wait until every disk is the same at both ends, and kept so from then on; lasts as long as the data does."""
         await every(mirror.ready for mirror in self._mirrors)
@@ -241,7 +283,7 @@ class Mirrors:
         """
         await every(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float | None) -> None:
         """See :meth:`Mirror.drain`; afterwards nothing of ours is left in the source QEMU's block layer."""
         await every(Deferred.fromCoroutine(mirror.drain(seconds)) for mirror in self._mirrors)
         await self._stop_hearing()

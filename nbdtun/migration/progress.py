@@ -7,6 +7,7 @@ A :class:`Progress` is complete in itself; a display keeps no history but for it
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -62,6 +63,49 @@ class LinkState:
 
 
 @frozen
+class Measures:
+    """
+    What is done so that a migration comes to its end, and why; all empty while it does so by itself.
+
+    ``lagging`` and ``write_blocking`` name disks: those of which what is left does not get less, and those whose guest waits for each write
+    until it is at the destination too. ``throttle`` is the share of time, in percent, that QEMU takes from the guest; ``passes`` how often
+    QEMU has gone over the memory; ``downtime`` the pause that QEMU aims at, in seconds, once it was raised. ``forced``: the guest was
+    paused because time was up.
+    """
+
+    lagging: tuple[str, ...] = ()
+    write_blocking: tuple[str, ...] = ()
+    throttle: int = 0
+    passes: int = 0
+    downtime: float | None = None
+    forced: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """A part of the object that ``--progress json`` prints."""
+        return {
+            "lagging": list(self.lagging),
+            "write_blocking": list(self.write_blocking),
+            "throttle": self.throttle,
+            "passes": self.passes,
+            "downtime_ms": None if self.downtime is None else round(self.downtime * 1000),
+            "forced": self.forced,
+        }
+
+    @classmethod
+    def from_json(cls, report: Mapping[str, Any]) -> Measures:
+        """The reverse of :meth:`as_json`."""
+        milliseconds = report["downtime_ms"]
+        return cls(
+            lagging=tuple(report["lagging"]),
+            write_blocking=tuple(report["write_blocking"]),
+            throttle=report["throttle"],
+            passes=report["passes"],
+            downtime=None if milliseconds is None else milliseconds / 1000,
+            forced=report["forced"],
+        )
+
+
+@frozen
 class Progress:
     """
     One look at a migration.
@@ -78,6 +122,7 @@ class Progress:
     rate: float = 0.0
     eta: float | None = None
     link: LinkState = LinkState()
+    converge: Measures = Measures()
     downtime_ms: float | None = None
     error: str | None = None
     code: str | None = None
@@ -86,13 +131,39 @@ class Progress:
         """The object that ``--progress json`` prints: see ``docs/migrate``."""
         report: dict[str, Any] = {
             "time": round(self.time, 3),
+            "elapsed": round(self.elapsed, 1),
             "phase": self.phase.value,
             "disks": [{"node": d.node, "total": d.total, "done": d.done} for d in self.disks],
             "ram": {"total": self.ram.total, "done": self.ram.done},
             "rate": round(self.rate),
             "eta": None if self.eta is None else round(self.eta, 1),
-            "link": {"state": str(self.link), "resumes": self.link.resumes, "replayed": self.link.replayed},
+            "link": {
+                "state": str(self.link),
+                "lost_for": None if self.link.lost_for is None else round(self.link.lost_for, 1),
+                "resumes": self.link.resumes,
+                "replayed": self.link.replayed,
+            },
+            "converge": self.converge.as_json(),
         }
         if self.phase.final:
             report |= {"downtime_ms": self.downtime_ms, "error": self.error, "code": self.code}
         return report
+
+    @classmethod
+    def from_json(cls, report: Mapping[str, Any]) -> Progress:
+        """The reverse of :meth:`as_json`, but for digits that it has rounded off."""
+        link = report["link"]
+        return cls(
+            time=report["time"],
+            elapsed=report["elapsed"],
+            phase=Phase(report["phase"]),
+            disks=tuple(DiskProgress(disk["node"], disk["total"], disk["done"]) for disk in report["disks"]),
+            ram=MemoryProgress(report["ram"]["total"], report["ram"]["done"]),
+            rate=report["rate"],
+            eta=report["eta"],
+            link=LinkState(link["lost_for"], link["resumes"], link["replayed"]),
+            converge=Measures.from_json(report["converge"]),
+            downtime_ms=report.get("downtime_ms"),
+            error=report.get("error"),
+            code=report.get("code"),
+        )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 from attrs import field, frozen, validators
 
 from nbdtun.errors import ConfigError
+from nbdtun.migration.patience import Patience
 
 
 def _positive(instance: object, attribute: object, value: Any) -> None:
@@ -19,8 +21,8 @@ class Limits:
     """
     How long a step may take, in seconds, before it counts as failed. No wait is without one.
 
-    The mirrors and the RAM have none of their own, since they last as long as the data does: a QEMU that no longer answers
-    is noticed by the polling for progress, within ``command``.
+    What lasts as long as the data does has its limits in :class:`~nbdtun.migration.patience.Patience`, which an operator sets.
+    A QEMU that no longer answers is noticed by the polling for progress, within ``command``.
     """
 
     command: float = field(default=60.0, validator=_positive)
@@ -29,16 +31,22 @@ class Limits:
     """A disk's connection to the destination, for which QEMU and its guest wait."""
     answer: float = field(default=90.0, validator=_positive)
     """An answer of the other end to one of our commands."""
-    drain: float = field(default=120.0, validator=_positive)
-    """The mirrors' last writes, while the guest is paused."""
     complete: float = field(default=120.0, validator=_positive)
-    """The device state, while the guest is paused."""
+    """The device state's arrival at the destination, while the guest is paused."""
     undo: float = field(default=30.0, validator=_positive)
     """Each step of a rollback."""
     farewell: float = field(default=20.0, validator=_positive)
     """The other end's answer to an abort, less than ``undo``; without it, it aborts by itself when the channel is lost."""
     settle: float = field(default=60.0, validator=_positive)
     """Asking again for an outcome whose answer was lost."""
+
+
+class Strategy(enum.Enum):
+    """What can help a migration to converge: see :mod:`nbdtun.migration.converge`."""
+
+    WRITE_BLOCKING = "write-blocking"
+    AUTO_CONVERGE = "auto-converge"
+    DOWNTIME = "downtime"
 
 
 @frozen(kw_only=True)
@@ -48,7 +56,9 @@ class MigrationSettings:
 
     ``vm`` is the name which the destination knows the VM by. ``disks`` names the disks to copy (by node, by drive id or by device
     id), None all writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None without
-    a limit. ``downtime`` is what QEMU aims at, in seconds. ``keep_source`` leaves the source QEMU paused instead of ending it.
+    a limit. ``downtime`` is what QEMU aims at, in seconds. ``converge`` says what is done when the guest changes faster than it can be
+    copied; its strategy ``downtime`` raises the downtime, up to ``max_downtime``. ``patience`` says how long it may last.
+    ``keep_source`` leaves the source QEMU paused instead of ending it.
     ``reconnect_delay`` is for how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. For so
     long the whole QEMU stands still, deaf to its monitor, if that happens while it pauses the guest to hand over: it drains its disks then.
 
@@ -59,6 +69,13 @@ class MigrationSettings:
     disks: tuple[str, ...] | None = None
     bandwidth: int | None = field(default=None, validator=_positive)
     downtime: float = field(default=0.3, validator=_positive)
+    converge: frozenset[Strategy] = frozenset()
+    max_downtime: float = field(default=5.0, validator=_positive)
+    patience: Patience = field(factory=Patience)
     keep_source: bool = False
     reconnect_delay: int = field(default=10, validator=_positive)
     limits: Limits = field(factory=Limits)
+
+    def __attrs_post_init__(self) -> None:
+        if Strategy.DOWNTIME in self.converge and self.max_downtime <= self.downtime:
+            raise ConfigError(f"max downtime, {self.max_downtime:g} s, must be more than the downtime, {self.downtime:g} s")

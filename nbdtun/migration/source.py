@@ -20,14 +20,15 @@ from typing import Any
 
 import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from nbdtun.errors import MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.ability import SENDING, able
+from nbdtun.migration.allowance import Allowance
 from nbdtun.migration.carrier import Carrier, Entrance
 from nbdtun.migration.check.departure import choose
 from nbdtun.migration.contact import Contact
+from nbdtun.migration.converge import Convergence
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.gauge import Gauge
 from nbdtun.migration.guest import Guest
@@ -35,16 +36,16 @@ from nbdtun.migration.handover import Handover
 from nbdtun.migration.journal import End, Journal
 from nbdtun.migration.leftovers import Leftovers
 from nbdtun.migration.machine import machine
-from nbdtun.migration.memory import UNLIMITED, Outgoing, Tuning, look, movable
+from nbdtun.migration.memory import Outgoing, Tuning, look, movable
 from nbdtun.migration.mirror import Mirror, Mirrors
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.names import block_name, new_session
+from nbdtun.migration.patience import Verdict, Vigil
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
 from nbdtun.migration.waits import in_time, undisturbed
-
-POLL_SECONDS = 1.0
+from nbdtun.migration.watch import Watch
 
 
 class Stage(enum.Enum):
@@ -62,7 +63,7 @@ class Migration:
     One migration of the VM behind ``monitor``, which is connected already and is closed by whoever made it.
 
     ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
-    the final one.
+    the final one. ``allowance`` may be changed while it is :attr:`under_way`.
     """
 
     log = txaio.make_logger()
@@ -91,8 +92,11 @@ class Migration:
         self._leftovers = Leftovers(reactor, monitor, carrier, settings, uptime)
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
         self._tuning = Tuning(monitor, self._journal.was)
-        self._poll = LoopingCall(self._look)
-        self._poll.clock = reactor
+        self.allowance = Allowance(settings.bandwidth, settings.downtime)
+        self._convergence = Convergence(monitor, settings, self.allowance)
+        self._vigil = Vigil(settings.vm, settings.patience, reactor.seconds())
+        seconds = settings.limits.command
+        self._watch = Watch(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
@@ -120,10 +124,34 @@ class Migration:
         """Roll back, and let :meth:`run` fail with CancelledError; False if it is too late for that."""
         return self._interrupt(None)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether it can still be changed, or cancelled."""
+        return self._stage is Stage.FORWARD
+
     def _alarm(self, error: Exception) -> None:
         self._interrupt(error)
 
-    def _interrupt(self, cause: Exception | None) -> bool:
+    def _judge(self, verdict: Verdict) -> None:
+        """It has lasted too long."""
+        if verdict.forced and self._stage is Stage.FORWARD:
+            Deferred.fromCoroutine(self._force(verdict)).addErrback(self._failed)
+        else:
+            self._alarm(verdict.error)
+
+    def _failed(self, failure: Failure) -> None:
+        self._interrupt(failure.value)
+
+    async def _force(self, verdict: Verdict) -> None:
+        """Pause the guest, so that what is left gets less; it runs again where the migration ends."""
+        self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))
+        if self._gauge.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
+            self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
+        self._convergence.force()
+        self._gauge.converge(self._convergence.measures)
+        await self._guest.pause()
+
+    def _interrupt(self, cause: BaseException | None) -> bool:
         if self._stage is not Stage.FORWARD or self._forward is None:
             return False
         self._stage = Stage.BACK
@@ -147,7 +175,7 @@ class Migration:
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
         self._gauge.enter(Phase.PREPARE)
-        self._watch()
+        self._watch.start()
         if await self._leftovers.settle():
             return  # it is there
         disks, entrance = await self._prepare()
@@ -191,15 +219,18 @@ class Migration:
         self._gauge.enter(Phase.MIRROR)
         each = [Mirror(self._monitor, self._reactor, disk, name, entrance, self._alarm) for name, disk in disks.items()]
         mirrors = Mirrors(self._monitor, each)
-        await mirrors.start(self._undo, self.settings)
+        await self._convergence.begin(mirrors)
+        await mirrors.start(self._undo, self.settings, self.allowance.share(len(mirrors)))
+        await self.allowance.limit_disks(mirrors)
         await mirrors.ready()
+        await self._convergence.keep()
         self._gauge.copied()
         self._gauge.enter(Phase.READY)
         return mirrors
 
     async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
-        parameters = {"max-bandwidth": self.settings.bandwidth or UNLIMITED, "downtime-limit": round(self.settings.downtime * 1000)}
-        await self._tuning.set(self._undo, ("events", "pause-before-switchover"), parameters)
+        capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
+        await self.allowance.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
         await movable(self._monitor)  # again: what comes next uses up the destination QEMU
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
@@ -214,14 +245,13 @@ class Migration:
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Entrance) -> None:
         self._gauge.enter(Phase.SWITCHOVER)
-        await mirrors.drain(self.settings.limits.drain)
+        seconds = None if self._vigil.forced else self.settings.patience.limit(Phase.SWITCHOVER)
+        await mirrors.drain(seconds)
         self._gauge.copied()
-        seconds = self.settings.limits.complete
         await self._journal.switches(self._guest.runs)
         await outgoing.proceed(seconds)
         arriving = Deferred.fromCoroutine(ram.drained())
-        late = f"the memory did not arrive at the destination within {seconds:g} s"
-        await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(late))
+        await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory has not arrived within {seconds:g} s"))
 
     async def _finish(self) -> None:
         await self._journal.note(handed_over=True)
@@ -235,33 +265,10 @@ class Migration:
         if self._guest.stopped_at is not None:
             self._downtime = self._reactor.seconds() - self._guest.stopped_at
 
-    def _watch(self) -> None:
-        self._poll.start(POLL_SECONDS, now=False)
-
-    def _rest(self) -> None:
-        if self._poll.running:
-            self._poll.stop()
-
-    def _look(self) -> Deferred[None]:
-        def failed(failure: Any) -> None:
-            self._alarm(failure.value)
-
-        return Deferred.fromCoroutine(self._sample()).addErrback(failed)
-
-    async def _sample(self) -> None:
-        """Before and after the copying there is only the link to be told of; in between, a QEMU that hangs is noticed here."""
-        seconds = self.settings.limits.command
-        if self._gauge.now.phase not in (Phase.PREPARE, Phase.FINISH):
-            self._gauge.jobs(await self._monitor.execute("query-block-jobs", seconds=seconds))
-        if self._gauge.now.phase in (Phase.RAM, Phase.SWITCHOVER):
-            self._gauge.memory(await look(self._monitor, seconds))
-        if self._stage in (Stage.FORWARD, Stage.HANDING_OVER):
-            self._gauge.sample()
-
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything, and return the error to be raised."""
         self._stage = Stage.BACK
-        self._rest()
+        self._watch.rest()
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
         self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
@@ -304,7 +311,7 @@ class Migration:
         await self._close()
 
     async def _close(self) -> None:
-        self._rest()
+        self._watch.rest()
         self._guest.leave()
         for line in await self._tidy.unwind():
             self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)

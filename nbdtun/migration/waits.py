@@ -17,15 +17,16 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
-def in_time(clock: IReactorTime, seconds: float, waiting: Deferred[T], late: Callable[[], Exception]) -> Deferred[T]:
-    """Cancel ``waiting`` after ``seconds`` and fail with what ``late`` makes; returns ``waiting`` itself."""
+def in_time(clock: IReactorTime, seconds: float | None, waiting: Deferred[T], late: Callable[[], Exception]) -> Deferred[T]:
+    """Cancel ``waiting`` after ``seconds``, None for never, and fail with what ``late`` makes; returns ``waiting`` itself."""
 
     def expired(result: object, _: float) -> object:
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
             raise late()
         return result
 
-    waiting.addTimeout(seconds, clock, expired)
+    if seconds is not None:
+        waiting.addTimeout(seconds, clock, expired)
     return waiting
 
 

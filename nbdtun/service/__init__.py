@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.defer import CancelledError
 
 from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
 from nbdtun.errors import NbdtunError
@@ -40,12 +41,12 @@ def destination_service(reactor: Any, settings: DestinationSettings) -> IService
 
 
 def migration_service(
-    reactor: Any, settings: MigrateSettings, then: Callable[[NbdtunError | None], object] = lambda error: None
+    reactor: Any, settings: MigrateSettings, then: Callable[[NbdtunError | CancelledError | None], object] = lambda error: None
 ) -> IService:
     """
     Make the service that migrates one VM as soon as it is started; stopped before the end, it rolls back.
 
-    ``then`` is called when the migration has come to its own end, with the error if it failed.
+    ``then`` is called when the migration has come to its own end, with the error if it failed or was cancelled by `nbdtun cancel`.
 
     :raise ConfigError: the certificates cannot be used.
     """

@@ -19,9 +19,11 @@ from nbdtun.migration.resolve import Resolution
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source import Migration
 from nbdtun.service.carrier import TunnelCarrier
+from nbdtun.service.control import ControlSocket
 from nbdtun.service.ends import make_source
 from nbdtun.service.preflight import look_at_sockets, look_at_tls
 from nbdtun.service.rundir import RunDir, give_to_qemu
+from nbdtun.service.steering import Steering
 from nbdtun.tunnel.source import Source
 
 #: Seconds for the channels to end by themselves once the migration is over, and for their last words to arrive.
@@ -64,7 +66,10 @@ async def _migrate(
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
     rundir.sweep()
+    steering = Steering(settings.migration.vm, report)
+    control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, steering)
     try:
+        await control.open()
         await monitor.connect()
         checklist = Checklist()
         look_at_tls(checklist, settings)
@@ -72,12 +77,14 @@ async def _migrate(
         checklist.obey(settings.migration.vm)
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
-        return await work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), report).run()
+        steering.work = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), steering.heed)
+        return await steering.work.run()
     finally:
         await source.settle(SETTLE)
         await source.stop()
         await monitor.close()
         rundir.remove()
+        await control.close()
 
 
 def _patient(settings: MigrateSettings) -> MigrationSettings:
@@ -87,18 +94,22 @@ def _patient(settings: MigrateSettings) -> MigrationSettings:
     return evolve(settings.migration, limits=evolve(limits, settle=min(limits.settle, window)))
 
 
+Then = Callable[[NbdtunError | CancelledError | None], object]
+
+
 class MigrationService(Service):
     """
     Migrates as soon as it is started; stopped before the end, it rolls back first.
 
-    ``then`` is called when the migration has come to its own end, with the error if it failed; not when the service was stopped.
+    ``then`` is called when the migration has come to its own end, with the error if it failed or was cancelled by another command; not when
+    the service was stopped.
 
     :raise ConfigError: the certificates cannot be used.
     """
 
     log = txaio.make_logger()
 
-    def __init__(self, reactor: Any, settings: MigrateSettings, then: Callable[[NbdtunError | None], object] = lambda error: None) -> None:
+    def __init__(self, reactor: Any, settings: MigrateSettings, then: Then = lambda error: None) -> None:
         self._reactor = reactor
         self._settings = settings
         self._then = then
@@ -125,17 +136,18 @@ class MigrationService(Service):
 
     async def _run(self) -> None:
         failed = await self._attempt()
-        if failed is not None:
+        if isinstance(failed, NbdtunError):
             self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=failed.line, code=failed.code)
         if self.running:
             self._then(failed)
 
-    async def _attempt(self) -> NbdtunError | None:
+    async def _attempt(self) -> NbdtunError | CancelledError | None:
         vm = self._settings.migration.vm
         try:
             final = await _migrate(self._reactor, self._settings, self._source, self._report)
-        except CancelledError:
+        except CancelledError as cancelled:
             self.log.info("{vm}: rolled back, and is at the source as before", vm=vm)
+            return cancelled
         except NbdtunError as error:
             return error
         else:

@@ -33,6 +33,11 @@ def default_base() -> Path:
     return Path(runtime) / "nbdtun" if runtime else Path(tempfile.gettempdir()) / f"nbdtun-{os.geteuid()}"
 
 
+def base_of(run_dir: str | None) -> Path:
+    """The directory that ``--run-dir`` means."""
+    return Path(run_dir).absolute() if run_dir else default_base()
+
+
 class RunDir:
     """
     A directory of this process's own, mode 0700, which belongs to ``owner`` where one is given (QEMU's user; root can use it all the same).
@@ -41,7 +46,7 @@ class RunDir:
     """
 
     def __init__(self, base: str | None = None, owner: Owner | None = None) -> None:
-        self._base = Path(base).absolute() if base else default_base()
+        self._base = base_of(base)
         self._owner = owner
         self._path: Path | None = None
         self._lock = -1
@@ -101,7 +106,7 @@ class RunDir:
 
     def sweep(self) -> None:
         """Clear away what killed processes have left beside it; done by the way when it is made."""
-        with contextlib.suppress(OSError), _locked(self._base):
+        with contextlib.suppress(OSError), locked(self._base):
             _clear_abandoned(self._base)
 
     def owner_for(self, qemu: Credentials) -> Owner | None:
@@ -118,7 +123,7 @@ class RunDir:
     def _make(self) -> Path:
         self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.check_length()
-        with _locked(self._base):  # or another process might take ours for an abandoned one before it is locked
+        with locked(self._base):  # or another process might take ours for an abandoned one before it is locked
             _clear_abandoned(self._base)
             made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
             self._lock = _lock(made)
@@ -149,7 +154,8 @@ def _lock(path: Path, flags: int = 0) -> int:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, flags: int = 0) -> Iterator[None]:
+def locked(path: Path, flags: int = 0) -> Iterator[None]:
+    """Hold the lock of a directory."""
     descriptor = _lock(path, flags)
     try:
         yield
@@ -160,5 +166,5 @@ def _locked(path: Path, flags: int = 0) -> Iterator[None]:
 def _clear_abandoned(base: Path) -> None:
     for path in base.glob(_PREFIX + "*"):
         # One that cannot be locked is in use, or somebody else's, or just gone.
-        with contextlib.suppress(OSError), _locked(path, fcntl.LOCK_NB):
+        with contextlib.suppress(OSError), locked(path, fcntl.LOCK_NB):
             shutil.rmtree(path)

@@ -77,12 +77,12 @@ def test_what_the_json_says(pairs: Callable[..., Pair], crossings: Callable[...,
     reports = attempt.reports()
     *before, last = reports
     for report in before:
-        assert report.keys() == {"time", "phase", "disks", "ram", "rate", "eta", "link"}
+        assert report.keys() == {"time", "elapsed", "phase", "disks", "ram", "rate", "eta", "link", "converge"}
     assert last.keys() == before[0].keys() | {"downtime_ms", "error", "code"}
     for report in reports:
         assert all(disk.keys() == {"node", "total", "done"} for disk in report["disks"])
         assert report["ram"].keys() == {"total", "done"}
-        assert report["link"] == {"state": "up", "resumes": 0, "replayed": 0}
+        assert report["link"] == {"state": "up", "lost_for": None, "resumes": 0, "replayed": 0}
         assert isinstance(report["rate"], int | float)
     assert attempt.phases() == [*PHASES, "completed"]
     assert [report["time"] for report in reports] == sorted(report["time"] for report in reports)

@@ -103,7 +103,13 @@ class PaperQemu(Paper):
         self.jobs: dict[str, dict[str, Any]] = {}
         self.exports: set[str] = set()
         self.serving = False
-        self.capabilities = {"events": False, "pause-before-switchover": False, "late-block-activate": False, "xbzrle": False}
+        self.capabilities = {
+            "events": False,
+            "pause-before-switchover": False,
+            "late-block-activate": False,
+            "auto-converge": False,
+            "xbzrle": False,
+        }
         self.parameters = {"max-bandwidth": 128 << 20, "downtime-limit": 300}
         self.migration: dict[str, Any] = {}
         self.blockers: list[str] = []
@@ -114,6 +120,12 @@ class PaperQemu(Paper):
         self.ended: float | None = None
         self.job_error: str | None = None
         self.memory_error: str | None = None
+        self.modes: dict[str, str] = {}
+        self.reach = 0
+        self.writes = False
+        self.dirties = False
+        self.stuck = False
+        self.passes = 1
 
     # What everybody is asked.
 
@@ -189,12 +201,28 @@ class PaperQemu(Paper):
         if instances[0]["node-name"] not in self.nodes:
             self.refuse("There is no such instance")
 
-    def blockdev_mirror(self, job_id: str, device: str, target: str, sync: str, speed: int) -> Any:
-        self.jobs[job_id] = {"device": job_id, "id": job_id, "len": self.disks[device], "offset": 0, "ready": False}
+    def blockdev_mirror(self, job_id: str, device: str, target: str, sync: str, speed: int, copy_mode: str = "background") -> Any:
+        self.jobs[job_id] = {"device": job_id, "id": job_id, "len": self.disks[device], "offset": 0, "ready": False, "speed": speed}
+        self.modes[job_id] = copy_mode
         self.clock.callLater(1.5, self._ready, job_id)
 
+    def block_job_set_speed(self, device: str, speed: int) -> Any:
+        if device not in self.jobs:
+            self.refuse(f"Block job '{device}' not found")
+        self.jobs[device]["speed"] = speed
+
+    def block_job_change(self, id: str, type: str, copy_mode: str) -> Any:
+        self.modes[id] = copy_mode
+
+    def query_blockstats(self, query_nodes: bool) -> Any:
+        return [{"node-name": node, "stats": {"wr_highest_offset": self.reach}} for node in self.nodes]
+
     def _ready(self, job: str) -> None:
-        if job in self.jobs and self.alive:
+        """What the guest writes keeps a disk from being ready, for as long as it is not slowed down or paused."""
+        if job in self.jobs and self.writes and self.state == "running" and self.modes[job] == "background":
+            self.jobs[job] |= {key: self.jobs[job][key] + 1000 for key in ("len", "offset")}
+            self.clock.callLater(1.0, self._ready, job)
+        elif job in self.jobs and not self.stuck and self.alive:
             self.jobs[job] |= {"offset": self.jobs[job]["len"], "ready": True}
             self.heard("BLOCK_JOB_READY", {"device": job})
             if self.job_error:
@@ -252,7 +280,11 @@ class PaperQemu(Paper):
 
     def query_migrate(self) -> Any:
         time = {"total-time": round(1000 * ((self.ended or self.clock.seconds()) - self.began))} if self.began is not None else {}
-        return dict(self.migration) | time | ({"blocked-reasons": self.blockers} if self.blockers else {})
+        return dict(self.migration) | time | ({"blocked-reasons": self.blockers} if self.blockers else {}) | self._throttle()
+
+    def _throttle(self) -> dict[str, Any]:
+        throttled = self.dirties and self.capabilities["auto-converge"] and self.migration.get("status") == "active"
+        return {"cpu-throttle-percentage": 20} if throttled else {}
 
     def migrate_incoming(self, uri: str) -> Any:
         if self.migration:
@@ -281,8 +313,13 @@ class PaperQemu(Paper):
     def _pause(self) -> None:
         if self.memory_error and self._step("active", "failed"):
             return
-        if self.migration.get("status") == "active" and self.alive:
-            if self.ran_before:
+        slowed = self.capabilities["auto-converge"] and self.passes > 4
+        if self.dirties and self.state == "running" and self.parameters["downtime-limit"] < 1000 and not slowed:
+            self.passes += 1
+            self.migration["ram"] = {"transferred": self.passes << 20, "remaining": 1 << 19, "dirty-sync-count": self.passes}
+            self.clock.callLater(1.0, self._pause)
+        elif self.migration.get("status") == "active" and self.alive:
+            if self.state == "running":
                 self.tell("STOP")
             self.state = "finish-migrate"
             self._now("pre-switchover")

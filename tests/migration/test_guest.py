@@ -107,3 +107,27 @@ def test_a_qemu_that_does_not_end() -> None:
     ending.addErrback(lambda failure: failed.append(failure.value))
     qemu.clock.pump([1] * 31)
     assert str(failed[0]) == "web1: QEMU has not ended 30 s after quit"
+
+
+def test_we_pause_it_because_it_does_not_converge() -> None:
+    """Nobody else did, so it is to run at the end; and its downtime begins here."""
+    qemu, guest = watched()
+    Deferred.fromCoroutine(guest.pause())
+    qemu.clock.pump([0.001] * 5)
+    assert qemu.state == "paused"
+    assert guest.runs
+    assert guest.stopped_at is not None
+    Deferred.fromCoroutine(guest.resume(qemu.clock))
+    qemu.clock.pump([0.001] * 5)
+    assert qemu.state == "running"
+    qemu.stop()  # this was somebody else
+    qemu.clock.pump([0.001] * 5)
+    assert not guest.runs
+
+
+def test_one_that_is_paused_is_not_paused_again() -> None:
+    qemu, guest = watched("paused")
+    Deferred.fromCoroutine(guest.pause())
+    qemu.clock.pump([0.001] * 5)
+    assert "stop" not in qemu.asked
+    assert not guest.runs

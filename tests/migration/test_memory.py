@@ -29,7 +29,7 @@ def do(one: PaperQemu, work: Any, seconds: float = 0.05) -> Any:
 
 
 def test_an_answer_may_lack_anything() -> None:
-    assert Migrated.of({}) == Migrated("none", 0, 0, "", "")
+    assert Migrated.of({}) == Migrated("none", 0, 0, 0, 0, "", "")
     answer = {
         "status": "active",
         "ram": {"transferred": 5, "remaining": 6},
@@ -37,7 +37,7 @@ def test_an_answer_may_lack_anything() -> None:
         "socket-address": [{"path": "/p"}],
         "total-time": 1500,
     }
-    assert Migrated.of(answer) == Migrated("active", 5, 6, "e", "/p", 1.5)
+    assert Migrated.of(answer) == Migrated("active", 5, 6, error="e", address="/p", seconds=1.5)
     assert Migrated.of({"socket-address": [{"host": "h", "port": "1"}]}).address == "a socket"
 
 

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, LinkLost, MirrorFailed
 from nbdtun.migration.disks import Disk
-from nbdtun.migration.mirror import Mirror, Mirrors, discard, sweep
+from nbdtun.migration.mirror import Mirror, Mirrors, can_change_mode, discard, reach, sweep
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
 from tests.migration.paper import PaperQemu
@@ -41,8 +41,8 @@ class Desk:
             self.clock.advance(0.005)
         return got[0] if got else "waits"
 
-    def start(self, bandwidth: int | None = None) -> Any:
-        return self.do(self.mirrors.start(self.undo, MigrationSettings(vm="web1", bandwidth=bandwidth)), 0.1)
+    def start(self, speed: int = 0) -> Any:
+        return self.do(self.mirrors.start(self.undo, MigrationSettings(vm="web1"), speed), 0.1)
 
 
 def arguments(desk: Desk, command: str) -> Callable[[], dict[str, Any]]:
@@ -61,7 +61,7 @@ def arguments(desk: Desk, command: str) -> Callable[[], dict[str, Any]]:
 def test_it_connects_and_copies() -> None:
     desk = Desk()
     node, job = arguments(desk, "blockdev-add"), arguments(desk, "blockdev-mirror")
-    assert desk.start(bandwidth=1000) is None
+    assert desk.start(1000) is None
     assert node() == {
         "driver": "nbd",
         "node_name": NAME,
@@ -88,11 +88,42 @@ def test_it_drains_and_leaves_nothing() -> None:
     assert desk.alarms == []
 
 
-def test_without_a_limit_a_mirror_has_none() -> None:
+def test_its_speed_changes_while_it_runs() -> None:
     desk = Desk()
-    job = arguments(desk, "blockdev-mirror")
+    desk.start(1000)
+    for speed in (500, 500, 0):
+        assert desk.do(desk.mirrors.set_speed(speed), 0.1) is None
+        assert desk.qemu.jobs[NAME]["speed"] == speed
+    assert desk.qemu.asked.count("block-job-set-speed") == 2
+    desk.qemu.end_job(NAME)
+    desk.alarms.clear()
+    assert desk.do(desk.mirrors.set_speed(7), 0.1) is None
+
+
+def test_the_guest_waits_from_the_beginning_or_from_later_on() -> None:
+    desk = Desk()
+    desk.mirror.write_blocking = True
     desk.start()
-    assert job()["speed"] == 0
+    assert desk.qemu.modes == {NAME: "write-blocking"}
+    desk = Desk()
+    desk.start()
+    assert desk.qemu.modes == {NAME: "background"}
+    assert desk.do(desk.mirror.block_writes(), 0.1) is None
+    assert (desk.qemu.modes, desk.mirror.write_blocking) == ({NAME: "write-blocking"}, True)
+
+
+def test_whether_it_can_be_changed_is_asked_of_qemu() -> None:
+    desk = Desk()
+    assert desk.do(can_change_mode(desk.qemu), 0.1) is False
+    desk.qemu.more.add("block-job-change")
+    assert desk.do(can_change_mode(desk.qemu), 0.1) is True
+
+
+def test_how_far_ours_have_written() -> None:
+    desk = Desk()
+    desk.start()
+    desk.qemu.reach = 7
+    assert desk.do(reach(desk.qemu, 5), 0.1) == 7  # and not the guest's own disk
 
 
 @pytest.mark.parametrize("command", ["blockdev-add", "blockdev-mirror"])
@@ -151,7 +182,7 @@ def test_last_writes_that_take_too_long() -> None:
     desk.start()
     desk.clock.pump([0.1] * 20)
     desk.qemu.block_job_cancel = lambda device, force: None  # type: ignore[method-assign]
-    assert str(desk.do(desk.mirrors.drain(3), 4)) == "disk vda: the last writes did not reach the destination within 3 s"
+    assert str(desk.do(desk.mirrors.drain(3), 4)) == "disk vda: the last writes have not arrived within 3 s"
 
 
 def test_it_is_given_up_wherever_it_is() -> None:

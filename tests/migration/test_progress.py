@@ -1,21 +1,33 @@
 from __future__ import annotations
 
-import pytest
+import json
 
-from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
+import pytest
+from attrs import evolve
+
+from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Phase, Progress
 
 
 def test_the_json_of_a_step() -> None:
     progress = Progress(1.23456, 1.0, Phase.MIRROR, (DiskProgress("vda", 10, 5),), MemoryProgress(7, 3), 99.9, 1.26, LinkState(3.4, 2, 1))
     assert progress.as_json() == {
         "time": 1.235,
+        "elapsed": 1.0,
         "phase": "mirror",
         "disks": [{"node": "vda", "total": 10, "done": 5}],
         "ram": {"total": 7, "done": 3},
         "rate": 100,
         "eta": 1.3,
-        "link": {"state": "link lost 3 s, retrying", "resumes": 2, "replayed": 1},
+        "link": {"state": "link lost 3 s, retrying", "lost_for": 3.4, "resumes": 2, "replayed": 1},
+        "converge": {"lagging": [], "write_blocking": [], "throttle": 0, "passes": 0, "downtime_ms": None, "forced": False},
     }
+
+
+def test_it_can_be_read_again() -> None:
+    measures = Measures(lagging=("vda",), write_blocking=("vda", "b"), throttle=20, passes=4, downtime=0.6, forced=True)
+    progress = Progress(1.0, 2.5, Phase.FAILED, (DiskProgress("a", 10, 5),), MemoryProgress(7, 3), 99, 1.5, LinkState(3.5, 2, 1), measures)
+    for one in (progress, evolve(progress, error="e", code="c", downtime_ms=4.5), Progress(1.0, 1.0, Phase.MIRROR)):
+        assert Progress.from_json(json.loads(json.dumps(one.as_json()))) == one
 
 
 @pytest.mark.parametrize("phase", Phase)

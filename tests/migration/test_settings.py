@@ -19,5 +19,5 @@ def test_what_must_be_more_than_nothing(name: str, value: int) -> None:
 
 
 def test_no_wait_is_without_an_end() -> None:
-    with pytest.raises(ConfigError, match="drain must be more than 0"):
-        Limits(drain=0)
+    with pytest.raises(ConfigError, match="complete must be more than 0"):
+        Limits(complete=0)

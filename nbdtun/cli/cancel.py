@@ -1,0 +1,29 @@
+"""``nbdtun cancel``: ends a migration that runs."""
+
+from __future__ import annotations
+
+import click
+
+from nbdtun.cli.remote import RUN_DIR, base, run
+
+
+@click.command("cancel")
+@click.argument("vm", metavar="VM")
+@RUN_DIR
+def command(vm: str, run_dir: str | None) -> int:
+    """Cancel the running migration of VM, as Ctrl-C does, and wait until it is rolled back.
+
+    \b
+    Exit status: 0  it runs at the source as before
+                 1  it was too late, or the rollback was not whole
+                 2  wrong usage, or there is no such migration
+    """
+    from nbdtun.display.words import OUTCOMES
+    from nbdtun.migration.progress import Phase, Progress
+    from nbdtun.service.control import End
+    from nbdtun.service.remote import ask
+
+    final = Progress.from_json(run(lambda reactor: ask(reactor, base(run_dir), vm, End))["progress"])
+    detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""
+    click.echo(f"{vm} {OUTCOMES[final.phase]}{detail}")
+    return 0 if final.phase in (Phase.CANCELLED, Phase.FAILED) else 1

@@ -1,0 +1,26 @@
+"""``nbdtun set``: changes a migration that runs."""
+
+from __future__ import annotations
+
+import click
+
+from nbdtun.cli.options import ANY_RATE, DURATION
+from nbdtun.cli.remote import RUN_DIR, base, run, sentence
+from nbdtun.errors import ConfigError
+
+
+@click.command("set")
+@click.argument("vm", metavar="VM")
+@click.option("--bandwidth", type=ANY_RATE, help="Bytes per second that it may use from now on, such as 500MiB. none: no limit.")
+@click.option("--downtime", type=DURATION, help="Pause of the guest that QEMU aims at from now on.")
+@RUN_DIR
+def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
+    """Change what the running migration of VM may use."""
+    from nbdtun.service.control import Change
+    from nbdtun.service.remote import ask
+
+    milliseconds = None if downtime is None else round(downtime * 1000)
+    wanted = {name: value for name, value in (("bandwidth", bandwidth), ("downtime", milliseconds)) if value is not None}
+    if not wanted:
+        raise ConfigError("there is nothing to set: give --bandwidth or --downtime")
+    click.echo(sentence(run(lambda reactor: ask(reactor, base(run_dir), vm, Change, **wanted))))

@@ -1,0 +1,61 @@
+"""What the commands have in common that speak to a migration which runs in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_T = TypeVar("_T")
+
+RUN_DIR = click.option("--run-dir", metavar="DIR", help="The --run-dir of that process, if it was given one.")
+
+
+def run(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
+    """
+    Run the reactor for ``work``, which is given it.
+
+    :raise KeyboardInterrupt: the user has lost patience.
+    """
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    outcome: list[_T | Failure] = []
+
+    def begin() -> None:
+        Deferred.fromCoroutine(work(reactor)).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not outcome:
+        raise KeyboardInterrupt
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    return outcome[0]
+
+
+def base(run_dir: str | None) -> Path:
+    """Where the control sockets are."""
+    from nbdtun.service.rundir import base_of
+
+    return base_of(run_dir)
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """A report in one line."""
+    from nbdtun.display.lines import line
+    from nbdtun.migration.progress import Progress
+    from nbdtun.sizes import duration_text, rate_text
+
+    if "error" in report:
+        return str(report["error"])
+    parts = [f"{report['name']} (pid {report['pid']})"]
+    if "progress" in report:
+        parts.append(line(Progress.from_json(report["progress"])))
+    if "bandwidth" in report:
+        limit = f"at most {rate_text(report['bandwidth'])}" if report["bandwidth"] else "no limit of bandwidth"
+        parts.append(f"{limit}, downtime {duration_text(report['downtime'])}" if "downtime" in report else limit)
+    return f"{parts[0]}: {'; '.join(parts[1:])}"

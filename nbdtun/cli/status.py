@@ -1,0 +1,25 @@
+"""``nbdtun status``: the migrations that run here."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from nbdtun.cli.remote import RUN_DIR, base, run, sentence
+
+
+@click.command("status")
+@click.argument("vm", metavar="[VM]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@RUN_DIR
+def command(vm: str | None, as_json: bool, run_dir: str | None) -> None:
+    """Show the migrations that this user has running here, or that of VM."""
+    from nbdtun.service.remote import ask, nothing, reports
+
+    there = base(run_dir)
+    found = run(lambda reactor: reports(reactor, there)) if vm is None else [run(lambda reactor: ask(reactor, there, vm))]
+    for report in found:
+        click.echo(json.dumps(report) if as_json else sentence(report))
+    if not found and not as_json:
+        click.echo(nothing(there))

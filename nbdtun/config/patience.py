@@ -1,0 +1,78 @@
+"""How time limits and strategies are written as options: the same for the command and the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nbdtun.errors import ConfigError
+from nbdtun.migration.patience import DEFAULTS, OnTimeout, Patience
+from nbdtun.migration.progress import Phase
+from nbdtun.migration.settings import Strategy
+from nbdtun.sizes import parse_duration, parse_rate
+
+UNLIMITED = "none"
+
+Timeout = tuple[Phase | None, float | None]
+
+
+def parse_limit(text: str) -> float | None:
+    """
+    ``5min``, or ``none`` for no limit: seconds.
+
+    :raise ConfigError: it is neither.
+    """
+    return None if text.strip() == UNLIMITED else parse_duration(text)
+
+
+def parse_any_rate(text: str) -> int:
+    """
+    ``500MiB``, or ``none`` for no limit, which is 0: bytes per second.
+
+    :raise ConfigError: it is neither, or 0.
+    """
+    if text.strip() == UNLIMITED:
+        return 0
+    rate = parse_rate(text)
+    if not rate:
+        raise ConfigError("bandwidth must be more than 0, not 0; none is for no limit")
+    return rate
+
+
+def parse_timeout(text: str) -> Timeout:
+    """
+    ``2h`` for the whole migration, ``mirror=2h`` for one phase; ``none`` instead of a time for no limit.
+
+    :raise ConfigError: it is neither, or that phase can have no limit.
+    """
+    name, equals, time = text.rpartition("=")
+    if not equals:
+        return None, parse_limit(text)
+    phases = {phase.value: phase for phase in DEFAULTS}
+    if name not in phases:
+        raise ConfigError(f"{name!r} is not a phase with a time limit: it is one of {', '.join(phases)}")
+    return phases[name], parse_limit(time)
+
+
+def parse_strategies(text: str) -> frozenset[Strategy]:
+    """
+    ``write-blocking,auto-converge``: what helps a migration to its end.
+
+    :raise ConfigError: one of them does not exist.
+    """
+    known = {strategy.value: strategy for strategy in Strategy}
+    for name in text.split(","):
+        if name not in known:
+            raise ConfigError(f"{name!r} does not help to converge: it is one of {', '.join(known)}")
+    return frozenset(known[name] for name in text.split(","))
+
+
+def make_patience(timeouts: Iterable[Timeout], stall: float | None, on_timeout: str) -> Patience:
+    """
+    Put the options together; what is given twice counts the last time.
+
+    :raise ConfigError: a limit cannot be.
+    """
+    limits = dict(timeouts)
+    total = limits.pop(None, None)
+    phases = {phase: limit for phase, limit in limits.items() if phase is not None}
+    return Patience(phases=phases, total=total, stall=stall, on_timeout=OnTimeout(on_timeout))

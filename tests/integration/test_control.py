@@ -1,0 +1,121 @@
+"""`nbdtun status`, `set` and `cancel`, from another terminal, while a real migration runs."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lab.crossing import VM, Attempt, Crossing
+from lab.disks import MIB
+from lab.gate import Gate
+from lab.pair import Pair, Plan
+from lab.process import wait
+
+SLOW = ("--bandwidth", "4MiB")
+
+
+def begun(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> tuple[Crossing, Attempt]:
+    """A migration that copies its disk slowly."""
+    crossing = crossings(pairs(Plan(64 * MIB)))
+    crossing.pair.source.wait_ticks(5)
+    attempt = crossing.migrate(*SLOW)
+    attempt.wait_copied(4 * MIB)
+    return crossing, attempt
+
+
+def report(crossing: Crossing) -> dict[str, Any]:
+    (line,) = crossing.command("status", "--json").stdout.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def test_status_and_set(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path) -> None:
+    pair = pairs(Plan(64 * MIB))
+    pair.source.wait_ticks(5)
+    with Gate(directory / "gate.qmp", pair.destination.qmp_path, "migrate-incoming") as gate:
+        crossing = crossings(pair, qmp=(pair.source.qmp_path, gate.path))
+        attempt = crossing.migrate(*SLOW)
+        attempt.wait_copied(4 * MIB)
+        seen = report(crossing)
+        assert (seen["kind"], seen["name"], seen["pid"]) == ("migration", VM, attempt.pid)
+        assert (seen["bandwidth"], seen["downtime"]) == (4 * MIB, 0.3)
+        told = crossing.command("status", VM)
+        assert told.stdout.startswith(f"{VM} (pid {attempt.pid}): ")
+        assert told.stdout.endswith("; at most 4 MiB/s, downtime 300 ms\n")
+        (control,) = (crossing.run_dir / "control").iterdir()
+        assert (control.name, stat.S_IMODE(control.stat().st_mode)) == (f"{VM}.sock", 0o600)
+        assert stat.S_IMODE(control.parent.stat().st_mode) == 0o700
+
+        changed = crossing.command("set", VM, "--bandwidth", "32MiB", "--downtime", "1s")
+        assert (changed.returncode, changed.stderr) == (0, "")
+        assert "at most 32 MiB/s, downtime 1.0 s" in changed.stdout
+        assert [job["speed"] for job in pair.source.qmp("query-block-jobs")] == [32 * MIB]
+        gate.wait_held()
+        assert crossing.command("set", VM, "--bandwidth", "1MiB").returncode == 0
+        gate.open()
+        attempt.wait_phase("ram")
+        tuned = pair.source.qmp("query-migrate-parameters")
+        assert (tuned["max-bandwidth"], tuned["downtime-limit"]) == (1 * MIB, 1000)
+        assert crossing.command("set", VM, "--bandwidth", "none", "--downtime", "2s").returncode == 0
+        assert attempt.wait_exit(60) == 0, attempt.log()  # at 1 MiB/s that would not do
+    assert "nbdtun: web1: bandwidth is unlimited now" in attempt.complaints()
+    pair.destination.wait_ticks(5)
+    assert pair.faults() == []
+    assert crossing.command("status").stdout.startswith("nothing runs here")
+    assert crossing.leftovers() == []
+
+
+def test_cancel(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing, attempt = begun(pairs, crossings)
+    cancelled = crossing.command("cancel", VM)
+    assert (cancelled.returncode, cancelled.stderr) == (0, "")
+    assert cancelled.stdout == f"{VM} was not migrated, and is at the source as before\n"
+    assert crossing.pair.source.leftovers() == []  # it has waited
+    assert attempt.wait_exit(10) == 130
+    assert attempt.last["phase"] == "cancelled"
+    assert attempt.complaints() == [f"nbdtun: {VM}: cancelled by another command, rolling back"]
+    again = crossing.command("cancel", VM)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr.startswith(f"nbdtun: {VM}: nothing runs here (")
+    assert crossing.migrate().wait_exit(60) == 0
+    crossing.pair.destination.wait_ticks(5)
+    assert crossing.pair.faults() == []
+
+
+def test_cancel_a_daemon(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(Plan(64 * MIB)))
+    crossing.pair.source.wait_ticks(5)
+    service = crossing.serve(*SLOW)
+    service.wait_log(f"{VM}: mirror", 60)
+    assert crossing.command("set", VM, "--bandwidth", "3MiB").returncode == 0
+    assert report(crossing)["bandwidth"] == 3 * MIB
+    assert crossing.command("cancel", VM).returncode == 0
+    assert service.wait_exit(20) == 130
+    assert crossing.pair.disturbance() == []
+    assert crossing.leftovers() == []
+
+
+def test_one_migration_of_a_vm_at_a_time(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing, first = begun(pairs, crossings)
+    second = crossing.migrate()
+    assert second.wait_exit(20) == 1
+    assert second.complaints() == [f"nbdtun: {VM}: another process migrates it already; `nbdtun status` shows it, `nbdtun cancel` ends it"]
+    assert report(crossing)["pid"] == first.pid
+    first.kill()
+    wait(lambda: crossing.command("status").stdout.startswith("nothing runs here"), 10, "the end of the first")
+    assert not (crossing.run_dir / "control" / f"{VM}.sock").exists()
+    third = crossing.migrate()
+    assert third.wait_exit(60) == 0, third.log()
+
+
+def test_sockets_that_others_could_use(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    crossing = crossings(pairs(Plan(64 * MIB)))
+    crossing.pair.source.wait_ticks(5)
+    (crossing.run_dir / "control").mkdir(parents=True, mode=0o755)
+    attempt = crossing.migrate()
+    assert attempt.wait_exit(20) == 2
+    assert "is not a directory of this user's own with mode 0700; --run-dir says where else" in attempt.log()
+    assert crossing.pair.disturbance() == []
