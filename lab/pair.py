@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lab import ticks
+from lab.booted import Booted
 from lab.disks import MIB, Disk, Format
 from lab.guest import LOAD_END, Guest
 from lab.qemu import Build, Drive, Interface, Qemu, Style
@@ -43,17 +44,20 @@ class Pair:
         *,
         builds: tuple[Build | None, Build | None] = (None, None),
         paused: bool = False,
+        booted: Booted | None = None,
         **options: Any,
     ) -> None:
-        """`options` are those of `Qemu`, for both; `builds` are the two QEMUs, native if None."""
+        """`options` are those of `Qemu`; `builds` are the two QEMUs, native if None. The source is woken from `booted` where it can be."""
         self.directory, self.guest = directory, guest
         self._build, self._options = builds[1], options
         drives = [_drives(directory, plan, number) for number, plan in enumerate(plans)]
         self._ended = ExitStack()
         with ExitStack() as stack:  # one that starts is ended if the other does not
-            self.source = stack.enter_context(
-                Qemu("src", directory, guest, [a for a, _ in drives], build=builds[0], paused=paused, **options)
-            )
+            here = [a for a, _ in drives]
+            if booted and not paused and not options and booted.can(guest, here):
+                self.source = stack.enter_context(booted.start("src", directory, guest, here, builds[0]))
+            else:
+                self.source = stack.enter_context(Qemu("src", directory, guest, here, build=builds[0], paused=paused, **options))
             self.destination = stack.enter_context(self._waiting([b for _, b in drives]))
             self._ended = stack.pop_all()
 
@@ -91,7 +95,11 @@ class Pair:
 
     def both_running(self) -> bool:
         """The one thing that must never be."""
-        return all(vm.running() and vm.status() == "running" for vm in (self.source, self.destination))
+        return len(self.running()) == 2
+
+    def running(self) -> list[Qemu]:
+        """Those whose guest runs just now: the copies of the VM."""
+        return [vm for vm in (self.source, self.destination) if vm.state() == "running"]
 
     def __enter__(self) -> Self:
         return self

@@ -179,6 +179,13 @@ class Qemu(Process):
         status: str = self.qmp("query-status")["status"]
         return status
 
+    def state(self) -> str:
+        """The same, or "gone" for a QEMU that has ended, or is about to."""
+        try:
+            return self.status()
+        except ConnectionError:
+            return "gone"
+
     def console(self) -> str:
         """What the guest has written since this process began."""
         return self._console.read_text(errors="replace") if self._console.exists() else ""
