@@ -64,12 +64,19 @@ class Pair:
     def _waiting(self, drives: Sequence[Drive]) -> Qemu:
         return Qemu("dst", self.directory, self.guest, drives, build=self._build, incoming=True, **self._options)
 
-    def renew_destination(self) -> None:
-        """Another destination, with empty disks: a QEMU can receive its memory only once."""
+    def renew_destination(self, drives: Sequence[Drive] | None = None) -> None:
+        """Another destination, with empty disks, the same ones if None: a QEMU can receive its memory only once."""
         self.destination.kill()
-        for drive in self.destination.drives:
+        drives = drives or self.destination.drives
+        for drive in drives:
             drive.disk.make_empty()
-        self.destination = self._ended.enter_context(self._waiting(self.destination.drives))
+        self.destination = self._ended.enter_context(self._waiting(drives))
+
+    def renew_source(self) -> None:
+        """The VM is started again at the source, with its disks as they are; its guest boots."""
+        old = self.source
+        old.kill()
+        self.source = self._ended.enter_context(Qemu("src", self.directory, self.guest, old.drives, build=old.build))
 
     def faults(self) -> list[str]:
         """What is missing at the destination, by every tick reported at either end."""
