@@ -3,9 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python -m
+WORKERS ?= 2
 MINUTES ?= 10
 SEED ?=
 QUICK ?=
+
+# Tests side by side: each worker has its own processes, directories and ports. What shares an expensive fixture is in one group.
+TESTS = $(RUN) pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,20 +24,20 @@ demo: setup ## move a running guest with its disk, and prove it
 	$(RUN) lab.demo
 
 check: $(VENV)/.installed lint ## the quick one: lint, strict types, unit and property tests
-	$(RUN) pytest -m "not integration"
+	$(TESTS) -m "not integration"
 
-test: setup lint ## everything, with real QEMU, nbdkit and twistd processes
-	$(RUN) pytest
+test: setup lint ## everything, with real QEMU, nbdkit and twistd processes; WORKERS=2 side by side
+	$(TESTS)
 
 integration: setup ## the tests with real processes only
-	$(RUN) pytest -m integration
+	$(TESTS) -m integration
 
 docs: $(VENV)/.installed ## the documentation, as HTML in build/docs
 	$(RUN) sphinx -W -b html docs build/docs
 
 chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then the tests that wait for long
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
-	NBDTUN_SLOW=1 $(RUN) pytest -m slow
+	NBDTUN_SLOW=1 $(TESTS) -m slow
 	$(MAKE) fuzz
 
 fuzz: $(VENV)/.installed ## look for bytes that break a parser, guided by coverage: MINUTES=10

@@ -15,6 +15,9 @@ TWISTD = ["twistd"]
 """The command, with options that are twistd's own."""
 
 
+_HELD: list[socket.socket] = []
+
+
 class Twistd(Process):
     """A twistd plugin in the foreground, with its log in a file."""
 
@@ -39,10 +42,17 @@ class Command(Process):
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A TCP port of the loopback that nobody listens on, and that nobody else gets as long as this process lives.
+
+    It is held by a socket that is bound and does not listen: Linux lets a listener with SO_REUSEADDR in beside it, and picks
+    the port for nobody who asks for any.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    _HELD.append(held)
+    port: int = held.getsockname()[1]
+    return port
 
 
 def listening(port: int) -> bool:

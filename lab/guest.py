@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import ticks
-from lab.cache import CACHE, LAB, fetch
+from lab.cache import CACHE, LAB, fetch, locked
 
 KERNEL = CACHE / "kernel"
 DRIVERS = ("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ata_piix", "ahci")
@@ -54,8 +54,9 @@ def build() -> Guest:
     fetch("kernel.sh")
     initramfs = CACHE / "initramfs.cpio"
     sources = [LAB / "init", Path(__file__), KERNEL / "done"]
-    if not initramfs.exists() or any(_newer(source, initramfs) for source in sources):
-        _pack(initramfs)
+    with locked():
+        if not initramfs.exists() or any(_newer(source, initramfs) for source in sources):
+            _pack(initramfs)
     return Guest(KERNEL / "vmlinuz", initramfs)
 
 

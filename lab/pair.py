@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lab import ticks
+from lab.booted import Booted
 from lab.disks import MIB, Disk, Format
 from lab.guest import LOAD_END, Guest
 from lab.qemu import Build, Drive, Interface, Qemu, Style
@@ -43,29 +44,39 @@ class Pair:
         *,
         builds: tuple[Build | None, Build | None] = (None, None),
         paused: bool = False,
+        booted: Booted | None = None,
         **options: Any,
     ) -> None:
-        """`options` are those of `Qemu`, for both; `builds` are the two QEMUs, native if None."""
+        """`options` are those of `Qemu`; `builds` are the two QEMUs, native if None. The source is woken from `booted` where it can be."""
         self.directory, self.guest = directory, guest
         self._build, self._options = builds[1], options
         drives = [_drives(directory, plan, number) for number, plan in enumerate(plans)]
         self._ended = ExitStack()
         with ExitStack() as stack:  # one that starts is ended if the other does not
-            self.source = stack.enter_context(
-                Qemu("src", directory, guest, [a for a, _ in drives], build=builds[0], paused=paused, **options)
-            )
+            here = [a for a, _ in drives]
+            if booted and not paused and not options and booted.can(guest, here):
+                self.source = stack.enter_context(booted.start("src", directory, guest, here, builds[0]))
+            else:
+                self.source = stack.enter_context(Qemu("src", directory, guest, here, build=builds[0], paused=paused, **options))
             self.destination = stack.enter_context(self._waiting([b for _, b in drives]))
             self._ended = stack.pop_all()
 
     def _waiting(self, drives: Sequence[Drive]) -> Qemu:
         return Qemu("dst", self.directory, self.guest, drives, build=self._build, incoming=True, **self._options)
 
-    def renew_destination(self) -> None:
-        """Another destination, with empty disks: a QEMU can receive its memory only once."""
+    def renew_destination(self, drives: Sequence[Drive] | None = None) -> None:
+        """Another destination, with empty disks, the same ones if None: a QEMU can receive its memory only once."""
         self.destination.kill()
-        for drive in self.destination.drives:
+        drives = drives or self.destination.drives
+        for drive in drives:
             drive.disk.make_empty()
-        self.destination = self._ended.enter_context(self._waiting(self.destination.drives))
+        self.destination = self._ended.enter_context(self._waiting(drives))
+
+    def renew_source(self) -> None:
+        """The VM is started again at the source, with its disks as they are; its guest boots."""
+        old = self.source
+        old.kill()
+        self.source = self._ended.enter_context(Qemu("src", self.directory, self.guest, old.drives, build=old.build))
 
     def faults(self) -> list[str]:
         """What is missing at the destination, by every tick reported at either end."""
@@ -91,7 +102,11 @@ class Pair:
 
     def both_running(self) -> bool:
         """The one thing that must never be."""
-        return all(vm.running() and vm.status() == "running" for vm in (self.source, self.destination))
+        return len(self.running()) == 2
+
+    def running(self) -> list[Qemu]:
+        """Those whose guest runs just now: the copies of the VM."""
+        return [vm for vm in (self.source, self.destination) if vm.state() == "running"]
 
     def __enter__(self) -> Self:
         return self

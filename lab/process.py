@@ -61,6 +61,10 @@ class Process:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    def stopped(self) -> bool:
+        """Whether it was stopped by a signal, and could be continued."""
+        return self.running() and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def log(self) -> str:
         """All that it has written to stderr, and to stdout if that has no file of its own."""
         return self.log_path.read_text(errors="replace")

@@ -79,6 +79,8 @@ class Drive:
     """`-blockdev` and a device with an id; or `-drive` with neither, which leaves
     QEMU to make up the node's name and the device's path."""
     read_only: bool = False
+    server: Path | None = None
+    """The socket of an NBD server that has the image, for `blockdev`; None for the file itself."""
 
     def arguments(self) -> list[str]:
         path, fmt = self.disk.path, self.disk.fmt
@@ -87,7 +89,12 @@ class Drive:
         if self.style == "drive":
             option = f"if=none,id={self.name},file={path},format={fmt},readonly={read_only}"
             return ["-drive", f"{option},discard=unmap", "-device", device]
-        option = f"driver={fmt},node-name={self.name},file.driver=file,file.filename={path}"
+        file = (
+            f"file.driver=nbd,file.server.type=unix,file.server.path={self.server}"
+            if self.server
+            else f"file.driver=file,file.filename={path}"
+        )
+        option = f"driver={fmt},node-name={self.name},{file}"
         option = f"{option},read-only={read_only},discard=unmap"
         return ["-blockdev", option, "-device", f"{device},id={self.name}-dev"]
 
@@ -178,6 +185,17 @@ class Qemu(Process):
         """The VM's run state, as QEMU names it."""
         status: str = self.qmp("query-status")["status"]
         return status
+
+    def state(self) -> str:
+        """The same; "stopped" for a process that is stopped, "gone" for one that has ended, or is about to."""
+        if not self.running():
+            return "gone"
+        if self.stopped():
+            return "stopped"
+        try:
+            return self.status()
+        except ConnectionError:
+            return "gone"
 
     def console(self) -> str:
         """What the guest has written since this process began."""

@@ -358,8 +358,10 @@ class Control(amp.AMP):
         """
         try:
             answer: dict[str, Any] = await self.callRemote(command, **arguments)
-        except (NbdtunError, CancelledError):
-            raise
+        except (NbdtunError, CancelledError) as error:
+            if self._lost is None or isinstance(error, CancelledError):
+                raise
+            raise LinkLost(f"the control channel was lost before {command.__name__} was answered: {error}") from error
         except amp.AmpError as error:
             reason = getattr(error, "description", "it does not know that command")
             raise DestinationFailed(f"the other end failed at {command.__name__}: {reason}; its log tells more") from error

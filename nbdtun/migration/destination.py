@@ -27,10 +27,12 @@ from nbdtun.migration.monitor import Credentials, Monitor
 from nbdtun.migration.outcome import ARRIVED, FRESH, GONE, settle
 from nbdtun.migration.session import Session, State
 from nbdtun.migration.settings import Limits
-from nbdtun.migration.waits import in_time
+from nbdtun.migration.waits import every, in_time
 
 REMEMBERED = 256
 PING_SECONDS = 5.0
+FAREWELL_SECONDS = 5.0
+STOPPED = "the destination's daemon was stopped"
 
 Surroundings = Callable[[Checklist, Credentials], object]
 """Looks at what is around a QEMU of these credentials, for its checklist."""
@@ -74,11 +76,18 @@ class Destination:
         return DestinationControl(self)
 
     async def stop(self) -> None:
-        """Undo all sessions that can be, and wait for those that are past it."""
-        for session, _ in tuple(self._busy.values()):
-            await session.abort("the destination daemon was stopped")
+        """Undo all sessions that can be, wait for those that are past it, and for their sources to have heard of it."""
+        busy = tuple(self._busy.values())
+        for session, control in busy:
+            self._tell(control, session.ident, DestinationFailed(STOPPED))
+            await session.abort(STOPPED)
+        await every(self._farewell(control) for _, control in busy)
         for session in tuple(self._sessions.values()):
             await session.settled
+
+    def _farewell(self, control: Control) -> Deferred[Any]:
+        """A source hangs up when it has done its part; one that does not is not waited for."""
+        return in_time(self.reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
 
     async def begin(self, vm: str, ident: str, control: Control) -> Session:
         """

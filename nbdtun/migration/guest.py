@@ -12,6 +12,7 @@ migrate it again until it has run; 10.0 calls it what it was before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from twisted.internet.defer import Deferred
@@ -54,9 +55,14 @@ async def fit(monitor: Monitor) -> str:
 
 
 class Guest:
-    """``runs``: it is to run at the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds."""
+    """
+    ``runs``: it is to run at the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds.
 
-    def __init__(self, monitor: Monitor) -> None:
+    ``alarm`` is called when its user shuts it down: there is nothing to be moved any more, and it must not be started elsewhere.
+    """
+
+    def __init__(self, monitor: Monitor, alarm: Callable[[Exception], None] = lambda _: None) -> None:
+        self._alarm = alarm
         self.runs = False
         self.stopped_at: float | None = None
         self._paused_by_us = False
@@ -77,12 +83,14 @@ class Guest:
         self._watch.addErrback(lambda _: None)
 
     async def _follow(self) -> None:
-        with self._monitor.listen("STOP", "RESUME") as events:
+        with self._monitor.listen("STOP", "RESUME", "SHUTDOWN") as events:
             while True:
                 await self._heed(await events.next())
 
     async def _heed(self, event: Event) -> None:
-        if event.name == "RESUME":
+        if event.name == "SHUTDOWN":
+            self._alarm(NotMigratable(f"{self._monitor.name}: the guest has shut down ({event.data.get('reason', '')})"))
+        elif event.name == "RESUME":
             self.runs, self._paused_by_us = True, False
         elif self._paused_by_us or await run_state(self._monitor) in MIGRATING:
             self.stopped_at = event.seconds
@@ -120,8 +128,11 @@ class Guest:
 
         :raise MonitorError: it does not answer.
         """
-        ended = self._monitor.when_lost()
-        with suppress(MonitorLost):
-            await self._monitor.execute("quit")
         late = f"{self._monitor.name}: QEMU has not ended {ENDING_SECONDS:g} s after quit"
-        await in_time(clock, ENDING_SECONDS, ended, lambda: MonitorError(late))
+        for _ in range(2):  # a QEMU whose monitor was closed has not yet ended
+            if not await self._monitor.renew():
+                return
+            ended = self._monitor.when_lost()
+            with suppress(MonitorLost):
+                await self._monitor.execute("quit")
+            await in_time(clock, ENDING_SECONDS, ended, lambda: MonitorError(late))

@@ -56,7 +56,7 @@ class Credentials:
 
 
 class State(enum.Enum):
-    """A monitor is used once, in this order; LOST only if it was not we who closed it."""
+    """In this order, but that a LOST one, which it was not we who closed, can be renewed."""
 
     NEW = "new"
     CONNECTED = "connected"
@@ -80,6 +80,7 @@ class Monitor:
         self._socket: socket.socket | None = None
         self._client: _Client | None = None
         self._loss: MonitorLost | None = None
+        self._breaking = False
         self._mourners: list[Deferred[MonitorLost]] = []
         self._listeners: list[Listener] = []
         self._schema: Schema | None = None
@@ -109,6 +110,22 @@ class Monitor:
         self._state = State.CONNECTED
         in_loop(self._reactor, self._loop, self._client.until_end()).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
 
+    async def renew(self) -> bool:
+        """
+        Connect again, if the connection was lost; whether there is one now. A QEMU whose monitor was closed may live on.
+
+        Who waited for something has been told of the loss; what is listened to after this is heard again.
+        """
+        if self._breaking or self._state is State.LOST:  # a command may have heard of it first
+            await self._ended
+        if self._state is State.LOST:
+            self._loss, self._ended, self._state, self._breaking = None, Deferred(), State.NEW, False
+            try:
+                await self.connect()
+            except MonitorError as error:
+                self._loss, self._state = MonitorLost(str(error)), State.LOST
+        return self._state is State.CONNECTED
+
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
     ) -> Any:
@@ -125,7 +142,11 @@ class Monitor:
             raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
         limit = self._seconds if seconds is None else seconds
         answer = in_loop(self._reactor, self._loop, self._client.ask(command, arguments, urgent))
-        result = await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
+        try:
+            result = await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
+        except MonitorLost:
+            self._breaking = True
+            raise
         wrong = misfit(ANSWERS.get(command), result)
         if wrong:
             raise MonitorError(f"{self.name}: the answer to {command} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
@@ -202,15 +223,15 @@ class Monitor:
     def lose(self, reason: str) -> None:
         """Tell everybody who waits that nothing will come any more, in the reactor's thread."""
         closed = self._state is State.CLOSED
-        self._loss = MonitorLost(f"{self.name}: {'the monitor ' + self.path + ' was closed' if closed else reason}")
-        for listener in tuple(self._listeners):
-            listener.end(self._loss)
-        mourners, self._mourners = self._mourners, []
+        self._loss = loss = MonitorLost(f"{self.name}: {'the monitor ' + self.path + ' was closed' if closed else reason}")
+        mourners, self._mourners = ([] if closed else self._mourners), []
         if not closed:
-            self._state = State.LOST
-            for mourner in mourners:
-                if not mourner.called:
-                    mourner.callback(self._loss)
+            self._state = State.LOST  # before anybody hears of it, who may renew it at once
+        for listener in tuple(self._listeners):
+            listener.end(loss)
+        for mourner in mourners:
+            if not mourner.called:
+                mourner.callback(loss)
 
 
 class _Client:
@@ -241,7 +262,7 @@ class _Client:
         except ExecuteError as error:
             raise CommandFailed(f"{self._name}: QEMU refused {command}: {error}", error.error_class) from error
         except (QMPError, OSError, EOFError) as error:
-            raise MonitorLost(f"{self._name}: QEMU closed its monitor {self._path} during {command}; it has ended or crashed") from error
+            raise MonitorLost(f"{self._name}: QEMU closed its monitor {self._path} during {command}; has it ended, or crashed?") from error
 
     async def until_end(self) -> str:
         """Wait until the connection has ended, and tell why."""
@@ -252,7 +273,7 @@ class _Client:
         except Exception as error:
             if not isinstance(error, EOFError | ConnectionError | TimeoutError):
                 return f"the monitor {self._path} has failed: {error!r}"
-        return f"QEMU closed its monitor {self._path}; it has ended or crashed"
+        return f"QEMU closed its monitor {self._path}; has it ended, or crashed?"
 
 
 class _Tap(EventListener):

@@ -203,11 +203,24 @@ class Session:
 
     async def _run(self) -> None:
         try:
-            await self._incoming.run()
+            try:
+                await self._incoming.run()
+            except MonitorLost:  # not QEMU, perhaps; then it can be asked, and told again
+                if not await self._monitor.renew():
+                    raise
+                await self._incoming.run()
         except MonitorError as error:
             self.reason = str(error)
             self._advance(State.UNCERTAIN)
+            await self._let_go()
             raise OutcomeUnknown(f"{error}; it was told to run at the destination just before") from error
+
+    async def _let_go(self) -> None:
+        """Nothing may be undone; but whoever is to find out what has become of it needs the monitor."""
+        self._undo.forget()
+        await self._rest()
+        await self._monitor.close()
+        await self._quay.close()
 
     async def _settle_down(self) -> None:
         """It has arrived. What is left of us is taken away, and nothing of that can make it fail."""
@@ -253,6 +266,7 @@ class Session:
         self.reason = reason
         if self._step is not None:
             self._step.cancel()
+        await self._monitor.renew()
         left = await self._undo.unwind()
         if not left:
             self._tidy.push("erase the session's journal", self._journal.close)

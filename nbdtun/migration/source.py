@@ -86,7 +86,7 @@ class Migration:
         self._stage = Stage.NEW
         self._cause: BaseException | None = None
         self._gauge = Gauge(reactor, report, lambda: carrier.link, wall)
-        self._guest = Guest(monitor)
+        self._guest = Guest(monitor, self._alarm)
         self._undo = UndoStack(reactor, settings.limits.undo)
         self._tidy = UndoStack(reactor, settings.limits.undo)
         self._leftovers = Leftovers(reactor, monitor, carrier, settings, uptime)
@@ -272,6 +272,7 @@ class Migration:
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
         self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
+        await self._monitor.renew()
         left = await self._undo.unwind()
         found = await diagnosis
         if not left:

@@ -54,6 +54,11 @@ class DestinationService(MultiService):
         service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start
         service.setServiceParent(self)
 
+    def startService(self) -> None:
+        """Start; what a killed daemon has left is cleared away first."""
+        self._rundir.sweep()
+        super().startService()
+
     def stopService(self) -> Deferred[None]:
         """Stop; fires when all is closed and undone."""
 

@@ -64,7 +64,7 @@ async def _migrate(
     work: type[Migration] | type[Resolution] = Migration,
 ) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-    monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
+    monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.limits.command)
     rundir.sweep()
     steering = Steering(settings.migration.vm, report)
     control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, steering)

@@ -140,7 +140,7 @@ class Destination(ServerFactory):
         ending = self._endings.find(ident, identity)
         if entry is None and ending is not None:
             raise ending
-        raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source")
+        raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source (any more); was its daemon started again?")
 
     def reset(self, target: str, reason: str) -> None:
         """End the channels to ``target``."""

@@ -19,11 +19,13 @@ sys.path.insert(0, str(HERE.parent.parent))  # `lab` is not installed with the p
 
 from lab import guest as lab_guest  # noqa: E402
 from lab import qemu  # noqa: E402
+from lab.booted import Booted  # noqa: E402
 from lab.crossing import Crossing, certificates  # noqa: E402
 from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
 from lab.process import MARK, marked  # noqa: E402
 
+pytest.register_assert_rewrite("tests.integration.matrix.verdict")
 os.environ[MARK] = str(os.getpid())  # inherited by what a test starts without the lab
 
 
@@ -80,13 +82,20 @@ def recent_qemu() -> qemu.Build:
         pytest.skip(f"no QEMU of 10.0 or later: {error}")
 
 
+@pytest.fixture(scope="session")
+def booted() -> Iterator[Booted]:
+    """What saves most tests the boot of their guest; not in pytest's own directory, which is kept for long."""
+    with tempfile.TemporaryDirectory(prefix="nt-booted-") as directory:
+        yield Booted(Path(directory))
+
+
 @pytest.fixture
-def pairs(directory: Path, guest: Guest) -> Iterator[Callable[..., Pair]]:
-    """Makes one pair of QEMUs: `pairs(Plan(), Plan(fmt="qcow2"), paused=True, ...)`."""
+def pairs(directory: Path, guest: Guest, booted: Booted) -> Iterator[Callable[..., Pair]]:
+    """Makes one pair of QEMUs, whose guest ticks already: `pairs(Plan(), Plan(fmt="qcow2"), paused=True, ...)`."""
     with ExitStack() as ended:
 
         def pair(*plans: Plan, behaves: Guest = guest, **options: Any) -> Pair:
-            return ended.enter_context(Pair(directory, behaves, plans or (Plan(),), **options))
+            return ended.enter_context(Pair(directory, behaves, plans or (Plan(),), booted=booted, **options))
 
         yield pair
 

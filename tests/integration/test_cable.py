@@ -22,6 +22,8 @@ MIB = 1024 * 1024
 SIZE = 1024 * MIB
 CUTS = 50
 
+pytestmark = pytest.mark.xdist_group("cable")  # its file of 1 GiB is made once
+
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:

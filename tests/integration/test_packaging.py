@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "CHANGELOG.md", "nbdtun", "twisted")
 
+pytestmark = pytest.mark.xdist_group("packaging")  # what is installed is built once
+
 
 def run(*command: str | Path, cwd: Path) -> str:
     ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from nbdtun.errors import CommandFailed, MonitorLost
+from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.ability import RECEIVING, SENDING
 from nbdtun.migration.monitor import Credentials, Monitor, State
 from nbdtun.migration.schema import Schema
@@ -34,6 +34,8 @@ class Paper(Monitor):
         self.lacks: set[str] = set()
 
     async def connect(self) -> None:
+        if not self.alive:
+            raise MonitorError(f"{self.path}: nobody listens there")
         self._state = State.CONNECTED
         self._loss = None
         self.credentials = Credentials(1, 2, 3)
@@ -42,6 +44,11 @@ class Paper(Monitor):
         if self._state is State.CONNECTED:
             self._state = State.CLOSED
             self.lose("closed")
+
+    def lose(self, reason: str) -> None:
+        super().lose(reason)
+        if not self._ended.called:
+            self._ended.callback(None)
 
     async def schema(self) -> Schema:
         return Schema({"name": name, "meta-type": "command"} for name in (SENDING | RECEIVING | self.more) - self.lacks)
@@ -88,7 +95,7 @@ class Paper(Monitor):
         if self.alive:
             self.alive = False
             if self._state is State.CONNECTED:
-                self.lose("QEMU closed its monitor; it has ended or crashed")
+                self.lose("QEMU closed its monitor; has it ended, or crashed?")
 
 
 class PaperQemu(Paper):

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import DestinationFailed, NotMigratable, VersionMismatch, VMUnknown
 from nbdtun.migration import destination as module
 from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query
+from nbdtun.migration.contact import SourceControl
 from nbdtun.migration.progress import Phase
 from tests.migration.stage import Stage
 
@@ -120,9 +121,24 @@ def test_the_end_of_the_daemon_undoes_all_sessions() -> None:
     talk = Talk()
     talk.prepare()
     stopping = Deferred.fromCoroutine(talk.stage.daemon.stop())
-    talk.stage.turn(1)
+    talk.stage.turn(module.FAREWELL_SECONDS + 1)
     assert stopping.called
     assert talk.stage.leftovers() == []
+
+
+def test_the_end_of_the_daemon_is_told_and_the_source_may_hang_up_first() -> None:
+    talk = Talk()
+    alarms: list[Exception] = []
+    talk.client = SourceControl(alarms.append)  # type: ignore[assignment]
+    Deferred.fromCoroutine(talk.stage.control(talk.client))
+    talk.prepare()
+    stopping = Deferred.fromCoroutine(talk.stage.daemon.stop())
+    talk.stage.turn(0.5)
+    assert not stopping.called
+    assert [str(alarm) for alarm in alarms] == ["the destination's daemon was stopped"]
+    talk.stage.cut()
+    talk.stage.turn(0.1)
+    assert stopping.called
 
 
 def test_sessions_are_remembered_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,17 @@ def test_a_migration_that_is_ending_is_waited_for() -> None:
     assert qemu.state == "running"
 
 
+def test_its_user_shuts_it_down() -> None:
+    qemu = PaperQemu(Clock(), "web1")
+    Deferred.fromCoroutine(qemu.connect())
+    alarms: list[Exception] = []
+    guest = Guest(qemu, alarms.append)
+    Deferred.fromCoroutine(guest.check())
+    qemu.clock.pump([0.001] * 3)
+    qemu.heard("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"})
+    assert [str(alarm) for alarm in alarms] == ["web1: the guest has shut down (guest-shutdown)"]
+
+
 def test_one_that_did_not_run_is_not_resumed() -> None:
     qemu, guest = watched("paused")
     assert Deferred.fromCoroutine(guest.resume(qemu.clock)).called
@@ -93,6 +104,15 @@ def test_one_that_did_not_run_is_not_resumed() -> None:
 
 def test_its_qemu_is_ended() -> None:
     qemu, guest = watched()
+    ending = Deferred.fromCoroutine(guest.end(qemu.clock))
+    qemu.clock.pump([0.001] * 5)
+    assert ending.called
+    assert not qemu.alive
+
+
+def test_its_qemu_is_ended_though_its_monitor_was_closed() -> None:
+    qemu, guest = watched()
+    qemu.lose("QEMU closed its monitor")
     ending = Deferred.fromCoroutine(guest.end(qemu.clock))
     qemu.clock.pump([0.001] * 5)
     assert ending.called

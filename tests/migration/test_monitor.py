@@ -153,6 +153,34 @@ async def test_a_loss_ends_every_wait_and_is_told(path: str, command: str) -> No
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_lost_one_is_renewed_where_qemu_lives_on(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        renewed: list[Deferred[bool]] = []
+        monitor.when_lost().addCallback(lambda _: renewed.append(Deferred.fromCoroutine(monitor.renew())))
+        with monitor.listen("STOP") as events, pytest.raises(MonitorLost):
+            await monitor.execute("drop")
+        with pytest.raises(MonitorLost):
+            await events.next()
+        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        assert await renewed[0]
+        assert await monitor.execute("echo", {"a": 1}) == {"a": 1}
+        assert await monitor.renew()  # there is nothing to do
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lost_one_is_not_renewed_where_qemu_has_ended(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        with pytest.raises(MonitorLost):
+            await monitor.execute("drop")
+        await monitor.when_lost()
+        os.rename(path, f"{path}.gone")
+        assert not await monitor.renew()
+        with pytest.raises(MonitorLost, match="is QEMU running"):
+            await monitor.execute("echo")
+        os.rename(f"{path}.gone", path)
+
+
+@pytest_twisted.ensureDeferred
 async def test_closing_it_is_no_loss(path: str) -> None:
     async with connected(path) as (monitor, _):
         lost: list[Any] = []

@@ -205,6 +205,24 @@ def test_a_guest_of_which_nobody_knows_whether_it_started(how: str) -> None:
     assert "it was told to run at the destination just before" in str(error)
     assert room.session.state is State.UNCERTAIN
     assert "quit" not in room.qemu.asked
+    assert repr(room.qemu).endswith("closed>")  # whoever is to find out needs it
+    assert room.closed == 1
+
+
+def test_a_monitor_that_is_closed_when_qemu_is_told_to_run() -> None:
+    room = ready()
+    room.qemu.arrived()
+    run = room.qemu.cont
+
+    def closed() -> None:
+        room.qemu.cont = run  # type: ignore[method-assign]
+        room.qemu.lose("QEMU closed its monitor")
+        raise MonitorLost("QEMU closed its monitor")
+
+    room.qemu.cont = closed  # type: ignore[method-assign]
+    assert room.do(room.session.finish(True)) is None
+    assert room.session.state is State.FINISHED
+    assert room.qemu.state == "running"
 
 
 def test_a_qemu_that_dies_is_told_and_undone() -> None:

@@ -1,0 +1,213 @@
+"""
+The table: what becomes of a migration that a fault meets in a phase.
+
+Data, and nothing else: the tests hold the product to it, and `docs/matrix.rst` is made of it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+PHASES = ("prepare", "mirror", "ready", "ram", "pre-switchover", "switchover", "finish", "confirm")
+
+
+class End(enum.Enum):
+    """Where the VM is when `nbdtun migrate` has ended, and the fault is mended."""
+
+    MOVES = "moves"
+    STAYS = "stays"
+    LEFT = "left"
+    GONE = "gone"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`says` is in the last line of its messages; `fresh`: the destination's QEMU has ended, and another one is needed."""
+
+    end: End
+    status: int
+    says: str = ""
+    fresh: bool = False
+    later: bool = False
+    """Something of ours is left, which the next attempt takes away."""
+    hand: str = ""
+    """What an operator has to do, where nothing else helps."""
+
+
+@dataclass(frozen=True)
+class Never:
+    """A cell that does not exist, and why."""
+
+    why: str
+
+
+Cell = Outcome | Never
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault as the table tells it; one cell for each phase."""
+
+    title: str
+    cells: tuple[Cell, ...]
+
+
+def stays(says: str, status: int = 1, later: bool = False) -> Outcome:
+    return Outcome(End.STAYS, status, says, later=later)
+
+
+def afresh(says: str, status: int = 1, later: bool = False) -> Outcome:
+    """It stays, and the next attempt takes a fresh QEMU at the destination."""
+    return Outcome(End.STAYS, status, says, fresh=True, later=later)
+
+
+def gone(says: str, fresh: bool = True) -> Outcome:
+    return Outcome(End.GONE, 1, says, fresh)
+
+
+def left(says: str) -> Outcome:
+    """Nothing could be undone; the next attempt does that first, and moves it."""
+    return Outcome(End.LEFT, 1, says)
+
+
+def paused(says: str, hand: str = "") -> Outcome:
+    return Outcome(End.PAUSED, 3, says, hand=hand)
+
+
+MOVES = Outcome(End.MOVES, 0)
+KILLED = Outcome(End.LEFT, -9)
+KILLED_LATE = Outcome(End.LEFT, -9, hand="--resolve")
+TOO_LATE = Outcome(End.MOVES, 0, "too late to interrupt")
+KEPT = Outcome(End.MOVES, 0, "could not end the source QEMU, which is paused", hand="quit")
+BEFORE = Never("the fault is there from the beginning")
+STILL = Never("the guest stands still, and nothing is written")
+ENDED = Never("it runs at the destination already")
+
+INTERRUPTED = stays("interrupted", 130)
+INTERRUPTED_LATER = afresh("interrupted", 130)
+
+TABLE: Mapping[str, Row] = {
+    "interrupt": Row(
+        "Ctrl-C to ``nbdtun migrate``",
+        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, TOO_LATE, TOO_LATE),
+    ),
+    "terminate": Row(
+        "SIGTERM to ``nbdtun migrate``",
+        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, TOO_LATE, TOO_LATE),
+    ),
+    "kill": Row("``kill -9`` of ``nbdtun migrate``", (*(KILLED,) * 6, KILLED_LATE, KILLED_LATE)),
+    "daemon-terminate": Row(
+        "SIGTERM to ``nbdtun-dest``",
+        (
+            stays("the destination's daemon was stopped"),
+            stays("the destination's daemon was stopped"),
+            afresh("the destination's daemon was stopped"),
+            afresh("the destination's daemon was stopped"),
+            afresh("the destination's daemon was stopped"),
+            afresh("the destination's daemon was stopped"),
+            MOVES,
+            MOVES,
+        ),
+    ),
+    "daemon-kill": Row(
+        "``kill -9`` of ``nbdtun-dest``, which is started again",
+        (
+            stays("was its daemon started again?"),
+            MOVES,
+            stays("was its daemon started again?", later=True),
+            afresh("was its daemon started again?"),
+            afresh("was its daemon started again?"),
+            afresh("was its daemon started again?"),
+            paused("The source is left paused"),
+            MOVES,
+        ),
+    ),
+    "source-killed": Row(
+        "The source's QEMU is killed",
+        (gone("QEMU closed its monitor", False),) * 2 + (gone("QEMU closed its monitor"),) * 4 + (MOVES, MOVES),
+    ),
+    "source-stopped": Row(
+        "The source's QEMU is stopped (SIGSTOP), and continued later",
+        (stays("has not answered"), stays("has not answered", later=True), *(left("has not answered"),) * 4, KEPT, KEPT),
+    ),
+    "source-monitor": Row(
+        "The source's monitor is closed", (stays("closed its monitor"),) * 2 + (afresh("closed its monitor"),) * 4 + (MOVES, MOVES)
+    ),
+    "destination-killed": Row(
+        "The destination's QEMU is killed",
+        (afresh("at the destination: QEMU closed its monitor"),) * 6 + (paused("The source is left paused", "cont"), ENDED),
+    ),
+    "destination-stopped": Row(
+        "The destination's QEMU is stopped (SIGSTOP), and continued later",
+        (
+            stays("has not answered", later=True),
+            stays("has not answered", later=True),
+            Outcome(End.STAYS, 1, "has not answered", fresh=True, hand="quit there"),
+            afresh("has not answered"),
+            afresh("has not answered"),
+            afresh("has not answered"),
+            paused("The source is left paused"),
+            ENDED,
+        ),
+    ),
+    "destination-monitor": Row(
+        "The destination's monitor is closed",
+        (stays("at the destination: QEMU closed its monitor"),) * 2
+        + (afresh("at the destination: QEMU closed its monitor"),) * 4
+        + (MOVES, MOVES),
+    ),
+    "disk-full": Row(
+        "The destination's disk is full",
+        (
+            stays("No space left on device"),
+            stays("No space left on device"),
+            afresh("No space left on device"),
+            afresh("No space left on device"),
+        )
+        + (STILL,) * 3
+        + (ENDED,),
+    ),
+    "disk-error": Row(
+        "The destination's disk fails with an I/O error",
+        (stays("Input/output error"), stays("Input/output error"), afresh("Input/output error"), afresh("Input/output error"))
+        + (STILL,) * 3
+        + (ENDED,),
+    ),
+    "disk-read-only": Row("The destination's disk is read-only", (stays("read-only"),) + (BEFORE,) * 7),
+    "guest-off": Row(
+        "The guest shuts down, and its QEMU ends",
+        (gone("the guest has shut down", False),) * 2 + (gone("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,),
+    ),
+    "guest-off-kept": Row(
+        "The guest shuts down, and its QEMU stays (``-no-shutdown``)",
+        (stays("the guest has shut down"),) * 2 + (afresh("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,),
+    ),
+    "guest-reset": Row("The guest is reset", (MOVES,) * 4 + (STILL,) * 3 + (ENDED,)),
+    "source-resized": Row("Another tool resizes the source's disk", (stays("Source and target image have different sizes"), *(MOVES,) * 7)),
+    "destination-resized": Row(
+        "Another tool resizes the destination's disk",
+        (afresh("at the destination: QEMU closed its monitor"), *(MOVES,) * 7),  # QEMU aborts: an image that is not active yet
+    ),
+    "source-monitor-taken": Row("Another client connects to the source's monitor", (MOVES,) * 8),
+    "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 8),
+    "cut": Row(
+        "The network is away for longer than the resume window",
+        (stays("no link came back"),) * 2 + (afresh("no link came back"),) * 4 + (paused("The source is left paused"), MOVES),
+    ),
+}
+
+QUICK = frozenset(
+    {
+        ("kill", "mirror"),
+        ("daemon-terminate", "ready"),
+        ("source-monitor", "pre-switchover"),
+        ("destination-killed", "switchover"),
+        ("disk-full", "mirror"),
+        ("guest-off-kept", "ram"),
+        ("daemon-kill", "finish"),
+    }
+)
+"""The cells that `make test` runs; `make chaos` runs all."""

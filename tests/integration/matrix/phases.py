@@ -1,0 +1,49 @@
+"""How to stop in the middle of a phase, for as long as a fault needs: a command is held back before a monitor, or the cable is slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lab.disks import MIB
+
+SLOW = 12 * MIB
+"""Bytes a second that let disks and memory last."""
+
+UNDER_WAY = 4 * MIB
+"""So much has passed when they are met."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A QMP command, and at which end it is held back."""
+
+    end: Literal["source", "destination"]
+    command: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`slow`: what is copied meanwhile lasts because the cable is slow, from when `held` is let pass."""
+
+    name: str
+    held: Held | None = None
+    slow: bool = False
+    reported: str = ""
+    """The phase that the command reports, if it has another name."""
+
+    @property
+    def word(self) -> str:
+        return self.reported or self.name
+
+
+PHASES = (
+    Phase("prepare", Held("destination", "nbd-server-start")),
+    Phase("mirror", slow=True),
+    Phase("ready", Held("destination", "migrate-incoming")),
+    Phase("ram", Held("destination", "migrate-incoming"), slow=True),
+    Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
+    Phase("switchover", Held("source", "migrate-continue")),
+    Phase("finish", Held("destination", "cont")),
+    Phase("confirm", Held("source", "quit"), reported="finish"),
+)
