@@ -157,10 +157,11 @@ async def test_a_lost_one_is_renewed_where_qemu_lives_on(path: str) -> None:
     async with connected(path) as (monitor, _):
         renewed: list[Deferred[bool]] = []
         monitor.when_lost().addCallback(lambda _: renewed.append(Deferred.fromCoroutine(monitor.renew())))
-        with monitor.listen("STOP") as events, pytest.raises(MonitorLost):
-            await monitor.execute("drop")
-        with pytest.raises(MonitorLost):
-            await events.next()
+        with monitor.listen("STOP") as events:
+            with pytest.raises(MonitorLost):
+                await monitor.execute("drop")
+            with pytest.raises(MonitorLost):
+                await events.next()
         await deferLater(reactor, 0.05)  # type: ignore[arg-type]
         assert await renewed[0]
         assert await monitor.execute("echo", {"a": 1}) == {"a": 1}
