@@ -45,6 +45,9 @@ CODES = {
     "disk-mismatch": "DiskMismatch",
     "mirror": "MirrorFailed",
     "memory": "MemoryFailed",
+    "timeout": "TimedOut",
+    "stall": "Stalled",
+    "too-late": "TooLate",
     "destination": "DestinationFailed",
     "unknown": "OutcomeUnknown",
 }

@@ -71,6 +71,7 @@ ANSWERS: Mapping[str, Shape] = {
         {"name": NAME, "meta-type": NAME, "arg-type?": NAME, "members?": [{"name?": NAME}], "variants?": [{"case": NAME, "type": NAME}]}
     ],
     "query-status": {"status": NAME},
+    "query-version": {"qemu": {"major": COUNT, "minor": COUNT, "micro": COUNT}},
 }
 
 EVENTS: Mapping[str, Shape] = {

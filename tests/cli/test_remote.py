@@ -64,5 +64,5 @@ def test_nothing_runs(tmp_path: Path) -> None:
     where = f"nothing runs here ({tmp_path}/control)"
     assert said("status") == (0, f"{where}\n", "")
     assert said("status", "--json") == (0, "", "")
-    assert said("cancel", "web1") == (2, "", f"nbdtun: web1: {where} of that name; `nbdtun status` lists what does\n")
+    assert said("cancel", "web1") == (2, "", f"nbdtun: web1: {where} of that name; `nbdtun status` lists what does [config]\n")
     assert said("set", "../web1", "--bandwidth", "1G")[0] == 2

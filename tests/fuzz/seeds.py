@@ -49,6 +49,7 @@ QEMU = {
         "blocked-reasons": ["because"],
     },
     "query-status": {"status": "inmigrate"},
+    "query-version": {"qemu": {"major": 7, "minor": 2, "micro": 22}},
     "query-jobs": [{"id": "nbdtun-0"}],
     "query-block-jobs": [{"device": "nbdtun-0", "len": 7, "offset": 1}],
     "query-block-exports": [{"id": "nbdtun-0"}],

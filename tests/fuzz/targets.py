@@ -31,11 +31,11 @@ from nbdtun.migration.exports import nodes
 from nbdtun.migration.exports import sweep as sweep_exports
 from nbdtun.migration.gauge import Gauge
 from nbdtun.migration.machine import machine, run_state
-from nbdtun.migration.memory import Incoming, Outgoing, Tuning, look
+from nbdtun.migration.memory import Tuning, look, movable, waiting
 from nbdtun.migration.mirror import jobs
 from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.outcome import settle
 from nbdtun.migration.progress import LinkState
-from nbdtun.migration.resolve import settle
 from nbdtun.migration.undo import UndoStack
 from nbdtun.tunnel.certificate import names_of
 from nbdtun.tunnel.frames import HEADER
@@ -274,8 +274,8 @@ async def _ask_all(monitor: Monitor) -> None:
         lambda: jobs(monitor),
         lambda: sweep_exports(monitor),
         lambda: settle(monitor),
-        lambda: Outgoing(monitor).check(),
-        lambda: Incoming(monitor).check(),
+        lambda: movable(monitor),
+        lambda: waiting(monitor),
         lambda: Tuning(monitor).set(undo, ("events",), {"max-bandwidth": 1}),
     ]
     for work in works:

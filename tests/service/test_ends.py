@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
 from nbdtun.config import Owner, SourceSettings, TunnelSettings
 from nbdtun.config.endpoints import Role, parse
@@ -47,7 +48,7 @@ def test_a_socket_has_an_owner_and_a_port_has_none(tmp_path: Path) -> None:
 
 
 def test_terms_are_those_of_the_settings() -> None:
-    terms = make_runtime(object(), TunnelSettings(window=2**20, link_timeout=3, resume_window=4)).terms
+    terms = make_runtime(Clock(), TunnelSettings(window=2**20, link_timeout=3, resume_window=4)).terms
     assert (terms.window, terms.link_timeout, terms.resume_window) == (2**20, 3, 4)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from nbdtun.errors import LinkLost
+from nbdtun.errors import LinkLost, MonitorLost
 from nbdtun.migration.check import preflight as module
 from nbdtun.migration.check.activity import Activity
 from nbdtun.migration.check.checklist import Checklist
@@ -100,7 +100,7 @@ def test_a_source_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_source_that_dies_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     flight = Flight()
-    flight.stage.source.alive = False
+    flight.stage.source.fails["query-version"] = MonitorLost("web1: QEMU closed its monitor")
     assert lines(flight.run(monkeypatch))[0] == "source: web1: QEMU closed its monitor"
 
 
