@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -62,8 +63,8 @@ class Attempt(Process):
         wait(copied, timeout, f"{count} copied bytes", self)
 
     def complaints(self) -> list[str]:
-        """The lines on its stderr."""
-        return self.log().splitlines()
+        """The lines on its stderr, without the codes which end those that are errors."""
+        return [re.sub(r" \[[a-z-]+\]$", "", line) for line in self.log().splitlines()]
 
 
 class Crossing:

@@ -272,11 +272,15 @@ def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> TLS
     return TLSError(f"{peer}: {_explanation(error, sock)}")
 
 
+#: Python's own reason where the other end has sent something and hung up before the socket was wrapped (ssl.py, SSLSocket._create).
+_GONE_BEFORE: Final = "Closed before TLS handshake with data in recv buffer."
+
+
 def is_end(error: OSError) -> bool:
     """Whether the other end has just closed the connection, properly or not; Python calls that an SSLEOFError only since 3.11.4."""
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return True
-    return getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING"
+    return getattr(error, "reason", None) in ("UNEXPECTED_EOF_WHILE_READING", _GONE_BEFORE)
 
 
 def _explanation(error: OSError, sock: ssl.SSLSocket | None) -> str:

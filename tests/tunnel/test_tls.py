@@ -498,3 +498,16 @@ def test_an_intermediate_in_ca_cert_pem_is_trusted_as_gnutls_does(
         (d / file).write_bytes(content)
     certs.make(d, ["dest.example"])
     assert talk(tls.server_context(d), tls.client_context(d)).errors == (None, None)
+
+
+def test_who_hangs_up_before_the_handshake_has_just_gone(tls_dir: str) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.send(b"\x16\x03\x01")
+    theirs.close()
+    ours.setblocking(False)
+    try:
+        sock = tls.wrap_server(tls.server_context(tls_dir), ours)
+        sock.do_handshake()
+    except OSError as gone:
+        assert "closed" in str(tls.explain(gone, "it"))
+        assert "failed" not in str(tls.explain(gone, "it"))
