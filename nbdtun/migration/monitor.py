@@ -119,11 +119,12 @@ class Monitor:
         if self._breaking or self._state is State.LOST:  # a command may have heard of it first
             await self._ended
         if self._state is State.LOST:
+            lost = self._loss  # what has happened first is what is told
             self._loss, self._ended, self._state, self._breaking = None, Deferred(), State.NEW, False
             try:
                 await self.connect()
-            except MonitorError as error:
-                self._loss, self._state = MonitorLost(str(error)), State.LOST
+            except MonitorError:
+                self._loss, self._state = lost, State.LOST
         return self._state is State.CONNECTED
 
     async def execute(

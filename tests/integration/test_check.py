@@ -278,9 +278,9 @@ def test_ctrl_c(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], 
     with Process([BIN / "nbdtun", "check", *crossing.arguments()], directory / "check.log") as checking:
         checking.wait_log("clock")
         checking.signal(signal.SIGINT)
-        assert checking.wait_exit(10) == 130
+        assert checking.wait_exit(30) == 130
         assert checking.log().endswith("nbdtun: interrupted\n")
-    wait(lambda: "sink" in crossing.daemon.log(), 10, "the end of the sink's channel")
+    wait(lambda: "sink" in crossing.daemon.log(), 30, "the end of the sink's channel")
     assert check(crossing, "--no-measure")[0] == 0  # nobody holds a monitor
 
 

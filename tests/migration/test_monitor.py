@@ -176,7 +176,7 @@ async def test_a_lost_one_is_not_renewed_where_qemu_has_ended(path: str) -> None
         await monitor.when_lost()
         os.rename(path, f"{path}.gone")
         assert not await monitor.renew()
-        with pytest.raises(MonitorLost, match="is QEMU running"):
+        with pytest.raises(MonitorLost, match="QEMU closed its monitor"):
             await monitor.execute("echo")
         os.rename(f"{path}.gone", path)
 
