@@ -59,7 +59,7 @@ def test_a_disk_that_does_not_converge_ends_in_time(outrun: Callable[..., tuple[
     assert "--converge" in line
 
 
-@pytest.mark.parametrize("which", ["native", "recent"])
+@pytest.mark.parametrize("which", ["native", pytest.param("recent", marks=pytest.mark.slow)])
 def test_a_disk_converges_when_its_guest_waits(
     outrun: Callable[..., tuple[Crossing, Attempt]], request: pytest.FixtureRequest, which: str
 ) -> None:
@@ -84,6 +84,7 @@ def test_a_disk_is_forced(outrun: Callable[..., tuple[Crossing, Attempt]]) -> No
     assert "the guest is paused until the migration ends" in attempt.log()
 
 
+@pytest.mark.slow
 def test_a_forced_one_runs_on_when_it_is_cancelled(outrun: Callable[..., tuple[Crossing, Attempt]]) -> None:
     crossing, attempt = outrun("disk", 20, 4, ["--timeout", "5s", "--on-timeout", "force"])
     wait(lambda: crossing.pair.source.status() == "paused", 60, "the force", attempt)
@@ -108,6 +109,7 @@ def outrun_memory(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]
     return begin
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_converge_ends_in_time(outrun_memory: Callable[..., tuple[Crossing, Attempt]]) -> None:
     crossing, attempt = outrun_memory(3, ["--timeout", "ram=30s"])
     assert "phase ram was not over after 30 s" in ended(crossing, attempt, "timeout")
@@ -122,6 +124,7 @@ def test_memory_converges_with_help(outrun_memory: Callable[..., tuple[Crossing,
     assert max(one["downtime_ms"] or 0 for one in measures) > 300
 
 
+@pytest.mark.slow
 def test_memory_is_forced(outrun_memory: Callable[..., tuple[Crossing, Attempt]]) -> None:
     crossing, attempt = outrun_memory(4, ["--timeout", "ram=10s", "--on-timeout", "force"])
     arrived(crossing, attempt)
