@@ -221,7 +221,7 @@ def names(base: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as failure:
-        raise ConfigError(f"{directory(base)}: {failure.strerror}; --run-dir says where else") from failure
+        raise ConfigError(f"run directory {directory(base)}: {failure.strerror}; --run-dir says where else") from failure
     sweep(directory(base))
     return sorted(path.name.removesuffix(_SUFFIX) for path in directory(base).glob(f"*{_SUFFIX}"))
 
@@ -260,4 +260,4 @@ def _made(base: Path) -> Iterator[Path]:
             check_private(folder)
             yield folder
     except OSError as failure:
-        raise ConfigError(f"{folder}: {failure.strerror}; --run-dir says where else") from failure
+        raise ConfigError(f"run directory {folder}: {failure.strerror}; --run-dir says where else") from failure
