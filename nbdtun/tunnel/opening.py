@@ -12,7 +12,7 @@ import ssl
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IDelayedCall, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -88,7 +88,9 @@ class OpeningTransport:
         self._taken = 0
         self.ready: Deferred[None] = Deferred()  # the connection stands, with TLS and all; or why it does not
         self.over: Deferred[None] = Deferred()  # it has become a link, or is lost
-        self._deadline = watch.reactor.callLater(timeout, self._too_slow, timeout)
+        self._reactor = watch.reactor
+        self._deadline = self._reactor.callLater(timeout, self._too_slow, timeout)
+        self._breaking: IDelayedCall | None = None
         self.wire: Wire
         if isinstance(sock, ssl.SSLSocket):
             self.wire = TLSWire(watch, sock, self)
@@ -203,7 +205,8 @@ class OpeningTransport:
         try:
             sent = self.wire.write(memoryview(bytes(self._out)))
         except OSError as broken:
-            self._lose(broken)
+            # Not from within AMP's own call: it would be told of the loss before it remembers that it has asked.
+            self._breaking = self._breaking or self._reactor.callLater(0, self._lose, broken)
             return
         del self._out[:sent]
         if self._out:
@@ -213,7 +216,8 @@ class OpeningTransport:
         self._lose(self._lost(f"no answer in {timeout:.0f} s"))
 
     def _stop_waiting(self) -> None:
-        if self._deadline.active():
-            self._deadline.cancel()
+        for timer in (self._deadline, self._breaking):
+            if timer is not None and timer.active():
+                timer.cancel()
         if not self.over.called:
             self.over.callback(None)

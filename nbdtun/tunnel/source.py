@@ -28,6 +28,7 @@ class Source:
     log = txaio.make_logger()
 
     def __init__(self, dialer: Dialer) -> None:
+        self.runtime = dialer.runtime
         self._dialer = dialer
         self.channels: set[Channel] = set()
         self._resumes = 0  # of channels that have ended
@@ -39,7 +40,7 @@ class Source:
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
-        runtime = self._dialer.runtime
+        runtime = self.runtime
         ident = secrets.token_bytes(IDENT_SIZE)
         channel = Channel(runtime, ident, target, sock, runtime.terms.window, self._redial, urgent=urgent)
         self.channels.add(channel)
@@ -59,7 +60,7 @@ class Source:
         """Wait for the channels to come to their own ends, for at most so long."""
         ends: Deferred[Any] = DeferredList([share(channel.ended) for channel in self.channels], consumeErrors=True)
         with contextlib.suppress(TimeoutError):
-            await ends.addTimeout(seconds, self._dialer.runtime.reactor)
+            await ends.addTimeout(seconds, self.runtime.reactor)
 
     async def stop(self) -> None:
         """End all channels; both ends' local sockets are closed."""
@@ -82,13 +83,22 @@ class Source:
     def lost_for(self) -> float | None:
         """Seconds since a link was lost that is not back yet; None if all are there."""
         lost = [channel.lost_at for channel in self.channels if channel.lost_at is not None]
-        now: float = self._dialer.runtime.reactor.seconds()
+        now: float = self.runtime.reactor.seconds()
         return now - min(lost) if lost else None
 
     def _redial(self, channel: Channel) -> Deferred[None]:
         redialling = Deferred.fromCoroutine(self._dialer.resume(channel))
-        redialling.addErrback(_refused, channel)
+        redialling.addErrback(self._refused, channel)
         return redialling
+
+    def _refused(self, failure: Failure, channel: Channel) -> None:
+        if failure.check(CancelledError):
+            return
+        error = failure.value
+        if not isinstance(error, TunnelError):  # a bug, after which nobody would dial any more
+            self.log.failure("a link could not be dialled", failure=failure)
+            error = ChannelReset(f"internal error: {error!r}")
+        channel.refused(error)
 
     def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         self.channels.discard(channel)
@@ -183,13 +193,6 @@ class _Arrival(Protocol):
         """Take its socket away from Twisted."""
         assert self.factory is not None
         self.factory.arrived(make_roomy(adopt(self.transport)))
-
-
-def _refused(failure: Failure, channel: Channel) -> None:
-    if not failure.check(CancelledError):
-        failure.trap(TunnelError)
-        assert isinstance(failure.value, TunnelError)
-        channel.refused(failure.value)
 
 
 def _cancel(error: TunnelError | None, dialling: Deferred[None]) -> TunnelError | None:

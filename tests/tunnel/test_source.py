@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -64,6 +65,23 @@ class TestEntrance:
         stage.cable.cut()
         stage.pass_time(7)
         assert stage.source.lost_for == pytest.approx(7, abs=0.1)
+
+    def test_a_bug_in_the_dialling_is_the_channels_end(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else nobody would dial any more, and the local program would wait until the resume window closes."""
+        near, _ = stage.meet()
+
+        async def broken(*_: object) -> None:
+            raise TypeError("a bug")
+
+        logged: list[BaseException] = []
+        monkeypatch.setattr(Dialer, "resume", broken)
+        monkeypatch.setattr(stage.source, "log", SimpleNamespace(failure=lambda _, failure: logged.append(failure.value)))
+        stage.cable.cut()
+        stage.rest()
+        assert str(logged[0]) == "a bug"
+        assert near.got_end
+        assert str(stage.entrance.trouble) == "internal error: TypeError('a bug')"
+        assert not stage.source.channels
 
     def test_counts_outlive_their_channels(self, stage: Stage) -> None:
         near, far = stage.meet()
