@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import txaio
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IReadWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReadDescriptor, IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -44,6 +44,8 @@ class Watch:
         self._wires: dict[int, IReadWriteDescriptor] = {}
         self._masks: dict[int, int] = {}
         self._again: dict[IReadWriteDescriptor, None] = {}
+        self._serving = False
+        self._turn: IDelayedCall | None = None  # for those who read again, when no descriptor will wake the reactor
 
     def __repr__(self) -> str:
         return f"<Watch of {len(self._wires)} wires>"
@@ -70,6 +72,7 @@ class Watch:
     def read_again(self, reader: Any) -> None:
         """Let ``reader`` read once more in the next round: it has bytes that no descriptor shows."""
         self._again[reader] = None
+        self._take_turn()
 
     def getReaders(self) -> list[Any]:
         """Who waits to read."""
@@ -82,6 +85,7 @@ class Watch:
     def removeAll(self) -> list[Any]:
         """Watch nothing any more; returns who was watched."""
         watched = list(self._wires.values())
+        self._again.clear()
         for wire in watched:
             self._change(wire, 0, _READ | _WRITE)
         return watched
@@ -96,8 +100,7 @@ class Watch:
         if not mask:
             del self._masks[fd], self._wires[fd]
             epoll.unregister(fd)
-            if not self._wires:
-                self._close()
+            self._close_if_idle()
             return
         self._masks[fd] = mask
         self._wires[fd] = wire
@@ -112,12 +115,20 @@ class Watch:
             self.reactor.addReader(self)
         return self._epoll
 
-    def _close(self) -> None:
-        """An end without channels holds no descriptor."""
-        if self._epoll is not None:
+    def _close_if_idle(self) -> None:
+        """An end without channels holds no descriptor; but the reactor must find the same one when a round ends as when it began."""
+        if self._epoll is not None and not self._wires and not self._serving:
             self.reactor.removeReader(self)
             self._epoll.close()
             self._epoll = None
+
+    def _take_turn(self) -> None:
+        if self._again and not self._serving and self._turn is None:
+            self._turn = self.reactor.callLater(0, self._turn_comes)
+
+    def _turn_comes(self) -> None:
+        self._turn = None
+        self.doRead()
 
     # What the reactor does.
 
@@ -131,21 +142,39 @@ class Watch:
 
     def doRead(self) -> None:
         """Something has happened: serve it, and what follows shortly."""
-        end = time.monotonic() + self._stay
-        wait = 0.0
-        while self._epoll is not None:
-            ready = self._epoll.poll(wait, EVENTS)
-            if not ready and not self._again:
-                return
-            self._serve(ready)
-            if time.monotonic() >= end:
-                return
-            wait = 0.0 if self._again else self._linger
+        self._serving = True
+        try:
+            self._serve_for(self._stay)
+        finally:
+            self._serving = False
+        self._close_if_idle()
+        self._take_turn()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is stopping."""
         for wire in self.removeAll():
             wire.connectionLost(reason)
+
+    def _serve_for(self, seconds: float) -> None:
+        if self._epoll is None:
+            return
+        poll = self._epoll.poll
+        end = time.monotonic() + seconds
+        wait = 0.0
+        while True:
+            ready = poll(wait, EVENTS)
+            if self._again:
+                ready += self._those_again()
+            if not ready:
+                return
+            self._serve(ready)
+            if not self._wires or time.monotonic() >= end:
+                return
+            wait = 0.0 if self._again else self._linger
+
+    def _those_again(self) -> list[tuple[int, int]]:
+        again, self._again = self._again, {}
+        return [(wire.fileno(), _READ) for wire in again]
 
     def _serve(self, ready: list[tuple[int, int]]) -> None:
         wires, masks = self._wires, self._masks
@@ -161,19 +190,10 @@ class Watch:
                     wire.doWrite()
             except Exception:
                 self._drop(wire, Failure())
-        if self._again:
-            self._serve_again()
-
-    def _serve_again(self) -> None:
-        again, self._again = self._again, {}
-        for wire in again:
-            try:
-                wire.doRead()
-            except Exception:
-                self._drop(wire, Failure())
 
     def _drop(self, wire: IReadWriteDescriptor, failure: Failure) -> None:
         """A bug in one wire's user is not the others' end."""
         self.log.failure("a bug in the user of {wire!r}", failure=failure, wire=wire)
+        self._again.pop(wire, None)
         self._change(wire, 0, _READ | _WRITE)
         wire.connectionLost(failure)

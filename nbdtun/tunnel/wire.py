@@ -161,11 +161,7 @@ class Wire:
 
     def doRead(self) -> None:
         """There is something to read."""
-        if not self.closed:
-            try:
-                self.user.wire_readable()
-            except OSError as broken:
-                self.user.wire_lost(broken)
+        self._let(self.user.wire_readable)
 
     def doWrite(self) -> None:
         """There is room to write."""
@@ -207,6 +203,12 @@ class TLSWire(Wire):
     def peer_certificate(self) -> bytes | None:
         """The certificate that the peer proved to own, in DER."""
         return self._certificate
+
+    def listen(self, on: bool) -> None:
+        """See :meth:`Wire.listen`."""
+        super().listen(on)
+        if on:
+            self._heed_pending()
 
     def read_into(self, buffer: memoryview) -> int | None:
         """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as are there."""
