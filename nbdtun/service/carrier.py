@@ -93,7 +93,7 @@ class TunnelCarrier:
 
     async def throughput(self) -> float:
         """Measure how many bytes per second it carries."""
-        return await throughput(self.reactor, self.source)
+        return await throughput(self.source)
 
     @property
     def link(self) -> LinkState:

@@ -48,7 +48,7 @@ class DestinationService(MultiService):
         self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay, surroundings=self._look)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
-            self.tunnel.targets.add(SINK, Sink(reactor))
+            self.tunnel.targets.add(SINK, Sink(runtime.watch))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
         service = StreamServerEndpointService(endpoint, self.tunnel)
         service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start

@@ -25,8 +25,8 @@ _READS = 8  # of one channel before other descriptors get their turn
 class Sink:
     """The target; see :class:`nbdtun.tunnel.targets.Target`."""
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+    def __init__(self, watch: Any) -> None:
+        self._watch = watch
         self._drains: set[_Drain] = set()
         self.scratch = memoryview(bytearray(_READ))
 
@@ -42,7 +42,7 @@ class Sink:
         if len(self._drains) >= MAX_AT_ONCE:
             raise TargetUnreachable(f"target {name}: {MAX_AT_ONCE} sources measure the tunnel just now", "try again later")
         ours, theirs = socket.socketpair()
-        self._drains.add(_Drain(self._reactor, theirs, self))
+        self._drains.add(_Drain(self._watch, theirs, self))
         return ours
 
     def emptied(self, drain: _Drain) -> None:
@@ -53,12 +53,12 @@ class Sink:
 class _Drain:
     """One channel's end; a wire's user."""
 
-    def __init__(self, reactor: Any, sock: socket.socket, sink: Sink) -> None:
+    def __init__(self, watch: Any, sock: socket.socket, sink: Sink) -> None:
         self._sink = sink
         self._left = MAX_BYTES
-        self._wire = Wire(reactor, sock, self)
+        self._wire = Wire(watch, sock, self)
         self._wire.listen(True)
-        self._deadline = reactor.callLater(MAX_SECONDS, self._close)
+        self._deadline = watch.reactor.callLater(MAX_SECONDS, self._close)
 
     def wire_readable(self) -> None:
         """Swallow what is there."""

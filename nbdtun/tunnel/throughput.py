@@ -23,17 +23,18 @@ SECONDS = 2.0
 PIECE = 256 * 1024
 
 
-async def throughput(reactor: Any, source: Source, seconds: float = SECONDS) -> float:
+async def throughput(source: Source, seconds: float = SECONDS) -> float:
     """
     Bytes per second that arrive at the destination of one channel, measured for ``seconds``.
 
     :raise TunnelError: no channel could be opened, or it did not last, or nothing has arrived.
     """
+    reactor = source.runtime.reactor
     ours, theirs = socket.socketpair()
     with ours:
         channel = await source.open(SINK, theirs)
         began = reactor.seconds()
-        pump = _Pump(reactor, ours.dup())
+        pump = _Pump(source.runtime.watch, ours.dup())
         try:
             await deferLater(reactor, seconds)
         finally:
@@ -49,9 +50,9 @@ async def throughput(reactor: Any, source: Source, seconds: float = SECONDS) -> 
 class _Pump:
     """Writes as much as the channel takes; a wire's user."""
 
-    def __init__(self, reactor: Any, sock: socket.socket) -> None:
+    def __init__(self, watch: Any, sock: socket.socket) -> None:
         self._piece = memoryview(os.urandom(PIECE))
-        self._wire = Wire(reactor, sock, self)
+        self._wire = Wire(watch, sock, self)
         self._wire.want_room()
 
     def stop(self) -> None:

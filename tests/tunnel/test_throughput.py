@@ -11,6 +11,7 @@ from pytest_twisted import ensureDeferred
 
 from nbdtun.errors import ChannelReset, LinkLost, TunnelError
 from nbdtun.tunnel.throughput import throughput
+from nbdtun.tunnel.watch import Watch
 
 SECONDS = 0.2
 
@@ -19,6 +20,9 @@ class Paper:
     """A source whose channels acknowledge what they are given at once, up to ``most`` bytes."""
 
     def __init__(self, most: int, error: TunnelError | None = None) -> None:
+        from twisted.internet import reactor
+
+        self.runtime = SimpleNamespace(reactor=reactor, watch=Watch(reactor))
         self.most = most
         self.channel = SimpleNamespace(outbound=SimpleNamespace(acked=0), error=error)
         self.targets: list[str] = []
@@ -48,9 +52,7 @@ class Paper:
 
 
 async def measure(paper: Paper) -> float:
-    from twisted.internet import reactor
-
-    return await throughput(reactor, paper, SECONDS)  # type: ignore[arg-type]
+    return await throughput(paper, SECONDS)  # type: ignore[arg-type]
 
 
 @ensureDeferred
