@@ -119,10 +119,10 @@ class Throttle:
             self._wait(left)
 
     def _in_turn(self) -> list[Waiter]:
-        now = self._reactor.seconds()
-        patient = [each for each, since in self._waiting.items() if each.urgent or now - since < PATIENCE]
-        ahead = [each for each in self._waiting if each not in patient][:1]
-        return ahead + sorted(patient, key=lambda each: not each.urgent)
+        """Those of the bulk come last, but for the one that has waited longest, if that is too long."""
+        late = self._reactor.seconds() - PATIENCE
+        first = next((each for each, since in self._waiting.items() if not each.urgent and since <= late), None)
+        return sorted(self._waiting, key=lambda each: (each is not first, not each.urgent))
 
     def _serve_all(self) -> None:
         if self._timer is not None:
