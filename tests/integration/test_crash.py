@@ -276,10 +276,10 @@ def test_a_guest_that_was_paused_stays_so(struck: Callable[..., Struck], recent_
 
 
 def test_one_that_lives_is_left_alone(struck: Callable[..., Struck], directory: Path) -> None:
-    """Though another monitor of that QEMU is free."""
+    """Though another monitor of that QEMU is free, and the other operator has a run directory of his own."""
     moving = struck("switchover", extra=["-qmp", f"unix:{directory}/NAME.other,server=on,wait=off"])
     crossing = moving.crossing
-    arguments = [VM, "--qmp", f"{directory}/src.other", *crossing.arguments()[3:]]
+    arguments = [VM, "--qmp", f"{directory}/src.other", *crossing.arguments()[3:], "--run-dir", f"{directory}/other-run"]
     with Command(directory / "other.log", "migrate", *arguments) as other:
         assert other.wait_exit(60) == 1
         assert f"{VM} is being migrated by another nbdtun just now, process {moving.running.pid}" in other.log()
