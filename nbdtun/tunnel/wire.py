@@ -191,6 +191,8 @@ class TLSWire(Wire):
     OpenSSL wants a write that found no room to be repeated with the same bytes: who got 0 from :meth:`write` must try the same data again.
     """
 
+    plain = False
+
     def __init__(self, watch: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
         super().__init__(watch, sock, user)
         self.tls = sock
