@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IDelayedCall
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.link import Link
+from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.splice import Splice
 from nbdtun.tunnel.stream import Inbound, Outbound
@@ -97,7 +98,7 @@ class Channel:
     def new_link(self) -> Link:
         """Return a link for this channel, for AMP to switch to."""
         runtime = self.runtime
-        return Link(self, runtime.reactor, runtime.call_later, runtime.terms.link_timeout, runtime.pool.scratch)
+        return Link(self, runtime.reactor, runtime.call_later, runtime.terms.link_timeout, runtime.pool)
 
     def agree_window(self, window: int) -> None:
         """Both ends keep this many bytes for each direction."""
@@ -150,15 +151,18 @@ class Channel:
             self._link = None
             self._life.sever(reason)
 
-    def deliver(self, offset: int, piece: memoryview) -> None:
-        """Bytes for the local socket, which are written when :meth:`delivered` says that no more of them are at hand."""
-        self.inbound.accept(offset, len(piece))
-        self._splice.gather(piece)
+    def deliver(self, pieces: list[memoryview]) -> None:
+        """Bytes for the local socket."""
+        self._splice.write(pieces)
+        self._delivered()
 
-    def delivered(self) -> None:
-        """All is delivered that was at hand."""
-        self._splice.write()
-        if self._link is not None and self.inbound.backlog and self.outbound.roomy:
+    def deliver_from(self, pipe: Pipe) -> None:
+        """Bytes for the local socket, which are in ``pipe``."""
+        self._splice.write_from(pipe)
+        self._delivered()
+
+    def _delivered(self) -> None:
+        if self.inbound.backlog.size and self._link is not None and self.outbound.roomy:
             self._link.hold()
         self.written()
 

@@ -44,7 +44,7 @@ class FrameReceiver(Protocol):
     """Who wants to know what a link said."""
 
     def data_received(self, offset: int, piece: memoryview) -> None:
-        """``piece`` belongs at ``offset``; it is only valid during the call."""
+        """``piece`` belongs at ``offset``; it is only valid until :meth:`Decoder.feed` returns."""
 
     def ack_received(self, offset: int) -> None:
         """Everything before ``offset`` is in the other end's kernel."""
@@ -93,7 +93,7 @@ class Decoder:
         self._reason = bytearray()  # the beginning of a RESET's payload: at most MAX_REASON bytes
         self._kind = _DATA
         self._offset = 0
-        self._missing = 0  # bytes of the current payload that have not come
+        self.missing = 0  # bytes of the current payload that have not come; more than MAX_REASON are DATA's
         self.over = False  # set by whoever has heard enough: the rest is not looked at, not even of the present piece
 
     def feed(self, data: memoryview) -> None:
@@ -104,31 +104,42 @@ class Decoder:
         """
         at, end = 0, len(data)
         while at < end and not self.over:
-            missing = self._missing
-            if missing:
-                take = missing if missing < end - at else end - at
-                self._payload(data[at : at + take], take)
+            if self.missing:
+                at += self._payload(data[at : at + self.missing])
             elif self._header or end - at < _HEADER:
-                take = min(HEADER.size - len(self._header), end - at)
-                self._gather(data[at : at + take])
+                at += self._gather(data[at : at + _HEADER - len(self._header)])
             else:
-                take = _HEADER
-                self._begin(data, at)
-            at += take
+                at += self._begin(data, at, end)
 
-    def _gather(self, piece: memoryview) -> None:
+    def pass_over(self, count: int) -> int:
+        """The next ``count`` bytes, part of a DATA frame, go another way; return the offset at which they belong."""
+        offset = self._offset
+        self._offset += count
+        self.missing -= count
+        return offset
+
+    def _gather(self, piece: memoryview) -> int:
         self._header += piece
-        if len(self._header) == HEADER.size:
+        if len(self._header) == _HEADER:
             whole, self._header = self._header, bytearray()
-            self._begin(memoryview(whole), 0)
+            self._begin(memoryview(whole), 0, _HEADER)
+        return len(piece)
 
-    def _begin(self, data: memoryview, at: int) -> None:
+    def _begin(self, data: memoryview, at: int, end: int) -> int:
+        kind: int
+        length: int
         kind, length, offset = _unpack_from(data, at)
-        if length > _LIMITS.get(kind, 0):
-            raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {_LIMITS.get(kind, 0)} are allowed")
-        self._kind, self._offset, self._missing = kind, offset, length
-        if length == 0:
+        if kind == _DATA and 0 < length <= MAX_DATA and length <= end - at - _HEADER:  # whole, as most are
+            at += _HEADER
+            self._receiver.data_received(offset, data[at : at + length])
+            return _HEADER + length
+        if length:
+            if length > _LIMITS.get(kind, 0):
+                raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {_LIMITS.get(kind, 0)} are allowed")
+            self._kind, self._offset, self.missing = kind, offset, length
+        else:
             self._bare(kind, offset)
+        return _HEADER
 
     def _bare(self, kind: int, offset: int) -> None:
         receiver = self._receiver
@@ -147,15 +158,17 @@ class Decoder:
         else:
             raise ProtocolViolation(f"a frame of the unknown kind {kind}, or one of kind DATA without data")
 
-    def _payload(self, piece: memoryview, size: int) -> None:
-        self._missing -= size
+    def _payload(self, piece: memoryview) -> int:
+        size = len(piece)
+        self.missing -= size
         if self._kind == _DATA:
             offset = self._offset
             self._offset = offset + size
             self._receiver.data_received(offset, piece)
-            return
+            return size
         self._reason += piece
-        if not self._missing:
+        if not self.missing:
             code, _, reason = self._reason.decode("utf-8", "replace").partition(" ")
             self._reason.clear()
             self._receiver.reset_received(code, reason)
+        return size

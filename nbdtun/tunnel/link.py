@@ -14,8 +14,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
-from nbdtun.tunnel.frames import Decoder, FrameReceiver, Kind, encode, encode_reset
+from nbdtun.tunnel.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
 from nbdtun.tunnel.opening import OpeningTransport
+from nbdtun.tunnel.pipe import Pipe
+from nbdtun.tunnel.slab import SlabPool
 from nbdtun.tunnel.stream import Inbound, Outbound
 from nbdtun.tunnel.wire import Wire
 
@@ -29,7 +31,13 @@ LOOK = 0.05
 BEATS = 3
 
 #: Reads of one link before other descriptors get their turn.
-READS = 4
+READS = 8
+
+#: Bytes of a frame that are worth the pipe.
+BULK = 64 * 1024
+
+#: Reads after a large frame in which the next one is expected, so that nothing behind its header is read.
+EXPECT = 8
 
 
 class Carried(Protocol):
@@ -38,11 +46,11 @@ class Carried(Protocol):
     inbound: Inbound
     outbound: Outbound
 
-    def deliver(self, offset: int, piece: memoryview) -> None:
-        """Bytes came; ``piece`` stays as it is until :meth:`delivered`."""
+    def deliver(self, pieces: list[memoryview]) -> None:
+        """Bytes came, and were accepted; ``pieces`` stay as they are until this returns."""
 
-    def delivered(self) -> None:
-        """There are no more of them at hand."""
+    def deliver_from(self, pipe: Pipe) -> None:
+        """As :meth:`deliver`, of what is in ``pipe``."""
 
     def end_received(self, offset: int) -> None:
         """The other end's FIN came."""
@@ -75,13 +83,14 @@ class Link(TwistedProtocol, FrameReceiver):
 
     wire: Wire
 
-    def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, scratch: memoryview) -> None:
+    def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, pool: SlabPool) -> None:
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._reactor = reactor
         self._call_later = call_later
         self._timeout = timeout
-        self._scratch = scratch
+        self._scratch, self._pipe = pool.scratch, pool.pipe
+        self._expected = 0  # reads in which a large frame may still come
         self._decoder = Decoder(self)
         self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
@@ -90,7 +99,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._heard = self._spoke = True
         self._heard_at: float = reactor.seconds()
         self._closing = False
-        self._delivering = False
+        self._pieces: list[memoryview] = []  # of the stream, in the same read: they go on together
 
     def __repr__(self) -> str:
         return f"<Link {getattr(self, 'wire', 'unmade')!r} closing={self._closing}>"
@@ -156,10 +165,9 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def acknowledge(self) -> None:
         """Tell the other end what was written: now if it is much, else with the next data, or soon."""
-        inbound = self._inbound
-        if inbound.ack_due:
+        if self._inbound.ack_due:
             self.pump()
-        elif inbound.owes_ack and self._ack_timer is None:
+        elif self._ack_timer is None and self._inbound.owed:
             self._ack_timer = self._reactor.callLater(ACK_DELAY, self._ack_now)
 
     def _next(self) -> memoryview | None:
@@ -168,17 +176,16 @@ class Link(TwistedProtocol, FrameReceiver):
             return memoryview(control)
         if self._closing:
             return None
-        inbound, outbound = self._inbound, self._outbound
-        if outbound.pending:
-            return outbound.next_frame(inbound.take_ack() if inbound.owes_ack else None)
-        if inbound.ack_due:
-            return memoryview(encode(Kind.ACK, inbound.take_ack()))
+        if self._outbound.pending:
+            return self._outbound.next_frame(self._inbound.ack_along())
+        if self._inbound.ack_due:
+            return memoryview(encode(Kind.ACK, self._inbound.take_ack()))
         return None
 
     def _ack_now(self) -> None:
         self._ack_timer = None
-        inbound = self._channel.inbound
-        if inbound.owes_ack:
+        inbound = self._inbound
+        if inbound.owed:
             self._control += encode(Kind.ACK, inbound.take_ack())
             self.pump()
 
@@ -231,16 +238,46 @@ class Link(TwistedProtocol, FrameReceiver):
     def wire_readable(self) -> None:
         """Read frames, but leave others their turn."""
         for _ in range(READS):
-            count = self.wire.read_into(self._scratch)
+            large = self._decoder.missing >= BULK and self._passable
+            count = self._pass_on() if large else self._read()
             if count is None:
                 return
             if not count:
                 self.wire_lost(LinkLost("the other end closed the link"))
                 return
             self._heard = True
-            self._understand(self._scratch[:count])
-            if count < len(self._scratch) or not self.wire.listening:
+            if not self.wire.listening or not (self._expected or count == len(self._scratch)):
                 return
+
+    def _read(self) -> int | None:
+        scratch = self._scratch
+        if self._expected:
+            self._expected -= 1
+            scratch = scratch[: self._decoder.missing + HEADER.size]
+        count = self.wire.read_into(scratch)
+        if count:
+            self._understand(scratch[:count])
+            if self._decoder.missing >= BULK and self._passable:
+                self._expected = EXPECT
+        return count
+
+    @property
+    def _passable(self) -> bool:
+        """Whether bytes may go from here to the local socket without passing through this process."""
+        return self.wire.plain and self._pipe.usable and not self._inbound.backlog.size
+
+    def _pass_on(self) -> int | None:
+        decoder, pipe = self._decoder, self._pipe
+        count = pipe.fill(self.wire.fileno(), decoder.missing)
+        if count:
+            self._expected = EXPECT
+            try:
+                self._inbound.accept(decoder.pass_over(count), count)
+            except ProtocolViolation as violation:
+                self._channel.reset(violation)
+            else:
+                self._channel.deliver_from(pipe)
+        return count
 
     def wire_writable(self) -> None:
         """Go on sending."""
@@ -259,16 +296,16 @@ class Link(TwistedProtocol, FrameReceiver):
             self._channel.reset(violation)
 
     def _flush(self) -> None:
-        if self._delivering:
-            self._delivering = False
-            self._channel.delivered()
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._channel.deliver(pieces)
 
     # The decoder's receiver.
 
     def data_received(self, offset: int, piece: memoryview) -> None:
-        """Part of the stream; what comes in the same read goes on in one piece with it."""
-        self._delivering = True
-        self._channel.deliver(offset, piece)
+        """Part of the stream."""
+        self._inbound.accept(offset, len(piece))
+        self._pieces.append(piece)
 
     def ack_received(self, offset: int) -> None:
         """The other end has more."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import mmap
 from collections import deque
 
+from nbdtun.tunnel.pipe import Pipe
+
 #: Bytes of one slab: what a local socket has at most when it is read (its default buffer has 208 KiB), and little enough that the few
 #: slabs in use stay in the CPU's cache. It is less than ``MAX_DATA``: what lies together in a slab fits into one frame.
 SLAB_SIZE = 256 * 1024
@@ -41,6 +43,7 @@ class SlabPool:
         self._keep = keep
         self._size = size
         self._scratch: memoryview | None = None
+        self.pipe = Pipe()
 
     def take(self) -> Slab:
         """Lend an empty slab."""
@@ -67,15 +70,14 @@ class Backlog:
         self._pool = pool
         self._slabs: deque[Slab] = deque()
         self._start = 0  # where in the first slab the waiting bytes begin
+        self.size = 0  # bytes that wait; looked at with every write, which is why it is no property
 
     def __len__(self) -> int:
-        return sum(slab.used for slab in self._slabs) - self._start
-
-    def __bool__(self) -> bool:
-        return bool(self._slabs)
+        return self.size
 
     def append(self, data: memoryview) -> None:
         """Copy ``data`` to the end."""
+        self.size += len(data)
         while data:
             if not self._slabs or self._slabs[-1].used == self._slabs[-1].size:
                 self._slabs.append(self._pool.take())
@@ -93,12 +95,14 @@ class Backlog:
     def consume(self, count: int) -> None:
         """Forget the first ``count`` bytes, which must be part of :meth:`head`."""
         self._start += count
+        self.size -= count
         if self._start == self._slabs[0].used:
             self._pool.give(self._slabs.popleft())
             self._start = 0
 
     def clear(self) -> None:
         """Forget everything."""
+        self.size = 0
         while self._slabs:
             self._pool.give(self._slabs.popleft())
         self._start = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Protocol
 
+from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.stream import Inbound, Outbound
 from nbdtun.tunnel.throttle import Throttle
 from nbdtun.tunnel.wire import Wire
@@ -48,10 +49,10 @@ class Splice:
     def __init__(self, watch: Any, sock: socket.socket, channel: Spliced, throttle: Throttle, *, urgent: bool = False) -> None:
         self.urgent = urgent
         self._channel = channel
+        self._inbound, self._outbound = channel.inbound, channel.outbound
         self._throttle = throttle
         self._waiting = False  # in the throttle's line
         self._wire = Wire(watch, sock, self)
-        self._gathered: list[memoryview] = []
         self.deaf: Exception | None = None  # why nothing can be written to the local socket any more
 
     def __repr__(self) -> str:
@@ -66,8 +67,8 @@ class Splice:
 
     def wire_readable(self) -> None:
         """Read as much as there is room for, and pass on each piece as soon as it is there."""
-        outbound, read_into, throttle = self._channel.outbound, self._wire.read_into, self._throttle
-        limited = throttle.rate is not None
+        outbound, throttle = self._outbound, self._throttle
+        limited = throttle.limited
         for _ in range(READS):
             space = outbound.space()
             if space is None:
@@ -83,7 +84,7 @@ class Splice:
                     return
                 space = space[:granted]
             try:
-                count = read_into(space)
+                count = self._wire.read_into(space)
             except OSError:
                 count = 0  # closed with our bytes unread: an end like any other for those who listen to it
             if count is None:
@@ -101,7 +102,7 @@ class Splice:
 
     def make_room(self) -> None:
         """The outbound stream has room again."""
-        outbound = self._channel.outbound
+        outbound = self._outbound
         if outbound.roomy and not self._waiting:
             self._wire.listen(True)
 
@@ -114,49 +115,60 @@ class Splice:
 
     def _finish(self) -> None:
         self._wire.listen(False)
-        self._channel.outbound.finish()
+        self._outbound.finish()
         self._channel.filled()
 
     # To the local socket.
 
-    def gather(self, piece: memoryview) -> None:
-        """Write ``piece`` with the next :meth:`write`, until when it must stay as it is."""
-        self._gathered.append(piece)
-
-    def write(self) -> None:
-        """Write what was gathered, in one go; what there is no room for is kept."""
-        pieces = self._gathered
-        if not pieces:
-            return
-        self._gathered = []
-        inbound = self._channel.inbound
+    def write(self, pieces: list[memoryview]) -> None:
+        """Write ``pieces``, in one go; what there is no room for is kept."""
+        inbound = self._inbound
         sent = 0
-        if not inbound.backlog:
+        if not inbound.backlog.size:
             sent = self._try(pieces)
             inbound.wrote(sent)
+            if inbound.written == inbound.received:
+                return
+        self._keep(pieces, sent)
+
+    def write_from(self, pipe: Pipe) -> None:
+        """Write what is in ``pipe``, which is empty afterwards; what there is no room for is kept."""
+        inbound, count = self._inbound, pipe.held
+        if self.deaf is None:
+            try:
+                count = pipe.empty(self._wire.fileno())
+            except OSError as broken:
+                self.deaf = broken
+        if self.deaf is not None:
+            pipe.close()
+        inbound.wrote(count)
+        while pipe.held:
+            self._keep([pipe.read()], 0)
+
+    def _keep(self, pieces: list[memoryview], sent: int) -> None:
+        backlog = self._inbound.backlog
         for piece in pieces:
             if sent < len(piece):
-                inbound.backlog.append(piece[sent:])
+                backlog.append(piece[sent:])
             sent = max(0, sent - len(piece))
-        if inbound.backlog:
-            self._wire.want_room()
+        self._wire.want_room()
 
     def write_end(self) -> None:
         """If all is written that will ever come, tell the local program so."""
-        inbound = self._channel.inbound
+        inbound = self._inbound
         if inbound.ended:
             self._wire.write_end()
             inbound.wrote(1)
 
     def wire_writable(self) -> None:
         """Write what was kept."""
-        backlog = self._channel.inbound.backlog
+        backlog = self._inbound.backlog
         while backlog:
             sent = self._try([backlog.head()])
             if not sent:
                 self._wire.want_room()
                 break
-            self._channel.inbound.wrote(sent)
+            self._inbound.wrote(sent)
             backlog.consume(sent)
         else:
             self._channel.drained()

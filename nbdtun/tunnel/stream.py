@@ -97,18 +97,19 @@ class Outbound:
         """``count`` bytes were put where :meth:`space` said."""
         slab = self._slab
         assert slab is not None
+        kept = count
         if self._unsent and self._extends(slab):
             segment = self._unsent[-1]
         else:
             segment = Segment(slab, slab.used + HEADROOM, self.end)
             self._unsent.append(segment)
             slab.users += 1
-            self._kept += HEADROOM
-        segment.end += count
+            kept += HEADROOM
         segment.cost += count
+        segment.end += count
         slab.used = segment.end
         self.end += count
-        self._kept += count
+        self._kept += kept
 
     def unfilled(self) -> None:
         """Nothing was put where :meth:`space` said: an idle stream holds no memory."""
@@ -143,16 +144,16 @@ class Outbound:
         segment = self._unsent.popleft()
         self._sent.append(segment)
         self.leaving = True
-        start, stop = segment.start, segment.stop
-        if stop > self._promised:
-            self._promised = stop
-        view = segment.slab.view
-        at = start - _HEADER
-        _pack_into(view, at, _DATA, segment.end - start, segment.offset)
+        end, offset, view = segment.end, segment.offset, segment.slab.view
+        at = segment.start - _HEADER
+        size = end - segment.start
+        if offset + size > self._promised:
+            self._promised = offset + size
+        _pack_into(view, at, _DATA, size, offset)
         if ack is not None:
             at -= _HEADER
             _pack_into(view, at, _ACK, 0, ack)
-        return view[at : segment.end]
+        return view[at:end]
 
     def _fin_frame(self, ack: int | None) -> memoryview | None:
         if self.final is None or self._fin_sent:
@@ -269,6 +270,7 @@ class Inbound:
         """Both ends keep ``window`` bytes; a small window is acknowledged often enough that the sender need not stop."""
         self.window = window
         self._ack_every = min(self.ACK_EVERY, window // 4)
+        self._ack_along = self._ack_every // 16
 
     @property
     def done(self) -> bool:
@@ -308,14 +310,19 @@ class Inbound:
         self.written += count
 
     @property
-    def owes_ack(self) -> bool:
-        """Whether anything was written that the other end does not know of."""
-        return self.written > self._acked
+    def owed(self) -> int:
+        """How many bytes were written that the other end does not know of; the end counts as one."""
+        return self.written - self._acked
 
     @property
     def ack_due(self) -> bool:
         """Whether the other end should be told now."""
-        return self.written - self._acked >= self._ack_every or (self.written > self._acked and self.done)
+        owed = self.written - self._acked
+        return owed >= self._ack_every or (owed > 0 and self.done)
+
+    def ack_along(self) -> int | None:
+        """As :meth:`take_ack`, for an acknowledgement that travels with data; None when it is not worth the other end's time yet."""
+        return self.take_ack() if self.written - self._acked >= self._ack_along else None
 
     def take_ack(self) -> int:
         """Return the offset to acknowledge, which counts as told from now on."""

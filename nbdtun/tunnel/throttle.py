@@ -44,6 +44,7 @@ class Throttle:
     def __init__(self, reactor: Any, rate: float | None = None) -> None:
         self._reactor = reactor
         self._rate = rate
+        self.limited = rate is not None
         self._spent_until = 0.0  # the time at which the bucket is, or was, empty
         self._waiting: dict[Waiter, float] = {}  # since when; in the order in which they came
         self._served: Waiter | None = None  # whose turn it is just now
@@ -60,6 +61,7 @@ class Throttle:
     @rate.setter
     def rate(self, rate: float | None) -> None:
         self._rate = rate
+        self.limited = rate is not None
         self._spent_until = self._reactor.seconds()
         self._serve_all()
 

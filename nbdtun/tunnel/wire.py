@@ -47,6 +47,9 @@ class WireUser(Protocol):
 class Wire:
     """A plain socket."""
 
+    #: Whether what is in the socket is what its user reads.
+    plain = True
+
     def __init__(self, watch: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -161,7 +164,11 @@ class Wire:
 
     def doRead(self) -> None:
         """There is something to read."""
-        self._let(self.user.wire_readable)
+        if self.listening:
+            try:
+                self.user.wire_readable()
+            except OSError as broken:
+                self.user.wire_lost(broken)
 
     def doWrite(self) -> None:
         """There is room to write."""

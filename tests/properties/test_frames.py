@@ -104,7 +104,7 @@ def test_garbage_is_a_violation_or_frames_but_never_anything_else(garbage: bytes
         feed(decoder, garbage, cuts)
     assert len(decoder._header) < HEADER.size
     assert len(decoder._reason) <= MAX_REASON
-    assert decoder._missing <= MAX_DATA
+    assert decoder.missing <= MAX_DATA
 
 
 @given(st.integers(0, 255), st.integers(0, 2**32 - 1), OFFSETS)

@@ -89,7 +89,7 @@ class End:
         if self.control:
             control, self.control = self.control, b""
             return memoryview(control)
-        frame = self.outbound.next_frame(self.inbound.take_ack() if piggyback and self.inbound.owes_ack else None)
+        frame = self.outbound.next_frame(self.inbound.take_ack() if piggyback and self.inbound.owed else None)
         if frame is not None:
             own = frame[HEADER.size :] if frame[0] == Kind.ACK else frame
             kind, length, offset = HEADER.unpack_from(own)
@@ -208,7 +208,7 @@ class TwoEnds(RuleBasedStateMachine):
     @rule(side=sides)
     def acknowledge(self, side: int) -> None:
         end = self.ends[side]
-        if end.inbound.owes_ack:
+        if end.inbound.owed:
             end.control += encode(Kind.ACK, end.inbound.take_ack())
 
     @precondition(lambda self: self.linked)

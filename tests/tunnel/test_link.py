@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,8 @@ import pytest
 from attrs import evolve
 
 from nbdtun.tunnel.frames import Kind, encode
-from nbdtun.tunnel.link import ACK_DELAY
+from nbdtun.tunnel.link import ACK_DELAY, BULK
+from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Terms
 from tests.tunnel.stage import Stage, Stranger, tcp_pair
 
@@ -88,6 +92,63 @@ class TestBeing:
         assert len(link._control) <= 1024 + 16
 
 
+class TestLargeFrames:
+    """Those of a plain link do not pass through this process, if they need not."""
+
+    @pytest.fixture
+    def piped(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """What went through the pipe."""
+        counts: list[int] = []
+        empty = Pipe.empty
+
+        def noted(pipe: Pipe, target: int) -> int:
+            counts.append(pipe.held)
+            return empty(pipe, target)
+
+        monkeypatch.setattr(Pipe, "empty", noted)
+        return counts
+
+    @pytest.mark.parametrize("reads", [True, False])
+    def test_of_all_sizes_they_come_in_order(self, make_stage: Callable[..., Stage], piped: list[int], reads: bool) -> None:
+        """Also where the local program is slow, and takes a part of what is in the pipe."""
+        stage = make_stage(Terms(window=1 << 22))
+        stranger = Stranger(stage).open(window=1 << 22)
+        program = stage.target.programs[0]
+        program.reads = reads
+        dice, sent = random.Random(6), bytearray()
+        while len(sent) < 3_000_000:
+            piece = dice.randbytes(dice.choice([1, 100, 5_000, BULK - 1, BULK, 200_000, 300_000]))
+            stranger.say(encode(Kind.DATA, len(sent), piece))
+            sent += piece
+        program.reads = True
+        stage.pass_time(1)
+        assert program.got == sent
+        assert sum(piped) > 1_000_000
+        assert stage.far.inbound.written == len(sent)
+
+    def test_one_in_the_wrong_place_does_not_reach_the_program(self, stage: Stage, opened: Stranger, said: list[str]) -> None:
+        opened.say(encode(Kind.DATA, 0, bytes(200_000))).say(encode(Kind.DATA, 300_000, b"x" * 200_000))
+        stage.rest()
+        assert stage.target.programs[0].got == bytes(200_000)
+        assert any("bytes for offset 300000 came, but 200000 is next" in line for line in said)
+
+    def test_where_the_system_cannot_they_are_read(self, stage: Stage, opened: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unfit(*_: object, flags: int) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        monkeypatch.setattr(os, "splice", unfit)
+        opened.say(encode(Kind.DATA, 0, b"x" * 200_000))
+        stage.rest()
+        assert stage.target.programs[0].got == b"x" * 200_000
+
+    def test_a_program_that_is_gone_does_not_hold_the_other_end_up(self, stage: Stage, opened: Stranger) -> None:
+        stage.target.programs[0].close()
+        stage.rest()
+        opened.say(encode(Kind.DATA, 0, b"x" * 200_000))
+        stage.pass_time(1)
+        assert (Kind.ACK, 200_000, b"") in opened.hear_frames()
+
+
 class TestAcknowledging:
     def test_little_is_acknowledged_a_little_later(self, stage: Stage, opened: Stranger) -> None:
         opened.say(encode(Kind.DATA, 0, b"x" * 10) + encode(Kind.DATA, 10, b"y" * 10))
@@ -96,12 +157,20 @@ class TestAcknowledging:
         assert opened.hear_frames() == [(Kind.ACK, 20, b"")]
 
     def test_data_takes_an_acknowledgement_with_it(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, bytes(10_000)))
+        stage.target.programs[0].send(b"answer")
+        stage.rest()
+        assert opened.hear_frames() == [(Kind.ACK, 10_000, b""), (Kind.DATA, 0, b"answer")]
+        stage.pass_time(2 * ACK_DELAY)
+        assert opened.hear_frames() == []
+
+    def test_but_not_for_every_few_bytes(self, stage: Stage, opened: Stranger) -> None:
         opened.say(encode(Kind.DATA, 0, b"question"))
         stage.target.programs[0].send(b"answer")
         stage.rest()
-        assert opened.hear_frames() == [(Kind.ACK, 8, b""), (Kind.DATA, 0, b"answer")]
+        assert opened.hear_frames() == [(Kind.DATA, 0, b"answer")]
         stage.pass_time(2 * ACK_DELAY)
-        assert opened.hear_frames() == []
+        assert opened.hear_frames() == [(Kind.ACK, 8, b"")]
 
     def test_much_is_acknowledged_at_once(self, make_stage: Callable[..., Stage]) -> None:
         stage = make_stage(Terms(window=1 << 20))

@@ -41,8 +41,7 @@ class Side:
 
     def deliver(self, data: bytes) -> None:
         self.inbound.accept(self.inbound.received, len(data))
-        self.splice.gather(memoryview(data))
-        self.splice.write()
+        self.splice.write([memoryview(data)])
 
     def end(self) -> None:
         self.inbound.accept_end(self.inbound.received)

@@ -1,0 +1,103 @@
+"""
+The pipe: moves bytes from one socket to another within the kernel.
+
+Reading and writing copies each byte twice; splice(2) hands the pages over. That takes two calls more than it saves for small pieces, and
+pays for large ones. All channels of a process share one pipe, so whoever fills it empties it before he does anything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from typing import Final
+
+#: Bytes that it holds at most: what any user may ask for (/proc/sys/fs/pipe-max-size). The kernel counts pieces, each of a page or more.
+SIZE = 1024 * 1024
+
+_FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+
+#: What splice(2) says of a socket of a kind that it cannot handle.
+_UNFIT = (errno.EINVAL, errno.EOPNOTSUPP)
+
+
+class Pipe:
+    """
+    Holds what is on its way. ``usable`` is False where the system has no such thing, or no more descriptors.
+
+    What it holds is never another channel's: a pipe that was not emptied is thrown away.
+    """
+
+    def __init__(self) -> None:
+        self.usable = hasattr(os, "splice")
+        self._ends: tuple[int, int] | None = None
+        self.held = 0
+
+    def __repr__(self) -> str:
+        return f"<Pipe usable={self.usable} held={self.held}>"
+
+    def fill(self, source: int, count: int) -> int | None:
+        """
+        Take at most ``count`` bytes from the socket ``source``; return how many, 0 at the end, None when nothing is there now.
+
+        :raise OSError: the connection broke.
+        """
+        if self.held:
+            self.close()
+        ends = self._ends or self._open()
+        if ends is None:
+            return None
+        try:
+            self.held = os.splice(source, ends[1], count, flags=_FLAGS)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _UNFIT:
+                self.usable = False
+                return None
+            raise
+        return self.held
+
+    def empty(self, target: int) -> int:
+        """
+        Give what it holds to the socket ``target``; return how many bytes that took. The rest is to be read.
+
+        :raise OSError: the connection broke.
+        """
+        assert self._ends is not None
+        given = 0
+        with contextlib.suppress(BlockingIOError):
+            while self.held:
+                count = os.splice(self._ends[0], target, self.held, flags=_FLAGS)
+                self.held -= count
+                given += count
+        return given
+
+    def read(self) -> memoryview:
+        """Return what it still holds, or the beginning of it."""
+        assert self._ends is not None
+        data = os.read(self._ends[0], self.held)
+        self.held -= len(data)
+        return memoryview(data)
+
+    def close(self) -> None:
+        """Throw it away; it opens anew."""
+        if self._ends is not None:
+            for end in self._ends:
+                os.close(end)
+        self._ends = None
+        self.held = 0
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _open(self) -> tuple[int, int] | None:
+        try:
+            self._ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # too many open files; without it, it is slower
+            self.usable = False
+            return None
+        with contextlib.suppress(OSError):  # the user has had his share of pipes; then it is small
+            fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, SIZE)
+        return self._ends
