@@ -289,6 +289,7 @@ class Channel:
         self._splice.close()
         self.outbound.clear()
         self.inbound.backlog.clear()
+        self.runtime.pool.trim()
         self.ended.callback(error)
 
 

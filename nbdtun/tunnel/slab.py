@@ -31,6 +31,10 @@ class Slab:
         self.users = 0
 
 
+#: Slabs that a pool keeps for later: making one anew costs a page fault for each 4 KiB. And those it keeps when a channel has ended.
+KEEP, KEEP_FOR_THE_NEXT = 512, 64
+
+
 class SlabPool:
     """
     Lends slabs to all channels of a process.
@@ -38,7 +42,7 @@ class SlabPool:
     It bounds only what it keeps for later (``keep`` slabs); how many are lent is bounded by the channels' windows.
     """
 
-    def __init__(self, keep: int = 64, size: int = SLAB_SIZE) -> None:
+    def __init__(self, keep: int = KEEP, size: int = SLAB_SIZE) -> None:
         self._free: list[Slab] = []
         self._keep = keep
         self._size = size
@@ -54,6 +58,10 @@ class SlabPool:
         slab.used = slab.users = 0
         if len(self._free) < self._keep:
             self._free.append(slab)
+
+    def trim(self) -> None:
+        """The traffic may be over: give memory back to the system."""
+        del self._free[:-KEEP_FOR_THE_NEXT]
 
     @property
     def scratch(self) -> memoryview:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from nbdtun.tunnel.slab import Backlog, SlabPool
+from nbdtun.tunnel.slab import KEEP_FOR_THE_NEXT, Backlog, SlabPool
 from tests.tunnel.stage import CountingPool
 
 
@@ -33,6 +33,18 @@ def test_only_so_many_are_kept() -> None:
     for slab in lent:
         pool.give(slab)
     assert len(pool._free) == 2
+
+
+def test_when_a_channel_has_ended_fewer_are_kept_the_latest() -> None:
+    pool = SlabPool(size=10)
+    lent = [pool.take() for _ in range(KEEP_FOR_THE_NEXT + 10)]
+    for slab in lent:
+        pool.give(slab)
+    pool.trim()
+    assert len(pool._free) == KEEP_FOR_THE_NEXT
+    assert pool.take() is lent[-1]
+    pool.trim()
+    assert len(pool._free) == KEEP_FOR_THE_NEXT - 1
 
 
 def test_the_scratch_buffer_is_one_for_all() -> None:
