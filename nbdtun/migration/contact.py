@@ -18,7 +18,8 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.commands import VERSION, Abort, Control, Listen, Ping, Prepare, Query, Trouble, rows_of, told
+from nbdtun.migration.commands import VERSION, Abort, Listen, Ping, Prepare, Query, Trouble, rows_of
+from nbdtun.migration.control import Control, told
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.machine import Machine
 from nbdtun.migration.settings import MigrationSettings

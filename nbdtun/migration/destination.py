@@ -20,7 +20,8 @@ from nbdtun.migration.carrier import Quay
 from nbdtun.migration.check.arrival import arrive
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check, rows_of
-from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query, Settle, Trouble, answering, disks_of
+from nbdtun.migration.commands import VERSION, Abort, Finish, Listen, Ping, Prepare, Query, Settle, Trouble, disks_of
+from nbdtun.migration.control import Control, answering
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.machine import Machine, run_state
 from nbdtun.migration.monitor import Credentials, Monitor

@@ -17,7 +17,8 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.commands import Abort, Control, Finish, Query
+from nbdtun.migration.commands import Abort, Finish, Query
+from nbdtun.migration.control import Control
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.waits import in_time
 

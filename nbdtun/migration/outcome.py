@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import LinkLost, MonitorError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.commands import Control, Settle
+from nbdtun.migration.commands import Settle
+from nbdtun.migration.control import Control
 from nbdtun.migration.journal import read
 from nbdtun.migration.machine import run_state
 from nbdtun.migration.memory import look

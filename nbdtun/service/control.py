@@ -31,7 +31,9 @@ from twisted.protocols import amp
 
 from nbdtun.config import check_socket_path
 from nbdtun.errors import ConfigError, NotMigratable
-from nbdtun.migration.commands import ERRORS, Control, Number, answering
+from nbdtun.migration.arguments import Number
+from nbdtun.migration.commands import ERRORS
+from nbdtun.migration.control import Control, answering
 from nbdtun.service.rundir import base_of, locked
 from nbdtun.tunnel.sockets import LocalEndpoint, clear_stale
 

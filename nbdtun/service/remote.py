@@ -11,7 +11,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 
 from nbdtun.config import check_name
 from nbdtun.errors import ConfigError, LinkLost, MigrationError
-from nbdtun.migration.commands import Control
+from nbdtun.migration.control import Control
 from nbdtun.migration.waits import in_time
 from nbdtun.service.control import End, Look, directory, names, socket_of
 

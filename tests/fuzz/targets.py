@@ -25,7 +25,8 @@ from twisted.test.iosim import FakeTransport, connect
 from nbdtun import certs
 from nbdtun.errors import MonitorError, NbdtunError
 from nbdtun.migration.answers import ANSWERS, misfit
-from nbdtun.migration.commands import Abort, Control, Finish, Listen, Prepare, Query, Settle
+from nbdtun.migration.commands import Abort, Finish, Listen, Prepare, Query, Settle
+from nbdtun.migration.control import Control
 from nbdtun.migration.disks import inventory
 from nbdtun.migration.exports import nodes
 from nbdtun.migration.exports import sweep as sweep_exports

@@ -7,8 +7,9 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, NotMigratable, VersionMismatch, VMUnknown
 from nbdtun.migration import destination as module
-from nbdtun.migration.commands import VERSION, Abort, Control, Finish, Listen, Ping, Prepare, Query
+from nbdtun.migration.commands import VERSION, Abort, Finish, Listen, Ping, Prepare, Query
 from nbdtun.migration.contact import SourceControl
+from nbdtun.migration.control import Control
 from nbdtun.migration.progress import Phase
 from tests.migration.stage import Stage
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import LinkLost, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
-from nbdtun.migration.commands import Control
+from nbdtun.migration.control import Control
 from nbdtun.migration.journal import End, Entry
 from nbdtun.migration.leftovers import Leftovers
 from nbdtun.migration.names import JOURNAL, block_name

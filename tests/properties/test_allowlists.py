@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import TargetUnknown
-from nbdtun.migration.commands import VERSION, Abort, Control, Listen, Prepare, Query, Settle
+from nbdtun.migration.commands import VERSION, Abort, Listen, Prepare, Query, Settle
+from nbdtun.migration.control import Control
 from nbdtun.tunnel.targets import Targets
 from tests.fuzz.targets import SESSION, staged
 from tests.migration.paper import PaperQemu

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from twisted.protocols import amp
 
+from nbdtun.migration.arguments import MAX_DISKS, Number, Rows, Text
 from nbdtun.migration.check.finding import Finding, Level
-from nbdtun.migration.commands import ERRORS, MAX_DISKS, Number, Rows, Text
+from nbdtun.migration.commands import ERRORS
 
 MAX_FINDINGS = MAX_DISKS + 32
 #: Bounds of a finding's texts, so that as many as are allowed fit into one AMP value of 65,535 bytes.

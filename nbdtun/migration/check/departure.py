@@ -6,8 +6,8 @@ from attrs import frozen
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.ability import SENDING, able, version
+from nbdtun.migration.arguments import MAX_DISKS
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.commands import MAX_DISKS
 from nbdtun.migration.disks import Disk, LeftOut, inventory
 from nbdtun.migration.guest import fit
 from nbdtun.migration.machine import RUNNING, Machine, machine

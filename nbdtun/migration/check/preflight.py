@@ -22,7 +22,8 @@ from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.check.finding import Level
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
-from nbdtun.migration.commands import VERSION, Control, Ping
+from nbdtun.migration.commands import VERSION, Ping
+from nbdtun.migration.control import Control
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
@@ -150,11 +151,13 @@ class Preflight:
         if expected.disks is None:
             copied = rate_text(path.for_disks())
             what = f"does not converge: the guest writes {rate_text(load.writes)} to its disks, and {copied} can be copied"
-            self._list.warn("forecast", what, "more --bandwidth, a quicker network, or migrate when the guest is less busy")
+            self._list.warn(
+                "forecast", what, "--converge write-blocking, more --bandwidth, a quicker network, or migrate when the guest is less busy"
+            )
         elif expected.memory is None or expected.downtime is None or expected.total is None:
             left = path.for_memory(load.writes)
             what = f"does not converge: the guest changes {rate_text(load.dirty)} of its memory, and {rate_text(left)} can be sent"
-            self._list.warn("forecast", what, "a longer --downtime, more --bandwidth, or migrate when the guest is less busy")
+            self._list.warn("forecast", what, "--converge auto-converge,downtime, more --bandwidth, or migrate when the guest is less busy")
         else:
             pause = f", with a downtime of about {milliseconds(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
