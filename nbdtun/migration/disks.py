@@ -106,7 +106,7 @@ class Inventory:
                     return disk
         raise DiskMismatch(
             f"disk {wanted.nickname}: the destination has no writable disk on device {wanted.qdev}"
-            f"{f' or of drive id {wanted.device}' if wanted.device else ''}; it has {_listed(self)}"
+            f"{f' or of drive id {wanted.device}' if wanted.device else ''}; {_listed(self)}"
         )
 
 
@@ -122,7 +122,8 @@ def _rules(wanted: Disk) -> Sequence[Callable[[Disk], bool]]:
 
 def _listed(inventory: Inventory) -> str:
     there = [f"{disk.nickname} ({disk.qdev})" for disk in inventory.disks]
-    return ", ".join(there + [str(left) for left in inventory.left_out]) or "no disks at all"
+    none = "no writable disk" if inventory.left_out else "no disks at all"
+    return "; ".join([f"it has {', '.join(there) or none}", *map(str, inventory.left_out)])
 
 
 async def inventory(monitor: Monitor) -> Inventory:

@@ -55,6 +55,7 @@ class UndoStack:
             except MonitorLost:
                 pass  # a QEMU that has ended keeps nothing
             except Exception as error:
-                left.append(f"could not {what}: {error}")
-                self.log.debug("rolling back: could not {what}: {error}", what=what, error=error)
+                why = str(error) or "it was broken off"  # a CancelledError says nothing
+                left.append(f"could not {what}: {why}")
+                self.log.debug("rolling back: could not {what}: {why}", what=what, why=why)
         return left

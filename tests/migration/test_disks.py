@@ -107,7 +107,7 @@ async def test_a_disk_without_a_counterpart() -> None:
         other.counterpart(Disk("vda", "d0", "vda-dev", 512))
     assert str(caught.value) == (
         "disk vda: the destination has no writable disk on device vda-dev or of drive id d0; "
-        "it has sda (sda-dev), iso is left out: it is read-only"
+        "it has sda (sda-dev); iso is left out: it is read-only"
     )
     with pytest.raises(DiskMismatch, match="it has no disks at all"):
         Inventory(()).counterpart(VDA)

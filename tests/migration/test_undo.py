@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import MonitorLost
@@ -50,6 +50,12 @@ def test_one_that_fails_hinders_no_other_and_is_told() -> None:
     steps.push("wash up", ValueError("no water"))
     assert steps.unwind() == [["could not wash up: no water"]]
     assert steps.done == ["wash up", "sweep the floor"]
+
+
+def test_one_that_was_broken_off_has_a_reason_too() -> None:
+    steps = Steps()
+    steps.push("wash up", CancelledError())
+    assert steps.unwind() == [["could not wash up: it was broken off"]]
 
 
 def test_one_that_takes_too_long_is_given_up() -> None:
