@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
+from nbdtun.tunnel.flaps import Flaps
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.pipe import Pipe
@@ -79,6 +80,7 @@ class Channel:
         self.replayed = 0
         self.lost_at: float | None = None
         self.trouble: Exception | None = None  # why the latest attempt to get a new link failed
+        self.flaps = Flaps()
         self._splice = Splice(runtime.watch, sock, self, runtime.throttle, urgent=urgent)
         self._redial = redial
         self._redialling: Deferred[None] | None = None
@@ -94,6 +96,11 @@ class Channel:
     def name(self) -> str:
         """How messages name it."""
         return f"{self.target} {self.ident.hex()[:8]}"
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether its link is encrypted by the kernel."""
+        return self._link is not None and self._link.wire.in_kernel
 
     def new_link(self) -> Link:
         """Return a link for this channel, for AMP to switch to."""
@@ -239,6 +246,7 @@ class Channel:
 
     def _take(self, link: Link) -> None:
         self._link = link
+        self.flaps.linked(self.runtime.reactor.seconds(), self._carried)
         if self._last_words is not None:
             self.reset(self._last_words)
             return
@@ -260,10 +268,15 @@ class Channel:
 
     def _wait(self, reason: Exception) -> None:
         self.lost_at = self.runtime.reactor.seconds()
+        self.flaps.lost(self.lost_at, self._carried)
         self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
         self._expiry = self.runtime.reactor.callLater(self.runtime.terms.resume_window, self._expire)
         if self._redial is not None:
             self._redialling = self._redial(self)
+
+    @property
+    def _carried(self) -> int:
+        return self.outbound.acked + self.inbound.received
 
     def _expire(self) -> None:
         self._expiry = None

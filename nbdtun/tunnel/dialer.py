@@ -112,13 +112,14 @@ class Dialer:
                 channel.trouble = trouble
                 raise LinkLost(str(trouble)) from trouble
 
-        await self._persist(once, float("inf"))
+        await self._persist(once, float("inf"), channel.flaps.count)
 
-    async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float) -> None:
-        """Repeat ``attempt`` while it fails for want of a connection, for ``patience`` seconds at most."""
+    async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float, failures: int = 0) -> None:
+        """Repeat ``attempt``, which has failed so often, while it fails for want of a connection, for ``patience`` seconds at most."""
         reactor = self.runtime.reactor
         end = reactor.seconds() + patience
-        failures = 0
+        if failures:
+            await deferLater(reactor, backoff(failures - 1))
         while True:
             try:
                 return await attempt()

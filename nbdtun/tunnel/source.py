@@ -156,7 +156,7 @@ class Entrance(ServerFactory):
         channel = await self._source.open(self.target, sock, urgent=self._urgent)
         self._channels[channel] = channel.ended
         channel.ended.addCallback(self._ended, channel)
-        self.log.info("channel {name} is open", name=channel.name)
+        self.log.info("channel {name} is open{ktls}", name=channel.name, ktls=", encrypted by the kernel" if channel.in_kernel else "")
 
     def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
         self._opening.discard(opening)

@@ -21,6 +21,7 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nbdtun.tunnel.ktls import active
 from nbdtun.tunnel.tls import is_end
 
 #: Seconds for the other end to hear the last word.
@@ -151,6 +152,11 @@ class Wire:
     def peer_certificate(self) -> bytes | None:
         """The certificate that the peer proved to own, in DER; None without TLS."""
         return None
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether the kernel encrypts what is written."""
+        return active(self._socket)
 
     # What the reactor does.
 

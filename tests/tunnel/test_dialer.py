@@ -33,6 +33,26 @@ def failure(outcome: list[Any]) -> BaseException:
 
 
 class TestTrying:
+    def test_links_that_carry_nothing_are_dialled_for_less_and_less_often(self, stage: Stage) -> None:
+        """A destination that takes each of them up and cuts it at once must not keep the source busy, nor fill its log."""
+        stage.meet()
+        for _ in range(1000):
+            stage.pass_time(0.1)
+            stage.cable.cut()
+        assert 20 < stage.source.resumes < 100
+        stage.pass_time(5)
+        assert stage.near._link is not None
+
+    def test_one_that_has_carried_something_is_dialled_for_at_once(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        for count in range(1, 20):
+            near.send(b"x")
+            stage.pass_time(0.1)
+            stage.cable.cut()
+            stage.rest()
+            assert stage.source.resumes == count
+        assert far.got == b"x" * 19
+
     def test_the_destination_comes_up_late(self, stage: Stage) -> None:
         stage.cable.refuses = True
         _, outcome, ours = opening(stage)
