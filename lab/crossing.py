@@ -84,10 +84,10 @@ class Crossing:
         self.pair = pair
         self.directory = pair.directory
         self.qmp = qmp or (pair.source.qmp_path, pair.destination.qmp_path)
-        self.run_dir = self.directory / "run"
-        """Where both ends make their sockets."""
+        self.run_dir, self.far_run_dir = self.directory / "run", self.directory / "far"
+        """Where each end makes its sockets: they would be different hosts."""
         self.port = free_port()
-        self._options = [*options, "--run-dir", f"{self.run_dir}", *(["--tls-dir", f"{tls}"] if tls else [])]
+        self._options = [*options, *(["--tls-dir", f"{tls}"] if tls else [])]
         self._daemon_options = list(daemon_options)
         self._attempts = 0
         self._ended = ExitStack()
@@ -112,12 +112,13 @@ class Crossing:
     def start_daemon(self) -> None:
         """Start the destination's daemon (again)."""
         vm = ["--listen", f"tcp:{self.port}:interface=127.0.0.1", "--vm", f"{VM}={self.qmp[1]}"]
-        self.daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *vm, *self._options, *self._daemon_options))
+        options = [*vm, *self._options, "--run-dir", f"{self.far_run_dir}", *self._daemon_options]
+        self.daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options))
         self.daemon.wait_port(self.port)
 
     def arguments(self, *more: str) -> list[str]:
         """What follows `nbdtun migrate`."""
-        return [VM, "--qmp", f"{self.qmp[0]}", "--to", self.to, *self._options, *more]
+        return [VM, "--qmp", f"{self.qmp[0]}", "--to", self.to, *self._options, "--run-dir", f"{self.run_dir}", *more]
 
     def migrate(self, *more: str) -> Attempt:
         """Begin a migration."""
@@ -126,7 +127,8 @@ class Crossing:
 
     def serve(self, *more: str) -> Twistd:
         """Begin a migration as a service does it: `twistd nbdtun-source --migrate`."""
-        arguments = ["--connect", self.to, "--migrate", VM, "--qmp", f"{self.qmp[0]}", *self._options, *more]
+        arguments = ["--connect", self.to, "--migrate", VM, "--qmp", f"{self.qmp[0]}", *self._options]
+        arguments += ["--run-dir", f"{self.run_dir}", *more]
         return self._ended.enter_context(Twistd(self.directory, "nbdtun-source", *arguments))
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -137,7 +139,7 @@ class Crossing:
     def leftovers(self) -> list[str]:
         """End the daemon; what is left of it and of the attempts."""
         self.daemon.terminate()
-        return sorted(f"{path.relative_to(self.run_dir)}" for path in self.run_dir.rglob("*"))
+        return sorted(f"{path.relative_to(self.directory)}" for end in (self.run_dir, self.far_run_dir) for path in end.rglob("*"))
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,9 @@ class Tunnel:
     ) -> None:
         self.directory = directory
         self.entrance = directory / "in.sock"
-        self._options = [*options, *(["--tls-dir", f"{tls}"] if tls else [])]
+        self.run_dir = directory / "run"
+        """Where both daemons have their control sockets."""
+        self._options = [*options, "--run-dir", f"{self.run_dir}", *(["--tls-dir", f"{tls}"] if tls else [])]
         self._targets = [f"nbd=unix:{target}", *targets]
         self._source_options = [*self._options, *source_options]
         self._destination_options = [*self._options, *destination_options]

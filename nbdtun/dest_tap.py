@@ -101,10 +101,11 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from nbdtun.service import destination_service
+    from nbdtun.service import destination_service, governor_service
 
     make_room_for(options.settings.limits)
     try:
-        return Daemon("nbdtun-dest", destination_service(reactor, options.settings))
+        destination = destination_service(reactor, options.settings)
     except NbdtunError as error:
         give_up("nbdtun-dest", error)
+    return Daemon("nbdtun-dest", destination, governor_service(reactor, options.settings.tunnel.run_dir, "nbdtun-dest", destination))

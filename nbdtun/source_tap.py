@@ -137,12 +137,15 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from nbdtun.service import migration_service, source_service
+    from nbdtun.service import governor_service, migration_service, source_service
 
     make_room(needed(CHANNELS, 0))
     forward, migrate = options.settings.forward, options.settings.migrate
     try:
-        services = [source_service(reactor, forward)] if forward is not None else []
+        services: list[IService] = []
+        if forward is not None:
+            source = source_service(reactor, forward)
+            services += [source, governor_service(reactor, forward.tunnel.run_dir, "nbdtun-source", source)]
         if migrate is not None:
             services.append(migration_service(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
     except NbdtunError as error:

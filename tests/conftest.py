@@ -22,6 +22,20 @@ def _quick_collections() -> None:
     gc.freeze()
 
 
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The lines that the operator reads meanwhile."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith(("nbdtun", "txaio")) or event.get("log_level") is not None:
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_unexpected_is_logged() -> Iterator[None]:
     """A traceback in the log, or an error in a Deferred that nobody has looked at, is a failure."""

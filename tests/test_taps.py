@@ -142,8 +142,13 @@ class FakeServices(ModuleType):
         super().__init__("nbdtun.service")
         self.asked: list[tuple[str, Any]] = []
         self.error: ConfigError | None = None
+        self.governed: list[str] = []
         for name in ("source_service", "destination_service", "migration_service"):
             setattr(self, name, self._maker(name))
+
+    def governor_service(self, reactor: Any, run_dir: str | None, plugin: str, of: IService) -> IService:
+        self.governed.append(plugin)
+        return Service()
 
     def _maker(self, name: str) -> Callable[[Any, Any], IService]:
         def make(reactor: Any, settings: Any) -> IService:
@@ -168,11 +173,12 @@ def test_services_are_made_of_the_settings(services: FakeServices) -> None:
     options.parseOptions(["--connect", "unix:/t", "--migrate", "web1", "--qmp", "/q", "--forward", "a=unix:/a"])
     made = source_tap.makeService(options)
     assert services.asked == [("source_service", options.settings.forward), ("migration_service", options.settings.migrate)]
-    assert len(list(made)) == 2  # type: ignore[call-overload]
+    assert len(list(made)) == 3  # type: ignore[call-overload]
     waiting = dest_tap.Options()
     waiting.parseOptions(["--listen", "unix:/a", "--vm", "a=/q"])
     dest_tap.makeService(waiting)
     assert services.asked[2:] == [("destination_service", waiting.settings)]
+    assert services.governed == ["nbdtun-source", "nbdtun-dest"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``nbdtun set``: changes a migration that runs."""
+"""``nbdtun set``: changes a migration or a daemon that runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nbdtun.errors import ConfigError
 
 
 @click.command("set")
-@click.argument("vm", metavar="VM")
+@click.argument("vm", metavar="VM|PID")
 @click.option("--bandwidth", type=ANY_RATE, help="Bytes per second that it may use from now on, such as 500MiB. none: no limit.")
 @click.option("--downtime", type=DURATION, help="Pause of the guest that QEMU aims at from now on.")
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
-    """Change what the running migration of VM may use."""
+    """Change what the running migration of VM may use, or the daemon with the process id PID may send."""
     from nbdtun.service.control import Change
     from nbdtun.service.remote import ask
 

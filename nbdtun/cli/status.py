@@ -1,4 +1,4 @@
-"""``nbdtun status``: the migrations that run here."""
+"""``nbdtun status``: the migrations and daemons that run here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from nbdtun.cli.remote import RUN_DIR, base, run, sentence
 
 
 @click.command("status")
-@click.argument("vm", metavar="[VM]", required=False)
+@click.argument("vm", metavar="[VM|PID]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @RUN_DIR
 def command(vm: str | None, as_json: bool, run_dir: str | None) -> None:
-    """Show the migrations that this user has running here, or that of VM."""
+    """Show the migrations and daemons that this user has running here, or the migration of VM, or the daemon PID."""
     from nbdtun.service.remote import ask, nothing, reports
 
     there = base(run_dir)

@@ -15,14 +15,15 @@ from twisted.internet.defer import CancelledError
 from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
 from nbdtun.errors import NbdtunError
 from nbdtun.service.destination import DestinationService
+from nbdtun.service.governor import Governor
 from nbdtun.service.migration import MigrationService, migrate, resolve
 from nbdtun.service.preflight import check
 from nbdtun.service.source import SourceService
 
-__all__ = ["check", "destination_service", "migrate", "migration_service", "resolve", "source_service"]
+__all__ = ["check", "destination_service", "governor_service", "migrate", "migration_service", "resolve", "source_service"]
 
 
-def source_service(reactor: Any, settings: SourceSettings) -> IService:
+def source_service(reactor: Any, settings: SourceSettings) -> SourceService:
     """
     Make the service that forwards sockets of this host to targets of the destination.
 
@@ -31,13 +32,22 @@ def source_service(reactor: Any, settings: SourceSettings) -> IService:
     return SourceService(reactor, settings)
 
 
-def destination_service(reactor: Any, settings: DestinationSettings) -> IService:
+def destination_service(reactor: Any, settings: DestinationSettings) -> DestinationService:
     """
     Make the service that accepts sources, and lets VMs arrive.
 
     :raise ConfigError: the certificates cannot be used.
     """
     return DestinationService(reactor, settings)
+
+
+def governor_service(reactor: Any, run_dir: str | None, plugin: str, of: SourceService | DestinationService) -> IService:
+    """
+    Make the service by which `nbdtun status` and `nbdtun set PID --bandwidth` reach what ``of`` sends; one of a process is enough.
+
+    An application that has both in one process sets ``of.tunnel.runtime.throttle.rate`` (bytes per second, None for no limit) itself.
+    """
+    return Governor(reactor, run_dir, plugin, of.tunnel.runtime.throttle)
 
 
 def migration_service(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import txaio
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from nbdtun.service import access, certificates
 from nbdtun.service.ends import make_listener, make_runtime, quiet_factory
 from nbdtun.service.quay import TunnelQuay
 from nbdtun.service.rundir import RunDir, give_to_qemu
+from nbdtun.tunnel import ktls
 from nbdtun.tunnel.allow import AllowList
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.sink import Sink
@@ -34,8 +36,12 @@ class DestinationService(MultiService):
     :raise ConfigError: when made, of certificates that cannot be used; when started, of a port that is taken.
     """
 
+    log = txaio.make_logger()
+
     def __init__(self, reactor: Any, settings: DestinationSettings) -> None:
         super().__init__()
+        if settings.tunnel.tls_dir:
+            self.log.info("{ktls}", ktls=ktls.explain())
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         tls = server_context(settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import txaio
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import SourceSettings
 from nbdtun.service.ends import make_listener, make_source
+from nbdtun.tunnel import ktls
 from nbdtun.tunnel.source import Entrance
 
 
@@ -20,8 +22,12 @@ class SourceService(MultiService):
     :raise ConfigError: when made, of certificates that cannot be used; when started, of a socket that cannot be made.
     """
 
+    log = txaio.make_logger()
+
     def __init__(self, reactor: Any, settings: SourceSettings) -> None:
         super().__init__()
+        if settings.tunnel.tls_dir:
+            self.log.info("{ktls}", ktls=ktls.explain())
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)

@@ -57,7 +57,7 @@ class Struck:
         pair = self.crossing.pair
         if self.phase in LATE:
             pair.destination.wait_exit(30)
-            wait(lambda: list(self.crossing.run_dir.glob("nbdtun-*/**/*.sock")) == [], 30, "no sockets left at the destination")
+            wait(lambda: list(self.crossing.far_run_dir.glob("nbdtun-*/**/*.sock")) == [], 30, "no sockets left at the destination")
             pair.renew_destination()
         else:
             wait(lambda: pair.destination.leftovers() == [], 30, "nothing left at the destination")

@@ -349,3 +349,27 @@ def test_twistds_own_options(directory: Path) -> None:
     os.kill(pid, signal.SIGTERM)
     wait(lambda: not pidfile.exists(), 10, "the daemon's end")
     assert "Traceback" not in log.read_text()
+
+
+def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], directory: Path, memory: Path, random: Path) -> None:
+    """At the rate that it began with, the copy would take more than an hour."""
+    tunnel = tunnels(memory, source_options=["--bandwidth", "16KiB"])
+
+    def told(*words: str) -> str:
+        run = [BIN / "nbdtun", *words, "--run-dir", f"{tunnel.run_dir}"]
+        return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=True).stdout
+
+    source, destination = f"nbdtun-source (pid {tunnel.source.pid})", f"nbdtun-dest (pid {tunnel.destination.pid})"
+    assert sorted(told("status").splitlines()) == [f"{destination}: no limit of bandwidth", f"{source}: at most 16 KiB/s"]
+    with Process(["nbdcopy", random, tunnel.uri], directory / "copy.log") as copying:
+        with pytest.raises(subprocess.TimeoutExpired):
+            copying.wait_exit(2)
+        assert told("set", f"{tunnel.source.pid}", "--bandwidth", "none") == f"{source}: no limit of bandwidth\n"
+        assert copying.wait_exit(60) == 0, copying.log()
+    assert "bandwidth is unlimited now" in tunnel.source.log()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        told("cancel", f"{tunnel.source.pid}")
+    assert "a daemon cannot be cancelled; SIGTERM stops it" in refused.value.stderr
+    for daemon in (tunnel.source, tunnel.destination):
+        daemon.terminate()
+    assert list(tunnel.run_dir.rglob("*")) == []

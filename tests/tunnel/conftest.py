@@ -8,24 +8,9 @@ from typing import Any
 
 import pytest
 import txaio
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from nbdtun import certs
 from tests.tunnel.stage import Stage
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """The lines that the operator reads meanwhile."""
-    lines: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if str(event.get("log_namespace", "")).startswith(("nbdtun", "txaio")) or event.get("log_level") is not None:
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
 
 
 @pytest.fixture
