@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from bench.peers.pair import Pair, Peer, Place
 from lab.daemon import Twistd
@@ -12,6 +13,7 @@ from lab.daemon import Twistd
 @contextmanager
 def start(place: Place, options: Sequence[str] = (), source_options: Sequence[str] = ()) -> Iterator[Pair]:
     """`options` are those of both ends."""
+    options = [*options, "--run-dir", f"{run_dir(place.entrance)}"]
     listen = ["--listen", f"tcp:{place.port}:interface=127.0.0.1", "--target", f"nbd=unix:{place.server}"]
     connect = ["--connect", f"tcp:127.0.0.1:{place.dial}", "--forward", f"nbd=unix:{place.entrance}"]
     with (
@@ -21,6 +23,11 @@ def start(place: Place, options: Sequence[str] = (), source_options: Sequence[st
         destination.wait_port(place.port)
         source.wait_socket(place.entrance)
         yield Pair(place.entrance, source, destination)
+
+
+def run_dir(entrance: Path) -> Path:
+    """Where the control sockets are of a tunnel with this entrance."""
+    return entrance.parent / "run"
 
 
 PLAIN = Peer("nbdtun plain", start)
