@@ -264,7 +264,7 @@ class Link(TwistedProtocol, FrameReceiver):
     @property
     def _passable(self) -> bool:
         """Whether bytes may go from here to the local socket without passing through this process."""
-        return self.wire.plain and self._pipe.usable and not self._inbound.backlog.size
+        return self.wire.plain and self._pipe.usable and not self._inbound.backlog.size and not self._decoder.over
 
     def _pass_on(self) -> int | None:
         decoder, pipe = self._decoder, self._pipe

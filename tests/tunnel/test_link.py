@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from nbdtun.errors import ChannelReset
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.link import ACK_DELAY, BULK
 from nbdtun.tunnel.pipe import Pipe
@@ -131,6 +132,20 @@ class TestLargeFrames:
         stage.rest()
         assert stage.target.programs[0].got == bytes(200_000)
         assert any("bytes for offset 300000 came, but 200000 is next" in line for line in said)
+
+    def test_the_rest_of_one_is_nobodys_when_the_channel_has_ended(self, stage: Stage, opened: Stranger, piped: list[int]) -> None:
+        frame = encode(Kind.DATA, 0, b"x" * 400_000)
+        opened.say(frame[:200_000])
+        stage.rest()
+        before = sum(piped)
+        link = stage.far._link
+        assert link is not None
+        link._control += bytes(1 << 22)  # so that the farewell has to wait for room
+        opened.program.reads = False
+        stage.far.reset(ChannelReset("given up"))
+        opened.program.send(frame[200_000:])
+        stage.rest()
+        assert sum(piped) == before
 
     def test_where_the_system_cannot_they_are_read(self, stage: Stage, opened: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
         def unfit(*_: object, flags: int) -> int:
