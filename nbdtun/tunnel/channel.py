@@ -257,19 +257,21 @@ class Channel:
     def _take_again(self, link: Link) -> None:
         self._stop_waiting()
         self.resumes += 1
-        self.log.info(
-            "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far",
-            name=self.name,
-            seconds=self._lost_for(),
-            replayed=self.replayed,
-        )
+        if self.runtime.chatter.free():
+            self.log.info(
+                "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far",
+                name=self.name,
+                seconds=self._lost_for(),
+                replayed=self.replayed,
+            )
         self.lost_at = None
         self._take(link)
 
     def _wait(self, reason: Exception) -> None:
         self.lost_at = self.runtime.reactor.seconds()
         self.flaps.lost(self.lost_at, self._carried)
-        self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
+        if self.runtime.chatter.free():
+            self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
         self._expiry = self.runtime.reactor.callLater(self.runtime.terms.resume_window, self._expire)
         if self._redial is not None:
             self._redialling = self._redial(self)

@@ -186,6 +186,8 @@ class Destination(ServerFactory):
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
             self._endings.remember(channel.ident, entry.caller.identity, ending)
+        if not self.runtime.chatter.free():
+            return error
         if error is None:
             self.log.info("channel {name} is complete", name=channel.name)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import txaio
 from attrs import field, frozen
 
+from nbdtun.tunnel.chatter import Chatter
 from nbdtun.tunnel.link import CallLater
 from nbdtun.tunnel.slab import SlabPool
 from nbdtun.tunnel.throttle import Throttle
@@ -35,7 +36,7 @@ class Terms:
 
 @frozen
 class Runtime:
-    """The reactor, the buffers, the watch over all wires, the throttle and the batched timers of one end."""
+    """The reactor, the buffers, the watch over all wires, the throttle, the batched timers and the bounds of the log of one end."""
 
     reactor: Any
     terms: Terms
@@ -43,6 +44,7 @@ class Runtime:
     watch: Any = field()
     throttle: Throttle = field()
     _batched: CallLater = field(init=False)
+    chatter: Chatter = field(init=False)
 
     @watch.default
     def _make_watch(self) -> Watch:
@@ -56,6 +58,10 @@ class Runtime:
     def _make_batched(self) -> CallLater:
         timer = txaio.with_config(loop=self.reactor).make_batched_timer(BATCH)
         return timer.call_later  # type: ignore[no-any-return]
+
+    @chatter.default
+    def _make_chatter(self) -> Chatter:
+        return Chatter(self.call_later)
 
     def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
         """
