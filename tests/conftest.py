@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,12 @@ import txaio
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 pytest.register_assert_rewrite("tests.tunnel.stage", "tests.fuzz.targets")
+
+
+# In the background of a script SIGINT is ignored, and below nohup SIGHUP; what the tests start and interrupt would inherit that.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
