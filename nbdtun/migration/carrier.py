@@ -75,4 +75,4 @@ class Quay(Protocol):
         """Let channels to ``target`` connect to the UNIX socket ``path``, from now on."""
 
     async def close(self) -> None:
-        """Admit nothing more, reset the channels that are left, remove the directory."""
+        """Admit nothing more, reset the channels that are left, remove the directory; safe to repeat."""

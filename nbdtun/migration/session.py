@@ -151,6 +151,8 @@ class Session:
         self._exports = Exports(self._monitor, f"{self._quay.directory}/nbd.sock")
         await self._exports.start(pairings, self._undo)
         self._quay.admit(nbd_target(self.ident), self._exports.path)
+        # Before the exports are: QEMU stands still, monitor and all, while it ends one whose client has stopped in the middle of a request.
+        self._undo.push("end the session's channels", self._quay.close)
         return nbd_target(self.ident)
 
     async def _connect(self) -> None:

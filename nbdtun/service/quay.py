@@ -33,7 +33,8 @@ class TunnelQuay:
 
     async def close(self) -> None:
         """Admit nothing more, reset the channels that are left, remove the directory."""
-        for target in self._admitted:
+        admitted, self._admitted = self._admitted, []
+        for target in admitted:
             self._destination.targets.remove(target)
             self._destination.reset(target, "the migration has no more use for it")
         shutil.rmtree(self._directory, ignore_errors=True)

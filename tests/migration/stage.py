@@ -43,7 +43,8 @@ class PaperQuay:
         self.stage.admitted[target] = path
 
     async def close(self) -> None:
-        self.stage.quays.remove(self)
+        if self in self.stage.quays:
+            self.stage.quays.remove(self)
         self.stage.admitted.clear()
 
 

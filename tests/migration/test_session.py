@@ -48,7 +48,7 @@ class Room:
         self.admitted[target] = path
 
     async def close(self) -> None:
-        self.closed += 1
+        self.closed = 1
 
     def do(self, work: Any, seconds: float = 0.5) -> Any:
         got: list[Any] = []
