@@ -138,7 +138,9 @@ TABLE: Mapping[str, Row] = {
     ),
     "destination-killed": Row(
         "The destination's QEMU is killed",
-        (afresh("at the destination: QEMU closed its monitor"),) * 6 + (paused("The source is left paused", "cont"), ENDED),
+        # The sixth: whoever connects to the gate before its monitor is not refused, but hung up on, if that comes first.
+        (afresh("at the destination: QEMU closed its monitor"),) * 5
+        + (afresh("at the destination: "), paused("The source is left paused", "cont"), ENDED),
     ),
     "destination-stopped": Row(
         "The destination's QEMU is stopped (SIGSTOP), and continued later",
