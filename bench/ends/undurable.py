@@ -4,8 +4,8 @@
     python undurable.py destination PORT SERVER [TLS-DIRECTORY]
 
 The same are: the sockets' own descriptors, looked after as the daemons look after theirs, reading into pooled
-memory and writing at once, TLS by the standard library with the same contexts, the
-back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
+memory and writing at once, the pipe for large pieces, TLS by the standard library with
+the same contexts, the back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
 for a replay, acknowledgements in both directions, heartbeats, the opening by AMP.
 """
 
@@ -22,13 +22,13 @@ from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.tunnel import tls
 from nbdtun.tunnel.adopt import adopt, connect
+from nbdtun.tunnel.link import BULK
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.wire import TLSWire, Wire
 
 READS = 8
 RUNTIME = Runtime(reactor, Terms())
-WATCH = getattr(RUNTIME, "watch", reactor)
-"""What looks after the wires: a daemon's own watch, or the reactor where there is none."""
+WATCH = RUNTIME.watch
 
 
 class Half:
@@ -36,11 +36,14 @@ class Half:
 
     twin: Half
     wire: Wire
+    piped = False
+    """Whether what comes may pass through the pipe, as it does at the receiving end of a daemon."""
 
     def __init__(self) -> None:
         self._slab = RUNTIME.pool.take()
         self._left = memoryview(b"")
         self._ended = False
+        self._large = False  # whether the latest read was, so that the next is worth the pipe
         self.ready = False
 
     def join(self, wire: Wire) -> None:
@@ -56,16 +59,32 @@ class Half:
         for _ in range(READS):
             if self._left:
                 return
-            count = self.wire.read_into(self._slab.view)
+            count = self._pass_on() if self._large and self.piped else self._read()
             if count is None:
                 return
             if not count:
                 self._end()
                 return
-            self._left = self._slab.view[:count]
-            self.flush()
+            self._large = count >= BULK
             if count < len(self._slab.view) // 2:
                 return
+
+    def _read(self) -> int | None:
+        count = self.wire.read_into(self._slab.view)
+        if count:
+            self._left = self._slab.view[:count]
+            self.flush()
+        return count
+
+    def _pass_on(self) -> int | None:
+        pipe = RUNTIME.pool.pipe
+        count = pipe.fill(self.wire.fileno(), len(self._slab.view))
+        if count:
+            pipe.empty(self.twin.wire.fileno())
+        if pipe.held:
+            self._left = pipe.read()
+            self.flush()
+        return count
 
     def flush(self) -> None:
         """Write what came; read on when all of it is on its way."""
@@ -119,6 +138,7 @@ class End:
 
     def _outer(self, sock: socket.socket, half: Half) -> Wire:
         if self._context is None:
+            half.piped = True
             return Wire(WATCH, sock, half)
         sock.setblocking(False)
         if self._role == "source":
