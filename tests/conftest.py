@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 import txaio
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+
+from nbdtun.migration.presence import Presence
 
 pytest.register_assert_rewrite("tests.tunnel.stage", "tests.fuzz.targets")
 
@@ -41,6 +44,23 @@ def said() -> Iterator[list[str]]:
     globalLogPublisher.addObserver(observe)
     yield lines
     globalLogPublisher.removeObserver(observe)
+
+
+@pytest.fixture(autouse=True)
+def _presences_of_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A presence's name is the whole machine's, and so is the one session of all tests, which two workers run at a time."""
+    hold = Presence.hold
+
+    def held(presence: Presence) -> bool:
+        name = presence.name
+        if name != "nbdtun-test-presence":
+            presence.name = f"{name} {os.getpid()}"
+        try:
+            return hold(presence)
+        finally:
+            presence.name = name
+
+    monkeypatch.setattr(Presence, "hold", held)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,15 +14,8 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     hold = Presence.hold
 
     def watched(presence: Presence) -> bool:
-        """A name is the whole machine's, and so is the one session of all these tests, which two workers run at a time."""
         held.append(presence)
-        name = presence.name
-        if name != "nbdtun-test-presence":
-            presence.name = f"{name} {os.getpid()}"
-        try:
-            return hold(presence)
-        finally:
-            presence.name = name
+        return hold(presence)
 
     def dead() -> None:
         for presence in held:
