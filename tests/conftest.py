@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 import txaio
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from nbdtun.migration.presence import Presence
+from tests.failures import nothing_logged
 
 pytest.register_assert_rewrite("tests.tunnel.stage", "tests.fuzz.targets")
 
@@ -66,18 +67,6 @@ def _presences_of_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_unexpected_is_logged() -> Iterator[None]:
     """A traceback in the log, or an error in a Deferred that nobody has looked at, is a failure."""
-    found: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.critical:
-            failure = event.get("log_failure")
-            found.append((formatEvent(event) or "") + ("\n" + failure.getTraceback() if failure else ""))
-
-    globalLogPublisher.addObserver(observe)
-    try:
+    with nothing_logged():
         yield
         gc.collect()
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    if found:
-        pytest.fail("logged: " + "\n".join(found), pytrace=False)

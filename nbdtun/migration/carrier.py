@@ -74,5 +74,8 @@ class Quay(Protocol):
     def admit(self, target: str, path: str) -> None:
         """Let channels to ``target`` connect to the UNIX socket ``path``, from now on."""
 
+    async def dismiss(self) -> None:
+        """Admit nothing more, reset the channels that are left."""
+
     async def close(self) -> None:
-        """Admit nothing more, reset the channels that are left, remove the directory; safe to repeat."""
+        """Dismiss, and remove the directory."""

@@ -146,13 +146,13 @@ class Session:
         await self._journal.open(runs=False)
         await self._incoming.hold()
         self._quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
-        self._undo.push("close the session's sockets", self._quay.close)
+        self._undo.push("remove the session's sockets", self._quay.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
         self._exports = Exports(self._monitor, f"{self._quay.directory}/nbd.sock")
         await self._exports.start(pairings, self._undo)
         self._quay.admit(nbd_target(self.ident), self._exports.path)
         # Before the exports are: QEMU stands still, monitor and all, while it ends one whose client has stopped in the middle of a request.
-        self._undo.push("end the session's channels", self._quay.close)
+        self._undo.push("end the session's channels", self._quay.dismiss)
         return nbd_target(self.ident)
 
     async def _connect(self) -> None:
@@ -229,7 +229,7 @@ class Session:
         self._undo.forget()
         ours = self._tidy
         ours.push("erase the session's journal", self._journal.close)
-        ours.push("close the session's sockets", self._quay.close)
+        ours.push("remove the session's sockets", self._quay.close)
         ours.push("restore the migration's capabilities", self._tuning.restore)
         ours.push("stop looking at QEMU", self._rest)
         for line in await ours.unwind():

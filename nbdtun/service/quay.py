@@ -31,10 +31,14 @@ class TunnelQuay:
         self._destination.targets.add(target, EndpointTarget(UNIXClientEndpoint(self._reactor, path), f"unix:{path}"))
         self._admitted.append(target)
 
-    async def close(self) -> None:
-        """Admit nothing more, reset the channels that are left, remove the directory."""
+    async def dismiss(self) -> None:
+        """Admit nothing more, reset the channels that are left."""
         admitted, self._admitted = self._admitted, []
         for target in admitted:
             self._destination.targets.remove(target)
             self._destination.reset(target, "the migration has no more use for it")
+
+    async def close(self) -> None:
+        """Dismiss, and remove the directory."""
+        await self.dismiss()
         shutil.rmtree(self._directory, ignore_errors=True)

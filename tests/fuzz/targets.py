@@ -18,7 +18,6 @@ from typing import Any
 import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
@@ -41,30 +40,13 @@ from nbdtun.migration.undo import UndoStack
 from nbdtun.tunnel.certificate import names_of
 from nbdtun.tunnel.frames import HEADER
 from nbdtun.tunnel.runtime import Terms
+from tests.failures import nothing_logged
 from tests.migration.paper import Sheet
 from tests.migration.stage import Stage as PaperStage
 from tests.tunnel.stage import Handle, Program, Stage, Stranger, box
 
 TERMS = Terms(window=128 * 1024, opening_timeout=5.0, resume_window=5.0)
 SESSION = "0123456789abcdef" * 2
-
-
-@contextlib.contextmanager
-def nothing_logged() -> Iterator[None]:
-    """A traceback in the log is a failure."""
-    found: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.critical:
-            failure = event.get("log_failure")
-            found.append((formatEvent(event) or "") + ("\n" + failure.getTraceback() if failure else ""))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    assert not found, "\n".join(found)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from lab.booted import Booted  # noqa: E402
 from lab.crossing import Crossing, certificates  # noqa: E402
 from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
-from lab.process import MARK, marked  # noqa: E402
+from lab.process import MARK, Process, marked, wait  # noqa: E402
 
 pytest.register_assert_rewrite("tests.integration.matrix.verdict")
 os.environ[MARK] = str(os.getpid())  # inherited by what a test starts without the lab
@@ -111,3 +111,12 @@ def crossings(tls: Path) -> Iterator[Callable[..., Crossing]]:
     """Makes a way over for a pair, with TLS: `crossings(pair, cable=True, options=["--window", "1MiB"])`."""
     with ExitStack() as ended:
         yield lambda pair, **options: ended.enter_context(Crossing(pair, tls, **options))
+
+
+@pytest.fixture
+def memory(directory: Path) -> Iterator[Path]:
+    """The socket of an NBD server with an empty disk of 64 MiB."""
+    path = directory / "nbd.sock"
+    with Process(["nbdkit", "-f", "-U", path, "memory", "64M"], directory / "nbdkit.log") as server:
+        wait(path.exists, 10, "nbdkit", server)
+        yield path

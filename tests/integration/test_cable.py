@@ -17,20 +17,12 @@ import pytest
 from lab.cable import Cable
 from lab.process import Process, wait
 from lab.tunnel import Tunnel
-from nbdtun.certs import make
 
 MIB = 1024 * 1024
 SIZE = 512 * MIB
 CUTS = 50
 
 pytestmark = pytest.mark.xdist_group("cable")  # its file of 512 MiB is made once
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls")
-    make(directory, ["127.0.0.1"])
-    return directory
 
 
 @pytest.fixture(scope="module")

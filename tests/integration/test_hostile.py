@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -18,7 +18,6 @@ import pytest
 
 from lab.process import Process, wait
 from lab.tunnel import Tunnel
-from nbdtun.certs import make
 from nbdtun.tunnel.commands import IDENT_SIZE
 from nbdtun.tunnel.tls import client_context
 from tests.tunnel.stage import box
@@ -28,23 +27,6 @@ HANDSHAKE = 2.0
 STRANGERS = 600
 """So many come at least: more than twice of what the destination lets stand at its door."""
 OPTIONS = ["--handshake-timeout", f"{HANDSHAKE}s"]
-
-
-@pytest.fixture(scope="session")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with everybody's certificates."""
-    directory = tmp_path_factory.mktemp("tls")
-    make(directory, ["127.0.0.1", "localhost"])
-    return directory
-
-
-@pytest.fixture
-def memory(directory: Path) -> Iterator[Path]:
-    """The socket of an NBD server with an empty disk of 64 MiB."""
-    path = directory / "nbd.sock"
-    with Process(["nbdkit", "-f", "-U", path, "memory", "64M"], directory / "nbdkit.log") as server:
-        wait(path.exists, 10, "nbdkit", server)
-        yield path
 
 
 class Mob:

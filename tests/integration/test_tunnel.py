@@ -27,28 +27,11 @@ MIB = 1024 * 1024
 CLEAN = (0, -signal.SIGTERM)
 
 
-@pytest.fixture(scope="session")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with everybody's certificates."""
-    directory = tmp_path_factory.mktemp("tls")
-    make(directory, ["127.0.0.1", "localhost"])
-    return directory
-
-
 @pytest.fixture
 def tunnels(directory: Path) -> Iterator[Callable[..., Tunnel]]:
     """Makes a tunnel that is ended with the test."""
     with ExitStack() as ended:
         yield lambda *arguments, **options: ended.enter_context(Tunnel(directory, *arguments, **options))
-
-
-@pytest.fixture
-def memory(directory: Path) -> Iterator[Path]:
-    """The socket of an NBD server with an empty disk of 64 MiB."""
-    path = directory / "nbd.sock"
-    with Process(["nbdkit", "-f", "-U", path, "memory", "64M"], directory / "nbdkit.log") as server:
-        wait(path.exists, 10, "nbdkit", server)
-        yield path
 
 
 @pytest.fixture

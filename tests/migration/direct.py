@@ -133,10 +133,13 @@ class DirectQuay:
         self.mine.append(target)
         self.tunnel.admitted[target] = path
 
-    async def close(self) -> None:
+    async def dismiss(self) -> None:
         for target in self.mine:
             del self.tunnel.admitted[target]
         self.mine.clear()
+
+    async def close(self) -> None:
+        await self.dismiss()
         shutil.rmtree(self.directory)
 
 

@@ -42,10 +42,12 @@ class PaperQuay:
     def admit(self, target: str, path: str) -> None:
         self.stage.admitted[target] = path
 
-    async def close(self) -> None:
-        if self in self.stage.quays:
-            self.stage.quays.remove(self)
+    async def dismiss(self) -> None:
         self.stage.admitted.clear()
+
+    async def close(self) -> None:
+        await self.dismiss()
+        self.stage.quays.remove(self)
 
 
 class Stage:

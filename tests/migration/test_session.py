@@ -41,14 +41,19 @@ class Room:
         self.qemu = PaperQemu(self.clock, "web1 at the destination", state="inmigrate")
         self.admitted: dict[str, str] = {}
         self.closed = 0
+        self.exports_then: list[Any] | None = None  # when the channels were ended
         self.told: list[NbdtunError] = []
         self.session = Session(self.clock, SESSION, self.qemu, lambda ident, owner: self, self.told.append, Limits())
 
     def admit(self, target: str, path: str) -> None:
         self.admitted[target] = path
 
+    async def dismiss(self) -> None:
+        self.admitted.clear()
+        self.exports_then = list(self.qemu.exports)
+
     async def close(self) -> None:
-        self.closed = 1
+        self.closed += 1
 
     def do(self, work: Any, seconds: float = 0.5) -> Any:
         got: list[Any] = []
@@ -132,6 +137,14 @@ def test_an_abort_before_the_memory_leaves_the_qemu_for_another_try() -> None:
     assert not room.qemu.migration
     assert room.do(room.session.abort("again")) is State.ABORTED
     assert room.session.reason == "enough"
+
+
+def test_channels_end_before_the_exports_that_they_lead_to() -> None:
+    room = Room()
+    room.prepare()
+    room.do(room.session.abort("that is enough"))
+    assert room.exports_then == ["nbdtun-0123456789abcdef-0"]
+    assert (room.admitted, room.qemu.exports) == ({}, set())
 
 
 def test_an_abort_later_ends_it() -> None:

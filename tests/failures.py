@@ -1,0 +1,30 @@
+"""What is logged as a bug, with a traceback, fails whatever has caused it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+
+
+@contextlib.contextmanager
+def nothing_logged() -> Iterator[None]:
+    """
+    A traceback in the log is a failure.
+
+    :raise AssertionError: with what was logged.
+    """
+    found: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.critical:
+            failure = event.get("log_failure")
+            found.append((formatEvent(event) or "") + ("\n" + failure.getTraceback() if failure else ""))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert not found, "logged: " + "\n".join(found)
