@@ -80,12 +80,9 @@ def _left(cell: Cell, outcome: Outcome) -> None:
     """Nobody rolls back; the next attempt finds out what is going on, and ends it one way or the other."""
     if outcome.hand == "--resolve":
         cell.pair.destination.wait_ticks(1)
-        if cell.pair.source.running():
-            resolving = cell.crossing.migrate("--resolve")
-            assert resolving.wait_exit(120) == 0 or not cell.pair.source.running(), resolving.log()
+        resolving = cell.crossing.migrate("--resolve")  # whoever is started next clears away what a killed process has left
+        assert resolving.wait_exit(120) == 0 or not cell.pair.source.running(), resolving.log()
         _moves(cell, outcome)
-        cell.crossing.daemon.terminate()
-        cell.crossing.start_daemon()  # whoever is started next clears away what a killed process has left
         return
     again = cell.again()
     status = again.wait_exit(180)
