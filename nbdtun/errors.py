@@ -246,6 +246,10 @@ def error_of(code: str, text: str, root: type[E], other: type[E]) -> E:
     return next(found, other)(printable(text))
 
 
-def wire_errors(root: type[NbdtunError] = NbdtunError) -> dict[type[Exception], bytes]:
-    """What may cross the wire, each under its stable code, as an AMP command declares its errors."""
-    return {error: error.code.encode() for error in tree(root)}
+def wire_errors(root: type[NbdtunError] = NbdtunError, without: tuple[type[NbdtunError], ...] = ()) -> dict[type[Exception], bytes]:
+    """
+    What may cross the wire, each under its stable code, as an AMP command declares its errors: all of ``root`` but those ``without``.
+
+    AMP sends the first that fits, so the order matters: each comes before what it is a special case of.
+    """
+    return {error: error.code.encode() for error in tree(root) if not issubclass(error, without)}

@@ -32,7 +32,8 @@ VERSION = 1
 #: What the other end cannot know: an option of ours that is wrong; and an unknown outcome, but for the one command that has an outcome.
 NOT_ITS_TO_TELL = (ConfigError, OutcomeUnknown)
 
-ERRORS = {error: code for error, code in wire_errors().items() if not issubclass(error, NOT_ITS_TO_TELL)}
+ERRORS = wire_errors(without=NOT_ITS_TO_TELL)
+ERRORS_OF_FINISH = wire_errors(without=(ConfigError,))
 
 
 class _Command(amp.Command):
@@ -93,7 +94,7 @@ class Finish(_Command):
 
     arguments: ClassVar = [(b"session", SessionId()), (b"run", amp.Boolean())]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
-    errors = ERRORS | wire_errors(OutcomeUnknown)
+    errors = ERRORS_OF_FINISH
 
 
 class Abort(_Command):

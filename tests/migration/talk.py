@@ -8,14 +8,14 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, connect
 
-from nbdtun.migration.commands import Abort, Prepare, Trouble
+from nbdtun.migration.commands import Abort, Finish, Prepare, Trouble
 from nbdtun.migration.control import Control, answering
 
 SESSION = "0123456789abcdef" * 2
 
 
 class Echo(Control):
-    """Answers Abort with whatever it is told to do."""
+    """Answers Abort and Finish with whatever it is told to do."""
 
     def __init__(self, then: Any = None) -> None:
         super().__init__()
@@ -24,6 +24,13 @@ class Echo(Control):
 
     @Abort.responder
     def abort(self, session: str) -> Any:
+        return self._answer(session, {"state": "aborted"})
+
+    @Finish.responder
+    def finish(self, session: str, run: bool) -> Any:
+        return self._answer(session, {})
+
+    def _answer(self, session: str, answer: dict[str, str]) -> Any:
         self.got.append(session)
         if isinstance(self.then, amp.RemoteAmpError):
             raise self.then
@@ -33,7 +40,7 @@ class Echo(Control):
                 raise self.then
             if isinstance(self.then, Deferred):
                 await self.then
-            return {"state": "aborted"}
+            return answer
 
         return answering(work, self.log)
 

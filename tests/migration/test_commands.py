@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-from nbdtun.errors import LinkLost, NbdtunError
+import pytest
+
+from nbdtun.errors import ConfigError, LinkLost, NbdtunError, tree
 from nbdtun.migration.arguments import MAX_DISKS
-from nbdtun.migration.commands import Prepare, disks_of, rows_of
+from nbdtun.migration.commands import Finish, Prepare, disks_of, rows_of
 from nbdtun.migration.disks import Disk
 from tests.migration.talk import SESSION, Echo, Pair
 
@@ -15,6 +17,12 @@ def test_disks_cross() -> None:
     (got,) = pair.server.got  # type: ignore[attr-defined]
     assert disks_of(got.pop("disks")) == disks
     assert got == arguments
+
+
+@pytest.mark.parametrize("error", [error for error in tree() if error is not ConfigError])
+def test_finish_keeps_every_error_apart(error: type[NbdtunError]) -> None:
+    """Above all an unknown outcome: taken for any other error, it would let the guest run at both ends."""
+    assert type(Pair(Echo(error("why"))).ask(Finish, session=SESSION, run=True)) is error
 
 
 def test_as_many_disks_as_are_allowed_fit_into_a_message() -> None:
