@@ -13,8 +13,7 @@ import atexit
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 
@@ -76,9 +75,17 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
+async def _outcome(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+    """Await ``work``; an error is a result too, or asyncio would complain on stderr of one that comes as the work is given up."""
+    try:
+        return await work, None
+    except Exception as error:
+        return None, error
+
+
 def in_loop(reactor: Any, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> Deferred[T]:
     """Run ``work`` in the thread of ``loop``; its result arrives in the reactor's thread. Cancelling the Deferred cancels the work."""
-    future: Future[T] = asyncio.run_coroutine_threadsafe(work, loop)
+    future = asyncio.run_coroutine_threadsafe(_outcome(work), loop)
 
     def give_up(_: Deferred[T]) -> None:
         future.cancel()
@@ -89,10 +96,13 @@ def in_loop(reactor: Any, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, 
         if arrival.called:
             return
         try:
-            arrival.callback(future.result())
+            result, error = future.result()
         except FutureCancelled:
             arrival.cancel()
-        except Exception as error:
+            return
+        if error is None:
+            arrival.callback(cast("T", result))
+        else:
             arrival.errback(error)
 
     future.add_done_callback(lambda _: reactor.callFromThread(hand_over))

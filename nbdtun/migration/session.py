@@ -104,6 +104,7 @@ class Session:
         self.settled: Deferred[None] = succeed(None)
         self._monitor = monitor
         self._quays = quays
+        self._quay: Quay | None = None
         self._tell = tell
         self._limits = limits
         self._undo = UndoStack(reactor, limits.undo)
@@ -145,14 +146,12 @@ class Session:
         pairings = pair(self.ident, disks, await inventory(self._monitor))
         await self._journal.open(runs=False)
         await self._incoming.hold()
-        self._quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
-        self._undo.push("remove the session's sockets", self._quay.close)
+        self._quay = quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
+        self._undo.push("remove the session's sockets", quay.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
-        self._exports = Exports(self._monitor, f"{self._quay.directory}/nbd.sock")
+        self._exports = Exports(self._monitor, f"{quay.directory}/nbd.sock")
         await self._exports.start(pairings, self._undo)
-        self._quay.admit(nbd_target(self.ident), self._exports.path)
-        # Before the exports are: QEMU stands still, monitor and all, while it ends one whose client has stopped in the middle of a request.
-        self._undo.push("end the session's channels", self._quay.dismiss)
+        quay.admit(nbd_target(self.ident), self._exports.path)
         return nbd_target(self.ident)
 
     async def _connect(self) -> None:
@@ -177,11 +176,13 @@ class Session:
         return await self._attempt(self._listen())
 
     async def _listen(self) -> str:
-        path = f"{self._quay.directory}/ram.sock"
+        quay = self._quay
+        assert quay is not None
+        path = f"{quay.directory}/ram.sock"
         await self._journal.begins(runs=False)
         self._undo.push("end QEMU", self._discard)
         await self._incoming.listen(path)
-        self._quay.admit(ram_target(self.ident), path)
+        quay.admit(ram_target(self.ident), path)
         return ram_target(self.ident)
 
     async def finish(self, run: bool) -> None:
@@ -222,6 +223,7 @@ class Session:
         self._undo.forget()
         await self._rest()
         await self._monitor.close()
+        assert self._quay is not None
         await self._quay.close()
 
     async def _settle_down(self) -> None:
@@ -229,6 +231,7 @@ class Session:
         self._undo.forget()
         ours = self._tidy
         ours.push("erase the session's journal", self._journal.close)
+        assert self._quay is not None
         ours.push("remove the session's sockets", self._quay.close)
         ours.push("restore the migration's capabilities", self._tuning.restore)
         ours.push("stop looking at QEMU", self._rest)
@@ -268,6 +271,10 @@ class Session:
         self.reason = reason
         if self._step is not None:
             self._step.cancel()
+        if (
+            self._quay is not None
+        ):  # first: whatever drains its disks holds QEMU up, monitor and all, while a client has stopped in a request
+            await self._quay.dismiss()
         await self._monitor.renew()
         left = await self._undo.unwind()
         if not left:

@@ -57,7 +57,7 @@ def directory(request: pytest.FixtureRequest) -> Iterator[Path]:
     yield path
     if request.session.testsfailed > failed:
         for log in sorted([*path.rglob("*.log"), *path.rglob("*.console")]):
-            print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-12000:]}")
     shutil.rmtree(path)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -75,6 +76,27 @@ async def test_results_and_errors_arrive_in_the_reactors_thread(thread: LoopThre
     assert (await in_loop(reactor, loop, where())) is not threading.current_thread()
     with pytest.raises(KeyError):
         await in_loop(reactor, loop, wrong())
+    thread.release()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_error_that_comes_too_late_is_nobodys(thread: LoopThread, caplog: pytest.LogCaptureFixture) -> None:
+    loop = thread.hold()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            raise KeyError("the monitor is gone") from None
+
+    waiting = in_loop(reactor, loop, work())
+    await in_loop(reactor, loop, asyncio.sleep(0.01))
+    waiting.cancel()
+    with pytest.raises(CancelledError):
+        await waiting
+    await in_loop(reactor, loop, asyncio.sleep(0.01))
+    gc.collect()
+    assert caplog.text == ""
     thread.release()
 
 

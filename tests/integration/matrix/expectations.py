@@ -210,6 +210,7 @@ QUICK = frozenset(
         ("disk-full", "mirror"),
         ("guest-off-kept", "ram"),
         ("daemon-kill", "finish"),
+        ("destination-stopped", "finish"),
     }
 )
 """The cells that `make test` runs; `make chaos` runs all."""
