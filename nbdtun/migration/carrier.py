@@ -37,6 +37,12 @@ class Entrance(Protocol):
         """Remove the socket, and reset the channels that are left."""
 
 
+def with_trouble(reason: str, entrance: Entrance | None) -> str:
+    """What QEMU says, and what it cannot know."""
+    trouble = entrance and entrance.trouble
+    return f"{reason}; in the tunnel: {trouble}" if trouble else reason
+
+
 class Carrier(Protocol):
     """The source's view of the tunnel."""
 

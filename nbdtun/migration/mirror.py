@@ -32,7 +32,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import CommandFailed, MirrorFailed, MonitorLost
-from nbdtun.migration.carrier import Entrance
+from nbdtun.migration.carrier import Entrance, with_trouble
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.events import Event
 from nbdtun.migration.exports import nodes
@@ -159,8 +159,7 @@ class Mirror:
         return self._state is State.CANCELLING or name == "BLOCK_JOB_COMPLETED"
 
     def _failure(self, reason: str) -> MirrorFailed:
-        trouble = self._entrance.trouble
-        return MirrorFailed(f"disk {self.disk.nickname}: {reason}{f'; in the tunnel: {trouble}' if trouble else ''}")
+        return MirrorFailed(f"disk {self.disk.nickname}: {with_trouble(reason, self._entrance)}")
 
     def _end(self) -> None:
         if not self.ended.called:

@@ -239,7 +239,7 @@ class Migration:
         ram = await self._enter(await self._contact.listen(), "ram", urgent=True)
         self._gauge.enter(Phase.RAM)
         await self._journal.begins(self._guest.runs)
-        await outgoing.start(ram.path)
+        await outgoing.start(ram)
         await outgoing.paused()
         return outgoing, ram
 

@@ -62,7 +62,7 @@ class Struck:
         else:
             wait(lambda: pair.destination.leftovers() == [], 30, "nothing left at the destination")
             assert pair.destination.status() == "inmigrate"
-            assert own_objects(pair.destination) == []
+            wait(lambda: own_objects(pair.destination) == [], 10, "its journal is erased")
 
 
 @pytest.fixture

@@ -7,11 +7,14 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable
+from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable, ResumeRefused
 from nbdtun.migration.memory import Incoming, Migrated, Outgoing, Tuning, movable, waiting
 from nbdtun.migration.schema import Schema
 from nbdtun.migration.undo import UndoStack
 from tests.migration.paper import PaperQemu, Sheet
+from tests.migration.stage import PaperEntrance
+
+RAM = PaperEntrance(None, "ram", "ram")  # type: ignore[arg-type]
 
 
 def qemu(**options: Any) -> PaperQemu:
@@ -60,7 +63,7 @@ def test_the_memory_goes_out() -> None:
     one = qemu()
     outgoing = Outgoing(one)
     do(one, movable(one))
-    assert do(one, outgoing.start("/run/ram.sock")) is None
+    assert do(one, outgoing.start(RAM)) is None
     assert do(one, outgoing.paused(), 3) is None
     assert do(one, outgoing.proceed(5), 1) is None
     assert one.migration["status"] == "completed"
@@ -72,7 +75,7 @@ def test_the_memory_goes_out() -> None:
 def test_it_is_cancelled(seconds: float) -> None:
     one = qemu()
     outgoing = Outgoing(one)
-    do(one, outgoing.start("/run/ram.sock"), seconds)
+    do(one, outgoing.start(RAM), seconds)
     assert do(one, outgoing.cancel(), 0.2) is None
     assert one.migration["status"] == "cancelled"
     assert one.state == "running"
@@ -81,7 +84,7 @@ def test_it_is_cancelled(seconds: float) -> None:
 def test_a_migration_that_sends_its_last_state_is_not_disturbed() -> None:
     one = qemu()
     outgoing = Outgoing(one)
-    do(one, outgoing.start("/run/ram.sock"), 3)
+    do(one, outgoing.start(RAM), 3)
     one.migrate_continue("pre-switchover")
     assert do(one, outgoing.cancel(), 0.3) is None
     assert one.migration["status"] == "completed"
@@ -91,7 +94,7 @@ def test_a_migration_that_sends_its_last_state_is_not_disturbed() -> None:
 def test_unless_it_does_not_end() -> None:
     one = qemu()
     outgoing = Outgoing(one)
-    do(one, outgoing.start("/run/ram.sock"), 3)
+    do(one, outgoing.start(RAM), 3)
     one._complete = lambda: None  # type: ignore[method-assign]
     one.migrate_continue("pre-switchover")
     do(one, outgoing.cancel(), 21)
@@ -108,16 +111,26 @@ def test_a_failure_has_qemus_reason() -> None:
     one = qemu()
     one.memory_error = "Connection reset by peer"
     outgoing = Outgoing(one)
-    do(one, outgoing.start("/run/ram.sock"))
+    do(one, outgoing.start(RAM))
     error = do(one, outgoing.paused(), 3)
     assert isinstance(error, MemoryFailed)
     assert str(error) == "web1: copying the memory has failed: Connection reset by peer"
 
 
+def test_a_failure_has_the_tunnels_reason_too() -> None:
+    one = qemu()
+    one.memory_error = "Connection reset by peer"
+    outgoing, ram = Outgoing(one), PaperEntrance(None, "ram", "ram")  # type: ignore[arg-type]
+    do(one, outgoing.start(ram))
+    ram.trouble = ResumeRefused("was its daemon started again?")
+    error = do(one, outgoing.paused(), 3)
+    assert str(error) == "web1: copying the memory has failed: Connection reset by peer; in the tunnel: was its daemon started again?"
+
+
 def test_devices_that_take_too_long() -> None:
     one = qemu()
     outgoing = Outgoing(one)
-    do(one, outgoing.start("/run/ram.sock"))
+    do(one, outgoing.start(RAM))
     do(one, outgoing.paused(), 3)
     one._complete = lambda: None  # type: ignore[method-assign]
     assert isinstance(do(one, outgoing.proceed(5), 6), MonitorError)
