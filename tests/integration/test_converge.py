@@ -117,11 +117,11 @@ def test_memory_that_does_not_converge_ends_in_time(outrun_memory: Callable[...,
 
 @pytest.mark.slow
 def test_memory_converges_with_help(outrun_memory: Callable[..., tuple[Crossing, Attempt]]) -> None:
+    """QEMU decides which of both it takes: one that finds the guest slow enough by itself does not throttle it."""
     crossing, attempt = outrun_memory(6, ["--timeout", "140s", "--converge", "auto-converge,downtime", "--max-downtime", "20s"])
     arrived(crossing, attempt)
     measures = [report["converge"] for report in attempt.reports()]
-    assert max(one["throttle"] for one in measures) >= 20
-    assert max(one["downtime_ms"] or 0 for one in measures) > 300
+    assert max(one["throttle"] for one in measures) >= 20 or max(one["downtime_ms"] or 0 for one in measures) > 300
 
 
 @pytest.mark.slow
