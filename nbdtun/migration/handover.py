@@ -55,25 +55,27 @@ class Handover:
                 await self._settle(error)
             finally:
                 self._control.hang_up()
+        except NbdtunError as error:  # an error alone is not believed: what it costs to be wrong is a second copy that runs
+            await self._settle(error, error)
 
     async def _ask(self, seconds: float, command: Any, **arguments: Any) -> dict[str, Any]:
         answer = Deferred.fromCoroutine(self._control.ask(command, **arguments))
         late = f"the destination has not answered {command.__name__} for {seconds:g} s"
         return await in_time(self._clock, seconds, answer, lambda: LinkLost(late))
 
-    async def _settle(self, last: NbdtunError) -> None:
-        """The answer was lost: ask until there is one, or the time is up."""
+    async def _settle(self, last: NbdtunError, told: NbdtunError | None = None) -> None:
+        """Ask until there is an answer, or the time is up; ``told`` is why it did not take over, if that is so."""
         deadline = self._clock.seconds() + self._settings.limits.settle
         while self._clock.seconds() < deadline:
             try:
-                if await self._is_settled():
+                if await self._is_settled(told):
                     return
             except TunnelError as error:
                 last = error
             await deferLater(self._clock, AGAIN_SECONDS)
         raise self._unknown(str(last))
 
-    async def _is_settled(self) -> bool:
+    async def _is_settled(self, told: NbdtunError | None) -> bool:
         if self._control.lost:
             opening = Deferred.fromCoroutine(self._carrier.control(Control()))
             seconds = self._settings.limits.answer
@@ -82,7 +84,7 @@ class Handover:
         if answer["state"] in ("prepared", "listening"):  # Finish never arrived; now it must not
             answer |= await self._ask(self._settings.limits.answer, Abort, session=self._ident)
         if answer["state"] in ("aborting", "aborted"):
-            raise DestinationFailed(f"the destination did not take over: {answer['reason']}")
+            raise told or DestinationFailed(f"the destination did not take over: {answer['reason']}")
         if answer["state"] in ("unknown", "uncertain"):
             raise self._unknown(f"its session there is {answer['state']}, the machine there {answer['machine']}")
         return bool(answer["state"] == "finished")

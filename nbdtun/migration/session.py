@@ -24,7 +24,6 @@ from nbdtun.errors import (
     CommandFailed,
     DestinationFailed,
     MemoryFailed,
-    MonitorError,
     MonitorLost,
     NbdtunError,
     NotMigratable,
@@ -212,7 +211,9 @@ class Session:
                 if not await self._monitor.renew():
                     raise
                 await self._incoming.run()
-        except MonitorError as error:
+        except CommandFailed:
+            raise  # QEMU has refused, and so it does not run
+        except Exception as error:  # whatever else it is: QEMU may have been told
             self.reason = str(error)
             self._advance(State.UNCERTAIN)
             await self._let_go()

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from nbdtun.errors import CommandFailed, DestinationFailed, LinkLost, OutcomeUnknown
+from nbdtun.errors import CommandFailed, DestinationFailed, LinkLost, MigrationError, OutcomeUnknown
 from nbdtun.migration.commands import Abort, Finish, Query
 from nbdtun.migration.handover import Handover
 from nbdtun.migration.settings import Limits, MigrationSettings
@@ -66,7 +66,27 @@ def test_it_took_over() -> None:
 
 def test_it_certainly_did_not() -> None:
     error = CommandFailed("no lock")
-    assert finish(Scripted(Finish=error)) is error
+    scripted = Scripted(Finish=error, Query=["aborting"])
+    assert finish(scripted) is error
+    assert scripted.asked == ["Finish", "Query"]
+    assert not scripted.hung_up  # there is something left to be said
+
+
+@pytest.mark.parametrize("state", ["uncertain", "unknown"])
+def test_it_says_that_it_did_not_but_cannot_know(state: str) -> None:
+    """Whatever the error is: only a session that is given up is believed to be."""
+    assert isinstance(finish(Scripted(Finish=MigrationError("cont was not answered"), Query=state)), OutcomeUnknown)
+
+
+def test_it_says_that_it_did_not_and_is_gone() -> None:
+    scripted = Scripted(Finish=MigrationError("something"), Query=LinkLost("cut"))
+    error = finish(scripted)
+    assert isinstance(error, OutcomeUnknown)
+    assert "cut" in str(error)
+
+
+def test_it_says_that_it_did_not_but_did() -> None:
+    assert finish(Scripted(Finish=MigrationError("something"), Query="finished")) is None
 
 
 def test_it_does_not_know_itself() -> None:
