@@ -238,7 +238,7 @@ async def test_a_machine_paused_meanwhile_is_paused_afterwards(rig: Any) -> None
     async with rig(Plan(96 * MIB, filled=1.0)) as one:
         running = one.start(bandwidth=BRISK)
         await one.phases[Phase.MIRROR]
-        one.source.qmp("stop")
+        await deferToThread(one.source.qmp, "stop")  # QEMU connects just now, through this very reactor, and answers nobody else meanwhile
         await running
         assert one.destination.status() == "paused"
 
