@@ -358,7 +358,7 @@ async def test_the_destination_qemu_dies(rig: Any, phase: Phase) -> None:
         running = one.start(bandwidth=SLOW)
         await one.phases[phase]
         one.destination.kill()
-        with pytest.raises(NbdtunError, match="at the destination: QEMU closed its monitor"):
+        with pytest.raises(NbdtunError, match=r"at the destination: .*QEMU (closed its monitor|has ended)"):  # it may connect just then
             await running
         await one.untouched()
         await one.renew()
