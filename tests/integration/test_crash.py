@@ -191,7 +191,7 @@ def test_the_next_attempt_comes_before_the_destination_has_noticed(struck: Calla
     moving = struck(phase, options=())
     moving.kill()
     moving.open()
-    stays(moving.crossing, SAYS[phase], f"{moving.crossing.pair.destination.qmp_path}: ")  # its socket may be there a moment longer
+    stays(moving.crossing, SAYS[phase], f"{moving.crossing.pair.destination.qmp_path}")  # which may be there a moment longer
     moving.crossing.pair.renew_destination()
     moves(moving.crossing)
 
