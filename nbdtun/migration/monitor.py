@@ -23,6 +23,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,14 @@ class Monitor:
         self._loop = _thread.hold()
         self._client = _Client(self)
         try:
-            await in_loop(self._reactor, self._loop, self._client.open(self._socket))
+            await in_loop(self._reactor, self._loop, partial(self._client.open, self._socket))
         except BaseException:
             self._state = State.CLOSED
             self._socket.close()
             _thread.release()
             raise
         self._state = State.CONNECTED
-        in_loop(self._reactor, self._loop, self._client.until_end()).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
+        in_loop(self._reactor, self._loop, self._client.until_end).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
 
     async def renew(self) -> bool:
         """
@@ -142,7 +143,7 @@ class Monitor:
         if self._client is None or self._state is not State.CONNECTED:
             raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
         limit = self._seconds if seconds is None else seconds
-        answer = in_loop(self._reactor, self._loop, self._client.ask(command, arguments, urgent))
+        answer = in_loop(self._reactor, self._loop, partial(self._client.ask, command, arguments, urgent))
         try:
             result = await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
         except MonitorLost:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
 from typing import Any, TypeVar, cast
 
@@ -75,16 +75,20 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _outcome(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
-    """Await ``work``; an error is a result too, or asyncio would complain on stderr of one that comes as the work is given up."""
+async def _outcome(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T | None, Exception | None]:
+    """
+    Do ``work``; an error is a result too, or asyncio would complain on stderr of one that comes as the work is given up.
+
+    Its coroutine is made here, and not before: Python complains of one that is never begun, as happens to work that is given up at once.
+    """
     try:
-        return await work, None
+        return await work(), None
     except Exception as error:
         return None, error
 
 
-def in_loop(reactor: Any, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-    """Run ``work`` in the thread of ``loop``; its result arrives in the reactor's thread. Cancelling the Deferred cancels the work."""
+def in_loop(reactor: Any, loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
+    """Do ``work`` in the thread of ``loop``; its result arrives in the reactor's thread. Cancelling the Deferred cancels the work."""
     future = asyncio.run_coroutine_threadsafe(_outcome(work), loop)
 
     def give_up(_: Deferred[T]) -> None:

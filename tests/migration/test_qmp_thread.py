@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
+from collections.abc import Coroutine
 
 import pytest
 import pytest_twisted
@@ -14,6 +16,10 @@ from nbdtun.migration.qmp_thread import LoopThread, in_loop
 
 def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "nbdtun-qmp" and thread.is_alive()]
+
+
+async def a_moment() -> None:
+    await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -73,9 +79,9 @@ async def test_results_and_errors_arrive_in_the_reactors_thread(thread: LoopThre
     async def wrong() -> None:
         raise KeyError("k")
 
-    assert (await in_loop(reactor, loop, where())) is not threading.current_thread()
+    assert (await in_loop(reactor, loop, where)) is not threading.current_thread()
     with pytest.raises(KeyError):
-        await in_loop(reactor, loop, wrong())
+        await in_loop(reactor, loop, wrong)
     thread.release()
 
 
@@ -89,12 +95,12 @@ async def test_an_error_that_comes_too_late_is_nobodys(thread: LoopThread, caplo
         except asyncio.CancelledError:
             raise KeyError("the monitor is gone") from None
 
-    waiting = in_loop(reactor, loop, work())
-    await in_loop(reactor, loop, asyncio.sleep(0.01))
+    waiting = in_loop(reactor, loop, work)
+    await in_loop(reactor, loop, a_moment)
     waiting.cancel()
     with pytest.raises(CancelledError):
         await waiting
-    await in_loop(reactor, loop, asyncio.sleep(0.01))
+    await in_loop(reactor, loop, a_moment)
     gc.collect()
     assert caplog.text == ""
     thread.release()
@@ -111,10 +117,28 @@ async def test_cancelling_reaches_the_work(thread: LoopThread) -> None:
         finally:
             ended.set()
 
-    waiting = in_loop(reactor, loop, work())
-    await in_loop(reactor, loop, asyncio.sleep(0.01))
+    waiting = in_loop(reactor, loop, work)
+    await in_loop(reactor, loop, a_moment)
     waiting.cancel()
     with pytest.raises(CancelledError):
         await waiting
     assert ended.wait(5)
     thread.release()
+
+
+@pytest_twisted.ensureDeferred
+async def test_work_that_the_end_overtakes_is_never_begun(thread: LoopThread) -> None:
+    """Not even its coroutine is made: Python would complain that it was never awaited."""
+    loop = thread.hold()
+    made: list[str] = []
+
+    def work() -> Coroutine[None, None, None]:
+        made.append("work")
+        return a_moment()
+
+    loop.call_soon_threadsafe(time.sleep, 0.05)  # so that the work and the end are found together
+    waiting = in_loop(reactor, loop, work)
+    thread.release()
+    with pytest.raises(CancelledError):
+        await waiting
+    assert made == []
