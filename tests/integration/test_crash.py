@@ -93,6 +93,8 @@ def struck(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> It
                 running.wait_log(f"{VM}: {phase}", 60)
             else:
                 attempt.wait_phase(phase)
+            if phase == "ram":  # it begins before QEMU's own migration does
+                wait(lambda: bool(pair.source.qmp("query-migrate").get("status") == "active"), 10, "QEMU's migration")
             return Struck(crossing, running, gate, phase)
 
         yield begin
