@@ -6,21 +6,17 @@ one stays idle, which QEMU mirrors just the same.
 
 from __future__ import annotations
 
-import lzma
-import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import ticks
 from lab.cache import CACHE, LAB, fetch, locked
+from lab.initramfs import KERNEL, archive, install
 
-KERNEL = CACHE / "kernel"
 DRIVERS = ("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ata_piix", "ahci")
-"""What the disks need. Built-in ones have no file, and are simply not loaded."""
+"""What the disks need."""
 
 LOAD_END = 66 << 20
 """Where the part of the first disk ends that a guest with `disk` load writes to."""
@@ -53,7 +49,7 @@ def build() -> Guest:
     """The guest, fetched and built where that has not been done before."""
     fetch("kernel.sh")
     initramfs = CACHE / "initramfs.cpio"
-    sources = [LAB / "init", Path(__file__), KERNEL / "done"]
+    sources = [LAB / "init", LAB / "initramfs.py", Path(__file__), KERNEL / "done"]
     with locked():
         if not initramfs.exists() or any(_newer(source, initramfs) for source in sources):
             _pack(initramfs)
@@ -71,53 +67,6 @@ def _pack(initramfs: Path) -> None:
             (root / folder).mkdir()
         shutil.copy(shutil.which("busybox") or "/bin/busybox", root / "bin/busybox")
         shutil.copy(LAB / "init", root / "init")
-        loaded = list(_install(DRIVERS, root / "modules"))
+        loaded = list(install(DRIVERS, root / "modules"))
         (root / "etc/lab").write_text(f"modules='{' '.join(loaded)}'\nslots={ticks.SLOTS}\n")
-        _archive(root, initramfs)
-
-
-def _archive(root: Path, initramfs: Path) -> None:
-    files = "\n".join(f"{path.relative_to(root)}" for path in sorted(root.rglob("*")))
-    fresh = initramfs.with_suffix(".new")
-    with fresh.open("wb") as output:
-        command = ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"]
-        subprocess.run(command, cwd=root, input=files.encode(), stdout=output, check=True)
-    fresh.replace(initramfs)  # whole or not at all
-
-
-def _install(drivers: Iterable[str], folder: Path) -> Iterator[str]:
-    """Unpack the drivers and what they depend on; yield the order to load them in."""
-    # Underscores and dashes mean the same in a module's name, and both occur.
-    files = {_plain(path.name.split(".")[0]): path for path in KERNEL.rglob("*.ko*")}
-    done: set[str] = set()
-
-    def install(name: str) -> Iterator[str]:
-        if name in done or name not in files:
-            return
-        done.add(name)
-        module = _read(files[name])
-        for needed in _depends(module):
-            yield from install(needed)
-        (folder / f"{name}.ko").write_bytes(module)
-        yield name
-
-    for driver in drivers:
-        yield from install(_plain(driver))
-
-
-def _plain(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def _read(path: Path) -> bytes:
-    if path.suffix == ".xz":
-        return lzma.decompress(path.read_bytes())
-    if path.suffix == ".zst":
-        return subprocess.run(["zstd", "-dcq", path], stdout=subprocess.PIPE, check=True).stdout
-    return path.read_bytes()
-
-
-def _depends(module: bytes) -> list[str]:
-    """The modules that one names in its `depends=`; the .deb has no index of them."""
-    found = re.search(rb"\0depends=([^\0]*)\0", module)
-    return [_plain(name) for name in found[1].decode().split(",") if name] if found else []
+        archive(root, initramfs)

@@ -1,8 +1,8 @@
 """
-Kernel TLS: the kernel encrypts what is written to a socket, where Python, OpenSSL and the kernel can.
+Kernel TLS: the kernel encrypts what is written to a socket, where OpenSSL and the kernel can.
 
-The contexts ask for it (``ssl.OP_ENABLE_KTLS``, Python 3.12); whether a connection has it is OpenSSL's decision, made after the handshake,
-and the socket's "upper layer protocol" tells (Linux, Documentation/networking/tls.rst).
+The contexts ask for it; whether a connection has it is OpenSSL's decision, made in the handshake, and the socket's "upper layer protocol"
+tells (Linux, Documentation/networking/tls.rst). OpenSSL 3.0 has it for writing TLS 1.3, 3.2 for reading too.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ from __future__ import annotations
 import socket
 import ssl
 from pathlib import Path
+from typing import Final
 
 #: The socket option, which Python does not name (linux/tcp.h).
 TCP_ULP = 31
+
+#: What a context asks OpenSSL with: SSL_OP_ENABLE_KTLS (openssl/ssl.h). Python has a name for it from 3.12 on, and passes it on before.
+OPTION: Final = 0x8 if ssl.OPENSSL_VERSION_INFO >= (3,) else 0
 
 _AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_ulp")
 
 
 def obstacle() -> str | None:
     """Why no connection of this process can have it; None where it can."""
-    if not hasattr(ssl, "OP_ENABLE_KTLS"):
-        return "this Python's ssl cannot ask for it (3.12 can)"
+    if not OPTION:
+        return f"{ssl.OPENSSL_VERSION} has it not (OpenSSL 3.0 has)"
     try:
         there = _AVAILABLE.read_text().split()
     except OSError:

@@ -14,7 +14,7 @@ What is not left to defaults:
 - session tickets are off: every link does a full handshake, and a ticket would be one more secret and one more message;
 - a certificate in ``ca-cert.pem`` is trusted even if it is not self-signed, as GnuTLS has it, so QEMU's and libvirt's directories mean
   here what they mean there; so does ``ca-crl.pem``, if there is one;
-- AES-128-GCM first, where Python can say so (3.15); kernel TLS, where Python can (3.12) and the kernel has it.
+- AES-128-GCM first, where Python can say so (3.15); kernel TLS, where OpenSSL (3.0) and the kernel have it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from socket import socket
 from typing import Any, Final
 
 from nbdtun.errors import ConfigError, TLSError, printable
+from nbdtun.tunnel import ktls
 from nbdtun.tunnel.certificate import Kind, names_of
 from nbdtun.tunnel.validity import date, validity
 
@@ -127,7 +128,7 @@ def _equip(context: ssl.SSLContext, directory: Path, certificate: str, key: str)
 def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options &= ~_IGNORE_EOF
-    context.options |= ssl.OP_NO_COMPRESSION | getattr(ssl, "OP_ENABLE_KTLS", 0)
+    context.options |= ssl.OP_NO_COMPRESSION | ktls.OPTION
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if hasattr(context, "set_ciphersuites"):
         context.set_ciphersuites(CIPHERSUITES)

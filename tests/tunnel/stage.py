@@ -419,6 +419,8 @@ class Stage:
         self.crank = Crank()
         self.terms = terms or Terms(window=256 * 1024)
         self.cable = Cable(self.crank)
+        if tls_dir is not None:
+            self.cable.pair = tcp_pair  # where the kernel can have a part in it
         self.near_pool, self.far_pool = CountingPool(), CountingPool()
         near_tls = (tls.client_context(tls_dir), "localhost") if tls_dir is not None else ()
         far_tls = tls.server_context(tls_dir) if tls_dir is not None else None

@@ -105,7 +105,6 @@ def test_random_cuts_of_tcp(make_stage: Callable[..., Stage], seed: int) -> None
 @pytest.mark.parametrize("seed", range(4))
 def test_random_cuts_under_tls(make_stage: Callable[..., Stage], tls_dir: Path, seed: int) -> None:
     stage = make_stage(Terms(window=WINDOW, opening_timeout=120), None, tls_dir)
-    stage.cable.pair = tcp_pair
     play(stage, seed, cuts=False)
     stage = make_stage(Terms(window=WINDOW, opening_timeout=120), None, tls_dir)
     stage.cable.room = 20_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,19 +12,25 @@ from typing import Any
 import pytest
 
 from nbdtun.tunnel import ktls
+from tests.tunnel.stage import Stage
 
 
 @pytest.fixture
 def able(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A Python that can, and the kernel's list."""
-    monkeypatch.setattr(ssl, "OP_ENABLE_KTLS", 8, raising=False)
+    """An OpenSSL that can, and the kernel's list."""
+    monkeypatch.setattr(ktls, "OPTION", 8)
     monkeypatch.setattr(ktls, "_AVAILABLE", tmp_path / "ulp")
     return tmp_path / "ulp"
 
 
-def test_a_python_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(ssl, "OP_ENABLE_KTLS", raising=False)
-    assert ktls.explain() == "kernel TLS is not used: this Python's ssl cannot ask for it (3.12 can)"
+def test_the_option_is_the_one_that_python_names() -> None:
+    assert getattr(ssl, "OP_ENABLE_KTLS", ktls.OPTION) == ktls.OPTION
+
+
+def test_an_openssl_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ktls, "OPTION", 0)
+    monkeypatch.setattr(ssl, "OPENSSL_VERSION", "OpenSSL 1.1.1w  11 Sep 2023")
+    assert ktls.explain() == "kernel TLS is not used: OpenSSL 1.1.1w  11 Sep 2023 has it not (OpenSSL 3.0 has)"
 
 
 def test_a_kernel_that_cannot(able: Path) -> None:
@@ -53,3 +60,14 @@ def test_a_socket_tells() -> None:
     assert not ktls.active(sock(OSError("no TCP")))
     with socket.socket() as real:
         assert not ktls.active(real)
+
+
+@pytest.mark.skipif(ktls.obstacle() is not None, reason=ktls.explain())
+def test_a_channel_is_encrypted_by_the_kernel(make_stage: Callable[..., Stage], tls_dir: Path, said: list[str]) -> None:
+    stage = make_stage(tls_dir=tls_dir)
+    near = stage.arrive()
+    near.send(b"hello")
+    stage.pass_time(1)
+    assert stage.target.programs[-1].got == b"hello"
+    assert any(line.endswith("is open, encrypted by the kernel") for line in said), said
+    assert all(channel.in_kernel for channel in (*stage.source.channels, *stage.destination.channels))

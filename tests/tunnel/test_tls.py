@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nbdtun import certs
 from nbdtun.errors import ConfigError, TLSError
-from nbdtun.tunnel import tls
+from nbdtun.tunnel import ktls, tls
 
 PEER = "tcp:dest:10810"
 Directory = Callable[..., Path]
@@ -154,6 +154,7 @@ def test_no_session_tickets_and_no_silent_ends(directory: Directory) -> None:
     for context in (server, client):
         assert not context.options & ssl.OP_IGNORE_UNEXPECTED_EOF
         assert context.options & ssl.OP_NO_COMPRESSION
+        assert context.options & ktls.OPTION == ktls.OPTION
         assert context.verify_mode == ssl.CERT_REQUIRED
         assert context.minimum_version == ssl.TLSVersion.TLSv1_3
     assert client.check_hostname
