@@ -33,6 +33,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 ifconfig lo 127.0.0.1 up
+ulimit -n 65536
 for module in {modules}; do insmod "/modules/$module.ko"; done
 date -s @{now} >/dev/null
 cd {project}
