@@ -25,11 +25,12 @@ from twisted.internet.interfaces import IDelayedCall
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
 from nbdtun.tunnel.flaps import Flaps
 from nbdtun.tunnel.frames import Kind, encode
+from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.link import Link
+from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.splice import Splice
-from nbdtun.tunnel.stream import Inbound, Outbound
 
 
 class Life(Protocol):
@@ -73,7 +74,7 @@ class Channel:
         self.target = target
         self.urgent = urgent
         self.inbound = Inbound(window, runtime.pool)
-        self.outbound = Outbound(window, runtime.pool)
+        self.outbound = Outbound(window, runtime.pool, runtime.flight)
         self.ended: Deferred[TunnelError | None] = Deferred()
         self.error: TunnelError | None = None
         self.resumes = 0

@@ -36,10 +36,10 @@ from nbdtun.tunnel.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, Res
 from nbdtun.tunnel.endings import Endings
 from nbdtun.tunnel.limits import Limits
 from nbdtun.tunnel.opening import Opening, OpeningTransport
+from nbdtun.tunnel.outbound import MIN_READ
 from nbdtun.tunnel.refusals import Refusals
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.share import share
-from nbdtun.tunnel.stream import MIN_READ
 from nbdtun.tunnel.targets import Targets
 from nbdtun.tunnel.tls import explain, wrap_server
 

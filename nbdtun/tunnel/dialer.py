@@ -28,8 +28,8 @@ from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.commands import VERSION, OpenChannel, ResumeChannel
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.opening import Opening, OpeningTransport
+from nbdtun.tunnel.outbound import MIN_READ
 from nbdtun.tunnel.runtime import Runtime
-from nbdtun.tunnel.stream import MIN_READ
 from nbdtun.tunnel.tls import wrap_client
 
 #: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.

@@ -38,6 +38,7 @@ class Kind(enum.IntEnum):
     PING = 5  # offset: any token
     PONG = 6  # offset: the token of the PING
     BYE = 7  # only the destination sends it: both directions are done, and it knows that the source knows
+    DATA_ASK = 8  # as DATA; to be acknowledged as soon as it is in the reader's kernel, since the sender has little room left
 
 
 class FrameReceiver(Protocol):
@@ -45,6 +46,9 @@ class FrameReceiver(Protocol):
 
     def data_received(self, offset: int, piece: memoryview) -> None:
         """``piece`` belongs at ``offset``; it is only valid until :meth:`Decoder.feed` returns."""
+
+    def ack_asked(self, offset: int) -> None:
+        """The other end wants to know when everything before ``offset`` is in this end's kernel; that data follows."""
 
     def ack_received(self, offset: int) -> None:
         """Everything before ``offset`` is in the other end's kernel."""
@@ -66,7 +70,7 @@ class FrameReceiver(Protocol):
 
 
 def encode(kind: Kind, offset: int, payload: bytes = b"") -> bytes:
-    """Return a whole frame. For DATA, see :meth:`nbdtun.tunnel.stream.Outbound.next_frame`, which copies nothing."""
+    """Return a whole frame. For DATA, see :meth:`nbdtun.tunnel.outbound.Outbound.next_frame`, which copies nothing."""
     return HEADER.pack(kind, len(payload), offset) + payload
 
 
@@ -78,7 +82,7 @@ def encode_reset(code: str, reason: str) -> bytes:
 
 # As plain integers: an enumeration's members cost a lookup each time, and these are looked at for every frame.
 _HEADER, _unpack_from = HEADER.size, HEADER.unpack_from
-_DATA, _ACK, _FIN, _RESET, _PING, _PONG, _BYE = (int(kind) for kind in Kind)
+_DATA, _ACK, _FIN, _RESET, _PING, _PONG, _BYE, _DATA_ASK = (int(kind) for kind in Kind)
 
 #: Bytes of payload that a frame of each kind may have at most; those not named may have none.
 _LIMITS = {_DATA: MAX_DATA, _RESET: MAX_REASON}
@@ -129,6 +133,9 @@ class Decoder:
         kind: int
         length: int
         kind, length, offset = _unpack_from(data, at)
+        if kind == _DATA_ASK and length:
+            self._receiver.ack_asked(offset + length)
+            kind = _DATA
         if kind == _DATA and 0 < length <= MAX_DATA and length <= end - at - _HEADER:  # whole, as most are
             at += _HEADER
             self._receiver.data_received(offset, data[at : at + length])

@@ -14,11 +14,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
+from nbdtun.tunnel.distance import Distance
 from nbdtun.tunnel.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
+from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.opening import OpeningTransport
+from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.slab import SlabPool
-from nbdtun.tunnel.stream import Inbound, Outbound
 from nbdtun.tunnel.wire import Wire
 
 #: Seconds for which an acknowledgement may wait for data to travel with.
@@ -92,6 +94,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._scratch, self._pipe = pool.scratch, pool.pipe
         self._expected = 0  # reads in which a large frame may still come
         self._decoder = Decoder(self)
+        self._distance = Distance(reactor.seconds)
         self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
         self._ack_timer: IDelayedCall | None = None
@@ -110,7 +113,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self.wire, self._out = transport.release()
         self.wire.user = self
         self._call_later(self._timeout / BEATS, self._beat)
-        self._control += encode(Kind.ACK, self._channel.inbound.take_ack())
+        self._control += encode(Kind.ACK, self._channel.inbound.take_ack()) + self._distance.ping()
         self.wire.listen(True)
         self._channel.link_attached(self)
         if self.wire.closed:  # it broke while the answer was written; nobody else would tell
@@ -207,7 +210,7 @@ class Link(TwistedProtocol, FrameReceiver):
             self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
             return
         if not self._spoke:
-            self._control += encode(Kind.PING, 0)
+            self._control += self._distance.ping()
             self.pump()
         self._heard = self._spoke = False
         if not self.wire.closed:
@@ -302,6 +305,10 @@ class Link(TwistedProtocol, FrameReceiver):
 
     # The decoder's receiver.
 
+    def ack_asked(self, offset: int) -> None:
+        """The other end has little room left."""
+        self._inbound.asked(offset)
+
     def data_received(self, offset: int, piece: memoryview) -> None:
         """Part of the stream."""
         self._inbound.accept(offset, len(piece))
@@ -333,4 +340,7 @@ class Link(TwistedProtocol, FrameReceiver):
             self.pump()
 
     def pong_received(self, token: int) -> None:
-        """It was heard; that is all that matters."""
+        """It was heard, and tells how far the other end is."""
+        self._control += self._distance.answered(token)
+        self._outbound.reach = self._distance.reach
+        self.pump()

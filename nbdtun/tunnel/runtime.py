@@ -9,6 +9,7 @@ import txaio
 from attrs import field, frozen
 
 from nbdtun.tunnel.chatter import Chatter
+from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.link import CallLater
 from nbdtun.tunnel.slab import SlabPool
 from nbdtun.tunnel.throttle import Throttle
@@ -43,6 +44,7 @@ class Runtime:
     pool: SlabPool = field(factory=SlabPool)
     watch: Any = field()
     throttle: Throttle = field()
+    flight: Flight = field(factory=Flight)
     _batched: CallLater = field(init=False)
     chatter: Chatter = field(init=False)
 

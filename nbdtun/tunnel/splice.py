@@ -10,8 +10,9 @@ from __future__ import annotations
 import socket
 from typing import Any, Protocol
 
+from nbdtun.tunnel.inbound import Inbound
+from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.pipe import Pipe
-from nbdtun.tunnel.stream import Inbound, Outbound
 from nbdtun.tunnel.throttle import Throttle
 from nbdtun.tunnel.wire import Wire
 

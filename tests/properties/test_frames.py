@@ -30,6 +30,9 @@ class Heard:
         else:
             self.said.append(("data", offset, bytes(piece)))
 
+    def ack_asked(self, offset: int) -> None:
+        self.said.append(("ask", offset))
+
     def ack_received(self, offset: int) -> None:
         self.said.append(("ack", offset))
 
@@ -58,7 +61,8 @@ resets = st.tuples(CODES, TEXT).map(
     lambda r: (encode_reset(*r), ("reset", r[0], f"{r[0]} {r[1]}".encode()[:MAX_REASON].decode("utf-8", "replace").partition(" ")[2]))
 )
 byes = st.just((encode(Kind.BYE, 0), ("bye",)))
-frames = st.lists(st.one_of(bare, data, resets, byes), max_size=12)
+asks = st.tuples(st.integers(0, 2**63), st.binary(min_size=1, max_size=300)).map(lambda d: (encode(Kind.DATA_ASK, *d), ("asking", *d)))
+frames = st.lists(st.one_of(bare, data, asks, resets, byes), max_size=12)
 
 
 def merged(said: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
@@ -68,6 +72,11 @@ def merged(said: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
         if what[0] == "data":
             assert isinstance(what[1], int)
             assert isinstance(what[2], bytes)
+            heard.data_received(what[1], memoryview(what[2]))
+        elif what[0] == "asking":
+            assert isinstance(what[1], int)
+            assert isinstance(what[2], bytes)
+            heard.ack_asked(what[1] + len(what[2]))
             heard.data_received(what[1], memoryview(what[2]))
         else:
             heard.said.append(what)
@@ -109,8 +118,8 @@ def test_garbage_is_a_violation_or_frames_but_never_anything_else(garbage: bytes
 
 @given(st.integers(0, 255), st.integers(0, 2**32 - 1), OFFSETS)
 def test_a_length_is_bounded_before_it_is_believed(kind: int, length: int, offset: int) -> None:
-    limit = {Kind.DATA: MAX_DATA, Kind.RESET: MAX_REASON}.get(Kind(kind) if kind in set(Kind) else Kind.PING, 0)
-    valid = kind in set(Kind) and length <= limit and not (kind == Kind.DATA and length == 0)
+    limit = {Kind.DATA: MAX_DATA, Kind.DATA_ASK: MAX_DATA, Kind.RESET: MAX_REASON}.get(Kind(kind) if kind in set(Kind) else Kind.PING, 0)
+    valid = kind in set(Kind) and length <= limit and not (kind in (Kind.DATA, Kind.DATA_ASK) and length == 0)
     decoder = Decoder(Heard())
     try:
         decoder.feed(memoryview(HEADER.pack(kind, length, offset)))

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
-from nbdtun.tunnel import stream
+from nbdtun.tunnel import flight, outbound
+from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.frames import HEADER, Decoder, Kind, encode
+from nbdtun.tunnel.inbound import Inbound
+from nbdtun.tunnel.outbound import HEADROOM, Outbound
 from nbdtun.tunnel.slab import Slab, SlabPool
-from nbdtun.tunnel.stream import HEADROOM, Inbound, Outbound
 
 SLAB, MIN_READ = 300, 20
 
@@ -54,7 +56,9 @@ class End:
     def __init__(self, side: int, window: int) -> None:
         self.side = side
         self.pool = CountingPool(size=SLAB)
-        self.outbound = Outbound(window, self.pool)
+        self.flight = Flight()
+        self.others = 0  # channels of the same process that are busy
+        self.outbound = Outbound(window, self.pool, self.flight)
         self.inbound = Inbound(window, self.pool)
         self.got = bytearray()
         self.told_end = False
@@ -93,7 +97,7 @@ class End:
         if frame is not None:
             own = frame[HEADER.size :] if frame[0] == Kind.ACK else frame
             kind, length, offset = HEADER.unpack_from(own)
-            self._telling = offset + length if kind == Kind.DATA else offset + 1
+            self._telling = offset + length if kind in (Kind.DATA, Kind.DATA_ASK) else offset + 1
             if kind == Kind.FIN:
                 self.told = self._telling  # it lies in no slab, so that nobody is harmed who hears of it early
         return frame
@@ -133,6 +137,9 @@ class End:
     def fin_received(self, offset: int) -> None:
         self.inbound.accept_end(offset)
         self._end()
+
+    def ack_asked(self, offset: int) -> None:
+        self.inbound.asked(offset)
 
     def ack_received(self, offset: int) -> None:
         self.outbound.acknowledge(offset)
@@ -189,7 +196,17 @@ class TwoEnds(RuleBasedStateMachine):
     def local_read(self, side: int, count: int) -> None:
         self.ends[side].drain(count)
 
+    @rule(side=sides, others=st.integers(0, 8))
+    def others_are_busy(self, side: int, others: int) -> None:
+        end = self.ends[side]
+        end.flight.busy += others - end.others
+        end.others = others
+
     # What links do.
+
+    @rule(side=sides, reach=st.integers(1, 3000))
+    def learn_how_far_it_is(self, side: int, reach: int) -> None:
+        self.ends[side].outbound.reach = reach
 
     @precondition(lambda self: self.linked)
     @rule(side=sides, most=counts, piggyback=st.booleans())
@@ -298,6 +315,11 @@ class TwoEnds(RuleBasedStateMachine):
             assert end.inbound.written <= end.inbound.received <= end.peer.outbound._promised
 
     @invariant()
+    def who_keeps_something_is_busy(self) -> None:
+        for end in getattr(self, "ends", []):
+            assert end.flight.busy == end.others + bool(end.outbound.kept)
+
+    @invariant()
     def memory_is_bounded(self) -> None:
         for end in getattr(self, "ends", []):
             outbound, backlog = end.outbound, end.inbound.backlog
@@ -337,7 +359,8 @@ class TwoEnds(RuleBasedStateMachine):
 @contextlib.contextmanager
 def small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "MIN_READ", MIN_READ)
+        patch.setattr(outbound, "MIN_READ", MIN_READ)
+        patch.setattr(flight, "LEAST", 30)
         yield
 
 

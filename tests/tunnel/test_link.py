@@ -24,7 +24,7 @@ from tests.tunnel.stage import Stage, Stranger, tcp_pair
 def opened(stage: Stage) -> Stranger:
     stranger = Stranger(stage).open()
     stranger.hear_box()
-    assert stranger.hear_frames() == [(Kind.ACK, 0, b"")]
+    assert [kind for kind, _, _ in stranger.hear_frames()] == [Kind.ACK, Kind.PING]
     return stranger
 
 
@@ -41,6 +41,15 @@ class TestBeing:
     def test_a_ping_is_answered_with_its_token(self, opened: Stranger) -> None:
         opened.say(encode(Kind.PING, 77))
         assert opened.hear_frames() == [(Kind.PONG, 77, b"")]
+
+    def test_a_new_link_asks_three_times_how_far_it_is(self, stage: Stage, opened: Stranger) -> None:
+        stage.crank.advance(0.02)
+        for pings in (1, 1, 0):
+            opened.say(encode(Kind.PONG, int((stage.crank.seconds() - 0.02) * 1e6)))
+            assert [kind for kind, _, _ in opened.hear_frames()] == [Kind.PING] * pings
+        reach = stage.far.outbound.reach
+        assert reach is not None
+        assert abs(reach - 0.02 * 1.25e9) < 5000
 
     def test_a_silent_peer_is_gone(self, stage: Stage, opened: Stranger, said: list[str]) -> None:
         stage.pass_time(stage.terms.link_timeout - 1)
@@ -165,6 +174,10 @@ class TestLargeFrames:
 
 
 class TestAcknowledging:
+    def test_who_asks_is_acknowledged_at_once(self, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA_ASK, 0, b"little"))
+        assert opened.hear_frames() == [(Kind.ACK, 6, b"")]
+
     def test_little_is_acknowledged_a_little_later(self, stage: Stage, opened: Stranger) -> None:
         opened.say(encode(Kind.DATA, 0, b"x" * 10) + encode(Kind.DATA, 10, b"y" * 10))
         assert opened.hear_frames() == []

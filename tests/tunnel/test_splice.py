@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from nbdtun.tunnel.inbound import Inbound
+from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.splice import Splice
-from nbdtun.tunnel.stream import Inbound, Outbound
 from nbdtun.tunnel.throttle import Throttle
 from tests.tunnel.stage import CountingPool, Crank, tcp_pair
 

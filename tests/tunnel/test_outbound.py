@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
+from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.slab import SlabPool
-from nbdtun.tunnel.stream import Outbound
 
 
 def outbound(*writes: bytes) -> Outbound:

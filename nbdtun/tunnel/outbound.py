@@ -1,8 +1,8 @@
 """
-Streams: the bookkeeping of the two directions of a channel. Rules only: no socket, no clock, no Deferred.
+The outbound stream: the sending half of a direction of a channel. Rules only: no socket, no clock, no Deferred.
 
 Each direction counts its bytes from 0. The sender keeps what the other end has not acknowledged and can send it again from any offset that
-the other end may ask for; the receiver takes each byte once and in order. Links come and go beneath: a stream does not know them.
+the other end may ask for; the receiver (``inbound``) takes each byte once and in order. Links come and go beneath: no stream knows them.
 
 A stream's end is counted like one byte more: a FIN at ``n`` is acknowledged with ``n + 1``, and whoever has received it resumes at
 ``n + 1``.
@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections import deque
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
+from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.frames import HEADER, Kind
-from nbdtun.tunnel.slab import Backlog, Slab, SlabPool
+from nbdtun.tunnel.inbound import ACKS
+from nbdtun.tunnel.slab import Slab, SlabPool
 
 #: Bytes kept free before each payload, so that its header, and an acknowledgement before that, can be sent with it in one piece.
 HEADROOM = 2 * HEADER.size
@@ -23,7 +25,7 @@ HEADROOM = 2 * HEADER.size
 MIN_READ = 64 * 1024
 
 
-_DATA, _ACK = int(Kind.DATA), int(Kind.ACK)
+_DATA, _DATA_ASK, _ACK = int(Kind.DATA), int(Kind.DATA_ASK), int(Kind.ACK)
 _HEADER, _pack_into = HEADER.size, HEADER.pack_into
 
 
@@ -51,12 +53,15 @@ class Outbound:
     Its bound: the payload that it keeps and the headroom of each piece together are never more than ``window`` bytes (and one headroom).
     """
 
-    def __init__(self, window: int, pool: SlabPool) -> None:
+    def __init__(self, window: int, pool: SlabPool, flight: Flight | None = None) -> None:
         self.window = window
         self.end = 0  # bytes taken from the local socket
         self.acked = 0  # everything before it is the other end's
         self.final: int | None = None
+        self.reach: int | None = None  # bytes that the line holds, once that is known
         self._pool = pool
+        self._flight = flight or Flight()
+        self._asked = 0  # up to where the other end was asked to acknowledge at once
         self._slab: Slab | None = None
         self._sent: deque[Segment] = deque()
         self._unsent: deque[Segment] = deque()
@@ -82,7 +87,7 @@ class Outbound:
     def space(self) -> memoryview | None:
         """Where the next bytes of the stream go; None while the window is full, and after the end."""
         kept, flying = self._kept, self.end - self.acked
-        room = self.window - (kept if kept > flying else flying)
+        room = self._share() - (kept if kept > flying else flying)
         if room <= 0 or self.final is not None:
             return None
         slab = self._slab
@@ -105,6 +110,8 @@ class Outbound:
             self._unsent.append(segment)
             slab.users += 1
             kept += HEADROOM
+        if not self._kept:
+            self._flight.busy += 1
         segment.cost += count
         segment.end += count
         slab.used = segment.end
@@ -126,7 +133,8 @@ class Outbound:
     @property
     def roomy(self) -> bool:
         """Whether :meth:`space` has any."""
-        return self._kept < self.window and self.end - self.acked < self.window and self.final is None
+        share = self._share()
+        return self._kept < share and self.end - self.acked < share and self.final is None
 
     @property
     def pending(self) -> bool:
@@ -149,11 +157,22 @@ class Outbound:
         size = end - segment.start
         if offset + size > self._promised:
             self._promised = offset + size
-        _pack_into(view, at, _DATA, size, offset)
+        _pack_into(view, at, _DATA_ASK if self._asks(offset + size) else _DATA, size, offset)
         if ack is not None:
             at -= _HEADER
             _pack_into(view, at, _ACK, 0, ack)
         return view[at:end]
+
+    def _share(self) -> int:
+        return self._flight.share(self.window, self.reach) if self.reach else self.window
+
+    def _asks(self, end: int) -> bool:
+        """Whether the other end is asked to acknowledge what ends there at once: by itself it does that too seldom for a small share."""
+        share = self._share()
+        if share == self.window or end - self._asked < share // ACKS:
+            return False
+        self._asked = end
+        return True
 
     def _fin_frame(self, ack: int | None) -> memoryview | None:
         if self.final is None or self._fin_sent:
@@ -200,7 +219,7 @@ class Outbound:
         if offset < max(self.acked, self._resumed):
             raise ResumeRefused(f"a resume at {offset}, but {max(self.acked, self._resumed)} bytes have arrived before")
         again = max(0, (self._unsent[0].offset if self._unsent else self.end) - offset)
-        self._resumed = offset
+        self._resumed = self._asked = offset
         self.leaving = False
         self._forget(offset)
         while self._sent:
@@ -237,94 +256,11 @@ class Outbound:
 
     def _release(self, segment: Segment) -> None:
         self._kept -= segment.cost
+        if not self._kept:
+            self._flight.busy -= 1
         slab = segment.slab
         slab.users -= 1
         if not slab.users:
             if slab is self._slab:
                 self._slab = None
             self._pool.give(slab)
-
-
-class Inbound:
-    """
-    The receiving half: what came from the other end, until the local socket's kernel has it.
-
-    Its bound: ``window`` bytes wait at most; a sender that exceeds it breaks the protocol.
-    """
-
-    #: Acknowledge at the latest when so many bytes were written: often enough that the sender's memory stays in its CPU's cache.
-    ACK_EVERY = 1024 * 1024
-
-    def __init__(self, window: int, pool: SlabPool) -> None:
-        self.agree(window)
-        self.received = 0  # the next offset that is expected; one more than the end once the FIN is there
-        self.written = 0  # everything before it is in the local socket's kernel; the same for the end
-        self.final: int | None = None
-        self.backlog = Backlog(pool)
-        self._acked = 0
-
-    def __repr__(self) -> str:
-        return f"<Inbound {self.written}..{self.received} final={self.final}>"
-
-    def agree(self, window: int) -> None:
-        """Both ends keep ``window`` bytes; a small window is acknowledged often enough that the sender need not stop."""
-        self.window = window
-        self._ack_every = min(self.ACK_EVERY, window // 4)
-        self._ack_along = self._ack_every // 16
-
-    @property
-    def done(self) -> bool:
-        """Whether everything is written, and the local socket knows that it was all."""
-        return self.final is not None and self.written > self.final
-
-    @property
-    def ended(self) -> bool:
-        """Whether all data is written, and only the end itself is still to be told to the local socket."""
-        return self.final is not None and self.written == self.final
-
-    def accept(self, offset: int, count: int) -> None:
-        """
-        ``count`` bytes have come that belong at ``offset``.
-
-        :raise ProtocolViolation: something is missing before them, they come after the end, or there is no room for them.
-        """
-        if self.final is not None or offset != self.received:
-            raise ProtocolViolation(f"bytes for offset {offset} came, but {self.received} is next")
-        if offset + count - self.written > self.window:
-            raise ProtocolViolation(f"more than the window of {self.window} bytes came without an acknowledgement")
-        self.received += count
-
-    def accept_end(self, offset: int) -> None:
-        """
-        The other end has sent its FIN: both must have counted the same.
-
-        :raise ProtocolViolation: they have not.
-        """
-        if self.final is not None or offset != self.received:
-            raise ProtocolViolation(f"the stream ends at {offset}, but {self.received} bytes came")
-        self.final = offset
-        self.received = offset + 1
-
-    def wrote(self, count: int) -> None:
-        """``count`` more bytes are in the local socket's kernel (or, with the end, the end is)."""
-        self.written += count
-
-    @property
-    def owed(self) -> int:
-        """How many bytes were written that the other end does not know of; the end counts as one."""
-        return self.written - self._acked
-
-    @property
-    def ack_due(self) -> bool:
-        """Whether the other end should be told now."""
-        owed = self.written - self._acked
-        return owed >= self._ack_every or (owed > 0 and self.done)
-
-    def ack_along(self) -> int | None:
-        """As :meth:`take_ack`, for an acknowledgement that travels with data; None when it is not worth the other end's time yet."""
-        return self.take_ack() if self.written - self._acked >= self._ack_along else None
-
-    def take_ack(self) -> int:
-        """Return the offset to acknowledge, which counts as told from now on."""
-        self._acked = self.written
-        return self.written

@@ -1,0 +1,97 @@
+"""Who may have how much under way, and that whoever has little is told in time."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbdtun.tunnel.flight import LEAST, Flight
+from nbdtun.tunnel.frames import Decoder
+from nbdtun.tunnel.inbound import Inbound
+from nbdtun.tunnel.outbound import Outbound
+from nbdtun.tunnel.slab import SlabPool
+from tests.properties.test_frames import Heard
+
+MIB = 1 << 20
+WINDOW = 16 * MIB
+
+
+@pytest.mark.parametrize(
+    ("busy", "reach", "share"),
+    [
+        (0, 4 * MIB, WINDOW),  # alone, all is its own
+        (1, 4 * MIB, WINDOW),
+        (2, 4 * MIB, 2 * MIB),
+        (8, 4 * MIB, 512 * 1024),
+        (100, 4 * MIB, LEAST),  # less is not worth a read
+        (8, 1000 * MIB, WINDOW),  # a long line holds it all
+        (2, 20 * MIB, 10 * MIB),
+    ],
+)
+def test_shares(busy: int, reach: int, share: int) -> None:
+    flight = Flight()
+    flight.busy = busy
+    assert flight.share(WINDOW, reach) == share
+
+
+def test_a_window_that_is_smaller_is_the_share() -> None:
+    flight = Flight()
+    flight.busy = 8
+    assert flight.share(64 * 1024, 4 * MIB) == 64 * 1024
+
+
+class Receiver(Heard):
+    """The other end, whose local program takes everything at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbound = Inbound(WINDOW, SlabPool())
+
+    def ack_asked(self, offset: int) -> None:
+        self.inbound.asked(offset)
+
+    def data_received(self, offset: int, piece: memoryview) -> None:
+        self.inbound.accept(offset, len(piece))
+        self.inbound.wrote(len(piece))
+
+
+@pytest.mark.parametrize("piece", [1000, 50_000, 185_000, 1 << 20])
+@pytest.mark.parametrize("busy", [0, 1, 7, 40])
+@pytest.mark.parametrize("reach", [None, 4 * MIB, 1000 * MIB])
+def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece: int, reach: int | None) -> None:
+    """However little its share is, it never waits for an acknowledgement that the other end holds back."""
+    flight = Flight()
+    flight.busy = busy
+    sender, receiver = Outbound(WINDOW, SlabPool(), flight), Receiver()
+    sender.reach = reach
+    decoder = Decoder(receiver)
+    acknowledgements = 0
+    while sender.end < 40 * MIB:
+        space = sender.space()
+        if space is not None:
+            sender.filled(min(piece, len(space)))
+            frame = sender.next_frame()
+            assert frame is not None
+            decoder.feed(frame)
+            sender.leaving = False
+        assert space is not None or receiver.inbound.ack_due
+        if receiver.inbound.ack_due:
+            sender.acknowledge(receiver.inbound.take_ack())
+            acknowledgements += 1
+    if reach is None or busy == 0:
+        assert acknowledgements <= 40, "not more often than each MiB, the receiver's own rhythm"
+
+
+def test_who_is_done_is_busy_no_more() -> None:
+    flight = Flight()
+    first, second = Outbound(WINDOW, SlabPool(), flight), Outbound(WINDOW, SlabPool(), flight)
+    for stream in (first, second):
+        stream.reach = 4 * MIB
+        assert stream.space() is not None
+        stream.filled(1000)
+        stream.next_frame()
+        stream.leaving = False
+    assert flight.busy == 2
+    second.acknowledge(1000)
+    assert flight.busy == 1
+    first.clear()
+    assert repr(flight) == "<Flight busy=0>"
