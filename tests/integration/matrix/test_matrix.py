@@ -30,7 +30,7 @@ def cells() -> Iterator[object]:
                 yield pytest.param(name, phase, outcome, id=f"{name}-in-{phase.name}", marks=marks)
 
 
-@pytest.mark.parametrize(("name", "phase", "outcome"), cells())
+@pytest.mark.parametrize(("name", "phase", "outcome"), list(cells()))
 def test_cell(pairs: Callable[..., Pair], tls: Path, monkeypatch: pytest.MonkeyPatch, name: str, phase: Phase, outcome: Outcome) -> None:
     fault = FAULTS[name]
     if fault.hasty:
