@@ -46,6 +46,7 @@ fuzz: $(VENV)/.installed ## look for bytes that break a parser, guided by covera
 
 bench: setup ## what the tunnel costs beside the best of the others, 25 minutes: QUICK=1 takes 3
 	@lab/packages.sh peers || echo "going on without the peers that are missing"
+	@$(RUN) pip install -q --disable-pip-version-check -e '.[bench]' --config-settings editable_mode=compat || echo "going on without Twisted's own TLS"
 	@mkdir -p build/bench
 	$(RUN) bench $(if $(QUICK),--quick) --json build/bench/report.json
 

@@ -11,7 +11,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").rea
 TESTS = ["pytest >= 8", "pytest-twisted >= 1.14", "pytest-xdist >= 3.5", "hypothesis >= 6.100", "build", "wheel"]
 CHECKS = ["mypy >= 1.10", "mypy-zope >= 1.0", "ruff >= 0.5", "types-setuptools"]
 DOCS = ["sphinx >= 7", "furo"]
-BENCH = ["matplotlib >= 3.6"]  # for its --plot only
+BENCH = ["matplotlib >= 3.6", "twisted[tls] >= 24.7"]  # for its --plot; for the TLS of Twisted's own, a peer
 FUZZ = ["atheris >= 2.3"]  # compiled; make fuzz goes without where it cannot be installed
 
 setup(

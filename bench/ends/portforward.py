@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor, ssl
+from twisted.internet import reactor
 from twisted.internet.endpoints import (
     SSL4ServerEndpoint,
     TCP4ClientEndpoint,
@@ -67,6 +67,8 @@ class Forward(ProxyFactory):
 
 def options(directory: Path, role: str) -> Any:
     """Mutual TLS 1.3; its cipher is what Twisted and OpenSSL agree on."""
+    from twisted.internet import ssl  # needs pyOpenSSL, as nothing else here does
+
     pem = "".join((directory / f"{role}-{part}.pem").read_text() for part in ("cert", "key"))
     authority = ssl.Certificate.loadPEM((directory / "ca-cert.pem").read_bytes())
     own = ssl.PrivateCertificate.loadPEM(pem)
