@@ -43,7 +43,10 @@ from nbdtun.tunnel.runtime import Terms
 from tests.failures import nothing_logged
 from tests.migration.paper import Sheet
 from tests.migration.stage import Stage as PaperStage
-from tests.tunnel.stage import Handle, Program, Stage, Stranger, box
+from tests.tunnel.cable import Handle
+from tests.tunnel.program import Program
+from tests.tunnel.stage import Stage
+from tests.tunnel.stranger import Stranger, box
 
 TERMS = Terms(window=128 * 1024, opening_timeout=5.0, resume_window=5.0)
 SESSION = "0123456789abcdef" * 2

@@ -20,7 +20,7 @@ from lab.process import Process, wait
 from lab.tunnel import Tunnel
 from nbdtun.tunnel.commands import IDENT_SIZE
 from nbdtun.tunnel.tls import client_context
-from tests.tunnel.stage import box
+from tests.tunnel.stranger import box
 
 MIB = 1024 * 1024
 HANDSHAKE = 2.0

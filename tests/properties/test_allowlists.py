@@ -20,7 +20,7 @@ from nbdtun.tunnel.targets import Targets
 from tests.fuzz.targets import SESSION, staged
 from tests.migration.paper import PaperQemu
 from tests.migration.stage import Stage as PaperStage
-from tests.tunnel.stage import Stranger
+from tests.tunnel.stranger import Stranger
 
 MARK = "m4rk"
 """Stands in everything that the source says; so it can be found again wherever that went."""

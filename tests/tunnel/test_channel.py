@@ -11,7 +11,9 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import ChannelReset, LinkLost, TunnelError
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.stage import Stage, Stranger, tcp_pair
+from tests.tunnel.cable import tcp_pair
+from tests.tunnel.stage import Stage
+from tests.tunnel.stranger import Stranger
 
 
 def noise(count: int, seed: int = 1) -> bytes:

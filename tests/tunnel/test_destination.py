@@ -14,7 +14,8 @@ from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.limits import Limits
 from nbdtun.tunnel.refusals import LINES_EACH, PERIOD
 from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.stage import Stage, Stranger, box
+from tests.tunnel.stage import Stage
+from tests.tunnel.stranger import Stranger, box
 
 OTHER = b"o" * 16
 

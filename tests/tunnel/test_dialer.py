@@ -14,7 +14,9 @@ from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError
 from nbdtun.tunnel.dialer import CONNECT_TIMEOUT, backoff
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.stage import Handle, Stage, box
+from tests.tunnel.cable import Handle
+from tests.tunnel.stage import Stage
+from tests.tunnel.stranger import box
 
 
 def opening(stage: Stage) -> tuple[Deferred[Any], list[Any], socket.socket]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.stage import Program, Stage, tcp_pair
+from tests.tunnel.cable import tcp_pair
+from tests.tunnel.program import Program
+from tests.tunnel.stage import Stage
 
 WINDOW = 128 * 1024
 

@@ -13,11 +13,14 @@ import pytest
 from attrs import evolve
 
 from nbdtun.errors import ChannelReset
+from nbdtun.tunnel import link
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.link import ACK_DELAY, BULK
 from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.stage import Stage, Stranger, tcp_pair
+from tests.tunnel.cable import tcp_pair
+from tests.tunnel.stage import Stage
+from tests.tunnel.stranger import Stranger
 
 
 @pytest.fixture
@@ -251,6 +254,21 @@ class TestOverTLS:
         stage.crank.advance(0.6)  # the source dials again
         stage.rest()
         assert len(near.got) == 9000
+
+    @pytest.mark.parametrize("over_tls", [True, False])
+    def test_keys_serve_for_so_many_bytes(
+        self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], over_tls: bool
+    ) -> None:
+        monkeypatch.setattr(link, "KEYS_SERVE", 500_000)
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir if over_tls else None)
+        near, far = stage.meet()
+        there, back = bytes(range(256)) * 2000, bytes(range(256)) * 1000
+        near.send(there)
+        far.send(back)
+        stage.pass_time(60)
+        assert (bytes(far.got), bytes(near.got)) == (there, back)
+        assert stage.near.resumes == stage.far.resumes == over_tls
+        assert any("link lost (its keys have served long enough)" in line for line in said) == over_tls
 
     def test_another_certificate_cannot_resume(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
         stage = make_stage(Terms(window=1 << 18), None, tls_dir)

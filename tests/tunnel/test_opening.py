@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from nbdtun.errors import LinkLost
 from nbdtun.tunnel.commands import VERSION, ResumeChannel
 from nbdtun.tunnel.opening import Opening, OpeningTransport
-from tests.tunnel.stage import Crank
+from tests.tunnel.crank import Crank
 
 
 def test_a_wire_that_breaks_under_the_question_fails_the_question() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from nbdtun.tunnel.pipe import Pipe
-from tests.tunnel.stage import tcp_pair
+from tests.tunnel.cable import tcp_pair
 
 Pair = tuple[socket.socket, socket.socket]
 

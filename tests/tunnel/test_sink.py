@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import TargetUnreachable
 from nbdtun.tunnel import sink as module
 from nbdtun.tunnel.sink import MAX_AT_ONCE, MAX_SECONDS, Sink
-from tests.tunnel.stage import Crank
+from tests.tunnel.crank import Crank
 
 
 def connected(sink: Sink) -> socket.socket:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from nbdtun.tunnel.slab import KEEP_FOR_THE_NEXT, Backlog, SlabPool
-from tests.tunnel.stage import CountingPool
+from tests.tunnel.pool import CountingPool
 
 
 def test_the_latest_slab_given_back_is_lent_first() -> None:

@@ -12,7 +12,9 @@ from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.splice import Splice
 from nbdtun.tunnel.throttle import Throttle
-from tests.tunnel.stage import CountingPool, Crank, tcp_pair
+from tests.tunnel.cable import tcp_pair
+from tests.tunnel.crank import Crank
+from tests.tunnel.pool import CountingPool
 
 WINDOW = 100_000
 Pair = Callable[[], tuple[socket.socket, socket.socket]]

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.tunnel.watch import Watch
 from nbdtun.tunnel.wire import Wire
-from tests.tunnel.stage import Crank
+from tests.tunnel.crank import Crank
 
 
 class User:

@@ -12,7 +12,8 @@ import pytest
 
 from nbdtun.tunnel import tls
 from nbdtun.tunnel.wire import TLSWire, Wire
-from tests.tunnel.stage import Crank, tcp_pair
+from tests.tunnel.cable import tcp_pair
+from tests.tunnel.crank import Crank
 
 
 class User:
