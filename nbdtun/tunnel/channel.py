@@ -99,6 +99,16 @@ class Channel:
         return f"{self.target} {self.ident.hex()[:8]}"
 
     @property
+    def dials(self) -> bool:
+        """Whether this end gets the next link."""
+        return self._redial is not None
+
+    @property
+    def carried(self) -> int:
+        """Bytes that have arrived, both ways."""
+        return self.outbound.acked + self.inbound.received
+
+    @property
     def in_kernel(self) -> bool:
         """Whether its link is encrypted by the kernel."""
         return self._link is not None and self._link.wire.in_kernel
@@ -247,7 +257,7 @@ class Channel:
 
     def _take(self, link: Link) -> None:
         self._link = link
-        self.flaps.linked(self.runtime.reactor.seconds(), self._carried)
+        self.flaps.linked(self.runtime.reactor.seconds(), self.carried)
         if self._last_words is not None:
             self.reset(self._last_words)
             return
@@ -259,27 +269,19 @@ class Channel:
         self._stop_waiting()
         self.resumes += 1
         if self.runtime.chatter.free():
-            self.log.info(
-                "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far",
-                name=self.name,
-                seconds=self._lost_for(),
-                replayed=self.replayed,
-            )
+            said = "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far"
+            self.log.info(said, name=self.name, seconds=self._lost_for(), replayed=self.replayed)
         self.lost_at = None
         self._take(link)
 
     def _wait(self, reason: Exception) -> None:
         self.lost_at = self.runtime.reactor.seconds()
-        self.flaps.lost(self.lost_at, self._carried)
+        self.flaps.lost(self.lost_at, self.carried)
         if self.runtime.chatter.free():
             self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
         self._expiry = self.runtime.reactor.callLater(self.runtime.terms.resume_window, self._expire)
         if self._redial is not None:
             self._redialling = self._redial(self)
-
-    @property
-    def _carried(self) -> int:
-        return self.outbound.acked + self.inbound.received
 
     def _expire(self) -> None:
         self._expiry = None

@@ -8,18 +8,16 @@ says PING now and then, so a link on which nothing came for ``timeout`` seconds 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
-from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
+from nbdtun.errors import LinkLost, ProtocolViolation
+from nbdtun.tunnel.carried import Carried
 from nbdtun.tunnel.distance import Distance
 from nbdtun.tunnel.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
-from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.opening import OpeningTransport
-from nbdtun.tunnel.outbound import Outbound
-from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.slab import SlabPool
 from nbdtun.tunnel.wire import Wire
 
@@ -35,45 +33,14 @@ BEATS = 3
 #: Reads of one link before other descriptors get their turn.
 READS = 8
 
+#: Bytes that a link's keys encrypt at most: AES-GCM keeps its margin for 388 GB (RFC 8446, 5.5), and OpenSSL makes no new keys by itself.
+KEYS_SERVE = 256 << 30
+
 #: Bytes of a frame that are worth the pipe.
 BULK = 64 * 1024
 
 #: Reads after a large frame in which the next one is expected, so that nothing behind its header is read.
 EXPECT = 8
-
-
-class Carried(Protocol):
-    """The channel, as its links see it."""
-
-    inbound: Inbound
-    outbound: Outbound
-
-    def deliver(self, pieces: list[memoryview]) -> None:
-        """Bytes came, and were accepted; ``pieces`` stay as they are until this returns."""
-
-    def deliver_from(self, pipe: Pipe) -> None:
-        """As :meth:`deliver`, of what is in ``pipe``."""
-
-    def end_received(self, offset: int) -> None:
-        """The other end's FIN came."""
-
-    def acknowledged(self) -> None:
-        """The other end has more of what was sent."""
-
-    def link_attached(self, link: Link) -> None:
-        """The connection has become a link of this channel."""
-
-    def link_lost(self, link: Link, reason: Exception) -> None:
-        """The link is gone."""
-
-    def reset_received(self, code: str, reason: str) -> None:
-        """The other end has given the channel up."""
-
-    def bye_received(self) -> None:
-        """The destination is done."""
-
-    def reset(self, error: TunnelError) -> None:
-        """This end gives the channel up, and tells the other."""
 
 
 #: Calls a function once after some seconds, together with others, since there are many links. It cannot be taken back.
@@ -111,6 +78,7 @@ class Link(TwistedProtocol, FrameReceiver):
         """AMP has switched: take its wire, and say at once where this end stands."""
         assert isinstance(transport, OpeningTransport)
         self.wire, self._out = transport.release()
+        self._began = self._channel.carried
         self.wire.user = self
         self._call_later(self._timeout / BEATS, self._beat)
         self._control += encode(Kind.ACK, self._channel.inbound.take_ack()) + self._distance.ping()
@@ -209,12 +177,20 @@ class Link(TwistedProtocol, FrameReceiver):
         if now - self._heard_at >= self._timeout:
             self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
             return
+        if self._worn:
+            self.wire_lost(LinkLost("its keys have served long enough"))
+            return
         if not self._spoke:
             self._control += self._distance.ping()
             self.pump()
         self._heard = self._spoke = False
         if not self.wire.closed:
             self._call_later(self._timeout / BEATS, self._beat)
+
+    @property
+    def _worn(self) -> bool:
+        """Whether the next link, with new keys, is to take its place."""
+        return not self.wire.plain and self._channel.dials and self._channel.carried - self._began >= KEYS_SERVE
 
     # Reading.
 
