@@ -1,4 +1,4 @@
-"""A gate before a QEMU's monitor: commands of one name are held back until it is opened.
+"""A gate before a QEMU's monitor: commands of one name are held back until it is opened, and answers can be withheld.
 
 It makes a step of a migration last as long as a test needs, without a clock.
 """
@@ -26,6 +26,7 @@ class Gate:
         self._held = held
         self._came = threading.Event()
         self._open = threading.Event()
+        self._mute = threading.Event()
         self._ends: list[socket.socket] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(f"{path}")
@@ -39,6 +40,14 @@ class Gate:
     def open(self) -> None:
         """Let it pass, and all that come later."""
         self._open.set()
+
+    def mute(self) -> None:
+        """From now on QEMU hears what it is told, and nobody hears QEMU; what it says is lost."""
+        self._mute.set()
+
+    def unmute(self) -> None:
+        """It is heard again."""
+        self._mute.clear()
 
     def drop(self) -> None:
         """Hang up at both sides, as QEMU sees it when its client has died; what is held back is lost."""
@@ -90,7 +99,8 @@ class Gate:
 
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         while data := _read(server):
-            _send(client, data)
+            if not self._mute.is_set():
+                _send(client, data)
         _shut(client)
 
     def __enter__(self) -> Self:

@@ -220,12 +220,13 @@ class Session:
             raise OutcomeUnknown(f"{error}; it was told to run at the destination just before") from error
 
     async def _let_go(self) -> None:
-        """Nothing may be undone; but whoever is to find out what has become of it needs the monitor."""
+        """Nothing may be undone; but whoever is to find out what has become of it needs the monitor, and a journal that nobody works on."""
         self._undo.forget()
         await self._rest()
         await self._monitor.close()
         assert self._quay is not None
         await self._quay.close()
+        self._journal.leave()
 
     async def _settle_down(self) -> None:
         """It has arrived. What is left of us is taken away, and nothing of that can make it fail."""

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import DestinationFailed, NotMigratable, VersionMismatch, VMUnknown
+from nbdtun.errors import DestinationFailed, NotMigratable, OutcomeUnknown, VersionMismatch, VMUnknown
 from nbdtun.migration import destination as module
-from nbdtun.migration.commands import VERSION, Abort, Finish, Listen, Ping, Prepare, Query
+from nbdtun.migration.commands import VERSION, Abort, Finish, Listen, Ping, Prepare, Query, Settle
 from nbdtun.migration.contact import SourceControl
 from nbdtun.migration.control import Control
 from nbdtun.migration.progress import Phase
@@ -151,6 +151,20 @@ def test_sessions_are_remembered_and_not_for_ever(monkeypatch: pytest.MonkeyPatc
     assert len(talk.stage.daemon._sessions) <= 4
     assert talk.ask(Query, session=f"{9:032x}", vm="web1")["state"] == "aborted"
     assert talk.ask(Query, session=f"{0:032x}", vm="web1")["state"] == "unknown"
+
+
+def test_a_guest_that_came_to_run_after_all_has_arrived() -> None:
+    talk = Talk()
+    talk.prepare()
+    talk.ask(Listen)
+    qemu = talk.stage.destination
+    qemu.arrived()
+    qemu.hangs.add("cont")
+    assert isinstance(talk.ask(Finish, run=True, seconds=61), OutcomeUnknown)
+    qemu.state = "running"
+    assert talk.prepare(talk.connect(), session=OTHER) != {"target": f"nbd.{OTHER}"}
+    assert talk.ask(Settle, vm="web1") == {"outcome": "arrived"}
+    assert not qemu.objects
 
 
 def test_trouble_is_told_to_the_source_at_once() -> None:

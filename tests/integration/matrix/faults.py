@@ -37,7 +37,7 @@ class Fault:
     """It is met before the phase can be held up, by what was there `before`."""
     options: tuple[str, ...] = ()
     hasty: bool = False
-    """With short limits at both ends: see `hasty/sitecustomize.py`."""
+    """With short limits at both ends: the fixture `hasty`."""
     patience: float = 120
     """Seconds that the migration may take to its end."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,8 +17,6 @@ from tests.integration.matrix.faults import FAULTS
 from tests.integration.matrix.phases import PHASES, Phase
 from tests.integration.matrix.verdict import judge
 
-HASTY = Path(__file__).parent / "hasty"
-
 
 def cells() -> Iterator[object]:
     """Every cell that exists; those that are not for every day are marked."""
@@ -31,10 +28,10 @@ def cells() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("name", "phase", "outcome"), list(cells()))
-def test_cell(pairs: Callable[..., Pair], tls: Path, monkeypatch: pytest.MonkeyPatch, name: str, phase: Phase, outcome: Outcome) -> None:
+def test_cell(pairs: Callable[..., Pair], tls: Path, hasty: Callable[[], None], name: str, phase: Phase, outcome: Outcome) -> None:
     fault = FAULTS[name]
     if fault.hasty:
-        monkeypatch.setenv("PYTHONPATH", f"{HASTY}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        hasty()
     with ExitStack() as ended:
         pair = pairs(Plan(64 * MIB))
         cell = Cell(pair, tls, phase, fault.options, ended)
