@@ -138,8 +138,12 @@ class Qemu(Process):
             for path in (directory, *(drive.disk.path for drive in drives)):
                 os.chown(path, user, user)
         super().__init__(command, directory / f"{name}.log", self.build.env(), user=user)
-        wait(self._connect, 20, f"the monitor of {name}", self)
-        self._own_nodes = self._nodes()
+        try:
+            wait(self._connect, 20, f"the monitor of {name}", self)
+            self._own_nodes = self._nodes()
+        except BaseException:
+            self.kill()  # nobody else has it yet
+            raise
 
     @staticmethod
     def _socket(path: Path) -> Path:

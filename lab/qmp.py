@@ -41,8 +41,9 @@ class Qmp:
                 self.events.append(answer)
             elif "error" in answer:
                 raise QmpError(f"{command}: {answer['error']['desc']}")
-            else:
+            elif "return" in answer:
                 return answer["return"]
+            # else the greeting once more: QEMU gives it twice to whoever connects while it still sets its monitor up
 
     def wait_event(self, name: str, timeout: float = 60, **data: Any) -> dict[str, Any]:
         """The first event of a name whose data agree; it is taken from `events`."""

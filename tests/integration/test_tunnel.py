@@ -257,7 +257,8 @@ def test_a_dead_daemons_socket_is_replaced_and_a_living_ones_is_not(tunnels: Cal
 
 def test_mode_and_owner_of_sockets(tunnels: Callable[..., Tunnel], directory: Path, memory: Path) -> None:
     shared = directory / "shared.sock"
-    tunnels(memory, source_options=["--forward", f"nbd=unix:{shared}:mode=660", "--socket-owner", "nobody:nogroup"])
+    tunnel = tunnels(memory, source_options=["--forward", f"nbd=unix:{shared}:mode=660", "--socket-owner", "nobody:nogroup"])
+    tunnel.source.wait_socket(shared)
     ours, theirs = (os.stat(path) for path in (directory / "in.sock", shared))
     assert [stat.S_IMODE(each.st_mode) for each in (ours, theirs)] == [0o600, 0o660]
     assert {each.st_uid for each in (ours, theirs)} == {65534}
