@@ -28,7 +28,7 @@ setup(
         "attrs >= 22.2",
         "automat >= 24.8",
         "click >= 8.1",
-        "cryptography >= 41",
+        "cryptography >= 47",
         "qemu.qmp >= 0.0.3",
         "rich >= 13",
         "setuptools",

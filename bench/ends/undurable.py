@@ -24,7 +24,8 @@ from nbdtun.tunnel import tls
 from nbdtun.tunnel.adopt import adopt, connect
 from nbdtun.tunnel.link import BULK
 from nbdtun.tunnel.runtime import Runtime, Terms
-from nbdtun.tunnel.wire import TLSWire, Wire
+from nbdtun.tunnel.tls_wire import TLSWire
+from nbdtun.tunnel.wire import Wire
 
 READS = 8
 RUNTIME = Runtime(reactor, Terms())

@@ -116,7 +116,7 @@ class Channel:
     def new_link(self) -> Link:
         """Return a link for this channel, for AMP to switch to."""
         runtime = self.runtime
-        return Link(self, runtime.reactor, runtime.call_later, runtime.terms.link_timeout, runtime.pool)
+        return Link(self, runtime.reactor, runtime.call_later, runtime.terms.link_timeout, runtime.pool, runtime.records)
 
     def agree_window(self, window: int) -> None:
         """Both ends keep this many bytes for each direction."""

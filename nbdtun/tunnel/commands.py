@@ -37,16 +37,17 @@ class Count(amp.Argument):
 class Answer:
     """What the destination answers, and the protocol that it switches to."""
 
-    def __init__(self, link: IProtocol, received: int, window: int) -> None:
+    def __init__(self, link: IProtocol, received: int, window: int, seal: bytes | None) -> None:
         self.link = link
         self.received = received
         self.window = window
+        self.seal = seal
 
 
 class _Switching(amp.ProtocolSwitchCommand):
     """A command after whose answer the connection is a link."""
 
-    response: ClassVar = [(b"received", Count()), (b"window", Count())]
+    response: ClassVar = [(b"received", Count()), (b"window", Count()), (b"seal", amp.String(optional=True))]
     errors = wire_errors(TunnelError)
 
     @classmethod
@@ -71,6 +72,8 @@ class _Switching(amp.ProtocolSwitchCommand):
         box: amp.AmpBox = super().makeResponse(objects.link, proto)
         box[b"received"] = b"%d" % objects.received
         box[b"window"] = b"%d" % objects.window
+        if objects.seal is not None:
+            box[b"seal"] = objects.seal
         return box
 
 
@@ -80,6 +83,8 @@ class OpenChannel(_Switching):
 
     An ``urgent`` channel (memory, control) goes ahead of the others where the destination limits what it sends.
     ``window`` is how many bytes the source is ready to keep for each direction; the answer's, never larger, is in force for both ends.
+    ``seal`` is what the source contributes to the link's keys, and the answer's what the destination does: then what follows is sealed
+    with them (``nbdtun.tunnel.seal``), and else goes on under TLS, if there is any.
     Repeated for a channel that exists (its answer was lost with a link), it takes that up again.
     """
 
@@ -89,10 +94,20 @@ class OpenChannel(_Switching):
         (b"target", amp.Unicode()),
         (b"window", Count()),
         (b"urgent", amp.Boolean(optional=True)),
+        (b"seal", amp.String(optional=True)),
     ]
 
 
 class ResumeChannel(_Switching):
-    """Take up ``channel`` again; the source has ``received`` bytes of it, the answer says how many the destination has."""
+    """
+    Take up ``channel`` again; the source has ``received`` bytes of it, the answer says how many the destination has.
 
-    arguments: ClassVar = [(b"version", Count()), (b"channel", amp.String()), (b"received", Count())]
+    ``seal``: see :class:`OpenChannel`.
+    """
+
+    arguments: ClassVar = [
+        (b"version", Count()),
+        (b"channel", amp.String()),
+        (b"received", Count()),
+        (b"seal", amp.String(optional=True)),
+    ]

@@ -39,6 +39,7 @@ from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.outbound import MIN_READ
 from nbdtun.tunnel.refusals import Refusals
 from nbdtun.tunnel.runtime import Runtime
+from nbdtun.tunnel.seal import destination_seals
 from nbdtun.tunnel.share import share
 from nbdtun.tunnel.targets import Targets
 from nbdtun.tunnel.tls import explain, wrap_server
@@ -212,39 +213,49 @@ class DestinationOpening(Opening):
         self._destination = destination
 
     @OpenChannel.responder
-    def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
+    def open_channel(
+        self, version: int, channel: bytes, target: str, window: int, urgent: bool | None, seal: bytes | None
+    ) -> Deferred[Answer]:
         """Open a channel."""
         opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
-        return Deferred.fromCoroutine(self._answer(version, opening, 0))
+        return Deferred.fromCoroutine(self._answer(version, opening, 0, seal))
 
     @ResumeChannel.responder
-    def resume_channel(self, version: int, channel: bytes, received: int) -> Deferred[Answer]:
+    def resume_channel(self, version: int, channel: bytes, received: int, seal: bytes | None) -> Deferred[Answer]:
         """Take a channel up again."""
-        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received))
+        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received, seal))
 
     @property
     def _connection(self) -> OpeningTransport:
         assert isinstance(self.transport, OpeningTransport)
         return self.transport
 
-    async def _answer(self, version: int, finding: Any, received: int) -> Answer:
+    async def _answer(self, version: int, finding: Any, received: int, seal: bytes | None) -> Answer:
         self.answers = frozenset()  # a second channel could not become this connection's link, and nothing would ever end it
         try:
             self._check(version, finding)
             self._destination.admission.recognise(self._connection, self.caller.owner)
             channel = await finding
+            ours = self._agree(seal)
             self._take_up(channel, received)
         except (AlreadyComplete, NotAllowed):
             raise
         except TunnelError as refusal:
             self._destination.refusals.tell(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
             raise
-        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
+        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window, ours)
 
     def _check(self, version: int, finding: Any) -> None:
         if self.refusal is not None or version != VERSION:
             finding.close()
             raise self.refusal or VersionMismatch(f"the source speaks version {version} of the protocol, the destination {VERSION}")
+
+    def _agree(self, theirs: bytes | None) -> bytes | None:
+        """What this end contributes to the link's seals, if the source has; from now on they are the connection's."""
+        ours = self._connection.contribution() if theirs is not None else None
+        if ours is not None and theirs is not None:
+            self._connection.seals = destination_seals(ours, theirs)
+        return ours
 
     def _take_up(self, channel: Channel, received: int) -> None:
         if self._connection.wire.closed:

@@ -30,6 +30,7 @@ from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.outbound import MIN_READ
 from nbdtun.tunnel.runtime import Runtime
+from nbdtun.tunnel.seal import Seals, source_seals
 from nbdtun.tunnel.tls import wrap_client
 
 #: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.
@@ -68,6 +69,14 @@ class _InterludeFactory(ClientFactory):
     def buildProtocol(self, addr: object) -> _Interlude:
         """Return the one there is."""
         return self._interlude
+
+
+def _agreed(ours: bytes | None, theirs: bytes | None) -> Seals | None:
+    if theirs is None:
+        return None
+    if ours is None:
+        raise ProtocolViolation("the destination seals what was not asked for")
+    return source_seals(ours, theirs)
 
 
 @frozen
@@ -140,10 +149,13 @@ class Dialer:
         transport = await self._connect(opening)
         try:
             await transport.ready
-            answer = await opening.callRemote(command, _InterludeFactory(interlude), version=VERSION, channel=channel.ident, **arguments())
+            seal = transport.contribution()
+            factory = _InterludeFactory(interlude)
+            answer = await opening.callRemote(command, factory, version=VERSION, channel=channel.ident, seal=seal, **arguments())
             if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
                 raise ProtocolViolation(f"{self.peer}: a window of {answer['window']} bytes was not asked for")
             channel.agree_window(answer["window"])
+            transport.seals = _agreed(seal, answer["seal"])
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)
         except amp.AmpError as unknown:

@@ -18,6 +18,7 @@ from nbdtun.tunnel.carried import Carried
 from nbdtun.tunnel.distance import Distance
 from nbdtun.tunnel.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
 from nbdtun.tunnel.opening import OpeningTransport
+from nbdtun.tunnel.sealed_wire import SealedWire
 from nbdtun.tunnel.slab import SlabPool
 from nbdtun.tunnel.wire import Wire
 
@@ -52,13 +53,13 @@ class Link(TwistedProtocol, FrameReceiver):
 
     wire: Wire
 
-    def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, pool: SlabPool) -> None:
+    def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, pool: SlabPool, records: SlabPool) -> None:
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._reactor = reactor
         self._call_later = call_later
         self._timeout = timeout
-        self._scratch, self._pipe = pool.scratch, pool.pipe
+        self._scratch, self._pipe, self._records = pool.scratch, pool.pipe, records
         self._expected = 0  # reads in which a large frame may still come
         self._decoder = Decoder(self)
         self._distance = Distance(reactor.seconds)
@@ -78,6 +79,10 @@ class Link(TwistedProtocol, FrameReceiver):
         """AMP has switched: take its wire, and say at once where this end stands."""
         assert isinstance(transport, OpeningTransport)
         self.wire, self._out = transport.release()
+        if transport.seals is not None:
+            self.wire = SealedWire(self.wire, transport.seals, self._records)
+            if self._out:  # the answer should have gone under TLS: the other end waits for it in vain
+                self.wire.close()
         self._began = self._channel.carried
         self.wire.user = self
         self._call_later(self._timeout / BEATS, self._beat)
@@ -172,7 +177,7 @@ class Link(TwistedProtocol, FrameReceiver):
         if self.wire.closed:
             return
         now = self._reactor.seconds()
-        if self._heard and not self._closing:
+        if (self._heard or self.wire.stirred) and not self._closing:
             self._heard_at = now
         if now - self._heard_at >= self._timeout:
             self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
@@ -183,7 +188,7 @@ class Link(TwistedProtocol, FrameReceiver):
         if not self._spoke:
             self._control += self._distance.ping()
             self.pump()
-        self._heard = self._spoke = False
+        self._heard = self._spoke = self.wire.stirred = False
         if not self.wire.closed:
             self._call_later(self._timeout / BEATS, self._beat)
 

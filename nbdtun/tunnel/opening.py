@@ -19,8 +19,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.errors import LinkLost, TunnelError, printable
+from nbdtun.tunnel.seal import Seals, contribute
 from nbdtun.tunnel.tls import explain, fingerprint
-from nbdtun.tunnel.wire import TLSWire, Wire
+from nbdtun.tunnel.tls_wire import TLSWire
+from nbdtun.tunnel.wire import Wire
 
 #: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
 MAX_OPENING = 16 * 1024
@@ -91,6 +93,7 @@ class OpeningTransport:
         self._reactor = watch.reactor
         self._deadline = self._reactor.callLater(timeout, self._too_slow, timeout)
         self._breaking: IDelayedCall | None = None
+        self.seals: Seals | None = None  # what the link is to be encrypted with
         self.wire: Wire
         if isinstance(sock, ssl.SSLSocket):
             self.wire = TLSWire(watch, sock, self)
@@ -110,6 +113,10 @@ class OpeningTransport:
         """The certificate that the peer has proved to own, in DER; None without TLS."""
         return self.wire.peer_certificate
 
+    def contribution(self) -> bytes | None:
+        """What this end contributes to the link's seals; None where there are none, or where the kernel encrypts it."""
+        return contribute() if isinstance(self.wire, TLSWire) and not self.wire.in_kernel else None
+
     def give_up(self, reason: TunnelError) -> None:
         """Close at once, for a reason of our own."""
         self._lose(reason)
@@ -124,7 +131,7 @@ class OpeningTransport:
     def wire_readable(self) -> None:
         """Hand AMP what came."""
         buffer = memoryview(bytearray(4096))
-        count = self.wire.read_into(buffer)
+        count = self.wire.read_record(buffer)
         if count is None:
             return
         self._taken += count

@@ -11,12 +11,16 @@ from attrs import field, frozen
 from nbdtun.tunnel.chatter import Chatter
 from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.link import CallLater
+from nbdtun.tunnel.seal import BUFFER
 from nbdtun.tunnel.slab import SlabPool
 from nbdtun.tunnel.throttle import Throttle
 from nbdtun.tunnel.watch import Watch
 
 #: Seconds of one batch of timers: links need not wake the process up one by one.
 BATCH = 1.0
+
+#: Buffers for sealed records that are kept for later: as many as channels are busy at one time.
+KEEP_RECORDS = 64
 
 
 @frozen
@@ -45,6 +49,7 @@ class Runtime:
     watch: Any = field()
     throttle: Throttle = field()
     flight: Flight = field(factory=Flight)
+    records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: CallLater = field(init=False)
     chatter: Chatter = field(init=False)
 

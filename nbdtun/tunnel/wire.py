@@ -1,18 +1,16 @@
 """
-Wires: one connected, non-blocking socket on the reactor, plain or TLS, read into and written from buffers of its user.
+Wires: one connected, non-blocking socket on the reactor, read into and written from buffers of its user.
 
 Twisted's own transports copy each byte several times and cost twice what the system calls do; endpoints, factories and services stay
 Twisted's, only the bytes take this way. All that is asked of the reactor is ``addReader`` and ``addWriter``, so any reactor does.
 
-TLS is the standard library's, on the socket itself: no memory BIO between the socket and OpenSSL. Its reads may want the socket to be
-writable and its writes may want it readable; the wire deals with that, and its user sees none of it.
+``tls_wire`` and ``sealed_wire`` have those that encrypt.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from typing import Any, ClassVar, Protocol
 from weakref import WeakSet
 
@@ -22,7 +20,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.tunnel.ktls import active
-from nbdtun.tunnel.tls import is_end
 
 #: Seconds for the other end to hear the last word.
 FAREWELL = 2.0
@@ -51,12 +48,15 @@ class Wire:
     #: Whether what is in the socket is what its user reads.
     plain = True
 
+    #: Whether something has come that is not whole yet, and that its user has not heard of; the user unsets it.
+    stirred = False
+
     def __init__(self, watch: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # NBD sends its header and its payload apart; without this each request waits for an acknowledgement.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._watch = watch
+        self.watch = watch
         self._socket = sock
         self._receive, self._send = sock.recv_into, sock.send
         self.user = user
@@ -76,9 +76,9 @@ class Wire:
             return
         self.listening = on
         if on:
-            self._watch.addReader(self)
+            self.watch.addReader(self)
         else:
-            self._watch.removeReader(self)
+            self.watch.removeReader(self)
 
     def want_room(self, on: bool = True) -> None:
         """Tell the user once when there is room to write."""
@@ -86,9 +86,9 @@ class Wire:
             return
         self._wants_room = on
         if on:
-            self._watch.addWriter(self)
+            self.watch.addWriter(self)
         else:
-            self._watch.removeWriter(self)
+            self.watch.removeWriter(self)
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
@@ -100,6 +100,10 @@ class Wire:
             return self._receive(buffer)
         except BlockingIOError:
             return None
+
+    def read_record(self, buffer: memoryview) -> int | None:
+        """As :meth:`read_into`, but no further than to the end of a record of TLS: what comes behind it may be something else."""
+        return self.read_into(buffer)
 
     def write(self, data: memoryview) -> int:
         """
@@ -127,10 +131,7 @@ class Wire:
     def close(self) -> None:
         """Close at once. Nobody is told."""
         if not self.closed:
-            self.listen(False)
-            self.want_room(False)
-            self.closed = True
-            self._socket.close()
+            self.detach().close()
 
     def close_gently(self, seconds: float = FAREWELL) -> None:
         """
@@ -140,13 +141,18 @@ class Wire:
         only shut down, and read from until the peer closes too, for at most ``seconds``.
         """
         if not self.closed:
-            self.listen(False)
-            self.want_room(False)
-            self.closed = True
+            sock = self.detach()
             if len(_Farewell.lasting) < MAX_FAREWELLS:
-                _Farewell(self._watch, socket.socket(fileno=self._socket.detach()), seconds)
+                _Farewell(self.watch, sock, seconds)
             else:
-                self._socket.close()
+                sock.close()
+
+    def detach(self) -> socket.socket:
+        """Give the socket away, without any TLS that it had; this wire is closed."""
+        self.listen(False)
+        self.want_room(False)
+        self.closed = True
+        return socket.socket(fileno=self._socket.detach())
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -197,107 +203,27 @@ class Wire:
             self.user.wire_lost(broken)
 
 
-class TLSWire(Wire):
-    """
-    A socket under TLS. Its user hears nothing until the handshake is done, and then :meth:`WireUser.wire_writable` once.
-
-    OpenSSL wants a write that found no room to be repeated with the same bytes: who got 0 from :meth:`write` must try the same data again.
-    """
-
-    plain = False
-
-    def __init__(self, watch: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
-        super().__init__(watch, sock, user)
-        self.tls = sock
-        self._shaking = True
-        self._certificate: bytes | None = None
-        self._read_wants_room = False
-        self._write_wants_data = False
+class HoardingWire(Wire):
+    """A wire that can have bytes for its user which no descriptor shows; a subclass says when."""
 
     @property
-    def peer_certificate(self) -> bytes | None:
-        """The certificate that the peer proved to own, in DER."""
-        return self._certificate
+    def hoards(self) -> bool:
+        """Whether there are any."""
+        raise NotImplementedError
 
     def listen(self, on: bool) -> None:
         """See :meth:`Wire.listen`."""
         super().listen(on)
-        if on:
-            self._heed_pending()
-
-    def read_into(self, buffer: memoryview) -> int | None:
-        """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as are there."""
-        filled = 0
-        try:
-            while filled < len(buffer):
-                count: int = self.tls.read(len(buffer) - filled, buffer[filled:])  # type: ignore[assignment]  # with a buffer, a count
-                if not count:
-                    return filled
-                filled += count
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLWantWriteError:
-            self._read_wants_room = True
-            self.want_room()
-        except OSError as broken:
-            if is_end(broken):  # without a farewell; but here no end is taken for more than a lost link, so it need not prove itself
-                return filled
-            if not filled:
-                raise
-        return filled or None
-
-    def write(self, data: memoryview) -> int:
-        """See :meth:`Wire.write`."""
-        try:
-            return self.tls.send(data)
-        except ssl.SSLWantWriteError:
-            return 0
-        except ssl.SSLWantReadError:
-            self._write_wants_data = True
-            return 0
-        except ssl.SSLError as end:
-            if is_end(end):
-                raise ConnectionResetError("the other end closed the connection") from end
-            raise
+        self._heed_hoard()
 
     def doRead(self) -> None:
-        """There is something to read: of the handshake, for a write that waits for it, or for the user."""
-        if self._shaking:
-            self._let(self._handshake)
-            return
+        """There is something to read."""
         super().doRead()
-        if self._write_wants_data and not self.closed:
-            self._write_wants_data = False
-            super().doWrite()
-        self._heed_pending()
+        self._heed_hoard()
 
-    def _heed_pending(self) -> None:
-        # The rest of a record that was read in part lies in OpenSSL, where no descriptor shows it.
-        if self.listening and not self.closed and self.tls.pending():
-            self._watch.read_again(self)
-
-    def doWrite(self) -> None:
-        """There is room to write: for the handshake, for a read that waits for it, or for the user."""
-        if self._shaking:
-            self.want_room(False)
-            self._let(self._handshake)
-            return
-        super().doWrite()
-        if self._read_wants_room and not self.closed:
-            self._read_wants_room = False
-            super().doRead()
-
-    def _handshake(self) -> None:
-        try:
-            self.tls.do_handshake()
-        except ssl.SSLWantReadError:
-            return
-        except ssl.SSLWantWriteError:
-            self.want_room()
-            return
-        self._shaking = False
-        self._certificate = self.tls.getpeercert(binary_form=True)  # now: a connection that has failed since would not tell
-        self.user.wire_writable()
+    def _heed_hoard(self) -> None:
+        if self.listening and not self.closed and self.hoards:
+            self.watch.read_again(self)
 
 
 class _Farewell:

@@ -30,7 +30,7 @@ class User:
         self.told.append(bytes(buffer[:count]) if count is not None else None)
         if self.again:
             self.again -= 1
-            self.wire._watch.read_again(self.wire)
+            self.wire.watch.read_again(self.wire)
         elif count == 0:
             self.wire.close()
 

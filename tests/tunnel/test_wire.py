@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from nbdtun.tunnel import tls
-from nbdtun.tunnel.wire import TLSWire, Wire
+from nbdtun.tunnel.tls_wire import TLSWire
+from nbdtun.tunnel.wire import Wire
 from tests.tunnel.cable import tcp_pair
 from tests.tunnel.crank import Crank
 
