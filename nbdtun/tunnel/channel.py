@@ -172,17 +172,20 @@ class Channel:
     def deliver(self, pieces: list[memoryview]) -> None:
         """Bytes for the local socket."""
         self._splice.write(pieces)
-        self._delivered()
+        if self.inbound.backlog.size:
+            self._hold()
+        self.written()
 
     def deliver_from(self, pipe: Pipe) -> None:
         """Bytes for the local socket, which are in ``pipe``."""
         self._splice.write_from(pipe)
-        self._delivered()
-
-    def _delivered(self) -> None:
-        if self.inbound.backlog.size and self._link is not None and self.outbound.roomy:
-            self._link.hold()
+        if self.inbound.backlog.size:
+            self._hold()
         self.written()
+
+    def _hold(self) -> None:
+        if self._link is not None and self.outbound.roomy:
+            self._link.hold()
 
     def end_received(self, offset: int) -> None:
         """The other end's stream is ``offset`` bytes long."""

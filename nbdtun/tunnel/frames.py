@@ -113,7 +113,14 @@ class Decoder:
             elif self._header or end - at < _HEADER:
                 at += self._gather(data[at : at + _HEADER - len(self._header)])
             else:
-                at += self._begin(data, at, end)
+                kind, length, offset = _unpack_from(data, at)
+                start = at + _HEADER
+                if kind == _DATA and 0 < length <= MAX_DATA and length <= end - start:  # whole, as most are
+                    at = start + length
+                    self._receiver.data_received(offset, data[start:at])
+                else:
+                    self._begin(kind, length, offset)
+                    at = start
 
     def pass_over(self, count: int) -> int:
         """The next ``count`` bytes, part of a DATA frame, go another way; return the offset at which they belong."""
@@ -126,27 +133,19 @@ class Decoder:
         self._header += piece
         if len(self._header) == _HEADER:
             whole, self._header = self._header, bytearray()
-            self._begin(memoryview(whole), 0, _HEADER)
+            self._begin(*_unpack_from(whole))
         return len(piece)
 
-    def _begin(self, data: memoryview, at: int, end: int) -> int:
-        kind: int
-        length: int
-        kind, length, offset = _unpack_from(data, at)
+    def _begin(self, kind: int, length: int, offset: int) -> None:
         if kind == _DATA_ASK and length:
             self._receiver.ack_asked(offset + length)
             kind = _DATA
-        if kind == _DATA and 0 < length <= MAX_DATA and length <= end - at - _HEADER:  # whole, as most are
-            at += _HEADER
-            self._receiver.data_received(offset, data[at : at + length])
-            return _HEADER + length
         if length:
             if length > _LIMITS.get(kind, 0):
                 raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {_LIMITS.get(kind, 0)} are allowed")
             self._kind, self._offset, self.missing = kind, offset, length
         else:
             self._bare(kind, offset)
-        return _HEADER
 
     def _bare(self, kind: int, offset: int) -> None:
         receiver = self._receiver

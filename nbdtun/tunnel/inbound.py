@@ -89,7 +89,8 @@ class Inbound:
     @property
     def ack_due(self) -> bool:
         """Whether the other end should be told now."""
-        return self.written >= self._due or (self.done and self.written > self._acked)
+        written, final = self.written, self.final
+        return written >= self._due or (final is not None and written > final and written > self._acked)
 
     def ack_along(self) -> int | None:
         """As :meth:`take_ack`, for an acknowledgement that travels with data; None when it is not worth the other end's time yet."""

@@ -152,10 +152,11 @@ class Link(TwistedProtocol, FrameReceiver):
             return memoryview(control)
         if self._closing:
             return None
-        if self._outbound.pending:
-            return self._outbound.next_frame(self._inbound.ack_along())
-        if self._inbound.ack_due:
-            return memoryview(encode(Kind.ACK, self._inbound.take_ack()))
+        outbound, inbound = self._outbound, self._inbound
+        if outbound.unsent or (outbound.final is not None and outbound.pending):
+            return outbound.next_frame(inbound.ack_along())
+        if inbound.ack_due:
+            return memoryview(encode(Kind.ACK, inbound.take_ack()))
         return None
 
     def _ack_now(self) -> None:

@@ -64,7 +64,7 @@ class Outbound:
         self._asked = 0  # up to where the other end was asked to acknowledge at once
         self._slab: Slab | None = None
         self._sent: deque[Segment] = deque()
-        self._unsent: deque[Segment] = deque()
+        self.unsent: deque[Segment] = deque()
         self._kept = 0
         self._promised = 0  # the highest offset that ever was on a link; the FIN counts as one
         self._resumed = 0  # where the present link began; what is before it may be overwritten by headers
@@ -87,14 +87,14 @@ class Outbound:
     def space(self) -> memoryview | None:
         """Where the next bytes of the stream go; None while the window is full, and after the end."""
         kept, flying = self._kept, self.end - self.acked
-        room = self._share() - (kept if kept > flying else flying)
+        room = (self.window if self._flight.busy < 2 else self._share()) - (kept if kept > flying else flying)
         if room <= 0 or self.final is not None:
             return None
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
             slab = self._fresh_slab()
         start = slab.used
-        if not (self._unsent and self._extends(slab)):
+        if not (self.unsent and self._extends(slab)):
             start += HEADROOM
         return slab.view[start : start + room]
 
@@ -103,11 +103,11 @@ class Outbound:
         slab = self._slab
         assert slab is not None
         kept = count
-        if self._unsent and self._extends(slab):
-            segment = self._unsent[-1]
+        if self.unsent and self._extends(slab):
+            segment = self.unsent[-1]
         else:
             segment = Segment(slab, slab.used + HEADROOM, self.end)
-            self._unsent.append(segment)
+            self.unsent.append(segment)
             slab.users += 1
             kept += HEADROOM
         if not self._kept:
@@ -139,7 +139,7 @@ class Outbound:
     @property
     def pending(self) -> bool:
         """Whether :meth:`next_frame` has something to send."""
-        return bool(self._unsent) or (self.final is not None and not self._fin_sent)
+        return bool(self.unsent) or (self.final is not None and not self._fin_sent)
 
     def next_frame(self, ack: int | None = None) -> memoryview | None:
         """
@@ -147,17 +147,18 @@ class Outbound:
 
         Header and payload lie in one piece. ``ack``, where given, goes before them as a frame of its own.
         """
-        if not self._unsent:
+        if not self.unsent:
             return self._fin_frame(ack)
-        segment = self._unsent.popleft()
+        segment = self.unsent.popleft()
         self._sent.append(segment)
         self.leaving = True
         end, offset, view = segment.end, segment.offset, segment.slab.view
         at = segment.start - _HEADER
         size = end - segment.start
-        if offset + size > self._promised:
-            self._promised = offset + size
-        _pack_into(view, at, _DATA_ASK if self._asks(offset + size) else _DATA, size, offset)
+        stop = offset + size
+        if stop > self._promised:
+            self._promised = stop
+        _pack_into(view, at, _DATA_ASK if self._flight.busy > 1 and self._asks(stop) else _DATA, size, offset)
         if ack is not None:
             at -= _HEADER
             _pack_into(view, at, _ACK, 0, ack)
@@ -191,7 +192,7 @@ class Outbound:
         """
         if self.leaving:
             return self._sent[-1].stop - 1
-        return self._unsent[0].offset if self._unsent else self.end + self._fin_sent
+        return self.unsent[0].offset if self.unsent else self.end + self._fin_sent
 
     def acknowledge(self, offset: int) -> None:
         """
@@ -218,14 +219,14 @@ class Outbound:
             raise ProtocolViolation(f"a resume at {offset}, but only {self._promised} bytes were sent")
         if offset < max(self.acked, self._resumed):
             raise ResumeRefused(f"a resume at {offset}, but {max(self.acked, self._resumed)} bytes have arrived before")
-        again = max(0, (self._unsent[0].offset if self._unsent else self.end) - offset)
+        again = max(0, (self.unsent[0].offset if self.unsent else self.end) - offset)
         self._resumed = self._asked = offset
         self.leaving = False
         self._forget(offset)
         while self._sent:
-            self._unsent.appendleft(self._sent.pop())
-        if self._unsent and self._unsent[0].offset < offset:
-            first = self._unsent[0]
+            self.unsent.appendleft(self._sent.pop())
+        if self.unsent and self.unsent[0].offset < offset:
+            first = self.unsent[0]
             first.start += offset - first.offset
             first.offset = offset
         self._fin_sent = self.final is not None and offset > self.final
@@ -234,14 +235,14 @@ class Outbound:
     def clear(self) -> None:
         """Forget everything: the channel is over."""
         self.finish()
-        for segment in (*self._sent, *self._unsent):
+        for segment in (*self._sent, *self.unsent):
             self._release(segment)
         self._sent.clear()
-        self._unsent.clear()
+        self.unsent.clear()
 
     def _extends(self, slab: Slab) -> bool:
         """Whether the next bytes join the last piece: it lies at the slab's end and is not on its way yet."""
-        last = self._unsent[-1]
+        last = self.unsent[-1]
         return last.slab is slab and last.end == slab.used
 
     def _fresh_slab(self) -> Slab:

@@ -39,7 +39,7 @@ BUFFER = MAX_RECORD + 4096
 
 _KEY = 16
 _INFO = b"nbdtun seal 1"
-_length, _nonce = struct.Struct("!I"), struct.Struct("!4xQ")
+_length, _nonce = struct.Struct("!I"), struct.Struct("!4xQ").pack
 
 
 def contribute() -> bytes:
@@ -51,10 +51,11 @@ class Seal:
     """The records of one direction, in their order."""
 
     def __init__(self, key: bytes) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here, because it is slow to import, and not every end has TLS
+        from cryptography.exceptions import InvalidTag  # here, because it is slow to import, and not every end has TLS
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         cipher = AESGCM(key)
-        self._encrypt, self._decrypt = cipher.encrypt_into, cipher.decrypt_into
+        self._encrypt, self._decrypt, self._invalid = cipher.encrypt_into, cipher.decrypt_into, InvalidTag
         self._count = 0
 
     def __repr__(self) -> str:
@@ -64,7 +65,8 @@ class Seal:
         """Seal ``payload``, at most ``MAX_RECORD`` bytes, into ``record``; return how many bytes of that it takes."""
         size = len(payload)
         _length.pack_into(record, 0, size)
-        self._encrypt(self._next_nonce(), payload, record[:HEADER], record[HEADER : size + OVERHEAD])
+        self._encrypt(_nonce(self._count), payload, record[:HEADER], record[HEADER : size + OVERHEAD])
+        self._count += 1
         return size + OVERHEAD
 
     def open(self, record: memoryview, payload: memoryview) -> int:
@@ -73,29 +75,24 @@ class Seal:
 
         :raise ProtocolViolation: it is not what the other end has sent, or not what is next.
         """
-        from cryptography.exceptions import InvalidTag
-
         size = len(record) - OVERHEAD
         try:
-            self._decrypt(self._next_nonce(), record[HEADER:], record[:HEADER], payload[:size])
-        except InvalidTag:
+            self._decrypt(_nonce(self._count), record[HEADER:], record[:HEADER], payload[:size])
+        except self._invalid:
             raise ProtocolViolation("what came was changed on its way") from None
+        self._count += 1
         return size
 
-    def _next_nonce(self) -> bytes:
-        count, self._count = self._count, self._count + 1
-        return _nonce.pack(count)
 
-
-def measure(beginning: memoryview) -> int | None:
+def measure(view: memoryview, start: int, end: int) -> int | None:
     """
-    Return the bytes of the record that begins like this, all together; None while too little of it is there.
+    Return the bytes of the record that begins at ``start``, all together; None while too little of it is there, before ``end``.
 
     :raise ProtocolViolation: there are no such records.
     """
-    if len(beginning) < HEADER:
+    if end - start < HEADER:
         return None
-    size: int = _length.unpack_from(beginning)[0]
+    size: int = _length.unpack_from(view, start)[0]
     if not 0 < size <= MAX_RECORD:
         raise ProtocolViolation(f"a record of {size} bytes; it can have 1 to {MAX_RECORD}")
     return size + OVERHEAD

@@ -32,12 +32,15 @@ class SealedWire(HoardingWire):
         self._left = memoryview(b"")  # what of it has not left
         self._coming: Slab | None = None  # what came and was not read yet, from `_start` on
         self._start = 0
-        self._size: int | None = None  # of the record that begins there, as far as that is known
 
     @property
     def hoards(self) -> bool:
         """Whether a whole record is there."""
-        return self._size is not None and self._coming is not None and self._coming.used - self._start >= self._size
+        slab, start = self._coming, self._start
+        if slab is None:
+            return False
+        size = measure(slab.view, start, slab.used)
+        return size is not None and size <= slab.used - start
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
@@ -46,8 +49,10 @@ class SealedWire(HoardingWire):
         :raise OSError: the connection broke, or what is on it is not the other end's.
         """
         try:
-            if not self.hoards and not (count := self._fetch()):
-                return count
+            if self._coming is None or not self.hoards:
+                count = self._fetch()
+                if not count:
+                    return count
             return self._open_all(buffer)
         except ProtocolViolation as forged:
             raise ConnectionAbortedError(str(forged)) from forged
@@ -58,8 +63,12 @@ class SealedWire(HoardingWire):
         if self._leaving is None:
             slab = self._leaving = self._records.take()
             self._left = slab.view[: self._seal(data[:size], slab.view)]
-        self._left = self._left[super().write(self._left) :]
-        if self._left:
+        try:
+            sent = self._send(self._left)
+        except BlockingIOError:
+            return 0
+        if sent < len(self._left):
+            self._left = self._left[sent:]
             return 0
         self._records.give(self._leaving)
         self._leaving = None
@@ -74,36 +83,49 @@ class SealedWire(HoardingWire):
         for slab in (self._leaving, self._coming):
             if slab is not None:
                 self._records.give(slab)
-        self._leaving = self._coming = self._size = None
+        self._leaving = self._coming = None
         return super().detach()
 
     def _fetch(self) -> int | None:
-        """Read more, to the end of the record that is known to come, so that the next one begins at the buffer's beginning."""
-        slab = self._coming = self._coming or self._records.take()
-        if self._start + (self._size or HEADER) > slab.size:
-            slab.view[: slab.used - self._start] = slab.view[self._start : slab.used]
-            slab.used, self._start = slab.used - self._start, 0
-        end = slab.size if self._size is None else self._start + self._size
-        count = super().read_into(slab.view[slab.used : end])
+        slab = self._coming
+        if slab is None:
+            slab = self._coming = self._records.take()
+            end = slab.size
+        else:
+            end = self._end_of_record(slab)
+        try:
+            count = self._receive(slab.view[slab.used : end])
+        except BlockingIOError:
+            count = None
         if count:
             self.stirred = True
             slab.used += count
-        self._keep(slab)
+        elif not slab.used:
+            self._give_back(slab)
         return count
 
+    def _end_of_record(self, slab: Slab) -> int:
+        """How far to read: to the end of the record that has begun, so that the next one begins where the buffer does."""
+        size = measure(slab.view, self._start, slab.used)
+        if self._start + (size or HEADER) > slab.size:
+            slab.view[: slab.used - self._start] = slab.view[self._start : slab.used]
+            slab.used, self._start = slab.used - self._start, 0
+        return slab.size if size is None else self._start + size
+
     def _open_all(self, buffer: memoryview) -> int | None:
-        slab, filled = self._coming, 0
+        slab, start, filled = self._coming, self._start, 0
         assert slab is not None
-        while self._size is not None and self._size <= min(slab.used - self._start, len(buffer) - filled + OVERHEAD):
-            filled += self._open(slab.view[self._start : self._start + self._size], buffer[filled:])
-            self._start += self._size
-            self._keep(slab)
+        view, end = slab.view, slab.used
+        size = measure(view, start, end)
+        while size is not None and size <= min(end - start, len(buffer) - filled + OVERHEAD):
+            filled += self._open(view[start : start + size], buffer[filled:])
+            start += size
+            size = measure(view, start, end)
+        self._start = start
+        if start == end:
+            self._give_back(slab)
         return filled or None
 
-    def _keep(self, slab: Slab) -> None:
-        """``slab`` has what is to be read next; or nothing, then it goes back."""
-        if self._start == slab.used:
-            self._records.give(slab)
-            self._coming, self._start, self._size = None, 0, None
-        else:
-            self._coming, self._size = slab, measure(slab.view[self._start : slab.used])
+    def _give_back(self, slab: Slab) -> None:
+        self._records.give(slab)
+        self._coming, self._start = None, 0

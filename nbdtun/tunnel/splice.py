@@ -127,7 +127,7 @@ class Splice:
         sent = 0
         if not inbound.backlog.size:
             sent = self._try(pieces)
-            inbound.wrote(sent)
+            inbound.written += sent
             if inbound.written == inbound.received:
                 return
         self._keep(pieces, sent)

@@ -414,7 +414,7 @@ class TestFailing:
     def test_a_violation_is_told_to_who_has_committed_it(self, stage: Stage) -> None:
         stage.meet()
         ends = ending(stage)
-        stage.near.outbound._unsent.clear()
+        stage.near.outbound.unsent.clear()
         link = stage.near._link
         assert link is not None
         link._control += encode(Kind.DATA, 7, b"not next")
