@@ -222,9 +222,9 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def wire_readable(self) -> None:
         """Read frames, but leave others their turn."""
+        decoder = self._decoder
         for _ in range(READS):
-            large = self._decoder.missing >= BULK and self._passable
-            count = self._pass_on() if large else self._read()
+            count = self._pass_on() if decoder.missing >= BULK and self._passable else self._read()
             if count is None:
                 return
             if not count:
@@ -242,7 +242,7 @@ class Link(TwistedProtocol, FrameReceiver):
         count = self.wire.read_into(scratch)
         if count:
             self._understand(scratch[:count])
-            if self._decoder.missing >= BULK and self._passable:
+            if self._decoder.missing >= BULK and self.wire.plain:
                 self._expected = EXPECT
         return count
 

@@ -15,7 +15,6 @@ from collections import deque
 from nbdtun.errors import ProtocolViolation, ResumeRefused
 from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.frames import HEADER, Kind
-from nbdtun.tunnel.inbound import ACKS
 from nbdtun.tunnel.slab import Slab, SlabPool
 
 #: Bytes kept free before each payload, so that its header, and an acknowledgement before that, can be sent with it in one piece.
@@ -24,6 +23,8 @@ HEADROOM = 2 * HEADER.size
 #: A slab with less space left than this is not read into any more: small reads cost as much as large ones.
 MIN_READ = 64 * 1024
 
+#: Times that an acknowledgement is asked for in a share. More of them cost more than the waiting that they spare.
+ASKS = 2
 
 _DATA, _DATA_ASK, _ACK = int(Kind.DATA), int(Kind.DATA_ASK), int(Kind.ACK)
 _HEADER, _pack_into = HEADER.size, HEADER.pack_into
@@ -87,9 +88,10 @@ class Outbound:
     def space(self) -> memoryview | None:
         """Where the next bytes of the stream go; None while the window is full, and after the end."""
         kept, flying = self._kept, self.end - self.acked
-        room = (self.window if self._flight.busy < 2 else self._share()) - (kept if kept > flying else flying)
-        if room <= 0 or self.final is not None:
-            return None
+        used = kept if kept > flying else flying
+        room = self.window - used
+        if room <= 0 or self.final is not None or (self._flight.busy > 1 and used >= self._share()):
+            return None  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
             slab = self._fresh_slab()
@@ -170,7 +172,7 @@ class Outbound:
     def _asks(self, end: int) -> bool:
         """Whether the other end is asked to acknowledge what ends there at once: by itself it does that too seldom for a small share."""
         share = self._share()
-        if share == self.window or end - self._asked < share // ACKS:
+        if share == self.window or end - self._asked < share // ASKS:
             return False
         self._asked = end
         return True

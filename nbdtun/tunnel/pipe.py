@@ -66,12 +66,14 @@ class Pipe:
         :raise OSError: the connection broke.
         """
         assert self._ends is not None
-        given = 0
-        with contextlib.suppress(BlockingIOError):
+        source, given = self._ends[0], 0
+        try:
             while self.held:
-                count = os.splice(self._ends[0], target, self.held, flags=_FLAGS)
+                count = os.splice(source, target, self.held, flags=_FLAGS)
                 self.held -= count
                 given += count
+        except BlockingIOError:
+            pass
         return given
 
     def read(self) -> memoryview:
