@@ -4,15 +4,17 @@
     python undurable.py destination PORT SERVER [TLS-DIRECTORY]
 
 The same are: the sockets' own descriptors, looked after as the daemons look after theirs, reading into pooled
-memory and writing at once, the pipe for large pieces, TLS by the standard library with
-the same contexts, the back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
+memory and writing at once, the pipe for large pieces, TLS with the same contexts and
+then the same seals, the back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
 for a replay, acknowledgements in both directions, heartbeats, the opening by AMP.
 """
 
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
+from collections.abc import Callable
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -24,6 +26,8 @@ from nbdtun.tunnel import tls
 from nbdtun.tunnel.adopt import adopt, connect
 from nbdtun.tunnel.link import BULK
 from nbdtun.tunnel.runtime import Runtime, Terms
+from nbdtun.tunnel.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
+from nbdtun.tunnel.sealed_wire import SealedWire
 from nbdtun.tunnel.tls_wire import TLSWire
 from nbdtun.tunnel.wire import Wire
 
@@ -48,13 +52,9 @@ class Half:
         self.ready = False
 
     def join(self, wire: Wire) -> None:
-        """A TLS wire says that it is writable when its handshake is done; a plain one is now."""
-        self.wire = wire
-        if isinstance(wire, TLSWire):
-            wire.listen(True)
-            wire.doWrite()
-        else:
-            self.wire_writable()
+        """It can be used from now on."""
+        self.wire, wire.user = wire, self
+        self.wire_writable()
 
     def wire_readable(self) -> None:
         for _ in range(READS):
@@ -117,6 +117,28 @@ class Half:
             self.wire_lost(ConnectionError("both have ended"))
 
 
+class Shake:
+    """Lets a TLS wire shake hands, and seals it with what both ends contribute."""
+
+    def __init__(self, half: Half, sock: ssl.SSLSocket, seals: Callable[[bytes, bytes], Seals]) -> None:
+        self._half, self._seals = half, seals
+        self._ours = contribute()
+        self._wire = half.wire = TLSWire(WATCH, sock, self)
+        self._wire.listen(True)
+        self._wire.doWrite()
+
+    def wire_writable(self) -> None:
+        self._wire.write(memoryview(self._ours))
+
+    def wire_readable(self) -> None:
+        theirs = bytearray(CONTRIBUTION)
+        if self._wire.read_record(memoryview(theirs)):
+            self._half.join(SealedWire(self._wire, self._seals(self._ours, bytes(theirs)), RUNTIME.records))
+
+    def wire_lost(self, reason: Exception) -> None:
+        self._half.wire_lost(reason)
+
+
 class End:
     """Makes two halves of each connection."""
 
@@ -133,18 +155,19 @@ class End:
         inner, outer = (here, there) if self._role == "source" else (there, here)
         inner_socket, outer_socket = (accepted, onward) if self._role == "source" else (onward, accepted)
         inner.wire = Wire(WATCH, inner_socket, inner)
-        outer.wire = self._outer(outer_socket, outer)
-        for half in (inner, outer):
-            half.join(half.wire)
+        inner.join(inner.wire)
+        self._begin(outer_socket, outer)
 
-    def _outer(self, sock: socket.socket, half: Half) -> Wire:
+    def _begin(self, sock: socket.socket, half: Half) -> None:
         if self._context is None:
             half.piped = True
-            return Wire(WATCH, sock, half)
+            half.join(Wire(WATCH, sock, half))
+            return
         sock.setblocking(False)
         if self._role == "source":
-            return TLSWire(WATCH, tls.wrap_client(self._context, sock, "127.0.0.1"), half)
-        return TLSWire(WATCH, tls.wrap_server(self._context, sock), half)
+            Shake(half, tls.wrap_client(self._context, sock, "127.0.0.1"), source_seals)
+        else:
+            Shake(half, tls.wrap_server(self._context, sock), destination_seals)
 
 
 class Arrival(Protocol):

@@ -30,8 +30,8 @@ class Carried(Protocol):
     def deliver(self, pieces: list[memoryview]) -> None:
         """Bytes came, and were accepted; ``pieces`` stay as they are until this returns."""
 
-    def deliver_from(self, pipe: Pipe) -> None:
-        """As :meth:`deliver`, of what is in ``pipe``."""
+    def pour(self, source: int, count: int, pipe: Pipe) -> int | None:
+        """At most ``count`` bytes, which are expected, can go from the descriptor ``source`` to the local socket through ``pipe``."""
 
     def end_received(self, offset: int) -> None:
         """The other end's FIN came."""

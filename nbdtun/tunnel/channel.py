@@ -176,12 +176,14 @@ class Channel:
             self._hold()
         self.written()
 
-    def deliver_from(self, pipe: Pipe) -> None:
-        """Bytes for the local socket, which are in ``pipe``."""
-        self._splice.write_from(pipe)
-        if self.inbound.backlog.size:
-            self._hold()
-        self.written()
+    def pour(self, source: int, count: int, pipe: Pipe) -> int | None:
+        """At most ``count`` bytes for the local socket, from the descriptor ``source``; returns as :meth:`Pipe.fill`."""
+        poured = self._splice.pour(source, count, pipe)
+        if poured:
+            if self.inbound.backlog.size:
+                self._hold()
+            self.written()
+        return poured
 
     def _hold(self) -> None:
         if self._link is not None and self.outbound.roomy:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
 
 from nbdtun.errors import ProtocolViolation, TunnelError, wire_errors
+from nbdtun.tunnel.seal import CONTRIBUTION
 
 #: The protocol's version; both ends must have the same.
 VERSION = 1
@@ -34,6 +35,20 @@ class Count(amp.Argument):
         return b"%d" % count
 
 
+class Contribution(amp.Argument):
+    """What an end contributes to a link's seals."""
+
+    def fromString(self, data: bytes) -> bytes:
+        """Take just as many bytes as it has."""
+        if len(data) != CONTRIBUTION:
+            raise ValueError("not a contribution")
+        return data
+
+    def toString(self, contribution: bytes) -> bytes:
+        """It is what it is."""
+        return contribution
+
+
 class Answer:
     """What the destination answers, and the protocol that it switches to."""
 
@@ -47,7 +62,7 @@ class Answer:
 class _Switching(amp.ProtocolSwitchCommand):
     """A command after whose answer the connection is a link."""
 
-    response: ClassVar = [(b"received", Count()), (b"window", Count()), (b"seal", amp.String(optional=True))]
+    response: ClassVar = [(b"received", Count()), (b"window", Count()), (b"seal", Contribution(optional=True))]
     errors = wire_errors(TunnelError)
 
     @classmethod
@@ -94,7 +109,7 @@ class OpenChannel(_Switching):
         (b"target", amp.Unicode()),
         (b"window", Count()),
         (b"urgent", amp.Boolean(optional=True)),
-        (b"seal", amp.String(optional=True)),
+        (b"seal", Contribution(optional=True)),
     ]
 
 
@@ -109,5 +124,5 @@ class ResumeChannel(_Switching):
         (b"version", Count()),
         (b"channel", amp.String()),
         (b"received", Count()),
-        (b"seal", amp.String(optional=True)),
+        (b"seal", Contribution(optional=True)),
     ]

@@ -15,7 +15,7 @@ from nbdtun.tunnel.frames import Kind, encode
 QUESTIONS = 3
 
 #: Bytes under way that are worth it however near the other end is.
-NEAR = 4 * 1024 * 1024
+NEAR = 2 * 1024 * 1024
 
 #: Bytes a second that a line is thought to carry at most: 10 Gbit/s.
 RATE = 1_250_000_000

@@ -23,6 +23,4 @@ class Flight:
 
     def share(self, window: int, reach: int) -> int:
         """Bytes that one channel may have under way, of the ``reach`` of its line; its ``window`` where no other is busy."""
-        if self.busy < 2:
-            return window
-        return min(window, max(reach // self.busy, LEAST))
+        return min(window, max(reach // (self.busy or 1), LEAST))

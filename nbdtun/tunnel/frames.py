@@ -96,7 +96,7 @@ class Decoder:
         self._header = bytearray()  # the beginning of a header whose rest has not come: less than 16 bytes
         self._reason = bytearray()  # the beginning of a RESET's payload: at most MAX_REASON bytes
         self._kind = _DATA
-        self._offset = 0
+        self.offset = 0  # where the rest of the current payload belongs
         self.missing = 0  # bytes of the current payload that have not come; more than MAX_REASON are DATA's
         self.over = False  # set by whoever has heard enough: the rest is not looked at, not even of the present piece
 
@@ -122,12 +122,10 @@ class Decoder:
                     self._begin(kind, length, offset)
                     at = start
 
-    def pass_over(self, count: int) -> int:
-        """The next ``count`` bytes, part of a DATA frame, go another way; return the offset at which they belong."""
-        offset = self._offset
-        self._offset += count
+    def pass_over(self, count: int) -> None:
+        """The next ``count`` bytes, part of a DATA frame, went another way."""
+        self.offset += count
         self.missing -= count
-        return offset
 
     def _gather(self, piece: memoryview) -> int:
         self._header += piece
@@ -143,7 +141,7 @@ class Decoder:
         if length:
             if length > _LIMITS.get(kind, 0):
                 raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {_LIMITS.get(kind, 0)} are allowed")
-            self._kind, self._offset, self.missing = kind, offset, length
+            self._kind, self.offset, self.missing = kind, offset, length
         else:
             self._bare(kind, offset)
 
@@ -168,8 +166,8 @@ class Decoder:
         size = len(piece)
         self.missing -= size
         if self._kind == _DATA:
-            offset = self._offset
-            self._offset = offset + size
+            offset = self.offset
+            self.offset = offset + size
             self._receiver.data_received(offset, piece)
             return size
         self._reason += piece

@@ -53,13 +53,21 @@ class Inbound:
         """
         ``count`` bytes have come that belong at ``offset``.
 
+        :raise ProtocolViolation: as :meth:`expect`.
+        """
+        self.expect(offset, count)
+        self.received += count
+
+    def expect(self, offset: int, count: int) -> None:
+        """
+        ``count`` bytes are about to come that belong at ``offset``.
+
         :raise ProtocolViolation: something is missing before them, they come after the end, or there is no room for them.
         """
         if self.final is not None or offset != self.received:
             raise ProtocolViolation(f"bytes for offset {offset} came, but {self.received} is next")
         if offset + count - self.written > self.window:
             raise ProtocolViolation(f"more than the window of {self.window} bytes came without an acknowledgement")
-        self.received += count
 
     def asked(self, offset: int) -> None:
         """The other end wants to know when everything before ``offset`` is written."""

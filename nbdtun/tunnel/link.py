@@ -175,6 +175,8 @@ class Link(TwistedProtocol, FrameReceiver):
     # Being alive.
 
     def _beat(self) -> None:
+        if not self._heard and self.wire.listening:
+            self.wire.doRead()  # of a large record the kernel tells only when it is whole, and a slow line may take its time for that
         if self.wire.closed:
             return
         now = self._reactor.seconds()
@@ -224,7 +226,7 @@ class Link(TwistedProtocol, FrameReceiver):
         """Read frames, but leave others their turn."""
         decoder = self._decoder
         for _ in range(READS):
-            count = self._pass_on() if decoder.missing >= BULK and self._passable else self._read()
+            count = self._pour() if decoder.missing >= BULK and self._passable else self._read()
             if count is None:
                 return
             if not count:
@@ -251,17 +253,17 @@ class Link(TwistedProtocol, FrameReceiver):
         """Whether bytes may go from here to the local socket without passing through this process."""
         return self.wire.plain and self._pipe.usable and not self._inbound.backlog.size and not self._decoder.over
 
-    def _pass_on(self) -> int | None:
-        decoder, pipe = self._decoder, self._pipe
-        count = pipe.fill(self.wire.fileno(), decoder.missing)
+    def _pour(self) -> int | None:
+        decoder = self._decoder
+        try:
+            self._inbound.expect(decoder.offset, decoder.missing)
+        except ProtocolViolation as violation:
+            self._channel.reset(violation)
+            return None
+        count = self._channel.pour(self.wire.fileno(), decoder.missing, self._pipe)
         if count:
             self._expected = EXPECT
-            try:
-                self._inbound.accept(decoder.pass_over(count), count)
-            except ProtocolViolation as violation:
-                self._channel.reset(violation)
-            else:
-                self._channel.deliver_from(pipe)
+            decoder.pass_over(count)
         return count
 
     def wire_writable(self) -> None:

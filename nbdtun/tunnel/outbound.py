@@ -90,7 +90,7 @@ class Outbound:
         kept, flying = self._kept, self.end - self.acked
         used = kept if kept > flying else flying
         room = self.window - used
-        if room <= 0 or self.final is not None or (self._flight.busy > 1 and used >= self._share()):
+        if room <= 0 or self.final is not None or used >= self._share():
             return None  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
@@ -160,7 +160,7 @@ class Outbound:
         stop = offset + size
         if stop > self._promised:
             self._promised = stop
-        _pack_into(view, at, _DATA_ASK if self._flight.busy > 1 and self._asks(stop) else _DATA, size, offset)
+        _pack_into(view, at, _DATA_ASK if self._asks(stop) else _DATA, size, offset)
         if ack is not None:
             at -= _HEADER
             _pack_into(view, at, _ACK, 0, ack)

@@ -119,15 +119,9 @@ def destination_seals(ours: bytes, theirs: bytes) -> Seals:
 
 
 def _keys(source: bytes, destination: bytes) -> tuple[bytes, bytes]:
-    """
-    The keys for what the source sends, and for what the destination sends (HKDF, RFC 5869).
-
-    :raise ProtocolViolation: a contribution is not of its size.
-    """
+    """The keys for what the source sends, and for what the destination sends (HKDF, RFC 5869)."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    if not len(source) == len(destination) == CONTRIBUTION:
-        raise ProtocolViolation(f"{CONTRIBUTION} bytes were to be contributed to a link's keys")
     both = HKDF(SHA256(), 2 * _KEY, None, _INFO).derive(source + destination)
     return both[:_KEY], both[_KEY:]

@@ -1,8 +1,8 @@
 """
 Sealed wires: a socket whose TLS has done its part, from then on encrypted record by record; see ``seal`` for why and how.
 
-A record is received as a whole before any of it is believed. The buffer that it comes into is lent to a wire while a part of one is
-there, and the one that it leaves from while it has not left: an idle wire holds none.
+A record can only be believed as a whole. So where the rest of a large one is waited for, the kernel is asked not to tell of less
+(SO_RCVLOWAT, socket(7)): it is read once, and does not lie about in this process meanwhile.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from __future__ import annotations
 import socket
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.seal import HEADER, MAX_RECORD, OVERHEAD, Seals, measure
+from nbdtun.tunnel.intake import Intake
+from nbdtun.tunnel.seal import MAX_RECORD, Seals
 from nbdtun.tunnel.slab import Slab, SlabPool
 from nbdtun.tunnel.wire import HoardingWire, Wire
+
+#: Bytes that are worth being waited for.
+BULK = 32 * 1024
 
 
 class SealedWire(HoardingWire):
@@ -26,21 +30,17 @@ class SealedWire(HoardingWire):
 
     def __init__(self, wire: Wire, seals: Seals, records: SlabPool) -> None:
         super().__init__(wire.watch, wire.detach(), wire.user)
-        self._seal, self._open = seals.outgoing.close, seals.incoming.open
+        self._seal = seals.outgoing.close
         self._records = records
         self._leaving: Slab | None = None  # a record, for which there was not enough room
         self._left = memoryview(b"")  # what of it has not left
-        self._coming: Slab | None = None  # what came and was not read yet, from `_start` on
-        self._start = 0
+        self._intake = Intake(seals.incoming, records)
+        self._wanted = 1  # bytes that have to be there before the kernel tells of any
 
     @property
     def hoards(self) -> bool:
         """Whether a whole record is there."""
-        slab, start = self._coming, self._start
-        if slab is None:
-            return False
-        size = measure(slab.view, start, slab.used)
-        return size is not None and size <= slab.used - start
+        return self._intake.missing == 0
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
@@ -48,14 +48,23 @@ class SealedWire(HoardingWire):
 
         :raise OSError: the connection broke, or what is on it is not the other end's.
         """
+        intake = self._intake
         try:
-            if self._coming is None or not self.hoards:
-                count = self._fetch()
+            if intake.missing != 0:
+                try:
+                    count = self._receive(intake.space())
+                except BlockingIOError:
+                    count = None
+                intake.filled(count or 0)
                 if not count:
                     return count
-            return self._open_all(buffer)
+                self.stirred = True
+            filled = intake.take(buffer)
         except ProtocolViolation as forged:
             raise ConnectionAbortedError(str(forged)) from forged
+        missing = intake.missing
+        self._wait_for(missing if missing is not None and missing >= BULK else 1)
+        return filled or None
 
     def write(self, data: memoryview) -> int:
         """See :meth:`Wire.write`."""
@@ -80,52 +89,14 @@ class SealedWire(HoardingWire):
 
     def detach(self) -> socket.socket:
         """See :meth:`Wire.detach`."""
-        for slab in (self._leaving, self._coming):
-            if slab is not None:
-                self._records.give(slab)
-        self._leaving = self._coming = None
+        if self._leaving is not None:
+            self._records.give(self._leaving)
+            self._leaving = None
+        self._intake.clear()
+        self._wait_for(1)
         return super().detach()
 
-    def _fetch(self) -> int | None:
-        slab = self._coming
-        if slab is None:
-            slab = self._coming = self._records.take()
-            end = slab.size
-        else:
-            end = self._end_of_record(slab)
-        try:
-            count = self._receive(slab.view[slab.used : end])
-        except BlockingIOError:
-            count = None
-        if count:
-            self.stirred = True
-            slab.used += count
-        elif not slab.used:
-            self._give_back(slab)
-        return count
-
-    def _end_of_record(self, slab: Slab) -> int:
-        """How far to read: to the end of the record that has begun, so that the next one begins where the buffer does."""
-        size = measure(slab.view, self._start, slab.used)
-        if self._start + (size or HEADER) > slab.size:
-            slab.view[: slab.used - self._start] = slab.view[self._start : slab.used]
-            slab.used, self._start = slab.used - self._start, 0
-        return slab.size if size is None else self._start + size
-
-    def _open_all(self, buffer: memoryview) -> int | None:
-        slab, start, filled = self._coming, self._start, 0
-        assert slab is not None
-        view, end = slab.view, slab.used
-        size = measure(view, start, end)
-        while size is not None and size <= min(end - start, len(buffer) - filled + OVERHEAD):
-            filled += self._open(view[start : start + size], buffer[filled:])
-            start += size
-            size = measure(view, start, end)
-        self._start = start
-        if start == end:
-            self._give_back(slab)
-        return filled or None
-
-    def _give_back(self, slab: Slab) -> None:
-        self._records.give(slab)
-        self._coming, self._start = None, 0
+    def _wait_for(self, count: int) -> None:
+        if count != self._wanted:
+            self._wanted = count
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)

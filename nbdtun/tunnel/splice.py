@@ -132,8 +132,27 @@ class Splice:
                 return
         self._keep(pieces, sent)
 
-    def write_from(self, pipe: Pipe) -> None:
-        """Write what is in ``pipe``, which is empty afterwards; what there is no room for is kept."""
+    def pour(self, source: int, count: int, pipe: Pipe) -> int | None:
+        """
+        Write at most ``count`` bytes of what can be read from the descriptor ``source``; what there is no room for is kept.
+
+        Returns how many came, 0 at the end, None when nothing is there now.
+
+        :raise OSError: ``source`` broke.
+        """
+        inbound, poured = self._inbound, 0
+        while poured < count:
+            came = pipe.fill(source, count - poured)
+            if not came:
+                return poured or came
+            poured += came
+            inbound.received += came
+            self._write_from(pipe)
+            if inbound.backlog.size:
+                break
+        return poured
+
+    def _write_from(self, pipe: Pipe) -> None:
         inbound, count = self._inbound, pipe.held
         if self.deaf is None:
             try:
@@ -142,7 +161,7 @@ class Splice:
                 self.deaf = broken
         if self.deaf is not None:
             pipe.close()
-        inbound.wrote(count)
+        inbound.written += count
         while pipe.held:
             self._keep([pipe.read()], 0)
 

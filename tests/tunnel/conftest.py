@@ -10,6 +10,7 @@ import pytest
 import txaio
 
 from nbdtun import certs
+from tests.tunnel.crank import Crank
 from tests.tunnel.stage import Stage
 
 
@@ -28,6 +29,11 @@ def make_stage() -> Iterator[Callable[..., Stage]]:
         stage.cable.cut()
         for program in (*stage.near_programs, *stage.target.programs):
             program.close()
+
+
+@pytest.fixture
+def crank() -> Crank:
+    return Crank()
 
 
 @pytest.fixture(scope="session")

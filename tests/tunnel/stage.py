@@ -21,6 +21,7 @@ from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.dialer import Dialer
 from nbdtun.tunnel.runtime import Runtime, Terms
+from nbdtun.tunnel.seal import BUFFER
 from nbdtun.tunnel.source import Entrance, Source
 from nbdtun.tunnel.targets import Targets
 from tests.tunnel.cable import Cable, tcp_pair
@@ -40,16 +41,18 @@ class Stage:
         if tls_dir is not None:
             self.cable.pair = tcp_pair  # where the kernel can have a part in it
         self.near_pool, self.far_pool = CountingPool(), CountingPool()
+        self.near_records, self.far_records = CountingPool(size=BUFFER), CountingPool(size=BUFFER)
         near_tls = (tls.client_context(tls_dir), "localhost") if tls_dir is not None else ()
         far_tls = tls.server_context(tls_dir) if tls_dir is not None else None
         txaio.config.loop = self.crank  # txaio believes that a process has one reactor
-        self.dialer = Dialer(Runtime(self.crank, self.terms, self.near_pool, self.crank), self.cable, "the cable", *near_tls)
+        near = Runtime(self.crank, self.terms, self.near_pool, self.crank, records=self.near_records)
+        self.dialer = Dialer(near, self.cable, "the cable", *near_tls)
         self.source = Source(self.dialer)
         self.entrance = Entrance(self.source, "disk")
         self.targets = Targets()
         self.target = Far(self.crank)
         self.targets.add("disk", self.target)
-        far = Runtime(self.crank, far_terms or self.terms, self.far_pool, self.crank)
+        far = Runtime(self.crank, far_terms or self.terms, self.far_pool, self.crank, records=self.far_records)
         self.destination = Destination(far, self.targets, far_tls, **admission)
         self.cable.far = self.destination
         self.near_programs: list[Program] = []
@@ -96,7 +99,7 @@ class Stage:
         assert not len(self.destination.admission)
         assert not self.entrance._channels
         assert not self.entrance._opening
-        assert self.near_pool.lent == self.far_pool.lent == 0
+        assert self.near_pool.lent == self.far_pool.lent == self.near_records.lent == self.far_records.lent == 0
         for program in (*self.near_programs, *self.target.programs):
             program.close()
         self.cable.lines = [line for line in self.cable.lines if line.open]

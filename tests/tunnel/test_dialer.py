@@ -160,6 +160,8 @@ class TestAnswers:
             box(_answer="1", received="0", window="0"),
             box(_answer="1", received="0", window="-5"),
             box(_answer="1", received="0", window="999999999"),
+            box(_answer="1", received="0", window="262144", seal="too short"),
+            box(_answer="1", received="0", window="262144", seal="x" * 32),  # nothing was contributed to it
             box(_error="1", _error_code="nothing-known", _error_description="?"),
         ],
     )

@@ -61,11 +61,6 @@ class Side:
         return bytes(got)
 
 
-@pytest.fixture
-def crank() -> Crank:
-    return Crank()
-
-
 @pytest.fixture(params=[socket.socketpair, tcp_pair], ids=["unix", "tcp"])
 def joined(crank: Crank, request: pytest.FixtureRequest) -> tuple[Side, socket.socket]:
     ours, theirs = request.param()

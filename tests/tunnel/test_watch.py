@@ -43,11 +43,6 @@ class User:
 
 
 @pytest.fixture
-def crank() -> Crank:
-    return Crank()
-
-
-@pytest.fixture
 def watch(crank: Crank) -> Watch:
     return Watch(crank, linger=0)
 
