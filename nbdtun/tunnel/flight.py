@@ -1,9 +1,9 @@
 """
-The flight: how much each channel may have under way when several are busy.
+The flight: how much each channel may have under way.
 
 What is under way lies in memory: here for a replay, and in the kernel's buffers. A window holds what the longest of lines holds. Where the
-other end is near, several full windows are of no use to the line, and so many buffers are never in the processor's cache when they are
-wanted: eight channels then cost half as much again. So the busy ones share what one could use. Rules only: no socket, no clock.
+other end is near, a full one is of no use to the line, and so many buffers are never in the processor's cache when they are wanted: each
+byte then costs half as much again. So the busy channels share what the line holds. Rules only: no socket, no clock.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ class Flight:
         return f"<Flight busy={self.busy}>"
 
     def share(self, window: int, reach: int) -> int:
-        """Bytes that one channel may have under way, of the ``reach`` of its line; its ``window`` where no other is busy."""
+        """Bytes that one channel may have under way, of the ``reach`` of its line; never more than its ``window``."""
         return min(window, max(reach // (self.busy or 1), LEAST))

@@ -118,6 +118,22 @@ class TestSeals:
         assert shortened
         assert far.got == b"x"
 
+    @pytest.mark.parametrize("byte", [0, 3, 4, 1000, -1])
+    def test_a_bit_that_flips_on_the_way_costs_a_link_and_no_byte(self, make_stage: Callable[..., Stage], tls_dir: Path, byte: int) -> None:
+        stage = make_stage(tls_dir=tls_dir)
+        near, far = stage.meet()
+        stage.pass_time(1)
+        flow, sent = stage.cable.line.there, random.Random(2).randbytes(50_000)
+        flow.stalled = True
+        near.send(sent)
+        stage.rest()
+        flow._fetch(1 << 20)
+        flow.held[byte] ^= 1
+        flow.stalled = False
+        stage.pass_time(20)
+        assert far.got == sent
+        assert stage.source.resumes == 1
+
     def test_a_line_that_is_too_slow_for_a_record_in_time_is_not_dead(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
         """Of a record that comes in drops nothing is told; but it comes."""
         stage = make_stage(Terms(window=1 << 20, link_timeout=3), tls_dir=tls_dir)
