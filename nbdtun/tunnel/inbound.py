@@ -23,6 +23,7 @@ class Inbound:
 
     def __init__(self, window: int, pool: SlabPool) -> None:
         self._acked = 0
+        self._asked = 0  # up to where the other end wants to be told
         self.agree(window)
         self.received = 0  # the next offset that is expected; one more than the end once the FIN is there
         self.written = 0  # everything before it is in the local socket's kernel; the same for the end
@@ -71,8 +72,8 @@ class Inbound:
 
     def asked(self, offset: int) -> None:
         """The other end wants to know when everything before ``offset`` is written."""
-        if offset < self._due:
-            self._due = offset
+        self._asked = max(self._asked, offset)
+        self._due = min(self._due, offset)
 
     def accept_end(self, offset: int) -> None:
         """
@@ -108,4 +109,6 @@ class Inbound:
         """Return the offset to acknowledge, which counts as told from now on."""
         self._acked = self.written
         self._due = self.written + self._ack_every
+        if self.written < self._asked < self._due:
+            self._due = self._asked
         return self.written

@@ -31,6 +31,10 @@ LOOK = 0.05
 #: A link speaks at least so many times in its timeout.
 BEATS = 3
 
+#: Bytes of a record that is not whole which tell, from one beat to the next, that a slow link is alive. PINGs alone must not: a record
+#: whose length was changed on its way would swallow them for hours.
+PROGRESS = 4096
+
 #: Reads of one link before other descriptors get their turn.
 READS = 8
 
@@ -175,12 +179,15 @@ class Link(TwistedProtocol, FrameReceiver):
     # Being alive.
 
     def _beat(self) -> None:
-        if not self._heard and self.wire.listening:
-            self.wire.doRead()  # of a large record the kernel tells only when it is whole, and a slow line may take its time for that
         if self.wire.closed:
             return
+        self._call_later(self._timeout / BEATS, self._beat)
+        if not self._heard and self.wire.listening:
+            self.wire.doRead()  # of a large record the kernel tells only when it is whole, and a slow line may take its time for that
+            if self.wire.closed:
+                return
         now = self._reactor.seconds()
-        if (self._heard or self.wire.stirred) and not self._closing:
+        if (self._heard or self.wire.unheard >= PROGRESS) and not self._closing:
             self._heard_at = now
         if now - self._heard_at >= self._timeout:
             self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
@@ -191,9 +198,8 @@ class Link(TwistedProtocol, FrameReceiver):
         if not self._spoke:
             self._control += self._distance.ping()
             self.pump()
-        self._heard = self._spoke = self.wire.stirred = False
-        if not self.wire.closed:
-            self._call_later(self._timeout / BEATS, self._beat)
+        self._heard = self._spoke = False
+        self.wire.unheard = 0
 
     @property
     def _worn(self) -> bool:

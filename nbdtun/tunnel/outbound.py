@@ -90,7 +90,7 @@ class Outbound:
         kept, flying = self._kept, self.end - self.acked
         used = kept if kept > flying else flying
         room = self.window - used
-        if room <= 0 or self.final is not None or used >= self._share():
+        if room <= 0 or self.final is not None or (used >= self._share() and self._asked > self.acked):
             return None  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
@@ -135,8 +135,8 @@ class Outbound:
     @property
     def roomy(self) -> bool:
         """Whether :meth:`space` has any."""
-        share = self._share()
-        return self._kept < share and self.end - self.acked < share and self.final is None
+        limit = self._share() if self._asked > self.acked else self.window
+        return self._kept < limit and self.end - self.acked < limit and self.final is None
 
     @property
     def pending(self) -> bool:
@@ -222,11 +222,13 @@ class Outbound:
         if offset < max(self.acked, self._resumed):
             raise ResumeRefused(f"a resume at {offset}, but {max(self.acked, self._resumed)} bytes have arrived before")
         again = max(0, (self.unsent[0].offset if self.unsent else self.end) - offset)
-        self._resumed = self._asked = offset
+        self._resumed, self._asked = offset, self.acked
         self.leaving = False
         self._forget(offset)
         while self._sent:
             self.unsent.appendleft(self._sent.pop())
+        while self.unsent and self.unsent[0].stop <= offset:
+            self._release(self.unsent.popleft())
         if self.unsent and self.unsent[0].offset < offset:
             first = self.unsent[0]
             first.start += offset - first.offset

@@ -58,7 +58,7 @@ class SealedWire(HoardingWire):
                 intake.filled(count or 0)
                 if not count:
                     return count
-                self.stirred = True
+                self.unheard += count
             filled = intake.take(buffer)
         except ProtocolViolation as forged:
             raise ConnectionAbortedError(str(forged)) from forged
@@ -70,8 +70,9 @@ class SealedWire(HoardingWire):
         """See :meth:`Wire.write`."""
         size = min(len(data), MAX_RECORD)
         if self._leaving is None:
-            slab = self._leaving = self._records.take()
+            slab = self._records.take()
             self._left = slab.view[: self._seal(data[:size], slab.view)]
+            self._leaving = slab
         try:
             sent = self._send(self._left)
         except BlockingIOError:

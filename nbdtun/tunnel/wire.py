@@ -48,8 +48,8 @@ class Wire:
     #: Whether what is in the socket is what its user reads.
     plain = True
 
-    #: Whether something has come that is not whole yet, and that its user has not heard of; the user unsets it.
-    stirred = False
+    #: Bytes that have come and that its user has not heard of, since they make no whole yet; the user sets it to 0.
+    unheard = 0
 
     def __init__(self, watch: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)

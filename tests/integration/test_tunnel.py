@@ -116,9 +116,9 @@ def test_what_was_written_before_a_close_arrives(tunnels: Callable[..., Tunnel],
     Listener(directory / "late.sock", late)
     tunnel = tunnels(directory / "late.sock")
     with dial(tunnel.entrance) as peer:
-        peer.sendall(bytes(5 * MIB))
+        peer.sendall(bytes(2 * MIB))
     go.set()
-    wait(lambda: arrived == [5 * MIB], 20, "the bytes")
+    wait(lambda: arrived == [2 * MIB], 20, "the bytes")
 
 
 def test_the_target_is_dialled_when_the_client_comes(tunnels: Callable[..., Tunnel], directory: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_stalled_reader_stalls_only_itself(tunnels: Callable[..., Tunnel], dir
     with dial(slow) as peer:
         peer.setblocking(False)
         sent = fill(peer)
-        assert 8 * MIB <= sent < 18 * MIB
+        assert 2 * MIB <= sent < 10 * MIB, "what a near end can use, and what is in buffers of the kernel's"
         subprocess.run(["nbdcopy", random, tunnel.uri], check=True, timeout=60)
         after = [daemon.rss() for daemon in (tunnel.source, tunnel.destination)]
         assert all(now - then < 1.5 * 8 * MIB for now, then in zip(after, before, strict=True)), (before, after)

@@ -95,3 +95,47 @@ def test_who_is_done_is_busy_no_more() -> None:
     assert flight.busy == 1
     first.clear()
     assert repr(flight) == "<Flight busy=0>"
+
+
+def test_a_share_that_shrinks_is_asked_for_before_it_closes() -> None:
+    """Nobody would acknowledge in time what was sent when there was more room, and so not asked for."""
+    flight = Flight()
+    sender, receiver = Outbound(WINDOW, SlabPool(), flight), Receiver()
+    sender.reach = 2 * MIB
+    decoder = Decoder(receiver)
+    for _ in range(4):
+        send(sender, decoder, 200_000)
+    flight.busy = 9
+    assert sender.roomy
+    assert not receiver.inbound.ack_due
+    send(sender, decoder, 200_000)
+    assert receiver.inbound.ack_due
+    assert sender.space() is None
+    assert not sender.roomy
+
+
+def send(sender: Outbound, decoder: Decoder, count: int) -> None:
+    space = sender.space()
+    assert space is not None
+    sender.filled(min(count, len(space)))
+    frame = sender.next_frame()
+    assert frame is not None
+    decoder.feed(frame)
+    sender.leaving = False
+
+
+def test_what_was_asked_for_is_not_forgotten_for_an_acknowledgement_between() -> None:
+    inbound = Inbound(WINDOW, SlabPool())
+    inbound.asked(1000)
+    inbound.asked(2000)
+    inbound.accept(0, 2000)
+    inbound.wrote(1500)
+    assert inbound.ack_due
+    assert inbound.take_ack() == 1500
+    assert not inbound.ack_due
+    inbound.wrote(500)
+    assert inbound.ack_due
+    assert inbound.take_ack() == 2000
+    inbound.accept(2000, 1000)
+    inbound.wrote(1000)
+    assert not inbound.ack_due

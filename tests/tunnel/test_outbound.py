@@ -49,3 +49,24 @@ def test_a_resume_sends_what_was_not_received() -> None:
         stream.rewind(6)
     with pytest.raises(ProtocolViolation):
         stream.rewind(11)
+
+
+def test_a_peer_that_asks_for_less_and_then_for_more_again() -> None:
+    """What was sent once, and is not sent again yet, may all have been received."""
+    stream = Outbound(1 << 20, SlabPool())
+    for _ in range(3):
+        assert stream.space() is not None
+        stream.filled(1000)
+        assert stream.next_frame() is not None
+        stream.leaving = False
+    stream.rewind(0)
+    assert stream.next_frame() is not None
+    stream.leaving = False
+    stream.rewind(2500)
+    frame = stream.next_frame()
+    assert frame is not None
+    assert len(frame) == 16 + 500
+    stream.leaving = False
+    stream.rewind(3000)
+    assert stream.next_frame() is None
+    assert stream.kept == 0
