@@ -172,22 +172,19 @@ class Channel:
     def deliver(self, pieces: list[memoryview]) -> None:
         """Bytes for the local socket."""
         self._splice.write(pieces)
-        if self.inbound.backlog.size:
-            self._hold()
-        self.written()
+        self._delivered()
 
     def pour(self, source: int, count: int, pipe: Pipe) -> int | None:
         """At most ``count`` bytes for the local socket, from the descriptor ``source``; returns as :meth:`Pipe.fill`."""
         poured = self._splice.pour(source, count, pipe)
         if poured:
-            if self.inbound.backlog.size:
-                self._hold()
-            self.written()
+            self._delivered()
         return poured
 
-    def _hold(self) -> None:
-        if self._link is not None and self.outbound.roomy:
+    def _delivered(self) -> None:
+        if self.inbound.backlog.size and self._link is not None and self.outbound.roomy:
             self._link.hold()
+        self.written()
 
     def end_received(self, offset: int) -> None:
         """The other end's stream is ``offset`` bytes long."""
