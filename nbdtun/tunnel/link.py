@@ -250,7 +250,7 @@ class Link(TwistedProtocol, FrameReceiver):
         count = self.wire.read_into(scratch)
         if count:
             self._understand(scratch[:count])
-            if self._decoder.missing >= BULK and self.wire.plain:
+            if self._decoder.missing >= BULK and self._passable:
                 self._expected = EXPECT
         return count
 
