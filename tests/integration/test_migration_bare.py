@@ -66,6 +66,7 @@ class Rig:
 
     def start(self, **options: Any) -> Deferred[Progress]:
         self.reports.clear()
+        self.entered: set[Phase] = set()
         self.phases: dict[Phase, Deferred[None]] = {phase: Deferred() for phase in Phase}
         options = {"vm": "web1", "limits": self.limits} | options
         return Deferred.fromCoroutine(self._run(MigrationSettings(**options)))
@@ -81,9 +82,9 @@ class Rig:
 
     def _report(self, progress: Progress) -> None:
         self.reports.append(progress)
-        entered = self.phases[progress.phase]
-        if not entered.called:
-            reactor.callLater(0, entered.callback, None)  # type: ignore[attr-defined]
+        if progress.phase not in self.entered:  # and not whether it was called: a second report may come before the reactor's next turn
+            self.entered.add(progress.phase)
+            reactor.callLater(0, self.phases[progress.phase].callback, None)  # type: ignore[attr-defined]
 
     async def renew(self) -> None:
         """A destination QEMU that has tried to receive its memory is of no more use."""
