@@ -8,8 +8,9 @@ byte then costs half as much again. So the busy channels share what the line hol
 
 from __future__ import annotations
 
-#: Bytes that a channel may always have under way: about one read of its local socket.
-LEAST = 256 * 1024
+#: Bytes that a channel may always have under way: three reads of its local socket. With less than that it waits for an acknowledgement of
+#: each read, and many channels cost more for these than they save by being in the cache.
+LEAST = 512 * 1024
 
 
 class Flight:
@@ -24,3 +25,13 @@ class Flight:
     def share(self, window: int, reach: int) -> int:
         """Bytes that one channel may have under way, of the ``reach`` of its line; never more than its ``window``."""
         return min(window, max(reach // (self.busy or 1), LEAST))
+
+
+def stride(share: int) -> int:
+    """
+    Return the bytes after which an acknowledgement is asked for, by a channel that may have ``share`` bytes under way.
+
+    Asked for twice in a share, it is there before the channel has to wait. Where there are so many channels that each has the least, the
+    others use the line meanwhile, and half the acknowledgements are spared.
+    """
+    return share // 2 if share > LEAST else share

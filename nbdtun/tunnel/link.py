@@ -35,9 +35,6 @@ BEATS = 3
 #: whose length was changed on its way would swallow them for hours.
 PROGRESS = 4096
 
-#: Reads of one link before other descriptors get their turn.
-READS = 8
-
 #: Bytes that a link's keys encrypt at most: AES-GCM keeps its margin for 388 GB (RFC 8446, 5.5), and OpenSSL makes no new keys by itself.
 KEYS_SERVE = 256 << 30
 
@@ -231,7 +228,7 @@ class Link(TwistedProtocol, FrameReceiver):
     def wire_readable(self) -> None:
         """Read frames, but leave others their turn."""
         decoder = self._decoder
-        for _ in range(READS):
+        for _ in range(self.wire.watch.reads):
             count = self._pour() if decoder.missing >= BULK and self._passable else self._read()
             if count is None:
                 return

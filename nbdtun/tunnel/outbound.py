@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
-from nbdtun.tunnel.flight import Flight
+from nbdtun.tunnel.flight import Flight, stride
 from nbdtun.tunnel.frames import HEADER, Kind
 from nbdtun.tunnel.slab import Slab, SlabPool
 
@@ -22,9 +22,6 @@ HEADROOM = 2 * HEADER.size
 
 #: A slab with less space left than this is not read into any more: small reads cost as much as large ones.
 MIN_READ = 64 * 1024
-
-#: Times that an acknowledgement is asked for in a share. More of them cost more than the waiting that they spare.
-ASKS = 2
 
 _DATA, _DATA_ASK, _ACK = int(Kind.DATA), int(Kind.DATA_ASK), int(Kind.ACK)
 _HEADER, _pack_into = HEADER.size, HEADER.pack_into
@@ -172,7 +169,7 @@ class Outbound:
     def _asks(self, end: int) -> bool:
         """Whether the other end is asked to acknowledge what ends there at once: by itself it does that too seldom for a small share."""
         share = self._share()
-        if share == self.window or end - self._asked < share // ASKS:
+        if share == self.window or end - self._asked < stride(share):
             return False
         self._asked = end
         return True

@@ -19,7 +19,6 @@ MAX_SECONDS = 15.0
 MAX_AT_ONCE = 4
 
 _READ = 1 << 20
-_READS = 8  # of one channel before other descriptors get their turn
 
 
 class Sink:
@@ -54,7 +53,7 @@ class _Drain:
     """One channel's end; a wire's user."""
 
     def __init__(self, watch: Any, sock: socket.socket, sink: Sink) -> None:
-        self._sink = sink
+        self._sink, self._watch = sink, watch
         self._left = MAX_BYTES
         self._wire = Wire(watch, sock, self)
         self._wire.listen(True)
@@ -62,7 +61,7 @@ class _Drain:
 
     def wire_readable(self) -> None:
         """Swallow what is there."""
-        for _ in range(_READS):
+        for _ in range(self._watch.reads):
             count = self._wire.read_into(self._sink.scratch)
             if count is None:
                 return

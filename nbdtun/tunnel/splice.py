@@ -16,9 +16,6 @@ from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.throttle import Throttle
 from nbdtun.tunnel.wire import Wire
 
-#: Reads of one socket before other descriptors get their turn.
-READS = 8
-
 
 class Spliced(Protocol):
     """The channel, as its splice sees it."""
@@ -70,7 +67,7 @@ class Splice:
         """Read as much as there is room for, and pass on each piece as soon as it is there."""
         outbound, throttle = self._outbound, self._throttle
         limited = throttle.limited
-        for _ in range(READS):
+        for _ in range(self._wire.watch.reads):
             space = outbound.space()
             if space is None:
                 self._wire.listen(False)

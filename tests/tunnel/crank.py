@@ -12,6 +12,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nbdtun.tunnel.watch import READS
+
 #: Turns after which a stage that still moves is taken for one that never rests.
 RESTLESS = 20_000
 
@@ -22,6 +24,7 @@ class Crank(Clock):
 
     def __init__(self) -> None:
         super().__init__()
+        self.reads = READS
         self._readers: dict[int, Any] = {}
         self._writers: dict[int, Any] = {}
         self.movers: list[Callable[[], bool]] = []  # programs and cables: each says whether it has moved anything

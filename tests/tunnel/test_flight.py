@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbdtun.tunnel.flight import LEAST, Flight
+from nbdtun.tunnel.flight import LEAST, Flight, stride
 from nbdtun.tunnel.frames import Decoder
 from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.outbound import Outbound
@@ -37,6 +37,14 @@ def test_a_window_that_is_smaller_is_the_share() -> None:
     flight = Flight()
     flight.busy = 8
     assert flight.share(64 * 1024, 4 * MIB) == 64 * 1024
+
+
+@pytest.mark.parametrize(("busy", "asks"), [(1, 2), (2, 2), (3, 2), (4, 1), (8, 1), (100, 1)])
+def test_how_often_an_acknowledgement_is_asked_for_in_a_share(busy: int, asks: int) -> None:
+    flight = Flight()
+    flight.busy = busy
+    share = flight.share(WINDOW, 2 * MIB)
+    assert share // stride(share) == asks
 
 
 class Receiver(Heard):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.python.failure import Failure
 
-from nbdtun.tunnel.watch import Watch
+from nbdtun.tunnel.watch import READS, Watch
 from nbdtun.tunnel.wire import Wire
 from tests.tunnel.crank import Crank
 
@@ -155,6 +155,19 @@ class TestTheReactor:
         program.send(bytes(1000))
         crank.turn()
         assert len(user.told) == 1
+
+    @pytest.mark.parametrize(("ready", "reads"), [(1, READS), (2, READS // 2), (READS, 1), (READS + 4, 1)])
+    def test_those_who_are_ready_together_share_the_reads(self, crank: Crank, watch: Watch, ready: int, reads: int) -> None:
+        allowed = []
+        ends = []
+        for _ in range(ready):
+            user, program = wired(watch)
+            user.wire.listen(True)
+            user.wire_readable = lambda read=user.wire_readable: (allowed.append(watch.reads), read())  # type: ignore[method-assign]
+            program.send(b"hello")
+            ends.append(program)
+        crank.turn()
+        assert allowed == [reads] * ready
 
     def test_when_it_stops_all_wires_are_lost(self, crank: Crank, watch: Watch) -> None:
         user, _program = wired(watch)
