@@ -20,6 +20,7 @@ class Intake:
         self._pool = pool
         self._slab: Slab | None = None
         self._header = b""  # of the next record, or the beginning of that, where nothing else is there
+        self._size = 0  # of the next record, once its header is there
         self.missing: int | None = None  # bytes of the next record, 0 when it is whole; None before its header is there
 
     def __repr__(self) -> str:
@@ -41,9 +42,11 @@ class Intake:
 
         :raise ProtocolViolation: they are no records.
         """
-        assert self._slab is not None
-        self._slab.used += count
-        self._settle(self._slab, 0)
+        slab = self._slab
+        assert slab is not None
+        slab.used += count
+        self._look(slab, 0)
+        self._keep(slab, 0)
 
     def take(self, buffer: memoryview) -> int:
         """
@@ -54,13 +57,12 @@ class Intake:
         slab, start, filled = self._slab, 0, 0
         if slab is None:
             return 0
-        view, end = slab.view, slab.used
-        size = measure(view, start, end)
-        while size is not None and size <= min(end - start, len(buffer) - filled + OVERHEAD):
-            filled += self._open(view[start : start + size], buffer[filled:])
-            start += size
-            size = measure(view, start, end)
-        self._settle(slab, start)
+        while self.missing == 0 and self._size <= len(buffer) - filled + OVERHEAD:
+            stop = start + self._size
+            filled += self._open(slab.view[start:stop], buffer[filled:])
+            start = stop
+            self._look(slab, start)
+        self._keep(slab, start)
         return filled
 
     def clear(self) -> None:
@@ -69,11 +71,18 @@ class Intake:
         if slab is not None:
             self._pool.give(slab)
 
-    def _settle(self, slab: Slab, start: int) -> None:
+    def _look(self, slab: Slab, start: int) -> None:
+        """Is there a record at ``start``, and how much of it?"""
+        size = measure(slab.view, start, slab.used)
+        if size is None:
+            self.missing = None
+        else:
+            self._size = size
+            self.missing = max(0, size - (slab.used - start))
+
+    def _keep(self, slab: Slab, start: int) -> None:
         """What was before ``start`` is needed no more."""
         view, end = slab.view, slab.used
-        size = measure(view, start, end)
-        self.missing = None if size is None else max(0, size - (end - start))
         if end - start <= HEADER:
             self._header = bytes(view[start:end])
             self.clear()

@@ -59,6 +59,7 @@ class Outbound:
         self.reach: int | None = None  # bytes that the line holds, once that is known
         self._pool = pool
         self._flight = flight or Flight()
+        self._share = window  # bytes that it may have under way, when it was last looked at
         self._asked = 0  # up to where the other end was asked to acknowledge at once
         self._slab: Slab | None = None
         self._sent: deque[Segment] = deque()
@@ -87,7 +88,8 @@ class Outbound:
         kept, flying = self._kept, self.end - self.acked
         used = kept if kept > flying else flying
         room = self.window - used
-        if room <= 0 or self.final is not None or (used >= self._share() and self._asked > self.acked):
+        self._share = share = self._flight.share(self.window, self.reach) if self.reach else self.window
+        if room <= 0 or self.final is not None or (used >= share and self._asked > self.acked):
             return None  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
@@ -132,7 +134,7 @@ class Outbound:
     @property
     def roomy(self) -> bool:
         """Whether :meth:`space` has any."""
-        limit = self._share() if self._asked > self.acked else self.window
+        limit = self._share if self._asked > self.acked else self.window
         return self._kept < limit and self.end - self.acked < limit and self.final is None
 
     @property
@@ -163,12 +165,9 @@ class Outbound:
             _pack_into(view, at, _ACK, 0, ack)
         return view[at:end]
 
-    def _share(self) -> int:
-        return self._flight.share(self.window, self.reach) if self.reach else self.window
-
     def _asks(self, end: int) -> bool:
         """Whether the other end is asked to acknowledge what ends there at once: by itself it does that too seldom for a small share."""
-        share = self._share()
+        share = self._share
         if share == self.window or end - self._asked < stride(share):
             return False
         self._asked = end
