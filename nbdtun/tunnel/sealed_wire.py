@@ -18,6 +18,10 @@ from nbdtun.tunnel.wire import HoardingWire, Wire
 #: Bytes that are worth being waited for.
 BULK = 32 * 1024
 
+#: Payload of a link's first record at most. What has been sent is added to it, up to ``MAX_RECORD``: so of what a line carries until it is
+#: cut nearly half at least arrives, and a channel gets on over one that is cut again and again.
+FIRST_RECORD = 16 * 1024
+
 
 class SealedWire(HoardingWire):
     """
@@ -32,6 +36,7 @@ class SealedWire(HoardingWire):
         super().__init__(wire.watch, wire.detach(), wire.user)
         self._seal = seals.outgoing.close
         self._records = records
+        self._most = FIRST_RECORD
         self._leaving: Slab | None = None  # a record, for which there was not enough room
         self._left = memoryview(b"")  # what of it has not left
         self._intake = Intake(seals.incoming, records)
@@ -68,7 +73,7 @@ class SealedWire(HoardingWire):
 
     def write(self, data: memoryview) -> int:
         """See :meth:`Wire.write`."""
-        size = min(len(data), MAX_RECORD)
+        size = min(len(data), self._most)
         if self._leaving is None:
             slab = self._records.take()
             self._left = slab.view[: self._seal(data[:size], slab.view)]
@@ -82,6 +87,8 @@ class SealedWire(HoardingWire):
             return 0
         self._records.give(self._leaving)
         self._leaving = None
+        if self._most < MAX_RECORD:
+            self._most = min(self._most + size, MAX_RECORD)
         return size
 
     def write_all(self, pieces: list[memoryview]) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from nbdtun.tunnel.seal import BUFFER, MAX_RECORD, contribute, destination_seals, source_seals
-from nbdtun.tunnel.sealed_wire import BULK, SealedWire
+from nbdtun.tunnel.sealed_wire import BULK, FIRST_RECORD, SealedWire
 from nbdtun.tunnel.wire import Wire
 from tests.tunnel.cable import tcp_pair
 from tests.tunnel.crank import Crank
@@ -81,10 +81,44 @@ def test_nothing_can_be_read_on_the_line(crank: Crank) -> None:
     theirs.close()
 
 
+def test_records_grow_with_what_was_sent(ends: Ends) -> None:
+    ends.send(b"ping")
+    ends.send(b"x" * 3 * MAX_RECORD)
+    counts = [count for _, count in ends.source.tries if count]
+    assert counts[:4] == [4, FIRST_RECORD + 4, 2 * FIRST_RECORD + 8, 4 * FIRST_RECORD + 16]
+    assert max(counts) == counts[-2] == MAX_RECORD
+    assert len(ends.destination.got) == 4 + 3 * MAX_RECORD
+    ends.close()
+
+
+@pytest.mark.parametrize("carried", [20_000, 50_000, 110_000, 250_000, 900_000])
+def test_of_what_a_cut_line_has_carried_nearly_half_arrives(crank: Crank, carried: int) -> None:
+    """Each time, however often it is cut."""
+    pool, secret = CountingPool(size=BUFFER), contribute()
+    (ours, line), (rest, theirs) = socket.socketpair(), socket.socketpair()
+    source, destination = User(), User()
+    source.wire = SealedWire(Wire(crank, ours, source), source_seals(secret, secret), pool)
+    destination.wire = SealedWire(Wire(crank, theirs, destination), destination_seals(secret, secret), pool)
+    destination.wire.listen(True)
+    source.to_send = bytes(1_000_000)
+    source.send()
+    left = carried
+    while left:
+        piece = line.recv(min(left, 10_000))
+        rest.sendall(piece)
+        left -= len(piece)
+        crank.rest()
+    assert carried <= 2 * len(destination.got) + FIRST_RECORD + 1000
+    for end in (source.wire, destination.wire, line, rest):
+        end.close()
+
+
 def test_a_record_in_one_piece(ends: Ends) -> None:
     ends.send(b"x" * MAX_RECORD)
+    ends.source.tries.clear()
+    ends.send(b"x" * MAX_RECORD)
     assert [size for size, count in ends.source.tries if count] == [MAX_RECORD]
-    assert len(ends.destination.got) == MAX_RECORD
+    assert len(ends.destination.got) == 2 * MAX_RECORD
     ends.close()
 
 
