@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Coroutine
 
 import pytest
@@ -136,9 +135,18 @@ async def test_work_that_the_end_overtakes_is_never_begun(thread: LoopThread) ->
         made.append("work")
         return a_moment()
 
-    loop.call_soon_threadsafe(time.sleep, 0.05)  # so that the work and the end are found together
+    begun, both = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        """Until both are there, so that the work and the end are found together."""
+        begun.set()
+        both.wait(10)
+
+    loop.call_soon_threadsafe(stand_still)
+    assert begun.wait(10)
     waiting = in_loop(reactor, loop, work)
     thread.release()
+    both.set()
     with pytest.raises(CancelledError):
         await waiting
     assert made == []
