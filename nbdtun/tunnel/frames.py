@@ -84,9 +84,6 @@ def encode_reset(code: str, reason: str) -> bytes:
 _HEADER, _unpack_from = HEADER.size, HEADER.unpack_from
 _DATA, _ACK, _FIN, _RESET, _PING, _PONG, _BYE, _DATA_ASK = (int(kind) for kind in Kind)
 
-#: Frames that are handed on at once where all of them is there, as it mostly is.
-_WHOLE = (_DATA, _DATA_ASK)
-
 #: Bytes of payload that a frame of each kind may have at most; those not named may have none.
 _LIMITS = {_DATA: MAX_DATA, _RESET: MAX_REASON}
 
@@ -118,9 +115,7 @@ class Decoder:
             else:
                 kind, length, offset = _unpack_from(data, at)
                 start = at + _HEADER
-                if kind in _WHOLE and 0 < length <= MAX_DATA and length <= end - start:
-                    if kind == _DATA_ASK:
-                        self._receiver.ack_asked(offset + length)
+                if kind == _DATA and 0 < length <= MAX_DATA and length <= end - start:  # whole, as most are
                     at = start + length
                     self._receiver.data_received(offset, data[start:at])
                 else:

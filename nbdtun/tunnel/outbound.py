@@ -220,7 +220,6 @@ class Outbound:
         again = max(0, (self.unsent[0].offset if self.unsent else self.end) - offset)
         self._resumed, self._asked = offset, self.acked
         self.leaving = False
-        self._forget(offset)
         while self._sent:
             self.unsent.appendleft(self._sent.pop())
         while self.unsent and self.unsent[0].stop <= offset:

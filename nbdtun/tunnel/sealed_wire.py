@@ -87,8 +87,7 @@ class SealedWire(HoardingWire):
             return 0
         self._records.give(self._leaving)
         self._leaving = None
-        if self._most < MAX_RECORD:
-            self._most = min(self._most + size, MAX_RECORD)
+        self._most = min(self._most + size, MAX_RECORD)
         return size
 
     def write_all(self, pieces: list[memoryview]) -> int:

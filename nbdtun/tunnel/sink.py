@@ -53,7 +53,7 @@ class _Drain:
     """One channel's end; a wire's user."""
 
     def __init__(self, watch: Any, sock: socket.socket, sink: Sink) -> None:
-        self._sink, self._watch = sink, watch
+        self._sink = sink
         self._left = MAX_BYTES
         self._wire = Wire(watch, sock, self)
         self._wire.listen(True)
@@ -61,7 +61,7 @@ class _Drain:
 
     def wire_readable(self) -> None:
         """Swallow what is there."""
-        for _ in range(self._watch.reads):
+        for _ in range(self._wire.watch.reads):
             count = self._wire.read_into(self._sink.scratch)
             if count is None:
                 return

@@ -62,6 +62,16 @@ class Receiver(Heard):
         self.inbound.wrote(len(piece))
 
 
+def send(sender: Outbound, decoder: Decoder, count: int) -> None:
+    space = sender.space()
+    assert space is not None
+    sender.filled(min(count, len(space)))
+    frame = sender.next_frame()
+    assert frame is not None
+    decoder.feed(frame)
+    sender.leaving = False
+
+
 @pytest.mark.parametrize("piece", [1000, 50_000, 185_000, 1 << 20])
 @pytest.mark.parametrize("busy", [0, 1, 7, 40])
 @pytest.mark.parametrize("reach", [None, 4 * MIB, 1000 * MIB])
@@ -74,14 +84,10 @@ def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece:
     decoder = Decoder(receiver)
     acknowledgements = 0
     while sender.end < 40 * MIB:
-        space = sender.space()
-        if space is not None:
-            sender.filled(min(piece, len(space)))
-            frame = sender.next_frame()
-            assert frame is not None
-            decoder.feed(frame)
-            sender.leaving = False
-        assert space is not None or receiver.inbound.ack_due
+        if sender.space() is not None:
+            send(sender, decoder, piece)
+        else:
+            assert receiver.inbound.ack_due
         if receiver.inbound.ack_due:
             sender.acknowledge(receiver.inbound.take_ack())
             acknowledgements += 1
@@ -120,16 +126,6 @@ def test_a_share_that_shrinks_is_asked_for_before_it_closes() -> None:
     assert receiver.inbound.ack_due
     assert sender.space() is None
     assert not sender.roomy
-
-
-def send(sender: Outbound, decoder: Decoder, count: int) -> None:
-    space = sender.space()
-    assert space is not None
-    sender.filled(min(count, len(space)))
-    frame = sender.next_frame()
-    assert frame is not None
-    decoder.feed(frame)
-    sender.leaving = False
 
 
 def test_what_was_asked_for_is_not_forgotten_for_an_acknowledgement_between() -> None:
