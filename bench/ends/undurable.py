@@ -23,8 +23,9 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.tunnel import tls
-from nbdtun.tunnel.adopt import adopt, connect
+from nbdtun.tunnel.adopt import adopt, connect, make_roomy
 from nbdtun.tunnel.link import BULK
+from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
 from nbdtun.tunnel.sealed_wire import SealedWire
@@ -47,6 +48,7 @@ class Half:
     def __init__(self) -> None:
         self._slab = RUNTIME.pool.take()
         self._left = memoryview(b"")
+        self._pipe: Pipe | None = None  # with what is left, where that came through it
         self._ended = False
         self._large = False  # whether the latest read was, so that the next is worth the pipe
         self.ready = False
@@ -58,7 +60,7 @@ class Half:
 
     def wire_readable(self) -> None:
         for _ in range(READS):
-            if self._left:
+            if self._left or self._pipe is not None:
                 return
             count = self._pass_on() if self._large and self.piped else self._read()
             if count is None:
@@ -78,20 +80,23 @@ class Half:
         return count
 
     def _pass_on(self) -> int | None:
-        pipe = RUNTIME.pool.pipe
+        pipe = RUNTIME.pipes.take()
+        assert pipe is not None
         count = pipe.fill(self.wire.fileno(), len(self._slab.view))
-        if count:
-            pipe.empty(self.twin.wire.fileno())
-        if pipe.held:
-            self._left = pipe.read()
-            self.flush()
+        self._pipe = pipe
+        self.flush()
         return count
 
     def flush(self) -> None:
         """Write what came; read on when all of it is on its way."""
-        if self._left:
+        if self._pipe is not None:
+            self._pipe.empty(self.twin.wire.fileno())
+            if not self._pipe.held:
+                RUNTIME.pipes.give(self._pipe)
+                self._pipe = None
+        elif self._left:
             self._left = self._left[self.twin.wire.write(self._left) :]
-        if self._left:
+        if self._left or self._pipe is not None:
             self.wire.listen(False)
             self.twin.wire.want_room()
         else:
@@ -149,7 +154,7 @@ class End:
 
     async def arrived(self, accepted: socket.socket) -> None:
         """Connect onwards, and join."""
-        onward = await connect(self._onward)
+        onward = make_roomy(await connect(self._onward))
         here, there = Half(), Half()
         here.twin, there.twin = there, here
         inner, outer = (here, there) if self._role == "source" else (there, here)
@@ -175,7 +180,7 @@ class Arrival(Protocol):
         self._end = end
 
     def connectionMade(self) -> None:
-        Deferred.fromCoroutine(self._end.arrived(adopt(self.transport)))
+        Deferred.fromCoroutine(self._end.arrived(make_roomy(adopt(self.transport))))
 
 
 def main(role: str, here: str, there: str, directory: str = "") -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 from nbdtun.errors import TunnelError
 from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.outbound import Outbound
-from nbdtun.tunnel.pipe import Pipe
 
 if TYPE_CHECKING:
     from nbdtun.tunnel.link import Link
@@ -30,8 +29,15 @@ class Carried(Protocol):
     def deliver(self, pieces: list[memoryview]) -> None:
         """Bytes came, and were accepted; ``pieces`` stay as they are until this returns."""
 
-    def pour(self, source: int, count: int, pipe: Pipe) -> int | None:
-        """At most ``count`` bytes, which are expected, can go from the descriptor ``source`` to the local socket through ``pipe``."""
+    @property
+    def pourable(self) -> bool:
+        """Whether :meth:`pour` can be used now."""
+
+    def pour(self, source: int, count: int) -> int | None:
+        """
+        At most ``count`` bytes, which are expected, can go from the descriptor ``source`` to the local socket; returns how many did, 0 at
+        the end, None when nothing is there now.
+        """
 
     def end_received(self, offset: int) -> None:
         """The other end's FIN came."""

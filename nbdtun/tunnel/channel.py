@@ -28,7 +28,6 @@ from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.outbound import Outbound
-from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.splice import Splice
 
@@ -82,7 +81,7 @@ class Channel:
         self.lost_at: float | None = None
         self.trouble: Exception | None = None  # why the latest attempt to get a new link failed
         self.flaps = Flaps()
-        self._splice = Splice(runtime.watch, sock, self, runtime.throttle, urgent=urgent)
+        self._splice = Splice(runtime.watch, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
         self._redial = redial
         self._redialling: Deferred[None] | None = None
         self._expiry: IDelayedCall | None = None
@@ -174,15 +173,22 @@ class Channel:
         self._splice.write(pieces)
         self._delivered()
 
-    def pour(self, source: int, count: int, pipe: Pipe) -> int | None:
-        """At most ``count`` bytes for the local socket, from the descriptor ``source``; returns as :meth:`Pipe.fill`."""
-        poured = self._splice.pour(source, count, pipe)
+    @property
+    def pourable(self) -> bool:
+        """Whether :meth:`pour` can be used now: nothing waits for the local socket, and the system has pipes."""
+        inbound = self.inbound
+        return inbound.received == inbound.written and self.runtime.pipes.usable
+
+    def pour(self, source: int, count: int) -> int | None:
+        """At most ``count`` bytes for the local socket, from the descriptor ``source``; returns as :meth:`Splice.pour`."""
+        poured = self._splice.pour(source, count)
         if poured:
             self._delivered()
         return poured
 
     def _delivered(self) -> None:
-        if self.inbound.backlog.size and self._link is not None and self.outbound.roomy:
+        inbound = self.inbound
+        if inbound.received != inbound.written and self._link is not None and self.outbound.roomy:
             self._link.hold()
         self.written()
 

@@ -60,7 +60,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._reactor = reactor
         self._call_later = call_later
         self._timeout = timeout
-        self._scratch, self._pipe, self._records = pool.scratch, pool.pipe, records
+        self._scratch, self._records = pool.scratch, records
         self._expected = 0  # reads in which a large frame may still come
         self._decoder = Decoder(self)
         self._distance = Distance(reactor.seconds)
@@ -254,7 +254,7 @@ class Link(TwistedProtocol, FrameReceiver):
     @property
     def _passable(self) -> bool:
         """Whether bytes may go from here to the local socket without passing through this process."""
-        return self.wire.plain and self._pipe.usable and not self._inbound.backlog.size and not self._decoder.over
+        return self.wire.plain and self._channel.pourable and not self._decoder.over
 
     def _pour(self) -> int | None:
         decoder = self._decoder
@@ -263,7 +263,7 @@ class Link(TwistedProtocol, FrameReceiver):
         except ProtocolViolation as violation:
             self._channel.reset(violation)
             return None
-        count = self._channel.pour(self.wire.fileno(), decoder.missing, self._pipe)
+        count = self._channel.pour(self.wire.fileno(), decoder.missing)
         if count:
             self._expected = EXPECT
             decoder.pass_over(count)

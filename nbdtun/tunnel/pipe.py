@@ -1,8 +1,8 @@
 """
-The pipe: moves bytes from one socket to another within the kernel.
+A pipe: moves bytes from one socket to another within the kernel.
 
 Reading and writing copies each byte twice; splice(2) hands the pages over. That takes two calls more than it saves for small pieces, and
-pays for large ones. All channels of a process share one pipe, so whoever fills it empties it before he does anything else.
+pays for large ones. ``pipes`` has those of a process.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ _UNFIT = (errno.EINVAL, errno.EOPNOTSUPP)
 
 class Pipe:
     """
-    Holds what is on its way. ``usable`` is False where the system has no such thing, or no more descriptors.
+    Holds what is on its way: ``held`` bytes. ``fit`` turns False when a socket shows up that splice(2) cannot handle.
 
-    What it holds is never another channel's: a pipe that was not emptied is thrown away.
+    :raise OSError: there are no descriptors for it.
     """
 
     def __init__(self) -> None:
-        self.usable = hasattr(os, "splice")
         self._ends: tuple[int, int] | None = None
+        self._ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fit = True
         self.held = 0
+        with contextlib.suppress(OSError):  # the user has had his share of pipes; then it is small
+            fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, SIZE)
 
     def __repr__(self) -> str:
-        return f"<Pipe usable={self.usable} held={self.held}>"
+        return f"<Pipe fit={self.fit} held={self.held}>"
 
     def fill(self, source: int, count: int) -> int | None:
         """
@@ -43,25 +46,22 @@ class Pipe:
 
         :raise OSError: the connection broke.
         """
-        if self.held:
-            self.close()
-        ends = self._ends or self._open()
-        if ends is None:
-            return None
+        assert self._ends is not None
         try:
-            self.held = os.splice(source, ends[1], count, flags=_FLAGS)
+            came = os.splice(source, self._ends[1], count, flags=_FLAGS)
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno in _UNFIT:
-                self.usable = False
-                return None
-            raise
-        return self.held
+            if error.errno not in _UNFIT:
+                raise
+            self.fit = False
+            return None
+        self.held += came
+        return came
 
     def empty(self, target: int) -> int:
         """
-        Give what it holds to the socket ``target``; return how many bytes that took. The rest is to be read.
+        Give what it holds to the socket ``target``; return how many bytes that took.
 
         :raise OSError: the connection broke.
         """
@@ -77,29 +77,18 @@ class Pipe:
         return given
 
     def read(self) -> memoryview:
-        """Return what it still holds, or the beginning of it."""
+        """Return what it holds, or the beginning of it."""
         assert self._ends is not None
         data = os.read(self._ends[0], self.held)
         self.held -= len(data)
         return memoryview(data)
 
     def close(self) -> None:
-        """Throw it away; it opens anew."""
-        if self._ends is not None:
-            for end in self._ends:
-                os.close(end)
-        self._ends = None
+        """Throw it away, with all that it holds."""
+        ends, self._ends = self._ends, None
+        for end in ends or ():
+            os.close(end)
         self.held = 0
 
     def __del__(self) -> None:
         self.close()
-
-    def _open(self) -> tuple[int, int] | None:
-        try:
-            self._ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # too many open files; without it, it is slower
-            self.usable = False
-            return None
-        with contextlib.suppress(OSError):  # the user has had his share of pipes; then it is small
-            fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, SIZE)
-        return self._ends

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from nbdtun.tunnel.chatter import Chatter
 from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.link import CallLater
+from nbdtun.tunnel.pipes import Pipes
 from nbdtun.tunnel.seal import BUFFER
 from nbdtun.tunnel.slab import SlabPool
 from nbdtun.tunnel.throttle import Throttle
@@ -41,7 +42,7 @@ class Terms:
 
 @frozen
 class Runtime:
-    """The reactor, the buffers, the watch over all wires, the throttle, the batched timers and the bounds of the log of one end."""
+    """The reactor, buffers and pipes, the watch over all wires, the throttle, the batched timers and the bounds of the log of one end."""
 
     reactor: Any
     terms: Terms
@@ -49,6 +50,7 @@ class Runtime:
     watch: Any = field()
     throttle: Throttle = field()
     flight: Flight = field(factory=Flight)
+    pipes: Pipes = field(factory=Pipes)
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: CallLater = field(init=False)
     chatter: Chatter = field(init=False)

@@ -11,8 +11,6 @@ from __future__ import annotations
 import mmap
 from collections import deque
 
-from nbdtun.tunnel.pipe import Pipe
-
 #: Bytes of one slab: what a local socket has at most when it is read (its default buffer has 208 KiB), and little enough that the few
 #: slabs in use stay in the CPU's cache. It is less than ``MAX_DATA``: what lies together in a slab fits into one frame.
 SLAB_SIZE = 256 * 1024
@@ -47,7 +45,6 @@ class SlabPool:
         self._keep = keep
         self._size = size
         self._scratch: memoryview | None = None
-        self.pipe = Pipe()
 
     def take(self) -> Slab:
         """Lend an empty slab."""

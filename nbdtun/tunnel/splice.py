@@ -2,7 +2,8 @@
 A splice: the local socket of a channel, joined to its two streams.
 
 It reads while the outbound stream has room and stops when it has not: that is how back-pressure reaches the local program. What comes
-from the other end is written at once, straight from the link's buffer; only what the socket does not take is kept.
+from the other end is written at once, straight from the link's buffer or from the link itself, through a pipe; only what the socket does
+not take is kept.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.pipe import Pipe
+from nbdtun.tunnel.pipes import Pipes
 from nbdtun.tunnel.throttle import Throttle
 from nbdtun.tunnel.wire import Wire
 
@@ -44,13 +46,17 @@ class Splice:
     before that still goes to the other end, to the last byte (QEMU ends its migration stream like that).
     """
 
-    def __init__(self, watch: Any, sock: socket.socket, channel: Spliced, throttle: Throttle, *, urgent: bool = False) -> None:
+    def __init__(
+        self, watch: Any, sock: socket.socket, channel: Spliced, throttle: Throttle, pipes: Pipes, *, urgent: bool = False
+    ) -> None:
         self.urgent = urgent
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._throttle = throttle
         self._waiting = False  # in the throttle's line
         self._wire = Wire(watch, sock, self)
+        self._pipes = pipes
+        self._pipe: Pipe | None = None  # whose bytes wait for room, before those of the backlog
         self.deaf: Exception | None = None  # why nothing can be written to the local socket any more
 
     def __repr__(self) -> str:
@@ -60,6 +66,9 @@ class Splice:
         """Close the local socket at once."""
         self._throttle.forget(self)
         self._wire.close()
+        if self._pipe is not None:
+            self._pipes.give(self._pipe)
+            self._pipe = None
 
     # From the local socket.
 
@@ -122,45 +131,56 @@ class Splice:
         """Write ``pieces``, in one go; what there is no room for is kept."""
         inbound = self._inbound
         sent = 0
-        if not inbound.backlog.size:
+        if self._pipe is None and not inbound.backlog.size:
             sent = self._try(pieces)
             inbound.written += sent
             if inbound.written == inbound.received:
                 return
         self._keep(pieces, sent)
 
-    def pour(self, source: int, count: int, pipe: Pipe) -> int | None:
+    def pour(self, source: int, count: int) -> int | None:
         """
-        Write at most ``count`` bytes of what can be read from the descriptor ``source``; what there is no room for is kept.
+        Write at most ``count`` bytes of what can be read from the descriptor ``source``, when nothing waits; what there is no room for
+        is kept.
 
         Returns how many came, 0 at the end, None when nothing is there now.
 
         :raise OSError: ``source`` broke.
         """
-        inbound, poured = self._inbound, 0
-        while poured < count:
-            came = pipe.fill(source, count - poured)
-            if not came:
-                return poured or came
-            poured += came
-            inbound.received += came
-            self._write_from(pipe)
-            if inbound.backlog.size:
-                break
-        return poured
+        pipe = self._pipes.take()
+        if pipe is None:
+            return None
+        inbound, poured, came = self._inbound, 0, None
+        try:
+            while poured < count and not pipe.held and (came := pipe.fill(source, count - poured)):
+                poured += came
+                inbound.received += came
+                self._empty(pipe)
+        finally:
+            self._settle(pipe)
+        return poured or came
 
-    def _write_from(self, pipe: Pipe) -> None:
-        inbound, count = self._inbound, pipe.held
+    def _empty(self, pipe: Pipe) -> None:
+        """Write what ``pipe`` holds, or pretend to."""
+        count = pipe.held
         if self.deaf is None:
             try:
                 count = pipe.empty(self._wire.fileno())
             except OSError as broken:
                 self.deaf = broken
-        if self.deaf is not None:
-            pipe.close()
-        inbound.written += count
-        while pipe.held:
-            self._keep([pipe.read()], 0)
+        self._inbound.written += count
+
+    def _settle(self, pipe: Pipe) -> None:
+        """Keep ``pipe`` if there was no room for all that it holds, or else what it holds, or else nothing."""
+        if pipe.held and self.deaf is None:
+            self._wire.want_room()
+            if self._pipes.keep(pipe):
+                self._pipe = pipe
+                return
+            while pipe.held:
+                self._inbound.backlog.append(pipe.read())
+        self._pipe = None
+        self._pipes.give(pipe)
 
     def _keep(self, pieces: list[memoryview], sent: int) -> None:
         backlog = self._inbound.backlog
@@ -179,18 +199,25 @@ class Splice:
 
     def wire_writable(self) -> None:
         """Write what was kept."""
+        if self._pipe is not None:
+            self._empty(self._pipe)
+            self._settle(self._pipe)
+        if self._pipe is None and self._write_backlog():
+            self._channel.drained()
+        self.write_end()
+        self._channel.written()
+
+    def _write_backlog(self) -> bool:
+        """Whether all of it was written."""
         backlog = self._inbound.backlog
         while backlog:
             sent = self._try([backlog.head()])
             if not sent:
                 self._wire.want_room()
-                break
+                return False
             self._inbound.wrote(sent)
             backlog.consume(sent)
-        else:
-            self._channel.drained()
-        self.write_end()
-        self._channel.written()
+        return True
 
     def wire_lost(self, reason: Exception) -> None:
         """The local program has closed its socket: nothing can be written to it, but what it wrote is still to be read."""
