@@ -20,11 +20,11 @@ from typing import Protocol
 import txaio
 from automat import TypeMachineBuilder
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
 from nbdtun.tunnel.flaps import Flaps
 from nbdtun.tunnel.frames import Kind, encode
+from nbdtun.tunnel.gap import Gap
 from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.outbound import Outbound
@@ -78,13 +78,10 @@ class Channel:
         self.error: TunnelError | None = None
         self.resumes = 0
         self.replayed = 0
-        self.lost_at: float | None = None
-        self.trouble: Exception | None = None  # why the latest attempt to get a new link failed
         self.flaps = Flaps()
+        reactor, longest = runtime.reactor, runtime.terms.resume_window
+        self.gap = Gap(reactor, longest, None if redial is None else lambda: redial(self), self._expire)
         self._splice = Splice(runtime.watch, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
-        self._redial = redial
-        self._redialling: Deferred[None] | None = None
-        self._expiry: IDelayedCall | None = None
         self._link: Link | None = None
         self._last_words: TunnelError | None = None
         self._life = _machine(self)
@@ -100,7 +97,7 @@ class Channel:
     @property
     def dials(self) -> bool:
         """Whether this end gets the next link."""
-        return self._redial is not None
+        return self.gap.redials
 
     @property
     def carried(self) -> int:
@@ -150,7 +147,7 @@ class Channel:
         link, self._link = self._link, None
         if link is not None:
             link.reset(error.code, str(error))
-        elif self._redialling is not None:
+        elif self.gap.redialling:
             self._last_words = error
             self._splice.close()
             return
@@ -254,7 +251,7 @@ class Channel:
     def _look_for_end(self) -> None:
         if self.complete:
             self._splice.close()
-            if self._redial is None and self._link is not None:
+            if not self.dials and self._link is not None:
                 link, self._link = self._link, None
                 link.say_last(encode(Kind.ACK, self.inbound.take_ack()) + encode(Kind.BYE, 0))
                 self._life.end(None)
@@ -274,43 +271,24 @@ class Channel:
         self._look_for_end()
 
     def _take_again(self, link: Link) -> None:
-        self._stop_waiting()
+        seconds = self.gap.end()
         self.resumes += 1
         if self.runtime.chatter.free():
             said = "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far"
-            self.log.info(said, name=self.name, seconds=self._lost_for(), replayed=self.replayed)
-        self.lost_at = None
+            self.log.info(said, name=self.name, seconds=seconds, replayed=self.replayed)
         self._take(link)
 
     def _wait(self, reason: Exception) -> None:
-        self.lost_at = self.runtime.reactor.seconds()
-        self.flaps.lost(self.lost_at, self.carried)
+        self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
         if self.runtime.chatter.free():
             self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
-        self._expiry = self.runtime.reactor.callLater(self.runtime.terms.resume_window, self._expire)
-        if self._redial is not None:
-            self._redialling = self._redial(self)
+        self.gap.begin()
 
-    def _expire(self) -> None:
-        self._expiry = None
-        because = f": {self.trouble}" if self.trouble is not None else ""
-        expired = LinkLost(f"no link came back in {self._lost_for():.0f} s{because}")
+    def _expire(self, expired: LinkLost) -> None:
         self._life.end(self._last_words or (None if self.complete else expired))
 
-    def _stop_waiting(self) -> None:
-        if self._expiry is not None and self._expiry.active():
-            self._expiry.cancel()
-        redialling, self._redialling = self._redialling, None
-        if redialling is not None:
-            redialling.cancel()
-
-    def _lost_for(self) -> float:
-        now: float = self.runtime.reactor.seconds()
-        return now - (self.lost_at if self.lost_at is not None else now)
-
     def _finish(self, error: TunnelError | None) -> None:
-        self._stop_waiting()
-        self.lost_at = None
+        self.gap.end()
         self.error = error
         self._splice.close()
         self.outbound.clear()
