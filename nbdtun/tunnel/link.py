@@ -108,13 +108,12 @@ class Link(TwistedProtocol, FrameReceiver):
     def pump(self) -> None:
         """Send what there is to send, as far as there is room."""
         wire = self.wire
+        if wire.closed:
+            return
         try:
-            while not wire.closed:
-                frame = self._out or self._next()
-                if frame is None:
-                    break
-                sent = wire.write(frame)
+            while (frame := self._out or self._next()) is not None:
                 self._spoke = True
+                sent = wire.write(frame)
                 if sent < len(frame):
                     self._out = frame[sent:]
                     wire.want_room()
@@ -124,7 +123,7 @@ class Link(TwistedProtocol, FrameReceiver):
         except OSError as broken:
             self.wire_lost(broken)
             return
-        if self._closing and not wire.closed:
+        if self._closing:
             self._stop_timers()
             wire.close_gently()
 
@@ -229,7 +228,11 @@ class Link(TwistedProtocol, FrameReceiver):
         """Read frames, but leave others their turn."""
         decoder = self._decoder
         for _ in range(self.wire.watch.reads):
-            count = self._pour() if decoder.missing >= BULK and self._passable else self._read()
+            if decoder.missing >= BULK and self._passable:
+                self._expected = EXPECT
+                count = self._pour()
+            else:
+                count = self._read()
             if count is None:
                 return
             if not count:
@@ -247,8 +250,6 @@ class Link(TwistedProtocol, FrameReceiver):
         count = self.wire.read_into(scratch)
         if count:
             self._understand(scratch[:count])
-            if self._decoder.missing >= BULK and self._passable:
-                self._expected = EXPECT
         return count
 
     @property
@@ -265,7 +266,6 @@ class Link(TwistedProtocol, FrameReceiver):
             return None
         count = self._channel.pour(self.wire.fileno(), decoder.missing)
         if count:
-            self._expected = EXPECT
             decoder.pass_over(count)
         return count
 

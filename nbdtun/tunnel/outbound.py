@@ -59,7 +59,8 @@ class Outbound:
         self.reach: int | None = None  # bytes that the line holds, once that is known
         self._pool = pool
         self._flight = flight or Flight()
-        self._share = window  # bytes that it may have under way, when it was last looked at
+        self._share = window  # bytes that it may have under way, as of the latest acknowledgement
+        self._stride = 0  # bytes of it after which the other end is asked to acknowledge at once; 0 when it does so by itself
         self._asked = 0  # up to where the other end was asked to acknowledge at once
         self._slab: Slab | None = None
         self._sent: deque[Segment] = deque()
@@ -88,8 +89,7 @@ class Outbound:
         kept, flying = self._kept, self.end - self.acked
         used = kept if kept > flying else flying
         room = self.window - used
-        self._share = share = self._flight.share(self.window, self.reach) if self.reach else self.window
-        if room <= 0 or self.final is not None or (used >= share and self._asked > self.acked):
+        if room <= 0 or self.final is not None or (used >= self._share and self._asked > self.acked):
             return None  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
@@ -159,19 +159,14 @@ class Outbound:
         stop = offset + size
         if stop > self._promised:
             self._promised = stop
-        _pack_into(view, at, _DATA_ASK if self._asks(stop) else _DATA, size, offset)
+        kind = _DATA
+        if self._stride and stop - self._asked >= self._stride:
+            kind, self._asked = _DATA_ASK, stop
+        _pack_into(view, at, kind, size, offset)
         if ack is not None:
             at -= _HEADER
             _pack_into(view, at, _ACK, 0, ack)
         return view[at:end]
-
-    def _asks(self, end: int) -> bool:
-        """Whether the other end is asked to acknowledge what ends there at once: by itself it does that too seldom for a small share."""
-        share = self._share
-        if share == self.window or end - self._asked < stride(share):
-            return False
-        self._asked = end
-        return True
 
     def _fin_frame(self, ack: int | None) -> memoryview | None:
         if self.final is None or self._fin_sent:
@@ -203,6 +198,13 @@ class Outbound:
         if offset > self.acked:
             self.acked = offset
             self._forget(offset)
+            self._look_around()
+
+    def _look_around(self) -> None:
+        """How much may be under way, beside the others? By itself the other end acknowledges too seldom for a small share."""
+        if self.reach is not None:
+            share = self._share = self._flight.share(self.window, self.reach)
+            self._stride = stride(share) if share < self.window else 0
 
     def rewind(self, offset: int) -> int:
         """

@@ -120,6 +120,7 @@ def test_a_share_that_shrinks_is_asked_for_before_it_closes() -> None:
     for _ in range(4):
         send(sender, decoder, 200_000)
     flight.busy = 9
+    sender.acknowledge(200_000)
     assert sender.roomy
     assert not receiver.inbound.ack_due
     send(sender, decoder, 200_000)
