@@ -11,6 +11,7 @@ A stream's end is counted like one byte more: a FIN at ``n`` is acknowledged wit
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
 from nbdtun.tunnel.flight import Flight, stride
@@ -23,6 +24,12 @@ HEADROOM = 2 * HEADER.size
 #: A slab with less space left than this is not read into any more: small reads cost as much as large ones.
 MIN_READ = 64 * 1024
 
+#: What :meth:`Outbound.read` returns where there is no room.
+FULL = -1
+
+#: Fills the beginning of a buffer, and returns how much of it: 0 at the end, None when nothing is there now.
+Receive = Callable[[memoryview], "int | None"]
+
 _DATA, _DATA_ASK, _ACK = int(Kind.DATA), int(Kind.DATA_ASK), int(Kind.ACK)
 _HEADER, _pack_into = HEADER.size, HEADER.pack_into
 
@@ -32,11 +39,17 @@ class Segment:
 
     __slots__ = ("cost", "end", "offset", "slab", "start")
 
-    def __init__(self, slab: Slab, start: int, offset: int) -> None:
+    def __init__(self, slab: Slab, start: int, end: int, offset: int) -> None:
         self.slab = slab
-        self.start = self.end = start
+        self.start = start
+        self.end = end
         self.offset = offset
-        self.cost = HEADROOM
+        self.cost = end - start + HEADROOM
+
+    def grow(self, count: int) -> None:
+        """``count`` bytes more lie behind it."""
+        self.end += count
+        self.cost += count
 
     @property
     def stop(self) -> int:
@@ -84,43 +97,42 @@ class Outbound:
         """Bytes held in memory for a replay, headroom included."""
         return self._kept
 
-    def space(self) -> memoryview | None:
-        """Where the next bytes of the stream go; None while the window is full, and after the end."""
-        kept, flying = self._kept, self.end - self.acked
-        used = kept if kept > flying else flying
+    def read(self, receive: Receive, most: int | None = None) -> int | None:
+        """
+        Let ``receive`` put the next bytes of the stream where they go, at most ``most`` where that is given.
+
+        Returns what it does: how many, 0 at the end, None when nothing is there now. Or ``FULL``, without having called it: while the
+        window or the share is, and after the end.
+        """
+        kept, end = self._kept, self.end
+        used = max(kept, end - self.acked)
         room = self.window - used
         if room <= 0 or self.final is not None or (used >= self._share and self._asked > self.acked):
-            return None  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
+            return FULL  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
             slab = self._fresh_slab()
-        start = slab.used
-        if not (self.unsent and self._extends(slab)):
-            start += HEADROOM
-        return slab.view[start : start + room]
-
-    def filled(self, count: int) -> None:
-        """``count`` bytes were put where :meth:`space` said."""
-        slab = self._slab
-        assert slab is not None
-        kept = count
-        if self.unsent and self._extends(slab):
-            segment = self.unsent[-1]
+        joins = bool(self.unsent) and self._extends(slab)
+        start = slab.used if joins else slab.used + HEADROOM
+        count = receive(slab.view[start : start + (room if most is None else min(room, most))])
+        if not count:
+            self._lay_aside()
+            return count
+        slab.used = start + count
+        self.end = end + count
+        if joins:
+            self.unsent[-1].grow(count)
+            self._kept = kept + count
         else:
-            segment = Segment(slab, slab.used + HEADROOM, self.end)
-            self.unsent.append(segment)
+            self.unsent.append(Segment(slab, start, slab.used, end))
             slab.users += 1
-            kept += HEADROOM
-        if not self._kept:
+            self._kept = kept + count + HEADROOM
+        if not kept:
             self._flight.busy += 1
-        segment.cost += count
-        segment.end += count
-        slab.used = segment.end
-        self.end += count
-        self._kept += kept
+        return count
 
-    def unfilled(self) -> None:
-        """Nothing was put where :meth:`space` said: an idle stream holds no memory."""
+    def _lay_aside(self) -> None:
+        """An idle stream holds no memory."""
         if self._slab is not None and not self._slab.users:
             self._pool.give(self._slab)
             self._slab = None
@@ -129,11 +141,11 @@ class Outbound:
         """The local socket has said that nothing more will come."""
         if self.final is None:
             self.final = self.end
-            self.unfilled()
+            self._lay_aside()
 
     @property
     def roomy(self) -> bool:
-        """Whether :meth:`space` has any."""
+        """Whether :meth:`read` would read."""
         limit = self._share if self._asked > self.acked else self.window
         return self._kept < limit and self.end - self.acked < limit and self.final is None
 

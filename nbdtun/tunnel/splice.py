@@ -12,11 +12,14 @@ import socket
 from typing import Any, Protocol
 
 from nbdtun.tunnel.inbound import Inbound
-from nbdtun.tunnel.outbound import Outbound
+from nbdtun.tunnel.outbound import FULL, Outbound
 from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.pipes import Pipes
 from nbdtun.tunnel.throttle import Throttle
 from nbdtun.tunnel.wire import Wire
+
+#: Bytes of a read behind which there is most likely nothing more.
+SMALL = 128 * 1024
 
 
 class Spliced(Protocol):
@@ -74,38 +77,37 @@ class Splice:
 
     def wire_readable(self) -> None:
         """Read as much as there is room for, and pass on each piece as soon as it is there."""
-        outbound, throttle = self._outbound, self._throttle
-        limited = throttle.limited
-        for _ in range(self._wire.watch.reads):
-            space = outbound.space()
-            if space is None:
-                self._wire.listen(False)
-                self._channel.full()
-                return
-            if limited:
-                granted = throttle.grant(self)
-                if not granted:
-                    outbound.unfilled()
-                    self._waiting = True
-                    self._wire.listen(False)
-                    return
-                space = space[:granted]
+        wire, read, limited = self._wire, self._outbound.read, self._throttle.limited
+        for _ in range(wire.watch.reads):
             try:
-                count = self._wire.read_into(space)
+                count = self._read_limited() if limited else read(wire.read_into)
             except OSError:
                 count = 0  # closed with our bytes unread: an end like any other for those who listen to it
             if count is None:
-                outbound.unfilled()
+                return
+            if count == FULL:
+                wire.listen(False)
+                self._channel.full()
                 return
             if not count:
                 self._finish()
                 return
-            outbound.filled(count)
-            if limited:
-                throttle.spent(count)
             self._channel.filled()
-            if count < len(space) // 2:
+            if count < SMALL:
                 return
+
+    def _read_limited(self) -> int | None:
+        throttle = self._throttle
+        if not self._outbound.roomy:
+            return FULL
+        granted = throttle.grant(self)
+        if not granted:
+            self._waiting = True
+            self._wire.listen(False)
+            return None
+        count = self._outbound.read(self._wire.read_into, granted)
+        throttle.spent(count or 0)
+        return count
 
     def make_room(self) -> None:
         """The outbound stream has room again."""

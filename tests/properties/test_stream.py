@@ -19,8 +19,9 @@ from nbdtun.tunnel import flight, outbound
 from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.frames import HEADER, Decoder, Kind, encode
 from nbdtun.tunnel.inbound import Inbound
-from nbdtun.tunnel.outbound import HEADROOM, Outbound
+from nbdtun.tunnel.outbound import FULL, HEADROOM, Outbound
 from nbdtun.tunnel.slab import Slab, SlabPool
+from tests.tunnel.reading import nothing, reading
 
 SLAB, MIN_READ = 300, 20
 
@@ -174,19 +175,17 @@ class TwoEnds(RuleBasedStateMachine):
     @rule(side=sides, count=counts)
     def local_write(self, side: int, count: int) -> None:
         outbound = self.ends[side].outbound
-        space = outbound.space()
-        assert (space is not None) == outbound.roomy
-        if space is not None:
-            count = min(count, len(space))
-            assert count
-            space[:count] = content(side, outbound.end, count)
-            outbound.filled(count)
+        roomy, end = outbound.roomy, outbound.end
+        got = outbound.read(reading(content(side, end, count)))
+        assert (got != FULL) == roomy
+        if got != FULL:
+            assert got
+            assert outbound.end == end + got
 
     @rule(side=sides)
     def nothing_to_read(self, side: int) -> None:
         outbound = self.ends[side].outbound
-        if outbound.space() is not None:
-            outbound.unfilled()
+        assert outbound.read(nothing) in (None, FULL)
 
     @rule(side=sides)
     def local_end(self, side: int) -> None:
@@ -377,14 +376,12 @@ class TestHeadroom:
         outbound = Outbound(10_000, pool)
         with small_pieces():
             for _ in range(20):
-                space = outbound.space()
-                assert space is not None
-                outbound.filled(min(50, len(space)))
+                outbound.read(reading(bytes(50)))
                 outbound.next_frame()
             outbound.clear()
         assert pool.lent == 0
         assert outbound.kept == 0
-        assert outbound.space() is None
+        assert outbound.read(reading(b"more")) == FULL
 
     @pytest.mark.parametrize("cuts", [[1], [5, 6, 7], [31, 32, 33], [16, 90], [99]])
     def test_a_resume_within_a_piece_overwrites_only_what_has_arrived(self, cuts: list[int]) -> None:
@@ -393,10 +390,7 @@ class TestHeadroom:
         outbound = Outbound(10_000, pool)
         with small_pieces():
             for start in (0, 50):
-                space = outbound.space()
-                assert space is not None
-                space[:50] = content(LEFT, start, 50)
-                outbound.filled(50)
+                assert outbound.read(reading(content(LEFT, start, 50))) == 50
             for cut in cuts:
                 outbound.next_frame(ack=1 << 60)
                 assert outbound.rewind(cut) == 100 - cut
@@ -409,10 +403,7 @@ class TestHeadroom:
         outbound = Outbound(10_000, CountingPool(size=SLAB))
         with small_pieces():
             for start in (0, 10):
-                space = outbound.space()
-                assert space is not None
-                space[:10] = content(LEFT, start, 10)
-                outbound.filled(10)
+                assert outbound.read(reading(content(LEFT, start, 10))) == 10
                 frame = outbound.next_frame()
                 assert frame is not None
                 assert bytes(frame[16:]) == content(LEFT, start, 10)

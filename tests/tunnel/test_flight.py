@@ -7,9 +7,10 @@ import pytest
 from nbdtun.tunnel.flight import LEAST, Flight, stride
 from nbdtun.tunnel.frames import Decoder
 from nbdtun.tunnel.inbound import Inbound
-from nbdtun.tunnel.outbound import Outbound
+from nbdtun.tunnel.outbound import FULL, Outbound
 from nbdtun.tunnel.slab import SlabPool
 from tests.properties.test_frames import Heard
+from tests.tunnel.reading import reading
 
 MIB = 1 << 20
 WINDOW = 16 * MIB
@@ -63,9 +64,7 @@ class Receiver(Heard):
 
 
 def send(sender: Outbound, decoder: Decoder, count: int) -> None:
-    space = sender.space()
-    assert space is not None
-    sender.filled(min(count, len(space)))
+    assert sender.read(reading(bytes(count))) != FULL
     frame = sender.next_frame()
     assert frame is not None
     decoder.feed(frame)
@@ -84,7 +83,7 @@ def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece:
     decoder = Decoder(receiver)
     acknowledgements = 0
     while sender.end < 40 * MIB:
-        if sender.space() is not None:
+        if sender.roomy:
             send(sender, decoder, piece)
         else:
             assert receiver.inbound.ack_due
@@ -100,8 +99,7 @@ def test_who_is_done_is_busy_no_more() -> None:
     first, second = Outbound(WINDOW, SlabPool(), flight), Outbound(WINDOW, SlabPool(), flight)
     for stream in (first, second):
         stream.reach = 4 * MIB
-        assert stream.space() is not None
-        stream.filled(1000)
+        assert stream.read(reading(bytes(1000))) == 1000
         stream.next_frame()
         stream.leaving = False
     assert flight.busy == 2
@@ -125,7 +123,7 @@ def test_a_share_that_shrinks_is_asked_for_before_it_closes() -> None:
     assert not receiver.inbound.ack_due
     send(sender, decoder, 200_000)
     assert receiver.inbound.ack_due
-    assert sender.space() is None
+    assert sender.read(reading(b"more")) == FULL
     assert not sender.roomy
 
 

@@ -7,15 +7,13 @@ import pytest
 from nbdtun.errors import ProtocolViolation, ResumeRefused
 from nbdtun.tunnel.outbound import Outbound
 from nbdtun.tunnel.slab import SlabPool
+from tests.tunnel.reading import reading
 
 
 def outbound(*writes: bytes) -> Outbound:
     stream = Outbound(1 << 20, SlabPool())
     for data in writes:
-        space = stream.space()
-        assert space is not None
-        space[: len(data)] = data
-        stream.filled(len(data))
+        assert stream.read(reading(data)) == len(data)
     return stream
 
 
@@ -55,8 +53,7 @@ def test_a_peer_that_asks_for_less_and_then_for_more_again() -> None:
     """What was sent once, and is not sent again yet, may all have been received."""
     stream = Outbound(1 << 20, SlabPool())
     for _ in range(3):
-        assert stream.space() is not None
-        stream.filled(1000)
+        assert stream.read(reading(bytes(1000))) == 1000
         assert stream.next_frame() is not None
         stream.leaving = False
     stream.rewind(0)
