@@ -30,7 +30,7 @@ class Pipe:
     """
 
     def __init__(self) -> None:
-        self._ends: tuple[int, int] | None = None
+        self._ends: tuple[int, int] | None = None  # that is what __del__ finds where there are no descriptors
         self._ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.fit = True
         self.held = 0
