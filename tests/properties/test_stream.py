@@ -20,7 +20,8 @@ from nbdtun.tunnel.flight import Flight
 from nbdtun.tunnel.frames import HEADER, Decoder, Kind, encode
 from nbdtun.tunnel.inbound import Inbound
 from nbdtun.tunnel.outbound import FULL, HEADROOM, Outbound
-from nbdtun.tunnel.slab import Slab, SlabPool
+from nbdtun.tunnel.slab import Slab
+from tests.tunnel.pool import CountingPool
 from tests.tunnel.reading import nothing, reading
 
 SLAB, MIN_READ = 300, 20
@@ -35,18 +36,10 @@ def content(side: int, start: int, count: int) -> bytes:
     return bytes((each * 7 + each // 251 + side * 13) % 256 for each in range(start, start + count))
 
 
-class CountingPool(SlabPool):
+class RubbishPool(CountingPool):
     """Fills what is given back with rubbish: who still needs it will notice."""
 
-    lent = 0
-
-    def take(self) -> Slab:
-        self.lent += 1
-        return super().take()
-
     def give(self, slab: Slab) -> None:
-        self.lent -= 1
-        assert all(slab is not free for free in self._free)
         slab.view[:] = b"\xee" * len(slab.view)
         super().give(slab)
 
@@ -56,7 +49,7 @@ class End:
 
     def __init__(self, side: int, window: int) -> None:
         self.side = side
-        self.pool = CountingPool(size=SLAB)
+        self.pool = RubbishPool(size=SLAB)
         self.flight = Flight()
         self.others = 0  # channels of the same process that are busy
         self.outbound = Outbound(window, self.pool, self.flight)
@@ -372,7 +365,7 @@ class TestHeadroom:
     """Headers are written into the slab before their payload, where other payload may have been."""
 
     def test_an_end_forgets_all_at_once(self) -> None:
-        pool = CountingPool(size=SLAB)
+        pool = RubbishPool(size=SLAB)
         outbound = Outbound(10_000, pool)
         with small_pieces():
             for _ in range(20):
@@ -386,7 +379,7 @@ class TestHeadroom:
     @pytest.mark.parametrize("cuts", [[1], [5, 6, 7], [31, 32, 33], [16, 90], [99]])
     def test_a_resume_within_a_piece_overwrites_only_what_has_arrived(self, cuts: list[int]) -> None:
         """Several cuts in a row, each a little later; headers lie where bytes lay that the other end has."""
-        pool = CountingPool(size=SLAB)
+        pool = RubbishPool(size=SLAB)
         outbound = Outbound(10_000, pool)
         with small_pieces():
             for start in (0, 50):
@@ -400,7 +393,7 @@ class TestHeadroom:
                 assert bytes(frame[16:32]) == encode(Kind.DATA, cut, b"")[:4] + (100 - cut).to_bytes(4, "big") + cut.to_bytes(8, "big")
 
     def test_a_piece_that_is_half_sent_is_not_added_to(self) -> None:
-        outbound = Outbound(10_000, CountingPool(size=SLAB))
+        outbound = Outbound(10_000, RubbishPool(size=SLAB))
         with small_pieces():
             for start in (0, 10):
                 assert outbound.read(reading(content(LEFT, start, 10))) == 10
