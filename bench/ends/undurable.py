@@ -29,6 +29,7 @@ from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
 from nbdtun.tunnel.sealed_wire import SealedWire
+from nbdtun.tunnel.splice import SMALL
 from nbdtun.tunnel.tls_wire import TLSWire
 from nbdtun.tunnel.wire import Wire
 
@@ -69,7 +70,7 @@ class Half:
                 self._end()
                 return
             self._large = count >= BULK
-            if count < len(self._slab.view) // 2:
+            if count < SMALL:
                 return
 
     def _read(self) -> int | None:

@@ -12,7 +12,9 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel.slab import SLAB_SIZE
+
+#: Bytes that a local socket may hold. The kernel doubles it, but gives no more than twice ``net.core.wmem_max`` (mostly 208 KiB).
+ROOM = 1024 * 1024
 
 
 def adopt(transport: object) -> socket.socket:
@@ -29,9 +31,9 @@ def adopt(transport: object) -> socket.socket:
 
 
 def make_roomy(sock: socket.socket) -> socket.socket:
-    """Give a local program's UNIX socket room for what one read of a link brings; the kernel doubles it, and has a limit of its own."""
+    """Give a local program's UNIX socket room; it is then woken less often, for more."""
     if sock.family == socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SLAB_SIZE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
     return sock
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import mmap
 from collections import deque
 
-#: Bytes of one slab: what a local socket has at most when it is read (its default buffer has 208 KiB), and little enough that the few
-#: slabs in use stay in the CPU's cache. It is less than ``MAX_DATA``: what lies together in a slab fits into one frame.
-SLAB_SIZE = 256 * 1024
+#: Bytes of one slab: two reads of a local socket at least (its default buffer has 208 KiB), and little enough that the few slabs in use
+#: stay in the CPU's cache. It is less than ``MAX_DATA``: what lies together in a slab fits into one frame.
+SLAB_SIZE = 512 * 1024
 
 
 class Slab:
@@ -30,7 +30,7 @@ class Slab:
 
 
 #: Slabs that a pool keeps for later: making one anew costs a page fault for each 4 KiB. And those it keeps when a channel has ended.
-KEEP, KEEP_FOR_THE_NEXT = 512, 64
+KEEP, KEEP_FOR_THE_NEXT = 256, 32
 
 
 class SlabPool:
