@@ -12,9 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.errors import ConfigError
-
-#: Bytes that a local socket may hold. The kernel doubles it, but gives no more than twice ``net.core.wmem_max`` (mostly 208 KiB).
-ROOM = 1024 * 1024
+from nbdtun.tunnel.slab import SLAB_SIZE
 
 
 def adopt(transport: object) -> socket.socket:
@@ -31,9 +29,9 @@ def adopt(transport: object) -> socket.socket:
 
 
 def make_roomy(sock: socket.socket) -> socket.socket:
-    """Give a local program's UNIX socket room; it is then woken less often, for more."""
+    """Give a local program's UNIX socket room, so that it is woken less often, for more; the kernel doubles it, to a limit of its own."""
     if sock.family == socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SLAB_SIZE)
     return sock
 
 
