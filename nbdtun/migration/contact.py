@@ -49,13 +49,15 @@ class Contact:
     """
     Speaks with the session ``ident``. ``alarm`` is called when it has failed at the destination, or is lost for good.
 
-    ``control`` is the channel of just now, once :meth:`open` has returned.
+    ``control`` is the channel of just now, once :meth:`open` has returned. ``lost`` is why there is no session, from the moment that its
+    channel was lost until it has been prepared again.
     """
 
     log = txaio.make_logger()
 
     def __init__(self, reactor: Any, carrier: Carrier, ident: str, settings: MigrationSettings, alarm: Callable[[Exception], None]) -> None:
         self.control: Control | None = None
+        self.lost: Exception | None = None
         self._reactor = reactor
         self._carrier = carrier
         self._ident = ident
@@ -130,6 +132,7 @@ class Contact:
     def _lost(self, error: Exception, control: Control) -> None:
         if control is not self.control:
             return
+        self.lost = error
         if self._prepared is None or self._renewing is not None:
             self._alarm(error)
         else:
@@ -145,6 +148,7 @@ class Contact:
             self.log.debug("{session} could not be prepared again: {error}", session=self._ident[:8], error=error)
             self._alarm(lost)
         else:
+            self.lost = None
             self.log.warn("{vm}: the destination's daemon was started again; the disks go on", vm=self._settings.vm)
 
     def _renewed(self, _: object) -> None:

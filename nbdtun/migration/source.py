@@ -22,7 +22,7 @@ import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
-from nbdtun.errors import MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.ability import SENDING, able
 from nbdtun.migration.allowance import Allowance
 from nbdtun.migration.carrier import Carrier, Entrance
@@ -269,6 +269,8 @@ class Migration:
         """Undo everything, and return the error to be raised."""
         self._stage = Stage.BACK
         self._watch.rest()
+        if (lost := self._contact.lost) is not None and isinstance(error, NbdtunError):
+            error = LinkLost(f"{lost}; {error}")  # what fails while there is no session fails for that
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
         self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it

@@ -62,7 +62,7 @@ class Stage:
         self.quays: list[PaperQuay] = []
         self.admitted: dict[str, str] = {}
         self.pumps: list[tuple[Any, Any, Any]] = []
-        self.reachable = True
+        self.reachable, self.silent = True, False
         self.reports: list[Progress] = []
         self.new_daemon()
 
@@ -81,6 +81,8 @@ class Stage:
     async def control(self, protocol: Any) -> Any:
         if not self.reachable:
             raise LinkLost("the destination cannot be reached")
+        if self.silent:
+            await Deferred()
         server = self.daemon.control()
         ends = FakeTransport(server, isServer=True), FakeTransport(protocol, isServer=False)
         self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))

@@ -90,6 +90,7 @@ def test_a_daemon_that_was_started_again_is_found_again() -> None:
     speaking, alarms = prepared(first, second)
     first.lose()
     assert alarms == []
+    assert speaking.lost is None
     assert speaking.control is second
     assert first.asked == second.asked  # the same session, the same machine, the same disks
     assert done(speaking.listen()) == "ram"
@@ -107,9 +108,9 @@ def test_and_again() -> None:
 @pytest.mark.parametrize("refusal", [LinkLost("no connection"), Channel(Prepare=NotMigratable("this session exists already"))])
 def test_one_that_is_not_there_or_knows_the_session_is_the_end(refusal: Channel | NbdtunError) -> None:
     first = Channel(Prepare=PREPARED)
-    _, alarms = prepared(first, refusal)
+    speaking, alarms = prepared(first, refusal)
     first.lose()
-    assert [str(alarm) for alarm in alarms] == ["the daemon has died"]
+    assert [str(alarm) for alarm in alarms] == ["the daemon has died"] == [str(speaking.lost)]
 
 
 def test_nothing_is_found_again_before_there_is_a_session_or_once_the_memory_is_asked_for() -> None:
@@ -128,6 +129,7 @@ def test_listen_waits_for_a_session_that_is_just_found_again() -> None:
     first, second = Channel(Prepare=PREPARED), Channel()
     speaking, _ = prepared(first, second)
     first.lose()
+    assert str(speaking.lost) == "the daemon has died"
     listening = Deferred.fromCoroutine(speaking.listen())
     assert [command for command, _ in second.asked] == [Prepare]
     Deferred.fromCoroutine(speaking.abort())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -214,6 +215,20 @@ def test_the_control_channel_is_lost_at_any_moment(tenths: int) -> None:
         assert_moved(stage, outcome)
     else:
         assert_at_source(stage, outcome)
+
+
+def test_what_fails_while_the_control_channel_is_lost_failed_for_that() -> None:
+    stage = Stage()
+    stage.source.fails["blockdev-add"] = CommandFailed("web1: QEMU refused blockdev-add: target nbd is not listed")
+    migration = stage.start()
+    stage.turn(60, until=Phase.MIRROR)
+    stage.silent = True
+    stage.cut()
+    outcome = stage.outcome(migration)
+    assert isinstance(outcome, LinkLost)
+    assert re.match("the control channel .* was lost.*; .*target nbd is not listed", str(outcome))
+    stage.source.fails.clear()
+    assert_at_source(stage, outcome)
 
 
 def test_finish_is_answered_by_silence() -> None:
