@@ -49,8 +49,8 @@ class Contact:
     """
     Speaks with the session ``ident``. ``alarm`` is called when it has failed at the destination, or is lost for good.
 
-    ``control`` is the channel of just now, once :meth:`open` has returned. ``lost`` is why there is no session, from the moment that its
-    channel was lost until it has been prepared again.
+    ``control`` is the channel of just now, once :meth:`open` has returned. ``lost`` is why the session is to be prepared a second time,
+    until it has been.
     """
 
     log = txaio.make_logger()
@@ -132,10 +132,10 @@ class Contact:
     def _lost(self, error: Exception, control: Control) -> None:
         if control is not self.control:
             return
-        self.lost = error
         if self._prepared is None or self._renewing is not None:
             self._alarm(error)
         else:
+            self.lost = error
             self._renewing = Deferred.fromCoroutine(self._renew(error, self._prepared))
             self._renewing.addBoth(self._renewed)
 

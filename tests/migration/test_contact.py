@@ -123,6 +123,7 @@ def test_nothing_is_found_again_before_there_is_a_session_or_once_the_memory_is_
     done(speaking.listen())
     late.lose()
     assert len(alarms) == len(more) == 1
+    assert speaking.lost is None
 
 
 def test_listen_waits_for_a_session_that_is_just_found_again() -> None:
