@@ -31,9 +31,9 @@ from nbdtun.tunnel.seal import CONTRIBUTION, Seals, contribute, destination_seal
 from nbdtun.tunnel.sealed_wire import SealedWire
 from nbdtun.tunnel.splice import SMALL
 from nbdtun.tunnel.tls_wire import TLSWire
+from nbdtun.tunnel.watch import READS
 from nbdtun.tunnel.wire import Wire
 
-READS = 8
 RUNTIME = Runtime(reactor, Terms())
 WATCH = RUNTIME.watch
 
