@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.tunnel import tls
-from nbdtun.tunnel.adopt import adopt, connect, make_roomy
+from nbdtun.tunnel.adopt import adopt, connect
 from nbdtun.tunnel.link import BULK
 from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Runtime, Terms
@@ -31,6 +31,7 @@ from nbdtun.tunnel.seal import CONTRIBUTION, Seals, contribute, destination_seal
 from nbdtun.tunnel.sealed_wire import SealedWire
 from nbdtun.tunnel.splice import SMALL
 from nbdtun.tunnel.tls_wire import TLSWire
+from nbdtun.tunnel.tuning import make_roomy
 from nbdtun.tunnel.watch import READS
 from nbdtun.tunnel.wire import Wire
 

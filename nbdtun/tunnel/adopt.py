@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel.slab import SLAB_SIZE
 
 
 def adopt(transport: object) -> socket.socket:
@@ -26,13 +25,6 @@ def adopt(transport: object) -> socket.socket:
         raise ConfigError(f"{type(transport).__name__} has no socket of its own; use a tcp: or unix: endpoint")
     transport.pauseProducing()  # type: ignore[attr-defined]  # the reactor must not watch it any more
     return socket.socket(fileno=handle.detach())
-
-
-def make_roomy(sock: socket.socket) -> socket.socket:
-    """Give a local program's UNIX socket room, so that it is woken less often, for more; the kernel doubles it, to a limit of its own."""
-    if sock.family == socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SLAB_SIZE)
-    return sock
 
 
 class Catch(Protocol):

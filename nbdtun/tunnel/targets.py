@@ -15,7 +15,8 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 
 from nbdtun.errors import TargetUnknown, TargetUnreachable
-from nbdtun.tunnel.adopt import connect, make_roomy
+from nbdtun.tunnel.adopt import connect
+from nbdtun.tunnel.tuning import make_roomy
 
 #: The targets that the destination itself is: the control channel of migrations, and the :mod:`~nbdtun.tunnel.sink`.
 CONTROL, SINK = "control", "sink"

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.tunnel.ktls import active
+from nbdtun.tunnel.tuning import make_prompt
 
 #: Seconds for the other end to hear the last word.
 FAREWELL = 2.0
@@ -53,9 +54,7 @@ class Wire:
 
     def __init__(self, watch: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            # NBD sends its header and its payload apart; without this each request waits for an acknowledgement.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        make_prompt(sock)
         self.watch = watch
         self._socket = sock
         self._receive, self._send = sock.recv_into, sock.send
