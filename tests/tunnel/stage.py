@@ -16,6 +16,7 @@ from typing import Any
 
 import txaio
 
+from nbdtun.errors import TunnelError
 from nbdtun.tunnel import tls
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.destination import Destination
@@ -56,6 +57,14 @@ class Stage:
         self.destination = Destination(far, self.targets, far_tls, **admission)
         self.cable.far = self.destination
         self.near_programs: list[Program] = []
+
+    def ending(self) -> tuple[list[TunnelError | None], list[TunnelError | None]]:
+        """How the source's and the destination's channel will have ended, once they have."""
+        near: list[TunnelError | None] = []
+        far: list[TunnelError | None] = []
+        self.near.ended.addCallback(near.append)
+        self.far.ended.addCallback(far.append)
+        return near, far
 
     def arrive(self) -> Program:
         """A local program connects at the source."""

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import ChannelReset, LinkLost, TunnelError
-from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.cable import tcp_pair
+from tests.tunnel.noise import noise
 from tests.tunnel.stage import Stage
 from tests.tunnel.stranger import Stranger
-
-
-def noise(count: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(count)
-
-
-def ending(stage: Stage) -> tuple[list[TunnelError | None], list[TunnelError | None]]:
-    """How the source's and the destination's channel will have ended, once they have."""
-    near: list[TunnelError | None] = []
-    far: list[TunnelError | None] = []
-    stage.near.ended.addCallback(near.append)
-    stage.far.ended.addCallback(far.append)
-    return near, far
 
 
 class TestWholeLives:
     def test_bytes_go_both_ways_and_both_ends_end(self, stage: Stage) -> None:
         near, far = stage.meet()
-        ends = ending(stage)
+        ends = stage.ending()
         near.send(noise(3_000_000, 1)).shut()
         far.send(noise(2_000_000, 2)).shut()
         stage.pass_time(1)
@@ -121,7 +105,7 @@ class TestCuts:
         """FIN, its acknowledgement and BYE are lost one after the other; each time both ends come to the same end."""
         for lost in range(0, 200, 8):
             near, far = stage.meet()
-            ends = ending(stage)
+            ends = stage.ending()
             near.send(b"q" * 10).shut()
             far.send(b"a" * 20).shut()
             stage.cable.line.cut_after = stage.cable.line.carried + lost
@@ -132,7 +116,7 @@ class TestCuts:
 
     def test_when_the_last_word_is_lost_the_source_asks_again(self, stage: Stage) -> None:
         near, far = stage.meet()
-        ends = ending(stage)
+        ends = stage.ending()
         line = stage.cable.line
         near.shut()
         far.shut()
@@ -290,281 +274,6 @@ class TestWindow:
         far.reads = True
         stage.pass_time(2)
         assert far.got == noise(2_000_000)
-
-
-class TestFailing:
-    @pytest.mark.parametrize("end", ["source", "destination"])
-    def test_a_reset_is_told_to_the_other_end(self, stage: Stage, end: str) -> None:
-        near, far = stage.meet()
-        ends = ending(stage)
-        (stage.near if end == "source" else stage.far).reset(ChannelReset("enough"))
-        stage.rest()
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
-        assert near.got_end
-        assert far.got_end
-        stage.pass_time(20)
-        stage.assert_all_gone()
-
-    @pytest.mark.parametrize("end", ["source", "destination"])
-    def test_a_reset_arrives_although_bytes_are_under_way_to_who_says_it(self, stage: Stage, end: str) -> None:
-        """A socket that is closed with bytes unread in it resets its connection, and the other end never reads what came before."""
-        stage.cable.pair = tcp_pair
-        near, far = stage.meet()
-        ends = ending(stage)
-        for flow in (stage.cable.line.there, stage.cable.line.back):
-            flow.chunk = 4096
-        near.send(noise(5_000_000))
-        far.send(noise(5_000_000, 2))
-        for _ in range(20):
-            stage.crank.turn()
-        (stage.near if end == "source" else stage.far).reset(ChannelReset("enough"))
-        stage.pass_time(1)
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
-        stage.pass_time(20)
-        stage.assert_all_gone()
-
-    def test_a_reset_while_the_source_is_severed_is_told_with_the_next_link(self, stage: Stage) -> None:
-        near, _ = stage.meet()
-        ends = ending(stage)
-        stage.cable.refuses = True
-        stage.cable.cut()
-        stage.rest()
-        stage.near.reset(ChannelReset("enough"))
-        stage.pass_time(3)
-        assert near.got_end
-        assert ends == ([], [])
-        stage.cable.refuses = False
-        stage.pass_time(5)
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
-        stage.pass_time(20)
-        stage.assert_all_gone()
-
-    def test_a_reset_while_the_source_is_severed_holds_out_as_long_as_the_channel_would(self, stage: Stage) -> None:
-        stage.meet()
-        ends = ending(stage)
-        stage.cable.refuses = True
-        stage.cable.cut()
-        stage.rest()
-        stage.near.reset(ChannelReset("enough"))
-        stage.pass_time(stage.terms.resume_window + 2)
-        assert str(ends[0][0]) == "enough"
-        assert isinstance(ends[1][0], LinkLost)
-        stage.assert_all_gone()
-
-    def test_a_reset_while_the_destination_is_severed_is_told_when_the_source_comes_back(self, stage: Stage) -> None:
-        stage.meet()
-        ends = ending(stage)
-        stage.cable.refuses = True
-        stage.cable.cut()
-        stage.rest()
-        stage.far.reset(ChannelReset("the VM is gone"))
-        stage.cable.refuses = False
-        stage.pass_time(5)
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["the VM is gone", "the VM is gone"]
-        stage.assert_all_gone()
-
-    def test_no_link_for_too_long(self, stage: Stage) -> None:
-        near, far = stage.meet()
-        ends = ending(stage)
-        near.send(b"unheard")
-        stage.cable.refuses = True
-        stage.cable.cut()
-        stage.pass_time(stage.terms.resume_window - 2)
-        assert not near.got_end
-        stage.pass_time(5)
-        assert str(ends[0][0]).startswith("no link came back in 300 s: the cable: ")
-        assert str(ends[1][0]) == "no link came back in 300 s"
-        assert near.got_end
-        assert far.got_end
-        stage.assert_all_gone()
-
-    def test_a_destination_that_gives_up_first_ends_the_source_too(self, make_stage: Callable[..., Stage]) -> None:
-        stage = make_stage(Terms(window=1 << 18), Terms(window=1 << 18, resume_window=10))
-        near, _ = stage.meet()
-        ends = ending(stage)
-        stage.cable.refuses = True
-        stage.cable.cut()
-        stage.pass_time(12)
-        stage.cable.refuses = False
-        stage.pass_time(5)
-        assert str(ends[0][0]) == "no link came back in 10 s"
-        assert near.got_end
-        stage.assert_all_gone()
-
-    def test_a_destination_that_has_forgotten_the_channel(self, stage: Stage) -> None:
-        near, _ = stage.meet()
-        (failures, _) = ending(stage)
-        stage.destination._entries.clear()
-        stage.cable.cut()
-        stage.pass_time(2)
-        assert "knows no channel" in str(failures[0])
-        assert near.got_end
-
-    def test_a_local_program_that_is_gone_ends_what_cannot_go_on(self, stage: Stage) -> None:
-        near, far = stage.meet()
-        ends = ending(stage)
-        far.close()
-        near.send(noise(500_000))
-        stage.pass_time(1)
-        assert near.got_end
-        stage.pass_time(20)
-        assert str(ends[0][0]) == str(ends[1][0]) == "the local program has closed its socket"
-        stage.assert_all_gone()
-
-    def test_a_violation_is_told_to_who_has_committed_it(self, stage: Stage) -> None:
-        stage.meet()
-        ends = ending(stage)
-        stage.near.outbound.unsent.clear()
-        link = stage.near._link
-        assert link is not None
-        link._control += encode(Kind.DATA, 7, b"not next")
-        link.pump()
-        stage.rest()
-        assert ends[1][0] is not None
-        assert ends[1][0].code == "protocol"
-        assert str(ends[0][0]) == str(ends[1][0]) == "bytes for offset 7 came, but 0 is next"
-        stage.pass_time(20)
-        stage.assert_all_gone()
-
-    def test_stopping_while_severed_ends_at_once(self, stage: Stage) -> None:
-        near, _ = stage.meet()
-        (ends, _) = ending(stage)
-        stage.cable.refuses = True
-        stage.cable.cut()
-        stage.rest()
-        Deferred.fromCoroutine(stage.source.stop())
-        stage.rest()
-        assert str(ends[0]) == "the source was stopped"
-        assert near.got_end
-        attempts = stage.cable.attempts
-        stage.pass_time(stage.terms.resume_window + 2)
-        assert stage.cable.attempts == attempts
-        stage.assert_all_gone()
-
-    def test_stopping_in_the_middle_of_traffic(self, stage: Stage) -> None:
-        near, far = stage.meet()
-        near.send(noise(5_000_000))
-        far.send(noise(5_000_000))
-        for _ in range(4):
-            stage.crank.turn()
-        Deferred.fromCoroutine(stage.source.stop())
-        stage.pass_time(1)
-        assert not stage.destination.channels
-        stage.pass_time(20)
-        stage.assert_all_gone()
-
-    def test_an_ending_is_told_once(self, stage: Stage) -> None:
-        stage.meet()
-        channel = stage.near
-        (ends, _) = ending(stage)
-        for word in ("first", "second"):
-            channel.reset(ChannelReset(word))
-            channel.refused(ChannelReset(word))
-        stage.pass_time(20)
-        assert [str(error) for error in ends] == ["first"]
-
-
-class TestHostilePeers:
-    """What a peer that has opened a channel may try."""
-
-    def opened(self, stage: Stage) -> Stranger:
-        stranger = Stranger(stage).open()
-        stranger.hear_box()
-        return stranger
-
-    @pytest.mark.parametrize(
-        "frame",
-        [
-            encode(Kind.DATA, 1, b"x"),
-            encode(Kind.ACK, 1),
-            encode(Kind.FIN, 1),
-            encode(Kind.FIN, 0) + encode(Kind.DATA, 0, b"x"),
-            encode(Kind.FIN, 0) + encode(Kind.FIN, 0),
-            b"\xff" * 16,
-        ],
-    )
-    def test_a_violation_ends_the_channel_with_a_reason(self, stage: Stage, frame: bytes) -> None:
-        stranger = self.opened(stage).say(frame)
-        assert stranger.hear_frames()[-1][0] is Kind.RESET
-        assert stranger.closed
-        assert stage.target.programs[0].got_end
-        stranger.hang_up()
-        stage.assert_all_gone()
-
-    def test_more_than_the_window(self, stage: Stage) -> None:
-        stage.target.delay = 0.01
-        stranger = Stranger(stage).open()
-        stage.pass_time(0.1)
-        stage.target.programs[0].reads = False
-        for offset in range(0, 1_000_000, 100_000):
-            stranger.say(encode(Kind.DATA, offset, bytes(100_000)))
-        stage.pass_time(2)  # the local socket is full, so the link is only looked at now and then
-        assert stage.far_pool.most <= 3
-        stage.target.programs[0].reads = True
-        stage.pass_time(20)
-        stage.assert_all_gone()
-
-    def test_nothing_behind_a_violation_is_heard(self, stage: Stage) -> None:
-        """Each further one would put another answer into memory for somebody who does not read."""
-        stranger = self.opened(stage)
-        stranger.program.reads = False
-        channel = stage.far
-        link = channel._link
-        assert link is not None
-        stage.target.programs[0].send(noise(3_000_000))
-        stage.rest()
-        stranger.say(encode(Kind.ACK, 1 << 40) * 10_000)
-        assert len(link._control) < 2000
-        stage.pass_time(60)
-        stage.assert_all_gone()
-
-    def test_who_talks_on_but_never_reads_is_left(self, stage: Stage) -> None:
-        stranger = self.half_sent(stage)
-        stage.far.reset(ChannelReset("enough"))
-        for _ in range(30):
-            stage.pass_time(1)
-            stranger.say(encode(Kind.PING, 1))
-        assert not stage.crank.getReaders()
-        stage.cable.cut()
-        stage.assert_all_gone()
-
-    def half_sent(self, stage: Stage) -> Stranger:
-        """Somebody who has read the first part of a long frame only."""
-        stage.cable.room = 8192
-        stranger = self.opened(stage)
-        stage.cable.line.back.stalled = True
-        stage.target.programs[0].send(b"m" * 100_000)
-        stage.rest()
-        assert stage.far._link is not None
-        assert stage.far._link._out is not None, "no frame is half sent"
-        return stranger
-
-    def reads_on(self, stage: Stage, stranger: Stranger) -> bytearray:
-        """Another channel has bytes of its own; then the stranger reads what is left of his frame."""
-        line = stage.cable.line
-        Stranger(stage).open(b"o" * 16)
-        stage.target.programs[1].send(b"SECRET" * 100_000)
-        stage.rest()
-        line.back.stalled = False
-        stage.pass_time(1)
-        return stranger.program.got
-
-    def test_an_acknowledgement_of_what_is_still_being_sent_gets_nobody_elses_bytes(self, make_stage: Callable[..., Stage]) -> None:
-        """Were the memory of the rest lent to another channel now, the peer would read that one's bytes."""
-        stage = make_stage(Terms(window=1 << 20))
-        stranger = self.half_sent(stage)
-        stranger.say(encode(Kind.ACK, stage.far.outbound._promised))
-        assert b"SECRET" not in self.reads_on(stage, stranger)
-
-    @pytest.mark.parametrize("ends_by", ["a reset here", "a reset there", "a violation", "BYE"])
-    def test_a_half_sent_frame_of_an_ended_channel_shows_nobody_elses_bytes(self, make_stage: Callable[..., Stage], ends_by: str) -> None:
-        stage = make_stage(Terms(window=1 << 20))
-        stranger = self.half_sent(stage)
-        if ends_by == "a reset here":
-            stage.far.reset(ChannelReset("enough"))
-        else:
-            stranger.say({"a reset there": encode(Kind.RESET, 0), "BYE": encode(Kind.BYE, 0), "a violation": encode(Kind.FIN, 7)}[ends_by])
-        assert b"SECRET" not in self.reads_on(stage, stranger)
 
 
 class TestOpeningRaces:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import struct
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from nbdtun.tunnel.sealed_wire import SealedWire
 from nbdtun.tunnel.tls_wire import TLSWire
 from nbdtun.tunnel.wire import Wire
 from tests.tunnel.crank import Crank
+from tests.tunnel.noise import noise
 from tests.tunnel.stage import Stage
 
 
@@ -123,7 +123,7 @@ class TestSeals:
         stage = make_stage(tls_dir=tls_dir)
         near, far = stage.meet()
         stage.pass_time(1)
-        flow, sent = stage.cable.line.there, random.Random(2).randbytes(50_000)
+        flow, sent = stage.cable.line.there, noise(50_000, 2)
         flow.stalled = True
         near.send(sent)
         stage.rest()
@@ -139,7 +139,7 @@ class TestSeals:
         stage = make_stage(Terms(window=1 << 20, link_timeout=3), tls_dir=tls_dir)
         near, far = stage.meet()
         stage.pass_time(1)
-        flow, sent = stage.cable.line.there, random.Random(1).randbytes(200_000)
+        flow, sent = stage.cable.line.there, noise(200_000)
         flow.stalled = True
         near.send(sent)
         for _ in range(12):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from nbdtun.tunnel.sealed_wire import BULK, FIRST_RECORD, SealedWire
 from nbdtun.tunnel.wire import Wire
 from tests.tunnel.cable import tcp_pair
 from tests.tunnel.crank import Crank
+from tests.tunnel.noise import noise
 from tests.tunnel.pool import CountingPool
 from tests.tunnel.user import User
 
@@ -58,7 +58,7 @@ def ends(crank: Crank) -> Ends:
 @pytest.mark.parametrize(("pair", "room"), [(socket.socketpair, None), (socket.socketpair, 5000), (tcp_pair, None)])
 def test_much_both_ways_with_little_room(crank: Crank, pair: Pair, room: int | None) -> None:
     ends = Ends(crank, pair, room)
-    there, back = random.Random(3).randbytes(3_500_000), random.Random(4).randbytes(3_500_000)
+    there, back = noise(3_500_000, 3), noise(3_500_000, 4)
     ends.source.to_send, ends.destination.to_send = there, back
     ends.destination.send()
     ends.send(b"")

@@ -16,6 +16,7 @@ from nbdtun.tunnel.splice import Splice
 from nbdtun.tunnel.throttle import Throttle
 from tests.tunnel.cable import tcp_pair
 from tests.tunnel.crank import Crank
+from tests.tunnel.noise import noise
 from tests.tunnel.pool import CountingPool
 
 WINDOW = 100_000
@@ -123,7 +124,7 @@ class TestFromTheProgram:
     def test_its_tail_is_read_after_it_has_gone(self, crank: Crank, joined: Joined) -> None:
         """With the window full, and more in the socket than fits: nobody is reading when it closes."""
         side, program = joined
-        data = random.Random(1).randbytes(150_000)
+        data = noise(150_000)
         program.send(data)
         crank.rest()
         program.close()
@@ -145,7 +146,7 @@ class TestFromTheProgram:
 
     def test_its_tail_is_read_although_we_wait_for_room(self, crank: Crank, joined: Joined) -> None:
         side, program = joined
-        data = random.Random(1).randbytes(150_000)
+        data = noise(150_000)
         program.send(data)
         crank.rest()
         while not side.inbound.backlog:
@@ -251,7 +252,7 @@ class TestPouring:
         """Pour until there is no room."""
         sent = b""
         while side.inbound.received == side.inbound.written:
-            sent += self.pour(side, random.Random(len(sent)).randbytes(100_000))
+            sent += self.pour(side, noise(100_000, len(sent)))
         return sent
 
     def read(self, crank: Crank, count: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import ssl
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from nbdtun.tunnel import tls
 from nbdtun.tunnel.tls_wire import TLSWire
 from tests.tunnel.crank import Crank
+from tests.tunnel.noise import noise
 from tests.tunnel.user import User
 
 
@@ -48,7 +48,7 @@ class TestTLS:
         """A write for which there was no room is repeated with the same bytes, or OpenSSL refuses it."""
         client, server = shaking(crank, tls_dir, room=room)
         crank.rest()
-        there, back = random.Random(3).randbytes(1_500_000), random.Random(4).randbytes(1_500_000)
+        there, back = noise(1_500_000, 3), noise(1_500_000, 4)
         client.to_send, server.to_send = there, back
         client.send()
         server.send()
@@ -62,7 +62,7 @@ class TestTLS:
         """The rest of a record that was read in part is not in the socket any more: the reactor will say nothing."""
         client, server = shaking(crank, tls_dir, piece)
         crank.rest()
-        client.to_send = sent = random.Random(5).randbytes(10_000)
+        client.to_send = sent = noise(10_000, 5)
         client.send()
         crank.rest()
         assert server.got == sent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import pytest
 from nbdtun.tunnel.wire import Wire
 from tests.tunnel.cable import tcp_pair
 from tests.tunnel.crank import Crank
+from tests.tunnel.noise import noise
 from tests.tunnel.user import User
 
 
@@ -48,7 +48,7 @@ class TestPlain:
 
     def test_a_full_socket_takes_nothing_and_then_more(self, crank: Crank) -> None:
         user, peer = plain(crank)
-        user.to_send = sent = random.Random(1).randbytes(2_000_000)
+        user.to_send = sent = noise(2_000_000)
         user.send()
         assert user.to_send
         got = bytearray()
@@ -128,7 +128,7 @@ class TestPlain:
         user, peer = plain(crank, tcp_pair)
         peer.setblocking(False)
         peer.sendall(b"unread")
-        user.to_send = words = random.Random(2).randbytes(300_000)
+        user.to_send = words = noise(300_000, 2)
         user.send()
         crank.rest()
         user.wire.close_gently(2.0)
