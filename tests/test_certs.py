@@ -17,8 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from nbdtun import certs
 from nbdtun.errors import ConfigError
 from nbdtun.tunnel import tls
+from nbdtun.tunnel.tls_files import CA_CERT, CA_KEY, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 
-ALL = {tls.CA_CERT, tls.CA_KEY, tls.SERVER_CERT, tls.SERVER_KEY, tls.CLIENT_CERT, tls.CLIENT_KEY}
+ALL = {CA_CERT, CA_KEY, SERVER_CERT, SERVER_KEY, CLIENT_CERT, CLIENT_KEY}
 
 
 def load(path: Path) -> x509.Certificate:
@@ -64,13 +65,13 @@ def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_hosts_are_in_the_servers_certificate_as_names_and_addresses(made: Path) -> None:
-    names = load(made / tls.SERVER_CERT).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = load(made / SERVER_CERT).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["dest.example", "*.lab.example"]
     assert names.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("fd00::1")]
 
 
 @pytest.mark.parametrize(
-    ("name", "purpose"), [(tls.SERVER_CERT, ExtendedKeyUsageOID.SERVER_AUTH), (tls.CLIENT_CERT, ExtendedKeyUsageOID.CLIENT_AUTH)]
+    ("name", "purpose"), [(SERVER_CERT, ExtendedKeyUsageOID.SERVER_AUTH), (CLIENT_CERT, ExtendedKeyUsageOID.CLIENT_AUTH)]
 )
 def test_each_end_has_its_one_purpose(name: str, purpose: x509.ObjectIdentifier, made: Path) -> None:
     extensions = load(made / name).extensions
@@ -82,7 +83,7 @@ def test_each_end_has_its_one_purpose(name: str, purpose: x509.ObjectIdentifier,
 
 
 def test_the_authority_signs_end_certificates_only(made: Path) -> None:
-    extensions = load(made / tls.CA_CERT).extensions
+    extensions = load(made / CA_CERT).extensions
     constraints = extensions.get_extension_for_class(x509.BasicConstraints)
     assert (constraints.value.ca, constraints.value.path_length, constraints.critical) == (True, 0, True)
     usage = extensions.get_extension_for_class(x509.KeyUsage)
@@ -91,8 +92,8 @@ def test_the_authority_signs_end_certificates_only(made: Path) -> None:
 
 
 def test_signatures_and_keys_belong_together(made: Path) -> None:
-    ca = load(made / tls.CA_CERT)
-    for certificate, key in ((tls.SERVER_CERT, tls.SERVER_KEY), (tls.CLIENT_CERT, tls.CLIENT_KEY), (tls.CA_CERT, tls.CA_KEY)):
+    ca = load(made / CA_CERT)
+    for certificate, key in ((SERVER_CERT, SERVER_KEY), (CLIENT_CERT, CLIENT_KEY), (CA_CERT, CA_KEY)):
         load(made / certificate).verify_directly_issued_by(ca)
         private = serialization.load_pem_private_key((made / key).read_bytes(), None)
         assert isinstance(private, ec.EllipticCurvePrivateKey)
@@ -102,7 +103,7 @@ def test_signatures_and_keys_belong_together(made: Path) -> None:
 
 def test_validity(made: Path) -> None:
     now = datetime.datetime.now(datetime.UTC)
-    ca, server = load(made / tls.CA_CERT), load(made / tls.SERVER_CERT)
+    ca, server = load(made / CA_CERT), load(made / SERVER_CERT)
     for certificate in (ca, server):
         assert datetime.timedelta(minutes=55) < now - certificate.not_valid_before_utc < datetime.timedelta(minutes=65)
     assert abs(ca.not_valid_after_utc - now - datetime.timedelta(days=3650)) < datetime.timedelta(minutes=5)
@@ -112,11 +113,11 @@ def test_validity(made: Path) -> None:
 def test_no_certificate_outlives_its_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certs, "CA_LIFETIME", datetime.timedelta(days=3))
     issued = certs.make(tmp_path, ["a"])
-    assert issued.expires == load(tmp_path / tls.CA_CERT).not_valid_after_utc == load(tmp_path / tls.CLIENT_CERT).not_valid_after_utc
+    assert issued.expires == load(tmp_path / CA_CERT).not_valid_after_utc == load(tmp_path / CLIENT_CERT).not_valid_after_utc
 
 
 def test_serials_differ(made: Path) -> None:
-    assert len({load(made / name).serial_number for name in (tls.CA_CERT, tls.SERVER_CERT, tls.CLIENT_CERT)}) == 3
+    assert len({load(made / name).serial_number for name in (CA_CERT, SERVER_CERT, CLIENT_CERT)}) == 3
 
 
 def test_certificates_that_are_there_are_refused_and_untouched(made: Path) -> None:
@@ -126,7 +127,7 @@ def test_certificates_that_are_there_are_refused_and_untouched(made: Path) -> No
     assert contents(made) == before
 
 
-@pytest.mark.parametrize("left", [tls.SERVER_KEY, tls.CLIENT_CERT])
+@pytest.mark.parametrize("left", [SERVER_KEY, CLIENT_CERT])
 def test_even_one_of_them_is_enough_to_refuse(left: str, tmp_path: Path) -> None:
     (tmp_path / left).symlink_to("/nowhere")
     with pytest.raises(ConfigError, match="exists already"):
@@ -139,18 +140,18 @@ def test_force_replaces_both_ends_and_keeps_the_authority(made: Path) -> None:
     issued = certs.make(made, ["other.example"], force=True)
     after = contents(made)
     assert not issued.new_authority
-    assert {name for name in ALL if after[name] == before[name]} == {tls.CA_CERT, tls.CA_KEY}
+    assert {name for name in ALL if after[name] == before[name]} == {CA_CERT, CA_KEY}
     assert set(after) == ALL
 
 
 def test_an_authority_signs_for_more_hosts(made: Path, tmp_path: Path) -> None:
     more = tmp_path / "more"
     more.mkdir()
-    for name in (tls.CA_CERT, tls.CA_KEY):
+    for name in (CA_CERT, CA_KEY):
         (more / name).write_bytes((made / name).read_bytes())
     issued = certs.make(more, ["more.example"])
     assert (issued.new_authority, len(issued.written)) == (False, 4)
-    load(more / tls.SERVER_CERT).verify_directly_issued_by(load(made / tls.CA_CERT))
+    load(more / SERVER_CERT).verify_directly_issued_by(load(made / CA_CERT))
 
 
 @pytest.mark.parametrize("kind", ["RSA", "Ed25519"])
@@ -165,14 +166,14 @@ def test_an_authority_of_another_kind_of_key_signs_too(kind: str, tmp_path: Path
         .add_extension(x509.BasicConstraints(True, None), True)
     )
     authority = builder.sign(key, hashes.SHA256() if kind == "RSA" else None)
-    for file, content in certs._pair(tls.CA_CERT, tls.CA_KEY, authority, key).items():
+    for file, content in certs._pair(CA_CERT, CA_KEY, authority, key).items():
         (tmp_path / file).write_bytes(content)
     certs.make(tmp_path, ["a"])
-    load(tmp_path / tls.SERVER_CERT).verify_directly_issued_by(authority)
+    load(tmp_path / SERVER_CERT).verify_directly_issued_by(authority)
     tls.server_context(tmp_path)
 
 
-@pytest.mark.parametrize("missing", [tls.CA_CERT, tls.CA_KEY])
+@pytest.mark.parametrize("missing", [CA_CERT, CA_KEY])
 def test_half_an_authority_is_not_replaced(missing: str, made: Path) -> None:
     (made / missing).unlink()
     before = contents(made)
@@ -182,14 +183,14 @@ def test_half_an_authority_is_not_replaced(missing: str, made: Path) -> None:
 
 
 def test_an_authority_whose_key_is_another_one(made: Path) -> None:
-    (made / tls.CA_KEY).write_bytes((made / tls.SERVER_KEY).read_bytes())
+    (made / CA_KEY).write_bytes((made / SERVER_KEY).read_bytes())
     with pytest.raises(ConfigError, match=r"ca-key.pem: is not the key of .*ca-cert.pem"):
         certs.make(made, ["a"], force=True)
 
 
 def test_an_end_certificate_cannot_sign(made: Path) -> None:
-    (made / tls.CA_CERT).write_bytes((made / tls.SERVER_CERT).read_bytes())
-    (made / tls.CA_KEY).write_bytes((made / tls.SERVER_KEY).read_bytes())
+    (made / CA_CERT).write_bytes((made / SERVER_CERT).read_bytes())
+    (made / CA_KEY).write_bytes((made / SERVER_KEY).read_bytes())
     with pytest.raises(ConfigError, match=r"ca-cert.pem: is not the certificate of an authority"):
         certs.make(made, ["a"], force=True)
 
@@ -198,13 +199,13 @@ def test_an_expired_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(certs, "CA_LIFETIME", datetime.timedelta(seconds=-60))
     monkeypatch.setattr(certs, "_issue", lambda *rest: (_ for _ in ()).throw(AssertionError("signed")))
     authority = certs._new_authority()
-    for file, content in certs._pair(tls.CA_CERT, tls.CA_KEY, authority.certificate, authority.key).items():
+    for file, content in certs._pair(CA_CERT, CA_KEY, authority.certificate, authority.key).items():
         (tmp_path / file).write_bytes(content)
     with pytest.raises(ConfigError, match=r"ca-cert.pem: expired on"):
         certs.make(tmp_path, ["a"])
 
 
-@pytest.mark.parametrize(("name", "text"), [(tls.CA_CERT, "not a PEM certificate"), (tls.CA_KEY, "not a PEM private key")])
+@pytest.mark.parametrize(("name", "text"), [(CA_CERT, "not a PEM certificate"), (CA_KEY, "not a PEM private key")])
 def test_a_damaged_authority(name: str, text: str, made: Path) -> None:
     (made / name).write_text("hello")
     with pytest.raises(ConfigError, match=f"{name}: {text}"):
@@ -212,9 +213,9 @@ def test_a_damaged_authority(name: str, text: str, made: Path) -> None:
 
 
 def test_an_authority_behind_a_passphrase(made: Path) -> None:
-    key = serialization.load_pem_private_key((made / tls.CA_KEY).read_bytes(), None)
+    key = serialization.load_pem_private_key((made / CA_KEY).read_bytes(), None)
     hidden = serialization.BestAvailableEncryption(b"secret")
-    (made / tls.CA_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
+    (made / CA_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
     with pytest.raises(ConfigError, match=r"ca-key.pem: is protected by a passphrase"):
         certs.make(made, ["a"], force=True)
 
@@ -234,7 +235,7 @@ def test_no_host_at_all(tmp_path: Path) -> None:
 def test_a_long_name_is_verified_by_its_alternative_name(tmp_path: Path) -> None:
     host = ".".join(["a" * 40] * 3)
     certs.make(tmp_path, [host])
-    names = load(tmp_path / tls.SERVER_CERT).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = load(tmp_path / SERVER_CERT).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [host]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.tunnel.tls import CA_CERT
+from nbdtun.tunnel.tls_files import CA_CERT
 from nbdtun.tunnel.validity import date, validity
 
 SOON = 30 * 86400.0

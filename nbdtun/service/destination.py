@@ -25,7 +25,8 @@ from nbdtun.tunnel.allow import AllowList
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.sink import Sink
 from nbdtun.tunnel.targets import CONTROL, SINK, EndpointTarget, LocalTarget, Targets
-from nbdtun.tunnel.tls import SERVER_CERT, server_context
+from nbdtun.tunnel.tls import server_context
+from nbdtun.tunnel.tls_files import SERVER_CERT
 
 
 class DestinationService(MultiService):

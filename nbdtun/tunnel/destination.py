@@ -42,7 +42,8 @@ from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.seal import destination_seals
 from nbdtun.tunnel.share import share
 from nbdtun.tunnel.targets import Targets
-from nbdtun.tunnel.tls import explain, wrap_server
+from nbdtun.tunnel.tls import wrap_server
+from nbdtun.tunnel.tls_errors import explain
 
 
 @frozen

@@ -20,7 +20,8 @@ from zope.interface import implementer
 
 from nbdtun.errors import LinkLost, TunnelError, printable
 from nbdtun.tunnel.seal import Seals, contribute
-from nbdtun.tunnel.tls import explain, fingerprint
+from nbdtun.tunnel.tls import fingerprint
+from nbdtun.tunnel.tls_errors import explain
 from nbdtun.tunnel.tls_wire import TLSWire
 from nbdtun.tunnel.wire import Wire
 

@@ -1,0 +1,137 @@
+"""
+Why TLS with the other end has failed: one line for each way in which it can.
+
+In TLS 1.3 the client has finished its handshake *before* the server has looked at its certificate; a refusal reaches it as an alert out
+of its first ``recv``, in words like ``SSLV3_ALERT_BAD_CERTIFICATE``. :func:`explain` serves the errors of handshakes, reads and writes,
+at both ends.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Any, Final
+
+from nbdtun.errors import TLSError, printable
+from nbdtun.tunnel.certificate import Kind, names_of
+from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, in_words
+
+_NO_CA = "its certificate is not signed by a CA in our " + CA_CERT
+_VERIFY: Final = {
+    2: _NO_CA,
+    18: _NO_CA,
+    19: _NO_CA,
+    20: _NO_CA,
+    21: _NO_CA,
+    7: "its certificate's signature is false: another CA of the same name has signed it",
+    9: "its certificate is not valid yet; compare the clocks of both hosts",
+    10: "its certificate has expired",
+    3: f"our {CA_CRL} has no list for its CA",
+    12: f"our {CA_CRL} has expired",
+    23: "its certificate has been revoked",
+    26: "its certificate was not made for this end (extended key usage: serverAuth for the destination, clientAuth for the source)",
+    66: "its certificate's key is too weak",
+    67: "its CA's key is too weak",
+    68: "its certificate is signed with too weak a digest",
+}
+_OURS = "it refused our certificate"
+_ALERTS: Final = {
+    "CERTIFICATE_REQUIRED": "it wants a certificate, and we presented none",
+    "UNKNOWN_CA": f"{_OURS}, as not signed by a CA in its {CA_CERT}",
+    "CERTIFICATE_EXPIRED": f"{_OURS}, as expired by its clock",
+    "CERTIFICATE_REVOKED": f"{_OURS}, as revoked",
+    "BAD_CERTIFICATE": f"{_OURS}, as for another name or not valid yet; its log says which",
+    "UNSUPPORTED_CERTIFICATE": f"{_OURS}, as not made for this end (extended key usage)",
+    "CERTIFICATE_UNKNOWN": f"{_OURS}; its log says why",
+    "ACCESS_DENIED": f"{_OURS}: access denied",
+    "DECRYPT_ERROR": f"{_OURS}, as falsely signed",
+    "PROTOCOL_VERSION": "it speaks no TLS 1.3",
+    "HANDSHAKE_FAILURE": "it shares no TLS 1.3 cipher or key with us",
+    "INSUFFICIENT_SECURITY": "it finds our keys or ciphers too weak",
+    "UNRECOGNIZED_NAME": "it does not serve the name that we asked for",
+}
+_REASONS: Final = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it presented no certificate",
+    "UNSUPPORTED_PROTOCOL": "it speaks no TLS 1.3",
+    "WRONG_SSL_VERSION": "it speaks no TLS 1.3",
+    "VERSION_TOO_LOW": "it speaks no TLS 1.3",
+    "NO_SHARED_CIPHER": "it shares no TLS 1.3 cipher with us",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
+    "HTTP_REQUEST": "it does not speak TLS but HTTP",
+    "HTTPS_PROXY_REQUEST": "it does not speak TLS but HTTP",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
+    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what it sent was changed on its way",
+}
+_CLOSED = (
+    "it closed the connection in the TLS handshake, or right after it; its log may say why, "
+    "unless it is an nbdtun without --tls-dir or another service"
+)
+
+
+def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> TLSError:
+    """
+    One line that says why TLS with ``peer`` failed.
+
+    :param error: what ``do_handshake``, or the first ``recv`` or ``send`` after it, has raised.
+    :param peer: how the operator knows the other end: an endpoint, or the address that called.
+    :param sock: the failed socket, not closed yet; then a wrong name is told with the names that there are.
+    """
+    return TLSError(f"{peer}: {_explanation(error, sock)}")
+
+
+#: Python's own reason where the other end has sent something and hung up before the socket was wrapped (ssl.py, SSLSocket._create).
+_GONE_BEFORE: Final = "Closed before TLS handshake with data in recv buffer."
+
+
+def is_end(error: OSError) -> bool:
+    """Whether the other end has just closed the connection, properly or not; Python calls that an SSLEOFError only since 3.11.4."""
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return True
+    return getattr(error, "reason", None) in ("UNEXPECTED_EOF_WHILE_READING", _GONE_BEFORE)
+
+
+def _explanation(error: OSError, sock: ssl.SSLSocket | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _verification(error, sock)
+    if is_end(error) or isinstance(error, ConnectionError):
+        return _CLOSED
+    if isinstance(error, TimeoutError):
+        return "it did not finish the TLS handshake in time; is it another service?"
+    if not isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.strerror or error}"
+    reason = getattr(error, "reason", None) or ""
+    alert = reason.partition("_ALERT_")[2]
+    if alert:
+        return _ALERTS.get(alert, f"it ended the TLS handshake ({in_words(error)})")
+    return _REASONS.get(reason, f"TLS failed ({in_words(error)})")
+
+
+def _verification(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None) -> str:
+    if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+        return _wrong_name(error, sock)
+    return _VERIFY.get(error.verify_code, f"its certificate is not accepted: {error.verify_message}")
+
+
+def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None) -> str:
+    quoted = re.search(r"not valid for '(.*)'", error.verify_message)
+    wanted = quoted[1] if quoted else "the name that we asked for"
+    presented = names_of(_presented(sock))
+    verified = [name for name in presented if name.kind is not Kind.COMMON_NAME] or presented  # what OpenSSL has looked at
+    names = ", ".join(printable(name.value, 100) for name in verified[:8])
+    return f"its certificate is {f'for {names}, ' if names else ''}not for {wanted} (--tls-name verifies another name)"
+
+
+def _presented(sock: ssl.SSLSocket | None) -> bytes:
+    """
+    The certificate that the peer presented, in DER, though the handshake has failed; nothing if it cannot be learned.
+
+    ``getpeercert()`` has none then. The chain is a socket's own method from Python 3.13 on; before, it has to be asked of what the socket
+    wraps. Nothing but the text of a message hangs on it.
+    """
+    try:
+        chain: Any = getattr(sock, "get_unverified_chain", None) or getattr(sock, "_sslobj").get_unverified_chain  # noqa: B009
+        leaf = chain()[0]
+        return leaf if isinstance(leaf, bytes) else ssl.PEM_cert_to_DER_cert(leaf.public_bytes())
+    except (AttributeError, TypeError, IndexError, ValueError, ssl.SSLError):
+        return b""

@@ -1,0 +1,131 @@
+"""Files that are missing, damaged, out of date or somebody else's are named, when they are loaded."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from nbdtun import certs
+from nbdtun.errors import ConfigError
+from nbdtun.tunnel import tls
+from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from tests.tunnel.conversation import Directory
+
+
+@pytest.mark.parametrize("name", [CA_CERT, SERVER_CERT, SERVER_KEY])
+def test_a_missing_file_is_named(name: str, directory: Directory) -> None:
+    d = directory()
+    (d / name).unlink()
+    with pytest.raises(ConfigError) as caught:
+        tls.server_context(d)
+    assert str(caught.value) == f"{d / name}: No such file or directory"
+
+
+@pytest.mark.parametrize("name", [CA_CERT, CLIENT_CERT, CLIENT_KEY])
+def test_an_unreadable_file_is_named(name: str, directory: Directory) -> None:
+    d = directory()
+    (d / name).unlink()
+    (d / name).mkdir()
+    with pytest.raises(ConfigError) as caught:
+        tls.client_context(d)
+    assert str(caught.value) == f"{d / name}: Is a directory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_forbidden_key_is_named(directory: Directory) -> None:
+    d = directory()
+    (d / CLIENT_KEY).chmod(0)
+    with pytest.raises(ConfigError, match=r"client-key.pem: Permission denied"):
+        tls.client_context(d)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (CA_CERT, "not a PEM certificate"),
+        (SERVER_CERT, "not a PEM certificate"),
+        (SERVER_KEY, "not a PEM private key"),
+        (CA_CRL, "not a PEM revocation list"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\x30\x82\x01\x0a"])
+def test_a_file_that_is_not_pem_is_named(name: str, text: str, content: bytes, directory: Directory) -> None:
+    d = directory()
+    (d / name).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        tls.server_context(d)
+    assert str(caught.value) == f"{d / name}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "text"),
+    [
+        (CA_CERT, "CERTIFICATE", "damaged certificate"),
+        (SERVER_CERT, "CERTIFICATE", "damaged certificate"),
+        (SERVER_KEY, "PRIVATE KEY", "damaged private key"),
+        (CA_CRL, "X509 CRL", "damaged revocation list"),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, label: str, text: str, directory: Directory) -> None:
+    d = directory()
+    (d / name).write_text(f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n")
+    with pytest.raises(ConfigError) as caught:
+        tls.server_context(d)
+    assert str(caught.value).startswith(f"{d / name}: {text}")
+
+
+def test_swapped_files_are_told_from_damaged_ones(directory: Directory) -> None:
+    d = directory()
+    (d / SERVER_KEY).write_bytes((d / SERVER_CERT).read_bytes())
+    with pytest.raises(ConfigError, match=r"server-key.pem: not a PEM private key"):
+        tls.server_context(d)
+
+
+@pytest.mark.parametrize("kind", ["EC", "RSA"])
+def test_a_key_of_another_certificate_is_named(kind: str, directory: Directory) -> None:
+    d = directory()
+    key = ec.generate_private_key(ec.SECP256R1()) if kind == "EC" else rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (d / SERVER_KEY).write_bytes(pem)
+    with pytest.raises(ConfigError) as caught:
+        tls.server_context(d)
+    assert str(caught.value) == f"{d / SERVER_KEY}: is not the key of {d / SERVER_CERT}"
+
+
+def test_a_key_with_a_passphrase_does_not_ask_for_it(directory: Directory) -> None:
+    d = directory()
+    key = serialization.load_pem_private_key((d / SERVER_KEY).read_bytes(), None)
+    hidden = serialization.BestAvailableEncryption(b"secret")
+    (d / SERVER_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
+    with pytest.raises(ConfigError, match=r"server-key.pem: is protected by a passphrase"):
+        tls.server_context(d)
+
+
+@pytest.mark.parametrize(("start", "end", "text"), [(-3600, -60, "expired on"), (600, 3600, "not valid before")])
+def test_an_outdated_certificate_of_our_own_is_refused(start: float, end: float, text: str, directory: Directory) -> None:
+    d = directory(start=start, end=end)
+    with pytest.raises(ConfigError) as caught:
+        tls.client_context(d)
+    assert str(caught.value).startswith(f"{d / CLIENT_CERT}: {text} 20")
+
+
+def test_an_expired_ca_is_refused(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certs, "CA_LIFETIME", datetime.timedelta(seconds=3600))
+    d = directory()
+    monkeypatch.setattr("nbdtun.tunnel.tls_files.time.time", lambda: datetime.datetime.now().timestamp() + 7200)
+    with pytest.raises(ConfigError, match=r"ca-cert.pem: expired on 20"):
+        tls.client_context(d)
+
+
+@pytest.mark.parametrize(("make", "text"), [(Path.touch, "Not a directory"), (lambda path: None, "No such file or directory")])
+def test_a_directory_that_is_none(make: Callable[[Path], None], text: str, tmp_path: Path) -> None:
+    make(tmp_path / "tls")
+    with pytest.raises(ConfigError) as caught:
+        tls.server_context(tmp_path / "tls")
+    assert str(caught.value) == f"{tmp_path / 'tls'}: {text}"
