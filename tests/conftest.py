@@ -33,6 +33,13 @@ def _quick_collections() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def _any_reactor() -> Iterator[None]:
+    """txaio believes that a process has one reactor; but each test may have another."""
+    yield
+    txaio.config.loop = None
+
+
 @pytest.fixture
 def said() -> Iterator[list[str]]:
     """The lines that the operator reads meanwhile."""

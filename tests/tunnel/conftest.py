@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import txaio
 
 from nbdtun import certs
 from nbdtun.tunnel import tls
@@ -31,7 +30,6 @@ def make_stage() -> Iterator[Callable[..., Stage]]:
         return made[-1]
 
     yield make
-    txaio.config.loop = None
     for stage in made:
         stage.cable.cut()
         for program in (*stage.near_programs, *stage.target.programs):

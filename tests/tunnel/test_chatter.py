@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nbdtun.tunnel.chatter import LINES, PERIOD, Chatter
@@ -27,8 +28,8 @@ def test_a_quiet_while_says_nothing(said: list[str]) -> None:
     assert repr(chatter) == "<Chatter 0>"
 
 
-def test_links_that_are_cut_again_and_again_do_not_fill_the_log(said: list[str]) -> None:
-    stage = Stage(Terms(window=1 << 18))
+def test_links_that_are_cut_again_and_again_do_not_fill_the_log(said: list[str], make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(Terms(window=1 << 18))
     near, _ = stage.meet()
     for _ in range(300):
         near.send(b"x")  # each of them was good for something, so the next comes at once
