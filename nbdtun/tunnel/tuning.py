@@ -42,7 +42,8 @@ def _at_home(sock: socket.socket) -> bool:
 def _stop_pacing(sock: socket.socket) -> None:
     """
     Where BBR is the host's choice for all its connections, it waits between packets, with a timer for each few of them; within a host
-    there is nothing to congest, and the timers cost a tenth of the speed (docs/performance).
+    there is nothing to congest, and the timers cost a tenth of the speed. What BBR has begun stays paced, but less, unless there are a
+    dozen channels and more (docs/performance).
     """
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
