@@ -33,11 +33,7 @@ def load(context: ssl.SSLContext, directory: Path, certificate: str, key: str) -
 
 
 def _trust(context: ssl.SSLContext, path: Path) -> None:
-    _read_pem(path, "CERTIFICATE-----", "certificate")
-    try:
-        context.load_verify_locations(cafile=path)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{path}: damaged certificate ({in_words(error)})") from error
+    _take_in(context, path, "CERTIFICATE-----", "certificate")
     authorities = context.get_ca_certs()
     ends = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in authorities]
     if ends and max(ends) <= time.time():
@@ -45,12 +41,16 @@ def _trust(context: ssl.SSLContext, path: Path) -> None:
 
 
 def _heed_revocations(context: ssl.SSLContext, path: Path) -> None:
-    _read_pem(path, "X509 CRL-----", "revocation list")
+    _take_in(context, path, "X509 CRL-----", "revocation list")
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+
+def _take_in(context: ssl.SSLContext, path: Path, marker: str, noun: str) -> None:
+    _read_pem(path, marker, noun)
     try:
         context.load_verify_locations(cafile=path)
     except ssl.SSLError as error:
-        raise ConfigError(f"{path}: damaged revocation list ({in_words(error)})") from error
-    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        raise ConfigError(f"{path}: damaged {noun} ({in_words(error)})") from error
 
 
 def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
