@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.measures.scaling import setting
 from bench.peers import DIRECT, HAPROXY, NBDTUN_PLAIN, NBDTUN_TLS, SOCAT_LARGE, SSH, STUNNEL
 from bench.samples import Samples
 
@@ -96,14 +97,14 @@ def _others() -> list[Goal]:
         goals += [
             Goal(f"50 ms at 1 Gbit/s, share of the link, {peer}", median("distance", "share", peer, "50 ms, 16 in flight"), 0.9, 0.97),
             Goal(f"eight channels, total MB/s, against one, {peer}", _eight(peer), 0.95),
-            Goal(f"the same with a core for each host, {peer}", _eight(peer, ", a core for each host"), 0.95),
-            Goal(f"eight channels, least share of an equal one, {peer}", median("scaling", "least_share", peer, "8 channels"), 0.5),
+            Goal(f"the same with a core for each host, {peer}", _eight(peer, apart=True), 0.95),
+            Goal(f"eight channels, least share of an equal one, {peer}", median("scaling", "least_share", peer, setting(8)), 0.5),
         ]
     return goals
 
 
-def _eight(peer: str, where: str = "") -> Callable[[Samples], float | None]:
-    return ratio("scaling", "total_mb_s", peer, peer, setting=f"8 channels{where}", other_setting=f"1 channel{where}")
+def _eight(peer: str, apart: bool = False) -> Callable[[Samples], float | None]:
+    return ratio("scaling", "total_mb_s", peer, peer, setting=setting(8, apart), other_setting=setting(1, apart))
 
 
 GOALS = (*_compared(), *_others())

@@ -7,15 +7,13 @@ source on one, server and destination on the other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from bench import server
 from bench.columns import Column
 from bench.cores import Cores, a_core_for_each, move, started_on
 from bench.load import Load, run, uri
 from bench.measures.measure import Measure
-from bench.peers import NBDTUN_PLAIN, NBDTUN_TLS, Pair, Peer
+from bench.peers import NBDTUN_PLAIN, NBDTUN_TLS
 from bench.rounds import interleaved
 from bench.samples import Sample
 from bench.scene import Scene
@@ -26,10 +24,10 @@ ANY = Cores()
 COLUMNS = (Column("total_mb_s", "total\nMB/s"), Column("least_share", "least share\nof an equal one", 2))
 
 
-def setting(channels: int, cores: Cores = ANY) -> str:
-    """How a number of channels is named, and where they are carried."""
+def setting(channels: int, apart: bool = False) -> str:
+    """How a number of channels is named, and whether each host has a core."""
     number = "1 channel" if channels == 1 else f"{channels} channels"
-    return f"{number}, a core for each host" if cores != ANY else number
+    return f"{number}, a core for each host" if apart else number
 
 
 def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
@@ -43,29 +41,17 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
 
 
 def _loaded(scene: Scene, counts: tuple[int, ...], cores: Cores) -> Iterator[Sample]:
-    with scene.directory() as directory, _server(directory, cores) as nbdkit:
+    with started_on(cores.destination), scene.directory() as directory, server.on_socket(directory) as nbdkit:
         for number, peer in interleaved((NBDTUN_PLAIN, NBDTUN_TLS), scene.effort.rounds):
-            with _running(scene, peer, nbdkit, cores) as pair:
+            with scene.running(peer, nbdkit) as pair:
+                if pair.source:
+                    move(pair.source.pid, cores.source)
                 for channels in counts:
                     load = Load("write", scene.effort.seconds, connections=channels)
                     with started_on(cores.source):
                         result = run(load, uri(pair.entrance), directory)
                     figures = {"total_mb_s": result.mb_s, "least_share": result.least_share}
-                    yield Sample(SCALING.name, peer.name, number, figures, setting(channels, cores))
-
-
-@contextmanager
-def _server(directory: Path, cores: Cores) -> Iterator[Path]:
-    with started_on(cores.destination), server.on_socket(directory) as nbdkit:
-        yield nbdkit
-
-
-@contextmanager
-def _running(scene: Scene, peer: Peer, nbdkit: Path, cores: Cores) -> Iterator[Pair]:
-    with started_on(cores.destination), scene.running(peer, nbdkit) as pair:
-        if pair.source:
-            move(pair.source.pid, cores.source)
-        yield pair
+                    yield Sample(SCALING.name, peer.name, number, figures, setting(channels, cores != ANY))
 
 
 SCALING = Measure("scaling", "Several channels at once", COLUMNS, measure)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cores import Cores
 from bench.goals import GOALS, Goal, median, ratio
 from bench.measures.distance import CASES
 from bench.measures.scaling import COUNTS, setting
@@ -57,7 +56,7 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     for subject in ("direct UNIX", "nbdtun plain", "nbdtun TLS", "nbdtun migrate"):
         samples.append(Sample("migration", subject, 1, {"wall_s": 1.0}, "4 GiB"))
     for subject in ("nbdtun plain", "nbdtun TLS"):
-        for where in (setting(count, cores) for count in COUNTS for cores in (Cores(), Cores(0, 1))):
+        for where in (setting(count, apart) for count in COUNTS for apart in (False, True)):
             samples.append(Sample("scaling", subject, 1, {"total_mb_s": 1.0, "least_share": 1.0}, where))
         samples += [Sample("distance", subject, 1, {"share": 1.0}, f"{case}") for case in CASES]
     assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []
