@@ -25,6 +25,7 @@ from twisted.internet.protocol import Factory, Protocol
 from nbdtun.tunnel import tls
 from nbdtun.tunnel.adopt import adopt, connect
 from nbdtun.tunnel.link import BULK
+from nbdtun.tunnel.loopback import LoopbackReactor
 from nbdtun.tunnel.pipe import Pipe
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
@@ -186,12 +187,13 @@ class Arrival(Protocol):
 
 
 def main(role: str, here: str, there: str, directory: str = "") -> None:
+    tcp = LoopbackReactor(reactor)
     listen: IStreamServerEndpoint
     onward: IStreamClientEndpoint
     if role == "source":
-        listen, onward = UNIXServerEndpoint(reactor, here), TCP4ClientEndpoint(reactor, "127.0.0.1", int(there))
+        listen, onward = UNIXServerEndpoint(reactor, here), TCP4ClientEndpoint(tcp, "127.0.0.1", int(there))
     else:
-        listen, onward = TCP4ServerEndpoint(reactor, int(here), interface="127.0.0.1"), UNIXClientEndpoint(reactor, there)
+        listen, onward = TCP4ServerEndpoint(tcp, int(here), interface="127.0.0.1"), UNIXClientEndpoint(reactor, there)
     end = End(role, onward, directory)
     listen.listen(Factory.forProtocol(lambda: Arrival(end)))
     reactor.run()

@@ -9,7 +9,6 @@ import txaio
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString
 
 from nbdtun.config import DestinationSettings
 from nbdtun.config.endpoints import Role, parse
@@ -17,7 +16,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination import Destination as Arrivals
 from nbdtun.migration.monitor import Credentials
 from nbdtun.service import access, certificates
-from nbdtun.service.ends import make_listener, make_runtime, quiet_factory
+from nbdtun.service.ends import make_client, make_listener, make_runtime, quiet_factory
 from nbdtun.service.quay import TunnelQuay
 from nbdtun.service.rundir import RunDir, give_to_qemu
 from nbdtun.tunnel import ktls
@@ -49,7 +48,7 @@ class DestinationService(MultiService):
         runtime = make_runtime(reactor, settings.tunnel)
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:
-            self.tunnel.targets.add(target.name, EndpointTarget(clientFromString(reactor, target.endpoint), target.endpoint))
+            self.tunnel.targets.add(target.name, EndpointTarget(make_client(reactor, target.endpoint), target.endpoint))
         self._tls_dir = settings.tunnel.tls_dir
         self._quays = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
         self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay, surroundings=self._look)

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.config import Address, Owner, SourceSettings, TunnelSettings
+from nbdtun.config.endpoints import Role, parse
 from nbdtun.config.settings import MigrateSettings
 from nbdtun.tunnel.dialer import Dialer
+from nbdtun.tunnel.loopback import LoopbackReactor
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.sockets import LocalEndpoint
 from nbdtun.tunnel.source import Source
@@ -38,8 +41,14 @@ def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Sou
     """
     tunnel = settings.tunnel
     tls = client_context(tunnel.tls_dir) if tunnel.tls_dir else None
-    endpoint = clientFromString(reactor, settings.connect)
+    endpoint = make_client(reactor, settings.connect)
     return Source(Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or ""))
+
+
+def make_client(reactor: Any, text: str) -> IStreamClientEndpoint:
+    """Make the endpoint that ``text`` describes, to connect to."""
+    endpoint: IStreamClientEndpoint = clientFromString(_reactor_for(reactor, parse(text, Role.CONNECT)), text)
+    return endpoint
 
 
 def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings, owner: Owner | None = None) -> LocalEndpoint:
@@ -50,7 +59,11 @@ def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings, owner:
         text += "" if "lockfile=" in text else ":lockfile=0"  # a reused process id would lock us out; LocalEndpoint knows better
     given = owner or tunnel.socket_owner
     whose = (given.uid, given.gid) if given and address.path is not None else None
-    return LocalEndpoint(serverFromString(reactor, text), address.text, address.path, whose)
+    return LocalEndpoint(serverFromString(_reactor_for(reactor, address), text), address.text, address.path, whose)
+
+
+def _reactor_for(reactor: Any, address: Address) -> Any:
+    return LoopbackReactor(reactor) if address.kind == "tcp" and address.local else reactor
 
 
 def quiet_factory(make: Callable[[], Protocol]) -> Factory[Any]:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.errors import ConfigError
+from nbdtun.tunnel.tuning import make_prompt
 
 
 def adopt(transport: object) -> socket.socket:
@@ -24,7 +25,7 @@ def adopt(transport: object) -> socket.socket:
     if not isinstance(handle, socket.socket):
         raise ConfigError(f"{type(transport).__name__} has no socket of its own; use a tcp: or unix: endpoint")
     transport.pauseProducing()  # type: ignore[attr-defined]  # the reactor must not watch it any more
-    return socket.socket(fileno=handle.detach())
+    return make_prompt(socket.socket(fileno=handle.detach()))
 
 
 class Catch(Protocol):

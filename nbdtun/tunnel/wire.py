@@ -20,7 +20,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.tunnel.ktls import active
-from nbdtun.tunnel.tuning import make_prompt
 
 #: Seconds for the other end to hear the last word.
 FAREWELL = 2.0
@@ -54,7 +53,6 @@ class Wire:
 
     def __init__(self, watch: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
-        make_prompt(sock)
         self.watch = watch
         self._socket = sock
         self._receive, self._send = sock.recv_into, sock.send

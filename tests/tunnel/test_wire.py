@@ -116,14 +116,6 @@ class TestPlain:
         crank.rest()
         assert "closed" in repr(closing.wire)
 
-    def test_small_pieces_do_not_wait_for_each_other(self, crank: Crank) -> None:
-        ours, theirs = tcp_pair()
-        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-        wire = Wire(crank, ours, User())
-        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        wire.close()
-        theirs.close()
-
     def test_a_gentle_close_lets_the_last_words_arrive(self, crank: Crank) -> None:
         user, peer = plain(crank, tcp_pair)
         peer.setblocking(False)
