@@ -7,21 +7,28 @@ The services themselves raise errors, because an application that embeds them wa
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, maybeDeferred
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
 
 
 class Daemon(MultiService):
-    """Holds ``services``; ``plugin`` is the name that its complaints begin with."""
+    """
+    Holds ``services``; ``plugin`` is the name that its complaints begin with, and ``twistd`` the options of twistd itself, which tell how
+    it was started.
+    """
 
-    def __init__(self, plugin: str, *services: IService) -> None:
+    def __init__(self, reactor: Any, plugin: str, twistd: Mapping[str, Any], *services: IService) -> None:
         super().__init__()
+        self._reactor = reactor
         self._plugin = plugin
+        self._twistd = twistd
         for service in services:
             service.setServiceParent(self)
 
@@ -34,7 +41,29 @@ class Daemon(MultiService):
         try:
             super().privilegedStartService()
         except NbdtunError as error:
-            raise SystemExit(f"{self._plugin}: {error.line}") from None
+            line = f"{self._plugin}: {error.line}"
+            self._undo()
+            self._tell(line)
+            raise SystemExit(line) from None
+
+    def _undo(self) -> None:
+        """Stop what has started already; it takes the reactor to remove its sockets."""
+        self._reactor.callWhenRunning(lambda: maybeDeferred(self.stopService).addBoth(lambda _: self._reactor.stop()))
+        self._reactor.run()
+
+    def _tell(self, line: str) -> None:
+        """
+        Remove the pidfile, and tell the process that waits at the operator's terminal, which reads 100 bytes.
+
+        twistd does both for an Exception, whose traceback it logs, and neither for a SystemExit: its first process would wait for ever
+        (UnixApplicationRunner.postApplication() and _waitForStart() in twisted/scripts/_twistd_unix.py).
+        """
+        if self._twistd.get("pidfile"):
+            with contextlib.suppress(OSError):
+                os.unlink(self._twistd["pidfile"])
+        pipe = self._twistd.get("statusPipe")
+        if pipe is not None:
+            os.write(pipe, f"1 {line}".encode("ascii", "backslashreplace")[:100])
 
 
 def leave(reactor: Any, error: NbdtunError | CancelledError | None) -> None:

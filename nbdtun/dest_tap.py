@@ -108,4 +108,5 @@ def makeService(options: Options) -> IService:
         destination = destination_service(reactor, options.settings)
     except NbdtunError as error:
         give_up("nbdtun-dest", error)
-    return Daemon("nbdtun-dest", destination, governor_service(reactor, options.settings.tunnel.run_dir, "nbdtun-dest", destination))
+    governor = governor_service(reactor, options.settings.tunnel.run_dir, "nbdtun-dest", destination)
+    return Daemon(reactor, "nbdtun-dest", options.parent or {}, destination, governor)

@@ -150,4 +150,4 @@ def makeService(options: Options) -> IService:
             services.append(migration_service(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
     except NbdtunError as error:
         give_up("nbdtun-source", error)
-    return Daemon("nbdtun-source", *services)
+    return Daemon(reactor, "nbdtun-source", options.parent or {}, *services)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
 from twisted.application.service import Service
 from twisted.internet.testing import MemoryReactor
@@ -22,21 +26,57 @@ class Failing(Service):
 
 def test_it_holds_its_services() -> None:
     one, other = Service(), Service()
-    daemon = Daemon("nbdtun-dest", one, other)
+    daemon = Daemon(MemoryReactor(), "nbdtun-dest", {}, one, other)
     daemon.privilegedStartService()
     daemon.startService()
     assert one.running
     assert other.running
 
 
-def test_our_errors_are_one_line() -> None:
-    with pytest.raises(SystemExit, match="nbdtun-dest: tcp:1: Permission denied"):
-        Daemon("nbdtun-dest", Failing(ConfigError("tcp:1: Permission denied"))).privilegedStartService()
+class TestItCannotStart:
+    TAKEN = ConfigError("tcp:1: Address already in use")
 
+    def start(self, *services: Service, **twistd: Any) -> None:
+        Daemon(self.reactor, "nbdtun-dest", {"pidfile": "", **twistd}, *services).privilegedStartService()
 
-def test_bugs_are_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        Daemon("nbdtun-dest", Failing(ZeroDivisionError())).privilegedStartService()
+    @pytest.fixture(autouse=True)
+    def make_reactor(self) -> None:
+        self.reactor = MemoryReactor()
+
+    def test_it_says_so_in_one_line(self) -> None:
+        with pytest.raises(SystemExit, match=r"^nbdtun-dest: tcp:1: Address already in use \[config\]$"):
+            self.start(Failing(self.TAKEN))
+
+    def test_what_has_started_is_stopped_before_the_process_ends(self) -> None:
+        started = Service()
+        stopped = []
+        started.stopService = lambda: stopped.append(self.reactor.hasRun)  # type: ignore[method-assign]
+        with pytest.raises(SystemExit):
+            self.start(started, Failing(self.TAKEN))
+        assert stopped == [True]
+        assert self.reactor.hasStopped
+
+    def test_the_process_at_the_terminal_is_told(self) -> None:
+        reading, writing = os.pipe()
+        with open(reading, "rb") as told, open(writing, "wb"):
+            with pytest.raises(SystemExit):
+                self.start(Failing(self.TAKEN), statusPipe=writing)
+            assert told.read1() == b"1 nbdtun-dest: tcp:1: Address already in use [config]"
+            with pytest.raises(SystemExit):
+                self.start(Failing(ConfigError(f"unix:/{'é' * 100}: taken")), statusPipe=writing)
+            assert told.read1() == (b"1 nbdtun-dest: unix:/" + rb"\xe9" * 100)[:100]
+
+    def test_its_pidfile_goes(self, tmp_path: Path) -> None:
+        pidfile = tmp_path / "d.pid"
+        pidfile.write_text("1")
+        for _ in "there", "gone":
+            with pytest.raises(SystemExit):
+                self.start(Failing(self.TAKEN), pidfile=f"{pidfile}")
+            assert not pidfile.exists()
+
+    def test_bugs_are_not_hidden(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            self.start(Failing(ZeroDivisionError()))
 
 
 @pytest.mark.parametrize(

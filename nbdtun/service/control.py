@@ -34,7 +34,7 @@ from nbdtun.errors import ConfigError, NotMigratable
 from nbdtun.migration.arguments import Number
 from nbdtun.migration.commands import ERRORS
 from nbdtun.migration.control import Control, answering
-from nbdtun.service.rundir import base_of, locked
+from nbdtun.service.rundir import base_of, locked, make_base
 from nbdtun.tunnel.sockets import LocalEndpoint, clear_stale
 
 MAX_CLIENTS = 16
@@ -256,7 +256,7 @@ def _made(base: Path) -> Iterator[Path]:
     """The directory for control sockets, made, and nobody else adds or removes any."""
     folder = directory(base)
     try:
-        base.mkdir(mode=0o711, parents=True, exist_ok=True)
+        make_base(base)
         with locked(base):
             folder.mkdir(mode=0o700, exist_ok=True)
             check_private(folder)

@@ -6,7 +6,6 @@ import itertools
 from typing import Any
 
 import txaio
-from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
@@ -17,6 +16,7 @@ from nbdtun.migration.destination import Destination as Arrivals
 from nbdtun.migration.monitor import Credentials
 from nbdtun.service import access, certificates
 from nbdtun.service.ends import make_client, make_listener, make_runtime, quiet_factory
+from nbdtun.service.listening import ListeningService
 from nbdtun.service.quay import TunnelQuay
 from nbdtun.service.rundir import RunDir, give_to_qemu
 from nbdtun.tunnel import ktls
@@ -56,9 +56,7 @@ class DestinationService(MultiService):
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
             self.tunnel.targets.add(SINK, Sink(runtime.watch))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
-        service = StreamServerEndpointService(endpoint, self.tunnel)
-        service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start
-        service.setServiceParent(self)
+        ListeningService(endpoint, self.tunnel).setServiceParent(self)
 
     def startService(self) -> None:
         """Start; what a killed daemon has left is cleared away first."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import txaio
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from nbdtun.errors import MigrationError, NbdtunError
@@ -26,19 +26,22 @@ class Governor(Service):
     log = txaio.make_logger()
 
     def __init__(self, reactor: Any, run_dir: str | None, plugin: str, throttle: Throttle) -> None:
+        self._reactor = reactor
+        self._run_dir = run_dir
         self._plugin = plugin
         self._throttle = throttle
-        self._control = ControlSocket(reactor, run_dir, f"@{os.getpid()}", self)
+        self._control: ControlSocket | None = None
 
     def startService(self) -> None:
         """Listen."""
         super().startService()
+        self._control = ControlSocket(self._reactor, self._run_dir, f"@{os.getpid()}", self)  # not before: twistd forks
         Deferred.fromCoroutine(self._control.open()).addErrback(self._ungoverned)
 
     def stopService(self) -> Deferred[None]:
         """Listen no more; fires when the socket is gone."""
         super().stopService()
-        return Deferred.fromCoroutine(self._control.close())
+        return succeed(None) if self._control is None else Deferred.fromCoroutine(self._control.close())
 
     def report(self) -> dict[str, Any]:
         """What it may send, in bytes per second; None for no limit."""

@@ -38,6 +38,19 @@ def base_of(run_dir: str | None) -> Path:
     return Path(run_dir).absolute() if run_dir else default_base()
 
 
+def make_base(base: Path) -> None:
+    """
+    Make the directory ``base``, which QEMU's user must pass, whatever the umask: twistd gives its daemons 077.
+
+    :raise OSError: that cannot be.
+    """
+    umask = os.umask(0o066)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    finally:
+        os.umask(umask)
+
+
 class RunDir:
     """
     A directory of this process's own, mode 0700, which belongs to ``owner`` where one is given (QEMU's user; root can use it all the same).
@@ -121,7 +134,7 @@ class RunDir:
             self._path = None
 
     def _make(self) -> Path:
-        self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
+        make_base(self._base)
         self.check_length()
         with locked(self._base):  # or another process might take ours for an abandoned one before it is locked
             _clear_abandoned(self._base)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import txaio
-from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import SourceSettings
 from nbdtun.service.ends import make_listener, make_source
+from nbdtun.service.listening import ListeningService
 from nbdtun.tunnel import ktls
 from nbdtun.tunnel.source import Entrance
 
@@ -31,9 +31,8 @@ class SourceService(MultiService):
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
-            service = StreamServerEndpointService(endpoint, Entrance(self.tunnel, forward.target, urgent=forward.target in settings.urgent))
-            service._raiseSynchronously = True  # as strports.service() has it: who cannot listen must not start
-            service.setServiceParent(self)
+            entrance = Entrance(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
+            ListeningService(endpoint, entrance).setServiceParent(self)
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when all is closed."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lab.daemon import BIN, Twistd, free_port
+from lab.daemon import BIN, Twistd
 from lab.process import Process, wait
 from lab.tunnel import Tunnel
 from nbdtun.certs import make
@@ -289,50 +289,6 @@ def test_refused_certificates(directory: Path, tls: Path, memory: Path, tmp_path
         assert peer.recv(1) == b""
         log = tunnel.source.wait_log(line)
         assert "Traceback" not in log + tunnel.destination.log()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["nbdtun-dest", "--listen", "tcp:10810", "--target", "nbd=unix:/x"], "without --tls-dir"),
-        (["nbdtun-dest", "--listen", "tcp:10810:interface=127.0.0.1"], "at least one --target or --vm"),
-        (
-            ["nbdtun-dest", "--listen", "tcp:10810", "--target", "nbd=unix:/x", "--tls-dir", "/nonexistent"],
-            "/nonexistent: No such file or directory",
-        ),
-        (["nbdtun-source", "--connect", "tcp:127.0.0.1:1", "--forward", "nbd"], "TARGET=SERVER-ENDPOINT"),
-        (["nbdtun-source", "--connect", "tcp:127.0.0.1:1", "--forward", f"nbd=unix:/{'x' * 120}"], "107"),
-        (["nbdtun-source", "--connect", "tcp:127.0.0.1:1", "--forward", "nbd=unix:/nonexistent/in.sock"], "No such file or directory"),
-    ],
-)
-def test_wrong_options_are_one_line(directory: Path, arguments: list[str], line: str) -> None:
-    command = [BIN / "twistd", "-n", "--pidfile=", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=directory)
-    assert ended.returncode != 0
-    assert line in ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stdout + ended.stderr
-
-
-def test_a_taken_port_is_one_line(directory: Path) -> None:
-    port = free_port()
-    options = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--target", "nbd=unix:/x"]
-    with socket.create_server(("127.0.0.1", port)), Twistd(directory, "nbdtun-dest", *options) as daemon:
-        assert daemon.wait_exit(20) != 0
-        assert "Address already in use" in daemon.log()
-        assert "Traceback" not in daemon.log()
-
-
-def test_twistds_own_options(directory: Path) -> None:
-    port, pidfile, log = free_port(), directory / "d.pid", directory / "d.log"
-    options = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--target", "nbd=unix:/x"]
-    subprocess.run(
-        [BIN / "twistd", f"--pidfile={pidfile}", f"--logfile={log}", "nbdtun-dest", *options], check=True, timeout=20, cwd=directory
-    )
-    wait(lambda: pidfile.exists() and "starting on" in log.read_text(), 10, "the daemon")
-    pid = int(pidfile.read_text())
-    os.kill(pid, signal.SIGTERM)
-    wait(lambda: not pidfile.exists(), 10, "the daemon's end")
-    assert "Traceback" not in log.read_text()
 
 
 def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], directory: Path, memory: Path, random: Path) -> None:

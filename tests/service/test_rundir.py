@@ -45,6 +45,16 @@ def test_it_is_private_and_goes_away(base: Path) -> None:
     assert entries(base) == []
 
 
+def test_qemus_user_can_pass_whatever_the_umask(base: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        mine = RunDir(str(base / "deep"))
+        assert [stat.S_IMODE(made.stat().st_mode) for made in (base, base / "deep", mine.path)] == [0o711, 0o711, 0o700]
+    finally:
+        os.umask(umask)
+    mine.remove()
+
+
 def test_two_at_once_do_not_meet(base: Path) -> None:
     one, other = RunDir(str(base)), RunDir(str(base))
     assert one.path != other.path
