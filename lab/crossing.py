@@ -120,6 +120,11 @@ class Crossing:
         """What follows `nbdtun migrate`."""
         return [VM, "--qmp", f"{self.qmp[0]}", "--to", self.to, *self._options, "--run-dir", f"{self.run_dir}", *more]
 
+    def service_arguments(self, *more: str) -> list[str]:
+        """What follows `twistd nbdtun-source` for the same as a service."""
+        migration = ["--connect", self.to, "--migrate", VM, "--qmp", f"{self.qmp[0]}"]
+        return [*migration, *self._options, "--run-dir", f"{self.run_dir}", *more]
+
     def migrate(self, *more: str) -> Attempt:
         """Begin a migration."""
         self._attempts += 1
@@ -127,9 +132,7 @@ class Crossing:
 
     def serve(self, *more: str) -> Twistd:
         """Begin a migration as a service does it: `twistd nbdtun-source --migrate`."""
-        arguments = ["--connect", self.to, "--migrate", VM, "--qmp", f"{self.qmp[0]}", *self._options]
-        arguments += ["--run-dir", f"{self.run_dir}", *more]
-        return self._ended.enter_context(Twistd(self.directory, "nbdtun-source", *arguments))
+        return self._ended.enter_context(Twistd(self.directory, "nbdtun-source", *self.service_arguments(*more)))
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `nbdtun` as from another terminal, to its end: `command("status")`."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from lab.process import Process, wait
+from lab.process import Process, marked, wait
 
 BIN = Path(sys.executable).parent
 """Where the environment that runs the tests has `twistd` and `nbdtun`."""
@@ -32,6 +36,32 @@ class Twistd(Process):
     def wait_socket(self, path: Path, timeout: float = 20) -> None:
         """Wait until it listens on a UNIX socket, without connecting to it."""
         wait(lambda: unix_listening(path), timeout, f"listener on {path}", self)
+
+
+class Detached:
+    """A twistd plugin behind the terminal, as twistd starts it without -n, or its refusal to start."""
+
+    def __init__(self, directory: Path, plugin: str, *options: str) -> None:
+        self.pidfile, self.log = directory / f"{plugin}.pid", directory / f"{plugin}.log"
+        command = [BIN / "twistd", f"--pidfile={self.pidfile}", f"--logfile={self.log}", plugin, *options]
+        self.command = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=directory)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return int(self.pidfile.read_text())
+
+    @property
+    def running(self) -> bool:
+        """Whether there is one, also if it has no pidfile any more."""
+        return any(f"{self.pidfile}" in command for command in marked().values())
+
+    def stop(self) -> None:
+        """Stop it, if it runs; it takes its pidfile with it."""
+        with suppress(FileNotFoundError):
+            os.kill(self.pid, signal.SIGTERM)
+        wait(lambda: not self.running, 10, "the daemon's end")
+        assert not self.pidfile.exists()
 
 
 class Command(Process):

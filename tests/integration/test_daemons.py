@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from lab.daemon import BIN, Twistd, free_port
-from lab.process import marked, wait
-
-
-class Detached:
-    """A daemon that twistd has left running, or its refusal to start."""
-
-    def __init__(self, directory: Path, plugin: str, *options: str) -> None:
-        self.pidfile, self.log = directory / f"{plugin}.pid", directory / f"{plugin}.log"
-        command = [BIN / "twistd", f"--pidfile={self.pidfile}", f"--logfile={self.log}", plugin, *options]
-        self.command = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=directory)
-
-    @property
-    def pid(self) -> int:
-        return int(self.pidfile.read_text())
-
-    def stop(self) -> None:
-        with suppress(FileNotFoundError):
-            os.kill(self.pid, signal.SIGTERM)
-        wait(lambda: not any(f"{self.pidfile}" in command for command in marked().values()), 10, "the daemon's end")
-        assert not self.pidfile.exists()
+from lab.daemon import BIN, Detached, Twistd, free_port
 
 
 @pytest.fixture

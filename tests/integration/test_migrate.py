@@ -23,35 +23,15 @@ from lab.disks import MIB
 from lab.gate import Gate
 from lab.guest import Guest
 from lab.pair import Pair, Plan
-from lab.process import Process, wait
+from lab.process import Process
 from lab.qemu import Build, Interface, Style
 from nbdtun.certs import make
+from tests.integration.outcome import arrived, stayed
 
 CLEAN = (0, -signal.SIGTERM)
 SMALL = Plan(32 * MIB)
 NOBODY = 65534
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/embed.py"
-
-
-def arrived(crossing: Crossing) -> None:
-    """The guest runs on at the destination and nowhere else, with all that it ever wrote."""
-    pair = crossing.pair
-    pair.destination.wait_ticks(5)
-    assert not pair.source.running(), pair.source.status()
-    assert pair.faults() == []
-    assert pair.destination.leftovers() == []
-    assert crossing.leftovers() == []
-    assert "Traceback" not in crossing.daemon.log()
-
-
-def stayed(crossing: Crossing) -> None:
-    """The guest runs on at the source as if nothing had been tried."""
-    pair = crossing.pair
-    assert pair.disturbance() == []
-    if pair.destination.running():
-        assert pair.destination.leftovers() == []
-        assert pair.destination.status() == "inmigrate"
-    assert "Traceback" not in crossing.daemon.log()
 
 
 def one_line(attempt: Attempt) -> str:
@@ -412,50 +392,6 @@ def test_qemu_of_another_user(
     attempt = crossing.migrate()
     assert attempt.wait_exit(120) == 0, attempt.log()
     arrived(crossing)
-
-
-def test_a_service_migrates_and_ends(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
-    crossing = crossings(pairs())
-    crossing.pair.source.wait_ticks(10)
-    service = crossing.serve("--bandwidth", "500MiB")
-    assert service.wait_exit(120) == 0, service.log()
-    for phase in (*PHASES, "runs at the destination"):
-        assert f"{VM}: {phase}" in service.log()
-    assert "Traceback" not in service.log()
-    arrived(crossing)
-
-
-def test_a_service_that_fails_ends_with_1(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
-    crossing = crossings(pairs(SMALL, Plan(64 * MIB, target_size=48 * MIB)))
-    service = crossing.serve()
-    assert service.wait_exit(60) == 1, service.log()
-    assert service.log().count(f"disk vdb: {48 * MIB} bytes") == 1
-    assert "Traceback" not in service.log()
-    crossing.pair.source.wait_ticks(5)
-    stayed(crossing)
-    assert crossing.leftovers() == []
-
-
-def test_a_service_that_is_stopped_rolls_back(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
-    crossing = crossings(pairs(Plan(64 * MIB)))
-    crossing.pair.source.wait_ticks(5)
-    service = crossing.serve("--bandwidth", "16MiB")
-    service.wait_log(f"{VM}: ram", 60)
-    assert service.terminate(60) in CLEAN
-    assert "Traceback" not in service.log()
-    stayed(crossing)
-    assert crossing.leftovers() == []
-
-
-def test_a_service_that_forwards_too_stays(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path) -> None:
-    crossing = crossings(pairs(SMALL, paused=True))
-    entrance = directory / "in.sock"
-    service = crossing.serve("--forward", f"nbd=unix:{entrance}")
-    service.wait_log(f"{VM}: runs at the destination", 60)
-    service.wait_socket(entrance)
-    wait(lambda: not crossing.pair.source.running(), 20, "the source's end")
-    assert service.terminate() in CLEAN
-    assert not entrance.exists()
 
 
 def test_an_application_embeds_it(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path, tls: Path) -> None:
