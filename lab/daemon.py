@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from lab.process import Process, marked, wait
+from lab.process import MARK, Process, marked, wait
 
 BIN = Path(sys.executable).parent
 """Where the environment that runs the tests has `twistd` and `nbdtun`."""
@@ -44,7 +44,8 @@ class Detached:
     def __init__(self, directory: Path, plugin: str, *options: str) -> None:
         self.pidfile, self.log = directory / f"{plugin}.pid", directory / f"{plugin}.log"
         command = [BIN / "twistd", f"--pidfile={self.pidfile}", f"--logfile={self.log}", plugin, *options]
-        self.command = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=directory)
+        env = {**os.environ, MARK: f"{os.getpid()}"}
+        self.command = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=directory, env=env)
 
     @property
     def pid(self) -> int:
