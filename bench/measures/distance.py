@@ -26,8 +26,6 @@ from lab.daemon import free_port
 
 NO_TUNNEL = "no tunnel"
 TUNNELS = (SOCAT_LARGE, NBDTUN_PLAIN, NBDTUN_TLS)
-ROUNDS = 3
-"""At most: the line's rate varies little."""
 WARM_UP = 0.5
 
 
@@ -53,7 +51,7 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
     cases = QUICK if scene.effort.quick else CASES
     tunnels = [None, *(peer for peer in TUNNELS if not peer.missing())]
     subjects = [(case, tunnel) for case in cases for tunnel in tunnels]
-    for number, (case, tunnel) in interleaved(subjects, min(ROUNDS, scene.effort.rounds)):
+    for number, (case, tunnel) in interleaved(subjects, scene.effort.rounds):
         load = Load("write", scene.effort.seconds, case.block, case.depth, warm_up=WARM_UP)
         with _far(scene, tunnel, case.round_trip_ms) as where, scene.directory() as directory:
             result = run(load, where, directory)

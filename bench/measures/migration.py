@@ -33,7 +33,6 @@ from lab.tunnel import Tunnel
 
 SIZE = 4096 * MIB
 QUICK = 1024 * MIB
-ROUNDS = 3
 MIGRATE = "nbdtun migrate"
 SHM = Path("/dev/shm")
 COLUMNS = (Column("wall_s", "wall\ns", 2), Column("mirror_s", "disk\ns", 2), Column("downtime_ms", "downtime\nms"))
@@ -60,7 +59,7 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
         _warm(home, 2 * size)
     here = [subject for subject in SUBJECTS if subject.name != SSH.name or not SSH.missing()]
     behaves = guest.build()
-    for number, subject in interleaved(here, min(ROUNDS, scene.effort.rounds)):
+    for number, subject in interleaved(here, scene.effort.rounds):
         with _pair(home, behaves, size) as pair:
             pair.source.wait_ticks(20)
             figures = subject.move(pair, scene) | {"downtime_ms": _downtime(pair)}
