@@ -316,3 +316,11 @@ def test_a_migrations_vm_is_a_name() -> None:
 def test_settings_are_frozen(tmp_path: Path) -> None:
     with pytest.raises(AttributeError):
         TunnelSettings().window = 3  # type: ignore[misc]
+
+
+def test_directories_are_seen_from_where_the_command_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = TunnelSettings(tls_dir="pki", run_dir="run")
+    monkeypatch.chdir("/")
+    assert (settings.tls_dir, settings.run_dir) == (f"{tmp_path}/pki", f"{tmp_path}/run")
+    assert TunnelSettings().tls_dir is TunnelSettings().run_dir is None

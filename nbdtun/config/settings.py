@@ -6,6 +6,7 @@ Sizes are in bytes, times in seconds. The defaults are those of the options.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,19 +38,24 @@ def _mode(_: object, __: Attribute[int], value: int) -> None:
         raise ConfigError(f"{value:o} is not a mode for a socket")
 
 
+def _absolute(path: str | None) -> str | None:
+    return os.path.abspath(path) if path else None
+
+
 @frozen(kw_only=True)
 class TunnelSettings:
     """
     What both ends of a tunnel are told.
 
     ``bandwidth`` (bytes per second, None without a limit) is for all that this end sends, through all of its channels together.
+    ``tls_dir`` and ``run_dir`` are seen from the directory that the process is in now; twistd's --rundir changes that later.
     ``insecure`` accepts endpoints that others can reach without a certificate; it takes nothing away where ``tls_dir`` is given.
     """
 
-    tls_dir: str | None = None
+    tls_dir: str | None = field(default=None, converter=_absolute)
     tls_name: str | None = None
     insecure: bool = False
-    run_dir: str | None = None
+    run_dir: str | None = field(default=None, converter=_absolute)
     socket_owner: Owner | None = None
     socket_mode: int = field(default=0o600, validator=_mode)
     window: int = field(default=16 * MIB, validator=_between(64 * KIB, GIB, size_text))

@@ -59,7 +59,7 @@ class RunDir:
     """
 
     def __init__(self, base: str | None = None, owner: Owner | None = None) -> None:
-        self._base = base_of(base)
+        self._wanted = base
         self._owner = owner
         self._path: Path | None = None
         self._lock = -1
@@ -75,13 +75,13 @@ class RunDir:
             try:
                 self._path = self._make()
             except OSError as failure:
-                raise ConfigError(f"run directory {self._base}: {failure.strerror}; --run-dir says where else") from failure
+                raise ConfigError(f"run directory {self.base}: {failure.strerror}; --run-dir says where else") from failure
         return self._path
 
     @property
     def base(self) -> Path:
-        """Where it is made."""
-        return self._base
+        """Where it is made: by whoever this process is when it comes to that, for twistd has --uid."""
+        return base_of(self._wanted)
 
     def check_length(self) -> None:
         """
@@ -90,7 +90,7 @@ class RunDir:
         :raise ConfigError: they would be.
         """
         try:
-            check_socket_path(str(self._base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
+            check_socket_path(str(self.base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
         except ConfigError as error:
             raise ConfigError(str(error), "--run-dir says where else") from None
 
@@ -119,8 +119,8 @@ class RunDir:
 
     def sweep(self) -> None:
         """Clear away what killed processes have left beside it; done by the way when it is made."""
-        with contextlib.suppress(OSError), locked(self._base):
-            _clear_abandoned(self._base)
+        with contextlib.suppress(OSError), locked(self.base):
+            _clear_abandoned(self.base)
 
     def owner_for(self, qemu: Credentials) -> Owner | None:
         """Whose it is, or would be if :func:`give_to_qemu` were called."""
@@ -134,11 +134,11 @@ class RunDir:
             self._path = None
 
     def _make(self) -> Path:
-        make_base(self._base)
+        make_base(self.base)
         self.check_length()
-        with locked(self._base):  # or another process might take ours for an abandoned one before it is locked
-            _clear_abandoned(self._base)
-            made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._base))
+        with locked(self.base):  # or another process might take ours for an abandoned one before it is locked
+            _clear_abandoned(self.base)
+            made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.base))
             self._lock = _lock(made)
         self._give(made)
         return made

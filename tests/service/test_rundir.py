@@ -45,6 +45,13 @@ def test_it_is_private_and_goes_away(base: Path) -> None:
     assert entries(base) == []
 
 
+def test_it_is_where_the_user_that_the_process_has_become_may_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_as_root = RunDir()
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/4711")
+    assert made_as_root.base == Path("/run/user/4711/nbdtun")
+
+
 def test_qemus_user_can_pass_whatever_the_umask(base: Path) -> None:
     umask = os.umask(0o077)
     try:
