@@ -18,6 +18,7 @@ from pathlib import Path
 from nbdtun.config import Owner, check_socket_path
 from nbdtun.errors import ConfigError
 from nbdtun.migration.monitor import Credentials
+from nbdtun.service import strangers
 
 #: The longest name of a socket that is made in a run directory, in bytes.
 LONGEST_NAME = 20
@@ -94,6 +95,14 @@ class RunDir:
         except ConfigError as error:
             raise ConfigError(str(error), "--run-dir says where else") from None
 
+    def check_strangers(self, owner: Owner | None) -> None:
+        """
+        See that nobody could put another in its place, but root, this user, and its ``owner``.
+
+        :raise ConfigError: somebody could.
+        """
+        strangers.check(self.base, () if owner is None else (owner.uid,))
+
     def socket(self, name: str) -> str:
         """The path for a socket in it."""
         return str(self.path / name)
@@ -136,6 +145,7 @@ class RunDir:
     def _make(self) -> Path:
         make_base(self.base)
         self.check_length()
+        self.check_strangers(self._owner)
         with locked(self.base):  # or another process might take ours for an abandoned one before it is locked
             _clear_abandoned(self.base)
             made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.base))

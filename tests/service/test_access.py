@@ -68,6 +68,15 @@ def test_sockets_of_somebody_else(base: Path, proc: Path) -> None:
     ]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_a_place_that_somebody_else_could_put_his_own_in(base: Path, proc: Path) -> None:
+    os.chown(base, 4711, 4711)
+    (line,) = lines(RunDir(f"{base}/run", Owner(107)))
+    assert line.startswith(f"failure: run directory {base}/run: {base} belongs to uid 4711, who could replace what is in it; ")
+    os.chown(base, 107, 107)
+    assert lines(RunDir(f"{base}/run", Owner(107)))[0].startswith("ok")
+
+
 def test_a_path_that_is_too_long(base: Path, proc: Path) -> None:
     (line,) = lines(RunDir(f"{base}/{'x' * 80}", Owner(107)))
     assert line.endswith("the path of a UNIX socket ends at 107; --run-dir says where else")
