@@ -13,6 +13,7 @@ packages=(
     busybox-static cpio     # the guest's user space and its initramfs
     xz-utils zstd           # kernel modules come compressed on newer releases
     openssl ca-certificates # certificates that the product did not make itself
+    libfaketime             # clocks that are set while something runs
     util-linux              # setpriv ties the lab's processes to their parent's life
 )
 

@@ -13,6 +13,7 @@ from nbdtun.descriptors import make_room, needed
 from nbdtun.errors import NbdtunError
 from nbdtun.options import TunnelOptions, give_up, parse_each
 from nbdtun.sizes import parse_count
+from nbdtun.steady import steady
 from nbdtun.tunnel.allow import check_pattern
 from nbdtun.tunnel.limits import Limits
 
@@ -103,6 +104,7 @@ def makeService(options: Options) -> IService:
 
     from nbdtun.service import destination_service, governor_service
 
+    steady(reactor)
     make_room_for(options.settings.limits)
     try:
         destination = destination_service(reactor, options.settings)

@@ -17,6 +17,7 @@ from nbdtun.migration.patience import Patience
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.options import TunnelOptions, give_up, parse_each
 from nbdtun.sizes import parse_duration, parse_rate
+from nbdtun.steady import steady
 
 #: Channels for which there should be descriptors: as many as a destination serves by default.
 CHANNELS = 1024
@@ -139,6 +140,7 @@ def makeService(options: Options) -> IService:
 
     from nbdtun.service import governor_service, migration_service, source_service
 
+    steady(reactor)
     make_room(needed(CHANNELS, 0))
     forward, migrate = options.settings.forward, options.settings.migrate
     try:

@@ -165,6 +165,8 @@ def services(monkeypatch: pytest.MonkeyPatch) -> FakeServices:
     fake = FakeServices()
     monkeypatch.setitem(sys.modules, "nbdtun.service", fake)
     monkeypatch.setattr("nbdtun.service", fake, raising=False)
+    for tap in (source_tap, dest_tap):
+        monkeypatch.setattr(tap, "steady", lambda reactor: None)  # the tests' own keeps its clock
     return fake
 
 
