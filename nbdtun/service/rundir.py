@@ -95,13 +95,13 @@ class RunDir:
         except ConfigError as error:
             raise ConfigError(str(error), "--run-dir says where else") from None
 
-    def check_strangers(self, owner: Owner | None) -> None:
+    def check_strangers(self, *trusted: int) -> None:
         """
-        See that nobody could put another in its place, but root, this user, and its ``owner``.
+        See that nobody could put another in its place, but root, this user, its owner, and the uids that are ``trusted``.
 
         :raise ConfigError: somebody could.
         """
-        strangers.check(self.base, () if owner is None else (owner.uid,))
+        strangers.check(self.base, trusted if self._owner is None else (self._owner.uid, *trusted))
 
     def socket(self, name: str) -> str:
         """The path for a socket in it."""
@@ -145,7 +145,7 @@ class RunDir:
     def _make(self) -> Path:
         make_base(self.base)
         self.check_length()
-        self.check_strangers(self._owner)
+        self.check_strangers()
         with locked(self.base):  # or another process might take ours for an abandoned one before it is locked
             _clear_abandoned(self.base)
             made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.base))
