@@ -7,6 +7,7 @@ is one line on standard error, with the status that its kind has.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -33,6 +34,7 @@ for _each in (check, migrate, status, change, cancel, certs):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _fill_streams()
     if not arguments:
         click.echo(command.get_help(click.Context(command, info_name="nbdtun")), err=True)
         return 2
@@ -51,9 +53,24 @@ def main(arguments: list[str] | None = None) -> int:
     return _flushed(int(status or 0))
 
 
+def _fill_streams() -> None:
+    """
+    See that there are three standard streams, of which somebody may have closed some (``>&-``).
+
+    What is said there goes nowhere then, instead of to the next socket, which would get its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)  # something else has that number already, and keeps it
+                continue
+            os.open(os.devnull, os.O_RDWR)  # which gets the first number that is free
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
+
+
 def _flushed(status: int) -> int:
     """Return ``status``, with nothing left to write: a reader that has gone away must not change it as Python exits."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:

@@ -41,6 +41,19 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert (run.returncode, run.stderr) == (1, "nbdtun: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_nothing(tmp_path: Path, closed: str) -> None:
+    def ended(words: str) -> int:
+        line = f"{sys.executable} -m nbdtun {words} {closed}"
+        run = subprocess.run(line, shell=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30)
+        assert "Traceback" not in run.stderr
+        return run.returncode
+
+    assert ended(f"certs {tmp_path} --host a") == 0
+    assert ended("migrate web1 --qmp /none --to tcp:localhost:1") == 1
+    assert ended("nonsense") == 2
+
+
 def test_help_is_quick_and_installs_no_reactor() -> None:
     code = "import sys; from nbdtun.cli import main; main(['migrate', '--help']); sys.exit('twisted.internet.reactor' in sys.modules)"
     times = []
