@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -173,6 +175,67 @@ class TestTheReactor:
         watch.connectionLost(Failure(ConnectionError("stopped")))
         assert [str(told) for told in user.told] == ["stopped"]
         assert crank.getReaders() == []
+
+
+class Chatty(User):
+    """Has its program say the next thing as soon as it has heard one."""
+
+    def __init__(self, user: User, program: socket.socket, *words: bytes) -> None:
+        super().__init__()
+        self.wire, self.program, self.words = user.wire, program, list(words)
+        self.wire.user = self
+
+    def wire_readable(self) -> None:
+        super().wire_readable()
+        if self.words:
+            self.program.send(self.words.pop(0))
+
+
+class TestLookingOut:
+    @pytest.fixture
+    def yields(self, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+        """What happens when others are let run, in turn; then nothing."""
+        acts: list[Callable[[], object]] = []
+        self.count = 0
+
+        def let_others_run() -> None:
+            self.count += 1
+            if acts:
+                acts.pop(0)()
+
+        monkeypatch.setattr(os, "sched_yield", let_others_run)
+        monkeypatch.setattr("nbdtun.tunnel.watch.BRISK", 0.3)  # a slow machine is as brisk
+        return acts
+
+    def chat(self, watch: Watch, *words: bytes) -> Chatty:
+        user, program = wired(watch)
+        chatty = Chatty(user, program, *words)
+        chatty.wire.listen(True)
+        program.send(b"hello")
+        return chatty
+
+    def test_where_the_last_came_at_once_the_next_is_not_slept_for(self, crank: Crank, yields: list[Callable[[], object]]) -> None:
+        chatty = self.chat(Watch(crank, linger=0), b"and at once")
+        yields += [lambda: None, lambda: chatty.program.send(b"and soon")]
+        crank.rest()
+        assert chatty.told == [b"hello", b"and at once", b"and soon"]
+        assert self.count >= 2
+
+    def test_not_for_ever(self, crank: Crank, yields: list[Callable[[], object]]) -> None:
+        chatty = self.chat(Watch(crank, linger=0), b"and at once")
+        crank.rest()
+        seen = self.count
+        assert seen > 0
+        chatty.program.send(b"and much later")
+        crank.rest()
+        assert chatty.told[-1] == b"and much later"
+        assert self.count == seen
+
+    def test_one_alone_is_not_worth_it(self, crank: Crank, yields: list[Callable[[], object]]) -> None:
+        chatty = self.chat(Watch(crank))
+        crank.rest()
+        assert chatty.told == [b"hello"]
+        assert self.count == 0
 
 
 def test_a_bug_in_one_user_is_not_the_others_end(crank: Crank, watch: Watch) -> None:
