@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,15 +37,16 @@ class Daemon(MultiService):
         """
         Start; this is where twistd is still the user that it was started as.
 
-        :raise SystemExit: that failed; twistd ends with status 1.
+        :raise SystemExit: that failed, as the log says in one line; twistd ends with status 1.
         """
         try:
             super().privilegedStartService()
         except NbdtunError as error:
             line = f"{self._plugin}: {error.line}"
             self._undo()
+            print(line, file=sys.stderr)  # which is twistd's log by now; whoever is told is to find it there
             self._tell(line)
-            raise SystemExit(line) from None
+            raise SystemExit(1) from None
 
     def _undo(self) -> None:
         """Stop what has started already; it takes the reactor to remove its sockets."""

@@ -43,9 +43,18 @@ class TestItCannotStart:
     def make_reactor(self) -> None:
         self.reactor = MemoryReactor()
 
-    def test_it_says_so_in_one_line(self) -> None:
-        with pytest.raises(SystemExit, match=r"^nbdtun-dest: tcp:1: Address already in use \[config\]$"):
+    def test_it_says_so_in_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
             self.start(Failing(self.TAKEN))
+        assert ended.value.code == 1
+        assert capsys.readouterr().err == "nbdtun-dest: tcp:1: Address already in use [config]\n"
+
+    def test_whoever_is_told_finds_the_line_in_the_log(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        logged: list[str] = []
+        monkeypatch.setattr(os, "write", lambda pipe, told: logged.append(capsys.readouterr().err))
+        with pytest.raises(SystemExit):
+            self.start(Failing(self.TAKEN), statusPipe=7)
+        assert logged == ["nbdtun-dest: tcp:1: Address already in use [config]\n"]
 
     def test_what_has_started_is_stopped_before_the_process_ends(self) -> None:
         started = Service()
