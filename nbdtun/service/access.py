@@ -67,8 +67,7 @@ def look(checklist: Checklist, check: str, rundir: RunDir, qemu: Credentials) ->
 
 def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[ConfigError]:
     with_dir = f"run directory {rundir.base}"
-    rundir.check_length()
-    rundir.check_strangers(qemu.uid)
+    rundir.check(qemu.uid)
     existing = next(path for path in (rundir.base, *rundir.base.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
         yield ConfigError(f"{with_dir}: {existing} cannot be written to", "--run-dir says where else")

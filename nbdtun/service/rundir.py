@@ -84,24 +84,18 @@ class RunDir:
         """Where it is made: by whoever this process is when it comes to that, for twistd has --uid."""
         return base_of(self._wanted)
 
-    def check_length(self) -> None:
+    def check(self, *trusted: int) -> None:
         """
-        See that its sockets' paths are not too long.
+        See that its sockets' paths are not too long, and that nobody could put another in its place, but root, this user, its owner, and
+        the uids that are ``trusted``.
 
-        :raise ConfigError: they would be.
+        :raise ConfigError: they would be, or somebody could.
         """
         try:
             check_socket_path(str(self.base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
+            strangers.check(self.base, trusted if self._owner is None else (self._owner.uid, *trusted))
         except ConfigError as error:
             raise ConfigError(str(error), "--run-dir says where else") from None
-
-    def check_strangers(self, *trusted: int) -> None:
-        """
-        See that nobody could put another in its place, but root, this user, its owner, and the uids that are ``trusted``.
-
-        :raise ConfigError: somebody could.
-        """
-        strangers.check(self.base, trusted if self._owner is None else (self._owner.uid, *trusted))
 
     def socket(self, name: str) -> str:
         """The path for a socket in it."""
@@ -144,8 +138,7 @@ class RunDir:
 
     def _make(self) -> Path:
         make_base(self.base)
-        self.check_length()
-        self.check_strangers()
+        self.check()
         with locked(self.base):  # or another process might take ours for an abandoned one before it is locked
             _clear_abandoned(self.base)
             made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.base))

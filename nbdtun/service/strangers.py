@@ -14,8 +14,6 @@ from pathlib import Path
 
 from nbdtun.errors import ConfigError
 
-REMEDY = "--run-dir says where else"
-
 _UID_MAP, _OVERFLOW_UID = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
 
 
@@ -32,9 +30,9 @@ def check(directory: Path, trusted: Collection[int]) -> None:
         except OSError:
             continue  # not there yet, or not to be seen: whoever uses it will be told
         if found.st_uid not in known:
-            raise ConfigError(f"run directory {directory}: {path} belongs to uid {found.st_uid}, who could replace what is in it", REMEDY)
+            raise ConfigError(f"run directory {directory}: {path} belongs to uid {found.st_uid}, who could replace what is in it")
         if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-            raise ConfigError(f"run directory {directory}: everybody may replace what is in {path} (it is not sticky)", REMEDY)
+            raise ConfigError(f"run directory {directory}: everybody may replace what is in {path} (it is not sticky)")
 
 
 def _unmapped() -> tuple[int, ...]:

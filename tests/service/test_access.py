@@ -72,7 +72,9 @@ def test_sockets_of_somebody_else(base: Path, proc: Path) -> None:
 def test_a_place_that_somebody_else_could_put_his_own_in(base: Path, proc: Path) -> None:
     os.chown(base, 4711, 4711)
     (line,) = lines(RunDir(f"{base}/run", Owner(107)))
-    assert line.startswith(f"failure: run directory {base}/run: {base} belongs to uid 4711, who could replace what is in it; ")
+    assert line.startswith(
+        f"failure: run directory {base}/run: {base} belongs to uid 4711, who could replace what is in it; --run-dir says where else"
+    )
     os.chown(base, 107, 107)
     assert lines(RunDir(f"{base}/run", Owner(107)))[0].startswith("ok")
 

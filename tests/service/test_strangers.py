@@ -53,9 +53,7 @@ def test_one_that_is_not_there_yet(place: Path) -> None:
 
 def test_one_that_somebody_has_made_before(place: Path) -> None:
     his = mallorys(made(place / "run"))
-    assert refused(his) == (
-        f"run directory {his}: {his} belongs to uid 4711, who could replace what is in it; --run-dir says where else [config]"
-    )
+    assert refused(his) == (f"run directory {his}: {his} belongs to uid 4711, who could replace what is in it [config]")
     check(his, (MALLORY,))  # as QEMU's user is trusted
 
 
