@@ -18,6 +18,8 @@ from lab.disks import MIB, Disk, Format
 from lab.guest import LOAD_END, Guest
 from lab.qemu import Build, Drive, Interface, Qemu, Style
 
+PAGE = 4096
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -90,6 +92,11 @@ class Pair:
             skip = LOAD_END if self.guest.disk else ticks.REGION
             found += [f"{one.name}: wrong from byte {offset}" for offset in arrived.wrong(skip)]
         return found
+
+    def stale_pages(self) -> list[str]:
+        """The addresses of the pages that differ, while the guest runs at neither end."""
+        here, there = self.source.memory(), self.destination.memory()
+        return [hex(at) for at in range(0, len(here), PAGE) if here[at : at + PAGE] != there[at : at + PAGE]]
 
     def disturbance(self) -> list[str]:
         """What is not at the source as if no migration had been tried."""

@@ -22,6 +22,10 @@ from lab.qmp import Qmp
 SOCKET_PATH_LIMIT = 107
 RECENT = CACHE / "qemu-recent/usr"
 
+MEMORY = (128 << 10) + 8
+"""KiB of RAM of a guest, and not a multiple of 256: of such a one, a QEMU before 9.0 without KVM loses some of what its guest writes to it
+while it migrates, with no tunnel anywhere (`nbdtun/migration/check/emulation.py` has the facts)."""
+
 Interface = Literal["virtio", "ide", "scsi"]
 Style = Literal["blockdev", "drive"]
 _DEVICES = {"virtio": "virtio-blk-pci", "ide": "ide-hd", "scsi": "scsi-hd"}
@@ -109,7 +113,7 @@ class Qemu(Process):
         guest: Guest,
         drives: Sequence[Drive],
         *,
-        memory: int = 128,
+        memory: int = MEMORY,
         incoming: bool = False,
         paused: bool = False,
         build: Build | None = None,
@@ -117,7 +121,8 @@ class Qemu(Process):
         extra: Sequence[str] = (),
         user: int | None = None,
     ) -> None:
-        """`extra` are more options, in which NAME stands for `name`; `user` is another user's number, who then owns directory and disks."""
+        """`memory` is in KiB. `extra` are more options, in which NAME stands for `name`; `user` is another user's number, who
+        then owns directory and disks."""
         self.build = build or native()
         self.name = name
         self.drives = tuple(drives)
@@ -161,7 +166,7 @@ class Qemu(Process):
         return [
             *self.build.command(),
             *("-name", self.name, "-machine", machine, "-accel", "tcg", "-cpu", "max"),
-            *("-m", f"{memory}", "-nodefaults", "-no-user-config", "-no-reboot"),
+            *("-m", f"{memory}k", "-nodefaults", "-no-user-config", "-no-reboot"),
             *("-display", "none", "-vga", "none"),
             *(("-device", "virtio-scsi-pci,id=scsi0") if scsi else ()),
         ]
@@ -208,6 +213,12 @@ class Qemu(Process):
     def ticks(self) -> int:
         """The last tick that the guest reported here; 0 for none."""
         return ticks.reported(self.console())
+
+    def memory(self) -> bytes:
+        """The guest's RAM, as it is just now."""
+        image = self._console.with_suffix(".memory")
+        self.qmp("pmemsave", val=0, size=self.qmp("query-memory-size-summary")["base-memory"], filename=f"{image}")
+        return image.read_bytes()
 
     def wait_ticks(self, more: int = 1, timeout: float = 60) -> int:
         """Wait until the guest has reported so many more ticks; the last one's number."""

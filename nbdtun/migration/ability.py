@@ -1,7 +1,7 @@
 """
 What a QEMU must be able to do for a migration, at either end.
 
-Its version is told to people and decides nothing: distributions backport, and versions of forks mean other things. What counts are the
+Its version is told to people and forbids nothing: distributions backport, and versions of forks mean other things. What counts are the
 commands that it understands. The newest of those below, ``block-export-add`` and ``yank``, came with QEMU 5.2 and 6.0.
 """
 
@@ -36,5 +36,10 @@ async def able(monitor: Monitor, commands: Iterable[str]) -> None:
 
 async def version(monitor: Monitor) -> str:
     """QEMU's version, such as ``7.2.22``."""
+    return ".".join(str(number) for number in await release(monitor))
+
+
+async def release(monitor: Monitor) -> tuple[int, int, int]:
+    """The same as numbers."""
     told = (await monitor.execute("query-version"))["qemu"]
-    return f"{told['major']}.{told['minor']}.{told['micro']}"
+    return told["major"], told["minor"], told["micro"]

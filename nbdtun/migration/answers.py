@@ -56,6 +56,8 @@ ANSWERS: Mapping[str, Shape] = {
     "query-block-jobs": [{"device": NAME, "len": COUNT, "offset": COUNT}],
     "query-blockstats": [{"stats?": {"wr_operations?": COUNT}}],
     "query-jobs": [{"id": NAME}],
+    "query-kvm": {"enabled": FLAG},
+    "query-memdev": [{"size": COUNT}],
     "query-memory-size-summary": {"base-memory": COUNT},
     "query-migrate": {
         "status?": NAME,

@@ -22,7 +22,7 @@ from lab.disks import MIB, Disk
 from lab.guest import Guest
 from lab.pair import Pair, Plan
 from lab.process import Process
-from lab.qemu import Build, Drive, Qemu
+from lab.qemu import MEMORY, Build, Drive, Qemu
 from nbdtun import certs
 
 SMALL = Plan(32 * MIB)
@@ -136,6 +136,17 @@ def test_what_was_checked_can_be_migrated(pairs: Callable[..., Pair], crossings:
     assert attempt.complaints() == []
 
 
+@pytest.mark.parametrize("which", ["native_qemu", "recent_qemu"])
+def test_memory_that_qemu_itself_may_lose(
+    request: pytest.FixtureRequest, pairs: Callable[..., Pair], crossings: Callable[..., Crossing], which: str
+) -> None:
+    build = request.getfixturevalue(which)
+    status, report = check(crossings(pairs(SMALL, builds=(build, build), memory=128 << 10)), "--no-measure")
+    assert status == 0
+    warned = [line for line in failures(report, "warning") if "without KVM may lose what the guest writes to its memory" in line]
+    assert len(warned) == (build.version < (9, 0))
+
+
 def test_everything_that_differs_is_told_at_once(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     crossing = crossings(pairs(SMALL, SMALL, SMALL, SMALL, paused=True))
     size, directory = SMALL.size, crossing.directory
@@ -144,7 +155,7 @@ def test_everything_that_differs_is_told_at_once(pairs: Callable[..., Pair], cro
         empty(directory, "vdb", size, read_only=True),
         empty(directory, "vdd", size * 2),
     ]
-    with waiting(crossing, drives, machine="pc-q35-7.1", memory=64) as other:
+    with waiting(crossing, drives, machine="pc-q35-7.1", memory=64 << 10) as other:
         before = states(other)
         status, report = check(crossing)
         assert (status, report["level"]) == (1, "failure")
@@ -153,7 +164,7 @@ def test_everything_that_differs_is_told_at_once(pairs: Callable[..., Pair], cro
             "machine: the machine is pc-q35-7.2 at the source and pc-q35-7.1 at the destination; "
             "start the destination with -machine pc-q35-7.2"
         )
-        assert memory.endswith(f"{128 * MIB} bytes of RAM at the source and {64 * MIB} at the destination; start it with the same -m")
+        assert memory.endswith(f"{MEMORY << 10} bytes of RAM at the source and {64 * MIB} at the destination; start it with the same -m")
         assert (
             small == f"disks: disk vda: {size // 2} bytes at the destination are too few for {size} bytes at the source; enlarge it there"
         )

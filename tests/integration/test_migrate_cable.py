@@ -233,6 +233,28 @@ def test_the_destinations_daemon_dies_while_memory_is_copied(under_way: Callable
     failed_and_can_be_tried_again(crossing, moving.attempt)
 
 
+@pytest.mark.parametrize("which", ["native_qemu", "recent_qemu"])
+def test_every_byte_of_the_memory_arrives(
+    request: pytest.FixtureRequest, pairs: Callable[..., Pair], crossings: Callable[..., Crossing], which: str
+) -> None:
+    """With the cable pulled, and what the guest changes sent again and again; both are compared before it runs on."""
+    build = request.getfixturevalue(which)
+    pair = pairs(PLAN, builds=(build, build))
+    pair.source.wait_ticks(5)
+    with Gate(pair.directory / "gate.qmp", pair.destination.qmp_path, "cont") as gate:
+        crossing = crossings(pair, cable=True, qmp=(pair.source.qmp_path, gate.path))
+        crossing.cable.slow(32 * MIB)
+        attempt = crossing.migrate("--downtime", "2ms")
+        attempt.wait_phase("ram")
+        for seconds in (0.3, 1.0):
+            crossing.cable.wait_bytes(8 * MIB)
+            crossing.cable.pull(seconds)
+        gate.wait_held()
+        assert pair.stale_pages() == []
+        gate.open()
+        completed(crossing, attempt)
+
+
 def test_the_source_command_dies(under_way: Callable[..., UnderWay]) -> None:
     """It cannot roll back any more; the guest runs on all the same, and the next attempt clears what it left."""
     moving = under_way("mirror")

@@ -104,6 +104,9 @@ class PaperQemu(Paper):
     def __init__(self, clock: Clock, name: str, *, disks: Mapping[str, int] | None = None, state: str = "running") -> None:
         super().__init__(clock, name)
         self.state = state
+        self.release = (7, 2, 22)
+        self.kvm = True
+        self.blocks = [128 << 20]
         self.disks = dict({"vda": 1 << 20} if disks is None else disks)
         self.nodes = dict(self.disks)
         self.objects: dict[str, str] = {}
@@ -137,7 +140,14 @@ class PaperQemu(Paper):
     # What everybody is asked.
 
     def query_version(self) -> Any:
-        return {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}
+        major, minor, micro = self.release
+        return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": ""}
+
+    def query_kvm(self) -> Any:
+        return {"enabled": self.kvm, "present": True}
+
+    def query_memdev(self) -> Any:
+        return [{"size": size} for size in self.blocks]
 
     def query_status(self) -> Any:
         return {"status": self.state, "running": self.state == "running"}

@@ -8,6 +8,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.ability import SENDING, able, version
 from nbdtun.migration.arguments import MAX_DISKS
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.emulation import REMEDY, forgetful
 from nbdtun.migration.disks import Disk, LeftOut, inventory
 from nbdtun.migration.guest import fit
 from nbdtun.migration.machine import RUNNING, Machine, machine
@@ -54,6 +55,9 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
     with checklist.heeding("state"):
         runs = await fit(monitor) in RUNNING
         checklist.ok("state", "the guest runs" if runs else "the guest is paused, and will be paused at the destination")
+    with checklist.heeding("memory"):
+        if runs and (loss := await forgetful(monitor)):
+            checklist.warn("memory", f"{monitor.name}: {loss}", REMEDY)
     with checklist.heeding("blockers"):
         await movable(monitor)
         checklist.ok("blockers", "nothing in the machine forbids a migration")

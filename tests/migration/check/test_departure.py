@@ -46,6 +46,18 @@ def test_all_that_is_amiss_is_told() -> None:
     ]
 
 
+def test_memory_that_qemu_itself_may_lose() -> None:
+    qemu = PaperQemu(Clock(), "web1")
+    qemu.more, qemu.kvm = {"query-kvm"}, False
+    warning = (
+        "warning memory: web1: QEMU 7.2.22 without KVM may lose what the guest writes to its memory while that is sent; "
+        "use KVM or QEMU 9.0, or stop the guest before it is moved"
+    )
+    assert warning in look(qemu)[1]
+    qemu.state = "paused"
+    assert not any("memory" in line for line in look(qemu)[1][1:])
+
+
 def test_a_machine_without_disks_that_is_paused() -> None:
     departure, lines = look(PaperQemu(Clock(), "web1", disks={}, state="paused"))
     assert not departure.runs
