@@ -1,5 +1,6 @@
 """
-What the twistd plugins run: a service whose failure to start is one line, as an operator expects of a daemon, and not a traceback.
+What the twistd plugins run: a service whose failure to start is one line, as an operator expects of a daemon, and not a traceback; and
+which ends properly with its terminal, too.
 
 The services themselves raise errors, because an application that embeds them wants to catch these.
 """
@@ -9,8 +10,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -47,6 +50,16 @@ class Daemon(MultiService):
             print(line, file=sys.stderr)  # which is twistd's log by now; whoever is told is to find it there
             self._tell(line)
             raise SystemExit(1) from None
+
+    def startService(self) -> None:
+        """Start what needs no privileges; SIGHUP, for which Twisted has no handler, stops from now on as SIGTERM does, but under nohup."""
+        super().startService()
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._hang_up)
+
+    def _hang_up(self, number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a reactor can be stopped once
+        self._reactor.callFromThread(self._reactor.stop)
 
     def _undo(self) -> None:
         """Stop what has started already; it takes the reactor to remove its sockets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ class Failing(Service):
         raise self._error
 
 
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
+    """The process's signal handlers, in place of those of the process that runs the tests."""
+    handled: dict[int, Any] = {signal.SIGHUP: signal.SIG_DFL}
+    monkeypatch.setattr(signal, "getsignal", handled.__getitem__)
+    monkeypatch.setattr(signal, "signal", handled.__setitem__)
+    return handled
+
+
 def test_it_holds_its_services() -> None:
     one, other = Service(), Service()
     daemon = Daemon(MemoryReactor(), "nbdtun-dest", {}, one, other)
@@ -31,6 +41,22 @@ def test_it_holds_its_services() -> None:
     daemon.startService()
     assert one.running
     assert other.running
+
+
+def test_a_terminal_that_is_closed_stops_it(handlers: dict[int, Any]) -> None:
+    reactor = MemoryReactor()
+    reactor.callFromThread = lambda call: call()  # type: ignore[attr-defined]
+    Daemon(reactor, "nbdtun-dest", {}).startService()
+    assert not reactor.hasStopped
+    handlers[signal.SIGHUP](signal.SIGHUP, None)
+    assert reactor.hasStopped
+    assert handlers[signal.SIGHUP] == signal.SIG_IGN
+
+
+def test_nohup_is_heeded(handlers: dict[int, Any]) -> None:
+    handlers[signal.SIGHUP] = signal.SIG_IGN
+    Daemon(MemoryReactor(), "nbdtun-dest", {}).startService()
+    assert handlers == {signal.SIGHUP: signal.SIG_IGN}
 
 
 class TestItCannotStart:

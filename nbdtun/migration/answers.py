@@ -55,6 +55,7 @@ ANSWERS: Mapping[str, Shape] = {
     "query-block-exports": [{"id": NAME}],
     "query-block-jobs": [{"device": NAME, "len": COUNT, "offset": COUNT}],
     "query-blockstats": [{"stats?": {"wr_operations?": COUNT}}],
+    "query-dirty-rate": {"status": NAME, "dirty-rate?": COUNT},
     "query-jobs": [{"id": NAME}],
     "query-kvm": {"enabled": FLAG},
     "query-memdev": [{"size": COUNT}],

@@ -22,6 +22,7 @@ from nbdtun.service.rundir import RunDir, give_to_qemu
 from nbdtun.tunnel import ktls
 from nbdtun.tunnel.allow import AllowList
 from nbdtun.tunnel.destination import Destination
+from nbdtun.tunnel.renewal import Renewal
 from nbdtun.tunnel.sink import Sink
 from nbdtun.tunnel.targets import CONTROL, SINK, EndpointTarget, LocalTarget, Targets
 from nbdtun.tunnel.tls import server_context
@@ -44,7 +45,7 @@ class DestinationService(MultiService):
             self.log.info("{ktls}", ktls=ktls.explain())
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-        tls = server_context(settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None
+        tls = Renewal(server_context, settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None
         runtime = make_runtime(reactor, settings.tunnel)
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:

@@ -14,6 +14,7 @@ from nbdtun.config.endpoints import Role, parse
 from nbdtun.config.settings import MigrateSettings
 from nbdtun.tunnel.dialer import Dialer
 from nbdtun.tunnel.loopback import LoopbackReactor
+from nbdtun.tunnel.renewal import Renewal
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.sockets import LocalEndpoint
 from nbdtun.tunnel.source import Source
@@ -40,7 +41,7 @@ def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Sou
     :raise ConfigError: the directory with the certificates cannot be used.
     """
     tunnel = settings.tunnel
-    tls = client_context(tunnel.tls_dir) if tunnel.tls_dir else None
+    tls = Renewal(client_context, tunnel.tls_dir) if tunnel.tls_dir else None
     endpoint = make_client(reactor, settings.connect)
     return Source(Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or ""))
 

@@ -27,9 +27,14 @@ _PREFIX = "nbdtun-"
 
 
 def default_base() -> Path:
-    """Where run directories are, unless told otherwise: ``/run/nbdtun`` for root, the user's runtime directory for others."""
+    """
+    Where run directories are, unless told otherwise: ``/run/nbdtun`` for root; for others the first that systemd has made for their service
+    (``RuntimeDirectory=``, systemd.exec(5)), or the user's.
+    """
     if os.geteuid() == 0:
         return Path("/run/nbdtun")
+    if made := os.environ.get("RUNTIME_DIRECTORY"):
+        return Path(made.split(":")[0])
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return Path(runtime) / "nbdtun" if runtime else Path(tempfile.gettempdir()) / f"nbdtun-{os.geteuid()}"
 

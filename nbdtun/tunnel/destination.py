@@ -7,7 +7,6 @@ It remembers ended channels for as long as their source may still ask for them: 
 from __future__ import annotations
 
 import socket
-import ssl
 from typing import Any
 
 import txaio
@@ -38,6 +37,7 @@ from nbdtun.tunnel.limits import Limits
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.outbound import MIN_READ
 from nbdtun.tunnel.refusals import Refusals
+from nbdtun.tunnel.renewal import Secrets
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.seal import destination_seals
 from nbdtun.tunnel.share import share
@@ -59,7 +59,7 @@ class Destination(ServerFactory):
     """
     Serves sources: opens channels to ``targets`` and takes them up again.
 
-    ``tls`` is the context for its connections, None for none; ``allow`` says which of the sources that it trusts are admitted.
+    ``tls`` gives the context for each of its connections, None for none; ``allow`` says which of the sources that it trusts are admitted.
     """
 
     log = txaio.make_logger()
@@ -69,7 +69,7 @@ class Destination(ServerFactory):
         self,
         runtime: Runtime,
         targets: Targets,
-        tls: ssl.SSLContext | None = None,
+        tls: Secrets | None = None,
         allow: AllowList | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -92,7 +92,7 @@ class Destination(ServerFactory):
         """A connection was accepted: what it is for, it must say soon."""
         if self._tls is not None:
             try:
-                sock = wrap_server(self._tls, sock)
+                sock = wrap_server(self._tls(), sock)
             except OSError as gone:  # it was reset before it was looked at, as port scanners do
                 self.refusals.tell(caller.address, explain(gone, caller.peer))
                 return

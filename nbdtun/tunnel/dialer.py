@@ -8,11 +8,10 @@ command.
 from __future__ import annotations
 
 import random
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError
@@ -29,6 +28,7 @@ from nbdtun.tunnel.commands import VERSION, OpenChannel, ResumeChannel
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.outbound import MIN_READ
+from nbdtun.tunnel.renewal import Secrets
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.seal import Seals, source_seals
 from nbdtun.tunnel.tls import wrap_client
@@ -88,8 +88,15 @@ class Dialer:
     runtime: Runtime
     endpoint: IStreamClientEndpoint
     peer: str
-    tls: ssl.SSLContext | None = None
+    tls: Secrets | None = None
     tls_name: str = ""
+
+    def settled(self) -> Dialer:
+        """Return one that stays with the certificate of just now, for a channel: with another it could not be taken up again."""
+        if self.tls is None:
+            return self
+        context = self.tls()
+        return evolve(self, tls=lambda: context)
 
     async def open(self, channel: Channel) -> None:
         """
@@ -170,7 +177,7 @@ class Dialer:
         try:
             sock = await waiting
             if self.tls is not None:
-                sock = wrap_client(self.tls, sock, self.tls_name)
+                sock = wrap_client(self.tls(), sock, self.tls_name)
         except (ConnectError, OSError) as failure:
             raise LinkLost(f"{self.peer}: {failure}") from failure
         except ConnectingCancelledError:  # Twisted's endpoints have a word of their own for it

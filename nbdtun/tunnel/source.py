@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+from functools import partial
 from typing import Any
 
 import txaio
@@ -41,12 +42,13 @@ class Source:
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
-        runtime = self.runtime
+        runtime, dialer = self.runtime, self._dialer.settled()
         ident = secrets.token_bytes(IDENT_SIZE)
-        channel = Channel(runtime, ident, target, sock, runtime.terms.window, self._redial, urgent=urgent)
+        redial = partial(self._redial, dialer)
+        channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent)
         self.channels.add(channel)
         channel.ended.addCallback(self._ended, channel)
-        opening = Deferred.fromCoroutine(self._dialer.open(channel))
+        opening = Deferred.fromCoroutine(dialer.open(channel))
         channel.ended.addCallback(_cancel, opening)
         try:
             await opening
@@ -87,8 +89,8 @@ class Source:
         now: float = self.runtime.reactor.seconds()
         return now - min(lost) if lost else None
 
-    def _redial(self, channel: Channel) -> Deferred[None]:
-        redialling = Deferred.fromCoroutine(self._dialer.resume(channel))
+    def _redial(self, dialer: Dialer, channel: Channel) -> Deferred[None]:
+        redialling = Deferred.fromCoroutine(dialer.resume(channel))
         redialling.addErrback(self._refused, channel)
         return redialling
 

@@ -53,6 +53,7 @@ QEMU = {
     "query-jobs": [{"id": "nbdtun-0"}],
     "query-block-jobs": [{"device": "nbdtun-0", "len": 7, "offset": 1}],
     "query-block-exports": [{"id": "nbdtun-0"}],
+    "query-dirty-rate": {"status": "measured", "dirty-rate": 7},
     "query-kvm": {"enabled": False},
     "query-memdev": [{"size": 1 << 27}],
     "query-named-block-nodes": [{"node-name": "nbdtun-0"}],

@@ -25,7 +25,7 @@ from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
 from lab.process import MARK, Process, marked, wait  # noqa: E402
 
-pytest.register_assert_rewrite("tests.integration.matrix.verdict")
+pytest.register_assert_rewrite("tests.integration.matrix.verdict", "tests.integration.outcome")
 os.environ[MARK] = str(os.getpid())  # inherited by what a test starts without the lab
 
 

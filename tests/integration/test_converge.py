@@ -14,6 +14,7 @@ from lab.guest import Guest
 from lab.pair import Pair, Plan
 from lab.process import wait
 from lab.qemu import Build
+from tests.integration.outcome import arrived
 
 PLAN = Plan(80 * MIB)
 
@@ -43,13 +44,9 @@ def ended(crossing: Crossing, attempt: Attempt, code: str) -> str:
     return attempt.complaints()[-1]
 
 
-def arrived(crossing: Crossing, attempt: Attempt) -> None:
-    """It runs there, with all that it ever wrote."""
+def moved(crossing: Crossing, attempt: Attempt) -> None:
     assert attempt.wait_exit(150) == 0, attempt.log()
-    crossing.pair.destination.wait_ticks(5)
-    assert not crossing.pair.source.running()
-    assert crossing.pair.faults() == []
-    assert crossing.leftovers() == []
+    arrived(crossing)
 
 
 def test_a_disk_that_does_not_converge_ends_in_time(outrun: Callable[..., tuple[Crossing, Attempt]]) -> None:
@@ -68,7 +65,7 @@ def test_a_disk_converges_when_its_guest_waits(
     crossing, attempt = outrun("disk", 20, 6, ["--timeout", "120s", "--converge", "write-blocking"], build)
     attempt.wait_phase("ram", 120)
     crossing.cable.plug()
-    arrived(crossing, attempt)
+    moved(crossing, attempt)
     first = next(report for report in attempt.reports() if report["disks"] and report["elapsed"] > 1)
     assert first["converge"]["write_blocking"] == (["vda"] if build.version < (8, 2) else [])
     assert attempt.last["converge"]["write_blocking"] == ["vda"]
@@ -79,7 +76,7 @@ def test_a_disk_is_forced(outrun: Callable[..., tuple[Crossing, Attempt]]) -> No
     wait(lambda: crossing.pair.source.status() == "paused", 60, "the force", attempt)
     attempt.wait_phase("ram", 100)
     crossing.cable.plug()
-    arrived(crossing, attempt)
+    moved(crossing, attempt)
     assert attempt.last["downtime_ms"] > 1000
     assert "the guest is paused until the migration ends" in attempt.log()
 
@@ -119,7 +116,7 @@ def test_memory_that_does_not_converge_ends_in_time(outrun_memory: Callable[...,
 def test_memory_converges_with_help(outrun_memory: Callable[..., tuple[Crossing, Attempt]]) -> None:
     """QEMU decides which of both it takes: one that finds the guest slow enough by itself does not throttle it."""
     crossing, attempt = outrun_memory(6, ["--timeout", "140s", "--converge", "auto-converge,downtime", "--max-downtime", "20s"])
-    arrived(crossing, attempt)
+    moved(crossing, attempt)
     measures = [report["converge"] for report in attempt.reports()]
     assert max(one["throttle"] for one in measures) >= 20 or max(one["downtime_ms"] or 0 for one in measures) > 300
 
@@ -127,7 +124,7 @@ def test_memory_converges_with_help(outrun_memory: Callable[..., tuple[Crossing,
 @pytest.mark.slow
 def test_memory_is_forced(outrun_memory: Callable[..., tuple[Crossing, Attempt]]) -> None:
     crossing, attempt = outrun_memory(4, ["--timeout", "ram=10s", "--on-timeout", "force"])
-    arrived(crossing, attempt)
+    moved(crossing, attempt)
     assert attempt.last["converge"]["forced"]
     assert attempt.last["downtime_ms"] > 1000
 

@@ -16,10 +16,10 @@ from lab.disks import MIB
 from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import Process, wait
+from tests.integration.outcome import arrived, journals, tuned
 
 PLAN = Plan(32 * MIB)
 SHORT = ["--resume-window", "2s"]
-DEFAULTS = {"max-bandwidth": 128 * MIB, "downtime-limit": 300}
 
 #: Whose command is held back (its number where there are others before it) so that there is time to kill somebody just then.
 HELD = {
@@ -62,7 +62,7 @@ class Struck:
         else:
             wait(lambda: pair.destination.leftovers() == [], 30, "nothing left at the destination")
             assert pair.destination.status() == "inmigrate"
-            wait(lambda: own_objects(pair.destination) == [], 10, "its journal is erased")
+            wait(lambda: journals(pair.destination) == [], 10, "its journal is erased")
 
 
 @pytest.fixture
@@ -100,17 +100,6 @@ def struck(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> It
         yield begin
 
 
-def own_objects(vm: Any) -> list[str]:
-    return [entry["name"] for entry in vm.qmp("qom-list", path="/objects") if "nbdtun" in entry["name"]]
-
-
-def tuned(vm: Any) -> list[str]:
-    """The capabilities and parameters of its migration that are not QEMU's own."""
-    on = [entry["capability"] for entry in vm.qmp("query-migrate-capabilities") if entry["state"]]
-    parameters = vm.qmp("query-migrate-parameters")
-    return on + [name for name, value in DEFAULTS.items() if parameters[name] != value]
-
-
 def moves(crossing: Crossing, *says: str) -> None:
     """The next attempt tells of what it has found, and moves the VM."""
     again = crossing.migrate()
@@ -123,18 +112,6 @@ def moves(crossing: Crossing, *says: str) -> None:
     arrived(crossing)
 
 
-def arrived(crossing: Crossing) -> None:
-    pair = crossing.pair
-    pair.destination.wait_ticks(5)
-    assert not pair.source.running()
-    assert pair.faults() == []
-    wait(lambda: own_objects(pair.destination) == [], 10, "the end of the journal")
-    assert pair.destination.leftovers() == []
-    assert tuned(pair.destination) == []
-    assert crossing.leftovers() == []
-    assert "Traceback" not in crossing.daemon.log()
-
-
 def stays(crossing: Crossing, *says: str) -> None:
     """The next attempt fails, with these words, and the VM runs at the source as if none had ever been tried."""
     again = crossing.migrate()
@@ -144,7 +121,7 @@ def stays(crossing: Crossing, *says: str) -> None:
         assert said in again.log()
     pair = crossing.pair
     assert pair.disturbance() == []
-    assert own_objects(pair.source) == []
+    assert journals(pair.source) == []
     assert tuned(pair.source) == []
     assert not pair.both_running()
 
@@ -325,7 +302,7 @@ def test_the_destinations_daemon_is_killed(struck: Callable[..., Struck], phase:
     moving.open()
     assert moving.running.wait_exit(60) == 1, moving.running.log()
     assert pair.disturbance() == []
-    assert own_objects(pair.source) == []
+    assert journals(pair.source) == []
     assert tuned(pair.source) == []
     crossing.start_daemon()
     if phase == "ram":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import stat
 import subprocess
@@ -56,6 +57,17 @@ def test_a_taken_port_is_one_line(directory: Path) -> None:
         assert daemon.wait_exit(20) != 0
         assert "Address already in use" in daemon.log()
         assert "Traceback" not in daemon.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_way_to_end_it_leaves_nothing(directory: Path, number: signal.Signals) -> None:
+    options = ["--run-dir", f"{directory}/run", "--connect", "tcp:127.0.0.1:1", "--forward", f"a=unix:{directory}/a.sock"]
+    with Twistd(directory, "nbdtun-source", *options) as daemon:
+        daemon.wait_socket(directory / "a.sock")
+        daemon.signal(number)
+        assert daemon.wait_exit(20) in (0, -number)
+    assert "Traceback" not in daemon.log()
+    assert [path.name for path in directory.rglob("*") if not path.is_dir() and path.suffix != ".log"] == []
 
 
 class TestDetached:

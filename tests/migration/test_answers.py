@@ -53,7 +53,7 @@ def test_an_answer_that_does_not(command: str, answer: Any, wrong: str) -> None:
 
 
 def test_nothing_is_asked_whose_answer_has_no_shape() -> None:
-    asked = set(re.findall(r'execute\(\s*"(query-[a-z-]+|qom-get)"', "".join(path.read_text() for path in ROOT.glob("*.py"))))
+    asked = set(re.findall(r'execute\(\s*"(query-[a-z-]+|qom-get)"', "".join(path.read_text() for path in ROOT.rglob("*.py"))))
     assert asked == set(ANSWERS)
 
 

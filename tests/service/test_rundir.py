@@ -131,10 +131,18 @@ class TestOwner:
 
 
 @pytest.mark.parametrize(
-    ("uid", "runtime", "wanted"),
-    [(0, "/run/user/0", "/run/nbdtun"), (7, "/run/user/7", "/run/user/7/nbdtun"), (7, "", "/tmp/nbdtun-7")],
+    ("uid", "service", "runtime", "wanted"),
+    [
+        (0, "", "/run/user/0", "/run/nbdtun"),
+        (0, "/run/mine", "/run/user/0", "/run/nbdtun"),
+        (7, "/run/mine", "/run/user/7", "/run/mine"),
+        (7, "/run/mine:/run/other", "", "/run/mine"),
+        (7, "", "/run/user/7", "/run/user/7/nbdtun"),
+        (7, "", "", "/tmp/nbdtun-7"),
+    ],
 )
-def test_default_base(monkeypatch: pytest.MonkeyPatch, uid: int, runtime: str, wanted: str) -> None:
+def test_default_base(monkeypatch: pytest.MonkeyPatch, uid: int, service: str, runtime: str, wanted: str) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", service)
     monkeypatch.setattr(rundir.os, "geteuid", lambda: uid)
     monkeypatch.setattr(rundir.tempfile, "gettempdir", lambda: "/tmp")
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from nbdtun import certs
 from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError
 from nbdtun.tunnel.dialer import CONNECT_TIMEOUT, backoff
 from nbdtun.tunnel.frames import Kind, encode
@@ -54,6 +57,24 @@ class TestTrying:
             stage.rest()
             assert stage.source.resumes == count
         assert far.got == b"x" * 19
+
+    def test_a_channel_stays_with_the_certificate_that_has_opened_it(
+        self, make_stage: Callable[..., Stage], tls_dir: Path, tmp_path: Path
+    ) -> None:
+        """Renewed meanwhile: what comes later has the new one, and what is lost comes back with the old."""
+        mine = Path(shutil.copytree(tls_dir, tmp_path / "tls"))
+        stage = make_stage(tls_dir=mine)
+        near, far = stage.meet()
+        certs.make(mine, ["localhost"], force=True)
+        near.send(b"1")
+        stage.rest()
+        stage.cable.cut()
+        stage.pass_time(5)
+        near.send(b"2")
+        later, _ = stage.meet()
+        assert far.got == b"12"
+        assert len({entry.caller.identity for entry in stage.destination._entries.values()}) == 2
+        later.close()
 
     def test_the_destination_comes_up_late(self, stage: Stage) -> None:
         stage.cable.refuses = True

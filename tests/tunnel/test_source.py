@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,10 +154,10 @@ class TestForReal:
         terms = Terms(window=1 << 20)
         targets = Targets()
         targets.add("nbd", EndpointTarget(clientFromString(reactor, f"unix:{tmp_path}/far.sock"), f"unix:{tmp_path}/far.sock"))
-        destination = Destination(Runtime(reactor, terms), targets, tls.server_context(tls_dir) if secure else None)
+        destination = Destination(Runtime(reactor, terms), targets, partial(tls.server_context, tls_dir) if secure else None)
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(destination)
         address = f"tcp:127.0.0.1:{port.getHost().port}"
-        secrets = (tls.client_context(tls_dir), "localhost") if secure else ()
+        secrets = (partial(tls.client_context, tls_dir), "localhost") if secure else ()
         source = Source(Dialer(Runtime(reactor, terms), clientFromString(reactor, address), address, *secrets))
         entrance = Entrance(source, "nbd")
         door = await serverFromString(reactor, f"unix:{tmp_path}/near.sock").listen(entrance)
@@ -192,7 +193,9 @@ class TestForReal:
         """As port scanners do. Its socket is dead when it is accepted."""
         from twisted.internet import reactor
 
-        destination = Destination(Runtime(reactor, Terms(opening_timeout=0.2)), Targets(), tls.server_context(tls_dir) if secure else None)
+        destination = Destination(
+            Runtime(reactor, Terms(opening_timeout=0.2)), Targets(), partial(tls.server_context, tls_dir) if secure else None
+        )
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(destination)
         scanner = socket.create_connection(("127.0.0.1", port.getHost().port))
         scanner.sendall(last_words)

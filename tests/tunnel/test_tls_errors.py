@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import socket
 import ssl
@@ -10,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from nbdtun.errors import TLSError
 from nbdtun.tunnel import tls, tls_files
 from nbdtun.tunnel.tls_errors import explain
-from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, CA_KEY, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tunnel.tls_files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from tests.revocation import revoke_client
 from tests.tunnel.conversation import PEER, Conversation, Directory, End
 
 
@@ -124,16 +121,8 @@ def test_a_client_that_presents_the_servers_certificate(directory: Directory, ta
 
 def test_a_revoked_certificate(directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    now = datetime.datetime.now(datetime.UTC)
-    ca = x509.load_pem_x509_certificate((d / CA_CERT).read_bytes())
-    key = serialization.load_pem_private_key((d / CA_KEY).read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    serial = x509.load_pem_x509_certificate((d / CLIENT_CERT).read_bytes()).serial_number
-    revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
-    issued = x509.CertificateRevocationListBuilder().issuer_name(ca.subject).last_update(now - datetime.timedelta(hours=1))
-    crl = issued.next_update(now + datetime.timedelta(hours=1)).add_revoked_certificate(revoked).sign(key, hashes.SHA256())
     client = tls.client_context(d)
-    (d / CA_CRL).write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+    revoke_client(d)
     assert talk(tls.server_context(d), client).errors == (
         f"{PEER}: its certificate has been revoked",
         f"{PEER}: it refused our certificate, as revoked",

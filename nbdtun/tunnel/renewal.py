@@ -1,0 +1,69 @@
+"""
+Renewal: certificates that are replaced while a daemon runs, as those with short lives are; and revocations, which are to hold at once.
+
+Whoever makes links asks for the TLS context each time. It is made anew when a file that it is made of has changed. Where that fails, be it
+that one of two files is there and the other not yet, the one before goes on to serve: a daemon that worked does not stop working.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import txaio
+
+from nbdtun.errors import ConfigError
+from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+
+#: Gives the TLS context for a link that is made now.
+Secrets = Callable[[], ssl.SSLContext]
+
+_FILES = (CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY)
+
+
+class Renewal:
+    """
+    The context that ``make`` makes of ``directory``.
+
+    :raise ConfigError: when made: it cannot be.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(self, make: Callable[[Path], ssl.SSLContext], directory: str | os.PathLike[str]) -> None:
+        self._make = make
+        self._directory = Path(directory)
+        self._seen = self._look()
+        self._context = make(self._directory)
+
+    def __repr__(self) -> str:
+        return f"<Renewal of {self._directory}>"
+
+    def __call__(self) -> ssl.SSLContext:
+        """Return it, as the files are now."""
+        seen = self._look()
+        if seen != self._seen:
+            self._seen = seen  # once for each change, be it good or bad
+            self._renew()
+        return self._context
+
+    def _renew(self) -> None:
+        try:
+            self._context = self._make(self._directory)
+        except ConfigError as error:
+            self.log.warn("{error}; links are made with the certificates that were there before", error=str(error))
+        else:
+            self.log.info("{directory}: the certificates have changed, and are used from now on", directory=self._directory)
+
+    def _look(self) -> tuple[object, ...]:
+        return tuple(_stamp(self._directory / name) for name in _FILES)
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
