@@ -29,6 +29,9 @@ LINGER = 0.005
 #: costs a small request more than all that is done for it. Whoever else wants to run goes first.
 BRISK = 0.0001
 
+#: Seconds that it takes at most to serve a small request. Who is busy for longer, with bulk, has little to gain by not sleeping.
+LIGHT = 0.00006
+
 #: Seconds after which the reactor gets its turn, however much is going on.
 STAY = 0.01
 
@@ -59,6 +62,7 @@ class Watch:
         self.reads = READS  # that a wire may make now before others get their turn
         self._serving = False
         self._brisk = False  # whether the last event came at once
+        self._came = 0.0  # and when
         self._turn: IDelayedCall | None = None  # for those who read again, when no descriptor will wake the reactor
 
     def __repr__(self) -> str:
@@ -188,10 +192,12 @@ class Watch:
     def _next(self, poll: Callable[[float, int], list[tuple[int, int]]], now: float) -> list[tuple[int, int]]:
         """Wait for the next events, from ``now`` on; none come for a moment if nothing is going on any more."""
         ready: list[tuple[int, int]] = []
-        while self._brisk and not (ready := poll(0, EVENTS)) and time.monotonic() - now < BRISK:
+        brisk = self._brisk and now - self._came < LIGHT
+        while brisk and not (ready := poll(0, EVENTS)) and time.monotonic() - now < BRISK:
             os.sched_yield()
         ready = ready or poll(self._linger, EVENTS)
-        self._brisk = bool(ready) and time.monotonic() - now < BRISK
+        self._came = time.monotonic()
+        self._brisk = bool(ready) and self._came - now < BRISK
         return ready
 
     def _those_again(self) -> list[tuple[int, int]]:

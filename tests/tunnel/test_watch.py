@@ -204,7 +204,8 @@ class TestLookingOut:
                 acts.pop(0)()
 
         monkeypatch.setattr(os, "sched_yield", let_others_run)
-        monkeypatch.setattr("nbdtun.tunnel.watch.BRISK", 0.3)  # a slow machine is as brisk
+        for limit in "BRISK", "LIGHT":
+            monkeypatch.setattr(f"nbdtun.tunnel.watch.{limit}", 0.3)  # a slow machine is as brisk
         return acts
 
     def chat(self, watch: Watch, *words: bytes) -> Chatty:
@@ -230,6 +231,14 @@ class TestLookingOut:
         crank.rest()
         assert chatty.told[-1] == b"and much later"
         assert self.count == seen
+
+    def test_bulk_is_not_worth_it(self, crank: Crank, yields: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch) -> None:
+        """What takes long to serve, that is."""
+        monkeypatch.setattr("nbdtun.tunnel.watch.LIGHT", 0)
+        chatty = self.chat(Watch(crank), b"and at once")
+        crank.rest()
+        assert chatty.told == [b"hello", b"and at once"]
+        assert self.count == 0
 
     def test_one_alone_is_not_worth_it(self, crank: Crank, yields: list[Callable[[], object]]) -> None:
         chatty = self.chat(Watch(crank))
