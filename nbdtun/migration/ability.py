@@ -8,6 +8,7 @@ commands that it understands. The newest of those below, ``block-export-add`` an
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.monitor import Monitor
@@ -34,12 +35,18 @@ async def able(monitor: Monitor, commands: Iterable[str]) -> None:
         )
 
 
-async def version(monitor: Monitor) -> str:
-    """QEMU's version, such as ``7.2.22``."""
-    return ".".join(str(number) for number in await release(monitor))
+class Version(NamedTuple):
+    """A QEMU's, such as 7.2.22."""
+
+    major: int
+    minor: int
+    micro: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.micro}"
 
 
-async def release(monitor: Monitor) -> tuple[int, int, int]:
-    """The same as numbers."""
+async def version(monitor: Monitor) -> Version:
+    """Ask QEMU which it is."""
     told = (await monitor.execute("query-version"))["qemu"]
-    return told["major"], told["minor"], told["micro"]
+    return Version(told["major"], told["minor"], told["micro"])

@@ -14,7 +14,7 @@ With 8 KiB more of memory none of 60 did, and with 10.0 none of 12.
 
 from __future__ import annotations
 
-from nbdtun.migration.ability import release, version
+from nbdtun.migration.ability import version
 from nbdtun.migration.monitor import Monitor
 
 MENDED = (9, 0, 0)
@@ -27,9 +27,10 @@ async def forgetful(monitor: Monitor) -> str:
     """Say so, in a few words, if this QEMU may lose what its guest writes; empty if it does not."""
     if not await monitor.has("query-kvm") or (await monitor.execute("query-kvm"))["enabled"]:
         return ""
-    if await release(monitor) >= MENDED:
+    found = await version(monitor)
+    if found >= MENDED:
         return ""
     blocks = await monitor.execute("query-memdev")
     if all(block["size"] % COLLECTED_AT_ONCE for block in blocks):
         return ""
-    return f"QEMU {await version(monitor)} without KVM may lose what the guest writes to its memory while that is sent"
+    return f"QEMU {found} without KVM may lose what the guest writes to its memory while that is sent"
