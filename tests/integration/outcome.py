@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab.crossing import Crossing
 from lab.disks import MIB
+from lab.pair import Pair
 from lab.process import wait
 from lab.qemu import Qemu
 
@@ -27,13 +28,18 @@ def arrived(crossing: Crossing) -> None:
 def stayed(crossing: Crossing) -> None:
     """The guest runs on at the source as if nothing had been tried."""
     pair = crossing.pair
-    assert pair.disturbance() == []
-    assert journals(pair.source) == []
-    assert tuned(pair.source) == []
+    undisturbed(pair)
     if pair.destination.running():
         assert pair.destination.leftovers() == []
         assert pair.destination.status() == "inmigrate"
     assert "Traceback" not in crossing.daemon.log()
+
+
+def undisturbed(pair: Pair) -> None:
+    """The source's QEMU is as it was before anything was tried."""
+    assert pair.disturbance() == []
+    assert journals(pair.source) == []
+    assert tuned(pair.source) == []
 
 
 def journals(vm: Qemu) -> list[str]:

@@ -16,7 +16,7 @@ from lab.disks import MIB
 from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import Process, wait
-from tests.integration.outcome import arrived, journals, tuned
+from tests.integration.outcome import arrived, journals, undisturbed
 
 PLAN = Plan(32 * MIB)
 SHORT = ["--resume-window", "2s"]
@@ -120,9 +120,7 @@ def stays(crossing: Crossing, *says: str) -> None:
     for said in says:
         assert said in again.log()
     pair = crossing.pair
-    assert pair.disturbance() == []
-    assert journals(pair.source) == []
-    assert tuned(pair.source) == []
+    undisturbed(pair)
     assert not pair.both_running()
 
 
@@ -301,9 +299,7 @@ def test_the_destinations_daemon_is_killed(struck: Callable[..., Struck], phase:
     crossing.daemon.kill()
     moving.open()
     assert moving.running.wait_exit(60) == 1, moving.running.log()
-    assert pair.disturbance() == []
-    assert journals(pair.source) == []
-    assert tuned(pair.source) == []
+    undisturbed(pair)
     crossing.start_daemon()
     if phase == "ram":
         stays(crossing)
