@@ -21,6 +21,8 @@ from twisted.internet.defer import CancelledError, maybeDeferred
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
 
+_ENDS = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
 
 class Daemon(MultiService):
     """
@@ -40,8 +42,12 @@ class Daemon(MultiService):
         """
         Start; this is where twistd is still the user that it was started as.
 
+        Signals that end it wait from now on until the reactor runs, which has handlers for them: a process that they kill before would
+        leave its sockets behind.
+
         :raise SystemExit: that failed, as the log says in one line; twistd ends with status 1.
         """
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
         try:
             super().privilegedStartService()
         except NbdtunError as error:
@@ -56,6 +62,7 @@ class Daemon(MultiService):
         super().startService()
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
+        self._reactor.callWhenRunning(signal.pthread_sigmask, signal.SIG_SETMASK, self._mask)
 
     def _hang_up(self, number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # a reactor can be stopped once

@@ -25,38 +25,67 @@ class Failing(Service):
         raise self._error
 
 
+class Signals:
+    """The module signal, without a process: the tests' own keeps its handlers."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {signal.SIGHUP: signal.SIG_DFL}
+        self.held: set[int] = {signal.SIGCHLD}
+        self.getsignal = self.handlers.__getitem__
+        self.signal = self.handlers.__setitem__
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(signal, name)
+
+    def pthread_sigmask(self, how: int, which: set[int]) -> set[int]:
+        before = self.held
+        self.held = before | which if how == signal.SIG_BLOCK else which
+        return before
+
+
 @pytest.fixture(autouse=True)
-def handlers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
-    """The process's signal handlers, in place of those of the process that runs the tests."""
-    handled: dict[int, Any] = {signal.SIGHUP: signal.SIG_DFL}
-    monkeypatch.setattr(signal, "getsignal", handled.__getitem__)
-    monkeypatch.setattr(signal, "signal", handled.__setitem__)
-    return handled
+def signals(monkeypatch: pytest.MonkeyPatch) -> Signals:
+    signals = Signals()
+    monkeypatch.setattr("nbdtun.daemon.signal", signals)
+    return signals
+
+
+def start(daemon: Daemon) -> None:
+    daemon.privilegedStartService()
+    daemon.startService()
 
 
 def test_it_holds_its_services() -> None:
     one, other = Service(), Service()
-    daemon = Daemon(MemoryReactor(), "nbdtun-dest", {}, one, other)
-    daemon.privilegedStartService()
-    daemon.startService()
+    start(Daemon(MemoryReactor(), "nbdtun-dest", {}, one, other))
     assert one.running
     assert other.running
 
 
-def test_a_terminal_that_is_closed_stops_it(handlers: dict[int, Any]) -> None:
+def test_what_ends_it_waits_until_the_reactor_handles_it(signals: Signals) -> None:
+    reactor, service = MemoryReactor(), Service()
+    waiting: list[set[int]] = []
+    service.privilegedStartService = lambda: waiting.append(signals.held)  # type: ignore[method-assign]
+    start(Daemon(reactor, "nbdtun-dest", {}, service))
+    assert waiting == [{signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP}] == [signals.held]
+    reactor.run()
+    assert signals.held == {signal.SIGCHLD}
+
+
+def test_a_terminal_that_is_closed_stops_it(signals: Signals) -> None:
     reactor = MemoryReactor()
     reactor.callFromThread = lambda call: call()  # type: ignore[attr-defined]
-    Daemon(reactor, "nbdtun-dest", {}).startService()
+    start(Daemon(reactor, "nbdtun-dest", {}))
     assert not reactor.hasStopped
-    handlers[signal.SIGHUP](signal.SIGHUP, None)
+    signals.handlers[signal.SIGHUP](signal.SIGHUP, None)
     assert reactor.hasStopped
-    assert handlers[signal.SIGHUP] == signal.SIG_IGN
+    assert signals.handlers[signal.SIGHUP] == signal.SIG_IGN
 
 
-def test_nohup_is_heeded(handlers: dict[int, Any]) -> None:
-    handlers[signal.SIGHUP] = signal.SIG_IGN
-    Daemon(MemoryReactor(), "nbdtun-dest", {}).startService()
-    assert handlers == {signal.SIGHUP: signal.SIG_IGN}
+def test_nohup_is_heeded(signals: Signals) -> None:
+    signals.handlers[signal.SIGHUP] = signal.SIG_IGN
+    start(Daemon(MemoryReactor(), "nbdtun-dest", {}))
+    assert signals.handlers == {signal.SIGHUP: signal.SIG_IGN}
 
 
 class TestItCannotStart:

@@ -70,6 +70,33 @@ def test_every_way_to_end_it_leaves_nothing(directory: Path, number: signal.Sign
     assert [path.name for path in directory.rglob("*") if not path.is_dir() and path.suffix != ".log"] == []
 
 
+HURRIED = """
+import os
+from twisted.application.service import Application, Service
+from twisted.internet import reactor
+from nbdtun.daemon import Daemon
+
+class Hurried(Service):
+    def privilegedStartService(self):
+        os.kill(os.getpid(), {number:d})
+    def stopService(self):
+        print("everything is removed")
+
+application = Application("hurried")
+Daemon(reactor, "hurried", {{}}, Hurried()).setServiceParent(application)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_that_is_ended_while_it_starts_is_ended_properly(directory: Path, number: signal.Signals) -> None:
+    tac = directory / "hurried.tac"
+    tac.write_text(HURRIED.format(number=number))
+    ended = subprocess.run([BIN / "twistd", "-n", "--pidfile=", "-oy", tac], capture_output=True, text=True, timeout=20, cwd=directory)
+    assert ended.returncode in (0, -number)
+    assert "everything is removed" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
 class TestDetached:
     def test_it_runs_until_it_is_stopped(self, detached: Callable[..., Detached]) -> None:
         daemon = detached("nbdtun-dest", "--listen", f"tcp:{free_port()}:interface=127.0.0.1", "--target", "nbd=unix:/x")
