@@ -5,19 +5,29 @@ QEMU facts (7.2 and 10.0, with ``-drive`` and ``-blockdev``, IDE, SCSI and virti
 ``-incoming`` machine's device holds is allowed and activates the image by itself. Mirrors need exactly equal sizes: a disk that is
 larger here is exported through a raw node of the source's size on top of it; that works on qcow2 as well, and ``blockdev-del``
 removes it once ``nbd-server-stop`` has returned, which waits for the exports to be gone.
+
+QEMU before 8.2 that has the fix of CVE-2024-7409 (Debian's 7.2.22) never returns from ``nbd-server-stop``, monitor and all, if a client
+is in its handshake then: it waits for the connection to end, and the handshake for an event loop that does not run meanwhile (mended by
+QEMU's 06e0f098d6). So nothing is stopped before all clients have gone; one that stays in its handshake QEMU itself turns away after 10 s.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from attrs import frozen
+from twisted.internet.task import deferLater
 
 from nbdtun.errors import CommandFailed, DestinationFailed, DiskMismatch
+from nbdtun.migration.connections import connections
 from nbdtun.migration.disks import Disk, Inventory
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.names import PREFIX, block_name
 from nbdtun.migration.undo import UndoStack
+
+LEAVING_SECONDS = 12.0
+AGAIN_SECONDS = 0.01
 
 
 @frozen
@@ -69,8 +79,9 @@ class Matches:
 class Exports:
     """The NBD server of one destination QEMU, at the UNIX socket ``path``."""
 
-    def __init__(self, monitor: Monitor, path: str) -> None:
+    def __init__(self, clock: Any, monitor: Monitor, path: str) -> None:
         self.path = path
+        self._clock = clock
         self._monitor = monitor
         self._slices: list[str] = []
         self._started = False
@@ -114,12 +125,19 @@ class Exports:
     async def stop(self) -> None:
         """Stop serving and leave nothing of ours; safe to repeat."""
         if self._started:
+            await self._clients_gone()
             await self._monitor.execute("nbd-server-stop")
             self._started = False
         while self._slices:
             node = self._slices.pop()
             if node in await nodes(self._monitor):
                 await self._monitor.execute("blockdev-del", {"node-name": node})
+
+    async def _clients_gone(self) -> None:
+        """Wait until the server has closed every connection, or for as long as a handshake can last; QEMU ends the others by itself."""
+        until = self._clock.seconds() + LEAVING_SECONDS
+        while connections(self.path) and self._clock.seconds() < until:
+            await deferLater(self._clock, AGAIN_SECONDS)
 
 
 async def nodes(monitor: Monitor) -> frozenset[str]:

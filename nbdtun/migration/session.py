@@ -101,6 +101,7 @@ class Session:
         self.reason = ""
         self.over: Deferred[None] = Deferred()
         self.settled: Deferred[None] = succeed(None)
+        self._reactor = reactor
         self._monitor = monitor
         self._quays = quays
         self._quay: Quay | None = None
@@ -148,7 +149,7 @@ class Session:
         self._quay = quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
         self._undo.push("remove the session's sockets", quay.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
-        self._exports = Exports(self._monitor, f"{quay.directory}/nbd.sock")
+        self._exports = Exports(self._reactor, self._monitor, f"{quay.directory}/nbd.sock")
         await self._exports.start(pairings, self._undo)
         quay.admit(nbd_target(self.ident), self._exports.path)
         return nbd_target(self.ident)

@@ -145,7 +145,10 @@ class Destination(ServerFactory):
         raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source (any more); was its daemon started again?")
 
     def reset(self, target: str, reason: str) -> None:
-        """End the channels to ``target``."""
+        """End the channels to ``target``, with those that are still being made."""
+        for entry in tuple(self._entries.values()):
+            if entry.target == target:
+                entry.channel.cancel()  # does nothing to one that is made
         for channel in tuple(self.channels):
             if channel.target == target:
                 channel.reset(ChannelReset(reason))
@@ -171,7 +174,7 @@ class Destination(ServerFactory):
         try:
             sock = await self.targets.find(name).connect(name)
         except (CancelledError, ConnectingCancelledError):
-            raise ChannelReset("the destination was stopped") from None
+            raise ChannelReset(f"the destination gave target {name} up while it was connected to") from None
         channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
         self.channels.add(channel)
         channel.ended.addCallback(self._channel_ended, channel)

@@ -7,6 +7,7 @@ Every test ends with the same questions: how many copies run, is every tick on t
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -104,8 +105,9 @@ class Rig:
         assert self.reports[-1].phase is Phase.COMPLETED
 
     async def cleared(self) -> None:
-        """Nothing of ours is left at the destination. Asked in a thread: QEMU may still wait for the tunnel, which lives on this one."""
+        """What there was is over, and nothing of ours is left at the destination."""
         for session in self.daemon._sessions.values():
+            await session.over.addTimeout(15, reactor)  # type: ignore[arg-type]
             await session.settled
         assert await deferToThread(self.destination.leftovers) == []
 
@@ -400,6 +402,24 @@ async def test_the_control_channel_is_lost(rig: Any, phase: Phase) -> None:
         else:
             await pause(0.5)
             await one.cleared()
+        await one.start()
+        await one.moved()
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_cancelled_while_a_client_is_in_its_handshake_at_the_destination(rig: Any) -> None:
+    async with rig(Plan(64 * MIB)) as one:
+        running = one.start(bandwidth=SLOW)
+        await one.phases[Phase.MIRROR]
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(next(one.pair.directory.glob("*/nbd.sock"))))
+            running.cancel()
+            await pause(0.5)
+            assert await deferToThread(one.destination.status) == "inmigrate"
+        with pytest.raises(CancelledError):
+            await running
+        await one.untouched(Phase.CANCELLED)
+        await one.cleared()
         await one.start()
         await one.moved()
 

@@ -101,9 +101,11 @@ class DirectEntrance:
             raise TargetUnknown(f"target {self.target} is not listed")
         path = self.tunnel.admitted[self.target]
         try:
-            return await connectProtocol(UNIXClientEndpoint(self.tunnel.reactor, path), End())
+            exit_ = await connectProtocol(UNIXClientEndpoint(self.tunnel.reactor, path), End())
         except Exception as error:
             raise TargetUnreachable(f"target {self.target}: {error}") from error
+        self.tunnel.exits.append((self.target, exit_))
+        return exit_
 
     async def drained(self) -> None:
         for entry in self.entries:
@@ -136,6 +138,7 @@ class DirectQuay:
     async def dismiss(self) -> None:
         for target in self.mine:
             del self.tunnel.admitted[target]
+            self.tunnel.cut_exits(target)
         self.mine.clear()
 
     async def close(self) -> None:
@@ -151,6 +154,7 @@ class Tunnel:
         self.directory = directory
         self.admitted: dict[str, str] = {}
         self.entrances: dict[str, DirectEntrance] = {}
+        self.exits: list[tuple[str, End]] = []
         self.controls: list[AMP] = []
         self.link = LinkState()
         self.stalls = False
@@ -179,6 +183,12 @@ class Tunnel:
         await entrance.listen()
         self.entrances[target] = entrance
         return entrance
+
+    def cut_exits(self, target: str) -> None:
+        """Reset what is connected to a target."""
+        for name, exit_ in self.exits:
+            if name == target:
+                exit_.transport.abortConnection()
 
     def cut_control(self) -> None:
         """Lose the control channel for good."""

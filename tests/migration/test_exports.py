@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, DestinationFailed, DiskMismatch
 from nbdtun.migration.disks import Disk, Inventory
-from nbdtun.migration.exports import Exports, Pairing, pair, sweep
+from nbdtun.migration.exports import AGAIN_SECONDS, LEAVING_SECONDS, Exports, Pairing, pair, sweep
 from nbdtun.migration.undo import UndoStack
 from tests.migration.paper import Sheet
 
@@ -45,7 +49,7 @@ def test_two_disks_that_would_share_one() -> None:
 @pytest_twisted.ensureDeferred
 async def test_disks_of_one_size_are_exported_themselves() -> None:
     qemu = sheet()
-    exports = Exports(qemu, "/run/nbd.sock")
+    exports = Exports(qemu.clock, qemu, "/run/nbd.sock")
     assert repr(exports) == "<Exports /run/nbd.sock stopped>"
     await exports.start((SAME,), UndoStack(qemu.clock, 1))
     assert qemu.arguments["nbd-server-start"] == [{"addr": {"type": "unix", "data": {"path": "/run/nbd.sock"}}}]
@@ -60,7 +64,7 @@ async def test_disks_of_one_size_are_exported_themselves() -> None:
 async def test_a_larger_disk_is_exported_through_a_slice() -> None:
     qemu = sheet()
     undo = UndoStack(qemu.clock, 1)
-    await Exports(qemu, "/run/nbd.sock").start((LARGER,), undo)
+    await Exports(qemu.clock, qemu, "/run/nbd.sock").start((LARGER,), undo)
     assert qemu.arguments["blockdev-add"] == [{"driver": "raw", "node-name": NAME, "offset": 0, "size": 512, "file": "b"}]
     assert qemu.arguments["block-export-add"][0]["node-name"] == NAME
     qemu.answers["query-named-block-nodes"] = [{"node-name": NAME}]
@@ -68,12 +72,49 @@ async def test_a_larger_disk_is_exported_through_a_slice() -> None:
     assert qemu.asked[-3:] == ["nbd-server-stop", "query-named-block-nodes", "blockdev-del"]
 
 
+class TestClients:
+    """A QEMU that is told to stop while one of them is in its handshake never answers again."""
+
+    @pytest.fixture
+    def client(self, tmp_path: Path) -> Iterator[socket.socket]:
+        with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+            server.bind(f"{tmp_path}/nbd.sock")
+            server.listen()
+            client.connect(server.getsockname())
+            yield server.accept()[0]
+
+    @pytest.fixture
+    def qemu(self) -> Sheet:
+        return sheet()
+
+    @pytest.fixture
+    def stopping(self, qemu: Sheet, client: socket.socket) -> Deferred[None]:
+        exports = Exports(qemu.clock, qemu, client.getsockname())
+        Deferred.fromCoroutine(exports.start((SAME,), UndoStack(qemu.clock, 1)))
+        return Deferred.fromCoroutine(exports.stop())
+
+    def test_they_are_waited_for(self, qemu: Sheet, client: socket.socket, stopping: Deferred[None]) -> None:
+        qemu.clock.pump([AGAIN_SECONDS] * 5)
+        assert "nbd-server-stop" not in qemu.asked
+        client.close()
+        qemu.clock.advance(AGAIN_SECONDS)
+        assert qemu.asked[-1] == "nbd-server-stop"
+        assert stopping.called
+
+    def test_those_that_stay_are_past_their_handshake(self, qemu: Sheet, stopping: Deferred[None]) -> None:
+        qemu.clock.advance(LEAVING_SECONDS - 1)
+        assert "nbd-server-stop" not in qemu.asked
+        qemu.clock.advance(1)
+        assert qemu.asked[-1] == "nbd-server-stop"
+        assert stopping.called
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_foreign_nbd_server_is_left_alone() -> None:
     qemu = sheet(nbd_server_start=CommandFailed("web1: NBD server already running"))
     undo = UndoStack(qemu.clock, 1)
     with pytest.raises(DestinationFailed, match="already running; another tool uses this VM, or end it there with nbd-server-stop"):
-        await Exports(qemu, "/run/nbd.sock").start((SAME,), undo)
+        await Exports(qemu.clock, qemu, "/run/nbd.sock").start((SAME,), undo)
     assert await undo.unwind() == []
     assert "nbd-server-stop" not in qemu.asked
 

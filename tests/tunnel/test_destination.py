@@ -350,3 +350,13 @@ class TestStopping:
         stage.rest()
         assert near.got_end
         assert str(stage.entrance.trouble) == "its VM is gone"
+
+    def test_a_target_is_reset_while_it_is_connected_to(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        asking = Stranger(stage).open()
+        stage.rest()
+        stage.destination.reset("disk", "its VM is gone")
+        stage.pass_time(2)
+        assert not stage.destination.channels
+        assert all(program.got_end for program in stage.target.programs)
+        assert asking.hear_box()["_error_description"] == b"the destination gave target disk up while it was connected to"
