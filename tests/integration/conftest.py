@@ -7,8 +7,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
 from lab.process import MARK, Process, marked, wait  # noqa: E402
 
-pytest.register_assert_rewrite("tests.integration.matrix.verdict", "tests.integration.outcome")
+pytest.register_assert_rewrite("tests.integration.matrix.verdict", "tests.integration.outcome", "tests.integration.rig")
+
+from tests.integration.rig import Rig, pause  # noqa: E402
+
 os.environ[MARK] = str(os.getpid())  # inherited by what a test starts without the lab
 
 
@@ -127,3 +130,28 @@ def memory(directory: Path) -> Iterator[Path]:
     with Process(["nbdkit", "-f", "-U", path, "memory", "64M"], directory / "nbdkit.log") as server:
         wait(path.exists, 10, "nbdkit", server)
         yield path
+
+
+@pytest.fixture
+def rig(pairs: Callable[..., Pair]) -> Iterator[Callable[..., Any]]:
+    """Makes a pair of QEMUs that can be migrated without the tunnel: `async with rig(Plan(), ...) as one:`."""
+    rigs: list[Rig] = []
+
+    @asynccontextmanager
+    async def make(*plans: Plan, **options: Any) -> AsyncIterator[Rig]:
+        one = Rig(pairs(*plans, **options))
+        rigs.append(one)
+        if not options.get("paused"):
+            one.source.wait_ticks(5)
+        await one.tunnel.start()
+        try:
+            yield one
+        finally:
+            await one.daemon.stop()
+            await one.tunnel.stop()
+            one.tunnel.cut_control()
+            await pause(0.05)
+
+    yield make
+    for one in rigs:
+        one.ended.close()

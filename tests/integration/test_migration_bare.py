@@ -6,144 +6,29 @@ Every test ends with the same questions: how many copies run, is every tick on t
 
 from __future__ import annotations
 
-import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.defer import CancelledError
 from twisted.internet.threads import deferToThread
 
 from lab.disks import MIB
-from lab.pair import Pair, Plan
+from lab.pair import Plan
 from lab.qemu import Qemu
 from nbdtun.errors import (
     ConfigError,
-    DestinationFailed,
     DiskMismatch,
-    LinkLost,
     MonitorError,
-    MonitorLost,
-    NbdtunError,
     NotMigratable,
-    OutcomeUnknown,
     VMUnknown,
 )
-from nbdtun.migration.commands import Finish
-from nbdtun.migration.destination import Destination, DestinationControl
-from nbdtun.migration.monitor import Monitor
-from nbdtun.migration.progress import Phase, Progress
-from nbdtun.migration.settings import Limits, MigrationSettings
-from nbdtun.migration.source import Migration
-from tests.migration.direct import Tunnel
+from nbdtun.migration.progress import Phase
+from nbdtun.migration.settings import Limits
+from tests.integration.rig import BRISK, SLOW, pause
 
 BUILDS = {"native": "native_qemu", "recent": "recent_qemu"}
-SLOW = 16 * MIB  # bytes a second: a mirror lasts for long enough to be met on its way
-BRISK = 48 * MIB  # the same, for those that go on to the end
-
-
-class Rig:
-    """A pair of QEMUs, a tunnel and a destination; ``reports`` is what the last migration told."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-        self.source, self.destination = pair.source, pair.destination
-        self.tunnel = Tunnel(reactor, pair.directory)
-        self.limits = Limits(settle=3, undo=10)
-        self.restart_daemon()
-        self.reports: list[Progress] = []
-        self.ended = ExitStack()
-
-    def restart_daemon(self) -> None:
-        vms = {"web1": str(self.pair.directory / "dst.qmp")}
-        self.daemon = Destination(reactor, vms, self.tunnel.quay, self.limits)
-        self.tunnel.serve = self.daemon.control
-
-    def start(self, **options: Any) -> Deferred[Progress]:
-        self.reports.clear()
-        self.entered: set[Phase] = set()
-        self.phases: dict[Phase, Deferred[None]] = {phase: Deferred() for phase in Phase}
-        options = {"vm": "web1", "limits": self.limits} | options
-        return Deferred.fromCoroutine(self._run(MigrationSettings(**options)))
-
-    async def _run(self, settings: MigrationSettings) -> Progress:
-        monitor = Monitor(reactor, str(self.source.qmp_path), settings.vm)
-        await monitor.connect()
-        self.migration = Migration(reactor, monitor, self.tunnel, settings, self._report)
-        try:
-            return await self.migration.run()
-        finally:
-            await monitor.close()
-
-    def _report(self, progress: Progress) -> None:
-        self.reports.append(progress)
-        if progress.phase not in self.entered:  # and not whether it was called: a second report may come before the reactor's next turn
-            self.entered.add(progress.phase)
-            reactor.callLater(0, self.phases[progress.phase].callback, None)  # type: ignore[attr-defined]
-
-    async def renew(self) -> None:
-        """A destination QEMU that has tried to receive its memory is of no more use."""
-        await deferToThread(self.destination.wait_exit, 20)
-        old = self.destination
-        fresh = Qemu("dst", self.pair.directory, self.pair.guest, old.drives, build=old.build, incoming=True)
-        self.destination = self.pair.destination = self.ended.enter_context(fresh)
-
-    async def moved(self) -> None:
-        """It runs at the destination, whole, and nothing of ours is left."""
-        await deferToThread(self.destination.wait_ticks, 3)
-        await self.cleared()
-        assert not self.pair.both_running()
-        assert self.pair.faults() == []
-        assert not self.tunnel.entrances
-        assert not self.tunnel.admitted
-        assert self.reports[-1].phase is Phase.COMPLETED
-
-    async def cleared(self) -> None:
-        """What there was is over, and nothing of ours is left at the destination."""
-        for session in self.daemon._sessions.values():
-            await session.over.addTimeout(15, reactor)  # type: ignore[arg-type]
-            await session.settled
-        assert await deferToThread(self.destination.leftovers) == []
-
-    async def untouched(self, phase: Phase = Phase.FAILED) -> None:
-        """It runs on at the source, and nothing of ours is left there."""
-        assert await deferToThread(self.pair.disturbance) == []
-        assert not self.tunnel.entrances
-        assert self.reports[-1].phase is phase
-
-
-@pytest.fixture
-def rig(pairs: Callable[..., Pair]) -> Iterator[Callable[..., Any]]:
-    rigs: list[Rig] = []
-
-    @asynccontextmanager
-    async def make(*plans: Plan, **options: Any) -> AsyncIterator[Rig]:
-        one = Rig(pairs(*plans, **options))
-        rigs.append(one)
-        if not options.get("paused"):
-            one.source.wait_ticks(5)
-        await one.tunnel.start()
-        try:
-            yield one
-        finally:
-            await one.daemon.stop()
-            await one.tunnel.stop()
-            one.tunnel.cut_control()
-            await pause(0.05)
-
-    yield make
-    for one in rigs:
-        one.ended.close()
-
-
-def pause(seconds: float) -> Deferred[None]:
-    return deferLater(reactor, seconds)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -356,180 +241,3 @@ async def test_another_machine_type(rig: Any) -> None:
         with pytest.raises(NotMigratable, match=r"pc-q35-7.2 at the source and pc-q35-7.1 at the destination"):
             await one.start()
         await one.untouched()
-
-
-@pytest.mark.parametrize("phase", [Phase.MIRROR, Phase.RAM])
-@pytest_twisted.ensureDeferred
-async def test_the_destination_qemu_dies(rig: Any, phase: Phase) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[phase]
-        one.destination.kill()
-        with pytest.raises(NbdtunError, match=r"at the destination: .*QEMU (closed its monitor|has ended)"):  # it may connect just then
-            await running
-        await one.untouched()
-        await one.renew()
-        await one.start()
-        await one.moved()
-
-
-@pytest.mark.parametrize("phase", [Phase.MIRROR, Phase.RAM])
-@pytest_twisted.ensureDeferred
-async def test_the_source_qemu_dies(rig: Any, phase: Phase) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[phase]
-        one.source.kill()
-        with pytest.raises(MonitorLost, match="web1: QEMU closed its monitor"):
-            await running
-        assert one.reports[-1].phase is Phase.FAILED
-        if phase is Phase.MIRROR:
-            await one.cleared()
-
-
-@pytest.mark.parametrize("phase", [Phase.MIRROR, Phase.RAM])
-@pytest_twisted.ensureDeferred
-async def test_the_control_channel_is_lost(rig: Any, phase: Phase) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[phase]
-        one.tunnel.cut_control()
-        with pytest.raises(LinkLost, match="control channel"):
-            await running
-        await one.untouched()
-        if phase is Phase.RAM:
-            await one.renew()
-        else:
-            await pause(0.5)
-            await one.cleared()
-        await one.start()
-        await one.moved()
-
-
-@pytest_twisted.ensureDeferred
-async def test_it_is_cancelled_while_a_client_is_in_its_handshake_at_the_destination(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[Phase.MIRROR]
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(next(one.pair.directory.glob("*/nbd.sock"))))
-            running.cancel()
-            await pause(0.5)
-            assert await deferToThread(one.destination.status) == "inmigrate"
-        with pytest.raises(CancelledError):
-            await running
-        await one.untouched(Phase.CANCELLED)
-        await one.cleared()
-        await one.start()
-        await one.moved()
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_disk_connection_breaks_and_qemu_makes_it_again(rig: Any) -> None:
-    async with rig(Plan(96 * MIB, filled=1.0)) as one:
-        running = one.start(bandwidth=BRISK)
-        await one.phases[Phase.MIRROR]
-        await pause(0.5)
-        for entrance in one.tunnel.entrances.values():
-            entrance.cut()
-        await running
-        await one.moved()
-
-
-@pytest_twisted.ensureDeferred
-async def test_the_memory_connection_breaks(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[Phase.RAM]
-        await pause(0.5)
-        next(entrance for target, entrance in one.tunnel.entrances.items() if target.startswith("ram.")).cut()
-        with pytest.raises(NbdtunError, match=r"copying the memory|QEMU closed its monitor"):
-            await running
-        await one.untouched()
-
-
-class Forgetful(DestinationControl):
-    """Loses the channel when Finish comes: before it is carried out, or after."""
-
-    carry_out = True
-
-    def locateResponder(self, name: bytes) -> Any:
-        found = super().locateResponder(name)
-        if name != Finish.commandName:
-            return found
-
-        def lose(box: Any) -> Any:
-            work = found(box) if self.carry_out else Deferred()
-            self.transport.abortConnection()
-            return work
-
-        return lose
-
-
-class Deaf(Forgetful):
-    carry_out = False
-
-
-@pytest_twisted.ensureDeferred
-async def test_the_answer_to_finish_is_lost_and_asked_for_again(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        one.tunnel.serve = lambda: Forgetful(one.daemon)
-        await one.start()
-        await one.moved()
-
-
-@pytest_twisted.ensureDeferred
-async def test_finish_is_lost_and_the_guest_runs_on_at_the_source(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        one.tunnel.serve = lambda: Deaf(one.daemon)
-        with pytest.raises(DestinationFailed, match="the destination did not take over"):
-            await one.start()
-        await one.untouched()
-        await one.renew()
-        one.tunnel.serve = one.daemon.control
-        await one.start()
-        await one.moved()
-
-
-@pytest.mark.parametrize("control", [Forgetful, Deaf])
-@pytest_twisted.ensureDeferred
-async def test_nobody_can_tell_and_the_source_stays_paused(rig: Any, control: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        first = one.daemon
-        one.tunnel.serve = lambda: control(first)
-        running = one.start()
-        await one.phases[Phase.FINISH]
-        one.restart_daemon()
-        with pytest.raises(OutcomeUnknown, match="The source is left paused"):
-            await running
-        assert one.reports[-1].phase is Phase.UNKNOWN
-        assert one.reports[-1].code == "unknown"
-        assert one.source.status() == "postmigrate"
-        assert not one.pair.both_running()
-        await first.stop()
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_second_migration_leaves_the_first_alone(rig: Any) -> None:
-    async with rig(Plan(96 * MIB, filled=1.0)) as one:
-        running = one.start(bandwidth=BRISK)
-        await one.phases[Phase.MIRROR]
-        second = Migration(reactor, one.migration._monitor, one.tunnel, MigrationSettings(vm="web1"), lambda _: None)
-        with pytest.raises(NotMigratable, match="is being migrated by another nbdtun just now"):
-            await second.run()
-        await running
-        await one.moved()
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_stopped_source_qemu_is_noticed(rig: Any) -> None:
-    async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW, limits=Limits(command=1))
-        await one.phases[Phase.MIRROR]
-        await pause(0.5)
-        one.source.signal(signal.SIGSTOP)
-        reactor.callLater(3, one.source.signal, signal.SIGCONT)  # type: ignore[attr-defined]
-        with pytest.raises(MonitorError, match=r"QEMU has not answered .* for 1 s"):
-            await running
-        await one.untouched()
-        await deferToThread(one.source.wait_ticks, 2)

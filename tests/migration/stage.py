@@ -15,7 +15,7 @@ from nbdtun.migration.monitor import Credentials
 from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source import Migration
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 
 class PaperEntrance:

@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.ability import RECEIVING, SENDING, able
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 
 def test_what_it_must_know() -> None:

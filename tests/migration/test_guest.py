@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import MonitorError, NotMigratable
 from nbdtun.migration.guest import USELESS, Guest
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 
 def watched(state: str = "running") -> tuple[PaperQemu, Guest]:

@@ -14,7 +14,7 @@ from nbdtun.errors import MonitorError, NotMigratable
 from nbdtun.migration.journal import LONGEST_END_SECONDS, SLACK_SECONDS, End, Entry, Journal, read
 from nbdtun.migration.memory import Migrated
 from nbdtun.migration.names import JOURNAL
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 SESSION = "0123456789abcdef" * 2
 

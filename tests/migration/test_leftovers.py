@@ -15,7 +15,7 @@ from nbdtun.migration.leftovers import Leftovers
 from nbdtun.migration.names import JOURNAL, block_name
 from nbdtun.migration.presence import Presence
 from nbdtun.migration.settings import MigrationSettings
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 SESSION = "0123456789abcdef" * 2
 BEFORE = {"capabilities": {"events": False, "pause-before-switchover": False}, "parameters": {"max-bandwidth": 128 << 20}}

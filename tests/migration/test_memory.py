@@ -11,7 +11,8 @@ from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratab
 from nbdtun.migration.memory import Incoming, Migrated, Outgoing, Tuning, movable, waiting
 from nbdtun.migration.schema import Schema
 from nbdtun.migration.undo import UndoStack
-from tests.migration.paper import PaperQemu, Sheet
+from tests.migration.paper import Sheet
+from tests.migration.paper_qemu import PaperQemu
 from tests.migration.stage import PaperEntrance
 
 RAM = PaperEntrance(None, "ram", "ram")  # type: ignore[arg-type]

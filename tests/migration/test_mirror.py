@@ -12,7 +12,7 @@ from nbdtun.migration.disks import Disk
 from nbdtun.migration.mirror import Mirror, Mirrors, can_change_mode, discard, reach, sweep
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 from tests.migration.stage import PaperEntrance
 
 NAME = "nbdtun-0123456789abcdef-0"

@@ -11,7 +11,7 @@ from nbdtun.migration.journal import End, Entry
 from nbdtun.migration.names import JOURNAL, block_name
 from nbdtun.migration.presence import Presence
 from nbdtun.migration.remains import clear, end_used_up
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 SESSION = "0123456789abcdef" * 2
 NAME = block_name(SESSION, 0)

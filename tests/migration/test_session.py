@@ -25,7 +25,7 @@ from nbdtun.migration.machine import Machine
 from nbdtun.migration.names import nbd_target, ram_target
 from nbdtun.migration.session import STEPS, Session, State
 from nbdtun.migration.settings import Limits
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 SESSION = "0123456789abcdef" * 2
 MACHINE = Machine("pc-q35-7.2-machine", 1 << 27)

@@ -18,7 +18,7 @@ from nbdtun.migration.commands import VERSION, Abort, Listen, Prepare, Query, Se
 from nbdtun.migration.control import Control
 from nbdtun.tunnel.targets import Targets
 from tests.fuzz.targets import SESSION, staged
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 from tests.migration.stage import Stage as PaperStage
 from tests.tunnel.stranger import Stranger
 

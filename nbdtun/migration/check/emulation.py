@@ -20,7 +20,7 @@ from nbdtun.migration.monitor import Monitor
 MENDED = (9, 0, 0)
 COLLECTED_AT_ONCE = 64 * 4096
 """Bytes: a word of the notes, at a bit for each of x86's pages."""
-REMEDY = "use KVM or QEMU 9.0, or stop the guest before it is moved"
+REMEDY = "use KVM or QEMU 9.0 or later, or stop the guest before it is moved"
 
 
 async def forgetful(monitor: Monitor) -> str:

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from nbdtun.errors import MigrationError
 from nbdtun.migration.check.activity import Activity, activity
 from nbdtun.migration.disks import Disk
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 MIB = 1 << 20
 

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import depart
 from nbdtun.migration.settings import MigrationSettings
-from tests.migration.paper import PaperQemu
+from tests.migration.paper_qemu import PaperQemu
 
 
 def look(qemu: PaperQemu, **settings: Any) -> tuple[Any, list[str]]:
@@ -51,7 +51,7 @@ def test_memory_that_qemu_itself_may_lose() -> None:
     qemu.more, qemu.kvm = {"query-kvm"}, False
     warning = (
         "warning memory: web1: QEMU 7.2.22 without KVM may lose what the guest writes to its memory while that is sent; "
-        "use KVM or QEMU 9.0, or stop the guest before it is moved"
+        "use KVM or QEMU 9.0 or later, or stop the guest before it is moved"
     )
     assert warning in look(qemu)[1]
     qemu.state = "paused"

@@ -1,0 +1,98 @@
+"""Two QEMUs, the migration's own objects, and the shortest way between: for what goes wrong without the tunnel."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from lab.disks import MIB
+from lab.pair import Pair
+from lab.qemu import Qemu
+from nbdtun.migration.destination import Destination
+from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.settings import Limits, MigrationSettings
+from nbdtun.migration.source import Migration
+from tests.migration.direct import Tunnel
+
+SLOW = 16 * MIB  # bytes a second: a mirror lasts for long enough to be met on its way
+BRISK = 48 * MIB  # the same, for those that go on to the end
+
+
+class Rig:
+    """A pair of QEMUs, a tunnel and a destination; ``reports`` is what the last migration told."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.source, self.destination = pair.source, pair.destination
+        self.tunnel = Tunnel(reactor, pair.directory)
+        self.limits = Limits(settle=3, undo=10)
+        self.restart_daemon()
+        self.reports: list[Progress] = []
+        self.ended = ExitStack()
+
+    def restart_daemon(self) -> None:
+        vms = {"web1": str(self.pair.directory / "dst.qmp")}
+        self.daemon = Destination(reactor, vms, self.tunnel.quay, self.limits)
+        self.tunnel.serve = self.daemon.control
+
+    def start(self, **options: Any) -> Deferred[Progress]:
+        self.reports.clear()
+        self.entered: set[Phase] = set()
+        self.phases: dict[Phase, Deferred[None]] = {phase: Deferred() for phase in Phase}
+        options = {"vm": "web1", "limits": self.limits} | options
+        return Deferred.fromCoroutine(self._run(MigrationSettings(**options)))
+
+    async def _run(self, settings: MigrationSettings) -> Progress:
+        monitor = Monitor(reactor, str(self.source.qmp_path), settings.vm)
+        await monitor.connect()
+        self.migration = Migration(reactor, monitor, self.tunnel, settings, self._report)
+        try:
+            return await self.migration.run()
+        finally:
+            await monitor.close()
+
+    def _report(self, progress: Progress) -> None:
+        self.reports.append(progress)
+        if progress.phase not in self.entered:  # and not whether it was called: a second report may come before the reactor's next turn
+            self.entered.add(progress.phase)
+            reactor.callLater(0, self.phases[progress.phase].callback, None)  # type: ignore[attr-defined]
+
+    async def renew(self) -> None:
+        """A destination QEMU that has tried to receive its memory is of no more use."""
+        await deferToThread(self.destination.wait_exit, 20)
+        old = self.destination
+        fresh = Qemu("dst", self.pair.directory, self.pair.guest, old.drives, build=old.build, incoming=True)
+        self.destination = self.pair.destination = self.ended.enter_context(fresh)
+
+    async def moved(self) -> None:
+        """It runs at the destination, whole, and nothing of ours is left."""
+        await deferToThread(self.destination.wait_ticks, 3)
+        await self.cleared()
+        assert not self.pair.both_running()
+        assert self.pair.faults() == []
+        assert not self.tunnel.entrances
+        assert not self.tunnel.admitted
+        assert self.reports[-1].phase is Phase.COMPLETED
+
+    async def cleared(self) -> None:
+        """What there was is over, and nothing of ours is left at the destination."""
+        for session in self.daemon._sessions.values():
+            await session.over.addTimeout(15, reactor)  # type: ignore[arg-type]
+            await session.settled
+        assert await deferToThread(self.destination.leftovers) == []
+
+    async def untouched(self, phase: Phase = Phase.FAILED) -> None:
+        """It runs on at the source, and nothing of ours is left there."""
+        assert await deferToThread(self.pair.disturbance) == []
+        assert not self.tunnel.entrances
+        assert self.reports[-1].phase is phase
+
+
+def pause(seconds: float) -> Deferred[None]:
+    return deferLater(reactor, seconds)  # type: ignore[arg-type]
