@@ -63,9 +63,10 @@ class Daemon(MultiService):
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
         self._reactor.callWhenRunning(signal.pthread_sigmask, signal.SIG_SETMASK, self._mask)
+        self._reactor.addSystemEventTrigger("before", "shutdown", _stop_listening_to_signals)
 
     def _hang_up(self, number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a reactor can be stopped once
+        _stop_listening_to_signals()
         self._reactor.callFromThread(self._reactor.stop)
 
     def _undo(self) -> None:
@@ -86,6 +87,12 @@ class Daemon(MultiService):
         pipe = self._twistd.get("statusPipe")
         if pipe is not None:
             os.write(pipe, f"1 {line}".encode("ascii", "backslashreplace")[:100])
+
+
+def _stop_listening_to_signals() -> None:
+    """It is being stopped; a reactor can be stopped once, and what there is to undo is undone whoever loses patience."""
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave(reactor: Any, error: NbdtunError | CancelledError | None) -> None:

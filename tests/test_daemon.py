@@ -82,6 +82,14 @@ def test_a_terminal_that_is_closed_stops_it(signals: Signals) -> None:
     assert signals.handlers[signal.SIGHUP] == signal.SIG_IGN
 
 
+def test_it_is_stopped_once(signals: Signals) -> None:
+    reactor = MemoryReactor()
+    start(Daemon(reactor, "nbdtun-dest", {}))
+    for call, arguments, _ in reactor.triggers["before"]["shutdown"]:
+        call(*arguments)
+    assert signals.handlers == dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)
+
+
 def test_nohup_is_heeded(signals: Signals) -> None:
     signals.handlers[signal.SIGHUP] = signal.SIG_IGN
     start(Daemon(MemoryReactor(), "nbdtun-dest", {}))

@@ -74,13 +74,15 @@ HURRIED = """
 import os
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from nbdtun.daemon import Daemon
 
 class Hurried(Service):
     def privilegedStartService(self):
         os.kill(os.getpid(), {number:d})
     def stopService(self):
-        print("everything is removed")
+        reactor.callLater(0.1, os.kill, os.getpid(), {number:d})
+        return deferLater(reactor, 0.2).addCallback(lambda _: print("everything is removed"))
 
 application = Application("hurried")
 Daemon(reactor, "hurried", {{}}, Hurried()).setServiceParent(application)
@@ -88,7 +90,7 @@ Daemon(reactor, "hurried", {{}}, Hurried()).setServiceParent(application)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_that_is_ended_while_it_starts_is_ended_properly(directory: Path, number: signal.Signals) -> None:
+def test_one_that_is_ended_while_it_starts_and_again_while_it_ends_is_ended_properly(directory: Path, number: signal.Signals) -> None:
     tac = directory / "hurried.tac"
     tac.write_text(HURRIED.format(number=number))
     ended = subprocess.run([BIN / "twistd", "-n", "--pidfile=", "-oy", tac], capture_output=True, text=True, timeout=20, cwd=directory)
