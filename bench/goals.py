@@ -100,6 +100,9 @@ def _others() -> list[Goal]:
             Goal(f"the same with a core for each host, {peer}", _eight(peer, apart=True), 0.95),
             Goal(f"eight channels, least share of an equal one, {peer}", median("scaling", "least_share", peer, setting(8)), 0.5),
         ]
+    for peer, rivals in ((NBDTUN_PLAIN.name, [SOCAT_LARGE.name]), (NBDTUN_TLS.name, [STUNNEL.name, HAPROXY.name])):
+        total = ratio("scaling", "total_mb_s", peer, *rivals, setting=setting(8))
+        goals.append(Goal(f"eight channels, total MB/s, {peer}, against {' and '.join(rivals)}", total, 1.0))
     return goals
 
 

@@ -55,8 +55,9 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     samples = Samples(Sample("compare", subject, 1, dict.fromkeys(names, 1.0)) for subject in compared)
     for subject in ("direct UNIX", "nbdtun plain", "nbdtun TLS", "nbdtun migrate"):
         samples.append(Sample("migration", subject, 1, {"wall_s": 1.0}, "4 GiB"))
-    for subject in ("nbdtun plain", "nbdtun TLS"):
+    for subject in ("socat -b 1048576", "stunnel", "haproxy TLS", "nbdtun plain", "nbdtun TLS"):
         for where in (setting(count, apart) for count in COUNTS for apart in (False, True)):
             samples.append(Sample("scaling", subject, 1, {"total_mb_s": 1.0, "least_share": 1.0}, where))
+    for subject in ("nbdtun plain", "nbdtun TLS"):
         samples += [Sample("distance", subject, 1, {"share": 1.0}, f"{case}") for case in CASES]
     assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []
