@@ -28,7 +28,7 @@ async def able(monitor: Monitor, commands: Iterable[str]) -> None:
 
     :raise NotMigratable: it does not; the text names them.
     """
-    missing = sorted(set(commands) - (await monitor.schema()).commands())
+    missing = sorted(set(commands) - await monitor.commands())
     if missing:
         raise NotMigratable(
             f"{monitor.name}: QEMU {await version(monitor)} does not know {', '.join(missing)}", f"use QEMU {OLDEST} or later"

@@ -55,6 +55,7 @@ ANSWERS: Mapping[str, Shape] = {
     "query-block-exports": [{"id": NAME}],
     "query-block-jobs": [{"device": NAME, "len": COUNT, "offset": COUNT}],
     "query-blockstats": [{"stats?": {"wr_operations?": COUNT}}],
+    "query-commands": [{"name": NAME}],
     "query-dirty-rate": {"status": NAME, "dirty-rate?": COUNT},
     "query-jobs": [{"id": NAME}],
     "query-kvm": {"enabled": FLAG},
@@ -70,9 +71,6 @@ ANSWERS: Mapping[str, Shape] = {
     "query-migrate-capabilities": [{"capability": NAME, "state": FLAG}],
     "query-migrate-parameters": {},
     "query-named-block-nodes": [{"node-name": NAME}],
-    "query-qmp-schema": [
-        {"name": NAME, "meta-type": NAME, "arg-type?": NAME, "members?": [{"name?": NAME}], "variants?": [{"case": NAME, "type": NAME}]}
-    ],
     "query-status": {"status": NAME},
     "query-version": {"qemu": {"major": COUNT, "minor": COUNT, "micro": COUNT}},
 }

@@ -229,11 +229,18 @@ class Incoming:
         await self._monitor.execute("stop")
 
     async def listen(self, path: str) -> None:
-        """Wait for the source on the UNIX socket ``path``; works once in a QEMU's life."""
-        arguments: dict[str, Any] = {"uri": f"unix:{path}"}
-        if "exit-on-error" in (await self._monitor.schema()).arguments("migrate-incoming"):
-            arguments["exit-on-error"] = False
-        await self._monitor.execute("migrate-incoming", arguments)
+        """
+        Wait for the source on the UNIX socket ``path``; works once in a QEMU's life.
+
+        A QEMU that knows ``exit-on-error`` is to stay and tell its reason if it fails; one that does not refuses it, and does nothing.
+        """
+        arguments = {"uri": f"unix:{path}"}
+        try:
+            await self._monitor.execute("migrate-incoming", arguments | {"exit-on-error": False})
+        except CommandFailed as error:
+            if "exit-on-error" not in str(error):
+                raise
+            await self._monitor.execute("migrate-incoming", arguments)
 
     async def completed(self, seconds: float) -> None:
         """

@@ -61,10 +61,7 @@ QEMU = {
     "query-blockstats": [{"stats": {"wr_operations": 0}}],
     "query-migrate-capabilities": [{"capability": "events", "state": False}],
     "query-migrate-parameters": {"max-bandwidth": 1},
-    "query-qmp-schema": [
-        {"name": "migrate-incoming", "meta-type": "command", "arg-type": "1"},
-        {"name": "1", "meta-type": "object", "members": [{"name": "uri"}], "variants": [{"case": "a", "type": "1"}]},
-    ],
+    "query-commands": [{"name": "migrate-incoming"}],
     "qom-get": "pc-q35-7.2-machine",
 }
 

@@ -16,7 +16,6 @@ from twisted.internet.task import Clock
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.ability import RECEIVING, SENDING
 from nbdtun.migration.monitor import Credentials, Monitor, State
-from nbdtun.migration.schema import Schema
 from nbdtun.migration.waits import in_time
 
 
@@ -50,8 +49,8 @@ class Paper(Monitor):
         if not self._ended.called:
             self._ended.callback(None)
 
-    async def schema(self) -> Schema:
-        return Schema({"name": name, "meta-type": "command"} for name in (SENDING | RECEIVING | self.more) - self.lacks)
+    async def commands(self) -> frozenset[str]:
+        return (SENDING | RECEIVING | self.more) - self.lacks
 
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False

@@ -215,7 +215,9 @@ class PaperQemu(Paper):
         throttled = self.dirties and self.capabilities["auto-converge"] and self.migration.get("status") == "active"
         return {"cpu-throttle-percentage": 20} if throttled else {}
 
-    def migrate_incoming(self, uri: str) -> Any:
+    def migrate_incoming(self, uri: str, **newer: Any) -> Any:
+        if newer:
+            self.refuse("Parameter 'exit-on-error' is unexpected")
         if self.migration:
             self.refuse("The incoming migration has already been started")
         self._now("setup", **{"socket-address": [{"type": "unix", "path": uri.removeprefix("unix:")}]})

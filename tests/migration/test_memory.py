@@ -9,7 +9,6 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable, ResumeRefused
 from nbdtun.migration.memory import Incoming, Migrated, Outgoing, Tuning, movable, waiting
-from nbdtun.migration.schema import Schema
 from nbdtun.migration.undo import UndoStack
 from tests.migration.paper import Sheet
 from tests.migration.paper_qemu import PaperQemu
@@ -161,23 +160,29 @@ def test_what_does_not(state: str, migration: dict[str, Any], reason: str) -> No
     assert reason in str(error)
 
 
-@pytest.mark.parametrize("knows", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_newer_qemus_are_made_to_tell_why(knows: bool) -> None:
+async def test_newer_qemus_are_made_to_tell_why() -> None:
     sheet = Sheet(Clock(), {})
-    members = [{"name": "uri"}, *([{"name": "exit-on-error"}] if knows else [])]
-    entries = [
-        {"name": "migrate-incoming", "meta-type": "command", "arg-type": "1"},
-        {"name": "1", "meta-type": "object", "members": members},
-    ]
-    sheet._schema = Schema(entries)
-    sheet.schema = lambda: _given(sheet._schema)  # type: ignore[method-assign]
     await Incoming(sheet).listen("/run/ram.sock")
-    assert sheet.arguments["migrate-incoming"] == [{"uri": "unix:/run/ram.sock"} | ({"exit-on-error": False} if knows else {})]
+    assert sheet.arguments["migrate-incoming"] == [{"uri": "unix:/run/ram.sock", "exit-on-error": False}]
 
 
-async def _given(value: Any) -> Any:
-    return value
+@pytest_twisted.ensureDeferred
+async def test_older_ones_refuse_that_and_are_asked_again() -> None:
+    def answer(uri: str, exit_on_error: bool | None = None) -> Any:
+        return CommandFailed("web1: Parameter 'exit-on-error' is unexpected") if exit_on_error is not None else {}
+
+    sheet = Sheet(Clock(), {"migrate-incoming": answer})
+    await Incoming(sheet).listen("/run/ram.sock")
+    assert sheet.arguments["migrate-incoming"][1:] == [{"uri": "unix:/run/ram.sock"}]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_cannot_listen_is_not_asked_again() -> None:
+    sheet = Sheet(Clock(), {"migrate-incoming": CommandFailed("web1: The incoming migration has already been started")})
+    with pytest.raises(CommandFailed, match="already been started"):
+        await Incoming(sheet).listen("/run/ram.sock")
+    assert sheet.asked == ["migrate-incoming"]
 
 
 def test_it_has_arrived_before_or_arrives() -> None:
