@@ -36,7 +36,7 @@ setup(
         "txaio >= 23.1",
     ],
     extras_require={"test": TESTS, "docs": DOCS, "bench": BENCH, "fuzz": FUZZ, "dev": [*TESTS, *CHECKS, *DOCS]},
-    entry_points={"console_scripts": ["nbdtun = nbdtun.cli:main"]},
+    entry_points={"console_scripts": ["nbdtun = nbdtun.cli:script"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: No Input/Output (Daemon)",

@@ -1,7 +1,5 @@
 """``python -m nbdtun`` is the ``nbdtun`` command."""
 
-import sys
+from nbdtun.cli import script
 
-from nbdtun.cli import main
-
-sys.exit(main())
+script()
