@@ -46,3 +46,9 @@ def test_others_of_a_longer_name_do_not_count(server: socket.socket) -> None:
     with connect(server), connect(server):
         assert connections(server.getsockname()) == 2
         assert connections("nbd.sock") == 0
+
+
+def test_without_the_kernels_table_none_are_seen(server: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbdtun.migration.connections._TABLE", tmp_path / "none")
+    with connect(server):
+        assert connections(server.getsockname()) == 0
