@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from nbdtun.display import Display
 from nbdtun.errors import ConfigError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.signals import ENDING
 
 
 class Status(enum.IntEnum):
@@ -42,7 +43,6 @@ _BY_PHASE: Final = {
     Phase.CANCELLED: Status.INTERRUPTED,
     Phase.UNKNOWN: Status.UNKNOWN,
 }
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
 
@@ -56,7 +56,7 @@ def attend(reactor: Any, start: Start, display: Display) -> Status:
     """Run ``reactor`` until the migration that ``start`` begins has ended; its status."""
     attended = _Attended(reactor, start, display)
     reactor.callWhenRunning(attended.begin)
-    kept = {number: signal.signal(number, attended.interrupt) for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    kept = {number: signal.signal(number, attended.interrupt) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
     try:
         reactor.run(installSignalHandlers=False)
     finally:

@@ -20,8 +20,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, maybeDeferred
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
-
-_ENDS = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+from nbdtun.signals import ENDING
 
 
 class Daemon(MultiService):
@@ -47,7 +46,7 @@ class Daemon(MultiService):
 
         :raise SystemExit: that failed, as the log says in one line; twistd ends with status 1.
         """
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             super().privilegedStartService()
         except NbdtunError as error:
@@ -91,7 +90,7 @@ class Daemon(MultiService):
 
 def _stop_listening_to_signals() -> None:
     """It is being stopped; a reactor can be stopped once, and what there is to undo is undone whoever loses patience."""
-    for number in _ENDS:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 

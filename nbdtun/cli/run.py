@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from nbdtun.signals import ENDING
+
 T = TypeVar("T")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(reactor: Any, start: Callable[[], Deferred[T]]) -> T:
@@ -34,7 +35,7 @@ def run(reactor: Any, start: Callable[[], Deferred[T]]) -> T:
         reactor.callFromThread(cancel)
 
     reactor.callWhenRunning(begin)
-    kept = {number: signal.signal(number, interrupt) for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    kept = {number: signal.signal(number, interrupt) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
     try:
         reactor.run(installSignalHandlers=False)
     finally:

@@ -7,6 +7,7 @@ It remembers ended channels for as long as their source may still ask for them: 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import txaio
@@ -146,21 +147,22 @@ class Destination(ServerFactory):
 
     def reset(self, target: str, reason: str) -> None:
         """End the channels to ``target``, with those that are still being made."""
-        for entry in tuple(self._entries.values()):
-            if entry.target == target:
-                entry.channel.cancel()  # does nothing to one that is made
-        for channel in tuple(self.channels):
-            if channel.target == target:
-                channel.reset(ChannelReset(reason))
+        self._end(lambda each: each == target, reason)
 
     async def stop(self) -> None:
         """End all channels and connections."""
         for transport in self.admission:
             transport.abortConnection()
+        self._end(lambda _: True, "the destination was stopped")
+
+    def _end(self, wanted: Callable[[str], bool], reason: str) -> None:
+        """End the channels to the targets that are ``wanted``."""
         for entry in tuple(self._entries.values()):
-            entry.channel.cancel()  # whose target is still being connected to
+            if wanted(entry.target):
+                entry.channel.cancel()  # if its target is still being connected to
         for channel in tuple(self.channels):
-            channel.reset(ChannelReset("the destination was stopped"))
+            if wanted(channel.target):
+                channel.reset(ChannelReset(reason))
 
     def _check_room(self, caller: Caller) -> None:
         limits = self._limits

@@ -81,9 +81,8 @@ class Rig:
         assert self.reports[-1].phase is Phase.COMPLETED
 
     async def cleared(self) -> None:
-        """What there was is over, and nothing of ours is left at the destination."""
+        """Nothing of ours is left at the destination."""
         for session in self.daemon._sessions.values():
-            await session.over.addTimeout(15, reactor)  # type: ignore[arg-type]
             await session.settled
         assert await deferToThread(self.destination.leftovers) == []
 
