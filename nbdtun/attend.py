@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from nbdtun.display import Display
 from nbdtun.errors import ConfigError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.signals import ENDING
+from nbdtun.process import ENDING
 
 
 class Status(enum.IntEnum):

@@ -20,7 +20,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, maybeDeferred
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
-from nbdtun.signals import ENDING
+from nbdtun.process import ENDING
 
 
 class Daemon(MultiService):

@@ -9,13 +9,12 @@ from twisted.application.service import IService
 
 from nbdtun.config import VM, DestinationSettings, Target
 from nbdtun.daemon import Daemon
-from nbdtun.descriptors import make_room, needed
 from nbdtun.errors import NbdtunError
 from nbdtun.options import TunnelOptions, give_up, parse_each
-from nbdtun.sizes import parse_count
-from nbdtun.steady import steady
+from nbdtun.process import make_room, needed, steady
 from nbdtun.tunnel.allow import check_pattern
 from nbdtun.tunnel.limits import Limits
+from nbdtun.units import parse_count
 
 log = txaio.make_logger()
 

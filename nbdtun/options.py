@@ -15,7 +15,7 @@ from twisted.python.usage import Options, UsageError
 from nbdtun import __version__
 from nbdtun.config import Owner, TunnelSettings
 from nbdtun.errors import ConfigError, NbdtunError
-from nbdtun.sizes import parse_duration, parse_rate, parse_size
+from nbdtun.units import parse_duration, parse_rate, parse_size
 
 _T = TypeVar("_T")
 

@@ -11,13 +11,12 @@ from twisted.application.service import IService
 from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings, check_name, check_socket_path
 from nbdtun.config.patience import make_patience, parse_limit, parse_strategies, parse_timeout
 from nbdtun.daemon import Daemon, leave
-from nbdtun.descriptors import make_room, needed
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.migration.patience import Patience
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.options import TunnelOptions, give_up, parse_each
-from nbdtun.sizes import parse_duration, parse_rate
-from nbdtun.steady import steady
+from nbdtun.process import make_room, needed, steady
+from nbdtun.units import parse_duration, parse_rate
 
 #: Channels for which there should be descriptors: as many as a destination serves by default.
 CHANNELS = 1024

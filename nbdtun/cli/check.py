@@ -37,7 +37,7 @@ def command(no_measure: bool, as_json: bool, **options: Any) -> int:
     from twisted.internet import reactor
 
     from nbdtun import service
-    from nbdtun.steady import steady
+    from nbdtun.process import steady
 
     steady(reactor)
     shown = Findings(sys.stdout)

@@ -38,7 +38,7 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
     from twisted.internet import reactor
 
     from nbdtun import service
-    from nbdtun.steady import steady
+    from nbdtun.process import steady
 
     steady(reactor)
     return attend(reactor, partial(service.resolve if resolve else service.migrate, reactor, settings), display)

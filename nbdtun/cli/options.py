@@ -43,13 +43,13 @@ class _Read(_ParamType):
 
 
 def _size(text: str) -> int:
-    from nbdtun.sizes import parse_size
+    from nbdtun.units import parse_size
 
     return parse_size(text)
 
 
 def _rate(text: str) -> int:
-    from nbdtun.sizes import parse_rate
+    from nbdtun.units import parse_rate
 
     return parse_rate(text)
 
@@ -61,7 +61,7 @@ def _any_rate(text: str) -> int:
 
 
 def _duration(text: str) -> float:
-    from nbdtun.sizes import parse_duration
+    from nbdtun.units import parse_duration
 
     return parse_duration(text)
 

@@ -48,7 +48,7 @@ def sentence(report: dict[str, Any]) -> str:
     """A report in one line."""
     from nbdtun.display.lines import line
     from nbdtun.migration.progress import Progress
-    from nbdtun.sizes import duration_text, rate_text
+    from nbdtun.units import duration_text, rate_text
 
     if "error" in report:
         return str(report["error"])

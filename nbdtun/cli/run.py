@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from nbdtun.signals import ENDING
+from nbdtun.process import ENDING
 
 T = TypeVar("T")
 

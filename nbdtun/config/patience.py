@@ -8,7 +8,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.patience import DEFAULTS, OnTimeout, Patience
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import Strategy
-from nbdtun.sizes import parse_duration, parse_rate
+from nbdtun.units import parse_duration, parse_rate
 
 UNLIMITED = "none"
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from nbdtun.display.words import OUTCOMES, PHASES, Pace, Row, clock_text, converge_words, link_words, printable, rows, summary_words
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.sizes import rate_text, size_text
+from nbdtun.units import rate_text, size_text
 
 _WIDEST = 120
 _ROOM_FOR_ETA = 96  # columns from which each bar has its own

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from nbdtun.display.words import OUTCOMES, PHASES, converge_words, link_words, printable, rows, summary_words
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.sizes import duration_text, rate_text, size_text
+from nbdtun.units import duration_text, rate_text, size_text
 
 INTERVAL = 10.0
 

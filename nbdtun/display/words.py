@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.sizes import duration_text, rate_text, size_text
+from nbdtun.units import duration_text, rate_text, size_text
 
 PHASES: Final = {
     Phase.PREPARE: "preparing",

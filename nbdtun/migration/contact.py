@@ -16,6 +16,7 @@ from typing import Any
 import txaio
 from twisted.internet.defer import Deferred
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.commands import VERSION, Abort, Listen, Ping, Prepare, Query, Trouble, rows_of
@@ -23,7 +24,6 @@ from nbdtun.migration.control import Control, told
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.machine import Machine
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.waits import in_time
 
 DIAGNOSIS_SECONDS = 5.0
 

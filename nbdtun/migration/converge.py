@@ -26,7 +26,7 @@ from nbdtun.migration.mirror import Mirror, Mirrors, can_change_mode
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.progress import Measures, Phase, Progress
 from nbdtun.migration.settings import MigrationSettings, Strategy
-from nbdtun.sizes import duration_text
+from nbdtun.units import duration_text
 
 PATIENCE_SECONDS: Final = 10.0
 """How long a disk may get no closer to its end, and how long each step of the downtime is tried."""

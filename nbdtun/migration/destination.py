@@ -15,6 +15,7 @@ from typing import Any
 import txaio
 from twisted.internet.defer import Deferred
 
+from nbdtun.deferreds import every, in_time
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
 from nbdtun.migration.carrier import Quay
 from nbdtun.migration.check.arrival import arrive
@@ -28,7 +29,6 @@ from nbdtun.migration.monitor import Credentials, Monitor
 from nbdtun.migration.outcome import ARRIVED, FRESH, GONE, settle
 from nbdtun.migration.session import Session, State
 from nbdtun.migration.settings import Limits
-from nbdtun.migration.waits import every, in_time
 
 REMEMBERED = 256
 PING_SECONDS = 5.0

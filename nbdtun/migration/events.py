@@ -15,8 +15,8 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import MonitorError, MonitorLost
-from nbdtun.migration.waits import in_time
 
 
 @frozen

@@ -19,11 +19,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import MonitorError, MonitorLost, NotMigratable
 from nbdtun.migration.events import Event
 from nbdtun.migration.machine import MIGRATING, RUNNING, run_state
 from nbdtun.migration.monitor import Monitor
-from nbdtun.migration.waits import in_time
 
 ENDING_SECONDS = 30.0
 ENDING_MIGRATION_SECONDS = 0.1

@@ -15,12 +15,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.commands import Abort, Finish, Query
 from nbdtun.migration.control import Control
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.waits import in_time
 
 AGAIN_SECONDS = 1.0
 

@@ -31,6 +31,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from nbdtun.deferreds import every, in_time
 from nbdtun.errors import CommandFailed, MirrorFailed, MonitorLost
 from nbdtun.migration.carrier import Entrance, with_trouble
 from nbdtun.migration.disks import Disk
@@ -40,7 +41,6 @@ from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.names import PREFIX
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
-from nbdtun.migration.waits import every, in_time
 
 EVENTS = ("BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "JOB_STATUS_CHANGE")
 AGAIN_SECONDS = 0.1

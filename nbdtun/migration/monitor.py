@@ -31,11 +31,11 @@ from attrs import frozen
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 from twisted.internet.defer import Deferred
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.answers import ANSWERS, EVENTS, misfit
 from nbdtun.migration.events import Event, Listener
 from nbdtun.migration.qmp_thread import LoopThread, in_loop
-from nbdtun.migration.waits import in_time
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import LinkLost, MonitorError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.commands import Settle
@@ -21,7 +22,6 @@ from nbdtun.migration.memory import look
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.remains import clear
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.waits import in_time
 
 #: What :class:`~nbdtun.migration.commands.Settle` answers; FRESH: QEMU there has received nothing, but it may not be the one that should.
 ARRIVED, GONE, FRESH = "arrived", "gone", "fresh"

@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from nbdtun.errors import ConfigError, MigrationError, Stalled, TimedOut
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.sizes import duration_text
+from nbdtun.units import duration_text
 
 DEFAULTS: Final[Mapping[Phase, float | None]] = MappingProxyType(
     {Phase.PREPARE: 300.0, Phase.MIRROR: None, Phase.READY: 300.0, Phase.RAM: None, Phase.SWITCHOVER: 120.0}

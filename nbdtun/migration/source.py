@@ -22,6 +22,7 @@ import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
+from nbdtun.deferreds import in_time, undisturbed
 from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.ability import SENDING, able
 from nbdtun.migration.allowance import Allowance
@@ -44,7 +45,6 @@ from nbdtun.migration.patience import Verdict, Vigil
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.undo import UndoStack
-from nbdtun.migration.waits import in_time, undisturbed
 from nbdtun.migration.watch import Watch
 
 

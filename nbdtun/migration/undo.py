@@ -16,8 +16,8 @@ import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import MonitorLost
-from nbdtun.migration.waits import in_time
 
 Undo = Callable[[], Coroutine[Any, Any, None]]
 

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.service.control import NO_LIMIT, ControlSocket
-from nbdtun.sizes import rate_text
 from nbdtun.tunnel.throttle import Throttle
+from nbdtun.units import rate_text
 
 
 class Governor(Service):

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 
 from nbdtun.config import check_name
+from nbdtun.deferreds import in_time
 from nbdtun.errors import ConfigError, LinkLost, MigrationError
 from nbdtun.migration.control import Control
-from nbdtun.migration.waits import in_time
 from nbdtun.service.control import End, Look, directory, names, socket_of
 
 ANSWER_SECONDS = 10.0

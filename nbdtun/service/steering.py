@@ -13,7 +13,7 @@ from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.resolve import Resolution
 from nbdtun.migration.source import Migration
 from nbdtun.service.control import NO_LIMIT
-from nbdtun.sizes import duration_text, rate_text
+from nbdtun.units import duration_text, rate_text
 
 
 class Steering:

@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
+from nbdtun.deferreds import share
 from nbdtun.errors import (
     AlreadyComplete,
     ChannelReset,
@@ -41,7 +42,6 @@ from nbdtun.tunnel.refusals import Refusals
 from nbdtun.tunnel.renewal import Secrets
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.seal import destination_seals
-from nbdtun.tunnel.share import share
 from nbdtun.tunnel.targets import Targets
 from nbdtun.tunnel.tls import wrap_server
 from nbdtun.tunnel.tls_errors import explain

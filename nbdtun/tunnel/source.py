@@ -15,12 +15,12 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
+from nbdtun.deferreds import share
 from nbdtun.errors import ChannelReset, TunnelError
 from nbdtun.tunnel.adopt import adopt
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.commands import IDENT_SIZE
 from nbdtun.tunnel.dialer import Dialer
-from nbdtun.tunnel.share import share
 from nbdtun.tunnel.tuning import make_roomy
 
 

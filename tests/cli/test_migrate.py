@@ -19,7 +19,7 @@ from nbdtun.errors import ConfigError, MirrorFailed
 from nbdtun.migration.patience import DEFAULTS, OnTimeout, Patience
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import MigrationSettings, Strategy
-from nbdtun.sizes import parse_duration
+from nbdtun.units import parse_duration
 from tests.cli.stage import MIGRATE, ROOT, run
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.ability import RECEIVING, SENDING
 from nbdtun.migration.monitor import Credentials, Monitor, State
-from nbdtun.migration.waits import in_time
 
 
 class Paper(Monitor):

@@ -9,7 +9,7 @@ from nbdtun.migration.exports import Matches
 from nbdtun.migration.machine import Machine, machine
 from nbdtun.migration.memory import waiting
 from nbdtun.migration.monitor import Monitor
-from nbdtun.sizes import size_text
+from nbdtun.units import size_text
 
 
 async def arrive(checklist: Checklist, monitor: Monitor, there: Machine, disks: tuple[Disk, ...]) -> None:

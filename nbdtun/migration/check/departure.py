@@ -15,7 +15,7 @@ from nbdtun.migration.machine import RUNNING, Machine, machine
 from nbdtun.migration.memory import movable
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.sizes import size_text
+from nbdtun.units import size_text
 
 
 @frozen

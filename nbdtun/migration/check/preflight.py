@@ -13,6 +13,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from nbdtun.deferreds import in_time
 from nbdtun.errors import LinkLost
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.activity import RESOLUTION, activity
@@ -27,8 +28,7 @@ from nbdtun.migration.control import Control
 from nbdtun.migration.disks import Disk
 from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.waits import in_time
-from nbdtun.sizes import duration_text, rate_text
+from nbdtun.units import duration_text, rate_text
 
 PINGS = 5
 SKEW_SECONDS = 5.0

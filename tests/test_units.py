@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ConfigError
-from nbdtun.sizes import duration_text, parse_count, parse_duration, parse_rate, parse_size, rate_text, size_text
+from nbdtun.units import duration_text, parse_count, parse_duration, parse_rate, parse_size, rate_text, size_text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from nbdtun.migration.waits import every, in_time, undisturbed
+from nbdtun.deferreds import every, in_time, share, undisturbed
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
@@ -82,3 +82,24 @@ def test_undisturbed_ends_as_the_work_does_when_that_heeds_the_cancellation() ->
     got = outcome(waiter)
     waiter.cancel()
     assert isinstance(got[0], ValueError)
+
+
+def test_everybody_gets_the_result() -> None:
+    one: Deferred[int] = Deferred()
+    got: list[int] = []
+    for _ in range(2):
+        share(one).addCallback(got.append)
+    one.addCallback(got.append)
+    one.callback(7)
+    share(one).addCallback(got.append)
+    assert got[:3] == [7, 7, 7]
+    assert len(got) == 4
+
+
+def test_and_everybody_the_failure() -> None:
+    one: Deferred[int] = Deferred()
+    failed: list[object] = []
+    share(one).addErrback(lambda failure: failed.append(failure.value))
+    one.addErrback(lambda failure: failed.append(failure.value))
+    one.errback(ValueError("no"))
+    assert [str(error) for error in failed] == ["no", "no"]

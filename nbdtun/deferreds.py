@@ -1,5 +1,5 @@
 """
-Waits which end: with a limit of time, and undisturbed by whoever loses patience.
+Deferreds: waits with a time limit, for many, shielded from cancellation, or shared with other waiters.
 
 Twisted's ``cancel`` reaches the innermost Deferred that a coroutine waits for. That is right for the steps of a migration and wrong for
 their undoing, which has to be done whatever happens: :func:`undisturbed` stands between.
@@ -64,3 +64,15 @@ async def undisturbed(work: Deferred[T], on_cancel: Callable[[], object]) -> T:
 
 def _reason(failure: Failure) -> BaseException:
     return failure.value if isinstance(failure.value, BaseException) else RuntimeError(str(failure))
+
+
+def share(deferred: Deferred[T]) -> Deferred[T]:
+    """Return a Deferred of the caller's own with the same result; nothing is taken away from ``deferred``."""
+    mine: Deferred[T] = Deferred()
+
+    def fired(result: T | Failure) -> T | Failure:
+        mine.callback(result)
+        return result
+
+    deferred.addBoth(fired)
+    return mine

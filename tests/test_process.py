@@ -1,13 +1,16 @@
-"""What waits is not disturbed by whoever sets the clock of the wall."""
+"""The process: setting the wall's clock disturbs no wait, and the limit of open files is raised."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
+import pytest
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock
 
-from nbdtun.steady import steady
+from nbdtun.process import steady
 
 
 def test_the_clock_of_the_wall_is_replaced() -> None:
@@ -33,3 +36,15 @@ def test_a_clock_of_its_own_is_kept() -> None:
     steady(clock)
     clock.advance(3)
     assert clock.seconds() == 3
+
+
+CODE = "import resource; from nbdtun.process import make_room; print(make_room({}), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted", "then"),
+    [(64, 4096, 500, "500 500 4096"), (64, 300, 500, "300 300 300"), (800, 4096, 500, "800 800 4096")],
+)
+def test_the_soft_limit_is_raised_as_far_as_it_may_be(soft: int, hard: int, wanted: int, then: str) -> None:
+    command = ["prlimit", f"--nofile={soft}:{hard}", sys.executable, "-c", CODE.format(wanted)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == then

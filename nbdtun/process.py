@@ -1,0 +1,47 @@
+"""
+The process itself: the signals that end it, its clock, and how many files it may have open.
+
+Twisted's clock is the wall's (``time.time``, in twisted/python/runtime.py), which NTP and administrators set. Set forward, every time
+limit is over at once, and links count as silent. Set back, everything waits for as much longer.
+
+A channel needs two open files, its link and its local socket. Systems start daemons with a soft limit of 1024, for programs that use
+select(2), and with a much higher hard limit, which others may ask for (systemd.exec(5), LimitNOFILE=).
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+from typing import Any, Final
+
+#: The signals that end a process in good order: of Ctrl-C, of a service manager, of a terminal that was closed.
+ENDING: Final = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+#: What a daemon has open besides channels and new connections: its log, listeners, monitors, what Python and the reactor need.
+OWN = 256
+
+
+def steady(reactor: Any) -> None:
+    """
+    Let ``reactor`` go by a clock that nobody sets, from now on; for a process that is nbdtun's own, before anything waits.
+
+    A reactor with a clock of its own keeps it, as asyncio's does, and one that something waits on already.
+    """
+    if reactor.seconds is time.time and not reactor.getDelayedCalls():
+        reactor.seconds = time.monotonic
+
+
+def needed(channels: int, handshakes: int) -> int:
+    """How many files a daemon may have open that serves so many; new connections are counted twice, strangers and known ones."""
+    return 2 * channels + 2 * handshakes + OWN
+
+
+def make_room(count: int) -> int:
+    """Raise the soft limit so that ``count`` files can be open, as far as the hard limit allows; returns the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return soft if soft != resource.RLIM_INFINITY else count
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
