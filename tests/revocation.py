@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, CA_KEY, CLIENT_CERT
+from nbdtun.tls.files import CA_CERT, CA_CRL, CA_KEY, CLIENT_CERT
 
 
 def revoke_client(directory: Path) -> None:

@@ -22,7 +22,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, U
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from nbdtun.tunnel import tls
+from nbdtun.tls import contexts
 from nbdtun.tunnel.adopt import adopt, connect
 from nbdtun.tunnel.link import BULK
 from nbdtun.tunnel.loopback import LoopbackReactor
@@ -152,7 +152,7 @@ class End:
 
     def __init__(self, role: str, onward: IStreamClientEndpoint, directory: str) -> None:
         self._role, self._onward = role, onward
-        make = tls.client_context if role == "source" else tls.server_context
+        make = contexts.client_context if role == "source" else contexts.server_context
         self._context = make(directory) if directory else None
 
     async def arrived(self, accepted: socket.socket) -> None:
@@ -173,9 +173,9 @@ class End:
             return
         sock.setblocking(False)
         if self._role == "source":
-            Shake(half, tls.wrap_client(self._context, sock, "127.0.0.1"), source_seals)
+            Shake(half, contexts.wrap_client(self._context, sock, "127.0.0.1"), source_seals)
         else:
-            Shake(half, tls.wrap_server(self._context, sock), destination_seals)
+            Shake(half, contexts.wrap_server(self._context, sock), destination_seals)
 
 
 class Arrival(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from nbdtun.certs import Issued
+    from nbdtun.tls.issue import Issued
 
 
 @click.command("certs")
@@ -21,7 +21,7 @@ def command(directory: str, hosts: tuple[str, ...], force: bool) -> None:
 
     The files have the names that QEMU and libvirt use. A CA that is in DIR already signs the new certificates.
     """
-    from nbdtun.certs import make
+    from nbdtun.tls.issue import make
 
     click.echo(_account(make(directory, hosts, force=force)))
 

@@ -16,9 +16,9 @@ from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, hos
 from nbdtun.config.names import VM, Forward, Owner, Target, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.tls.contexts import verify_name
 from nbdtun.tunnel.limits import Limits
 from nbdtun.tunnel.targets import BUILT_IN
-from nbdtun.tunnel.tls import verify_name
 from nbdtun.units import duration_text, size_text
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.tunnel.tls_files import CA_CERT
-from nbdtun.tunnel.validity import date, validity
+from nbdtun.tls.certificate import date, validity
+from nbdtun.tls.files import CA_CERT
 
 SOON = 30 * 86400.0
 """Seconds before its end in which a certificate is to be renewed."""

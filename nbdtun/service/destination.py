@@ -19,14 +19,14 @@ from nbdtun.service.ends import make_client, make_listener, make_runtime, quiet_
 from nbdtun.service.listening import ListeningService
 from nbdtun.service.quay import TunnelQuay
 from nbdtun.service.rundir import RunDir, give_to_qemu
-from nbdtun.tunnel import ktls
+from nbdtun.tls import ktls
+from nbdtun.tls.contexts import server_context
+from nbdtun.tls.files import SERVER_CERT
+from nbdtun.tls.renewal import Renewal
 from nbdtun.tunnel.allow import AllowList
 from nbdtun.tunnel.destination import Destination
-from nbdtun.tunnel.renewal import Renewal
 from nbdtun.tunnel.sink import Sink
 from nbdtun.tunnel.targets import CONTROL, SINK, EndpointTarget, LocalTarget, Targets
-from nbdtun.tunnel.tls import server_context
-from nbdtun.tunnel.tls_files import SERVER_CERT
 
 
 class DestinationService(MultiService):

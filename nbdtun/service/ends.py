@@ -12,13 +12,13 @@ from twisted.internet.protocol import Factory, Protocol
 from nbdtun.config import Address, Owner, SourceSettings, TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.config.settings import MigrateSettings
+from nbdtun.tls.contexts import client_context
+from nbdtun.tls.renewal import Renewal
 from nbdtun.tunnel.dialer import Dialer
 from nbdtun.tunnel.loopback import LoopbackReactor
-from nbdtun.tunnel.renewal import Renewal
 from nbdtun.tunnel.runtime import Runtime, Terms
 from nbdtun.tunnel.sockets import LocalEndpoint
 from nbdtun.tunnel.source import Source
-from nbdtun.tunnel.tls import client_context
 
 
 def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.config import SourceSettings
 from nbdtun.service.ends import make_listener, make_source
 from nbdtun.service.listening import ListeningService
-from nbdtun.tunnel import ktls
+from nbdtun.tls import ktls
 from nbdtun.tunnel.source import Entrance
 
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from attrs import frozen
 
 from nbdtun.errors import ConfigError, NotAllowed
-from nbdtun.tunnel.certificate import Kind, Name, names_of
+from nbdtun.tls.certificate import Kind, Name, names_of
 
 #: Names that a message quotes.
 QUOTED = 8

@@ -29,6 +29,9 @@ from nbdtun.errors import (
     TunnelError,
     VersionMismatch,
 )
+from nbdtun.tls.contexts import wrap_server
+from nbdtun.tls.failures import explain
+from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.admission import Admission, Caller
 from nbdtun.tunnel.adopt import adopt
 from nbdtun.tunnel.allow import AllowList
@@ -39,12 +42,9 @@ from nbdtun.tunnel.limits import Limits
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.outbound import MIN_READ
 from nbdtun.tunnel.refusals import Refusals
-from nbdtun.tunnel.renewal import Secrets
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.seal import destination_seals
 from nbdtun.tunnel.targets import Targets
-from nbdtun.tunnel.tls import wrap_server
-from nbdtun.tunnel.tls_errors import explain
 
 
 @frozen

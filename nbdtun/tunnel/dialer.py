@@ -22,16 +22,16 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from nbdtun.errors import LinkLost, ProtocolViolation, TLSError
+from nbdtun.tls.contexts import wrap_client
+from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.adopt import connect
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.commands import VERSION, OpenChannel, ResumeChannel
 from nbdtun.tunnel.link import Link
 from nbdtun.tunnel.opening import Opening, OpeningTransport
 from nbdtun.tunnel.outbound import MIN_READ
-from nbdtun.tunnel.renewal import Secrets
 from nbdtun.tunnel.runtime import Runtime
 from nbdtun.tunnel.seal import Seals, source_seals
-from nbdtun.tunnel.tls import wrap_client
 
 #: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.
 CONNECT_TIMEOUT = 4.0

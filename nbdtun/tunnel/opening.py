@@ -19,9 +19,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.errors import LinkLost, TunnelError, printable
+from nbdtun.tls.contexts import fingerprint
+from nbdtun.tls.failures import explain
 from nbdtun.tunnel.seal import Seals, contribute
-from nbdtun.tunnel.tls import fingerprint
-from nbdtun.tunnel.tls_errors import explain
 from nbdtun.tunnel.tls_wire import TLSWire
 from nbdtun.tunnel.wire import Wire
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from nbdtun.tunnel.tls_errors import is_end
+from nbdtun.tls.failures import is_end
 from nbdtun.tunnel.wire import HoardingWire, WireUser
 
 

@@ -19,7 +19,7 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nbdtun.tunnel.ktls import active
+from nbdtun.tls.ktls import active
 
 #: Seconds for the other end to hear the last word.
 FAREWELL = 2.0

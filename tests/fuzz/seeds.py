@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from nbdtun.migration.commands import ERRORS
 from nbdtun.tunnel.frames import Kind, encode, encode_reset
 from tests.fuzz.targets import ANSWER, SESSION
+from tests.tls.test_certificate import certificate
 from tests.tunnel.stranger import box
-from tests.tunnel.test_certificate import certificate
 
 #: As the first byte of a piece stands for its length, which cuts where one would not expect it, these go as they are too.
 OPEN = box(_command="OpenChannel", _ask="1", version=1, channel=b"i" * 16, target="disk", window=65536)

@@ -21,7 +21,6 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
-from nbdtun import certs
 from nbdtun.errors import MonitorError, NbdtunError
 from nbdtun.migration.answers import ANSWERS, misfit
 from nbdtun.migration.commands import Abort, Finish, Listen, Prepare, Query, Settle
@@ -37,7 +36,8 @@ from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.outcome import settle
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.undo import UndoStack
-from nbdtun.tunnel.certificate import names_of
+from nbdtun.tls import issue
+from nbdtun.tls.certificate import names_of
 from nbdtun.tunnel.frames import HEADER
 from nbdtun.tunnel.runtime import Terms
 from tests.failures import nothing_logged
@@ -69,7 +69,7 @@ def staged(tls_dir: Path | None = None) -> Iterator[Stage]:
 @functools.cache
 def _certificates() -> Path:
     directory = Path(tempfile.mkdtemp(prefix="nbdtun-fuzz-"))
-    certs.make(directory, ["localhost"])
+    issue.make(directory, ["localhost"])
     return directory
 
 

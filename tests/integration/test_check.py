@@ -23,7 +23,7 @@ from lab.guest import Guest
 from lab.pair import Pair, Plan
 from lab.process import Process
 from lab.qemu import MEMORY, Build, Drive, Qemu
-from nbdtun import certs
+from nbdtun.tls import issue
 
 SMALL = Plan(32 * MIB)
 NOBODY = 65534
@@ -218,9 +218,9 @@ def test_what_is_wrong_of_the_tunnel(
     assert failures(report) == ["destination: the destination knows no VM 'other'; it was started without --vm other=QMP-SOCKET"]
 
     for days, level, text in ((-1 / 48, "failure", "expired on"), (10, "warning", "expires soon, on")):
-        monkeypatch.setattr(certs, "LIFETIME", datetime.timedelta(days=days))
+        monkeypatch.setattr(issue, "LIFETIME", datetime.timedelta(days=days))
         shutil.copytree(tls, directory / level)
-        certs.make(directory / level, ["127.0.0.1"], force=True)
+        issue.make(directory / level, ["127.0.0.1"], force=True)
         status, report = check(crossing, "--no-measure", "--tls-dir", f"{directory / level}")
         assert status == (1 if level == "failure" else 0)
         (line,) = failures(report, level)

@@ -19,8 +19,8 @@ import pytest
 
 from lab.process import Process, wait
 from lab.tunnel import Tunnel
+from nbdtun.tls.contexts import client_context
 from nbdtun.tunnel.commands import IDENT_SIZE
-from nbdtun.tunnel.tls import client_context
 from tests.tunnel.stranger import box
 
 MIB = 1024 * 1024

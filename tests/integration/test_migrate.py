@@ -22,7 +22,7 @@ from lab.guest import Guest
 from lab.pair import Pair, Plan
 from lab.process import Process
 from lab.qemu import Build, Interface, Style
-from nbdtun.certs import make
+from nbdtun.tls.issue import make
 from tests.integration.outcome import arrived, stayed
 
 CLEAN = (0, -signal.SIGTERM)

@@ -19,7 +19,7 @@ import pytest
 from lab.daemon import BIN, Twistd
 from lab.process import Process, wait
 from lab.tunnel import Tunnel
-from nbdtun.certs import make
+from nbdtun.tls.issue import make
 
 MIB = 1024 * 1024
 

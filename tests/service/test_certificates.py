@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun import certs
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.service.certificates import look
+from nbdtun.tls import issue
 
 
 def lines(directory: Path) -> list[str]:
@@ -25,8 +25,8 @@ def lines(directory: Path) -> list[str]:
     ],
 )
 def test_until_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float, text: str) -> None:
-    monkeypatch.setattr(certs, "LIFETIME", datetime.timedelta(days=days))
-    certs.make(tmp_path, ["localhost"])
+    monkeypatch.setattr(issue, "LIFETIME", datetime.timedelta(days=days))
+    issue.make(tmp_path, ["localhost"])
     ours, authority = lines(tmp_path)
     assert ours.startswith(text)
     assert authority.startswith("ok tls: ca-cert.pem: valid until 20")

@@ -18,7 +18,7 @@ from typing import Any
 import txaio
 
 from nbdtun.errors import TunnelError
-from nbdtun.tunnel import tls
+from nbdtun.tls import contexts
 from nbdtun.tunnel.channel import Channel
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.dialer import Dialer
@@ -44,8 +44,8 @@ class Stage:
             self.cable.pair = tcp_pair  # where the kernel can have a part in it
         self.near_pool, self.far_pool = CountingPool(), CountingPool()
         self.near_records, self.far_records = CountingPool(size=BUFFER), CountingPool(size=BUFFER)
-        near_tls = (partial(tls.client_context, tls_dir), "localhost") if tls_dir is not None else ()
-        far_tls = partial(tls.server_context, tls_dir) if tls_dir is not None else None
+        near_tls = (partial(contexts.client_context, tls_dir), "localhost") if tls_dir is not None else ()
+        far_tls = partial(contexts.server_context, tls_dir) if tls_dir is not None else None
         txaio.config.loop = self.crank  # txaio believes that a process has one reactor
         near = Runtime(self.crank, self.terms, self.near_pool, self.crank, records=self.near_records)
         self.dialer = Dialer(near, self.cable, "the cable", *near_tls)

@@ -12,8 +12,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from nbdtun import certs
 from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError
+from nbdtun.tls import issue
 from nbdtun.tunnel.dialer import CONNECT_TIMEOUT, backoff
 from nbdtun.tunnel.frames import Kind, encode
 from nbdtun.tunnel.runtime import Terms
@@ -65,7 +65,7 @@ class TestTrying:
         mine = Path(shutil.copytree(tls_dir, tmp_path / "tls"))
         stage = make_stage(tls_dir=mine)
         near, far = stage.meet()
-        certs.make(mine, ["localhost"], force=True)
+        issue.make(mine, ["localhost"], force=True)
         near.send(b"1")
         stage.rest()
         stage.cable.cut()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nbdtun.tls import ktls
 from nbdtun.tunnel.runtime import Terms
 from tests.tunnel.cable import tcp_pair
 from tests.tunnel.program import Program
@@ -131,3 +132,14 @@ def play_resumed(stage: Stage, seed: int) -> None:
     assert near.got == back
     assert stage.source.resumes > 3
     stage.assert_all_gone()
+
+
+@pytest.mark.skipif(ktls.obstacle() is not None, reason=ktls.explain())
+def test_a_channel_is_encrypted_by_the_kernel(make_stage: Callable[..., Stage], tls_dir: Path, said: list[str]) -> None:
+    stage = make_stage(tls_dir=tls_dir)
+    near = stage.arrive()
+    near.send(b"hello")
+    stage.pass_time(1)
+    assert stage.target.programs[-1].got == b"hello"
+    assert any(line.endswith("is open, encrypted by the kernel") for line in said), said
+    assert all(channel.in_kernel for channel in (*stage.source.channels, *stage.destination.channels))

@@ -15,7 +15,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import TargetUnreachable
-from nbdtun.tunnel import tls
+from nbdtun.tls import contexts
 from nbdtun.tunnel.destination import Destination
 from nbdtun.tunnel.dialer import Dialer
 from nbdtun.tunnel.runtime import Runtime, Terms
@@ -154,10 +154,10 @@ class TestForReal:
         terms = Terms(window=1 << 20)
         targets = Targets()
         targets.add("nbd", EndpointTarget(clientFromString(reactor, f"unix:{tmp_path}/far.sock"), f"unix:{tmp_path}/far.sock"))
-        destination = Destination(Runtime(reactor, terms), targets, partial(tls.server_context, tls_dir) if secure else None)
+        destination = Destination(Runtime(reactor, terms), targets, partial(contexts.server_context, tls_dir) if secure else None)
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(destination)
         address = f"tcp:127.0.0.1:{port.getHost().port}"
-        secrets = (partial(tls.client_context, tls_dir), "localhost") if secure else ()
+        secrets = (partial(contexts.client_context, tls_dir), "localhost") if secure else ()
         source = Source(Dialer(Runtime(reactor, terms), clientFromString(reactor, address), address, *secrets))
         entrance = Entrance(source, "nbd")
         door = await serverFromString(reactor, f"unix:{tmp_path}/near.sock").listen(entrance)
@@ -194,7 +194,7 @@ class TestForReal:
         from twisted.internet import reactor
 
         destination = Destination(
-            Runtime(reactor, Terms(opening_timeout=0.2)), Targets(), partial(tls.server_context, tls_dir) if secure else None
+            Runtime(reactor, Terms(opening_timeout=0.2)), Targets(), partial(contexts.server_context, tls_dir) if secure else None
         )
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(destination)
         scanner = socket.create_connection(("127.0.0.1", port.getHost().port))

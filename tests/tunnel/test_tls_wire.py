@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.tunnel import tls
+from nbdtun.tls import contexts
 from nbdtun.tunnel.tls_wire import TLSWire
 from tests.tunnel.crank import Crank
 from tests.tunnel.noise import noise
@@ -23,8 +23,8 @@ def shaking(crank: Crank, directory: Path, piece: int = 1 << 20, room: int | Non
         for sock in (client, server):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
     socks = (
-        tls.wrap_client(tls.client_context(directory), client, "localhost"),
-        tls.wrap_server(tls.server_context(directory), server),
+        contexts.wrap_client(contexts.client_context(directory), client, "localhost"),
+        contexts.wrap_server(contexts.server_context(directory), server),
     )
     for user, sock in zip(users, socks, strict=True):
         sock.setblocking(False)
@@ -106,7 +106,7 @@ class TestTLS:
         ours, theirs = socket.socketpair()
         theirs.sendall(greeting)
         user = User()
-        user.wire = TLSWire(crank, tls.wrap_server(tls.server_context(tls_dir), ours), user)
+        user.wire = TLSWire(crank, contexts.wrap_server(contexts.server_context(tls_dir), ours), user)
         user.wire.listen(True)
         user.wire.want_room()
         crank.rest()

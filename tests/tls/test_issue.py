@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from nbdtun import certs
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel import tls
-from nbdtun.tunnel.tls_files import CA_CERT, CA_KEY, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls import contexts, issue
+from nbdtun.tls.files import CA_CERT, CA_KEY, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 
 ALL = {CA_CERT, CA_KEY, SERVER_CERT, SERVER_KEY, CLIENT_CERT, CLIENT_KEY}
 
@@ -32,7 +31,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    certs.make(tmp_path / "pki", ["dest.example", "192.0.2.1", "fd00::1", "*.lab.example"])
+    issue.make(tmp_path / "pki", ["dest.example", "192.0.2.1", "fd00::1", "*.lab.example"])
     return tmp_path / "pki"
 
 
@@ -49,10 +48,10 @@ def test_keys_and_directory_are_their_owners_alone(made: Path) -> None:
 def test_a_key_is_never_readable_to_others_even_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[int] = []
     fsync = os.fsync
-    monkeypatch.setattr(certs.os, "fsync", lambda fd: (modes.append(stat.S_IMODE(os.fstat(fd).st_mode)), fsync(fd)))
+    monkeypatch.setattr(issue.os, "fsync", lambda fd: (modes.append(stat.S_IMODE(os.fstat(fd).st_mode)), fsync(fd)))
     before = os.umask(0)
     try:
-        certs.make(tmp_path, ["a"])
+        issue.make(tmp_path, ["a"])
     finally:
         os.umask(before)
     assert sorted(modes) == [0o600] * 3 + [0o644] * 3
@@ -60,7 +59,7 @@ def test_a_key_is_never_readable_to_others_even_while_it_is_written(tmp_path: Pa
 
 def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    certs.make(tmp_path, ["a"])
+    issue.make(tmp_path, ["a"])
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
@@ -111,8 +110,8 @@ def test_validity(made: Path) -> None:
 
 
 def test_no_certificate_outlives_its_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certs, "CA_LIFETIME", datetime.timedelta(days=3))
-    issued = certs.make(tmp_path, ["a"])
+    monkeypatch.setattr(issue, "CA_LIFETIME", datetime.timedelta(days=3))
+    issued = issue.make(tmp_path, ["a"])
     assert issued.expires == load(tmp_path / CA_CERT).not_valid_after_utc == load(tmp_path / CLIENT_CERT).not_valid_after_utc
 
 
@@ -123,7 +122,7 @@ def test_serials_differ(made: Path) -> None:
 def test_certificates_that_are_there_are_refused_and_untouched(made: Path) -> None:
     before = contents(made)
     with pytest.raises(ConfigError, match=r"server-cert.pem exists already; --force"):
-        certs.make(made, ["other.example"])
+        issue.make(made, ["other.example"])
     assert contents(made) == before
 
 
@@ -131,13 +130,13 @@ def test_certificates_that_are_there_are_refused_and_untouched(made: Path) -> No
 def test_even_one_of_them_is_enough_to_refuse(left: str, tmp_path: Path) -> None:
     (tmp_path / left).symlink_to("/nowhere")
     with pytest.raises(ConfigError, match="exists already"):
-        certs.make(tmp_path, ["a"])
+        issue.make(tmp_path, ["a"])
     assert list(tmp_path.iterdir()) == [tmp_path / left]
 
 
 def test_force_replaces_both_ends_and_keeps_the_authority(made: Path) -> None:
     before = contents(made)
-    issued = certs.make(made, ["other.example"], force=True)
+    issued = issue.make(made, ["other.example"], force=True)
     after = contents(made)
     assert not issued.new_authority
     assert {name for name in ALL if after[name] == before[name]} == {CA_CERT, CA_KEY}
@@ -149,7 +148,7 @@ def test_an_authority_signs_for_more_hosts(made: Path, tmp_path: Path) -> None:
     more.mkdir()
     for name in (CA_CERT, CA_KEY):
         (more / name).write_bytes((made / name).read_bytes())
-    issued = certs.make(more, ["more.example"])
+    issued = issue.make(more, ["more.example"])
     assert (issued.new_authority, len(issued.written)) == (False, 4)
     load(more / SERVER_CERT).verify_directly_issued_by(load(made / CA_CERT))
 
@@ -166,11 +165,11 @@ def test_an_authority_of_another_kind_of_key_signs_too(kind: str, tmp_path: Path
         .add_extension(x509.BasicConstraints(True, None), True)
     )
     authority = builder.sign(key, hashes.SHA256() if kind == "RSA" else None)
-    for file, content in certs._pair(CA_CERT, CA_KEY, authority, key).items():
+    for file, content in issue._pair(CA_CERT, CA_KEY, authority, key).items():
         (tmp_path / file).write_bytes(content)
-    certs.make(tmp_path, ["a"])
+    issue.make(tmp_path, ["a"])
     load(tmp_path / SERVER_CERT).verify_directly_issued_by(authority)
-    tls.server_context(tmp_path)
+    contexts.server_context(tmp_path)
 
 
 @pytest.mark.parametrize("missing", [CA_CERT, CA_KEY])
@@ -178,38 +177,38 @@ def test_half_an_authority_is_not_replaced(missing: str, made: Path) -> None:
     (made / missing).unlink()
     before = contents(made)
     with pytest.raises(ConfigError, match=rf"{missing}: No such file or directory"):
-        certs.make(made, ["a"], force=True)
+        issue.make(made, ["a"], force=True)
     assert contents(made) == before
 
 
 def test_an_authority_whose_key_is_another_one(made: Path) -> None:
     (made / CA_KEY).write_bytes((made / SERVER_KEY).read_bytes())
     with pytest.raises(ConfigError, match=r"ca-key.pem: is not the key of .*ca-cert.pem"):
-        certs.make(made, ["a"], force=True)
+        issue.make(made, ["a"], force=True)
 
 
 def test_an_end_certificate_cannot_sign(made: Path) -> None:
     (made / CA_CERT).write_bytes((made / SERVER_CERT).read_bytes())
     (made / CA_KEY).write_bytes((made / SERVER_KEY).read_bytes())
     with pytest.raises(ConfigError, match=r"ca-cert.pem: is not the certificate of an authority"):
-        certs.make(made, ["a"], force=True)
+        issue.make(made, ["a"], force=True)
 
 
 def test_an_expired_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certs, "CA_LIFETIME", datetime.timedelta(seconds=-60))
-    monkeypatch.setattr(certs, "_issue", lambda *rest: (_ for _ in ()).throw(AssertionError("signed")))
-    authority = certs._new_authority()
-    for file, content in certs._pair(CA_CERT, CA_KEY, authority.certificate, authority.key).items():
+    monkeypatch.setattr(issue, "CA_LIFETIME", datetime.timedelta(seconds=-60))
+    monkeypatch.setattr(issue, "_issue", lambda *rest: (_ for _ in ()).throw(AssertionError("signed")))
+    authority = issue._new_authority()
+    for file, content in issue._pair(CA_CERT, CA_KEY, authority.certificate, authority.key).items():
         (tmp_path / file).write_bytes(content)
     with pytest.raises(ConfigError, match=r"ca-cert.pem: expired on"):
-        certs.make(tmp_path, ["a"])
+        issue.make(tmp_path, ["a"])
 
 
 @pytest.mark.parametrize(("name", "text"), [(CA_CERT, "not a PEM certificate"), (CA_KEY, "not a PEM private key")])
 def test_a_damaged_authority(name: str, text: str, made: Path) -> None:
     (made / name).write_text("hello")
     with pytest.raises(ConfigError, match=f"{name}: {text}"):
-        certs.make(made, ["a"], force=True)
+        issue.make(made, ["a"], force=True)
 
 
 def test_an_authority_behind_a_passphrase(made: Path) -> None:
@@ -217,24 +216,24 @@ def test_an_authority_behind_a_passphrase(made: Path) -> None:
     hidden = serialization.BestAvailableEncryption(b"secret")
     (made / CA_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
     with pytest.raises(ConfigError, match=r"ca-key.pem: is protected by a passphrase"):
-        certs.make(made, ["a"], force=True)
+        issue.make(made, ["a"], force=True)
 
 
 @pytest.mark.parametrize("host", ["", ".", "a b", "-a", "a-", "a..b", "a/b", "x" * 64, "a*.b", "*", "1.2.3.4/24", "a\n"])
 def test_what_is_no_host(host: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="host name"):
-        certs.make(tmp_path / "pki", [host])
+        issue.make(tmp_path / "pki", [host])
     assert not (tmp_path / "pki").exists()
 
 
 def test_no_host_at_all(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one host"):
-        certs.make(tmp_path, [])
+        issue.make(tmp_path, [])
 
 
 def test_a_long_name_is_verified_by_its_alternative_name(tmp_path: Path) -> None:
     host = ".".join(["a" * 40] * 3)
-    certs.make(tmp_path, [host])
+    issue.make(tmp_path, [host])
     names = load(tmp_path / SERVER_CERT).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [host]
 
@@ -242,16 +241,16 @@ def test_a_long_name_is_verified_by_its_alternative_name(tmp_path: Path) -> None
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"file.*: (Not a directory|File exists)"):
-        certs.make(tmp_path / "file", ["a"])
+        issue.make(tmp_path / "file", ["a"])
     with pytest.raises(ConfigError, match=r"Not a directory"):
-        certs.make(tmp_path / "file" / "below", ["a"])
+        issue.make(tmp_path / "file" / "below", ["a"])
 
 
 def test_a_failed_write_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(certs.os, "fsync", full)
+    monkeypatch.setattr(issue.os, "fsync", full)
     with pytest.raises(ConfigError, match="No space left on device"):
-        certs.make(tmp_path, ["a"])
+        issue.make(tmp_path, ["a"])
     assert list(tmp_path.iterdir()) == []

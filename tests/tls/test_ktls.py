@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from nbdtun.tunnel import ktls
-from tests.tunnel.stage import Stage
+from nbdtun.tls import ktls
 
 
 @pytest.fixture
@@ -60,14 +58,3 @@ def test_a_socket_tells() -> None:
     assert not ktls.active(sock(OSError("no TCP")))
     with socket.socket() as real:
         assert not ktls.active(real)
-
-
-@pytest.mark.skipif(ktls.obstacle() is not None, reason=ktls.explain())
-def test_a_channel_is_encrypted_by_the_kernel(make_stage: Callable[..., Stage], tls_dir: Path, said: list[str]) -> None:
-    stage = make_stage(tls_dir=tls_dir)
-    near = stage.arrive()
-    near.send(b"hello")
-    stage.pass_time(1)
-    assert stage.target.programs[-1].got == b"hello"
-    assert any(line.endswith("is open, encrypted by the kernel") for line in said), said
-    assert all(channel.in_kernel for channel in (*stage.source.channels, *stage.destination.channels))

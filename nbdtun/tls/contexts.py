@@ -26,8 +26,8 @@ from socket import socket
 from typing import Final
 
 from nbdtun.errors import ConfigError, TLSError
-from nbdtun.tunnel import ktls
-from nbdtun.tunnel.tls_files import CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, load
+from nbdtun.tls import ktls
+from nbdtun.tls.files import CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, load
 
 CIPHERSUITES: Final = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 _IGNORE_EOF: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0x80)

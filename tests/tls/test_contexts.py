@@ -14,17 +14,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from nbdtun import certs
 from nbdtun.errors import ConfigError, TLSError
-from nbdtun.tunnel import ktls, tls
-from nbdtun.tunnel.tls_errors import explain, is_end
-from nbdtun.tunnel.tls_files import CA_CERT, CA_KEY, CLIENT_CERT, SERVER_CERT
-from tests.tunnel.conversation import PEER, Conversation, Directory
+from nbdtun.tls import contexts, issue, ktls
+from nbdtun.tls.failures import explain, is_end
+from nbdtun.tls.files import CA_CERT, CA_KEY, CLIENT_CERT, SERVER_CERT
+from tests.tls.conversation import PEER, Conversation, Directory
 
 
 def test_both_ends_prove_who_they_are(directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    talked = talk(tls.server_context(d), tls.client_context(d))
+    talked = talk(contexts.server_context(d), contexts.client_context(d))
     assert (talked.server.heard, talked.client.heard) == (b"!", b"!")
     assert talked.client.sock.version() == "TLSv1.3"
     for end, file in ((talked.client, SERVER_CERT), (talked.server, CLIENT_CERT)):
@@ -36,12 +35,12 @@ def test_names_and_addresses_are_verified_as_operators_write_them(
     name: str, directory: Directory, talk: Callable[..., Conversation]
 ) -> None:
     d = directory()
-    assert talk(tls.server_context(d), tls.client_context(d), name).errors == (None, None)
+    assert talk(contexts.server_context(d), contexts.client_context(d), name).errors == (None, None)
 
 
 def test_no_session_tickets_and_no_silent_ends(directory: Directory) -> None:
     d = directory()
-    server, client = tls.server_context(d), tls.client_context(d)
+    server, client = contexts.server_context(d), contexts.client_context(d)
     assert server.num_tickets == 0
     for context in (server, client):
         assert not context.options & ssl.OP_IGNORE_UNEXPECTED_EOF
@@ -55,14 +54,14 @@ def test_no_session_tickets_and_no_silent_ends(directory: Directory) -> None:
 def test_even_if_the_hosts_openssl_ignores_silent_ends_we_do_not() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
-    tls._harden(context)
+    contexts._harden(context)
     assert not context.options & ssl.OP_IGNORE_UNEXPECTED_EOF
 
 
 @pytest.mark.parametrize("left", ["server", "client"])
 def test_a_torn_connection_does_not_read_like_an_end(left: str, directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    talked = talk(tls.server_context(d), tls.client_context(d))
+    talked = talk(contexts.server_context(d), contexts.client_context(d))
     gone, stays = (talked.client, talked.server) if left == "server" else (talked.server, talked.client)
     with socket.socket(fileno=os.dup(gone.sock.fileno())) as cable:
         cable.shutdown(socket.SHUT_WR)
@@ -74,9 +73,9 @@ def test_a_torn_connection_does_not_read_like_an_end(left: str, directory: Direc
 @pytest.mark.parametrize("old", ["server", "client"])
 def test_an_older_tls_is_refused(old: str, directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    contexts = {"server": tls.server_context(d), "client": tls.client_context(d)}
-    contexts[old].minimum_version = contexts[old].maximum_version = ssl.TLSVersion.TLSv1_2
-    talked = talk(contexts["server"], contexts["client"])
+    made = {"server": contexts.server_context(d), "client": contexts.client_context(d)}
+    made[old].minimum_version = made[old].maximum_version = ssl.TLSVersion.TLSv1_2
+    talked = talk(made["server"], made["client"])
     assert talked.errors == (f"{PEER}: it speaks no TLS 1.3", f"{PEER}: it speaks no TLS 1.3")
 
 
@@ -92,35 +91,35 @@ def test_an_older_tls_is_refused(old: str, directory: Directory, talk: Callable[
     ],
 )
 def test_verify_name(written: str, verified: str) -> None:
-    assert tls.verify_name(written) == verified
+    assert contexts.verify_name(written) == verified
 
 
 @pytest.mark.parametrize("written", ["", ".", ".example", "a b", "a\0b", "a..b", "*.example", "x" * 64])
 def test_what_cannot_be_verified_is_refused(written: str) -> None:
     with pytest.raises(ConfigError, match="not a name that a certificate can be verified for"):
-        tls.verify_name(written)
+        contexts.verify_name(written)
 
 
 def test_a_fingerprint_needs_a_certificate() -> None:
-    assert tls.fingerprint(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert contexts.fingerprint(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(TLSError, match="presented no certificate"):
-        tls.fingerprint(b"")
+        contexts.fingerprint(b"")
 
 
 def test_an_intermediate_in_ca_cert_pem_is_trusted_as_gnutls_does(
     directory: Directory, tmp_path: Path, talk: Callable[..., Conversation]
 ) -> None:
-    root = certs._new_authority()
+    root = issue._new_authority()
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "middle")])
-    built = certs._builder(name, root.certificate.subject, key.public_key(), certs._now() + datetime.timedelta(days=1))
+    built = issue._builder(name, root.certificate.subject, key.public_key(), issue._now() + datetime.timedelta(days=1))
     middle = built.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(root.key, hashes.SHA256())
     d = tmp_path / "intermediate"
     d.mkdir()
-    for file, content in certs._pair(CA_CERT, CA_KEY, middle, key).items():
+    for file, content in issue._pair(CA_CERT, CA_KEY, middle, key).items():
         (d / file).write_bytes(content)
-    certs.make(d, ["dest.example"])
-    assert talk(tls.server_context(d), tls.client_context(d)).errors == (None, None)
+    issue.make(d, ["dest.example"])
+    assert talk(contexts.server_context(d), contexts.client_context(d)).errors == (None, None)
 
 
 def test_who_hangs_up_before_the_handshake_has_just_gone(tls_dir: str) -> None:
@@ -129,7 +128,7 @@ def test_who_hangs_up_before_the_handshake_has_just_gone(tls_dir: str) -> None:
     theirs.close()
     ours.setblocking(False)
     with pytest.raises(OSError) as gone:  # noqa: PT011  # by whichever of the two, as the kernel tells it
-        tls.wrap_server(tls.server_context(tls_dir), ours).do_handshake()
+        contexts.wrap_server(contexts.server_context(tls_dir), ours).do_handshake()
     told = str(explain(gone.value, "it"))
     assert "closed" in told
     assert "failed" not in told

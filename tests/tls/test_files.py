@@ -11,11 +11,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from nbdtun import certs
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel import tls
-from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
-from tests.tunnel.conversation import Directory
+from nbdtun.tls import contexts, issue
+from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from tests.tls.conversation import Directory
 
 
 @pytest.mark.parametrize("name", [CA_CERT, SERVER_CERT, SERVER_KEY])
@@ -23,7 +22,7 @@ def test_a_missing_file_is_named(name: str, directory: Directory) -> None:
     d = directory()
     (d / name).unlink()
     with pytest.raises(ConfigError) as caught:
-        tls.server_context(d)
+        contexts.server_context(d)
     assert str(caught.value) == f"{d / name}: No such file or directory"
 
 
@@ -33,7 +32,7 @@ def test_an_unreadable_file_is_named(name: str, directory: Directory) -> None:
     (d / name).unlink()
     (d / name).mkdir()
     with pytest.raises(ConfigError) as caught:
-        tls.client_context(d)
+        contexts.client_context(d)
     assert str(caught.value) == f"{d / name}: Is a directory"
 
 
@@ -42,7 +41,7 @@ def test_a_forbidden_key_is_named(directory: Directory) -> None:
     d = directory()
     (d / CLIENT_KEY).chmod(0)
     with pytest.raises(ConfigError, match=r"client-key.pem: Permission denied"):
-        tls.client_context(d)
+        contexts.client_context(d)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_a_file_that_is_not_pem_is_named(name: str, text: str, content: bytes, d
     d = directory()
     (d / name).write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        tls.server_context(d)
+        contexts.server_context(d)
     assert str(caught.value) == f"{d / name}: {text}"
 
 
@@ -76,7 +75,7 @@ def test_a_damaged_file_is_named(name: str, label: str, text: str, directory: Di
     d = directory()
     (d / name).write_text(f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n")
     with pytest.raises(ConfigError) as caught:
-        tls.server_context(d)
+        contexts.server_context(d)
     assert str(caught.value).startswith(f"{d / name}: {text}")
 
 
@@ -84,7 +83,7 @@ def test_swapped_files_are_told_from_damaged_ones(directory: Directory) -> None:
     d = directory()
     (d / SERVER_KEY).write_bytes((d / SERVER_CERT).read_bytes())
     with pytest.raises(ConfigError, match=r"server-key.pem: not a PEM private key"):
-        tls.server_context(d)
+        contexts.server_context(d)
 
 
 @pytest.mark.parametrize("kind", ["EC", "RSA"])
@@ -94,7 +93,7 @@ def test_a_key_of_another_certificate_is_named(kind: str, directory: Directory) 
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (d / SERVER_KEY).write_bytes(pem)
     with pytest.raises(ConfigError) as caught:
-        tls.server_context(d)
+        contexts.server_context(d)
     assert str(caught.value) == f"{d / SERVER_KEY}: is not the key of {d / SERVER_CERT}"
 
 
@@ -104,28 +103,28 @@ def test_a_key_with_a_passphrase_does_not_ask_for_it(directory: Directory) -> No
     hidden = serialization.BestAvailableEncryption(b"secret")
     (d / SERVER_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
     with pytest.raises(ConfigError, match=r"server-key.pem: is protected by a passphrase"):
-        tls.server_context(d)
+        contexts.server_context(d)
 
 
 @pytest.mark.parametrize(("start", "end", "text"), [(-3600, -60, "expired on"), (600, 3600, "not valid before")])
 def test_an_outdated_certificate_of_our_own_is_refused(start: float, end: float, text: str, directory: Directory) -> None:
     d = directory(start=start, end=end)
     with pytest.raises(ConfigError) as caught:
-        tls.client_context(d)
+        contexts.client_context(d)
     assert str(caught.value).startswith(f"{d / CLIENT_CERT}: {text} 20")
 
 
 def test_an_expired_ca_is_refused(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certs, "CA_LIFETIME", datetime.timedelta(seconds=3600))
+    monkeypatch.setattr(issue, "CA_LIFETIME", datetime.timedelta(seconds=3600))
     d = directory()
-    monkeypatch.setattr("nbdtun.tunnel.tls_files.time.time", lambda: datetime.datetime.now().timestamp() + 7200)
+    monkeypatch.setattr("nbdtun.tls.files.time.time", lambda: datetime.datetime.now().timestamp() + 7200)
     with pytest.raises(ConfigError, match=r"ca-cert.pem: expired on 20"):
-        tls.client_context(d)
+        contexts.client_context(d)
 
 
 @pytest.mark.parametrize(("make", "text"), [(Path.touch, "Not a directory"), (lambda path: None, "No such file or directory")])
 def test_a_directory_that_is_none(make: Callable[[Path], None], text: str, tmp_path: Path) -> None:
     make(tmp_path / "tls")
     with pytest.raises(ConfigError) as caught:
-        tls.server_context(tmp_path / "tls")
+        contexts.server_context(tmp_path / "tls")
     assert str(caught.value) == f"{tmp_path / 'tls'}: {text}"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun import certs
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel.renewal import Renewal
-from nbdtun.tunnel.tls import client_context, server_context
-from nbdtun.tunnel.tls_files import CA_CRL, CLIENT_CERT, CLIENT_KEY
+from nbdtun.tls import issue
+from nbdtun.tls.contexts import client_context, server_context
+from nbdtun.tls.files import CA_CRL, CLIENT_CERT, CLIENT_KEY
+from nbdtun.tls.renewal import Renewal
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_what_does_not_change_is_read_once(directory: Path, said: list[str]) -> 
 def test_a_change_is_noticed_by_the_next_link(directory: Path, said: list[str]) -> None:
     secrets = Renewal(server_context, directory)
     before = secrets()
-    certs.make(directory, ["localhost"], force=True)
+    issue.make(directory, ["localhost"], force=True)
     after = secrets()
     assert after is not before
     assert secrets() is after
@@ -46,7 +46,7 @@ def test_a_revocation_list_that_comes_and_goes_is_a_change(directory: Path) -> N
 
 
 def test_half_a_change_waits_for_the_other_half(directory: Path, tmp_path: Path, said: list[str]) -> None:
-    certs.make(tmp_path, ["localhost"])
+    issue.make(tmp_path, ["localhost"])
     secrets = Renewal(client_context, directory)
     before = secrets()
     for name in (CLIENT_CERT, CLIENT_KEY):

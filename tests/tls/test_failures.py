@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from nbdtun.errors import TLSError
-from nbdtun.tunnel import tls, tls_files
-from nbdtun.tunnel.tls_errors import explain
-from nbdtun.tunnel.tls_files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls import contexts, files
+from nbdtun.tls.failures import explain
+from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 from tests.revocation import revoke_client
-from tests.tunnel.conversation import PEER, Conversation, Directory, End
+from tests.tls.conversation import PEER, Conversation, Directory, End
 
 
 @pytest.fixture
 def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an end use an outdated certificate of its own, which it would refuse to start with."""
-    monkeypatch.setattr(tls_files, "_refuse_outdated", lambda path, pem: None)
+    monkeypatch.setattr(files, "_refuse_outdated", lambda path, pem: None)
 
 
 def anonymous(directory: Path) -> ssl.SSLContext:
@@ -72,29 +72,31 @@ def test_what_is_wrong_with_a_certificate_is_said_at_both_ends(
     directory: Directory,
     talk: Callable[..., Conversation],
 ) -> None:
-    talked = talk(tls.server_context(directory(**server)), tls.client_context(directory(**client) if client else directory(end=7200)))
+    talked = talk(
+        contexts.server_context(directory(**server)), contexts.client_context(directory(**client) if client else directory(end=7200))
+    )
     assert talked.errors == (f"{PEER}: {server_says}", f"{PEER}: {client_says}")
     assert isinstance(talked.client.raised, ssl.SSLError)
 
 
 def test_a_wrong_address_is_told_with_the_names_that_there_are(directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    _, client = talk(tls.server_context(d), tls.client_context(d), "198.51.100.7").errors
+    _, client = talk(contexts.server_context(d), contexts.client_context(d), "198.51.100.7").errors
     assert client == f"{PEER}: its certificate is for dest.example, 192.0.2.1, not for 198.51.100.7 (--tls-name verifies another name)"
 
 
 def test_without_the_socket_a_wrong_name_is_still_told(directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    raised = talk(tls.server_context(d), tls.client_context(d), "other.example").client.raised
+    raised = talk(contexts.server_context(d), contexts.client_context(d), "other.example").client.raised
     assert raised is not None
     assert str(explain(raised, PEER)) == f"{PEER}: its certificate is not for other.example (--tls-name verifies another name)"
 
 
 def test_a_client_of_another_ca_learns_it_from_its_first_read(directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    stranger = tls.client_context(directory(ca="other"))
+    stranger = contexts.client_context(directory(ca="other"))
     stranger.load_verify_locations(d / CA_CERT)
-    talked = talk(tls.server_context(d), stranger)
+    talked = talk(contexts.server_context(d), stranger)
     assert talked.client.shaken  # which is why the handshake's errors are not all of them
     assert talked.errors == (
         f"{PEER}: its certificate is not signed by a CA in our ca-cert.pem",
@@ -104,7 +106,7 @@ def test_a_client_of_another_ca_learns_it_from_its_first_read(directory: Directo
 
 def test_a_client_without_a_certificate(directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    talked = talk(tls.server_context(d), anonymous(d))
+    talked = talk(contexts.server_context(d), anonymous(d))
     assert talked.client.shaken
     assert talked.errors == (f"{PEER}: it presented no certificate", f"{PEER}: it wants a certificate, and we presented none")
 
@@ -113,7 +115,7 @@ def test_a_client_that_presents_the_servers_certificate(directory: Directory, ta
     d, wrong = directory(), directory(end=7200)
     shutil.copy(wrong / SERVER_CERT, wrong / CLIENT_CERT)
     shutil.copy(wrong / SERVER_KEY, wrong / CLIENT_KEY)
-    server, client = talk(tls.server_context(d), tls.client_context(wrong)).errors
+    server, client = talk(contexts.server_context(d), contexts.client_context(wrong)).errors
     assert server is not None
     assert server.startswith(f"{PEER}: its certificate was not made for this end")
     assert client == f"{PEER}: it refused our certificate, as not made for this end (extended key usage)"
@@ -121,9 +123,9 @@ def test_a_client_that_presents_the_servers_certificate(directory: Directory, ta
 
 def test_a_revoked_certificate(directory: Directory, talk: Callable[..., Conversation]) -> None:
     d = directory()
-    client = tls.client_context(d)
+    client = contexts.client_context(d)
     revoke_client(d)
-    assert talk(tls.server_context(d), client).errors == (
+    assert talk(contexts.server_context(d), client).errors == (
         f"{PEER}: its certificate has been revoked",
         f"{PEER}: it refused our certificate, as revoked",
     )
@@ -135,7 +137,11 @@ def test_a_revoked_certificate(directory: Directory, talk: Callable[..., Convers
 @pytest.mark.parametrize("side", ["server", "client"])
 def test_what_is_not_tls_is_called_so(side: str, greeting: bytes, directory: Directory, pair: tuple[socket.socket, socket.socket]) -> None:
     d = directory()
-    end = End(tls.wrap_server(tls.server_context(d), pair[0]) if side == "server" else tls.wrap_client(tls.client_context(d), pair[0], "a"))
+    end = End(
+        contexts.wrap_server(contexts.server_context(d), pair[0])
+        if side == "server"
+        else contexts.wrap_client(contexts.client_context(d), pair[0], "a")
+    )
     pair[1].send(greeting)
     end.step()
     end.step()
@@ -143,7 +149,7 @@ def test_what_is_not_tls_is_called_so(side: str, greeting: bytes, directory: Dir
 
 
 def test_http_is_called_so(directory: Directory, pair: tuple[socket.socket, socket.socket]) -> None:
-    end = End(tls.wrap_server(tls.server_context(directory()), pair[0]))
+    end = End(contexts.wrap_server(contexts.server_context(directory()), pair[0]))
     pair[1].send(b"GET / HTTP/1.1\r\n\r\n")
     end.step()
     assert end.error == f"{PEER}: it does not speak TLS but HTTP"
@@ -151,7 +157,7 @@ def test_http_is_called_so(directory: Directory, pair: tuple[socket.socket, sock
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03"])
 def test_a_connection_that_just_closes(said: bytes, directory: Directory, pair: tuple[socket.socket, socket.socket]) -> None:
-    end = End(tls.wrap_client(tls.client_context(directory()), pair[0], "a"))
+    end = End(contexts.wrap_client(contexts.client_context(directory()), pair[0], "a"))
     end.step()
     pair[1].send(said)
     pair[1].recv(4096)

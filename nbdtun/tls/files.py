@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel.validity import date, validity
+from nbdtun.tls.certificate import date, validity
 
 CA_CERT, CA_KEY, CA_CRL = "ca-cert.pem", "ca-key.pem", "ca-crl.pem"
 SERVER_CERT, SERVER_KEY = "server-cert.pem", "server-key.pem"

@@ -13,8 +13,8 @@ import ssl
 from typing import Any, Final
 
 from nbdtun.errors import TLSError, printable
-from nbdtun.tunnel.certificate import Kind, names_of
-from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, in_words
+from nbdtun.tls.certificate import Kind, names_of
+from nbdtun.tls.files import CA_CERT, CA_CRL, in_words
 
 _NO_CA = "its certificate is not signed by a CA in our " + CA_CERT
 _VERIFY: Final = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import txaio
 
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel.tls_files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 
 #: Gives the TLS context for a link that is made now.
 Secrets = Callable[[], ssl.SSLContext]

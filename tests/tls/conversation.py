@@ -8,8 +8,8 @@ from pathlib import Path
 
 from attrs import define, field
 
-from nbdtun.tunnel import tls
-from nbdtun.tunnel.tls_errors import explain
+from nbdtun.tls import contexts
+from nbdtun.tls.failures import explain
 
 PEER = "tcp:dest:10810"
 Directory = Callable[..., Path]
@@ -44,7 +44,7 @@ class End:
             self.shaken = True
             self.sock.send(b"!")
         self.heard = self.sock.recv(1)
-        self.identity = tls.fingerprint(self.sock)
+        self.identity = contexts.fingerprint(self.sock)
 
 
 @define

@@ -1,12 +1,14 @@
-"""The names in a peer's certificate: for whoever decides by them, and for messages."""
+"""The names in a certificate, for decisions and for messages; from when until when it is valid."""
 
 from __future__ import annotations
 
 import enum
+import time
+from pathlib import Path
 
 from attrs import frozen
 
-from nbdtun.errors import printable
+from nbdtun.errors import ConfigError, printable
 
 
 class Kind(enum.Enum):
@@ -50,3 +52,38 @@ def names_of(der: bytes) -> tuple[Name, ...]:
         x509.IPAddress: Kind.ADDRESS,
     }
     return (*common, *(Name(kinds[type(each)], str(each.value)) for each in alternative if type(each) in kinds))
+
+
+@frozen
+class Validity:
+    """Seconds since the epoch."""
+
+    start: float
+    end: float
+
+    def check(self, path: Path) -> None:
+        """
+        See that it is good now.
+
+        :raise ConfigError: it is not; the text names ``path``.
+        """
+        if self.end <= time.time():
+            raise ConfigError(f"{path}: expired on {date(self.end)}")
+        if self.start > time.time():
+            raise ConfigError(f"{path}: not valid before {date(self.start)}", "is this host's clock right?")
+
+
+def validity(pem: bytes) -> Validity | None:
+    """That of the first certificate in ``pem``; None for what only OpenSSL can parse, which is left to the peers."""
+    from cryptography import x509  # here, because it is slow to import and needed once
+
+    try:
+        certificate = x509.load_pem_x509_certificates(pem)[0]
+    except ValueError:
+        return None
+    return Validity(certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp())
+
+
+def date(when: float) -> str:
+    """A time as an operator reads it."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
