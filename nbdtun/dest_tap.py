@@ -12,8 +12,8 @@ from nbdtun.daemon import Daemon
 from nbdtun.errors import NbdtunError
 from nbdtun.options import TunnelOptions, give_up, parse_each
 from nbdtun.process import make_room, needed, steady
-from nbdtun.tunnel.allow import check_pattern
-from nbdtun.tunnel.limits import Limits
+from nbdtun.tunnel.destination.allowlist import check_pattern
+from nbdtun.tunnel.settings import Limits
 from nbdtun.units import parse_count
 
 log = txaio.make_logger()

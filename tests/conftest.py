@@ -14,7 +14,9 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from nbdtun.migration.presence import Presence
 from tests.failures import nothing_logged
 
-pytest.register_assert_rewrite("tests.tunnel.stage", "tests.tunnel.pool", "tests.tunnel.crank", "tests.tunnel.cable", "tests.fuzz.targets")
+pytest.register_assert_rewrite(
+    "tests.tunnel.stage.stage", "tests.tunnel.stage.pool", "tests.tunnel.stage.crank", "tests.tunnel.stage.cable", "tests.fuzz.targets"
+)
 
 
 # In the background of a script SIGINT is ignored, and below nohup SIGHUP; what the tests start and interrupt would inherit that.

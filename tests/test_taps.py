@@ -20,7 +20,7 @@ from nbdtun import dest_tap, source_tap
 from nbdtun.config import VM, DestinationSettings, Forward, MigrateSettings, Owner, SourceSettings, Target, TunnelSettings
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.tunnel.limits import Limits
+from nbdtun.tunnel.settings import Limits
 
 ROOT = Path(__file__).parent.parent
 

@@ -23,18 +23,18 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.tls import contexts
-from nbdtun.tunnel.adopt import adopt, connect
-from nbdtun.tunnel.link import BULK
-from nbdtun.tunnel.loopback import LoopbackReactor
-from nbdtun.tunnel.pipe import Pipe
-from nbdtun.tunnel.runtime import Runtime, Terms
-from nbdtun.tunnel.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
-from nbdtun.tunnel.sealed_wire import SealedWire
-from nbdtun.tunnel.splice import SMALL
-from nbdtun.tunnel.tls_wire import TLSWire
-from nbdtun.tunnel.tuning import make_roomy
-from nbdtun.tunnel.watch import READS
-from nbdtun.tunnel.wire import Wire
+from nbdtun.tunnel.channels.link import BULK
+from nbdtun.tunnel.channels.splice import SMALL
+from nbdtun.tunnel.opening.detach import adopt, connect
+from nbdtun.tunnel.protocol.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
+from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.wires.pipe import Pipe
+from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.sealed import SealedWire
+from nbdtun.tunnel.wires.selector import READS
+from nbdtun.tunnel.wires.tls import TLSWire
+from nbdtun.tunnel.wires.tuning import LoopbackReactor, make_roomy
 
 RUNTIME = Runtime(reactor, Terms())
 WATCH = RUNTIME.watch

@@ -17,8 +17,7 @@ from nbdtun.config.names import VM, Forward, Owner, Target, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
-from nbdtun.tunnel.limits import Limits
-from nbdtun.tunnel.targets import BUILT_IN
+from nbdtun.tunnel.settings import BUILT_IN, Limits
 from nbdtun.units import duration_text, size_text
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30

@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 from nbdtun.migration.progress import LinkState
 from nbdtun.service.ends import quiet_factory
 from nbdtun.service.rundir import RunDir
-from nbdtun.tunnel.channel import Channel
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.settings import CONTROL
 from nbdtun.tunnel.sockets import LocalEndpoint
-from nbdtun.tunnel.source import Entrance, Source
-from nbdtun.tunnel.targets import CONTROL
-from nbdtun.tunnel.throughput import throughput
+from nbdtun.tunnel.source.client import Entrance, Source
+from nbdtun.tunnel.source.throughput import throughput
 
 P = TypeVar("P", bound=AMP)
 

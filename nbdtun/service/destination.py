@@ -23,10 +23,11 @@ from nbdtun.tls import ktls
 from nbdtun.tls.contexts import server_context
 from nbdtun.tls.files import SERVER_CERT
 from nbdtun.tls.renewal import Renewal
-from nbdtun.tunnel.allow import AllowList
-from nbdtun.tunnel.destination import Destination
-from nbdtun.tunnel.sink import Sink
-from nbdtun.tunnel.targets import CONTROL, SINK, EndpointTarget, LocalTarget, Targets
+from nbdtun.tunnel.destination.allowlist import AllowList
+from nbdtun.tunnel.destination.server import Destination
+from nbdtun.tunnel.destination.sink import Sink
+from nbdtun.tunnel.destination.targets import EndpointTarget, LocalTarget, Targets
+from nbdtun.tunnel.settings import CONTROL, SINK
 
 
 class DestinationService(MultiService):

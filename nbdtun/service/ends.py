@@ -14,11 +14,12 @@ from nbdtun.config.endpoints import Role, parse
 from nbdtun.config.settings import MigrateSettings
 from nbdtun.tls.contexts import client_context
 from nbdtun.tls.renewal import Renewal
-from nbdtun.tunnel.dialer import Dialer
-from nbdtun.tunnel.loopback import LoopbackReactor
-from nbdtun.tunnel.runtime import Runtime, Terms
+from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.sockets import LocalEndpoint
-from nbdtun.tunnel.source import Source
+from nbdtun.tunnel.source.client import Source
+from nbdtun.tunnel.source.dialer import Dialer
+from nbdtun.tunnel.wires.tuning import LoopbackReactor
 
 
 def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.service.control import NO_LIMIT, ControlSocket
-from nbdtun.tunnel.throttle import Throttle
+from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.units import rate_text
 
 

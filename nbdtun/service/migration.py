@@ -24,7 +24,7 @@ from nbdtun.service.ends import make_source
 from nbdtun.service.preflight import look_at_sockets, look_at_tls
 from nbdtun.service.rundir import RunDir, give_to_qemu
 from nbdtun.service.steering import Steering
-from nbdtun.tunnel.source import Source
+from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves once the migration is over, and for their last words to arrive.
 SETTLE = 3.0

@@ -18,7 +18,7 @@ from nbdtun.service.carrier import TunnelCarrier
 from nbdtun.service.ends import make_source
 from nbdtun.service.rundir import RunDir
 from nbdtun.tls.files import CLIENT_CERT
-from nbdtun.tunnel.source import Source
+from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves once all is looked at.
 SETTLE = 3.0

@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.endpoints import UNIXClientEndpoint
 
-from nbdtun.tunnel.destination import Destination
-from nbdtun.tunnel.targets import EndpointTarget
+from nbdtun.tunnel.destination.server import Destination
+from nbdtun.tunnel.destination.targets import EndpointTarget
 
 
 class TunnelQuay:

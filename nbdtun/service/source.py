@@ -12,7 +12,7 @@ from nbdtun.config import SourceSettings
 from nbdtun.service.ends import make_listener, make_source
 from nbdtun.service.listening import ListeningService
 from nbdtun.tls import ktls
-from nbdtun.tunnel.source import Entrance
+from nbdtun.tunnel.source.client import Entrance
 
 
 class SourceService(MultiService):

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 
 from nbdtun.migration.commands import ERRORS
-from nbdtun.tunnel.frames import Kind, encode, encode_reset
+from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from tests.fuzz.targets import ANSWER, SESSION
 from tests.tls.test_certificate import certificate
-from tests.tunnel.stranger import box
+from tests.tunnel.stage.stranger import box
 
 #: As the first byte of a piece stands for its length, which cuts where one would not expect it, these go as they are too.
 OPEN = box(_command="OpenChannel", _ask="1", version=1, channel=b"i" * 16, target="disk", window=65536)

@@ -38,15 +38,15 @@ from nbdtun.migration.progress import LinkState
 from nbdtun.migration.undo import UndoStack
 from nbdtun.tls import issue
 from nbdtun.tls.certificate import names_of
-from nbdtun.tunnel.frames import HEADER
-from nbdtun.tunnel.runtime import Terms
+from nbdtun.tunnel.protocol.frames import HEADER
+from nbdtun.tunnel.settings import Terms
 from tests.failures import nothing_logged
 from tests.migration.paper import Sheet
 from tests.migration.stage import Stage as PaperStage
-from tests.tunnel.cable import Handle
-from tests.tunnel.program import Program
-from tests.tunnel.stage import Stage
-from tests.tunnel.stranger import Stranger, box
+from tests.tunnel.stage.cable import Handle
+from tests.tunnel.stage.program import Program
+from tests.tunnel.stage.stage import Stage
+from tests.tunnel.stage.stranger import Stranger, box
 
 TERMS = Terms(window=128 * 1024, opening_timeout=5.0, resume_window=5.0)
 SESSION = "0123456789abcdef" * 2

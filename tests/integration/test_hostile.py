@@ -20,8 +20,8 @@ import pytest
 from lab.process import Process, wait
 from lab.tunnel import Tunnel
 from nbdtun.tls.contexts import client_context
-from nbdtun.tunnel.commands import IDENT_SIZE
-from tests.tunnel.stranger import box
+from nbdtun.tunnel.opening.commands import IDENT_SIZE
+from tests.tunnel.stage.stranger import box
 
 MIB = 1024 * 1024
 HANDSHAKE = 2.0

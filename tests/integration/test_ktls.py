@@ -9,7 +9,7 @@ import pytest
 
 from lab import machine
 
-TESTS = [f"tests/tunnel/test_{name}.py" for name in ("ktls", "link", "source", "end_to_end")]
+TESTS = ["tests/tls/test_ktls.py", "tests/tunnel/channels/test_link.py", "tests/tunnel/source/test_client.py", "tests/tunnel/test_end_to_end.py"]
 
 
 @pytest.mark.slow

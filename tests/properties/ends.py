@@ -6,12 +6,12 @@ Slabs are small, so that a few hundred bytes go through everything that megabyte
 
 from __future__ import annotations
 
-from nbdtun.tunnel.flight import Flight
-from nbdtun.tunnel.frames import HEADER, Decoder, Kind, encode
-from nbdtun.tunnel.inbound import Inbound
-from nbdtun.tunnel.outbound import Outbound
-from nbdtun.tunnel.slab import Slab
-from tests.tunnel.pool import CountingPool
+from nbdtun.tunnel.protocol.frames import HEADER, Decoder, Kind, encode
+from nbdtun.tunnel.protocol.inbound import Inbound
+from nbdtun.tunnel.protocol.inflight import Flight
+from nbdtun.tunnel.protocol.outbound import Outbound
+from nbdtun.tunnel.protocol.slab import Slab
+from tests.tunnel.stage.pool import CountingPool
 
 SLAB = 300
 LEFT, RIGHT = 0, 1

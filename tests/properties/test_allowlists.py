@@ -16,11 +16,11 @@ from twisted.test.iosim import FakeTransport, connect
 from nbdtun.errors import TargetUnknown
 from nbdtun.migration.commands import VERSION, Abort, Listen, Prepare, Query, Settle
 from nbdtun.migration.control import Control
-from nbdtun.tunnel.targets import Targets
+from nbdtun.tunnel.destination.targets import Targets
 from tests.fuzz.targets import SESSION, staged
 from tests.migration.paper_qemu import PaperQemu
 from tests.migration.stage import Stage as PaperStage
-from tests.tunnel.stranger import Stranger
+from tests.tunnel.stage.stranger import Stranger
 
 MARK = "m4rk"
 """Stands in everything that the source says; so it can be found again wherever that went."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.frames import HEADER, MAX_DATA, MAX_REASON, Decoder, Kind, encode, encode_reset
+from nbdtun.tunnel.protocol.frames import HEADER, MAX_DATA, MAX_REASON, Decoder, Kind, encode, encode_reset
 
 OFFSETS = st.integers(0, 2**64 - 1)
 TEXT = st.text(max_size=2 * MAX_REASON)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from nbdtun.migration import commands
 from nbdtun.migration.answers import ANSWERS
-from nbdtun.tunnel.frames import HEADER, MAX_DATA, MAX_REASON, Kind, encode
+from nbdtun.tunnel.protocol.frames import HEADER, MAX_DATA, MAX_REASON, Kind, encode
 from tests.fuzz import targets
 from tests.fuzz.seeds import QEMU, SEEDS
 from tests.fuzz.targets import SESSION, TARGETS, ask_all
-from tests.tunnel.stranger import box
+from tests.tunnel.stage.stranger import box
 
 OFFSETS = st.one_of(st.integers(0, 20), st.integers(0, 2**64 - 1), st.sampled_from([5, 6, 15, 16, 65535, 131072]))
 KINDS = st.one_of(st.sampled_from([int(kind) for kind in Kind]), st.integers(0, 255))

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
-from nbdtun.tunnel import flight, outbound
-from nbdtun.tunnel.frames import Kind, encode
-from nbdtun.tunnel.outbound import FULL, HEADROOM, Outbound
+from nbdtun.tunnel.protocol import inflight, outbound
+from nbdtun.tunnel.protocol.frames import Kind, encode
+from nbdtun.tunnel.protocol.outbound import FULL, HEADROOM, Outbound
 from tests.properties.ends import LEFT, RIGHT, SLAB, End, RubbishPool, content
-from tests.tunnel.reading import nothing, reading
+from tests.tunnel.stage.reading import nothing, reading
 
 MIN_READ = 20
 
@@ -228,7 +228,7 @@ class TwoEnds(RuleBasedStateMachine):
 def small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbound, "MIN_READ", MIN_READ)
-        patch.setattr(flight, "LEAST", 30)
+        patch.setattr(inflight, "LEAST", 30)
         yield
 
 

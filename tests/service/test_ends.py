@@ -14,7 +14,7 @@ from nbdtun.config import Owner, SourceSettings, TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.errors import ConfigError
 from nbdtun.service.ends import make_client, make_listener, make_runtime, make_source
-from nbdtun.tunnel.loopback import UNPACED
+from nbdtun.tunnel.wires.tuning import UNPACED
 
 
 class Reactor:

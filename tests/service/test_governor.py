@@ -15,7 +15,7 @@ from nbdtun.errors import MigrationError
 from nbdtun.service.control import NO_LIMIT, Change, End
 from nbdtun.service.governor import Governor
 from nbdtun.service.remote import ask, reports
-from nbdtun.tunnel.throttle import Throttle
+from nbdtun.tunnel.runtime.throttle import Throttle
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.tls.fixtures import directory, pair, talk, tls_dir
-from tests.tunnel.crank import Crank
-from tests.tunnel.stage import Stage
+from tests.tunnel.stage.crank import Crank
+from tests.tunnel.stage.stage import Stage
 
 __all__ = ["directory", "pair", "talk", "tls_dir"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nbdtun.tls import ktls
-from nbdtun.tunnel.runtime import Terms
-from tests.tunnel.cable import tcp_pair
-from tests.tunnel.program import Program
-from tests.tunnel.stage import Stage
+from nbdtun.tunnel.settings import Terms
+from tests.tunnel.stage.cable import tcp_pair
+from tests.tunnel.stage.program import Program
+from tests.tunnel.stage.stage import Stage
 
 WINDOW = 128 * 1024
 

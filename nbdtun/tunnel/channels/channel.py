@@ -1,0 +1,334 @@
+"""
+Channels: a tunnelled byte stream in both directions, which outlives its links.
+
+A channel begins fresh, is linked, may be severed and linked again any number of times, and ends exactly once:
+
+- **complete**: both directions have ended and both ends know it. The destination says BYE last; until then the source would dial again,
+  because an end that only one side knows of is none;
+- **reset**: either side gave up, with a reason that both sides get to know;
+- **expired**: no link came back within the resume window.
+
+Source and destination differ in two points only: who dials, and who says BYE.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+import txaio
+from automat import TypeMachineBuilder
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
+from nbdtun.tunnel.channels.link import Link
+from nbdtun.tunnel.channels.outage import Flaps, Gap
+from nbdtun.tunnel.channels.splice import Splice
+from nbdtun.tunnel.protocol.frames import Kind, encode
+from nbdtun.tunnel.protocol.inbound import Inbound
+from nbdtun.tunnel.protocol.outbound import Outbound
+from nbdtun.tunnel.runtime.runtime import Runtime
+
+
+class Life(Protocol):
+    """What can happen to a channel."""
+
+    def attach(self, link: Link) -> None:
+        """A new link carries it from now on."""
+
+    def sever(self, reason: Exception) -> None:
+        """Its link is gone."""
+
+    def end(self, error: TunnelError | None) -> None:
+        """It is over: complete, or failed with ``error``."""
+
+
+class Channel:
+    """
+    One channel at one end.
+
+    ``urgent`` puts it ahead of others where a limit is set to all.
+
+    ``redial`` is how the source gets a new link: called when the last one is lost, it returns what can be cancelled; None at the
+    destination, which waits. ``ended`` fires once with None or the error. ``resumes`` and ``replayed`` (bytes) say what lost links cost.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        ident: bytes,
+        target: str,
+        sock: socket.socket,
+        window: int,
+        redial: Callable[[Channel], Deferred[None]] | None,
+        *,
+        urgent: bool = False,
+    ) -> None:
+        self.runtime = runtime
+        self.ident = ident
+        self.target = target
+        self.urgent = urgent
+        self.inbound = Inbound(window, runtime.pool)
+        self.outbound = Outbound(window, runtime.pool, runtime.flight)
+        self.ended: Deferred[TunnelError | None] = Deferred()
+        self.error: TunnelError | None = None
+        self.resumes = 0
+        self.replayed = 0
+        self.flaps = Flaps()
+        reactor, longest = runtime.reactor, runtime.terms.resume_window
+        self.gap = Gap(reactor, longest, None if redial is None else lambda: redial(self), self._expire)
+        self._splice = Splice(runtime.watch, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
+        self._link: Link | None = None
+        self._last_words: TunnelError | None = None
+        self._life = _machine(self)
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name} {self.inbound!r} {self.outbound!r} {self._link!r}>"
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        return f"{self.target} {self.ident.hex()[:8]}"
+
+    @property
+    def dials(self) -> bool:
+        """Whether this end gets the next link."""
+        return self.gap.redials
+
+    @property
+    def carried(self) -> int:
+        """Bytes that have arrived, both ways."""
+        return self.outbound.acked + self.inbound.received
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether its link is encrypted by the kernel."""
+        return self._link is not None and self._link.wire.in_kernel
+
+    def new_link(self) -> Link:
+        """Return a link for this channel, for AMP to switch to."""
+        runtime = self.runtime
+        return Link(self, runtime.reactor, runtime.call_later, runtime.terms.link_timeout, runtime.pool, runtime.records)
+
+    def agree_window(self, window: int) -> None:
+        """Both ends keep this many bytes for each direction."""
+        self.inbound.agree(window)
+        self.outbound.window = window
+
+    def resume(self, received: int) -> None:
+        """
+        A new link is about to come, and the other end has ``received`` bytes: whatever link there was counts no more.
+
+        :raise ProtocolViolation: it cannot have.
+        :raise ResumeRefused: it has had more before; the link that there is stays.
+        """
+        self.replayed += self.outbound.rewind(received)
+        if self._link is not None:
+            old, self._link = self._link, None
+            old.close()
+            self._life.sever(LinkLost("a newer link takes its place"))
+
+    def abandoned(self, reason: Exception) -> None:
+        """The connection that asked for this channel is gone before it became a link; another may have come meanwhile."""
+        if self._link is None:
+            self._life.sever(reason)
+
+    def refused(self, error: TunnelError) -> None:
+        """The destination will not take this channel up again; it may have good reason."""
+        complete = self.inbound.done and isinstance(error, AlreadyComplete)
+        self._life.end(None if complete else self._last_words or error)
+
+    def reset(self, error: TunnelError) -> None:
+        """Give the channel up, and tell the other end why, as soon as there is a link."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.reset(error.code, str(error))
+        elif self.gap.redialling:
+            self._last_words = error
+            self._splice.close()
+            return
+        self._life.end(error)
+
+    # What its links tell.
+
+    def link_attached(self, link: Link) -> None:
+        """A new link carries it from now on."""
+        self._life.attach(link)
+
+    def link_lost(self, link: Link, reason: Exception) -> None:
+        """Its link is gone."""
+        if link is self._link:
+            self._link = None
+            self._life.sever(reason)
+
+    def deliver(self, pieces: list[memoryview]) -> None:
+        """Bytes for the local socket."""
+        self._splice.write(pieces)
+        self._delivered()
+
+    @property
+    def pourable(self) -> bool:
+        """Whether :meth:`pour` can be used now: nothing waits for the local socket, and the system has pipes."""
+        inbound = self.inbound
+        return inbound.received == inbound.written and self.runtime.pipes.usable
+
+    def pour(self, source: int, count: int) -> int | None:
+        """At most ``count`` bytes for the local socket, from the descriptor ``source``; returns as :meth:`Splice.pour`."""
+        poured = self._splice.pour(source, count)
+        if poured:
+            self._delivered()
+        return poured
+
+    def _delivered(self) -> None:
+        inbound = self.inbound
+        if inbound.received != inbound.written and self._link is not None and self.outbound.roomy:
+            self._link.hold()
+        self.written()
+
+    def end_received(self, offset: int) -> None:
+        """The other end's stream is ``offset`` bytes long."""
+        self.inbound.accept_end(offset)
+        self._splice.write_end()
+        self.written()
+
+    def acknowledged(self) -> None:
+        """The other end has more of what was sent."""
+        self._splice.make_room()
+        if self.outbound.final is not None:
+            self._look_for_end()
+
+    def reset_received(self, code: str, reason: str) -> None:
+        """The other end has given up."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        self._life.end(error_of(code, reason or code, TunnelError, ChannelReset))
+
+    def bye_received(self) -> None:
+        """Both ends are complete."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        self._life.end(None if self.complete else ChannelReset("the other end left before the end"))
+
+    # What its splice tells.
+
+    def filled(self) -> None:
+        """There is more to send."""
+        if self._link is not None:
+            self._link.pump()
+        if self.outbound.final is not None:
+            self._look_for_end()
+
+    def full(self) -> None:
+        """Nothing more can be sent until the other end acknowledges, which only the link can tell."""
+        if self._link is not None:
+            self._link.go_on()
+
+    def drained(self) -> None:
+        """The local socket has taken all that there was."""
+        if self._link is not None:
+            self._link.go_on()
+
+    def written(self) -> None:
+        """There is more to acknowledge."""
+        if self._link is not None:
+            self._link.acknowledge()
+        if self.outbound.final is not None:
+            self._look_for_end()
+
+    # Its end.
+
+    @property
+    def complete(self) -> bool:
+        """Whether both directions have come to their end, as far as this end knows."""
+        return self.inbound.done and self.outbound.done
+
+    def _look_for_end(self) -> None:
+        if self.complete:
+            self._splice.close()
+            if not self.dials and self._link is not None:
+                link, self._link = self._link, None
+                link.say_last(encode(Kind.ACK, self.inbound.take_ack()) + encode(Kind.BYE, 0))
+                self._life.end(None)
+        elif self.outbound.done and self._splice.deaf is not None and self.inbound.final is None:
+            self.reset(ChannelReset("the local program has closed its socket"))
+
+    # What its life asks for.
+
+    def _take(self, link: Link) -> None:
+        self._link = link
+        self.flaps.linked(self.runtime.reactor.seconds(), self.carried)
+        if self._last_words is not None:
+            self.reset(self._last_words)
+            return
+        link.pump()
+        self._splice.make_room()
+        self._look_for_end()
+
+    def _take_again(self, link: Link) -> None:
+        seconds = self.gap.end()
+        self.resumes += 1
+        if self.runtime.chatter.free():
+            said = "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far"
+            self.log.info(said, name=self.name, seconds=seconds, replayed=self.replayed)
+        self._take(link)
+
+    def _wait(self, reason: Exception) -> None:
+        self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
+        if self.runtime.chatter.free():
+            self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
+        self.gap.begin()
+
+    def _expire(self, expired: LinkLost) -> None:
+        self._life.end(self._last_words or (None if self.complete else expired))
+
+    def _finish(self, error: TunnelError | None) -> None:
+        self.gap.end()
+        self.error = error
+        self._splice.close()
+        self.outbound.clear()
+        self.inbound.backlog.clear()
+        self.runtime.pool.trim()
+        self.ended.callback(error)
+
+
+def _build() -> Callable[[Channel], Life]:
+    builder = TypeMachineBuilder(Life, Channel)
+    fresh, linked = builder.state("fresh"), builder.state("linked")
+    severed, over = builder.state("severed"), builder.state("over")
+
+    @fresh.upon(Life.attach).to(linked)
+    def begin(life: Life, channel: Channel, link: Link) -> None:
+        channel._take(link)
+
+    @severed.upon(Life.attach).to(linked)
+    def go_on(life: Life, channel: Channel, link: Link) -> None:
+        channel._take_again(link)
+
+    @linked.upon(Life.sever).to(severed)
+    @fresh.upon(Life.sever).to(severed)
+    def wait(life: Life, channel: Channel, reason: Exception) -> None:
+        channel._wait(reason)
+
+    @fresh.upon(Life.end).to(over)
+    @linked.upon(Life.end).to(over)
+    @severed.upon(Life.end).to(over)
+    def finish(life: Life, channel: Channel, error: TunnelError | None) -> None:
+        channel._finish(error)
+
+    @over.upon(Life.attach).loop()
+    def too_late(life: Life, channel: Channel, link: Link) -> None:
+        error = channel.error or ChannelReset("it has ended already")
+        link.reset(error.code, str(error))
+
+    severed.upon(Life.sever).loop().returns(None)
+    over.upon(Life.sever).loop().returns(None)
+    over.upon(Life.end).loop().returns(None)
+    return builder.build()
+
+
+_machine = _build()

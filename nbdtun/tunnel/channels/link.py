@@ -1,0 +1,379 @@
+"""
+Links: one live connection that carries a channel just now.
+
+A link turns bytes into frames and back, and notices when the other end is gone, even if TCP says nothing: the end that has nothing to say
+says PING now and then, so a link on which nothing came for ``timeout`` seconds is dead. What the frames mean is the channel's business.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol as TwistedProtocol
+
+from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
+from nbdtun.tunnel.channels.rtt import Distance
+from nbdtun.tunnel.opening.transport import OpeningTransport
+from nbdtun.tunnel.protocol.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
+from nbdtun.tunnel.protocol.inbound import Inbound
+from nbdtun.tunnel.protocol.outbound import Outbound
+from nbdtun.tunnel.protocol.slab import SlabPool
+from nbdtun.tunnel.runtime.runtime import CallLater
+from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.sealed import SealedWire
+
+#: Seconds for which an acknowledgement may wait for data to travel with.
+ACK_DELAY = 0.02
+
+#: Seconds after which a link is read even though the local socket is full.
+LOOK = 0.05
+
+#: A link speaks at least so many times in its timeout.
+BEATS = 3
+
+#: Bytes of a record that is not whole which tell, from one beat to the next, that a slow link is alive. PINGs alone must not: a record
+#: whose length was changed on its way would swallow them for hours.
+PROGRESS = 4096
+
+#: Bytes that a link's keys encrypt at most: AES-GCM keeps its margin for 388 GB (RFC 8446, 5.5), and OpenSSL makes no new keys by itself.
+KEYS_SERVE = 256 << 30
+
+#: Bytes of a frame that are worth the pipe.
+BULK = 64 * 1024
+
+#: Reads after a large frame in which the next one is expected, so that nothing behind its header is read.
+EXPECT = 8
+
+
+class Carried(Protocol):
+    """The channel, as its links see it."""
+
+    inbound: Inbound
+    outbound: Outbound
+
+    @property
+    def dials(self) -> bool:
+        """Whether this end gets the next link when this one is lost."""
+
+    @property
+    def carried(self) -> int:
+        """Bytes that have arrived, both ways."""
+
+    def deliver(self, pieces: list[memoryview]) -> None:
+        """Bytes came, and were accepted; ``pieces`` stay as they are until this returns."""
+
+    @property
+    def pourable(self) -> bool:
+        """Whether :meth:`pour` can be used now."""
+
+    def pour(self, source: int, count: int) -> int | None:
+        """
+        At most ``count`` bytes, which are expected, can go from the descriptor ``source`` to the local socket; returns how many did, 0 at
+        the end, None when nothing is there now.
+        """
+
+    def end_received(self, offset: int) -> None:
+        """The other end's FIN came."""
+
+    def acknowledged(self) -> None:
+        """The other end has more of what was sent."""
+
+    def link_attached(self, link: Link) -> None:
+        """The connection has become a link of this channel."""
+
+    def link_lost(self, link: Link, reason: Exception) -> None:
+        """The link is gone."""
+
+    def reset_received(self, code: str, reason: str) -> None:
+        """The other end has given the channel up."""
+
+    def bye_received(self) -> None:
+        """The destination is done."""
+
+    def reset(self, error: TunnelError) -> None:
+        """This end gives the channel up, and tells the other."""
+
+
+class Link(TwistedProtocol, FrameReceiver):
+    """One connection of ``channel``, from the moment at which AMP has switched to it."""
+
+    wire: Wire
+
+    def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, pool: SlabPool, records: SlabPool) -> None:
+        self._channel = channel
+        self._inbound, self._outbound = channel.inbound, channel.outbound
+        self._reactor = reactor
+        self._call_later = call_later
+        self._timeout = timeout
+        self._scratch, self._records = pool.scratch, records
+        self._expected = 0  # reads in which a large frame may still come
+        self._decoder = Decoder(self)
+        self._distance = Distance(reactor.seconds)
+        self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
+        self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
+        self._ack_timer: IDelayedCall | None = None
+        self._look_timer: IDelayedCall | None = None
+        self._heard = self._spoke = True
+        self._heard_at: float = reactor.seconds()
+        self._closing = False
+        self._pieces: list[memoryview] = []  # of the stream, in the same read: they go on together
+
+    def __repr__(self) -> str:
+        return f"<Link {getattr(self, 'wire', 'unmade')!r} closing={self._closing}>"
+
+    def makeConnection(self, transport: Any) -> None:
+        """AMP has switched: take its wire, and say at once where this end stands."""
+        assert isinstance(transport, OpeningTransport)
+        self.wire, self._out = transport.release()
+        if transport.seals is not None:
+            self.wire = SealedWire(self.wire, transport.seals, self._records)
+            if self._out:  # the answer should have gone under TLS: the other end waits for it in vain
+                self.wire.close()
+        self._began = self._channel.carried
+        self.wire.user = self
+        self._call_later(self._timeout / BEATS, self._beat)
+        self._control += encode(Kind.ACK, self._channel.inbound.take_ack()) + self._distance.ping()
+        self.wire.listen(True)
+        self._channel.link_attached(self)
+        if self.wire.closed:  # it broke while the answer was written; nobody else would tell
+            self._channel.link_lost(self, LinkLost("the other end closed the link"))
+
+    def dataReceived(self, data: bytes) -> None:
+        """What came together with AMP's last box."""
+        self._understand(memoryview(data))
+
+    def close(self) -> None:
+        """Close at once; the channel is not told."""
+        self._stop_timers()
+        self._decoder.over = True  # what comes behind the cause of this in the same piece is no channel's any more
+        self.wire.close()  # the next beat finds it closed, and is the last
+
+    # Sending.
+
+    def pump(self) -> None:
+        """Send what there is to send, as far as there is room."""
+        wire = self.wire
+        if wire.closed:
+            return
+        try:
+            while (frame := self._out or self._next()) is not None:
+                self._spoke = True
+                sent = wire.write(frame)
+                if sent < len(frame):
+                    self._out = frame[sent:]
+                    wire.want_room()
+                    return
+                self._out = None
+                self._outbound.leaving = False
+        except OSError as broken:
+            self.wire_lost(broken)
+            return
+        if self._closing:
+            self._stop_timers()
+            wire.close_gently()
+
+    def say_last(self, frame: bytes) -> None:
+        """Send ``frame`` and close as soon as it is on its way; nothing is heard any more."""
+        if self._out:
+            self._out = memoryview(bytes(self._out))  # the channel is over, and its memory will be lent to others
+        self._control += frame
+        self._closing = self._decoder.over = True
+        self.pump()
+
+    def reset(self, code: str, reason: str) -> None:
+        """Tell the other end that the channel is over, and close."""
+        self.say_last(encode_reset(code, reason))
+
+    def acknowledge(self) -> None:
+        """Tell the other end what was written: now if it is much, else with the next data, or soon."""
+        if self._inbound.ack_due:
+            self.pump()
+        elif self._ack_timer is None and self._inbound.owed:
+            self._ack_timer = self._reactor.callLater(ACK_DELAY, self._ack_now)
+
+    def _next(self) -> memoryview | None:
+        if self._control:
+            control, self._control = self._control, bytearray()
+            return memoryview(control)
+        if self._closing:
+            return None
+        outbound, inbound = self._outbound, self._inbound
+        if outbound.unsent or (outbound.final is not None and outbound.pending):
+            return outbound.next_frame(inbound.ack_along())
+        if inbound.ack_due:
+            return memoryview(encode(Kind.ACK, inbound.take_ack()))
+        return None
+
+    def _ack_now(self) -> None:
+        self._ack_timer = None
+        inbound = self._inbound
+        if inbound.owed:
+            self._control += encode(Kind.ACK, inbound.take_ack())
+            self.pump()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._ack_timer, self._look_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._ack_timer = self._look_timer = None
+
+    # Being alive.
+
+    def _beat(self) -> None:
+        if self.wire.closed:
+            return
+        self._call_later(self._timeout / BEATS, self._beat)
+        if not self._heard and self.wire.listening:
+            self.wire.doRead()  # of a large record the kernel tells only when it is whole, and a slow line may take its time for that
+            if self.wire.closed:
+                return
+        now = self._reactor.seconds()
+        if (self._heard or self.wire.unheard >= PROGRESS) and not self._closing:
+            self._heard_at = now
+        if now - self._heard_at >= self._timeout:
+            self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
+            return
+        if self._worn:
+            self.wire_lost(LinkLost("its keys have served long enough"))
+            return
+        if not self._spoke:
+            self._control += self._distance.ping()
+            self.pump()
+        self._heard = self._spoke = False
+        self.wire.unheard = 0
+
+    @property
+    def _worn(self) -> bool:
+        """Whether the next link, with new keys, is to take its place."""
+        return not self.wire.plain and self._channel.dials and self._channel.carried - self._began >= KEYS_SERVE
+
+    # Reading.
+
+    def hold(self) -> None:
+        """
+        Leave what comes in the kernel's buffers: the local socket is full, and here it would only be copied.
+
+        Not for long, since it may be something else than data: now and then the link is read all the same.
+        """
+        self.wire.listen(False)
+        if self._look_timer is None:
+            self._look_timer = self._reactor.callLater(LOOK, self._look)
+
+    def go_on(self) -> None:
+        """Read again."""
+        self.wire.listen(True)
+
+    def _look(self) -> None:
+        self._look_timer = None
+        self.go_on()
+
+    # The wire's user.
+
+    def wire_readable(self) -> None:
+        """Read frames, but leave others their turn."""
+        decoder = self._decoder
+        for _ in range(self.wire.watch.reads):
+            if decoder.missing >= BULK and self._passable:
+                self._expected = EXPECT
+                count = self._pour()
+            else:
+                count = self._read()
+            if count is None:
+                return
+            if not count:
+                self.wire_lost(LinkLost("the other end closed the link"))
+                return
+            self._heard = True
+            if not self.wire.listening or not (self._expected or count == len(self._scratch)):
+                return
+
+    def _read(self) -> int | None:
+        scratch = self._scratch
+        if self._expected:
+            self._expected -= 1
+            scratch = scratch[: self._decoder.missing + HEADER.size]
+        count = self.wire.read_into(scratch)
+        if count:
+            self._understand(scratch[:count])
+        return count
+
+    @property
+    def _passable(self) -> bool:
+        """Whether bytes may go from here to the local socket without passing through this process."""
+        return self.wire.plain and self._channel.pourable and not self._decoder.over
+
+    def _pour(self) -> int | None:
+        decoder = self._decoder
+        try:
+            self._inbound.expect(decoder.offset, decoder.missing)
+        except ProtocolViolation as violation:
+            self._channel.reset(violation)
+            return None
+        count = self._channel.pour(self.wire.fileno(), decoder.missing)
+        if count:
+            decoder.pass_over(count)
+        return count
+
+    def wire_writable(self) -> None:
+        """Go on sending."""
+        self.pump()
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The connection is gone; the channel is not."""
+        self.close()
+        self._channel.link_lost(self, reason)
+
+    def _understand(self, data: memoryview) -> None:
+        try:
+            self._decoder.feed(data)
+            self._flush()
+        except ProtocolViolation as violation:
+            self._channel.reset(violation)
+
+    def _flush(self) -> None:
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._channel.deliver(pieces)
+
+    # The decoder's receiver.
+
+    def ack_asked(self, offset: int) -> None:
+        """The other end has little room left."""
+        self._inbound.asked(offset)
+
+    def data_received(self, offset: int, piece: memoryview) -> None:
+        """Part of the stream."""
+        self._inbound.accept(offset, len(piece))
+        self._pieces.append(piece)
+
+    def ack_received(self, offset: int) -> None:
+        """The other end has more."""
+        self._outbound.acknowledge(offset)
+        self._channel.acknowledged()
+
+    def fin_received(self, offset: int) -> None:
+        """The end of the stream."""
+        self._flush()
+        self._channel.end_received(offset)
+
+    def reset_received(self, code: str, reason: str) -> None:
+        """The other end has given up."""
+        self._flush()
+        self._channel.reset_received(code, reason)
+
+    def bye_received(self) -> None:
+        """The destination is done."""
+        self._channel.bye_received()
+
+    def ping_received(self, token: int) -> None:
+        """Say that this end is alive."""
+        if len(self._control) < 1024:
+            self._control += encode(Kind.PONG, token)
+            self.pump()
+
+    def pong_received(self, token: int) -> None:
+        """It was heard, and tells how far the other end is."""
+        self._control += self._distance.answered(token)
+        self._outbound.reach = self._distance.reach
+        self.pump()

@@ -1,0 +1,236 @@
+"""
+A splice: the local socket of a channel, joined to its two streams.
+
+It reads while the outbound stream has room and stops when it has not: that is how back-pressure reaches the local program. What comes
+from the other end is written at once, straight from the link's buffer or from the link itself, through a pipe; only what the socket does
+not take is kept.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Protocol
+
+from nbdtun.tunnel.protocol.inbound import Inbound
+from nbdtun.tunnel.protocol.outbound import FULL, Outbound
+from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.tunnel.wires.pipe import Pipe, Pipes
+from nbdtun.tunnel.wires.plain import Wire
+
+#: Bytes of a read behind which there is most likely nothing more.
+SMALL = 128 * 1024
+
+
+class Spliced(Protocol):
+    """The channel, as its splice sees it."""
+
+    inbound: Inbound
+    outbound: Outbound
+
+    def filled(self) -> None:
+        """There is more to send to the other end, or the end of it."""
+
+    def full(self) -> None:
+        """There is no room for more from the local socket."""
+
+    def drained(self) -> None:
+        """The local socket has taken all that there was for it."""
+
+    def written(self) -> None:
+        """There is more to acknowledge to the other end."""
+
+
+class Splice:
+    """
+    Joins ``sock`` to the streams of ``channel``.
+
+    A local program that closes its socket without reading all that was sent to it only cuts that one direction off: what it wrote itself
+    before that still goes to the other end, to the last byte (QEMU ends its migration stream like that).
+    """
+
+    def __init__(
+        self, watch: Any, sock: socket.socket, channel: Spliced, throttle: Throttle, pipes: Pipes, *, urgent: bool = False
+    ) -> None:
+        self.urgent = urgent
+        self._channel = channel
+        self._inbound, self._outbound = channel.inbound, channel.outbound
+        self._throttle = throttle
+        self._waiting = False  # in the throttle's line
+        self._wire = Wire(watch, sock, self)
+        self._pipes = pipes
+        self._pipe: Pipe | None = None  # whose bytes wait for room, before those of the backlog
+        self.deaf: Exception | None = None  # why nothing can be written to the local socket any more
+
+    def __repr__(self) -> str:
+        return f"<Splice {self._wire!r} deaf={self.deaf!r}>"
+
+    def close(self) -> None:
+        """Close the local socket at once."""
+        self._throttle.forget(self)
+        self._wire.close()
+        if self._pipe is not None:
+            self._pipes.give(self._pipe)
+            self._pipe = None
+
+    # From the local socket.
+
+    def wire_readable(self) -> None:
+        """Read as much as there is room for, and pass on each piece as soon as it is there."""
+        wire, read, limited = self._wire, self._outbound.read, self._throttle.limited
+        for _ in range(wire.watch.reads):
+            try:
+                count = self._read_limited() if limited else read(wire.read_into)
+            except OSError:
+                count = 0  # closed with our bytes unread: an end like any other for those who listen to it
+            if count is None:
+                return
+            if count == FULL:
+                wire.listen(False)
+                self._channel.full()
+                return
+            if not count:
+                self._finish()
+                return
+            self._channel.filled()
+            if count < SMALL:
+                return
+
+    def _read_limited(self) -> int | None:
+        throttle = self._throttle
+        if not self._outbound.roomy:
+            return FULL
+        granted = throttle.grant(self)
+        if not granted:
+            self._waiting = True
+            self._wire.listen(False)
+            return None
+        count = self._outbound.read(self._wire.read_into, granted)
+        throttle.spent(count or 0)
+        return count
+
+    def make_room(self) -> None:
+        """The outbound stream has room again."""
+        outbound = self._outbound
+        if outbound.roomy and not self._waiting:
+            self._wire.listen(True)
+
+    def allowed(self) -> None:
+        """The throttle lets it read again."""
+        self._waiting = False
+        self.make_room()
+        if self._wire.listening:
+            self.wire_readable()
+
+    def _finish(self) -> None:
+        self._wire.listen(False)
+        self._outbound.finish()
+        self._channel.filled()
+
+    # To the local socket.
+
+    def write(self, pieces: list[memoryview]) -> None:
+        """Write ``pieces``, in one go; what there is no room for is kept."""
+        inbound = self._inbound
+        sent = 0
+        if self._pipe is None and not inbound.backlog.size:
+            sent = self._try(pieces)
+            inbound.written += sent
+            if inbound.written == inbound.received:
+                return
+        self._keep(pieces, sent)
+
+    def pour(self, source: int, count: int) -> int | None:
+        """
+        Write at most ``count`` bytes of what can be read from the descriptor ``source``, when nothing waits; what there is no room for
+        is kept.
+
+        Returns how many came, 0 at the end, None when nothing is there now.
+
+        :raise OSError: ``source`` broke.
+        """
+        pipe = self._pipes.take()
+        if pipe is None:
+            return None
+        inbound, poured, came = self._inbound, 0, None
+        try:
+            while poured < count and not pipe.held and (came := pipe.fill(source, count - poured)):
+                poured += came
+                inbound.received += came
+                self._empty(pipe)
+        finally:
+            self._settle(pipe)
+        return poured or came
+
+    def _empty(self, pipe: Pipe) -> None:
+        """Write what ``pipe`` holds, or pretend to."""
+        count = pipe.held
+        if self.deaf is None:
+            try:
+                count = pipe.empty(self._wire.fileno())
+            except OSError as broken:
+                self.deaf = broken
+        self._inbound.written += count
+
+    def _settle(self, pipe: Pipe) -> None:
+        """Keep ``pipe`` if there was no room for all that it holds, or else what it holds, or else nothing."""
+        if pipe.held and self.deaf is None:
+            self._wire.want_room()
+            if self._pipes.keep(pipe):
+                self._pipe = pipe
+                return
+            while pipe.held:
+                self._inbound.backlog.append(pipe.read())
+        self._pipe = None
+        self._pipes.give(pipe)
+
+    def _keep(self, pieces: list[memoryview], sent: int) -> None:
+        backlog = self._inbound.backlog
+        for piece in pieces:
+            if sent < len(piece):
+                backlog.append(piece[sent:])
+            sent = max(0, sent - len(piece))
+        self._wire.want_room()
+
+    def write_end(self) -> None:
+        """If all is written that will ever come, tell the local program so."""
+        inbound = self._inbound
+        if inbound.ended:
+            self._wire.write_end()
+            inbound.wrote(1)
+
+    def wire_writable(self) -> None:
+        """Write what was kept."""
+        if self._pipe is not None:
+            self._empty(self._pipe)
+            self._settle(self._pipe)
+        if self._pipe is None and self._write_backlog():
+            self._channel.drained()
+        self.write_end()
+        self._channel.written()
+
+    def _write_backlog(self) -> bool:
+        """Whether all of it was written."""
+        backlog = self._inbound.backlog
+        while backlog:
+            sent = self._try([backlog.head()])
+            if not sent:
+                self._wire.want_room()
+                return False
+            self._inbound.wrote(sent)
+            backlog.consume(sent)
+        return True
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The local program has closed its socket: nothing can be written to it, but what it wrote is still to be read."""
+        self.deaf = self.deaf or reason
+        self.wire_writable()
+        self.make_room()
+
+    def _try(self, pieces: list[memoryview]) -> int:
+        """Write, or pretend to where nobody reads any more: the other end must not wait for a reader that has gone."""
+        if self.deaf is None:
+            try:
+                return self._wire.write(pieces[0]) if len(pieces) == 1 else self._wire.write_all(pieces)
+            except OSError as broken:
+                self.deaf = broken
+        return sum(map(len, pieces))

@@ -1,0 +1,287 @@
+"""
+The destination's end of a tunnel: it accepts connections on its one port and lets channels come out at its targets.
+
+It remembers ended channels for as long as their source may still ask for them: a source that missed the last word gets it again.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import txaio
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.python.failure import Failure
+
+from nbdtun.deferreds import share
+from nbdtun.errors import (
+    AlreadyComplete,
+    ChannelReset,
+    LinkLost,
+    NotAllowed,
+    ProtocolViolation,
+    ResumeRefused,
+    TooManyChannels,
+    TunnelError,
+    VersionMismatch,
+)
+from nbdtun.tls.contexts import wrap_server
+from nbdtun.tls.failures import explain
+from nbdtun.tls.renewal import Secrets
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.destination.admission import Admission, Caller
+from nbdtun.tunnel.destination.allowlist import AllowList
+from nbdtun.tunnel.destination.targets import Targets
+from nbdtun.tunnel.destination.tombstones import Endings
+from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.detach import adopt
+from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
+from nbdtun.tunnel.protocol.outbound import MIN_READ
+from nbdtun.tunnel.protocol.seal import destination_seals
+from nbdtun.tunnel.runtime.log_limits import Refusals
+from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.settings import Limits
+
+
+@frozen
+class _Entry:
+    """A channel (or, while its target is being connected to, the promise of one), and whose it is."""
+
+    caller: Caller
+    target: str
+    channel: Deferred[Channel]
+
+
+class Destination(ServerFactory):
+    """
+    Serves sources: opens channels to ``targets`` and takes them up again.
+
+    ``tls`` gives the context for each of its connections, None for none; ``allow`` says which of the sources that it trusts are admitted.
+    """
+
+    log = txaio.make_logger()
+    noisy = False
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        targets: Targets,
+        tls: Secrets | None = None,
+        allow: AllowList | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.runtime = runtime
+        self.targets = targets
+        self.channels: set[Channel] = set()
+        self.refusals = Refusals(self.log, runtime.call_later)
+        self._limits = limits or Limits()
+        self.admission = Admission(self._limits)
+        self._tls = tls
+        self._allow = allow or AllowList()
+        self._entries: dict[bytes, _Entry] = {}
+        self._endings = Endings(runtime.reactor.seconds, runtime.terms.resume_window)
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        """Return the protocol that takes the connection over."""
+        return _Arrival(self, Caller.at(addr))
+
+    def arrived(self, sock: socket.socket, caller: Caller) -> None:
+        """A connection was accepted: what it is for, it must say soon."""
+        if self._tls is not None:
+            try:
+                sock = wrap_server(self._tls(), sock)
+            except OSError as gone:  # it was reset before it was looked at, as port scanners do
+                self.refusals.tell(caller.address, explain(gone, caller.peer))
+                return
+        opening = DestinationOpening(self, caller)
+        transport = OpeningTransport(self.runtime.watch, sock, caller.peer, opening, self.runtime.terms.opening_timeout)
+        transport.ready.addCallback(self._examine, transport, opening)
+        transport.ready.addErrback(self._refused, caller)
+        self.admission.enter(transport, caller.address)
+
+    def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening) -> None:
+        """The peer has proved its certificate, where there is TLS."""
+        try:
+            self._allow.check(transport.certificate, transport.peer)
+        except NotAllowed as refusal:
+            opening.refusal = refusal  # told as the answer to its command, so that its operator can read it
+            raise
+        opening.caller = evolve(opening.caller, identity=transport.identity)
+        if self._tls is not None:
+            self.admission.recognise(transport, opening.caller.owner)
+
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
+        """
+        Return the channel ``ident``, new or, if this was asked before, the one there is.
+
+        :raise TunnelError: there is no such target, it cannot be connected to, or a limit is reached.
+        """
+        if ident in self._entries or ident in self._endings:
+            return await self.find(ident, caller.identity)
+        self._check_room(caller)
+        if len(ident) != IDENT_SIZE or window < MIN_READ:
+            raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
+        making = Deferred.fromCoroutine(self._make(ident, target, window, urgent=urgent))
+        entry = self._entries[ident] = _Entry(caller, target, Deferred(lambda _: making.cancel()))
+        asked = share(entry.channel)
+        making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
+        return await asked
+
+    async def find(self, ident: bytes, identity: str) -> Channel:
+        """
+        Return the channel ``ident``, if it belongs to ``identity``.
+
+        :raise TunnelError: it does not, there is none, or it is over: then the reason why.
+        """
+        entry = self._entries.get(ident)
+        if entry is not None and entry.caller.identity == identity:
+            return await share(entry.channel)
+        ending = self._endings.find(ident, identity)
+        if entry is None and ending is not None:
+            raise ending
+        raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source (any more); was its daemon started again?")
+
+    def reset(self, target: str, reason: str) -> None:
+        """End the channels to ``target``, with those that are still being made."""
+        self._end(lambda each: each == target, reason)
+
+    async def stop(self) -> None:
+        """End all channels and connections."""
+        for transport in self.admission:
+            transport.abortConnection()
+        self._end(lambda _: True, "the destination was stopped")
+
+    def _end(self, wanted: Callable[[str], bool], reason: str) -> None:
+        """End the channels to the targets that are ``wanted``."""
+        for entry in tuple(self._entries.values()):
+            if wanted(entry.target):
+                entry.channel.cancel()  # if its target is still being connected to
+        for channel in tuple(self.channels):
+            if wanted(channel.target):
+                channel.reset(ChannelReset(reason))
+
+    def _check_room(self, caller: Caller) -> None:
+        limits = self._limits
+        if len(self._entries) >= limits.channels:
+            raise TooManyChannels(f"the destination serves {limits.channels} channels already, and no more (--max-channels)")
+        if sum(entry.caller.owner == caller.owner for entry in self._entries.values()) >= limits.channels_per_peer:
+            most = f"{limits.channels_per_peer} channels of this source already, and no more (--max-channels-per-peer)"
+            raise TooManyChannels(f"the destination serves {most}")
+
+    async def _make(self, ident: bytes, name: str, window: int, *, urgent: bool) -> Channel:
+        try:
+            sock = await self.targets.find(name).connect(name)
+        except (CancelledError, ConnectingCancelledError):
+            raise ChannelReset(f"the destination gave target {name} up while it was connected to") from None
+        channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
+        self.channels.add(channel)
+        channel.ended.addCallback(self._channel_ended, channel)
+        return channel
+
+    def _unmade(self, ident: bytes, entry: _Entry, failure: Any) -> None:
+        del self._entries[ident]
+        entry.channel.errback(failure)
+        entry.channel.addErrback(lambda _: None)  # all who asked have been told
+
+    def _channel_ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
+        self.channels.discard(channel)
+        entry = self._entries.pop(channel.ident, None)
+        if entry is not None:
+            ending = error or AlreadyComplete(f"channel {channel.name} has ended")
+            self._endings.remember(channel.ident, entry.caller.identity, ending)
+        if not self.runtime.chatter.free():
+            return error
+        if error is None:
+            self.log.info("channel {name} is complete", name=channel.name)
+        else:
+            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
+        return error
+
+    def _refused(self, failure: Failure, caller: Caller) -> None:
+        failure.trap(TunnelError)
+        assert isinstance(failure.value, TunnelError)
+        self.refusals.tell(caller.address, failure.value)
+
+
+class DestinationOpening(Opening):
+    """Answers the one command with which a connection becomes a link."""
+
+    answers = frozenset({OpenChannel.commandName, ResumeChannel.commandName})
+
+    def __init__(self, destination: Destination, caller: Caller) -> None:
+        super().__init__()
+        self.caller = caller
+        self.refusal: NotAllowed | None = None
+        self._destination = destination
+
+    @OpenChannel.responder
+    def open_channel(
+        self, version: int, channel: bytes, target: str, window: int, urgent: bool | None, seal: bytes | None
+    ) -> Deferred[Answer]:
+        """Open a channel."""
+        opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
+        return Deferred.fromCoroutine(self._answer(version, opening, 0, seal))
+
+    @ResumeChannel.responder
+    def resume_channel(self, version: int, channel: bytes, received: int, seal: bytes | None) -> Deferred[Answer]:
+        """Take a channel up again."""
+        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received, seal))
+
+    @property
+    def _connection(self) -> OpeningTransport:
+        assert isinstance(self.transport, OpeningTransport)
+        return self.transport
+
+    async def _answer(self, version: int, finding: Any, received: int, seal: bytes | None) -> Answer:
+        self.answers = frozenset()  # a second channel could not become this connection's link, and nothing would ever end it
+        try:
+            self._check(version, finding)
+            self._destination.admission.recognise(self._connection, self.caller.owner)
+            channel = await finding
+            ours = self._agree(seal)
+            self._take_up(channel, received)
+        except (AlreadyComplete, NotAllowed):
+            raise
+        except TunnelError as refusal:
+            self._destination.refusals.tell(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
+            raise
+        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window, ours)
+
+    def _check(self, version: int, finding: Any) -> None:
+        if self.refusal is not None or version != VERSION:
+            finding.close()
+            raise self.refusal or VersionMismatch(f"the source speaks version {version} of the protocol, the destination {VERSION}")
+
+    def _agree(self, theirs: bytes | None) -> bytes | None:
+        """What this end contributes to the link's seals, if the source has; from now on they are the connection's."""
+        ours = self._connection.contribution() if theirs is not None else None
+        if ours is not None and theirs is not None:
+            self._connection.seals = destination_seals(ours, theirs)
+        return ours
+
+    def _take_up(self, channel: Channel, received: int) -> None:
+        if self._connection.wire.closed:
+            gone = LinkLost("the connection was gone before the channel was open")
+            channel.abandoned(gone)
+            raise gone
+        try:
+            channel.resume(received)
+        except ProtocolViolation as violation:
+            channel.reset(violation)
+            raise
+
+
+class _Arrival(Protocol):
+    """A connection, just accepted."""
+
+    def __init__(self, destination: Destination, caller: Caller) -> None:
+        self._destination = destination
+        self._caller = caller
+
+    def connectionMade(self) -> None:
+        """Take its socket away from Twisted."""
+        self._destination.arrived(adopt(self.transport), self._caller)

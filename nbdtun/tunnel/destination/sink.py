@@ -1,0 +1,84 @@
+"""
+The sink: a target in the destination's own process which swallows what it is sent, for a source that measures the tunnel.
+
+It is there for whoever may open channels at all, so it has bounds: of bytes and seconds for each channel, and of channels. Beyond them the
+channel is ended. What was swallowed is overwritten by what comes next, and never looked at.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from nbdtun.errors import TargetUnreachable
+from nbdtun.tunnel.wires.plain import Wire
+
+#: Bytes that one channel may send, seconds that it may take, and channels at a time.
+MAX_BYTES = 4 << 30
+MAX_SECONDS = 15.0
+MAX_AT_ONCE = 4
+
+_READ = 1 << 20
+
+
+class Sink:
+    """The target; see :class:`nbdtun.tunnel.destination.targets.Target`."""
+
+    def __init__(self, watch: Any) -> None:
+        self._watch = watch
+        self._drains: set[_Drain] = set()
+        self.scratch = memoryview(bytearray(_READ))
+
+    def __repr__(self) -> str:
+        return f"<Sink, {len(self._drains)} channels>"
+
+    async def connect(self, name: str) -> socket.socket:
+        """
+        Return a socket from which everything is swallowed.
+
+        :raise TargetUnreachable: there are too many of them.
+        """
+        if len(self._drains) >= MAX_AT_ONCE:
+            raise TargetUnreachable(f"target {name}: {MAX_AT_ONCE} sources measure the tunnel just now", "try again later")
+        ours, theirs = socket.socketpair()
+        self._drains.add(_Drain(self._watch, theirs, self))
+        return ours
+
+    def emptied(self, drain: _Drain) -> None:
+        """A channel has ended."""
+        self._drains.discard(drain)
+
+
+class _Drain:
+    """One channel's end; a wire's user."""
+
+    def __init__(self, watch: Any, sock: socket.socket, sink: Sink) -> None:
+        self._sink = sink
+        self._left = MAX_BYTES
+        self._wire = Wire(watch, sock, self)
+        self._wire.listen(True)
+        self._deadline = watch.reactor.callLater(MAX_SECONDS, self._close)
+
+    def wire_readable(self) -> None:
+        """Swallow what is there."""
+        for _ in range(self._wire.watch.reads):
+            count = self._wire.read_into(self._sink.scratch)
+            if count is None:
+                return
+            self._left -= count
+            if count == 0 or self._left < 0:
+                self._close()
+                return
+
+    def wire_writable(self) -> None:
+        """Nothing is ever written."""
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The channel is gone."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._deadline.active():
+            self._deadline.cancel()
+        self._wire.close()
+        self._sink.emptied(self)

@@ -1,0 +1,90 @@
+"""
+Targets: the names that a source may ask for, and what the destination connects to for each.
+
+An allow-list: a peer says a name, never a path, and what is not listed does not exist.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+
+from nbdtun.errors import TargetUnknown, TargetUnreachable
+from nbdtun.tunnel.opening.detach import connect
+from nbdtun.tunnel.wires.tuning import make_roomy
+
+
+class Target(Protocol):
+    """Something that a channel can come out at."""
+
+    async def connect(self, name: str) -> socket.socket:
+        """
+        Return a socket that is connected to it.
+
+        :raise TargetUnreachable: with the operating system's own reason.
+        """
+
+
+@frozen
+class EndpointTarget:
+    """A client endpoint, which messages call ``label``."""
+
+    endpoint: IStreamClientEndpoint
+    label: str
+
+    async def connect(self, name: str) -> socket.socket:
+        """Connect to it now; QEMU drops NBD clients that are connected and silent, so it is never done ahead."""
+        try:
+            return make_roomy(await connect(self.endpoint))
+        except ConnectError as failure:
+            reason = os.strerror(failure.osError) if isinstance(failure.osError, int) else str(failure)
+        except OSError as failure:
+            reason = failure.strerror or str(failure)
+        raise TargetUnreachable(f"target {name}: {self.label}: {reason}")
+
+
+@frozen
+class LocalTarget:
+    """A protocol in this process: what is spoken with it crosses a channel like anything else."""
+
+    reactor: Any
+    factory: IProtocolFactory
+
+    async def connect(self, name: str) -> socket.socket:
+        """Return one end of a socket pair, and give the factory's protocol the other."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.setblocking(False)
+            self.reactor.adoptStreamConnection(theirs.fileno(), socket.AF_UNIX, self.factory)
+        return ours
+
+
+@define
+class Targets:
+    """The list, which may change while channels are open."""
+
+    _known: dict[str, Target] = field(factory=dict)
+
+    def add(self, name: str, target: Target) -> None:
+        """Let channels to ``name`` come out at ``target``."""
+        self._known[name] = target
+
+    def remove(self, name: str) -> None:
+        """Let no further channel be opened to ``name``."""
+        self._known.pop(name, None)
+
+    def find(self, name: str) -> Target:
+        """
+        Return the target of that name.
+
+        :raise TargetUnknown: it is not listed.
+        """
+        try:
+            return self._known[name]
+        except KeyError:
+            raise TargetUnknown(f"target {name[:64]!r} is not one that the destination offers") from None

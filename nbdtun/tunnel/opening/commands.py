@@ -1,0 +1,128 @@
+"""
+The AMP commands with which a link begins: it opens a channel, or takes one up again.
+
+The destination's answer is the last box on the connection: both ends then switch to frames. See ``docs/protocol``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.internet.interfaces import IProtocol
+from twisted.protocols import amp
+
+from nbdtun.errors import ProtocolViolation, TunnelError, wire_errors
+from nbdtun.tunnel.protocol.seal import CONTRIBUTION
+
+#: The protocol's version; both ends must have the same.
+VERSION = 1
+
+#: Bytes of a channel's id; it is all that it takes, with the same certificate, to take a channel up again.
+IDENT_SIZE = 16
+
+
+class Count(amp.Argument):
+    """A number as a peer may write it: bounded before it is believed, or quoted in a message."""
+
+    def fromString(self, data: bytes) -> int:
+        """Read digits, at most as many as an offset of 64 bits has."""
+        if len(data) > 20 or not data.isdigit():
+            raise ValueError("not a number, or too large")
+        return int(data)
+
+    def toString(self, count: int) -> bytes:
+        """Write it in digits."""
+        return b"%d" % count
+
+
+class Contribution(amp.Argument):
+    """What an end contributes to a link's seals."""
+
+    def fromString(self, data: bytes) -> bytes:
+        """Take just as many bytes as it has."""
+        if len(data) != CONTRIBUTION:
+            raise ValueError("not a contribution")
+        return data
+
+    def toString(self, contribution: bytes) -> bytes:
+        """It is what it is."""
+        return contribution
+
+
+class Answer:
+    """What the destination answers, and the protocol that it switches to."""
+
+    def __init__(self, link: IProtocol, received: int, window: int, seal: bytes | None) -> None:
+        self.link = link
+        self.received = received
+        self.window = window
+        self.seal = seal
+
+
+class _Switching(amp.ProtocolSwitchCommand):
+    """A command after whose answer the connection is a link."""
+
+    response: ClassVar = [(b"received", Count()), (b"window", Count()), (b"seal", Contribution(optional=True))]
+    errors = wire_errors(TunnelError)
+
+    @classmethod
+    def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer asks; nonsense is the peer's fault, and not worth a traceback."""
+        try:
+            return super().parseArguments(box, protocol)
+        except (KeyError, ValueError) as nonsense:
+            raise amp.RemoteAmpError(ProtocolViolation.code.encode(), f"{cls.commandName.decode()} is malformed") from nonsense
+
+    @classmethod
+    def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer answers."""
+        try:
+            return super().parseResponse(box, protocol)
+        except (KeyError, ValueError) as nonsense:
+            raise ProtocolViolation(f"the answer to {cls.commandName.decode()} is malformed") from nonsense
+
+    @classmethod
+    def makeResponse(cls, objects: Any, proto: Any) -> amp.AmpBox:
+        """Make the switching box; AMP's own has no room for values, but is a dictionary like any other box."""
+        box: amp.AmpBox = super().makeResponse(objects.link, proto)
+        box[b"received"] = b"%d" % objects.received
+        box[b"window"] = b"%d" % objects.window
+        if objects.seal is not None:
+            box[b"seal"] = objects.seal
+        return box
+
+
+class OpenChannel(_Switching):
+    """
+    Open the channel ``channel`` (16 random bytes, chosen by the source) to ``target``.
+
+    An ``urgent`` channel (memory, control) goes ahead of the others where the destination limits what it sends.
+    ``window`` is how many bytes the source is ready to keep for each direction; the answer's, never larger, is in force for both ends.
+    ``seal`` is what the source contributes to the link's keys, and the answer's what the destination does: then what follows is sealed
+    with them (``nbdtun.tunnel.protocol.seal``), and else goes on under TLS, if there is any.
+    Repeated for a channel that exists (its answer was lost with a link), it takes that up again.
+    """
+
+    arguments: ClassVar = [
+        (b"version", Count()),
+        (b"channel", amp.String()),
+        (b"target", amp.Unicode()),
+        (b"window", Count()),
+        (b"urgent", amp.Boolean(optional=True)),
+        (b"seal", Contribution(optional=True)),
+    ]
+
+
+class ResumeChannel(_Switching):
+    """
+    Take up ``channel`` again; the source has ``received`` bytes of it, the answer says how many the destination has.
+
+    ``seal``: see :class:`OpenChannel`.
+    """
+
+    arguments: ClassVar = [
+        (b"version", Count()),
+        (b"channel", amp.String()),
+        (b"received", Count()),
+        (b"seal", Contribution(optional=True)),
+    ]

@@ -1,0 +1,231 @@
+"""
+The beginning of a link: a few AMP boxes on a wire, before it carries frames.
+
+:class:`OpeningTransport` is the transport that AMP wants, on a wire. It bounds what a peer can send and how long it may take, for
+nothing has been asked of that peer yet but its certificate.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, ITransport
+from twisted.internet.protocol import connectionDone
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nbdtun.errors import LinkLost, TunnelError, printable
+from nbdtun.tls.contexts import fingerprint
+from nbdtun.tls.failures import explain
+from nbdtun.tunnel.protocol.seal import Seals, contribute
+from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.tls import TLSWire
+
+#: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
+MAX_OPENING = 16 * 1024
+
+
+class Opening(amp.AMP):
+    """AMP on a wire that is to become a link; says nothing to the log by itself."""
+
+    #: Names of the commands that it answers: none but these, not even AMP's own StartTLS.
+    answers: frozenset[bytes] = frozenset()
+
+    _over = False
+
+    def locateResponder(self, name: bytes) -> Any:
+        """Find who answers a command."""
+        return super().locateResponder(name) if name in self.answers else None
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        """Take a command or an answer; whoever sends anything else has nothing to say to us."""
+        if self._over:
+            return  # it came in one piece with what has ended the connection
+        question = amp.COMMAND in box and amp.ASK in box
+        answer = amp.ANSWER in box or {amp.ERROR, amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys()
+        if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
+            box[amp.ERROR_DESCRIPTION] = printable(box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")).encode()
+        try:
+            if question != answer:
+                super().ampBoxReceived(box)
+                return
+        except KeyError:  # an answer to what was never asked
+            pass
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+    def makeConnection(self, transport: Any) -> None:
+        """Begin; AMP's own would write a line for each link to the log."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fail the commands that wait for an answer."""
+        self._over = True
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+
+    def unhandledError(self, failure: Failure) -> None:
+        """A peer's mistake ends its connection; it is not ours to have in the log with a traceback."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+@implementer(ITransport)
+class OpeningTransport:
+    """
+    Carries an :class:`Opening` over a wire.
+
+    ``peer`` is how messages name the other end. ``ready`` must be waited for: it tells a handshake's failure, as a TLSError or LinkLost.
+    A command that waits for its answer when the connection is lost fails with the same.
+    """
+
+    disconnecting = False
+
+    def __init__(self, watch: Any, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
+        self.peer = peer
+        self._protocol = protocol
+        self._out = bytearray()
+        self._taken = 0
+        self.ready: Deferred[None] = Deferred()  # the connection stands, with TLS and all; or why it does not
+        self.over: Deferred[None] = Deferred()  # it has become a link, or is lost
+        self._reactor = watch.reactor
+        self._deadline = self._reactor.callLater(timeout, self._too_slow, timeout)
+        self._breaking: IDelayedCall | None = None
+        self.seals: Seals | None = None  # what the link is to be encrypted with
+        self.wire: Wire
+        if isinstance(sock, ssl.SSLSocket):
+            self.wire = TLSWire(watch, sock, self)
+            self.wire.listen(True)
+        else:
+            self.wire = Wire(watch, sock, self)
+        self.wire.want_room()
+
+    @property
+    def identity(self) -> str:
+        """Who the peer is: its certificate's fingerprint, nothing without TLS. A channel belongs to whoever opened it."""
+        certificate = self.certificate
+        return "" if certificate is None else fingerprint(certificate)
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the peer has proved to own, in DER; None without TLS."""
+        return self.wire.peer_certificate
+
+    def contribution(self) -> bytes | None:
+        """What this end contributes to the link's seals; None where there are none, or where the kernel encrypts it."""
+        return contribute() if isinstance(self.wire, TLSWire) and not self.wire.in_kernel else None
+
+    def give_up(self, reason: TunnelError) -> None:
+        """Close at once, for a reason of our own."""
+        self._lose(reason)
+
+    def release(self) -> tuple[Wire, memoryview | None]:
+        """The connection has become a link: give its wire away, and what is left of the last box, which must go first."""
+        self._stop_waiting()
+        return self.wire, memoryview(bytes(self._out)) if self._out else None
+
+    # The wire's user.
+
+    def wire_readable(self) -> None:
+        """Hand AMP what came."""
+        buffer = memoryview(bytearray(4096))
+        count = self.wire.read_record(buffer)
+        if count is None:
+            return
+        self._taken += count
+        if not count:
+            self._lose(self._lost("the other end closed the connection"))
+        elif self._taken > MAX_OPENING:
+            self._lose(self._lost(f"more than {MAX_OPENING} bytes came before a channel was opened"))
+        else:
+            self._protocol.dataReceived(bytes(buffer[:count]))
+
+    def wire_writable(self) -> None:
+        """The connection stands (the first time), or has room again."""
+        if not self.ready.called:
+            self.wire.listen(True)
+            self._protocol.makeConnection(self)
+            self.ready.callback(None)
+        elif self._out:
+            self._flush()
+
+    def wire_lost(self, reason: Exception) -> None:
+        """Tell AMP why in words for an operator."""
+        if not self.wire.closed:
+            self._lose(reason)
+
+    def _lose(self, reason: Exception) -> None:
+        if self.wire.closed:
+            return
+        self._stop_waiting()
+        why = self._explain(reason)
+        if self.ready.called:
+            self.wire.close()
+            self._protocol.connectionLost(Failure(why))
+        else:
+            # If we refuse its certificate, the peer is to know; of anything else there is nothing on its way that it could wait for.
+            self.wire.close_gently() if isinstance(reason, ssl.SSLError) else self.wire.close()
+            self.ready.errback(why)
+
+    def _explain(self, reason: Exception) -> TunnelError:
+        if isinstance(reason, TunnelError):
+            return reason
+        torn = self.ready.called and isinstance(reason, ConnectionError)  # long after the handshake: no word about trust
+        if isinstance(self.wire, TLSWire) and isinstance(reason, OSError) and not torn:
+            return explain(reason, self.peer, self.wire.tls)
+        return self._lost(str(reason))
+
+    def _lost(self, why: str) -> LinkLost:
+        return LinkLost(f"{self.peer}: {why}")
+
+    # AMP's transport.
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, now or when there is room."""
+        self._out += data
+        self._flush()
+
+    def writeSequence(self, data: Any) -> None:
+        """Send all of ``data``."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close at once; AMP is told."""
+        self.disconnecting = True
+        self._lose(self._lost("closed"))
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self.loseConnection()
+
+    def getPeer(self) -> Any:
+        """How the other end is named."""
+        return self.peer
+
+    def getHost(self) -> Any:
+        """AMP asks, nobody reads it."""
+        return "here"
+
+    def _flush(self) -> None:
+        try:
+            sent = self.wire.write(memoryview(bytes(self._out)))
+        except OSError as broken:
+            # Not from within AMP's own call: it would be told of the loss before it remembers that it has asked.
+            self._breaking = self._breaking or self._reactor.callLater(0, self._lose, broken)
+            return
+        del self._out[:sent]
+        if self._out:
+            self.wire.want_room()
+
+    def _too_slow(self, timeout: float) -> None:
+        self._lose(self._lost(f"no answer in {timeout:.0f} s"))
+
+    def _stop_waiting(self) -> None:
+        for timer in (self._deadline, self._breaking):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if not self.over.called:
+            self.over.callback(None)

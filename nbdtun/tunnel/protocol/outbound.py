@@ -1,0 +1,280 @@
+"""
+The outbound stream: the sending half of a direction of a channel. Rules only: no socket, no clock, no Deferred.
+
+Each direction counts its bytes from 0. The sender keeps what the other end has not acknowledged and can send it again from any offset that
+the other end may ask for; the receiver (``inbound``) takes each byte once and in order. Links come and go beneath: no stream knows them.
+
+A stream's end is counted like one byte more: a FIN at ``n`` is acknowledged with ``n + 1``, and whoever has received it resumes at
+``n + 1``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from nbdtun.errors import ProtocolViolation, ResumeRefused
+from nbdtun.tunnel.protocol.frames import HEADER, Kind
+from nbdtun.tunnel.protocol.inflight import Flight, stride
+from nbdtun.tunnel.protocol.slab import Slab, SlabPool
+
+#: Bytes kept free before each payload, so that its header, and an acknowledgement before that, can be sent with it in one piece.
+HEADROOM = 2 * HEADER.size
+
+#: A slab with less space left than this is not read into any more: small reads cost as much as large ones.
+MIN_READ = 64 * 1024
+
+#: What :meth:`Outbound.read` returns where there is no room.
+FULL = -1
+
+#: Fills the beginning of a buffer, and returns how much of it: 0 at the end, None when nothing is there now.
+Receive = Callable[[memoryview], "int | None"]
+
+_DATA, _DATA_ASK, _ACK = int(Kind.DATA), int(Kind.DATA_ASK), int(Kind.ACK)
+_HEADER, _pack_into = HEADER.size, HEADER.pack_into
+
+
+class Segment:
+    """Bytes of the stream that lie together in a slab: ``slab.view[start:end]`` is the stream from ``offset``."""
+
+    __slots__ = ("cost", "end", "offset", "slab", "start")
+
+    def __init__(self, slab: Slab, start: int, end: int, offset: int) -> None:
+        self.slab = slab
+        self.start = start
+        self.end = end
+        self.offset = offset
+        self.cost = end - start + HEADROOM
+
+    def grow(self, count: int) -> None:
+        """``count`` bytes more lie behind it."""
+        self.end += count
+        self.cost += count
+
+    @property
+    def stop(self) -> int:
+        """The stream's offset after it."""
+        return self.offset + self.end - self.start
+
+
+class Outbound:
+    """
+    The sending half: what was read from the local socket, until the other end has it.
+
+    Its bound: the payload that it keeps and the headroom of each piece together are never more than ``window`` bytes (and one headroom).
+    """
+
+    def __init__(self, window: int, pool: SlabPool, flight: Flight | None = None) -> None:
+        self.window = window
+        self.end = 0  # bytes taken from the local socket
+        self.acked = 0  # everything before it is the other end's
+        self.final: int | None = None
+        self.reach: int | None = None  # bytes that the line holds, once that is known
+        self._pool = pool
+        self._flight = flight or Flight()
+        self._share = window  # bytes that it may have under way, as of the latest acknowledgement
+        self._stride = 0  # bytes of it after which the other end is asked to acknowledge at once; 0 when it does so by itself
+        self._asked = 0  # up to where the other end was asked to acknowledge at once
+        self._slab: Slab | None = None
+        self._sent: deque[Segment] = deque()
+        self.unsent: deque[Segment] = deque()
+        self._kept = 0
+        self._promised = 0  # the highest offset that ever was on a link; the FIN counts as one
+        self._resumed = 0  # where the present link began; what is before it may be overwritten by headers
+        self.leaving = False  # whether the latest frame may be only partly on the link: then its memory is still needed
+        self._fin_sent = False
+
+    def __repr__(self) -> str:
+        return f"<Outbound {self.acked}..{self.end} final={self.final} kept={self._kept}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether the other end has everything and knows that it is all."""
+        return self.final is not None and self.acked > self.final
+
+    @property
+    def kept(self) -> int:
+        """Bytes held in memory for a replay, headroom included."""
+        return self._kept
+
+    def read(self, receive: Receive, most: int | None = None) -> int | None:
+        """
+        Let ``receive`` put the next bytes of the stream where they go, at most ``most`` where that is given.
+
+        Returns what it does: how many, 0 at the end, None when nothing is there now. Or ``FULL``, without having called it: while the
+        window or the share is, and after the end.
+        """
+        kept, end = self._kept, self.end
+        used = max(kept, end - self.acked)
+        room = self.window - used
+        if room <= 0 or self.final is not None or (used >= self._share and self._asked > self.acked):
+            return FULL  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
+        slab = self._slab
+        if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
+            slab = self._fresh_slab()
+        joins = bool(self.unsent) and self._extends(slab)
+        start = slab.used if joins else slab.used + HEADROOM
+        count = receive(slab.view[start : start + (room if most is None else min(room, most))])
+        if not count:
+            self._lay_aside()
+            return count
+        slab.used = start + count
+        self.end = end + count
+        if joins:
+            self.unsent[-1].grow(count)
+            self._kept = kept + count
+        else:
+            self.unsent.append(Segment(slab, start, slab.used, end))
+            slab.users += 1
+            self._kept = kept + count + HEADROOM
+        if not kept:
+            self._flight.busy += 1
+        return count
+
+    def _lay_aside(self) -> None:
+        """An idle stream holds no memory."""
+        if self._slab is not None and not self._slab.users:
+            self._pool.give(self._slab)
+            self._slab = None
+
+    def finish(self) -> None:
+        """The local socket has said that nothing more will come."""
+        if self.final is None:
+            self.final = self.end
+            self._lay_aside()
+
+    @property
+    def roomy(self) -> bool:
+        """Whether :meth:`read` would read."""
+        limit = self._share if self._asked > self.acked else self.window
+        return self._kept < limit and self.end - self.acked < limit and self.final is None
+
+    @property
+    def pending(self) -> bool:
+        """Whether :meth:`next_frame` has something to send."""
+        return bool(self.unsent) or (self.final is not None and not self._fin_sent)
+
+    def next_frame(self, ack: int | None = None) -> memoryview | None:
+        """
+        Return what to send next, or None; ``leaving`` is to be unset when all of it is sent.
+
+        Header and payload lie in one piece. ``ack``, where given, goes before them as a frame of its own.
+        """
+        if not self.unsent:
+            return self._fin_frame(ack)
+        segment = self.unsent.popleft()
+        self._sent.append(segment)
+        self.leaving = True
+        end, offset, view = segment.end, segment.offset, segment.slab.view
+        at = segment.start - _HEADER
+        size = end - segment.start
+        stop = offset + size
+        if stop > self._promised:
+            self._promised = stop
+        kind = _DATA
+        if self._stride and stop - self._asked >= self._stride:
+            kind, self._asked = _DATA_ASK, stop
+        _pack_into(view, at, kind, size, offset)
+        if ack is not None:
+            at -= _HEADER
+            _pack_into(view, at, _ACK, 0, ack)
+        return view[at:end]
+
+    def _fin_frame(self, ack: int | None) -> memoryview | None:
+        if self.final is None or self._fin_sent:
+            return None
+        self._fin_sent = True
+        self._promised = self.final + 1
+        fin = HEADER.pack(Kind.FIN, 0, self.final)
+        return memoryview(fin if ack is None else HEADER.pack(Kind.ACK, 0, ack) + fin)
+
+    @property
+    def sent(self) -> int:
+        """
+        How far the other end can have heard of the stream on the present link; the FIN counts as one.
+
+        Of a frame that is still leaving it may have all but the last byte: it takes bytes as they come, and acknowledges them.
+        """
+        if self.leaving:
+            return self._sent[-1].stop - 1
+        return self.unsent[0].offset if self.unsent else self.end + self._fin_sent
+
+    def acknowledge(self, offset: int) -> None:
+        """
+        The other end has everything before ``offset`` and will never ask for it again.
+
+        :raise ProtocolViolation: it was never sent, or is still being sent: its memory must not be lent to others meanwhile.
+        """
+        if offset > self.sent:
+            raise ProtocolViolation(f"{offset} bytes are acknowledged, but only {self.sent} were sent")
+        if offset > self.acked:
+            self.acked = offset
+            self._forget(offset)
+            self._look_around()
+
+    def _look_around(self) -> None:
+        """How much may be under way, beside the others? By itself the other end acknowledges too seldom for a small share."""
+        if self.reach is not None:
+            share = self._share = self._flight.share(self.window, self.reach)
+            self._stride = stride(share) if share < self.window else 0
+
+    def rewind(self, offset: int) -> int:
+        """
+        A new link is there, and the other end has received everything before ``offset``: send again from there.
+
+        Returns how many bytes that is. Nothing is changed where it raises.
+
+        :raise ProtocolViolation: those bytes were never sent.
+        :raise ResumeRefused: the other end has already had more of them: its request is an old one that has come late.
+        """
+        if offset > self._promised:
+            raise ProtocolViolation(f"a resume at {offset}, but only {self._promised} bytes were sent")
+        if offset < max(self.acked, self._resumed):
+            raise ResumeRefused(f"a resume at {offset}, but {max(self.acked, self._resumed)} bytes have arrived before")
+        again = max(0, (self.unsent[0].offset if self.unsent else self.end) - offset)
+        self._resumed, self._asked = offset, self.acked
+        self.leaving = False
+        while self._sent:
+            self.unsent.appendleft(self._sent.pop())
+        while self.unsent and self.unsent[0].stop <= offset:
+            self._release(self.unsent.popleft())
+        if self.unsent and self.unsent[0].offset < offset:
+            first = self.unsent[0]
+            first.start += offset - first.offset
+            first.offset = offset
+        self._fin_sent = self.final is not None and offset > self.final
+        return again
+
+    def clear(self) -> None:
+        """Forget everything: the channel is over."""
+        self.finish()
+        for segment in (*self._sent, *self.unsent):
+            self._release(segment)
+        self._sent.clear()
+        self.unsent.clear()
+
+    def _extends(self, slab: Slab) -> bool:
+        """Whether the next bytes join the last piece: it lies at the slab's end and is not on its way yet."""
+        last = self.unsent[-1]
+        return last.slab is slab and last.end == slab.used
+
+    def _fresh_slab(self) -> Slab:
+        old, self._slab = self._slab, self._pool.take()
+        if old is not None and not old.users:
+            self._pool.give(old)
+        return self._slab
+
+    def _forget(self, offset: int) -> None:
+        while self._sent and self._sent[0].stop <= offset:
+            self._release(self._sent.popleft())
+
+    def _release(self, segment: Segment) -> None:
+        self._kept -= segment.cost
+        if not self._kept:
+            self._flight.busy -= 1
+        slab = segment.slab
+        slab.users -= 1
+        if not slab.users:
+            if slab is self._slab:
+                self._slab = None
+            self._pool.give(slab)

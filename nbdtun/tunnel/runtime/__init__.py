@@ -1,0 +1,7 @@
+"""
+What all channels of one end share.
+
+    log_limits  lines in the log that peers cause
+    throttle    the limit of bandwidth
+    runtime     the reactor, buffers, timers and the others, in one value
+"""

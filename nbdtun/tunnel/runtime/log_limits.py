@@ -1,0 +1,82 @@
+"""
+Log limits: peers cause lines in the log, and must not fill the disk with them.
+
+An admitted peer can open channels, and have them cut, as often as it likes. A stranger who reaches the port can be refused as often. So
+each gets some lines in a while; the others are counted, and the count is one line. Refusals count by address, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import txaio
+
+from nbdtun.errors import TunnelError
+
+#: Seconds of one while, and lines about channels in it.
+PERIOD, LINES = 60.0, 200
+
+#: Lines about refusals in one while: of one address, and in all.
+REFUSALS_EACH, REFUSALS = 5, 50
+
+
+class Chatter:
+    """Counts the lines of one end of a tunnel; ``call_later`` calls when a while is over."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, call_later: Callable[..., object]) -> None:
+        self._call_later = call_later
+        self._wanted = 0
+
+    def __repr__(self) -> str:
+        return f"<Chatter {self._wanted}>"
+
+    def free(self) -> bool:
+        """Whether one more line may be written; one that may not is counted, and the count is a line at the end of the while."""
+        if not self._wanted:
+            self._call_later(PERIOD, self._account)
+        self._wanted += 1
+        return self._wanted <= LINES
+
+    def _account(self) -> None:
+        untold, self._wanted = self._wanted - LINES, 0
+        if untold > 0:
+            self.log.warn("{count} more lines about channels in {seconds:.0f} s", count=untold, seconds=PERIOD)
+
+
+class Refusals:
+    """Writes to ``log``; ``call_later`` calls when a while is over."""
+
+    def __init__(self, log: Any, call_later: Callable[..., object]) -> None:
+        self._log = log
+        self._call_later = call_later
+        self._lines: Counter[str] = Counter()
+        self._untold = 0
+        self._latest: TunnelError | None = None
+
+    def tell(self, address: str, error: TunnelError) -> None:
+        """Somebody at ``address`` was refused with ``error``, whose text names who it was."""
+        if not self._lines:
+            self._call_later(PERIOD, self._account)
+        if self._lines[address] >= REFUSALS_EACH or self._lines.total() >= REFUSALS:
+            self._untold += 1
+            self._latest = error
+            return
+        self._lines[address] += 1
+        self._log.warn("refused {reason}", reason=error.line, code=error.code)
+
+    def _account(self) -> None:
+        untold, latest = self._untold, self._latest
+        self._lines.clear()
+        self._untold, self._latest = 0, None
+        if latest is not None:
+            self._log.warn(
+                "refused {count} more in {seconds:.0f} s, lastly {reason}",
+                count=untold,
+                seconds=PERIOD,
+                reason=latest.line,
+                code=latest.code,
+            )

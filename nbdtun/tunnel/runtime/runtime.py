@@ -1,0 +1,72 @@
+"""What all parts of one end of a tunnel share, and the terms on which its channels live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import txaio
+from attrs import field, frozen
+
+from nbdtun.tunnel.protocol.inflight import Flight
+from nbdtun.tunnel.protocol.seal import BUFFER
+from nbdtun.tunnel.protocol.slab import SlabPool
+from nbdtun.tunnel.runtime.log_limits import Chatter
+from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.wires.pipe import Pipes
+from nbdtun.tunnel.wires.selector import Watch
+
+#: Seconds of one batch of timers: links need not wake the process up one by one.
+BATCH = 1.0
+
+#: Buffers for sealed records that are kept for later: as many as channels are busy at one time.
+KEEP_RECORDS = 64
+
+
+@frozen
+class Runtime:
+    """The reactor, buffers and pipes, the watch over all wires, the throttle, the batched timers and the bounds of the log of one end."""
+
+    reactor: Any
+    terms: Terms
+    pool: SlabPool = field(factory=SlabPool)
+    watch: Any = field()
+    throttle: Throttle = field()
+    flight: Flight = field(factory=Flight)
+    pipes: Pipes = field(factory=Pipes)
+    records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
+    _batched: CallLater = field(init=False)
+    chatter: Chatter = field(init=False)
+
+    @watch.default
+    def _make_watch(self) -> Watch:
+        return Watch(self.reactor)
+
+    @throttle.default
+    def _make_throttle(self) -> Throttle:
+        return Throttle(self.reactor)
+
+    @_batched.default
+    def _make_batched(self) -> CallLater:
+        timer = txaio.with_config(loop=self.reactor).make_batched_timer(BATCH)
+        return timer.call_later  # type: ignore[no-any-return]
+
+    @chatter.default
+    def _make_chatter(self) -> Chatter:
+        return Chatter(self.call_later)
+
+    def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
+        """
+        Call ``function`` in ``delay`` seconds, or up to a second later, together with others; it cannot be taken back.
+
+        A short delay is kept exactly, by a timer of its own: txaio's batches begin at whole seconds, and cut the fraction off.
+        """
+        if delay < BATCH:
+            self.reactor.callLater(delay, function, *arguments)
+        else:
+            self._batched(delay + BATCH, function, *arguments)
+
+
+#: Calls a function once after some seconds, together with others, since there are many links. It cannot be taken back.
+CallLater = Callable[..., object]

@@ -1,0 +1,203 @@
+"""
+The source's end of a tunnel: what connects to one of its sockets becomes a channel to a target at the destination.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from functools import partial
+from typing import Any
+
+import txaio
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.python.failure import Failure
+
+from nbdtun.deferreds import share
+from nbdtun.errors import ChannelReset, TunnelError
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.opening.commands import IDENT_SIZE
+from nbdtun.tunnel.opening.detach import adopt
+from nbdtun.tunnel.source.dialer import Dialer
+from nbdtun.tunnel.wires.tuning import make_roomy
+
+
+class Source:
+    """Opens channels through ``dialer`` and keeps them alive."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, dialer: Dialer) -> None:
+        self.runtime = dialer.runtime
+        self._dialer = dialer
+        self.channels: set[Channel] = set()
+        self._resumes = 0  # of channels that have ended
+        self._replayed = 0
+
+    async def open(self, target: str, sock: socket.socket, *, urgent: bool = False) -> Channel:
+        """
+        Open a channel between ``sock``, which it owns from now on, and ``target``; an ``urgent`` one goes ahead where a limit is set.
+
+        :raise TunnelError: it cannot be opened; ``sock`` is closed.
+        """
+        runtime, dialer = self.runtime, self._dialer.settled()
+        ident = secrets.token_bytes(IDENT_SIZE)
+        redial = partial(self._redial, dialer)
+        channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent)
+        self.channels.add(channel)
+        channel.ended.addCallback(self._ended, channel)
+        opening = Deferred.fromCoroutine(dialer.open(channel))
+        channel.ended.addCallback(_cancel, opening)
+        try:
+            await opening
+        except BaseException as failure:
+            if channel.error is not None:  # it was ended meanwhile, which has ended the dialling
+                raise channel.error from failure
+            channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was opened"))
+            raise
+        return channel
+
+    async def settle(self, seconds: float) -> None:
+        """Wait for the channels to come to their own ends, for at most so long."""
+        ends: Deferred[Any] = DeferredList([share(channel.ended) for channel in self.channels], consumeErrors=True)
+        with contextlib.suppress(TimeoutError):
+            await ends.addTimeout(seconds, self.runtime.reactor)
+
+    async def stop(self) -> None:
+        """End all channels; both ends' local sockets are closed."""
+        channels = tuple(self.channels)
+        for channel in channels:
+            channel.reset(ChannelReset("the source was stopped"))
+            channel.refused(ChannelReset("the source was stopped"))
+
+    @property
+    def resumes(self) -> int:
+        """How many links were replaced so far."""
+        return self._resumes + sum(channel.resumes for channel in self.channels)
+
+    @property
+    def replayed(self) -> int:
+        """Bytes that were sent again so far."""
+        return self._replayed + sum(channel.replayed for channel in self.channels)
+
+    @property
+    def lost_for(self) -> float | None:
+        """Seconds since a link was lost that is not back yet; None if all are there."""
+        lost = [channel.gap.since for channel in self.channels if channel.gap.since is not None]
+        now: float = self.runtime.reactor.seconds()
+        return now - min(lost) if lost else None
+
+    def _redial(self, dialer: Dialer, channel: Channel) -> Deferred[None]:
+        redialling = Deferred.fromCoroutine(dialer.resume(channel))
+        redialling.addErrback(self._refused, channel)
+        return redialling
+
+    def _refused(self, failure: Failure, channel: Channel) -> None:
+        if failure.check(CancelledError):
+            return
+        error = failure.value
+        if not isinstance(error, TunnelError):  # a bug, after which nobody would dial any more
+            self.log.failure("a link could not be dialled", failure=failure)
+            error = ChannelReset(f"internal error: {error!r}")
+        channel.refused(error)
+
+    def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
+        self.channels.discard(channel)
+        self._resumes += channel.resumes
+        self._replayed += channel.replayed
+        return error
+
+
+class Entrance(ServerFactory):
+    """Listens, by whatever endpoint it is given to: each connection becomes a channel to ``target``, ``urgent`` or not."""
+
+    log = txaio.make_logger()
+    noisy = False
+
+    def __init__(self, source: Source, target: str, *, urgent: bool = False) -> None:
+        self._source = source
+        self._urgent = urgent
+        self.target = target
+        self.trouble: TunnelError | None = None
+        self._channels: dict[Channel, Deferred[TunnelError | None]] = {}
+        self._opening: set[Deferred[Any]] = set()
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        """Return the protocol that takes the connection over."""
+        arrival = _Arrival()
+        arrival.factory = self
+        return arrival
+
+    def arrived(self, sock: socket.socket) -> None:
+        """A local program has connected: open a channel, or close its connection at once and say why."""
+        opening = Deferred.fromCoroutine(self._open(sock))
+        self._opening.add(opening)
+        opening.addBoth(self._opened, opening)
+        opening.addErrback(self._failed)
+
+    async def drained(self) -> None:
+        """
+        Wait until all channels that came in here have ended.
+
+        :raise TunnelError: one of them failed.
+        """
+        while self._opening or self._channels:
+            await DeferredList([share(d) for d in (*self._opening, *self._channels.values())], consumeErrors=True)
+        if self.trouble is not None:
+            raise self.trouble
+
+    def reset(self, reason: str) -> None:
+        """End the channels that came in here."""
+        for opening in tuple(self._opening):
+            opening.cancel()
+        for channel in tuple(self._channels):
+            channel.reset(ChannelReset(reason))
+
+    async def _open(self, sock: socket.socket) -> None:
+        channel = await self._source.open(self.target, sock, urgent=self._urgent)
+        self._channels[channel] = channel.ended
+        channel.ended.addCallback(self._ended, channel)
+        self.log.info("channel {name} is open{ktls}", name=channel.name, ktls=", encrypted by the kernel" if channel.in_kernel else "")
+
+    def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
+        self._opening.discard(opening)
+        return result
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            failure.trap(TunnelError)
+            assert isinstance(failure.value, TunnelError)
+            self.trouble = failure.value
+            self.log.error("{reason}", reason=failure.value.line, code=failure.value.code)
+
+    def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
+        del self._channels[channel]
+        if error is None:
+            self.log.info(
+                "channel {name} is complete: {sent} bytes there, {received} back",
+                name=channel.name,
+                sent=channel.outbound.end,
+                received=channel.inbound.written - 1,
+            )
+        else:
+            self.trouble = error
+            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
+        return error
+
+
+class _Arrival(Protocol):
+    """A local connection, just accepted."""
+
+    factory: Entrance
+
+    def connectionMade(self) -> None:
+        """Take its socket away from Twisted."""
+        assert self.factory is not None
+        self.factory.arrived(make_roomy(adopt(self.transport)))
+
+
+def _cancel(error: TunnelError | None, dialling: Deferred[None]) -> TunnelError | None:
+    dialling.cancel()
+    return error

@@ -1,0 +1,190 @@
+"""
+The dialer: how the source gets links.
+
+Each link is a connection of its own to the destination's one port: dialled, put under TLS where that is wanted, and begun with one AMP
+command.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.application.internet import backoffPolicy
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.task import deferLater
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from nbdtun.errors import LinkLost, ProtocolViolation, TLSError
+from nbdtun.tls.contexts import wrap_client
+from nbdtun.tls.renewal import Secrets
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.link import Link
+from nbdtun.tunnel.opening.commands import VERSION, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.detach import connect
+from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
+from nbdtun.tunnel.protocol.outbound import MIN_READ
+from nbdtun.tunnel.protocol.seal import Seals, source_seals
+from nbdtun.tunnel.runtime.runtime import Runtime
+
+#: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.
+CONNECT_TIMEOUT = 4.0
+
+#: Seconds before the next attempt: at once, then more and more, 4 s at most, and never all channels at the same moment.
+backoff: Callable[[int], float] = backoffPolicy(initialDelay=0.05, factor=2.0, maxDelay=3.5, jitter=lambda: random.random() / 2)
+
+
+class _Interlude(Protocol):
+    """Between AMP and the link: keeps the frames that came right behind the answer, until the answer itself is understood."""
+
+    over = False
+
+    def __init__(self) -> None:
+        self._early = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it; what more can come is bounded as all that comes before a link is."""
+        self._early += data
+
+    def give_way(self, link: Link, transport: OpeningTransport) -> None:
+        """The connection is ``link`` from now on."""
+        self.over = True
+        link.makeConnection(transport)
+        if self._early:
+            link.dataReceived(self._early)
+
+
+class _InterludeFactory(ClientFactory):
+    """What AMP switches through."""
+
+    def __init__(self, interlude: _Interlude) -> None:
+        self._interlude = interlude
+
+    def buildProtocol(self, addr: object) -> _Interlude:
+        """Return the one there is."""
+        return self._interlude
+
+
+def _agreed(ours: bytes | None, theirs: bytes | None) -> Seals | None:
+    if theirs is None:
+        return None
+    if ours is None:
+        raise ProtocolViolation("the destination seals what was not asked for")
+    return source_seals(ours, theirs)
+
+
+@frozen
+class Dialer:
+    """
+    Dials ``endpoint``, which messages call ``peer``; ``tls`` and ``tls_name`` (the name that the destination must prove) go together.
+    """
+
+    runtime: Runtime
+    endpoint: IStreamClientEndpoint
+    peer: str
+    tls: Secrets | None = None
+    tls_name: str = ""
+
+    def settled(self) -> Dialer:
+        """Return one that stays with the certificate of just now, for a channel: with another it could not be taken up again."""
+        if self.tls is None:
+            return self
+        context = self.tls()
+        return evolve(self, tls=lambda: context)
+
+    async def open(self, channel: Channel) -> None:
+        """
+        Give ``channel`` its first link.
+
+        :raise LinkLost: the destination could not be reached for as long as an opening may take.
+        :raise TunnelError: it refused, and says why.
+        """
+
+        async def once() -> None:
+            await self._begin(channel, OpenChannel, lambda: self._wanted(channel))
+
+        await self._persist(once, self.runtime.terms.opening_timeout)
+
+    def _wanted(self, channel: Channel) -> dict[str, Any]:
+        return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
+
+    async def resume(self, channel: Channel) -> None:
+        """
+        Give ``channel`` its next link; it is tried until that succeeds, the destination refuses, or this is cancelled.
+
+        :raise TunnelError: the destination will not take the channel up again.
+        """
+
+        async def once() -> None:
+            try:
+                await self._begin(channel, ResumeChannel, lambda: {"received": channel.inbound.received})
+            except (LinkLost, TLSError) as trouble:
+                channel.gap.trouble = trouble
+                raise LinkLost(str(trouble)) from trouble
+
+        await self._persist(once, float("inf"), channel.flaps.count)
+
+    async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float, failures: int = 0) -> None:
+        """Repeat ``attempt``, which has failed so often, while it fails for want of a connection, for ``patience`` seconds at most."""
+        reactor = self.runtime.reactor
+        end = reactor.seconds() + patience
+        if failures:
+            await deferLater(reactor, backoff(failures - 1))
+        while True:
+            try:
+                return await attempt()
+            except LinkLost:
+                delay = backoff(failures)
+                failures += 1
+                if reactor.seconds() + delay > end:
+                    raise
+            await deferLater(reactor, delay)
+
+    async def _begin(self, channel: Channel, command: type[amp.Command], arguments: Callable[[], dict[str, Any]]) -> None:
+        """
+        Make one connection a link of ``channel`` by ``command``.
+
+        Its ``arguments`` are asked for at the last moment: the lost link may still be handing over what it had read, while this begins.
+        """
+        opening, interlude = Opening(), _Interlude()
+        transport = await self._connect(opening)
+        try:
+            await transport.ready
+            seal = transport.contribution()
+            factory = _InterludeFactory(interlude)
+            answer = await opening.callRemote(command, factory, version=VERSION, channel=channel.ident, seal=seal, **arguments())
+            if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
+                raise ProtocolViolation(f"{self.peer}: a window of {answer['window']} bytes was not asked for")
+            channel.agree_window(answer["window"])
+            transport.seals = _agreed(seal, answer["seal"])
+            channel.resume(answer["received"])
+            interlude.give_way(channel.new_link(), transport)
+        except amp.AmpError as unknown:
+            raise ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it speaks TLS'}") from unknown
+        finally:
+            if not interlude.over:
+                transport.abortConnection()
+
+    async def _connect(self, opening: Opening) -> OpeningTransport:
+        waiting = Deferred.fromCoroutine(connect(self.endpoint))
+        waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor, onTimeoutCancel=self._too_slow)
+        try:
+            sock = await waiting
+            if self.tls is not None:
+                sock = wrap_client(self.tls(), sock, self.tls_name)
+        except (ConnectError, OSError) as failure:
+            raise LinkLost(f"{self.peer}: {failure}") from failure
+        except ConnectingCancelledError:  # Twisted's endpoints have a word of their own for it
+            raise CancelledError from None
+        return OpeningTransport(self.runtime.watch, sock, self.peer, opening, self.runtime.terms.opening_timeout)
+
+    def _too_slow(self, result: Any, seconds: float) -> Any:
+        if isinstance(result, Failure):
+            raise LinkLost(f"{self.peer}: no connection in {seconds:g} s") from result.value
+        return result

@@ -1,0 +1,74 @@
+"""
+How fast the tunnel is just now, by trying: a channel to the destination's sink, filled for a moment.
+
+What counts is what was acknowledged, which means that it has left the tunnel at the other end. So encryption, both daemons and the window
+are measured as a migration will meet them, on one channel. What is sent is random, lest something on the way compresses it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from nbdtun.errors import LinkLost
+from nbdtun.tunnel.settings import SINK
+from nbdtun.tunnel.source.client import Source
+from nbdtun.tunnel.wires.plain import Wire
+
+SECONDS = 2.0
+#: Bytes of a piece that is written at a time.
+PIECE = 256 * 1024
+
+
+async def throughput(source: Source, seconds: float = SECONDS) -> float:
+    """
+    Bytes per second that arrive at the destination of one channel, measured for ``seconds``.
+
+    :raise TunnelError: no channel could be opened, or it did not last, or nothing has arrived.
+    """
+    reactor = source.runtime.reactor
+    ours, theirs = socket.socketpair()
+    with ours:
+        channel = await source.open(SINK, theirs)
+        began = reactor.seconds()
+        pump = _Pump(source.runtime.watch, ours.dup())
+        try:
+            await deferLater(reactor, seconds)
+        finally:
+            pump.stop()
+    arrived = channel.outbound.acked
+    if channel.error is not None:
+        raise channel.error
+    if not arrived:
+        raise LinkLost(f"nothing has arrived at the destination within {seconds:g} s")
+    return float(arrived / (reactor.seconds() - began))
+
+
+class _Pump:
+    """Writes as much as the channel takes; a wire's user."""
+
+    def __init__(self, watch: Any, sock: socket.socket) -> None:
+        self._piece = memoryview(os.urandom(PIECE))
+        self._wire = Wire(watch, sock, self)
+        self._wire.want_room()
+
+    def stop(self) -> None:
+        """Say that it is the end, which ends the channel in both directions."""
+        self._wire.write_end()
+        self._wire.close()
+
+    def wire_writable(self) -> None:
+        """Write until there is no room."""
+        while self._wire.write(self._piece) == len(self._piece):
+            pass
+        self._wire.want_room()
+
+    def wire_readable(self) -> None:
+        """The sink never answers."""
+
+    def wire_lost(self, reason: Exception) -> None:
+        """The channel is gone, and its own error says why."""
+        self._wire.close()

@@ -1,0 +1,109 @@
+"""
+Sealed wires: a socket whose TLS has done its part, from then on encrypted record by record; see ``seal`` for why and how.
+
+A record can only be believed as a whole. So where the rest of a large one is waited for, the kernel is asked not to tell of less
+(SO_RCVLOWAT, socket(7)): it is read once, and does not lie about in this process meanwhile.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from nbdtun.errors import ProtocolViolation
+from nbdtun.tunnel.protocol.records import Intake
+from nbdtun.tunnel.protocol.seal import MAX_RECORD, Seals
+from nbdtun.tunnel.protocol.slab import Slab, SlabPool
+from nbdtun.tunnel.wires.plain import HoardingWire, Wire
+
+#: Bytes that are worth being waited for.
+BULK = 32 * 1024
+
+#: Payload of a link's first record at most. What has been sent is added to it, up to ``MAX_RECORD``: so of what a line carries until it is
+#: cut nearly half at least arrives, and a channel gets on over one that is cut again and again.
+FIRST_RECORD = 16 * 1024
+
+
+class SealedWire(HoardingWire):
+    """
+    Takes over the socket of ``wire``; ``records`` lends buffers of ``seal.BUFFER`` bytes.
+
+    As with TLS, a write that found no room must be repeated with the same bytes: their record is made, and counted, already.
+    """
+
+    plain = False
+
+    def __init__(self, wire: Wire, seals: Seals, records: SlabPool) -> None:
+        super().__init__(wire.watch, wire.detach(), wire.user)
+        self._seal = seals.outgoing.close
+        self._records = records
+        self._most = FIRST_RECORD
+        self._leaving: Slab | None = None  # a record, for which there was not enough room
+        self._left = memoryview(b"")  # what of it has not left
+        self._intake = Intake(seals.incoming, records)
+        self._wanted = 1  # bytes that have to be there before the kernel tells of any
+
+    @property
+    def hoards(self) -> bool:
+        """Whether a whole record is there."""
+        return self._intake.missing == 0
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """
+        See :meth:`Wire.read_into`; fills the buffer, which has room for at least ``MAX_RECORD`` bytes, from the whole records there are.
+
+        :raise OSError: the connection broke, or what is on it is not the other end's.
+        """
+        intake = self._intake
+        try:
+            if intake.missing != 0:
+                try:
+                    count = self._receive(intake.space())
+                except BlockingIOError:
+                    count = None
+                intake.filled(count or 0)
+                if not count:
+                    return count
+                self.unheard += count
+            filled = intake.take(buffer)
+        except ProtocolViolation as forged:
+            raise ConnectionAbortedError(str(forged)) from forged
+        missing = intake.missing
+        self._wait_for(missing if missing is not None and missing >= BULK else 1)
+        return filled or None
+
+    def write(self, data: memoryview) -> int:
+        """See :meth:`Wire.write`."""
+        size = min(len(data), self._most)
+        if self._leaving is None:
+            slab = self._records.take()
+            self._left = slab.view[: self._seal(data[:size], slab.view)]
+            self._leaving = slab
+        try:
+            sent = self._send(self._left)
+        except BlockingIOError:
+            return 0
+        if sent < len(self._left):
+            self._left = self._left[sent:]
+            return 0
+        self._records.give(self._leaving)
+        self._leaving = None
+        self._most = min(self._most + size, MAX_RECORD)
+        return size
+
+    def write_all(self, pieces: list[memoryview]) -> int:
+        """See :meth:`Wire.write_all`; one piece at a time."""
+        return self.write(pieces[0])
+
+    def detach(self) -> socket.socket:
+        """See :meth:`Wire.detach`."""
+        if self._leaving is not None:
+            self._records.give(self._leaving)
+            self._leaving = None
+        self._intake.clear()
+        self._wait_for(1)
+        return super().detach()
+
+    def _wait_for(self, count: int) -> None:
+        if count != self._wanted:
+            self._wanted = count
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)

@@ -1,0 +1,119 @@
+"""
+TLS wires: a socket under TLS by the standard library's ``ssl``, on the socket itself, with no memory BIO between it and OpenSSL.
+
+OpenSSL's reads may want the socket to be writable and its writes may want it readable; the wire deals with that, and its user sees none of
+it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from nbdtun.tls.failures import is_end
+from nbdtun.tunnel.wires.plain import HoardingWire, WireUser
+
+
+class TLSWire(HoardingWire):
+    """
+    A socket under TLS. Its user hears nothing until the handshake is done, and then :meth:`WireUser.wire_writable` once.
+
+    OpenSSL wants a write that found no room to be repeated with the same bytes: who got 0 from :meth:`write` must try the same data again.
+    """
+
+    plain = False
+
+    def __init__(self, watch: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
+        super().__init__(watch, sock, user)
+        self.tls = sock
+        self._shaking = True
+        self._certificate: bytes | None = None
+        self._read_wants_room = False
+        self._write_wants_data = False
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the peer proved to own, in DER."""
+        return self._certificate
+
+    @property
+    def hoards(self) -> bool:
+        """Whether the rest of a record that was read in part lies in OpenSSL."""
+        return bool(self.tls.pending())
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as are there."""
+        filled = 0
+        while filled < len(buffer):
+            try:
+                count = self.read_record(buffer[filled:])
+            except OSError:
+                if not filled:
+                    raise
+                break
+            if not count:
+                return filled or count
+            filled += count
+        return filled
+
+    def read_record(self, buffer: memoryview) -> int | None:
+        """See :meth:`Wire.read_record`."""
+        try:
+            return self.tls.read(len(buffer), buffer)  # type: ignore[return-value]  # with a buffer, a count
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLWantWriteError:
+            self._read_wants_room = True
+            self.want_room()
+            return None
+        except OSError as broken:
+            if is_end(broken):  # without a farewell; but here no end is taken for more than a lost link, so it need not prove itself
+                return 0
+            raise
+
+    def write(self, data: memoryview) -> int:
+        """See :meth:`Wire.write`."""
+        try:
+            return self.tls.send(data)
+        except ssl.SSLWantWriteError:
+            return 0
+        except ssl.SSLWantReadError:
+            self._write_wants_data = True
+            return 0
+        except ssl.SSLError as end:
+            if is_end(end):
+                raise ConnectionResetError("the other end closed the connection") from end
+            raise
+
+    def doRead(self) -> None:
+        """There is something to read: of the handshake, for a write that waits for it, or for the user."""
+        if self._shaking:
+            self._let(self._handshake)
+            return
+        super().doRead()
+        if self._write_wants_data and not self.closed:
+            self._write_wants_data = False
+            super().doWrite()
+
+    def doWrite(self) -> None:
+        """There is room to write: for the handshake, for a read that waits for it, or for the user."""
+        if self._shaking:
+            self.want_room(False)
+            self._let(self._handshake)
+            return
+        super().doWrite()
+        if self._read_wants_room and not self.closed:
+            self._read_wants_room = False
+            super().doRead()
+
+    def _handshake(self) -> None:
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLWantWriteError:
+            self.want_room()
+            return
+        self._shaking = False
+        self._certificate = self.tls.getpeercert(binary_form=True)  # now: a connection that has failed since would not tell
+        self.user.wire_writable()

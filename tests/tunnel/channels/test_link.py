@@ -1,0 +1,298 @@
+"""A link notices that the other end is gone, and says by itself that this one is not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from nbdtun.errors import ChannelReset
+from nbdtun.tunnel.channels import link
+from nbdtun.tunnel.channels.link import ACK_DELAY, BULK
+from nbdtun.tunnel.protocol.frames import Kind, encode
+from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.wires.pipe import Pipe
+from tests.tunnel.stage.cable import tcp_pair
+from tests.tunnel.stage.stage import Stage
+from tests.tunnel.stage.stranger import Stranger
+
+
+@pytest.fixture
+def opened(stage: Stage) -> Stranger:
+    stranger = Stranger(stage).open()
+    stranger.hear_box()
+    assert [kind for kind, _, _ in stranger.hear_frames()] == [Kind.ACK, Kind.PING]
+    return stranger
+
+
+class TestBeing:
+    def test_an_idle_link_says_something_now_and_then(self, stage: Stage, opened: Stranger) -> None:
+        said = []
+        for _ in range(9):
+            stage.pass_time(stage.terms.link_timeout / 3)
+            opened.say(encode(Kind.PONG, 0))
+            said += opened.hear_frames()
+        assert 6 <= len(said) <= 9
+        assert {kind for kind, _, _ in said} == {Kind.PING}
+
+    def test_a_ping_is_answered_with_its_token(self, opened: Stranger) -> None:
+        opened.say(encode(Kind.PING, 77))
+        assert opened.hear_frames() == [(Kind.PONG, 77, b"")]
+
+    def test_a_new_link_asks_three_times_how_far_it_is(self, stage: Stage, opened: Stranger) -> None:
+        stage.crank.advance(0.02)
+        for pings in (1, 1, 0):
+            opened.say(encode(Kind.PONG, int((stage.crank.seconds() - 0.02) * 1e6)))
+            assert [kind for kind, _, _ in opened.hear_frames()] == [Kind.PING] * pings
+        reach = stage.far.outbound.reach
+        assert reach is not None
+        assert abs(reach - 0.02 * 1.25e9) < 5000
+
+    def test_a_silent_peer_is_gone(self, stage: Stage, opened: Stranger, said: list[str]) -> None:
+        stage.pass_time(stage.terms.link_timeout - 1)
+        assert not opened.closed
+        stage.pass_time(stage.terms.link_timeout)
+        assert opened.closed
+        assert any("nothing came for 15 s" in line for line in said)
+
+    def test_a_peer_that_only_pings_is_there(self, stage: Stage, opened: Stranger) -> None:
+        for _ in range(60):
+            stage.pass_time(stage.terms.link_timeout - 1)
+            opened.say(encode(Kind.PING, 0))
+        assert not opened.closed
+
+    @pytest.mark.parametrize("timeout", [0.1, 1, 2, 4, 15])
+    def test_idle_ends_keep_each_other_alive_however_short_the_timeout(self, make_stage: Callable[..., Stage], timeout: float) -> None:
+        stage = make_stage(Terms(window=1 << 18, link_timeout=timeout))
+        stage.meet()
+        stage.pass_time(20 * timeout)
+        assert stage.source.resumes == 0
+
+    @pytest.mark.parametrize("timeout", [0.1, 1, 2, 4, 15])
+    def test_a_stalled_cable_is_noticed_in_time(self, make_stage: Callable[..., Stage], timeout: float) -> None:
+        stage = make_stage(Terms(window=1 << 18, link_timeout=timeout))
+        stage.meet()
+        stage.pass_time(2 * timeout)
+        stage.cable.line.stall()
+        before = stage.crank.seconds()
+        while not stage.source.resumes:
+            stage.pass_time(timeout / 10)
+        assert 0.9 * timeout <= stage.crank.seconds() - before <= 1.5 * timeout + 4
+
+    @pytest.mark.parametrize("direction", ["there", "back"])
+    def test_one_stalled_direction_is_enough(self, stage: Stage, direction: str) -> None:
+        near, far = stage.meet()
+        {"there": stage.cable.line.there, "back": stage.cable.line.back}[direction].stalled = True
+        near.send(b"question")
+        far.send(b"answer")
+        stage.pass_time(2 * stage.terms.link_timeout)
+        assert bytes(far.got) == b"question"
+        assert bytes(near.got) == b"answer"
+
+    def test_a_pinging_peer_that_never_reads_costs_little(self, stage: Stage, opened: Stranger) -> None:
+        opened.program.reads = False
+        stage.cable.line.back.stalled = True
+        link = stage.far._link
+        assert link is not None
+        for _ in range(100):
+            opened.say(encode(Kind.PING, 0) * 1000)
+        assert len(link._control) <= 1024 + 16
+
+
+class TestLargeFrames:
+    """Those of a plain link do not pass through this process, if they need not."""
+
+    @pytest.fixture
+    def piped(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """What went through the pipe."""
+        counts: list[int] = []
+        empty = Pipe.empty
+
+        def noted(pipe: Pipe, target: int) -> int:
+            counts.append(pipe.held)
+            return empty(pipe, target)
+
+        monkeypatch.setattr(Pipe, "empty", noted)
+        return counts
+
+    @pytest.mark.parametrize("reads", [True, False])
+    def test_of_all_sizes_they_come_in_order(self, make_stage: Callable[..., Stage], piped: list[int], reads: bool) -> None:
+        """Also where the local program is slow, and takes a part of what is in the pipe."""
+        stage = make_stage(Terms(window=1 << 22))
+        stranger = Stranger(stage).open(window=1 << 22)
+        program = stage.target.programs[0]
+        program.reads = reads
+        dice, sent = random.Random(6), bytearray()
+        while len(sent) < 3_000_000:
+            piece = dice.randbytes(dice.choice([1, 100, 5_000, BULK - 1, BULK, 200_000, 300_000]))
+            stranger.say(encode(Kind.DATA, len(sent), piece))
+            sent += piece
+        program.reads = True
+        stage.pass_time(1)
+        assert program.got == sent
+        assert sum(piped) > 1_000_000
+        assert stage.far.inbound.written == len(sent)
+
+    def test_one_in_the_wrong_place_does_not_reach_the_program(self, stage: Stage, opened: Stranger, said: list[str]) -> None:
+        opened.say(encode(Kind.DATA, 0, bytes(200_000))).say(encode(Kind.DATA, 300_000, b"x" * 200_000))
+        stage.rest()
+        assert stage.target.programs[0].got == bytes(200_000)
+        assert any("bytes for offset 300000 came, but 200000 is next" in line for line in said)
+
+    def test_the_rest_of_one_is_nobodys_when_the_channel_has_ended(self, stage: Stage, opened: Stranger, piped: list[int]) -> None:
+        frame = encode(Kind.DATA, 0, b"x" * 400_000)
+        opened.say(frame[:200_000])
+        stage.rest()
+        before = sum(piped)
+        link = stage.far._link
+        assert link is not None
+        link._control += bytes(1 << 22)  # so that the farewell has to wait for room
+        opened.program.reads = False
+        stage.far.reset(ChannelReset("given up"))
+        opened.program.send(frame[200_000:])
+        stage.rest()
+        assert sum(piped) == before
+
+    def test_where_the_system_cannot_they_are_read(self, stage: Stage, opened: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unfit(*_: object, flags: int) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        monkeypatch.setattr(os, "splice", unfit)
+        opened.say(encode(Kind.DATA, 0, b"x" * 200_000))
+        stage.rest()
+        assert stage.target.programs[0].got == b"x" * 200_000
+
+    def test_a_program_that_is_gone_does_not_hold_the_other_end_up(self, stage: Stage, opened: Stranger) -> None:
+        stage.target.programs[0].close()
+        stage.rest()
+        opened.say(encode(Kind.DATA, 0, b"x" * 200_000))
+        stage.pass_time(1)
+        assert (Kind.ACK, 200_000, b"") in opened.hear_frames()
+
+
+class TestAcknowledging:
+    def test_who_asks_is_acknowledged_at_once(self, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA_ASK, 0, b"little"))
+        assert opened.hear_frames() == [(Kind.ACK, 6, b"")]
+
+    def test_little_is_acknowledged_a_little_later(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, b"x" * 10) + encode(Kind.DATA, 10, b"y" * 10))
+        assert opened.hear_frames() == []
+        stage.pass_time(2 * ACK_DELAY)
+        assert opened.hear_frames() == [(Kind.ACK, 20, b"")]
+
+    def test_data_takes_an_acknowledgement_with_it(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, bytes(10_000)))
+        stage.target.programs[0].send(b"answer")
+        stage.rest()
+        assert opened.hear_frames() == [(Kind.ACK, 10_000, b""), (Kind.DATA, 0, b"answer")]
+        stage.pass_time(2 * ACK_DELAY)
+        assert opened.hear_frames() == []
+
+    def test_but_not_for_every_few_bytes(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, b"question"))
+        stage.target.programs[0].send(b"answer")
+        stage.rest()
+        assert opened.hear_frames() == [(Kind.DATA, 0, b"answer")]
+        stage.pass_time(2 * ACK_DELAY)
+        assert opened.hear_frames() == [(Kind.ACK, 8, b"")]
+
+    def test_much_is_acknowledged_at_once(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 20))
+        stranger = Stranger(stage).open(window=1 << 20)
+        for offset in range(0, 600_000, 100_000):
+            stranger.say(encode(Kind.DATA, offset, bytes(100_000)))
+        stranger.hear_box()
+        acks = [offset for kind, offset, _ in stranger.hear_frames() if kind is Kind.ACK]
+        assert acks == [0, 300_000, 600_000]
+
+    def test_what_the_local_program_has_not_taken_is_not_acknowledged(self, stage: Stage, opened: Stranger) -> None:
+        stage.target.programs[0].reads = False
+        for offset in range(0, 262_144, 65_536):
+            opened.say(encode(Kind.DATA, offset, bytes(65_536)))
+        stage.pass_time(1)
+        acked = max(offset for _, offset, _ in opened.hear_frames())
+        assert acked == stage.far.inbound.written < stage.far.inbound.received == 262_144
+        stage.target.programs[0].reads = True
+        stage.pass_time(1)
+        assert opened.hear_frames()[-1] == (Kind.ACK, 262_144, b"")
+
+    def test_an_end_is_acknowledged_when_all_before_it_is_written(self, stage: Stage, opened: Stranger) -> None:
+        program = stage.target.programs[0]
+        program.reads = False
+        for offset in range(0, 262_144, 65_536):
+            opened.say(encode(Kind.DATA, offset, bytes(65_536)))
+        opened.say(encode(Kind.FIN, 262_144))
+        stage.pass_time(1)
+        assert all(offset < 262_144 for _, offset, _ in opened.hear_frames())
+        program.reads = True
+        stage.rest()
+        assert opened.hear_frames()[-1] == (Kind.ACK, 262_145, b"")
+        assert program.got_end
+
+    def test_a_link_that_is_closed_leaves_no_timer(self, stage: Stage, opened: Stranger) -> None:
+        opened.say(encode(Kind.DATA, 0, b"x"))
+        opened.hang_up()
+        stage.pass_time(stage.terms.resume_window + 2)
+        stage.assert_all_gone()
+
+
+class TestOverTLS:
+    def test_small_frames_right_behind_the_answer_need_no_ping(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        """They come in the records that were read while the connection was opened."""
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir)
+        near, far = stage.meet()
+        stage.cable.cut()
+        far.send(bytes(9000))
+        stage.rest()
+        stage.crank.advance(0.6)  # the source dials again
+        stage.rest()
+        assert len(near.got) == 9000
+
+    @pytest.mark.parametrize("over_tls", [True, False])
+    def test_keys_serve_for_so_many_bytes(
+        self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], over_tls: bool
+    ) -> None:
+        monkeypatch.setattr(link, "KEYS_SERVE", 500_000)
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir if over_tls else None)
+        near, far = stage.meet()
+        there, back = bytes(range(256)) * 2000, bytes(range(256)) * 1000
+        near.send(there)
+        far.send(back)
+        stage.pass_time(60)
+        assert (bytes(far.got), bytes(near.got)) == (there, back)
+        assert stage.near.resumes == stage.far.resumes == over_tls
+        assert any("link lost (its keys have served long enough)" in line for line in said) == over_tls
+
+    def test_another_certificate_cannot_resume(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir)
+        near, _ = stage.meet()
+        (entry,) = stage.destination._entries.values()
+        assert len(entry.caller.identity) == 64
+        stage.destination._entries[stage.near.ident] = evolve(entry, caller=evolve(entry.caller, identity="0" * 64))
+        stage.cable.cut()
+        stage.pass_time(2)
+        assert near.got_end
+        assert "knows no channel" in str(stage.entrance.trouble)
+
+    def test_a_connection_that_is_torn_while_a_channel_is_opened_is_dialled_again(
+        self, make_stage: Callable[..., Stage], tls_dir: Path
+    ) -> None:
+        """Long after the handshake, a torn connection says nothing about trust."""
+        stage = make_stage(Terms(window=1 << 18), None, tls_dir)
+        stage.cable.pair = tcp_pair
+        stage.target.delay = 0.5
+        near = stage.arrive()
+        stage.rest()
+        line = stage.cable.line
+        line.there.source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        line.cut()  # with a reset
+        stage.pass_time(3)
+        assert len(stage.source.channels) == 1
+        assert not near.got_end

@@ -1,0 +1,314 @@
+"""Joining a local socket to a channel's two streams: half-closes, hang-ups, and a reader that is slow or gone."""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from nbdtun.tunnel.channels.splice import Splice
+from nbdtun.tunnel.protocol.inbound import Inbound
+from nbdtun.tunnel.protocol.outbound import Outbound
+from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.tunnel.wires.pipe import MOST, Pipes
+from tests.tunnel.stage.cable import tcp_pair
+from tests.tunnel.stage.crank import Crank
+from tests.tunnel.stage.noise import noise
+from tests.tunnel.stage.pool import CountingPool
+
+WINDOW = 100_000
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+
+
+class Side:
+    """A channel without links: it notes what its splice tells."""
+
+    def __init__(self, crank: Crank, sock: socket.socket, pipes: Pipes | None = None) -> None:
+        self.pool = CountingPool()
+        self.outbound = Outbound(WINDOW, self.pool)
+        self.inbound = Inbound(WINDOW, self.pool)
+        self.fills = self.writes = self.fulls = self.drains = 0
+        self.splice = Splice(crank, sock, self, Throttle(crank), pipes or Pipes())
+
+    def filled(self) -> None:
+        self.fills += 1
+
+    def full(self) -> None:
+        self.fulls += 1
+
+    def drained(self) -> None:
+        self.drains += 1
+
+    def written(self) -> None:
+        self.writes += 1
+
+    def deliver(self, data: bytes) -> None:
+        self.inbound.accept(self.inbound.received, len(data))
+        self.splice.write([memoryview(data)])
+
+    def end(self) -> None:
+        self.inbound.accept_end(self.inbound.received)
+        self.splice.write_end()
+
+    def sent(self) -> bytes:
+        """All that has come from the local program; the other end has it now."""
+        got = bytearray()
+        while (frame := self.outbound.next_frame()) is not None:
+            self.outbound.leaving = False
+            got += frame[16:]
+        self.outbound.acknowledge(self.outbound.sent)
+        self.splice.make_room()
+        return bytes(got)
+
+
+@pytest.fixture(params=[socket.socketpair, tcp_pair], ids=["unix", "tcp"])
+def joined(crank: Crank, request: pytest.FixtureRequest) -> tuple[Side, socket.socket]:
+    ours, theirs = request.param()
+    theirs.setblocking(False)
+    side = Side(crank, ours)
+    side.splice.make_room()
+    return side, theirs
+
+
+Joined = tuple[Side, socket.socket]
+
+
+def take(crank: Crank, program: socket.socket) -> bytes:
+    """What is on its way to ``program``, which with TCP may be on another processor still."""
+    for _ in range(1000):
+        crank.rest()
+        if select.select([program], [], [], 0.01)[0]:
+            return program.recv(1 << 20)
+    raise AssertionError("nothing came")
+
+
+class TestFromTheProgram:
+    def test_what_it_writes_fills_the_stream(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(b"hello")
+        crank.rest()
+        assert side.fills == 1
+        assert side.sent() == b"hello"
+
+    def test_nothing_is_read_before_there_is_room(self, crank: Crank) -> None:
+        ours, theirs = socket.socketpair()
+        side = Side(crank, ours)
+        theirs.send(b"early")
+        crank.rest()
+        assert side.outbound.end == 0
+        side.splice.make_room()
+        crank.rest()
+        assert side.sent() == b"early"
+
+    def test_it_is_stopped_after_a_window(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(bytes(150_000))
+        crank.rest()
+        assert WINDOW - 64 <= side.outbound.end <= WINDOW
+        assert len(side.sent()) == side.outbound.end
+        crank.rest()
+        assert side.outbound.end == 150_000
+
+    def test_its_half_close_ends_one_direction(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(b"question")
+        program.shutdown(socket.SHUT_WR)
+        crank.rest()
+        assert side.outbound.final == 8
+        side.deliver(b"answer")
+        assert program.recv(100) == b"answer"
+
+    def test_its_tail_is_read_after_it_has_gone(self, crank: Crank, joined: Joined) -> None:
+        """With the window full, and more in the socket than fits: nobody is reading when it closes."""
+        side, program = joined
+        data = noise(150_000)
+        program.send(data)
+        crank.rest()
+        program.close()
+        crank.rest()
+        got = side.sent()
+        crank.rest()
+        assert got + side.sent() == data
+        assert side.outbound.final == 150_000
+
+    def test_its_tail_is_read_although_it_left_our_bytes_unread(self, crank: Crank, joined: Joined) -> None:
+        """Then the kernel reports a reset, which for those who listen to it is an end like any other."""
+        side, program = joined
+        side.deliver(b"unread")
+        program.send(b"the tail")
+        program.close()
+        crank.rest()
+        assert side.sent() == b"the tail"
+        assert side.outbound.final == 8
+
+    def test_its_tail_is_read_although_we_wait_for_room(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        data = noise(150_000)
+        program.send(data)
+        crank.rest()
+        while not side.inbound.backlog:
+            side.inbound.window += 100_000
+            side.deliver(bytes(100_000))
+        program.close()
+        crank.rest()
+        assert not side.inbound.backlog
+        got = side.sent()
+        crank.rest()
+        assert got + side.sent() == data
+        assert side.outbound.final == 150_000
+
+
+class TestToTheProgram:
+    def test_what_it_does_not_take_is_kept(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        side.inbound.window = 1 << 24
+        sent = bytearray()
+        dice = random.Random(2)
+        while len(side.inbound.backlog) < 1_000_000:
+            sent += dice.randbytes(100_000)
+            side.deliver(bytes(sent[-100_000:]))
+        assert side.inbound.written + len(side.inbound.backlog) == side.inbound.received
+        got = bytearray()
+        while len(got) < len(sent):
+            got += take(crank, program)
+        crank.rest()
+        assert got == sent
+        assert side.pool.lent == 0
+
+    def test_its_end_comes_behind_all_that_was_kept(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        side.inbound.window = 1 << 24
+        while not side.inbound.backlog:
+            side.deliver(bytes(100_000))
+        side.end()
+        assert not side.inbound.done
+        got = 0
+        while piece := take(crank, program):
+            got += len(piece)
+        assert got == side.inbound.received - 1
+        assert side.inbound.done
+
+    def test_who_never_reads_does_not_hold_the_other_end_up(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.close()
+        for _ in range(20):
+            side.deliver(bytes(50_000))
+            crank.rest()
+        side.end()
+        assert side.splice.deaf is not None
+        assert side.inbound.done
+        assert side.pool.lent == 0
+
+    def test_who_only_stops_reading_may_go_on_writing(self, crank: Crank) -> None:
+        ours, program = socket.socketpair()
+        side = Side(crank, ours)
+        side.splice.make_room()
+        program.shutdown(socket.SHUT_RD)
+        side.deliver(b"unwanted")
+        crank.rest()
+        assert side.splice.deaf is not None
+        program.send(b"still talking")
+        crank.rest()
+        assert side.sent() == b"still talking"
+        assert side.outbound.final is None
+
+    def test_closed_it_is_quiet(self, crank: Crank, joined: Joined) -> None:
+        side, program = joined
+        program.send(b"unread")
+        side.splice.close()
+        side.splice.make_room()
+        crank.rest()
+        assert side.outbound.end == 0
+        assert not crank.getReaders()
+
+
+class TestPouring:
+    """Straight from the link's descriptor to the program, through a pipe."""
+
+    @pytest.fixture
+    def pipes(self) -> Pipes:
+        return Pipes()
+
+    @pytest.fixture
+    def side(self, crank: Crank, pipes: Pipes) -> Side:
+        ours, self.program = socket.socketpair()
+        self.program.setblocking(False)
+        self.link, self.far = tcp_pair()
+        self.link.setblocking(False)
+        return Side(crank, ours, pipes)
+
+    def pour(self, side: Side, data: bytes) -> bytes:
+        """What comes over the link goes where it belongs."""
+        left = len(data)
+        self.far.sendall(data)
+        while left and side.inbound.received == side.inbound.written:
+            left -= side.splice.pour(self.link.fileno(), left) or 0
+        return data[: len(data) - left]
+
+    def fill(self, side: Side) -> bytes:
+        """Pour until there is no room."""
+        sent = b""
+        while side.inbound.received == side.inbound.written:
+            sent += self.pour(side, noise(100_000, len(sent)))
+        return sent
+
+    def read(self, crank: Crank, count: int) -> bytes:
+        got = b""
+        while len(got) < count:
+            got += take(crank, self.program)
+        crank.rest()
+        return got
+
+    def test_it_reaches_the_program(self, side: Side, crank: Crank) -> None:
+        assert self.read(crank, len(self.pour(side, b"hello"))) == b"hello"
+        assert side.inbound.written == 5
+        assert side.splice.pour(self.link.fileno(), 100) is None
+        self.far.close()
+        assert side.splice.pour(self.link.fileno(), 100) == 0
+
+    def test_what_there_is_no_room_for_stays_in_the_pipe(self, side: Side, crank: Crank, pipes: Pipes) -> None:
+        sent = self.fill(side)
+        assert "kept=1" in repr(pipes)
+        assert not side.inbound.backlog
+        assert self.read(crank, len(sent)) == sent
+        assert "kept=0" in repr(pipes)
+        assert side.drains == 1
+
+    def test_what_comes_by_another_way_meanwhile_goes_behind_it(self, side: Side, crank: Crank) -> None:
+        sent = self.fill(side) + b"the rest"
+        side.inbound.window = len(sent)
+        side.deliver(b"the rest")
+        side.end()
+        assert self.read(crank, len(sent)) == sent
+        assert self.program.recv(1) == b""
+        assert side.inbound.done
+        assert side.pool.lent == 0
+
+    def test_where_many_have_one_it_is_read_out(self, side: Side, crank: Crank, pipes: Pipes) -> None:
+        others = [pipes.take() for _ in range(MOST)]
+        assert all(pipe is not None and pipes.keep(pipe) for pipe in others)
+        sent = self.fill(side)
+        assert side.inbound.backlog
+        assert self.read(crank, len(sent)) == sent
+
+    def test_a_program_that_goes_meanwhile_holds_nobody_up(self, side: Side, crank: Crank, pipes: Pipes) -> None:
+        self.fill(side)
+        self.program.close()
+        crank.rest()
+        assert side.splice.deaf is not None
+        assert side.inbound.received == side.inbound.written
+        assert "kept=0" in repr(pipes)
+
+    def test_closed_it_keeps_no_pipe(self, side: Side, pipes: Pipes) -> None:
+        self.fill(side)
+        side.splice.close()
+        assert "kept=0" in repr(pipes)
+
+    def test_a_broken_link_is_told(self, side: Side, pipes: Pipes) -> None:
+        self.link.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            side.splice.pour(9999, 100)
+        assert "spare=1" in repr(pipes)

@@ -1,0 +1,117 @@
+"""Targets: what is not listed does not exist, and what cannot be reached is told in the operating system's words."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.protocol import Factory, Protocol
+
+from nbdtun.errors import TargetUnknown, TargetUnreachable
+from nbdtun.tunnel.destination.targets import EndpointTarget, LocalTarget, Targets
+
+
+def at(endpoint: str) -> EndpointTarget:
+    from twisted.internet import reactor
+
+    return EndpointTarget(clientFromString(reactor, endpoint), endpoint)
+
+
+class TestTheList:
+    def test_what_is_listed_is_found(self) -> None:
+        targets = Targets()
+        target = at("unix:/run/qemu/nbd.sock")
+        targets.add("nbd", target)
+        assert targets.find("nbd") is target
+        targets.remove("nbd")
+        targets.remove("nbd")
+        with pytest.raises(TargetUnknown, match=r"^target 'nbd' is not one that the destination offers$"):
+            targets.find("nbd")
+
+    @pytest.mark.parametrize("name", ["", "NBD", "nbd ", "../nbd", "unix:/run/qemu/nbd.sock", "x" * 10_000])
+    def test_nothing_else_is(self, name: str) -> None:
+        targets = Targets()
+        targets.add("nbd", at("unix:/run/qemu/nbd.sock"))
+        with pytest.raises(TargetUnknown) as refused:
+            targets.find(name)
+        assert len(str(refused.value)) < 200
+
+
+class TestReaching:
+    @ensureDeferred
+    async def test_a_socket_that_listens(self, tmp_path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(f"{tmp_path}/nbd.sock")
+            listening.listen()
+            sock = await at(f"unix:{tmp_path}/nbd.sock").connect("nbd")
+            theirs, _ = listening.accept()
+        theirs.sendall(b"hello")
+        assert sock.recv(5) == b"hello"
+        assert not os.get_inheritable(sock.fileno())
+        sock.close()
+        theirs.close()
+
+    @ensureDeferred
+    async def test_a_socket_that_is_not_there(self) -> None:
+        with pytest.raises(TargetUnreachable) as refused:
+            await at("unix:/run/nowhere/nbd.sock").connect("nbd")
+        assert str(refused.value) == "target nbd: unix:/run/nowhere/nbd.sock: No such file or directory"
+
+    @ensureDeferred
+    async def test_a_socket_on_which_nobody_listens(self, tmp_path: Path) -> None:
+        path = f"{tmp_path}/nbd.sock"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        with pytest.raises(TargetUnreachable) as refused:
+            await at(f"unix:{path}").connect("nbd")
+        assert str(refused.value) == f"target nbd: unix:{path}: Connection refused"
+
+    @ensureDeferred
+    async def test_a_port_on_which_nobody_listens(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            with pytest.raises(TargetUnreachable) as refused:
+                await at(f"tcp:127.0.0.1:{port}").connect("nbd")
+        assert str(refused.value) == f"target nbd: tcp:127.0.0.1:{port}: Connection refused"
+
+    @pytest.mark.skipif(os.getuid() == 0, reason="root may connect to anything")
+    @ensureDeferred
+    async def test_a_socket_that_is_forbidden(self, tmp_path: Path) -> None:
+        path = f"{tmp_path}/nbd.sock"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+            os.chmod(path, 0)
+            with pytest.raises(TargetUnreachable) as refused:
+                await at(f"unix:{path}").connect("nbd")
+        assert str(refused.value) == f"target nbd: unix:{path}: Permission denied"
+
+
+class TestLocal:
+    @ensureDeferred
+    async def test_a_protocol_in_this_process(self) -> None:
+        from twisted.internet import reactor
+
+        class Echo(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(data.upper())
+                self.transport.loseConnection()
+
+            def connectionLost(self, reason: object = None) -> None:
+                gone.callback(None)
+
+        gone: Deferred[None] = Deferred()
+        factory = Factory.forProtocol(Echo)
+        factory.noisy = False
+        sock = await LocalTarget(reactor, factory).connect("control")
+        sock.sendall(b"hello")
+        await gone
+        assert sock.recv(100) == b"HELLO"
+        assert sock.recv(100) == b""
+        sock.close()

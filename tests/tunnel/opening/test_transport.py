@@ -1,0 +1,153 @@
+"""The beginning of a link, on a real socket: what AMP is told when the wire breaks, and when."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.protocol import ClientFactory
+from twisted.python.failure import Failure
+
+from nbdtun.errors import LinkLost
+from nbdtun.tunnel.opening.commands import VERSION, ResumeChannel
+from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
+from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.sealed import SealedWire
+from nbdtun.tunnel.wires.tls import TLSWire
+from tests.tunnel.stage.crank import Crank
+from tests.tunnel.stage.noise import noise
+from tests.tunnel.stage.stage import Stage
+
+
+def test_a_wire_that_breaks_under_the_question_fails_the_question() -> None:
+    """AMP remembers what it has asked only after it has written it; who told it of the loss before that broke it."""
+    crank = Crank()
+    ours, theirs = socket.socketpair()
+    opening = Opening()
+    transport = OpeningTransport(crank, ours, "the peer", opening, 10)
+    crank.turn()
+    theirs.close()
+    asked = opening.callRemote(ResumeChannel, ClientFactory(), version=VERSION, channel=b"x" * 16, received=0)
+    outcome: list[Any] = []
+    asked.addBoth(outcome.append)
+    crank.rest()
+    assert isinstance(outcome[0], Failure)
+    assert outcome[0].check(LinkLost)
+    assert str(outcome[0].value).startswith("the peer: ")
+    assert transport.wire.closed
+    assert not crank.getDelayedCalls()
+
+
+def test_a_wire_that_breaks_under_the_answer_is_the_links_to_find_out() -> None:
+    crank = Crank()
+    ours, theirs = socket.socketpair()
+    transport = OpeningTransport(crank, ours, "the peer", Opening(), 10)
+    crank.turn()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    transport.write(b"the answer")
+    wire, rest = transport.release()
+    wire.listen(False)
+    crank.rest()
+    assert not wire.closed
+    assert rest is not None
+    assert bytes(rest) == b"the answer"
+    wire.close()
+
+
+class TestSeals:
+    def test_a_link_under_tls_is_sealed(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        stage = make_stage(tls_dir=tls_dir)
+        near, far = stage.meet()
+        near.send(b"there")
+        far.send(b"back")
+        stage.pass_time(1)
+        assert (far.got, near.got) == (b"there", b"back")
+        for channel in (stage.near, stage.far):
+            assert channel._link is not None
+            assert isinstance(channel._link.wire, SealedWire)
+
+    def test_without_tls_there_is_nothing_to_seal_it_with(self, stage: Stage) -> None:
+        stage.meet()
+        assert stage.near._link is not None
+        assert stage.near._link.wire.plain
+
+    @pytest.mark.parametrize("end", ["near", "far"])
+    def test_what_the_kernel_encrypts_at_either_end_is_left_to_it(
+        self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    ) -> None:
+        stage = make_stage(tls_dir=tls_dir)
+        asked: list[bool] = []
+
+        def in_kernel(wire: TLSWire) -> bool:
+            asked.append(True)
+            return len(asked) == (1 if end == "near" else 2)  # the source is the first that wants to know
+
+        monkeypatch.setattr(TLSWire, "in_kernel", property(in_kernel))
+        near, far = stage.meet()
+        near.send(bytes(100_000))
+        stage.pass_time(1)
+        assert far.got == bytes(100_000)
+        for channel in (stage.near, stage.far):
+            assert channel._link is not None
+            assert isinstance(channel._link.wire, TLSWire)
+
+    def test_a_link_whose_answer_found_no_room_is_given_up(
+        self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is left of the answer should have gone under TLS, which is over; the source dials once more."""
+        stage = make_stage(tls_dir=tls_dir)
+        original, shortened = OpeningTransport.release, []
+
+        def release(transport: OpeningTransport) -> tuple[Wire, memoryview | None]:
+            wire, rest = original(transport)
+            if not shortened and stage.destination.channels:
+                shortened.append(True)
+                return wire, memoryview(b"the rest of the answer")
+            return wire, rest
+
+        monkeypatch.setattr(OpeningTransport, "release", release)
+        near, far = stage.meet()
+        near.send(b"x")
+        stage.pass_time(2)
+        assert shortened
+        assert far.got == b"x"
+
+    @pytest.mark.parametrize("byte", [0, 1, 2, 3, 4, 1000, -1])
+    def test_a_bit_that_flips_on_the_way_costs_a_link_and_no_byte(self, make_stage: Callable[..., Stage], tls_dir: Path, byte: int) -> None:
+        stage = make_stage(tls_dir=tls_dir)
+        near, far = stage.meet()
+        stage.pass_time(1)
+        flow, sent = stage.cable.line.there, noise(50_000, 2)
+        flow.stalled = True
+        near.send(sent)
+        stage.rest()
+        flow._fetch(1 << 20)
+        flow.held[byte] ^= 1
+        flow.stalled = False
+        stage.pass_time(30)
+        assert far.got == sent
+        assert stage.source.resumes == 1
+
+    def test_a_line_that_is_too_slow_for_a_record_in_time_is_not_dead(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        """Of a record that comes in drops nothing is told; but it comes."""
+        stage = make_stage(Terms(window=1 << 20, link_timeout=3), tls_dir=tls_dir)
+        near, far = stage.meet()
+        stage.pass_time(1)
+        flow, sent = stage.cable.line.there, noise(200_000)
+        flow.stalled = True
+        near.send(sent)
+        for _ in range(12):
+            stage.pass_time(1)
+            flow.stalled = False
+            flow.move(20_000)
+            flow.stalled = True
+        flow.stalled = False
+        stage.pass_time(1)
+        assert far.got == sent
+        assert stage.source.resumes == 0

@@ -1,0 +1,147 @@
+"""What the kernel is asked for: room for local programs, and nothing that waits on TCP."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory
+
+from nbdtun.tunnel.opening.detach import Catch, connect
+from nbdtun.tunnel.protocol.slab import SLAB_SIZE
+from nbdtun.tunnel.wires.tuning import UNPACED, LoopbackReactor, make_prompt, make_roomy
+from tests.tunnel.stage.cable import tcp_pair
+
+LIMIT = int(Path("/proc/sys/net/core/wmem_max").read_text())
+
+
+def test_a_local_programs_socket_has_room_for_a_slab() -> None:
+    ours, _theirs = socket.socketpair()
+    assert make_roomy(ours) is ours
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * min(SLAB_SIZE, LIMIT)
+
+
+def test_tcp_knows_better_than_we_how_much_room_it_needs() -> None:
+    ours, _theirs = tcp_pair()
+    before = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    make_roomy(ours)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
+
+
+def test_small_pieces_do_not_wait_for_each_other() -> None:
+    ours, _theirs = tcp_pair()
+    ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+    assert make_prompt(ours) is ours
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_unix_socket_is_prompt() -> None:
+    ours, theirs = socket.socketpair()
+    make_prompt(ours)
+    ours.send(b"at once")
+    assert theirs.recv(100) == b"at once"
+
+
+def test_a_connection_that_has_broken_already_is_for_its_user_to_find() -> None:
+    with socket.socket() as never:
+        make_prompt(never)
+        assert never.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_bytes().split()
+
+
+class Host:
+    """A reactor that gives its sockets a choice of the operator's, as the host's sysctl would, before anybody else can."""
+
+    def __init__(self, reactor: Any, choice: bytes) -> None:
+        self._reactor, self._choice = reactor, choice
+
+    def connectTCP(self, *arguments: Any, **named: Any) -> Any:
+        connector = self._reactor.connectTCP(*arguments, **named)
+        choose(connector.transport.socket, self._choice)
+        return connector
+
+    def listenTCP(self, *arguments: Any, **named: Any) -> Any:
+        port = self._reactor.listenTCP(*arguments, **named)
+        choose(port.socket, self._choice)
+        return port
+
+
+class Arrival(Catch):
+    """Tells the socket that it has caught."""
+
+    def __init__(self, accepted: Deferred[socket.socket]) -> None:
+        self._accepted = accepted
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._accepted.callback(self.caught)
+
+
+def choose(sock: socket.socket, choice: bytes) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, choice)
+
+
+def congestion(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
+@pytest.fixture
+def choice() -> bytes:
+    others = [name for name in AVAILABLE if name != UNPACED]
+    return others[-1] if others else pytest.skip("this kernel has only one congestion control")
+
+
+@pytest.fixture
+def host(choice: bytes) -> Host:
+    from twisted.internet import reactor
+
+    return Host(reactor, choice)
+
+
+async def both_ends(there: Any, here: Any) -> tuple[bytes, bytes]:
+    """The congestion control of what dials on ``here``, and of what accepts on ``there``."""
+    accepted: Deferred[socket.socket] = Deferred()
+    factory = Factory.forProtocol(lambda: Arrival(accepted))  # type: ignore[arg-type]
+    factory.noisy = False
+    port = await TCP4ServerEndpoint(there, 0, interface="127.0.0.1").listen(factory)
+    with await connect(TCP4ClientEndpoint(here, "127.0.0.1", port.getHost().port)) as ours, await accepted as theirs:
+        await port.stopListening()  # type: ignore[misc]
+        return congestion(ours), congestion(theirs)
+
+
+@ensureDeferred
+async def test_within_a_host_nothing_is_paced(host: Host) -> None:
+    reactor = LoopbackReactor(host)
+    assert await both_ends(reactor, reactor) == (UNPACED, UNPACED)
+
+
+@ensureDeferred
+async def test_between_hosts_it_is_the_operator_who_chooses(host: Host, choice: bytes) -> None:
+    assert await both_ends(host, host) == (choice, choice)
+
+
+@ensureDeferred
+async def test_a_kernel_that_refuses_is_let_have_its_way(host: Host, choice: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbdtun.tunnel.wires.tuning.UNPACED", b"forbidden")
+    reactor = LoopbackReactor(host)
+    assert await both_ends(reactor, reactor) == (choice, choice)
+
+
+@ensureDeferred
+async def test_a_process_without_a_descriptor_left_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twisted.internet import reactor, tcp
+
+    def used_up(self: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(tcp.Client, "createInternetSocket", used_up)
+    with pytest.raises(ConnectError, match="Too many open files"):
+        await connect(TCP4ClientEndpoint(LoopbackReactor(reactor), "127.0.0.1", 1))
