@@ -12,8 +12,8 @@ from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettin
 from nbdtun.config.patience import make_patience, parse_limit, parse_strategies, parse_timeout
 from nbdtun.daemon import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
-from nbdtun.migration.patience import Patience
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.timeouts import Patience
 from nbdtun.options import TunnelOptions, give_up, parse_each
 from nbdtun.process import make_room, needed, steady
 from nbdtun.units import parse_duration, parse_rate

@@ -11,7 +11,7 @@ import pytest
 import txaio
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from nbdtun.migration.presence import Presence
+from nbdtun.migration.rollback.presence import Presence
 from tests.failures import nothing_logged
 
 pytest.register_assert_rewrite(

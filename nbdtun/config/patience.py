@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nbdtun.errors import ConfigError
-from nbdtun.migration.patience import DEFAULTS, OnTimeout, Patience
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import Strategy
+from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Patience
 from nbdtun.units import parse_duration, parse_rate
 
 UNLIMITED = "none"

@@ -1,1 +1,21 @@
-"""The migration: it drives two QEMUs through QMP. It knows phases and disks, and nothing of sockets and links."""
+"""
+The migration: two QEMUs, and the order of their steps. It knows nothing of the tunnel, and no sockets.
+
+From the ground up; a package imports only what stands above it here:
+
+    progress, ids, timeouts, settings   values: what is said, named, limited and wanted
+    carrier      the port to the tunnel
+    qmp          a monitor: questions, answers, events; the only asyncio
+    rollback     each step's undo, and the journal that survives a killed process
+    vm           one noun of QEMU's each: machine, guest, disks, mirror, exports, memory
+    control      what the two ends say to each other
+    supervision  a running migration, watched: samples, rates, time limits, convergence
+    check        whether a VM could be migrated, and how long that would take
+    source       runs a migration, from the first step to the handover or back
+    destination  keeps the sessions of VMs that arrive
+
+``source`` and ``destination`` never import each other.
+
+A migration goes: source.migration -> source.session_client -> control -> destination.sessions -> destination.session; then vm.mirror
+copies the disks, vm.memory sends the memory, and source.handover lets the guest run there. docs/phases has its phases.
+"""

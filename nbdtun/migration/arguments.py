@@ -10,9 +10,8 @@ from typing import Any
 from twisted.protocols import amp
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.migration.names import SESSION
+from nbdtun.migration.vm.disks import MAX_DISKS
 
-MAX_DISKS = 64
 MAX_KEYS = 16
 MAX_ERROR = 4000
 MAX_BYTES = 1 << 63
@@ -54,19 +53,6 @@ class Number(amp.Argument):
 
     def toString(self, number: int) -> bytes:
         return b"%d" % number
-
-
-class SessionId(amp.Argument):
-    """The id of a session: 32 hexadecimal digits."""
-
-    def fromString(self, data: bytes) -> str:
-        text = data.decode("ascii", "replace")
-        if not SESSION.match(text):
-            raise refuse("not the id of a session")
-        return text
-
-    def toString(self, session: str) -> bytes:
-        return session.encode()
 
 
 class Rows(amp.AmpList):

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen, validators
 
 from nbdtun.errors import ConfigError
-from nbdtun.migration.patience import Patience
+from nbdtun.migration.timeouts import Patience
 
 
 def _positive(instance: object, attribute: object, value: Any) -> None:
@@ -21,7 +21,7 @@ class Limits:
     """
     How long a step may take, in seconds, before it counts as failed. No wait is without one.
 
-    What lasts as long as the data does has its limits in :class:`~nbdtun.migration.patience.Patience`, which an operator sets.
+    What lasts as long as the data does has its limits in :class:`~nbdtun.migration.timeouts.Patience`, which an operator sets.
     A QEMU that no longer answers is noticed by the polling for progress, within ``command``.
     """
 
@@ -42,7 +42,7 @@ class Limits:
 
 
 class Strategy(enum.Enum):
-    """What can help a migration to converge: see :mod:`nbdtun.migration.converge`."""
+    """What can help a migration to converge: see :mod:`nbdtun.migration.supervision.convergence`."""
 
     WRITE_BLOCKING = "write-blocking"
     AUTO_CONVERGE = "auto-converge"

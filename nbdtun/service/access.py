@@ -19,7 +19,7 @@ from attrs import frozen
 from nbdtun.config import Owner
 from nbdtun.errors import ConfigError
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.monitor import Credentials
+from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.service.rundir import RunDir
 
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2

@@ -32,8 +32,8 @@ from twisted.protocols import amp
 from nbdtun.config import check_socket_path
 from nbdtun.errors import ConfigError, NotMigratable
 from nbdtun.migration.arguments import Number
-from nbdtun.migration.commands import ERRORS
-from nbdtun.migration.control import Control, answering
+from nbdtun.migration.control.channel import Control, answering
+from nbdtun.migration.control.commands import ERRORS
 from nbdtun.service.rundir import base_of, locked, make_base
 from nbdtun.tunnel.sockets import LocalEndpoint, clear_stale
 

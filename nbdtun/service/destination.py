@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from nbdtun.config import DestinationSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.destination import Destination as Arrivals
-from nbdtun.migration.monitor import Credentials
+from nbdtun.migration.destination.sessions import Destination as Arrivals
+from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.service import access, certificates
 from nbdtun.service.ends import make_client, make_listener, make_runtime, quiet_factory
 from nbdtun.service.listening import ListeningService

@@ -13,11 +13,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import NbdtunError
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.monitor import Monitor
 from nbdtun.migration.progress import Progress
-from nbdtun.migration.resolve import Resolution
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source import Migration
+from nbdtun.migration.source.migration import Migration
+from nbdtun.migration.source.resolve import Resolution
 from nbdtun.service.carrier import TunnelCarrier
 from nbdtun.service.control import ControlSocket
 from nbdtun.service.ends import make_source

@@ -12,7 +12,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.finding import Finding
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
-from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.service import access, certificates
 from nbdtun.service.carrier import TunnelCarrier
 from nbdtun.service.ends import make_source

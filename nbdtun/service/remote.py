@@ -12,7 +12,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from nbdtun.config import check_name
 from nbdtun.deferreds import in_time
 from nbdtun.errors import ConfigError, LinkLost, MigrationError
-from nbdtun.migration.control import Control
+from nbdtun.migration.control.channel import Control
 from nbdtun.service.control import End, Look, directory, names, socket_of
 
 ANSWER_SECONDS = 10.0

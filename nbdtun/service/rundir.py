@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nbdtun.config import Owner, check_socket_path
 from nbdtun.errors import ConfigError
-from nbdtun.migration.monitor import Credentials
+from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.service import strangers
 
 #: The longest name of a socket that is made in a run directory, in bytes.

@@ -10,8 +10,8 @@ import txaio
 
 from nbdtun.errors import TooLate
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.migration.resolve import Resolution
-from nbdtun.migration.source import Migration
+from nbdtun.migration.source.migration import Migration
+from nbdtun.migration.source.resolve import Resolution
 from nbdtun.service.control import NO_LIMIT
 from nbdtun.units import duration_text, rate_text
 

@@ -16,9 +16,9 @@ import pytest
 
 from nbdtun.config import MigrateSettings, Owner, TunnelSettings
 from nbdtun.errors import ConfigError, MirrorFailed
-from nbdtun.migration.patience import DEFAULTS, OnTimeout, Patience
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import MigrationSettings, Strategy
+from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Patience
 from nbdtun.units import parse_duration
 from tests.cli.stage import MIGRATE, ROOT, run
 

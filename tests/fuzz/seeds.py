@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from nbdtun.migration.commands import ERRORS
+from nbdtun.migration.control.commands import ERRORS
 from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from tests.fuzz.targets import ANSWER, SESSION
 from tests.tls.test_certificate import certificate

@@ -22,27 +22,27 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import MonitorError, NbdtunError
-from nbdtun.migration.answers import ANSWERS, misfit
-from nbdtun.migration.commands import Abort, Finish, Listen, Prepare, Query, Settle
-from nbdtun.migration.control import Control
-from nbdtun.migration.disks import inventory
-from nbdtun.migration.exports import nodes
-from nbdtun.migration.exports import sweep as sweep_exports
-from nbdtun.migration.gauge import Gauge
-from nbdtun.migration.machine import machine, run_state
-from nbdtun.migration.memory import Tuning, look, movable, waiting
-from nbdtun.migration.mirror import jobs
-from nbdtun.migration.monitor import Monitor
-from nbdtun.migration.outcome import settle
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import Abort, Finish, Listen, Prepare, Query, Settle
+from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.progress import LinkState
-from nbdtun.migration.undo import UndoStack
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.qmp.schema import ANSWERS, misfit
+from nbdtun.migration.rollback.undo import UndoStack
+from nbdtun.migration.supervision.meter import Gauge
+from nbdtun.migration.vm.disks import inventory
+from nbdtun.migration.vm.exports import nodes
+from nbdtun.migration.vm.exports import sweep as sweep_exports
+from nbdtun.migration.vm.machine import machine, run_state
+from nbdtun.migration.vm.memory import Tuning, look, movable, waiting
+from nbdtun.migration.vm.mirror import jobs
 from nbdtun.tls import issue
 from nbdtun.tls.certificate import names_of
 from nbdtun.tunnel.protocol.frames import HEADER
 from nbdtun.tunnel.settings import Terms
 from tests.failures import nothing_logged
-from tests.migration.paper import Sheet
-from tests.migration.stage import Stage as PaperStage
+from tests.migration.stage.paper import Sheet
+from tests.migration.stage.stage import Stage as PaperStage
 from tests.tunnel.stage.cable import Handle
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage

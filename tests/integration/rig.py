@@ -13,12 +13,12 @@ from twisted.internet.threads import deferToThread
 from lab.disks import MIB
 from lab.pair import Pair
 from lab.qemu import Qemu
-from nbdtun.migration.destination import Destination
-from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.destination.sessions import Destination
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import Limits, MigrationSettings
-from nbdtun.migration.source import Migration
-from tests.migration.direct import Tunnel
+from nbdtun.migration.source.migration import Migration
+from tests.migration.stage.direct import Tunnel
 
 SLOW = 16 * MIB  # bytes a second: a mirror lasts for long enough to be met on its way
 BRISK = 48 * MIB  # the same, for those that go on to the end

@@ -9,7 +9,12 @@ import pytest
 
 from lab import machine
 
-TESTS = ["tests/tls/test_ktls.py", "tests/tunnel/channels/test_link.py", "tests/tunnel/source/test_client.py", "tests/tunnel/test_end_to_end.py"]
+TESTS = [
+    "tests/tls/test_ktls.py",
+    "tests/tunnel/channels/test_link.py",
+    "tests/tunnel/source/test_client.py",
+    "tests/tunnel/test_end_to_end.py",
+]
 
 
 @pytest.mark.slow

@@ -27,11 +27,11 @@ from nbdtun.errors import (
     NotMigratable,
     OutcomeUnknown,
 )
-from nbdtun.migration.commands import Finish
-from nbdtun.migration.destination import DestinationControl
+from nbdtun.migration.control.commands import Finish
+from nbdtun.migration.destination.sessions import DestinationControl
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import Limits, MigrationSettings
-from nbdtun.migration.source import Migration
+from nbdtun.migration.source.migration import Migration
 from tests.integration.rig import BRISK, SLOW, pause
 
 

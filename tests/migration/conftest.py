@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nbdtun.migration.presence import Presence
+from nbdtun.migration.rollback.presence import Presence
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 
-from nbdtun.migration.arguments import Number, SessionId, Text
+from nbdtun.migration.arguments import Number, Text
+from nbdtun.migration.control.commands import SessionId
 
 
 @pytest.mark.parametrize(

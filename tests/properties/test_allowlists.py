@@ -14,12 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import TargetUnknown
-from nbdtun.migration.commands import VERSION, Abort, Listen, Prepare, Query, Settle
-from nbdtun.migration.control import Control
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import VERSION, Abort, Listen, Prepare, Query, Settle
 from nbdtun.tunnel.destination.targets import Targets
 from tests.fuzz.targets import SESSION, staged
-from tests.migration.paper_qemu import PaperQemu
-from tests.migration.stage import Stage as PaperStage
+from tests.migration.stage.paper_qemu import PaperQemu
+from tests.migration.stage.stage import Stage as PaperStage
 from tests.tunnel.stage.stranger import Stranger
 
 MARK = "m4rk"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbdtun.migration import commands
-from nbdtun.migration.answers import ANSWERS
+from nbdtun.migration.control import commands
+from nbdtun.migration.qmp.schema import ANSWERS
 from nbdtun.tunnel.protocol.frames import HEADER, MAX_DATA, MAX_REASON, Kind, encode
 from tests.fuzz import targets
 from tests.fuzz.seeds import QEMU, SEEDS

@@ -11,7 +11,7 @@ import pytest
 
 from nbdtun.config import Owner
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.monitor import Credentials
+from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.service import access
 from nbdtun.service.access import User, confinement, look
 from nbdtun.service.rundir import RunDir

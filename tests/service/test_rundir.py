@@ -12,7 +12,7 @@ import pytest
 
 from nbdtun.config import Owner
 from nbdtun.errors import ConfigError
-from nbdtun.migration.monitor import Credentials
+from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.service import rundir
 from nbdtun.service.rundir import RunDir, default_base, give_to_qemu
 

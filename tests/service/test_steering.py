@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from nbdtun.errors import TooLate
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.service.steering import Steering
-from tests.migration.stage import Stage
+from tests.migration.stage.stage import Stage
 
 
 def steered(stage: Stage) -> tuple[Steering, Deferred[Progress]]:

@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import MigrationError
-from nbdtun.migration.disks import Disk
-from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.disks import Disk
 
 RESOLUTION = 1 << 20
 """Bytes per second: QEMU counts the dirty rate in whole MiB."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from nbdtun.migration.ability import RECEIVING, able, version
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.disks import Disk, inventory
-from nbdtun.migration.exports import Matches
-from nbdtun.migration.machine import Machine, machine
-from nbdtun.migration.memory import waiting
-from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.disks import Disk, inventory
+from nbdtun.migration.vm.exports import Matches
+from nbdtun.migration.vm.machine import Machine, machine
+from nbdtun.migration.vm.memory import waiting
+from nbdtun.migration.vm.requirements import RECEIVING, able, version
 from nbdtun.units import size_text
 
 

@@ -1,4 +1,4 @@
-"""The command of the control channel with which a source has its counterpart looked at; see :mod:`nbdtun.migration.commands`."""
+"""The command of the control channel with which a source has its counterpart looked at; see :mod:`nbdtun.migration.control.commands`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from twisted.protocols import amp
 
-from nbdtun.migration.arguments import MAX_DISKS, Number, Rows, Text
+from nbdtun.migration.arguments import Number, Rows, Text
 from nbdtun.migration.check.finding import Finding, Level
-from nbdtun.migration.commands import ERRORS
+from nbdtun.migration.control.commands import ERRORS
+from nbdtun.migration.vm.disks import MAX_DISKS
 
 MAX_FINDINGS = MAX_DISKS + 32
 #: Bounds of a finding's texts, so that as many as are allowed fit into one AMP value of 65,535 bytes.
@@ -23,8 +24,8 @@ class Check(amp.Command):
     """
     Look whether ``vm`` could come here, and change nothing.
 
-    The arguments are those of :class:`~nbdtun.migration.commands.Prepare`, without a session, and with the disks' formats. ``findings`` is
-    what was found, ``time`` the destination's time of day in microseconds since the epoch.
+    The arguments are those of :class:`~nbdtun.migration.control.commands.Prepare`, without a session, and with the disks' formats.
+    ``findings`` is what was found, ``time`` the destination's time of day in microseconds since the epoch.
     """
 
     arguments: ClassVar = [

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from nbdtun.errors import ConfigError
-from nbdtun.migration.ability import SENDING, able, version
-from nbdtun.migration.arguments import MAX_DISKS
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.emulation import REMEDY, forgetful
-from nbdtun.migration.disks import Disk, LeftOut, inventory
-from nbdtun.migration.guest import fit
-from nbdtun.migration.machine import RUNNING, Machine, machine
-from nbdtun.migration.memory import movable
-from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.disks import Disk, choose
+from nbdtun.migration.vm.guest import fit
+from nbdtun.migration.vm.machine import RUNNING, Machine, machine
+from nbdtun.migration.vm.memory import movable
+from nbdtun.migration.vm.requirements import SENDING, able, version
 from nbdtun.units import size_text
 
 
@@ -25,19 +23,6 @@ class Departure:
     machine: Machine
     disks: tuple[Disk, ...]
     runs: bool
-
-
-async def choose(monitor: Monitor, settings: MigrationSettings) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
-    """
-    The disks to copy, and the drives that are not.
-
-    :raise ConfigError: the settings name one that there is not, or there are too many.
-    """
-    found = await inventory(monitor)
-    disks = found.select(settings.disks, settings.vm)
-    if len(disks) > MAX_DISKS:
-        raise ConfigError(f"{settings.vm} has {len(disks)} disks; at most {MAX_DISKS} can be moved")
-    return disks, found.left_out
 
 
 async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSettings) -> Departure:

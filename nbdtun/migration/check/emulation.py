@@ -14,8 +14,8 @@ With 8 KiB more of memory none of 60 did, and with 10.0 none of 12.
 
 from __future__ import annotations
 
-from nbdtun.migration.ability import version
-from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.requirements import version
 
 MENDED = (9, 0, 0)
 COLLECTED_AT_ONCE = 64 * 4096

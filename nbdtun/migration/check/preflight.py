@@ -23,11 +23,11 @@ from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.check.finding import Level
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
-from nbdtun.migration.commands import VERSION, Ping
-from nbdtun.migration.control import Control
-from nbdtun.migration.disks import Disk
-from nbdtun.migration.monitor import Monitor
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import VERSION, Ping
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.disks import Disk
 from nbdtun.units import duration_text, rate_text
 
 PINGS = 5

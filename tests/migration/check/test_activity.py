@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import MigrationError
 from nbdtun.migration.check.activity import Activity, activity
-from nbdtun.migration.disks import Disk
-from tests.migration.paper_qemu import PaperQemu
+from nbdtun.migration.vm.disks import Disk
+from tests.migration.stage.paper_qemu import PaperQemu
 
 MIB = 1 << 20
 

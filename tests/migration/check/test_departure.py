@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import depart
 from nbdtun.migration.settings import MigrationSettings
-from tests.migration.paper_qemu import PaperQemu
+from tests.migration.stage.paper_qemu import PaperQemu
 
 
 def look(qemu: PaperQemu, **settings: Any) -> tuple[Any, list[str]]:

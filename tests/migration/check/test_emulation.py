@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.migration.check.emulation import forgetful
-from tests.migration.paper_qemu import PaperQemu
+from tests.migration.stage.paper_qemu import PaperQemu
 
 MIB = 1 << 20
 

@@ -15,9 +15,9 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.finding import Level
 from nbdtun.migration.check.preflight import Preflight, milliseconds
 from nbdtun.migration.check.report import Report
-from nbdtun.migration.commands import VERSION
+from nbdtun.migration.control.commands import VERSION
 from nbdtun.migration.settings import MigrationSettings
-from tests.migration.stage import Stage
+from tests.migration.stage.stage import Stage
 
 MIB = 1 << 20
 IDLE = Activity(0.0, 0.0)
@@ -121,7 +121,7 @@ def test_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("ahead", "text"), [(37.0, "37 s ahead of this host's"), (-7200.0, "2 h behind this host's")])
 def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch, ahead: float, text: str) -> None:
-    monkeypatch.setattr("nbdtun.migration.destination.time", lambda: 1e9 + ahead)
+    monkeypatch.setattr("nbdtun.migration.destination.sessions.time", lambda: 1e9 + ahead)
     monkeypatch.setattr(module, "time", lambda: 1e9)
     report = Flight().run(monkeypatch)
     assert lines(report, Level.WARNING) == [f"clock: the destination's clock is {text}; set both by NTP; certificates are judged by them"]

@@ -1,0 +1,175 @@
+"""
+What the two ends of a migration say to each other: AMP over one control channel.
+
+The source asks, the destination answers; only ``Trouble`` goes the other way. A session's commands come in this order::
+
+    Prepare   check the disks, start the NBD server            undone by Abort, and by the loss of the control channel
+    Listen    let QEMU wait for its memory
+    Finish    all has been sent: take over, and run if told    the one step that cannot be taken back
+    Abort     drop everything
+    Query     what has become of this session?                 at any time, over any control channel
+    Settle    what has become of this VM? If it has not arrived, let it never do so
+
+Errors keep their class across the wire, by their ``code``, and their text, which is the one line that an operator reads.
+
+The peer is not trusted: each text and number has a bound which is checked before it is used, boxes have a limited number of keys,
+and no path, QMP command or target of a peer's choosing is ever used: the VM is a key of a table, disks are compared, and the
+session's id has one form.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.protocols import amp
+
+from nbdtun.errors import ConfigError, OutcomeUnknown, ProtocolViolation, wire_errors
+from nbdtun.migration.arguments import MAX_ERROR, Number, Rows, Text, refuse
+from nbdtun.migration.ids import SESSION
+from nbdtun.migration.vm.disks import Disk
+
+#: What :class:`Settle` answers; FRESH: QEMU there has received nothing, but it may not be the one that should.
+ARRIVED, GONE, FRESH = "arrived", "gone", "fresh"
+
+
+class SessionId(amp.Argument):
+    """The id of a session: 32 hexadecimal digits."""
+
+    def fromString(self, data: bytes) -> str:
+        text = data.decode("ascii", "replace")
+        if not SESSION.match(text):
+            raise refuse("not the id of a session")
+        return text
+
+    def toString(self, session: str) -> bytes:
+        return session.encode()
+
+
+VERSION = 1
+
+#: What the other end cannot know: an option of ours that is wrong; and an unknown outcome, but for the one command that has an outcome.
+NOT_ITS_TO_TELL = (ConfigError, OutcomeUnknown)
+
+ERRORS = wire_errors(without=NOT_ITS_TO_TELL)
+ERRORS_OF_FINISH = wire_errors(without=(ConfigError,))
+
+
+class _Command(amp.Command):
+    """A command of which nothing is believed before it is checked; a missing field is the peer's fault, and not worth a traceback."""
+
+    @classmethod
+    def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer asks."""
+        try:
+            return super().parseArguments(box, protocol)
+        except (KeyError, ValueError, TypeError) as nonsense:
+            raise refuse(f"{cls.__name__} is malformed") from nonsense
+
+    @classmethod
+    def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
+        """Parse what a peer answers."""
+        try:
+            return super().parseResponse(box, protocol)
+        except (KeyError, ValueError, TypeError, amp.RemoteAmpError) as nonsense:
+            raise ProtocolViolation(f"the answer to {cls.__name__} is malformed") from nonsense
+
+
+class Prepare(_Command):
+    """
+    Check ``vm`` and its ``disks``, and serve them.
+
+    ``machine`` is QEMU's type of the machine, ``memory`` its RAM in bytes. Answered with the target for NBD connections. The export
+    of disk number n is called :func:`~nbdtun.migration.ids.block_name`, which both ends can tell, so that no name of the peer's
+    choosing gets into a monitor.
+    """
+
+    arguments: ClassVar = [
+        (b"version", Number(65535)),
+        (b"session", SessionId()),
+        (b"vm", Text()),
+        (b"machine", Text()),
+        (b"memory", Number()),
+        (b"disks", Rows([(b"node", Text()), (b"device", Text()), (b"qdev", Text()), (b"size", Number())])),
+    ]
+    response: ClassVar = [(b"target", Text())]
+    errors = ERRORS
+
+
+class Listen(_Command):
+    """Let the destination QEMU wait for its memory; answered with the target of the migration stream."""
+
+    arguments: ClassVar = [(b"session", SessionId())]
+    response: ClassVar = [(b"target", Text())]
+    errors = ERRORS
+
+
+class Finish(_Command):
+    """
+    The source has sent everything and stands still: take over, and let the guest run if ``run``.
+
+    Any error but ``unknown`` means that the guest does not run here and never will by this session.
+    """
+
+    arguments: ClassVar = [(b"session", SessionId()), (b"run", amp.Boolean())]
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    errors = ERRORS_OF_FINISH
+
+
+class Abort(_Command):
+    """Undo the session. Answered with its state, ``finished`` if it was too late."""
+
+    arguments: ClassVar = [(b"session", SessionId())]
+    response: ClassVar = [(b"state", Text())]
+    errors = ERRORS
+
+
+class Query(_Command):
+    """
+    What has become of ``session``, of ``vm``?
+
+    ``state`` is the session's (see :class:`nbdtun.migration.destination.session.State`), or ``unknown`` after a restart of the daemon;
+    ``machine`` is what QEMU says of the machine just now (``running``, ``paused``, ``inmigrate``...), or ``unreachable``.
+    """
+
+    arguments: ClassVar = [(b"session", SessionId()), (b"vm", Text())]
+    response: ClassVar = [(b"state", Text()), (b"machine", Text()), (b"reason", Text(MAX_ERROR))]
+    errors = ERRORS
+
+
+class Settle(_Command):
+    """
+    Make an end of whatever was begun with ``vm``, long after: has it arrived?
+
+    ``session`` is which one, where the source knows that. ``outcome`` is ``arrived``, or ``gone``: it has not run here, and its QEMU was
+    ended, so that it never will. Or, of a session which the destination does not know, ``fresh``: QEMU has received nothing.
+    """
+
+    arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True))]
+    response: ClassVar = [(b"outcome", Text())]
+    errors = ERRORS
+
+
+class Trouble(_Command):
+    """From the destination: the session has failed there."""
+
+    arguments: ClassVar = [(b"session", SessionId()), (b"code", Text()), (b"reason", Text(MAX_ERROR))]
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    requiresAnswer = False
+
+
+class Ping(_Command):
+    """Are you there? Asked by the destination when a second session wants the same VM, and by a source to measure the round trip."""
+
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    errors = ERRORS
+
+
+def rows_of(disks: tuple[Disk, ...]) -> list[dict[str, Any]]:
+    """Disks as :class:`Prepare` carries them."""
+    return [{"node": disk.node, "device": disk.device, "qdev": disk.qdev, "size": disk.size} for disk in disks]
+
+
+def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
+    """The reverse of :func:`rows_of`."""
+    return tuple(Disk(row["node"], row["device"], row["qdev"], row["size"]) for row in rows)

@@ -1,0 +1,8 @@
+"""
+The destination's side of a migration.
+
+    recovery  what a killed daemon has left here
+    outcome   whether a VM has run here
+    session   one VM that arrives
+    sessions  all of them, and the VMs that may arrive
+"""

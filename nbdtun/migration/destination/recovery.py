@@ -1,0 +1,53 @@
+"""
+What a daemon has left in the destination's QEMU because it was killed: found in the session's journal, and taken away by the next one.
+
+A QEMU that had begun to wait for its memory has used up its one chance to receive it. It is ended, as its own daemon would have done,
+unless the guest may have come to run in it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from nbdtun.errors import MonitorError, NotMigratable
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.journal import erase, read
+from nbdtun.migration.vm.exports import sweep
+from nbdtun.migration.vm.machine import run_state
+from nbdtun.migration.vm.memory import look, put
+
+
+async def clear(monitor: Monitor) -> list[str]:
+    """
+    Take away what is left, whatever it is, but for the guest; returns the names of it, none if there was nothing.
+
+    :raise NotMigratable: the daemon whose it is lives.
+    """
+    left = await read(monitor)
+    if left is None:
+        return []
+    if left.alive:
+        raise NotMigratable(f"{monitor.name}: another nbdtun-dest is at work with it just now, process {left.pid}")
+    removed = await sweep(monitor)
+    await put(monitor, left.capabilities, left.parameters)
+    await erase(monitor)
+    return removed or ["its journal"]
+
+
+async def end_used_up(monitor: Monitor) -> None:
+    """
+    End a QEMU that a killed daemon has made to wait for its memory.
+
+    :raise NotMigratable: it was one.
+    """
+    left = await read(monitor)
+    if left is None or left.alive or left.began is None or left.handed_over:
+        return
+    if await run_state(monitor) not in ("inmigrate", "paused") or (await look(monitor)).status == "none":
+        return  # its guest runs, or it was not made to wait any more
+    with suppress(MonitorError):  # it may go so fast that there is no answer
+        await monitor.execute("quit")
+    raise NotMigratable(
+        f"{monitor.name}: QEMU had begun to receive an earlier migration when nbdtun-dest was killed, and was ended now; start it again, "
+        f"with -S -incoming defer"
+    )

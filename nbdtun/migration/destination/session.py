@@ -1,0 +1,325 @@
+"""
+One session at the destination: what is done to the waiting QEMU for one migration, each step beside its undo.
+
+The guest runs here if, and only if, the source said Finish: QEMU itself was told not to start it. So until then everything can be
+undone, whatever else is known or not, and whoever comes first of Finish and Abort wins.
+
+What cannot be undone is a QEMU's one chance to receive its memory. After Listen, a failure ends the destination QEMU: 7.2 exits by
+itself, newer ones are made to stay just long enough to say why.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import txaio
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from nbdtun.errors import (
+    CommandFailed,
+    DestinationFailed,
+    MemoryFailed,
+    MonitorLost,
+    NbdtunError,
+    NotMigratable,
+    OutcomeUnknown,
+)
+from nbdtun.migration.carrier import Quay
+from nbdtun.migration.destination.recovery import clear, end_used_up
+from nbdtun.migration.ids import nbd_target, ram_target
+from nbdtun.migration.qmp.monitor import Credentials, Monitor
+from nbdtun.migration.rollback.journal import End, Journal
+from nbdtun.migration.rollback.undo import UndoStack
+from nbdtun.migration.settings import Limits
+from nbdtun.migration.vm.disks import Disk, inventory
+from nbdtun.migration.vm.exports import Exports, pair
+from nbdtun.migration.vm.machine import Machine, machine
+from nbdtun.migration.vm.memory import Incoming, Tuning, look, waiting
+from nbdtun.migration.vm.requirements import RECEIVING, able
+
+R = TypeVar("R")
+HEARTBEAT_SECONDS = 5.0
+
+
+class State(enum.Enum):
+    """Where a session is; its values are what Query and Abort answer."""
+
+    NEW = "new"
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    LISTENING = "listening"
+    FINISHING = "finishing"
+    FINISHED = "finished"
+    ABORTING = "aborting"
+    ABORTED = "aborted"
+    UNCERTAIN = "uncertain"
+
+    @property
+    def over(self) -> bool:
+        """Nothing is done any more."""
+        return self in (State.FINISHED, State.ABORTED, State.UNCERTAIN)
+
+
+#: Every transition that there is.
+STEPS = {
+    State.NEW: {State.PREPARING, State.ABORTED},
+    State.PREPARING: {State.PREPARED, State.ABORTING},
+    State.PREPARED: {State.LISTENING, State.ABORTING},
+    State.LISTENING: {State.FINISHING, State.ABORTING},
+    State.FINISHING: {State.FINISHED, State.ABORTING, State.UNCERTAIN},
+    State.ABORTING: {State.ABORTED},
+}
+
+
+class Session:
+    """
+    The session ``ident`` of the VM behind ``monitor``, which is not connected yet and closed at the end.
+
+    ``quays`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the
+    reason. ``reason`` is why it was undone. ``over`` fires when its outcome is
+    certain, ``settled`` when nothing of it is left after a success.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        ident: str,
+        monitor: Monitor,
+        quays: Callable[[str, Credentials], Quay],
+        tell: Callable[[NbdtunError], None],
+        limits: Limits,
+    ) -> None:
+        self.ident = ident
+        self.state = State.NEW
+        self.reason = ""
+        self.over: Deferred[None] = Deferred()
+        self.settled: Deferred[None] = succeed(None)
+        self._reactor = reactor
+        self._monitor = monitor
+        self._quays = quays
+        self._quay: Quay | None = None
+        self._tell = tell
+        self._limits = limits
+        self._undo = UndoStack(reactor, limits.undo)
+        self._tidy = UndoStack(reactor, limits.undo)
+        self._incoming = Incoming(monitor)
+        self._journal = Journal(monitor, End.DESTINATION, ident)
+        self._tuning = Tuning(monitor, self._journal.was)
+        self._step: Deferred[Any] | None = None
+        self._heartbeat = LoopingCall(self._beat)
+        self._heartbeat.clock = reactor
+
+    def __repr__(self) -> str:
+        return f"<Session {self.ident[:8]} of {self._monitor.name} {self.state.value}>"
+
+    def _advance(self, state: State) -> None:
+        if state not in STEPS.get(self.state, ()):
+            raise NotMigratable(f"{self._monitor.name}: this session is {self.state.value}{f': {self.reason}' if self.reason else ''}")
+        self.state = state
+        if state.over:
+            self.over.callback(None)
+
+    async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
+        """
+        Check everything, then serve the disks; returns the target of the exports.
+
+        :raise NbdtunError: and all is as it was before.
+        """
+        self._advance(State.PREPARING)
+        answer = await self._attempt(self._prepare(there, disks))
+        self._advance(State.PREPARED)
+        return answer
+
+    async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
+        await self._connect()
+        await self._take_over_from_the_dead()
+        await waiting(self._monitor)
+        await able(self._monitor, RECEIVING)
+        (await machine(self._monitor)).check(there)
+        pairings = pair(self.ident, disks, await inventory(self._monitor))
+        await self._journal.open(runs=False)
+        await self._incoming.hold()
+        self._quay = quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
+        self._undo.push("remove the session's sockets", quay.close)
+        await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
+        self._exports = Exports(self._reactor, self._monitor, f"{quay.directory}/nbd.sock")
+        await self._exports.start(pairings, self._undo)
+        quay.admit(nbd_target(self.ident), self._exports.path)
+        return nbd_target(self.ident)
+
+    async def _connect(self) -> None:
+        await self._monitor.connect()
+        self._tidy.push("close the monitor", self._monitor.close)
+        self._monitor.when_lost().addCallback(self._fail)
+        self._heartbeat.start(HEARTBEAT_SECONDS, now=False)
+        self._undo.push("stop looking at QEMU", self._rest)
+
+    async def _take_over_from_the_dead(self) -> None:
+        await end_used_up(self._monitor)
+        for name in await clear(self._monitor):
+            self.log.info("{vm}: removed {name}, which a daemon that was killed has left", vm=self._monitor.name, name=name)
+
+    async def listen(self) -> str:
+        """
+        Let QEMU wait for its memory; returns the target of it.
+
+        :raise NbdtunError: and the session is undone.
+        """
+        self._advance(State.LISTENING)
+        return await self._attempt(self._listen())
+
+    async def _listen(self) -> str:
+        quay = self._quay
+        assert quay is not None
+        path = f"{quay.directory}/ram.sock"
+        await self._journal.begins(runs=False)
+        self._undo.push("end QEMU", self._discard)
+        await self._incoming.listen(path)
+        quay.admit(ram_target(self.ident), path)
+        return ram_target(self.ident)
+
+    async def finish(self, run: bool) -> None:
+        """
+        Take over; with ``run`` the guest runs here afterwards.
+
+        :raise OutcomeUnknown: QEMU was told to run, and did not answer.
+        :raise NbdtunError: anything else; the guest does not run here, and the session is undone.
+        """
+        self._advance(State.FINISHING)
+        await self._attempt(self._finish(run))
+        self._advance(State.FINISHED)  # the answer need not wait for what is left
+        self.settled = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
+
+    async def _finish(self, run: bool) -> None:
+        await self._incoming.completed(self._limits.complete)
+        await self._exports.stop()
+        await self._journal.note(handed_over=True, runs=run)
+        if run:
+            await self._run()
+
+    async def _run(self) -> None:
+        try:
+            try:
+                await self._incoming.run()
+            except MonitorLost:  # not QEMU, perhaps; then it can be asked, and told again
+                if not await self._monitor.renew():
+                    raise
+                await self._incoming.run()
+        except CommandFailed:
+            raise  # QEMU has refused, and so it does not run
+        except Exception as error:  # whatever else it is: QEMU may have been told
+            self.reason = str(error)
+            self._advance(State.UNCERTAIN)
+            await self._let_go()
+            raise OutcomeUnknown(f"{error}; it was told to run at the destination just before") from error
+
+    async def _let_go(self) -> None:
+        """Nothing may be undone; but whoever is to find out what has become of it needs the monitor, and a journal that nobody works on."""
+        self._undo.forget()
+        await self._rest()
+        await self._monitor.close()
+        assert self._quay is not None
+        await self._quay.close()
+        self._journal.leave()
+
+    async def _settle_down(self) -> None:
+        """It has arrived. What is left of us is taken away, and nothing of that can make it fail."""
+        self._undo.forget()
+        ours = self._tidy
+        ours.push("erase the session's journal", self._journal.close)
+        assert self._quay is not None
+        ours.push("remove the session's sockets", self._quay.close)
+        ours.push("restore the migration's capabilities", self._tuning.restore)
+        ours.push("stop looking at QEMU", self._rest)
+        for line in await ours.unwind():
+            self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
+        self._journal.leave()
+
+    async def _attempt(self, work: Coroutine[Any, Any, R]) -> R:
+        """Do one step so that it can be interrupted by an abort; if it fails, undo the session."""
+        step: Deferred[R] = Deferred.fromCoroutine(work)
+        self._step = step
+        try:
+            return await step
+        except BaseException as error:
+            if self.state in (State.ABORTING, State.ABORTED):
+                raise DestinationFailed(f"{self._monitor.name}: the session was ended: {self.reason}") from error
+            if self.state is not State.UNCERTAIN:
+                await self._roll_back(str(error))
+            raise
+        finally:
+            self._step = None
+
+    async def abort(self, reason: str) -> State:
+        """Undo everything, unless it is too late; waits for either. Safe to repeat."""
+        if self.state is State.NEW:
+            self._advance(State.ABORTED)
+        elif not self.state.over and self.state not in (State.FINISHING, State.ABORTING):
+            await self._roll_back(reason)
+        elif not self.state.over:
+            over: Deferred[None] = Deferred()
+            self.over.addCallback(over.callback)
+            await over
+        return self.state
+
+    async def _roll_back(self, reason: str) -> None:
+        self._advance(State.ABORTING)
+        self.reason = reason
+        if self._step is not None:
+            self._step.cancel()
+        if (
+            self._quay is not None
+        ):  # first: whatever drains its disks holds QEMU up, monitor and all, while a client has stopped in a request
+            await self._quay.dismiss()
+        await self._monitor.renew()
+        left = await self._undo.unwind()
+        if not left:
+            self._tidy.push("erase the session's journal", self._journal.close)
+        for line in [*left, *await self._tidy.unwind()]:
+            self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
+        self._journal.leave()
+        self._advance(State.ABORTED)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """Something went wrong while nobody asked."""
+        if self.state in (State.PREPARED, State.LISTENING) and self._step is None:
+            reason = error if isinstance(error, NbdtunError) else DestinationFailed(str(error))
+            self._tell(reason)
+            Deferred.fromCoroutine(self.abort(str(reason))).addErrback(self._log_bug)
+
+    def _log_bug(self, failure: Failure) -> None:
+        self.log.failure("undoing a session failed", failure=failure)
+
+    def _beat(self) -> Deferred[None]:
+        def failed(failure: Failure) -> None:
+            self._fail(failure.value)
+
+        return Deferred.fromCoroutine(self._look()).addErrback(failed)
+
+    async def _look(self) -> None:
+        now = await look(self._monitor)
+        if self.state is State.LISTENING and now.status == "failed":
+            raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration failed'}")
+
+    async def _rest(self) -> None:
+        if self._heartbeat.running:
+            self._heartbeat.stop()
+
+    async def _discard(self) -> None:
+        """End a QEMU that has used up its incoming migration."""
+        with suppress(CommandFailed, MonitorLost):
+            await self._monitor.execute("quit")
+
+    async def diagnose(self) -> str:
+        """What has failed here, as far as it can be told now; empty if nothing has."""
+        if self.state is State.LISTENING:
+            with suppress(NbdtunError):
+                return self.reason or (await look(self._monitor)).error
+        return self.reason

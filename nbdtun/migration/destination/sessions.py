@@ -1,0 +1,328 @@
+"""
+The destination: which VMs it serves, which sessions there are, and the answers to a source's commands.
+
+One VM has one session at a time. A session belongs to the control channel that began it: when that channel is lost for good (it
+outlives its links), the session is undone. It is remembered for a while after its end, so that a source which lost the answer to
+Finish can ask again over a new control channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import time
+from typing import Any
+
+import txaio
+from twisted.internet.defer import Deferred
+
+from nbdtun.deferreds import every, in_time
+from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
+from nbdtun.migration.carrier import Quay
+from nbdtun.migration.check.arrival import arrive
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.command import Check, rows_of
+from nbdtun.migration.control.channel import Control, answering
+from nbdtun.migration.control.commands import (
+    ARRIVED,
+    FRESH,
+    GONE,
+    VERSION,
+    Abort,
+    Finish,
+    Listen,
+    Ping,
+    Prepare,
+    Query,
+    Settle,
+    Trouble,
+    disks_of,
+)
+from nbdtun.migration.destination.outcome import settle
+from nbdtun.migration.destination.session import Session, State
+from nbdtun.migration.qmp.monitor import Credentials, Monitor
+from nbdtun.migration.settings import Limits
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.machine import Machine, run_state
+
+REMEMBERED = 256
+PING_SECONDS = 5.0
+FAREWELL_SECONDS = 5.0
+STOPPED = "the destination's daemon was stopped"
+
+Surroundings = Callable[[Checklist, Credentials], object]
+"""Looks at what is around a QEMU of these credentials, for its checklist."""
+
+
+_BUSY = "{} is being migrated to this destination by another session just now"
+
+
+class Destination:
+    """
+    Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
+
+    ``quays`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as. ``surroundings`` adds to a check what
+    is to be seen beside QEMU.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        vms: Mapping[str, str],
+        quays: Callable[[str, Credentials], Quay],
+        limits: Limits | None = None,
+        surroundings: Surroundings = lambda checklist, qemu: None,
+    ) -> None:
+        self.reactor = reactor
+        self.limits = limits or Limits()
+        self._vms = dict(vms)
+        self._quays = quays
+        self._surroundings = surroundings
+        self._sessions: dict[str, Session] = {}
+        self._latest: dict[str, Session] = {}
+        self._busy: dict[str, tuple[Session, Control]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Destination of {', '.join(self._vms) or 'no VM'}, {len(self._busy)} sessions>"
+
+    def control(self) -> Control:
+        """The protocol for one control channel."""
+        return DestinationControl(self)
+
+    async def stop(self) -> None:
+        """Undo all sessions that can be, wait for those that are past it, and for their sources to have heard of it."""
+        busy = tuple(self._busy.values())
+        for session, control in busy:
+            self._tell(control, session.ident, DestinationFailed(STOPPED))
+            await session.abort(STOPPED)
+        await every(self._farewell(control) for _, control in busy)
+        for session in tuple(self._sessions.values()):
+            await session.settled
+
+    def _farewell(self, control: Control) -> Deferred[Any]:
+        """A source hangs up when it has done its part; one that does not is not waited for."""
+        return in_time(self.reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
+
+    async def begin(self, vm: str, ident: str, control: Control) -> Session:
+        """
+        A new session for ``vm``.
+
+        :raise VMUnknown: there is no such VM.
+        :raise NotMigratable: it has another session.
+        """
+        self._check_known(vm)
+        if ident in self._sessions:
+            raise NotMigratable(f"{vm}: the session {ident[:8]} exists already")
+        await self._displace(vm)
+        if vm in self._busy:
+            raise NotMigratable(_BUSY.format(vm))
+        session = Session(self.reactor, ident, self.monitor(vm), self._quays, lambda error: self._tell(control, ident, error), self.limits)
+        self._remember(vm, session, control)
+        return session
+
+    def _check_known(self, vm: str) -> None:
+        if vm not in self._vms:
+            raise VMUnknown(f"the destination knows no VM {vm!r}; it was started without --vm {vm}=QMP-SOCKET")
+
+    def monitor(self, vm: str) -> Monitor:
+        """A new monitor of that VM, not connected yet."""
+        return Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.limits.command)
+
+    async def _displace(self, vm: str) -> None:
+        """A source that was killed leaves a session which waits for it; a new one need not."""
+        if vm in self._busy and await self._deserted(vm):
+            session, _ = self._busy[vm]
+            self.log.info("{session!r} is given up, its source does not answer", session=session)
+            await session.abort("its source did not answer, and a new session came")
+
+    async def _deserted(self, vm: str) -> bool:
+        """Whether the source of the VM's session does not answer any more."""
+        alive = Deferred.fromCoroutine(self._busy[vm][1].ask(Ping))
+        try:
+            await in_time(self.reactor, PING_SECONDS, alive, lambda: DestinationFailed("no answer"))
+        except NbdtunError:
+            return vm in self._busy
+        return False
+
+    async def check(self, checklist: Checklist, vm: str, there: Machine, disks: tuple[Disk, ...]) -> None:
+        """Look whether ``vm`` could come here now, and change nothing."""
+        with checklist.heeding("destination"):
+            self._check_known(vm)
+            if vm not in self._busy:
+                await self._examine(checklist, vm, there, disks)
+            elif await self._deserted(vm):
+                what = f"{vm} has a session here whose source does not answer; its QEMU cannot be looked at beside it"
+                checklist.warn("destination", what, "a migration takes its place")
+            else:
+                raise NotMigratable(_BUSY.format(vm))
+
+    async def _examine(self, checklist: Checklist, vm: str, there: Machine, disks: tuple[Disk, ...]) -> None:
+        monitor = self.monitor(vm)
+        try:
+            await monitor.connect()
+            await arrive(checklist, monitor, there, disks)
+            if monitor.credentials is not None:
+                self._surroundings(checklist, monitor.credentials)
+        finally:
+            await monitor.close()
+
+    def _remember(self, vm: str, session: Session, control: Control) -> None:
+        self._sessions[session.ident] = self._latest[vm] = session
+        self._busy[vm] = (session, control)
+        session.over.addCallback(lambda _: self._free(vm, session))
+        over = [ident for ident, old in self._sessions.items() if old.state.over]
+        for ident in over[: max(0, len(self._sessions) - REMEMBERED)]:
+            del self._sessions[ident]
+
+    def _free(self, vm: str, session: Session) -> None:
+        if self._busy.get(vm, (None,))[0] is session:
+            del self._busy[vm]
+        self.log.info("{session!r}{why}", session=session, why=f": {session.reason}" if session.reason else "")
+
+    def _tell(self, control: Control, ident: str, error: NbdtunError) -> None:
+        control.notify(Trouble, session=ident, code=error.code, reason=str(error))
+
+    def session(self, ident: str) -> Session:
+        """
+        The session of that id.
+
+        :raise DestinationFailed: it is not known (any more).
+        """
+        if ident not in self._sessions:
+            raise DestinationFailed("the destination does not know this session; its daemon was started again meanwhile")
+        return self._sessions[ident]
+
+    async def settle(self, vm: str, ident: str | None = None) -> str:
+        """
+        What :class:`~nbdtun.migration.control.commands.Settle` answers.
+
+        :raise VMUnknown: there is no such VM.
+        :raise NotMigratable: another session is at work with it.
+        :raise MonitorError: its QEMU cannot be asked.
+        """
+        self._check_known(vm)
+        session = self._sessions.get(ident) if ident else self._latest.get(vm)
+        if session is not None:
+            state = await session.abort("its source has come back for the outcome")
+            await session.settled
+            if state is State.FINISHED:
+                return ARRIVED
+            if ident and state is State.ABORTED:
+                return GONE
+        elif vm in self._busy:
+            raise NotMigratable(f"{vm} is being migrated to this destination by another session just now")
+        outcome = await self._look_for_outcome(vm)
+        return GONE if outcome == FRESH and not ident else outcome
+
+    async def _look_for_outcome(self, vm: str) -> str:
+        monitor = self.monitor(vm)
+        try:
+            await monitor.connect()
+            return await settle(monitor)
+        finally:
+            await monitor.close()
+
+    async def query(self, ident: str, vm: str) -> dict[str, str]:
+        """What :class:`~nbdtun.migration.control.commands.Query` answers."""
+        session = self._sessions.get(ident)
+        state = "unknown" if session is None else session.state.value
+        answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
+        if session is None or session.state.over:
+            answer |= await self._look(vm)
+        return answer
+
+    async def _look(self, vm: str) -> dict[str, str]:
+        if vm not in self._vms or vm in self._busy:
+            return {}
+        monitor = self.monitor(vm)
+        try:
+            await monitor.connect()
+            return {"machine": await run_state(monitor)}
+        except MonitorError as error:
+            return {"reason": str(error)}
+        finally:
+            await monitor.close()
+
+
+class DestinationControl(Control):
+    """The destination's end of one control channel: it parses and answers, nothing more. It begins at most one session."""
+
+    def __init__(self, destination: Destination) -> None:
+        super().__init__()
+        self._destination = destination
+        self._session: Session | None = None
+        self.when_lost().addCallback(self._abandon)
+
+    def _abandon(self, lost: Exception) -> None:
+        if self._session is not None:
+            Deferred.fromCoroutine(self._session.abort(str(lost))).addErrback(
+                lambda failure: self.log.failure("undoing a session failed", failure=failure)
+            )
+
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {}
+
+    @Check.responder
+    def check(self, version: int, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            _check_version(version)
+            checklist = Checklist()
+            wanted = tuple(Disk(row["node"], row["device"], row["qdev"], row["size"], row["format"]) for row in disks)
+            await self._destination.check(checklist, vm, Machine(machine, memory), wanted)
+            return {"findings": rows_of(checklist.findings), "time": round(time() * 1e6)}
+
+        return answering(work, self.log)
+
+    @Prepare.responder
+    def prepare(self, version: int, session: str, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            _check_version(version)
+            if self._session is not None and not self._session.state.over:
+                raise NotMigratable(f"{vm}: this control channel has a session already")
+            self._session = begun = await self._destination.begin(vm, session, self)
+            if self.lost:
+                await begun.abort("its control channel was lost")
+            return {"target": await begun.prepare(Machine(machine, memory), disks_of(disks))}
+
+        return answering(work, self.log)
+
+    @Listen.responder
+    def listen(self, session: str) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            return {"target": await self._destination.session(session).listen()}
+
+        return answering(work, self.log)
+
+    @Finish.responder
+    def finish(self, session: str, run: bool) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            await self._destination.session(session).finish(run)
+            return {}
+
+        return answering(work, self.log)
+
+    @Abort.responder
+    def abort(self, session: str) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            state = await self._destination.session(session).abort("the source gave it up")
+            return {"state": state.value}
+
+        return answering(work, self.log)
+
+    @Settle.responder
+    def settle(self, vm: str, session: str | None) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            return {"outcome": await self._destination.settle(vm, session)}
+
+        return answering(work, self.log)
+
+    @Query.responder
+    def query(self, session: str, vm: str) -> Deferred[Any]:
+        return answering(lambda: self._destination.query(session, vm), self.log)
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise VersionMismatch(f"the source speaks version {version} of the migration's commands and the destination {VERSION}")

@@ -1,0 +1,331 @@
+"""
+A QMP connection to one QEMU; with ``qmp_thread`` the only module that knows asyncio and qemu.qmp.
+
+What it promises: every wait ends. A command fails when QEMU refuses it, when the connection drops and when QEMU does not answer in
+time (a stopped process keeps its sockets); a listener fails when the connection drops (qemu.qmp's own would wait for ever); and a
+loss is told to whoever asked.
+
+What it does not know: the outcome of a command whose answer did not come. Who gets :class:`~nbdtun.errors.MonitorError` must ask
+QEMU before it repeats anything.
+
+QEMU facts (7.2 and 10.0): a ``server=on`` monitor serves one client at a time; the next one's connect succeeds, but no greeting
+comes; the one after that is turned away with EAGAIN, as the listen queue is short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import errno
+import logging
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
+from twisted.internet.defer import Deferred
+
+from nbdtun.deferreds import in_time
+from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
+from nbdtun.migration.qmp.events import Event, Listener
+from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
+from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, misfit
+
+GREETING_SECONDS = 10.0
+CLOSING_SECONDS = 5.0
+
+_thread = LoopThread()
+_quiet = logging.getLogger("nbdtun.qmp")  # what qemu.qmp logs we raise; who wants its wire log sets propagate
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+@frozen
+class Credentials:
+    """Whose process is behind a UNIX socket."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class State(enum.Enum):
+    """In this order, but that a LOST one, which it was not we who closed, can be renewed."""
+
+    NEW = "new"
+    CONNECTED = "connected"
+    LOST = "lost"
+    CLOSED = "closed"
+
+
+class Monitor:
+    """
+    One connection to the QMP socket ``path`` of the VM ``name``; ``seconds`` is how long QEMU may take for an answer.
+
+    ``reactor`` provides ``IReactorTime`` and ``IReactorFromThreads``, as every reactor does.
+    """
+
+    def __init__(self, reactor: Any, path: str, name: str, seconds: float = 60.0) -> None:
+        self.path = path
+        self.name = name
+        self._reactor = reactor
+        self._seconds = seconds
+        self._state = State.NEW
+        self._socket: socket.socket | None = None
+        self._client: _Client | None = None
+        self._loss: MonitorLost | None = None
+        self._breaking = False
+        self._mourners: list[Deferred[MonitorLost]] = []
+        self._listeners: list[Listener] = []
+        self._commands: frozenset[str] | None = None
+        self._ended: Deferred[None] = Deferred()
+        self.credentials: Credentials | None = None
+
+    def __repr__(self) -> str:
+        return f"<Monitor {self.name} {self.path} {self._state.value}>"
+
+    async def connect(self) -> None:
+        """
+        Connect and negotiate.
+
+        :raise MonitorError: with the path, the reason and the remedy.
+        """
+        self._socket = _dial(self.path)
+        self.credentials = _peer(self._socket)
+        self._loop = _thread.hold()
+        self._client = _Client(self)
+        try:
+            await in_loop(self._reactor, self._loop, partial(self._client.open, self._socket))
+        except BaseException:
+            self._state = State.CLOSED
+            self._socket.close()
+            _thread.release()
+            raise
+        self._state = State.CONNECTED
+        in_loop(self._reactor, self._loop, self._client.until_end).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
+
+    async def renew(self) -> bool:
+        """
+        Connect again, if the connection was lost; whether there is one now. A QEMU whose monitor was closed may live on.
+
+        Who waited for something has been told of the loss; what is listened to after this is heard again.
+        """
+        if self._breaking or self._state is State.LOST:  # a command may have heard of it first
+            await self._ended
+        if self._state is State.LOST:
+            lost = self._loss  # what has happened first is what is told
+            self._loss, self._ended, self._state, self._breaking = None, Deferred(), State.NEW, False
+            try:
+                await self.connect()
+            except MonitorError:
+                self._loss, self._state = lost, State.LOST
+        return self._state is State.CONNECTED
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
+    ) -> Any:
+        """
+        Execute a QMP command and return what it returns; ``seconds`` replaces the monitor's own limit.
+
+        ``urgent`` passes by commands that QEMU is still busy with; few commands can.
+
+        :raise CommandFailed: QEMU refused it.
+        :raise MonitorLost: the connection dropped; whether it was carried out is unknown.
+        :raise MonitorError: no answer came in time, with the same uncertainty; or one that no QEMU gives.
+        """
+        if self._client is None or self._state is not State.CONNECTED:
+            raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
+        limit = self._seconds if seconds is None else seconds
+        answer = in_loop(self._reactor, self._loop, partial(self._client.ask, command, arguments, urgent))
+        try:
+            result = await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
+        except MonitorLost:
+            self._breaking = True
+            raise
+        wrong = misfit(ANSWERS.get(command), result)
+        if wrong:
+            raise MonitorError(f"{self.name}: the answer to {command} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
+        return result
+
+    def _unanswered(self, command: str, seconds: float) -> MonitorError:
+        return MonitorError(f"{self.name}: QEMU has not answered {command} for {seconds:g} s; is it stopped, or its storage hanging?")
+
+    def listen(self, *names: str) -> Listener:
+        """Hear the events of these names from now on; a context manager."""
+        listener = Listener(self._reactor, names, self._leave)
+        self._listeners.append(listener)
+        if self._loss is not None:
+            listener.end(self._loss)
+        return listener
+
+    def _leave(self, listener: Listener) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    async def commands(self) -> frozenset[str]:
+        """The names of all commands that QEMU understands; asked once (``query-qmp-schema`` knows more, and takes 50 ms)."""
+        if self._commands is None:
+            self._commands = frozenset(command["name"] for command in await self.execute("query-commands"))
+        return self._commands
+
+    async def has(self, command: str) -> bool:
+        """Whether QEMU understands ``command``."""
+        return command in await self.commands()
+
+    def when_lost(self) -> Deferred[MonitorLost]:
+        """Fires when the connection drops without us having closed it, at once if it has; each call gives a Deferred of its own."""
+        mourner: Deferred[MonitorLost] = Deferred()
+        if self._loss is not None:
+            mourner.callback(self._loss)
+        else:
+            self._mourners.append(mourner)
+        return mourner
+
+    async def close(self) -> None:
+        """Close the connection; safe in any state. Commands in flight fail with MonitorLost."""
+        if self._state is not State.CONNECTED or self._socket is None:
+            return
+        self._state = State.CLOSED
+        with suppress(OSError):  # QEMU was quicker
+            self._socket.shutdown(socket.SHUT_RDWR)
+        await self._ended
+
+    def heard(self, name: str, data: Mapping[str, Any]) -> None:
+        """An event came, in the reactor's thread."""
+        wrong = misfit(EVENTS.get(name), data)
+        if wrong:
+            self._drop(f"the event {name} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
+            return
+        event = Event(name, data, self._reactor.seconds())
+        for listener in tuple(self._listeners):
+            listener.hear(event)
+
+    def _drop(self, reason: str) -> None:
+        """Have no more to do with it: an event that was waited for may be the one that made no sense."""
+        if self._state is State.CONNECTED:
+            self.lose(reason)
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _end(self, reason: str) -> None:
+        """The connection has ended, and with it our use of the thread."""
+        _thread.release()
+        if self._state is not State.LOST:
+            self.lose(reason)
+        self._ended.callback(None)
+
+    def lose(self, reason: str) -> None:
+        """Tell everybody who waits that nothing will come any more, in the reactor's thread."""
+        closed = self._state is State.CLOSED
+        self._loss = loss = MonitorLost(f"{self.name}: {'the monitor ' + self.path + ' was closed' if closed else reason}")
+        mourners, self._mourners = ([] if closed else self._mourners), []
+        if not closed:
+            self._state = State.LOST  # before anybody hears of it, who may renew it at once
+        for listener in tuple(self._listeners):
+            listener.end(loss)
+        for mourner in mourners:
+            if not mourner.called:
+                mourner.callback(loss)
+
+
+class _Client:
+    """The asyncio side; each method but the constructor runs in the thread."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._name = monitor.name
+        self._path = monitor.path
+        self._qmp = QMPClient()
+        self._qmp.logger = _quiet
+        self._qmp.events.event_filter = lambda _: False  # the default listener would keep every event for ever
+        self._qmp.register_listener(_Tap(monitor))
+
+    async def open(self, sock: socket.socket) -> None:
+        busy = (
+            f"{self._path}: no QMP greeting; another client (another nbdtun?) holds it, or it is not a QMP socket (give QEMU a second -qmp)"
+        )
+        try:
+            await asyncio.wait_for(self._qmp.connect(sock), GREETING_SECONDS)
+        except TimeoutError:
+            raise MonitorError(busy) from None
+        except ConnectError as error:
+            raise MonitorError(busy if isinstance(error.exc, EOFError) else f"{self._path}: {error}") from error
+
+    async def ask(self, command: str, arguments: Mapping[str, Any] | None, urgent: bool) -> object:
+        try:
+            return await self._qmp.execute(command, arguments, oob=urgent)
+        except ExecuteError as error:
+            raise CommandFailed(f"{self._name}: QEMU refused {command}: {error}", error.error_class) from error
+        except (QMPError, OSError, EOFError) as error:
+            raise MonitorLost(f"{self._name}: QEMU closed its monitor {self._path} during {command}; has it ended, or crashed?") from error
+
+    async def until_end(self) -> str:
+        """Wait until the connection has ended, and tell why."""
+        while self._qmp.runstate is Runstate.RUNNING:
+            await self._qmp.runstate_changed()
+        try:
+            await asyncio.wait_for(self._qmp.disconnect(), CLOSING_SECONDS)
+        except Exception as error:
+            if not isinstance(error, EOFError | ConnectionError | TimeoutError):
+                return f"the monitor {self._path} has failed: {error!r}"
+        return f"QEMU closed its monitor {self._path}; has it ended, or crashed?"
+
+
+class _Tap(EventListener):
+    """Hands every event over to the reactor's thread."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__()
+        self._monitor = monitor
+
+    async def put(self, event: Message) -> None:
+        name, data = str(event["event"]), event.get("data", {})
+        self._monitor._reactor.callFromThread(self._monitor.heard, name, data)
+
+
+def _dial(path: str) -> socket.socket:
+    """Connect to a UNIX socket; that never waits. Each way in which it fails has a remedy of its own."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        raise MonitorError(f"{path}: {_remedy(error, path)}") from error
+    return sock
+
+
+def _remedy(error: OSError, path: str) -> str:
+    if isinstance(error, BlockingIOError):
+        return "too many clients wait for this monitor already; another client holds it (give QEMU a second -qmp)"
+    if error.errno is None:
+        return f"{error}; a socket's path ends at 107 bytes"
+    hint = {
+        errno.ENOENT: "is QEMU running, with -qmp unix:PATH,server=on,wait=off?",
+        errno.EACCES: f"run as root or as QEMU's user (it is owned by {_owner(path)})",
+        errno.ECONNREFUSED: "nobody listens there; QEMU has ended, or this is no socket",
+    }.get(error.errno)
+    return (error.strerror or str(error)) + (f"; {hint}" if hint else "")
+
+
+def _owner(path: str) -> str:
+    try:
+        return f"uid {os.stat(path).st_uid}"
+    except OSError:
+        return "somebody else"
+
+
+def _peer(sock: socket.socket) -> Credentials:
+    """Who listens: the kernel knows who called listen(2); what QEMU's ``-runas`` made of it later, only /proc."""
+    pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    try:
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+        uid, gid = int(fields["Uid"].split()[1]), int(fields["Gid"].split()[1])
+    except (OSError, KeyError, ValueError, IndexError):
+        pass
+    return Credentials(pid, uid, gid)

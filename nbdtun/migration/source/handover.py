@@ -1,0 +1,98 @@
+"""
+The one step that cannot be taken back: the source tells the destination to take over.
+
+Up to here the guest cannot run at the destination, whatever is lost; from here on it may. So its answer is fetched with patience:
+when it is lost with the control channel, the destination is asked again over a new one. Only three ends are possible: it runs there
+(return), it certainly does not and never will (any error but one), or nobody can tell (:class:`~nbdtun.errors.OutcomeUnknown`, and
+the source has to stay paused).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from nbdtun.deferreds import in_time
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnknown, TunnelError
+from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import Abort, Finish, Query
+from nbdtun.migration.settings import MigrationSettings
+
+AGAIN_SECONDS = 1.0
+
+
+class Handover:
+    """Hands the session ``ident`` over, by way of ``control`` or of a new control channel through ``carrier``."""
+
+    def __init__(self, clock: IReactorTime, carrier: Carrier, control: Control, ident: str, settings: MigrationSettings) -> None:
+        self._clock = clock
+        self._carrier = carrier
+        self._control = control
+        self._ident = ident
+        self._settings = settings
+
+    def __repr__(self) -> str:
+        return f"<Handover of session {self._ident[:8]}>"
+
+    async def finish(self, run: bool) -> None:
+        """
+        Let the destination take over, and the guest run there if ``run``.
+
+        :raise OutcomeUnknown: nobody can tell whether it did.
+        :raise NbdtunError: it did not, and never will.
+        """
+        limits = self._settings.limits
+        try:
+            await self._ask(limits.complete + limits.answer, Finish, session=self._ident, run=run)
+        except OutcomeUnknown as error:
+            raise self._unknown(str(error)) from error
+        except TunnelError as error:
+            try:
+                await self._settle(error)
+            finally:
+                self._control.hang_up()
+        except NbdtunError as error:  # an error alone is not believed: what it costs to be wrong is a second copy that runs
+            await self._settle(error, error)
+
+    async def _ask(self, seconds: float, command: Any, **arguments: Any) -> dict[str, Any]:
+        answer = Deferred.fromCoroutine(self._control.ask(command, **arguments))
+        late = f"the destination has not answered {command.__name__} for {seconds:g} s"
+        return await in_time(self._clock, seconds, answer, lambda: LinkLost(late))
+
+    async def _settle(self, last: NbdtunError, told: NbdtunError | None = None) -> None:
+        """Ask until there is an answer, or the time is up; ``told`` is why it did not take over, if that is so."""
+        deadline = self._clock.seconds() + self._settings.limits.settle
+        while self._clock.seconds() < deadline:
+            try:
+                if await self._is_settled(told):
+                    return
+            except TunnelError as error:
+                last = error
+            await deferLater(self._clock, AGAIN_SECONDS)
+        raise self._unknown(str(last))
+
+    async def _is_settled(self, told: NbdtunError | None) -> bool:
+        if self._control.lost:
+            opening = Deferred.fromCoroutine(self._carrier.control(Control()))
+            seconds = self._settings.limits.answer
+            self._control = await in_time(self._clock, seconds, opening, lambda: LinkLost("the destination cannot be reached"))
+        answer = await self._ask(self._settings.limits.answer, Query, session=self._ident, vm=self._settings.vm)
+        if answer["state"] in ("prepared", "listening"):  # Finish never arrived; now it must not
+            answer |= await self._ask(self._settings.limits.answer, Abort, session=self._ident)
+        if answer["state"] in ("aborting", "aborted"):
+            raise told or DestinationFailed(f"the destination did not take over: {answer['reason']}")
+        if answer["state"] in ("unknown", "uncertain"):
+            raise self._unknown(f"its session there is {answer['state']}, the machine there {answer['machine']}")
+        return bool(answer["state"] == "finished")
+
+    def _unknown(self, why: str) -> OutcomeUnknown:
+        vm = self._settings.vm
+        return OutcomeUnknown(
+            f"{vm} was handed over, but it cannot be learned whether it runs at the destination ({why}). The source is left paused. "
+            f"When the destination can be reached again, `nbdtun migrate --resolve` with the same options asks it and ends this; "
+            f"or look there with query-status: if it runs, quit the source; if not, quit it there and `cont` the source"
+        )

@@ -1,0 +1,321 @@
+"""
+The source: a whole migration as one sequence, each step beside its undo.
+
+What holds at every moment: the guest runs at the destination only after Finish was sent (see ``handover``), so before that every
+failure, every cancellation and every loss is answered by the same thing, unwinding the steps; and after it nothing is undone unless
+the destination said that it did not take over.
+
+Whatever goes wrong beside the step that is just being waited for (a mirror that fails while the memory is sent, the monitor or the
+control channel lost, trouble at the destination) rings the alarm, which interrupts the sequence with that as the cause. A user's
+cancellation is the same with no cause.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic, time
+from typing import Any
+
+import txaio
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
+
+from nbdtun.deferreds import in_time, undisturbed
+from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.migration.carrier import Carrier, Entrance
+from nbdtun.migration.ids import block_name, new_session
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.journal import End, Journal
+from nbdtun.migration.rollback.undo import UndoStack
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.handover import Handover
+from nbdtun.migration.source.recovery import Leftovers
+from nbdtun.migration.source.session_client import Contact
+from nbdtun.migration.supervision.budget import Allowance
+from nbdtun.migration.supervision.convergence import Convergence
+from nbdtun.migration.supervision.meter import Gauge
+from nbdtun.migration.supervision.sampler import Watch
+from nbdtun.migration.supervision.watchdog import Verdict, Vigil
+from nbdtun.migration.vm.disks import Disk, choose
+from nbdtun.migration.vm.guest import Guest
+from nbdtun.migration.vm.machine import machine
+from nbdtun.migration.vm.memory import Outgoing, Tuning, look, movable
+from nbdtun.migration.vm.mirror import Mirror, Mirrors
+from nbdtun.migration.vm.requirements import SENDING, able
+
+
+class Stage(enum.Enum):
+    """Which way a migration goes; it can be cancelled only on its way FORWARD."""
+
+    NEW = "new"
+    FORWARD = "forward"
+    HANDING_OVER = "handing over"
+    BACK = "back"
+    ENDED = "ended"
+
+
+class Migration:
+    """
+    One migration of the VM behind ``monitor``, which is connected already and is closed by whoever made it.
+
+    ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
+    the final one. ``allowance`` may be changed while it is :attr:`under_way`.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        monitor: Monitor,
+        carrier: Carrier,
+        settings: MigrationSettings,
+        report: Callable[[Progress], None],
+        wall: Callable[[], float] = time,
+        uptime: Callable[[], float] = monotonic,
+    ) -> None:
+        self.session = new_session()
+        self.settings = settings
+        self._reactor = reactor
+        self._monitor = monitor
+        self._carrier = carrier
+        self._stage = Stage.NEW
+        self._cause: BaseException | None = None
+        self._gauge = Gauge(reactor, report, lambda: carrier.link, wall)
+        self._guest = Guest(monitor, self._alarm)
+        self._undo = UndoStack(reactor, settings.limits.undo)
+        self._tidy = UndoStack(reactor, settings.limits.undo)
+        self._leftovers = Leftovers(reactor, monitor, carrier, settings, uptime)
+        self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
+        self._tuning = Tuning(monitor, self._journal.was)
+        self.allowance = Allowance(settings.bandwidth, settings.downtime)
+        self._convergence = Convergence(monitor, settings, self.allowance)
+        self._vigil = Vigil(settings.vm, settings.patience, reactor.seconds())
+        seconds = settings.limits.command
+        self._watch = Watch(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
+        self._forward: Deferred[None] | None = None
+        self._downtime: float | None = None
+        self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
+        self._entrances: dict[str, Entrance] = {}
+
+    def __repr__(self) -> str:
+        return f"<Migration of {self.settings.vm} {self._stage.value} {self._gauge.now.phase.value}>"
+
+    async def run(self) -> Progress:
+        """
+        Migrate; returns the final progress once the VM runs at the destination (or is paused there, if it was paused).
+
+        Its ``downtime_ms`` is measured here, as the clocks of two hosts differ: from QEMU's STOP event until the destination has answered
+        that the guest runs, so with one way of the answer; None for a guest that did not run.
+
+        Cancelling the Deferred of this coroutine is :meth:`cancel`.
+
+        :raise OutcomeUnknown: nobody can tell whether it runs there; the source is left paused.
+        :raise CancelledError: it was cancelled; the VM runs on at the source.
+        :raise NbdtunError: it failed; the VM runs on at the source. In each case the final progress was reported before.
+        """
+        return await undisturbed(Deferred.fromCoroutine(self._run()), self.cancel)
+
+    def cancel(self) -> bool:
+        """Roll back, and let :meth:`run` fail with CancelledError; False if it is too late for that."""
+        return self._interrupt(None)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it can still be changed, or cancelled."""
+        return self._stage is Stage.FORWARD
+
+    def _alarm(self, error: Exception) -> None:
+        self._interrupt(error)
+
+    def _judge(self, verdict: Verdict) -> None:
+        """It has lasted too long."""
+        if verdict.forced and self._stage is Stage.FORWARD:
+            Deferred.fromCoroutine(self._force(verdict)).addErrback(self._failed)
+        else:
+            self._alarm(verdict.error)
+
+    def _failed(self, failure: Failure) -> None:
+        self._interrupt(failure.value)
+
+    async def _force(self, verdict: Verdict) -> None:
+        """Pause the guest, so that what is left gets less; it runs again where the migration ends."""
+        self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))
+        if self._gauge.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
+            self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
+        self._convergence.force()
+        self._gauge.converge(self._convergence.measures)
+        await self._guest.pause()
+
+    def _interrupt(self, cause: BaseException | None) -> bool:
+        if self._stage is not Stage.FORWARD or self._forward is None:
+            return False
+        self._stage = Stage.BACK
+        self._cause = cause
+        self._reactor.callLater(0, self._forward.cancel)  # not now: this may be called from inside of it
+        return True
+
+    async def _run(self) -> Progress:
+        self._stage = Stage.FORWARD
+        try:
+            self._forward = Deferred.fromCoroutine(self._steps())
+            await self._forward
+        except OutcomeUnknown as error:
+            await self._leave(error)
+            raise
+        except BaseException as error:
+            raise await self._roll_back(error) from None
+        await self._confirm()
+        return self._gauge.finish(Phase.COMPLETED, self._downtime)
+
+    async def _steps(self) -> None:
+        self._monitor.when_lost().addCallback(self._alarm)
+        self._gauge.enter(Phase.PREPARE)
+        self._watch.start()
+        if await self._leftovers.settle():
+            return  # it is there
+        disks, entrance = await self._prepare()
+        mirrors = await self._mirror(disks, entrance)
+        outgoing, ram = await self._send(mirrors)
+        await self._switch_over(mirrors, outgoing, ram)
+        await self._finish()
+
+    async def _prepare(self) -> tuple[dict[str, Disk], Entrance]:
+        disks = await self._survey()
+        await self._journal.open(self._guest.runs)
+        self._tidy.push("close the control channel", self._contact.close)
+        await self._contact.open()
+        there = await machine(self._monitor)
+        self._undo.push("undo the destination's session", self._contact.abort)
+        target = await self._contact.prepare(there, disks)
+        names = {block_name(self.session, number): disk for number, disk in enumerate(disks)}
+        return names, await self._enter(target, "nbd")
+
+    async def _survey(self) -> tuple[Disk, ...]:
+        """What there is to move, and whether it can be: changes nothing."""
+        await self._guest.check()
+        await able(self._monitor, SENDING)
+        disks, left_out = await choose(self._monitor, self.settings)
+        for left in left_out:
+            self.log.info("{vm}: {left}", vm=self.settings.vm, left=left)
+        await movable(self._monitor)
+        return disks
+
+    async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Entrance:
+        entrance = self._entrances[name] = await self._carrier.enter(target, name, urgent=urgent)
+        self._tidy.push(f"close the {name} socket", lambda: self._shut(name))
+        return entrance
+
+    async def _shut(self, name: str) -> None:
+        if name in self._entrances:
+            await self._entrances.pop(name).close()
+
+    async def _mirror(self, disks: dict[str, Disk], entrance: Entrance) -> Mirrors:
+        self._gauge.expect(disks)
+        self._gauge.enter(Phase.MIRROR)
+        each = [Mirror(self._monitor, self._reactor, disk, name, entrance, self._alarm) for name, disk in disks.items()]
+        mirrors = Mirrors(self._monitor, each)
+        await self._convergence.begin(mirrors)
+        await mirrors.start(self._undo, self.settings, self.allowance.share(len(mirrors)))
+        await self.allowance.limit_disks(mirrors)
+        await mirrors.ready()
+        await self._convergence.keep()
+        self._gauge.copied()
+        self._gauge.enter(Phase.READY)
+        return mirrors
+
+    async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
+        capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
+        await self.allowance.limit_memory(self._tuning, self._undo, capabilities)
+        outgoing = Outgoing(self._monitor)
+        await movable(self._monitor)  # again: what comes next uses up the destination QEMU
+        self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
+        self._undo.push("cancel the migration of the memory", outgoing.cancel)
+        self._undo.push("cancel the mirrors", mirrors.cancel)
+        ram = await self._enter(await self._contact.listen(), "ram", urgent=True)
+        self._gauge.enter(Phase.RAM)
+        await self._journal.begins(self._guest.runs)
+        await outgoing.start(ram)
+        await outgoing.paused()
+        return outgoing, ram
+
+    async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Entrance) -> None:
+        self._gauge.enter(Phase.SWITCHOVER)
+        seconds = None if self._vigil.forced else self.settings.patience.limit(Phase.SWITCHOVER)
+        await mirrors.drain(seconds)
+        self._gauge.copied()
+        await self._journal.switches(self._guest.runs)
+        await outgoing.proceed(seconds)
+        arriving = Deferred.fromCoroutine(ram.drained())
+        await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory has not arrived within {seconds:g} s"))
+
+    async def _finish(self) -> None:
+        await self._journal.note(handed_over=True)
+        self._gauge.enter(Phase.FINISH)
+        if self._stage is not Stage.FORWARD:
+            raise CancelledError
+        self._stage = Stage.HANDING_OVER
+        control = self._contact.control
+        assert control is not None
+        await Handover(self._reactor, self._carrier, control, self.session, self.settings).finish(self._guest.runs)
+        if self._guest.stopped_at is not None:
+            self._downtime = self._reactor.seconds() - self._guest.stopped_at
+
+    async def _roll_back(self, error: BaseException) -> BaseException:
+        """Undo everything, and return the error to be raised."""
+        self._stage = Stage.BACK
+        self._watch.rest()
+        if (lost := self._contact.lost) is not None and isinstance(error, NbdtunError):
+            error = LinkLost(f"{lost}; {error}")  # what fails while there is no session fails for that
+        self._cause = cause = self._cause or error
+        diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
+        self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
+        await self._monitor.renew()
+        left = await self._undo.unwind()
+        found = await diagnosis
+        if not left:
+            self._tidy.push("erase the migration's journal", self._journal.close)
+        await self._close()
+        if isinstance(cause, CancelledError):
+            self._gauge.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
+            return cause
+        failure = self._failure(cause, found, left)
+        self._gauge.finish(Phase.FAILED, None, str(failure), failure.code)
+        return failure
+
+    def _failure(self, cause: BaseException, diagnosis: str, left: list[str]) -> NbdtunError:
+        """The one line about it: what failed, what the destination found, what could not be undone."""
+        if not isinstance(cause, NbdtunError):
+            self.log.failure("{vm}: a bug in nbdtun", failure=Failure(cause), vm=self.settings.vm)
+            return MigrationError("; ".join([f"a bug in nbdtun: {cause!r}", *left]))
+        found = [f"at the destination: {diagnosis}"] if diagnosis and diagnosis not in str(cause) else []
+        return type(cause)("; ".join([str(cause), *found, *left])) if found or left else cause
+
+    async def _leave(self, error: OutcomeUnknown) -> None:
+        """Nothing may be undone; the source stays as it is, paused."""
+        self._undo.forget()
+        await self._close()
+        self._gauge.finish(Phase.UNKNOWN, None, str(error), error.code)
+
+    async def _confirm(self) -> None:
+        """It runs there. Whatever cannot be tidied up here now is worth a warning and no more."""
+        self._undo.forget()
+        with suppress(NbdtunError):
+            self._gauge.memory(await look(self._monitor))
+        if self.settings.keep_source:
+            self._tidy.push("erase the migration's journal", self._journal.close)
+            self._tidy.push("restore the migration's parameters", self._tuning.restore)
+        else:
+            self._tidy.push("end the source QEMU, which is paused", lambda: self._guest.end(self._reactor))
+        await self._close()
+
+    async def _close(self) -> None:
+        self._watch.rest()
+        self._guest.leave()
+        for line in await self._tidy.unwind():
+            self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)
+        self._journal.leave()
+        self._stage = Stage.ENDED

@@ -1,0 +1,41 @@
+"""The outcome of a migration that was left open, asked of the destination, which alone can find out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from nbdtun.deferreds import in_time
+from nbdtun.errors import LinkLost, NbdtunError, OutcomeUnknown
+from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import Settle
+from nbdtun.migration.settings import MigrationSettings
+
+
+async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> str:
+    """
+    At the source: let the destination make an end of ``session`` (None: of whatever it has of the VM), and return how it ended.
+
+    :raise OutcomeUnknown: it cannot.
+    """
+    seconds = settings.limits.answer
+    late = f"the destination has not answered for {seconds:g} s"
+    asking = Deferred.fromCoroutine(_settle_there(carrier, settings.vm, session))
+    try:
+        return await in_time(reactor, seconds, asking, lambda: LinkLost(late))
+    except NbdtunError as error:
+        raise OutcomeUnknown(
+            f"{settings.vm}: it still cannot be learned whether it runs at the destination ({error}). The source is left paused. If it "
+            f"runs there, quit the source; if its QEMU there has ended, `cont` the source"
+        ) from error
+
+
+async def _settle_there(carrier: Carrier, vm: str, session: str | None) -> str:
+    control = await carrier.control(Control())
+    try:
+        answer = await control.ask(Settle, vm=vm, session=session)
+        return str(answer["outcome"])
+    finally:
+        control.hang_up()

@@ -1,0 +1,169 @@
+"""
+What an earlier migration has left at the source because it was killed: found in its journal, and rolled back, or seen to its end.
+
+Up to the handover the guest cannot run at the destination, so everything can be undone without a word from there. From the handover on
+it may, and the destination is asked, as ``resolve`` does it. Nothing is touched which belongs to somebody else: a migration that
+lives, or one that another tool has begun since.
+
+QEMU facts (7.2 and 10.0): a migration whose stream breaks fails, and one that is cancelled is undone, and in both cases QEMU lets the
+guest run on by itself if it ran. In ``pre-switchover`` nothing is sent, so QEMU does not notice that nobody is there any more, and waits
+for ever, with the guest paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import txaio
+from twisted.internet.task import deferLater
+
+from nbdtun.errors import NotMigratable, OutcomeUnknown
+from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.control.commands import ARRIVED, FRESH
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.journal import End, Entry, erase, read
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.outcome import ask
+from nbdtun.migration.vm.guest import ENDING_MIGRATION_SECONDS
+from nbdtun.migration.vm.machine import RUNNING, run_state
+from nbdtun.migration.vm.memory import ENDED, Migrated, Outgoing, look, put
+from nbdtun.migration.vm.mirror import sweep
+
+#: Seconds by which QEMU's times may differ from ours for the same step.
+SLACK_SECONDS = 10.0
+
+#: Seconds that QEMU may take for the last of a migration.
+LONGEST_END_SECONDS = 130.0
+
+
+class Leftovers:
+    """What is left of an earlier migration in the QEMU behind ``monitor``; the destination is asked by way of ``carrier``."""
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self, reactor: Any, monitor: Monitor, carrier: Carrier, settings: MigrationSettings, uptime: Callable[[], float] = monotonic
+    ) -> None:
+        self._reactor = reactor
+        self._monitor = monitor
+        self._carrier = carrier
+        self._settings = settings
+        self._uptime = uptime
+
+    def __repr__(self) -> str:
+        return f"<Leftovers in {self._monitor.name}>"
+
+    async def settle(self) -> bool:
+        """
+        Make an end of it; returns whether the VM has turned out to be at the destination.
+
+        If not, it is at the source, as it was before, and can be migrated.
+
+        :raise NotMigratable: somebody is at work with this VM.
+        :raise OutcomeUnknown: the VM was handed over, and nobody can tell whether it runs there; the source is left paused.
+        :raise MonitorError: QEMU does not answer.
+        """
+        left = await find(self._monitor, self._uptime())
+        if left is None:
+            return False
+        if left.end is End.DESTINATION:
+            await clear(self._reactor, self._monitor, left)
+        elif left.handed_over and await run_state(self._monitor) not in RUNNING and await self._has_arrived(left):
+            await clear(self._reactor, self._monitor, left)
+            self._tell("was broken off when it had handed the VM over; it has arrived at the destination")
+            return True
+        else:
+            await roll_back(self._reactor, self._monitor, left)
+            self._tell(f"was broken off {_when(left)}; it is rolled back now, and the VM is at the source as before")
+        return False
+
+    def _tell(self, what: str) -> None:
+        self.log.info("{vm}: an earlier migration {what}", vm=self._settings.vm, what=what)
+
+    async def _has_arrived(self, left: Entry) -> bool:
+        outcome = await ask(self._reactor, self._carrier, self._settings, left.session)
+        if outcome == FRESH:
+            raise OutcomeUnknown(
+                f"{self._settings.vm} was handed over, and then both the daemon and QEMU at the destination were started again, so "
+                f"it cannot be learned whether it ran there. The source is left paused. If not, `nbdtun migrate --resolve` lets it go on"
+            )
+        return outcome == ARRIVED
+
+
+def _when(left: Entry) -> str:
+    if left.began is None:
+        return "while it copied the disks"
+    if left.switched is None:
+        return "while it copied the memory"
+    return "at the handover" if left.handed_over else "at the switchover"
+
+
+async def find(monitor: Monitor, uptime: float) -> Entry | None:
+    """
+    What a killed migration has left, ``uptime`` seconds after the host's boot; None if there is nothing.
+
+    :raise NotMigratable: somebody is at work with this VM.
+    """
+    left = await read(monitor)
+    if left is None:
+        return None
+    vm = monitor.name
+    if left.alive:
+        raise NotMigratable(f"{vm} is being migrated by another nbdtun just now, process {left.pid}")
+    state, now = await run_state(monitor), await look(monitor)
+    if left.end is End.DESTINATION and state not in RUNNING:
+        raise NotMigratable(f"{vm} was arriving here when nbdtun-dest was killed; a new `nbdtun migrate` at its source ends that")
+    if left.end is End.DESTINATION or not is_ours(left, now, uptime):
+        _refuse(vm, state, now.status)
+    return left
+
+
+def is_ours(left: Entry, migrated: Migrated, uptime: float) -> bool:
+    """
+    Whether the migration that QEMU tells of, at ``uptime`` seconds since boot, is the one of ``left``.
+
+    Another tool may have begun one since. QEMU does not say who has begun a migration, but how long ago that was.
+    """
+    if left.began is None:
+        return False
+    if migrated.status != "completed":
+        return abs(uptime - migrated.seconds - left.began) < SLACK_SECONDS
+    if left.switched is None:
+        return False
+    return -SLACK_SECONDS < migrated.seconds - (left.switched - left.began) < LONGEST_END_SECONDS
+
+
+def _refuse(vm: str, state: str, status: str) -> None:
+    """The latest migration that QEMU knows of is not ours; that is nothing to us if it has ended and the guest is here."""
+    since = "since an earlier migration by nbdtun was killed"
+    if status not in ENDED | {"none"}:
+        raise NotMigratable(f"{vm}: another tool has begun to migrate it ({status}) {since}; wait for its end")
+    if status == "completed" and state not in RUNNING:
+        raise NotMigratable(f"{vm}: another tool has migrated it {since}; if it runs elsewhere, quit it here")
+
+
+async def roll_back(reactor: Any, monitor: Monitor, left: Entry) -> None:
+    """
+    Undo what ``left`` tells of, in the order in which the migration itself would, and let the guest run on if it ran.
+
+    :raise MonitorError: QEMU does not answer; what is left can be tried again.
+    """
+    await sweep(monitor, reactor)
+    outgoing = Outgoing(monitor)
+    outgoing.close()
+    await outgoing.cancel()
+    while await run_state(monitor) == "finish-migrate":
+        await deferLater(reactor, ENDING_MIGRATION_SECONDS)
+    completed = left.switched is not None and (await look(monitor)).status == "completed"
+    if completed and left.runs and await run_state(monitor) == "postmigrate":
+        await monitor.execute("cont")
+    await clear(reactor, monitor, left)
+
+
+async def clear(reactor: Any, monitor: Monitor, left: Entry) -> None:
+    """Take all that is ours out of QEMU, and its journal last; the guest is left as it is."""
+    await sweep(monitor, reactor)
+    await put(monitor, left.capabilities, left.parameters)
+    await erase(monitor)

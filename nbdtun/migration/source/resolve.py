@@ -1,0 +1,91 @@
+"""
+The way out of an unknown outcome: the destination is asked again, and the VM ends up in one place.
+
+A migration that loses its destination right after the handover leaves the source paused, because the VM may run there. Later, when the
+destination can be asked again, there are two ways for it to go, and the destination decides which, because only it can look:
+
+- the VM has arrived: the source's QEMU is ended;
+- it has not run there and now never will, because the destination has ended its QEMU: the source goes on, if it ran before.
+
+What is known of the migration is in the journals that it has left in the QEMUs at both ends. As long as neither is certain the source
+stays paused, and this can be tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any
+
+from nbdtun.errors import MigrationError, NotMigratable
+from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.control.commands import ARRIVED
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.journal import Entry
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.outcome import ask
+from nbdtun.migration.source.recovery import clear, find, roll_back
+from nbdtun.migration.vm.guest import Guest
+from nbdtun.migration.vm.machine import RUNNING, run_state
+from nbdtun.migration.vm.memory import look
+
+
+class Resolution:
+    """Ends what a migration of the VM behind ``monitor`` has left open; ``monitor`` is connected already."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        monitor: Monitor,
+        carrier: Carrier,
+        settings: MigrationSettings,
+        report: Callable[[Progress], None],
+        uptime: Callable[[], float] = monotonic,
+    ) -> None:
+        self._reactor = reactor
+        self._monitor = monitor
+        self._carrier = carrier
+        self._settings = settings
+        self._report = report
+        self._uptime = uptime
+        self._began = reactor.seconds()
+
+    async def run(self) -> Progress:
+        """
+        Resolve it; returns when the VM is the destination's, and the source's QEMU is ended (or kept paused, as the settings say).
+
+        :raise NotMigratable: nothing is open.
+        :raise OutcomeUnknown: it still cannot be told; the source is left paused.
+        :raise MigrationError: it did not arrive; it runs at the source again.
+        """
+        await self._check()
+        self._tell(Phase.FINISH)
+        left = await find(self._monitor, self._uptime())
+        if await ask(self._reactor, self._carrier, self._settings, left.session if left else None) != ARRIVED:
+            raise MigrationError(f"{self._settings.vm} did not arrive, and never will; {await self._go_on(left)}")
+        if left is not None and self._settings.keep_source:
+            await clear(self._reactor, self._monitor, left)
+        if not self._settings.keep_source:
+            await Guest(self._monitor).end(self._reactor)
+        return self._tell(Phase.COMPLETED)
+
+    async def _check(self) -> None:
+        vm = self._settings.vm
+        state = await run_state(self._monitor)
+        if state in RUNNING:
+            raise NotMigratable(f"{vm} runs at the source, there is nothing to resolve")
+        if (await look(self._monitor)).status != "completed":
+            raise NotMigratable(f"{vm} is {state} at the source and was not handed over, there is nothing to resolve")
+
+    async def _go_on(self, left: Entry | None) -> str:
+        if left is None:
+            await self._monitor.execute("cont")
+        else:
+            await roll_back(self._reactor, self._monitor, left)
+        return "it runs at the source again" if left is None or left.runs else "it is paused at the source, as it was before"
+
+    def _tell(self, phase: Phase) -> Progress:
+        progress = Progress(time=time(), elapsed=self._reactor.seconds() - self._began, phase=phase, link=self._carrier.link)
+        self._report(progress)
+        return progress

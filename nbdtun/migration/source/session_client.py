@@ -1,0 +1,155 @@
+"""
+The source's contact with its session at the destination: the control channel, and what is asked over it.
+
+A lost link is the channel's business. But a daemon that dies takes the session with it, and the one that is started in its place knows
+nothing. As long as only disks are on their way, that need not end the migration: the VM's QEMU there still lives, and the source's QEMU
+holds its writes back and dials again (``reconnect-delay``). So the session is prepared a second time, under the same id, with the same
+names, and the mirrors go on. The memory's stream cannot be dialled again; from Listen on, a lost session is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import txaio
+from twisted.internet.defer import Deferred
+
+from nbdtun.deferreds import in_time
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError
+from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.control.channel import Control, told
+from nbdtun.migration.control.commands import VERSION, Abort, Listen, Ping, Prepare, Query, Trouble, rows_of
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.machine import Machine
+
+DIAGNOSIS_SECONDS = 5.0
+
+
+class SourceControl(Control):
+    """The source's end of the control channel; ``alarm`` is called with what the destination reports."""
+
+    def __init__(self, alarm: Callable[[Exception], None]) -> None:
+        super().__init__()
+        self._alarm = alarm
+
+    @Trouble.responder
+    def trouble(self, session: str, code: str, reason: str) -> dict[str, Any]:
+        self._alarm(told(code, reason))
+        return {}
+
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {}
+
+
+class Contact:
+    """
+    Speaks with the session ``ident``. ``alarm`` is called when it has failed at the destination, or is lost for good.
+
+    ``control`` is the channel of just now, once :meth:`open` has returned. ``lost`` is why the session is to be prepared a second time,
+    until it has been.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(self, reactor: Any, carrier: Carrier, ident: str, settings: MigrationSettings, alarm: Callable[[Exception], None]) -> None:
+        self.control: Control | None = None
+        self.lost: Exception | None = None
+        self._reactor = reactor
+        self._carrier = carrier
+        self._ident = ident
+        self._settings = settings
+        self._alarm = alarm
+        self._prepared: dict[str, Any] | None = None  # what to prepare a second time, while that can be done
+        self._renewing: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Contact with session {self._ident[:8]} over {self.control!r}>"
+
+    async def open(self) -> None:
+        """
+        Open the control channel.
+
+        :raise TunnelError: the destination cannot be reached, or refuses.
+        """
+        seconds = self._settings.limits.answer
+        opening = Deferred.fromCoroutine(self._carrier.control(SourceControl(self._alarm)))
+        late = f"the destination could not be reached within {seconds:g} s"
+        self.control = control = await in_time(self._reactor, seconds, opening, lambda: LinkLost(late))
+        control.when_lost().addCallback(self._lost, control)
+
+    async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
+        """Prepare the destination for the machine and its disks; returns the target for NBD connections."""
+        asked: dict[str, Any] = {
+            "version": VERSION,
+            "vm": self._settings.vm,
+            "machine": there.kind,
+            "memory": there.memory,
+            "disks": rows_of(disks),
+        }
+        answer = await self._ask(Prepare, **asked)
+        self._prepared = asked
+        return str(answer["target"])
+
+    async def listen(self) -> str:
+        """Let the destination wait for the memory; returns the target for it. A session that is lost from now on is lost."""
+        if self._renewing is not None:
+            await self._renewing
+        self._prepared = None
+        return str((await self._ask(Listen))["target"])
+
+    async def abort(self) -> None:
+        """End the session; one whose control channel is lost ends by itself."""
+        self._prepared = None
+        if self._renewing is not None:
+            self._renewing.cancel()
+        with suppress(NbdtunError):
+            await self._ask(Abort, self._settings.limits.farewell)
+
+    async def diagnose(self) -> str:
+        """What the destination has found wrong by itself, before we undo anything there."""
+        with suppress(NbdtunError):
+            return str((await self._ask(Query, DIAGNOSIS_SECONDS, vm=self._settings.vm))["reason"])
+        return ""
+
+    async def close(self) -> None:
+        """Close the control channel."""
+        self._prepared = None
+        if self.control is not None and self.control.transport is not None:
+            self.control.transport.loseConnection()
+
+    async def _ask(self, command: Any, seconds: float | None = None, **arguments: Any) -> dict[str, Any]:
+        if self.control is None:
+            raise LinkLost("there is no control channel")
+        seconds = seconds or self._settings.limits.answer
+        answer = Deferred.fromCoroutine(self.control.ask(command, session=self._ident, **arguments))
+        late = f"the destination has not answered {command.__name__} for {seconds:g} s"
+        return await in_time(self._reactor, seconds, answer, lambda: DestinationFailed(late))
+
+    def _lost(self, error: Exception, control: Control) -> None:
+        if control is not self.control:
+            return
+        if self._prepared is None or self._renewing is not None:
+            self._alarm(error)
+        else:
+            self.lost = error
+            self._renewing = Deferred.fromCoroutine(self._renew(error, self._prepared))
+            self._renewing.addBoth(self._renewed)
+
+    async def _renew(self, lost: Exception, prepared: dict[str, Any]) -> None:
+        """Prepare the session again, with the daemon that is there now; what failed before is why it failed, if this does."""
+        try:
+            await self.open()
+            await self._ask(Prepare, **prepared)
+        except NbdtunError as error:
+            self.log.debug("{session} could not be prepared again: {error}", session=self._ident[:8], error=error)
+            self._alarm(lost)
+        else:
+            self.lost = None
+            self.log.warn("{vm}: the destination's daemon was started again; the disks go on", vm=self._settings.vm)
+
+    def _renewed(self, _: object) -> None:
+        self._renewing = None

@@ -1,0 +1,9 @@
+"""
+A running migration, watched.
+
+    budget       bandwidth and downtime, which may change meanwhile
+    meter        rates, and the time that is left
+    convergence  help for a guest that changes faster than it can be copied
+    watchdog     time limits, and stalls
+    sampler      asks QEMU once a second, for all of the above
+"""

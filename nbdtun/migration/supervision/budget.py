@@ -1,0 +1,79 @@
+"""
+What a migration may use, which can be changed while it runs: bandwidth, and the pause that QEMU aims at.
+
+QEMU facts (7.2 and 10.0): ``block-job-set-speed`` takes effect on a running mirror, 0 meaning no limit; ``migrate-set-parameters`` takes
+``max-bandwidth`` and ``downtime-limit`` (in ms, at most 2000 s) while a migration is active, and uses them from its next round on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from nbdtun.migration.rollback.undo import UndoStack
+from nbdtun.migration.vm.memory import Tuning
+from nbdtun.migration.vm.mirror import Mirrors
+
+UNLIMITED = 1 << 50
+
+
+class Allowance:
+    """
+    ``bandwidth`` in bytes per second, None for no limit, and ``downtime`` in seconds.
+
+    The bandwidth is for the disks together, which share it equally, and then for the memory.
+    """
+
+    def __init__(self, bandwidth: int | None, downtime: float) -> None:
+        self.bandwidth = bandwidth
+        self.downtime = downtime
+        self._mirrors: Mirrors | None = None
+        self._tuning: Tuning | None = None
+
+    def __repr__(self) -> str:
+        return f"<Allowance of {self.bandwidth or 'any number of'} bytes/s, {self.downtime:g} s>"
+
+    def share(self, disks: int) -> int:
+        """The speed of one of so many mirrors, as ``blockdev-mirror`` wants it."""
+        return max(1, self.bandwidth // disks) if self.bandwidth and disks else 0
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """What QEMU's migration is told of it."""
+        return {"max-bandwidth": self.bandwidth or UNLIMITED, "downtime-limit": round(self.downtime * 1000)}
+
+    async def limit_disks(self, mirrors: Mirrors) -> None:
+        """From now on ``mirrors`` run: what changes is passed on to them."""
+        self._mirrors = mirrors
+        await mirrors.set_speed(self.share(len(mirrors)))  # it may have changed while they were started
+
+    async def limit_memory(self, tuning: Tuning, undo: UndoStack, capabilities: Iterable[str]) -> None:
+        """The memory is about to be sent, with ``capabilities``: from now on what changes is passed on to ``tuning``."""
+        told = self.parameters
+        await tuning.set(undo, capabilities, told)
+        self._tuning = tuning
+        if self.parameters != told:
+            await tuning.change(self.parameters)
+
+    async def set_bandwidth(self, bandwidth: int | None) -> None:
+        """
+        Use so much from now on, wherever the migration is.
+
+        :raise MonitorError: QEMU does not answer.
+        """
+        self.bandwidth = bandwidth
+        if self._mirrors is not None:
+            await self._mirrors.set_speed(self.share(len(self._mirrors)))
+        await self._tune()
+
+    async def set_downtime(self, seconds: float) -> None:
+        """
+        Let QEMU aim at another pause from now on.
+
+        :raise MonitorError: QEMU does not answer.
+        """
+        self.downtime = seconds
+        await self._tune()
+
+    async def _tune(self) -> None:
+        if self._tuning is not None:
+            await self._tuning.change(self.parameters)

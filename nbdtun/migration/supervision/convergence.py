@@ -1,0 +1,149 @@
+"""
+Helps a migration to its end while the guest changes disks or memory faster than they can be copied.
+
+Each strategy is applied when it is needed, and costs the guest something:
+
+- *write-blocking*: the guest's writes wait until they are at the destination too, so that its disks are slowed to the link. With
+  ``block-job-change`` (QEMU 8.2) that begins when a mirror is ready, or once what is left of it gets no less; without, the mirrors are
+  started so.
+- *auto-converge*: QEMU takes time from the guest's processors, a little more with each pass over the memory.
+- *downtime*: QEMU aims at a longer pause, in steps.
+
+QEMU facts: ``block-job-change`` turns ``background`` into ``write-blocking`` whether or not the mirror is ready, and not back again.
+``dirty-sync-count`` is 1 in the first pass over the memory. ``cpu-throttle-percentage`` is there only while it is in force.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import txaio
+from attrs import evolve
+
+from nbdtun.migration.progress import Measures, Phase, Progress
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.settings import MigrationSettings, Strategy
+from nbdtun.migration.supervision.budget import Allowance
+from nbdtun.migration.vm.memory import Migrated
+from nbdtun.migration.vm.mirror import Mirror, Mirrors, can_change_mode
+from nbdtun.units import duration_text
+
+PATIENCE_SECONDS: Final = 10.0
+"""How long a disk may get no closer to its end, and how long each step of the downtime is tried."""
+
+FIRST_PASSES: Final = 2
+"""Passes over the memory after which it may be said that it does not converge: the first one copies all of it."""
+
+
+class Trend:
+    """Whether what is left of one disk gets less, although bytes of it are copied."""
+
+    def __init__(self) -> None:
+        self.lagging = False
+        self._least: int | None = None
+        self._done = 0
+        self._since = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Trend {'lagging' if self.lagging else 'converging'}, {self._least} left at best>"
+
+    def look(self, now: float, done: int, left: int) -> bool:
+        """Take in where it is at ``now`` seconds; whether it lags."""
+        if self._least is None or left < self._least:
+            self._least, self._done, self._since = left, done, now
+        self.lagging = done > self._done and now - self._since >= PATIENCE_SECONDS
+        return self.lagging
+
+
+class Convergence:
+    """Applies the strategies of ``settings``; ``measures`` is what is in force just now."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, monitor: Monitor, settings: MigrationSettings, allowance: Allowance) -> None:
+        self.measures = Measures()
+        self._monitor = monitor
+        self._vm = settings.vm
+        self._strategies = settings.converge
+        self._bound = settings.max_downtime
+        self._allowance = allowance
+        self._mirrors: Mirrors | None = None
+        self._trends: dict[str, Trend] = {}
+        self._told: set[str] = set()
+        self._step_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Convergence by {', '.join(sorted(strategy.value for strategy in self._strategies)) or 'nothing'}: {self.measures}>"
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What it needs QEMU's migration to be capable of."""
+        return ("auto-converge",) if Strategy.AUTO_CONVERGE in self._strategies else ()
+
+    async def begin(self, mirrors: Mirrors) -> None:
+        """Before ``mirrors`` are started: those that cannot be changed later begin as they shall be."""
+        self._mirrors = mirrors
+        self._trends = {mirror.disk.nickname: Trend() for mirror in mirrors}
+        if Strategy.WRITE_BLOCKING in self._strategies and not await can_change_mode(self._monitor):
+            for mirror in mirrors:
+                mirror.write_blocking = True
+            self._note_disks()
+
+    async def keep(self) -> None:
+        """The mirrors are ready: see that they stay so while the memory is sent."""
+        self.measures = evolve(self.measures, lagging=())
+        for mirror in self._mirrors or ():
+            await self._block_writes(mirror)
+
+    async def disks(self, now: float, progress: Progress) -> None:
+        """Look at the disks, at ``now`` seconds, while they are copied."""
+        if progress.phase is not Phase.MIRROR or self._mirrors is None:
+            return
+        seen = {disk.node: disk for disk in progress.disks}
+        lagging = []
+        for mirror in self._mirrors:
+            name = mirror.disk.nickname
+            disk = seen[name]
+            if not mirror.ready.called and self._trends[name].look(now, disk.done, disk.total - disk.done):
+                lagging.append(name)
+                await self._lags(mirror)
+        self.measures = evolve(self.measures, lagging=tuple(lagging))
+
+    async def _lags(self, mirror: Mirror) -> None:
+        name = mirror.disk.nickname
+        if name not in self._told and Strategy.WRITE_BLOCKING not in self._strategies:
+            hint = "its guest writes faster than it is copied; --converge write-blocking would let it wait"
+            self._told.add(name)
+            self.log.warn("{vm}: disk {disk} gets no closer to its end: {hint}", vm=self._vm, disk=name, hint=hint)
+        await self._block_writes(mirror)
+
+    async def _block_writes(self, mirror: Mirror) -> None:
+        if Strategy.WRITE_BLOCKING in self._strategies and not mirror.write_blocking:
+            await mirror.block_writes()
+            self._note_disks()
+            self.log.info("{vm}: the guest's writes to disk {disk} wait for the destination now", vm=self._vm, disk=mirror.disk.nickname)
+
+    def _note_disks(self) -> None:
+        names = tuple(mirror.disk.nickname for mirror in self._mirrors or () if mirror.write_blocking)
+        self.measures = evolve(self.measures, write_blocking=names)
+
+    async def memory(self, now: float, seen: Migrated) -> None:
+        """Look at the memory, at ``now`` seconds, while it is sent."""
+        self.measures = evolve(self.measures, passes=seen.passes, throttle=seen.throttle)
+        if Strategy.DOWNTIME not in self._strategies or seen.passes <= FIRST_PASSES:
+            return
+        if self._step_at is None:
+            self._step_at = now + PATIENCE_SECONDS
+        elif now >= self._step_at and self._allowance.downtime < self._bound:
+            self._step_at = now + PATIENCE_SECONDS
+            await self._raise_downtime()
+
+    async def _raise_downtime(self) -> None:
+        downtime = min(2 * self._allowance.downtime, self._bound)
+        await self._allowance.set_downtime(downtime)
+        self.measures = evolve(self.measures, downtime=downtime)
+        self.log.info("{vm}: the guest may pause for {time} now", vm=self._vm, time=duration_text(downtime))
+
+    def force(self) -> None:
+        """The guest is paused: nothing gets more any longer."""
+        self.measures = evolve(self.measures, forced=True)

@@ -1,0 +1,100 @@
+"""
+Looks at a migration every second: how far it is, whether it converges, and whether it lasts too long.
+
+The questions to QEMU have a limit of time, so a QEMU that hangs is noticed here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from nbdtun.migration.progress import Phase
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.supervision.convergence import Convergence
+from nbdtun.migration.supervision.meter import Gauge
+from nbdtun.migration.supervision.watchdog import Verdict, Vigil
+from nbdtun.migration.vm.memory import look
+from nbdtun.migration.vm.mirror import reach
+
+POLL_SECONDS = 1.0
+
+
+class Watch:
+    """
+    Feeds ``gauge`` and ``convergence`` with QEMU's answers, each waited for at most ``seconds``.
+
+    ``alarm`` is called with what it fails at, ``judge`` with the verdict once patience has ended.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        monitor: Monitor,
+        gauge: Gauge,
+        convergence: Convergence,
+        vigil: Vigil,
+        seconds: float,
+        alarm: Callable[[Exception], None],
+        judge: Callable[[Verdict], None],
+    ) -> None:
+        self._clock = clock
+        self._monitor = monitor
+        self._gauge = gauge
+        self._convergence = convergence
+        self._vigil = vigil
+        self._seconds = seconds
+        self._alarm = alarm
+        self._judge = judge
+        self._reach = 0
+        self._poll = LoopingCall(self._look)
+        self._poll.clock = clock
+
+    def __repr__(self) -> str:
+        return f"<Watch {'looks' if self._poll.running else 'rests'}>"
+
+    def start(self) -> None:
+        """Begin, a second from now."""
+        self._poll.start(POLL_SECONDS, now=False)
+
+    def rest(self) -> None:
+        """Look no more."""
+        if self._poll.running:
+            self._poll.stop()
+
+    def _look(self) -> Deferred[None]:
+        def failed(failure: Any) -> None:
+            self._alarm(failure.value)
+
+        return Deferred.fromCoroutine(self._sample()).addErrback(failed)
+
+    async def _sample(self) -> None:
+        await self._look_at_disks()
+        await self._look_at_memory()
+        if not self._poll.running:
+            return
+        self._gauge.converge(self._convergence.measures)
+        self._gauge.sample()
+        verdict = self._vigil.look(self._clock.seconds(), self._gauge.now, self._gauge.moved + self._reach)
+        if verdict is not None:
+            self._judge(verdict)
+
+    async def _look_at_disks(self) -> None:
+        """Before and after the copying there is only the link to be told of."""
+        if self._gauge.now.phase in (Phase.PREPARE, Phase.FINISH):
+            return
+        self._gauge.jobs(await self._monitor.execute("query-block-jobs", seconds=self._seconds))
+        if any(not disk.done for disk in self._gauge.now.disks):
+            self._reach = await reach(self._monitor, self._seconds)
+        await self._convergence.disks(self._clock.seconds(), self._gauge.now)
+
+    async def _look_at_memory(self) -> None:
+        if self._gauge.now.phase not in (Phase.RAM, Phase.SWITCHOVER):
+            return
+        seen = await look(self._monitor, self._seconds)
+        self._gauge.memory(seen)
+        if self._gauge.now.phase is Phase.RAM:
+            await self._convergence.memory(self._clock.seconds(), seen)

@@ -1,0 +1,71 @@
+"""The watchdog of a migration: it ends one that exceeds its time limits, or that stands still. Rules without I/O."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from nbdtun.errors import MigrationError, Stalled, TimedOut
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.timeouts import COPYING, DEFAULTS, OnTimeout, Patience
+from nbdtun.units import duration_text
+
+_MOVING: Final = (*COPYING, Phase.SWITCHOVER)
+_REMEDY: Final = "if the guest changes faster than it can be copied, --converge and --on-timeout force help, and so does more --bandwidth"
+
+
+@frozen
+class Verdict:
+    """It has lasted too long: what it fails with, unless it is to be ``forced`` instead."""
+
+    error: MigrationError
+    forced: bool = False
+
+
+class Vigil:
+    """Looks at a migration of ``vm`` from time to time, and says when patience has ended; it begins at ``now``, in seconds."""
+
+    def __init__(self, vm: str, patience: Patience, now: float) -> None:
+        self.forced = False
+        self._vm = vm
+        self._patience = patience
+        self._began = now
+        self._phase: Phase | None = None
+        self._entered = now
+        self._moved = -1
+        self._since = now
+
+    def __repr__(self) -> str:
+        return f"<Vigil over {self._vm} {self._phase and self._phase.value}{' forced' if self.forced else ''}>"
+
+    def look(self, now: float, progress: Progress, moved: int) -> Verdict | None:
+        """``moved`` only grows, with each byte; the verdict, if there is one. Once it is ``forced``, only a stall ends it."""
+        if progress.phase is not self._phase:
+            self._phase, self._entered, self._since = progress.phase, now, now
+        if moved != self._moved or progress.link.lost_for is not None or progress.phase not in _MOVING:
+            self._moved, self._since = moved, now
+        if progress.phase not in DEFAULTS:
+            return None
+        return self._stalled(now, progress.phase) or self._overdue(now, progress.phase, progress.link.lost_for is not None)
+
+    def _stalled(self, now: float, phase: Phase) -> Verdict | None:
+        stall = self._patience.stall
+        if stall is None or now - self._since < stall:
+            return None
+        text = f"{self._vm}: no byte has moved for {duration_text(stall)} in phase {phase.value}, though the link is up (--stall-timeout)"
+        return Verdict(Stalled(f"{text}; does a disk hang, at either end?"))
+
+    def _overdue(self, now: float, phase: Phase, cut: bool) -> Verdict | None:
+        force = self._patience.on_timeout is OnTimeout.FORCE and phase in COPYING
+        if self.forced or (force and cut):  # to pause it, QEMU would wait for what is on its way
+            return None
+        limit, total = self._patience.limit(phase), self._patience.total
+        if limit is not None and now - self._entered >= limit:
+            text = f"{self._vm}: phase {phase.value} was not over after {duration_text(limit)} (--timeout {phase.value}=)"
+        elif total is not None and now - self._began >= total:
+            text = f"{self._vm}: after {duration_text(total)} (--timeout) it was still in phase {phase.value}"
+        else:
+            return None
+        self.forced = force
+        return Verdict(TimedOut(f"{text}; {_REMEDY}" if phase in COPYING and not force else text), force)

@@ -1,0 +1,199 @@
+"""
+A machine's disks, as both ends have to agree on them.
+
+A disk is known by the guest device it belongs to, for node names are often generated (``#block187``) and so differ between two
+QEMUs started from one command line. What QEMU (7.2 and 10.0) says in ``query-block``:
+
+- ``qdev`` is the device's id if it has one (``vda``), else a path: ``/machine/peripheral/vda/virtio-backend`` for a named virtio
+  disk, ``/machine/peripheral-anon/device[0]`` or ``/machine/unattached/device[16]`` for nameless ones. The number in ``unattached``
+  counts everything on the board and differs between versions of QEMU (16 in 7.2, 13 in 10.0 for the same IDE disk), so for nameless
+  devices ``-drive``'s id goes first.
+- ``device`` is ``-drive``'s id, also a generated one (``ide0-hd0``), and empty with ``-blockdev``.
+- ``inserted.node-name`` is the root of the chain of nodes, what the guest sees: filters such as throttle are above the format, and
+  mirrored through.
+- pflash (firmware variables) is a writable drive like any other; only the type of its device tells (``cfi.pflash01``). QEMU's own
+  migration carries its content, as RAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from nbdtun.errors import CommandFailed, ConfigError, DiskMismatch
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.settings import MigrationSettings
+
+MAX_DISKS = 64
+
+
+CARRIED_BY_QEMU = frozenset({"cfi.pflash01", "cfi.pflash02"})
+NAMELESS = ("/machine/unattached/", "/machine/peripheral-anon/")
+
+
+@frozen
+class Disk:
+    """
+    One writable disk: ``node`` is what to mirror or export, ``device`` its drive id, ``qdev`` the guest's device, ``size`` in bytes.
+
+    ``allocated`` are the bytes that its images (backing files too) take on the host just now, as many as ``size`` where that cannot be
+    told, as of block devices; it changes while the guest writes, so it is no part of what the disk is.
+    """
+
+    node: str
+    device: str
+    qdev: str
+    size: int
+    format: str = ""
+    allocated: int = field(default=0, eq=False)
+
+    @property
+    def nickname(self) -> str:
+        """What an operator would call it: the drive id or the device's id rather than a generated node name."""
+        generated = not self.node or self.node.startswith("#")  # an empty drive has none
+        return self.device or self.qdev if generated else self.node
+
+    def called(self, name: str) -> bool:
+        """Whether an operator may mean it by ``name``."""
+        return name in (self.node, self.device, self.qdev) or f"/machine/peripheral/{name}/virtio-backend" == self.qdev
+
+
+@frozen
+class LeftOut:
+    """A drive which is not copied, and why: a word for the operator, no error."""
+
+    disk: Disk
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.disk.nickname or 'a drive'} is left out: {self.why}"
+
+
+@frozen
+class Inventory:
+    """The drives of one machine."""
+
+    disks: tuple[Disk, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def select(self, names: Iterable[str] | None, vm: str) -> tuple[Disk, ...]:
+        """
+        The disks of these names, all if ``names`` is None.
+
+        :raise ConfigError: there is none of such a name, or it is left out.
+        """
+        if names is None:
+            return self.disks
+        chosen = [self._find(name, vm) for name in names]
+        return tuple(dict.fromkeys(chosen))
+
+    def _find(self, name: str, vm: str) -> Disk:
+        for disk in self.disks:
+            if disk.called(name):
+                return disk
+        for left in self.left_out:
+            if left.disk.called(name):
+                raise ConfigError(f"{vm}: disk {name} cannot be copied: {left.why}")
+        raise ConfigError(f"{vm} has no disk {name}; it has {', '.join(disk.nickname for disk in self.disks) or 'none that is writable'}")
+
+    def counterpart(self, wanted: Disk) -> Disk:
+        """
+        The disk here that belongs to the same guest device as ``wanted`` at the other end.
+
+        :raise DiskMismatch: there is none.
+        """
+        for same in _rules(wanted):
+            for disk in self.disks:
+                if same(disk):
+                    return disk
+        raise DiskMismatch(
+            f"disk {wanted.nickname}: the destination has no writable disk on device {wanted.qdev}"
+            f"{f' or of drive id {wanted.device}' if wanted.device else ''}; {_listed(self)}"
+        )
+
+
+def _rules(wanted: Disk) -> Sequence[Callable[[Disk], bool]]:
+    def by_qdev(disk: Disk) -> bool:
+        return disk.qdev == wanted.qdev
+
+    def by_drive(disk: Disk) -> bool:
+        return bool(wanted.device) and disk.device == wanted.device
+
+    return (by_drive, by_qdev) if wanted.qdev.startswith(NAMELESS) else (by_qdev, by_drive)
+
+
+def _listed(inventory: Inventory) -> str:
+    there = [f"{disk.nickname} ({disk.qdev})" for disk in inventory.disks]
+    none = "no writable disk" if inventory.left_out else "no disks at all"
+    return "; ".join([f"it has {', '.join(there) or none}", *map(str, inventory.left_out)])
+
+
+async def inventory(monitor: Monitor) -> Inventory:
+    """Ask QEMU which drives the machine has, in QEMU's order."""
+    disks: dict[str, Disk] = {}
+    left: list[LeftOut] = []
+    for drive in await monitor.execute("query-block"):
+        disk = _disk(drive)
+        why = _unfit(drive) or await _carried(monitor, disk.qdev)
+        if why is not None:
+            left.append(LeftOut(disk, why))
+        elif disk.node not in disks:  # one node on two devices (multipath) is copied once
+            disks[disk.node] = disk
+    return Inventory(tuple(disks.values()), tuple(left))
+
+
+def _disk(drive: Mapping[str, Any]) -> Disk:
+    inserted = drive.get("inserted", {})
+    image = inserted.get("image", {})
+    return Disk(
+        node=inserted.get("node-name", ""),
+        device=drive.get("device", ""),
+        qdev=drive.get("qdev", ""),
+        size=image.get("virtual-size", 0),
+        format=inserted.get("drv", ""),
+        allocated=_allocated(image),
+    )
+
+
+def _allocated(image: Mapping[str, Any]) -> int:
+    """An image's and its backing files' bytes on the host; QEMU says 0, or nothing, of what is not a file."""
+    size: int = image.get("virtual-size", 0)
+    taken = 0
+    layer: Mapping[str, Any] | None = image
+    while layer is not None:
+        taken += layer.get("actual-size", 0)
+        layer = layer.get("backing-image")
+    return min(taken, size) if taken > 0 else size
+
+
+def _unfit(drive: Mapping[str, Any]) -> str | None:
+    inserted = drive.get("inserted")
+    if inserted is None:
+        return "it is empty"
+    if inserted.get("ro"):
+        return "it is read-only"
+    return None if drive.get("qdev") else "no device of the guest uses it"
+
+
+async def _carried(monitor: Monitor, qdev: str) -> str | None:
+    path = qdev if qdev.startswith("/") else f"/machine/peripheral/{qdev}"
+    try:
+        kind = await monitor.execute("qom-get", {"path": path, "property": "type"})
+    except CommandFailed:
+        return None
+    return "QEMU's own migration carries it" if kind in CARRIED_BY_QEMU else None
+
+
+async def choose(monitor: Monitor, settings: MigrationSettings) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
+    """
+    The disks to copy, and the drives that are not.
+
+    :raise ConfigError: the settings name one that there is not, or there are too many.
+    """
+    found = await inventory(monitor)
+    disks = found.select(settings.disks, settings.vm)
+    if len(disks) > MAX_DISKS:
+        raise ConfigError(f"{settings.vm} has {len(disks)} disks; at most {MAX_DISKS} can be moved")
+    return disks, found.left_out

@@ -1,0 +1,183 @@
+"""
+The destination's side of the disks: an NBD server inside the waiting QEMU, with one writable export a disk.
+
+QEMU facts (7.2 and 10.0, with ``-drive`` and ``-blockdev``, IDE, SCSI and virtio): a writable export of a node that an
+``-incoming`` machine's device holds is allowed and activates the image by itself. Mirrors need exactly equal sizes: a disk that is
+larger here is exported through a raw node of the source's size on top of it; that works on qcow2 as well, and ``blockdev-del``
+removes it once ``nbd-server-stop`` has returned, which waits for the exports to be gone.
+
+QEMU before 8.2 that has the fix of CVE-2024-7409 (Debian's 7.2.22) never returns from ``nbd-server-stop``, monitor and all, if a client
+is in its handshake then: it waits for the connection to end, and the handshake for an event loop that does not run meanwhile (mended by
+QEMU's 06e0f098d6). So nothing is stopped before all clients have gone; one that stays in its handshake QEMU itself turns away after 10 s.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.task import deferLater
+
+from nbdtun.errors import CommandFailed, DestinationFailed, DiskMismatch
+from nbdtun.migration.ids import PREFIX, block_name
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.undo import UndoStack
+from nbdtun.migration.vm.disks import Disk, Inventory
+
+LEAVING_SECONDS = 12.0
+AGAIN_SECONDS = 0.01
+
+_TABLE = Path("/proc/self/net/unix")  # of this network namespace: a connection belongs to its client's, wherever the server is
+_LISTENS = "00010000"  # __SO_ACCEPTCON in the column "Flags"; see unix_seq_show() in the kernel's net/unix/af_unix.c
+
+
+@frozen
+class Pairing:
+    """A disk at the source and its counterpart here, as the export ``name``."""
+
+    source: Disk
+    here: Disk
+    name: str
+
+
+def pair(session: str, wanted: tuple[Disk, ...], here: Inventory) -> tuple[Pairing, ...]:
+    """
+    Find every disk's counterpart, before anything is changed.
+
+    :raise DiskMismatch: there is none, it is too small, or two disks would share one.
+    """
+    matches = Matches(here)
+    return tuple(Pairing(disk, matches.find(disk), block_name(session, n)) for n, disk in enumerate(wanted))
+
+
+class Matches:
+    """The disks ``here``, each of which can take one disk of the source."""
+
+    def __init__(self, here: Inventory) -> None:
+        self._here = here
+        self._taken: dict[str, Disk] = {}
+
+    def __repr__(self) -> str:
+        return f"<Matches for {', '.join(disk.nickname for disk in self._taken.values()) or 'none'}>"
+
+    def find(self, wanted: Disk) -> Disk:
+        """
+        The disk here that is to take ``wanted``.
+
+        :raise DiskMismatch: there is none, it is too small, or another disk has taken it.
+        """
+        here = self._here.counterpart(wanted)
+        if here.size < wanted.size:
+            sizes = f"{here.size} bytes at the destination are too few for {wanted.size} bytes at the source"
+            raise DiskMismatch(f"disk {wanted.nickname}: {sizes}", "enlarge it there")
+        if here.node in self._taken:
+            both = f"disks {self._taken[here.node].nickname} and {wanted.nickname} both match {here.nickname} at the destination"
+            raise DiskMismatch(both, "give the devices ids")
+        self._taken[here.node] = wanted
+        return here
+
+
+class Exports:
+    """The NBD server of one destination QEMU, at the UNIX socket ``path``."""
+
+    def __init__(self, clock: Any, monitor: Monitor, path: str) -> None:
+        self.path = path
+        self._clock = clock
+        self._monitor = monitor
+        self._slices: list[str] = []
+        self._started = False
+
+    def __repr__(self) -> str:
+        return f"<Exports {self.path} {'started' if self._started else 'stopped'}>"
+
+    async def start(self, pairings: tuple[Pairing, ...], undo: UndoStack) -> None:
+        """
+        Serve all disks.
+
+        :raise CommandFailed: QEMU refused.
+        :raise DestinationFailed: another NBD server runs in this QEMU already.
+        """
+        await self._serve(undo)
+        for pairing in pairings:
+            await self._export(pairing)
+
+    async def _serve(self, undo: UndoStack) -> None:
+        try:
+            undo.push("stop the NBD server", self.stop)
+            self._started = True
+            await self._monitor.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": self.path}}})
+        except CommandFailed as error:
+            self._started = False
+            if "already running" in str(error):
+                raise DestinationFailed(f"{error}; another tool uses this VM, or end it there with nbd-server-stop") from error
+            raise
+
+    async def _export(self, pairing: Pairing) -> None:
+        node = pairing.here.node
+        if pairing.here.size > pairing.source.size:
+            self._slices.append(pairing.name)
+            await self._monitor.execute(
+                "blockdev-add", {"driver": "raw", "node-name": pairing.name, "offset": 0, "size": pairing.source.size, "file": node}
+            )
+            node = pairing.name
+        export = {"type": "nbd", "id": pairing.name, "name": pairing.name, "node-name": node, "writable": True}
+        await self._monitor.execute("block-export-add", export)
+
+    async def stop(self) -> None:
+        """Stop serving and leave nothing of ours; safe to repeat."""
+        if self._started:
+            await self._clients_gone()
+            await self._monitor.execute("nbd-server-stop")
+            self._started = False
+        while self._slices:
+            node = self._slices.pop()
+            if node in await nodes(self._monitor):
+                await self._monitor.execute("blockdev-del", {"node-name": node})
+
+    async def _clients_gone(self) -> None:
+        """Wait until the server has closed every connection, or for as long as a handshake can last; QEMU ends the others by itself."""
+        until = self._clock.seconds() + LEAVING_SECONDS
+        while connections(self.path) and self._clock.seconds() < until:
+            await deferLater(self._clock, AGAIN_SECONDS)
+
+
+async def nodes(monitor: Monitor) -> frozenset[str]:
+    """The names of all block nodes."""
+    return frozenset(str(node["node-name"]) for node in await monitor.execute("query-named-block-nodes", {"flat": True}))
+
+
+async def sweep(monitor: Monitor) -> list[str]:
+    """
+    Remove what an earlier session left that could not clean up: its exports, their NBD server if it has no others, its nodes.
+
+    Returns the names of it.
+    """
+    exports = await monitor.execute("query-block-exports")
+    ours = [export["id"] for export in exports if export["id"].startswith(PREFIX)]
+    if len(ours) == len(exports):
+        with suppress(CommandFailed):  # it does not run
+            await monitor.execute("nbd-server-stop")
+    else:
+        for ident in ours:
+            await monitor.execute("block-export-del", {"id": ident, "mode": "hard"})
+    left = [node for node in await nodes(monitor) if node.startswith(PREFIX)]
+    for node in left:
+        await monitor.execute("blockdev-del", {"node-name": node})
+    return sorted({*ours, *left})
+
+
+def connections(path: str) -> int:
+    """
+    How many connections to the UNIX socket ``path``, made in this network namespace, its server has not closed.
+
+    The kernel tells, as QEMU does not. A connection is there until the server has closed it, even if its client has gone. None are seen
+    where the kernel's table cannot be read.
+    """
+    try:
+        table = _TABLE.read_text(errors="surrogateescape")
+    except OSError:
+        return 0
+    rows = (row.split(maxsplit=7) for row in table.splitlines() if row.endswith(path))
+    return sum(row[7:] == [path] and row[3] != _LISTENS for row in rows)

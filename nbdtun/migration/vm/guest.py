@@ -1,0 +1,138 @@
+"""
+The source's guest: whether it runs, as far as its user is concerned, and when the migration paused it.
+
+A migration pauses a guest by itself, and so may an operator meanwhile; both make the same STOP event. What tells them apart is the
+run state right after it: ``finish-migrate`` or ``postmigrate`` is the migration, ``paused`` is somebody else, and then the guest
+has to stay paused at the destination; unless it was us, because it would not converge (:meth:`Guest.pause`).
+
+QEMU facts: a migration that is undone lets the guest run again by itself if it ran (``cont`` is refused until then). A guest that
+was paused before is paused after, but 7.2 calls that ``postmigrate`` if it had got as far as the switchover, and then refuses to
+migrate it again until it has run; 10.0 calls it what it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from nbdtun.deferreds import in_time
+from nbdtun.errors import MonitorError, MonitorLost, NotMigratable
+from nbdtun.migration.qmp.events import Event
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.machine import MIGRATING, RUNNING, run_state
+
+ENDING_SECONDS = 30.0
+ENDING_MIGRATION_SECONDS = 0.1
+
+RESUMABLE = frozenset({"paused", "postmigrate"})
+USELESS = {
+    "inmigrate": "it waits for an incoming migration itself; is --qmp that of the destination?",
+    "postmigrate": "it has moved already, or was paused while a migration of it was undone; if it runs nowhere else, `cont` it",
+    "shutdown": "the guest has shut down",
+    "internal-error": "QEMU reports an internal error of it",
+    "guest-panicked": "the guest has crashed",
+    "save-vm": "a snapshot of it is being made",
+    "restore-vm": "a snapshot of it is being restored",
+    "finish-migrate": "a migration of it is ending just now",
+    "colo": "it is replicated by COLO",
+}
+
+
+async def fit(monitor: Monitor) -> str:
+    """
+    The run state of a machine that can be moved as it is now.
+
+    :raise NotMigratable: it is in a state in which nothing can be moved.
+    """
+    state = await run_state(monitor)
+    if state in USELESS:
+        raise NotMigratable(f"{monitor.name} cannot be migrated: {USELESS[state]}")
+    return state
+
+
+class Guest:
+    """
+    ``runs``: it is to run at the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds.
+
+    ``alarm`` is called when its user shuts it down: there is nothing to be moved any more, and it must not be started elsewhere.
+    """
+
+    def __init__(self, monitor: Monitor, alarm: Callable[[Exception], None] = lambda _: None) -> None:
+        self._alarm = alarm
+        self.runs = False
+        self.stopped_at: float | None = None
+        self._paused_by_us = False
+        self._monitor = monitor
+        self._watch: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Guest of {self._monitor.name} {'runs' if self.runs else 'is paused'}>"
+
+    async def check(self) -> None:
+        """
+        Look whether it runs, and watch it from now on.
+
+        :raise NotMigratable: it is in a state in which nothing can be moved.
+        """
+        self.runs = await fit(self._monitor) in RUNNING
+        self._watch = Deferred.fromCoroutine(self._follow())
+        self._watch.addErrback(lambda _: None)
+
+    async def _follow(self) -> None:
+        with self._monitor.listen("STOP", "RESUME", "SHUTDOWN") as events:
+            while True:
+                await self._heed(await events.next())
+
+    async def _heed(self, event: Event) -> None:
+        if event.name == "SHUTDOWN":
+            self._alarm(NotMigratable(f"{self._monitor.name}: the guest has shut down ({event.data.get('reason', '')})"))
+        elif event.name == "RESUME":
+            self.runs, self._paused_by_us = True, False
+        elif self._paused_by_us or await run_state(self._monitor) in MIGRATING:
+            self.stopped_at = event.seconds
+        else:
+            self.runs = False
+
+    async def pause(self) -> None:
+        """
+        Pause it before its time, so that nothing changes any more; it is still to run at the end. :meth:`resume` undoes it.
+
+        QEMU is told at once: what comes after this call, comes after it in the monitor too.
+        """
+        if self.runs:
+            self._paused_by_us = True
+            await self._monitor.execute("stop")
+
+    async def resume(self, clock: IReactorTime) -> None:
+        """Let it run again if it ran; QEMU may have done so by itself, or be about to."""
+        while self.runs:
+            state = await run_state(self._monitor)
+            if state in RESUMABLE:
+                await self._monitor.execute("cont")
+            if state != "finish-migrate":
+                return
+            await deferLater(clock, ENDING_MIGRATION_SECONDS)
+
+    def leave(self) -> None:
+        """Watch it no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def end(self, clock: IReactorTime) -> None:
+        """
+        End its QEMU, and wait for that.
+
+        :raise MonitorError: it does not answer.
+        """
+        late = f"{self._monitor.name}: QEMU has not ended {ENDING_SECONDS:g} s after quit"
+        for _ in range(2):  # a QEMU whose monitor was closed has not yet ended
+            if not await self._monitor.renew():
+                return
+            ended = self._monitor.when_lost()
+            with suppress(MonitorLost):
+                await self._monitor.execute("quit")
+            await in_time(clock, ENDING_SECONDS, ended, lambda: MonitorError(late))

@@ -1,0 +1,61 @@
+"""The machine as a whole: what it is doing, and what both ends' machines must have in common for a migration to be possible at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from nbdtun.errors import CommandFailed, NotMigratable
+from nbdtun.migration.qmp.monitor import Monitor
+
+#: Run states in which the guest is to go on at the destination.
+RUNNING = frozenset({"running", "suspended"})
+#: Run states that QEMU's migration itself puts a machine into.
+MIGRATING = frozenset({"finish-migrate", "postmigrate"})
+
+
+async def run_state(monitor: Monitor) -> str:
+    """QEMU's word for what the machine is doing: running, paused, inmigrate, postmigrate..."""
+    return str((await monitor.execute("query-status"))["status"])
+
+
+@frozen
+class Machine:
+    """QEMU's type of the machine (``pc-q35-7.2-machine``) and the size of its RAM in bytes."""
+
+    kind: str
+    memory: int
+
+    @property
+    def type(self) -> str:
+        """The type as ``-machine`` takes it."""
+        return self.kind.removesuffix("-machine")
+
+    def differences(self, other: Machine) -> Iterator[NotMigratable]:
+        """Compare ``self``, at the destination, with the ``other`` at the source."""
+        if self.kind and other.kind and other.kind != self.kind:
+            both = f"the machine is {other.type} at the source and {self.type} at the destination"
+            yield NotMigratable(both, f"start the destination with -machine {other.type}")
+        if other.memory != self.memory:
+            both = f"the VM has {other.memory} bytes of RAM at the source and {self.memory} at the destination"
+            yield NotMigratable(both, "start it with the same -m")
+
+    def check(self, other: Machine) -> None:
+        """
+        The same for who needs them alike.
+
+        :raise NotMigratable: QEMU would refuse the memory when it arrives, which is too late.
+        """
+        for difference in self.differences(other):
+            raise difference
+
+
+async def machine(monitor: Monitor) -> Machine:
+    """Ask QEMU what machine it is; a type that it does not tell is left empty."""
+    summary = await monitor.execute("query-memory-size-summary")
+    try:
+        kind = str(await monitor.execute("qom-get", {"path": "/machine", "property": "type"}))
+    except CommandFailed:
+        kind = ""
+    return Machine(kind, int(summary["base-memory"]))

@@ -1,0 +1,269 @@
+"""
+RAM and device state: QEMU's own migration, at both ends.
+
+QEMU facts (7.2 and 10.0):
+
+- The source, with ``pause-before-switchover``: setup, active, (STOP), pre-switchover; after ``migrate-continue``: device,
+  completed. ``migrate_cancel`` up to and in pre-switchover ends in cancelled, and QEMU starts the guest again by itself if it ran.
+  ``cont`` on a source that has *completed* works, and activates its images again.
+- ``migrate-incoming`` can be issued once in a QEMU's life ("The incoming migration has already been started"), and after a failure
+  an incoming QEMU exits (7.2 always; 10.0 unless ``exit-on-error`` is false, and then it is of no more use, but tells the reason).
+  So it is issued as late as can be.
+- ``stop`` on a machine that waits for its migration means: do not run when it has arrived (QEMU clears ``autostart``). So it does
+  not depend on ``-S``.
+- The default ``max-bandwidth`` is 128 MiB/s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from attrs import frozen
+
+from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable
+from nbdtun.migration.carrier import Entrance, with_trouble
+from nbdtun.migration.qmp.events import Listener
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.undo import UndoStack
+from nbdtun.migration.vm.machine import RUNNING, run_state
+
+Remember = Callable[[Mapping[str, bool], Mapping[str, Any]], Coroutine[Any, Any, None]]
+
+DEVICE_SECONDS = 10.0
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+@frozen
+class Migrated:
+    """
+    One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one.
+
+    ``seconds`` is how long it has lasted, up to its end if it has completed; 0 where QEMU does not tell. ``passes`` is how often QEMU
+    has begun to go over the memory, ``throttle`` the percentage of time that ``auto-converge`` takes from the guest just now.
+    """
+
+    status: str = "none"
+    sent: int = 0
+    left: int = 0
+    passes: int = 0
+    throttle: int = 0
+    error: str = ""
+    address: str = ""
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Migrated:
+        """Read the answer of ``query-migrate``; all of it is optional there."""
+        ram = answer.get("ram", {})
+        addresses = answer.get("socket-address") or [{}]
+        return cls(
+            status=answer.get("status", "none"),
+            sent=ram.get("transferred", 0),
+            left=ram.get("remaining", 0),
+            passes=ram.get("dirty-sync-count", 0),
+            throttle=answer.get("cpu-throttle-percentage", 0),
+            error=answer.get("error-desc", ""),
+            address=addresses[0].get("path", "") or ("a socket" if addresses[0] else ""),
+            seconds=answer.get("total-time", 0) / 1000,
+        )
+
+
+async def look(monitor: Monitor, seconds: float | None = None) -> Migrated:
+    """Ask how the migration of this QEMU is going; ``seconds`` as in :meth:`Monitor.execute`."""
+    return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
+
+
+async def movable(monitor: Monitor) -> None:
+    """
+    See whether QEMU can migrate at all, now; the answer of ``query-migrate`` has ``blocked-reasons`` since 6.0.
+
+    :raise NotMigratable: a migration runs already, or something in the machine forbids it.
+    """
+    answer = await monitor.execute("query-migrate")
+    status = Migrated.of(answer).status
+    if status not in ENDED | {"none"}:
+        running = f"{monitor.name}: another tool's migration of it runs already ({status})"
+        raise NotMigratable(running, "wait for its end or migrate_cancel it")
+    reasons = answer.get("blocked-reasons")
+    if reasons:
+        raise NotMigratable(f"{monitor.name} cannot be migrated: {'; '.join(reasons)}", "remove what blocks it")
+
+
+async def waiting(monitor: Monitor) -> None:
+    """
+    See that QEMU waits for its migration, and for one that nobody has sent yet.
+
+    :raise NotMigratable: it does not wait, or listens elsewhere already.
+    """
+    name, state, status = monitor.name, await run_state(monitor), await look(monitor)
+    if state != "inmigrate":
+        raise NotMigratable(f"{name}: QEMU is not waiting for a migration but {state}", "start it with -S -incoming defer")
+    if status.address or status.status != "none":
+        raise NotMigratable(f"{name}: QEMU's incoming migration was started before", "start it again, with -S -incoming defer")
+
+
+class Tuning:
+    """
+    Capabilities and parameters of a QEMU's migration; what was there before is put back.
+
+    ``remember`` is called with that before anything is changed.
+    """
+
+    def __init__(self, monitor: Monitor, remember: Remember | None = None) -> None:
+        self._monitor = monitor
+        self._remember = remember
+        self._capabilities: dict[str, bool] = {}
+        self._parameters: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Tuning, was {self._capabilities} {self._parameters}>"
+
+    async def set(self, undo: UndoStack, capabilities: Iterable[str], parameters: Mapping[str, int]) -> None:
+        """Switch ``capabilities`` on and set ``parameters``."""
+        there = {entry["capability"]: bool(entry["state"]) for entry in await self._monitor.execute("query-migrate-capabilities")}
+        before = await self._monitor.execute("query-migrate-parameters")
+        self._capabilities = dict.fromkeys((name for name in capabilities if not there.get(name, False)), False)
+        self._parameters = {name: before[name] for name in parameters if name in before}
+        if self._remember is not None:
+            await self._remember(self._capabilities, self._parameters)
+        undo.push("restore the migration's parameters", self.restore)
+        await put(self._monitor, dict.fromkeys(self._capabilities, True), parameters)
+
+    async def change(self, parameters: Mapping[str, int]) -> None:
+        """Set them anew, while the memory is sent; what was there before everything is still what :meth:`restore` puts back."""
+        await self._monitor.execute("migrate-set-parameters", parameters)
+
+    async def restore(self) -> None:
+        """Put back what was there before; once."""
+        capabilities, self._capabilities = self._capabilities, {}
+        parameters, self._parameters = self._parameters, {}
+        await put(self._monitor, capabilities, parameters)
+
+
+async def put(monitor: Monitor, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:
+    """Set these capabilities and parameters of a QEMU's migration."""
+    if capabilities:
+        entries = [{"capability": name, "state": state} for name, state in capabilities.items()]
+        await monitor.execute("migrate-set-capabilities", {"capabilities": entries})
+    if parameters:
+        await monitor.execute("migrate-set-parameters", parameters)
+
+
+class Outgoing:
+    """The source's memory on its way; to be made before the migration starts, since it listens from then on."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._entrance: Entrance | None = None
+        self._events: Listener = monitor.listen("MIGRATION")
+
+    def __repr__(self) -> str:
+        return f"<Outgoing memory of {self._monitor.name}>"
+
+    async def start(self, entrance: Entrance) -> None:
+        """Send the memory through ``entrance``, up to the point where the guest is paused; :meth:`cancel` undoes it."""
+        self._entrance = entrance
+        await self._monitor.execute("migrate", {"uri": f"unix:{entrance.path}"})
+
+    async def paused(self) -> None:
+        """
+        Wait until all memory but the last is sent and the guest is paused; lasts as long as the data does.
+
+        :raise MemoryFailed: QEMU gave up.
+        """
+        await self._until("pre-switchover", None)
+
+    async def proceed(self, seconds: float | None) -> None:
+        """
+        Send the last of it and the devices' state, within ``seconds``, None for no limit.
+
+        :raise MemoryFailed: QEMU gave up.
+        """
+        await self._monitor.execute("migrate-continue", {"state": "pre-switchover"})
+        await self._until("completed", seconds)
+        self.close()
+
+    async def _until(self, wanted: str, seconds: float | None) -> None:
+        status = ""
+        while status != wanted:
+            status = (await self._events.next(seconds)).data["status"]
+            if status in ENDED and status != wanted:
+                why = (await look(self._monitor)).error or "QEMU gives no reason"
+                raise MemoryFailed(f"{self._monitor.name}: copying the memory has {status}: {with_trouble(why, self._entrance)}")
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._events.close()
+
+    async def cancel(self) -> None:
+        """Give it up, if it runs; QEMU lets the guest run on by itself."""
+        if (await look(self._monitor)).status in ENDED | {"none"}:
+            return
+        with self._monitor.listen("MIGRATION") as events:
+            if not await self._has_ended(events):
+                await self._monitor.execute("migrate_cancel")
+            while (await look(self._monitor)).status not in ENDED | {"none"}:
+                await events.next()
+
+    async def _has_ended(self, events: Listener) -> bool:
+        """A migration that sends its last state is not to be cancelled: it is given the time to end by itself."""
+        if (await look(self._monitor)).status == "device":
+            with suppress(MonitorError):
+                await events.next(DEVICE_SECONDS)
+        return (await look(self._monitor)).status in ENDED
+
+
+class Incoming:
+    """The destination's memory."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def __repr__(self) -> str:
+        return f"<Incoming memory of {self._monitor.name}>"
+
+    async def hold(self) -> None:
+        """Make sure that the guest does not run by itself when it has arrived."""
+        await self._monitor.execute("stop")
+
+    async def listen(self, path: str) -> None:
+        """
+        Wait for the source on the UNIX socket ``path``; works once in a QEMU's life.
+
+        A QEMU that knows ``exit-on-error`` is to stay and tell its reason if it fails; one that does not refuses it, and does nothing.
+        """
+        arguments = {"uri": f"unix:{path}"}
+        try:
+            await self._monitor.execute("migrate-incoming", arguments | {"exit-on-error": False})
+        except CommandFailed as error:
+            if "exit-on-error" not in str(error):
+                raise
+            await self._monitor.execute("migrate-incoming", arguments)
+
+    async def completed(self, seconds: float) -> None:
+        """
+        Wait until everything has arrived, for at most ``seconds`` from one step to the next.
+
+        :raise MemoryFailed: it never will.
+        """
+        with self._monitor.listen("MIGRATION") as events:
+            now = await look(self._monitor)
+            while now.status != "completed":
+                if now.status in ENDED:
+                    raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration ' + now.status}")
+                await events.next(seconds)
+                now = await look(self._monitor)
+
+    async def run(self) -> None:
+        """
+        Let the guest run.
+
+        :raise CommandFailed: QEMU refused, and it certainly does not run.
+        """
+        try:
+            await self._monitor.execute("cont")
+        except CommandFailed:
+            if await run_state(self._monitor) not in RUNNING:
+                raise

@@ -1,0 +1,288 @@
+"""
+The source's side of the disks: one mirror job a disk, onto an NBD node that reaches the destination through the tunnel.
+
+QEMU facts (7.2 and 10.0):
+
+- ``blockdev-add`` of an NBD node blocks QEMU's monitor while it shakes hands; so the tunnel must close the socket at once when the
+  far side fails.
+- ``block-job-cancel`` without force, on a mirror that is ready, copies what is left and ends without pivoting: BLOCK_JOB_COMPLETED.
+  With force it drops what is in flight, also when the connection is waiting to be made again: BLOCK_JOB_CANCELLED. ``job-complete``
+  would move the *source* onto the target; it is never used.
+- A job that fails also ends with BLOCK_JOB_COMPLETED, with an ``error`` in it. The node can be deleted only once the job is gone:
+  JOB_STATUS_CHANGE ``null``.
+- ``blockdev-del`` flushes, and a flush on a connection that has broken waits for as long as ``reconnect-delay`` says, with QEMU's
+  main loop blocked and so the guest. ``yank`` ends that: it fails whatever waits for the node, and is executed out of band, even
+  while the monitor is busy.
+- An empty image makes a job of length 0.
+- Where the target may hold something, and an NBD node may, a mirror first writes zeroes over all of it, and its ``offset`` stays 0;
+  the node's ``wr_highest_offset`` (``query-blockstats``) grows meanwhile.
+- ``copy-mode=write-blocking`` lets the guest's writes wait for the target; from 8.2 on ``block-job-change`` sets it on a running job.
+- ``detect-zeroes=unmap`` with ``discard=unmap`` on the NBD node keep sparse images sparse.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from nbdtun.deferreds import every, in_time
+from nbdtun.errors import CommandFailed, MirrorFailed, MonitorLost
+from nbdtun.migration.carrier import Entrance, with_trouble
+from nbdtun.migration.ids import PREFIX
+from nbdtun.migration.qmp.events import Event
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.undo import UndoStack
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.exports import nodes
+
+EVENTS = ("BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "JOB_STATUS_CHANGE")
+AGAIN_SECONDS = 0.1
+
+_CHANGE = "block-job-change"
+_WRITE_BLOCKING = "write-blocking"
+
+
+class State(enum.Enum):
+    """A mirror's life; a step to the right, or to FAILED."""
+
+    NEW = "new"
+    COPYING = "copying"
+    READY = "ready"
+    DRAINING = "draining"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Mirror:
+    """
+    The copying of one disk to its export ``name``, which names the node and the job as well.
+
+    ``alarm`` is called with MirrorFailed when the job ends in a way that was not asked for.
+    """
+
+    def __init__(
+        self, monitor: Monitor, clock: IReactorTime, disk: Disk, name: str, entrance: Entrance, alarm: Callable[[Exception], None]
+    ) -> None:
+        self.disk = disk
+        self.name = name
+        self.ready: Deferred[None] = Deferred()
+        self.ended: Deferred[None] = Deferred()
+        self.write_blocking = False
+        self._speed = 0
+        self._state = State.NEW
+        self._monitor = monitor
+        self._clock = clock
+        self._entrance = entrance
+        self._alarm = alarm
+
+    def __repr__(self) -> str:
+        return f"<Mirror {self.name} of {self.disk.nickname} {self._state.value}>"
+
+    async def start(self, undo: UndoStack, settings: MigrationSettings, speed: int) -> None:
+        """
+        Connect to the export and begin to copy; ``speed`` is in bytes per second, 0 for as fast as it goes.
+
+        QEMU waits for the connection, and so does its guest; not for longer than the settings' limit.
+
+        :raise MirrorFailed: QEMU refused; the text says why the tunnel failed, where it did.
+        """
+        self._speed = speed
+        undo.push(f"cancel the mirror of {self.disk.nickname}, {self.name}", self.cancel)
+        try:
+            await self._monitor.execute("blockdev-add", self._node(settings.reconnect_delay), seconds=settings.limits.connect)
+            self._state = State.COPYING
+            await self._monitor.execute("blockdev-mirror", self._job())
+        except CommandFailed as error:
+            raise self._failure(str(error)) from error
+
+    def _node(self, reconnect_delay: int) -> Mapping[str, Any]:
+        return {
+            "driver": "nbd",
+            "node-name": self.name,
+            "server": {"type": "unix", "path": self._entrance.path},
+            "export": self.name,
+            "reconnect-delay": reconnect_delay,
+            "discard": "unmap",
+            "detect-zeroes": "unmap",
+        }
+
+    def _job(self) -> Mapping[str, Any]:
+        mode = {"copy-mode": _WRITE_BLOCKING} if self.write_blocking else {}
+        return {"job-id": self.name, "device": self.disk.node, "target": self.name, "sync": "full", "speed": self._speed, **mode}
+
+    async def block_writes(self) -> None:
+        """From now on the guest's writes wait until they are at the destination too; there is no way back."""
+        self.write_blocking = True
+        await self._monitor.execute(_CHANGE, {"id": self.name, "type": "mirror", "copy-mode": _WRITE_BLOCKING})
+
+    async def set_speed(self, speed: int) -> None:
+        """Copy at so many bytes per second from now on, 0 for as fast as it goes."""
+        if speed != self._speed and self._state in (State.COPYING, State.READY, State.DRAINING):
+            self._speed = speed
+            with suppress(CommandFailed):  # it has just ended
+                await self._monitor.execute("block-job-set-speed", {"device": self.name, "speed": speed})
+
+    def hear(self, event: Event) -> None:
+        """An event of a block job, of whichever."""
+        if event.data.get("device", event.data.get("id")) != self.name:
+            return
+        if event.name == "BLOCK_JOB_READY":
+            self._became_ready()
+        elif event.name == "JOB_STATUS_CHANGE":
+            if event.data.get("status") == "null":
+                self._end()
+        else:
+            self._concluded(event)
+
+    def _became_ready(self) -> None:
+        if self._state is State.COPYING:
+            self._state = State.READY
+            self.ready.callback(None)
+
+    def _concluded(self, event: Event) -> None:
+        error = event.data.get("error")
+        if error is None and self._state in (State.DRAINING, State.CANCELLING) and self._is_expected(event.name):
+            self._state = State.DONE
+        elif self._state is not State.CANCELLING:
+            self._state = State.FAILED
+            self._alarm(self._failure(error or "its job was ended by somebody else"))
+
+    def _is_expected(self, name: str) -> bool:
+        return self._state is State.CANCELLING or name == "BLOCK_JOB_COMPLETED"
+
+    def _failure(self, reason: str) -> MirrorFailed:
+        return MirrorFailed(f"disk {self.disk.nickname}: {with_trouble(reason, self._entrance)}")
+
+    def _end(self) -> None:
+        if not self.ended.called:
+            self.ended.callback(None)
+
+    async def drain(self, seconds: float | None) -> None:
+        """
+        Copy what is left, which must not grow any more (the guest is paused), and take everything of ours out of QEMU.
+
+        :raise MirrorFailed: it was not done within ``seconds``, None for no limit; if it failed, the alarm rings as well.
+        """
+        self._state = State.DRAINING
+        await self._monitor.execute("block-job-cancel", {"device": self.name, "force": False})
+        await in_time(self._clock, seconds, self.ended, lambda: self._failure(f"the last writes have not arrived within {seconds:g} s"))
+        if self._state is not State.DONE:
+            raise self._failure("its last writes were lost")
+        await self._monitor.execute("blockdev-del", {"node-name": self.name})
+
+    async def cancel(self) -> None:
+        """Give it up, wherever it is; safe to repeat."""
+        if self._state is not State.DONE:
+            self._state = State.CANCELLING
+        await discard(self._monitor, self._clock, self.name)
+
+
+async def discard(monitor: Monitor, clock: IReactorTime, name: str) -> None:
+    """
+    Take the job and the node of that ``name`` out of QEMU, as far as they are there, whatever they are doing.
+
+    The job is asked again and again: what it waits for may be a connection that broke after it was asked first.
+    """
+    with suppress(CommandFailed):  # there is no such node, or none yet
+        await monitor.execute("yank", {"instances": [{"type": "block-node", "node-name": name}]}, urgent=True)
+    while name in await jobs(monitor):
+        with suppress(CommandFailed):  # it has just ended by itself
+            await monitor.execute("block-job-cancel", {"device": name, "force": True})
+        await deferLater(clock, AGAIN_SECONDS)
+    if name in await nodes(monitor):
+        await monitor.execute("blockdev-del", {"node-name": name})
+
+
+async def jobs(monitor: Monitor) -> frozenset[str]:
+    """The names of all jobs."""
+    return frozenset(str(job["id"]) for job in await monitor.execute("query-jobs"))
+
+
+async def can_change_mode(monitor: Monitor) -> bool:
+    """Whether :meth:`Mirror.block_writes` can be asked for while a mirror runs."""
+    return await monitor.has(_CHANGE)
+
+
+async def reach(monitor: Monitor, seconds: float) -> int:
+    """How far our mirrors have written, in bytes of all disks together; it grows when nothing else does, while targets are zeroed."""
+    stats = await monitor.execute("query-blockstats", {"query-nodes": True}, seconds=seconds)
+    return sum(node["stats"]["wr_highest_offset"] for node in stats if str(node.get("node-name")).startswith(PREFIX))
+
+
+async def sweep(monitor: Monitor, clock: IReactorTime) -> list[str]:
+    """Remove what an earlier migration could not, because it was killed; returns the names of it."""
+    left = sorted(name for name in await jobs(monitor) | await nodes(monitor) if name.startswith(PREFIX))
+    for name in left:
+        await discard(monitor, clock, name)
+    return left
+
+
+class Mirrors:
+    """All disks of one migration, in parallel."""
+
+    def __init__(self, monitor: Monitor, mirrors: Iterable[Mirror]) -> None:
+        self._monitor = monitor
+        self._mirrors = tuple(mirrors)
+        self._hearing: Deferred[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Mirrors {self._mirrors}>"
+
+    def __iter__(self) -> Iterator[Mirror]:
+        return iter(self._mirrors)
+
+    def __len__(self) -> int:
+        return len(self._mirrors)
+
+    async def start(self, undo: UndoStack, settings: MigrationSettings, speed: int) -> None:
+        """Start all, each at ``speed`` bytes per second."""
+        undo.push("stop listening to the mirrors", self._stop_hearing)
+        self._hearing = Deferred.fromCoroutine(self._hear())
+        for mirror in self._mirrors:
+            await mirror.start(undo, settings, speed)
+
+    async def _hear(self) -> None:
+        with self._monitor.listen(*EVENTS) as events:
+            try:
+                while True:
+                    event = await events.next()
+                    for mirror in self._mirrors:
+                        mirror.hear(event)
+            except MonitorLost:
+                return  # the monitor tells everybody itself
+
+    async def _stop_hearing(self) -> None:
+        if self._hearing is not None:
+            self._hearing.addErrback(lambda _: None)
+            self._hearing.cancel()
+
+    async def set_speed(self, speed: int) -> None:
+        """Let each copy at so many bytes per second from now on, 0 for as fast as it goes."""
+        for mirror in self._mirrors:
+            await mirror.set_speed(speed)
+
+    async def ready(self) -> None:
+        """Wait until every disk is the same at both ends, and kept so from then on; lasts as long as the data does."""
+        await every(mirror.ready for mirror in self._mirrors)
+
+    async def cancel(self) -> None:
+        """
+        Give all of them up.
+
+        To be done before the memory's migration is cancelled: that may end the destination QEMU, and a connection that breaks at
+        that moment holds the jobs up, and with them whatever drains the disks.
+        """
+        await every(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
+
+    async def drain(self, seconds: float | None) -> None:
+        """See :meth:`Mirror.drain`; afterwards nothing of ours is left in the source QEMU's block layer."""
+        await every(Deferred.fromCoroutine(mirror.drain(seconds)) for mirror in self._mirrors)
+        await self._stop_hearing()

@@ -1,0 +1,52 @@
+"""
+What a QEMU must be able to do for a migration, at either end.
+
+Its version is told to people and forbids nothing: distributions backport, and versions of forks mean other things. What counts are the
+commands that it understands. The newest of those below, ``block-export-add`` and ``yank``, came with QEMU 5.2 and 6.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.qmp.monitor import Monitor
+
+OLDEST = "7.2"
+"""The oldest QEMU that is tested."""
+
+SENDING = frozenset(
+    {"blockdev-add", "blockdev-mirror", "block-job-cancel", "blockdev-del", "yank", "migrate", "migrate-continue", "migrate_cancel"}
+)
+RECEIVING = frozenset({"nbd-server-start", "nbd-server-stop", "block-export-add", "block-export-del", "migrate-incoming", "cont"})
+
+
+async def able(monitor: Monitor, commands: Iterable[str]) -> None:
+    """
+    See that QEMU understands ``commands``.
+
+    :raise NotMigratable: it does not; the text names them.
+    """
+    missing = sorted(set(commands) - await monitor.commands())
+    if missing:
+        raise NotMigratable(
+            f"{monitor.name}: QEMU {await version(monitor)} does not know {', '.join(missing)}", f"use QEMU {OLDEST} or later"
+        )
+
+
+class Version(NamedTuple):
+    """A QEMU's, such as 7.2.22."""
+
+    major: int
+    minor: int
+    micro: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.micro}"
+
+
+async def version(monitor: Monitor) -> Version:
+    """Ask QEMU which it is."""
+    told = (await monitor.execute("query-version"))["qemu"]
+    return Version(told["major"], told["minor"], told["micro"])

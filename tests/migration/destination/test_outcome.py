@@ -1,0 +1,91 @@
+"""What the destination says of a VM whose migration was left open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import CommandFailed, MonitorLost
+from nbdtun.migration.control.commands import ARRIVED, FRESH, GONE
+from nbdtun.migration.destination.outcome import settle
+from nbdtun.migration.rollback.journal import End, Entry
+
+
+class Qemu:
+    """A monitor of a machine in some state."""
+
+    name = "web1"
+
+    def __init__(self, state: str, migration: str = "completed", writes: int = 0, **left: Any) -> None:
+        self.ended = False
+        written = Entry(**({"session": "ab" * 16, "end": End.DESTINATION, "pid": 7} | left)).text() if left else CommandFailed("not found")
+        self._answers: dict[str, Any] = {
+            "query-status": {"status": state},
+            "qom-get": written,
+            "query-block-exports": [],
+            "query-named-block-nodes": [],
+            "nbd-server-stop": CommandFailed("it does not run"),
+            "object-del": {},
+            "query-migrate": {"status": migration},
+            "query-blockstats": [{"stats": {"wr_operations": 0}}, {"stats": {"wr_operations": writes}}],
+        }
+
+    async def execute(self, command: str, *_: Any, **__: Any) -> Any:
+        if command == "quit":
+            self.ended = True
+            raise MonitorLost("gone")
+        answer = self._answers[command]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def settled(qemu: Any) -> str:
+    answers: list[str] = []
+    Deferred.fromCoroutine(settle(qemu)).addCallback(answers.append)
+    return answers[0]
+
+
+@pytest.mark.parametrize("state", ["running", "shutdown", "guest-panicked", "suspended", "io-error"])
+def test_a_guest_that_runs_or_has_run_has_arrived(state: str) -> None:
+    qemu = Qemu(state)
+    assert settled(qemu) == ARRIVED
+    assert not qemu.ended
+
+
+def test_a_paused_guest_that_has_written_has_run() -> None:
+    qemu = Qemu("paused", writes=1)
+    assert settled(qemu) == ARRIVED
+    assert not qemu.ended
+
+
+@pytest.mark.parametrize("state", ["paused", "inmigrate", "prelaunch", "postmigrate"])
+def test_one_that_waits_to_be_told_never_will_be(state: str) -> None:
+    qemu = Qemu(state)
+    assert settled(qemu) == GONE
+    assert qemu.ended
+
+
+def test_a_fresh_qemu_is_left_alone() -> None:
+    qemu = Qemu("inmigrate", migration="none")
+    assert settled(qemu) == FRESH
+    assert not qemu.ended
+
+
+def test_a_guest_that_was_taken_over_to_be_paused_has_arrived() -> None:
+    qemu = Qemu("paused", runs=False, handed_over=True)
+    assert settled(qemu) == ARRIVED
+    assert not qemu.ended
+
+
+@pytest.mark.parametrize(("writes", "outcome"), [(0, GONE), (1, ARRIVED)])
+def test_one_that_was_to_run_and_does_not_is_known_by_its_writes(writes: int, outcome: str) -> None:
+    assert settled(Qemu("paused", writes=writes, runs=True, handed_over=True)) == outcome
+
+
+def test_one_that_was_not_taken_over_has_not_arrived() -> None:
+    qemu = Qemu("paused", writes=1, runs=False, handed_over=False)
+    assert settled(qemu) == GONE
+    assert qemu.ended

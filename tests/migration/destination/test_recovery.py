@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.destination.recovery import clear, end_used_up
+from nbdtun.migration.ids import JOURNAL, block_name
+from nbdtun.migration.rollback.journal import End, Entry
+from nbdtun.migration.rollback.presence import Presence
+from tests.migration.stage.paper_qemu import PaperQemu
+
+SESSION = "0123456789abcdef" * 2
+NAME = block_name(SESSION, 0)
+
+
+def scene(state: str = "inmigrate", **left: Any) -> tuple[PaperQemu, Entry]:
+    qemu = PaperQemu(Clock(), "web1", state=state)
+    Deferred.fromCoroutine(qemu.connect())
+    entry = Entry(**({"session": SESSION, "end": End.DESTINATION, "pid": 7, "runs": False} | left))
+    qemu.objects[JOURNAL] = entry.text()
+    return qemu, entry
+
+
+def do(qemu: PaperQemu, work: Any) -> Any:
+    got: list[Any] = []
+    Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
+    qemu.clock.pump([0.01] * 20)
+    return got[0]
+
+
+def test_exports_their_server_and_capabilities_are_taken_away() -> None:
+    qemu, _ = scene(capabilities={"events": False})
+    qemu.serving, qemu.exports = True, {NAME}
+    qemu.capabilities["events"] = True
+    assert do(qemu, clear(qemu)) == [NAME]
+    assert (qemu.serving, qemu.exports, qemu.objects) == (False, set(), {})
+    assert not qemu.capabilities["events"]
+    assert do(qemu, clear(qemu)) == []
+
+
+def test_a_server_without_exports_is_taken_away_too() -> None:
+    qemu, _ = scene()
+    qemu.serving = True
+    assert do(qemu, clear(qemu)) == ["its journal"]
+    assert not qemu.serving
+    qemu, _ = scene()
+    assert do(qemu, clear(qemu)) == ["its journal"]
+
+
+def test_a_daemon_that_lives_is_left_alone() -> None:
+    qemu, left = scene(began=1.0)
+    qemu.migration = {"status": "setup"}
+    Presence(left.name).hold()
+    assert do(qemu, end_used_up(qemu)) is None
+    error = do(qemu, clear(qemu))
+    assert isinstance(error, NotMigratable)
+    assert "another nbdtun-dest is at work with it just now, process 7" in str(error)
+    assert qemu.objects
+
+
+@pytest.mark.parametrize(("state", "status"), [("inmigrate", "setup"), ("paused", "completed"), ("inmigrate", "failed")])
+def test_a_qemu_that_is_used_up_is_ended(state: str, status: str) -> None:
+    qemu, _ = scene(state, began=1.0)
+    qemu.migration = {"status": status}
+    error = do(qemu, end_used_up(qemu))
+    assert isinstance(error, NotMigratable)
+    assert "start it again, with -S -incoming defer" in str(error)
+    assert not qemu.alive
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "left"),
+    [
+        ("inmigrate", "none", {"began": 1.0}),
+        ("inmigrate", "none", {}),
+        ("running", "completed", {"began": 1.0}),
+        ("paused", "completed", {"began": 1.0, "handed_over": True}),
+    ],
+)
+def test_one_that_is_not_or_whose_guest_may_run_is_not(state: str, status: str, left: dict[str, Any]) -> None:
+    qemu, _ = scene(state, **left)
+    qemu.migration = {} if status == "none" else {"status": status}
+    assert do(qemu, end_used_up(qemu)) is None
+    assert qemu.alive

@@ -1,0 +1,288 @@
+"""One session by itself; whole migrations are in test_source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import (
+    CommandFailed,
+    DestinationFailed,
+    DiskMismatch,
+    MemoryFailed,
+    MonitorError,
+    MonitorLost,
+    NbdtunError,
+    NotMigratable,
+    OutcomeUnknown,
+)
+from nbdtun.migration.destination.session import STEPS, Session, State
+from nbdtun.migration.ids import nbd_target, ram_target
+from nbdtun.migration.settings import Limits
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.machine import Machine
+from tests.migration.stage.paper_qemu import PaperQemu
+
+SESSION = "0123456789abcdef" * 2
+MACHINE = Machine("pc-q35-7.2-machine", 1 << 27)
+VDA = Disk("x", "", "vda-dev", 1 << 20)
+
+
+class Room:
+    """A session of one QEMU on paper; also its Quay."""
+
+    directory = "/run/quay"
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.qemu = PaperQemu(self.clock, "web1 at the destination", state="inmigrate")
+        self.admitted: dict[str, str] = {}
+        self.closed = 0
+        self.asked_then: int | None = None  # how many commands, when the channels were ended
+        self.told: list[NbdtunError] = []
+        self.session = Session(self.clock, SESSION, self.qemu, lambda ident, owner: self, self.told.append, Limits())
+
+    def admit(self, target: str, path: str) -> None:
+        self.admitted[target] = path
+
+    async def dismiss(self) -> None:
+        self.admitted.clear()
+        self.asked_then = len(self.qemu.asked)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    def do(self, work: Any, seconds: float = 0.5) -> Any:
+        got: list[Any] = []
+        Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
+        self.wait(seconds)
+        return got[0] if got else "waits"
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.005)):
+            self.clock.advance(0.005)
+
+    def prepare(self, disk: Disk = VDA) -> Any:
+        return self.do(self.session.prepare(MACHINE, (disk,)))
+
+    def listen(self) -> Any:
+        return self.do(self.session.listen())
+
+    def is_clean(self) -> bool:
+        return not (self.qemu.exports or self.qemu.serving or any(self.qemu.capabilities.values())) and self.closed == 1
+
+
+def prepared() -> Room:
+    room = Room()
+    room.prepare()
+    return room
+
+
+def ready() -> Room:
+    room = prepared()
+    room.listen()
+    return room
+
+
+def test_it_goes_its_way() -> None:
+    room = Room()
+    assert room.prepare() == nbd_target(SESSION)
+    assert room.qemu.exports == {"nbdtun-0123456789abcdef-0"}
+    assert not room.qemu.migration  # a failure up to here leaves the QEMU as it was
+    assert room.listen() == ram_target(SESSION)
+    assert room.admitted == {nbd_target(SESSION): "/run/quay/nbd.sock", ram_target(SESSION): "/run/quay/ram.sock"}
+    room.qemu.arrived()
+    assert room.do(room.session.finish(True)) is None
+    assert room.qemu.state == "running"
+    assert room.is_clean()
+    assert repr(room.session) == "<Session 01234567 of web1 at the destination finished>"
+    assert room.session.settled.called
+
+
+def test_without_run_it_stays_paused() -> None:
+    room = ready()
+    room.qemu.arrived()
+    assert room.do(room.session.finish(False)) is None
+    assert room.qemu.state == "paused"
+
+
+def test_a_disk_that_does_not_fit() -> None:
+    room = Room()
+    assert isinstance(room.prepare(Disk("x", "", "vda-dev", 1 << 21)), DiskMismatch)
+    assert room.session.state is State.ABORTED
+    assert "nbd-server-start" not in room.qemu.asked
+
+
+@pytest.mark.parametrize("step", ["prepare", "listen", "finish"])
+def test_a_step_out_of_turn_is_refused(step: str) -> None:
+    room = Room()
+    room.prepare()
+    if step == "listen":
+        room.listen()
+    work = {
+        "prepare": lambda: room.session.prepare(MACHINE, ()),
+        "listen": room.session.listen,
+        "finish": lambda: room.session.finish(True),
+    }[step]
+    error = room.do(work())
+    assert isinstance(error, NotMigratable)
+    assert f"this session is {room.session.state.value}" in str(error)
+    assert room.session.state is (State.LISTENING if step == "listen" else State.PREPARED)
+
+
+def test_an_abort_before_the_memory_leaves_the_qemu_for_another_try() -> None:
+    room = Room()
+    room.prepare()
+    assert room.do(room.session.abort("enough")) is State.ABORTED
+    assert room.is_clean()
+    assert room.qemu.alive
+    assert not room.qemu.migration
+    assert room.do(room.session.abort("again")) is State.ABORTED
+    assert room.session.reason == "enough"
+
+
+@pytest.mark.parametrize("make", [prepared, ready])
+def test_channels_end_before_qemu_is_told_to_do_anything(make: Callable[[], Room]) -> None:
+    """A client that has stopped in the middle of a request holds it up, whatever that is."""
+    room = make()
+    asked = len(room.qemu.asked)
+    room.do(room.session.abort("that is enough"))
+    assert room.asked_then == asked
+    assert room.admitted == {}
+    assert len(room.qemu.asked) > asked
+
+
+def test_an_abort_later_ends_it() -> None:
+    room = ready()
+    assert room.do(room.session.abort("enough")) is State.ABORTED
+    assert not room.qemu.alive
+    assert room.closed == 1
+
+
+def test_an_abort_of_what_has_not_begun() -> None:
+    room = Room()
+    assert room.do(room.session.abort("enough")) is State.ABORTED
+    assert isinstance(room.prepare(), NotMigratable)
+
+
+@pytest.mark.parametrize("command", ["query-status", "nbd-server-start", "block-export-add", "query-block"])
+def test_an_abort_interrupts_a_step_that_hangs(command: str) -> None:
+    room = Room()
+    room.qemu.hangs.add(command)
+    preparing: list[Any] = []
+    Deferred.fromCoroutine(room.session.prepare(MACHINE, (VDA,))).addErrback(lambda failure: preparing.append(failure.value))
+    room.wait(0.5)
+    assert not preparing
+    assert room.do(room.session.abort("enough")) is State.ABORTED
+    assert isinstance(preparing[0], DestinationFailed)
+    assert "the session was ended: enough" in str(preparing[0])
+
+
+def test_an_abort_waits_for_a_finish_that_was_quicker() -> None:
+    room = ready()
+    finishing: list[Any] = []
+    Deferred.fromCoroutine(room.session.finish(True)).addCallback(finishing.append)
+    aborting: list[Any] = []
+    Deferred.fromCoroutine(room.session.abort("enough")).addCallback(aborting.append)
+    room.wait(1)
+    assert not aborting
+    room.qemu.arrived()
+    room.wait(1)
+    assert finishing == [None]
+    assert aborting == [State.FINISHED]
+
+
+def test_memory_that_never_arrives() -> None:
+    room = ready()
+    room.qemu.migration = {"status": "failed", "error-desc": "load of migration failed"}
+    error = room.do(room.session.finish(True))
+    assert isinstance(error, MemoryFailed)
+    assert room.session.state is State.ABORTED
+    assert not room.qemu.alive
+
+
+def test_a_guest_that_does_not_start_is_given_up() -> None:
+    room = ready()
+    room.qemu.arrived()
+    room.qemu.fails["cont"] = CommandFailed("no lock")
+    assert str(room.do(room.session.finish(True))) == "no lock"
+    assert not room.qemu.alive
+    assert room.session.state is State.ABORTED
+
+
+@pytest.mark.parametrize("how", ["hang", "die"])
+def test_a_guest_of_which_nobody_knows_whether_it_started(how: str) -> None:
+    room = ready()
+    room.qemu.arrived()
+    if how == "hang":
+        room.qemu.hangs.add("cont")
+    else:
+        room.qemu.fails["cont"] = MonitorLost("gone")
+    error = room.do(room.session.finish(True), 61)
+    assert isinstance(error, OutcomeUnknown)
+    assert "it was told to run at the destination just before" in str(error)
+    assert room.session.state is State.UNCERTAIN
+    assert "quit" not in room.qemu.asked
+    assert repr(room.qemu).endswith("closed>")  # whoever is to find out needs it
+    assert room.closed == 1
+
+
+def test_a_monitor_that_is_closed_when_qemu_is_told_to_run() -> None:
+    room = ready()
+    room.qemu.arrived()
+    run = room.qemu.cont
+
+    def closed() -> None:
+        room.qemu.cont = run  # type: ignore[method-assign]
+        room.qemu.lose("QEMU closed its monitor")
+        raise MonitorLost("QEMU closed its monitor")
+
+    room.qemu.cont = closed  # type: ignore[method-assign]
+    assert room.do(room.session.finish(True)) is None
+    assert room.session.state is State.FINISHED
+    assert room.qemu.state == "running"
+
+
+def test_a_qemu_that_dies_is_told_and_undone() -> None:
+    room = Room()
+    room.prepare()
+    room.qemu.die()
+    room.wait(0.5)
+    assert isinstance(room.told[0], MonitorLost)
+    assert room.session.state is State.ABORTED
+    assert room.closed == 1
+
+
+def test_a_qemu_that_hangs_is_noticed() -> None:
+    room = Room()
+    room.prepare()
+    room.qemu.hangs.add("query-migrate")
+    room.wait(66)
+    assert isinstance(room.told[0], MonitorError)
+    assert room.session.state is State.ABORTED
+
+
+def test_an_incoming_migration_that_fails_is_noticed_and_explained() -> None:
+    room = ready()
+    room.qemu.migration = {"status": "failed", "error-desc": "load of migration failed: Invalid argument"}
+    diagnosed = room.do(room.session.diagnose())
+    assert diagnosed == "load of migration failed: Invalid argument"
+    room.wait(6)
+    assert str(room.told[0]) == "web1 at the destination: load of migration failed: Invalid argument"
+    assert room.session.state is State.ABORTED
+
+
+def test_there_is_nothing_to_diagnose_when_all_is_well() -> None:
+    room = ready()
+    assert room.do(room.session.diagnose()) == ""
+    room.qemu.hangs.add("query-migrate")
+    assert room.do(room.session.diagnose(), 61) == ""
+
+
+def test_every_state_ends() -> None:
+    for state in State:
+        assert state.over is (state not in STEPS)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import DestinationFailed, NotMigratable, OutcomeUnknown, VersionMismatch, VMUnknown
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Ping, Prepare, Query, Settle
+from nbdtun.migration.destination import sessions as module
+from nbdtun.migration.progress import Phase
+from nbdtun.migration.source.session_client import SourceControl
+from tests.migration.stage.stage import Stage
+
+SESSION = "0123456789abcdef" * 2
+OTHER = "f" * 32
+
+
+class Client(Control):
+    """A source that says what it is told to, and is there when asked, unless ``deaf``."""
+
+    deaf = False
+
+    @Ping.responder
+    def ping(self) -> Any:
+        return Deferred() if self.deaf else {}
+
+
+class Talk:
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.client = self.connect()
+
+    def connect(self) -> Client:
+        got: list[Client] = []
+        Deferred.fromCoroutine(self.stage.control(Client())).addCallback(got.append)
+        return got[0]
+
+    def ask(self, command: Any, client: Client | None = None, seconds: float = 1, **arguments: Any) -> Any:
+        got: list[Any] = []
+        asking = Deferred.fromCoroutine(
+            (client or self.client).ask(command, **({} if command is Ping else {"session": SESSION}) | arguments)
+        )
+        asking.addCallbacks(got.append, lambda failure: got.append(failure.value))
+        self.stage.turn(seconds)
+        return got[0] if got else "waits"
+
+    def prepare(self, client: Client | None = None, seconds: float = 1, **changed: Any) -> Any:
+        arguments = {"version": VERSION, "vm": "web1", "machine": "pc-q35-7.2-machine", "memory": 1 << 27, "disks": []}
+        return self.ask(Prepare, client, seconds, **(arguments | changed))
+
+
+def test_a_whole_session() -> None:
+    talk = Talk()
+    assert repr(talk.stage.daemon) == "<Destination of web1, 0 sessions>"
+    assert talk.prepare() == {"target": f"nbd.{SESSION}"}
+    assert talk.ask(Listen) == {"target": f"ram.{SESSION}"}
+    talk.stage.destination.arrived()
+    assert talk.ask(Query, vm="web1")["state"] == "listening"
+    assert talk.ask(Finish, run=True) == {}
+    assert talk.stage.destination.state == "running"
+    assert talk.ask(Query, vm="web1") == {"state": "finished", "machine": "running", "reason": ""}
+    assert talk.ask(Abort) == {"state": "finished"}
+
+
+def test_a_vm_that_it_was_not_told_of() -> None:
+    error = Talk().prepare(vm="../web1")
+    assert isinstance(error, VMUnknown)
+    assert str(error) == "the destination knows no VM '../web1'; it was started without --vm ../web1=QMP-SOCKET"
+
+
+def test_another_version() -> None:
+    assert isinstance(Talk().prepare(version=VERSION + 1), VersionMismatch)
+
+
+def test_a_session_that_it_does_not_know() -> None:
+    talk = Talk()
+    for command, arguments in ((Listen, {}), (Finish, {"run": True}), (Abort, {})):
+        error = talk.ask(command, **arguments)
+        assert isinstance(error, DestinationFailed)
+        assert "does not know this session" in str(error)
+    assert talk.ask(Query, vm="web1") == {"state": "unknown", "machine": "inmigrate", "reason": ""}
+    assert talk.ask(Query, vm="web2") == {"state": "unknown", "machine": "unreachable", "reason": ""}
+
+
+def test_one_channel_begins_one_session_at_a_time() -> None:
+    talk = Talk()
+    talk.prepare()
+    assert "has a session already" in str(talk.prepare(session=OTHER))
+    talk.ask(Abort)
+    assert "exists already" in str(talk.prepare())
+    assert talk.prepare(session=OTHER) == {"target": f"nbd.{OTHER}"}
+
+
+def test_one_vm_has_one_session_while_its_source_answers() -> None:
+    talk = Talk()
+    talk.prepare()
+    error = talk.prepare(talk.connect(), session=OTHER)
+    assert isinstance(error, NotMigratable)
+    assert "by another session just now" in str(error)
+
+
+def test_a_source_that_does_not_answer_is_given_up_for_a_new_one() -> None:
+    talk = Talk()
+    talk.prepare()
+    talk.client.deaf = True
+    assert talk.prepare(talk.connect(), 6, session=OTHER) == {"target": f"nbd.{OTHER}"}
+    assert talk.ask(Query, vm="web1")["state"] == "aborted"
+
+
+def test_the_loss_of_its_channel_undoes_a_session() -> None:
+    talk = Talk()
+    talk.prepare()
+    talk.stage.cut()
+    talk.stage.turn(1)
+    assert talk.stage.leftovers() == []
+    assert talk.stage.destination.alive
+
+
+def test_the_end_of_the_daemon_undoes_all_sessions() -> None:
+    talk = Talk()
+    talk.prepare()
+    stopping = Deferred.fromCoroutine(talk.stage.daemon.stop())
+    talk.stage.turn(module.FAREWELL_SECONDS + 1)
+    assert stopping.called
+    assert talk.stage.leftovers() == []
+
+
+def test_the_end_of_the_daemon_is_told_and_the_source_may_hang_up_first() -> None:
+    talk = Talk()
+    alarms: list[Exception] = []
+    talk.client = SourceControl(alarms.append)  # type: ignore[assignment]
+    Deferred.fromCoroutine(talk.stage.control(talk.client))
+    talk.prepare()
+    stopping = Deferred.fromCoroutine(talk.stage.daemon.stop())
+    talk.stage.turn(0.5)
+    assert not stopping.called
+    assert [str(alarm) for alarm in alarms] == ["the destination's daemon was stopped"]
+    talk.stage.cut()
+    talk.stage.turn(0.1)
+    assert stopping.called
+
+
+def test_sessions_are_remembered_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    talk = Talk()
+    for number in range(10):
+        talk.prepare(session=f"{number:032x}")
+        talk.ask(Abort, session=f"{number:032x}")
+    assert len(talk.stage.daemon._sessions) <= 4
+    assert talk.ask(Query, session=f"{9:032x}", vm="web1")["state"] == "aborted"
+    assert talk.ask(Query, session=f"{0:032x}", vm="web1")["state"] == "unknown"
+
+
+def test_a_guest_that_came_to_run_after_all_has_arrived() -> None:
+    talk = Talk()
+    talk.prepare()
+    talk.ask(Listen)
+    qemu = talk.stage.destination
+    qemu.arrived()
+    qemu.hangs.add("cont")
+    assert isinstance(talk.ask(Finish, run=True, seconds=61), OutcomeUnknown)
+    qemu.state = "running"
+    assert talk.prepare(talk.connect(), session=OTHER) != {"target": f"nbd.{OTHER}"}
+    assert talk.ask(Settle, vm="web1") == {"outcome": "arrived"}
+    assert not qemu.objects
+
+
+def test_trouble_is_told_to_the_source_at_once() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.MIRROR)
+    stage.destination.die()
+    error = stage.outcome(migration, 2)
+    assert "web1 at the destination: QEMU closed its monitor" in str(error)
+    assert stage.running() == ["web1"]

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.task import deferLater
+
+from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
+from nbdtun.migration.qmp import monitor as module
+from nbdtun.migration.qmp.monitor import Credentials, Monitor
+from tests.migration.stage.qmp_server import QmpServer, Serving
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="nt-") as directory:
+        yield f"{directory}/qmp"
+
+
+def obey(server: QmpServer, message: dict[str, Any]) -> None:
+    """Does what a command's name says."""
+    command, ident = message.get("execute") or message.get("exec-oob"), message["id"]
+    if command == "echo":
+        server.send({"return": message.get("arguments", {}), "id": ident})
+    elif command == "fail":
+        server.send({"error": {"class": "DeviceNotFound", "desc": "no such thing"}, "id": ident})
+    elif command == "tell":
+        server.send({"event": "STOP", "data": {"a": 1}, "timestamp": {"seconds": 1, "microseconds": 2}})
+        server.send({"return": {}, "id": ident})
+    elif command == "drop":
+        server.transport.loseConnection()  # type: ignore[union-attr]
+    elif command == "babble":
+        server.transport.write(b"}{ no JSON\n")  # type: ignore[union-attr]
+    elif command == "query-commands":
+        server.send({"return": [{"name": "echo"}], "id": ident})
+
+
+@asynccontextmanager
+async def serve(path: str, answer: Callable[[QmpServer, dict[str, Any]], None] = obey, greet: bool = True) -> AsyncIterator[Serving]:
+    factory = Serving(answer, greet)
+    port = await UNIXServerEndpoint(reactor, path).listen(factory)
+    try:
+        yield factory
+    finally:
+        await port.stopListening()
+        for connection in factory.connections:
+            connection.transport.abortConnection()  # type: ignore[union-attr]
+
+
+@asynccontextmanager
+async def connected(path: str, **options: Any) -> AsyncIterator[tuple[Monitor, QmpServer]]:
+    async with serve(path) as factory:
+        monitor = Monitor(reactor, path, "web1", **options)
+        assert repr(monitor) == f"<Monitor web1 {path} new>"
+        await monitor.connect()
+        try:
+            yield monitor, factory.connections[0]
+        finally:
+            await monitor.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_is_answered(path: str) -> None:
+    async with connected(path) as (monitor, server):
+        assert await monitor.execute("echo", {"a": 1}) == {"a": 1}
+        assert await monitor.execute("echo", {"b": 2}, urgent=True) == {"b": 2}
+        assert "exec-oob" in server.commands[-1]
+        assert repr(monitor).endswith("connected>")
+    assert repr(monitor).endswith("closed>")
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_at_once_are_not_mixed_up(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        asked = [Deferred.fromCoroutine(monitor.execute("echo", {"n": n})) for n in range(50)]
+        assert [answer for _, answer in await DeferredList(asked)] == [{"n": n} for n in range(50)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_carries_qemus_words_and_class(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        with pytest.raises(CommandFailed, match="web1: QEMU refused fail: no such thing") as caught:
+            await monitor.execute("fail")
+        assert caught.value.kind == "DeviceNotFound"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_does_not_come(path: str) -> None:
+    async with connected(path, seconds=0.05) as (monitor, _):
+        with pytest.raises(MonitorError, match=r"web1: QEMU has not answered sleep for 0.05 s; is it stopped"):
+            await monitor.execute("sleep")
+        with pytest.raises(MonitorError, match=r"for 0.01 s"):
+            await monitor.execute("sleep", seconds=0.01)
+        assert await monitor.execute("echo") == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_is_not_waited_for_any_more(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        asked = Deferred.fromCoroutine(monitor.execute("sleep"))
+        asked.cancel()
+        with pytest.raises(CancelledError):
+            await asked
+        assert await monitor.execute("echo") == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_events_come_in_their_order_with_the_answers(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        with monitor.listen("STOP") as events, monitor.listen("RESUME") as others:
+            await monitor.execute("tell")
+            event = await events.next(5)
+            assert (event.name, event.data) == ("STOP", {"a": 1})
+            assert abs(event.seconds - reactor.seconds()) < 5  # type: ignore[attr-defined]
+            assert not others.heard
+        await monitor.execute("tell")
+        assert not events.heard
+
+
+@pytest.mark.parametrize("command", ["drop", "babble"])
+@pytest_twisted.ensureDeferred
+async def test_a_loss_ends_every_wait_and_is_told(path: str, command: str) -> None:
+    async with connected(path) as (monitor, _):
+        lost, given_up = monitor.when_lost(), monitor.when_lost()
+        given_up.addErrback(lambda _: None)
+        given_up.cancel()
+        with monitor.listen("STOP") as events:
+            waiting = Deferred.fromCoroutine(monitor.execute("sleep"))
+            with pytest.raises(MonitorLost):
+                await monitor.execute(command)
+            with pytest.raises(MonitorLost):
+                await waiting
+            with pytest.raises(MonitorLost):
+                await events.next()
+        error = await lost
+        assert str(error).startswith(f"web1: {'QEMU closed its monitor' if command == 'drop' else 'the monitor'} {path}")
+        assert (await monitor.when_lost()) is error
+        with pytest.raises(MonitorLost):
+            await monitor.execute("echo")
+        with monitor.listen("STOP") as late, pytest.raises(MonitorLost):
+            await late.next()
+        assert repr(monitor).endswith("lost>")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lost_one_is_renewed_where_qemu_lives_on(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        renewed: list[Deferred[bool]] = []
+        monitor.when_lost().addCallback(lambda _: renewed.append(Deferred.fromCoroutine(monitor.renew())))
+        with monitor.listen("STOP") as events:
+            with pytest.raises(MonitorLost):
+                await monitor.execute("drop")
+            with pytest.raises(MonitorLost):
+                await events.next()
+        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        assert await renewed[0]
+        assert await monitor.execute("echo", {"a": 1}) == {"a": 1}
+        assert await monitor.renew()  # there is nothing to do
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lost_one_is_not_renewed_where_qemu_has_ended(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        with pytest.raises(MonitorLost):
+            await monitor.execute("drop")
+        await monitor.when_lost()
+        os.rename(path, f"{path}.gone")
+        assert not await monitor.renew()
+        with pytest.raises(MonitorLost, match="QEMU closed its monitor"):
+            await monitor.execute("echo")
+        os.rename(f"{path}.gone", path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_closing_it_is_no_loss(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        lost: list[Any] = []
+        monitor.when_lost().addBoth(lost.append)
+        waiting = Deferred.fromCoroutine(monitor.execute("sleep"))
+        await monitor.close()
+        await monitor.close()
+        with pytest.raises(MonitorLost):
+            await waiting
+        with pytest.raises(MonitorLost, match="was closed"):
+            await monitor.execute("echo")
+        assert not lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_qemu_understands_is_asked_once(path: str) -> None:
+    async with connected(path) as (monitor, server):
+        assert await monitor.has("echo")
+        assert not await monitor.has("no-such")
+        assert [message.get("execute") for message in server.commands] == ["qmp_capabilities", "query-commands"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_whose_process_it_is(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        assert monitor.credentials == Credentials(os.getpid(), os.geteuid(), os.getegid())
+
+
+async def refused(path: str) -> str:
+    monitor = Monitor(reactor, path, "web1")
+    with pytest.raises(MonitorError) as caught:
+        await monitor.connect()
+    await monitor.close()
+    return str(caught.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_sockets_that_cannot_be_used(path: str) -> None:
+    assert await refused(path) == f"{path}: No such file or directory; is QEMU running, with -qmp unix:PATH,server=on,wait=off?"
+    Path(path).touch()
+    assert await refused(path) == f"{path}: Connection refused; nobody listens there; QEMU has ended, or this is no socket"
+    assert "a socket's path ends at 107 bytes" in await refused("/tmp/" + "x" * 120)
+
+
+def test_a_socket_of_somebody_else() -> None:
+    text = module._remedy(PermissionError(13, "Permission denied"), "/proc/1/mem")
+    assert text == "Permission denied; run as root or as QEMU's user (it is owned by uid 0)"
+    assert "somebody else" in module._remedy(PermissionError(13, "Permission denied"), "/no/such/file")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_monitor_that_another_client_holds(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GREETING_SECONDS", 0.05)
+    async with serve(path, greet=False):
+        text = await refused(path)
+        assert (
+            text
+            == f"{path}: no QMP greeting; another client (another nbdtun?) holds it, or it is not a QMP socket (give QEMU a second -qmp)"
+        )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_monitor_for_which_many_wait(path: str) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(0)
+    waiting = []
+    with listener:
+        for _ in range(3):
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].setblocking(False)
+            try:
+                waiting[-1].connect(path)
+            except BlockingIOError:
+                break
+        assert "too many clients wait for this monitor already" in await refused(path)
+        for one in waiting:
+            one.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_something_else_than_qmp(path: str) -> None:
+    async with serve(path, greet=False) as factory:
+        connecting = Deferred.fromCoroutine(refused(path))
+        while not factory.connections:
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+        factory.connections[0].transport.write(b"SSH-2.0-OpenSSH\n")  # type: ignore[union-attr]
+        assert path in await connecting
+
+
+def confuse(server: QmpServer, message: dict[str, Any]) -> None:
+    """Answers nonsense, or says it."""
+    if message["execute"] == "query-status":
+        server.send({"return": {"status": ["running"]}, "id": message["id"]})
+    elif message["execute"] == "tell":
+        server.send({"event": "MIGRATION", "data": [], "timestamp": {"seconds": 1, "microseconds": 2}})
+    elif message["execute"] == "echo":
+        server.send({"return": {}, "id": message["id"]})
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_no_qemu_gives_is_one_line(path: str) -> None:
+    async with serve(path, confuse):
+        monitor = Monitor(reactor, path, "web1")
+        await monitor.connect()
+        with pytest.raises(MonitorError) as caught:
+            await monitor.execute("query-status")
+        assert str(caught.value) == (
+            f"web1: the answer to query-status makes no sense (status is not a printable text); is {path} a QEMU's monitor?"
+        )
+        assert await monitor.execute("echo") == {}
+        await monitor.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_that_no_qemu_sends_ends_every_wait(path: str) -> None:
+    async with serve(path, confuse):
+        monitor = Monitor(reactor, path, "web1")
+        await monitor.connect()
+        lost = monitor.when_lost()
+        with monitor.listen("MIGRATION") as events:
+            waiting = Deferred.fromCoroutine(monitor.execute("tell"))
+            with pytest.raises(MonitorLost, match="the event MIGRATION makes no sense"):
+                await events.next(5)
+            with pytest.raises(MonitorLost):
+                await waiting
+        assert "makes no sense (it is not an object)" in str(await lost)
+        with pytest.raises(MonitorLost, match="makes no sense"):
+            await monitor.execute("echo")
+        await monitor.close()

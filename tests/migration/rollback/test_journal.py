@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import MonitorError, NotMigratable
+from nbdtun.migration.ids import JOURNAL
+from nbdtun.migration.rollback.journal import End, Entry, Journal, read
+from tests.migration.stage.paper_qemu import PaperQemu
+
+SESSION = "0123456789abcdef" * 2
+
+seconds = some.floats(0, 1e7)
+entries = some.builds(
+    Entry,
+    session=some.text("0123456789abcdef", min_size=32, max_size=32),
+    end=some.sampled_from(End),
+    pid=some.integers(1, 1 << 22),
+    runs=some.booleans(),
+    began=some.none() | seconds,
+    switched=some.none() | seconds,
+    handed_over=some.booleans(),
+    capabilities=some.dictionaries(some.text(), some.booleans()),
+    parameters=some.dictionaries(some.text(), some.integers() | some.text()),
+)
+
+
+def entry(**changes: Any) -> Entry:
+    return Entry(**({"session": SESSION, "end": End.SOURCE, "pid": 7, "runs": True} | changes))
+
+
+def qemu() -> PaperQemu:
+    one = PaperQemu(Clock(), "web1")
+    Deferred.fromCoroutine(one.connect())
+    return one
+
+
+def do(one: PaperQemu, work: Any) -> Any:
+    got: list[Any] = []
+    Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
+    one.clock.pump([0.01] * 10)
+    return got[0]
+
+
+@given(entries)
+def test_what_is_written_can_be_read(one: Entry) -> None:
+    assert Entry.parse(one.text()) == one
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "[]", "{}", "7", '{"session": "x", "end": "source", "pid": 1, "runs": true}', entry().text()[:-1] + ', "what": 1}'],
+)
+def test_what_cannot_be_understood_is_left_alone(text: str) -> None:
+    one = qemu()
+    one.objects[JOURNAL] = text
+    error = do(one, read(one))
+    assert isinstance(error, NotMigratable)
+    assert "another version of nbdtun has begun to migrate it" in str(error)
+    assert one.objects
+
+
+def test_its_life() -> None:
+    one = qemu()
+    journal = Journal(one, End.SOURCE, SESSION, one.clock.seconds)
+    assert do(one, read(one)) is None
+    do(one, journal.open(runs=True))
+    assert do(one, read(one)) == entry(pid=os.getpid())
+    assert do(one, read(one)).alive
+    do(one, journal.was({"events": False}, {"max-bandwidth": 5}))
+    do(one, journal.was({"events": True}, {"max-bandwidth": 6, "downtime-limit": 300}))
+    one.clock.advance(100)
+    do(one, journal.begins(runs=True))
+    do(one, journal.switches(runs=False))
+    do(one, journal.note(handed_over=True))
+    written = do(one, read(one))
+    assert written.capabilities == {"events": False}  # as it was before the first change
+    assert written.parameters == {"max-bandwidth": 5, "downtime-limit": 300}
+    assert 100 < written.began < written.switched
+    assert (written.runs, written.handed_over) == (False, True)
+    assert repr(journal) == "<Journal 01234567 at the source open>"
+    do(one, journal.close())
+    do(one, journal.close())
+    assert do(one, read(one)) is None
+    assert not written.alive
+
+
+def test_it_outlives_who_wrote_it(kill: Callable[[], None]) -> None:
+    one = qemu()
+    do(one, Journal(one, End.SOURCE, SESSION).open(runs=True))
+    kill()
+    left = do(one, read(one))
+    assert left is not None
+    assert not left.alive
+
+
+def test_what_everybody_can_see_does_not_tell_the_session() -> None:
+    one, other = entry(), entry(end=End.DESTINATION)
+    assert SESSION[:8] not in one.name + other.name
+    assert one.name != other.name != entry(session="f" * 32).name
+
+
+def test_a_qemu_has_one() -> None:
+    one = qemu()
+    do(one, Journal(one, End.SOURCE, SESSION).open(runs=True))
+    again = do(one, Journal(one, End.SOURCE, "f" * 32).open(runs=True))
+    assert "another nbdtun has just begun to migrate it" in str(again)
+    assert "the session 01234567 exists already" in str(do(one, Journal(one, End.SOURCE, SESSION).open(runs=True)))
+    assert do(one, read(one)).session == SESSION
+
+
+def test_a_line_that_cannot_be_written_stops_the_step() -> None:
+    one = qemu()
+    journal = Journal(one, End.SOURCE, SESSION)
+    do(one, journal.open(runs=True))
+    one.fails["qom-set"] = MonitorError("no")
+    assert isinstance(do(one, journal.begins(runs=True)), MonitorError)

@@ -1,0 +1,330 @@
+"""Whole migrations on paper: every step is made to fail, to hang and to be the last, and the same must hold after each."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError
+
+from nbdtun.errors import (
+    CommandFailed,
+    LinkLost,
+    MemoryFailed,
+    MirrorFailed,
+    MonitorError,
+    MonitorLost,
+    NbdtunError,
+    NotMigratable,
+    OutcomeUnknown,
+)
+from nbdtun.migration.progress import Phase, Progress
+from tests.migration.stage.stage import Stage
+
+PHASES = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER]
+
+
+def commands(end: str) -> list[str]:
+    """Every command that a good migration asks of that QEMU, once each."""
+    stage = Stage()
+    assert isinstance(stage.outcome(stage.start()), Progress)
+    return list(dict.fromkeys(getattr(stage, end).asked))
+
+
+def assert_at_source(stage: Stage, outcome: Any, error: type[BaseException] = NbdtunError) -> None:
+    assert isinstance(outcome, error), outcome
+    assert stage.running() == ["web1"]
+    assert stage.leftovers() == []
+    assert stage.source.parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+    assert stage.reports[-1].phase is (Phase.CANCELLED if error is CancelledError else Phase.FAILED)
+
+
+def assert_moved(stage: Stage, outcome: Any) -> None:
+    assert isinstance(outcome, Progress), outcome
+    assert stage.running() == ["web1 at the destination"]
+    assert stage.leftovers() == []
+
+
+def test_it_moves() -> None:
+    stage = Stage()
+    last = stage.outcome(stage.start())
+    assert_moved(stage, last)
+    assert last is stage.reports[-1]
+    assert last.phase is Phase.COMPLETED
+    assert last.downtime_ms is not None
+    assert 50 < last.downtime_ms < 500
+    assert not stage.source.alive
+    seen = [report.phase for report in stage.reports]
+    assert sorted(set(seen), key=seen.index) == [*PHASES, Phase.FINISH, Phase.COMPLETED]
+
+
+def test_a_vm_without_disks_moves() -> None:
+    stage = Stage(disks={})
+    assert_moved(stage, stage.outcome(stage.start()))
+
+
+def test_a_paused_one_stays_paused() -> None:
+    stage = Stage(state="paused")
+    last = stage.outcome(stage.start())
+    assert isinstance(last, Progress)
+    assert last.downtime_ms is None
+    assert stage.running() == []
+    assert stage.destination.state == "paused"
+
+
+def test_a_paused_one_stays_paused_when_it_fails() -> None:
+    stage = Stage(state="paused")
+    stage.destination.fails["nbd-server-stop"] = CommandFailed("no")
+    assert isinstance(stage.outcome(stage.start()), CommandFailed)
+    assert stage.running() == []
+
+
+def test_the_source_is_kept_if_asked() -> None:
+    stage = Stage()
+    assert_moved(stage, stage.outcome(stage.start(keep_source=True)))
+    assert stage.source.alive
+    assert stage.source.state == "postmigrate"
+    assert stage.source.parameters["downtime-limit"] == 300
+
+
+@pytest.mark.parametrize("command", [name for name in commands("source") if name not in ("quit", "query-migrate")])
+def test_a_command_that_the_source_refuses(command: str) -> None:
+    stage = Stage()
+    stage.source.fails[command] = CommandFailed(f"web1: QEMU refused {command}: because")
+    migration = stage.start()
+    stage.turn(1)
+    outcome = stage.outcome(migration)
+    stage.source.fails.clear()
+    if isinstance(outcome, Progress):  # a command without which it can do
+        assert_moved(stage, outcome)
+        return
+    assert "because" in str(outcome)
+    assert stage.running() == ["web1"] or "could not let the guest run on" in str(outcome)
+
+
+@pytest.mark.parametrize("command", commands("destination"))
+def test_a_command_that_the_destination_refuses(command: str) -> None:
+    stage = Stage()
+    stage.destination.fails[command] = CommandFailed(f"web1 at the destination: QEMU refused {command}: because")
+    outcome = stage.outcome(stage.start())
+    if isinstance(outcome, Progress):  # a command without which it can do
+        assert stage.running() == ["web1 at the destination"]
+        return
+    assert "because" in str(outcome)
+    assert stage.running() == ["web1"]
+    assert [line for line in stage.leftovers() if "destination" not in line and "NBD" not in line] == []
+
+
+@pytest.mark.parametrize("command", commands("destination"))
+@pytest.mark.parametrize("how", ["hang", "die"])
+def test_the_destination_qemu_hangs_or_dies_at(command: str, how: str) -> None:
+    stage = Stage()
+    if how == "hang":
+        stage.destination.hangs.add(command)
+    else:
+        stage.destination.fails[command] = MonitorLost("web1 at the destination: QEMU closed its monitor")
+        original = stage.destination._answer
+
+        def answer(asked: str, arguments: Any) -> Any:
+            result = original(asked, arguments)
+            if asked == command:
+                stage.clock.callLater(0, stage.destination.die)
+            return result
+
+        stage.destination._answer = answer  # type: ignore[method-assign]
+    outcome = stage.outcome(stage.start())
+    if isinstance(outcome, OutcomeUnknown):
+        assert command == "cont"  # it may have run
+        assert stage.running() == []
+        assert stage.source.state == "postmigrate"
+    elif isinstance(outcome, Progress):
+        assert stage.running() in (["web1 at the destination"], [])  # it died after it had taken over
+    else:
+        assert stage.running() == ["web1"]
+        assert isinstance(outcome, NbdtunError)
+        assert "destination" in str(outcome)
+
+
+@pytest.mark.parametrize("command", [name for name in commands("source") if name != "quit"])
+def test_the_source_qemu_hangs_at(command: str) -> None:
+    stage = Stage()
+    stage.source.hangs.add(command)
+    migration = stage.start()
+    outcome = stage.outcome(migration)
+    if isinstance(outcome, Progress):
+        assert stage.running() == ["web1 at the destination"]
+    else:
+        assert isinstance(outcome, NbdtunError)
+        assert "web1 at the destination" not in stage.running()
+
+
+@pytest.mark.parametrize("command", [name for name in commands("source") if name != "quit"])
+def test_the_source_qemu_dies_at(command: str) -> None:
+    stage = Stage()
+    original = stage.source._answer
+
+    def answer(asked: str, arguments: Any) -> Any:
+        if asked == command:
+            stage.source.die()
+        return original(asked, arguments)
+
+    stage.source._answer = answer  # type: ignore[method-assign]
+    outcome = stage.outcome(stage.start())
+    if isinstance(outcome, Progress):
+        assert stage.running() == ["web1 at the destination"]
+    else:
+        assert stage.running() == []
+        assert stage.leftovers() == []
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_cancelled_in(phase: Phase) -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=phase)
+    migration.cancel()
+    assert_at_source(stage, stage.outcome(migration), CancelledError)
+    if not stage.destination.alive:
+        stage.new_destination()
+    assert_moved(stage, stage.outcome(stage.start()))
+
+
+@pytest.mark.parametrize("tenths", range(70))
+def test_cancelled_at_any_moment(tenths: int) -> None:
+    stage = Stage(disks={"vda": 1 << 20, "vdb": 1 << 21})
+    migration = stage.start()
+    stage.turn(tenths / 10 + 0.003)
+    migration.cancel()
+    migration.cancel()
+    outcome = stage.outcome(migration)
+    if isinstance(outcome, Progress):
+        assert_moved(stage, outcome)
+    else:
+        assert_at_source(stage, outcome, CancelledError)
+
+
+@pytest.mark.parametrize("tenths", range(70))
+def test_the_control_channel_is_lost_at_any_moment(tenths: int) -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(tenths / 10 + 0.003)
+    stage.cut()
+    outcome = stage.outcome(migration)
+    if isinstance(outcome, Progress):
+        assert_moved(stage, outcome)
+    else:
+        assert_at_source(stage, outcome)
+
+
+def test_what_fails_while_the_control_channel_is_lost_failed_for_that() -> None:
+    stage = Stage()
+    stage.source.fails["blockdev-add"] = CommandFailed("web1: QEMU refused blockdev-add: target nbd is not listed")
+    migration = stage.start()
+    stage.turn(60, until=Phase.MIRROR)
+    stage.silent = True
+    stage.cut()
+    outcome = stage.outcome(migration)
+    assert isinstance(outcome, LinkLost)
+    assert re.match("the control channel .* was lost.*; .*target nbd is not listed", str(outcome))
+    stage.source.fails.clear()
+    assert_at_source(stage, outcome)
+
+
+def test_finish_is_answered_by_silence() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.FINISH)
+    stage.reachable = False
+    stage.cut()
+    outcome = stage.outcome(migration)
+    assert isinstance(outcome, OutcomeUnknown)
+    assert "quit the source" in str(outcome)
+    assert stage.source.state == "postmigrate"
+    assert stage.running() in ([], ["web1 at the destination"])
+    assert stage.reports[-1].phase is Phase.UNKNOWN
+
+
+def test_a_daemon_that_forgot() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.FINISH)
+    stage.new_daemon()
+    stage.cut()
+    outcome = stage.outcome(migration)
+    assert isinstance(outcome, OutcomeUnknown)
+    assert "its session there is unknown" in str(outcome)
+
+
+def test_a_mirror_that_fails_while_the_memory_is_sent() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.RAM)
+    stage.entrances[0].trouble = LinkLost("the cable")
+    stage.source.end_job(next(iter(stage.source.jobs)), error="Input/output error")
+    outcome = stage.outcome(migration)
+    assert_at_source(stage, outcome, MirrorFailed)
+    assert str(outcome) == "disk vda: Input/output error; in the tunnel: the cable"
+
+
+def test_a_mirror_that_somebody_else_ends() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.RAM)
+    stage.source.end_job(next(iter(stage.source.jobs)))
+    assert_at_source(stage, stage.outcome(migration), MirrorFailed)
+
+
+def test_memory_that_fails_gives_qemus_reason() -> None:
+    stage = Stage()
+    stage.source.memory_error = "Unable to write to socket: Broken pipe"
+    outcome = stage.outcome(stage.start())
+    assert_at_source(stage, outcome, MemoryFailed)
+    assert "copying the memory has failed: Unable to write to socket: Broken pipe" in str(outcome)
+
+
+def test_what_forbids_a_migration() -> None:
+    stage = Stage()
+    stage.source.blockers = ["device 'x' does not support migration"]
+    assert_at_source(stage, stage.outcome(stage.start()), NotMigratable)
+    stage.source.blockers = []
+    stage.source.migration = {"status": "active"}
+    assert_at_source(stage, stage.outcome(stage.start()), NotMigratable)
+
+
+def test_a_guest_paused_by_somebody_meanwhile_stays_paused() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.RAM)
+    stage.source.stop()
+    assert isinstance(stage.outcome(migration), Progress)
+    assert stage.running() == []
+
+
+def test_a_second_migration_is_refused_while_the_first_lives() -> None:
+    stage = Stage()
+    first = stage.start()
+    stage.turn(60, until=Phase.MIRROR)
+    second = stage.start()
+    assert isinstance(stage.outcome(second), NotMigratable)
+    assert_moved(stage, stage.outcome(first))
+
+
+def test_a_destination_that_is_silent() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.MIRROR)
+    stage.pumps.clear()
+    outcome = stage.outcome(migration)
+    assert isinstance(outcome, NbdtunError)
+    assert not isinstance(outcome, MonitorError)
+    assert "has not answered Listen for 90 s" in str(outcome)
+    assert stage.running() == ["web1"]
+
+
+def test_its_repr_tells_where_it_is() -> None:
+    stage = Stage()
+    migration = stage.start()
+    assert repr(stage.migration) == "<Migration of web1 forward prepare>"
+    stage.outcome(migration)
+    assert repr(stage.migration) == "<Migration of web1 ended completed>"

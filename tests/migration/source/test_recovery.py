@@ -1,0 +1,257 @@
+"""What a killed migration has left, on paper: each state that it can be in, and what the next one makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import LinkLost, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.ids import JOURNAL, block_name
+from nbdtun.migration.rollback.journal import End, Entry
+from nbdtun.migration.rollback.presence import Presence
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.recovery import LONGEST_END_SECONDS, SLACK_SECONDS, Leftovers, is_ours
+from nbdtun.migration.vm.memory import Migrated
+from tests.migration.stage.paper_qemu import PaperQemu
+
+SESSION = "0123456789abcdef" * 2
+BEFORE = {"capabilities": {"events": False, "pause-before-switchover": False}, "parameters": {"max-bandwidth": 128 << 20}}
+
+
+seconds = some.floats(0, 1e7)
+
+
+def entry(**changes: Any) -> Entry:
+    return Entry(**({"session": SESSION, "end": End.SOURCE, "pid": 7, "runs": True} | changes))
+
+
+@given(began=seconds, lasted=some.floats(0, 1e5), error=some.floats(-9, 9))
+def test_a_migration_that_began_when_ours_did_is_ours(began: float, lasted: float, error: float) -> None:
+    now = Migrated("pre-switchover", seconds=lasted)
+    assert is_ours(entry(began=began), now, began + lasted + error)
+    assert not is_ours(entry(began=began), now, began + lasted + error + 2 * SLACK_SECONDS)
+    assert not is_ours(entry(began=began), now, began + lasted + error - 2 * SLACK_SECONDS)
+
+
+@given(began=seconds, sending=some.floats(0, 1e5), ending=some.floats(0, 100))
+def test_one_that_ended_when_ours_could_have_is_ours(began: float, sending: float, ending: float) -> None:
+    switched = entry(began=began, switched=began + sending)
+    assert is_ours(switched, Migrated("completed", seconds=sending + ending), 1e9)
+    assert not is_ours(switched, Migrated("completed", seconds=sending + LONGEST_END_SECONDS + 1), 1e9)
+    assert not is_ours(switched, Migrated("completed", seconds=sending - SLACK_SECONDS - 1), 1e9)
+
+
+def test_one_that_had_not_begun_or_not_switched_owns_nothing() -> None:
+    assert not is_ours(entry(), Migrated("active"), 0)
+    assert not is_ours(entry(began=0.0), Migrated("completed"), 0)
+
+
+class Answer(Control):
+    """A control channel whose other end has one answer to everything."""
+
+    def __init__(self, outcome: str | NbdtunError) -> None:
+        super().__init__()
+        self.outcome = outcome
+        self.asked: list[dict[str, Any]] = []
+
+    async def ask(self, command: Any, **arguments: Any) -> dict[str, Any]:
+        self.asked.append(arguments)
+        if isinstance(self.outcome, NbdtunError):
+            raise self.outcome
+        return {"outcome": self.outcome}
+
+
+class Scene:
+    """The source's QEMU, 100 s after ours was begun; also the Carrier."""
+
+    def __init__(self, state: str = "running", status: str = "", outcome: str | NbdtunError = "arrived", **left: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.qemu = PaperQemu(self.clock, "web1", state=state)
+        self.qemu.ran_before = True
+        Deferred.fromCoroutine(self.qemu.connect())
+        if status:
+            self.qemu.migration, self.qemu.began = {"status": status}, 900.0
+            self.qemu.ended = 960.0 if status == "completed" else None
+        self.left = entry(**left)
+        self.qemu.objects[JOURNAL] = self.left.text()
+        self.answer = Answer(outcome)
+
+    async def control(self, protocol: Any) -> Any:
+        return self.answer
+
+    def mirror(self) -> None:
+        name = block_name(SESSION, 0)
+        self.qemu.nodes[name] = 0
+        self.qemu.jobs[name] = {"device": name, "id": name, "len": 1, "offset": 0, "ready": True}
+
+    def tune(self) -> None:
+        self.qemu.capabilities |= {"events": True, "pause-before-switchover": True}
+        self.qemu.parameters["max-bandwidth"] = 5
+
+    def settle(self) -> Any:
+        carrier: Any = self
+        leftovers = Leftovers(self.clock, self.qemu, carrier, MigrationSettings(vm="web1"), self.clock.seconds)
+        got: list[Any] = []
+        Deferred.fromCoroutine(leftovers.settle()).addCallbacks(got.append, lambda failure: got.append(failure.value))
+        self.clock.pump([0.05] * 100)
+        return got[0]
+
+    def is_clean(self) -> bool:
+        assert self.qemu.parameters["max-bandwidth"] == 128 << 20
+        return not (self.qemu.objects or self.qemu.jobs or set(self.qemu.nodes) - {"vda"} or any(self.qemu.capabilities.values()))
+
+
+SENDING = {"began": 900.0} | BEFORE
+SWITCHING = {"switched": 950.0} | SENDING
+HANDED = {"handed_over": True} | SWITCHING
+
+
+def test_where_nothing_is_left_nothing_is_done() -> None:
+    scene = Scene()
+    scene.qemu.objects.clear()
+    assert scene.settle() is False
+    assert scene.qemu.asked == ["qom-get"]
+
+
+def test_mirrors_are_taken_out() -> None:
+    scene = Scene(**BEFORE)
+    scene.mirror()
+    scene.tune()
+    assert scene.settle() is False
+    assert scene.is_clean()
+    assert scene.qemu.state == "running"
+    assert "cont" not in scene.qemu.asked
+    assert scene.answer.asked == []
+
+
+@pytest.mark.parametrize("status", ["failed", "active", "pre-switchover"])
+def test_memory_is_cancelled_after_the_mirrors(status: str) -> None:
+    scene = Scene("finish-migrate" if status == "pre-switchover" else "running", status, **SENDING)
+    scene.mirror()
+    scene.tune()
+    assert scene.settle() is False
+    assert scene.is_clean()
+    assert scene.qemu.state == "running"
+    assert "cont" not in scene.qemu.asked  # QEMU does it by itself
+    if status != "failed":
+        assert scene.qemu.asked.index("block-job-cancel") < scene.qemu.asked.index("migrate_cancel")
+
+
+def test_a_guest_whose_memory_was_sent_but_not_handed_over_runs_on_without_a_question() -> None:
+    scene = Scene("postmigrate", "completed", **SWITCHING)
+    scene.tune()
+    assert scene.settle() is False
+    assert scene.qemu.state == "running"
+    assert scene.is_clean()
+    assert scene.answer.asked == []
+
+
+def test_one_that_was_paused_before_stays_paused() -> None:
+    scene = Scene("postmigrate", "completed", **SWITCHING | {"runs": False})
+    assert scene.settle() is False
+    assert scene.qemu.state == "postmigrate"
+    assert scene.is_clean()
+
+
+def test_one_that_an_operator_has_paused_meanwhile_stays_paused() -> None:
+    scene = Scene("paused", "failed", **SENDING)
+    assert scene.settle() is False
+    assert scene.qemu.state == "paused"
+
+
+def test_it_has_arrived() -> None:
+    scene = Scene("postmigrate", "completed", **HANDED)
+    scene.tune()
+    assert scene.settle() is True
+    assert scene.answer.asked == [{"vm": "web1", "session": SESSION}]
+    assert scene.qemu.state == "postmigrate"
+    assert scene.is_clean()
+
+
+def test_it_was_handed_over_and_never_arrived() -> None:
+    scene = Scene("postmigrate", "completed", "gone", **HANDED)
+    assert scene.settle() is False
+    assert scene.qemu.state == "running"
+    assert scene.is_clean()
+
+
+@pytest.mark.parametrize("outcome", [LinkLost("no connection"), MonitorError("no QEMU there"), "fresh"])
+def test_nobody_can_tell_and_nothing_is_touched(outcome: str | NbdtunError) -> None:
+    scene = Scene("postmigrate", "completed", outcome, **HANDED)
+    error = scene.settle()
+    assert isinstance(error, OutcomeUnknown)
+    assert "The source is left paused" in str(error)
+    assert scene.qemu.state == "postmigrate"
+    assert scene.qemu.objects[JOURNAL] == scene.left.text()
+
+
+def test_one_that_an_operator_has_let_go_on_is_not_asked_for() -> None:
+    scene = Scene("running", "completed", **HANDED)
+    assert scene.settle() is False
+    assert scene.answer.asked == []
+    assert scene.is_clean()
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "left"),
+    [
+        ("finish-migrate", "pre-switchover", {}),
+        ("running", "active", BEFORE),
+        ("running", "active", {"began": 500.0}),
+        ("postmigrate", "completed", SENDING),
+        ("postmigrate", "completed", {"began": 500.0, "switched": 700.0}),
+        ("postmigrate", "completed", {"began": 500.0, "switched": 700.0, "handed_over": True}),
+    ],
+)
+def test_another_tools_migration_is_left_alone(state: str, status: str, left: dict[str, Any]) -> None:
+    scene = Scene(state, status, **left)
+    scene.mirror()
+    error = scene.settle()
+    assert isinstance(error, NotMigratable)
+    assert "another tool has" in str(error)
+    assert set(scene.qemu.asked) == {"qom-get", "query-status", "query-migrate"}
+
+
+def test_another_tools_migration_that_has_failed_is_no_hindrance() -> None:
+    scene = Scene("running", "failed", **BEFORE)
+    assert scene.settle() is False
+    assert scene.is_clean()
+
+
+def test_one_that_lives_is_left_alone() -> None:
+    scene = Scene("finish-migrate", "pre-switchover", **SENDING)
+    Presence(scene.left.name).hold()
+    error = scene.settle()
+    assert isinstance(error, NotMigratable)
+    assert str(error) == "web1 is being migrated by another nbdtun just now, process 7"
+    assert scene.qemu.asked == ["qom-get"]
+
+
+def test_what_an_arrival_has_left_is_removed_from_a_guest_that_runs() -> None:
+    scene = Scene(end=End.DESTINATION, began=900.0, handed_over=True, **BEFORE)
+    scene.tune()
+    assert scene.settle() is False
+    assert scene.is_clean()
+
+
+def test_an_arrival_that_is_open_is_not_migrated_on() -> None:
+    scene = Scene("paused", "completed", end=End.DESTINATION, began=900.0)
+    assert "was arriving here when nbdtun-dest was killed" in str(scene.settle())
+    assert scene.qemu.objects
+
+
+def test_what_cannot_be_undone_can_be_tried_again() -> None:
+    scene = Scene(**BEFORE)
+    scene.mirror()
+    scene.qemu.fails["blockdev-del"] = MonitorError("web1: QEMU has not answered blockdev-del")
+    assert isinstance(scene.settle(), MonitorError)
+    scene.qemu.fails.clear()
+    assert scene.settle() is False
+    assert scene.is_clean()

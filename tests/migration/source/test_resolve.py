@@ -1,0 +1,95 @@
+"""`--resolve` on paper: what the source makes of the destination's answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import LinkLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.rollback.presence import Presence
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.resolve import Resolution
+from tests.migration.source.test_recovery import HANDED, Scene
+
+
+def resolve(scene: Scene, **settings: Any) -> Any:
+    carrier: Any = scene
+    resolution = Resolution(
+        scene.clock, scene.qemu, carrier, MigrationSettings(vm="web1", **settings), lambda progress: None, scene.clock.seconds
+    )
+    got: list[Any] = []
+    Deferred.fromCoroutine(resolution.run()).addCallbacks(got.append, lambda failure: got.append(failure.value))
+    scene.clock.pump([0.05] * 100)
+    return got[0]
+
+
+def open_ended(outcome: str | NbdtunError, **changed: Any) -> Scene:
+    scene = Scene("postmigrate", "completed", outcome, **HANDED | changed)
+    scene.tune()
+    scene.link = None  # type: ignore[attr-defined]
+    return scene
+
+
+def test_it_has_arrived_and_the_source_is_ended() -> None:
+    scene = open_ended("arrived")
+    last = resolve(scene)
+    assert isinstance(last, Progress)
+    assert last.phase is Phase.COMPLETED
+    assert not scene.qemu.alive
+
+
+def test_it_has_arrived_and_the_source_is_kept() -> None:
+    scene = open_ended("arrived")
+    assert isinstance(resolve(scene, keep_source=True), Progress)
+    assert scene.qemu.state == "postmigrate"
+    assert scene.is_clean()
+
+
+@pytest.mark.parametrize("outcome", ["gone", "fresh"])
+def test_it_never_will_and_runs_here_again(outcome: str) -> None:
+    scene = open_ended(outcome)
+    assert str(resolve(scene)) == "web1 did not arrive, and never will; it runs at the source again"
+    assert scene.qemu.state == "running"
+    assert scene.is_clean()
+
+
+def test_one_that_was_paused_before_is_paused_here_again() -> None:
+    scene = open_ended("gone", runs=False)
+    error = resolve(scene)
+    assert isinstance(error, MigrationError)
+    assert "it is paused at the source, as it was before" in str(error)
+    assert scene.qemu.state == "postmigrate"
+    assert scene.is_clean()
+
+
+def test_without_a_journal_it_is_let_go_on() -> None:
+    scene = open_ended("gone")
+    scene.qemu.objects.clear()
+    assert isinstance(resolve(scene), MigrationError)
+    assert scene.answer.asked == [{"vm": "web1", "session": None}]
+    assert scene.qemu.state == "running"
+
+
+def test_nobody_can_tell() -> None:
+    scene = open_ended(LinkLost("no connection"))
+    assert isinstance(resolve(scene), OutcomeUnknown)
+    assert scene.qemu.objects
+    assert scene.qemu.state == "postmigrate"
+
+
+@pytest.mark.parametrize(("state", "status"), [("running", "completed"), ("paused", "failed"), ("finish-migrate", "pre-switchover")])
+def test_nothing_is_open(state: str, status: str) -> None:
+    scene = Scene(state, status, **HANDED)
+    error = resolve(scene)
+    assert isinstance(error, NotMigratable)
+    assert "there is nothing to resolve" in str(error)
+
+
+def test_one_that_lives_is_left_alone() -> None:
+    scene = open_ended("gone")
+    Presence(scene.left.name).hold()
+    assert "by another nbdtun just now" in str(resolve(scene))
+    assert scene.answer.asked == []

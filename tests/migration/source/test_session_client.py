@@ -1,0 +1,158 @@
+"""The source's contact with its session: lost for good, or found again with another daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NotMigratable
+from nbdtun.migration.control.commands import Abort, Prepare, Query
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.session_client import Contact
+from nbdtun.migration.vm.machine import Machine
+
+SESSION = "ab" * 16
+
+
+class Channel:
+    """A control channel that answers as told, until it is lost."""
+
+    transport = None
+
+    def __init__(self, **answers: Any) -> None:
+        self.asked: list[tuple[Any, dict[str, Any]]] = []
+        self._answers = answers
+        self._lost: list[Deferred[LinkLost]] = []
+
+    async def ask(self, command: Any, **arguments: Any) -> dict[str, Any]:
+        self.asked.append((command, arguments))
+        answer = self._answers.get(command.__name__)
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            await Deferred()
+        return dict(answer)
+
+    def when_lost(self) -> Deferred[LinkLost]:
+        self._lost.append(Deferred())
+        return self._lost[-1]
+
+    def lose(self) -> None:
+        for waiting in self._lost:
+            waiting.callback(LinkLost("the daemon has died"))
+
+
+class Carrier:
+    """Hands out the channels that there are, one after the other."""
+
+    def __init__(self, *channels: Channel | NbdtunError) -> None:
+        self.channels = list(channels)
+
+    async def control(self, protocol: Any) -> Any:
+        channel = self.channels.pop(0)
+        if isinstance(channel, NbdtunError):
+            raise channel
+        return channel
+
+
+PREPARED = {"target": f"nbd.{SESSION}"}
+
+
+def contact(*channels: Channel | NbdtunError) -> tuple[Contact, list[Exception]]:
+    alarms: list[Exception] = []
+    carrier: Any = Carrier(*channels)
+    return Contact(Clock(), carrier, SESSION, MigrationSettings(vm="web1"), alarms.append), alarms
+
+
+def done(work: Any) -> Any:
+    """The result of a coroutine that has nothing to wait for."""
+    results: list[Any] = []
+    failures: list[Any] = []
+    Deferred.fromCoroutine(work).addCallbacks(results.append, failures.append)
+    if failures:
+        raise failures[0].value
+    assert results, "it waits"
+    return results[0]
+
+
+def prepared(*channels: Channel | NbdtunError) -> tuple[Contact, list[Exception]]:
+    speaking, alarms = contact(*channels)
+    done(speaking.open())
+    assert done(speaking.prepare(Machine("q35", 7), ())) == PREPARED["target"]
+    return speaking, alarms
+
+
+def test_a_daemon_that_was_started_again_is_found_again() -> None:
+    first, second = Channel(Prepare=PREPARED), Channel(Prepare=PREPARED, Listen={"target": "ram"})
+    speaking, alarms = prepared(first, second)
+    first.lose()
+    assert alarms == []
+    assert speaking.lost is None
+    assert speaking.control is second
+    assert first.asked == second.asked  # the same session, the same machine, the same disks
+    assert done(speaking.listen()) == "ram"
+
+
+def test_and_again() -> None:
+    channels = [Channel(Prepare=PREPARED) for _ in range(3)]
+    speaking, alarms = prepared(*channels)
+    channels[0].lose()
+    channels[1].lose()
+    assert alarms == []
+    assert speaking.control is channels[2]
+
+
+@pytest.mark.parametrize("refusal", [LinkLost("no connection"), Channel(Prepare=NotMigratable("this session exists already"))])
+def test_one_that_is_not_there_or_knows_the_session_is_the_end(refusal: Channel | NbdtunError) -> None:
+    first = Channel(Prepare=PREPARED)
+    speaking, alarms = prepared(first, refusal)
+    first.lose()
+    assert [str(alarm) for alarm in alarms] == ["the daemon has died"] == [str(speaking.lost)]
+
+
+def test_nothing_is_found_again_before_there_is_a_session_or_once_the_memory_is_asked_for() -> None:
+    early = Channel()
+    speaking, alarms = contact(early)
+    done(speaking.open())
+    early.lose()
+    late = Channel(Prepare=PREPARED, Listen={"target": "ram"})
+    speaking, more = prepared(late)
+    done(speaking.listen())
+    late.lose()
+    assert len(alarms) == len(more) == 1
+    assert speaking.lost is None
+
+
+def test_listen_waits_for_a_session_that_is_just_found_again() -> None:
+    first, second = Channel(Prepare=PREPARED), Channel()
+    speaking, _ = prepared(first, second)
+    first.lose()
+    assert str(speaking.lost) == "the daemon has died"
+    listening = Deferred.fromCoroutine(speaking.listen())
+    assert [command for command, _ in second.asked] == [Prepare]
+    Deferred.fromCoroutine(speaking.abort())
+    assert Abort in [command for command, _ in second.asked]
+    listening.addErrback(lambda _: None)
+
+
+def test_abort_and_diagnose_never_fail() -> None:
+    broken = Channel(Prepare=PREPARED, Abort=DestinationFailed("no"), Query=LinkLost("gone"))
+    speaking, _ = prepared(broken)
+    done(speaking.abort())
+    assert done(speaking.diagnose()) == ""
+    assert [command for command, _ in broken.asked] == [Prepare, Abort, Query]
+
+
+def test_a_destination_that_does_not_answer() -> None:
+    clock = Clock()
+    carrier: Any = Carrier(Channel(Prepare=PREPARED))
+    speaking = Contact(clock, carrier, SESSION, MigrationSettings(vm="web1"), lambda error: None)
+    done(speaking.open())
+    done(speaking.prepare(Machine("q35", 7), ()))
+    failures: list[Any] = []
+    Deferred.fromCoroutine(speaking.listen()).addErrback(failures.append)
+    clock.advance(speaking._settings.limits.answer)
+    assert "has not answered Listen" in str(failures[0].value)

@@ -1,0 +1,288 @@
+"""A QEMU on paper with disks and memory: it behaves as QEMU 7.2 and 10.0 were seen to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from tests.migration.stage.paper import Paper
+
+
+class PaperQemu(Paper):
+    """One machine with disks. ``peer`` is who it sends its memory to."""
+
+    def __init__(self, clock: Clock, name: str, *, disks: Mapping[str, int] | None = None, state: str = "running") -> None:
+        super().__init__(clock, name)
+        self.state = state
+        self.release = (7, 2, 22)
+        self.kvm = True
+        self.blocks = [128 << 20]
+        self.disks = dict({"vda": 1 << 20} if disks is None else disks)
+        self.nodes = dict(self.disks)
+        self.objects: dict[str, str] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.exports: set[str] = set()
+        self.serving = False
+        self.capabilities = {
+            "events": False,
+            "pause-before-switchover": False,
+            "late-block-activate": False,
+            "auto-converge": False,
+            "xbzrle": False,
+        }
+        self.parameters = {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+        self.migration: dict[str, Any] = {}
+        self.blockers: list[str] = []
+        self.autostart = True
+        self.peer: PaperQemu | None = None
+        self.ran_before = False
+        self.began: float | None = None
+        self.ended: float | None = None
+        self.job_error: str | None = None
+        self.memory_error: str | None = None
+        self.modes: dict[str, str] = {}
+        self.reach = 0
+        self.writes = False
+        self.dirties = False
+        self.stuck = False
+        self.passes = 1
+
+    # What everybody is asked.
+
+    def query_version(self) -> Any:
+        major, minor, micro = self.release
+        return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": ""}
+
+    def query_kvm(self) -> Any:
+        return {"enabled": self.kvm, "present": True}
+
+    def query_memdev(self) -> Any:
+        return [{"size": size} for size in self.blocks]
+
+    def query_status(self) -> Any:
+        return {"status": self.state, "running": self.state == "running"}
+
+    def query_memory_size_summary(self) -> Any:
+        return {"base-memory": 1 << 27}
+
+    def object_add(self, qom_type: str, id: str, data: str) -> Any:
+        if id in self.objects:
+            self.refuse(f"attempt to add duplicate property '{id}' to object (type 'container')")
+        self.objects[id] = data
+
+    def object_del(self, id: str) -> Any:
+        if self.objects.pop(id, None) is None:
+            self.refuse(f"object '{id}' not found")
+
+    def qom_set(self, path: str, property: str, value: str) -> Any:
+        self.objects[path.removeprefix("/objects/")] = value
+
+    def qom_get(self, path: str, property: str) -> Any:
+        if path.startswith("/objects/"):
+            found = self.objects.get(path.removeprefix("/objects/"))
+            return self.refuse(f"Device '{path}' not found") if found is None else found
+        return "pc-q35-7.2-machine" if path == "/machine" else "virtio-blk-device"
+
+    def query_block(self) -> Any:
+        image = {disk: {"virtual-size": size} for disk, size in self.disks.items()}
+        return [
+            {"device": "", "qdev": f"{disk}-dev", "inserted": {"node-name": disk, "ro": False, "drv": "raw", "image": image[disk]}}
+            for disk in self.disks
+        ]
+
+    def query_named_block_nodes(self, flat: bool) -> Any:
+        return [{"node-name": node} for node in self.nodes]
+
+    def quit(self) -> Any:
+        self.clock.callLater(0, self.die)
+
+    def stop(self) -> Any:
+        if self.state == "inmigrate":
+            self.autostart = False
+        elif self.state == "running":
+            self.state = "paused"
+            self.tell("STOP")
+
+    def cont(self) -> Any:
+        if self.state in ("inmigrate", "finish-migrate"):
+            self.refuse("Migration is not finalized yet")
+        if self.state != "running":
+            self.state = "running"
+            self.tell("RESUME")
+
+    # Disks.
+
+    def blockdev_add(self, driver: str, node_name: str, **_: Any) -> Any:
+        if node_name in self.nodes:
+            self.refuse(f"Duplicate nodes with node-name='{node_name}'")
+        self.nodes[node_name] = 0
+
+    def blockdev_del(self, node_name: str) -> Any:
+        if node_name not in self.nodes:
+            self.refuse(f"Failed to find node with node-name='{node_name}'")
+        if node_name in self.jobs:
+            self.refuse(f"Node {node_name} is in use")
+        del self.nodes[node_name]
+
+    def yank(self, instances: Any) -> Any:
+        if instances[0]["node-name"] not in self.nodes:
+            self.refuse("There is no such instance")
+
+    def blockdev_mirror(self, job_id: str, device: str, target: str, sync: str, speed: int, copy_mode: str = "background") -> Any:
+        self.jobs[job_id] = {"device": job_id, "id": job_id, "len": self.disks[device], "offset": 0, "ready": False, "speed": speed}
+        self.modes[job_id] = copy_mode
+        self.clock.callLater(1.5, self._ready, job_id)
+
+    def block_job_set_speed(self, device: str, speed: int) -> Any:
+        if device not in self.jobs:
+            self.refuse(f"Block job '{device}' not found")
+        self.jobs[device]["speed"] = speed
+
+    def block_job_change(self, id: str, type: str, copy_mode: str) -> Any:
+        self.modes[id] = copy_mode
+
+    def query_blockstats(self, query_nodes: bool) -> Any:
+        return [{"node-name": node, "stats": {"wr_highest_offset": self.reach}} for node in self.nodes]
+
+    def _ready(self, job: str) -> None:
+        """What the guest writes keeps a disk from being ready, for as long as it is not slowed down or paused."""
+        if job in self.jobs and self.writes and self.state == "running" and self.modes[job] == "background":
+            self.jobs[job] |= {key: self.jobs[job][key] + 1000 for key in ("len", "offset")}
+            self.clock.callLater(1.0, self._ready, job)
+        elif job in self.jobs and not self.stuck and self.alive:
+            self.jobs[job] |= {"offset": self.jobs[job]["len"], "ready": True}
+            self.heard("BLOCK_JOB_READY", {"device": job})
+            if self.job_error:
+                self.end_job(job, error=self.job_error)
+
+    def query_jobs(self) -> Any:
+        return list(self.jobs.values())
+
+    query_block_jobs = query_jobs
+
+    def block_job_cancel(self, device: str, force: bool) -> Any:
+        if device not in self.jobs:
+            self.refuse(f"Block job '{device}' not found")
+        soft = self.jobs[device]["ready"] and not force
+        self.clock.callLater(0.01, self.end_job, device, "BLOCK_JOB_COMPLETED" if soft else "BLOCK_JOB_CANCELLED")
+
+    def end_job(self, job: str, event: str = "BLOCK_JOB_COMPLETED", **data: Any) -> None:
+        if self.jobs.pop(job, None) is not None and self.alive:
+            self.heard(event, {"device": job, **data})
+            self.heard("JOB_STATUS_CHANGE", {"id": job, "status": "null"})
+
+    def nbd_server_start(self, addr: Any) -> Any:
+        if self.serving:
+            self.refuse("NBD server already running")
+        self.serving = True
+
+    def nbd_server_stop(self) -> Any:
+        if not self.serving:
+            self.refuse("NBD server not running")
+        self.serving = False
+        self.exports.clear()
+
+    def block_export_add(self, type: str, id: str, name: str, node_name: str, writable: bool) -> Any:
+        self.exports.add(id)
+
+    def block_export_del(self, id: str, mode: str) -> Any:
+        self.exports.remove(id)
+
+    def query_block_exports(self) -> Any:
+        return [{"id": ident} for ident in sorted(self.exports)]
+
+    # Memory.
+
+    def query_migrate_capabilities(self) -> Any:
+        return [{"capability": name, "state": state} for name, state in self.capabilities.items()]
+
+    def migrate_set_capabilities(self, capabilities: Any) -> Any:
+        self.capabilities |= {entry["capability"]: entry["state"] for entry in capabilities}
+
+    def query_migrate_parameters(self) -> Any:
+        return dict(self.parameters)
+
+    def migrate_set_parameters(self, **parameters: Any) -> Any:
+        self.parameters |= {key.replace("_", "-"): value for key, value in parameters.items()}
+
+    def query_migrate(self) -> Any:
+        time = {"total-time": round(1000 * ((self.ended or self.clock.seconds()) - self.began))} if self.began is not None else {}
+        return dict(self.migration) | time | ({"blocked-reasons": self.blockers} if self.blockers else {}) | self._throttle()
+
+    def _throttle(self) -> dict[str, Any]:
+        throttled = self.dirties and self.capabilities["auto-converge"] and self.migration.get("status") == "active"
+        return {"cpu-throttle-percentage": 20} if throttled else {}
+
+    def migrate_incoming(self, uri: str, **newer: Any) -> Any:
+        if newer:
+            self.refuse("Parameter 'exit-on-error' is unexpected")
+        if self.migration:
+            self.refuse("The incoming migration has already been started")
+        self._now("setup", **{"socket-address": [{"type": "unix", "path": uri.removeprefix("unix:")}]})
+
+    def migrate(self, uri: str) -> Any:
+        self.ran_before = self.state == "running"
+        self.began, self.ended = self.clock.seconds(), None
+        self._now("setup")
+        self.clock.callLater(0.1, self._step, "setup", "active")
+        self.clock.callLater(2.5, self._pause)
+
+    def _now(self, status: str, **more: Any) -> None:
+        self.migration = {**more, "status": status, "ram": {"transferred": 1 << 20, "remaining": 1 << 10}}
+        if self.memory_error and status == "failed":
+            self.migration["error-desc"] = self.memory_error
+        self.tell("MIGRATION", status=status)
+
+    def _step(self, before: str, after: str) -> bool:
+        if not self.alive or self.migration.get("status") != before:
+            return False
+        self._now(after)
+        return True
+
+    def _pause(self) -> None:
+        if self.memory_error and self._step("active", "failed"):
+            return
+        slowed = self.capabilities["auto-converge"] and self.passes > 4
+        if self.dirties and self.state == "running" and self.parameters["downtime-limit"] < 1000 and not slowed:
+            self.passes += 1
+            self.migration["ram"] = {"transferred": self.passes << 20, "remaining": 1 << 19, "dirty-sync-count": self.passes}
+            self.clock.callLater(1.0, self._pause)
+        elif self.migration.get("status") == "active" and self.alive:
+            if self.state == "running":
+                self.tell("STOP")
+            self.state = "finish-migrate"
+            self._now("pre-switchover")
+
+    def migrate_continue(self, state: str) -> Any:
+        if self.migration.get("status") != "pre-switchover":
+            self.refuse("Migration not in expected state")
+        self._now("device")
+        self.clock.callLater(0.05, self._complete)
+
+    def _complete(self) -> None:
+        if self._step("device", "completed"):
+            self.ended = self.clock.seconds()
+            self.state = "postmigrate"
+            if self.peer is not None and self.peer.alive and self.peer.migration:
+                self.peer.clock.callLater(0.02, self.peer.arrived)
+
+    def arrived(self) -> None:
+        """The whole of the memory has come."""
+        self.state = "running" if self.autostart else "paused"
+        self._now("completed")
+
+    def migrate_cancel(self) -> Any:
+        if self.migration.get("status") in ("setup", "active", "pre-switchover", "device"):
+            self._now("cancelling")
+            self.clock.callLater(0.02, self._cancelled)
+
+    def _cancelled(self) -> None:
+        if self._step("cancelling", "cancelled"):
+            if self.state == "finish-migrate":
+                self.state = "running" if self.ran_before else "paused"
+                if self.ran_before:
+                    self.tell("RESUME")
+            if self.peer is not None and self.peer.migration:
+                self.peer.die()

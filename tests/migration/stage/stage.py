@@ -1,0 +1,173 @@
+"""A stage for whole migrations on paper: both QEMUs, a tunnel of nothing but memory, and a clock that is turned by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, connect
+
+from nbdtun.errors import LinkLost
+from nbdtun.migration.destination.sessions import Destination
+from nbdtun.migration.progress import LinkState, Phase, Progress
+from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.migration import Migration
+from tests.migration.stage.paper_qemu import PaperQemu
+
+
+class PaperEntrance:
+    def __init__(self, stage: Stage, target: str, name: str) -> None:
+        self.stage = stage
+        self.target = target
+        self.path = f"/run/{name}.sock"
+        self.trouble: Exception | None = None
+
+    async def drained(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        self.stage.entrances.remove(self)
+
+
+class PaperQuay:
+    directory = "/run/quay"
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        stage.quays.append(self)
+
+    def admit(self, target: str, path: str) -> None:
+        self.stage.admitted[target] = path
+
+    async def dismiss(self) -> None:
+        self.stage.admitted.clear()
+
+    async def close(self) -> None:
+        await self.dismiss()
+        self.stage.quays.remove(self)
+
+
+class Stage:
+    """``source`` and ``destination`` are the QEMUs, ``daemon`` is the Destination; a Carrier as well."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = Clock()
+        self.source = PaperQemu(self.clock, "web1", **options)
+        self.new_destination()
+        self.link = LinkState()
+        self.entrances: list[PaperEntrance] = []
+        self.quays: list[PaperQuay] = []
+        self.admitted: dict[str, str] = {}
+        self.pumps: list[tuple[Any, Any, Any]] = []
+        self.reachable, self.silent = True, False
+        self.reports: list[Progress] = []
+        self.new_daemon()
+
+    def new_destination(self, **options: Any) -> None:
+        self.destination = PaperQemu(self.clock, "web1 at the destination", **{"disks": self.source.disks, "state": "inmigrate"} | options)
+        self.source.peer = self.destination
+
+    def new_daemon(self) -> None:
+        self.daemon = PaperDestination(self)
+
+    def quay(self, session: str, owner: Credentials) -> PaperQuay:
+        return PaperQuay(self)
+
+    # The Carrier.
+
+    async def control(self, protocol: Any) -> Any:
+        if not self.reachable:
+            raise LinkLost("the destination cannot be reached")
+        if self.silent:
+            await Deferred()
+        server = self.daemon.control()
+        ends = FakeTransport(server, isServer=True), FakeTransport(protocol, isServer=False)
+        self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))
+        return protocol
+
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> PaperEntrance:
+        self.entrances.append(PaperEntrance(self, target, name))
+        return self.entrances[-1]
+
+    # What the tests do.
+
+    def start(self, **settings: Any) -> Deferred[Progress]:
+        self.reports.clear()
+        connected = Deferred.fromCoroutine(self.source.connect())
+        assert connected.called
+        asked = MigrationSettings(vm="web1", **settings)
+        self.migration = Migration(self.clock, self.source, self, asked, self.reports.append, lambda: 1e9, self.clock.seconds)
+        return Deferred.fromCoroutine(self.migration.run())
+
+    def turn(self, seconds: float, until: Phase | None = None) -> None:
+        """Let time pass, from one thing that is due to the next."""
+        end = self.clock.seconds() + seconds
+        while True:
+            self.flush()
+            if until is not None and self.reports and self.reports[-1].phase is until:
+                return
+            due = min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)
+            if due > end:
+                break
+            self.clock.advance(max(0.0, due - self.clock.seconds()))
+            if due == end:
+                break
+        self.clock.advance(end - self.clock.seconds())
+        self.flush()
+
+    def flush(self) -> None:
+        while any(pump.pump() for pump, *_ in self.pumps):
+            pass
+
+    def cut(self) -> None:
+        """The control channel ends for good."""
+        pumps, self.pumps = self.pumps, []
+        for _, *ends in pumps:
+            for end in ends:
+                end.abortConnection()
+                if not end.disconnected:
+                    end.disconnected = True
+                    end.protocol.connectionLost(Failure(LinkLost("cut")))
+
+    def outcome(self, migration: Deferred[Progress], seconds: float = 900) -> Progress | Exception:
+        """How it ended; it must have."""
+        results: list[Any] = []
+        migration.addBoth(results.append)
+        end = self.clock.seconds() + seconds
+        while not results and self.clock.seconds() < end:
+            self.turn(1)
+        assert results, f"not ended after {seconds} s: {self.migration!r}"
+        self.turn(1)
+        result = results[0]
+        return result.value if isinstance(result, Failure) else result
+
+    def running(self) -> list[str]:
+        """Who runs; never two."""
+        return [qemu.name for qemu in (self.source, self.destination) if qemu.alive and qemu.state == "running"]
+
+    def leftovers(self) -> list[str]:
+        """What is there that was not there before."""
+        found = [f"entrance {entrance.target}" for entrance in self.entrances] + [f"quay {quay}" for quay in self.quays]
+        for qemu in (self.source, self.destination):
+            if qemu.alive:
+                found += [f"node {node} of {qemu.name}" for node in qemu.nodes if node not in qemu.disks]
+                found += [f"object {ident} of {qemu.name}" for ident in qemu.objects]
+                found += [f"job {job} of {qemu.name}" for job in qemu.jobs]
+                found += [f"export {export} of {qemu.name}" for export in qemu.exports]
+                found += ["NBD server"] if qemu.serving else []
+                found += [f"{name} of {qemu.name}" for name, state in qemu.capabilities.items() if state]
+        return found
+
+
+class PaperDestination(Destination):
+    """A Destination whose monitors are on paper."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.clock, {"web1": "/run/web1-incoming.qmp"}, stage.quay)
+        self.stage = stage
+
+    def monitor(self, vm: str) -> PaperQemu:
+        return self.stage.destination

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
+from nbdtun.migration.supervision.meter import Gauge, Rate
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.memory import Migrated
+
+VDA = Disk("#block1", "vda", "vda-dev", 1000)
+
+
+def gauge() -> tuple[Clock, Gauge, list[Progress]]:
+    clock, reports = Clock(), list[Progress]()
+    one = Gauge(clock, reports.append, lambda: LinkState(resumes=2), lambda: 1e9 + clock.seconds())
+    one.expect({"job0": VDA, "job1": Disk("vdb", "", "vdb-dev", 500)})
+    return clock, one, reports
+
+
+def test_each_phase_is_reported_at_once() -> None:
+    clock, one, reports = gauge()
+    one.enter(Phase.PREPARE)
+    clock.advance(2)
+    one.enter(Phase.MIRROR)
+    assert [(report.phase, report.time, report.elapsed) for report in reports] == [(Phase.PREPARE, 1e9, 0), (Phase.MIRROR, 1e9 + 2, 2)]
+    assert reports[-1].disks == (DiskProgress("vda", 1000, 0), DiskProgress("vdb", 500, 0))
+    assert reports[-1].link.resumes == 2
+    assert repr(one).startswith("<Gauge mirror")
+
+
+def test_jobs_move_the_disks_that_they_copy() -> None:
+    _, one, _ = gauge()
+    one.jobs([{"device": "job1", "len": 600, "offset": 60}, {"device": "other", "len": 1, "offset": 1}])
+    assert one.now.disks == (DiskProgress("vda", 1000, 0), DiskProgress("vdb", 600, 60))
+    one.jobs([{"device": "job1", "len": 0, "offset": 0}])  # an empty image
+    assert one.now.disks[1] == DiskProgress("vdb", 600, 0)
+    one.copied()
+    assert [disk.done for disk in one.now.disks] == [1000, 600]
+
+
+def test_the_time_to_go_is_what_is_left_by_the_rate() -> None:
+    clock, one, reports = gauge()
+    one.sample()
+    assert (reports[-1].rate, reports[-1].eta) == (0, None)
+    clock.advance(1)
+    one.jobs([{"device": "job0", "len": 1000, "offset": 100}])
+    one.sample()
+    assert (reports[-1].rate, reports[-1].eta) == (100, 14)
+    clock.advance(1)
+    one.memory(Migrated("active", sent=200, left=300))
+    one.sample()
+    assert reports[-1].ram == MemoryProgress(500, 200)
+    assert reports[-1].rate == 120  # a fifth of the way from 100 to 200, as a second is of five
+    assert reports[-1].eta is not None
+    assert round(reports[-1].eta, 3) == round((1500 + 500 - 300) / 120, 3)
+
+
+def test_the_end_has_the_mean_rate_and_the_downtime() -> None:
+    clock, one, reports = gauge()
+    one.copied()
+    clock.advance(10)
+    last = one.finish(Phase.COMPLETED, 0.0714)
+    assert last is reports[-1]
+    assert (last.rate, last.downtime_ms, last.eta) == (150, 71.4, None)
+    failed = one.finish(Phase.FAILED, None, "no", "mirror")
+    assert (failed.error, failed.code, failed.downtime_ms) == ("no", "mirror", None)
+
+
+def test_a_rate_never_falls_below_nothing() -> None:
+    rate = Rate()
+    rate.sample(0, 100)
+    assert rate.sample(0, 200) == 0
+    assert rate.sample(1, 50) == 0
+    assert rate.sample(2, 150) == 100
+    assert repr(rate) == "<Rate 100 bytes/s>"

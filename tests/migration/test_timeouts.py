@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from nbdtun.errors import ConfigError
+from nbdtun.migration.progress import Phase
+from nbdtun.migration.timeouts import Patience
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"phases": {Phase.FINISH: 1.0}}, "phase finish has no time limit: it is one of prepare, mirror, ready, ram, switchover"),
+        ({"phases": {Phase.RAM: 0.0}}, "timeout of ram must be more than 0, not 0"),
+        ({"total": 0.0}, "total timeout must be more than 0, not 0"),
+        ({"stall": -1.0}, "stall timeout must be more than 0, not -1"),
+    ],
+)
+def test_limits_that_cannot_be(settings: dict[str, object], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Patience(**settings)  # type: ignore[arg-type]
+    assert str(caught.value) == line

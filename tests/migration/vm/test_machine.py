@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import Clock
+
+from nbdtun.errors import CommandFailed, NotMigratable
+from nbdtun.migration.vm.machine import Machine, machine, run_state
+from tests.migration.stage.paper import Sheet
+
+HERE = Machine("pc-q35-7.2-machine", 1 << 27)
+
+
+def test_machines_that_are_alike() -> None:
+    HERE.check(HERE)
+    HERE.check(Machine("", 1 << 27))  # a QEMU that does not tell
+
+
+def test_another_type() -> None:
+    with pytest.raises(
+        NotMigratable, match=r"the machine is pc-q35-10.0 at the source and pc-q35-7.2 at the destination; start .* -machine pc-q35-10.0"
+    ):
+        HERE.check(Machine("pc-q35-10.0-machine", 1 << 27))
+
+
+def test_another_size() -> None:
+    with pytest.raises(NotMigratable, match="1024 bytes of RAM at the source and 134217728 at the destination; start it with the same -m"):
+        HERE.check(Machine("pc-q35-7.2-machine", 1024))
+
+
+@pytest_twisted.ensureDeferred
+async def test_qemu_is_asked() -> None:
+    sheet = Sheet(Clock(), {"query-memory-size-summary": {"base-memory": 5}, "qom-get": "pc-machine", "query-status": {"status": "paused"}})
+    assert await machine(sheet) == Machine("pc-machine", 5)
+    assert await run_state(sheet) == "paused"
+    sheet.answers["qom-get"] = CommandFailed("no")
+    assert await machine(sheet) == Machine("", 5)
