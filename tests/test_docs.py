@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nbdtun.cli import command
-from nbdtun.dest_tap import Options as DestinationOptions
-from nbdtun.source_tap import Options as SourceOptions
+from nbdtun.daemon.dest_tap import Options as DestinationOptions
+from nbdtun.daemon.source_tap import Options as SourceOptions
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -16,8 +16,8 @@ from twisted.plugin import IPlugin
 from twisted.python.usage import UsageError
 from zope.interface.verify import verifyObject
 
-from nbdtun import dest_tap, source_tap
 from nbdtun.config import VM, DestinationSettings, Forward, MigrateSettings, Owner, SourceSettings, Target, TunnelSettings
+from nbdtun.daemon import dest_tap, source_tap
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tunnel.settings import Limits
@@ -233,7 +233,8 @@ def test_twistd_finds_them_and_says_what_is_wrong(plugin: str, words: list[str],
 
 
 def test_importing_a_tap_installs_no_reactor() -> None:
-    code = "import sys, nbdtun.source_tap, nbdtun.dest_tap, nbdtun.cli, nbdtun.attend; print('twisted.internet.reactor' in sys.modules)"
+    faces = "nbdtun.daemon.source_tap, nbdtun.daemon.dest_tap, nbdtun.cli, nbdtun.cli.attend"
+    code = f"import sys, {faces}; print('twisted.internet.reactor' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
     )

@@ -1,7 +1,7 @@
 """
 Option lists that are made of the programs themselves, so that they cannot say anything else.
 
-``.. twistd-options:: nbdtun.dest_tap`` lists the options of a twistd plugin, ``.. click-options:: migrate`` those of a subcommand of
+``.. twistd-options:: nbdtun.daemon.dest_tap`` lists the options of a twistd plugin, ``.. click-options:: migrate`` those of a subcommand of
 ``nbdtun``.
 """
 

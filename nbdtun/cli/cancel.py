@@ -20,8 +20,8 @@ def command(vm: str, run_dir: str | None) -> int:
     """
     from nbdtun.display.words import OUTCOMES
     from nbdtun.migration.progress import Phase, Progress
-    from nbdtun.service.control import End
-    from nbdtun.service.remote import ask
+    from nbdtun.service.control.client import ask
+    from nbdtun.service.control.socket import End
 
     final = Progress.from_json(run(lambda reactor: ask(reactor, base(run_dir), vm, End))["progress"])
     detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""

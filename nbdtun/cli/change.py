@@ -16,8 +16,8 @@ from nbdtun.errors import ConfigError
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
     """Change what the running migration of VM may use, or the daemon with the process id PID may send."""
-    from nbdtun.service.control import Change
-    from nbdtun.service.remote import ask
+    from nbdtun.service.control.client import ask
+    from nbdtun.service.control.socket import Change
 
     milliseconds = None if downtime is None else round(downtime * 1000)
     wanted = {name: value for name, value in (("bandwidth", bandwidth), ("downtime", milliseconds)) if value is not None}

@@ -24,6 +24,6 @@ def log_to_stderr(*, bars: bool) -> None:
         print(f"nbdtun: {eventAsText(event, includeTimestamp=False, includeSystem=False)}", file=sys.stderr, flush=True)
 
     levels = LogLevelFilterPredicate(LogLevel.critical)
-    for namespace in ["nbdtun.migration", "nbdtun.service.steering"] + ([] if bars else ["nbdtun.tunnel.channels.channel"]):
+    for namespace in ["nbdtun.migration", "nbdtun.service.control.migration"] + ([] if bars else ["nbdtun.tunnel.channels.channel"]):
         levels.setLogLevelForNamespace(namespace, LogLevel.info)
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(complain, [levels])], redirectStandardIO=False)

@@ -29,7 +29,7 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
                  3  it is paused at the source, and the destination cannot be asked
                130  interrupted, and runs on at the source as before
     """
-    from nbdtun.attend import attend
+    from nbdtun.cli.attend import attend
     from nbdtun.display import make_display
 
     settings = read_settings(**options)

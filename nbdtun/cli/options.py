@@ -15,7 +15,7 @@ from nbdtun.errors import ConfigError
 
 if TYPE_CHECKING:
     from nbdtun.config import MigrateSettings, Owner
-    from nbdtun.config.patience import Timeout
+    from nbdtun.config.timeouts import Timeout
     from nbdtun.migration.settings import Strategy
 
     _ParamType = click.ParamType[Any]
@@ -55,7 +55,7 @@ def _rate(text: str) -> int:
 
 
 def _any_rate(text: str) -> int:
-    from nbdtun.config.patience import parse_any_rate
+    from nbdtun.config.timeouts import parse_any_rate
 
     return parse_any_rate(text)
 
@@ -73,19 +73,19 @@ def _owner(text: str) -> Owner:
 
 
 def _timeout(text: str) -> Timeout:
-    from nbdtun.config.patience import parse_timeout
+    from nbdtun.config.timeouts import parse_timeout
 
     return parse_timeout(text)
 
 
 def _limit(text: str) -> float | None:
-    from nbdtun.config.patience import parse_limit
+    from nbdtun.config.timeouts import parse_limit
 
     return parse_limit(text)
 
 
 def _strategies(text: str) -> frozenset[Strategy]:
-    from nbdtun.config.patience import parse_strategies
+    from nbdtun.config.timeouts import parse_strategies
 
     return parse_strategies(text)
 
@@ -157,7 +157,7 @@ def read_settings(*, vm: str, qmp: str, connect: str, disks: tuple[str, ...], **
     :raise ConfigError: there can be none.
     """
     from nbdtun.config import MigrateSettings, TunnelSettings
-    from nbdtun.config.patience import make_patience
+    from nbdtun.config.timeouts import make_patience
     from nbdtun.migration.settings import MigrationSettings
 
     patience = make_patience(options.pop("timeouts"), options.pop("stall"), options.pop("on_timeout"))

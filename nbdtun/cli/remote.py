@@ -39,7 +39,7 @@ def run(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
 
 def base(run_dir: str | None) -> Path:
     """Where the control sockets are."""
-    from nbdtun.service.rundir import base_of
+    from nbdtun.service.local.rundir import base_of
 
     return base_of(run_dir)
 

@@ -15,7 +15,7 @@ from nbdtun.cli.remote import RUN_DIR, base, run, sentence
 @RUN_DIR
 def command(vm: str | None, as_json: bool, run_dir: str | None) -> None:
     """Show the migrations and daemons that this user has running here, or the migration of VM, or the daemon PID."""
-    from nbdtun.service.remote import ask, nothing, reports
+    from nbdtun.service.control.client import ask, nothing, reports
 
     there = base(run_dir)
     found = run(lambda reactor: reports(reactor, there)) if vm is None else [run(lambda reactor: ask(reactor, there, vm))]

@@ -14,10 +14,10 @@ from twisted.internet.defer import CancelledError
 
 from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
 from nbdtun.errors import NbdtunError
+from nbdtun.service.checks.preflight import check
+from nbdtun.service.control.daemon import Governor
 from nbdtun.service.destination import DestinationService
-from nbdtun.service.governor import Governor
 from nbdtun.service.migration import MigrationService, migrate, resolve
-from nbdtun.service.preflight import check
 from nbdtun.service.source import SourceService
 
 __all__ = ["check", "destination_service", "governor_service", "migrate", "migration_service", "resolve", "source_service"]

@@ -14,11 +14,11 @@ from nbdtun.config.endpoints import Role, parse
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.sessions import Destination as Arrivals
 from nbdtun.migration.qmp.monitor import Credentials
-from nbdtun.service import access, certificates
-from nbdtun.service.ends import make_client, make_listener, make_runtime, quiet_factory
-from nbdtun.service.listening import ListeningService
-from nbdtun.service.quay import TunnelQuay
-from nbdtun.service.rundir import RunDir, give_to_qemu
+from nbdtun.service.checks import access, certificates
+from nbdtun.service.local.listening import ListeningService
+from nbdtun.service.local.rundir import RunDir, give_to_qemu
+from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, quiet_factory
+from nbdtun.service.tunnel.carrier import TunnelQuay
 from nbdtun.tls import ktls
 from nbdtun.tls.contexts import server_context
 from nbdtun.tls.files import SERVER_CERT

@@ -18,12 +18,12 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
 from nbdtun.migration.source.resolve import Resolution
-from nbdtun.service.carrier import TunnelCarrier
-from nbdtun.service.control import ControlSocket
-from nbdtun.service.ends import make_source
-from nbdtun.service.preflight import look_at_sockets, look_at_tls
-from nbdtun.service.rundir import RunDir, give_to_qemu
-from nbdtun.service.steering import Steering
+from nbdtun.service.checks.preflight import look_at_sockets, look_at_tls
+from nbdtun.service.control.migration import Steering
+from nbdtun.service.control.socket import ControlSocket
+from nbdtun.service.local.rundir import RunDir, give_to_qemu
+from nbdtun.service.tunnel.build import make_source
+from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves once the migration is over, and for their last words to arrive.

@@ -9,8 +9,8 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import SourceSettings
-from nbdtun.service.ends import make_listener, make_source
-from nbdtun.service.listening import ListeningService
+from nbdtun.service.local.listening import ListeningService
+from nbdtun.service.tunnel.build import make_listener, make_source
 from nbdtun.tls import ktls
 from nbdtun.tunnel.source.client import Entrance
 

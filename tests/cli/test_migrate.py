@@ -76,7 +76,7 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
         started.append((start.args[1], type(display).__name__))
         return 3
 
-    monkeypatch.setattr("nbdtun.attend.attend", attend)
+    monkeypatch.setattr("nbdtun.cli.attend.attend", attend)
     return started
 
 

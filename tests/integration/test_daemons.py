@@ -75,7 +75,7 @@ import os
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
-from nbdtun.daemon import Daemon
+from nbdtun.daemon.service import Daemon
 
 class Hurried(Service):
     def privilegedStartService(self):

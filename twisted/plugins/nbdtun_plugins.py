@@ -4,14 +4,14 @@ from twisted.application.service import ServiceMaker
 
 source = ServiceMaker(
     "nbdtun source",
-    "nbdtun.source_tap",
+    "nbdtun.daemon.source_tap",
     "Forward local sockets, or migrate a running VM with its disks, through one encrypted port.",
     "nbdtun-source",
 )
 
 destination = ServiceMaker(
     "nbdtun destination",
-    "nbdtun.dest_tap",
+    "nbdtun.daemon.dest_tap",
     "Receive forwarded sockets and migrating VMs through one encrypted port.",
     "nbdtun-dest",
 )

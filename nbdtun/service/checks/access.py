@@ -1,0 +1,106 @@
+"""
+Whether QEMU will be able to use the sockets that nbdtun makes for it: seen without making any.
+
+QEMU's user must be able to enter every directory on the way (the permission to search it), the last one of which is ours to give away. A
+process with CAP_DAC_OVERRIDE, as root has it, may enter all. What only a security module would forbid cannot be foreseen from outside:
+where one confines QEMU, that is said. The kernel tells by whom in ``/proc/PID/attr/current``: ``unconfined`` or ``PROFILE (MODE)`` by
+AppArmor, and ``USER:ROLE:TYPE:LEVEL`` by SELinux.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+from nbdtun.config import Owner
+from nbdtun.errors import ConfigError
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.service.local.rundir import RunDir
+
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
+_PROC = Path("/proc")
+
+
+@frozen
+class User:
+    """Whom QEMU runs as: ``groups`` are all of its groups, ``almighty`` is whether modes do not matter to it."""
+
+    uid: int
+    groups: frozenset[int]
+    almighty: bool
+
+    @classmethod
+    def of(cls, qemu: Credentials, proc: Path) -> User:
+        """The user of a process; what /proc does not tell is taken to be as usual."""
+        fields = _status(proc / f"{qemu.pid}/status")
+        capabilities = int(fields.get("CapEff", "6" if qemu.uid == 0 else "0"), 16)
+        groups = frozenset(int(word) for word in fields.get("Groups", "").split())
+        return cls(qemu.uid, groups | {qemu.gid}, bool(capabilities & (1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH)))
+
+    def enters(self, directory: os.stat_result) -> bool:
+        """Whether it may search a directory."""
+        if self.almighty:
+            return True
+        if directory.st_uid == self.uid:
+            return bool(directory.st_mode & stat.S_IXUSR)
+        return bool(directory.st_mode & (stat.S_IXGRP if directory.st_gid in self.groups else stat.S_IXOTH))
+
+
+def look(checklist: Checklist, check: str, rundir: RunDir, qemu: Credentials) -> None:
+    """Note whether the QEMU of these credentials could use sockets in ``rundir``."""
+    user = User.of(qemu, _PROC)
+    with checklist.heeding(check):
+        for trouble in _troubles(rundir, qemu, user):
+            raise trouble
+        checklist.ok(check, f"{rundir.base}: QEMU, which runs as uid {qemu.uid}, can use sockets there")
+    confined = confinement(_read(_PROC / f"{qemu.pid}/attr/current"))
+    if confined:
+        checklist.warn(
+            check, f"QEMU is confined by {confined}", f"its policy must let it use sockets below {rundir.base}; --run-dir says where else"
+        )
+
+
+def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[ConfigError]:
+    with_dir = f"run directory {rundir.base}"
+    rundir.check(qemu.uid)
+    existing = next(path for path in (rundir.base, *rundir.base.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
+        yield ConfigError(f"{with_dir}: {existing} cannot be written to", "--run-dir says where else")
+    owner = rundir.owner_for(qemu) or Owner(os.geteuid())
+    if owner.uid != user.uid and not user.almighty:
+        yield ConfigError(
+            f"{with_dir}: it would belong to uid {owner.uid}, and QEMU runs as uid {user.uid}",
+            "run nbdtun as root or as QEMU's user, or say --socket-owner",
+        )
+    for path in (existing, *existing.parents):
+        if not user.enters(path.stat()):
+            yield ConfigError(
+                f"{with_dir}: QEMU, which runs as uid {user.uid}, may not enter {path} (mode {path.stat().st_mode & 0o7777:o})",
+                f"chmod o+x {path}, or --run-dir says where else",
+            )
+
+
+def confinement(attribute: str) -> str:
+    """Who confines the process with this ``/proc/PID/attr/current``; empty if nobody does."""
+    label = attribute.strip().strip("\0")
+    if label.count(":") >= 2:
+        return "" if label.split(":")[2].startswith("unconfined") else f"SELinux ({label})"
+    profile, _, mode = label.partition(" ")
+    return f"AppArmor (profile {profile})" if mode == "(enforce)" else ""
+
+
+def _status(path: Path) -> dict[str, str]:
+    lines = (line.partition(":") for line in _read(path).splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

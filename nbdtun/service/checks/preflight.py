@@ -1,0 +1,83 @@
+"""A check of a migration, with the tunnel that it would go through: for the command, and for embedders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from nbdtun.config import MigrateSettings
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.finding import Finding
+from nbdtun.migration.check.preflight import Preflight
+from nbdtun.migration.check.report import Report
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.service.checks import access, certificates
+from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.tunnel.build import make_source
+from nbdtun.service.tunnel.carrier import TunnelCarrier
+from nbdtun.tls.files import CLIENT_CERT
+from nbdtun.tunnel.source.client import Source
+
+#: Seconds for the channels to end by themselves once all is looked at.
+SETTLE = 3.0
+
+
+def check(
+    reactor: Any, settings: MigrateSettings, report: Callable[[Finding], None] = lambda finding: None, *, measure: bool = True
+) -> Deferred[Report]:
+    """
+    Look whether a migration with these settings would work, and how long it would take; nothing is changed.
+
+    ``report`` is called with each finding. ``measure`` also fills the tunnel for two seconds, and has QEMU sample for one how fast the
+    guest changes its memory. The Deferred fires with everything; that something is amiss is a finding and no error.
+    """
+    return Deferred.fromCoroutine(_check(reactor, settings, Checklist(report), measure))
+
+
+async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
+    source = _source(reactor, settings, checklist)
+    if source is not None:
+        look_at_tls(checklist, settings)
+    rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
+    monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
+    connected = await _connect(monitor, checklist)
+    try:
+        look_at_sockets(checklist, rundir, monitor)
+        carrier = None if source is None else TunnelCarrier(reactor, source, rundir)
+        asked = monitor if connected else None
+        return await Preflight(reactor, asked, carrier, settings.migration, checklist, settings.peer_name).run(measure)
+    finally:
+        if source is not None:
+            await source.settle(SETTLE)
+            await source.stop()
+        await monitor.close()
+
+
+def _source(reactor: Any, settings: MigrateSettings, checklist: Checklist) -> Source | None:
+    """The source's end of the tunnel; None if its certificates cannot be used."""
+    with checklist.heeding("tls"):
+        return make_source(reactor, settings)
+    return None
+
+
+async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
+    with checklist.heeding("source"):
+        await monitor.connect()
+        return True
+    return False
+
+
+def look_at_tls(checklist: Checklist, settings: MigrateSettings) -> None:
+    """Note until when our certificates are good."""
+    if settings.tunnel.tls_dir is not None:
+        certificates.look(checklist, "tls", settings.tunnel.tls_dir, CLIENT_CERT)
+    else:
+        checklist.ok("tls", "none; it was not asked for")
+
+
+def look_at_sockets(checklist: Checklist, rundir: RunDir, monitor: Monitor) -> None:
+    """Note whether the QEMU behind ``monitor`` could use our sockets."""
+    if monitor.credentials is not None:
+        access.look(checklist, "sockets", rundir, monitor.credentials)

@@ -1,0 +1,72 @@
+"""What is asked of the migrations and daemons that run here, over their control sockets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+
+from nbdtun.config import check_name
+from nbdtun.deferreds import in_time
+from nbdtun.errors import ConfigError, LinkLost, MigrationError
+from nbdtun.migration.control.channel import Control
+from nbdtun.service.control.socket import End, Look, directory, names, socket_of
+
+ANSWER_SECONDS = 10.0
+"""A process that is well answers at once; but a change may have to wait for QEMU."""
+
+
+async def ask(reactor: Any, base: Path, name: str, command: Any = Look, **arguments: int) -> dict[str, Any]:
+    """
+    Ask the process that migrates the VM ``name``, or the daemon with that process id; its report.
+
+    :raise ConfigError: there is none.
+    :raise MigrationError: it has no answer.
+    :raise NbdtunError: what it answered.
+    """
+    connecting = connectProtocol(UNIXClientEndpoint(reactor, _socket(base, name)), Control())
+    try:
+        client = await connecting
+    except Exception as error:
+        raise ConfigError(f"{name}: {nothing(base)} of that name; `nbdtun status` lists what does") from error
+    seconds = None if command is End else ANSWER_SECONDS
+    late = f"{name}: its process has not answered for {ANSWER_SECONDS:g} s; is it stopped?"
+    try:
+        answer = await in_time(reactor, seconds, Deferred.fromCoroutine(client.ask(command, **arguments)), lambda: MigrationError(late))
+    except LinkLost as error:
+        raise MigrationError(f"{name}: its process has ended without an answer") from error
+    finally:
+        client.hang_up()
+    report: dict[str, Any] = answer["report"]
+    return report
+
+
+async def reports(reactor: Any, base: Path) -> list[dict[str, Any]]:
+    """
+    The reports of all; one that does not answer has only a ``name`` and an ``error``, one that has just ended has none.
+
+    :raise ConfigError: ``base`` cannot be looked into.
+    """
+    found = []
+    for name in names(base):
+        try:
+            found.append(await ask(reactor, base, name))
+        except ConfigError:
+            continue
+        except MigrationError as error:
+            found.append({"name": name, "error": str(error)})
+    return found
+
+
+def _socket(base: Path, name: str) -> str:
+    check_name(name.removeprefix("@"))
+    daemon = socket_of(base, f"@{name}")
+    return daemon if os.path.exists(daemon) else socket_of(base, name)
+
+
+def nothing(base: Path) -> str:
+    """How to say that there is none."""
+    return f"nothing runs here ({directory(base)})"

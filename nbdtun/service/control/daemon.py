@@ -1,0 +1,73 @@
+"""A running daemon as its control socket knows it: what all its channels together may send, which can be changed at any time."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import txaio
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from nbdtun.errors import MigrationError, NbdtunError
+from nbdtun.service.control.socket import NO_LIMIT, ControlSocket
+from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.units import rate_text
+
+
+class Governor(Service):
+    """
+    Governs the ``throttle`` of the daemon ``plugin``, on the control socket that its process id names, below what ``run_dir`` means.
+
+    A :class:`~nbdtun.service.control.socket.Subject`. A daemon that cannot have a control socket says so, and works without.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(self, reactor: Any, run_dir: str | None, plugin: str, throttle: Throttle) -> None:
+        self._reactor = reactor
+        self._run_dir = run_dir
+        self._plugin = plugin
+        self._throttle = throttle
+        self._control: ControlSocket | None = None
+
+    def startService(self) -> None:
+        """Listen."""
+        super().startService()
+        self._control = ControlSocket(self._reactor, self._run_dir, f"@{os.getpid()}", self)  # not before: twistd forks
+        Deferred.fromCoroutine(self._control.open()).addErrback(self._ungoverned)
+
+    def stopService(self) -> Deferred[None]:
+        """Listen no more; fires when the socket is gone."""
+        super().stopService()
+        return succeed(None) if self._control is None else Deferred.fromCoroutine(self._control.close())
+
+    def report(self) -> dict[str, Any]:
+        """What it may send, in bytes per second; None for no limit."""
+        rate = self._throttle.rate
+        return {"kind": "daemon", "name": self._plugin, "pid": os.getpid(), "bandwidth": None if rate is None else int(rate)}
+
+    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+        """
+        Let it send more, or less.
+
+        :raise MigrationError: a daemon pauses no guest.
+        """
+        if downtime is not None:
+            raise MigrationError(f"{self._plugin}: a daemon has no --downtime, the migration of a VM has")
+        if bandwidth is not None:
+            self._throttle.rate = None if bandwidth == NO_LIMIT else bandwidth
+            self.log.info("bandwidth is {rate} now", rate=rate_text(bandwidth) if bandwidth else "unlimited")
+
+    def end(self) -> None:
+        """
+        A daemon is stopped, not cancelled.
+
+        :raise MigrationError: always.
+        """
+        raise MigrationError(f"{self._plugin}: a daemon cannot be cancelled; SIGTERM stops it")
+
+    def _ungoverned(self, failure: Failure) -> None:
+        failure.trap(NbdtunError)
+        self.log.warn("--bandwidth cannot be changed while this runs: {reason}", reason=failure.getErrorMessage())

@@ -1,0 +1,75 @@
+"""A running migration as its control socket knows it: its report, and what may be changed of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import txaio
+
+from nbdtun.errors import TooLate
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.source.migration import Migration
+from nbdtun.migration.source.resolve import Resolution
+from nbdtun.service.control.socket import NO_LIMIT
+from nbdtun.units import duration_text, rate_text
+
+
+class Steering:
+    """
+    Steers ``work``, which migrates ``vm`` and reports to :meth:`heed`, and so to ``report``.
+
+    It is what a control socket is for: a :class:`~nbdtun.service.control.socket.Subject`.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(self, vm: str, report: Callable[[Progress], None]) -> None:
+        self.work: Migration | Resolution | None = None
+        self._vm = vm
+        self._report = report
+        self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
+
+    def __repr__(self) -> str:
+        return f"<Steering of {self.work!r}>"
+
+    def heed(self, progress: Progress) -> None:
+        """The migration has reported this."""
+        self._latest = progress
+        self._report(progress)
+
+    def report(self) -> dict[str, Any]:
+        """Where it stands, and what it may use."""
+        allowed: dict[str, Any] = {}
+        if isinstance(self.work, Migration):
+            allowed = {"bandwidth": self.work.allowance.bandwidth, "downtime": self.work.allowance.downtime}
+        return {"kind": "migration", "name": self._vm, "pid": os.getpid(), **allowed, "progress": self._latest.as_json()}
+
+    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+        """
+        Let it use more, or less: bytes per second, and ms; None leaves a value as it is.
+
+        :raise TooLate: it has been handed over, is being undone, or is over; or it has not begun.
+        """
+        if not isinstance(self.work, Migration) or not self.work.under_way:
+            raise TooLate(f"{self._vm}: nothing can be changed now: {self._latest.phase.value}")
+        allowance = self.work.allowance
+        if bandwidth is not None:
+            await allowance.set_bandwidth(None if bandwidth == NO_LIMIT else bandwidth)
+            self.log.info("{vm}: bandwidth is {rate} now", vm=self._vm, rate=rate_text(bandwidth) if bandwidth else "unlimited")
+        if downtime:
+            await allowance.set_downtime(downtime / 1000)
+            self.log.info("{vm}: downtime is {time} now", vm=self._vm, time=duration_text(downtime / 1000))
+
+    def end(self) -> None:
+        """
+        Let it roll back.
+
+        :raise TooLate: the destination was told to take over, or it is over.
+        """
+        phase = self._latest.phase
+        if not isinstance(self.work, Migration) or phase is Phase.FINISH or phase.final:
+            raise TooLate(f"{self._vm}: cannot be cancelled now: {phase.value}")
+        if self.work.cancel():  # else it rolls back already
+            self.log.warn("{vm}: cancelled by another command, rolling back", vm=self._vm)

@@ -1,0 +1,265 @@
+"""
+The control socket of a running process: what other commands of the same user say to it.
+
+It is ``control/NAME.sock`` below the base of the run directories, in a directory of this user's own with mode 0700, and not in the
+process's run directory, which may belong to QEMU's user. NAME is a VM's name, so that one VM has one migration at a time, or ``@`` and a
+process id for a daemon. It is removed at the end; one that a killed process left is swept away by whoever opens one next.
+
+AMP, one box each way. Every command is answered with the same report, as JSON::
+
+    Look                       nothing but the report
+    Change  bandwidth, downtime    either may be left out
+    End                        cancels, and is answered when all is over: with the last report
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import txaio
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.protocols import amp
+
+from nbdtun.config import check_socket_path
+from nbdtun.errors import ConfigError, NotMigratable
+from nbdtun.migration.arguments import Number
+from nbdtun.migration.control.channel import Control, answering
+from nbdtun.migration.control.commands import ERRORS
+from nbdtun.service.local.listening import LocalEndpoint, clear_stale
+from nbdtun.service.local.rundir import base_of, locked, make_base
+
+MAX_CLIENTS = 16
+FAREWELL_SECONDS = 2.0
+NO_LIMIT = 0
+
+_SUFFIX = ".sock"
+_MOST = 0xFFFF  # bytes of a value of AMP
+
+
+class Report(amp.Argument):
+    """A JSON object; too large a one loses its disks, which are what makes it large."""
+
+    def fromString(self, data: bytes) -> dict[str, Any]:
+        report = json.loads(data)
+        if not isinstance(report, dict):
+            raise TypeError("not an object")
+        return report
+
+    def toString(self, report: Mapping[str, Any]) -> bytes:
+        data = json.dumps(report).encode()
+        return data if len(data) <= _MOST else json.dumps({**report, "progress": {**report["progress"], "disks": []}}).encode()
+
+
+class _Reported(amp.Command):
+    response: ClassVar = [(b"report", Report())]
+    errors = ERRORS
+
+
+class Look(_Reported):
+    """How is it going?"""
+
+
+class Change(_Reported):
+    """Use ``bandwidth`` bytes per second, :data:`NO_LIMIT` for no limit, and let QEMU aim at ``downtime`` ms, from now on."""
+
+    arguments: ClassVar = [(b"bandwidth", Number(optional=True)), (b"downtime", Number(limit=2_000_000, optional=True))]
+
+
+class End(_Reported):
+    """Cancel it, as Ctrl-C does."""
+
+
+class Subject(Protocol):
+    """What a control socket is for."""
+
+    def report(self) -> dict[str, Any]:
+        """Where it stands: an object with ``kind``, ``name`` and ``pid``."""
+
+    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+        """See :class:`Change`; None leaves a value as it is."""
+
+    def end(self) -> None:
+        """
+        Begin to end it.
+
+        :raise TooLate: it cannot be ended, or not any more.
+        """
+
+
+class _Client(Control):
+    """One connection to the socket."""
+
+    def __init__(self, subject: Subject, over: Callable[[], Deferred[None]]) -> None:
+        super().__init__()
+        self._subject = subject
+        self._over = over
+
+    @Look.responder
+    def look(self) -> Deferred[Any]:
+        return answering(self._look, self.log)
+
+    async def _look(self) -> dict[str, Any]:
+        return {"report": self._subject.report()}
+
+    @Change.responder
+    def change(self, bandwidth: int | None = None, downtime: int | None = None) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            await self._subject.change(bandwidth, downtime)
+            return await self._look()
+
+        return answering(work, self.log)
+
+    @End.responder
+    def end(self) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            self._subject.end()
+            await self._over()
+            return await self._look()
+
+        return answering(work, self.log)
+
+
+class _Clients(Factory[Any]):
+    """Makes them, as long as there are not too many."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], _Client | None]) -> None:
+        self._make = make
+
+    def buildProtocol(self, _: object) -> _Client | None:
+        return self._make()
+
+
+class ControlSocket:
+    """The control socket ``name`` of this process, below the base that ``run_dir`` means. ``subject`` answers."""
+
+    log = txaio.make_logger()
+
+    def __init__(self, reactor: Any, run_dir: str | None, name: str, subject: Subject) -> None:
+        self._reactor = reactor
+        self._base = base_of(run_dir)
+        self._name = name
+        self._subject = subject
+        self._port: IListeningPort | None = None
+        self._clients: list[_Client] = []
+        self._waiting: list[Deferred[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<ControlSocket {self._name} {'open' if self._port else 'closed'}, {len(self._clients)} clients>"
+
+    async def open(self) -> None:
+        """
+        Listen.
+
+        :raise NotMigratable: another process has it.
+        :raise ConfigError: the socket cannot be made.
+        """
+        path = check_socket_path(str(directory(self._base) / (self._name + _SUFFIX)))
+        with _made(self._base) as folder:
+            sweep(folder)
+            if os.path.exists(path):
+                raise NotMigratable(f"{self._name}: another process migrates it already; `nbdtun status` shows it, `nbdtun cancel` ends it")
+            endpoint = LocalEndpoint(UNIXServerEndpoint(self._reactor, path, mode=0o600), f"unix:{path}", path)
+            self._port = await endpoint.listen(_Clients(self._client))
+
+    def _client(self) -> _Client | None:
+        if len(self._clients) >= MAX_CLIENTS:
+            return None
+        client = _Client(self._subject, self._over)
+        self._clients.append(client)
+        client.when_lost().addCallback(lambda _: self._clients.remove(client))
+        return client
+
+    def _over(self) -> Deferred[None]:
+        """Fires when everything is over."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    async def close(self) -> None:
+        """Listen no more, and answer who has waited for the end; what is left to be done is seconds at most."""
+        if self._port is None:
+            return
+        with suppress(OSError), locked(self._base):
+            await self._stop_listening(self._port)
+            directory(self._base).rmdir()  # refused while there are others
+        self._port = None
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)
+        gone = [client.when_lost() for client in self._clients]
+        for client in tuple(self._clients):
+            client.hang_up()
+        for one_gone in gone:
+            one_gone.addTimeout(FAREWELL_SECONDS, self._reactor).addErrback(lambda _: None)
+            await one_gone
+
+    @staticmethod
+    async def _stop_listening(port: IListeningPort) -> None:
+        stopping = port.stopListening()
+        if stopping is not None:
+            await stopping
+
+
+def directory(base: Path) -> Path:
+    """Where control sockets are."""
+    return base / "control"
+
+
+def names(base: Path) -> list[str]:
+    """Of all that live."""
+    try:
+        check_private(directory(base))
+    except FileNotFoundError:
+        return []
+    except OSError as failure:
+        raise ConfigError(f"run directory {directory(base)}: {failure.strerror}; --run-dir says where else") from failure
+    sweep(directory(base))
+    return sorted(path.name.removesuffix(_SUFFIX) for path in directory(base).glob(f"*{_SUFFIX}"))
+
+
+def socket_of(base: Path, name: str) -> str:
+    """The path of the control socket ``name``."""
+    return str(directory(base) / (name + _SUFFIX))
+
+
+def sweep(folder: Path) -> None:
+    """Remove the sockets that nobody listens on any more."""
+    for path in folder.glob(f"*{_SUFFIX}"):
+        with suppress(ConfigError, OSError):
+            clear_stale(str(path))
+
+
+def check_private(folder: Path) -> None:
+    """
+    See that ``folder`` is this user's and nobody else's; root may use any.
+
+    :raise ConfigError: it is not.
+    """
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or os.geteuid() not in (0, found.st_uid):
+        raise ConfigError(f"{folder}: is not a directory of this user's own with mode 0700; --run-dir says where else")
+
+
+@contextmanager
+def _made(base: Path) -> Iterator[Path]:
+    """The directory for control sockets, made, and nobody else adds or removes any."""
+    folder = directory(base)
+    try:
+        make_base(base)
+        with locked(base):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            check_private(folder)
+            yield folder
+    except OSError as failure:
+        raise ConfigError(f"run directory {folder}: {failure.strerror}; --run-dir says where else") from failure

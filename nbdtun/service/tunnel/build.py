@@ -1,0 +1,76 @@
+"""From settings to the two ends of a tunnel: what all services have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+
+from nbdtun.config import Address, Owner, SourceSettings, TunnelSettings
+from nbdtun.config.endpoints import Role, parse
+from nbdtun.config.settings import MigrateSettings
+from nbdtun.service.local.listening import LocalEndpoint
+from nbdtun.tls.contexts import client_context
+from nbdtun.tls.renewal import Renewal
+from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.source.client import Source
+from nbdtun.tunnel.source.dialer import Dialer
+from nbdtun.tunnel.wires.tuning import LoopbackReactor
+
+
+def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:
+    """Make the runtime on the terms that ``settings`` ask for."""
+    terms = Terms(
+        window=settings.window,
+        link_timeout=settings.link_timeout,
+        resume_window=settings.resume_window,
+        opening_timeout=settings.handshake_timeout,
+    )
+    runtime = Runtime(reactor, terms)
+    runtime.throttle.rate = settings.bandwidth
+    return runtime
+
+
+def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Source:
+    """
+    Make the source's end of the tunnel; nothing is dialled yet.
+
+    :raise ConfigError: the directory with the certificates cannot be used.
+    """
+    tunnel = settings.tunnel
+    tls = Renewal(client_context, tunnel.tls_dir) if tunnel.tls_dir else None
+    endpoint = make_client(reactor, settings.connect)
+    return Source(Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or ""))
+
+
+def make_client(reactor: Any, text: str) -> IStreamClientEndpoint:
+    """Make the endpoint that ``text`` describes, to connect to."""
+    endpoint: IStreamClientEndpoint = clientFromString(_reactor_for(reactor, parse(text, Role.CONNECT)), text)
+    return endpoint
+
+
+def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings, owner: Owner | None = None) -> LocalEndpoint:
+    """Make the endpoint that a daemon listens on; a UNIX socket has the settings' mode unless its own string says another."""
+    text = address.text
+    if address.path is not None:
+        text += "" if "mode=" in text else f":mode={tunnel.socket_mode:o}"
+        text += "" if "lockfile=" in text else ":lockfile=0"  # a reused process id would lock us out; LocalEndpoint knows better
+    given = owner or tunnel.socket_owner
+    whose = (given.uid, given.gid) if given and address.path is not None else None
+    return LocalEndpoint(serverFromString(_reactor_for(reactor, address), text), address.text, address.path, whose)
+
+
+def _reactor_for(reactor: Any, address: Address) -> Any:
+    return LoopbackReactor(reactor) if address.kind == "tcp" and address.local else reactor
+
+
+def quiet_factory(make: Callable[[], Protocol]) -> Factory[Any]:
+    """Return a factory of protocols for socket pairs, of which there is nothing to log."""
+    factory: Factory[Any] = Factory()
+    factory.buildProtocol = lambda addr: make()  # type: ignore[method-assign]
+    factory.noisy = False
+    return factory

@@ -1,0 +1,141 @@
+"""
+The tunnel as the migration sees it.
+
+At the source: sockets for QEMU to connect to, and the control channel. At the destination: where the channels of one session come out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import define, frozen
+from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.amp import AMP
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+
+from nbdtun.migration.progress import LinkState
+from nbdtun.service.local.listening import LocalEndpoint
+from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.tunnel.build import quiet_factory
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.destination.server import Destination
+from nbdtun.tunnel.destination.targets import EndpointTarget
+from nbdtun.tunnel.settings import CONTROL
+from nbdtun.tunnel.source.client import Entrance, Source
+from nbdtun.tunnel.source.throughput import throughput
+
+P = TypeVar("P", bound=AMP)
+
+
+@define
+class TunnelEntrance:
+    """A socket that QEMU connects to: see :class:`nbdtun.migration.carrier.Entrance`."""
+
+    path: str
+    _channels: Entrance
+    _port: IListeningPort
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Why the latest channel through it failed."""
+        return self._channels.trouble
+
+    async def drained(self) -> None:
+        """Wait until every channel opened through it has ended."""
+        await self._channels.drained()
+
+    async def close(self) -> None:
+        """Remove the socket, and reset the channels that are left."""
+        stopping = self._port.stopListening()
+        if stopping is not None:
+            await stopping
+        self._channels.reset("the migration has no more use for it")
+
+
+class _Telling(ProtocolWrapper):
+    """Tells the protocol at the end of a socket pair why ``channel``, behind the pair's other end, has ended."""
+
+    channel: Channel
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Replace the reason by the channel's, if that failed."""
+        error = self.channel.error
+        super().connectionLost(reason if error is None else Failure(ConnectionError(str(error))))
+
+
+@frozen
+class TunnelCarrier:
+    """``source``, with the directory that its sockets are made in: see :class:`nbdtun.migration.carrier.Carrier`."""
+
+    reactor: Any
+    source: Source
+    rundir: RunDir
+
+    async def control(self, protocol: P) -> P:
+        """Open the control channel, and connect ``protocol`` to this end of it."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            channel = await self.source.open(CONTROL, theirs, urgent=True)
+            ours.setblocking(False)
+            wrapping: WrappingFactory[_Telling] = WrappingFactory(quiet_factory(lambda: protocol))
+            telling = _Telling(wrapping, protocol)
+            telling.channel = channel
+            self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: telling))
+        return protocol
+
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelEntrance:
+        """Make the socket ``name``; what connects to it reaches ``target``, ahead of what is not ``urgent``."""
+        path = self.rundir.socket(name)
+        owner = self.rundir.owner
+        endpoint = LocalEndpoint(
+            UNIXServerEndpoint(self.reactor, path, mode=0o600), f"unix:{path}", path, (owner.uid, owner.gid) if owner else None
+        )
+        channels = Entrance(self.source, target, urgent=urgent)
+        return TunnelEntrance(path, channels, await endpoint.listen(channels))
+
+    async def throughput(self) -> float:
+        """Measure how many bytes per second it carries."""
+        return await throughput(self.source)
+
+    @property
+    def link(self) -> LinkState:
+        """How the tunnel is doing."""
+        return LinkState(self.source.lost_for, self.source.resumes, self.source.replayed)
+
+
+class TunnelQuay:
+    """A directory for one session's sockets, and the targets that lead to them: see :class:`nbdtun.migration.carrier.Quay`."""
+
+    def __init__(self, reactor: Any, destination: Destination, directory: Path) -> None:
+        self._reactor = reactor
+        self._destination = destination
+        self._directory = directory
+        self._admitted: list[str] = []
+
+    @property
+    def directory(self) -> str:
+        """Where the destination QEMU can make sockets."""
+        return str(self._directory)
+
+    def admit(self, target: str, path: str) -> None:
+        """Let channels to ``target`` connect to the UNIX socket ``path``, from now on."""
+        self._destination.targets.add(target, EndpointTarget(UNIXClientEndpoint(self._reactor, path), f"unix:{path}"))
+        self._admitted.append(target)
+
+    async def dismiss(self) -> None:
+        """Admit nothing more, reset the channels that are left."""
+        admitted, self._admitted = self._admitted, []
+        for target in admitted:
+            self._destination.targets.remove(target)
+            self._destination.reset(target, "the migration has no more use for it")
+
+    async def close(self) -> None:
+        """Dismiss, and remove the directory."""
+        await self.dismiss()
+        shutil.rmtree(self._directory, ignore_errors=True)

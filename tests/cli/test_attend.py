@@ -1,0 +1,216 @@
+"""A migration with somebody in front of it: what its end means, and what Ctrl-C does to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from nbdtun.cli.attend import Status, attend, complain
+from nbdtun.errors import ConfigError, MirrorFailed, NbdtunError, OutcomeUnknown
+from nbdtun.migration.progress import Phase, Progress
+
+MIRROR = Progress(time=1e9, elapsed=1.0, phase=Phase.MIRROR, rate=5.0, eta=3.0)
+Report = Callable[[Progress], None]
+
+
+class FakeReactor:
+    """Runs what it is given, in order, until it is stopped; ``script`` is what happens while it runs."""
+
+    def __init__(self, *script: Callable[[], None]) -> None:
+        self._calls: list[Callable[[], None]] = []
+        self._script = list(script)
+        self._stopped = False
+
+    def callWhenRunning(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+
+    callFromThread = callWhenRunning
+
+    def run(self, *, installSignalHandlers: bool) -> None:
+        assert not installSignalHandlers
+        while not self._stopped:
+            if self._calls:
+                self._calls.pop(0)()
+            else:
+                self._script.pop(0)()
+
+    def stop(self) -> None:
+        assert not self._stopped
+        self._stopped = True
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.shown: list[Progress] = []
+        self.closed = False
+
+    def show(self, progress: Progress) -> None:
+        assert not self.closed
+        self.shown.append(progress)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def display() -> Recorder:
+    return Recorder()
+
+
+def ended(display: Recorder, start: Callable[[Report], Deferred[Progress]]) -> Status:
+    status = attend(FakeReactor(), start, display)
+    assert display.closed
+    assert display.shown[-1].phase.final
+    assert sum(progress.phase.final for progress in display.shown) == 1
+    return status
+
+
+def reporting(*progresses: Progress, then: Deferred[Progress]) -> Callable[[Report], Deferred[Progress]]:
+    def start(report: Report) -> Deferred[Progress]:
+        for progress in progresses:
+            report(progress)
+        return then
+
+    return start
+
+
+def test_completed(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    final = evolve(MIRROR, phase=Phase.COMPLETED, downtime_ms=80.0)
+    assert ended(display, reporting(MIRROR, final, then=succeed(final))) == 0
+    assert display.shown == [MIRROR, final]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "phase"),
+    [
+        (MirrorFailed("vda: no space left"), 1, Phase.FAILED),
+        (OutcomeUnknown("ask the destination"), 3, Phase.UNKNOWN),
+        (ConfigError("/pki/client-key.pem: Permission denied"), 2, Phase.FAILED),
+    ],
+)
+@pytest.mark.parametrize("before", [(), (MIRROR,)])
+def test_an_error_is_shown_said_and_has_its_status(
+    error: NbdtunError, status: int, phase: Phase, before: tuple[Progress, ...], display: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(display, reporting(*before, then=fail(error))) == status
+    last = display.shown[-1]
+    assert (last.phase, last.error, last.code, last.rate, last.eta) == (phase, str(error), error.code, 0.0, None)
+    assert capsys.readouterr().err == f"nbdtun: {error} [{error.code}]\n"
+
+
+def test_the_migrations_own_last_word_is_not_repeated(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    error = MirrorFailed("vda: no space left")
+    final = evolve(MIRROR, phase=Phase.FAILED, error=str(error))
+    assert ended(display, reporting(final, then=fail(error))) == 1
+    assert display.shown == [final]
+    assert capsys.readouterr().err == "nbdtun: vda: no space left [mirror]\n"
+
+
+def test_an_error_at_once_is_an_error_too(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    def start(report: Report) -> Deferred[Progress]:
+        raise ConfigError("/pki: No such file or directory")
+
+    assert ended(display, start) == 2
+    assert capsys.readouterr().err == "nbdtun: /pki: No such file or directory [config]\n"
+
+
+def test_our_own_mistakes_are_called_so(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(display, reporting(then=fail(ZeroDivisionError("division by zero")))) == 1
+    assert capsys.readouterr().err.startswith("nbdtun: internal error: division by zero [failed]\nTraceback")
+
+
+class Cancellable:
+    """A migration that rolls back when it is cancelled, and takes its time over it, as a cancelled coroutine does."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+        self.rollback: Deferred[Progress] = Deferred()
+        self.report: Report = lambda progress: None
+
+    def start(self, report: Report) -> Deferred[Progress]:
+        self.report = report
+        running: Deferred[Progress] = Deferred()
+        return running.addErrback(self._cancel)
+
+    def _cancel(self, failure: Failure) -> Deferred[Progress]:
+        failure.trap(CancelledError)
+        self.cancelled += 1
+        return self.rollback
+
+
+def interrupts(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_cancels_once_and_waits_for_the_rollback(number: int, display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    migration = Cancellable()
+
+    def rolled_back() -> None:
+        final = evolve(MIRROR, phase=Phase.CANCELLED)
+        migration.report(final)
+        migration.rollback.callback(final)
+
+    reactor = FakeReactor(interrupts(number), interrupts(number), interrupts(signal.SIGTERM), rolled_back)
+    before = signal.getsignal(number)
+    assert attend(reactor, migration.start, display) == 130
+    assert migration.cancelled == 1
+    assert signal.getsignal(number) == before
+    assert capsys.readouterr().err == ("nbdtun: interrupted, rolling back\nnbdtun: already rolling back\nnbdtun: already rolling back\n")
+
+
+def test_a_plain_cancellation_counts_as_rolled_back(display: Recorder) -> None:
+    deferred: Deferred[Progress] = Deferred()
+    assert attend(FakeReactor(interrupts(signal.SIGINT)), reporting(MIRROR, then=deferred), display) == 130
+    assert display.shown[-1].phase is Phase.CANCELLED
+
+
+def test_an_interrupted_migration_whose_outcome_is_unknown_is_unknown(display: Recorder) -> None:
+    migration = Cancellable()
+    reactor = FakeReactor(interrupts(signal.SIGINT), lambda: migration.rollback.errback(OutcomeUnknown("ask")))
+    assert attend(reactor, migration.start, display) == 3
+
+
+def test_an_interrupt_that_comes_too_late_changes_nothing(display: Recorder) -> None:
+    migration = Cancellable()
+    final = evolve(MIRROR, phase=Phase.COMPLETED)
+    reactor = FakeReactor(interrupts(signal.SIGINT), lambda: migration.rollback.callback(final))
+    assert attend(reactor, migration.start, display) == 0
+
+
+def test_an_interrupt_while_the_destination_takes_over_is_told_so(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    finish, final = evolve(MIRROR, phase=Phase.FINISH), evolve(MIRROR, phase=Phase.COMPLETED)
+    deferred: Deferred[Progress] = Deferred()
+    reactor = FakeReactor(interrupts(signal.SIGINT), lambda: deferred.callback(final))
+    assert attend(reactor, reporting(finish, then=deferred), display) == 0
+    assert capsys.readouterr().err == "nbdtun: too late to interrupt, the destination is taking over\n"
+
+
+def test_nohup_stays_nohup(display: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        final = evolve(MIRROR, phase=Phase.COMPLETED)
+        deferred: Deferred[Progress] = Deferred()
+        reactor = FakeReactor(interrupts(signal.SIGHUP), lambda: deferred.callback(final))
+        assert attend(reactor, reporting(then=deferred), display) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_complaint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("one\n  two")
+    assert capsys.readouterr() == ("", "nbdtun: one two\n")
+
+
+def test_a_status_has_its_number() -> None:
+    numbers: dict[str, Any] = {status.name: status.value for status in Status}
+    assert numbers == {"COMPLETED": 0, "FAILED": 1, "USAGE": 2, "UNKNOWN": 3, "INTERRUPTED": 130}

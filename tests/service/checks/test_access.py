@@ -1,0 +1,130 @@
+"""Whether another user could use our sockets: by real directories, and by what /proc would say."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbdtun.config import Owner
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.service.checks import access
+from nbdtun.service.checks.access import User, confinement, look
+from nbdtun.service.local.rundir import RunDir
+
+STATUS = "Name:\tqemu\nUid:\t107\t107\t107\t107\nGroups:\t36 107 \nCapEff:\t{}\n"
+QEMU = Credentials(1234567, 107, 108)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A path that everybody may enter, short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def proc(base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /proc in which QEMU is a process of user 107."""
+    place = base / "proc" / f"{QEMU.pid}"
+    (place / "attr").mkdir(parents=True)
+    (place / "status").write_text(STATUS.format("0000000000000000"))
+    (place / "attr/current").write_text("unconfined\n")
+    monkeypatch.setattr(access, "_PROC", base / "proc")
+    return place
+
+
+def lines(rundir: RunDir, qemu: Credentials = QEMU) -> list[str]:
+    checklist = Checklist()
+    look(checklist, "sockets", rundir, qemu)
+    return [f"{one.level.value}: {one}" for one in checklist.findings]
+
+
+def test_a_directory_that_qemu_can_use(base: Path, proc: Path) -> None:
+    assert lines(RunDir(f"{base}/run/deep", Owner(107))) == [f"ok: {base}/run/deep: QEMU, which runs as uid 107, can use sockets there"]
+    assert not (base / "run").exists()
+
+
+def test_one_on_the_way_that_it_may_not_enter(base: Path, proc: Path) -> None:
+    (base / "a").mkdir()
+    (base / "a").chmod(0o710)
+    assert lines(RunDir(f"{base}/a/run", Owner(107))) == [
+        f"failure: run directory {base}/a/run: QEMU, which runs as uid 107, may not enter {base}/a (mode 710); "
+        f"chmod o+x {base}/a, or --run-dir says where else"
+    ]
+    (proc / "status").write_text(STATUS.format("0000000000000002"))  # CAP_DAC_OVERRIDE
+    assert lines(RunDir(f"{base}/a/run", Owner(107)))[0].startswith("ok")
+
+
+def test_sockets_of_somebody_else(base: Path, proc: Path) -> None:
+    assert lines(RunDir(f"{base}/run", Owner(4711))) == [
+        f"failure: run directory {base}/run: it would belong to uid 4711, and QEMU runs as uid 107; "
+        "run nbdtun as root or as QEMU's user, or say --socket-owner"
+    ]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_a_place_that_somebody_else_could_put_his_own_in(base: Path, proc: Path) -> None:
+    os.chown(base, 4711, 4711)
+    (line,) = lines(RunDir(f"{base}/run", Owner(107)))
+    assert line.startswith(
+        f"failure: run directory {base}/run: {base} belongs to uid 4711, who could replace what is in it; --run-dir says where else"
+    )
+    os.chown(base, 107, 107)
+    assert lines(RunDir(f"{base}/run", Owner(107)))[0].startswith("ok")
+
+
+def test_a_path_that_is_too_long(base: Path, proc: Path) -> None:
+    (line,) = lines(RunDir(f"{base}/{'x' * 80}", Owner(107)))
+    assert line.endswith("the path of a UNIX socket ends at 107; --run-dir says where else")
+
+
+def test_a_place_that_is_no_directory(base: Path, proc: Path) -> None:
+    (base / "file").touch()
+    (line,) = lines(RunDir(f"{base}/file/run", Owner(107)))
+    assert line == f"failure: run directory {base}/file/run: {base}/file cannot be written to; --run-dir says where else"
+
+
+def test_a_security_module_is_told_of(base: Path, proc: Path) -> None:
+    (proc / "attr/current").write_text("libvirt-1234 (enforce)\n")
+    assert lines(RunDir(f"{base}/run", Owner(107)))[1] == (
+        "warning: QEMU is confined by AppArmor (profile libvirt-1234); "
+        f"its policy must let it use sockets below {base}/run; --run-dir says where else"
+    )
+
+
+@pytest.mark.parametrize(
+    ("attribute", "by"),
+    [
+        ("", ""),
+        ("unconfined\n", ""),
+        ("libvirt-1234 (complain)\n", ""),
+        ("libvirt-1234 (enforce)\n", "AppArmor (profile libvirt-1234)"),
+        ("unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023\0", ""),
+        ("system_u:system_r:svirt_t:s0:c1,c2\0", "SELinux (system_u:system_r:svirt_t:s0:c1,c2)"),
+    ],
+)
+def test_who_confines(attribute: str, by: str) -> None:
+    assert confinement(attribute) == by
+
+
+def test_who_may_enter(base: Path, proc: Path) -> None:
+    user = User.of(QEMU, proc.parent)
+    assert user == User(107, frozenset({36, 107, 108}), False)
+    for uid, gid, mode, enters in (
+        (107, 0, 0o100, True),
+        (107, 0, 0o011, False),
+        (0, 36, 0o010, True),
+        (0, 36, 0o101, False),
+        (0, 0, 0o001, True),
+        (0, 0, 0o770, False),
+    ):
+        directory = os.stat_result((mode, 0, 0, 0, uid, gid, 0, 0, 0, 0))
+        assert user.enters(directory) is enters, (uid, gid, oct(mode))
+    assert User.of(Credentials(7, 0, 0), proc.parent).almighty  # root, of whom nothing else is known
+    assert not User.of(Credentials(7, 5, 5), proc.parent).almighty

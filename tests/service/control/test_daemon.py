@@ -1,0 +1,60 @@
+"""The control socket of a daemon: its rate, and nothing else, can be changed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from nbdtun.errors import MigrationError
+from nbdtun.service.control.client import ask, reports
+from nbdtun.service.control.daemon import Governor
+from nbdtun.service.control.socket import NO_LIMIT, Change, End
+from nbdtun.tunnel.runtime.throttle import Throttle
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
+        yield Path(name) / "run"
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_rate_is_told_and_changed(base: Path) -> None:
+    throttle = Throttle(reactor, 1000)
+    governor = Governor(reactor, str(base), "nbdtun-dest", throttle)
+    governor.startService()
+    pid = os.getpid()
+    assert await reports(reactor, base) == [{"kind": "daemon", "name": "nbdtun-dest", "pid": pid, "bandwidth": 1000}]
+    assert (await ask(reactor, base, f"{pid}", Change, bandwidth=5000))["bandwidth"] == throttle.rate == 5000
+    assert (await ask(reactor, base, f"{pid}", Change, bandwidth=NO_LIMIT))["bandwidth"] is throttle.rate is None
+    await governor.stopService()
+    assert list(base.rglob("*")) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_has_no_guest_and_no_end(base: Path) -> None:
+    throttle = Throttle(reactor, 1000)
+    governor = Governor(reactor, str(base), "nbdtun-dest", throttle)
+    governor.startService()
+    with pytest.raises(MigrationError, match="nbdtun-dest: a daemon has no --downtime"):
+        await ask(reactor, base, f"{os.getpid()}", Change, bandwidth=1, downtime=300)
+    with pytest.raises(MigrationError, match="nbdtun-dest: a daemon cannot be cancelled; SIGTERM stops it"):
+        await ask(reactor, base, f"{os.getpid()}", End)
+    assert throttle.rate == 1000
+    await governor.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_it_can_have_no_socket_the_daemon_works_without(base: Path, said: list[str]) -> None:
+    base.write_text("not a directory")
+    governor = Governor(reactor, str(base), "nbdtun-dest", Throttle(reactor))
+    governor.startService()
+    assert len(said) == 1
+    assert said[0].startswith(f"--bandwidth cannot be changed while this runs: run directory {base}/control: ")
+    await governor.stopService()

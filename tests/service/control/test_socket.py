@@ -1,0 +1,187 @@
+"""The control socket, over a real UNIX socket: who may use it, what is answered, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+
+from nbdtun.errors import ConfigError, NotMigratable, TooLate
+from nbdtun.service.control.client import ask, reports
+from nbdtun.service.control.socket import MAX_CLIENTS, Change, ControlSocket, End, Look, Report
+
+
+class Subject:
+    """Something that can be steered, and ends when it is told to, unless it is too late."""
+
+    def __init__(self, name: str = "web1") -> None:
+        self.name = name
+        self.changes: list[tuple[int | None, int | None]] = []
+        self.ending = False
+        self.late = False
+
+    def report(self) -> dict[str, Any]:
+        return {"kind": "migration", "name": self.name, "pid": os.getpid(), "ending": self.ending}
+
+    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+        self.changes.append((bandwidth, downtime))
+
+    def end(self) -> None:
+        if self.late:
+            raise TooLate(f"{self.name}: too late")
+        self.ending = True
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
+        yield Path(name) / "run"
+
+
+async def opened(base: Path, subject: Subject) -> ControlSocket:
+    control = ControlSocket(reactor, str(base), subject.name, subject)
+    await control.open()
+    return control
+
+
+def left(base: Path) -> list[str]:
+    return sorted(path.name for path in base.rglob("*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
+    subject = Subject()
+    control = await opened(base, subject)
+    path = base / "control" / "web1.sock"
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+    assert await ask(reactor, base, "web1") == subject.report()
+    await ask(reactor, base, "web1", Change, bandwidth=7)
+    await ask(reactor, base, "web1", Change, downtime=300, bandwidth=0)
+    assert subject.changes == [(7, None), (0, 300)]
+    assert await reports(reactor, base) == [subject.report()]
+    await control.close()
+    await control.close()
+    assert left(base) == []
+    with pytest.raises(ConfigError, match=r"web1: nothing runs here \(.*control\) of that name; `nbdtun status` lists what does"):
+        await ask(reactor, base, "web1")
+    assert await reports(reactor, base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_cancels_waits_for_the_end(base: Path) -> None:
+    subject = Subject()
+    control = await opened(base, subject)
+    answers: list[Any] = []
+    ending: Deferred[Any] = ensureDeferred(ask(reactor, base, "web1", End))
+    ending.addBoth(answers.append)
+    while not subject.ending:
+        await deferLater(reactor, 0.01)
+    assert answers == []
+    await control.close()
+    while not answers:
+        await deferLater(reactor, 0.01)
+    assert answers == [subject.report()]
+    assert left(base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_errors_arrive_as_what_they_are(base: Path) -> None:
+    subject = Subject()
+    subject.late = True
+    control = await opened(base, subject)
+    with pytest.raises(TooLate, match="web1: too late"):
+        await ask(reactor, base, "web1", End)
+    await control.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_for_each_vm(base: Path) -> None:
+    first, other = await opened(base, Subject()), await opened(base, Subject("web2"))
+    with pytest.raises(NotMigratable, match="web1: another process migrates it already; `nbdtun status` shows it"):
+        await opened(base, Subject())
+    assert [report["name"] for report in await reports(reactor, base)] == ["web1", "web2"]
+    await first.close()
+    assert left(base) == ["control", "web2.sock"]
+    again = await opened(base, Subject())
+    await again.close()
+    await other.close()
+    assert left(base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_is_named_by_its_process(base: Path) -> None:
+    daemon = Subject("@4711")
+    control = await opened(base, daemon)
+    assert await ask(reactor, base, "4711") == daemon.report()
+    assert await reports(reactor, base) == [daemon.report()]
+    await control.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_killed_process_left_is_swept(base: Path) -> None:
+    (base / "control").mkdir(parents=True, mode=0o700)
+    for name in ("web1", "web2"):
+        dead = socket.socket(socket.AF_UNIX)
+        dead.bind(str(base / "control" / f"{name}.sock"))
+        dead.close()
+    control = await opened(base, Subject())
+    assert left(base) == ["control", "web1.sock"]
+    await control.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_others_can_use_is_refused(base: Path) -> None:
+    (base / "control").mkdir(parents=True)
+    (base / "control").chmod(0o711)
+    with pytest.raises(ConfigError, match="is not a directory of this user's own with mode 0700; --run-dir says where else"):
+        await opened(base, Subject())
+    with pytest.raises(ConfigError, match="mode 0700"):
+        await reports(reactor, base)
+
+
+@pytest_twisted.ensureDeferred
+async def test_garbage_and_crowds_do_no_harm(base: Path) -> None:
+    control = await opened(base, Subject())
+    path = str(base / "control" / "web1.sock")
+    with socket.socket(socket.AF_UNIX) as babbler:
+        babbler.connect(path)
+        babbler.sendall(b"\xff" * 4096)
+        babbler.setblocking(False)
+        while await readable(babbler):
+            pass
+    crowd = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CLIENTS)]
+    for one in crowd:
+        one.connect(path)
+    await deferLater(reactor, 0.05)
+    with pytest.raises(Exception, match="ended without an answer"):
+        await ask(reactor, base, "web1", Look)
+    for one in crowd:
+        one.close()
+    await deferLater(reactor, 0.05)
+    assert (await ask(reactor, base, "web1"))["name"] == "web1"
+    await control.close()
+
+
+async def readable(sock: socket.socket) -> bool:
+    """False once the other end has hung up."""
+    await deferLater(reactor, 0.01)
+    try:
+        return bool(sock.recv(1000))
+    except BlockingIOError:
+        return True
+
+
+def test_a_report_that_is_too_large_goes_without_its_disks() -> None:
+    report = {"name": "web1", "progress": {"phase": "mirror", "disks": [{"node": "x" * 70_000}]}}
+    argument = Report()
+    assert argument.fromString(argument.toString(report)) == {"name": "web1", "progress": {"phase": "mirror", "disks": []}}

@@ -1,0 +1,87 @@
+"""From settings to endpoints, without anything that listens or dials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+
+from nbdtun.config import Owner, SourceSettings, TunnelSettings
+from nbdtun.config.endpoints import Role, parse
+from nbdtun.errors import ConfigError
+from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_source
+from nbdtun.tunnel.wires.tuning import UNPACED
+
+
+class Reactor:
+    """Remembers what it was asked to listen on."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def listenUNIX(self, path: str, factory: Any, backlog: int, mode: int, wantPID: bool) -> object:
+        self.asked.append((path, mode, bool(wantPID)))
+        return object()
+
+    def listenTCP(self, port: int, factory: Any, backlog: int, interface: str) -> Any:
+        return SimpleNamespace(socket=self.remembering(interface))
+
+    def connectTCP(self, host: str, port: int, factory: Any, **options: Any) -> Any:
+        return SimpleNamespace(transport=SimpleNamespace(socket=self.remembering(host)))
+
+    def remembering(self, host: str) -> Any:
+        """A socket that remembers what the kernel is asked for, and for which host."""
+        return SimpleNamespace(setsockopt=lambda level, option, value: self.asked.append((host, value)))
+
+
+def listened(text: str, **settings: Any) -> Any:
+    reactor = Reactor()
+    endpoint = make_listener(reactor, parse(text, Role.LISTEN), TunnelSettings(**settings))
+    endpoint.endpoint.listen(object())
+    return endpoint, reactor.asked[0]
+
+
+def test_a_socket_is_private_unless_told_otherwise(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    assert listened(f"unix:{path}")[1] == (path, 0o600, False)
+    assert listened(f"unix:{path}", socket_mode=0o640)[1] == (path, 0o640, False)
+    assert listened(f"unix:{path}:mode=660", socket_mode=0o640)[1] == (path, 0o660, False)
+    assert listened(f"unix:{path}:lockfile=1")[1] == (path, 0o600, True)
+
+
+def test_a_socket_has_an_owner_and_a_port_has_none(tmp_path: Path) -> None:
+    endpoint, _ = listened(f"unix:{tmp_path}/s", socket_owner=Owner(7, 8))
+    assert (endpoint.owner, endpoint.path, endpoint.label) == ((7, 8), f"{tmp_path}/s", f"unix:{tmp_path}/s")
+    port = make_listener(Reactor(), parse("tcp:1:interface=127.0.0.1", Role.LISTEN), TunnelSettings(socket_owner=Owner(7, 8)))
+    assert (port.owner, port.path) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "unpaced"), [("127.0.0.1", True), ("localhost", True), (r"\:\:1", True), ("192.0.2.1", False), ("dest", False)]
+)
+def test_what_is_dialled_within_a_host_is_not_paced(host: str, unpaced: bool) -> None:
+    reactor = Reactor()
+    make_client(reactor, f"tcp:{host}:1").connect(Factory())
+    assert reactor.asked == ([(host.replace("\\", ""), UNPACED)] if unpaced else [])
+
+
+@pytest.mark.parametrize(("interface", "unpaced"), [("127.0.0.1", True), (r"\:\:1", True), ("192.0.2.1", False), ("", False)])
+def test_what_is_accepted_within_a_host_is_not_paced(interface: str, unpaced: bool) -> None:
+    reactor = Reactor()
+    make_listener(reactor, parse(f"tcp:1:interface={interface}", Role.LISTEN), TunnelSettings()).endpoint.listen(Factory())
+    assert reactor.asked == ([(interface.replace("\\", ""), UNPACED)] if unpaced else [])
+
+
+def test_terms_are_those_of_the_settings() -> None:
+    terms = make_runtime(Clock(), TunnelSettings(window=2**20, link_timeout=3, resume_window=4)).terms
+    assert (terms.window, terms.link_timeout, terms.resume_window) == (2**20, 3, 4)
+
+
+def test_certificates_are_read_before_anything_is_dialled(tmp_path: Path) -> None:
+    settings = SourceSettings(tunnel=TunnelSettings(tls_dir=str(tmp_path / "none")), connect="tcp:there:1", forwards=())
+    with pytest.raises(ConfigError, match="none: No such file or directory"):
+        make_source(object(), settings)
