@@ -70,7 +70,7 @@ class Carrier(Protocol):
         """How the tunnel is doing."""
 
 
-class Quay(Protocol):
+class Egress(Protocol):
     """The destination's view of the tunnel: where channels of one session come out."""
 
     @property

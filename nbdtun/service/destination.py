@@ -18,7 +18,7 @@ from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, quiet_factory
-from nbdtun.service.tunnel.carrier import TunnelQuay
+from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.tls import ktls
 from nbdtun.tls.contexts import server_context
 from nbdtun.tls.files import SERVER_CERT
@@ -52,8 +52,8 @@ class DestinationService(MultiService):
         for target in settings.targets:
             self.tunnel.targets.add(target.name, EndpointTarget(make_client(reactor, target.endpoint), target.endpoint))
         self._tls_dir = settings.tunnel.tls_dir
-        self._quays = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
-        self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._quay, surroundings=self._look)
+        self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
+        self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._look)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
             self.tunnel.targets.add(SINK, Sink(runtime.watch))
@@ -81,6 +81,6 @@ class DestinationService(MultiService):
             certificates.look(checklist, "destination-tls", self._tls_dir, SERVER_CERT)
         access.look(checklist, "destination-sockets", self._rundir, qemu)
 
-    def _quay(self, session: str, qemu: Credentials) -> TunnelQuay:
+    def _egress(self, session: str, qemu: Credentials) -> TunnelEgress:
         give_to_qemu(self._rundir, qemu)
-        return TunnelQuay(self._reactor, self.tunnel, self._rundir.subdirectory(f"{next(self._quays)}"))
+        return TunnelEgress(self._reactor, self.tunnel, self._rundir.subdirectory(f"{next(self._egresses)}"))

@@ -196,7 +196,7 @@ def commands(data: bytes) -> None:
         client.hang_up()
         pump.flush()
         stage.clock.pump([0.5] * 60)
-        assert not stage.quays
+        assert not stage.egresses
         assert not stage.admitted
         assert not stage.destination.serving
         assert stage.destination.state == "inmigrate" or not stage.destination.alive

@@ -38,7 +38,7 @@ class Rig:
 
     def restart_daemon(self) -> None:
         vms = {"web1": str(self.pair.directory / "dst.qmp")}
-        self.daemon = Destination(reactor, vms, self.tunnel.quay, self.limits)
+        self.daemon = Destination(reactor, vms, self.tunnel.egress, self.limits)
         self.tunnel.serve = self.daemon.control
 
     def start(self, **options: Any) -> Deferred[Progress]:

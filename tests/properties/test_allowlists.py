@@ -92,7 +92,7 @@ def test_no_word_of_a_source_reaches_a_monitor_or_a_file(vm: str, machine: str, 
         overheard = Overheard(patch)
         stage = _ask(vm, machine, disks)
     assert [told for told in overheard.told if MARK in told] == []
-    assert not stage.quays
+    assert not stage.egresses
     assert not stage.admitted
     assert _touched == []
 

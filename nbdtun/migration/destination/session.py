@@ -29,7 +29,7 @@ from nbdtun.errors import (
     NotMigratable,
     OutcomeUnknown,
 )
-from nbdtun.migration.carrier import Quay
+from nbdtun.migration.carrier import Egress
 from nbdtun.migration.destination.recovery import clear, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.qmp.monitor import Credentials, Monitor
@@ -80,7 +80,7 @@ class Session:
     """
     The session ``ident`` of the VM behind ``monitor``, which is not connected yet and closed at the end.
 
-    ``quays`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the
+    ``egresses`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the
     reason. ``reason`` is why it was undone. ``over`` fires when its outcome is
     certain, ``settled`` when nothing of it is left after a success.
     """
@@ -92,7 +92,7 @@ class Session:
         reactor: Any,
         ident: str,
         monitor: Monitor,
-        quays: Callable[[str, Credentials], Quay],
+        egresses: Callable[[str, Credentials], Egress],
         tell: Callable[[NbdtunError], None],
         limits: Limits,
     ) -> None:
@@ -103,8 +103,8 @@ class Session:
         self.settled: Deferred[None] = succeed(None)
         self._reactor = reactor
         self._monitor = monitor
-        self._quays = quays
-        self._quay: Quay | None = None
+        self._egresses = egresses
+        self._egress: Egress | None = None
         self._tell = tell
         self._limits = limits
         self._undo = UndoStack(reactor, limits.undo)
@@ -146,12 +146,12 @@ class Session:
         pairings = pair(self.ident, disks, await inventory(self._monitor))
         await self._journal.open(runs=False)
         await self._incoming.hold()
-        self._quay = quay = self._quays(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
-        self._undo.push("remove the session's sockets", quay.close)
+        self._egress = egress = self._egresses(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
+        self._undo.push("remove the session's sockets", egress.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
-        self._exports = Exports(self._reactor, self._monitor, f"{quay.directory}/nbd.sock")
+        self._exports = Exports(self._reactor, self._monitor, f"{egress.directory}/nbd.sock")
         await self._exports.start(pairings, self._undo)
-        quay.admit(nbd_target(self.ident), self._exports.path)
+        egress.admit(nbd_target(self.ident), self._exports.path)
         return nbd_target(self.ident)
 
     async def _connect(self) -> None:
@@ -176,13 +176,13 @@ class Session:
         return await self._attempt(self._listen())
 
     async def _listen(self) -> str:
-        quay = self._quay
-        assert quay is not None
-        path = f"{quay.directory}/ram.sock"
+        egress = self._egress
+        assert egress is not None
+        path = f"{egress.directory}/ram.sock"
         await self._journal.begins(runs=False)
         self._undo.push("end QEMU", self._discard)
         await self._incoming.listen(path)
-        quay.admit(ram_target(self.ident), path)
+        egress.admit(ram_target(self.ident), path)
         return ram_target(self.ident)
 
     async def finish(self, run: bool) -> None:
@@ -225,8 +225,8 @@ class Session:
         self._undo.forget()
         await self._rest()
         await self._monitor.close()
-        assert self._quay is not None
-        await self._quay.close()
+        assert self._egress is not None
+        await self._egress.close()
         self._journal.leave()
 
     async def _settle_down(self) -> None:
@@ -234,8 +234,8 @@ class Session:
         self._undo.forget()
         ours = self._tidy
         ours.push("erase the session's journal", self._journal.close)
-        assert self._quay is not None
-        ours.push("remove the session's sockets", self._quay.close)
+        assert self._egress is not None
+        ours.push("remove the session's sockets", self._egress.close)
         ours.push("restore the migration's capabilities", self._tuning.restore)
         ours.push("stop looking at QEMU", self._rest)
         for line in await ours.unwind():
@@ -275,9 +275,9 @@ class Session:
         if self._step is not None:
             self._step.cancel()
         if (
-            self._quay is not None
+            self._egress is not None
         ):  # first: whatever drains its disks holds QEMU up, monitor and all, while a client has stopped in a request
-            await self._quay.dismiss()
+            await self._egress.dismiss()
         await self._monitor.renew()
         left = await self._undo.unwind()
         if not left:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.deferreds import every, in_time
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
-from nbdtun.migration.carrier import Quay
+from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import arrive
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check, rows_of
@@ -60,7 +60,7 @@ class Destination:
     """
     Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
 
-    ``quays`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as. ``surroundings`` adds to a check what
+    ``egresses`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as. ``surroundings`` adds to a check what
     is to be seen beside QEMU.
     """
 
@@ -70,14 +70,14 @@ class Destination:
         self,
         reactor: Any,
         vms: Mapping[str, str],
-        quays: Callable[[str, Credentials], Quay],
+        egresses: Callable[[str, Credentials], Egress],
         limits: Limits | None = None,
         surroundings: Surroundings = lambda checklist, qemu: None,
     ) -> None:
         self.reactor = reactor
         self.limits = limits or Limits()
         self._vms = dict(vms)
-        self._quays = quays
+        self._egresses = egresses
         self._surroundings = surroundings
         self._sessions: dict[str, Session] = {}
         self._latest: dict[str, Session] = {}
@@ -117,7 +117,9 @@ class Destination:
         await self._displace(vm)
         if vm in self._busy:
             raise NotMigratable(_BUSY.format(vm))
-        session = Session(self.reactor, ident, self.monitor(vm), self._quays, lambda error: self._tell(control, ident, error), self.limits)
+        session = Session(
+            self.reactor, ident, self.monitor(vm), self._egresses, lambda error: self._tell(control, ident, error), self.limits
+        )
         self._remember(vm, session, control)
         return session
 

@@ -109,8 +109,8 @@ class TunnelCarrier:
         return LinkState(self.source.lost_for, self.source.resumes, self.source.replayed)
 
 
-class TunnelQuay:
-    """A directory for one session's sockets, and the targets that lead to them: see :class:`nbdtun.migration.carrier.Quay`."""
+class TunnelEgress:
+    """A directory for one session's sockets, and the targets that lead to them: see :class:`nbdtun.migration.carrier.Egress`."""
 
     def __init__(self, reactor: Any, destination: Destination, directory: Path) -> None:
         self._reactor = reactor

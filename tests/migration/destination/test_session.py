@@ -33,9 +33,9 @@ VDA = Disk("x", "", "vda-dev", 1 << 20)
 
 
 class Room:
-    """A session of one QEMU on paper; also its Quay."""
+    """A session of one QEMU on paper; also its Egress."""
 
-    directory = "/run/quay"
+    directory = "/run/egress"
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -94,7 +94,7 @@ def test_it_goes_its_way() -> None:
     assert room.qemu.exports == {"nbdtun-0123456789abcdef-0"}
     assert not room.qemu.migration  # a failure up to here leaves the QEMU as it was
     assert room.listen() == ram_target(SESSION)
-    assert room.admitted == {nbd_target(SESSION): "/run/quay/nbd.sock", ram_target(SESSION): "/run/quay/ram.sock"}
+    assert room.admitted == {nbd_target(SESSION): "/run/egress/nbd.sock", ram_target(SESSION): "/run/egress/ram.sock"}
     room.qemu.arrived()
     assert room.do(room.session.finish(True)) is None
     assert room.qemu.state == "running"

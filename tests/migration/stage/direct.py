@@ -1,5 +1,5 @@
 """
-The shortest way from a source to a destination: a Carrier and Quays that relay between UNIX sockets of one process.
+The shortest way from a source to a destination: a Carrier and Egresses that relay between UNIX sockets of one process.
 
 It keeps the promises of ``nbdtun.migration.carrier`` without links, windows and TLS; and it can be broken on purpose.
 """
@@ -122,7 +122,7 @@ class DirectEntrance:
         self.tunnel.entrances.pop(self.target, None)
 
 
-class DirectQuay:
+class DirectEgress:
     """The destination's end of a session."""
 
     def __init__(self, tunnel: Tunnel, session: str) -> None:
@@ -147,7 +147,7 @@ class DirectQuay:
 
 
 class Tunnel:
-    """Both ends at once: a Carrier for the source, a maker of Quays for the destination."""
+    """Both ends at once: a Carrier for the source, a maker of Egresses for the destination."""
 
     def __init__(self, reactor: Any, directory: Path) -> None:
         self.reactor = reactor
@@ -160,9 +160,9 @@ class Tunnel:
         self.stalls = False
         self.serve: Callable[[], AMP] = AMP
 
-    def quay(self, session: str, owner: Credentials) -> DirectQuay:
+    def egress(self, session: str, owner: Credentials) -> DirectEgress:
         assert owner.pid > 0
-        return DirectQuay(self, session)
+        return DirectEgress(self, session)
 
     async def start(self) -> None:
         path = str(self.directory / "control.sock")

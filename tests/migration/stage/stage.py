@@ -32,12 +32,12 @@ class PaperEntrance:
         self.stage.entrances.remove(self)
 
 
-class PaperQuay:
-    directory = "/run/quay"
+class PaperEgress:
+    directory = "/run/egress"
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        stage.quays.append(self)
+        stage.egresses.append(self)
 
     def admit(self, target: str, path: str) -> None:
         self.stage.admitted[target] = path
@@ -47,7 +47,7 @@ class PaperQuay:
 
     async def close(self) -> None:
         await self.dismiss()
-        self.stage.quays.remove(self)
+        self.stage.egresses.remove(self)
 
 
 class Stage:
@@ -59,7 +59,7 @@ class Stage:
         self.new_destination()
         self.link = LinkState()
         self.entrances: list[PaperEntrance] = []
-        self.quays: list[PaperQuay] = []
+        self.egresses: list[PaperEgress] = []
         self.admitted: dict[str, str] = {}
         self.pumps: list[tuple[Any, Any, Any]] = []
         self.reachable, self.silent = True, False
@@ -73,8 +73,8 @@ class Stage:
     def new_daemon(self) -> None:
         self.daemon = PaperDestination(self)
 
-    def quay(self, session: str, owner: Credentials) -> PaperQuay:
-        return PaperQuay(self)
+    def egress(self, session: str, owner: Credentials) -> PaperEgress:
+        return PaperEgress(self)
 
     # The Carrier.
 
@@ -150,7 +150,7 @@ class Stage:
 
     def leftovers(self) -> list[str]:
         """What is there that was not there before."""
-        found = [f"entrance {entrance.target}" for entrance in self.entrances] + [f"quay {quay}" for quay in self.quays]
+        found = [f"entrance {entrance.target}" for entrance in self.entrances] + [f"egress {egress}" for egress in self.egresses]
         for qemu in (self.source, self.destination):
             if qemu.alive:
                 found += [f"node {node} of {qemu.name}" for node in qemu.nodes if node not in qemu.disks]
@@ -166,7 +166,7 @@ class PaperDestination(Destination):
     """A Destination whose monitors are on paper."""
 
     def __init__(self, stage: Stage) -> None:
-        super().__init__(stage.clock, {"web1": "/run/web1-incoming.qmp"}, stage.quay)
+        super().__init__(stage.clock, {"web1": "/run/web1-incoming.qmp"}, stage.egress)
         self.stage = stage
 
     def monitor(self, vm: str) -> PaperQemu:
