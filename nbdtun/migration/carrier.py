@@ -15,7 +15,7 @@ from nbdtun.migration.progress import LinkState
 P = TypeVar("P", bound=AMP)
 
 
-class Entrance(Protocol):
+class Ingress(Protocol):
     """A UNIX socket at the source; each connection to it becomes a channel to one target at the destination."""
 
     @property
@@ -37,9 +37,9 @@ class Entrance(Protocol):
         """Remove the socket, and reset the channels that are left."""
 
 
-def with_trouble(reason: str, entrance: Entrance | None) -> str:
+def with_trouble(reason: str, ingress: Ingress | None) -> str:
     """What QEMU says, and what it cannot know."""
-    trouble = entrance and entrance.trouble
+    trouble = ingress and ingress.trouble
     return f"{reason}; in the tunnel: {trouble}" if trouble else reason
 
 
@@ -55,7 +55,7 @@ class Carrier(Protocol):
         :raise TunnelError: the destination cannot be reached.
         """
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> Entrance:
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> Ingress:
         """Make the socket ``name`` in a directory that QEMU can use; what connects to it reaches ``target``, the ``urgent`` first."""
 
     async def throughput(self) -> float:

@@ -12,7 +12,7 @@ from nbdtun.config import SourceSettings
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.tunnel.build import make_listener, make_source
 from nbdtun.tls import ktls
-from nbdtun.tunnel.source.client import Entrance
+from nbdtun.tunnel.source.client import Forwarder
 
 
 class SourceService(MultiService):
@@ -31,8 +31,8 @@ class SourceService(MultiService):
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
-            entrance = Entrance(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
-            ListeningService(endpoint, entrance).setServiceParent(self)
+            forwarder = Forwarder(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
+            ListeningService(endpoint, forwarder).setServiceParent(self)
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when all is closed."""

@@ -76,7 +76,7 @@ class Rig:
         await self.cleared()
         assert not self.pair.both_running()
         assert self.pair.faults() == []
-        assert not self.tunnel.entrances
+        assert not self.tunnel.ingresses
         assert not self.tunnel.admitted
         assert self.reports[-1].phase is Phase.COMPLETED
 
@@ -89,7 +89,7 @@ class Rig:
     async def untouched(self, phase: Phase = Phase.FAILED) -> None:
         """It runs on at the source, and nothing of ours is left there."""
         assert await deferToThread(self.pair.disturbance) == []
-        assert not self.tunnel.entrances
+        assert not self.tunnel.ingresses
         assert self.reports[-1].phase is phase
 
 

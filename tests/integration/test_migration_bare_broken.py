@@ -107,8 +107,8 @@ async def test_a_disk_connection_breaks_and_qemu_makes_it_again(rig: Any) -> Non
         running = one.start(bandwidth=BRISK)
         await one.phases[Phase.MIRROR]
         await pause(0.5)
-        for entrance in one.tunnel.entrances.values():
-            entrance.cut()
+        for ingress in one.tunnel.ingresses.values():
+            ingress.cut()
         await running
         await one.moved()
 
@@ -119,7 +119,7 @@ async def test_the_memory_connection_breaks(rig: Any) -> None:
         running = one.start(bandwidth=SLOW)
         await one.phases[Phase.RAM]
         await pause(0.5)
-        next(entrance for target, entrance in one.tunnel.entrances.items() if target.startswith("ram.")).cut()
+        next(ingress for target, ingress in one.tunnel.ingresses.items() if target.startswith("ram.")).cut()
         with pytest.raises(NbdtunError, match=r"copying the memory|QEMU closed its monitor"):
             await running
         await one.untouched()

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.deferreds import in_time, undisturbed
 from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
-from nbdtun.migration.carrier import Carrier, Entrance
+from nbdtun.migration.carrier import Carrier, Ingress
 from nbdtun.migration.ids import block_name, new_session
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
@@ -99,7 +99,7 @@ class Migration:
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
-        self._entrances: dict[str, Entrance] = {}
+        self._ingresses: dict[str, Ingress] = {}
 
     def __repr__(self) -> str:
         return f"<Migration of {self.settings.vm} {self._stage.value} {self._gauge.now.phase.value}>"
@@ -177,13 +177,13 @@ class Migration:
         self._watch.start()
         if await self._leftovers.settle():
             return  # it is there
-        disks, entrance = await self._prepare()
-        mirrors = await self._mirror(disks, entrance)
+        disks, ingress = await self._prepare()
+        mirrors = await self._mirror(disks, ingress)
         outgoing, ram = await self._send(mirrors)
         await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
 
-    async def _prepare(self) -> tuple[dict[str, Disk], Entrance]:
+    async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:
         disks = await self._survey()
         await self._journal.open(self._guest.runs)
         self._tidy.push("close the control channel", self._contact.close)
@@ -204,19 +204,19 @@ class Migration:
         await movable(self._monitor)
         return disks
 
-    async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Entrance:
-        entrance = self._entrances[name] = await self._carrier.enter(target, name, urgent=urgent)
+    async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Ingress:
+        ingress = self._ingresses[name] = await self._carrier.enter(target, name, urgent=urgent)
         self._tidy.push(f"close the {name} socket", lambda: self._shut(name))
-        return entrance
+        return ingress
 
     async def _shut(self, name: str) -> None:
-        if name in self._entrances:
-            await self._entrances.pop(name).close()
+        if name in self._ingresses:
+            await self._ingresses.pop(name).close()
 
-    async def _mirror(self, disks: dict[str, Disk], entrance: Entrance) -> Mirrors:
+    async def _mirror(self, disks: dict[str, Disk], ingress: Ingress) -> Mirrors:
         self._gauge.expect(disks)
         self._gauge.enter(Phase.MIRROR)
-        each = [Mirror(self._monitor, self._reactor, disk, name, entrance, self._alarm) for name, disk in disks.items()]
+        each = [Mirror(self._monitor, self._reactor, disk, name, ingress, self._alarm) for name, disk in disks.items()]
         mirrors = Mirrors(self._monitor, each)
         await self._convergence.begin(mirrors)
         await mirrors.start(self._undo, self.settings, self.allowance.share(len(mirrors)))
@@ -227,7 +227,7 @@ class Migration:
         self._gauge.enter(Phase.READY)
         return mirrors
 
-    async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Entrance]:
+    async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Ingress]:
         capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
         await self.allowance.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
@@ -242,7 +242,7 @@ class Migration:
         await outgoing.paused()
         return outgoing, ram
 
-    async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Entrance) -> None:
+    async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
         self._gauge.enter(Phase.SWITCHOVER)
         seconds = None if self._vigil.forced else self.settings.patience.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)

@@ -23,7 +23,7 @@ from typing import Any
 from attrs import frozen
 
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable
-from nbdtun.migration.carrier import Entrance, with_trouble
+from nbdtun.migration.carrier import Ingress, with_trouble
 from nbdtun.migration.qmp.events import Listener
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.undo import UndoStack
@@ -156,16 +156,16 @@ class Outgoing:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._entrance: Entrance | None = None
+        self._ingress: Ingress | None = None
         self._events: Listener = monitor.listen("MIGRATION")
 
     def __repr__(self) -> str:
         return f"<Outgoing memory of {self._monitor.name}>"
 
-    async def start(self, entrance: Entrance) -> None:
-        """Send the memory through ``entrance``, up to the point where the guest is paused; :meth:`cancel` undoes it."""
-        self._entrance = entrance
-        await self._monitor.execute("migrate", {"uri": f"unix:{entrance.path}"})
+    async def start(self, ingress: Ingress) -> None:
+        """Send the memory through ``ingress``, up to the point where the guest is paused; :meth:`cancel` undoes it."""
+        self._ingress = ingress
+        await self._monitor.execute("migrate", {"uri": f"unix:{ingress.path}"})
 
     async def paused(self) -> None:
         """
@@ -191,7 +191,7 @@ class Outgoing:
             status = (await self._events.next(seconds)).data["status"]
             if status in ENDED and status != wanted:
                 why = (await look(self._monitor)).error or "QEMU gives no reason"
-                raise MemoryFailed(f"{self._monitor.name}: copying the memory has {status}: {with_trouble(why, self._entrance)}")
+                raise MemoryFailed(f"{self._monitor.name}: copying the memory has {status}: {with_trouble(why, self._ingress)}")
 
     def close(self) -> None:
         """Listen no more."""

@@ -33,7 +33,7 @@ from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import every, in_time
 from nbdtun.errors import CommandFailed, MirrorFailed, MonitorLost
-from nbdtun.migration.carrier import Entrance, with_trouble
+from nbdtun.migration.carrier import Ingress, with_trouble
 from nbdtun.migration.ids import PREFIX
 from nbdtun.migration.qmp.events import Event
 from nbdtun.migration.qmp.monitor import Monitor
@@ -69,7 +69,7 @@ class Mirror:
     """
 
     def __init__(
-        self, monitor: Monitor, clock: IReactorTime, disk: Disk, name: str, entrance: Entrance, alarm: Callable[[Exception], None]
+        self, monitor: Monitor, clock: IReactorTime, disk: Disk, name: str, ingress: Ingress, alarm: Callable[[Exception], None]
     ) -> None:
         self.disk = disk
         self.name = name
@@ -80,7 +80,7 @@ class Mirror:
         self._state = State.NEW
         self._monitor = monitor
         self._clock = clock
-        self._entrance = entrance
+        self._ingress = ingress
         self._alarm = alarm
 
     def __repr__(self) -> str:
@@ -107,7 +107,7 @@ class Mirror:
         return {
             "driver": "nbd",
             "node-name": self.name,
-            "server": {"type": "unix", "path": self._entrance.path},
+            "server": {"type": "unix", "path": self._ingress.path},
             "export": self.name,
             "reconnect-delay": reconnect_delay,
             "discard": "unmap",
@@ -159,7 +159,7 @@ class Mirror:
         return self._state is State.CANCELLING or name == "BLOCK_JOB_COMPLETED"
 
     def _failure(self, reason: str) -> MirrorFailed:
-        return MirrorFailed(f"disk {self.disk.nickname}: {with_trouble(reason, self._entrance)}")
+        return MirrorFailed(f"disk {self.disk.nickname}: {with_trouble(reason, self._ingress)}")
 
     def _end(self) -> None:
         if not self.ended.called:

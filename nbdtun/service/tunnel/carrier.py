@@ -27,18 +27,18 @@ from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget
 from nbdtun.tunnel.settings import CONTROL
-from nbdtun.tunnel.source.client import Entrance, Source
+from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.tunnel.source.throughput import throughput
 
 P = TypeVar("P", bound=AMP)
 
 
 @define
-class TunnelEntrance:
-    """A socket that QEMU connects to: see :class:`nbdtun.migration.carrier.Entrance`."""
+class TunnelIngress:
+    """A socket that QEMU connects to: see :class:`nbdtun.migration.carrier.Ingress`."""
 
     path: str
-    _channels: Entrance
+    _channels: Forwarder
     _port: IListeningPort
 
     @property
@@ -89,15 +89,15 @@ class TunnelCarrier:
             self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: telling))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelEntrance:
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelIngress:
         """Make the socket ``name``; what connects to it reaches ``target``, ahead of what is not ``urgent``."""
         path = self.rundir.socket(name)
         owner = self.rundir.owner
         endpoint = LocalEndpoint(
             UNIXServerEndpoint(self.reactor, path, mode=0o600), f"unix:{path}", path, (owner.uid, owner.gid) if owner else None
         )
-        channels = Entrance(self.source, target, urgent=urgent)
-        return TunnelEntrance(path, channels, await endpoint.listen(channels))
+        channels = Forwarder(self.source, target, urgent=urgent)
+        return TunnelIngress(path, channels, await endpoint.listen(channels))
 
     async def throughput(self) -> float:
         """Measure how many bytes per second it carries."""

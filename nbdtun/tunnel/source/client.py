@@ -110,7 +110,7 @@ class Source:
         return error
 
 
-class Entrance(ServerFactory):
+class Forwarder(ServerFactory):
     """Listens, by whatever endpoint it is given to: each connection becomes a channel to ``target``, ``urgent`` or not."""
 
     log = txaio.make_logger()
@@ -190,7 +190,7 @@ class Entrance(ServerFactory):
 class _Arrival(Protocol):
     """A local connection, just accepted."""
 
-    factory: Entrance
+    factory: Forwarder
 
     def connectionMade(self) -> None:
         """Take its socket away from Twisted."""

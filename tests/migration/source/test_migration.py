@@ -260,7 +260,7 @@ def test_a_mirror_that_fails_while_the_memory_is_sent() -> None:
     stage = Stage()
     migration = stage.start()
     stage.turn(60, until=Phase.RAM)
-    stage.entrances[0].trouble = LinkLost("the cable")
+    stage.ingresses[0].trouble = LinkLost("the cable")
     stage.source.end_job(next(iter(stage.source.jobs)), error="Input/output error")
     outcome = stage.outcome(migration)
     assert_at_source(stage, outcome, MirrorFailed)

@@ -61,27 +61,27 @@ class End(Protocol):
 class Entry(End):
     """The end at which QEMU has connected: dials the target then, not before."""
 
-    def __init__(self, entrance: DirectEntrance) -> None:
+    def __init__(self, ingress: DirectIngress) -> None:
         super().__init__()
-        self.entrance = entrance
+        self.ingress = ingress
 
     def connectionMade(self) -> None:
         self.transport.pauseProducing()
-        self.entrance.entries.append(self)
+        self.ingress.entries.append(self)
         Deferred.fromCoroutine(self.dial())
 
     async def dial(self) -> None:
         try:
-            exit_ = await self.entrance.dial()
+            exit_ = await self.ingress.dial()
         except TunnelError as error:
-            self.entrance.trouble = error
+            self.ingress.trouble = error
             self.transport.abortConnection()
             return
         self.join(exit_)
         self.transport.resumeProducing()
 
 
-class DirectEntrance:
+class DirectIngress:
     """A UNIX socket, each connection to which reaches one target."""
 
     def __init__(self, tunnel: Tunnel, target: str, path: str) -> None:
@@ -119,7 +119,7 @@ class DirectEntrance:
     async def close(self) -> None:
         await self.port.stopListening()
         self.cut()
-        self.tunnel.entrances.pop(self.target, None)
+        self.tunnel.ingresses.pop(self.target, None)
 
 
 class DirectEgress:
@@ -153,7 +153,7 @@ class Tunnel:
         self.reactor = reactor
         self.directory = directory
         self.admitted: dict[str, str] = {}
-        self.entrances: dict[str, DirectEntrance] = {}
+        self.ingresses: dict[str, DirectIngress] = {}
         self.exits: list[tuple[str, End]] = []
         self.controls: list[AMP] = []
         self.link = LinkState()
@@ -177,12 +177,12 @@ class Tunnel:
         self.controls.append(await connectProtocol(endpoint, protocol))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> DirectEntrance:
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> DirectIngress:
         """The Carrier's."""
-        entrance = DirectEntrance(self, target, str(self.directory / f"{name}.sock"))
-        await entrance.listen()
-        self.entrances[target] = entrance
-        return entrance
+        ingress = DirectIngress(self, target, str(self.directory / f"{name}.sock"))
+        await ingress.listen()
+        self.ingresses[target] = ingress
+        return ingress
 
     def cut_exits(self, target: str) -> None:
         """Reset what is connected to a target."""

@@ -18,7 +18,7 @@ from nbdtun.migration.source.migration import Migration
 from tests.migration.stage.paper_qemu import PaperQemu
 
 
-class PaperEntrance:
+class PaperIngress:
     def __init__(self, stage: Stage, target: str, name: str) -> None:
         self.stage = stage
         self.target = target
@@ -29,7 +29,7 @@ class PaperEntrance:
         return None
 
     async def close(self) -> None:
-        self.stage.entrances.remove(self)
+        self.stage.ingresses.remove(self)
 
 
 class PaperEgress:
@@ -58,7 +58,7 @@ class Stage:
         self.source = PaperQemu(self.clock, "web1", **options)
         self.new_destination()
         self.link = LinkState()
-        self.entrances: list[PaperEntrance] = []
+        self.ingresses: list[PaperIngress] = []
         self.egresses: list[PaperEgress] = []
         self.admitted: dict[str, str] = {}
         self.pumps: list[tuple[Any, Any, Any]] = []
@@ -88,9 +88,9 @@ class Stage:
         self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> PaperEntrance:
-        self.entrances.append(PaperEntrance(self, target, name))
-        return self.entrances[-1]
+    async def enter(self, target: str, name: str, *, urgent: bool = False) -> PaperIngress:
+        self.ingresses.append(PaperIngress(self, target, name))
+        return self.ingresses[-1]
 
     # What the tests do.
 
@@ -150,7 +150,7 @@ class Stage:
 
     def leftovers(self) -> list[str]:
         """What is there that was not there before."""
-        found = [f"entrance {entrance.target}" for entrance in self.entrances] + [f"egress {egress}" for egress in self.egresses]
+        found = [f"ingress {ingress.target}" for ingress in self.ingresses] + [f"egress {egress}" for egress in self.egresses]
         for qemu in (self.source, self.destination):
             if qemu.alive:
                 found += [f"node {node} of {qemu.name}" for node in qemu.nodes if node not in qemu.disks]

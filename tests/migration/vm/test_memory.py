@@ -12,9 +12,9 @@ from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.vm.memory import Incoming, Migrated, Outgoing, Tuning, movable, waiting
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.paper_qemu import PaperQemu
-from tests.migration.stage.stage import PaperEntrance
+from tests.migration.stage.stage import PaperIngress
 
-RAM = PaperEntrance(None, "ram", "ram")  # type: ignore[arg-type]
+RAM = PaperIngress(None, "ram", "ram")  # type: ignore[arg-type]
 
 
 def qemu(**options: Any) -> PaperQemu:
@@ -120,7 +120,7 @@ def test_a_failure_has_qemus_reason() -> None:
 def test_a_failure_has_the_tunnels_reason_too() -> None:
     one = qemu()
     one.memory_error = "Connection reset by peer"
-    outgoing, ram = Outgoing(one), PaperEntrance(None, "ram", "ram")  # type: ignore[arg-type]
+    outgoing, ram = Outgoing(one), PaperIngress(None, "ram", "ram")  # type: ignore[arg-type]
     do(one, outgoing.start(ram))
     ram.trouble = ResumeRefused("was its daemon started again?")
     error = do(one, outgoing.paused(), 3)

@@ -13,7 +13,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.mirror import Mirror, Mirrors, can_change_mode, discard, reach, sweep
 from tests.migration.stage.paper_qemu import PaperQemu
-from tests.migration.stage.stage import PaperEntrance
+from tests.migration.stage.stage import PaperIngress
 
 NAME = "nbdtun-0123456789abcdef-0"
 
@@ -27,9 +27,9 @@ class Desk:
         Deferred.fromCoroutine(self.qemu.connect())
         self.undo = UndoStack(self.clock, 30)
         self.alarms: list[Exception] = []
-        self.entrance = PaperEntrance(None, "nbd", "nbd")  # type: ignore[arg-type]
+        self.ingress = PaperIngress(None, "nbd", "nbd")  # type: ignore[arg-type]
         disk = Disk("vda", "", "vda-dev", 1 << 20)
-        self.mirror = Mirror(self.qemu, self.clock, disk, NAME, self.entrance, self.alarms.append)
+        self.mirror = Mirror(self.qemu, self.clock, disk, NAME, self.ingress, self.alarms.append)
         self.mirrors = Mirrors(self.qemu, [self.mirror])
         self.orders: list[tuple[str, dict[str, Any]]] = []
 
@@ -130,7 +130,7 @@ def test_how_far_ours_have_written() -> None:
 def test_a_refusal_tells_what_the_tunnel_knows(command: str) -> None:
     desk = Desk()
     desk.qemu.fails[command] = CommandFailed("web1: QEMU refused it")
-    desk.entrance.trouble = LinkLost("target nbd: unix:/x: No such file or directory")
+    desk.ingress.trouble = LinkLost("target nbd: unix:/x: No such file or directory")
     error = desk.start()
     assert isinstance(error, MirrorFailed)
     assert str(error) == "disk vda: web1: QEMU refused it; in the tunnel: target nbd: unix:/x: No such file or directory"

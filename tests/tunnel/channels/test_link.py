@@ -279,7 +279,7 @@ class TestOverTLS:
         stage.cable.cut()
         stage.pass_time(2)
         assert near.got_end
-        assert "knows no channel" in str(stage.entrance.trouble)
+        assert "knows no channel" in str(stage.forwarder.trouble)
 
     def test_a_connection_that_is_torn_while_a_channel_is_opened_is_dialled_again(
         self, make_stage: Callable[..., Stage], tls_dir: Path

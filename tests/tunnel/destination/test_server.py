@@ -231,7 +231,7 @@ class TestStopping:
         stage.destination.reset("disk", "its VM is gone")
         stage.rest()
         assert near.got_end
-        assert str(stage.entrance.trouble) == "its VM is gone"
+        assert str(stage.forwarder.trouble) == "its VM is gone"
 
     def test_a_target_is_reset_while_it_is_connected_to(self, stage: Stage) -> None:
         stage.target.delay = 1.0

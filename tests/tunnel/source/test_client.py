@@ -20,7 +20,7 @@ from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget, Targets
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
-from nbdtun.tunnel.source.client import Entrance, Source
+from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.tunnel.source.dialer import Dialer
 from tests.tunnel.stage.stage import Stage
 
@@ -43,7 +43,7 @@ class TestEntrance:
             "refused a local peer: target disk: unix:/run/qemu/nbd.sock: No such file or directory [target-unreachable]",
             "target disk: unix:/run/qemu/nbd.sock: No such file or directory [target-unreachable]",
         ]
-        assert isinstance(stage.entrance.trouble, TargetUnreachable)
+        assert isinstance(stage.forwarder.trouble, TargetUnreachable)
         stage.cable.cut()
         stage.assert_all_gone()
 
@@ -82,7 +82,7 @@ class TestEntrance:
         stage.rest()
         assert str(logged[0]) == "a bug"
         assert near.got_end
-        assert str(stage.entrance.trouble) == "internal error: TypeError('a bug')"
+        assert str(stage.forwarder.trouble) == "internal error: TypeError('a bug')"
         assert not stage.source.channels
 
     def test_counts_outlive_their_channels(self, stage: Stage) -> None:
@@ -100,7 +100,7 @@ class TestEntrance:
 
     def test_it_is_drained_when_its_channels_have_ended(self, stage: Stage) -> None:
         near, far = stage.meet()
-        drained = Deferred.fromCoroutine(stage.entrance.drained())
+        drained = Deferred.fromCoroutine(stage.forwarder.drained())
         stage.rest()
         assert not drained.called
         near.shut()
@@ -112,20 +112,20 @@ class TestEntrance:
         stage.target.refuse("target disk: nobody there")
         stage.arrive()
         outcome: list[object] = []
-        Deferred.fromCoroutine(stage.entrance.drained()).addBoth(outcome.append)
+        Deferred.fromCoroutine(stage.forwarder.drained()).addBoth(outcome.append)
         stage.rest()
         assert str(getattr(outcome[0], "value", "")) == "target disk: nobody there"
 
     def test_a_reset_ends_what_came_in_there_only(self, stage: Stage) -> None:
-        other = Entrance(stage.source, "disk")
+        other = Forwarder(stage.source, "disk")
         near, _ = stage.meet()
         ours, theirs = socket.socketpair()
         other.arrived(theirs)
         stage.rest()
-        stage.entrance.reset("cancelled")
+        stage.forwarder.reset("cancelled")
         stage.pass_time(20)
         assert near.got_end
-        assert str(stage.entrance.trouble) == "cancelled"
+        assert str(stage.forwarder.trouble) == "cancelled"
         assert len(stage.source.channels) == len(stage.destination.channels) == 1
         other.reset("cleared away")
         ours.close()
@@ -160,13 +160,13 @@ class TestForReal:
         address = f"tcp:127.0.0.1:{port.getHost().port}"
         secrets = (partial(contexts.client_context, tls_dir), "localhost") if secure else ()
         source = Source(Dialer(Runtime(reactor, terms), clientFromString(reactor, address), address, *secrets))
-        entrance = Entrance(source, "nbd")
-        door = await serverFromString(reactor, f"unix:{tmp_path}/near.sock").listen(entrance)
+        forwarder = Forwarder(source, "nbd")
+        door = await serverFromString(reactor, f"unix:{tmp_path}/near.sock").listen(forwarder)
 
         with socket.socket(socket.AF_UNIX) as far, socket.socket(socket.AF_UNIX) as near:
             near.connect(f"{tmp_path}/near.sock")
-            await until(lambda: entrance.trouble is not None)
-            assert str(entrance.trouble) == f"target nbd: unix:{tmp_path}/far.sock: No such file or directory"
+            await until(lambda: forwarder.trouble is not None)
+            assert str(forwarder.trouble) == f"target nbd: unix:{tmp_path}/far.sock: No such file or directory"
             assert near.recv(1) == b""
             far.bind(f"{tmp_path}/far.sock")
             far.listen()

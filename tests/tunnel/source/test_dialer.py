@@ -249,7 +249,7 @@ class TestCallingOff:
         setattr(stage.cable, obstacle, True)
         near = stage.arrive()
         stage.pass_time(1)
-        stage.entrance.reset("no more")
+        stage.forwarder.reset("no more")
         stage.rest()
         assert near.got_end
         stage.assert_all_gone()

@@ -25,7 +25,7 @@ from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.protocol.seal import BUFFER
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
-from nbdtun.tunnel.source.client import Entrance, Source
+from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.tunnel.source.dialer import Dialer
 from tests.tunnel.stage.cable import Cable, tcp_pair
 from tests.tunnel.stage.crank import Crank
@@ -51,7 +51,7 @@ class Stage:
         near = Runtime(self.crank, self.terms, self.near_pool, self.crank, records=self.near_records)
         self.dialer = Dialer(near, self.cable, "the cable", *near_tls)
         self.source = Source(self.dialer)
-        self.entrance = Entrance(self.source, "disk")
+        self.forwarder = Forwarder(self.source, "disk")
         self.targets = Targets()
         self.target = Far(self.crank)
         self.targets.add("disk", self.target)
@@ -73,7 +73,7 @@ class Stage:
         ours, theirs = socket.socketpair()
         program = Program(self.crank, ours)
         self.near_programs.append(program)
-        self.entrance.arrived(theirs)
+        self.forwarder.arrived(theirs)
         return program
 
     def meet(self) -> tuple[Program, Program]:
@@ -108,8 +108,8 @@ class Stage:
         assert not self.destination.channels
         assert not self.destination._entries
         assert not len(self.destination.admission)
-        assert not self.entrance._channels
-        assert not self.entrance._opening
+        assert not self.forwarder._channels
+        assert not self.forwarder._opening
         assert self.near_pool.lent == self.far_pool.lent == self.near_records.lent == self.far_records.lent == 0
         for program in (*self.near_programs, *self.target.programs):
             program.close()
