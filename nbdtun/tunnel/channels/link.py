@@ -46,7 +46,7 @@ BULK = 64 * 1024
 EXPECT = 8
 
 
-class Carried(Protocol):
+class LinkUser(Protocol):
     """The channel, as its links see it."""
 
     inbound: Inbound
@@ -100,7 +100,7 @@ class Link(TwistedProtocol, FrameReceiver):
 
     wire: Wire
 
-    def __init__(self, channel: Carried, reactor: Any, call_later: CallLater, timeout: float, pool: SlabPool, records: SlabPool) -> None:
+    def __init__(self, channel: LinkUser, reactor: Any, call_later: CallLater, timeout: float, pool: SlabPool, records: SlabPool) -> None:
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._reactor = reactor

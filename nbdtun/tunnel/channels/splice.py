@@ -21,7 +21,7 @@ from nbdtun.tunnel.wires.plain import Wire
 SMALL = 128 * 1024
 
 
-class Spliced(Protocol):
+class SpliceUser(Protocol):
     """The channel, as its splice sees it."""
 
     inbound: Inbound
@@ -49,7 +49,7 @@ class Splice:
     """
 
     def __init__(
-        self, watch: Any, sock: socket.socket, channel: Spliced, throttle: Throttle, pipes: Pipes, *, urgent: bool = False
+        self, watch: Any, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: Pipes, *, urgent: bool = False
     ) -> None:
         self.urgent = urgent
         self._channel = channel
