@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
 from nbdtun.tunnel.channels.link import Link
-from nbdtun.tunnel.channels.outage import Flaps, Gap
+from nbdtun.tunnel.channels.outage import Flaps, Outage
 from nbdtun.tunnel.channels.splice import Splice
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.inbound import Inbound
@@ -79,7 +79,7 @@ class Channel:
         self.replayed = 0
         self.flaps = Flaps()
         reactor, longest = runtime.reactor, runtime.terms.resume_window
-        self.gap = Gap(reactor, longest, None if redial is None else lambda: redial(self), self._expire)
+        self.outage = Outage(reactor, longest, None if redial is None else lambda: redial(self), self._expire)
         self._splice = Splice(runtime.watch, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
         self._link: Link | None = None
         self._last_words: TunnelError | None = None
@@ -96,7 +96,7 @@ class Channel:
     @property
     def dials(self) -> bool:
         """Whether this end gets the next link."""
-        return self.gap.redials
+        return self.outage.redials
 
     @property
     def carried(self) -> int:
@@ -146,7 +146,7 @@ class Channel:
         link, self._link = self._link, None
         if link is not None:
             link.reset(error.code, str(error))
-        elif self.gap.redialling:
+        elif self.outage.redialling:
             self._last_words = error
             self._splice.close()
             return
@@ -270,7 +270,7 @@ class Channel:
         self._look_for_end()
 
     def _take_again(self, link: Link) -> None:
-        seconds = self.gap.end()
+        seconds = self.outage.end()
         self.resumes += 1
         if self.runtime.chatter.free():
             said = "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far"
@@ -281,13 +281,13 @@ class Channel:
         self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
         if self.runtime.chatter.free():
             self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
-        self.gap.begin()
+        self.outage.begin()
 
     def _expire(self, expired: LinkLost) -> None:
         self._life.end(self._last_words or (None if self.complete else expired))
 
     def _finish(self, error: TunnelError | None) -> None:
-        self.gap.end()
+        self.outage.end()
         self.error = error
         self._splice.close()
         self.outbound.clear()

@@ -18,12 +18,12 @@ from nbdtun.errors import LinkLost
 BRIEF = 10.0
 
 
-class Gap:
+class Outage:
     """
     What a channel without a link waits for, ``seconds`` at most; then ``expired`` is called with what to say about it.
 
     ``redial`` gets the next link, where it is this end that does: what it returns is cancelled when there is a link, or none is wanted.
-    ``since`` is when the gap began, on the reactor's clock, None while there is none; ``trouble`` why the latest attempt failed.
+    ``since`` is when the outage began, on the reactor's clock, None while there is none; ``trouble`` why the latest attempt failed.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Gap:
         self.trouble: Exception | None = None
 
     def __repr__(self) -> str:
-        return f"<Gap since={self.since} trouble={self.trouble!r}>"
+        return f"<Outage since={self.since} trouble={self.trouble!r}>"
 
     @property
     def redials(self) -> bool:

@@ -85,7 +85,7 @@ class Source:
     @property
     def lost_for(self) -> float | None:
         """Seconds since a link was lost that is not back yet; None if all are there."""
-        lost = [channel.gap.since for channel in self.channels if channel.gap.since is not None]
+        lost = [channel.outage.since for channel in self.channels if channel.outage.since is not None]
         now: float = self.runtime.reactor.seconds()
         return now - min(lost) if lost else None
 

@@ -125,7 +125,7 @@ class Dialer:
             try:
                 await self._begin(channel, ResumeChannel, lambda: {"received": channel.inbound.received})
             except (LinkLost, TLSError) as trouble:
-                channel.gap.trouble = trouble
+                channel.outage.trouble = trouble
                 raise LinkLost(str(trouble)) from trouble
 
         await self._persist(once, float("inf"), channel.flaps.count)

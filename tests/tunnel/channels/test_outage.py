@@ -6,18 +6,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import LinkLost
-from nbdtun.tunnel.channels.outage import BRIEF, Flaps, Gap
+from nbdtun.tunnel.channels.outage import BRIEF, Flaps, Outage
 
 
 class Owner:
-    """Whose gap it is: it notes what it was told."""
+    """Whose outage it is: it notes what it was told."""
 
     def __init__(self, *, dials: bool) -> None:
         self.clock = Clock()
         self.dials: list[Deferred[None]] = []
         self.cancels = 0
         self.heard: list[str] = []
-        self.gap = Gap(self.clock, 30, self.dial if dials else None, lambda expired: self.heard.append(str(expired)))
+        self.outage = Outage(self.clock, 30, self.dial if dials else None, lambda expired: self.heard.append(str(expired)))
 
     def dial(self) -> Deferred[None]:
         def cancel(_: Deferred[None]) -> None:
@@ -30,52 +30,52 @@ class Owner:
 
 def test_the_source_dials_until_there_is_a_link() -> None:
     owner = Owner(dials=True)
-    assert owner.gap.redials
-    assert not owner.gap.redialling
+    assert owner.outage.redials
+    assert not owner.outage.redialling
     owner.clock.advance(7)
-    owner.gap.begin()
-    assert owner.gap.redialling
-    assert owner.gap.since == 7
+    owner.outage.begin()
+    assert owner.outage.redialling
+    assert owner.outage.since == 7
     owner.clock.advance(12)
-    assert owner.gap.end() == 12
+    assert owner.outage.end() == 12
     assert (len(owner.dials), owner.cancels) == (1, 1)
-    assert not owner.gap.redialling
-    assert owner.gap.since is None
+    assert not owner.outage.redialling
+    assert owner.outage.since is None
 
 
 def test_the_destination_waits() -> None:
     owner = Owner(dials=False)
-    owner.gap.begin()
-    assert not owner.gap.redials
-    assert not owner.gap.redialling
+    owner.outage.begin()
+    assert not owner.outage.redials
+    assert not owner.outage.redialling
     owner.clock.advance(29)
-    assert owner.gap.end() == 29
+    assert owner.outage.end() == 29
     owner.clock.advance(100)
     assert owner.heard == []
 
 
 def test_it_does_not_wait_for_ever() -> None:
     owner = Owner(dials=True)
-    owner.gap.begin()
-    owner.gap.trouble = LinkLost("no route to host")
+    owner.outage.begin()
+    owner.outage.trouble = LinkLost("no route to host")
     owner.clock.advance(31)
     assert owner.heard == ["no link came back in 31 s: no route to host"]
-    owner.gap.end()
+    owner.outage.end()
     assert owner.cancels == 1
 
 
 def test_without_one_there_is_nothing_to_end() -> None:
     owner = Owner(dials=True)
-    assert owner.gap.end() == 0
-    assert repr(owner.gap) == "<Gap since=None trouble=None>"
+    assert owner.outage.end() == 0
+    assert repr(owner.outage) == "<Outage since=None trouble=None>"
 
 
 def test_the_next_one_begins_anew() -> None:
     owner = Owner(dials=True)
     for _ in range(3):
-        owner.gap.begin()
+        owner.outage.begin()
         owner.clock.advance(20)
-        assert owner.gap.end() == 20
+        assert owner.outage.end() == 20
     assert owner.heard == []
     assert len(owner.dials) == 3
 

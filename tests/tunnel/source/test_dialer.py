@@ -123,7 +123,7 @@ class TestTrying:
         near.send(b"still there?")
         stage.pass_time(60)
         assert stage.cable.attempts > 5
-        assert "no connection in 4 s" in str(stage.near.gap.trouble)
+        assert "no connection in 4 s" in str(stage.near.outage.trouble)
         stage.cable.swallows = False
         stage.pass_time(10)
         assert bytes(far.got) == b"still there?"
