@@ -72,9 +72,9 @@ class TwoEnds(RuleBasedStateMachine):
 
     # What links do.
 
-    @rule(side=sides, reach=st.integers(1, 3000))
-    def learn_how_far_it_is(self, side: int, reach: int) -> None:
-        self.ends[side].outbound.reach = reach
+    @rule(side=sides, bdp=st.integers(1, 3000))
+    def learn_how_far_it_is(self, side: int, bdp: int) -> None:
+        self.ends[side].outbound.bdp = bdp
 
     @precondition(lambda self: self.linked)
     @rule(side=sides, most=counts, piggyback=st.booleans())

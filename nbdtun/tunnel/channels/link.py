@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
-from nbdtun.tunnel.channels.rtt import Distance
+from nbdtun.tunnel.channels.rtt import RoundTrip
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.protocol.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
 from nbdtun.tunnel.protocol.inbound import Inbound
@@ -109,7 +109,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._scratch, self._records = pool.scratch, records
         self._expected = 0  # reads in which a large frame may still come
         self._decoder = Decoder(self)
-        self._distance = Distance(reactor.seconds)
+        self._round_trip = RoundTrip(reactor.seconds)
         self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
         self._ack_timer: IDelayedCall | None = None
@@ -133,7 +133,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._began = self._channel.carried
         self.wire.user = self
         self._call_later(self._timeout / BEATS, self._beat)
-        self._control += encode(Kind.ACK, self._channel.inbound.take_ack()) + self._distance.ping()
+        self._control += encode(Kind.ACK, self._channel.inbound.take_ack()) + self._round_trip.ping()
         self.wire.listen(True)
         self._channel.link_attached(self)
         if self.wire.closed:  # it broke while the answer was written; nobody else would tell
@@ -238,7 +238,7 @@ class Link(TwistedProtocol, FrameReceiver):
             self.wire_lost(LinkLost("its keys have served long enough"))
             return
         if not self._spoke:
-            self._control += self._distance.ping()
+            self._control += self._round_trip.ping()
             self.pump()
         self._heard = self._spoke = False
         self.wire.unheard = 0
@@ -374,6 +374,6 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def pong_received(self, token: int) -> None:
         """It was heard, and tells how far the other end is."""
-        self._control += self._distance.answered(token)
-        self._outbound.reach = self._distance.reach
+        self._control += self._round_trip.answered(token)
+        self._outbound.bdp = self._round_trip.bdp
         self.pump()

@@ -1,5 +1,5 @@
 """
-Distance: how far the other end is, by the answers to PINGs, and how many bytes a line of that length holds.
+RoundTrip: how far the other end is, by the answers to PINGs, and how many bytes a line of that length holds.
 
 A link asks a few times when it is new, since others may open at the same moment and each be in the other's way, and then whenever it has
 nothing else to say. The shortest answer counts: all others have waited somewhere.
@@ -23,16 +23,16 @@ RATE = 1_250_000_000
 _MICRO = 1_000_000
 
 
-class Distance:
-    """The distance of one link; ``seconds`` is the clock, and ``reach`` (bytes) is what the line holds, None until that is known."""
+class RoundTrip:
+    """The distance of one link; ``seconds`` is the clock, and ``bdp`` (bytes) is what the line holds, None until that is known."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._questions = QUESTIONS
-        self.reach: int | None = None
+        self.bdp: int | None = None
 
     def __repr__(self) -> str:
-        return f"<Distance reach={self.reach}>"
+        return f"<RoundTrip bdp={self.bdp}>"
 
     def ping(self) -> bytes:
         """A PING, whose token is the time."""
@@ -40,7 +40,7 @@ class Distance:
 
     def answered(self, token: int) -> bytes:
         """The answer came; return what to ask next, if anything."""
-        reach = max(NEAR, int((self._seconds() - token / _MICRO) * RATE))
-        self.reach = min(reach, self.reach or reach)
+        bdp = max(NEAR, int((self._seconds() - token / _MICRO) * RATE))
+        self.bdp = min(bdp, self.bdp or bdp)
         self._questions = max(0, self._questions - 1)
         return self.ping() if self._questions else b""

@@ -22,9 +22,9 @@ class Flight:
     def __repr__(self) -> str:
         return f"<Flight busy={self.busy}>"
 
-    def share(self, window: int, reach: int) -> int:
-        """Bytes that one channel may have under way, of the ``reach`` of its line; never more than its ``window``."""
-        return min(window, max(reach // (self.busy or 1), LEAST))
+    def share(self, window: int, bdp: int) -> int:
+        """Bytes that one channel may have under way, of the ``bdp`` of its line; never more than its ``window``."""
+        return min(window, max(bdp // (self.busy or 1), LEAST))
 
 
 def stride(share: int) -> int:

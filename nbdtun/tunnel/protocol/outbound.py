@@ -69,7 +69,7 @@ class Outbound:
         self.end = 0  # bytes taken from the local socket
         self.acked = 0  # everything before it is the other end's
         self.final: int | None = None
-        self.reach: int | None = None  # bytes that the line holds, once that is known
+        self.bdp: int | None = None  # bytes that the line holds, once that is known
         self._pool = pool
         self._flight = flight or Flight()
         self._share = window  # bytes that it may have under way, as of the latest acknowledgement
@@ -214,8 +214,8 @@ class Outbound:
 
     def _look_around(self) -> None:
         """How much may be under way, beside the others? By itself the other end acknowledges too seldom for a small share."""
-        if self.reach is not None:
-            share = self._share = self._flight.share(self.window, self.reach)
+        if self.bdp is not None:
+            share = self._share = self._flight.share(self.window, self.bdp)
             self._stride = stride(share) if share < self.window else 0
 
     def rewind(self, offset: int) -> int:

@@ -50,9 +50,9 @@ class TestBeing:
         for pings in (1, 1, 0):
             opened.say(encode(Kind.PONG, int((stage.crank.seconds() - 0.02) * 1e6)))
             assert [kind for kind, _, _ in opened.hear_frames()] == [Kind.PING] * pings
-        reach = stage.far.outbound.reach
-        assert reach is not None
-        assert abs(reach - 0.02 * 1.25e9) < 5000
+        bdp = stage.far.outbound.bdp
+        assert bdp is not None
+        assert abs(bdp - 0.02 * 1.25e9) < 5000
 
     def test_a_silent_peer_is_gone(self, stage: Stage, opened: Stranger, said: list[str]) -> None:
         stage.pass_time(stage.terms.link_timeout - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbdtun.tunnel.channels.rtt import NEAR, Distance
+from nbdtun.tunnel.channels.rtt import NEAR, RoundTrip
 from nbdtun.tunnel.protocol.frames import HEADER, Kind
 
 
@@ -23,41 +23,41 @@ def token(ping: bytes) -> int:
 
 def test_the_shortest_of_three_answers_counts() -> None:
     clock = Clock()
-    distance = Distance(clock)
-    ping = distance.ping()
-    assert distance.reach is None
+    round_trip = RoundTrip(clock)
+    ping = round_trip.ping()
+    assert round_trip.bdp is None
     for seconds in (0.050, 0.020, 0.090):
         asked = token(ping)
         clock.now += seconds
-        ping = distance.answered(asked)
+        ping = round_trip.answered(asked)
     assert ping == b"", "three are enough"
-    assert distance.reach is not None
-    assert abs(distance.reach - 0.020 * 1.25e9) < 5000
+    assert round_trip.bdp is not None
+    assert abs(round_trip.bdp - 0.020 * 1.25e9) < 5000
 
 
 def test_later_answers_count_too_but_ask_no_more() -> None:
     clock = Clock()
-    distance = Distance(clock)
+    round_trip = RoundTrip(clock)
     for seconds in (0.5, 0.5, 0.5, 0.1):
-        asked = token(distance.ping())
+        asked = token(round_trip.ping())
         clock.now += seconds
-        again = distance.answered(asked)
+        again = round_trip.answered(asked)
     assert again == b""
-    assert repr(distance) == f"<Distance reach={distance.reach}>"
-    assert distance.reach is not None
-    assert distance.reach < 0.2 * 1.25e9
+    assert repr(round_trip) == f"<RoundTrip bdp={round_trip.bdp}>"
+    assert round_trip.bdp is not None
+    assert round_trip.bdp < 0.2 * 1.25e9
 
 
 def test_next_door_something_may_still_be_under_way() -> None:
     clock = Clock()
-    distance = Distance(clock)
-    distance.answered(token(distance.ping()))
-    assert distance.reach == NEAR
+    round_trip = RoundTrip(clock)
+    round_trip.answered(token(round_trip.ping()))
+    assert round_trip.bdp == NEAR
 
 
 def test_a_peer_that_answers_what_was_never_asked_hurts_nobody() -> None:
     for lie in (0, 1, 2**64 - 1):
-        distance = Distance(Clock())
-        distance.answered(lie)
-        assert distance.reach is not None
-        assert distance.reach >= NEAR
+        round_trip = RoundTrip(Clock())
+        round_trip.answered(lie)
+        assert round_trip.bdp is not None
+        assert round_trip.bdp >= NEAR

@@ -17,7 +17,7 @@ WINDOW = 16 * MIB
 
 
 @pytest.mark.parametrize(
-    ("busy", "reach", "share"),
+    ("busy", "bdp", "share"),
     [
         (0, 4 * MIB, 4 * MIB),  # alone, all that the line holds is its own
         (1, 4 * MIB, 4 * MIB),
@@ -28,10 +28,10 @@ WINDOW = 16 * MIB
         (2, 20 * MIB, 10 * MIB),
     ],
 )
-def test_shares(busy: int, reach: int, share: int) -> None:
+def test_shares(busy: int, bdp: int, share: int) -> None:
     flight = Flight()
     flight.busy = busy
-    assert flight.share(WINDOW, reach) == share
+    assert flight.share(WINDOW, bdp) == share
 
 
 def test_a_window_that_is_smaller_is_the_share() -> None:
@@ -73,13 +73,13 @@ def send(sender: Outbound, decoder: Decoder, count: int) -> None:
 
 @pytest.mark.parametrize("piece", [1000, 50_000, 185_000, 1 << 20])
 @pytest.mark.parametrize("busy", [0, 1, 7, 40])
-@pytest.mark.parametrize("reach", [None, 4 * MIB, 1000 * MIB])
-def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece: int, reach: int | None) -> None:
+@pytest.mark.parametrize("bdp", [None, 4 * MIB, 1000 * MIB])
+def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece: int, bdp: int | None) -> None:
     """However little its share is, it never waits for an acknowledgement that the other end holds back."""
     flight = Flight()
     flight.busy = busy
     sender, receiver = Outbound(WINDOW, SlabPool(), flight), Receiver()
-    sender.reach = reach
+    sender.bdp = bdp
     decoder = Decoder(receiver)
     acknowledgements = 0
     while sender.end < 40 * MIB:
@@ -90,7 +90,7 @@ def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece:
         if receiver.inbound.ack_due:
             sender.acknowledge(receiver.inbound.take_ack())
             acknowledgements += 1
-    if reach is None:
+    if bdp is None:
         assert acknowledgements <= 40, "not more often than each MiB, the receiver's own rhythm"
 
 
@@ -98,7 +98,7 @@ def test_who_is_done_is_busy_no_more() -> None:
     flight = Flight()
     first, second = Outbound(WINDOW, SlabPool(), flight), Outbound(WINDOW, SlabPool(), flight)
     for stream in (first, second):
-        stream.reach = 4 * MIB
+        stream.bdp = 4 * MIB
         assert stream.read(reading(bytes(1000))) == 1000
         stream.next_frame()
         stream.leaving = False
@@ -113,7 +113,7 @@ def test_a_share_that_shrinks_is_asked_for_before_it_closes() -> None:
     """Nobody would acknowledge in time what was sent when there was more room, and so not asked for."""
     flight = Flight()
     sender, receiver = Outbound(WINDOW, SlabPool(), flight), Receiver()
-    sender.reach = 2 * MIB
+    sender.bdp = 2 * MIB
     decoder = Decoder(receiver)
     for _ in range(4):
         send(sender, decoder, 200_000)
