@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nbdtun.tunnel.protocol.frames import HEADER, Decoder, Kind, encode
 from nbdtun.tunnel.protocol.inbound import Inbound
-from nbdtun.tunnel.protocol.inflight import Flight
+from nbdtun.tunnel.protocol.inflight import InFlight
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.protocol.slab import Slab
 from tests.tunnel.stage.pool import CountingPool
@@ -36,9 +36,9 @@ class End:
     def __init__(self, side: int, window: int) -> None:
         self.side = side
         self.pool = RubbishPool(size=SLAB)
-        self.flight = Flight()
+        self.inflight = InFlight()
         self.others = 0  # channels of the same process that are busy
-        self.outbound = Outbound(window, self.pool, self.flight)
+        self.outbound = Outbound(window, self.pool, self.inflight)
         self.inbound = Inbound(window, self.pool)
         self.got = bytearray()
         self.told_end = False

@@ -67,7 +67,7 @@ class TwoEnds(RuleBasedStateMachine):
     @rule(side=sides, others=st.integers(0, 8))
     def others_are_busy(self, side: int, others: int) -> None:
         end = self.ends[side]
-        end.flight.busy += others - end.others
+        end.inflight.busy += others - end.others
         end.others = others
 
     # What links do.
@@ -185,7 +185,7 @@ class TwoEnds(RuleBasedStateMachine):
     @invariant()
     def who_keeps_something_is_busy(self) -> None:
         for end in getattr(self, "ends", []):
-            assert end.flight.busy == end.others + bool(end.outbound.kept)
+            assert end.inflight.busy == end.others + bool(end.outbound.kept)
 
     @invariant()
     def memory_is_bounded(self) -> None:

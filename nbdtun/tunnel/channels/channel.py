@@ -72,7 +72,7 @@ class Channel:
         self.target = target
         self.urgent = urgent
         self.inbound = Inbound(window, runtime.pool)
-        self.outbound = Outbound(window, runtime.pool, runtime.flight)
+        self.outbound = Outbound(window, runtime.pool, runtime.inflight)
         self.ended: Deferred[TunnelError | None] = Deferred()
         self.error: TunnelError | None = None
         self.resumes = 0

@@ -3,7 +3,7 @@ The flight: how much each channel may have under way.
 
 What is under way lies in memory: here for a replay, and in the kernel's buffers. A window holds what the longest of lines holds. Where the
 other end is near, a full one is of no use to the line, and so many buffers are never in the processor's cache when they are wanted: each
-byte then costs half as much again. So the busy channels share what the line holds. Rules only: no socket, no clock.
+byte then costs half as much again. So the busy channels divide what the line holds. Rules only: no socket, no clock.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from __future__ import annotations
 LEAST = 512 * 1024
 
 
-class Flight:
-    """What all channels of a process share. ``busy`` counts those that have bytes under way."""
+class InFlight:
+    """What all channels of a process have in common. ``busy`` counts those that have bytes under way."""
 
     def __init__(self) -> None:
         self.busy = 0
 
     def __repr__(self) -> str:
-        return f"<Flight busy={self.busy}>"
+        return f"<InFlight busy={self.busy}>"
 
-    def share(self, window: int, bdp: int) -> int:
+    def allowance(self, window: int, bdp: int) -> int:
         """Bytes that one channel may have under way, of the ``bdp`` of its line; never more than its ``window``."""
         return min(window, max(bdp // (self.busy or 1), LEAST))
 
 
-def stride(share: int) -> int:
+def ack_interval(allowance: int) -> int:
     """
-    Return the bytes after which an acknowledgement is asked for, by a channel that may have ``share`` bytes under way.
+    Return the bytes after which an acknowledgement is asked for, by a channel that may have ``allowance`` bytes under way.
 
-    Asked for twice in a share, it is there before the channel has to wait. Where there are so many channels that each has the least, the
+    Asked for twice in an allowance, it is there before the channel has to wait. Where there are so many channels that each has the least, the
     others use the line meanwhile, and half the acknowledgements are spared.
     """
-    return share // 2 if share > LEAST else share
+    return allowance // 2 if allowance > LEAST else allowance

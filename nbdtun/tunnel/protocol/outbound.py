@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
 from nbdtun.tunnel.protocol.frames import HEADER, Kind
-from nbdtun.tunnel.protocol.inflight import Flight, stride
+from nbdtun.tunnel.protocol.inflight import InFlight, ack_interval
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 
 #: Bytes kept free before each payload, so that its header, and an acknowledgement before that, can be sent with it in one piece.
@@ -64,16 +64,16 @@ class Outbound:
     Its bound: the payload that it keeps and the headroom of each piece together are never more than ``window`` bytes (and one headroom).
     """
 
-    def __init__(self, window: int, pool: SlabPool, flight: Flight | None = None) -> None:
+    def __init__(self, window: int, pool: SlabPool, inflight: InFlight | None = None) -> None:
         self.window = window
         self.end = 0  # bytes taken from the local socket
         self.acked = 0  # everything before it is the other end's
         self.final: int | None = None
         self.bdp: int | None = None  # bytes that the line holds, once that is known
         self._pool = pool
-        self._flight = flight or Flight()
-        self._share = window  # bytes that it may have under way, as of the latest acknowledgement
-        self._stride = 0  # bytes of it after which the other end is asked to acknowledge at once; 0 when it does so by itself
+        self._inflight = inflight or InFlight()
+        self._allowance = window  # bytes that it may have under way, as of the latest acknowledgement
+        self._ack_interval = 0  # bytes of it after which the other end is asked to acknowledge at once; 0 when it does so by itself
         self._asked = 0  # up to where the other end was asked to acknowledge at once
         self._slab: Slab | None = None
         self._sent: deque[Segment] = deque()
@@ -107,7 +107,7 @@ class Outbound:
         kept, end = self._kept, self.end
         used = max(kept, end - self.acked)
         room = self.window - used
-        if room <= 0 or self.final is not None or (used >= self._share and self._asked > self.acked):
+        if room <= 0 or self.final is not None or (used >= self._allowance and self._asked > self.acked):
             return FULL  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
@@ -128,7 +128,7 @@ class Outbound:
             slab.users += 1
             self._kept = kept + count + HEADROOM
         if not kept:
-            self._flight.busy += 1
+            self._inflight.busy += 1
         return count
 
     def _lay_aside(self) -> None:
@@ -146,7 +146,7 @@ class Outbound:
     @property
     def roomy(self) -> bool:
         """Whether :meth:`read` would read."""
-        limit = self._share if self._asked > self.acked else self.window
+        limit = self._allowance if self._asked > self.acked else self.window
         return self._kept < limit and self.end - self.acked < limit and self.final is None
 
     @property
@@ -172,7 +172,7 @@ class Outbound:
         if stop > self._promised:
             self._promised = stop
         kind = _DATA
-        if self._stride and stop - self._asked >= self._stride:
+        if self._ack_interval and stop - self._asked >= self._ack_interval:
             kind, self._asked = _DATA_ASK, stop
         _pack_into(view, at, kind, size, offset)
         if ack is not None:
@@ -215,8 +215,8 @@ class Outbound:
     def _look_around(self) -> None:
         """How much may be under way, beside the others? By itself the other end acknowledges too seldom for a small share."""
         if self.bdp is not None:
-            share = self._share = self._flight.share(self.window, self.bdp)
-            self._stride = stride(share) if share < self.window else 0
+            allowance = self._allowance = self._inflight.allowance(self.window, self.bdp)
+            self._ack_interval = ack_interval(allowance) if allowance < self.window else 0
 
     def rewind(self, offset: int) -> int:
         """
@@ -271,7 +271,7 @@ class Outbound:
     def _release(self, segment: Segment) -> None:
         self._kept -= segment.cost
         if not self._kept:
-            self._flight.busy -= 1
+            self._inflight.busy -= 1
         slab = segment.slab
         slab.users -= 1
         if not slab.users:

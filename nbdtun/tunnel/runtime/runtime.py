@@ -8,7 +8,7 @@ from typing import Any
 import txaio
 from attrs import field, frozen
 
-from nbdtun.tunnel.protocol.inflight import Flight
+from nbdtun.tunnel.protocol.inflight import InFlight
 from nbdtun.tunnel.protocol.seal import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.runtime.log_limits import Chatter
@@ -33,7 +33,7 @@ class Runtime:
     pool: SlabPool = field(factory=SlabPool)
     watch: Any = field()
     throttle: Throttle = field()
-    flight: Flight = field(factory=Flight)
+    inflight: InFlight = field(factory=InFlight)
     pipes: Pipes = field(factory=Pipes)
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: CallLater = field(init=False)

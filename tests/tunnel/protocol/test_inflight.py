@@ -6,7 +6,7 @@ import pytest
 
 from nbdtun.tunnel.protocol.frames import Decoder
 from nbdtun.tunnel.protocol.inbound import Inbound
-from nbdtun.tunnel.protocol.inflight import LEAST, Flight, stride
+from nbdtun.tunnel.protocol.inflight import LEAST, InFlight, ack_interval
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
 from nbdtun.tunnel.protocol.slab import SlabPool
 from tests.properties.test_frames import Heard
@@ -17,7 +17,7 @@ WINDOW = 16 * MIB
 
 
 @pytest.mark.parametrize(
-    ("busy", "bdp", "share"),
+    ("busy", "bdp", "allowance"),
     [
         (0, 4 * MIB, 4 * MIB),  # alone, all that the line holds is its own
         (1, 4 * MIB, 4 * MIB),
@@ -28,24 +28,24 @@ WINDOW = 16 * MIB
         (2, 20 * MIB, 10 * MIB),
     ],
 )
-def test_shares(busy: int, bdp: int, share: int) -> None:
-    flight = Flight()
-    flight.busy = busy
-    assert flight.share(WINDOW, bdp) == share
+def test_shares(busy: int, bdp: int, allowance: int) -> None:
+    inflight = InFlight()
+    inflight.busy = busy
+    assert inflight.allowance(WINDOW, bdp) == allowance
 
 
 def test_a_window_that_is_smaller_is_the_share() -> None:
-    flight = Flight()
-    flight.busy = 8
-    assert flight.share(64 * 1024, 4 * MIB) == 64 * 1024
+    inflight = InFlight()
+    inflight.busy = 8
+    assert inflight.allowance(64 * 1024, 4 * MIB) == 64 * 1024
 
 
 @pytest.mark.parametrize(("busy", "asks"), [(1, 2), (2, 2), (3, 2), (4, 1), (8, 1), (100, 1)])
 def test_how_often_an_acknowledgement_is_asked_for_in_a_share(busy: int, asks: int) -> None:
-    flight = Flight()
-    flight.busy = busy
-    share = flight.share(WINDOW, 2 * MIB)
-    assert share // stride(share) == asks
+    inflight = InFlight()
+    inflight.busy = busy
+    allowance = inflight.allowance(WINDOW, 2 * MIB)
+    assert allowance // ack_interval(allowance) == asks
 
 
 class Receiver(Heard):
@@ -75,10 +75,10 @@ def send(sender: Outbound, decoder: Decoder, count: int) -> None:
 @pytest.mark.parametrize("busy", [0, 1, 7, 40])
 @pytest.mark.parametrize("bdp", [None, 4 * MIB, 1000 * MIB])
 def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece: int, bdp: int | None) -> None:
-    """However little its share is, it never waits for an acknowledgement that the other end holds back."""
-    flight = Flight()
-    flight.busy = busy
-    sender, receiver = Outbound(WINDOW, SlabPool(), flight), Receiver()
+    """However little its allowance is, it never waits for an acknowledgement that the other end holds back."""
+    inflight = InFlight()
+    inflight.busy = busy
+    sender, receiver = Outbound(WINDOW, SlabPool(), inflight), Receiver()
     sender.bdp = bdp
     decoder = Decoder(receiver)
     acknowledgements = 0
@@ -95,29 +95,29 @@ def test_a_sender_that_may_not_send_more_has_been_acknowledged(busy: int, piece:
 
 
 def test_who_is_done_is_busy_no_more() -> None:
-    flight = Flight()
-    first, second = Outbound(WINDOW, SlabPool(), flight), Outbound(WINDOW, SlabPool(), flight)
+    inflight = InFlight()
+    first, second = Outbound(WINDOW, SlabPool(), inflight), Outbound(WINDOW, SlabPool(), inflight)
     for stream in (first, second):
         stream.bdp = 4 * MIB
         assert stream.read(reading(bytes(1000))) == 1000
         stream.next_frame()
         stream.leaving = False
-    assert flight.busy == 2
+    assert inflight.busy == 2
     second.acknowledge(1000)
-    assert flight.busy == 1
+    assert inflight.busy == 1
     first.clear()
-    assert repr(flight) == "<Flight busy=0>"
+    assert repr(inflight) == "<InFlight busy=0>"
 
 
 def test_a_share_that_shrinks_is_asked_for_before_it_closes() -> None:
     """Nobody would acknowledge in time what was sent when there was more room, and so not asked for."""
-    flight = Flight()
-    sender, receiver = Outbound(WINDOW, SlabPool(), flight), Receiver()
+    inflight = InFlight()
+    sender, receiver = Outbound(WINDOW, SlabPool(), inflight), Receiver()
     sender.bdp = 2 * MIB
     decoder = Decoder(receiver)
     for _ in range(4):
         send(sender, decoder, 200_000)
-    flight.busy = 9
+    inflight.busy = 9
     sender.acknowledge(200_000)
     assert sender.roomy
     assert not receiver.inbound.ack_due
