@@ -16,7 +16,7 @@ from typing import Any
 from attrs import frozen
 
 from nbdtun.errors import LinkLost
-from nbdtun.tunnel.destination.fair_table import Shares
+from nbdtun.tunnel.destination.fair_table import FairTable
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.settings import Limits
 
@@ -62,8 +62,8 @@ class Admission:
     """Keeps within ``limits``; iterates over all connections at the door."""
 
     def __init__(self, limits: Limits) -> None:
-        self._strangers: Shares[OpeningTransport, None] = Shares(limits.handshakes, limits.handshakes_per_address)
-        self._known: Shares[OpeningTransport, None] = Shares(limits.handshakes)
+        self._strangers: FairTable[OpeningTransport, None] = FairTable(limits.handshakes, limits.handshakes_per_address)
+        self._known: FairTable[OpeningTransport, None] = FairTable(limits.handshakes)
 
     def __repr__(self) -> str:
         return f"<Admission of {len(self._strangers)} strangers, {len(self._known)} known>"

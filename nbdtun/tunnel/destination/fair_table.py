@@ -1,5 +1,5 @@
 """
-Shares: a table with a limit, divided fairly between owners.
+FairTable: a table with a limit, divided fairly between owners.
 
 Each entry belongs to somebody. When the table is full, whoever has the most in it (with the newest counted) loses his oldest entry: so
 who floods it displaces himself, and never those who have little in it.
@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Shares(Generic[K, V]):
+class FairTable(Generic[K, V]):
     """Keeps at most ``limit`` entries, and at most ``each`` of one owner."""
 
     def __init__(self, limit: int, each: int | None = None) -> None:
@@ -24,7 +24,7 @@ class Shares(Generic[K, V]):
         self._owned: dict[str, dict[K, None]] = {}
 
     def __repr__(self) -> str:
-        return f"<Shares {len(self._entries)} of {self._limit}, {len(self._owned)} owners>"
+        return f"<FairTable {len(self._entries)} of {self._limit}, {len(self._owned)} owners>"
 
     def __len__(self) -> int:
         return len(self._entries)

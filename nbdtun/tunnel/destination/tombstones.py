@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nbdtun.errors import LinkLost, ResumeRefused, TunnelError
-from nbdtun.tunnel.destination.fair_table import Shares
+from nbdtun.tunnel.destination.fair_table import FairTable
 
 #: Ended channels that are remembered at most.
 MAX_REMEMBERED = 4096
@@ -22,7 +22,7 @@ class Endings:
     def __init__(self, now: Callable[[], float], seconds: float) -> None:
         self._now = now
         self._seconds = seconds
-        self._ended: Shares[bytes, tuple[float, TunnelError]] = Shares(MAX_REMEMBERED)
+        self._ended: FairTable[bytes, tuple[float, TunnelError]] = FairTable(MAX_REMEMBERED)
 
     def __len__(self) -> int:
         self._forget()

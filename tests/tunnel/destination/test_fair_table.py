@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.tunnel.destination.fair_table import Shares
+from nbdtun.tunnel.destination.fair_table import FairTable
 
 
-def filled(limit: int, entries: str, each: int | None = None) -> Shares[int, str]:
+def filled(limit: int, entries: str, each: int | None = None) -> FairTable[int, str]:
     """A table to which the owners in ``entries`` have added something in turn; the keys count up."""
-    shares: Shares[int, str] = Shares(limit, each)
+    table: FairTable[int, str] = FairTable(limit, each)
     for key, owner in enumerate(entries):
-        shares.add(owner, key, owner)
-    return shares
+        table.add(owner, key, owner)
+    return table
 
 
 def test_who_has_the_most_loses_his_oldest() -> None:
@@ -28,28 +28,28 @@ def test_one_owner_has_a_limit_of_his_own() -> None:
 
 
 def test_what_had_to_go_is_told() -> None:
-    shares = filled(2, "ab")
-    assert shares.add("a", 7, "new") == (0, "a")
-    assert shares.add("c", 7, "newer") is None
-    assert shares.find(7) == ("c", "newer")
-    assert shares.oldest() == (1, "b")
-    assert shares.pop(1) == "b"
-    assert shares.pop(1) is None
-    assert (len(shares), 1 in shares, 7 in shares) == (1, False, True)
-    assert Shares(1).oldest() is None
-    assert repr(shares) == "<Shares 1 of 2, 1 owners>"
+    table = filled(2, "ab")
+    assert table.add("a", 7, "new") == (0, "a")
+    assert table.add("c", 7, "newer") is None
+    assert table.find(7) == ("c", "newer")
+    assert table.oldest() == (1, "b")
+    assert table.pop(1) == "b"
+    assert table.pop(1) is None
+    assert (len(table), 1 in table, 7 in table) == (1, False, True)
+    assert FairTable(1).oldest() is None
+    assert repr(table) == "<FairTable 1 of 2, 1 owners>"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 30))), st.integers(1, 8), st.integers(1, 8))
 def test_it_is_never_fuller_than_it_may_be_and_the_small_lose_nothing(added: list[tuple[str, int]], limit: int, each: int) -> None:
-    shares: Shares[int, str] = Shares(limit, each)
+    table: FairTable[int, str] = FairTable(limit, each)
     for owner, key in added:
-        before = {each: shares.find(each) for each in shares}
-        gone = shares.add(owner, key, owner)
+        before = {each: table.find(each) for each in table}
+        gone = table.add(owner, key, owner)
         counts = [sum(entry is not None and entry[0] == one for entry in before.values()) for one in "abcde"]
-        assert len(shares) <= limit
-        assert all(sum(shares.find(each)[0] == one for each in shares) <= each for one in "abcde")  # type: ignore[index]
+        assert len(table) <= limit
+        assert all(sum(table.find(each)[0] == one for each in table) <= each for one in "abcde")  # type: ignore[index]
         if gone is not None:
             assert gone[0] in before
             assert counts["abcde".index(gone[1])] == max(counts) or gone[1] == owner
-        assert key in shares
+        assert key in table
