@@ -272,14 +272,14 @@ class Channel:
     def _take_again(self, link: Link) -> None:
         seconds = self.outage.end()
         self.resumes += 1
-        if self.runtime.chatter.free():
+        if self.runtime.line_limit.allows():
             said = "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far"
             self.log.info(said, name=self.name, seconds=seconds, replayed=self.replayed)
         self._take(link)
 
     def _wait(self, reason: Exception) -> None:
         self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
-        if self.runtime.chatter.free():
+        if self.runtime.line_limit.allows():
             self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
         self.outage.begin()
 

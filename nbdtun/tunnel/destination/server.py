@@ -42,7 +42,7 @@ from nbdtun.tunnel.opening.detach import adopt
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
 from nbdtun.tunnel.protocol.seal import destination_seals
-from nbdtun.tunnel.runtime.log_limits import Refusals
+from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Limits
 
@@ -77,7 +77,7 @@ class Destination(ServerFactory):
         self.runtime = runtime
         self.targets = targets
         self.channels: set[Channel] = set()
-        self.refusals = Refusals(self.log, runtime.call_later)
+        self.refusals = RefusalLog(self.log, runtime.call_later)
         self._limits = limits or Limits()
         self.admission = Admission(self._limits)
         self._tls = tls
@@ -193,7 +193,7 @@ class Destination(ServerFactory):
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
             self._endings.remember(channel.ident, entry.caller.identity, ending)
-        if not self.runtime.chatter.free():
+        if not self.runtime.line_limit.allows():
             return error
         if error is None:
             self.log.info("channel {name} is complete", name=channel.name)

@@ -2,7 +2,7 @@
 Log limits: peers cause lines in the log, and must not fill the disk with them.
 
 An admitted peer can open channels, and have them cut, as often as it likes. A stranger who reaches the port can be refused as often. So
-each gets some lines in a while; the others are counted, and the count is one line. Refusals count by address, too.
+each gets some lines in a while; the others are counted, and the count is one line. RefusalLog count by address, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PERIOD, LINES = 60.0, 200
 REFUSALS_EACH, REFUSALS = 5, 50
 
 
-class Chatter:
+class LineLimit:
     """Counts the lines of one end of a tunnel; ``call_later`` calls when a while is over."""
 
     log = txaio.make_logger()
@@ -32,9 +32,9 @@ class Chatter:
         self._wanted = 0
 
     def __repr__(self) -> str:
-        return f"<Chatter {self._wanted}>"
+        return f"<LineLimit {self._wanted}>"
 
-    def free(self) -> bool:
+    def allows(self) -> bool:
         """Whether one more line may be written; one that may not is counted, and the count is a line at the end of the while."""
         if not self._wanted:
             self._call_later(PERIOD, self._account)
@@ -47,7 +47,7 @@ class Chatter:
             self.log.warn("{count} more lines about channels in {seconds:.0f} s", count=untold, seconds=PERIOD)
 
 
-class Refusals:
+class RefusalLog:
     """Writes to ``log``; ``call_later`` calls when a while is over."""
 
     def __init__(self, log: Any, call_later: Callable[..., object]) -> None:

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from nbdtun.tunnel.protocol.inflight import InFlight
 from nbdtun.tunnel.protocol.seal import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
-from nbdtun.tunnel.runtime.log_limits import Chatter
+from nbdtun.tunnel.runtime.log_limits import LineLimit
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.pipe import Pipes
@@ -37,7 +37,7 @@ class Runtime:
     pipes: Pipes = field(factory=Pipes)
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: CallLater = field(init=False)
-    chatter: Chatter = field(init=False)
+    line_limit: LineLimit = field(init=False)
 
     @watch.default
     def _make_watch(self) -> Watch:
@@ -52,9 +52,9 @@ class Runtime:
         timer = txaio.with_config(loop=self.reactor).make_batched_timer(BATCH)
         return timer.call_later  # type: ignore[no-any-return]
 
-    @chatter.default
-    def _make_chatter(self) -> Chatter:
-        return Chatter(self.call_later)
+    @line_limit.default
+    def _make_line_limit(self) -> LineLimit:
+        return LineLimit(self.call_later)
 
     def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
         """

@@ -6,29 +6,29 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from nbdtun.errors import LinkLost, TLSError
-from nbdtun.tunnel.runtime.log_limits import LINES, PERIOD, REFUSALS, REFUSALS_EACH, Chatter, Refusals
+from nbdtun.tunnel.runtime.log_limits import LINES, PERIOD, REFUSALS, REFUSALS_EACH, LineLimit, RefusalLog
 from nbdtun.tunnel.settings import Terms
 from tests.tunnel.stage.stage import Stage
 
 
 def test_so_many_lines_in_a_while_and_a_count_of_the_others(said: list[str]) -> None:
     later: list[Any] = []
-    chatter = Chatter(lambda *call: later.append(call))
-    assert [chatter.free() for _ in range(LINES + 3)] == [True] * LINES + [False] * 3
+    line_limit = LineLimit(lambda *call: later.append(call))
+    assert [line_limit.allows() for _ in range(LINES + 3)] == [True] * LINES + [False] * 3
     ((seconds, account),) = later
     assert seconds == PERIOD
     account()
     assert said == ["3 more lines about channels in 60 s"]
-    assert chatter.free()
+    assert line_limit.allows()
 
 
 def test_a_quiet_while_says_nothing(said: list[str]) -> None:
     later: list[Any] = []
-    chatter = Chatter(lambda *call: later.append(call))
-    assert chatter.free()
+    line_limit = LineLimit(lambda *call: later.append(call))
+    assert line_limit.allows()
     later[0][1]()
     assert said == []
-    assert repr(chatter) == "<Chatter 0>"
+    assert repr(line_limit) == "<LineLimit 0>"
 
 
 def test_links_that_are_cut_again_and_again_do_not_fill_the_log(said: list[str], make_stage: Callable[..., Stage]) -> None:
@@ -59,7 +59,7 @@ class Log:
 
 def test_a_few_are_told_one_by_one() -> None:
     log, clock = Log(), Clock()
-    refusals = Refusals(log, clock.callLater)
+    refusals = RefusalLog(log, clock.callLater)
     refusals.tell("a", TLSError("a:1: it speaks no TLS 1.3"))
     clock.advance(PERIOD)
     assert log.lines == ["refused a:1: it speaks no TLS 1.3 [tls]"]
@@ -69,7 +69,7 @@ def test_a_few_are_told_one_by_one() -> None:
 
 def test_one_address_has_a_few_lines_and_the_others_have_theirs() -> None:
     log, clock = Log(), Clock()
-    refusals = Refusals(log, clock.callLater)
+    refusals = RefusalLog(log, clock.callLater)
     for number in range(100):
         refusals.tell("flood", LinkLost(f"flood:{number}: no answer in 10 s"))
     refusals.tell("b", TLSError("b:1: its certificate has expired"))
@@ -81,7 +81,7 @@ def test_one_address_has_a_few_lines_and_the_others_have_theirs() -> None:
 
 def test_all_addresses_together_have_a_limit_and_then_it_begins_again() -> None:
     log, clock = Log(), Clock()
-    refusals = Refusals(log, clock.callLater)
+    refusals = RefusalLog(log, clock.callLater)
     for while_ in (1, 2, 3):
         for number in range(1000):
             refusals.tell(f"address {number}", LinkLost("gone"))
@@ -92,5 +92,5 @@ def test_all_addresses_together_have_a_limit_and_then_it_begins_again() -> None:
 
 def test_what_a_peer_has_put_into_it_is_one_line() -> None:
     log = Log()
-    Refusals(log, Clock().callLater).tell("a", LinkLost("a:1: \x1b[2J\nrefused b:1: nothing"))
+    RefusalLog(log, Clock().callLater).tell("a", LinkLost("a:1: \x1b[2J\nrefused b:1: nothing"))
     assert log.lines == ["refused a:1: ?[2J refused b:1: nothing [link-lost]"]
