@@ -36,7 +36,7 @@ from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.admission import Admission, Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.targets import Targets
-from nbdtun.tunnel.destination.tombstones import Endings
+from nbdtun.tunnel.destination.tombstones import Tombstones
 from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.detach import adopt
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
@@ -83,7 +83,7 @@ class Destination(ServerFactory):
         self._tls = tls
         self._allow = allow or AllowList()
         self._entries: dict[bytes, _Entry] = {}
-        self._endings = Endings(runtime.reactor.seconds, runtime.terms.resume_window)
+        self._tombstones = Tombstones(runtime.reactor.seconds, runtime.terms.resume_window)
 
     def buildProtocol(self, addr: object) -> Protocol:
         """Return the protocol that takes the connection over."""
@@ -120,7 +120,7 @@ class Destination(ServerFactory):
 
         :raise TunnelError: there is no such target, it cannot be connected to, or a limit is reached.
         """
-        if ident in self._entries or ident in self._endings:
+        if ident in self._entries or ident in self._tombstones:
             return await self.find(ident, caller.identity)
         self._check_room(caller)
         if len(ident) != IDENT_SIZE or window < MIN_READ:
@@ -140,7 +140,7 @@ class Destination(ServerFactory):
         entry = self._entries.get(ident)
         if entry is not None and entry.caller.identity == identity:
             return await share(entry.channel)
-        ending = self._endings.find(ident, identity)
+        ending = self._tombstones.find(ident, identity)
         if entry is None and ending is not None:
             raise ending
         raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source (any more); was its daemon started again?")
@@ -192,7 +192,7 @@ class Destination(ServerFactory):
         entry = self._entries.pop(channel.ident, None)
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
-            self._endings.remember(channel.ident, entry.caller.identity, ending)
+            self._tombstones.remember(channel.ident, entry.caller.identity, ending)
         if not self.runtime.line_limit.allows():
             return error
         if error is None:

@@ -1,5 +1,5 @@
 """
-Endings: what to answer to a source that asks for a channel which is over.
+Tombstones: what to answer to a source that asks for a channel which is over.
 
 A source that has missed the last word of a channel asks again, and gets it again, for as long as it may ask: the resume window. Only
 the source whose channel it was is told.
@@ -16,7 +16,7 @@ from nbdtun.tunnel.destination.fair_table import FairTable
 MAX_REMEMBERED = 4096
 
 
-class Endings:
+class Tombstones:
     """Remembers for ``seconds`` by the clock ``now``."""
 
     def __init__(self, now: Callable[[], float], seconds: float) -> None:

@@ -7,11 +7,11 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, ResumeRefused
 from nbdtun.tunnel.destination import tombstones
-from nbdtun.tunnel.destination.tombstones import Endings
+from nbdtun.tunnel.destination.tombstones import Tombstones
 
 
 def test_the_one_whose_it_was_is_told_and_nobody_else() -> None:
-    kept = Endings(Clock().seconds, 10)
+    kept = Tombstones(Clock().seconds, 10)
     kept.remember(b"1", "alice", ending := AlreadyComplete("done"))
     assert kept.find(b"1", "alice") is ending
     assert kept.find(b"1", "bob") is None
@@ -19,7 +19,7 @@ def test_the_one_whose_it_was_is_told_and_nobody_else() -> None:
 
 
 def test_a_lost_link_is_told_as_final() -> None:
-    kept = Endings(Clock().seconds, 10)
+    kept = Tombstones(Clock().seconds, 10)
     kept.remember(b"1", "", LinkLost("no link came back in 300 s"))
     told = kept.find(b"1", "")
     assert isinstance(told, ResumeRefused)
@@ -28,7 +28,7 @@ def test_a_lost_link_is_told_as_final() -> None:
 
 def test_it_is_forgotten_in_time() -> None:
     clock = Clock()
-    kept = Endings(clock.seconds, 10)
+    kept = Tombstones(clock.seconds, 10)
     for ident in (b"1", b"2"):
         kept.remember(ident, "", ChannelReset("no more"))
         clock.advance(6)
@@ -39,7 +39,7 @@ def test_it_is_forgotten_in_time() -> None:
 
 def test_who_ends_many_channels_forgets_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tombstones, "MAX_REMEMBERED", 5)
-    kept = Endings(Clock().seconds, 10)
+    kept = Tombstones(Clock().seconds, 10)
     kept.remember(b"mine", "alice", AlreadyComplete("done"))
     for number in range(1000):
         kept.remember(b"%d" % number, "mallory", ChannelReset("no more"))
