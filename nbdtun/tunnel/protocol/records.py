@@ -1,5 +1,5 @@
 """
-The intake: where a link's sealed records come in. Rules only: no socket, no clock.
+The reader: where a link's sealed records come in. Rules only: no socket, no clock.
 
 It says where the next bytes go and how many are wanted: those that a record still lacks, and with them the next one's header, so that the
 next read, too, can be just as long as it has to be. A buffer is lent while there is more than such a header: mostly, all links read into
@@ -12,7 +12,7 @@ from nbdtun.tunnel.protocol.seal import HEADER, OVERHEAD, Seal, measure
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 
 
-class Intake:
+class RecordReader:
     """Records as they come, until they are opened with ``seal``; ``pool`` lends buffers of ``seal.BUFFER`` bytes."""
 
     def __init__(self, seal: Seal, pool: SlabPool) -> None:
@@ -24,7 +24,7 @@ class Intake:
         self.missing: int | None = None  # bytes of the next record, 0 when it is whole; None before its header is there
 
     def __repr__(self) -> str:
-        return f"<Intake missing={self.missing}>"
+        return f"<RecordReader missing={self.missing}>"
 
     def space(self) -> memoryview:
         """Where the next bytes go."""

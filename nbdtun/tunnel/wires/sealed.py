@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.protocol.records import Intake
+from nbdtun.tunnel.protocol.records import RecordReader
 from nbdtun.tunnel.protocol.seal import MAX_RECORD, Seals
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 from nbdtun.tunnel.wires.plain import HoardingWire, Wire
@@ -39,13 +39,13 @@ class SealedWire(HoardingWire):
         self._most = FIRST_RECORD
         self._leaving: Slab | None = None  # a record, for which there was not enough room
         self._left = memoryview(b"")  # what of it has not left
-        self._intake = Intake(seals.incoming, records)
+        self._reader = RecordReader(seals.incoming, records)
         self._wanted = 1  # bytes that have to be there before the kernel tells of any
 
     @property
     def hoards(self) -> bool:
         """Whether a whole record is there."""
-        return self._intake.missing == 0
+        return self._reader.missing == 0
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
@@ -53,21 +53,21 @@ class SealedWire(HoardingWire):
 
         :raise OSError: the connection broke, or what is on it is not the other end's.
         """
-        intake = self._intake
+        reader = self._reader
         try:
-            if intake.missing != 0:
+            if reader.missing != 0:
                 try:
-                    count = self._receive(intake.space())
+                    count = self._receive(reader.space())
                 except BlockingIOError:
                     count = None
-                intake.filled(count or 0)
+                reader.filled(count or 0)
                 if not count:
                     return count
                 self.unheard += count
-            filled = intake.take(buffer)
+            filled = reader.take(buffer)
         except ProtocolViolation as forged:
             raise ConnectionAbortedError(str(forged)) from forged
-        missing = intake.missing
+        missing = reader.missing
         self._wait_for(missing if missing is not None and missing >= BULK else 1)
         return filled or None
 
@@ -99,7 +99,7 @@ class SealedWire(HoardingWire):
         if self._leaving is not None:
             self._records.give(self._leaving)
             self._leaving = None
-        self._intake.clear()
+        self._reader.clear()
         self._wait_for(1)
         return super().detach()
 

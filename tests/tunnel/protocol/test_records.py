@@ -1,4 +1,4 @@
-"""The intake: records come in pieces of any size, and go out whole."""
+"""The reader: records come in pieces of any size, and go out whole."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.protocol.records import Intake
+from nbdtun.tunnel.protocol.records import RecordReader
 from nbdtun.tunnel.protocol.seal import BUFFER, HEADER, MAX_RECORD, OVERHEAD, contribute, destination_seals, source_seals
 from tests.tunnel.stage.pool import CountingPool
 
 
 class Sender:
-    """The other end, and an intake for what it sends."""
+    """The other end, and a reader for what it sends."""
 
     def __init__(self) -> None:
         near, far = contribute(), contribute()
         self._seal = source_seals(near, far).outgoing
         self.pool = CountingPool(size=BUFFER)
-        self.intake = Intake(destination_seals(far, near).incoming, self.pool)
+        self.reader = RecordReader(destination_seals(far, near).incoming, self.pool)
 
     def record(self, payload: bytes) -> bytes:
         record = memoryview(bytearray(BUFFER))
@@ -27,15 +27,15 @@ class Sender:
 
     def feed(self, data: bytes, most: int = BUFFER) -> int:
         """Put in as much as is wanted, at most ``most``; return how much that was."""
-        space = self.intake.space()
+        space = self.reader.space()
         count = min(len(data), len(space), most)
         space[:count] = data[:count]
-        self.intake.filled(count)
+        self.reader.filled(count)
         return count
 
     def take(self, size: int = MAX_RECORD) -> bytes:
         buffer = memoryview(bytearray(size))
-        return bytes(buffer[: self.intake.take(buffer)])
+        return bytes(buffer[: self.reader.take(buffer)])
 
 
 @pytest.fixture
@@ -51,25 +51,25 @@ def test_whatever_the_pieces_all_comes_out(payloads: list[bytes], pieces: list[i
     sender = Sender()
     line = b"".join(sender.record(payload) for payload in payloads)
     got, turn = bytearray(), 0
-    while line or sender.intake.missing == 0:
-        if sender.intake.missing != 0:
+    while line or sender.reader.missing == 0:
+        if sender.reader.missing != 0:
             line = line[sender.feed(line, pieces[turn % len(pieces)]) :]
             turn += 1
         got += sender.take(MAX_RECORD + data.draw(st.integers(0, 100)))
         assert sender.pool.lent <= 1
     assert got == b"".join(payloads)
     assert sender.pool.lent == 0
-    assert sender.intake.missing is None
+    assert sender.reader.missing is None
 
 
 def test_no_more_is_wanted_than_a_record_and_the_next_ones_header(sender: Sender) -> None:
     first, second = sender.record(bytes(100_000)), sender.record(bytes(50_000))
     sender.feed(first[:1000])
-    assert sender.intake.missing == len(first) - 1000
+    assert sender.reader.missing == len(first) - 1000
     assert sender.feed(first[1000:] + second) == len(first) - 1000 + HEADER
-    assert sender.intake.missing == 0
+    assert sender.reader.missing == 0
     assert len(sender.take()) == 100_000
-    assert sender.intake.missing == len(second) - HEADER
+    assert sender.reader.missing == len(second) - HEADER
     assert sender.pool.lent == 0, "a header alone needs no buffer"
     sender.feed(second[HEADER:])
     assert len(sender.take()) == 50_000
@@ -78,13 +78,13 @@ def test_no_more_is_wanted_than_a_record_and_the_next_ones_header(sender: Sender
 def test_several_small_ones_are_taken_at_once(sender: Sender) -> None:
     sender.feed(sender.record(b"one") + sender.record(b"two") + sender.record(b"three")[:-1])
     assert sender.take() == b"onetwo"
-    assert sender.intake.missing == 1
+    assert sender.reader.missing == 1
 
 
 def test_what_has_no_room_waits(sender: Sender) -> None:
     sender.feed(sender.record(b"one") + sender.record(b"three"))
     assert sender.take(7) == b"one"
-    assert sender.intake.missing == 0
+    assert sender.reader.missing == 0
     assert sender.take(7) == b"three"
 
 
@@ -97,7 +97,7 @@ def test_nothing_came(sender: Sender) -> None:
 def test_an_absurd_length_is_not_believed(sender: Sender) -> None:
     with pytest.raises(ProtocolViolation):
         sender.feed(b"\xff" * 100)
-    sender.intake.clear()
+    sender.reader.clear()
     assert sender.pool.lent == 0
 
 
@@ -105,7 +105,7 @@ def test_a_forgery_gives_its_buffer_back(sender: Sender) -> None:
     sender.feed((10).to_bytes(4, "big") + bytes(10 + OVERHEAD))
     with pytest.raises(ProtocolViolation):
         sender.take()
-    sender.intake.clear()
-    sender.intake.clear()
+    sender.reader.clear()
+    sender.reader.clear()
     assert sender.pool.lent == 0
-    assert repr(sender.intake) == "<Intake missing=0>"
+    assert repr(sender.reader) == "<RecordReader missing=0>"
