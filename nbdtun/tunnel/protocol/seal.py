@@ -61,7 +61,7 @@ class Seal:
     def __repr__(self) -> str:
         return f"<Seal of {self._count} records>"
 
-    def close(self, payload: memoryview, record: memoryview) -> int:
+    def seal(self, payload: memoryview, record: memoryview) -> int:
         """Seal ``payload``, at most ``MAX_RECORD`` bytes, into ``record``; return how many bytes of that it takes."""
         size = len(payload)
         _length.pack_into(record, 0, size)

@@ -34,7 +34,7 @@ class SealedWire(HoardingWire):
 
     def __init__(self, wire: Wire, seals: Seals, records: SlabPool) -> None:
         super().__init__(wire.watch, wire.detach(), wire.user)
-        self._seal = seals.outgoing.close
+        self._seal = seals.outgoing.seal
         self._records = records
         self._most = FIRST_RECORD
         self._leaving: Slab | None = None  # a record, for which there was not enough room

@@ -23,7 +23,7 @@ class Sender:
 
     def record(self, payload: bytes) -> bytes:
         record = memoryview(bytearray(BUFFER))
-        return bytes(record[: self._seal.close(memoryview(payload), record)])
+        return bytes(record[: self._seal.seal(memoryview(payload), record)])
 
     def feed(self, data: bytes, most: int = BUFFER) -> int:
         """Put in as much as is wanted, at most ``most``; return how much that was."""

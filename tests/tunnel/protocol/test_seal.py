@@ -18,7 +18,7 @@ def both() -> tuple[Seals, Seals]:
 
 def closed(seals: Seals, payload: bytes) -> bytes:
     record = memoryview(bytearray(BUFFER))
-    return bytes(record[: seals.outgoing.close(memoryview(payload), record)])
+    return bytes(record[: seals.outgoing.seal(memoryview(payload), record)])
 
 
 def opened(seals: Seals, record: bytes) -> bytes:
