@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
 from nbdtun.tunnel.runtime.throttle import Throttle
-from nbdtun.tunnel.wires.pipe import Pipe, Pipes
+from nbdtun.tunnel.wires.pipe import Pipe, PipePool
 from nbdtun.tunnel.wires.plain import Wire
 
 #: Bytes of a read behind which there is most likely nothing more.
@@ -49,7 +49,7 @@ class Splice:
     """
 
     def __init__(
-        self, watch: Any, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: Pipes, *, urgent: bool = False
+        self, watch: Any, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: PipePool, *, urgent: bool = False
     ) -> None:
         self.urgent = urgent
         self._channel = channel

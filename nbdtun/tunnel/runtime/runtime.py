@@ -14,7 +14,7 @@ from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.runtime.log_limits import LineLimit
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.settings import Terms
-from nbdtun.tunnel.wires.pipe import Pipes
+from nbdtun.tunnel.wires.pipe import PipePool
 from nbdtun.tunnel.wires.selector import Watch
 
 #: Seconds of one batch of timers: links need not wake the process up one by one.
@@ -34,7 +34,7 @@ class Runtime:
     watch: Any = field()
     throttle: Throttle = field()
     inflight: InFlight = field(factory=InFlight)
-    pipes: Pipes = field(factory=Pipes)
+    pipes: PipePool = field(factory=PipePool)
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: CallLater = field(init=False)
     line_limit: LineLimit = field(init=False)

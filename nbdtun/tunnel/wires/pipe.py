@@ -1,5 +1,5 @@
 """
-Pipes: they move bytes from one socket to another within the kernel.
+PipePool: they move bytes from one socket to another within the kernel.
 
 Reading and writing copies each byte twice; splice(2) hands the pages over. That takes two calls more than it saves for small pieces, and
 pays for large ones.
@@ -104,7 +104,7 @@ class Pipe:
         self.close()
 
 
-class Pipes:
+class PipePool:
     """Lends pipes. ``usable`` is False where the system has no such thing, or no more descriptors; then nobody asks for one."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Pipes:
         self._kept: set[Pipe] = set()
 
     def __repr__(self) -> str:
-        return f"<Pipes usable={self.usable} spare={len(self._spare)} kept={len(self._kept)}>"
+        return f"<PipePool usable={self.usable} spare={len(self._spare)} kept={len(self._kept)}>"
 
     def take(self) -> Pipe | None:
         """Lend an empty one; None when there is none, and will be none."""

@@ -13,7 +13,7 @@ from nbdtun.tunnel.channels.splice import Splice
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.throttle import Throttle
-from nbdtun.tunnel.wires.pipe import MOST, Pipes
+from nbdtun.tunnel.wires.pipe import MOST, PipePool
 from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
@@ -26,12 +26,12 @@ Pair = Callable[[], tuple[socket.socket, socket.socket]]
 class Side:
     """A channel without links: it notes what its splice tells."""
 
-    def __init__(self, crank: Crank, sock: socket.socket, pipes: Pipes | None = None) -> None:
+    def __init__(self, crank: Crank, sock: socket.socket, pipes: PipePool | None = None) -> None:
         self.pool = CountingPool()
         self.outbound = Outbound(WINDOW, self.pool)
         self.inbound = Inbound(WINDOW, self.pool)
         self.fills = self.writes = self.fulls = self.drains = 0
-        self.splice = Splice(crank, sock, self, Throttle(crank), pipes or Pipes())
+        self.splice = Splice(crank, sock, self, Throttle(crank), pipes or PipePool())
 
     def filled(self) -> None:
         self.fills += 1
@@ -229,11 +229,11 @@ class TestPouring:
     """Straight from the link's descriptor to the program, through a pipe."""
 
     @pytest.fixture
-    def pipes(self) -> Pipes:
-        return Pipes()
+    def pipes(self) -> PipePool:
+        return PipePool()
 
     @pytest.fixture
-    def side(self, crank: Crank, pipes: Pipes) -> Side:
+    def side(self, crank: Crank, pipes: PipePool) -> Side:
         ours, self.program = socket.socketpair()
         self.program.setblocking(False)
         self.link, self.far = tcp_pair()
@@ -269,7 +269,7 @@ class TestPouring:
         self.far.close()
         assert side.splice.pour(self.link.fileno(), 100) == 0
 
-    def test_what_there_is_no_room_for_stays_in_the_pipe(self, side: Side, crank: Crank, pipes: Pipes) -> None:
+    def test_what_there_is_no_room_for_stays_in_the_pipe(self, side: Side, crank: Crank, pipes: PipePool) -> None:
         sent = self.fill(side)
         assert "kept=1" in repr(pipes)
         assert not side.inbound.backlog
@@ -287,14 +287,14 @@ class TestPouring:
         assert side.inbound.done
         assert side.pool.lent == 0
 
-    def test_where_many_have_one_it_is_read_out(self, side: Side, crank: Crank, pipes: Pipes) -> None:
+    def test_where_many_have_one_it_is_read_out(self, side: Side, crank: Crank, pipes: PipePool) -> None:
         others = [pipes.take() for _ in range(MOST)]
         assert all(pipe is not None and pipes.keep(pipe) for pipe in others)
         sent = self.fill(side)
         assert side.inbound.backlog
         assert self.read(crank, len(sent)) == sent
 
-    def test_a_program_that_goes_meanwhile_holds_nobody_up(self, side: Side, crank: Crank, pipes: Pipes) -> None:
+    def test_a_program_that_goes_meanwhile_holds_nobody_up(self, side: Side, crank: Crank, pipes: PipePool) -> None:
         self.fill(side)
         self.program.close()
         crank.rest()
@@ -302,12 +302,12 @@ class TestPouring:
         assert side.inbound.received == side.inbound.written
         assert "kept=0" in repr(pipes)
 
-    def test_closed_it_keeps_no_pipe(self, side: Side, pipes: Pipes) -> None:
+    def test_closed_it_keeps_no_pipe(self, side: Side, pipes: PipePool) -> None:
         self.fill(side)
         side.splice.close()
         assert "kept=0" in repr(pipes)
 
-    def test_a_broken_link_is_told(self, side: Side, pipes: Pipes) -> None:
+    def test_a_broken_link_is_told(self, side: Side, pipes: PipePool) -> None:
         self.link.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             side.splice.pour(9999, 100)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nbdtun.tunnel.wires.pipe import MOST, SPARE, Pipe, Pipes
+from nbdtun.tunnel.wires.pipe import MOST, SPARE, Pipe, PipePool
 from tests.tunnel.stage.cable import tcp_pair
 
 Pair = tuple[socket.socket, socket.socket]
@@ -123,8 +123,8 @@ def test_its_descriptors_go_with_it(link: Pair) -> None:
 
 
 @pytest.fixture
-def pipes() -> Pipes:
-    return Pipes()
+def pipes() -> PipePool:
+    return PipePool()
 
 
 @pytest.fixture
@@ -136,20 +136,20 @@ def source() -> Iterator[int]:
         yield ours.fileno()
 
 
-def taken(pipes: Pipes) -> Pipe:
+def taken(pipes: PipePool) -> Pipe:
     pipe = pipes.take()
     assert pipe is not None
     return pipe
 
 
-def test_one_that_is_empty_is_lent_again(pipes: Pipes) -> None:
+def test_one_that_is_empty_is_lent_again(pipes: PipePool) -> None:
     pipe = taken(pipes)
     pipes.give(pipe)
     assert pipes.take() is pipe
     assert pipes.take() is not pipe
 
 
-def test_what_one_holds_is_nobody_elses(pipes: Pipes, source: int) -> None:
+def test_what_one_holds_is_nobody_elses(pipes: PipePool, source: int) -> None:
     pipe = taken(pipes)
     assert pipe.fill(source, 100) == 10
     pipes.give(pipe)
@@ -157,7 +157,7 @@ def test_what_one_holds_is_nobody_elses(pipes: Pipes, source: int) -> None:
     assert pipe.held == 0
 
 
-def test_some_may_stay_with_their_users(pipes: Pipes) -> None:
+def test_some_may_stay_with_their_users(pipes: PipePool) -> None:
     kept = [taken(pipes) for _ in range(MOST)]
     assert all(map(pipes.keep, kept))
     late = taken(pipes)
@@ -165,24 +165,24 @@ def test_some_may_stay_with_their_users(pipes: Pipes) -> None:
     assert pipes.keep(kept[0])  # as before
     pipes.give(kept[0])
     assert pipes.keep(late)
-    assert repr(pipes) == f"<Pipes usable=True spare=1 kept={MOST}>"
+    assert repr(pipes) == f"<PipePool usable=True spare=1 kept={MOST}>"
 
 
-def test_few_are_held_ready(pipes: Pipes) -> None:
+def test_few_are_held_ready(pipes: PipePool) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for pipe in [taken(pipes) for _ in range(5)]:
         pipes.give(pipe)
     assert len(os.listdir("/proc/self/fd")) == before + 2 * SPARE
 
 
-def test_a_socket_that_splice_cannot_handle_ends_their_use(pipes: Pipes) -> None:
+def test_a_socket_that_splice_cannot_handle_ends_their_use(pipes: PipePool) -> None:
     pipe = taken(pipes)
     pipe.fit = False
     pipes.give(pipe)
     assert not pipes.usable
 
 
-def test_without_descriptors_there_is_none(pipes: Pipes) -> None:
+def test_without_descriptors_there_is_none(pipes: PipePool) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
