@@ -37,7 +37,7 @@ from nbdtun.tunnel.wires.tls import TLSWire
 from nbdtun.tunnel.wires.tuning import LoopbackReactor, make_roomy
 
 RUNTIME = Runtime(reactor, Terms())
-WATCH = RUNTIME.watch
+SELECTOR = RUNTIME.selector
 
 
 class Half:
@@ -131,7 +131,7 @@ class Shake:
     def __init__(self, half: Half, sock: ssl.SSLSocket, seals: Callable[[bytes, bytes], Seals]) -> None:
         self._half, self._seals = half, seals
         self._ours = contribute()
-        self._wire = half.wire = TLSWire(WATCH, sock, self)
+        self._wire = half.wire = TLSWire(SELECTOR, sock, self)
         self._wire.listen(True)
         self._wire.doWrite()
 
@@ -162,14 +162,14 @@ class End:
         here.twin, there.twin = there, here
         inner, outer = (here, there) if self._role == "source" else (there, here)
         inner_socket, outer_socket = (accepted, onward) if self._role == "source" else (onward, accepted)
-        inner.wire = Wire(WATCH, inner_socket, inner)
+        inner.wire = Wire(SELECTOR, inner_socket, inner)
         inner.join(inner.wire)
         self._begin(outer_socket, outer)
 
     def _begin(self, sock: socket.socket, half: Half) -> None:
         if self._context is None:
             half.piped = True
-            half.join(Wire(WATCH, sock, half))
+            half.join(Wire(SELECTOR, sock, half))
             return
         sock.setblocking(False)
         if self._role == "source":

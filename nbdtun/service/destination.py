@@ -56,7 +56,7 @@ class DestinationService(MultiService):
         self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._look)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
-            self.tunnel.targets.add(SINK, Sink(runtime.watch))
+            self.tunnel.targets.add(SINK, Sink(runtime.selector))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
         ListeningService(endpoint, self.tunnel).setServiceParent(self)
 

@@ -80,7 +80,7 @@ class Channel:
         self.flaps = Flaps()
         reactor, longest = runtime.reactor, runtime.terms.resume_window
         self.outage = Outage(reactor, longest, None if redial is None else lambda: redial(self), self._expire)
-        self._splice = Splice(runtime.watch, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
+        self._splice = Splice(runtime.selector, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
         self._link: Link | None = None
         self._last_words: TunnelError | None = None
         self._life = _machine(self)

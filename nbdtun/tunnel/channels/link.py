@@ -273,7 +273,7 @@ class Link(TwistedProtocol, FrameReceiver):
     def wire_readable(self) -> None:
         """Read frames, but leave others their turn."""
         decoder = self._decoder
-        for _ in range(self.wire.watch.reads):
+        for _ in range(self.wire.selector.reads):
             if decoder.missing >= BULK and self._passable:
                 self._expected = EXPECT
                 count = self._pour()

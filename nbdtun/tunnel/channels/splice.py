@@ -49,14 +49,14 @@ class Splice:
     """
 
     def __init__(
-        self, watch: Any, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: PipePool, *, urgent: bool = False
+        self, selector: Any, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: PipePool, *, urgent: bool = False
     ) -> None:
         self.urgent = urgent
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._throttle = throttle
         self._waiting = False  # in the throttle's line
-        self._wire = Wire(watch, sock, self)
+        self._wire = Wire(selector, sock, self)
         self._pipes = pipes
         self._pipe: Pipe | None = None  # whose bytes wait for room, before those of the backlog
         self.deaf: Exception | None = None  # why nothing can be written to the local socket any more
@@ -77,7 +77,7 @@ class Splice:
     def wire_readable(self) -> None:
         """Read as much as there is room for, and pass on each piece as soon as it is there."""
         wire, read, limited = self._wire, self._outbound.read, self._throttle.limited
-        for _ in range(wire.watch.reads):
+        for _ in range(wire.selector.reads):
             try:
                 count = self._read_limited() if limited else read(wire.read_into)
             except OSError:

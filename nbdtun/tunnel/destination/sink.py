@@ -24,8 +24,8 @@ _READ = 1 << 20
 class Sink:
     """The target; see :class:`nbdtun.tunnel.destination.targets.Target`."""
 
-    def __init__(self, watch: Any) -> None:
-        self._watch = watch
+    def __init__(self, selector: Any) -> None:
+        self._selector = selector
         self._drains: set[_Drain] = set()
         self.scratch = memoryview(bytearray(_READ))
 
@@ -41,7 +41,7 @@ class Sink:
         if len(self._drains) >= MAX_AT_ONCE:
             raise TargetUnreachable(f"target {name}: {MAX_AT_ONCE} sources measure the tunnel just now", "try again later")
         ours, theirs = socket.socketpair()
-        self._drains.add(_Drain(self._watch, theirs, self))
+        self._drains.add(_Drain(self._selector, theirs, self))
         return ours
 
     def emptied(self, drain: _Drain) -> None:
@@ -52,16 +52,16 @@ class Sink:
 class _Drain:
     """One channel's end; a wire's user."""
 
-    def __init__(self, watch: Any, sock: socket.socket, sink: Sink) -> None:
+    def __init__(self, selector: Any, sock: socket.socket, sink: Sink) -> None:
         self._sink = sink
         self._left = MAX_BYTES
-        self._wire = Wire(watch, sock, self)
+        self._wire = Wire(selector, sock, self)
         self._wire.listen(True)
-        self._deadline = watch.reactor.callLater(MAX_SECONDS, self._close)
+        self._deadline = selector.reactor.callLater(MAX_SECONDS, self._close)
 
     def wire_readable(self) -> None:
         """Swallow what is there."""
-        for _ in range(self._wire.watch.reads):
+        for _ in range(self._wire.selector.reads):
             count = self._wire.read_into(self._sink.scratch)
             if count is None:
                 return

@@ -84,23 +84,23 @@ class OpeningTransport:
 
     disconnecting = False
 
-    def __init__(self, watch: Any, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
+    def __init__(self, selector: Any, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
         self.peer = peer
         self._protocol = protocol
         self._out = bytearray()
         self._taken = 0
         self.ready: Deferred[None] = Deferred()  # the connection stands, with TLS and all; or why it does not
         self.over: Deferred[None] = Deferred()  # it has become a link, or is lost
-        self._reactor = watch.reactor
+        self._reactor = selector.reactor
         self._deadline = self._reactor.callLater(timeout, self._too_slow, timeout)
         self._breaking: IDelayedCall | None = None
         self.seals: Seals | None = None  # what the link is to be encrypted with
         self.wire: Wire
         if isinstance(sock, ssl.SSLSocket):
-            self.wire = TLSWire(watch, sock, self)
+            self.wire = TLSWire(selector, sock, self)
             self.wire.listen(True)
         else:
-            self.wire = Wire(watch, sock, self)
+            self.wire = Wire(selector, sock, self)
         self.wire.want_room()
 
     @property

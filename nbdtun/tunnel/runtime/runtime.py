@@ -15,7 +15,7 @@ from nbdtun.tunnel.runtime.log_limits import LineLimit
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.pipe import PipePool
-from nbdtun.tunnel.wires.selector import Watch
+from nbdtun.tunnel.wires.selector import Selector
 
 #: Seconds of one batch of timers: links need not wake the process up one by one.
 BATCH = 1.0
@@ -31,7 +31,7 @@ class Runtime:
     reactor: Any
     terms: Terms
     pool: SlabPool = field(factory=SlabPool)
-    watch: Any = field()
+    selector: Any = field()
     throttle: Throttle = field()
     inflight: InFlight = field(factory=InFlight)
     pipes: PipePool = field(factory=PipePool)
@@ -39,9 +39,9 @@ class Runtime:
     _batched: CallLater = field(init=False)
     line_limit: LineLimit = field(init=False)
 
-    @watch.default
-    def _make_watch(self) -> Watch:
-        return Watch(self.reactor)
+    @selector.default
+    def _make_selector(self) -> Selector:
+        return Selector(self.reactor)
 
     @throttle.default
     def _make_throttle(self) -> Throttle:

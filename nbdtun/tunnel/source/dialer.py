@@ -182,7 +182,7 @@ class Dialer:
             raise LinkLost(f"{self.peer}: {failure}") from failure
         except ConnectingCancelledError:  # Twisted's endpoints have a word of their own for it
             raise CancelledError from None
-        return OpeningTransport(self.runtime.watch, sock, self.peer, opening, self.runtime.terms.opening_timeout)
+        return OpeningTransport(self.runtime.selector, sock, self.peer, opening, self.runtime.terms.opening_timeout)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:
         if isinstance(result, Failure):

@@ -34,7 +34,7 @@ async def throughput(source: Source, seconds: float = SECONDS) -> float:
     with ours:
         channel = await source.open(SINK, theirs)
         began = reactor.seconds()
-        pump = _Pump(source.runtime.watch, ours.dup())
+        pump = _Pump(source.runtime.selector, ours.dup())
         try:
             await deferLater(reactor, seconds)
         finally:
@@ -50,9 +50,9 @@ async def throughput(source: Source, seconds: float = SECONDS) -> float:
 class _Pump:
     """Writes as much as the channel takes; a wire's user."""
 
-    def __init__(self, watch: Any, sock: socket.socket) -> None:
+    def __init__(self, selector: Any, sock: socket.socket) -> None:
         self._piece = memoryview(os.urandom(PIECE))
-        self._wire = Wire(watch, sock, self)
+        self._wire = Wire(selector, sock, self)
         self._wire.want_room()
 
     def stop(self) -> None:

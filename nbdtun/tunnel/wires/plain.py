@@ -51,9 +51,9 @@ class Wire:
     #: Bytes that have come and that its user has not heard of, since they make no whole yet; the user sets it to 0.
     unheard = 0
 
-    def __init__(self, watch: Any, sock: socket.socket, user: WireUser) -> None:
+    def __init__(self, selector: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
-        self.watch = watch
+        self.selector = selector
         self._socket = sock
         self._receive, self._send = sock.recv_into, sock.send
         self.user = user
@@ -73,9 +73,9 @@ class Wire:
             return
         self.listening = on
         if on:
-            self.watch.addReader(self)
+            self.selector.addReader(self)
         else:
-            self.watch.removeReader(self)
+            self.selector.removeReader(self)
 
     def want_room(self, on: bool = True) -> None:
         """Tell the user once when there is room to write."""
@@ -83,9 +83,9 @@ class Wire:
             return
         self._wants_room = on
         if on:
-            self.watch.addWriter(self)
+            self.selector.addWriter(self)
         else:
-            self.watch.removeWriter(self)
+            self.selector.removeWriter(self)
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
@@ -140,7 +140,7 @@ class Wire:
         if not self.closed:
             sock = self.detach()
             if len(_Farewell.lasting) < MAX_FAREWELLS:
-                _Farewell(self.watch, sock, seconds)
+                _Farewell(self.selector, sock, seconds)
             else:
                 sock.close()
 
@@ -220,7 +220,7 @@ class HoardingWire(Wire):
 
     def _heed_hoard(self) -> None:
         if self.listening and not self.closed and self.hoards:
-            self.watch.read_again(self)
+            self.selector.read_again(self)
 
 
 class _Farewell:
@@ -228,11 +228,11 @@ class _Farewell:
 
     lasting: ClassVar[WeakSet[_Farewell]] = WeakSet()
 
-    def __init__(self, watch: Any, sock: socket.socket, seconds: float) -> None:
-        self._wire = Wire(watch, sock, self)
+    def __init__(self, selector: Any, sock: socket.socket, seconds: float) -> None:
+        self._wire = Wire(selector, sock, self)
         self._wire.write_end()
         self._wire.listen(True)
-        self._deadline = watch.reactor.callLater(seconds, self._over)
+        self._deadline = selector.reactor.callLater(seconds, self._over)
         self.lasting.add(self)
 
     def wire_readable(self) -> None:

@@ -33,7 +33,7 @@ class SealedWire(HoardingWire):
     plain = False
 
     def __init__(self, wire: Wire, seals: Seals, records: SlabPool) -> None:
-        super().__init__(wire.watch, wire.detach(), wire.user)
+        super().__init__(wire.selector, wire.detach(), wire.user)
         self._seal = seals.outgoing.seal
         self._records = records
         self._most = FIRST_RECORD

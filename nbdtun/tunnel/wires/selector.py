@@ -46,7 +46,7 @@ _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
 @implementer(IReactorFDSet, IReadDescriptor)
-class Watch:
+class Selector:
     """Watches wires on behalf of ``reactor``, for which it is one descriptor as long as there is a wire to watch."""
 
     log = txaio.make_logger()
@@ -66,7 +66,7 @@ class Watch:
         self._turn: IDelayedCall | None = None  # for those who read again, when no descriptor will wake the reactor
 
     def __repr__(self) -> str:
-        return f"<Watch of {len(self._wires)} wires>"
+        return f"<Selector of {len(self._wires)} wires>"
 
     # What wires ask for.
 
@@ -156,7 +156,7 @@ class Watch:
 
     def logPrefix(self) -> str:
         """How twistd's log names it."""
-        return "watch"
+        return "selector"
 
     def doRead(self) -> None:
         """Something has happened: serve it, and what follows shortly."""

@@ -23,8 +23,8 @@ class TLSWire(HoardingWire):
 
     plain = False
 
-    def __init__(self, watch: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
-        super().__init__(watch, sock, user)
+    def __init__(self, selector: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
+        super().__init__(selector, sock, user)
         self.tls = sock
         self._shaking = True
         self._certificate: bytes | None = None

@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred
 
 from nbdtun.errors import ChannelReset, LinkLost, TunnelError
 from nbdtun.tunnel.source.throughput import throughput
-from nbdtun.tunnel.wires.selector import Watch
+from nbdtun.tunnel.wires.selector import Selector
 
 SECONDS = 0.2
 
@@ -22,7 +22,7 @@ class Paper:
     def __init__(self, most: int, error: TunnelError | None = None) -> None:
         from twisted.internet import reactor
 
-        self.runtime = SimpleNamespace(reactor=reactor, watch=Watch(reactor))
+        self.runtime = SimpleNamespace(reactor=reactor, selector=Selector(reactor))
         self.most = most
         self.channel = SimpleNamespace(outbound=SimpleNamespace(acked=0), error=error)
         self.targets: list[str] = []

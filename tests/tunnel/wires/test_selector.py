@@ -1,4 +1,4 @@
-"""The watch on real sockets and an epoll of its own; only the reactor above it is turned by hand."""
+"""The selector on real sockets and an epoll of its own; only the reactor above it is turned by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from twisted.python.failure import Failure
 
 from nbdtun.tunnel.wires.plain import Wire
-from nbdtun.tunnel.wires.selector import READS, Watch
+from nbdtun.tunnel.wires.selector import READS, Selector
 from tests.tunnel.stage.crank import Crank
 
 
@@ -28,13 +28,13 @@ class User:
     def wire_readable(self) -> None:
         if self.rival is not None:
             self.rival.wire.close()
-        self.reads = self.wire.watch.reads
+        self.reads = self.wire.selector.reads
         buffer = memoryview(bytearray(100))
         count = self.wire.read_into(buffer)
         self.told.append(bytes(buffer[:count]) if count is not None else None)
         if self.again:
             self.again -= 1
-            self.wire.watch.read_again(self.wire)
+            self.wire.selector.read_again(self.wire)
         elif count == 0:
             self.wire.close()
 
@@ -47,40 +47,40 @@ class User:
 
 
 @pytest.fixture
-def watch(crank: Crank) -> Watch:
-    return Watch(crank, linger=0)
+def selector(crank: Crank) -> Selector:
+    return Selector(crank, linger=0)
 
 
-def wired(watch: Watch) -> tuple[User, socket.socket]:
+def wired(selector: Selector) -> tuple[User, socket.socket]:
     ours, theirs = socket.socketpair()
     user = User()
-    user.wire = Wire(watch, ours, user)
+    user.wire = Wire(selector, ours, user)
     return user, theirs
 
 
 class TestTelling:
-    def test_what_comes_is_told(self, crank: Crank, watch: Watch) -> None:
-        user, program = wired(watch)
+    def test_what_comes_is_told(self, crank: Crank, selector: Selector) -> None:
+        user, program = wired(selector)
         user.wire.listen(True)
         program.send(b"hello")
         crank.rest()
         assert user.told == [b"hello"]
 
-    def test_room_is_told_once(self, crank: Crank, watch: Watch) -> None:
-        user, _program = wired(watch)
+    def test_room_is_told_once(self, crank: Crank, selector: Selector) -> None:
+        user, _program = wired(selector)
         user.wire.want_room()
         crank.rest()
         assert user.told == ["room"]
 
-    def test_an_end_is_told(self, crank: Crank, watch: Watch) -> None:
-        user, program = wired(watch)
+    def test_an_end_is_told(self, crank: Crank, selector: Selector) -> None:
+        user, program = wired(selector)
         user.wire.listen(True)
         program.close()
         crank.rest()
         assert user.told == [b""]
 
-    def test_who_does_not_listen_hears_nothing(self, crank: Crank, watch: Watch) -> None:
-        user, program = wired(watch)
+    def test_who_does_not_listen_hears_nothing(self, crank: Crank, selector: Selector) -> None:
+        user, program = wired(selector)
         user.wire.listen(True)
         user.wire.listen(False)
         program.send(b"hello")
@@ -88,43 +88,43 @@ class TestTelling:
         crank.rest()
         assert user.told == []
 
-    def test_who_waits_for_room_finds_out_that_there_is_nobody(self, crank: Crank, watch: Watch) -> None:
-        user, program = wired(watch)
+    def test_who_waits_for_room_finds_out_that_there_is_nobody(self, crank: Crank, selector: Selector) -> None:
+        user, program = wired(selector)
         user.wire.want_room()
         program.close()
         crank.rest()
         with pytest.raises(BrokenPipeError):
             user.wire.write(memoryview(b"x"))
 
-    def test_bytes_that_no_descriptor_shows_are_asked_for(self, crank: Crank, watch: Watch) -> None:
-        user, _program = wired(watch)
+    def test_bytes_that_no_descriptor_shows_are_asked_for(self, crank: Crank, selector: Selector) -> None:
+        user, _program = wired(selector)
         user.wire.listen(True)
-        watch.read_again(user.wire)
+        selector.read_again(user.wire)
         crank.rest()
         assert user.told == [None]
 
     def test_also_when_the_reactor_gets_its_turn_between(self, crank: Crank) -> None:
-        watch = Watch(crank, linger=0, stay=0)
-        user, program = wired(watch)
+        selector = Selector(crank, linger=0, stay=0)
+        user, program = wired(selector)
         user.wire.listen(True)
         user.again = 3
         program.send(b"hello")
         crank.rest()
         assert user.told == [b"hello", None, None, None]
 
-    def test_who_does_not_listen_any_more_is_not_asked(self, crank: Crank, watch: Watch) -> None:
-        user, _program = wired(watch)
-        other, _ = wired(watch)
+    def test_who_does_not_listen_any_more_is_not_asked(self, crank: Crank, selector: Selector) -> None:
+        user, _program = wired(selector)
+        other, _ = wired(selector)
         for each in (user, other):
             each.wire.listen(True)
-            watch.read_again(each.wire)
+            selector.read_again(each.wire)
         user.wire.listen(False)
         crank.rest()
         assert user.told == []
         assert other.told == [None]
 
-    def test_one_that_is_closed_by_another_in_the_same_round_is_left_alone(self, crank: Crank, watch: Watch) -> None:
-        (first, one), (second, two) = wired(watch), wired(watch)
+    def test_one_that_is_closed_by_another_in_the_same_round_is_left_alone(self, crank: Crank, selector: Selector) -> None:
+        (first, one), (second, two) = wired(selector), wired(selector)
         for mine, other in ((first, second), (second, first)):
             mine.wire.listen(True)
             mine.rival = other
@@ -136,43 +136,43 @@ class TestTelling:
 
 
 class TestTheReactor:
-    def test_it_has_one_descriptor_for_all_wires(self, crank: Crank, watch: Watch) -> None:
-        users = [wired(watch) for _ in range(3)]
+    def test_it_has_one_descriptor_for_all_wires(self, crank: Crank, selector: Selector) -> None:
+        users = [wired(selector) for _ in range(3)]
         for user, _ in users:
             user.wire.listen(True)
-        assert crank.getReaders() == [watch]
-        assert len(watch.getReaders()) == 3
+        assert crank.getReaders() == [selector]
+        assert len(selector.getReaders()) == 3
 
-    def test_and_none_when_there_is_no_wire(self, crank: Crank, watch: Watch) -> None:
-        user, _program = wired(watch)
+    def test_and_none_when_there_is_no_wire(self, crank: Crank, selector: Selector) -> None:
+        user, _program = wired(selector)
         assert crank.getReaders() == []
         user.wire.listen(True)
         user.wire.want_room()
         user.wire.close()
         assert crank.getReaders() == []
-        assert watch.fileno() == -1
+        assert selector.fileno() == -1
 
     def test_it_gets_its_turn_however_much_is_going_on(self, crank: Crank) -> None:
-        watch = Watch(crank, linger=0, stay=0)
-        user, program = wired(watch)
+        selector = Selector(crank, linger=0, stay=0)
+        user, program = wired(selector)
         user.wire.listen(True)
         program.send(bytes(1000))
         crank.turn()
         assert len(user.told) == 1
 
     @pytest.mark.parametrize(("ready", "reads"), [(1, READS), (2, READS // 2), (READS, 1), (READS + 4, 1)])
-    def test_those_who_are_ready_together_share_the_reads(self, crank: Crank, watch: Watch, ready: int, reads: int) -> None:
-        pairs = [wired(watch) for _ in range(ready)]
+    def test_those_who_are_ready_together_share_the_reads(self, crank: Crank, selector: Selector, ready: int, reads: int) -> None:
+        pairs = [wired(selector) for _ in range(ready)]
         for user, program in pairs:
             user.wire.listen(True)
             program.send(b"hello")
         crank.turn()
         assert [user.reads for user, _ in pairs] == [reads] * ready
 
-    def test_when_it_stops_all_wires_are_lost(self, crank: Crank, watch: Watch) -> None:
-        user, _program = wired(watch)
+    def test_when_it_stops_all_wires_are_lost(self, crank: Crank, selector: Selector) -> None:
+        user, _program = wired(selector)
         user.wire.listen(True)
-        watch.connectionLost(Failure(ConnectionError("stopped")))
+        selector.connectionLost(Failure(ConnectionError("stopped")))
         assert [str(told) for told in user.told] == ["stopped"]
         assert crank.getReaders() == []
 
@@ -208,22 +208,22 @@ class TestLookingOut:
             monkeypatch.setattr(f"nbdtun.tunnel.wires.selector.{limit}", 0.3)  # a slow machine is as brisk
         return acts
 
-    def chat(self, watch: Watch, *words: bytes) -> Chatty:
-        user, program = wired(watch)
+    def chat(self, selector: Selector, *words: bytes) -> Chatty:
+        user, program = wired(selector)
         chatty = Chatty(user, program, *words)
         chatty.wire.listen(True)
         program.send(b"hello")
         return chatty
 
     def test_where_the_last_came_at_once_the_next_is_not_slept_for(self, crank: Crank, yields: list[Callable[[], object]]) -> None:
-        chatty = self.chat(Watch(crank, linger=0), b"and at once")
+        chatty = self.chat(Selector(crank, linger=0), b"and at once")
         yields += [lambda: None, lambda: chatty.program.send(b"and soon")]
         crank.rest()
         assert chatty.told == [b"hello", b"and at once", b"and soon"]
         assert self.count >= 2
 
     def test_not_for_ever(self, crank: Crank, yields: list[Callable[[], object]]) -> None:
-        chatty = self.chat(Watch(crank, linger=0), b"and at once")
+        chatty = self.chat(Selector(crank, linger=0), b"and at once")
         crank.rest()
         seen = self.count
         assert seen > 0
@@ -235,20 +235,20 @@ class TestLookingOut:
     def test_bulk_is_not_worth_it(self, crank: Crank, yields: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch) -> None:
         """What takes long to serve, that is."""
         monkeypatch.setattr("nbdtun.tunnel.wires.selector.LIGHT", 0)
-        chatty = self.chat(Watch(crank), b"and at once")
+        chatty = self.chat(Selector(crank), b"and at once")
         crank.rest()
         assert chatty.told == [b"hello", b"and at once"]
         assert self.count == 0
 
     def test_one_alone_is_not_worth_it(self, crank: Crank, yields: list[Callable[[], object]]) -> None:
-        chatty = self.chat(Watch(crank))
+        chatty = self.chat(Selector(crank))
         crank.rest()
         assert chatty.told == [b"hello"]
         assert self.count == 0
 
 
-def test_a_bug_in_one_user_is_not_the_others_end(crank: Crank, watch: Watch) -> None:
-    (faulty, one), (sound, two) = wired(watch), wired(watch)
+def test_a_bug_in_one_user_is_not_the_others_end(crank: Crank, selector: Selector) -> None:
+    (faulty, one), (sound, two) = wired(selector), wired(selector)
 
     def fault() -> None:
         raise RuntimeError("a bug")
@@ -259,7 +259,7 @@ def test_a_bug_in_one_user_is_not_the_others_end(crank: Crank, watch: Watch) -> 
     one.send(b"x")
     two.send(b"hello")
     logged: list[Any] = []
-    watch.log = type("Log", (), {"failure": lambda self, text, **said: logged.append(said["failure"].value)})()  # type: ignore[misc]
+    selector.log = type("Log", (), {"failure": lambda self, text, **said: logged.append(said["failure"].value)})()  # type: ignore[misc]
     crank.rest()
     assert sound.told == [b"hello"]
     assert faulty.told == logged
