@@ -27,7 +27,7 @@ LINGER = 0.005
 
 #: Seconds for which the next event is looked out for without going to sleep, where the last one came as soon as that. To sleep and be woken
 #: costs a small request more than all that is done for it. Whoever else wants to run goes first.
-BRISK = 0.0001
+SPIN = 0.0001
 
 #: Seconds that it takes at most to serve a small request. Who is busy for longer, with bulk, has little to gain by not sleeping.
 LIGHT = 0.00006
@@ -61,7 +61,7 @@ class Selector:
         self._again: dict[IReadWriteDescriptor, None] = {}
         self.reads = READS  # that a wire may make now before others get their turn
         self._serving = False
-        self._brisk = False  # whether the last event came at once
+        self._spins = False  # whether the last event came at once
         self._came = 0.0  # and when
         self._turn: IDelayedCall | None = None  # for those who read again, when no descriptor will wake the reactor
 
@@ -192,12 +192,12 @@ class Selector:
     def _next(self, poll: Callable[[float, int], list[tuple[int, int]]], now: float) -> list[tuple[int, int]]:
         """Wait for the next events, from ``now`` on; none come for a moment if nothing is going on any more."""
         ready: list[tuple[int, int]] = []
-        brisk = self._brisk and now - self._came < LIGHT
-        while brisk and not (ready := poll(0, EVENTS)) and time.monotonic() - now < BRISK:
+        spins = self._spins and now - self._came < LIGHT
+        while spins and not (ready := poll(0, EVENTS)) and time.monotonic() - now < SPIN:
             os.sched_yield()
         ready = ready or poll(self._linger, EVENTS)
         self._came = time.monotonic()
-        self._brisk = bool(ready) and self._came - now < BRISK
+        self._spins = bool(ready) and self._came - now < SPIN
         return ready
 
     def _those_again(self) -> list[tuple[int, int]]:

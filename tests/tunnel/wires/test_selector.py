@@ -204,7 +204,7 @@ class TestLookingOut:
                 acts.pop(0)()
 
         monkeypatch.setattr(os, "sched_yield", let_others_run)
-        for limit in "BRISK", "LIGHT":
+        for limit in "SPIN", "LIGHT":
             monkeypatch.setattr(f"nbdtun.tunnel.wires.selector.{limit}", 0.3)  # a slow machine is as brisk
         return acts
 
