@@ -37,7 +37,7 @@ from nbdtun.migration.source.session_client import Contact
 from nbdtun.migration.supervision.budget import Allowance
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Gauge
-from nbdtun.migration.supervision.sampler import Watch
+from nbdtun.migration.supervision.sampler import Sampler
 from nbdtun.migration.supervision.watchdog import Verdict, Vigil
 from nbdtun.migration.vm.disks import Disk, choose
 from nbdtun.migration.vm.guest import Guest
@@ -95,7 +95,7 @@ class Migration:
         self._convergence = Convergence(monitor, settings, self.allowance)
         self._vigil = Vigil(settings.vm, settings.patience, reactor.seconds())
         seconds = settings.limits.command
-        self._watch = Watch(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
+        self._sampler = Sampler(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
@@ -174,7 +174,7 @@ class Migration:
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
         self._gauge.enter(Phase.PREPARE)
-        self._watch.start()
+        self._sampler.start()
         if await self._leftovers.settle():
             return  # it is there
         disks, ingress = await self._prepare()
@@ -267,7 +267,7 @@ class Migration:
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything, and return the error to be raised."""
         self._stage = Stage.BACK
-        self._watch.rest()
+        self._sampler.stop()
         if (lost := self._contact.lost) is not None and isinstance(error, NbdtunError):
             error = LinkLost(f"{lost}; {error}")  # what fails while there is no session fails for that
         self._cause = cause = self._cause or error
@@ -313,7 +313,7 @@ class Migration:
         await self._close()
 
     async def _close(self) -> None:
-        self._watch.rest()
+        self._sampler.stop()
         self._guest.leave()
         for line in await self._tidy.unwind():
             self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)

@@ -23,7 +23,7 @@ from nbdtun.migration.vm.mirror import reach
 POLL_SECONDS = 1.0
 
 
-class Watch:
+class Sampler:
     """
     Feeds ``gauge`` and ``convergence`` with QEMU's answers, each waited for at most ``seconds``.
 
@@ -54,13 +54,13 @@ class Watch:
         self._poll.clock = clock
 
     def __repr__(self) -> str:
-        return f"<Watch {'looks' if self._poll.running else 'rests'}>"
+        return f"<Sampler {'looks' if self._poll.running else 'rests'}>"
 
     def start(self) -> None:
         """Begin, a second from now."""
         self._poll.start(POLL_SECONDS, now=False)
 
-    def rest(self) -> None:
+    def stop(self) -> None:
         """Look no more."""
         if self._poll.running:
             self._poll.stop()
