@@ -229,7 +229,7 @@ class Link(TwistedProtocol, FrameReceiver):
             if self.wire.closed:
                 return
         now = self._reactor.seconds()
-        if (self._heard or self.wire.unheard >= PROGRESS) and not self._closing:
+        if (self._heard or self.wire.partial >= PROGRESS) and not self._closing:
             self._heard_at = now
         if now - self._heard_at >= self._timeout:
             self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
@@ -241,7 +241,7 @@ class Link(TwistedProtocol, FrameReceiver):
             self._control += self._round_trip.ping()
             self.pump()
         self._heard = self._spoke = False
-        self.wire.unheard = 0
+        self.wire.partial = 0
 
     @property
     def _worn(self) -> bool:

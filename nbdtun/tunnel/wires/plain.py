@@ -49,7 +49,7 @@ class Wire:
     plain = True
 
     #: Bytes that have come and that its user has not heard of, since they make no whole yet; the user sets it to 0.
-    unheard = 0
+    partial = 0
 
     def __init__(self, selector: Any, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
@@ -200,26 +200,26 @@ class Wire:
             self.user.wire_lost(broken)
 
 
-class HoardingWire(Wire):
+class BufferedWire(Wire):
     """A wire that can have bytes for its user which no descriptor shows; a subclass says when."""
 
     @property
-    def hoards(self) -> bool:
+    def pending(self) -> bool:
         """Whether there are any."""
         raise NotImplementedError
 
     def listen(self, on: bool) -> None:
         """See :meth:`Wire.listen`."""
         super().listen(on)
-        self._heed_hoard()
+        self._read_pending()
 
     def doRead(self) -> None:
         """There is something to read."""
         super().doRead()
-        self._heed_hoard()
+        self._read_pending()
 
-    def _heed_hoard(self) -> None:
-        if self.listening and not self.closed and self.hoards:
+    def _read_pending(self) -> None:
+        if self.listening and not self.closed and self.pending:
             self.selector.read_again(self)
 
 

@@ -13,7 +13,7 @@ from nbdtun.errors import ProtocolViolation
 from nbdtun.tunnel.protocol.records import RecordReader
 from nbdtun.tunnel.protocol.seal import MAX_RECORD, Seals
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
-from nbdtun.tunnel.wires.plain import HoardingWire, Wire
+from nbdtun.tunnel.wires.plain import BufferedWire, Wire
 
 #: Bytes that are worth being waited for.
 BULK = 32 * 1024
@@ -23,7 +23,7 @@ BULK = 32 * 1024
 FIRST_RECORD = 16 * 1024
 
 
-class SealedWire(HoardingWire):
+class SealedWire(BufferedWire):
     """
     Takes over the socket of ``wire``; ``records`` lends buffers of ``seal.BUFFER`` bytes.
 
@@ -43,7 +43,7 @@ class SealedWire(HoardingWire):
         self._wanted = 1  # bytes that have to be there before the kernel tells of any
 
     @property
-    def hoards(self) -> bool:
+    def pending(self) -> bool:
         """Whether a whole record is there."""
         return self._reader.missing == 0
 
@@ -63,7 +63,7 @@ class SealedWire(HoardingWire):
                 reader.filled(count or 0)
                 if not count:
                     return count
-                self.unheard += count
+                self.partial += count
             filled = reader.take(buffer)
         except ProtocolViolation as forged:
             raise ConnectionAbortedError(str(forged)) from forged

@@ -11,10 +11,10 @@ import ssl
 from typing import Any
 
 from nbdtun.tls.failures import is_end
-from nbdtun.tunnel.wires.plain import HoardingWire, WireUser
+from nbdtun.tunnel.wires.plain import BufferedWire, WireUser
 
 
-class TLSWire(HoardingWire):
+class TLSWire(BufferedWire):
     """
     A socket under TLS. Its user hears nothing until the handshake is done, and then :meth:`WireUser.wire_writable` once.
 
@@ -37,7 +37,7 @@ class TLSWire(HoardingWire):
         return self._certificate
 
     @property
-    def hoards(self) -> bool:
+    def pending(self) -> bool:
         """Whether the rest of a record that was read in part lies in OpenSSL."""
         return bool(self.tls.pending())
 
