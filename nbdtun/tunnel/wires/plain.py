@@ -25,7 +25,7 @@ from nbdtun.tls.ktls import active
 FAREWELL = 2.0
 
 #: Last words that are waited for at one time: whoever makes himself be refused again and again is not worth a descriptor for each time.
-MAX_FAREWELLS = 128
+MAX_LINGERING = 128
 
 
 class WireUser(Protocol):
@@ -139,8 +139,8 @@ class Wire:
         """
         if not self.closed:
             sock = self.detach()
-            if len(_Farewell.lasting) < MAX_FAREWELLS:
-                _Farewell(self.selector, sock, seconds)
+            if len(_LingeringClose.lasting) < MAX_LINGERING:
+                _LingeringClose(self.selector, sock, seconds)
             else:
                 sock.close()
 
@@ -223,10 +223,10 @@ class BufferedWire(Wire):
             self.selector.read_again(self)
 
 
-class _Farewell:
+class _LingeringClose:
     """Keeps a socket that has been shut down until its peer has read to the end."""
 
-    lasting: ClassVar[WeakSet[_Farewell]] = WeakSet()
+    lasting: ClassVar[WeakSet[_LingeringClose]] = WeakSet()
 
     def __init__(self, selector: Any, sock: socket.socket, seconds: float) -> None:
         self._wire = Wire(selector, sock, self)
