@@ -254,7 +254,7 @@ class Channel:
                 link, self._link = self._link, None
                 link.say_last(encode(Kind.ACK, self.inbound.take_ack()) + encode(Kind.BYE, 0))
                 self._life.end(None)
-        elif self.outbound.done and self._splice.deaf is not None and self.inbound.final is None:
+        elif self.outbound.done and self._splice.write_error is not None and self.inbound.final is None:
             self.reset(ChannelReset("the local program has closed its socket"))
 
     # What its life asks for.

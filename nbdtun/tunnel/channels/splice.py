@@ -59,10 +59,10 @@ class Splice:
         self._wire = Wire(selector, sock, self)
         self._pipes = pipes
         self._pipe: Pipe | None = None  # whose bytes wait for room, before those of the backlog
-        self.deaf: Exception | None = None  # why nothing can be written to the local socket any more
+        self.write_error: Exception | None = None  # why nothing can be written to the local socket any more
 
     def __repr__(self) -> str:
-        return f"<Splice {self._wire!r} deaf={self.deaf!r}>"
+        return f"<Splice {self._wire!r} write_error={self.write_error!r}>"
 
     def close(self) -> None:
         """Close the local socket at once."""
@@ -164,16 +164,16 @@ class Splice:
     def _empty(self, pipe: Pipe) -> None:
         """Write what ``pipe`` holds, or pretend to."""
         count = pipe.held
-        if self.deaf is None:
+        if self.write_error is None:
             try:
                 count = pipe.empty(self._wire.fileno())
             except OSError as broken:
-                self.deaf = broken
+                self.write_error = broken
         self._inbound.written += count
 
     def _settle(self, pipe: Pipe) -> None:
         """Keep ``pipe`` if there was no room for all that it holds, or else what it holds, or else nothing."""
-        if pipe.held and self.deaf is None:
+        if pipe.held and self.write_error is None:
             self._wire.want_room()
             if self._pipes.keep(pipe):
                 self._pipe = pipe
@@ -222,15 +222,15 @@ class Splice:
 
     def wire_lost(self, reason: Exception) -> None:
         """The local program has closed its socket: nothing can be written to it, but what it wrote is still to be read."""
-        self.deaf = self.deaf or reason
+        self.write_error = self.write_error or reason
         self.wire_writable()
         self.make_room()
 
     def _try(self, pieces: list[memoryview]) -> int:
         """Write, or pretend to where nobody reads any more: the other end must not wait for a reader that has gone."""
-        if self.deaf is None:
+        if self.write_error is None:
             try:
                 return self._wire.write(pieces[0]) if len(pieces) == 1 else self._wire.write_all(pieces)
             except OSError as broken:
-                self.deaf = broken
+                self.write_error = broken
         return sum(map(len, pieces))

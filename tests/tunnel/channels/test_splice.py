@@ -198,7 +198,7 @@ class TestToTheProgram:
             side.deliver(bytes(50_000))
             crank.rest()
         side.end()
-        assert side.splice.deaf is not None
+        assert side.splice.write_error is not None
         assert side.inbound.done
         assert side.pool.lent == 0
 
@@ -209,7 +209,7 @@ class TestToTheProgram:
         program.shutdown(socket.SHUT_RD)
         side.deliver(b"unwanted")
         crank.rest()
-        assert side.splice.deaf is not None
+        assert side.splice.write_error is not None
         program.send(b"still talking")
         crank.rest()
         assert side.sent() == b"still talking"
@@ -298,7 +298,7 @@ class TestPouring:
         self.fill(side)
         self.program.close()
         crank.rest()
-        assert side.splice.deaf is not None
+        assert side.splice.write_error is not None
         assert side.inbound.received == side.inbound.written
         assert "kept=0" in repr(pipes)
 
