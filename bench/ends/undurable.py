@@ -25,7 +25,7 @@ from twisted.internet.protocol import Factory, Protocol
 from nbdtun.tls import contexts
 from nbdtun.tunnel.channels.link import BULK
 from nbdtun.tunnel.channels.splice import SMALL
-from nbdtun.tunnel.opening.detach import adopt, connect
+from nbdtun.tunnel.opening.detach import connect, detach
 from nbdtun.tunnel.protocol.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
@@ -183,7 +183,7 @@ class Arrival(Protocol):
         self._end = end
 
     def connectionMade(self) -> None:
-        Deferred.fromCoroutine(self._end.arrived(make_roomy(adopt(self.transport))))
+        Deferred.fromCoroutine(self._end.arrived(make_roomy(detach(self.transport))))
 
 
 def main(role: str, here: str, there: str, directory: str = "") -> None:

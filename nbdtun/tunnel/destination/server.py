@@ -38,7 +38,7 @@ from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
 from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
-from nbdtun.tunnel.opening.detach import adopt
+from nbdtun.tunnel.opening.detach import detach
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
 from nbdtun.tunnel.protocol.seal import destination_seals
@@ -284,4 +284,4 @@ class _Arrival(Protocol):
 
     def connectionMade(self) -> None:
         """Take its socket away from Twisted."""
-        self._destination.arrived(adopt(self.transport), self._caller)
+        self._destination.arrived(detach(self.transport), self._caller)

@@ -15,7 +15,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.tunnel.wires.tuning import make_prompt
 
 
-def adopt(transport: object) -> socket.socket:
+def detach(transport: object) -> socket.socket:
     """
     Return the socket of ``transport``, which must just have been connected and is of no more use afterwards.
 
@@ -35,7 +35,7 @@ class Catch(Protocol):
 
     def connectionMade(self) -> None:
         """Take the socket before the first byte is read."""
-        self.caught = adopt(self.transport)
+        self.caught = detach(self.transport)
 
 
 async def connect(endpoint: IStreamClientEndpoint) -> socket.socket:

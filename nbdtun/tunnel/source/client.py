@@ -19,7 +19,7 @@ from nbdtun.deferreds import share
 from nbdtun.errors import ChannelReset, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
-from nbdtun.tunnel.opening.detach import adopt
+from nbdtun.tunnel.opening.detach import detach
 from nbdtun.tunnel.source.dialer import Dialer
 from nbdtun.tunnel.wires.tuning import make_roomy
 
@@ -195,7 +195,7 @@ class _Arrival(Protocol):
     def connectionMade(self) -> None:
         """Take its socket away from Twisted."""
         assert self.factory is not None
-        self.factory.arrived(make_roomy(adopt(self.transport)))
+        self.factory.arrived(make_roomy(detach(self.transport)))
 
 
 def _cancel(error: TunnelError | None, dialling: Deferred[None]) -> TunnelError | None:

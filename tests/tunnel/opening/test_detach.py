@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.testing import StringTransport
 
 from nbdtun.errors import ConfigError
-from nbdtun.tunnel.opening.detach import adopt, connect
+from nbdtun.tunnel.opening.detach import connect, detach
 
 
 @pytest.fixture
@@ -48,4 +48,4 @@ async def test_nobody_there(listener: socket.socket) -> None:
 
 def test_what_has_no_socket_says_what_would_have_one() -> None:
     with pytest.raises(ConfigError, match="StringTransport has no socket of its own; use a tcp: or unix: endpoint"):
-        adopt(StringTransport())
+        detach(StringTransport())
