@@ -32,11 +32,11 @@ class Terms:
     How channels are treated.
 
     ``window``: bytes that one direction of a channel keeps at most. ``link_timeout``: seconds without a byte after which a link is
-    dead. ``resume_window``: seconds that a channel waits for its next link. ``opening_timeout``: seconds that a new connection has to
+    dead. ``resume_window``: seconds that a channel waits for its next link. ``handshake_timeout``: seconds that a new connection has to
     become a link, and that a first link is tried for.
     """
 
     window: int = 16 * 1024 * 1024
     link_timeout: float = 15.0
     resume_window: float = 300.0
-    opening_timeout: float = 10.0
+    handshake_timeout: float = 10.0

@@ -48,7 +48,7 @@ from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger, box
 
-TERMS = Terms(window=128 * 1024, opening_timeout=5.0, resume_window=5.0)
+TERMS = Terms(window=128 * 1024, handshake_timeout=5.0, resume_window=5.0)
 SESSION = "0123456789abcdef" * 2
 
 
@@ -104,7 +104,7 @@ def opening(data: bytes) -> None:
         _say(stranger, data)
         _is_untouched(stage, near, far)
         stranger.hang_up()
-        stage.pass_time(TERMS.opening_timeout + TERMS.resume_window + 3)
+        stage.pass_time(TERMS.handshake_timeout + TERMS.resume_window + 3)
         assert len(stage.destination.admission) == 0
         assert len(stage.destination.channels) == 1
 
@@ -115,7 +115,7 @@ def before_tls(data: bytes) -> None:
         stranger = Stranger(stage)
         _say(stranger, data)
         assert not stage.target.programs
-        stage.pass_time(TERMS.opening_timeout + 3)
+        stage.pass_time(TERMS.handshake_timeout + 3)
         assert stranger.closed
         stage.assert_all_gone()
 
@@ -168,7 +168,7 @@ def answers(data: bytes) -> None:
         assert all(len(each.inbound.backlog) <= TERMS.window for each in stage.source.channels)
         stage.cable.cut()
         stage.cable.refuses = True
-        stage.pass_time(TERMS.opening_timeout + TERMS.resume_window + 5)
+        stage.pass_time(TERMS.handshake_timeout + TERMS.resume_window + 5)
         assert not stage.source.channels
         assert stage.near_pool.lent == 0
 

@@ -94,22 +94,22 @@ def play(stage: Stage, seed: int, cuts: bool) -> int:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_cuts(make_stage: Callable[..., Stage], seed: int) -> None:
-    stage = make_stage(Terms(window=WINDOW, opening_timeout=120))
+    stage = make_stage(Terms(window=WINDOW, handshake_timeout=120))
     assert play(stage, seed, cuts=True) > 0, "nothing was cut"
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_cuts_of_tcp(make_stage: Callable[..., Stage], seed: int) -> None:
-    stage = make_stage(Terms(window=WINDOW, opening_timeout=120))
+    stage = make_stage(Terms(window=WINDOW, handshake_timeout=120))
     stage.cable.pair = tcp_pair
     play(stage, seed, cuts=True)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_cuts_under_tls(make_stage: Callable[..., Stage], tls_dir: Path, seed: int) -> None:
-    stage = make_stage(Terms(window=WINDOW, opening_timeout=120), None, tls_dir)
+    stage = make_stage(Terms(window=WINDOW, handshake_timeout=120), None, tls_dir)
     play(stage, seed, cuts=False)
-    stage = make_stage(Terms(window=WINDOW, opening_timeout=120), None, tls_dir)
+    stage = make_stage(Terms(window=WINDOW, handshake_timeout=120), None, tls_dir)
     stage.cable.room = 20_000
     play_resumed(stage, seed)
 

@@ -28,7 +28,7 @@ def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:
         window=settings.window,
         link_timeout=settings.link_timeout,
         resume_window=settings.resume_window,
-        opening_timeout=settings.handshake_timeout,
+        handshake_timeout=settings.handshake_timeout,
     )
     runtime = Runtime(reactor, terms)
     runtime.throttle.rate = settings.bandwidth

@@ -98,7 +98,7 @@ class Destination(ServerFactory):
                 self.refusals.tell(caller.address, explain(gone, caller.peer))
                 return
         opening = DestinationOpening(self, caller)
-        transport = OpeningTransport(self.runtime.selector, sock, caller.peer, opening, self.runtime.terms.opening_timeout)
+        transport = OpeningTransport(self.runtime.selector, sock, caller.peer, opening, self.runtime.terms.handshake_timeout)
         transport.ready.addCallback(self._examine, transport, opening)
         transport.ready.addErrback(self._refused, caller)
         self.admission.enter(transport, caller.address)

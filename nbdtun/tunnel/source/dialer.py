@@ -109,7 +109,7 @@ class Dialer:
         async def once() -> None:
             await self._begin(channel, OpenChannel, lambda: self._wanted(channel))
 
-        await self._persist(once, self.runtime.terms.opening_timeout)
+        await self._persist(once, self.runtime.terms.handshake_timeout)
 
     def _wanted(self, channel: Channel) -> dict[str, Any]:
         return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
@@ -182,7 +182,7 @@ class Dialer:
             raise LinkLost(f"{self.peer}: {failure}") from failure
         except ConnectingCancelledError:  # Twisted's endpoints have a word of their own for it
             raise CancelledError from None
-        return OpeningTransport(self.runtime.selector, sock, self.peer, opening, self.runtime.terms.opening_timeout)
+        return OpeningTransport(self.runtime.selector, sock, self.peer, opening, self.runtime.terms.handshake_timeout)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:
         if isinstance(result, Failure):

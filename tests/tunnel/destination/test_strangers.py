@@ -43,14 +43,14 @@ class TestStrangers:
     )
     def test_garbage_opens_nothing_and_leaves_no_trace(self, stage: Stage, garbage: bytes) -> None:
         stranger = Stranger(stage).say(garbage)
-        stage.pass_time(stage.terms.opening_timeout + 1)
+        stage.pass_time(stage.terms.handshake_timeout + 1)
         assert stranger.closed
         assert not stage.target.programs
         stage.assert_all_gone()
 
     def test_a_silent_connection_is_closed(self, stage: Stage) -> None:
         stranger = Stranger(stage)
-        stage.pass_time(stage.terms.opening_timeout - 1)
+        stage.pass_time(stage.terms.handshake_timeout - 1)
         assert not stranger.closed
         stage.pass_time(2)
         assert stranger.closed

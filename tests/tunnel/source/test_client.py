@@ -195,7 +195,7 @@ class TestForReal:
         from twisted.internet import reactor
 
         destination = Destination(
-            Runtime(reactor, Terms(opening_timeout=0.2)), Targets(), partial(contexts.server_context, tls_dir) if secure else None
+            Runtime(reactor, Terms(handshake_timeout=0.2)), Targets(), partial(contexts.server_context, tls_dir) if secure else None
         )
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(destination)
         scanner = socket.create_connection(("127.0.0.1", port.getHost().port))

@@ -89,7 +89,7 @@ class TestTrying:
     def test_a_first_link_is_tried_for_a_limited_time(self, stage: Stage) -> None:
         stage.cable.refuses = True
         _, outcome, ours = opening(stage)
-        stage.pass_time(stage.terms.opening_timeout + 1)
+        stage.pass_time(stage.terms.handshake_timeout + 1)
         assert isinstance(failure(outcome), LinkLost)
         assert str(failure(outcome)).startswith("the cable: ")
         assert ours.recv(1) == b"", "the local program's connection is closed"
@@ -138,7 +138,7 @@ class TestTrying:
                 stage.crank.turn()
                 stage.crank.advance(0.1)
             stage.cable.line.stall()
-            stage.pass_time(stage.terms.opening_timeout + 0.5)
+            stage.pass_time(stage.terms.handshake_timeout + 0.5)
         stage.pass_time(10)
         assert bytes(far.got) == b"still there?"
 
@@ -165,7 +165,7 @@ class TestAnswers:
 
         stage.cable._connected = connected  # type: ignore[method-assign]
         _, outcome, ours = opening(stage)
-        stage.pass_time(stage.terms.opening_timeout + 5)
+        stage.pass_time(stage.terms.handshake_timeout + 5)
         ours.close()
         self.theirs.close()
         return outcome
