@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 import attrs
 
 from nbdtun import __version__
-from nbdtun.migration.settings import Limits, MigrationSettings
+from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 
 project = "nbdtun"
 author = "The nbdtun authors"
@@ -28,5 +28,5 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 
 # |reconnect_delay|, |limit_answer|...: figures that pages take from the program.
 _settings = {"reconnect_delay": MigrationSettings(vm="").reconnect_delay}
-_settings |= {f"limit_{name}": seconds for name, seconds in attrs.asdict(Limits()).items()}
+_settings |= {f"limit_{name}": seconds for name, seconds in attrs.asdict(StepTimeouts()).items()}
 rst_prolog = "".join(f".. |{name}| replace:: {seconds:g} s\n" for name, seconds in _settings.items())

@@ -157,10 +157,10 @@ def read_settings(*, vm: str, qmp: str, connect: str, disks: tuple[str, ...], **
     :raise ConfigError: there can be none.
     """
     from nbdtun.config import MigrateSettings, TunnelSettings
-    from nbdtun.config.timeouts import make_patience
+    from nbdtun.config.timeouts import make_timeouts
     from nbdtun.migration.settings import MigrationSettings
 
-    patience = make_patience(options.pop("timeouts"), options.pop("stall"), options.pop("on_timeout"))
+    timeouts = make_timeouts(options.pop("timeouts"), options.pop("stall"), options.pop("on_timeout"))
     wanted = {name: options.pop(name) for name in _WANTED if name in options}
-    migration = MigrationSettings(vm=vm, disks=disks or None, patience=patience, **wanted)
+    migration = MigrationSettings(vm=vm, disks=disks or None, timeouts=timeouts, **wanted)
     return MigrateSettings(tunnel=TunnelSettings(**options), connect=connect, qmp=qmp, migration=migration)

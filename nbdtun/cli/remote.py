@@ -17,7 +17,7 @@ def run(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
     """
     Run the reactor for ``work``, which is given it.
 
-    :raise KeyboardInterrupt: the user has lost patience.
+    :raise KeyboardInterrupt: the user has lost timeouts.
     """
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred

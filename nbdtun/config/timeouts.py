@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import Strategy
-from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Patience
+from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
 from nbdtun.units import parse_duration, parse_rate
 
 UNLIMITED = "none"
@@ -66,7 +66,7 @@ def parse_strategies(text: str) -> frozenset[Strategy]:
     return frozenset(known[name] for name in text.split(","))
 
 
-def make_patience(timeouts: Iterable[Timeout], stall: float | None, on_timeout: str) -> Patience:
+def make_timeouts(timeouts: Iterable[Timeout], stall: float | None, on_timeout: str) -> Timeouts:
     """
     Put the options together; what is given twice counts the last time.
 
@@ -75,4 +75,4 @@ def make_patience(timeouts: Iterable[Timeout], stall: float | None, on_timeout: 
     limits = dict(timeouts)
     total = limits.pop(None, None)
     phases = {phase: limit for phase, limit in limits.items() if phase is not None}
-    return Patience(phases=phases, total=total, stall=stall, on_timeout=OnTimeout(on_timeout))
+    return Timeouts(phases=phases, total=total, stall=stall, on_timeout=OnTimeout(on_timeout))

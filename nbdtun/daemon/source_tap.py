@@ -9,12 +9,12 @@ from attrs import frozen
 from twisted.application.service import IService
 
 from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings, check_name, check_socket_path
-from nbdtun.config.timeouts import make_patience, parse_limit, parse_strategies, parse_timeout
+from nbdtun.config.timeouts import make_timeouts, parse_limit, parse_strategies, parse_timeout
 from nbdtun.daemon.options import TunnelOptions, give_up, parse_each
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.timeouts import Patience
+from nbdtun.migration.timeouts import Timeouts
 from nbdtun.process import make_room, needed, steady
 from nbdtun.units import parse_duration, parse_rate
 
@@ -112,15 +112,15 @@ class Options(TunnelOptions):
             downtime=self.required("downtime", parse_duration),
             converge=self.read("converge", parse_strategies) or frozenset(),
             max_downtime=self.required("max-downtime", parse_duration),
-            patience=self._patience(),
+            timeouts=self._patience(),
         )
         return MigrateSettings(tunnel=tunnel, connect=connect, qmp=self.required("qmp", check_socket_path), migration=wanted)
 
-    def _patience(self) -> Patience:
+    def _patience(self) -> Timeouts:
         if self["on-timeout"] not in _ON_TIMEOUT:
             raise ConfigError(f"--on-timeout: {self['on-timeout']!r} is not one of {', '.join(_ON_TIMEOUT)}")
         timeouts = parse_each("timeout", self._timeouts, parse_timeout)
-        return make_patience(timeouts, self.required("stall-timeout", parse_limit), self["on-timeout"])
+        return make_timeouts(timeouts, self.required("stall-timeout", parse_limit), self["on-timeout"])
 
     def _refuse_without_migrate(self) -> None:
         given = [option for option in _MIGRATION_OPTIONS if self[option]]

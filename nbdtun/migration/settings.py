@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen, validators
 
 from nbdtun.errors import ConfigError
-from nbdtun.migration.timeouts import Patience
+from nbdtun.migration.timeouts import Timeouts
 
 
 def _positive(instance: object, attribute: object, value: Any) -> None:
@@ -17,11 +17,11 @@ def _positive(instance: object, attribute: object, value: Any) -> None:
 
 
 @frozen(kw_only=True)
-class Limits:
+class StepTimeouts:
     """
     How long a step may take, in seconds, before it counts as failed. No wait is without one.
 
-    What lasts as long as the data does has its limits in :class:`~nbdtun.migration.timeouts.Patience`, which an operator sets.
+    What lasts as long as the data does has its limits in :class:`~nbdtun.migration.timeouts.Timeouts`, which an operator sets.
     A QEMU that no longer answers is noticed by the polling for progress, within ``command``.
     """
 
@@ -57,7 +57,7 @@ class MigrationSettings:
     ``vm`` is the name which the destination knows the VM by. ``disks`` names the disks to copy (by node, by drive id or by device
     id), None all writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None without
     a limit. ``downtime`` is what QEMU aims at, in seconds. ``converge`` says what is done when the guest changes faster than it can be
-    copied; its strategy ``downtime`` raises the downtime, up to ``max_downtime``. ``patience`` says how long it may last.
+    copied; its strategy ``downtime`` raises the downtime, up to ``max_downtime``. ``timeouts`` says how long it may last.
     ``keep_source`` leaves the source QEMU paused instead of ending it.
     ``reconnect_delay`` is for how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. For so
     long the whole QEMU stands still, deaf to its monitor, if that happens while it pauses the guest to hand over: it drains its disks then.
@@ -71,10 +71,10 @@ class MigrationSettings:
     downtime: float = field(default=0.3, validator=_positive)
     converge: frozenset[Strategy] = frozenset()
     max_downtime: float = field(default=5.0, validator=_positive)
-    patience: Patience = field(factory=Patience)
+    timeouts: Timeouts = field(factory=Timeouts)
     keep_source: bool = False
     reconnect_delay: int = field(default=10, validator=_positive)
-    limits: Limits = field(factory=Limits)
+    steps: StepTimeouts = field(factory=StepTimeouts)
 
     def __attrs_post_init__(self) -> None:
         if Strategy.DOWNTIME in self.converge and self.max_downtime <= self.downtime:

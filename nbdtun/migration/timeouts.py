@@ -52,7 +52,7 @@ def _positive(_: object, attribute: object, value: float | None) -> None:
 
 
 @frozen(kw_only=True)
-class Patience:
+class Timeouts:
     """
     Time limits in seconds, None for none.
 

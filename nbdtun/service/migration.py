@@ -64,7 +64,7 @@ async def _migrate(
     work: type[Migration] | type[Resolution] = Migration,
 ) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-    monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.limits.command)
+    monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.steps.command)
     rundir.sweep()
     steering = Steering(settings.migration.vm, report)
     control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, steering)
@@ -89,9 +89,9 @@ async def _migrate(
 
 def _patient(settings: MigrateSettings) -> MigrationSettings:
     """Return the migration's settings, asking for a lost answer no longer than the tunnel waits for a lost link."""
-    limits = settings.migration.limits
+    steps = settings.migration.steps
     window = max(settings.tunnel.resume_window, 1.0)
-    return evolve(settings.migration, limits=evolve(limits, settle=min(limits.settle, window)))
+    return evolve(settings.migration, steps=evolve(steps, settle=min(steps.settle, window)))
 
 
 Then = Callable[[NbdtunError | CancelledError | None], object]

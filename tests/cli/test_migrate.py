@@ -18,7 +18,7 @@ from nbdtun.config import MigrateSettings, Owner, TunnelSettings
 from nbdtun.errors import ConfigError, MirrorFailed
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import MigrationSettings, Strategy
-from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Patience
+from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
 from nbdtun.units import parse_duration
 from tests.cli.stage import MIGRATE, ROOT, run
 
@@ -96,9 +96,9 @@ def test_the_limits_that_the_help_tells_are_those_in_force(capsys: pytest.Captur
 def test_all_options_of_migrate(attended: list[tuple[Any, str]], capsys: pytest.CaptureFixture[str]) -> None:
     words = "--tls-dir /pki --tls-name d --insecure --disk a --disk b --bandwidth 500MiB/s --downtime 1s --keep-source --progress none"
     more = "--run-dir /run/x --socket-owner 0:0 --resume-window 1min --link-timeout 5 --window 1GiB"
-    patience = "--timeout 2h --timeout mirror=1h --timeout ready=none --stall-timeout none --on-timeout force"
+    timeouts = "--timeout 2h --timeout mirror=1h --timeout ready=none --stall-timeout none --on-timeout force"
     help_ = "--converge write-blocking,downtime --max-downtime 9s"
-    assert run(capsys, *MIGRATE, *words.split(), *more.split(), *patience.split(), *help_.split()) == (3, "", "")
+    assert run(capsys, *MIGRATE, *words.split(), *more.split(), *timeouts.split(), *help_.split()) == (3, "", "")
     tunnel = TunnelSettings(
         tls_dir="/pki",
         tls_name="d",
@@ -117,7 +117,7 @@ def test_all_options_of_migrate(attended: list[tuple[Any, str]], capsys: pytest.
         keep_source=True,
         converge=frozenset({Strategy.WRITE_BLOCKING, Strategy.DOWNTIME}),
         max_downtime=9.0,
-        patience=Patience(phases={Phase.MIRROR: 3600.0, Phase.READY: None}, total=7200.0, stall=None, on_timeout=OnTimeout.FORCE),
+        timeouts=Timeouts(phases={Phase.MIRROR: 3600.0, Phase.READY: None}, total=7200.0, stall=None, on_timeout=OnTimeout.FORCE),
     )
     assert attended == [(MigrateSettings(tunnel=tunnel, connect="unix:/run/tunnel.sock", qmp="/run/web1.qmp", migration=wanted), "Nothing")]
 

@@ -118,7 +118,7 @@ def crossings(tls: Path) -> Iterator[Callable[..., Crossing]]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Shortens the patience of every daemon and command that is started after its call."""
+    """Shortens the timeouts of every daemon and command that is started after its call."""
     path = f"{HERE / 'hasty'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     return lambda: monkeypatch.setenv("PYTHONPATH", path)
 

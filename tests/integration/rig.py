@@ -16,7 +16,7 @@ from lab.qemu import Qemu
 from nbdtun.migration.destination.sessions import Destination
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.settings import Limits, MigrationSettings
+from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 from nbdtun.migration.source.migration import Migration
 from tests.migration.stage.direct import Tunnel
 
@@ -31,21 +31,21 @@ class Rig:
         self.pair = pair
         self.source, self.destination = pair.source, pair.destination
         self.tunnel = Tunnel(reactor, pair.directory)
-        self.limits = Limits(settle=3, undo=10)
+        self.steps = StepTimeouts(settle=3, undo=10)
         self.restart_daemon()
         self.reports: list[Progress] = []
         self.ended = ExitStack()
 
     def restart_daemon(self) -> None:
         vms = {"web1": str(self.pair.directory / "dst.qmp")}
-        self.daemon = Destination(reactor, vms, self.tunnel.egress, self.limits)
+        self.daemon = Destination(reactor, vms, self.tunnel.egress, self.steps)
         self.tunnel.serve = self.daemon.control
 
     def start(self, **options: Any) -> Deferred[Progress]:
         self.reports.clear()
         self.entered: set[Phase] = set()
         self.phases: dict[Phase, Deferred[None]] = {phase: Deferred() for phase in Phase}
-        options = {"vm": "web1", "limits": self.limits} | options
+        options = {"vm": "web1", "steps": self.steps} | options
         return Deferred.fromCoroutine(self._run(MigrationSettings(**options)))
 
     async def _run(self, settings: MigrationSettings) -> Progress:

@@ -25,7 +25,7 @@ from nbdtun.errors import (
     VMUnknown,
 )
 from nbdtun.migration.progress import Phase
-from nbdtun.migration.settings import Limits
+from nbdtun.migration.settings import StepTimeouts
 from tests.integration.rig import BRISK, SLOW, pause
 
 BUILDS = {"native": "native_qemu", "recent": "recent_qemu"}
@@ -183,7 +183,7 @@ async def test_cancelled_later_it_needs_a_fresh_destination(request: pytest.Fixt
 async def test_given_up_while_qemu_waits_for_a_connection(rig: Any, how: str) -> None:
     async with rig(Plan(64 * MIB)) as one:
         one.tunnel.stalls = True
-        running = one.start(limits=Limits(connect=60 if how == "cancelled" else 1, undo=5))
+        running = one.start(steps=StepTimeouts(connect=60 if how == "cancelled" else 1, undo=5))
         await one.phases[Phase.MIRROR]
         await pause(0.3)
         if how == "cancelled":

@@ -30,7 +30,7 @@ from nbdtun.errors import (
 from nbdtun.migration.control.commands import Finish
 from nbdtun.migration.destination.sessions import DestinationControl
 from nbdtun.migration.progress import Phase
-from nbdtun.migration.settings import Limits, MigrationSettings
+from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 from nbdtun.migration.source.migration import Migration
 from tests.integration.rig import BRISK, SLOW, pause
 
@@ -201,7 +201,7 @@ async def test_a_second_migration_leaves_the_first_alone(rig: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_stopped_source_qemu_is_noticed(rig: Any) -> None:
     async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW, limits=Limits(command=1))
+        running = one.start(bandwidth=SLOW, steps=StepTimeouts(command=1))
         await one.phases[Phase.MIRROR]
         await pause(0.5)
         one.source.signal(signal.SIGSTOP)

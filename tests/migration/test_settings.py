@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from nbdtun.errors import ConfigError
-from nbdtun.migration.settings import Limits, MigrationSettings
+from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 
 
 def test_the_defaults() -> None:
     settings = MigrationSettings(vm="web1")
     assert (settings.disks, settings.bandwidth, settings.downtime, settings.keep_source) == (None, None, 0.3, False)
-    assert settings.limits.farewell < settings.limits.undo
+    assert settings.steps.farewell < settings.steps.undo
 
 
 @pytest.mark.parametrize(("name", "value"), [("bandwidth", 0), ("downtime", -1), ("reconnect_delay", 0)])
@@ -20,4 +20,4 @@ def test_what_must_be_more_than_nothing(name: str, value: int) -> None:
 
 def test_no_wait_is_without_an_end() -> None:
     with pytest.raises(ConfigError, match="complete must be more than 0"):
-        Limits(complete=0)
+        StepTimeouts(complete=0)

@@ -4,7 +4,7 @@ import pytest
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Phase
-from nbdtun.migration.timeouts import Patience
+from nbdtun.migration.timeouts import Timeouts
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from nbdtun.migration.timeouts import Patience
 )
 def test_limits_that_cannot_be(settings: dict[str, object], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Patience(**settings)  # type: ignore[arg-type]
+        Timeouts(**settings)  # type: ignore[arg-type]
     assert str(caught.value) == line

@@ -164,7 +164,7 @@ class Preflight:
             self._list.ok("forecast", f"it takes about {duration_text(expected.total)} ({parts}){pause}")
 
     async def _within(self, work: Any, late: str) -> Any:
-        seconds = self._settings.limits.answer
+        seconds = self._settings.steps.answer
         return await in_time(self._reactor, seconds, Deferred.fromCoroutine(work), lambda: LinkLost(f"{late} within {seconds:g} s"))
 
 

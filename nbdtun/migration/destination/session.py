@@ -35,7 +35,7 @@ from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.qmp.monitor import Credentials, Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.settings import Limits
+from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.exports import Exports, pair
 from nbdtun.migration.vm.machine import Machine, machine
@@ -94,7 +94,7 @@ class Session:
         monitor: Monitor,
         egresses: Callable[[str, Credentials], Egress],
         tell: Callable[[NbdtunError], None],
-        limits: Limits,
+        steps: StepTimeouts,
     ) -> None:
         self.ident = ident
         self.state = State.NEW
@@ -106,9 +106,9 @@ class Session:
         self._egresses = egresses
         self._egress: Egress | None = None
         self._tell = tell
-        self._limits = limits
-        self._undo = UndoStack(reactor, limits.undo)
-        self._tidy = UndoStack(reactor, limits.undo)
+        self._steps = steps
+        self._undo = UndoStack(reactor, steps.undo)
+        self._tidy = UndoStack(reactor, steps.undo)
         self._incoming = Incoming(monitor)
         self._journal = Journal(monitor, End.DESTINATION, ident)
         self._tuning = Tuning(monitor, self._journal.was)
@@ -198,7 +198,7 @@ class Session:
         self.settled = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
 
     async def _finish(self, run: bool) -> None:
-        await self._incoming.completed(self._limits.complete)
+        await self._incoming.completed(self._steps.complete)
         await self._exports.stop()
         await self._journal.note(handed_over=True, runs=run)
         if run:

@@ -40,7 +40,7 @@ from nbdtun.migration.control.commands import (
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.destination.session import Session, State
 from nbdtun.migration.qmp.monitor import Credentials, Monitor
-from nbdtun.migration.settings import Limits
+from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.machine import Machine, run_state
 
@@ -71,11 +71,11 @@ class Destination:
         reactor: Any,
         vms: Mapping[str, str],
         egresses: Callable[[str, Credentials], Egress],
-        limits: Limits | None = None,
+        steps: StepTimeouts | None = None,
         surroundings: Surroundings = lambda checklist, qemu: None,
     ) -> None:
         self.reactor = reactor
-        self.limits = limits or Limits()
+        self.steps = steps or StepTimeouts()
         self._vms = dict(vms)
         self._egresses = egresses
         self._surroundings = surroundings
@@ -118,7 +118,7 @@ class Destination:
         if vm in self._busy:
             raise NotMigratable(_BUSY.format(vm))
         session = Session(
-            self.reactor, ident, self.monitor(vm), self._egresses, lambda error: self._tell(control, ident, error), self.limits
+            self.reactor, ident, self.monitor(vm), self._egresses, lambda error: self._tell(control, ident, error), self.steps
         )
         self._remember(vm, session, control)
         return session
@@ -129,7 +129,7 @@ class Destination:
 
     def monitor(self, vm: str) -> Monitor:
         """A new monitor of that VM, not connected yet."""
-        return Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.limits.command)
+        return Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.steps.command)
 
     async def _displace(self, vm: str) -> None:
         """A source that was killed leaves a session which waits for it; a new one need not."""

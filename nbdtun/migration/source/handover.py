@@ -1,7 +1,7 @@
 """
 The one step that cannot be taken back: the source tells the destination to take over.
 
-Up to here the guest cannot run at the destination, whatever is lost; from here on it may. So its answer is fetched with patience:
+Up to here the guest cannot run at the destination, whatever is lost; from here on it may. So its answer is fetched with timeouts:
 when it is lost with the control channel, the destination is asked again over a new one. Only three ends are possible: it runs there
 (return), it certainly does not and never will (any error but one), or nobody can tell (:class:`~nbdtun.errors.OutcomeUnknown`, and
 the source has to stay paused).
@@ -45,9 +45,9 @@ class Handover:
         :raise OutcomeUnknown: nobody can tell whether it did.
         :raise NbdtunError: it did not, and never will.
         """
-        limits = self._settings.limits
+        steps = self._settings.steps
         try:
-            await self._ask(limits.complete + limits.answer, Finish, session=self._ident, run=run)
+            await self._ask(steps.complete + steps.answer, Finish, session=self._ident, run=run)
         except OutcomeUnknown as error:
             raise self._unknown(str(error)) from error
         except TunnelError as error:
@@ -65,7 +65,7 @@ class Handover:
 
     async def _settle(self, last: NbdtunError, told: NbdtunError | None = None) -> None:
         """Ask until there is an answer, or the time is up; ``told`` is why it did not take over, if that is so."""
-        deadline = self._clock.seconds() + self._settings.limits.settle
+        deadline = self._clock.seconds() + self._settings.steps.settle
         while self._clock.seconds() < deadline:
             try:
                 if await self._is_settled(told):
@@ -78,11 +78,11 @@ class Handover:
     async def _is_settled(self, told: NbdtunError | None) -> bool:
         if self._control.lost:
             opening = Deferred.fromCoroutine(self._carrier.control(Control()))
-            seconds = self._settings.limits.answer
+            seconds = self._settings.steps.answer
             self._control = await in_time(self._clock, seconds, opening, lambda: LinkLost("the destination cannot be reached"))
-        answer = await self._ask(self._settings.limits.answer, Query, session=self._ident, vm=self._settings.vm)
+        answer = await self._ask(self._settings.steps.answer, Query, session=self._ident, vm=self._settings.vm)
         if answer["state"] in ("prepared", "listening"):  # Finish never arrived; now it must not
-            answer |= await self._ask(self._settings.limits.answer, Abort, session=self._ident)
+            answer |= await self._ask(self._settings.steps.answer, Abort, session=self._ident)
         if answer["state"] in ("aborting", "aborted"):
             raise told or DestinationFailed(f"the destination did not take over: {answer['reason']}")
         if answer["state"] in ("unknown", "uncertain"):

@@ -86,15 +86,15 @@ class Migration:
         self._cause: BaseException | None = None
         self._gauge = Gauge(reactor, report, lambda: carrier.link, wall)
         self._guest = Guest(monitor, self._alarm)
-        self._undo = UndoStack(reactor, settings.limits.undo)
-        self._tidy = UndoStack(reactor, settings.limits.undo)
+        self._undo = UndoStack(reactor, settings.steps.undo)
+        self._tidy = UndoStack(reactor, settings.steps.undo)
         self._leftovers = Leftovers(reactor, monitor, carrier, settings, uptime)
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
         self._tuning = Tuning(monitor, self._journal.was)
         self.allowance = Allowance(settings.bandwidth, settings.downtime)
         self._convergence = Convergence(monitor, settings, self.allowance)
-        self._vigil = Vigil(settings.vm, settings.patience, reactor.seconds())
-        seconds = settings.limits.command
+        self._vigil = Vigil(settings.vm, settings.timeouts, reactor.seconds())
+        seconds = settings.steps.command
         self._sampler = Sampler(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
@@ -244,7 +244,7 @@ class Migration:
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
         self._gauge.enter(Phase.SWITCHOVER)
-        seconds = None if self._vigil.forced else self.settings.patience.limit(Phase.SWITCHOVER)
+        seconds = None if self._vigil.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)
         self._gauge.copied()
         await self._journal.switches(self._guest.runs)

@@ -20,7 +20,7 @@ async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, sessi
 
     :raise OutcomeUnknown: it cannot.
     """
-    seconds = settings.limits.answer
+    seconds = settings.steps.answer
     late = f"the destination has not answered for {seconds:g} s"
     asking = Deferred.fromCoroutine(_settle_there(carrier, settings.vm, session))
     try:

@@ -75,7 +75,7 @@ class Contact:
 
         :raise TunnelError: the destination cannot be reached, or refuses.
         """
-        seconds = self._settings.limits.answer
+        seconds = self._settings.steps.answer
         opening = Deferred.fromCoroutine(self._carrier.control(SourceControl(self._alarm)))
         late = f"the destination could not be reached within {seconds:g} s"
         self.control = control = await in_time(self._reactor, seconds, opening, lambda: LinkLost(late))
@@ -107,7 +107,7 @@ class Contact:
         if self._renewing is not None:
             self._renewing.cancel()
         with suppress(NbdtunError):
-            await self._ask(Abort, self._settings.limits.farewell)
+            await self._ask(Abort, self._settings.steps.farewell)
 
     async def diagnose(self) -> str:
         """What the destination has found wrong by itself, before we undo anything there."""
@@ -124,7 +124,7 @@ class Contact:
     async def _ask(self, command: Any, seconds: float | None = None, **arguments: Any) -> dict[str, Any]:
         if self.control is None:
             raise LinkLost("there is no control channel")
-        seconds = seconds or self._settings.limits.answer
+        seconds = seconds or self._settings.steps.answer
         answer = Deferred.fromCoroutine(self.control.ask(command, session=self._ident, **arguments))
         late = f"the destination has not answered {command.__name__} for {seconds:g} s"
         return await in_time(self._reactor, seconds, answer, lambda: DestinationFailed(late))

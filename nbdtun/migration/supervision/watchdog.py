@@ -8,7 +8,7 @@ from attrs import frozen
 
 from nbdtun.errors import MigrationError, Stalled, TimedOut
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.migration.timeouts import COPYING, DEFAULTS, OnTimeout, Patience
+from nbdtun.migration.timeouts import COPYING, DEFAULTS, OnTimeout, Timeouts
 from nbdtun.units import duration_text
 
 _MOVING: Final = (*COPYING, Phase.SWITCHOVER)
@@ -26,10 +26,10 @@ class Verdict:
 class Vigil:
     """Looks at a migration of ``vm`` from time to time, and says when patience has ended; it begins at ``now``, in seconds."""
 
-    def __init__(self, vm: str, patience: Patience, now: float) -> None:
+    def __init__(self, vm: str, timeouts: Timeouts, now: float) -> None:
         self.forced = False
         self._vm = vm
-        self._patience = patience
+        self._timeouts = timeouts
         self._began = now
         self._phase: Phase | None = None
         self._entered = now
@@ -50,17 +50,17 @@ class Vigil:
         return self._stalled(now, progress.phase) or self._overdue(now, progress.phase, progress.link.lost_for is not None)
 
     def _stalled(self, now: float, phase: Phase) -> Verdict | None:
-        stall = self._patience.stall
+        stall = self._timeouts.stall
         if stall is None or now - self._since < stall:
             return None
         text = f"{self._vm}: no byte has moved for {duration_text(stall)} in phase {phase.value}, though the link is up (--stall-timeout)"
         return Verdict(Stalled(f"{text}; does a disk hang, at either end?"))
 
     def _overdue(self, now: float, phase: Phase, cut: bool) -> Verdict | None:
-        force = self._patience.on_timeout is OnTimeout.FORCE and phase in COPYING
+        force = self._timeouts.on_timeout is OnTimeout.FORCE and phase in COPYING
         if self.forced or (force and cut):  # to pause it, QEMU would wait for what is on its way
             return None
-        limit, total = self._patience.limit(phase), self._patience.total
+        limit, total = self._timeouts.limit(phase), self._timeouts.total
         if limit is not None and now - self._entered >= limit:
             text = f"{self._vm}: phase {phase.value} was not over after {duration_text(limit)} (--timeout {phase.value}=)"
         elif total is not None and now - self._began >= total:

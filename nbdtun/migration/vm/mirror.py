@@ -97,7 +97,7 @@ class Mirror:
         self._speed = speed
         undo.push(f"cancel the mirror of {self.disk.nickname}, {self.name}", self.cancel)
         try:
-            await self._monitor.execute("blockdev-add", self._node(settings.reconnect_delay), seconds=settings.limits.connect)
+            await self._monitor.execute("blockdev-add", self._node(settings.reconnect_delay), seconds=settings.steps.connect)
             self._state = State.COPYING
             await self._monitor.execute("blockdev-mirror", self._job())
         except CommandFailed as error:

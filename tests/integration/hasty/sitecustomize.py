@@ -1,8 +1,10 @@
-"""On the path of a daemon or a command, this makes its patience short, as an embedding program could: the product has no switch for it.
+"""On the path of a daemon or a command, this makes its timeouts short, as an embedding program could: the product has no switch for it.
 
 With the limits that it has of itself, each cell with a stopped QEMU would last for minutes.
 """
 
-from nbdtun.migration.settings import Limits
+from nbdtun.migration.settings import StepTimeouts
 
-Limits.__init__.__kwdefaults__.update(command=3.0, connect=3.0, answer=12.0, drain=8.0, complete=8.0, undo=4.0, farewell=3.0, settle=5.0)
+StepTimeouts.__init__.__kwdefaults__.update(
+    command=3.0, connect=3.0, answer=12.0, drain=8.0, complete=8.0, undo=4.0, farewell=3.0, settle=5.0
+)

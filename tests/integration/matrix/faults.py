@@ -38,7 +38,7 @@ class Fault:
     options: tuple[str, ...] = ()
     hasty: bool = False
     """With short limits at both ends: the fixture `hasty`."""
-    patience: float = 120
+    timeouts: float = 120
     """Seconds that the migration may take to its end."""
 
 

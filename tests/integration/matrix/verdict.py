@@ -14,7 +14,7 @@ CLEANING_SECONDS = 30
 
 def judge(cell: Cell, fault: Fault, outcome: Outcome) -> None:
     """The migration was struck; look at its end, mend what was broken, and move the VM all the same."""
-    status = cell.attempt.wait_exit(fault.patience)
+    status = cell.attempt.wait_exit(fault.timeouts)
     assert not cell.pair.both_running()
     assert status == outcome.status, f"exit status {status}: {cell.attempt.log()}"
     _one_line(cell.attempt, outcome)

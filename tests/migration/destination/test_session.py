@@ -22,7 +22,7 @@ from nbdtun.errors import (
 )
 from nbdtun.migration.destination.session import STEPS, Session, State
 from nbdtun.migration.ids import nbd_target, ram_target
-from nbdtun.migration.settings import Limits
+from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.machine import Machine
 from tests.migration.stage.paper_qemu import PaperQemu
@@ -44,7 +44,7 @@ class Room:
         self.closed = 0
         self.asked_then: int | None = None  # how many commands, when the channels were ended
         self.told: list[NbdtunError] = []
-        self.session = Session(self.clock, SESSION, self.qemu, lambda ident, owner: self, self.told.append, Limits())
+        self.session = Session(self.clock, SESSION, self.qemu, lambda ident, owner: self, self.told.append, StepTimeouts())
 
     def admit(self, target: str, path: str) -> None:
         self.admitted[target] = path

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, DestinationFailed, LinkLost, MigrationError, OutcomeUnknown
 from nbdtun.migration.control.commands import Abort, Finish, Query
-from nbdtun.migration.settings import Limits, MigrationSettings
+from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 from nbdtun.migration.source.handover import Handover
 
 SESSION = "0123456789abcdef" * 2
@@ -50,7 +50,7 @@ class Scripted:
 
 def finish(scripted: Scripted, seconds: float = 300) -> Any:
     clock, got = Clock(), list[Any]()
-    settings = MigrationSettings(vm="web1", limits=Limits(complete=10, answer=10, settle=20))
+    settings = MigrationSettings(vm="web1", steps=StepTimeouts(complete=10, answer=10, settle=20))
     handover = Handover(clock, scripted, scripted, SESSION, settings)  # type: ignore[arg-type]
     assert repr(handover) == "<Handover of session 01234567>"
     Deferred.fromCoroutine(handover.finish(True)).addCallbacks(got.append, lambda failure: got.append(failure.value))

@@ -154,5 +154,5 @@ def test_a_destination_that_does_not_answer() -> None:
     done(speaking.prepare(Machine("q35", 7), ()))
     failures: list[Any] = []
     Deferred.fromCoroutine(speaking.listen()).addErrback(failures.append)
-    clock.advance(speaking._settings.limits.answer)
+    clock.advance(speaking._settings.steps.answer)
     assert "has not answered Listen" in str(failures[0].value)

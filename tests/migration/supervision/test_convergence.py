@@ -12,10 +12,10 @@ from nbdtun.errors import ConfigError, Stalled, TimedOut
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings, Strategy
 from nbdtun.migration.supervision.convergence import Trend
-from nbdtun.migration.timeouts import OnTimeout, Patience
+from nbdtun.migration.timeouts import OnTimeout, Timeouts
 from tests.migration.stage.stage import Stage
 
-FORCE = Patience(total=30.0, on_timeout=OnTimeout.FORCE)
+FORCE = Timeouts(total=30.0, on_timeout=OnTimeout.FORCE)
 
 
 def staged(*, changes: bool = True, **flags: bool) -> Stage:
@@ -43,7 +43,7 @@ def assert_stayed(stage: Stage, outcome: Any, error: type[BaseException]) -> Non
 @pytest.mark.parametrize("load", ["writes", "dirties"])
 def test_without_help_time_ends_it(load: str) -> None:
     stage = staged(**{load: True})
-    outcome = stage.outcome(stage.start(patience=Patience(total=60.0)))
+    outcome = stage.outcome(stage.start(timeouts=Timeouts(total=60.0)))
     assert_stayed(stage, outcome, TimedOut)
     assert stage.reports[-1].code == "timeout"
     assert_moved(stage, stage.outcome(again(stage)))
@@ -57,7 +57,7 @@ def again(stage: Stage) -> Any:
 
 def test_a_disk_that_lags_is_told_and_made_to_wait_only_if_asked() -> None:
     stage = staged(writes=True)
-    outcome = stage.outcome(stage.start(patience=Patience(total=60.0)))
+    outcome = stage.outcome(stage.start(timeouts=Timeouts(total=60.0)))
     assert_stayed(stage, outcome, TimedOut)
     assert any(report.converge.lagging == ("vda",) for report in stage.reports)
     assert set(stage.source.modes.values()) == {"background"}
@@ -97,7 +97,7 @@ def test_auto_converge_is_a_capability_for_as_long_as_it_is_needed() -> None:
 
 def test_the_downtime_is_raised_in_steps_and_not_beyond_its_bound() -> None:
     stage = staged(dirties=True)
-    running = stage.start(converge=frozenset({Strategy.DOWNTIME}), max_downtime=0.9, patience=Patience(total=100.0))
+    running = stage.start(converge=frozenset({Strategy.DOWNTIME}), max_downtime=0.9, timeouts=Timeouts(total=100.0))
     stage.turn(90)
     steps = [report.converge.downtime for report in stage.reports]
     assert list(dict.fromkeys(steps)) == [None, 0.6, 0.9]
@@ -118,7 +118,7 @@ def test_a_bound_that_bounds_nothing() -> None:
 @pytest.mark.parametrize("load", ["writes", "dirties"])
 def test_it_is_forced(load: str) -> None:
     stage = staged(**{load: True})
-    last = stage.outcome(stage.start(patience=FORCE))
+    last = stage.outcome(stage.start(timeouts=FORCE))
     assert_moved(stage, last)
     assert isinstance(last, Progress)
     assert last.converge.forced
@@ -129,7 +129,7 @@ def test_it_is_forced(load: str) -> None:
 @pytest.mark.parametrize("load", ["writes", "dirties"])
 def test_a_forced_one_runs_on_when_it_is_cancelled(load: str) -> None:
     stage = staged(**{load: True})
-    running = stage.start(patience=FORCE)
+    running = stage.start(timeouts=FORCE)
     while "stop" not in stage.source.asked:
         stage.turn(0.001)
     stage.turn(0.005)
@@ -140,12 +140,12 @@ def test_a_forced_one_runs_on_when_it_is_cancelled(load: str) -> None:
 
 def test_one_that_hangs_is_a_stall() -> None:
     stage = staged(stuck=True)
-    assert_stayed(stage, stage.outcome(stage.start(patience=Patience(stall=20.0))), Stalled)
+    assert_stayed(stage, stage.outcome(stage.start(timeouts=Timeouts(stall=20.0))), Stalled)
 
 
 def test_one_that_zeroes_its_target_first_is_not() -> None:
     stage = staged(stuck=True)
-    running = stage.start(patience=Patience(stall=20.0))
+    running = stage.start(timeouts=Timeouts(stall=20.0))
     for _ in range(60):
         stage.source.reach += 1 << 20
         stage.turn(1)

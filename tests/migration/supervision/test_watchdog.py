@@ -5,7 +5,7 @@ from attrs import evolve
 from nbdtun.errors import Stalled, TimedOut
 from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.supervision.watchdog import Verdict, Vigil
-from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Patience
+from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
 
 MIRROR = Progress(time=0.0, elapsed=0.0, phase=Phase.MIRROR)
 RAM, SWITCHOVER, FINISH = (evolve(MIRROR, phase=phase) for phase in (Phase.RAM, Phase.SWITCHOVER, Phase.FINISH))
@@ -22,17 +22,17 @@ def looks(vigil: Vigil, progress: Progress, times: range, moved: int | None = No
 
 
 def test_the_defaults_end_only_what_cannot_last() -> None:
-    patience = Patience()
-    assert {phase for phase in Phase if patience.limit(phase) is None} >= {Phase.MIRROR, Phase.RAM, Phase.FINISH}
-    assert looks(Vigil("web1", patience, 0), MIRROR, range(100_000)) is None
-    found = looks(Vigil("web1", patience, 0), SWITCHOVER, range(1000))
+    timeouts = Timeouts()
+    assert {phase for phase in Phase if timeouts.limit(phase) is None} >= {Phase.MIRROR, Phase.RAM, Phase.FINISH}
+    assert looks(Vigil("web1", timeouts, 0), MIRROR, range(100_000)) is None
+    found = looks(Vigil("web1", timeouts, 0), SWITCHOVER, range(1000))
     assert found is not None
     assert found[0] == DEFAULTS[Phase.SWITCHOVER]
-    assert looks(Vigil("web1", patience, 0), FINISH, range(1000), moved=1) is None
+    assert looks(Vigil("web1", timeouts, 0), FINISH, range(1000), moved=1) is None
 
 
 def test_a_phase_has_its_own_clock() -> None:
-    vigil = Vigil("web1", Patience(phases={Phase.MIRROR: 10.0, Phase.RAM: 10.0}), 0)
+    vigil = Vigil("web1", Timeouts(phases={Phase.MIRROR: 10.0, Phase.RAM: 10.0}), 0)
     assert looks(vigil, MIRROR, range(9)) is None
     assert looks(vigil, RAM, range(9, 19)) is None
     found = looks(vigil, RAM, range(19, 30))
@@ -43,7 +43,7 @@ def test_a_phase_has_its_own_clock() -> None:
 
 
 def test_the_whole_has_one_too() -> None:
-    vigil = Vigil("web1", Patience(total=10.0), 5)
+    vigil = Vigil("web1", Timeouts(total=10.0), 5)
     assert looks(vigil, MIRROR, range(5, 12)) is None
     found = looks(vigil, SWITCHOVER, range(12, 30))
     assert found is not None
@@ -52,7 +52,7 @@ def test_the_whole_has_one_too() -> None:
 
 
 def test_what_does_not_move_is_a_stall() -> None:
-    vigil = Vigil("web1", Patience(stall=10.0), 0)
+    vigil = Vigil("web1", Timeouts(stall=10.0), 0)
     assert looks(vigil, MIRROR, range(20)) is None
     found = looks(vigil, MIRROR, range(20, 40), moved=19)
     assert found is not None
@@ -62,7 +62,7 @@ def test_what_does_not_move_is_a_stall() -> None:
 
 
 def test_while_the_link_is_lost_nothing_is_a_stall() -> None:
-    vigil = Vigil("web1", Patience(stall=10.0), 0)
+    vigil = Vigil("web1", Timeouts(stall=10.0), 0)
     assert looks(vigil, CUT, range(1000), moved=1) is None
     found = looks(vigil, MIRROR, range(1000, 1100), moved=1)
     assert found is not None
@@ -70,12 +70,12 @@ def test_while_the_link_is_lost_nothing_is_a_stall() -> None:
 
 
 def test_no_limit_and_no_stall() -> None:
-    vigil = Vigil("web1", Patience(phases=dict.fromkeys(DEFAULTS), stall=None), 0)
+    vigil = Vigil("web1", Timeouts(phases=dict.fromkeys(DEFAULTS), stall=None), 0)
     assert looks(vigil, SWITCHOVER, range(10_000), moved=1) is None
 
 
 def test_force_pauses_once_and_then_only_a_stall_ends_it() -> None:
-    vigil = Vigil("web1", Patience(total=10.0, stall=50.0, on_timeout=OnTimeout.FORCE), 0)
+    vigil = Vigil("web1", Timeouts(total=10.0, stall=50.0, on_timeout=OnTimeout.FORCE), 0)
     found = looks(vigil, MIRROR, range(30))
     assert found is not None
     assert (found[0], found[1].forced, vigil.forced) == (10, True, True)
@@ -88,7 +88,7 @@ def test_force_pauses_once_and_then_only_a_stall_ends_it() -> None:
 
 def test_force_waits_for_the_link() -> None:
     """QEMU would stand still until it is back, to pause the guest."""
-    vigil = Vigil("web1", Patience(total=10.0, on_timeout=OnTimeout.FORCE), 0)
+    vigil = Vigil("web1", Timeouts(total=10.0, on_timeout=OnTimeout.FORCE), 0)
     assert looks(vigil, CUT, range(100)) is None
     found = looks(vigil, MIRROR, range(100, 200))
     assert found is not None
@@ -96,7 +96,7 @@ def test_force_waits_for_the_link() -> None:
 
 
 def test_where_a_pause_does_not_help_force_cancels() -> None:
-    vigil = Vigil("web1", Patience(total=10.0, on_timeout=OnTimeout.FORCE), 0)
+    vigil = Vigil("web1", Timeouts(total=10.0, on_timeout=OnTimeout.FORCE), 0)
     found = looks(vigil, SWITCHOVER, range(30))
     assert found is not None
     assert not found[1].forced
