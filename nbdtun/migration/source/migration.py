@@ -38,7 +38,7 @@ from nbdtun.migration.supervision.budget import Allowance
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Gauge
 from nbdtun.migration.supervision.sampler import Sampler
-from nbdtun.migration.supervision.watchdog import Verdict, Vigil
+from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.vm.disks import Disk, choose
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.machine import machine
@@ -93,9 +93,9 @@ class Migration:
         self._tuning = Tuning(monitor, self._journal.was)
         self.allowance = Allowance(settings.bandwidth, settings.downtime)
         self._convergence = Convergence(monitor, settings, self.allowance)
-        self._vigil = Vigil(settings.vm, settings.timeouts, reactor.seconds())
+        self._watchdog = Watchdog(settings.vm, settings.timeouts, reactor.seconds())
         seconds = settings.steps.command
-        self._sampler = Sampler(reactor, monitor, self._gauge, self._convergence, self._vigil, seconds, self._alarm, self._judge)
+        self._sampler = Sampler(reactor, monitor, self._gauge, self._convergence, self._watchdog, seconds, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
@@ -244,7 +244,7 @@ class Migration:
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
         self._gauge.enter(Phase.SWITCHOVER)
-        seconds = None if self._vigil.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
+        seconds = None if self._watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)
         self._gauge.copied()
         await self._journal.switches(self._guest.runs)

@@ -16,7 +16,7 @@ from nbdtun.migration.progress import Phase
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Gauge
-from nbdtun.migration.supervision.watchdog import Verdict, Vigil
+from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.vm.memory import look
 from nbdtun.migration.vm.mirror import reach
 
@@ -36,7 +36,7 @@ class Sampler:
         monitor: Monitor,
         gauge: Gauge,
         convergence: Convergence,
-        vigil: Vigil,
+        watchdog: Watchdog,
         seconds: float,
         alarm: Callable[[Exception], None],
         judge: Callable[[Verdict], None],
@@ -45,7 +45,7 @@ class Sampler:
         self._monitor = monitor
         self._gauge = gauge
         self._convergence = convergence
-        self._vigil = vigil
+        self._watchdog = watchdog
         self._seconds = seconds
         self._alarm = alarm
         self._judge = judge
@@ -78,7 +78,7 @@ class Sampler:
             return
         self._gauge.converge(self._convergence.measures)
         self._gauge.sample()
-        verdict = self._vigil.look(self._clock.seconds(), self._gauge.now, self._gauge.moved + self._reach)
+        verdict = self._watchdog.check(self._clock.seconds(), self._gauge.now, self._gauge.moved + self._reach)
         if verdict is not None:
             self._judge(verdict)
 

@@ -23,7 +23,7 @@ class Verdict:
     forced: bool = False
 
 
-class Vigil:
+class Watchdog:
     """Looks at a migration of ``vm`` from time to time, and says when patience has ended; it begins at ``now``, in seconds."""
 
     def __init__(self, vm: str, timeouts: Timeouts, now: float) -> None:
@@ -37,9 +37,9 @@ class Vigil:
         self._since = now
 
     def __repr__(self) -> str:
-        return f"<Vigil over {self._vm} {self._phase and self._phase.value}{' forced' if self.forced else ''}>"
+        return f"<Watchdog over {self._vm} {self._phase and self._phase.value}{' forced' if self.forced else ''}>"
 
-    def look(self, now: float, progress: Progress, moved: int) -> Verdict | None:
+    def check(self, now: float, progress: Progress, moved: int) -> Verdict | None:
         """``moved`` only grows, with each byte; the verdict, if there is one. Once it is ``forced``, only a stall ends it."""
         if progress.phase is not self._phase:
             self._phase, self._entered, self._since = progress.phase, now, now
