@@ -29,7 +29,7 @@ from nbdtun.migration.progress import LinkState
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.qmp.schema import ANSWERS, misfit
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.supervision.meter import Gauge
+from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.vm.disks import inventory
 from nbdtun.migration.vm.exports import nodes
 from nbdtun.migration.vm.exports import sweep as sweep_exports
@@ -250,7 +250,7 @@ class Broken(Sheet):
 async def _ask_all(monitor: Monitor) -> None:
     clock = Clock()
     undo = UndoStack(clock, 1.0)
-    gauge = Gauge(clock, lambda progress: None, LinkState)
+    meter = Meter(clock, lambda progress: None, LinkState)
     works: list[Callable[[], Any]] = [
         lambda: inventory(monitor),
         lambda: machine(monitor),
@@ -268,10 +268,10 @@ async def _ask_all(monitor: Monitor) -> None:
         with contextlib.suppress(NbdtunError):
             await work()
     with contextlib.suppress(NbdtunError):
-        gauge.memory(await look(monitor))
-        gauge.jobs(await monitor.execute("query-block-jobs"))
-        gauge.sample()
-        json.dumps(gauge.now.as_json(), allow_nan=False)
+        meter.memory(await look(monitor))
+        meter.jobs(await monitor.execute("query-block-jobs"))
+        meter.sample()
+        json.dumps(meter.now.as_json(), allow_nan=False)
     with contextlib.suppress(NbdtunError):
         await monitor.has("migrate-incoming")
 

@@ -36,7 +36,7 @@ from nbdtun.migration.source.recovery import Leftovers
 from nbdtun.migration.source.session_client import Contact
 from nbdtun.migration.supervision.budget import Allowance
 from nbdtun.migration.supervision.convergence import Convergence
-from nbdtun.migration.supervision.meter import Gauge
+from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.sampler import Sampler
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.vm.disks import Disk, choose
@@ -84,7 +84,7 @@ class Migration:
         self._carrier = carrier
         self._stage = Stage.NEW
         self._cause: BaseException | None = None
-        self._gauge = Gauge(reactor, report, lambda: carrier.link, wall)
+        self._meter = Meter(reactor, report, lambda: carrier.link, wall)
         self._guest = Guest(monitor, self._alarm)
         self._undo = UndoStack(reactor, settings.steps.undo)
         self._tidy = UndoStack(reactor, settings.steps.undo)
@@ -95,14 +95,14 @@ class Migration:
         self._convergence = Convergence(monitor, settings, self.allowance)
         self._watchdog = Watchdog(settings.vm, settings.timeouts, reactor.seconds())
         seconds = settings.steps.command
-        self._sampler = Sampler(reactor, monitor, self._gauge, self._convergence, self._watchdog, seconds, self._alarm, self._judge)
+        self._sampler = Sampler(reactor, monitor, self._meter, self._convergence, self._watchdog, seconds, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
 
     def __repr__(self) -> str:
-        return f"<Migration of {self.settings.vm} {self._stage.value} {self._gauge.now.phase.value}>"
+        return f"<Migration of {self.settings.vm} {self._stage.value} {self._meter.now.phase.value}>"
 
     async def run(self) -> Progress:
         """
@@ -144,10 +144,10 @@ class Migration:
     async def _force(self, verdict: Verdict) -> None:
         """Pause the guest, so that what is left gets less; it runs again where the migration ends."""
         self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))
-        if self._gauge.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
+        if self._meter.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
             self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._convergence.force()
-        self._gauge.converge(self._convergence.measures)
+        self._meter.converge(self._convergence.measures)
         await self._guest.pause()
 
     def _interrupt(self, cause: BaseException | None) -> bool:
@@ -169,11 +169,11 @@ class Migration:
         except BaseException as error:
             raise await self._roll_back(error) from None
         await self._confirm()
-        return self._gauge.finish(Phase.COMPLETED, self._downtime)
+        return self._meter.finish(Phase.COMPLETED, self._downtime)
 
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
-        self._gauge.enter(Phase.PREPARE)
+        self._meter.enter(Phase.PREPARE)
         self._sampler.start()
         if await self._leftovers.settle():
             return  # it is there
@@ -214,8 +214,8 @@ class Migration:
             await self._ingresses.pop(name).close()
 
     async def _mirror(self, disks: dict[str, Disk], ingress: Ingress) -> Mirrors:
-        self._gauge.expect(disks)
-        self._gauge.enter(Phase.MIRROR)
+        self._meter.expect(disks)
+        self._meter.enter(Phase.MIRROR)
         each = [Mirror(self._monitor, self._reactor, disk, name, ingress, self._alarm) for name, disk in disks.items()]
         mirrors = Mirrors(self._monitor, each)
         await self._convergence.begin(mirrors)
@@ -223,8 +223,8 @@ class Migration:
         await self.allowance.limit_disks(mirrors)
         await mirrors.ready()
         await self._convergence.keep()
-        self._gauge.copied()
-        self._gauge.enter(Phase.READY)
+        self._meter.copied()
+        self._meter.enter(Phase.READY)
         return mirrors
 
     async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Ingress]:
@@ -236,17 +236,17 @@ class Migration:
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
         ram = await self._enter(await self._contact.listen(), "ram", urgent=True)
-        self._gauge.enter(Phase.RAM)
+        self._meter.enter(Phase.RAM)
         await self._journal.begins(self._guest.runs)
         await outgoing.start(ram)
         await outgoing.paused()
         return outgoing, ram
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
-        self._gauge.enter(Phase.SWITCHOVER)
+        self._meter.enter(Phase.SWITCHOVER)
         seconds = None if self._watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)
-        self._gauge.copied()
+        self._meter.copied()
         await self._journal.switches(self._guest.runs)
         await outgoing.proceed(seconds)
         arriving = Deferred.fromCoroutine(ram.drained())
@@ -254,7 +254,7 @@ class Migration:
 
     async def _finish(self) -> None:
         await self._journal.note(handed_over=True)
-        self._gauge.enter(Phase.FINISH)
+        self._meter.enter(Phase.FINISH)
         if self._stage is not Stage.FORWARD:
             raise CancelledError
         self._stage = Stage.HANDING_OVER
@@ -280,10 +280,10 @@ class Migration:
             self._tidy.push("erase the migration's journal", self._journal.close)
         await self._close()
         if isinstance(cause, CancelledError):
-            self._gauge.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
+            self._meter.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
             return cause
         failure = self._failure(cause, found, left)
-        self._gauge.finish(Phase.FAILED, None, str(failure), failure.code)
+        self._meter.finish(Phase.FAILED, None, str(failure), failure.code)
         return failure
 
     def _failure(self, cause: BaseException, diagnosis: str, left: list[str]) -> NbdtunError:
@@ -298,13 +298,13 @@ class Migration:
         """Nothing may be undone; the source stays as it is, paused."""
         self._undo.forget()
         await self._close()
-        self._gauge.finish(Phase.UNKNOWN, None, str(error), error.code)
+        self._meter.finish(Phase.UNKNOWN, None, str(error), error.code)
 
     async def _confirm(self) -> None:
         """It runs there. Whatever cannot be tidied up here now is worth a warning and no more."""
         self._undo.forget()
         with suppress(NbdtunError):
-            self._gauge.memory(await look(self._monitor))
+            self._meter.memory(await look(self._monitor))
         if self.settings.keep_source:
             self._tidy.push("erase the migration's journal", self._journal.close)
             self._tidy.push("restore the migration's parameters", self._tuning.restore)

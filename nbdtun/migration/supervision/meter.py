@@ -45,7 +45,7 @@ class Rate:
         return self.value
 
 
-class Gauge:
+class Meter:
     """
     Collects, and reports to ``report`` each time something is new.
 
@@ -65,7 +65,7 @@ class Gauge:
         self.now = Progress(wall(), 0.0, Phase.PREPARE)
 
     def __repr__(self) -> str:
-        return f"<Gauge {self.now.phase.value} {self._rate!r}>"
+        return f"<Meter {self.now.phase.value} {self._rate!r}>"
 
     def expect(self, disks: Mapping[str, Disk]) -> None:
         """These disks will be copied, by jobs of these names."""

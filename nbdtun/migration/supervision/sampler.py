@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.supervision.convergence import Convergence
-from nbdtun.migration.supervision.meter import Gauge
+from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.vm.memory import look
 from nbdtun.migration.vm.mirror import reach
@@ -25,7 +25,7 @@ POLL_SECONDS = 1.0
 
 class Sampler:
     """
-    Feeds ``gauge`` and ``convergence`` with QEMU's answers, each waited for at most ``seconds``.
+    Feeds ``meter`` and ``convergence`` with QEMU's answers, each waited for at most ``seconds``.
 
     ``alarm`` is called with what it fails at, ``judge`` with the verdict once patience has ended.
     """
@@ -34,7 +34,7 @@ class Sampler:
         self,
         clock: Any,
         monitor: Monitor,
-        gauge: Gauge,
+        meter: Meter,
         convergence: Convergence,
         watchdog: Watchdog,
         seconds: float,
@@ -43,7 +43,7 @@ class Sampler:
     ) -> None:
         self._clock = clock
         self._monitor = monitor
-        self._gauge = gauge
+        self._meter = meter
         self._convergence = convergence
         self._watchdog = watchdog
         self._seconds = seconds
@@ -76,25 +76,25 @@ class Sampler:
         await self._look_at_memory()
         if not self._poll.running:
             return
-        self._gauge.converge(self._convergence.measures)
-        self._gauge.sample()
-        verdict = self._watchdog.check(self._clock.seconds(), self._gauge.now, self._gauge.moved + self._reach)
+        self._meter.converge(self._convergence.measures)
+        self._meter.sample()
+        verdict = self._watchdog.check(self._clock.seconds(), self._meter.now, self._meter.moved + self._reach)
         if verdict is not None:
             self._judge(verdict)
 
     async def _look_at_disks(self) -> None:
         """Before and after the copying there is only the link to be told of."""
-        if self._gauge.now.phase in (Phase.PREPARE, Phase.FINISH):
+        if self._meter.now.phase in (Phase.PREPARE, Phase.FINISH):
             return
-        self._gauge.jobs(await self._monitor.execute("query-block-jobs", seconds=self._seconds))
-        if any(not disk.done for disk in self._gauge.now.disks):
+        self._meter.jobs(await self._monitor.execute("query-block-jobs", seconds=self._seconds))
+        if any(not disk.done for disk in self._meter.now.disks):
             self._reach = await reach(self._monitor, self._seconds)
-        await self._convergence.disks(self._clock.seconds(), self._gauge.now)
+        await self._convergence.disks(self._clock.seconds(), self._meter.now)
 
     async def _look_at_memory(self) -> None:
-        if self._gauge.now.phase not in (Phase.RAM, Phase.SWITCHOVER):
+        if self._meter.now.phase not in (Phase.RAM, Phase.SWITCHOVER):
             return
         seen = await look(self._monitor, self._seconds)
-        self._gauge.memory(seen)
-        if self._gauge.now.phase is Phase.RAM:
+        self._meter.memory(seen)
+        if self._meter.now.phase is Phase.RAM:
             await self._convergence.memory(self._clock.seconds(), seen)

@@ -3,33 +3,33 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 
 from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
-from nbdtun.migration.supervision.meter import Gauge, Rate
+from nbdtun.migration.supervision.meter import Meter, Rate
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.memory import Migrated
 
 VDA = Disk("#block1", "vda", "vda-dev", 1000)
 
 
-def gauge() -> tuple[Clock, Gauge, list[Progress]]:
+def meter() -> tuple[Clock, Meter, list[Progress]]:
     clock, reports = Clock(), list[Progress]()
-    one = Gauge(clock, reports.append, lambda: LinkState(resumes=2), lambda: 1e9 + clock.seconds())
+    one = Meter(clock, reports.append, lambda: LinkState(resumes=2), lambda: 1e9 + clock.seconds())
     one.expect({"job0": VDA, "job1": Disk("vdb", "", "vdb-dev", 500)})
     return clock, one, reports
 
 
 def test_each_phase_is_reported_at_once() -> None:
-    clock, one, reports = gauge()
+    clock, one, reports = meter()
     one.enter(Phase.PREPARE)
     clock.advance(2)
     one.enter(Phase.MIRROR)
     assert [(report.phase, report.time, report.elapsed) for report in reports] == [(Phase.PREPARE, 1e9, 0), (Phase.MIRROR, 1e9 + 2, 2)]
     assert reports[-1].disks == (DiskProgress("vda", 1000, 0), DiskProgress("vdb", 500, 0))
     assert reports[-1].link.resumes == 2
-    assert repr(one).startswith("<Gauge mirror")
+    assert repr(one).startswith("<Meter mirror")
 
 
 def test_jobs_move_the_disks_that_they_copy() -> None:
-    _, one, _ = gauge()
+    _, one, _ = meter()
     one.jobs([{"device": "job1", "len": 600, "offset": 60}, {"device": "other", "len": 1, "offset": 1}])
     assert one.now.disks == (DiskProgress("vda", 1000, 0), DiskProgress("vdb", 600, 60))
     one.jobs([{"device": "job1", "len": 0, "offset": 0}])  # an empty image
@@ -39,7 +39,7 @@ def test_jobs_move_the_disks_that_they_copy() -> None:
 
 
 def test_the_time_to_go_is_what_is_left_by_the_rate() -> None:
-    clock, one, reports = gauge()
+    clock, one, reports = meter()
     one.sample()
     assert (reports[-1].rate, reports[-1].eta) == (0, None)
     clock.advance(1)
@@ -56,7 +56,7 @@ def test_the_time_to_go_is_what_is_left_by_the_rate() -> None:
 
 
 def test_the_end_has_the_mean_rate_and_the_downtime() -> None:
-    clock, one, reports = gauge()
+    clock, one, reports = meter()
     one.copied()
     clock.advance(10)
     last = one.finish(Phase.COMPLETED, 0.0714)
