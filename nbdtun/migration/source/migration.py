@@ -34,7 +34,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.handover import Handover
 from nbdtun.migration.source.recovery import Leftovers
 from nbdtun.migration.source.session_client import Contact
-from nbdtun.migration.supervision.budget import Allowance
+from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.sampler import Sampler
@@ -62,7 +62,7 @@ class Migration:
     One migration of the VM behind ``monitor``, which is connected already and is closed by whoever made it.
 
     ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
-    the final one. ``allowance`` may be changed while it is :attr:`under_way`.
+    the final one. ``budget`` may be changed while it is :attr:`under_way`.
     """
 
     log = txaio.make_logger()
@@ -91,8 +91,8 @@ class Migration:
         self._leftovers = Leftovers(reactor, monitor, carrier, settings, uptime)
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
         self._tuning = Tuning(monitor, self._journal.was)
-        self.allowance = Allowance(settings.bandwidth, settings.downtime)
-        self._convergence = Convergence(monitor, settings, self.allowance)
+        self.budget = Budget(settings.bandwidth, settings.downtime)
+        self._convergence = Convergence(monitor, settings, self.budget)
         self._watchdog = Watchdog(settings.vm, settings.timeouts, reactor.seconds())
         seconds = settings.steps.command
         self._sampler = Sampler(reactor, monitor, self._meter, self._convergence, self._watchdog, seconds, self._alarm, self._judge)
@@ -219,8 +219,8 @@ class Migration:
         each = [Mirror(self._monitor, self._reactor, disk, name, ingress, self._alarm) for name, disk in disks.items()]
         mirrors = Mirrors(self._monitor, each)
         await self._convergence.begin(mirrors)
-        await mirrors.start(self._undo, self.settings, self.allowance.share(len(mirrors)))
-        await self.allowance.limit_disks(mirrors)
+        await mirrors.start(self._undo, self.settings, self.budget.part(len(mirrors)))
+        await self.budget.limit_disks(mirrors)
         await mirrors.ready()
         await self._convergence.keep()
         self._meter.copied()
@@ -229,7 +229,7 @@ class Migration:
 
     async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Ingress]:
         capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
-        await self.allowance.limit_memory(self._tuning, self._undo, capabilities)
+        await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
         await movable(self._monitor)  # again: what comes next uses up the destination QEMU
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))

@@ -16,7 +16,7 @@ from nbdtun.migration.vm.mirror import Mirrors
 UNLIMITED = 1 << 50
 
 
-class Allowance:
+class Budget:
     """
     ``bandwidth`` in bytes per second, None for no limit, and ``downtime`` in seconds.
 
@@ -30,9 +30,9 @@ class Allowance:
         self._tuning: Tuning | None = None
 
     def __repr__(self) -> str:
-        return f"<Allowance of {self.bandwidth or 'any number of'} bytes/s, {self.downtime:g} s>"
+        return f"<Budget of {self.bandwidth or 'any number of'} bytes/s, {self.downtime:g} s>"
 
-    def share(self, disks: int) -> int:
+    def part(self, disks: int) -> int:
         """The speed of one of so many mirrors, as ``blockdev-mirror`` wants it."""
         return max(1, self.bandwidth // disks) if self.bandwidth and disks else 0
 
@@ -44,7 +44,7 @@ class Allowance:
     async def limit_disks(self, mirrors: Mirrors) -> None:
         """From now on ``mirrors`` run: what changes is passed on to them."""
         self._mirrors = mirrors
-        await mirrors.set_speed(self.share(len(mirrors)))  # it may have changed while they were started
+        await mirrors.set_speed(self.part(len(mirrors)))  # it may have changed while they were started
 
     async def limit_memory(self, tuning: Tuning, undo: UndoStack, capabilities: Iterable[str]) -> None:
         """The memory is about to be sent, with ``capabilities``: from now on what changes is passed on to ``tuning``."""
@@ -62,7 +62,7 @@ class Allowance:
         """
         self.bandwidth = bandwidth
         if self._mirrors is not None:
-            await self._mirrors.set_speed(self.share(len(self._mirrors)))
+            await self._mirrors.set_speed(self.part(len(self._mirrors)))
         await self._tune()
 
     async def set_downtime(self, seconds: float) -> None:

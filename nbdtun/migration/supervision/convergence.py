@@ -23,7 +23,7 @@ from attrs import evolve
 from nbdtun.migration.progress import Measures, Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings, Strategy
-from nbdtun.migration.supervision.budget import Allowance
+from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.vm.memory import Migrated
 from nbdtun.migration.vm.mirror import Mirror, Mirrors, can_change_mode
 from nbdtun.units import duration_text
@@ -60,13 +60,13 @@ class Convergence:
 
     log = txaio.make_logger()
 
-    def __init__(self, monitor: Monitor, settings: MigrationSettings, allowance: Allowance) -> None:
+    def __init__(self, monitor: Monitor, settings: MigrationSettings, budget: Budget) -> None:
         self.measures = Measures()
         self._monitor = monitor
         self._vm = settings.vm
         self._strategies = settings.converge
         self._bound = settings.max_downtime
-        self._allowance = allowance
+        self._budget = budget
         self._mirrors: Mirrors | None = None
         self._trends: dict[str, Trend] = {}
         self._told: set[str] = set()
@@ -134,13 +134,13 @@ class Convergence:
             return
         if self._step_at is None:
             self._step_at = now + PATIENCE_SECONDS
-        elif now >= self._step_at and self._allowance.downtime < self._bound:
+        elif now >= self._step_at and self._budget.downtime < self._bound:
             self._step_at = now + PATIENCE_SECONDS
             await self._raise_downtime()
 
     async def _raise_downtime(self) -> None:
-        downtime = min(2 * self._allowance.downtime, self._bound)
-        await self._allowance.set_downtime(downtime)
+        downtime = min(2 * self._budget.downtime, self._bound)
+        await self._budget.set_downtime(downtime)
         self.measures = evolve(self.measures, downtime=downtime)
         self.log.info("{vm}: the guest may pause for {time} now", vm=self._vm, time=duration_text(downtime))
 

@@ -43,7 +43,7 @@ class Steering:
         """Where it stands, and what it may use."""
         allowed: dict[str, Any] = {}
         if isinstance(self.work, Migration):
-            allowed = {"bandwidth": self.work.allowance.bandwidth, "downtime": self.work.allowance.downtime}
+            allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
         return {"kind": "migration", "name": self._vm, "pid": os.getpid(), **allowed, "progress": self._latest.as_json()}
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
@@ -54,7 +54,7 @@ class Steering:
         """
         if not isinstance(self.work, Migration) or not self.work.under_way:
             raise TooLate(f"{self._vm}: nothing can be changed now: {self._latest.phase.value}")
-        allowance = self.work.allowance
+        allowance = self.work.budget
         if bandwidth is not None:
             await allowance.set_bandwidth(None if bandwidth == NO_LIMIT else bandwidth)
             self.log.info("{vm}: bandwidth is {rate} now", vm=self._vm, rate=rate_text(bandwidth) if bandwidth else "unlimited")

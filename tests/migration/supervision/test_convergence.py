@@ -158,14 +158,14 @@ def test_bandwidth_and_downtime_change_while_it_runs() -> None:
     running = stage.start(bandwidth=1000)
     stage.turn(20, until=Phase.MIRROR)
     stage.turn(0.5)
-    do(stage, stage.migration.allowance.set_bandwidth(2000))
+    do(stage, stage.migration.budget.set_bandwidth(2000))
     assert [job["speed"] for job in stage.source.jobs.values()] == [2000]
     stage.turn(20, until=Phase.RAM)
     stage.turn(1)
     assert stage.source.parameters == {"max-bandwidth": 2000, "downtime-limit": 300}
-    do(stage, stage.migration.allowance.set_bandwidth(None))
+    do(stage, stage.migration.budget.set_bandwidth(None))
     assert stage.source.parameters["max-bandwidth"] == 1 << 50
-    do(stage, stage.migration.allowance.set_downtime(1.0))
+    do(stage, stage.migration.budget.set_downtime(1.0))
     assert_moved(stage, stage.outcome(running))
     assert not stage.migration.under_way
 
