@@ -34,7 +34,7 @@ from nbdtun.migration.vm.disks import inventory
 from nbdtun.migration.vm.exports import nodes
 from nbdtun.migration.vm.exports import sweep as sweep_exports
 from nbdtun.migration.vm.machine import machine, run_state
-from nbdtun.migration.vm.memory import Tuning, look, movable, waiting
+from nbdtun.migration.vm.memory import Tuning, look, require_incoming, require_unblocked
 from nbdtun.migration.vm.mirror import jobs
 from nbdtun.tls import issue
 from nbdtun.tls.certificate import names_of
@@ -260,8 +260,8 @@ async def _ask_all(monitor: Monitor) -> None:
         lambda: jobs(monitor),
         lambda: sweep_exports(monitor),
         lambda: settle(monitor),
-        lambda: movable(monitor),
-        lambda: waiting(monitor),
+        lambda: require_unblocked(monitor),
+        lambda: require_incoming(monitor),
         lambda: Tuning(monitor).set(undo, ("events",), {"max-bandwidth": 1}),
     ]
     for work in works:

@@ -7,8 +7,8 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.exports import Matches
 from nbdtun.migration.vm.machine import Machine, machine
-from nbdtun.migration.vm.memory import waiting
-from nbdtun.migration.vm.requirements import RECEIVING, able, version
+from nbdtun.migration.vm.memory import require_incoming
+from nbdtun.migration.vm.requirements import RECEIVING, require_commands, version
 from nbdtun.units import size_text
 
 
@@ -19,8 +19,8 @@ async def arrive(checklist: Checklist, monitor: Monitor, there: Machine, disks: 
     :raise MonitorError: QEMU cannot be asked.
     """
     with checklist.heeding("destination"):
-        await waiting(monitor)
-        await able(monitor, RECEIVING)
+        await require_incoming(monitor)
+        await require_commands(monitor, RECEIVING)
         checklist.ok("destination", f"QEMU {await version(monitor)} waits for a migration")
     _compare(checklist, await machine(monitor), there)
     matches = Matches(await inventory(monitor))

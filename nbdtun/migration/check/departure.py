@@ -5,14 +5,14 @@ from __future__ import annotations
 from attrs import frozen
 
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.emulation import REMEDY, forgetful
+from nbdtun.migration.check.emulation import REMEDY, memory_loss_risk
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk, choose
-from nbdtun.migration.vm.guest import fit
+from nbdtun.migration.vm.guest import migratable_state
 from nbdtun.migration.vm.machine import RUNNING, Machine, machine
-from nbdtun.migration.vm.memory import movable
-from nbdtun.migration.vm.requirements import SENDING, able, version
+from nbdtun.migration.vm.memory import require_unblocked
+from nbdtun.migration.vm.requirements import SENDING, require_commands, version
 from nbdtun.units import size_text
 
 
@@ -35,16 +35,16 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
     runs = False
     disks: tuple[Disk, ...] = ()
     with checklist.heeding("source"):
-        await able(monitor, SENDING)
+        await require_commands(monitor, SENDING)
         checklist.ok("source", f"QEMU {await version(monitor)}, machine {here.type}, {size_text(here.memory)} of RAM")
     with checklist.heeding("state"):
-        runs = await fit(monitor) in RUNNING
+        runs = await migratable_state(monitor) in RUNNING
         checklist.ok("state", "the guest runs" if runs else "the guest is paused, and will be paused at the destination")
     with checklist.heeding("memory"):
-        if runs and (loss := await forgetful(monitor)):
+        if runs and (loss := await memory_loss_risk(monitor)):
             checklist.warn("memory", f"{monitor.name}: {loss}", REMEDY)
     with checklist.heeding("blockers"):
-        await movable(monitor)
+        await require_unblocked(monitor)
         checklist.ok("blockers", "nothing in the machine forbids a migration")
     with checklist.heeding("disks"):
         disks, left_out = await choose(monitor, settings)

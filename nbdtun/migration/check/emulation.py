@@ -23,7 +23,7 @@ COLLECTED_AT_ONCE = 64 * 4096
 REMEDY = "use KVM or QEMU 9.0 or later, or stop the guest before it is moved"
 
 
-async def forgetful(monitor: Monitor) -> str:
+async def memory_loss_risk(monitor: Monitor) -> str:
     """Say so, in a few words, if this QEMU may lose what its guest writes; empty if it does not."""
     if not await monitor.has("query-kvm") or (await monitor.execute("query-kvm"))["enabled"]:
         return ""

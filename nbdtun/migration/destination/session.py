@@ -39,8 +39,8 @@ from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.exports import Exports, pair
 from nbdtun.migration.vm.machine import Machine, machine
-from nbdtun.migration.vm.memory import Incoming, Tuning, look, waiting
-from nbdtun.migration.vm.requirements import RECEIVING, able
+from nbdtun.migration.vm.memory import Incoming, Tuning, look, require_incoming
+from nbdtun.migration.vm.requirements import RECEIVING, require_commands
 
 R = TypeVar("R")
 HEARTBEAT_SECONDS = 5.0
@@ -140,8 +140,8 @@ class Session:
     async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
         await self._connect()
         await self._take_over_from_the_dead()
-        await waiting(self._monitor)
-        await able(self._monitor, RECEIVING)
+        await require_incoming(self._monitor)
+        await require_commands(self._monitor, RECEIVING)
         (await machine(self._monitor)).check(there)
         pairings = pair(self.ident, disks, await inventory(self._monitor))
         await self._journal.open(runs=False)

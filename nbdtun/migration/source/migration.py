@@ -42,9 +42,9 @@ from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.vm.disks import Disk, choose
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.machine import machine
-from nbdtun.migration.vm.memory import Outgoing, Tuning, look, movable
+from nbdtun.migration.vm.memory import Outgoing, Tuning, look, require_unblocked
 from nbdtun.migration.vm.mirror import Mirror, Mirrors
-from nbdtun.migration.vm.requirements import SENDING, able
+from nbdtun.migration.vm.requirements import SENDING, require_commands
 
 
 class Stage(enum.Enum):
@@ -197,11 +197,11 @@ class Migration:
     async def _survey(self) -> tuple[Disk, ...]:
         """What there is to move, and whether it can be: changes nothing."""
         await self._guest.check()
-        await able(self._monitor, SENDING)
+        await require_commands(self._monitor, SENDING)
         disks, left_out = await choose(self._monitor, self.settings)
         for left in left_out:
             self.log.info("{vm}: {left}", vm=self.settings.vm, left=left)
-        await movable(self._monitor)
+        await require_unblocked(self._monitor)
         return disks
 
     async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Ingress:
@@ -231,7 +231,7 @@ class Migration:
         capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
         await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
-        await movable(self._monitor)  # again: what comes next uses up the destination QEMU
+        await require_unblocked(self._monitor)  # again: what comes next uses up the destination QEMU
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)

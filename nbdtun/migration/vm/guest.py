@@ -42,7 +42,7 @@ USELESS = {
 }
 
 
-async def fit(monitor: Monitor) -> str:
+async def migratable_state(monitor: Monitor) -> str:
     """
     The run state of a machine that can be moved as it is now.
 
@@ -78,7 +78,7 @@ class Guest:
 
         :raise NotMigratable: it is in a state in which nothing can be moved.
         """
-        self.runs = await fit(self._monitor) in RUNNING
+        self.runs = await migratable_state(self._monitor) in RUNNING
         self._watch = Deferred.fromCoroutine(self._follow())
         self._watch.addErrback(lambda _: None)
 

@@ -75,7 +75,7 @@ async def look(monitor: Monitor, seconds: float | None = None) -> Migrated:
     return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
 
 
-async def movable(monitor: Monitor) -> None:
+async def require_unblocked(monitor: Monitor) -> None:
     """
     See whether QEMU can migrate at all, now; the answer of ``query-migrate`` has ``blocked-reasons`` since 6.0.
 
@@ -91,7 +91,7 @@ async def movable(monitor: Monitor) -> None:
         raise NotMigratable(f"{monitor.name} cannot be migrated: {'; '.join(reasons)}", "remove what blocks it")
 
 
-async def waiting(monitor: Monitor) -> None:
+async def require_incoming(monitor: Monitor) -> None:
     """
     See that QEMU waits for its migration, and for one that nobody has sent yet.
 

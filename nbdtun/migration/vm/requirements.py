@@ -1,5 +1,5 @@
 """
-What a QEMU must be able to do for a migration, at either end.
+What a QEMU must be require_commands to do for a migration, at either end.
 
 Its version is told to people and forbids nothing: distributions backport, and versions of forks mean other things. What counts are the
 commands that it understands. The newest of those below, ``block-export-add`` and ``yank``, came with QEMU 5.2 and 6.0.
@@ -22,7 +22,7 @@ SENDING = frozenset(
 RECEIVING = frozenset({"nbd-server-start", "nbd-server-stop", "block-export-add", "block-export-del", "migrate-incoming", "cont"})
 
 
-async def able(monitor: Monitor, commands: Iterable[str]) -> None:
+async def require_commands(monitor: Monitor, commands: Iterable[str]) -> None:
     """
     See that QEMU understands ``commands``.
 

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from nbdtun.migration.check.emulation import forgetful
+from nbdtun.migration.check.emulation import memory_loss_risk
 from tests.migration.stage.paper_qemu import PaperQemu
 
 MIB = 1 << 20
@@ -13,7 +13,7 @@ MIB = 1 << 20
 def look(qemu: PaperQemu) -> str:
     said: list[str] = []
     Deferred.fromCoroutine(qemu.connect())
-    Deferred.fromCoroutine(forgetful(qemu)).addCallback(said.append)
+    Deferred.fromCoroutine(memory_loss_risk(qemu)).addCallback(said.append)
     qemu.clock.pump([0.001] * 10)
     return said[0]
 

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable, ResumeRefused
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.vm.memory import Incoming, Migrated, Outgoing, Tuning, movable, waiting
+from nbdtun.migration.vm.memory import Incoming, Migrated, Outgoing, Tuning, require_incoming, require_unblocked
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import PaperIngress
@@ -62,7 +62,7 @@ def test_what_was_set_is_put_back() -> None:
 def test_the_memory_goes_out() -> None:
     one = qemu()
     outgoing = Outgoing(one)
-    do(one, movable(one))
+    do(one, require_unblocked(one))
     assert do(one, outgoing.start(RAM)) is None
     assert do(one, outgoing.paused(), 3) is None
     assert do(one, outgoing.proceed(5), 1) is None
@@ -138,7 +138,7 @@ def test_devices_that_take_too_long() -> None:
 
 def test_what_waits_for_its_memory() -> None:
     one = qemu(state="inmigrate")
-    assert do(one, waiting(one)) is None
+    assert do(one, require_incoming(one)) is None
     assert "stop" not in one.asked  # a look changes nothing
     assert do(one, Incoming(one).hold()) is None
     assert not one.autostart  # it does not run by itself, whatever it was started with
@@ -155,7 +155,7 @@ def test_what_waits_for_its_memory() -> None:
 def test_what_does_not(state: str, migration: dict[str, Any], reason: str) -> None:
     one = qemu(state=state)
     one.migration = migration
-    error = do(one, waiting(one))
+    error = do(one, require_incoming(one))
     assert isinstance(error, NotMigratable)
     assert reason in str(error)
 
