@@ -2,7 +2,7 @@
 Deferreds: waits with a time limit, for many, shielded from cancellation, or shared with other waiters.
 
 Twisted's ``cancel`` reaches the innermost Deferred that a coroutine waits for. That is right for the steps of a migration and wrong for
-their undoing, which has to be done whatever happens: :func:`undisturbed` stands between.
+their undoing, which has to be done whatever happens: :func:`shield` stands between.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
-def in_time(clock: IReactorTime, seconds: float | None, waiting: Deferred[T], late: Callable[[], Exception]) -> Deferred[T]:
+def with_timeout(clock: IReactorTime, seconds: float | None, waiting: Deferred[T], late: Callable[[], Exception]) -> Deferred[T]:
     """Cancel ``waiting`` after ``seconds``, None for never, and fail with what ``late`` makes; returns ``waiting`` itself."""
 
     def expired(result: object, _: float) -> object:
@@ -30,7 +30,7 @@ def in_time(clock: IReactorTime, seconds: float | None, waiting: Deferred[T], la
     return waiting
 
 
-async def every(waiting: Iterable[Deferred[T]]) -> list[T]:
+async def gather(waiting: Iterable[Deferred[T]]) -> list[T]:
     """Wait for all, in parallel; fail with the first failure itself, and cancel the others then."""
     deferreds = list(waiting)
     try:
@@ -41,7 +41,7 @@ async def every(waiting: Iterable[Deferred[T]]) -> list[T]:
         raise _reason(error.subFailure) from None
 
 
-async def undisturbed(work: Deferred[T], on_cancel: Callable[[], object]) -> T:
+async def shield(work: Deferred[T], on_cancel: Callable[[], object]) -> T:
     """Wait for ``work`` to its own end; who cancels this wait only causes a call of ``on_cancel``."""
     outcome: list[T | Failure] = []
     bell: Deferred[None] = Deferred()
@@ -66,7 +66,7 @@ def _reason(failure: Failure) -> BaseException:
     return failure.value if isinstance(failure.value, BaseException) else RuntimeError(str(failure))
 
 
-def share(deferred: Deferred[T]) -> Deferred[T]:
+def branch(deferred: Deferred[T]) -> Deferred[T]:
     """Return a Deferred of the caller's own with the same result; nothing is taken away from ``deferred``."""
     mine: Deferred[T] = Deferred()
 

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from nbdtun.deferreds import every, in_time, share, undisturbed
+from nbdtun.deferreds import branch, gather, shield, with_timeout
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
@@ -17,7 +17,7 @@ def outcome(deferred: Deferred[Any]) -> list[Any]:
 
 def test_in_time_leaves_what_comes_in_time_alone() -> None:
     clock, waiting = Clock(), Deferred[str]()
-    got = outcome(in_time(clock, 5, waiting, lambda: ValueError("late")))
+    got = outcome(with_timeout(clock, 5, waiting, lambda: ValueError("late")))
     clock.advance(4.9)
     waiting.callback("here")
     clock.advance(1)
@@ -27,19 +27,19 @@ def test_in_time_leaves_what_comes_in_time_alone() -> None:
 
 def test_in_time_ends_what_is_late() -> None:
     clock, cancelled = Clock(), []
-    got = outcome(in_time(clock, 5, Deferred(cancelled.append), lambda: ValueError("late")))
+    got = outcome(with_timeout(clock, 5, Deferred(cancelled.append), lambda: ValueError("late")))
     clock.advance(5)
     assert str(got[0]) == "late"
     assert len(cancelled) == 1
 
 
 def test_in_time_lets_an_error_pass() -> None:
-    got = outcome(in_time(Clock(), 5, fail(KeyError("k")), lambda: ValueError("late")))
+    got = outcome(with_timeout(Clock(), 5, fail(KeyError("k")), lambda: ValueError("late")))
     assert isinstance(got[0], KeyError)
 
 
 def test_in_time_does_not_take_a_cancellation_for_lateness() -> None:
-    waiting: Deferred[None] = in_time(Clock(), 5, Deferred(), lambda: ValueError("late"))
+    waiting: Deferred[None] = with_timeout(Clock(), 5, Deferred(), lambda: ValueError("late"))
     got = outcome(waiting)
     waiting.cancel()
     assert isinstance(got[0], CancelledError)
@@ -47,7 +47,7 @@ def test_in_time_does_not_take_a_cancellation_for_lateness() -> None:
 
 def test_every_waits_for_all() -> None:
     one, two = Deferred[int](), Deferred[int]()
-    got = outcome(Deferred.fromCoroutine(every([one, two, succeed(3)])))
+    got = outcome(Deferred.fromCoroutine(gather([one, two, succeed(3)])))
     two.callback(2)
     assert not got
     one.callback(1)
@@ -57,7 +57,7 @@ def test_every_waits_for_all() -> None:
 def test_every_fails_with_the_first_error_and_gives_the_others_up() -> None:
     cancelled: list[Any] = []
     one, two = Deferred[int](), Deferred[int](cancelled.append)
-    got = outcome(Deferred.fromCoroutine(every([one, two])))
+    got = outcome(Deferred.fromCoroutine(gather([one, two])))
     one.errback(ValueError("first"))
     assert isinstance(got[0], ValueError)
     assert cancelled == [two]
@@ -66,7 +66,7 @@ def test_every_fails_with_the_first_error_and_gives_the_others_up() -> None:
 @pytest.mark.parametrize("times", [0, 1, 3])
 def test_undisturbed_hears_of_each_cancellation_and_waits_on(times: int) -> None:
     work, asked = Deferred[str](), []
-    waiter = Deferred.fromCoroutine(undisturbed(work, lambda: asked.append("please")))
+    waiter = Deferred.fromCoroutine(shield(work, lambda: asked.append("please")))
     got = outcome(waiter)
     for _ in range(times):
         waiter.cancel()
@@ -78,7 +78,7 @@ def test_undisturbed_hears_of_each_cancellation_and_waits_on(times: int) -> None
 
 def test_undisturbed_ends_as_the_work_does_when_that_heeds_the_cancellation() -> None:
     work: Deferred[str] = Deferred()
-    waiter = Deferred.fromCoroutine(undisturbed(work, lambda: work.errback(ValueError("rolled back"))))
+    waiter = Deferred.fromCoroutine(shield(work, lambda: work.errback(ValueError("rolled back"))))
     got = outcome(waiter)
     waiter.cancel()
     assert isinstance(got[0], ValueError)
@@ -88,10 +88,10 @@ def test_everybody_gets_the_result() -> None:
     one: Deferred[int] = Deferred()
     got: list[int] = []
     for _ in range(2):
-        share(one).addCallback(got.append)
+        branch(one).addCallback(got.append)
     one.addCallback(got.append)
     one.callback(7)
-    share(one).addCallback(got.append)
+    branch(one).addCallback(got.append)
     assert got[:3] == [7, 7, 7]
     assert len(got) == 4
 
@@ -99,7 +99,7 @@ def test_everybody_gets_the_result() -> None:
 def test_and_everybody_the_failure() -> None:
     one: Deferred[int] = Deferred()
     failed: list[object] = []
-    share(one).addErrback(lambda failure: failed.append(failure.value))
+    branch(one).addErrback(lambda failure: failed.append(failure.value))
     one.addErrback(lambda failure: failed.append(failure.value))
     one.errback(ValueError("no"))
     assert [str(error) for error in failed] == ["no", "no"]

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import LinkLost
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.activity import RESOLUTION, activity
@@ -165,7 +165,7 @@ class Preflight:
 
     async def _within(self, work: Any, late: str) -> Any:
         seconds = self._settings.steps.answer
-        return await in_time(self._reactor, seconds, Deferred.fromCoroutine(work), lambda: LinkLost(f"{late} within {seconds:g} s"))
+        return await with_timeout(self._reactor, seconds, Deferred.fromCoroutine(work), lambda: LinkLost(f"{late} within {seconds:g} s"))
 
 
 def _row(disk: Disk) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import txaio
 from twisted.internet.defer import Deferred
 
-from nbdtun.deferreds import every, in_time
+from nbdtun.deferreds import gather, with_timeout
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import arrive
@@ -96,13 +96,13 @@ class Destination:
         for session, control in busy:
             self._tell(control, session.ident, DestinationFailed(STOPPED))
             await session.abort(STOPPED)
-        await every(self._farewell(control) for _, control in busy)
+        await gather(self._farewell(control) for _, control in busy)
         for session in tuple(self._sessions.values()):
             await session.settled
 
     def _farewell(self, control: Control) -> Deferred[Any]:
         """A source hangs up when it has done its part; one that does not is not waited for."""
-        return in_time(self.reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
+        return with_timeout(self.reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
 
     async def begin(self, vm: str, ident: str, control: Control) -> Session:
         """
@@ -142,7 +142,7 @@ class Destination:
         """Whether the source of the VM's session does not answer any more."""
         alive = Deferred.fromCoroutine(self._busy[vm][1].ask(Ping))
         try:
-            await in_time(self.reactor, PING_SECONDS, alive, lambda: DestinationFailed("no answer"))
+            await with_timeout(self.reactor, PING_SECONDS, alive, lambda: DestinationFailed("no answer"))
         except NbdtunError:
             return vm in self._busy
         return False

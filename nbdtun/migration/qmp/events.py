@@ -15,7 +15,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import MonitorError, MonitorLost
 
 
@@ -93,4 +93,4 @@ class Listener:
 
     def _at_most(self, seconds: float, waiting: Deferred[None]) -> Deferred[None]:
         late = f"no {' or '.join(self.names)} came from QEMU within {seconds:g} s"
-        return in_time(self._clock, seconds, waiting, lambda: MonitorError(late))
+        return with_timeout(self._clock, seconds, waiting, lambda: MonitorError(late))

@@ -31,7 +31,7 @@ from attrs import frozen
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 from twisted.internet.defer import Deferred
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.events import Event, Listener
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
@@ -144,7 +144,7 @@ class Monitor:
         limit = self._seconds if seconds is None else seconds
         answer = in_loop(self._reactor, self._loop, partial(self._client.ask, command, arguments, urgent))
         try:
-            result = await in_time(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
+            result = await with_timeout(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
         except MonitorLost:
             self._breaking = True
             raise

@@ -16,7 +16,7 @@ import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import MonitorLost
 
 Undo = Callable[[], Coroutine[Any, Any, None]]
@@ -51,7 +51,7 @@ class UndoStack:
             what, undo = self._steps.pop()
             try:
                 work = Deferred.fromCoroutine(undo())
-                await in_time(self.clock, self._seconds, work, lambda: TimeoutError(f"not done in {self._seconds:g} s"))
+                await with_timeout(self.clock, self._seconds, work, lambda: TimeoutError(f"not done in {self._seconds:g} s"))
             except MonitorLost:
                 pass  # a QEMU that has ended keeps nothing
             except Exception as error:

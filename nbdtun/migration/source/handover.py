@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control
@@ -61,7 +61,7 @@ class Handover:
     async def _ask(self, seconds: float, command: Any, **arguments: Any) -> dict[str, Any]:
         answer = Deferred.fromCoroutine(self._control.ask(command, **arguments))
         late = f"the destination has not answered {command.__name__} for {seconds:g} s"
-        return await in_time(self._clock, seconds, answer, lambda: LinkLost(late))
+        return await with_timeout(self._clock, seconds, answer, lambda: LinkLost(late))
 
     async def _settle(self, last: NbdtunError, told: NbdtunError | None = None) -> None:
         """Ask until there is an answer, or the time is up; ``told`` is why it did not take over, if that is so."""
@@ -79,7 +79,7 @@ class Handover:
         if self._control.lost:
             opening = Deferred.fromCoroutine(self._carrier.control(Control()))
             seconds = self._settings.steps.answer
-            self._control = await in_time(self._clock, seconds, opening, lambda: LinkLost("the destination cannot be reached"))
+            self._control = await with_timeout(self._clock, seconds, opening, lambda: LinkLost("the destination cannot be reached"))
         answer = await self._ask(self._settings.steps.answer, Query, session=self._ident, vm=self._settings.vm)
         if answer["state"] in ("prepared", "listening"):  # Finish never arrived; now it must not
             answer |= await self._ask(self._settings.steps.answer, Abort, session=self._ident)

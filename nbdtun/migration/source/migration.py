@@ -22,7 +22,7 @@ import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import in_time, undisturbed
+from nbdtun.deferreds import shield, with_timeout
 from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier, Ingress
 from nbdtun.migration.ids import block_name, new_session
@@ -117,7 +117,7 @@ class Migration:
         :raise CancelledError: it was cancelled; the VM runs on at the source.
         :raise NbdtunError: it failed; the VM runs on at the source. In each case the final progress was reported before.
         """
-        return await undisturbed(Deferred.fromCoroutine(self._run()), self.cancel)
+        return await shield(Deferred.fromCoroutine(self._run()), self.cancel)
 
     def cancel(self) -> bool:
         """Roll back, and let :meth:`run` fail with CancelledError; False if it is too late for that."""
@@ -250,7 +250,7 @@ class Migration:
         await self._journal.switches(self._guest.runs)
         await outgoing.proceed(seconds)
         arriving = Deferred.fromCoroutine(ram.drained())
-        await in_time(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory has not arrived within {seconds:g} s"))
+        await with_timeout(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory has not arrived within {seconds:g} s"))
 
     async def _finish(self) -> None:
         await self._journal.note(handed_over=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import LinkLost, NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control
@@ -24,7 +24,7 @@ async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, sessi
     late = f"the destination has not answered for {seconds:g} s"
     asking = Deferred.fromCoroutine(_settle_there(carrier, settings.vm, session))
     try:
-        return await in_time(reactor, seconds, asking, lambda: LinkLost(late))
+        return await with_timeout(reactor, seconds, asking, lambda: LinkLost(late))
     except NbdtunError as error:
         raise OutcomeUnknown(
             f"{settings.vm}: it still cannot be learned whether it runs at the destination ({error}). The source is left paused. If it "

@@ -16,7 +16,7 @@ from typing import Any
 import txaio
 from twisted.internet.defer import Deferred
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control, told
@@ -78,7 +78,7 @@ class Contact:
         seconds = self._settings.steps.answer
         opening = Deferred.fromCoroutine(self._carrier.control(SourceControl(self._alarm)))
         late = f"the destination could not be reached within {seconds:g} s"
-        self.control = control = await in_time(self._reactor, seconds, opening, lambda: LinkLost(late))
+        self.control = control = await with_timeout(self._reactor, seconds, opening, lambda: LinkLost(late))
         control.when_lost().addCallback(self._lost, control)
 
     async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
@@ -127,7 +127,7 @@ class Contact:
         seconds = seconds or self._settings.steps.answer
         answer = Deferred.fromCoroutine(self.control.ask(command, session=self._ident, **arguments))
         late = f"the destination has not answered {command.__name__} for {seconds:g} s"
-        return await in_time(self._reactor, seconds, answer, lambda: DestinationFailed(late))
+        return await with_timeout(self._reactor, seconds, answer, lambda: DestinationFailed(late))
 
     def _lost(self, error: Exception, control: Control) -> None:
         if control is not self.control:

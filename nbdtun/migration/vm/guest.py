@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import MonitorError, MonitorLost, NotMigratable
 from nbdtun.migration.qmp.events import Event
 from nbdtun.migration.qmp.monitor import Monitor
@@ -135,4 +135,4 @@ class Guest:
             ended = self._monitor.when_lost()
             with suppress(MonitorLost):
                 await self._monitor.execute("quit")
-            await in_time(clock, ENDING_SECONDS, ended, lambda: MonitorError(late))
+            await with_timeout(clock, ENDING_SECONDS, ended, lambda: MonitorError(late))

@@ -31,7 +31,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.deferreds import every, in_time
+from nbdtun.deferreds import gather, with_timeout
 from nbdtun.errors import CommandFailed, MirrorFailed, MonitorLost
 from nbdtun.migration.carrier import Ingress, with_trouble
 from nbdtun.migration.ids import PREFIX
@@ -173,7 +173,9 @@ class Mirror:
         """
         self._state = State.DRAINING
         await self._monitor.execute("block-job-cancel", {"device": self.name, "force": False})
-        await in_time(self._clock, seconds, self.ended, lambda: self._failure(f"the last writes have not arrived within {seconds:g} s"))
+        await with_timeout(
+            self._clock, seconds, self.ended, lambda: self._failure(f"the last writes have not arrived within {seconds:g} s")
+        )
         if self._state is not State.DONE:
             raise self._failure("its last writes were lost")
         await self._monitor.execute("blockdev-del", {"node-name": self.name})
@@ -271,7 +273,7 @@ class Mirrors:
 
     async def ready(self) -> None:
         """Wait until every disk is the same at both ends, and kept so from then on; lasts as long as the data does."""
-        await every(mirror.ready for mirror in self._mirrors)
+        await gather(mirror.ready for mirror in self._mirrors)
 
     async def cancel(self) -> None:
         """
@@ -280,9 +282,9 @@ class Mirrors:
         To be done before the memory's migration is cancelled: that may end the destination QEMU, and a connection that breaks at
         that moment holds the jobs up, and with them whatever drains the disks.
         """
-        await every(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
+        await gather(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
 
     async def drain(self, seconds: float | None) -> None:
         """See :meth:`Mirror.drain`; afterwards nothing of ours is left in the source QEMU's block layer."""
-        await every(Deferred.fromCoroutine(mirror.drain(seconds)) for mirror in self._mirrors)
+        await gather(Deferred.fromCoroutine(mirror.drain(seconds)) for mirror in self._mirrors)
         await self._stop_hearing()

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 
 from nbdtun.config import check_name
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import ConfigError, LinkLost, MigrationError
 from nbdtun.migration.control.channel import Control
 from nbdtun.service.control.socket import End, Look, directory, names, socket_of
@@ -35,7 +35,9 @@ async def ask(reactor: Any, base: Path, name: str, command: Any = Look, **argume
     seconds = None if command is End else ANSWER_SECONDS
     late = f"{name}: its process has not answered for {ANSWER_SECONDS:g} s; is it stopped?"
     try:
-        answer = await in_time(reactor, seconds, Deferred.fromCoroutine(client.ask(command, **arguments)), lambda: MigrationError(late))
+        answer = await with_timeout(
+            reactor, seconds, Deferred.fromCoroutine(client.ask(command, **arguments)), lambda: MigrationError(late)
+        )
     except LinkLost as error:
         raise MigrationError(f"{name}: its process has ended without an answer") from error
     finally:

@@ -17,7 +17,7 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import share
+from nbdtun.deferreds import branch
 from nbdtun.errors import (
     AlreadyComplete,
     ChannelReset,
@@ -127,7 +127,7 @@ class Destination(ServerFactory):
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
         making = Deferred.fromCoroutine(self._make(ident, target, window, urgent=urgent))
         entry = self._entries[ident] = _Entry(caller, target, Deferred(lambda _: making.cancel()))
-        asked = share(entry.channel)
+        asked = branch(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked
 
@@ -139,7 +139,7 @@ class Destination(ServerFactory):
         """
         entry = self._entries.get(ident)
         if entry is not None and entry.caller.identity == identity:
-            return await share(entry.channel)
+            return await branch(entry.channel)
         ending = self._tombstones.find(ident, identity)
         if entry is None and ending is not None:
             raise ending

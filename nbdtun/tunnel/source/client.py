@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import share
+from nbdtun.deferreds import branch
 from nbdtun.errors import ChannelReset, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
@@ -61,7 +61,7 @@ class Source:
 
     async def settle(self, seconds: float) -> None:
         """Wait for the channels to come to their own ends, for at most so long."""
-        ends: Deferred[Any] = DeferredList([share(channel.ended) for channel in self.channels], consumeErrors=True)
+        ends: Deferred[Any] = DeferredList([branch(channel.ended) for channel in self.channels], consumeErrors=True)
         with contextlib.suppress(TimeoutError):
             await ends.addTimeout(seconds, self.runtime.reactor)
 
@@ -144,7 +144,7 @@ class Forwarder(ServerFactory):
         :raise TunnelError: one of them failed.
         """
         while self._opening or self._channels:
-            await DeferredList([share(d) for d in (*self._opening, *self._channels.values())], consumeErrors=True)
+            await DeferredList([branch(d) for d in (*self._opening, *self._channels.values())], consumeErrors=True)
         if self.trouble is not None:
             raise self.trouble
 

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from nbdtun.deferreds import in_time
+from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.monitor import Credentials, Monitor, State
 from nbdtun.migration.vm.requirements import RECEIVING, SENDING
@@ -58,7 +58,7 @@ class Paper(Monitor):
         if self._state is not State.CONNECTED:
             raise self._loss or MonitorLost(f"{self.name}: not connected")
         limit = self._seconds if seconds is None else seconds
-        return await in_time(self.clock, limit, self._answer(command, dict(arguments or {})), lambda: self._unanswered(command, limit))
+        return await with_timeout(self.clock, limit, self._answer(command, dict(arguments or {})), lambda: self._unanswered(command, limit))
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> Deferred[Any]:
         self.asked.append(command)
