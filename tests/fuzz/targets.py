@@ -27,7 +27,7 @@ from nbdtun.migration.control.commands import Abort, Finish, Listen, Prepare, Qu
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.qmp.schema import ANSWERS, misfit
+from nbdtun.migration.qmp.schema import ANSWERS, mismatch
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.vm.disks import inventory
@@ -242,7 +242,7 @@ class Broken(Sheet):
 
     async def execute(self, command: str, *_: Any, **__: Any) -> Any:
         answer = self._say(command)
-        if wrong := misfit(ANSWERS.get(command), answer):
+        if wrong := mismatch(ANSWERS.get(command), answer):
             raise MonitorError(wrong)
         return answer
 

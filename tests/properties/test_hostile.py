@@ -137,7 +137,7 @@ def test_something_else_than_a_qemu(value: Any) -> None:
 def test_honest_answers_pass() -> None:
     """Else the properties above would hold because nothing ever got through."""
     assert set(QEMU) == set(ANSWERS)
-    assert not [command for command, shape in ANSWERS.items() if targets.misfit(shape, QEMU[command])]
+    assert not [command for command, shape in ANSWERS.items() if targets.mismatch(shape, QEMU[command])]
     for name, seeds in SEEDS.items():
         for seed in seeds:
             TARGETS[name](seed)

@@ -35,7 +35,7 @@ from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.events import Event, Listener
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
-from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, misfit
+from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, mismatch
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
@@ -148,7 +148,7 @@ class Monitor:
         except MonitorLost:
             self._breaking = True
             raise
-        wrong = misfit(ANSWERS.get(command), result)
+        wrong = mismatch(ANSWERS.get(command), result)
         if wrong:
             raise MonitorError(f"{self.name}: the answer to {command} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
         return result
@@ -198,7 +198,7 @@ class Monitor:
 
     def heard(self, name: str, data: Mapping[str, Any]) -> None:
         """An event came, in the reactor's thread."""
-        wrong = misfit(EVENTS.get(name), data)
+        wrong = mismatch(EVENTS.get(name), data)
         if wrong:
             self._drop(f"the event {name} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
             return

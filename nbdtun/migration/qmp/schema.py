@@ -84,7 +84,7 @@ EVENTS: Mapping[str, Shape] = {
 }
 
 
-def misfit(shape: Shape | None, value: object, where: str = "") -> str:
+def mismatch(shape: Shape | None, value: object, where: str = "") -> str:
     """What is wrong with ``value``, in a few words; empty if it fits, or if there is no shape for it."""
     if shape is None:
         return ""
@@ -98,7 +98,7 @@ def misfit(shape: Shape | None, value: object, where: str = "") -> str:
 def _misfit_in_list(shape: Shape, value: object, where: str) -> str:
     if not isinstance(value, list):
         return f"{where or 'it'} is not a list"
-    return next((wrong for each in value if (wrong := misfit(shape, each, f"{where}[]"))), "")
+    return next((wrong for each in value if (wrong := mismatch(shape, each, f"{where}[]"))), "")
 
 
 def _misfit_in_object(shapes: Mapping[str, Any], value: object, where: str) -> str:
@@ -109,6 +109,6 @@ def _misfit_in_object(shapes: Mapping[str, Any], value: object, where: str) -> s
         path = f"{where}.{name}".lstrip(".")
         if name not in value and not key.endswith("?"):
             return f"{path} is missing"
-        if name in value and (wrong := misfit(shape, value[name], path)):
+        if name in value and (wrong := mismatch(shape, value[name], path)):
             return wrong
     return ""

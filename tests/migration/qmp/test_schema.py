@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import nbdtun
-from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, misfit
+from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, mismatch
 
 ROOT = Path(nbdtun.__file__).parent / "migration"
 
@@ -27,7 +27,7 @@ FITTING: dict[str, Any] = {
 
 @pytest.mark.parametrize("command", FITTING)
 def test_an_answer_that_fits(command: str) -> None:
-    assert misfit(ANSWERS[command], FITTING[command]) == ""
+    assert mismatch(ANSWERS[command], FITTING[command]) == ""
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_an_answer_that_fits(command: str) -> None:
     ],
 )
 def test_an_answer_that_does_not(command: str, answer: Any, wrong: str) -> None:
-    assert misfit(ANSWERS[command], answer) == wrong
+    assert mismatch(ANSWERS[command], answer) == wrong
 
 
 def test_nothing_is_asked_whose_answer_has_no_shape() -> None:
