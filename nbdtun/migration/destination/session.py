@@ -111,7 +111,7 @@ class Session:
         self._tidy = UndoStack(reactor, steps.undo)
         self._incoming = Incoming(monitor)
         self._journal = Journal(monitor, End.DESTINATION, ident)
-        self._tuning = Tuning(monitor, self._journal.was)
+        self._tuning = Tuning(monitor, self._journal.remember)
         self._step: Deferred[Any] | None = None
         self._heartbeat = LoopingCall(self._beat)
         self._heartbeat.clock = reactor
@@ -179,7 +179,7 @@ class Session:
         egress = self._egress
         assert egress is not None
         path = f"{egress.directory}/ram.sock"
-        await self._journal.begins(runs=False)
+        await self._journal.memory_begins(runs=False)
         self._undo.push("end QEMU", self._discard)
         await self._incoming.listen(path)
         egress.admit(ram_target(self.ident), path)

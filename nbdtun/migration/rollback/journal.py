@@ -141,15 +141,15 @@ class Journal:
         self._entry = evolve(self._entry, **changes)
         await self._monitor.execute("qom-set", {"path": PATH, "property": "data", "value": self._entry.text()})
 
-    async def begins(self, runs: bool) -> None:
+    async def memory_begins(self, runs: bool) -> None:
         """The memory is about to be sent, or waited for."""
         await self.note(began=self._uptime(), runs=runs)
 
-    async def switches(self, runs: bool) -> None:
+    async def switchover_begins(self, runs: bool) -> None:
         """The last of the memory is about to be sent; ``runs`` is what holds when the guest stands still."""
         await self.note(switched=self._uptime(), runs=runs)
 
-    async def was(self, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:
+    async def remember(self, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:
         """These capabilities and parameters are about to be changed, and were this before."""
         before = {**parameters, **self._entry.parameters}
         await self.note(capabilities={**capabilities, **self._entry.capabilities}, parameters=before)

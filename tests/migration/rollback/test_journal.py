@@ -74,11 +74,11 @@ def test_its_life() -> None:
     do(one, journal.open(runs=True))
     assert do(one, read(one)) == entry(pid=os.getpid())
     assert do(one, read(one)).alive
-    do(one, journal.was({"events": False}, {"max-bandwidth": 5}))
-    do(one, journal.was({"events": True}, {"max-bandwidth": 6, "downtime-limit": 300}))
+    do(one, journal.remember({"events": False}, {"max-bandwidth": 5}))
+    do(one, journal.remember({"events": True}, {"max-bandwidth": 6, "downtime-limit": 300}))
     one.clock.advance(100)
-    do(one, journal.begins(runs=True))
-    do(one, journal.switches(runs=False))
+    do(one, journal.memory_begins(runs=True))
+    do(one, journal.switchover_begins(runs=False))
     do(one, journal.note(handed_over=True))
     written = do(one, read(one))
     assert written.capabilities == {"events": False}  # as it was before the first change
@@ -121,4 +121,4 @@ def test_a_line_that_cannot_be_written_stops_the_step() -> None:
     journal = Journal(one, End.SOURCE, SESSION)
     do(one, journal.open(runs=True))
     one.fails["qom-set"] = MonitorError("no")
-    assert isinstance(do(one, journal.begins(runs=True)), MonitorError)
+    assert isinstance(do(one, journal.memory_begins(runs=True)), MonitorError)
