@@ -59,7 +59,7 @@ def said() -> Iterator[list[str]]:
 @pytest.fixture(autouse=True)
 def _presences_of_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A presence's name is the whole machine's, and so is the one session of all tests, which two workers run at a time."""
-    hold = Presence.hold
+    hold = Presence.acquire
 
     def held(presence: Presence) -> bool:
         name = presence.name
@@ -70,7 +70,7 @@ def _presences_of_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             presence.name = name
 
-    monkeypatch.setattr(Presence, "hold", held)
+    monkeypatch.setattr(Presence, "acquire", held)
 
 
 @pytest.fixture(autouse=True)

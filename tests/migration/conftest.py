@@ -11,7 +11,7 @@ from nbdtun.migration.rollback.presence import Presence
 def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """All who are at work on paper are dead from now on, as far as others can tell; also when a test ends."""
     held: list[Presence] = []
-    hold = Presence.hold
+    hold = Presence.acquire
 
     def watched(presence: Presence) -> bool:
         held.append(presence)
@@ -19,8 +19,8 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
     def dead() -> None:
         for presence in held:
-            presence.leave()
+            presence.release()
 
-    monkeypatch.setattr(Presence, "hold", watched)
+    monkeypatch.setattr(Presence, "acquire", watched)
     yield dead
     dead()

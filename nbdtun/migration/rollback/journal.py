@@ -126,7 +126,7 @@ class Journal:
 
         :raise NotMigratable: this QEMU has one already.
         """
-        if not self._presence.hold():
+        if not self._presence.acquire():
             raise NotMigratable(f"{self._monitor.name}: the session {self._entry.session[:8]} exists already")
         self._open = True
         self._entry = evolve(self._entry, runs=runs)
@@ -163,4 +163,4 @@ class Journal:
 
     def leave(self) -> None:
         """What is written down stays, for somebody else to undo."""
-        self._presence.leave()
+        self._presence.release()

@@ -21,7 +21,7 @@ class Presence:
     def __repr__(self) -> str:
         return f"<Presence {self.name} {'held' if self._socket else 'not held'}>"
 
-    def hold(self) -> bool:
+    def acquire(self) -> bool:
         """Hold the name from now on; False if somebody else does."""
         held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -34,7 +34,7 @@ class Presence:
         self._socket = held
         return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Hold it no more; safe to repeat."""
         if self._socket is not None:
             self._socket.close()
@@ -44,6 +44,6 @@ class Presence:
 def is_present(name: str) -> bool:
     """Whether somebody holds ``name``."""
     mine = Presence(name)
-    free = mine.hold()
-    mine.leave()
+    free = mine.acquire()
+    mine.release()
     return not free

@@ -54,7 +54,7 @@ def test_a_server_without_exports_is_taken_away_too() -> None:
 def test_a_daemon_that_lives_is_left_alone() -> None:
     qemu, left = scene(began=1.0)
     qemu.migration = {"status": "setup"}
-    Presence(left.name).hold()
+    Presence(left.name).acquire()
     assert do(qemu, end_used_up(qemu)) is None
     error = do(qemu, clear(qemu))
     assert isinstance(error, NotMigratable)

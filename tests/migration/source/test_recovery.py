@@ -227,7 +227,7 @@ def test_another_tools_migration_that_has_failed_is_no_hindrance() -> None:
 
 def test_one_that_lives_is_left_alone() -> None:
     scene = Scene("finish-migrate", "pre-switchover", **SENDING)
-    Presence(scene.left.name).hold()
+    Presence(scene.left.name).acquire()
     error = scene.settle()
     assert isinstance(error, NotMigratable)
     assert str(error) == "web1 is being migrated by another nbdtun just now, process 7"

@@ -90,6 +90,6 @@ def test_nothing_is_open(state: str, status: str) -> None:
 
 def test_one_that_lives_is_left_alone() -> None:
     scene = open_ended("gone")
-    Presence(scene.left.name).hold()
+    Presence(scene.left.name).acquire()
     assert "by another nbdtun just now" in str(resolve(scene))
     assert scene.answer.asked == []
