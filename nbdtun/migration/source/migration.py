@@ -32,7 +32,7 @@ from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.handover import Handover
-from nbdtun.migration.source.recovery import Leftovers
+from nbdtun.migration.source.recovery import Recovery
 from nbdtun.migration.source.session_client import Contact
 from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.supervision.convergence import Convergence
@@ -88,7 +88,7 @@ class Migration:
         self._guest = Guest(monitor, self._alarm)
         self._undo = UndoStack(reactor, settings.steps.undo)
         self._tidy = UndoStack(reactor, settings.steps.undo)
-        self._leftovers = Leftovers(reactor, monitor, carrier, settings, uptime)
+        self._recovery = Recovery(reactor, monitor, carrier, settings, uptime)
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
         self._tuning = Tuning(monitor, self._journal.remember)
         self.budget = Budget(settings.bandwidth, settings.downtime)
@@ -175,7 +175,7 @@ class Migration:
         self._monitor.when_lost().addCallback(self._alarm)
         self._meter.enter(Phase.PREPARE)
         self._sampler.start()
-        if await self._leftovers.settle():
+        if await self._recovery.run():
             return  # it is there
         disks, ingress = await self._prepare()
         mirrors = await self._mirror(disks, ingress)

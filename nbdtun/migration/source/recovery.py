@@ -38,7 +38,7 @@ SLACK_SECONDS = 10.0
 LONGEST_END_SECONDS = 130.0
 
 
-class Leftovers:
+class Recovery:
     """What is left of an earlier migration in the QEMU behind ``monitor``; the destination is asked by way of ``carrier``."""
 
     log = txaio.make_logger()
@@ -53,9 +53,9 @@ class Leftovers:
         self._uptime = uptime
 
     def __repr__(self) -> str:
-        return f"<Leftovers in {self._monitor.name}>"
+        return f"<Recovery in {self._monitor.name}>"
 
-    async def settle(self) -> bool:
+    async def run(self) -> bool:
         """
         Make an end of it; returns whether the VM has turned out to be at the destination.
 

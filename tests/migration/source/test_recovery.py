@@ -16,7 +16,7 @@ from nbdtun.migration.ids import JOURNAL, block_name
 from nbdtun.migration.rollback.journal import End, Entry
 from nbdtun.migration.rollback.presence import Presence
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source.recovery import LONGEST_END_SECONDS, SLACK_SECONDS, Leftovers, is_ours
+from nbdtun.migration.source.recovery import LONGEST_END_SECONDS, SLACK_SECONDS, Recovery, is_ours
 from nbdtun.migration.vm.memory import Migrated
 from tests.migration.stage.paper_qemu import PaperQemu
 
@@ -97,9 +97,9 @@ class Scene:
 
     def settle(self) -> Any:
         carrier: Any = self
-        leftovers = Leftovers(self.clock, self.qemu, carrier, MigrationSettings(vm="web1"), self.clock.seconds)
+        recovery = Recovery(self.clock, self.qemu, carrier, MigrationSettings(vm="web1"), self.clock.seconds)
         got: list[Any] = []
-        Deferred.fromCoroutine(leftovers.settle()).addCallbacks(got.append, lambda failure: got.append(failure.value))
+        Deferred.fromCoroutine(recovery.run()).addCallbacks(got.append, lambda failure: got.append(failure.value))
         self.clock.pump([0.05] * 100)
         return got[0]
 
