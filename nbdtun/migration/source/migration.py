@@ -33,7 +33,7 @@ from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.handover import Handover
 from nbdtun.migration.source.recovery import Recovery
-from nbdtun.migration.source.session_client import Contact
+from nbdtun.migration.source.session_client import SessionClient
 from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Meter
@@ -98,7 +98,7 @@ class Migration:
         self._sampler = Sampler(reactor, monitor, self._meter, self._convergence, self._watchdog, seconds, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
-        self._contact = Contact(reactor, carrier, self.session, settings, self._alarm)
+        self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
 
     def __repr__(self) -> str:
@@ -186,11 +186,11 @@ class Migration:
     async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:
         disks = await self._survey()
         await self._journal.open(self._guest.runs)
-        self._tidy.push("close the control channel", self._contact.close)
-        await self._contact.open()
+        self._tidy.push("close the control channel", self._session.close)
+        await self._session.open()
         there = await machine(self._monitor)
-        self._undo.push("undo the destination's session", self._contact.abort)
-        target = await self._contact.prepare(there, disks)
+        self._undo.push("undo the destination's session", self._session.abort)
+        target = await self._session.prepare(there, disks)
         names = {block_name(self.session, number): disk for number, disk in enumerate(disks)}
         return names, await self._enter(target, "nbd")
 
@@ -235,7 +235,7 @@ class Migration:
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
-        ram = await self._enter(await self._contact.listen(), "ram", urgent=True)
+        ram = await self._enter(await self._session.listen(), "ram", urgent=True)
         self._meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
         await outgoing.start(ram)
@@ -258,7 +258,7 @@ class Migration:
         if self._stage is not Stage.FORWARD:
             raise CancelledError
         self._stage = Stage.HANDING_OVER
-        control = self._contact.control
+        control = self._session.control
         assert control is not None
         await Handover(self._reactor, self._carrier, control, self.session, self.settings).finish(self._guest.runs)
         if self._guest.stopped_at is not None:
@@ -268,10 +268,10 @@ class Migration:
         """Undo everything, and return the error to be raised."""
         self._stage = Stage.BACK
         self._sampler.stop()
-        if (lost := self._contact.lost) is not None and isinstance(error, NbdtunError):
+        if (lost := self._session.lost) is not None and isinstance(error, NbdtunError):
             error = LinkLost(f"{lost}; {error}")  # what fails while there is no session fails for that
         self._cause = cause = self._cause or error
-        diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._contact.diagnose())
+        diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
         self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
         await self._monitor.renew()
         left = await self._undo.unwind()

@@ -1,5 +1,5 @@
 """
-The source's contact with its session at the destination: the control channel, and what is asked over it.
+The source's client with its session at the destination: the control channel, and what is asked over it.
 
 A lost link is the channel's business. But a daemon that dies takes the session with it, and the one that is started in its place knows
 nothing. As long as only disks are on their way, that need not end the migration: the VM's QEMU there still lives, and the source's QEMU
@@ -45,7 +45,7 @@ class SourceControl(Control):
         return {}
 
 
-class Contact:
+class SessionClient:
     """
     Speaks with the session ``ident``. ``alarm`` is called when it has failed at the destination, or is lost for good.
 
@@ -67,7 +67,7 @@ class Contact:
         self._renewing: Deferred[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Contact with session {self._ident[:8]} over {self.control!r}>"
+        return f"<SessionClient with session {self._ident[:8]} over {self.control!r}>"
 
     async def open(self) -> None:
         """

@@ -1,4 +1,4 @@
-"""The source's contact with its session: lost for good, or found again with another daemon."""
+"""The source's client with its session: lost for good, or found again with another daemon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NotMigratable
 from nbdtun.migration.control.commands import Abort, Prepare, Query
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source.session_client import Contact
+from nbdtun.migration.source.session_client import SessionClient
 from nbdtun.migration.vm.machine import Machine
 
 SESSION = "ab" * 16
@@ -61,10 +61,10 @@ class Carrier:
 PREPARED = {"target": f"nbd.{SESSION}"}
 
 
-def contact(*channels: Channel | NbdtunError) -> tuple[Contact, list[Exception]]:
+def client(*channels: Channel | NbdtunError) -> tuple[SessionClient, list[Exception]]:
     alarms: list[Exception] = []
     carrier: Any = Carrier(*channels)
-    return Contact(Clock(), carrier, SESSION, MigrationSettings(vm="web1"), alarms.append), alarms
+    return SessionClient(Clock(), carrier, SESSION, MigrationSettings(vm="web1"), alarms.append), alarms
 
 
 def done(work: Any) -> Any:
@@ -78,8 +78,8 @@ def done(work: Any) -> Any:
     return results[0]
 
 
-def prepared(*channels: Channel | NbdtunError) -> tuple[Contact, list[Exception]]:
-    speaking, alarms = contact(*channels)
+def prepared(*channels: Channel | NbdtunError) -> tuple[SessionClient, list[Exception]]:
+    speaking, alarms = client(*channels)
     done(speaking.open())
     assert done(speaking.prepare(Machine("q35", 7), ())) == PREPARED["target"]
     return speaking, alarms
@@ -115,7 +115,7 @@ def test_one_that_is_not_there_or_knows_the_session_is_the_end(refusal: Channel 
 
 def test_nothing_is_found_again_before_there_is_a_session_or_once_the_memory_is_asked_for() -> None:
     early = Channel()
-    speaking, alarms = contact(early)
+    speaking, alarms = client(early)
     done(speaking.open())
     early.lose()
     late = Channel(Prepare=PREPARED, Listen={"target": "ram"})
@@ -149,7 +149,7 @@ def test_abort_and_diagnose_never_fail() -> None:
 def test_a_destination_that_does_not_answer() -> None:
     clock = Clock()
     carrier: Any = Carrier(Channel(Prepare=PREPARED))
-    speaking = Contact(clock, carrier, SESSION, MigrationSettings(vm="web1"), lambda error: None)
+    speaking = SessionClient(clock, carrier, SESSION, MigrationSettings(vm="web1"), lambda error: None)
     done(speaking.open())
     done(speaking.prepare(Machine("q35", 7), ()))
     failures: list[Any] = []
