@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.config import DestinationSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.destination.sessions import Destination as Arrivals
+from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
@@ -53,9 +53,9 @@ class DestinationService(MultiService):
             self.tunnel.targets.add(target.name, EndpointTarget(make_client(reactor, target.endpoint), target.endpoint))
         self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
-        self._arrivals = Arrivals(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._look)
+        self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._look)
         if settings.vms:
-            self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._arrivals.control)))
+            self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._sessions.control)))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
         ListeningService(endpoint, self.tunnel).setServiceParent(self)
@@ -70,7 +70,7 @@ class DestinationService(MultiService):
 
         async def stop() -> None:
             await super(DestinationService, self).stopService()
-            await self._arrivals.stop()
+            await self._sessions.stop()
             await self.tunnel.stop()
             self._rundir.remove()
 

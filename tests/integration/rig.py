@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from lab.disks import MIB
 from lab.pair import Pair
 from lab.qemu import Qemu
-from nbdtun.migration.destination.sessions import Destination
+from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings, StepTimeouts
@@ -38,7 +38,7 @@ class Rig:
 
     def restart_daemon(self) -> None:
         vms = {"web1": str(self.pair.directory / "dst.qmp")}
-        self.daemon = Destination(reactor, vms, self.tunnel.egress, self.steps)
+        self.daemon = Sessions(reactor, vms, self.tunnel.egress, self.steps)
         self.tunnel.serve = self.daemon.control
 
     def start(self, **options: Any) -> Deferred[Progress]:

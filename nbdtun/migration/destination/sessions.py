@@ -56,7 +56,7 @@ Surroundings = Callable[[Checklist, Credentials], object]
 _BUSY = "{} is being migrated to this destination by another session just now"
 
 
-class Destination:
+class Sessions:
     """
     Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
 
@@ -84,7 +84,7 @@ class Destination:
         self._busy: dict[str, tuple[Session, Control]] = {}
 
     def __repr__(self) -> str:
-        return f"<Destination of {', '.join(self._vms) or 'no VM'}, {len(self._busy)} sessions>"
+        return f"<Sessions of {', '.join(self._vms) or 'no VM'}, {len(self._busy)} sessions>"
 
     def control(self) -> Control:
         """The protocol for one control channel."""
@@ -250,7 +250,7 @@ class Destination:
 class DestinationControl(Control):
     """The destination's end of one control channel: it parses and answers, nothing more. It begins at most one session."""
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Sessions) -> None:
         super().__init__()
         self._destination = destination
         self._session: Session | None = None

@@ -53,7 +53,7 @@ class Talk:
 
 def test_a_whole_session() -> None:
     talk = Talk()
-    assert repr(talk.stage.daemon) == "<Destination of web1, 0 sessions>"
+    assert repr(talk.stage.daemon) == "<Sessions of web1, 0 sessions>"
     assert talk.prepare() == {"target": f"nbd.{SESSION}"}
     assert talk.ask(Listen) == {"target": f"ram.{SESSION}"}
     talk.stage.destination.arrived()

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import LinkLost
-from nbdtun.migration.destination.sessions import Destination
+from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.migration.settings import MigrationSettings
@@ -51,7 +51,7 @@ class PaperEgress:
 
 
 class Stage:
-    """``source`` and ``destination`` are the QEMUs, ``daemon`` is the Destination; a Carrier as well."""
+    """``source`` and ``destination`` are the QEMUs, ``daemon`` is the Sessions; a Carrier as well."""
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
@@ -162,8 +162,8 @@ class Stage:
         return found
 
 
-class PaperDestination(Destination):
-    """A Destination whose monitors are on paper."""
+class PaperDestination(Sessions):
+    """A Sessions whose monitors are on paper."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage.clock, {"web1": "/run/web1-incoming.qmp"}, stage.egress)
