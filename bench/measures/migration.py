@@ -41,7 +41,7 @@ Ways = tuple[bare.Way, bare.Way]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Controllable:
     """A way over, and what is done on it."""
 
     name: str
@@ -106,7 +106,7 @@ def _moment(event: dict[str, Any]) -> float:
     return stamp["seconds"] + stamp["microseconds"] / 1e6
 
 
-def _driven(name: str, over: Callable[[Path, Ways, Scene], AbstractContextManager[object]]) -> Subject:
+def _driven(name: str, over: Callable[[Path, Ways, Scene], AbstractContextManager[object]]) -> Controllable:
     """By `lab.bare`, over two tunnelled sockets."""
 
     def move(pair: Pair, scene: Scene) -> dict[str, float]:
@@ -114,7 +114,7 @@ def _driven(name: str, over: Callable[[Path, Ways, Scene], AbstractContextManage
         with over(pair.directory, (nbd, ram), scene):
             return _bare(pair, nbd, ram)
 
-    return Subject(name, move)
+    return Controllable(name, move)
 
 
 def _bare(pair: Pair, nbd: bare.Way, ram: bare.Way) -> dict[str, float]:
@@ -162,10 +162,10 @@ def _until_ready(reports: list[dict[str, Any]]) -> float:
 
 
 SUBJECTS = (
-    Subject(DIRECT.name, _direct),
+    Controllable(DIRECT.name, _direct),
     _driven(SSH.name, _ssh),
     _driven(NBDTUN_PLAIN.name, _nbdtun(False)),
     _driven(NBDTUN_TLS.name, _nbdtun(True)),
-    Subject(MIGRATE, _migrate),
+    Controllable(MIGRATE, _migrate),
 )
 MIGRATION = Measure("migration", "A migration", COLUMNS, measure)

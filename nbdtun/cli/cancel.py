@@ -21,9 +21,9 @@ def command(vm: str, run_dir: str | None) -> int:
     from nbdtun.display.words import OUTCOMES
     from nbdtun.migration.progress import Phase, Progress
     from nbdtun.service.control.client import ask
-    from nbdtun.service.control.socket import End
+    from nbdtun.service.control.socket import Cancel
 
-    final = Progress.from_json(run(lambda reactor: ask(reactor, base(run_dir), vm, End))["progress"])
+    final = Progress.from_json(run(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))["progress"])
     detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""
     click.echo(f"{vm} {OUTCOMES[final.phase]}{detail}")
     return 0 if final.phase in (Phase.CANCELLED, Phase.FAILED) else 1

@@ -15,12 +15,12 @@ from nbdtun.errors import ConfigError
 @click.option("--downtime", type=DURATION, help="Pause of the guest that QEMU aims at from now on.")
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
-    """Change what the running migration of VM may use, or the daemon with the process id PID may send."""
+    """Set what the running migration of VM may use, or the daemon with the process id PID may send."""
     from nbdtun.service.control.client import ask
-    from nbdtun.service.control.socket import Change
+    from nbdtun.service.control.socket import Set
 
     milliseconds = None if downtime is None else round(downtime * 1000)
     wanted = {name: value for name, value in (("bandwidth", bandwidth), ("downtime", milliseconds)) if value is not None}
     if not wanted:
         raise ConfigError("there is nothing to set: give --bandwidth or --downtime")
-    click.echo(sentence(run(lambda reactor: ask(reactor, base(run_dir), vm, Change, **wanted))))
+    click.echo(sentence(run(lambda reactor: ask(reactor, base(run_dir), vm, Set, **wanted))))

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError
 from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
 from nbdtun.errors import NbdtunError
 from nbdtun.service.checks.preflight import check
-from nbdtun.service.control.daemon import Governor
+from nbdtun.service.control.daemon import DaemonControl
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.migration import MigrationService, migrate, resolve
 from nbdtun.service.source import SourceService
@@ -47,7 +47,7 @@ def governor_service(reactor: Any, run_dir: str | None, plugin: str, of: SourceS
 
     An application that has both in one process sets ``of.tunnel.runtime.throttle.rate`` (bytes per second, None for no limit) itself.
     """
-    return Governor(reactor, run_dir, plugin, of.tunnel.runtime.throttle)
+    return DaemonControl(reactor, run_dir, plugin, of.tunnel.runtime.throttle)
 
 
 def migration_service(

@@ -19,7 +19,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
 from nbdtun.migration.source.resolve import Resolution
 from nbdtun.service.checks.preflight import look_at_sockets, look_at_tls
-from nbdtun.service.control.migration import Steering
+from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
 from nbdtun.service.tunnel.build import make_source
@@ -66,8 +66,8 @@ async def _migrate(
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.steps.command)
     rundir.sweep()
-    steering = Steering(settings.migration.vm, report)
-    control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, steering)
+    controlled = MigrationControl(settings.migration.vm, report)
+    control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, controlled)
     try:
         await control.open()
         await monitor.connect()
@@ -77,8 +77,8 @@ async def _migrate(
         checklist.obey(settings.migration.vm)
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
-        steering.work = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), steering.heed)
-        return await steering.work.run()
+        controlled.work = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
+        return await controlled.work.run()
     finally:
         await source.settle(SETTLE)
         await source.stop()

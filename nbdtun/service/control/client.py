@@ -13,13 +13,13 @@ from nbdtun.config import check_name
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import ConfigError, LinkLost, MigrationError
 from nbdtun.migration.control.channel import Control
-from nbdtun.service.control.socket import End, Look, directory, names, socket_of
+from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of
 
 ANSWER_SECONDS = 10.0
 """A process that is well answers at once; but a change may have to wait for QEMU."""
 
 
-async def ask(reactor: Any, base: Path, name: str, command: Any = Look, **arguments: int) -> dict[str, Any]:
+async def ask(reactor: Any, base: Path, name: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
     """
     Ask the process that migrates the VM ``name``, or the daemon with that process id; its report.
 
@@ -32,7 +32,7 @@ async def ask(reactor: Any, base: Path, name: str, command: Any = Look, **argume
         client = await connecting
     except Exception as error:
         raise ConfigError(f"{name}: {nothing(base)} of that name; `nbdtun status` lists what does") from error
-    seconds = None if command is End else ANSWER_SECONDS
+    seconds = None if command is Cancel else ANSWER_SECONDS
     late = f"{name}: its process has not answered for {ANSWER_SECONDS:g} s; is it stopped?"
     try:
         answer = await with_timeout(

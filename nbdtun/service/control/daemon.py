@@ -16,11 +16,11 @@ from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.units import rate_text
 
 
-class Governor(Service):
+class DaemonControl(Service):
     """
     Governs the ``throttle`` of the daemon ``plugin``, on the control socket that its process id names, below what ``run_dir`` means.
 
-    A :class:`~nbdtun.service.control.socket.Subject`. A daemon that cannot have a control socket says so, and works without.
+    A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot have a control socket says so, and works without.
     """
 
     log = txaio.make_logger()

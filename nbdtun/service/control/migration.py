@@ -16,11 +16,11 @@ from nbdtun.service.control.socket import NO_LIMIT
 from nbdtun.units import duration_text, rate_text
 
 
-class Steering:
+class MigrationControl:
     """
     Steers ``work``, which migrates ``vm`` and reports to :meth:`heed`, and so to ``report``.
 
-    It is what a control socket is for: a :class:`~nbdtun.service.control.socket.Subject`.
+    It is what a control socket is for: a :class:`~nbdtun.service.control.socket.Controllable`.
     """
 
     log = txaio.make_logger()
@@ -32,7 +32,7 @@ class Steering:
         self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
 
     def __repr__(self) -> str:
-        return f"<Steering of {self.work!r}>"
+        return f"<MigrationControl of {self.work!r}>"
 
     def heed(self, progress: Progress) -> None:
         """The migration has reported this."""

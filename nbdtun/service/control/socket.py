@@ -7,9 +7,9 @@ process id for a daemon. It is removed at the end; one that a killed process lef
 
 AMP, one box each way. Every command is answered with the same report, as JSON::
 
-    Look                       nothing but the report
-    Change  bandwidth, downtime    either may be left out
-    End                        cancels, and is answered when all is over: with the last report
+    Status                       nothing but the report
+    Set  bandwidth, downtime    either may be left out
+    Cancel                        cancels, and is answered when all is over: with the last report
 """
 
 from __future__ import annotations
@@ -64,28 +64,28 @@ class _Reported(amp.Command):
     errors = ERRORS
 
 
-class Look(_Reported):
+class Status(_Reported):
     """How is it going?"""
 
 
-class Change(_Reported):
+class Set(_Reported):
     """Use ``bandwidth`` bytes per second, :data:`NO_LIMIT` for no limit, and let QEMU aim at ``downtime`` ms, from now on."""
 
     arguments: ClassVar = [(b"bandwidth", Number(optional=True)), (b"downtime", Number(limit=2_000_000, optional=True))]
 
 
-class End(_Reported):
+class Cancel(_Reported):
     """Cancel it, as Ctrl-C does."""
 
 
-class Subject(Protocol):
+class Controllable(Protocol):
     """What a control socket is for."""
 
     def report(self) -> dict[str, Any]:
         """Where it stands: an object with ``kind``, ``name`` and ``pid``."""
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
-        """See :class:`Change`; None leaves a value as it is."""
+        """See :class:`Set`; None leaves a value as it is."""
 
     def end(self) -> None:
         """
@@ -98,19 +98,19 @@ class Subject(Protocol):
 class _Client(Control):
     """One connection to the socket."""
 
-    def __init__(self, subject: Subject, over: Callable[[], Deferred[None]]) -> None:
+    def __init__(self, subject: Controllable, over: Callable[[], Deferred[None]]) -> None:
         super().__init__()
         self._subject = subject
         self._over = over
 
-    @Look.responder
+    @Status.responder
     def look(self) -> Deferred[Any]:
         return answering(self._look, self.log)
 
     async def _look(self) -> dict[str, Any]:
         return {"report": self._subject.report()}
 
-    @Change.responder
+    @Set.responder
     def change(self, bandwidth: int | None = None, downtime: int | None = None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             await self._subject.change(bandwidth, downtime)
@@ -118,7 +118,7 @@ class _Client(Control):
 
         return answering(work, self.log)
 
-    @End.responder
+    @Cancel.responder
     def end(self) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._subject.end()
@@ -145,7 +145,7 @@ class ControlSocket:
 
     log = txaio.make_logger()
 
-    def __init__(self, reactor: Any, run_dir: str | None, name: str, subject: Subject) -> None:
+    def __init__(self, reactor: Any, run_dir: str | None, name: str, subject: Controllable) -> None:
         self._reactor = reactor
         self._base = base_of(run_dir)
         self._name = name

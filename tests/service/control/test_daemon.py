@@ -13,8 +13,8 @@ from twisted.internet import reactor
 
 from nbdtun.errors import MigrationError
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.daemon import Governor
-from nbdtun.service.control.socket import NO_LIMIT, Change, End
+from nbdtun.service.control.daemon import DaemonControl
+from nbdtun.service.control.socket import NO_LIMIT, Cancel, Set
 from nbdtun.tunnel.runtime.throttle import Throttle
 
 
@@ -27,34 +27,34 @@ def base() -> Iterator[Path]:
 @pytest_twisted.ensureDeferred
 async def test_its_rate_is_told_and_changed(base: Path) -> None:
     throttle = Throttle(reactor, 1000)
-    governor = Governor(reactor, str(base), "nbdtun-dest", throttle)
-    governor.startService()
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", throttle)
+    control.startService()
     pid = os.getpid()
     assert await reports(reactor, base) == [{"kind": "daemon", "name": "nbdtun-dest", "pid": pid, "bandwidth": 1000}]
-    assert (await ask(reactor, base, f"{pid}", Change, bandwidth=5000))["bandwidth"] == throttle.rate == 5000
-    assert (await ask(reactor, base, f"{pid}", Change, bandwidth=NO_LIMIT))["bandwidth"] is throttle.rate is None
-    await governor.stopService()
+    assert (await ask(reactor, base, f"{pid}", Set, bandwidth=5000))["bandwidth"] == throttle.rate == 5000
+    assert (await ask(reactor, base, f"{pid}", Set, bandwidth=NO_LIMIT))["bandwidth"] is throttle.rate is None
+    await control.stopService()
     assert list(base.rglob("*")) == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_it_has_no_guest_and_no_end(base: Path) -> None:
     throttle = Throttle(reactor, 1000)
-    governor = Governor(reactor, str(base), "nbdtun-dest", throttle)
-    governor.startService()
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", throttle)
+    control.startService()
     with pytest.raises(MigrationError, match="nbdtun-dest: a daemon has no --downtime"):
-        await ask(reactor, base, f"{os.getpid()}", Change, bandwidth=1, downtime=300)
+        await ask(reactor, base, f"{os.getpid()}", Set, bandwidth=1, downtime=300)
     with pytest.raises(MigrationError, match="nbdtun-dest: a daemon cannot be cancelled; SIGTERM stops it"):
-        await ask(reactor, base, f"{os.getpid()}", End)
+        await ask(reactor, base, f"{os.getpid()}", Cancel)
     assert throttle.rate == 1000
-    await governor.stopService()
+    await control.stopService()
 
 
 @pytest_twisted.ensureDeferred
 async def test_where_it_can_have_no_socket_the_daemon_works_without(base: Path, said: list[str]) -> None:
     base.write_text("not a directory")
-    governor = Governor(reactor, str(base), "nbdtun-dest", Throttle(reactor))
-    governor.startService()
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor))
+    control.startService()
     assert len(said) == 1
     assert said[0].startswith(f"--bandwidth cannot be changed while this runs: run directory {base}/control: ")
-    await governor.stopService()
+    await control.stopService()

@@ -8,15 +8,15 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import TooLate
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.service.control.migration import Steering
+from nbdtun.service.control.migration import MigrationControl
 from tests.migration.stage.stage import Stage
 
 
-def steered(stage: Stage) -> tuple[Steering, Deferred[Progress]]:
+def steered(stage: Stage) -> tuple[MigrationControl, Deferred[Progress]]:
     running = stage.start()
-    steering = Steering("web1", lambda progress: None)
-    steering.work = stage.migration
-    return steering, running
+    control = MigrationControl("web1", lambda progress: None)
+    control.work = stage.migration
+    return control, running
 
 
 def told(change: Any) -> Any:
@@ -27,36 +27,36 @@ def told(change: Any) -> Any:
 
 def test_what_it_reports() -> None:
     reported: list[Progress] = []
-    steering = Steering("web1", reported.append)
-    assert steering.report()["progress"]["phase"] == "prepare"
-    steering.heed(Progress(time=1.0, elapsed=2.0, phase=Phase.RAM))
+    control = MigrationControl("web1", reported.append)
+    assert control.report()["progress"]["phase"] == "prepare"
+    control.heed(Progress(time=1.0, elapsed=2.0, phase=Phase.RAM))
     assert [progress.phase for progress in reported] == [Phase.RAM]
-    report = steering.report()
+    report = control.report()
     assert (report["kind"], report["name"], report["progress"]["phase"]) == ("migration", "web1", "ram")
     assert "bandwidth" not in report
 
 
 def test_before_it_begins_nothing_can_be_done() -> None:
-    steering = Steering("web1", lambda progress: None)
-    assert isinstance(told(steering.change(1, None)), TooLate)
+    control = MigrationControl("web1", lambda progress: None)
+    assert isinstance(told(control.change(1, None)), TooLate)
     with pytest.raises(TooLate, match="web1: cannot be cancelled now: prepare"):
-        steering.end()
+        control.end()
 
 
 def test_it_changes_and_cancels_what_is_under_way() -> None:
     stage = Stage()
-    steering, running = steered(stage)
+    control, running = steered(stage)
     stage.turn(20, until=Phase.MIRROR)
-    assert told(steering.change(1000, 500)) is None
-    assert (steering.report()["bandwidth"], steering.report()["downtime"]) == (1000, 0.5)
-    assert told(steering.change(0, None)) is None
-    assert steering.report()["bandwidth"] is None
-    steering.end()
-    steering.end()  # it waits with the first
+    assert told(control.change(1000, 500)) is None
+    assert (control.report()["bandwidth"], control.report()["downtime"]) == (1000, 0.5)
+    assert told(control.change(0, None)) is None
+    assert control.report()["bandwidth"] is None
+    control.end()
+    control.end()  # it waits with the first
     running.addErrback(lambda _: None)
     stage.turn(60)
     assert stage.running() == ["web1"]
-    steering.heed(stage.reports[-1])
+    control.heed(stage.reports[-1])
     with pytest.raises(TooLate, match="cancelled"):
-        steering.end()
-    assert isinstance(told(steering.change(1, None)), TooLate)
+        control.end()
+    assert isinstance(told(control.change(1, None)), TooLate)

@@ -18,10 +18,10 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import ConfigError, NotMigratable, TooLate
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.socket import MAX_CLIENTS, Change, ControlSocket, End, Look, Report
+from nbdtun.service.control.socket import MAX_CLIENTS, Cancel, ControlSocket, Report, Set, Status
 
 
-class Subject:
+class Controllable:
     """Something that can be steered, and ends when it is told to, unless it is too late."""
 
     def __init__(self, name: str = "web1") -> None:
@@ -48,7 +48,7 @@ def base() -> Iterator[Path]:
         yield Path(name) / "run"
 
 
-async def opened(base: Path, subject: Subject) -> ControlSocket:
+async def opened(base: Path, subject: Controllable) -> ControlSocket:
     control = ControlSocket(reactor, str(base), subject.name, subject)
     await control.open()
     return control
@@ -60,13 +60,13 @@ def left(base: Path) -> list[str]:
 
 @pytest_twisted.ensureDeferred
 async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
-    subject = Subject()
+    subject = Controllable()
     control = await opened(base, subject)
     path = base / "control" / "web1.sock"
     assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
     assert await ask(reactor, base, "web1") == subject.report()
-    await ask(reactor, base, "web1", Change, bandwidth=7)
-    await ask(reactor, base, "web1", Change, downtime=300, bandwidth=0)
+    await ask(reactor, base, "web1", Set, bandwidth=7)
+    await ask(reactor, base, "web1", Set, downtime=300, bandwidth=0)
     assert subject.changes == [(7, None), (0, 300)]
     assert await reports(reactor, base) == [subject.report()]
     await control.close()
@@ -79,10 +79,10 @@ async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_who_cancels_waits_for_the_end(base: Path) -> None:
-    subject = Subject()
+    subject = Controllable()
     control = await opened(base, subject)
     answers: list[Any] = []
-    ending: Deferred[Any] = ensureDeferred(ask(reactor, base, "web1", End))
+    ending: Deferred[Any] = ensureDeferred(ask(reactor, base, "web1", Cancel))
     ending.addBoth(answers.append)
     while not subject.ending:
         await deferLater(reactor, 0.01)
@@ -96,23 +96,23 @@ async def test_who_cancels_waits_for_the_end(base: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_errors_arrive_as_what_they_are(base: Path) -> None:
-    subject = Subject()
+    subject = Controllable()
     subject.late = True
     control = await opened(base, subject)
     with pytest.raises(TooLate, match="web1: too late"):
-        await ask(reactor, base, "web1", End)
+        await ask(reactor, base, "web1", Cancel)
     await control.close()
 
 
 @pytest_twisted.ensureDeferred
 async def test_one_for_each_vm(base: Path) -> None:
-    first, other = await opened(base, Subject()), await opened(base, Subject("web2"))
+    first, other = await opened(base, Controllable()), await opened(base, Controllable("web2"))
     with pytest.raises(NotMigratable, match="web1: another process migrates it already; `nbdtun status` shows it"):
-        await opened(base, Subject())
+        await opened(base, Controllable())
     assert [report["name"] for report in await reports(reactor, base)] == ["web1", "web2"]
     await first.close()
     assert left(base) == ["control", "web2.sock"]
-    again = await opened(base, Subject())
+    again = await opened(base, Controllable())
     await again.close()
     await other.close()
     assert left(base) == []
@@ -120,7 +120,7 @@ async def test_one_for_each_vm(base: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_daemon_is_named_by_its_process(base: Path) -> None:
-    daemon = Subject("@4711")
+    daemon = Controllable("@4711")
     control = await opened(base, daemon)
     assert await ask(reactor, base, "4711") == daemon.report()
     assert await reports(reactor, base) == [daemon.report()]
@@ -134,7 +134,7 @@ async def test_what_a_killed_process_left_is_swept(base: Path) -> None:
         dead = socket.socket(socket.AF_UNIX)
         dead.bind(str(base / "control" / f"{name}.sock"))
         dead.close()
-    control = await opened(base, Subject())
+    control = await opened(base, Controllable())
     assert left(base) == ["control", "web1.sock"]
     await control.close()
 
@@ -144,14 +144,14 @@ async def test_a_directory_that_others_can_use_is_refused(base: Path) -> None:
     (base / "control").mkdir(parents=True)
     (base / "control").chmod(0o711)
     with pytest.raises(ConfigError, match="is not a directory of this user's own with mode 0700; --run-dir says where else"):
-        await opened(base, Subject())
+        await opened(base, Controllable())
     with pytest.raises(ConfigError, match="mode 0700"):
         await reports(reactor, base)
 
 
 @pytest_twisted.ensureDeferred
 async def test_garbage_and_crowds_do_no_harm(base: Path) -> None:
-    control = await opened(base, Subject())
+    control = await opened(base, Controllable())
     path = str(base / "control" / "web1.sock")
     with socket.socket(socket.AF_UNIX) as babbler:
         babbler.connect(path)
@@ -164,7 +164,7 @@ async def test_garbage_and_crowds_do_no_harm(base: Path) -> None:
         one.connect(path)
     await deferLater(reactor, 0.05)
     with pytest.raises(Exception, match="ended without an answer"):
-        await ask(reactor, base, "web1", Look)
+        await ask(reactor, base, "web1", Status)
     for one in crowd:
         one.close()
     await deferLater(reactor, 0.05)
