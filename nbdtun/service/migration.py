@@ -74,7 +74,7 @@ async def _migrate(
         checklist = Checklist()
         look_at_tls(checklist, settings)
         look_at_sockets(checklist, rundir, monitor)
-        checklist.obey(settings.migration.vm)
+        checklist.raise_failures(settings.migration.vm)
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
         controlled.work = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)

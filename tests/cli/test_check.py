@@ -31,7 +31,7 @@ def checked(error: NotMigratable | None) -> Callable[..., Any]:
         checklist = Checklist(report)
         checklist.ok("state", "the guest runs")
         checklist.warn("clock", "two hours\nbehind", "set it")
-        with checklist.heeding("machine"):
+        with checklist.collecting("machine"):
             if error is not None:
                 raise error
         return succeed(Report("web1", checklist.level, tuple(checklist.findings)))

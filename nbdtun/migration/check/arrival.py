@@ -18,21 +18,21 @@ async def arrive(checklist: Checklist, monitor: Monitor, there: Machine, disks: 
 
     :raise MonitorError: QEMU cannot be asked.
     """
-    with checklist.heeding("destination"):
+    with checklist.collecting("destination"):
         await require_incoming(monitor)
         await require_commands(monitor, RECEIVING)
         checklist.ok("destination", f"QEMU {await version(monitor)} waits for a migration")
     _compare(checklist, await machine(monitor), there)
     matches = Matches(await inventory(monitor))
     for disk in disks:
-        with checklist.heeding("disks"):
+        with checklist.collecting("disks"):
             checklist.ok("disks", f"disk {disk.nickname}: {_pair(disk, matches.find(disk))}")
 
 
 def _compare(checklist: Checklist, here: Machine, there: Machine) -> None:
     differences = list(here.differences(there))
     for difference in differences:
-        with checklist.heeding("machine"):
+        with checklist.collecting("machine"):
             raise difference
     if not differences:
         checklist.ok("machine", f"both are {here.type} with {size_text(here.memory)} of RAM" if here.kind else "both have the same RAM")

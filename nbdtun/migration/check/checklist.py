@@ -42,7 +42,7 @@ class Checklist:
         """Note what an operator should know, and what does not keep a migration from being begun."""
         self.add(Finding(Level.WARNING, check, what, remedy))
 
-    def obey(self, vm: str) -> None:
+    def raise_failures(self, vm: str) -> None:
         """
         Begin, if it may be begun: log the warnings.
 
@@ -55,7 +55,7 @@ class Checklist:
                 self.log.warn("{vm}: {finding}", vm=vm, finding=str(finding))
 
     @contextmanager
-    def heeding(self, check: str, level: Level = Level.FAILURE) -> Iterator[None]:
+    def collecting(self, check: str, level: Level = Level.FAILURE) -> Iterator[None]:
         """Note the error with which the block ends, if it does, and go on behind it."""
         try:
             yield

@@ -34,19 +34,19 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
     here = await machine(monitor)
     runs = False
     disks: tuple[Disk, ...] = ()
-    with checklist.heeding("source"):
+    with checklist.collecting("source"):
         await require_commands(monitor, SENDING)
         checklist.ok("source", f"QEMU {await version(monitor)}, machine {here.type}, {size_text(here.memory)} of RAM")
-    with checklist.heeding("state"):
+    with checklist.collecting("state"):
         runs = await migratable_state(monitor) in RUNNING
         checklist.ok("state", "the guest runs" if runs else "the guest is paused, and will be paused at the destination")
-    with checklist.heeding("memory"):
+    with checklist.collecting("memory"):
         if runs and (loss := await memory_loss_risk(monitor)):
             checklist.warn("memory", f"{monitor.name}: {loss}", REMEDY)
-    with checklist.heeding("blockers"):
+    with checklist.collecting("blockers"):
         await require_unblocked(monitor)
         checklist.ok("blockers", "nothing in the machine forbids a migration")
-    with checklist.heeding("disks"):
+    with checklist.collecting("disks"):
         disks, left_out = await choose(monitor, settings)
         checklist.ok("disks", f"to be copied: {_listed(disks)}")
         for left in left_out:

@@ -68,7 +68,7 @@ class Preflight:
         """Look at everything, and ``measure`` if nothing is amiss so far."""
         expected = None
         if self._monitor is not None:
-            with self._list.heeding("source"):
+            with self._list.collecting("source"):
                 self._departure = await depart(self._list, self._monitor, self._settings)
         if self._carrier is not None:
             await self._visit(self._carrier)
@@ -80,11 +80,11 @@ class Preflight:
 
     async def _visit(self, carrier: Carrier) -> None:
         """Ask the destination."""
-        with self._list.heeding("tunnel"):
+        with self._list.collecting("tunnel"):
             control = await self._within(carrier.control(Control()), "the destination could not be reached")
             try:
                 await self._ping(control)
-                with self._list.heeding("destination"):
+                with self._list.collecting("destination"):
                     await self._have_it_looked_at(control)
             finally:
                 control.hang_up()
@@ -122,7 +122,7 @@ class Preflight:
         self._list.warn("clock", far, "set both by NTP; certificates are judged by them")
 
     async def _try_tunnel(self, carrier: Carrier) -> None:
-        with self._list.heeding("throughput", Level.WARNING):
+        with self._list.collecting("throughput", Level.WARNING):
             rate = await carrier.throughput()
             self._measured = evolve(self._measured, throughput=rate)
             self._list.ok("throughput", f"one channel of the tunnel carries {rate_text(rate)}")
@@ -130,7 +130,7 @@ class Preflight:
     async def _watch_guest(self) -> None:
         if self._monitor is None or self._departure is None or not self._departure.runs:
             return
-        with self._list.heeding("activity", Level.WARNING):
+        with self._list.collecting("activity", Level.WARNING):
             busy = await activity(self._monitor, self._reactor, self._departure.disks)
             self._measured = evolve(self._measured, activity=busy)
             changes = rate_text(busy.memory) if busy.memory else f"less than {rate_text(RESOLUTION)}"

@@ -21,7 +21,7 @@ MAX_PENDING, MAX_COMMANDS = 16, 4096
 GONE = Failure(ConnectionDone())
 
 
-def told(code: str, reason: str) -> NbdtunError:
+def remote_error(code: str, reason: str) -> NbdtunError:
     """The error that the other end reports by its code, as far as it is the other end's to report."""
     error = error_of(code, reason, NbdtunError, DestinationFailed)
     return DestinationFailed(str(error)) if isinstance(error, NOT_ITS_TO_TELL) else error
@@ -35,7 +35,7 @@ class Control(amp.AMP):
     def __init__(self) -> None:
         super().__init__()
         self._lost: LinkLost | None = None
-        self._mourners: list[Deferred[LinkLost]] = []
+        self._waiters: list[Deferred[LinkLost]] = []
         self._keys = 0
         self._pending = 0
         self._commands = 0
@@ -54,7 +54,7 @@ class Control(amp.AMP):
         if self._lost is not None:
             mourner.callback(self._lost)
         else:
-            self._mourners.append(mourner)
+            self._waiters.append(mourner)
         return mourner
 
     def makeConnection(self, transport: Any) -> None:
@@ -65,7 +65,7 @@ class Control(amp.AMP):
         self._lost = LinkLost(f"the control channel to the other end was lost{_because(reason.value)}")
         amp.BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
-        mourners, self._mourners = self._mourners, []
+        mourners, self._waiters = self._waiters, []
         for mourner in mourners:
             if not mourner.called:
                 mourner.callback(self._lost)
@@ -152,7 +152,7 @@ def _because(reason: BaseException | None) -> str:
     return "" if isinstance(reason, ConnectionDone | ConnectionLost) else f": {reason}"
 
 
-def answering(work: Callable[[], Any], log: Any) -> Deferred[Any]:
+def respond(work: Callable[[], Any], log: Any) -> Deferred[Any]:
     """Run a responder; a bug in it reaches the peer as one line, and our log as a traceback."""
 
     def translate(failure: Failure) -> Failure:

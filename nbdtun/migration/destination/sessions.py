@@ -21,7 +21,7 @@ from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import arrive
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check, rows_of
-from nbdtun.migration.control.channel import Control, answering
+from nbdtun.migration.control.channel import Control, respond
 from nbdtun.migration.control.commands import (
     ARRIVED,
     FRESH,
@@ -149,7 +149,7 @@ class Sessions:
 
     async def check(self, checklist: Checklist, vm: str, there: Machine, disks: tuple[Disk, ...]) -> None:
         """Look whether ``vm`` could come here now, and change nothing."""
-        with checklist.heeding("destination"):
+        with checklist.collecting("destination"):
             self._check_known(vm)
             if vm not in self._busy:
                 await self._examine(checklist, vm, there, disks)
@@ -275,7 +275,7 @@ class DestinationControl(Control):
             await self._destination.check(checklist, vm, Machine(machine, memory), wanted)
             return {"findings": rows_of(checklist.findings), "time": round(time() * 1e6)}
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Prepare.responder
     def prepare(self, version: int, session: str, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
@@ -288,14 +288,14 @@ class DestinationControl(Control):
                 await begun.abort("its control channel was lost")
             return {"target": await begun.prepare(Machine(machine, memory), disks_of(disks))}
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Listen.responder
     def listen(self, session: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             return {"target": await self._destination.session(session).listen()}
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Finish.responder
     def finish(self, session: str, run: bool) -> Deferred[Any]:
@@ -303,7 +303,7 @@ class DestinationControl(Control):
             await self._destination.session(session).finish(run)
             return {}
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Abort.responder
     def abort(self, session: str) -> Deferred[Any]:
@@ -311,18 +311,18 @@ class DestinationControl(Control):
             state = await self._destination.session(session).abort("the source gave it up")
             return {"state": state.value}
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Settle.responder
     def settle(self, vm: str, session: str | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             return {"outcome": await self._destination.settle(vm, session)}
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Query.responder
     def query(self, session: str, vm: str) -> Deferred[Any]:
-        return answering(lambda: self._destination.query(session, vm), self.log)
+        return respond(lambda: self._destination.query(session, vm), self.log)
 
 
 def _check_version(version: int) -> None:

@@ -81,7 +81,7 @@ class Monitor:
         self._client: _Client | None = None
         self._loss: MonitorLost | None = None
         self._breaking = False
-        self._mourners: list[Deferred[MonitorLost]] = []
+        self._waiters: list[Deferred[MonitorLost]] = []
         self._listeners: list[Listener] = []
         self._commands: frozenset[str] | None = None
         self._ended: Deferred[None] = Deferred()
@@ -184,7 +184,7 @@ class Monitor:
         if self._loss is not None:
             mourner.callback(self._loss)
         else:
-            self._mourners.append(mourner)
+            self._waiters.append(mourner)
         return mourner
 
     async def close(self) -> None:
@@ -225,7 +225,7 @@ class Monitor:
         """Tell everybody who waits that nothing will come any more, in the reactor's thread."""
         closed = self._state is State.CLOSED
         self._loss = loss = MonitorLost(f"{self.name}: {'the monitor ' + self.path + ' was closed' if closed else reason}")
-        mourners, self._mourners = ([] if closed else self._mourners), []
+        mourners, self._waiters = ([] if closed else self._waiters), []
         if not closed:
             self._state = State.LOST  # before anybody hears of it, who may renew it at once
         for listener in tuple(self._listeners):

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.control.channel import Control, told
+from nbdtun.migration.control.channel import Control, remote_error
 from nbdtun.migration.control.commands import VERSION, Abort, Listen, Ping, Prepare, Query, Trouble, rows_of
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk
@@ -37,7 +37,7 @@ class SourceControl(Control):
 
     @Trouble.responder
     def trouble(self, session: str, code: str, reason: str) -> dict[str, Any]:
-        self._alarm(told(code, reason))
+        self._alarm(remote_error(code, reason))
         return {}
 
     @Ping.responder

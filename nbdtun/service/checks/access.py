@@ -54,7 +54,7 @@ class User:
 def look(checklist: Checklist, check: str, rundir: RunDir, qemu: Credentials) -> None:
     """Note whether the QEMU of these credentials could use sockets in ``rundir``."""
     user = User.of(qemu, _PROC)
-    with checklist.heeding(check):
+    with checklist.collecting(check):
         for trouble in _troubles(rundir, qemu, user):
             raise trouble
         checklist.ok(check, f"{rundir.base}: QEMU, which runs as uid {qemu.uid}, can use sockets there")

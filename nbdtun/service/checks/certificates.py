@@ -23,7 +23,7 @@ def look(checklist: Checklist, check: str, directory: str, certificate: str) -> 
     That they are good now, and that the key belongs to the certificate, was seen when the context was made.
     """
     for path in (Path(directory) / certificate, Path(directory) / CA_CERT):
-        with checklist.heeding(check):
+        with checklist.collecting(check):
             _look(checklist, check, path)
 
 

@@ -57,13 +57,13 @@ async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, 
 
 def _source(reactor: Any, settings: MigrateSettings, checklist: Checklist) -> Source | None:
     """The source's end of the tunnel; None if its certificates cannot be used."""
-    with checklist.heeding("tls"):
+    with checklist.collecting("tls"):
         return make_source(reactor, settings)
     return None
 
 
 async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
-    with checklist.heeding("source"):
+    with checklist.collecting("source"):
         await monitor.connect()
         return True
     return False

@@ -32,7 +32,7 @@ from twisted.protocols import amp
 from nbdtun.config import check_socket_path
 from nbdtun.errors import ConfigError, NotMigratable
 from nbdtun.migration.arguments import Number
-from nbdtun.migration.control.channel import Control, answering
+from nbdtun.migration.control.channel import Control, respond
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.service.local.listening import LocalEndpoint, clear_stale
 from nbdtun.service.local.rundir import base_of, locked, make_base
@@ -105,7 +105,7 @@ class _Client(Control):
 
     @Status.responder
     def look(self) -> Deferred[Any]:
-        return answering(self._look, self.log)
+        return respond(self._look, self.log)
 
     async def _look(self) -> dict[str, Any]:
         return {"report": self._subject.report()}
@@ -116,7 +116,7 @@ class _Client(Control):
             await self._subject.change(bandwidth, downtime)
             return await self._look()
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Cancel.responder
     def end(self) -> Deferred[Any]:
@@ -125,7 +125,7 @@ class _Client(Control):
             await self._over()
             return await self._look()
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
 
 class _Clients(Factory[Any]):

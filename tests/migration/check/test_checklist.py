@@ -11,11 +11,11 @@ def test_it_goes_on_behind_an_error() -> None:
     told: list[Finding] = []
     checklist = Checklist(told.append)
     assert checklist.level is Level.OK
-    with checklist.heeding("a", Level.WARNING):
+    with checklist.collecting("a", Level.WARNING):
         raise NotMigratable("one", "two")
     checklist.ok("b", "three")
     assert checklist.level is Level.WARNING
-    with checklist.heeding("c"):
+    with checklist.collecting("c"):
         raise DiskMismatch("four")
     checklist.warn("d", "five", "six")
     assert checklist.level is Level.FAILURE
@@ -26,7 +26,7 @@ def test_it_goes_on_behind_an_error() -> None:
 
 def test_a_bug_is_no_finding() -> None:
     checklist = Checklist()
-    with pytest.raises(ZeroDivisionError), checklist.heeding("a"):
+    with pytest.raises(ZeroDivisionError), checklist.collecting("a"):
         raise ZeroDivisionError
     assert checklist.findings == []
 
@@ -34,9 +34,9 @@ def test_a_bug_is_no_finding() -> None:
 def test_who_obeys_is_stopped_by_the_first_failure() -> None:
     checklist = Checklist()
     checklist.warn("a", "one")
-    checklist.obey("web1")
+    checklist.raise_failures("web1")
     for error in (DiskMismatch("too small", "enlarge it"), NotMigratable("later")):
-        with checklist.heeding("b"):
+        with checklist.collecting("b"):
             raise error
     with pytest.raises(DiskMismatch, match=r"^too small; enlarge it$"):
-        checklist.obey("web1")
+        checklist.raise_failures("web1")

@@ -13,7 +13,7 @@ from twisted.protocols import amp
 
 from nbdtun.errors import CommandFailed, ConfigError, DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree
 from nbdtun.migration.arguments import MAX_KEYS
-from nbdtun.migration.control.channel import MAX_PENDING, told
+from nbdtun.migration.control.channel import MAX_PENDING, remote_error
 from nbdtun.migration.control.commands import NOT_ITS_TO_TELL, Abort, Ping, Trouble
 from tests.migration.stage.talk import SESSION, Echo, Pair
 
@@ -30,11 +30,11 @@ def test_every_error_keeps_its_class_and_its_text(error: type[NbdtunError]) -> N
     outcome = Pair(Echo(error("the reason, in one line"))).ask(Abort, session=SESSION)
     assert type(outcome) is error
     assert str(outcome) == "the reason, in one line"
-    assert type(told(error.code, "x")) is error
+    assert type(remote_error(error.code, "x")) is error
 
 
 def test_a_code_of_a_later_version_is_a_failure_of_the_destination() -> None:
-    assert type(told("no-such-code", "x")) is DestinationFailed
+    assert type(remote_error("no-such-code", "x")) is DestinationFailed
 
 
 @pytest.mark.parametrize("code", [b"unknown", b"config"])
@@ -42,7 +42,7 @@ def test_what_the_other_end_cannot_know_is_its_own_failure(code: bytes) -> None:
     """Else it could make a source stay paused, or blame an option."""
     told_by_command = Pair(Echo(amp.RemoteAmpError(code, "a lie"))).ask(Abort, session=SESSION)
     assert type(told_by_command) is DestinationFailed
-    assert type(told(code.decode(), "a lie")) is DestinationFailed
+    assert type(remote_error(code.decode(), "a lie")) is DestinationFailed
     assert type(Pair(Echo(ConfigError("/run is read-only"))).ask(Abort, session=SESSION)) is DestinationFailed
 
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, connect
 
-from nbdtun.migration.control.channel import Control, answering
+from nbdtun.migration.control.channel import Control, respond
 from nbdtun.migration.control.commands import Abort, Finish, Prepare, Trouble
 
 SESSION = "0123456789abcdef" * 2
@@ -42,7 +42,7 @@ class Echo(Control):
                 await self.then
             return answer
 
-        return answering(work, self.log)
+        return respond(work, self.log)
 
     @Trouble.responder
     def trouble(self, session: str, code: str, reason: str) -> dict[str, Any]:
