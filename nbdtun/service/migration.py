@@ -80,7 +80,7 @@ async def _migrate(
         controlled.work = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
         return await controlled.work.run()
     finally:
-        await source.settle(SETTLE)
+        await source.drain(SETTLE)
         await source.stop()
         await monitor.close()
         rundir.remove()

@@ -83,7 +83,7 @@ class Rig:
     async def cleared(self) -> None:
         """Nothing of ours is left at the destination."""
         for session in self.daemon._sessions.values():
-            await session.settled
+            await session.cleaned_up
         assert await deferToThread(self.destination.leftovers) == []
 
     async def untouched(self, phase: Phase = Phase.FAILED) -> None:

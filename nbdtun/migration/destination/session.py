@@ -100,7 +100,7 @@ class Session:
         self.state = State.NEW
         self.reason = ""
         self.over: Deferred[None] = Deferred()
-        self.settled: Deferred[None] = succeed(None)
+        self.cleaned_up: Deferred[None] = succeed(None)
         self._reactor = reactor
         self._monitor = monitor
         self._egresses = egresses
@@ -195,7 +195,7 @@ class Session:
         self._advance(State.FINISHING)
         await self._attempt(self._finish(run))
         self._advance(State.FINISHED)  # the answer need not wait for what is left
-        self.settled = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
+        self.cleaned_up = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
 
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._steps.complete)

@@ -98,7 +98,7 @@ class Sessions:
             await session.abort(STOPPED)
         await gather(self._farewell(control) for _, control in busy)
         for session in tuple(self._sessions.values()):
-            await session.settled
+            await session.cleaned_up
 
     def _farewell(self, control: Control) -> Deferred[Any]:
         """A source hangs up when it has done its part; one that does not is not waited for."""
@@ -207,7 +207,7 @@ class Sessions:
         session = self._sessions.get(ident) if ident else self._latest.get(vm)
         if session is not None:
             state = await session.abort("its source has come back for the outcome")
-            await session.settled
+            await session.cleaned_up
             if state is State.FINISHED:
                 return ARRIVED
             if ident and state is State.ABORTED:

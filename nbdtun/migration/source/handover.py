@@ -52,30 +52,30 @@ class Handover:
             raise self._unknown(str(error)) from error
         except TunnelError as error:
             try:
-                await self._settle(error)
+                await self._ask_until_known(error)
             finally:
                 self._control.hang_up()
         except NbdtunError as error:  # an error alone is not believed: what it costs to be wrong is a second copy that runs
-            await self._settle(error, error)
+            await self._ask_until_known(error, error)
 
     async def _ask(self, seconds: float, command: Any, **arguments: Any) -> dict[str, Any]:
         answer = Deferred.fromCoroutine(self._control.ask(command, **arguments))
         late = f"the destination has not answered {command.__name__} for {seconds:g} s"
         return await with_timeout(self._clock, seconds, answer, lambda: LinkLost(late))
 
-    async def _settle(self, last: NbdtunError, told: NbdtunError | None = None) -> None:
+    async def _ask_until_known(self, last: NbdtunError, told: NbdtunError | None = None) -> None:
         """Ask until there is an answer, or the time is up; ``told`` is why it did not take over, if that is so."""
         deadline = self._clock.seconds() + self._settings.steps.settle
         while self._clock.seconds() < deadline:
             try:
-                if await self._is_settled(told):
+                if await self._is_known(told):
                     return
             except TunnelError as error:
                 last = error
             await deferLater(self._clock, AGAIN_SECONDS)
         raise self._unknown(str(last))
 
-    async def _is_settled(self, told: NbdtunError | None) -> bool:
+    async def _is_known(self, told: NbdtunError | None) -> bool:
         if self._control.lost:
             opening = Deferred.fromCoroutine(self._carrier.control(Control()))
             seconds = self._settings.steps.answer

@@ -50,7 +50,7 @@ async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, 
         return await Preflight(reactor, asked, carrier, settings.migration, checklist, settings.peer_name).run(measure)
     finally:
         if source is not None:
-            await source.settle(SETTLE)
+            await source.drain(SETTLE)
             await source.stop()
         await monitor.close()
 

@@ -158,7 +158,7 @@ class Splice:
                 inbound.received += came
                 self._empty(pipe)
         finally:
-            self._settle(pipe)
+            self._return_pipe(pipe)
         return poured or came
 
     def _empty(self, pipe: Pipe) -> None:
@@ -171,7 +171,7 @@ class Splice:
                 self.write_error = broken
         self._inbound.written += count
 
-    def _settle(self, pipe: Pipe) -> None:
+    def _return_pipe(self, pipe: Pipe) -> None:
         """Keep ``pipe`` if there was no room for all that it holds, or else what it holds, or else nothing."""
         if pipe.held and self.write_error is None:
             self._wire.want_room()
@@ -202,7 +202,7 @@ class Splice:
         """Write what was kept."""
         if self._pipe is not None:
             self._empty(self._pipe)
-            self._settle(self._pipe)
+            self._return_pipe(self._pipe)
         if self._pipe is None and self._write_backlog():
             self._channel.drained()
         self.write_end()

@@ -42,7 +42,7 @@ class Source:
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
-        runtime, dialer = self.runtime, self._dialer.settled()
+        runtime, dialer = self.runtime, self._dialer.pinned()
         ident = secrets.token_bytes(IDENT_SIZE)
         redial = partial(self._redial, dialer)
         channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent)
@@ -59,7 +59,7 @@ class Source:
             raise
         return channel
 
-    async def settle(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Wait for the channels to come to their own ends, for at most so long."""
         ends: Deferred[Any] = DeferredList([branch(channel.ended) for channel in self.channels], consumeErrors=True)
         with contextlib.suppress(TimeoutError):

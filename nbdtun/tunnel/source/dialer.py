@@ -91,7 +91,7 @@ class Dialer:
     tls: Secrets | None = None
     tls_name: str = ""
 
-    def settled(self) -> Dialer:
+    def pinned(self) -> Dialer:
         """Return one that stays with the certificate of just now, for a channel: with another it could not be taken up again."""
         if self.tls is None:
             return self

@@ -100,7 +100,7 @@ def test_it_goes_its_way() -> None:
     assert room.qemu.state == "running"
     assert room.is_clean()
     assert repr(room.session) == "<Session 01234567 of web1 at the destination finished>"
-    assert room.session.settled.called
+    assert room.session.cleaned_up.called
 
 
 def test_without_run_it_stays_paused() -> None:
