@@ -236,16 +236,16 @@ def test_a_hundred_percent_only_when_nothing_is_left() -> None:
 
 def test_pace_is_smooth_and_never_negative() -> None:
     pace = Pace()
-    pace.look(0.0, 0)
+    pace.update(0.0, 0)
     assert pace.rate is None
-    pace.look(1.0, 100)
+    pace.update(1.0, 100)
     assert pace.rate == 100.0
-    pace.look(1.0, 500)  # no time has passed: nothing is learned
+    pace.update(1.0, 500)  # no time has passed: nothing is learned
     assert pace.rate == 100.0
-    pace.look(2.0, 400)
+    pace.update(2.0, 400)
     assert 100.0 < pace.rate < 300.0
     for second in range(3, 40):
-        pace.look(float(second), 0)
+        pace.update(float(second), 0)
     assert 0.0 <= pace.rate < 1.0
 
 

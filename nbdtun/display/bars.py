@@ -43,8 +43,8 @@ class Bars:
         if self._closed:
             return
         for row in rows(progress):
-            self._paces[row.name].look(progress.elapsed, row.done)
-        self._paces[""].look(progress.elapsed, sum(row.done for row in rows(progress)))
+            self._paces[row.name].update(progress.elapsed, row.done)
+        self._paces[""].update(progress.elapsed, sum(row.done for row in rows(progress)))
         if not self._live.is_started:
             self._live.start()
         self._live.update(self._picture(progress), refresh=True)

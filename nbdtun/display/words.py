@@ -77,7 +77,7 @@ class Pace:
     def __repr__(self) -> str:
         return f"<Pace {'unknown' if self.rate is None else rate_text(self.rate)}>"
 
-    def look(self, now: float, done: int) -> None:
+    def update(self, now: float, done: int) -> None:
         """Take in that ``done`` bytes were done at ``now`` seconds."""
         if self._last is not None and now <= self._last[0]:
             return

@@ -78,8 +78,8 @@ class DestinationService(MultiService):
 
     def _look(self, checklist: Checklist, qemu: Credentials) -> None:
         if self._tls_dir is not None:
-            certificates.look(checklist, "destination-tls", self._tls_dir, SERVER_CERT)
-        access.look(checklist, "destination-sockets", self._rundir, qemu)
+            certificates.check_certificates(checklist, "destination-tls", self._tls_dir, SERVER_CERT)
+        access.check_access(checklist, "destination-sockets", self._rundir, qemu)
 
     def _egress(self, session: str, qemu: Credentials) -> TunnelEgress:
         give_to_qemu(self._rundir, qemu)

@@ -18,7 +18,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
 from nbdtun.migration.source.resolve import Resolution
-from nbdtun.service.checks.preflight import look_at_sockets, look_at_tls
+from nbdtun.service.checks.preflight import check_sockets, check_tls
 from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
@@ -72,8 +72,8 @@ async def _migrate(
         await control.open()
         await monitor.connect()
         checklist = Checklist()
-        look_at_tls(checklist, settings)
-        look_at_sockets(checklist, rundir, monitor)
+        check_tls(checklist, settings)
+        check_sockets(checklist, rundir, monitor)
         checklist.raise_failures(settings.migration.vm)
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)

@@ -34,7 +34,7 @@ from nbdtun.migration.vm.disks import inventory
 from nbdtun.migration.vm.exports import nodes
 from nbdtun.migration.vm.exports import sweep as sweep_exports
 from nbdtun.migration.vm.machine import machine, run_state
-from nbdtun.migration.vm.memory import Tuning, look, require_incoming, require_unblocked
+from nbdtun.migration.vm.memory import Tuning, query_migration, require_incoming, require_unblocked
 from nbdtun.migration.vm.mirror import jobs
 from nbdtun.tls import issue
 from nbdtun.tls.certificate import names_of
@@ -255,7 +255,7 @@ async def _ask_all(monitor: Monitor) -> None:
         lambda: inventory(monitor),
         lambda: machine(monitor),
         lambda: run_state(monitor),
-        lambda: look(monitor),
+        lambda: query_migration(monitor),
         lambda: nodes(monitor),
         lambda: jobs(monitor),
         lambda: sweep_exports(monitor),
@@ -268,7 +268,7 @@ async def _ask_all(monitor: Monitor) -> None:
         with contextlib.suppress(NbdtunError):
             await work()
     with contextlib.suppress(NbdtunError):
-        meter.memory(await look(monitor))
+        meter.memory(await query_migration(monitor))
         meter.jobs(await monitor.execute("query-block-jobs"))
         meter.sample()
         json.dumps(meter.now.as_json(), allow_nan=False)

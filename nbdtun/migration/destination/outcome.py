@@ -14,7 +14,7 @@ from nbdtun.migration.destination.recovery import clear
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import read
 from nbdtun.migration.vm.machine import run_state
-from nbdtun.migration.vm.memory import look
+from nbdtun.migration.vm.memory import query_migration
 
 #: Run states of a machine whose guest waits to be told to run, for the first time or again.
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
@@ -31,7 +31,7 @@ async def settle(monitor: Monitor) -> str:
     :raise MonitorError: QEMU cannot be asked; it may have ended, or not.
     """
     state = await run_state(monitor)
-    if state == "inmigrate" and (await look(monitor)).status == "none":
+    if state == "inmigrate" and (await query_migration(monitor)).status == "none":
         await clear(monitor)
         return FRESH  # it can be of use yet
     if state not in WAITING or await _was_taken_over(monitor):

@@ -14,7 +14,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import erase, read
 from nbdtun.migration.vm.exports import sweep
 from nbdtun.migration.vm.machine import run_state
-from nbdtun.migration.vm.memory import look, put
+from nbdtun.migration.vm.memory import put, query_migration
 
 
 async def clear(monitor: Monitor) -> list[str]:
@@ -43,7 +43,7 @@ async def end_used_up(monitor: Monitor) -> None:
     left = await read(monitor)
     if left is None or left.alive or left.began is None or left.handed_over:
         return
-    if await run_state(monitor) not in ("inmigrate", "paused") or (await look(monitor)).status == "none":
+    if await run_state(monitor) not in ("inmigrate", "paused") or (await query_migration(monitor)).status == "none":
         return  # its guest runs, or it was not made to wait any more
     with suppress(MonitorError):  # it may go so fast that there is no answer
         await monitor.execute("quit")

@@ -39,7 +39,7 @@ from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.exports import Exports, pair
 from nbdtun.migration.vm.machine import Machine, machine
-from nbdtun.migration.vm.memory import Incoming, Tuning, look, require_incoming
+from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration, require_incoming
 from nbdtun.migration.vm.requirements import RECEIVING, require_commands
 
 R = TypeVar("R")
@@ -304,7 +304,7 @@ class Session:
         return Deferred.fromCoroutine(self._look()).addErrback(failed)
 
     async def _look(self) -> None:
-        now = await look(self._monitor)
+        now = await query_migration(self._monitor)
         if self.state is State.LISTENING and now.status == "failed":
             raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration failed'}")
 
@@ -321,5 +321,5 @@ class Session:
         """What has failed here, as far as it can be told now; empty if nothing has."""
         if self.state is State.LISTENING:
             with suppress(NbdtunError):
-                return self.reason or (await look(self._monitor)).error
+                return self.reason or (await query_migration(self._monitor)).error
         return self.reason

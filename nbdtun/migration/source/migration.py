@@ -42,7 +42,7 @@ from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.vm.disks import Disk, choose
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.machine import machine
-from nbdtun.migration.vm.memory import Outgoing, Tuning, look, require_unblocked
+from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration, require_unblocked
 from nbdtun.migration.vm.mirror import Mirror, Mirrors
 from nbdtun.migration.vm.requirements import SENDING, require_commands
 
@@ -304,7 +304,7 @@ class Migration:
         """It runs there. Whatever cannot be tidied up here now is worth a warning and no more."""
         self._undo.forget()
         with suppress(NbdtunError):
-            self._meter.memory(await look(self._monitor))
+            self._meter.memory(await query_migration(self._monitor))
         if self.settings.keep_source:
             self._tidy.push("erase the migration's journal", self._journal.close)
             self._tidy.push("restore the migration's parameters", self._tuning.restore)

@@ -28,7 +28,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.vm.guest import ENDING_MIGRATION_SECONDS
 from nbdtun.migration.vm.machine import RUNNING, run_state
-from nbdtun.migration.vm.memory import ENDED, Migrated, Outgoing, look, put
+from nbdtun.migration.vm.memory import ENDED, Migrated, Outgoing, put, query_migration
 from nbdtun.migration.vm.mirror import sweep
 
 #: Seconds by which QEMU's times may differ from ours for the same step.
@@ -112,7 +112,7 @@ async def find(monitor: Monitor, uptime: float) -> Entry | None:
     vm = monitor.name
     if left.alive:
         raise NotMigratable(f"{vm} is being migrated by another nbdtun just now, process {left.pid}")
-    state, now = await run_state(monitor), await look(monitor)
+    state, now = await run_state(monitor), await query_migration(monitor)
     if left.end is End.DESTINATION and state not in RUNNING:
         raise NotMigratable(f"{vm} was arriving here when nbdtun-dest was killed; a new `nbdtun migrate` at its source ends that")
     if left.end is End.DESTINATION or not is_ours(left, now, uptime):
@@ -156,7 +156,7 @@ async def roll_back(reactor: Any, monitor: Monitor, left: Entry) -> None:
     await outgoing.cancel()
     while await run_state(monitor) == "finish-migrate":
         await deferLater(reactor, ENDING_MIGRATION_SECONDS)
-    completed = left.switched is not None and (await look(monitor)).status == "completed"
+    completed = left.switched is not None and (await query_migration(monitor)).status == "completed"
     if completed and left.runs and await run_state(monitor) == "postmigrate":
         await monitor.execute("cont")
     await clear(reactor, monitor, left)

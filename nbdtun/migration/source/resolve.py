@@ -28,7 +28,7 @@ from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.source.recovery import clear, find, roll_back
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.machine import RUNNING, run_state
-from nbdtun.migration.vm.memory import look
+from nbdtun.migration.vm.memory import query_migration
 
 
 class Resolution:
@@ -75,7 +75,7 @@ class Resolution:
         state = await run_state(self._monitor)
         if state in RUNNING:
             raise NotMigratable(f"{vm} runs at the source, there is nothing to resolve")
-        if (await look(self._monitor)).status != "completed":
+        if (await query_migration(self._monitor)).status != "completed":
             raise NotMigratable(f"{vm} is {state} at the source and was not handed over, there is nothing to resolve")
 
     async def _go_on(self, left: Entry | None) -> str:

@@ -47,7 +47,7 @@ class Trend:
     def __repr__(self) -> str:
         return f"<Trend {'lagging' if self.lagging else 'converging'}, {self._least} left at best>"
 
-    def look(self, now: float, done: int, left: int) -> bool:
+    def update(self, now: float, done: int, left: int) -> bool:
         """Take in where it is at ``now`` seconds; whether it lags."""
         if self._least is None or left < self._least:
             self._least, self._done, self._since = left, done, now
@@ -104,7 +104,7 @@ class Convergence:
         for mirror in self._mirrors:
             name = mirror.disk.nickname
             disk = seen[name]
-            if not mirror.ready.called and self._trends[name].look(now, disk.done, disk.total - disk.done):
+            if not mirror.ready.called and self._trends[name].update(now, disk.done, disk.total - disk.done):
                 lagging.append(name)
                 await self._lags(mirror)
         self.measures = evolve(self.measures, lagging=tuple(lagging))

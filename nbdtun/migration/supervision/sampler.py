@@ -17,7 +17,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
-from nbdtun.migration.vm.memory import look
+from nbdtun.migration.vm.memory import query_migration
 from nbdtun.migration.vm.mirror import reach
 
 POLL_SECONDS = 1.0
@@ -50,30 +50,30 @@ class Sampler:
         self._alarm = alarm
         self._judge = judge
         self._reach = 0
-        self._poll = LoopingCall(self._look)
+        self._poll = LoopingCall(self._sampling)
         self._poll.clock = clock
 
     def __repr__(self) -> str:
-        return f"<Sampler {'looks' if self._poll.running else 'rests'}>"
+        return f"<Sampler {'running' if self._poll.running else 'stopped'}>"
 
     def start(self) -> None:
         """Begin, a second from now."""
         self._poll.start(POLL_SECONDS, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Sample no more."""
         if self._poll.running:
             self._poll.stop()
 
-    def _look(self) -> Deferred[None]:
+    def _sampling(self) -> Deferred[None]:
         def failed(failure: Any) -> None:
             self._alarm(failure.value)
 
         return Deferred.fromCoroutine(self._sample()).addErrback(failed)
 
     async def _sample(self) -> None:
-        await self._look_at_disks()
-        await self._look_at_memory()
+        await self._sample_disks()
+        await self._sample_memory()
         if not self._poll.running:
             return
         self._meter.converge(self._convergence.measures)
@@ -82,7 +82,7 @@ class Sampler:
         if verdict is not None:
             self._judge(verdict)
 
-    async def _look_at_disks(self) -> None:
+    async def _sample_disks(self) -> None:
         """Before and after the copying there is only the link to be told of."""
         if self._meter.now.phase in (Phase.PREPARE, Phase.FINISH):
             return
@@ -91,10 +91,10 @@ class Sampler:
             self._reach = await reach(self._monitor, self._seconds)
         await self._convergence.disks(self._clock.seconds(), self._meter.now)
 
-    async def _look_at_memory(self) -> None:
+    async def _sample_memory(self) -> None:
         if self._meter.now.phase not in (Phase.RAM, Phase.SWITCHOVER):
             return
-        seen = await look(self._monitor, self._seconds)
+        seen = await query_migration(self._monitor, self._seconds)
         self._meter.memory(seen)
         if self._meter.now.phase is Phase.RAM:
             await self._convergence.memory(self._clock.seconds(), seen)

@@ -70,7 +70,7 @@ class Migrated:
         )
 
 
-async def look(monitor: Monitor, seconds: float | None = None) -> Migrated:
+async def query_migration(monitor: Monitor, seconds: float | None = None) -> Migrated:
     """Ask how the migration of this QEMU is going; ``seconds`` as in :meth:`Monitor.execute`."""
     return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
 
@@ -97,7 +97,7 @@ async def require_incoming(monitor: Monitor) -> None:
 
     :raise NotMigratable: it does not wait, or listens elsewhere already.
     """
-    name, state, status = monitor.name, await run_state(monitor), await look(monitor)
+    name, state, status = monitor.name, await run_state(monitor), await query_migration(monitor)
     if state != "inmigrate":
         raise NotMigratable(f"{name}: QEMU is not waiting for a migration but {state}", "start it with -S -incoming defer")
     if status.address or status.status != "none":
@@ -190,7 +190,7 @@ class Outgoing:
         while status != wanted:
             status = (await self._events.next(seconds)).data["status"]
             if status in ENDED and status != wanted:
-                why = (await look(self._monitor)).error or "QEMU gives no reason"
+                why = (await query_migration(self._monitor)).error or "QEMU gives no reason"
                 raise MemoryFailed(f"{self._monitor.name}: copying the memory has {status}: {with_trouble(why, self._ingress)}")
 
     def close(self) -> None:
@@ -199,20 +199,20 @@ class Outgoing:
 
     async def cancel(self) -> None:
         """Give it up, if it runs; QEMU lets the guest run on by itself."""
-        if (await look(self._monitor)).status in ENDED | {"none"}:
+        if (await query_migration(self._monitor)).status in ENDED | {"none"}:
             return
         with self._monitor.listen("MIGRATION") as events:
             if not await self._has_ended(events):
                 await self._monitor.execute("migrate_cancel")
-            while (await look(self._monitor)).status not in ENDED | {"none"}:
+            while (await query_migration(self._monitor)).status not in ENDED | {"none"}:
                 await events.next()
 
     async def _has_ended(self, events: Listener) -> bool:
         """A migration that sends its last state is not to be cancelled: it is given the time to end by itself."""
-        if (await look(self._monitor)).status == "device":
+        if (await query_migration(self._monitor)).status == "device":
             with suppress(MonitorError):
                 await events.next(DEVICE_SECONDS)
-        return (await look(self._monitor)).status in ENDED
+        return (await query_migration(self._monitor)).status in ENDED
 
 
 class Incoming:
@@ -249,12 +249,12 @@ class Incoming:
         :raise MemoryFailed: it never will.
         """
         with self._monitor.listen("MIGRATION") as events:
-            now = await look(self._monitor)
+            now = await query_migration(self._monitor)
             while now.status != "completed":
                 if now.status in ENDED:
                     raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration ' + now.status}")
                 await events.next(seconds)
-                now = await look(self._monitor)
+                now = await query_migration(self._monitor)
 
     async def run(self) -> None:
         """

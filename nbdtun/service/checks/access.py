@@ -51,7 +51,7 @@ class User:
         return bool(directory.st_mode & (stat.S_IXGRP if directory.st_gid in self.groups else stat.S_IXOTH))
 
 
-def look(checklist: Checklist, check: str, rundir: RunDir, qemu: Credentials) -> None:
+def check_access(checklist: Checklist, check: str, rundir: RunDir, qemu: Credentials) -> None:
     """Note whether the QEMU of these credentials could use sockets in ``rundir``."""
     user = User.of(qemu, _PROC)
     with checklist.collecting(check):

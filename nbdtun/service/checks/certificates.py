@@ -16,7 +16,7 @@ SOON = 30 * 86400.0
 _RENEW = "renew it in time; `nbdtun certs DIR --host NAME --force` does"
 
 
-def look(checklist: Checklist, check: str, directory: str, certificate: str) -> None:
+def check_certificates(checklist: Checklist, check: str, directory: str, certificate: str) -> None:
     """
     Note until when ``certificate`` and the CA in ``directory`` are good.
 

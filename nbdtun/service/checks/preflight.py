@@ -39,12 +39,12 @@ def check(
 async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
     source = _source(reactor, settings, checklist)
     if source is not None:
-        look_at_tls(checklist, settings)
+        check_tls(checklist, settings)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
     connected = await _connect(monitor, checklist)
     try:
-        look_at_sockets(checklist, rundir, monitor)
+        check_sockets(checklist, rundir, monitor)
         carrier = None if source is None else TunnelCarrier(reactor, source, rundir)
         asked = monitor if connected else None
         return await Preflight(reactor, asked, carrier, settings.migration, checklist, settings.peer_name).run(measure)
@@ -69,15 +69,15 @@ async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
     return False
 
 
-def look_at_tls(checklist: Checklist, settings: MigrateSettings) -> None:
+def check_tls(checklist: Checklist, settings: MigrateSettings) -> None:
     """Note until when our certificates are good."""
     if settings.tunnel.tls_dir is not None:
-        certificates.look(checklist, "tls", settings.tunnel.tls_dir, CLIENT_CERT)
+        certificates.check_certificates(checklist, "tls", settings.tunnel.tls_dir, CLIENT_CERT)
     else:
         checklist.ok("tls", "none; it was not asked for")
 
 
-def look_at_sockets(checklist: Checklist, rundir: RunDir, monitor: Monitor) -> None:
+def check_sockets(checklist: Checklist, rundir: RunDir, monitor: Monitor) -> None:
     """Note whether the QEMU behind ``monitor`` could use our sockets."""
     if monitor.credentials is not None:
-        access.look(checklist, "sockets", rundir, monitor.credentials)
+        access.check_access(checklist, "sockets", rundir, monitor.credentials)

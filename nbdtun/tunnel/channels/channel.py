@@ -198,7 +198,7 @@ class Channel:
         """The other end has more of what was sent."""
         self._splice.make_room()
         if self.outbound.final is not None:
-            self._look_for_end()
+            self._check_end()
 
     def reset_received(self, code: str, reason: str) -> None:
         """The other end has given up."""
@@ -221,7 +221,7 @@ class Channel:
         if self._link is not None:
             self._link.pump()
         if self.outbound.final is not None:
-            self._look_for_end()
+            self._check_end()
 
     def full(self) -> None:
         """Nothing more can be sent until the other end acknowledges, which only the link can tell."""
@@ -238,7 +238,7 @@ class Channel:
         if self._link is not None:
             self._link.acknowledge()
         if self.outbound.final is not None:
-            self._look_for_end()
+            self._check_end()
 
     # Its end.
 
@@ -247,7 +247,7 @@ class Channel:
         """Whether both directions have come to their end, as far as this end knows."""
         return self.inbound.done and self.outbound.done
 
-    def _look_for_end(self) -> None:
+    def _check_end(self) -> None:
         if self.complete:
             self._splice.close()
             if not self.dials and self._link is not None:
@@ -267,7 +267,7 @@ class Channel:
             return
         link.pump()
         self._splice.make_room()
-        self._look_for_end()
+        self._check_end()
 
     def _take_again(self, link: Link) -> None:
         seconds = self.outage.end()

@@ -27,7 +27,7 @@ from nbdtun.tunnel.wires.sealed import SealedWire
 ACK_DELAY = 0.02
 
 #: Seconds after which a link is read even though the local socket is full.
-LOOK = 0.05
+READ_AGAIN = 0.05
 
 #: A link speaks at least so many times in its timeout.
 BEATS = 3
@@ -113,7 +113,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
         self._ack_timer: IDelayedCall | None = None
-        self._look_timer: IDelayedCall | None = None
+        self._read_timer: IDelayedCall | None = None
         self._heard = self._spoke = True
         self._heard_at: float = reactor.seconds()
         self._closing = False
@@ -213,10 +213,10 @@ class Link(TwistedProtocol, FrameReceiver):
             self.pump()
 
     def _stop_timers(self) -> None:
-        for timer in (self._ack_timer, self._look_timer):
+        for timer in (self._ack_timer, self._read_timer):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._ack_timer = self._look_timer = None
+        self._ack_timer = self._read_timer = None
 
     # Being alive.
 
@@ -257,15 +257,15 @@ class Link(TwistedProtocol, FrameReceiver):
         Not for long, since it may be something else than data: now and then the link is read all the same.
         """
         self.wire.listen(False)
-        if self._look_timer is None:
-            self._look_timer = self._reactor.callLater(LOOK, self._look)
+        if self._read_timer is None:
+            self._read_timer = self._reactor.callLater(READ_AGAIN, self._read_on)
 
     def go_on(self) -> None:
         """Read again."""
         self.wire.listen(True)
 
-    def _look(self) -> None:
-        self._look_timer = None
+    def _read_on(self) -> None:
+        self._read_timer = None
         self.go_on()
 
     # The wire's user.

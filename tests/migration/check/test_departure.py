@@ -11,7 +11,7 @@ from nbdtun.migration.settings import MigrationSettings
 from tests.migration.stage.paper_qemu import PaperQemu
 
 
-def look(qemu: PaperQemu, **settings: Any) -> tuple[Any, list[str]]:
+def check(qemu: PaperQemu, **settings: Any) -> tuple[Any, list[str]]:
     checklist = Checklist()
     got: list[Any] = []
     Deferred.fromCoroutine(qemu.connect())
@@ -22,7 +22,7 @@ def look(qemu: PaperQemu, **settings: Any) -> tuple[Any, list[str]]:
 
 
 def test_a_machine_that_can_go() -> None:
-    departure, lines = look(PaperQemu(Clock(), "web1"))
+    departure, lines = check(PaperQemu(Clock(), "web1"))
     assert (departure.machine.type, departure.runs, [disk.node for disk in departure.disks]) == ("pc-q35-7.2", True, ["vda"])
     assert lines == [
         "ok source: QEMU 7.2.22, machine pc-q35-7.2, 128 MiB of RAM",
@@ -36,7 +36,7 @@ def test_all_that_is_amiss_is_told() -> None:
     qemu = PaperQemu(Clock(), "web1", state="guest-panicked")
     qemu.blockers = ["one", "two"]
     qemu.lacks = {"yank", "migrate-continue"}
-    departure, lines = look(qemu, disks=("vdz",))
+    departure, lines = check(qemu, disks=("vdz",))
     assert (departure.runs, departure.disks) == (False, ())
     assert lines == [
         "failure source: web1: QEMU 7.2.22 does not know migrate-continue, yank; use QEMU 7.2 or later",
@@ -53,13 +53,13 @@ def test_memory_that_qemu_itself_may_lose() -> None:
         "warning memory: web1: QEMU 7.2.22 without KVM may lose what the guest writes to its memory while that is sent; "
         "use KVM or QEMU 9.0 or later, or stop the guest before it is moved"
     )
-    assert warning in look(qemu)[1]
+    assert warning in check(qemu)[1]
     qemu.state = "paused"
-    assert not any("memory" in line for line in look(qemu)[1][1:])
+    assert not any("memory" in line for line in check(qemu)[1][1:])
 
 
 def test_a_machine_without_disks_that_is_paused() -> None:
-    departure, lines = look(PaperQemu(Clock(), "web1", disks={}, state="paused"))
+    departure, lines = check(PaperQemu(Clock(), "web1", disks={}, state="paused"))
     assert not departure.runs
     assert "ok state: the guest is paused, and will be paused at the destination" in lines
     assert "ok disks: to be copied: no disk" in lines
@@ -67,5 +67,5 @@ def test_a_machine_without_disks_that_is_paused() -> None:
 
 def test_it_asks_and_does_nothing() -> None:
     qemu = PaperQemu(Clock(), "web1")
-    look(qemu)
+    check(qemu)
     assert all(command.startswith("query-") or command == "qom-get" for command in qemu.asked)

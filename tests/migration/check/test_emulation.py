@@ -10,7 +10,7 @@ from tests.migration.stage.paper_qemu import PaperQemu
 MIB = 1 << 20
 
 
-def look(qemu: PaperQemu) -> str:
+def check(qemu: PaperQemu) -> str:
     said: list[str] = []
     Deferred.fromCoroutine(qemu.connect())
     Deferred.fromCoroutine(memory_loss_risk(qemu)).addCallback(said.append)
@@ -27,18 +27,18 @@ def emulating() -> PaperQemu:
 
 
 def test_an_old_one_that_emulates(emulating: PaperQemu) -> None:
-    assert look(emulating) == "QEMU 7.2.22 without KVM may lose what the guest writes to its memory while that is sent"
+    assert check(emulating) == "QEMU 7.2.22 without KVM may lose what the guest writes to its memory while that is sent"
 
 
 def test_kvm_keeps_its_own_notes(emulating: PaperQemu) -> None:
     emulating.kvm = True
-    assert look(emulating) == ""
+    assert check(emulating) == ""
 
 
 @pytest.mark.parametrize(("release", "forgets"), [((8, 2, 10), True), ((9, 0, 0), False), ((10, 0, 2), False)])
 def test_it_was_mended(emulating: PaperQemu, release: tuple[int, int, int], forgets: bool) -> None:
     emulating.release = release
-    assert bool(look(emulating)) == forgets
+    assert bool(check(emulating)) == forgets
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_it_was_mended(emulating: PaperQemu, release: tuple[int, int, int], forg
 )
 def test_blocks_of_other_sizes_are_collected_page_by_page(emulating: PaperQemu, blocks: list[int], forgets: bool) -> None:
     emulating.blocks = blocks
-    assert bool(look(emulating)) == forgets
+    assert bool(check(emulating)) == forgets
 
 
 def test_a_qemu_that_cannot_tell(emulating: PaperQemu) -> None:
     emulating.more = set()
-    assert look(emulating) == ""
+    assert check(emulating) == ""

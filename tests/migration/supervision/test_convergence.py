@@ -179,14 +179,14 @@ def do(stage: Stage, change: Coroutine[Any, Any, None]) -> None:
 
 def test_a_trend() -> None:
     trend = Trend()
-    assert not trend.look(0, 0, 100)
-    assert not trend.look(5, 10, 90)
-    assert not trend.look(14, 50, 95)
-    assert trend.look(15, 60, 90)
+    assert not trend.update(0, 0, 100)
+    assert not trend.update(5, 10, 90)
+    assert not trend.update(14, 50, 95)
+    assert trend.update(15, 60, 90)
     assert repr(trend) == "<Trend lagging, 90 left at best>"
-    assert not trend.look(16, 61, 89)
+    assert not trend.update(16, 61, 89)
 
 
 def test_what_does_not_move_at_all_does_not_lag() -> None:
     trend = Trend()
-    assert not any(trend.look(now, 10, 90) for now in range(100))
+    assert not any(trend.update(now, 10, 90) for now in range(100))

@@ -13,7 +13,7 @@ from nbdtun.config import Owner
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.service.checks import access
-from nbdtun.service.checks.access import User, confinement, look
+from nbdtun.service.checks.access import User, check_access, confinement
 from nbdtun.service.local.rundir import RunDir
 
 STATUS = "Name:\tqemu\nUid:\t107\t107\t107\t107\nGroups:\t36 107 \nCapEff:\t{}\n"
@@ -41,7 +41,7 @@ def proc(base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def lines(rundir: RunDir, qemu: Credentials = QEMU) -> list[str]:
     checklist = Checklist()
-    look(checklist, "sockets", rundir, qemu)
+    check_access(checklist, "sockets", rundir, qemu)
     return [f"{one.level.value}: {one}" for one in checklist.findings]
 
 

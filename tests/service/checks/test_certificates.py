@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.service.checks.certificates import look
+from nbdtun.service.checks.certificates import check_certificates
 from nbdtun.tls import issue
 
 
 def lines(directory: Path) -> list[str]:
     checklist = Checklist()
-    look(checklist, "tls", str(directory), "client-cert.pem")
+    check_certificates(checklist, "tls", str(directory), "client-cert.pem")
     return [f"{one.level.value} {one.check}: {one}".replace(f"{directory}/", "") for one in checklist.findings]
 
 
