@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from nbdtun.errors import MonitorError
 from nbdtun.migration.control.commands import ARRIVED, FRESH, GONE
-from nbdtun.migration.destination.recovery import clear
+from nbdtun.migration.destination.recovery import clean_up
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import read
 from nbdtun.migration.vm.machine import run_state
@@ -32,10 +32,10 @@ async def settle(monitor: Monitor) -> str:
     """
     state = await run_state(monitor)
     if state == "inmigrate" and (await query_migration(monitor)).status == "none":
-        await clear(monitor)
+        await clean_up(monitor)
         return FRESH  # it can be of use yet
     if state not in WAITING or await _was_taken_over(monitor):
-        await clear(monitor)
+        await clean_up(monitor)
         return ARRIVED
     with suppress(MonitorError):  # it may go so fast that there is no answer
         await monitor.execute("quit")

@@ -17,7 +17,7 @@ from nbdtun.migration.vm.machine import run_state
 from nbdtun.migration.vm.memory import put, query_migration
 
 
-async def clear(monitor: Monitor) -> list[str]:
+async def clean_up(monitor: Monitor) -> list[str]:
     """
     Take away what is left, whatever it is, but for the guest; returns the names of it, none if there was nothing.
 

@@ -30,7 +30,7 @@ from nbdtun.errors import (
     OutcomeUnknown,
 )
 from nbdtun.migration.carrier import Egress
-from nbdtun.migration.destination.recovery import clear, end_used_up
+from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.qmp.monitor import Credentials, Monitor
 from nbdtun.migration.rollback.journal import End, Journal
@@ -163,7 +163,7 @@ class Session:
 
     async def _take_over_from_the_dead(self) -> None:
         await end_used_up(self._monitor)
-        for name in await clear(self._monitor):
+        for name in await clean_up(self._monitor):
             self.log.info("{vm}: removed {name}, which a daemon that was killed has left", vm=self._monitor.name, name=name)
 
     async def listen(self) -> str:

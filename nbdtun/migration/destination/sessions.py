@@ -60,8 +60,8 @@ class Sessions:
     """
     Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
 
-    ``egresses`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as. ``surroundings`` adds to a check what
-    is to be seen beside QEMU.
+    ``egresses`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as. ``surroundings`` adds to a check
+    what is to be seen beside QEMU.
     """
 
     log = txaio.make_logger()

@@ -69,9 +69,9 @@ class Recovery:
         if left is None:
             return False
         if left.end is End.DESTINATION:
-            await clear(self._reactor, self._monitor, left)
+            await clean_up(self._reactor, self._monitor, left)
         elif left.handed_over and await run_state(self._monitor) not in RUNNING and await self._has_arrived(left):
-            await clear(self._reactor, self._monitor, left)
+            await clean_up(self._reactor, self._monitor, left)
             self._tell("was broken off when it had handed the VM over; it has arrived at the destination")
             return True
         else:
@@ -159,10 +159,10 @@ async def roll_back(reactor: Any, monitor: Monitor, left: Entry) -> None:
     completed = left.switched is not None and (await query_migration(monitor)).status == "completed"
     if completed and left.runs and await run_state(monitor) == "postmigrate":
         await monitor.execute("cont")
-    await clear(reactor, monitor, left)
+    await clean_up(reactor, monitor, left)
 
 
-async def clear(reactor: Any, monitor: Monitor, left: Entry) -> None:
+async def clean_up(reactor: Any, monitor: Monitor, left: Entry) -> None:
     """Take all that is ours out of QEMU, and its journal last; the guest is left as it is."""
     await sweep(monitor, reactor)
     await put(monitor, left.capabilities, left.parameters)

@@ -25,7 +25,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import Entry
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
-from nbdtun.migration.source.recovery import clear, find, roll_back
+from nbdtun.migration.source.recovery import clean_up, find, roll_back
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.machine import RUNNING, run_state
 from nbdtun.migration.vm.memory import query_migration
@@ -65,7 +65,7 @@ class Resolution:
         if await ask(self._reactor, self._carrier, self._settings, left.session if left else None) != ARRIVED:
             raise MigrationError(f"{self._settings.vm} did not arrive, and never will; {await self._go_on(left)}")
         if left is not None and self._settings.keep_source:
-            await clear(self._reactor, self._monitor, left)
+            await clean_up(self._reactor, self._monitor, left)
         if not self._settings.keep_source:
             await Guest(self._monitor).end(self._reactor)
         return self._tell(Phase.COMPLETED)

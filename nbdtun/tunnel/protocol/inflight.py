@@ -1,7 +1,7 @@
 """
-The flight: how much each channel may have under way.
+Bytes in flight, and how many of them each channel may have.
 
-What is under way lies in memory: here for a replay, and in the kernel's buffers. A window holds what the longest of lines holds. Where the
+They lie in memory: here for a replay, and in the kernel's buffers. A window holds what the longest of lines holds. Where the
 other end is near, a full one is of no use to the line, and so many buffers are never in the processor's cache when they are wanted: each
 byte then costs half as much again. So the busy channels divide what the line holds. Rules only: no socket, no clock.
 """
@@ -31,7 +31,7 @@ def ack_interval(allowance: int) -> int:
     """
     Return the bytes after which an acknowledgement is asked for, by a channel that may have ``allowance`` bytes under way.
 
-    Asked for twice in an allowance, it is there before the channel has to wait. Where there are so many channels that each has the least, the
-    others use the line meanwhile, and half the acknowledgements are spared.
+    Asked for twice in an allowance, it is there before the channel has to wait. Where there are so many channels that each has the least,
+    the others use the line meanwhile, and half the acknowledgements are spared.
     """
     return allowance // 2 if allowance > LEAST else allowance

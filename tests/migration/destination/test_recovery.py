@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import NotMigratable
-from nbdtun.migration.destination.recovery import clear, end_used_up
+from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import JOURNAL, block_name
 from nbdtun.migration.rollback.journal import End, Entry
 from nbdtun.migration.rollback.presence import Presence
@@ -36,19 +36,19 @@ def test_exports_their_server_and_capabilities_are_taken_away() -> None:
     qemu, _ = scene(capabilities={"events": False})
     qemu.serving, qemu.exports = True, {NAME}
     qemu.capabilities["events"] = True
-    assert do(qemu, clear(qemu)) == [NAME]
+    assert do(qemu, clean_up(qemu)) == [NAME]
     assert (qemu.serving, qemu.exports, qemu.objects) == (False, set(), {})
     assert not qemu.capabilities["events"]
-    assert do(qemu, clear(qemu)) == []
+    assert do(qemu, clean_up(qemu)) == []
 
 
 def test_a_server_without_exports_is_taken_away_too() -> None:
     qemu, _ = scene()
     qemu.serving = True
-    assert do(qemu, clear(qemu)) == ["its journal"]
+    assert do(qemu, clean_up(qemu)) == ["its journal"]
     assert not qemu.serving
     qemu, _ = scene()
-    assert do(qemu, clear(qemu)) == ["its journal"]
+    assert do(qemu, clean_up(qemu)) == ["its journal"]
 
 
 def test_a_daemon_that_lives_is_left_alone() -> None:
@@ -56,7 +56,7 @@ def test_a_daemon_that_lives_is_left_alone() -> None:
     qemu.migration = {"status": "setup"}
     Presence(left.name).acquire()
     assert do(qemu, end_used_up(qemu)) is None
-    error = do(qemu, clear(qemu))
+    error = do(qemu, clean_up(qemu))
     assert isinstance(error, NotMigratable)
     assert "another nbdtun-dest is at work with it just now, process 7" in str(error)
     assert qemu.objects
