@@ -7,12 +7,13 @@ reached without TLS are verified when it is made, and what is wrong is said in o
 
 from nbdtun.config.endpoints import Address, check_exposure, check_socket_path, host_of
 from nbdtun.config.settings import DestinationSettings, MigrateSettings, SourceSettings, TunnelSettings
-from nbdtun.config.values import VM, Forward, Owner, Target, check_name
+from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, check_name
 
 __all__ = [
     "VM",
     "Address",
     "DestinationSettings",
+    "FactoryTarget",
     "Forward",
     "MigrateSettings",
     "Owner",

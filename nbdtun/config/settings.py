@@ -13,7 +13,7 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of
-from nbdtun.config.values import VM, Forward, Owner, Target, check_name
+from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
@@ -133,7 +133,7 @@ class DestinationSettings:
 
     tunnel: TunnelSettings = TunnelSettings()
     listen: str
-    targets: tuple[Target, ...] = ()
+    targets: tuple[Target | FactoryTarget, ...] = ()
     vms: tuple[VM, ...] = ()
     allow: tuple[str, ...] = ()
     limits: Limits = field(factory=Limits)

@@ -11,6 +11,7 @@ import pwd
 import re
 
 from attrs import field, frozen
+from twisted.internet.interfaces import IProtocolFactory
 
 from nbdtun.config.endpoints import Address, Role, check_socket_path, parse
 from nbdtun.errors import ConfigError
@@ -86,6 +87,14 @@ class Target:
     def address(self) -> Address:
         """The endpoint, taken apart."""
         return parse(self.endpoint, Role.CONNECT)
+
+
+@frozen
+class FactoryTarget:
+    """A name that the other end may ask for, and the factory whose protocols it speaks with then: an application's own service."""
+
+    name: str = field(converter=check_name)
+    factory: IProtocolFactory
 
 
 @frozen

@@ -9,7 +9,7 @@ import txaio
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
-from nbdtun.config import DestinationSettings
+from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.sessions import Sessions
@@ -50,7 +50,7 @@ class DestinationService(MultiService):
         runtime = make_runtime(reactor, settings.tunnel)
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:
-            self.tunnel.targets.add(target.name, EndpointTarget(make_client(reactor, target.endpoint), target.endpoint))
+            self.tunnel.targets.add(target.name, self._target(target))
         self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
         self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._look)
@@ -80,6 +80,11 @@ class DestinationService(MultiService):
         if self._tls_dir is not None:
             certificates.check_certificates(checklist, "destination-tls", self._tls_dir, SERVER_CERT)
         access.check_access(checklist, "destination-sockets", self._rundir, qemu)
+
+    def _target(self, target: Target | FactoryTarget) -> EndpointTarget | LocalTarget:
+        if isinstance(target, FactoryTarget):
+            return LocalTarget(self._reactor, target.factory)
+        return EndpointTarget(make_client(self._reactor, target.endpoint), target.endpoint)
 
     def _egress(self, session: str, qemu: Credentials) -> TunnelEgress:
         give_to_qemu(self._rundir, qemu)

@@ -1,6 +1,9 @@
-"""The two twistd plugins of nbdtun; what they do is imported when it is asked for."""
+"""The twistd plugins of nbdtun, and its client endpoint; what they do is imported when it is asked for."""
 
 from twisted.application.service import ServiceMaker
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamClientEndpointStringParserWithReactor
+from twisted.plugin import IPlugin
+from zope.interface import implementer
 
 source = ServiceMaker(
     "nbdtun source",
@@ -15,3 +18,18 @@ destination = ServiceMaker(
     "Receive forwarded sockets and migrating VMs through one encrypted port.",
     "nbdtun-dest",
 )
+
+
+@implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
+class Channels:
+    """Reads ``nbdtun:target=NAME:connect=ENDPOINT``, with options of the tunnel behind it, such as ``tls-dir=DIR``."""
+
+    prefix = "nbdtun"
+
+    def parseStreamClient(self, reactor, target, connect, **words) -> IStreamClientEndpoint:
+        from nbdtun.service.tunnel.endpoint import endpoint_from_words
+
+        return endpoint_from_words(reactor, target, connect, words)
+
+
+channels = Channels()

@@ -7,23 +7,19 @@ At the source: sockets for QEMU to connect to, and the control channel. At the d
 from __future__ import annotations
 
 import shutil
-import socket
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, frozen
 from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import AMP
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
 
 from nbdtun.migration.progress import LinkState
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import quiet_factory
-from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.service.tunnel.endpoint import ChannelEndpoint
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget
 from nbdtun.tunnel.settings import CONTROL
@@ -58,17 +54,6 @@ class TunnelIngress:
         self._channels.reset("the migration has no more use for it")
 
 
-class _Telling(ProtocolWrapper):
-    """Tells the protocol at the end of a socket pair why ``channel``, behind the pair's other end, has ended."""
-
-    channel: Channel
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Replace the reason by the channel's, if that failed."""
-        error = self.channel.error
-        super().connectionLost(reason if error is None else Failure(ConnectionError(str(error))))
-
-
 @frozen
 class TunnelCarrier:
     """``source``, with the directory that its sockets are made in: see :class:`nbdtun.migration.carrier.Carrier`."""
@@ -79,14 +64,7 @@ class TunnelCarrier:
 
     async def control(self, protocol: P) -> P:
         """Open the control channel, and connect ``protocol`` to this end of it."""
-        ours, theirs = socket.socketpair()
-        with ours:
-            channel = await self.source.open(CONTROL, theirs, urgent=True)
-            ours.setblocking(False)
-            wrapping: WrappingFactory[_Telling] = WrappingFactory(quiet_factory(lambda: protocol))
-            telling = _Telling(wrapping, protocol)
-            telling.channel = channel
-            self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: telling))
+        await ChannelEndpoint(self.reactor, self.source, CONTROL, urgent=True).connect(quiet_factory(lambda: protocol))
         return protocol
 
     async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelIngress:

@@ -1,0 +1,124 @@
+"""
+A channel as an ordinary transport: Twisted's client endpoint, by a socket pair between the channel and the application's protocol.
+
+Producers, consumers and half-close are those of Twisted's own UNIX transport. A lost connection between the hosts is a pause for both
+protocols; a channel that fails is their ``connectionLost``, with the reason.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer
+
+from nbdtun.config import SourceSettings, TunnelSettings, check_name
+from nbdtun.errors import ConfigError
+from nbdtun.service.tunnel.build import make_source, quiet_factory
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.source.client import Source
+from nbdtun.units import parse_duration, parse_rate, parse_size
+
+#: What an endpoint's string may say of its tunnel, and how that is read; the names are those of the daemons' options.
+WORDS: Mapping[str, Callable[[str], Any]] = {
+    "tls-dir": str,
+    "tls-name": str,
+    "insecure": lambda text: text == "yes",
+    "window": parse_size,
+    "bandwidth": parse_rate,
+    "link-timeout": parse_duration,
+    "resume-window": parse_duration,
+    "handshake-timeout": parse_duration,
+}
+
+
+@implementer(IAddress)
+@frozen
+class ChannelAddress:
+    """The other end of a channel, as the factory's ``buildProtocol`` is told."""
+
+    target: str
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class ChannelEndpoint:
+    """Connects protocols to ``target`` at the destination of ``source``, each by a channel of its own."""
+
+    reactor: Any
+    source: Source
+    target: str
+    urgent: bool = False
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Open a channel, and connect a protocol of the factory to it.
+
+        :raise TunnelError: (in the Deferred) it cannot be opened; cancelled, it is given up.
+        :raise ConnectError: (in the Deferred) the factory made no protocol.
+        """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        protocol = factory.buildProtocol(ChannelAddress(self.target))
+        if protocol is None:
+            raise ConnectError(string=f"{self.target}: the factory made no protocol")
+        ours, theirs = socket.socketpair()
+        with ours:
+            channel = await self.source.open(self.target, theirs, urgent=self.urgent)
+            ours.setblocking(False)
+            self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: _Outer(protocol, channel)))
+        return protocol
+
+
+class _Outer(Protocol):
+    """Stands before ``inner`` for one thing: it tells why ``channel`` has ended, if that failed."""
+
+    def __init__(self, inner: IProtocol, channel: Channel) -> None:
+        self._inner = inner
+        self._channel = channel
+        if IHalfCloseableProtocol.providedBy(inner):
+            directlyProvides(self, IHalfCloseableProtocol)
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self._inner.makeConnection(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._inner.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """The other end has said that it sends no more."""
+        self._inner.readConnectionLost()  # type: ignore[attr-defined]  # only called of one that provides it
+
+    def writeConnectionLost(self) -> None:
+        """This end has."""
+        self._inner.writeConnectionLost()  # type: ignore[attr-defined]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        error = self._channel.error
+        self._inner.connectionLost(reason if error is None else Failure(ConnectionLost(str(error))))
+
+
+def endpoint_from_words(reactor: Any, target: str, connect: str, words: Mapping[str, str]) -> ChannelEndpoint:
+    """
+    Make the endpoint of ``nbdtun:target=NAME:connect=ENDPOINT:WORD=VALUE...``, with a tunnel of its own; nothing is dialled yet.
+
+    :raise ConfigError: a word is unknown, or a value makes no sense.
+    """
+    urgent = words.get("urgent") == "yes"
+    options = {}
+    for word, value in words.items():
+        if word not in WORDS and word != "urgent":
+            raise ConfigError(f"nbdtun endpoints have no {word}; they have target, connect, urgent, {', '.join(WORDS)}")
+        if word in WORDS:
+            options[word.replace("-", "_")] = WORDS[word](value)
+    settings = SourceSettings(tunnel=TunnelSettings(**options), connect=connect, forwards=())
+    return ChannelEndpoint(reactor, make_source(reactor, settings), check_name(target), urgent)
