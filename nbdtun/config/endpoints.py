@@ -20,8 +20,7 @@ from twisted.internet.interfaces import IStreamClientEndpointStringParserWithRea
 from twisted.plugin import getPlugins
 
 from nbdtun.errors import ConfigError
-
-LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path is 108 bytes with its final NUL
+from nbdtun.ownership.way import LONGEST_SOCKET_PATH
 
 
 class Role(enum.Enum):
@@ -41,12 +40,17 @@ _FORMS = {
 
 @frozen
 class Address:
-    """An endpoint string taken apart: ``host`` is the one to dial, or the interface to listen on ("" for all of them)."""
+    """
+    An endpoint string taken apart: ``host`` is the one to dial, or the interface to listen on ("" for all of them); ``path``, ``mode`` and
+    ``backlog`` are of a UNIX socket, None where it does not say.
+    """
 
     text: str
     kind: str
     host: str | None = None
     path: str | None = None
+    mode: int | None = None
+    backlog: int | None = None
 
     @property
     def local(self) -> bool:
@@ -69,15 +73,24 @@ def parse(text: str, role: Role) -> Address:
     else:
         _check_kind(text, role, kind)
     if kind == "unix":
-        path = named.get("address") or named.get("path") or (positional[0] if positional else "")
-        check_socket_path(path)
-        return Address(text, kind, path=path)
+        return _unix(text, positional, named)
     if kind == "tcp":
         host, port = (_listened if role is Role.LISTEN else _dialled)(positional, named)
         if not 0 <= int(port) < 65536:
             raise ConfigError(f"{text!r} is not an endpoint to {role.value}: there is no port {port}")
         return Address(text, kind, host=host)
     return Address(text, kind)
+
+
+def _unix(text: str, positional: list[str], named: dict[str, str]) -> Address:
+    """``unix:PATH[:MODE[:BACKLOG[:LOCKFILE]]]``, each of which may be named instead; only a PATH and names to connect to."""
+    rest = iter(positional)
+    path = check_socket_path(named.get("address") or named.get("path") or next(rest, ""))
+    given = {**dict(zip(("mode", "backlog", "lockfile"), rest, strict=False)), **named}
+    if given.get("lockfile", "0") != "0":
+        raise ConfigError(f"{text}: nbdtun makes and looks at no lock files; leave lockfile= out")
+    mode, backlog = given.get("mode"), given.get("backlog")
+    return Address(text, "unix", path=path, mode=int(mode, 8) if mode else None, backlog=int(backlog) if backlog else None)
 
 
 def host_of(text: str) -> str | None:

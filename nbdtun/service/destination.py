@@ -13,10 +13,10 @@ from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.sessions import Sessions
-from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.ownership.reach import Credentials
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
-from nbdtun.service.local.rundir import RunDir, give_to_qemu
+from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, quiet_factory
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.tls import ktls
@@ -87,5 +87,6 @@ class DestinationService(MultiService):
         return EndpointTarget(make_client(self._reactor, target.endpoint), target.endpoint)
 
     def _egress(self, session: str, qemu: Credentials) -> TunnelEgress:
-        give_to_qemu(self._rundir, qemu)
-        return TunnelEgress(self._reactor, self.tunnel, self._rundir.subdirectory(f"{next(self._egresses)}"))
+        owner = self._rundir.owner_for(qemu)
+        users = {qemu.uid} if owner is None else {qemu.uid, owner.uid}
+        return TunnelEgress(self._reactor, self.tunnel, self._rundir.subdirectory(f"{next(self._egresses)}", owner), users)

@@ -32,7 +32,7 @@ from nbdtun.errors import (
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
-from nbdtun.migration.qmp.monitor import Credentials, Monitor
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import StepTimeouts
@@ -41,6 +41,7 @@ from nbdtun.migration.vm.exports import Exports, pair
 from nbdtun.migration.vm.machine import Machine, machine
 from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration, require_incoming
 from nbdtun.migration.vm.requirements import RECEIVING, require_commands
+from nbdtun.ownership.reach import Credentials
 
 R = TypeVar("R")
 HEARTBEAT_SECONDS = 5.0

@@ -39,10 +39,11 @@ from nbdtun.migration.control.commands import (
 )
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.destination.session import Session, State
-from nbdtun.migration.qmp.monitor import Credentials, Monitor
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.machine import Machine, run_state
+from nbdtun.ownership.reach import Credentials
 
 REMEMBERED = 256
 PING_SECONDS = 5.0

@@ -20,14 +20,11 @@ import errno
 import logging
 import os
 import socket
-import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from attrs import frozen
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 from twisted.internet.defer import Deferred
 
@@ -36,6 +33,7 @@ from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.events import Event, Listener
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
 from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, mismatch
+from nbdtun.ownership.reach import Credentials, peer, reach
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
@@ -44,15 +42,6 @@ _thread = LoopThread()
 _quiet = logging.getLogger("nbdtun.qmp")  # what qemu.qmp logs we raise; who wants its wire log sets propagate
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
-
-
-@frozen
-class Credentials:
-    """Whose process is behind a UNIX socket."""
-
-    pid: int
-    uid: int
-    gid: int
 
 
 class State(enum.Enum):
@@ -97,7 +86,7 @@ class Monitor:
         :raise MonitorError: with the path, the reason and the remedy.
         """
         self._socket = _dial(self.path)
-        self.credentials = _peer(self._socket)
+        self.credentials = peer(self._socket)
         self._loop = _thread.hold()
         self._client = _Client(self)
         try:
@@ -291,25 +280,21 @@ class _Tap(EventListener):
 
 def _dial(path: str) -> socket.socket:
     """Connect to a UNIX socket; that never waits. Each way in which it fails has a remedy of its own."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        sock.connect(path)
+        return reach(path)
     except OSError as error:
-        sock.close()
         raise MonitorError(f"{path}: {_remedy(error, path)}") from error
-    return sock
 
 
 def _remedy(error: OSError, path: str) -> str:
     if isinstance(error, BlockingIOError):
         return "too many clients wait for this monitor already; another client holds it (give QEMU a second -qmp)"
-    if error.errno is None:
-        return f"{error}; a socket's path ends at 107 bytes"
     hint = {
         errno.ENOENT: "is QEMU running, with -qmp unix:PATH,server=on,wait=off?",
         errno.EACCES: f"run as root or as QEMU's user (it is owned by {_owner(path)})",
         errno.ECONNREFUSED: "nobody listens there; QEMU has ended, or this is no socket",
-    }.get(error.errno)
+        errno.ENAMETOOLONG: "a socket's path ends at 107 bytes",
+    }.get(error.errno or 0)
     return (error.strerror or str(error)) + (f"; {hint}" if hint else "")
 
 
@@ -318,14 +303,3 @@ def _owner(path: str) -> str:
         return f"uid {os.stat(path).st_uid}"
     except OSError:
         return "somebody else"
-
-
-def _peer(sock: socket.socket) -> Credentials:
-    """Who listens: the kernel knows who called listen(2); what QEMU's ``-runas`` made of it later, only /proc."""
-    pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    try:
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-        uid, gid = int(fields["Uid"].split()[1]), int(fields["Gid"].split()[1])
-    except (OSError, KeyError, ValueError, IndexError):
-        pass
-    return Credentials(pid, uid, gid)

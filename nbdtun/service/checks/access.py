@@ -19,7 +19,7 @@ from attrs import frozen
 from nbdtun.config import Owner
 from nbdtun.errors import ConfigError
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.ownership.reach import Credentials
 from nbdtun.service.local.rundir import RunDir
 
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
@@ -67,7 +67,7 @@ def check_access(checklist: Checklist, check: str, rundir: RunDir, qemu: Credent
 
 def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[ConfigError]:
     with_dir = f"run directory {rundir.base}"
-    rundir.check(qemu.uid)
+    rundir.check()
     existing = next(path for path in (rundir.base, *rundir.base.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
         yield ConfigError(f"{with_dir}: {existing} cannot be written to", "--run-dir says where else")

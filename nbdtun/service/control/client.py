@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import connectProtocol
 
 from nbdtun.config import check_name
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import ConfigError, LinkLost, MigrationError
 from nbdtun.migration.control.channel import Control
-from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of
+from nbdtun.ownership.reach import Reacher
+from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of, trustees
 
 ANSWER_SECONDS = 10.0
 """A process that is well answers at once; but a change may have to wait for QEMU."""
@@ -27,10 +28,12 @@ async def ask(reactor: Any, base: Path, name: str, command: Any = Status, **argu
     :raise MigrationError: it has no answer.
     :raise NbdtunError: what it answered.
     """
-    connecting = connectProtocol(UNIXClientEndpoint(reactor, _socket(base, name)), Control())
+    path = _socket(base, name)
     try:
-        client = await connecting
-    except Exception as error:
+        client = await connectProtocol(Reacher(reactor, path, trustees(base)), Control())
+    except PermissionError as error:
+        raise ConfigError(f"{name}: {path}: {error.strerror}") from error
+    except OSError as error:
         raise ConfigError(f"{name}: {nothing(base)} of that name; `nbdtun status` lists what does") from error
     seconds = None if command is Cancel else ANSWER_SECONDS
     late = f"{name}: its process has not answered for {ANSWER_SECONDS:g} s; is it stopped?"

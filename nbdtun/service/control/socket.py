@@ -24,7 +24,6 @@ from typing import Any, ClassVar, Protocol
 
 import txaio
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
@@ -34,8 +33,11 @@ from nbdtun.errors import ConfigError, NotMigratable
 from nbdtun.migration.arguments import Number
 from nbdtun.migration.control.channel import Control, respond
 from nbdtun.migration.control.commands import ERRORS
-from nbdtun.service.local.listening import LocalEndpoint, clear_stale
-from nbdtun.service.local.rundir import base_of, locked, make_base
+from nbdtun.ownership.directories import locked, make_directories, make_if_missing, remove_empty
+from nbdtun.ownership.listening import Listener, clear_stale
+from nbdtun.service.local import ownership
+from nbdtun.service.local.listening import LocalEndpoint
+from nbdtun.service.local.rundir import base_of
 
 MAX_CLIENTS = 16
 FAREWELL_SECONDS = 2.0
@@ -167,9 +169,9 @@ class ControlSocket:
         path = check_socket_path(str(directory(self._base) / (self._name + _SUFFIX)))
         with _made(self._base) as folder:
             sweep(folder)
-            if os.path.exists(path):
+            if os.path.lexists(path):
                 raise NotMigratable(f"{self._name}: another process migrates it already; `nbdtun status` shows it, `nbdtun cancel` ends it")
-            endpoint = LocalEndpoint(UNIXServerEndpoint(self._reactor, path, mode=0o600), f"unix:{path}", path)
+            endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600), f"unix:{path}")
             self._port = await endpoint.listen(_Clients(self._client))
 
     def _client(self) -> _Client | None:
@@ -190,9 +192,9 @@ class ControlSocket:
         """Listen no more, and answer who has waited for the end; what is left to be done is seconds at most."""
         if self._port is None:
             return
-        with suppress(OSError), locked(self._base):
+        with suppress(OSError), locked(str(self._base)):
             await self._stop_listening(self._port)
-            directory(self._base).rmdir()  # refused while there are others
+            remove_empty(str(directory(self._base)))  # refused while there are others
         self._port = None
         waiting, self._waiting = self._waiting, []
         for one in waiting:
@@ -219,7 +221,7 @@ def directory(base: Path) -> Path:
 def names(base: Path) -> list[str]:
     """Of all that live."""
     try:
-        check_private(directory(base))
+        trustees(base)
     except FileNotFoundError:
         return []
     except OSError as failure:
@@ -240,15 +242,22 @@ def sweep(folder: Path) -> None:
             clear_stale(str(path))
 
 
-def check_private(folder: Path) -> None:
+def trustees(base: Path) -> frozenset[int]:
     """
-    See that ``folder`` is this user's and nobody else's; root may use any.
+    Who may answer at the control sockets below ``base``: root and this user; where root asks, whose directory it is, too.
 
-    :raise ConfigError: it is not.
+    :raise ConfigError: it is not this user's alone, or somebody else could replace it; root may use anybody's.
+    :raise OSError: it cannot be looked at.
     """
+    folder = directory(base)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or os.geteuid() not in (0, found.st_uid):
         raise ConfigError(f"{folder}: is not a directory of this user's own with mode 0700; --run-dir says where else")
+    try:
+        ownership.check(base, (found.st_uid,))
+    except ConfigError as error:
+        raise ConfigError(str(error), "--run-dir says where else") from None
+    return frozenset({0, os.geteuid(), found.st_uid})
 
 
 @contextmanager
@@ -256,10 +265,11 @@ def _made(base: Path) -> Iterator[Path]:
     """The directory for control sockets, made, and nobody else adds or removes any."""
     folder = directory(base)
     try:
-        make_base(base)
-        with locked(base):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            check_private(folder)
+        ownership.check(base)
+        make_directories(str(base))
+        with locked(str(base)) as descriptor:
+            os.close(make_if_missing(descriptor, folder.name))
+            trustees(base)
             yield folder
     except OSError as failure:
         raise ConfigError(f"run directory {folder}: {failure.strerror}; --run-dir says where else") from failure

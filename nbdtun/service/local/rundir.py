@@ -8,16 +8,14 @@ directories of the living from those that a killed process left behind, and clea
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from nbdtun.config import Owner, check_socket_path
 from nbdtun.errors import ConfigError
-from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.ownership import directories
+from nbdtun.ownership.reach import Credentials
 from nbdtun.service.local import ownership
 
 #: The longest name of a socket that is made in a run directory, in bytes.
@@ -44,22 +42,10 @@ def base_of(run_dir: str | None) -> Path:
     return Path(run_dir).absolute() if run_dir else default_base()
 
 
-def make_base(base: Path) -> None:
-    """
-    Make the directory ``base``, which QEMU's user must pass, whatever the umask: twistd gives its daemons 077.
-
-    :raise OSError: that cannot be.
-    """
-    umask = os.umask(0o066)
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-    finally:
-        os.umask(umask)
-
-
 class RunDir:
     """
-    A directory of this process's own, mode 0700, which belongs to ``owner`` where one is given (QEMU's user; root can use it all the same).
+    A directory of this process's own, mode 0700. Where QEMU's user is another one, ``owner`` if that was said, it is 0711: it stays this
+    process's, so that nobody can replace what is in it, and only what is made in it belongs to that user.
 
     It is made when it is first asked for a path, and removed by :meth:`remove`.
     """
@@ -89,16 +75,15 @@ class RunDir:
         """Where it is made: by whoever this process is when it comes to that, for twistd has --uid."""
         return base_of(self._wanted)
 
-    def check(self, *trusted: int) -> None:
+    def check(self) -> None:
         """
-        See that its sockets' paths are not too long, and that nobody could put another in its place, but root, this user, its owner, and
-        the uids that are ``trusted``.
+        See that its sockets' paths are not too long, and that nobody could put another in its place, but root and this user.
 
         :raise ConfigError: they would be, or somebody could.
         """
         try:
             check_socket_path(str(self.base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
-            ownership.check(self.base, trusted if self._owner is None else (self._owner.uid, *trusted))
+            ownership.check(self.base)
         except ConfigError as error:
             raise ConfigError(str(error), "--run-dir says where else") from None
 
@@ -106,29 +91,30 @@ class RunDir:
         """The path for a socket in it."""
         return str(self.path / name)
 
-    def subdirectory(self, name: str) -> Path:
-        """Make a directory in it, which belongs to the same owner."""
+    def subdirectory(self, name: str, owner: Owner | None = None) -> Path:
+        """Make a directory in it, which belongs to ``owner``."""
         made = self.path / name
-        made.mkdir(mode=0o700)
-        self._give(made)
+        directories.make_within(self._lock, name, (owner.uid, owner.gid) if owner else None)
+        if owner is not None:
+            directories.open_to_all(self._lock)
         return made
 
     def give_to(self, owner: Owner) -> None:
-        """Let ``owner`` use it, unless somebody else was named to begin with."""
+        """Let the sockets in it be ``owner``'s, unless somebody else was named to begin with."""
         if self._owner is None:
             self._owner = owner
             if self._path is not None:
-                self._give(self._path)
+                directories.open_to_all(self._lock)
 
     @property
-    def owner(self) -> Owner | None:
-        """Whose it is, where that is not this process's user."""
-        return self._owner
+    def owner(self) -> tuple[int, int] | None:
+        """Whose its sockets are (uid and gid), where that is not this process's user."""
+        return (self._owner.uid, self._owner.gid) if self._owner else None
 
     def sweep(self) -> None:
         """Clear away what killed processes have left beside it; done by the way when it is made."""
-        with contextlib.suppress(OSError), locked(self.base):
-            _clear_abandoned(self.base)
+        with contextlib.suppress(OSError), directories.locked(str(self.base)) as base:
+            directories.remove_unlocked(base, _PREFIX)
 
     def owner_for(self, qemu: Credentials) -> Owner | None:
         """Whose it is, or would be if :func:`give_to_qemu` were called."""
@@ -137,55 +123,24 @@ class RunDir:
     def remove(self) -> None:
         """Remove it with all that is in it."""
         if self._path is not None:
-            shutil.rmtree(self._path, ignore_errors=True)
+            directories.remove_tree(str(self._path))
             os.close(self._lock)
             self._path = None
 
     def _make(self) -> Path:
-        make_base(self.base)
         self.check()
-        with locked(self.base):  # or another process might take ours for an abandoned one before it is locked
-            _clear_abandoned(self.base)
-            made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.base))
-            self._lock = _lock(made)
-        self._give(made)
-        return made
-
-    def _give(self, path: Path) -> None:
+        directories.make_directories(str(self.base))
+        with directories.locked(str(self.base)) as base:  # or another process might take ours for an abandoned one before it is locked
+            directories.remove_unlocked(base, _PREFIX)
+            name, self._lock = directories.make_private(base, _PREFIX)
+            directories.lock(self._lock)
         if self._owner is not None:
-            os.chown(path, self._owner.uid, self._owner.gid)
+            directories.open_to_all(self._lock)
+        return self.base / name
 
 
 def give_to_qemu(rundir: RunDir, qemu: Credentials) -> None:
-    """Where QEMU runs as another user than root, and we may, let the directory be that user's."""
+    """Where QEMU runs as another user than root, and we may, let the sockets be that user's."""
     owner = rundir.owner_for(qemu)
     if owner is not None:
         rundir.give_to(owner)
-
-
-def _lock(path: Path, flags: int = 0) -> int:
-    """Lock a directory, until the descriptor that is returned is closed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-@contextlib.contextmanager
-def locked(path: Path, flags: int = 0) -> Iterator[None]:
-    """Hold the lock of a directory."""
-    descriptor = _lock(path, flags)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _clear_abandoned(base: Path) -> None:
-    for path in base.glob(_PREFIX + "*"):
-        # One that cannot be locked is in use, or somebody else's, or just gone.
-        with contextlib.suppress(OSError), locked(path, fcntl.LOCK_NB):
-            shutil.rmtree(path)

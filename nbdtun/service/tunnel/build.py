@@ -9,9 +9,11 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from nbdtun.config import Address, Owner, SourceSettings, TunnelSettings
+from nbdtun.config import Address, SourceSettings, TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.config.settings import MigrateSettings
+from nbdtun.ownership.listening import BACKLOG, Listener
+from nbdtun.ownership.reach import Reacher
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.tls.contexts import client_context
 from nbdtun.tls.renewal import Renewal
@@ -49,19 +51,21 @@ def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Sou
 
 def make_client(reactor: Any, text: str) -> IStreamClientEndpoint:
     """Make the endpoint that ``text`` describes, to connect to."""
-    endpoint: IStreamClientEndpoint = clientFromString(_reactor_for(reactor, parse(text, Role.CONNECT)), text)
+    address = parse(text, Role.CONNECT)
+    if address.path is not None:
+        return Reacher(reactor, address.path)
+    endpoint: IStreamClientEndpoint = clientFromString(_reactor_for(reactor, address), text)
     return endpoint
 
 
-def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings, owner: Owner | None = None) -> LocalEndpoint:
+def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings) -> LocalEndpoint:
     """Make the endpoint that a daemon listens on; a UNIX socket has the settings' mode unless its own string says another."""
-    text = address.text
-    if address.path is not None:
-        text += "" if "mode=" in text else f":mode={tunnel.socket_mode:o}"
-        text += "" if "lockfile=" in text else ":lockfile=0"  # a reused process id would lock us out; LocalEndpoint knows better
-    given = owner or tunnel.socket_owner
-    whose = (given.uid, given.gid) if given and address.path is not None else None
-    return LocalEndpoint(serverFromString(_reactor_for(reactor, address), text), address.text, address.path, whose)
+    if address.path is None:
+        return LocalEndpoint(serverFromString(_reactor_for(reactor, address), address.text), address.text)
+    mode = tunnel.socket_mode if address.mode is None else address.mode
+    owner = tunnel.socket_owner
+    listener = Listener(reactor, address.path, mode, (owner.uid, owner.gid) if owner else None, address.backlog or BACKLOG)
+    return LocalEndpoint(listener, address.text)
 
 
 def _reactor_for(reactor: Any, address: Address) -> Any:

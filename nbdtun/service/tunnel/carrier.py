@@ -6,16 +6,18 @@ At the source: sockets for QEMU to connect to, and the control channel. At the d
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, frozen
-from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.amp import AMP
 
 from nbdtun.migration.progress import LinkState
+from nbdtun.ownership.directories import remove_tree
+from nbdtun.ownership.listening import Listener
+from nbdtun.ownership.reach import Reacher
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import quiet_factory
@@ -70,10 +72,7 @@ class TunnelCarrier:
     async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelIngress:
         """Make the socket ``name``; what connects to it reaches ``target``, ahead of what is not ``urgent``."""
         path = self.rundir.socket(name)
-        owner = self.rundir.owner
-        endpoint = LocalEndpoint(
-            UNIXServerEndpoint(self.reactor, path, mode=0o600), f"unix:{path}", path, (owner.uid, owner.gid) if owner else None
-        )
+        endpoint = LocalEndpoint(Listener(self.reactor, path, 0o600, self.rundir.owner), f"unix:{path}")
         channels = Forwarder(self.source, target, urgent=urgent)
         return TunnelIngress(path, channels, await endpoint.listen(channels))
 
@@ -88,12 +87,17 @@ class TunnelCarrier:
 
 
 class TunnelEgress:
-    """A directory for one session's sockets, and the targets that lead to them: see :class:`nbdtun.migration.carrier.Egress`."""
+    """
+    A directory for one session's sockets, and the targets that lead to them: see :class:`nbdtun.migration.carrier.Egress`.
 
-    def __init__(self, reactor: Any, destination: Destination, directory: Path) -> None:
+    ``users`` are whom the session's QEMU may run as: the directory is theirs, and nobody else's socket in it is connected to.
+    """
+
+    def __init__(self, reactor: Any, destination: Destination, directory: Path, users: Collection[int]) -> None:
         self._reactor = reactor
         self._destination = destination
         self._directory = directory
+        self._users = users
         self._admitted: list[str] = []
 
     @property
@@ -103,7 +107,7 @@ class TunnelEgress:
 
     def admit(self, target: str, path: str) -> None:
         """Let channels to ``target`` connect to the UNIX socket ``path``, from now on."""
-        self._destination.targets.add(target, EndpointTarget(UNIXClientEndpoint(self._reactor, path), f"unix:{path}"))
+        self._destination.targets.add(target, EndpointTarget(Reacher(self._reactor, path, self._users), f"unix:{path}"))
         self._admitted.append(target)
 
     async def dismiss(self) -> None:
@@ -116,4 +120,4 @@ class TunnelEgress:
     async def close(self) -> None:
         """Dismiss, and remove the directory."""
         await self.dismiss()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        remove_tree(str(self._directory))

@@ -17,7 +17,8 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp import monitor as module
-from nbdtun.migration.qmp.monitor import Credentials, Monitor
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.ownership.reach import Credentials
 from tests.migration.stage.qmp_server import QmpServer, Serving
 
 

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from nbdtun.errors import TargetUnknown, TargetUnreachable, TunnelError
 from nbdtun.migration.progress import LinkState
-from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.ownership.reach import Credentials
 
 
 @implementer(IHalfCloseableProtocol)

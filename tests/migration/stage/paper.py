@@ -15,8 +15,9 @@ from twisted.internet.task import Clock
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
-from nbdtun.migration.qmp.monitor import Credentials, Monitor, State
+from nbdtun.migration.qmp.monitor import Monitor, State
 from nbdtun.migration.vm.requirements import RECEIVING, SENDING
+from nbdtun.ownership.reach import Credentials
 
 
 class Paper(Monitor):

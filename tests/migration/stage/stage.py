@@ -12,9 +12,9 @@ from twisted.test.iosim import FakeTransport, connect
 from nbdtun.errors import LinkLost
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import LinkState, Phase, Progress
-from nbdtun.migration.qmp.monitor import Credentials
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
+from nbdtun.ownership.reach import Credentials
 from tests.migration.stage.paper_qemu import PaperQemu
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from nbdtun.errors import ConfigError
+from nbdtun.ownership import way
 from nbdtun.service.local import ownership
 from nbdtun.service.local.ownership import check
 
@@ -81,10 +84,50 @@ def test_one_that_everybody_may_write_to(place: Path) -> None:
     check(run, ())
 
 
+def test_one_that_a_group_may_write_to(place: Path) -> None:
+    run = made(place / "run")
+    run.chmod(0o2775)
+    check(run)  # the group is root's
+    os.chown(run, 0, 4711)
+    assert f"the group 4711 may replace what is in {run} (it is not sticky)" in refused(run)
+    run.chmod(0o3775)
+    check(run)
+
+
+def listed(path: Path, *entries: tuple[int, int, int]) -> Path:
+    """With an access control list, as the kernel has it."""
+    all_of_them = [(0x01, 7, -1), *entries, (0x04, 5, -1), (0x10, 7, -1), (0x20, 5, -1)]
+    packed = b"".join(struct.pack("<HHi", *entry) for entry in sorted(all_of_them))
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    except OSError as failure:
+        pytest.skip(f"no access control lists here: {failure.strerror}")
+    return path
+
+
+def test_one_that_an_access_control_list_lets_others_write_to(place: Path) -> None:
+    run = listed(made(place / "run"), (0x02, 7, MALLORY))
+    assert f"uid 4711 may replace what is in {run} (by its access control list)" in refused(run)
+    check(run, (MALLORY,))
+    assert "the group 4712 may replace" in refused(listed(made(place / "team"), (0x08, 7, 4712)))
+    check(listed(made(place / "read"), (0x02, 5, MALLORY), (0x08, 5, 4712)))
+
+
+def test_the_group_of_a_user_alone_is_the_user(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(place / "run")
+    run.chmod(0o775)
+    os.chown(run, 0, 4711)
+    monkeypatch.setattr(ownership.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="joe", pw_gid=4711))
+    monkeypatch.setattr(ownership.grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["joe"]))
+    check(run)
+    monkeypatch.setattr(ownership.grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["eve"]))
+    assert "the group 4711" in refused(run)
+
+
 def test_root_itself_may_be_unknown_in_a_namespace(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roots = made(place / "run")
     os.chown(roots, NOBODY, NOBODY)
     refused(roots)
     (place / "map").write_text("         0       1000          1\n")
-    monkeypatch.setattr(ownership, "_UID_MAP", place / "map")
+    monkeypatch.setattr(way, "_UID_MAP", place / "map")
     check(roots, ())

@@ -12,7 +12,7 @@ import pytest
 
 from nbdtun.config import Owner
 from nbdtun.errors import ConfigError
-from nbdtun.migration.qmp.monitor import Credentials
+from nbdtun.ownership.reach import Credentials
 from nbdtun.service.local import rundir
 from nbdtun.service.local.rundir import RunDir, default_base, give_to_qemu
 
@@ -112,17 +112,28 @@ class TestOwner:
     def test_given_to_the_one_that_was_named(self, base: Path) -> None:
         mine = RunDir(str(base), Owner(65534, 65534))
         give_to_qemu(mine, Credentials(1, 1000, 1000))
-        assert mine.path.stat().st_uid == 65534
-        assert mine.subdirectory("session").stat().st_uid == 65534
+        assert (mine.path.stat().st_uid, stat.S_IMODE(mine.path.stat().st_mode)) == (0, 0o711)
+        assert mine.owner == (65534, 65534)
         assert base.stat().st_uid == 0
         assert stat.S_IMODE(base.stat().st_mode) == 0o711
 
     def test_else_to_the_user_behind_the_monitor(self, base: Path) -> None:
         mine = RunDir(str(base))
         assert mine.path.stat().st_uid == 0
+        assert stat.S_IMODE(mine.path.stat().st_mode) == 0o700
         give_to_qemu(mine, Credentials(1, 1000, 1000))
-        assert mine.path.stat().st_uid == 1000
-        assert mine.owner == Owner(1000, 1000)
+        assert (mine.path.stat().st_uid, stat.S_IMODE(mine.path.stat().st_mode)) == (0, 0o711)
+        assert mine.owner == (1000, 1000)
+
+    def test_a_directory_of_each_session_for_its_own(self, base: Path) -> None:
+        mine = RunDir(str(base))
+        made = [mine.subdirectory(name, mine.owner_for(Credentials(1, uid, uid))) for name, uid in (("1", 1000), ("2", 1001), ("3", 0))]
+        assert [(path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) for path in made] == [(1000, 0o700), (1001, 0o700), (0, 0o700)]
+        assert (mine.path.stat().st_uid, stat.S_IMODE(mine.path.stat().st_mode)) == (0, 0o711)
+        (made[0] / "link").symlink_to("/etc")
+        mine.remove()
+        assert entries(base) == []
+        assert Path("/etc/passwd").exists()
 
     def test_or_to_nobody(self, base: Path) -> None:
         mine = RunDir(str(base))

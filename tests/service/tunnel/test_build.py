@@ -23,10 +23,6 @@ class Reactor:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    def listenUNIX(self, path: str, factory: Any, backlog: int, mode: int, wantPID: bool) -> object:
-        self.asked.append((path, mode, bool(wantPID)))
-        return object()
-
     def listenTCP(self, port: int, factory: Any, backlog: int, interface: str) -> Any:
         return SimpleNamespace(socket=self.remembering(interface))
 
@@ -38,26 +34,26 @@ class Reactor:
         return SimpleNamespace(setsockopt=lambda level, option, value: self.asked.append((host, value)))
 
 
-def listened(text: str, **settings: Any) -> Any:
-    reactor = Reactor()
-    endpoint = make_listener(reactor, parse(text, Role.LISTEN), TunnelSettings(**settings))
-    endpoint.endpoint.listen(object())
-    return endpoint, reactor.asked[0]
+def listener(text: str, **settings: Any) -> Any:
+    return make_listener(Reactor(), parse(text, Role.LISTEN), TunnelSettings(**settings)).endpoint
 
 
 def test_a_socket_is_private_unless_told_otherwise(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    assert listened(f"unix:{path}")[1] == (path, 0o600, False)
-    assert listened(f"unix:{path}", socket_mode=0o640)[1] == (path, 0o640, False)
-    assert listened(f"unix:{path}:mode=660", socket_mode=0o640)[1] == (path, 0o660, False)
-    assert listened(f"unix:{path}:lockfile=1")[1] == (path, 0o600, True)
+    assert (listener(f"unix:{path}").path, listener(f"unix:{path}").mode, listener(f"unix:{path}").backlog) == (path, 0o600, 50)
+    assert listener(f"unix:{path}", socket_mode=0o640).mode == 0o640
+    assert listener(f"unix:{path}:mode=660", socket_mode=0o640).mode == 0o660
+    assert listener(f"unix:{path}:660:7").mode == 0o660
+    assert listener(f"unix:{path}:660:7").backlog == 7
+    assert listener(f"unix:address={path}-mode=z.sock").mode == 0o600  # which is a part of its name
+    assert listener(rf"unix:{path}-mode\=z.sock:lockfile=0").mode == 0o600
 
 
 def test_a_socket_has_an_owner_and_a_port_has_none(tmp_path: Path) -> None:
-    endpoint, _ = listened(f"unix:{tmp_path}/s", socket_owner=Owner(7, 8))
-    assert (endpoint.owner, endpoint.path, endpoint.label) == ((7, 8), f"{tmp_path}/s", f"unix:{tmp_path}/s")
-    port = make_listener(Reactor(), parse("tcp:1:interface=127.0.0.1", Role.LISTEN), TunnelSettings(socket_owner=Owner(7, 8)))
-    assert (port.owner, port.path) == (None, None)
+    assert listener(f"unix:{tmp_path}/s", socket_owner=Owner(7, 8)).owner == (7, 8)
+    assert not hasattr(listener("tcp:1:interface=127.0.0.1", socket_owner=Owner(7, 8)), "owner")
+    with pytest.raises(ConfigError, match="leave lockfile= out"):
+        listener(f"unix:{tmp_path}/s:lockfile=1")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,170 @@
+"""
+Directories of our own: made where nobody can replace them unseen, given away by descriptor, and removed with what others left in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nbdtun.ownership.way import open_directory
+
+#: Directories in directories that are emptied when one is removed. Ours are three deep; QEMU's user can make as many as he likes.
+DEEPEST = 16
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make_directories(path: str) -> None:
+    """
+    Make the directory ``path`` and what is missing on the way, for everybody to pass, whatever the umask: twistd gives its daemons 077.
+
+    :raise OSError: that cannot be.
+    """
+    umask = os.umask(0o066)
+    try:
+        os.close(open_directory(path, make=0o777))
+    finally:
+        os.umask(umask)
+
+
+def make_private(directory: int, prefix: str) -> tuple[str, int]:
+    """
+    Make a directory with mode 0700 and a name that nobody can guess in ``directory``; the name, and a descriptor of it.
+
+    :raise OSError: that cannot be.
+    """
+    name = prefix + secrets.token_hex(4)
+    os.mkdir(name, 0o700, dir_fd=directory)
+    made = os.open(name, _FOLDER, dir_fd=directory)
+    found = os.fstat(made)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077 or os.listdir(made):
+        os.close(made)
+        raise PermissionError(1, f"{name}: somebody has put another directory in its place")
+    return name, made
+
+
+def make_within(directory: int, name: str, owner: tuple[int, int] | None) -> None:
+    """
+    Make the directory ``name``, mode 0700, in one of our own, and give it to ``owner`` before anybody else can have anything in it.
+
+    :raise OSError: that cannot be.
+    """
+    os.mkdir(name, 0o700, dir_fd=directory)
+    if owner is not None:
+        made = os.open(name, _FOLDER, dir_fd=directory)
+        try:
+            os.fchown(made, *owner)
+        finally:
+            os.close(made)
+
+
+def open_to_all(directory: int) -> None:
+    """Let everybody pass a directory of ours, who cannot list it: what is in it has modes of its own."""
+    os.fchmod(directory, 0o711)
+
+
+def make_if_missing(directory: int, name: str) -> int:
+    """
+    Make the directory ``name``, mode 0700, in ``directory``, unless there is one; a descriptor of it.
+
+    :raise OSError: that cannot be; NotADirectoryError of a link.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=directory)
+    return os.open(name, _FOLDER, dir_fd=directory)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """
+    A directory, for its names and its lock.
+
+    :raise OSError: it cannot be opened.
+    """
+    way = open_directory(path)
+    try:
+        descriptor = os.open(".", _FOLDER, dir_fd=way)
+    finally:
+        os.close(way)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: str) -> Iterator[int]:
+    """Hold the lock of a directory; a descriptor of it."""
+    with opened(path) as descriptor:
+        lock(descriptor)
+        yield descriptor
+
+
+def lock(directory: int) -> None:
+    """Lock a directory, until its descriptor is closed."""
+    fcntl.flock(directory, fcntl.LOCK_EX)
+
+
+def remove_unlocked(directory: int, prefix: str) -> None:
+    """Remove the directories in ``directory`` whose names begin with ``prefix`` and whose lock nobody holds."""
+    for name in os.listdir(directory):
+        if name.startswith(prefix):
+            with contextlib.suppress(OSError):  # in use, or somebody else's, or just gone
+                _remove_unlocked(directory, name)
+
+
+def _remove_unlocked(directory: int, name: str) -> None:
+    found = os.open(name, _FOLDER, dir_fd=directory)
+    try:
+        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _empty(found)
+        os.rmdir(name, dir_fd=directory)
+    finally:
+        os.close(found)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it, as far as that can be done; links are removed, and never followed."""
+    with contextlib.suppress(OSError):
+        parent = open_directory(os.path.dirname(path))
+        try:
+            _remove(parent, os.path.basename(path))
+        finally:
+            os.close(parent)
+
+
+def remove_empty(path: str) -> None:
+    """
+    Remove an empty directory.
+
+    :raise OSError: it is not empty, or cannot be removed.
+    """
+    parent = open_directory(os.path.dirname(path))
+    try:
+        os.rmdir(os.path.basename(path), dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _remove(parent: int, name: str, deep: int = 0) -> None:
+    found = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        _empty(found, deep)
+    finally:
+        os.close(found)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _empty(directory: int, deep: int = 0) -> None:
+    for name in os.listdir(directory):
+        with contextlib.suppress(OSError):  # the directory that is left will tell
+            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode) and deep < DEEPEST:
+                _remove(directory, name, deep + 1)
+            else:
+                os.unlink(name, dir_fd=directory)

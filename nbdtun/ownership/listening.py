@@ -1,0 +1,208 @@
+"""
+Sockets that we listen on: each appears under its name when it is listened on, with its mode and owner, and never in the place of another.
+
+It is bound in a directory of ours beside it, which nobody else can enter, gets its mode and owner there, and is renamed into place. What
+others do in the directory meanwhile can keep it from getting there, and nothing else. The name that the kernel tells of it (``ss -xl``,
+/proc/net/unix) is the one that it was bound by: /proc/self/fd/N/ and its last part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from attrs import frozen
+from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.python import log
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nbdtun.errors import ConfigError
+from nbdtun.ownership.directories import make_private
+from nbdtun.ownership.way import check_length, open_directory
+
+#: Connections that wait to be accepted, unless told otherwise; as Twisted has it.
+BACKLOG = 50
+
+_PREFIX = ".nbdtun-"
+_RENAME_NOREPLACE = 1
+_rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+
+
+@frozen
+class Held:
+    """A socket that is listened on, as ``name`` in the directory of the descriptor ``directory``; ``file`` is which file it is."""
+
+    sock: socket.socket
+    directory: int
+    name: str
+    file: tuple[int, int]
+
+    def remove(self) -> None:
+        """Remove its name, if that is still this socket's."""
+        with contextlib.suppress(OSError):  # gone already, or in a place that we may not change any more
+            found = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == self.file:
+                os.unlink(self.name, dir_fd=self.directory)
+        os.close(self.directory)
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class Listener:
+    """Listens on the UNIX socket ``path``, which gets ``mode`` and, if there is one, ``owner``: uid and gid, -1 for unchanged."""
+
+    reactor: Any
+    path: str
+    mode: int
+    owner: tuple[int, int] | None = None
+    backlog: int = BACKLOG
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; the Deferred fails with :exc:`ConfigError` if something is there already, and with :exc:`OSError` if that cannot be."""
+        return execute(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        port = _Port(hold(self.path, self.mode, self.owner, self.backlog), self.path, factory, self.reactor)
+        port.startListening()
+        return port
+
+
+class _Port(unix.Port):
+    """Twisted's, but it touches no file by path: neither when it begins nor when it ends."""
+
+    def __init__(self, held: Held, path: str, factory: IProtocolFactory, reactor: Any) -> None:
+        super().__init__(os.fsencode(path), factory, reactor=reactor)
+        self._held = held
+        self._path = path
+
+    def startListening(self) -> None:
+        """Listen on the socket that we have."""
+        tcp._reservedFD.reserve()  # for when the process has no other left, as all of Twisted's ports do
+        log.msg(f"{self._getLogPrefix(self.factory)} starting on {self._path!r}")
+        assert self.factory is not None
+        self.factory.doStart()
+        self.connected = True
+        self.socket = self._held.sock
+        self.fileno = self.socket.fileno  # type: ignore[method-assign]
+        self.numberAccepts = 100
+        self.startReading()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Let go of the socket, and remove its name."""
+        self._held.remove()
+        super(unix.Port, self).connectionLost(reason)
+
+
+def hold(path: str, mode: int, owner: tuple[int, int] | None = None, backlog: int = BACKLOG) -> Held:
+    """
+    Make the UNIX socket ``path`` and listen on it; a stale one of a dead process is replaced.
+
+    :raise ConfigError: somebody listens there already, or it is no socket.
+    :raise OSError: it cannot be made.
+    """
+    check_length(path)
+    name = os.path.basename(path)
+    directory = open_directory(os.path.dirname(path))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        _clear_stale(directory, path)
+        with _staging(directory, name) as staging:
+            sock.bind(f"/proc/self/fd/{staging}/{name}")
+            os.chmod(name, mode, dir_fd=staging)
+            _give(name, staging, owner)
+            sock.listen(backlog)
+            found = os.stat(name, dir_fd=staging, follow_symlinks=False)
+            _put(staging, directory, path)
+    except BaseException:
+        sock.close()
+        os.close(directory)
+        raise
+    return Held(sock, directory, name, (found.st_dev, found.st_ino))
+
+
+@contextmanager
+def _staging(directory: int, name: str) -> Iterator[int]:
+    """A directory of ours for a moment, in ``directory``, so that what is renamed need not leave its file system."""
+    folder, staging = make_private(directory, _PREFIX)
+    try:
+        yield staging
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=staging)
+        os.close(staging)
+        with contextlib.suppress(OSError):  # whoever has moved it away may keep it; it is empty
+            os.rmdir(folder, dir_fd=directory)
+
+
+def _give(name: str, staging: int, owner: tuple[int, int] | None) -> None:
+    if owner is not None:
+        try:
+            os.chown(name, *owner, dir_fd=staging, follow_symlinks=False)
+        except OSError as failure:
+            raise OSError(failure.errno, f"cannot be given to its owner: {failure.strerror}") from failure
+
+
+def _put(staging: int, directory: int, path: str) -> None:
+    """Rename what is in place, unless something has come there meanwhile."""
+    name = os.fsencode(os.path.basename(path))
+    if _rename is not None and _rename(staging, name, directory, name, _RENAME_NOREPLACE) == 0:
+        return
+    failed = ctypes.get_errno() if _rename is not None else errno.ENOSYS
+    if failed == errno.EEXIST:
+        raise ConfigError(f"{path}: somebody else has just put something there")
+    if failed not in (errno.ENOSYS, errno.EINVAL):  # a C library, or a file system, that does not know how; nothing was there a moment ago
+        raise OSError(failed, os.strerror(failed))
+    os.rename(name, name, src_dir_fd=staging, dst_dir_fd=directory)
+
+
+def clear_stale(path: str) -> None:
+    """
+    Remove the file ``path`` if it is a socket that nobody listens on any more.
+
+    A datagram socket cannot connect to a stream socket, but is told a living one (EPROTOTYPE) from a dead one (ECONNREFUSED):
+    whoever listens there is not disturbed (unix_find_bsd() in Linux's net/unix/af_unix.c).
+
+    :raise ConfigError: somebody listens there, or it is no socket at all.
+    :raise OSError: its directory cannot be reached.
+    """
+    directory = open_directory(os.path.dirname(path))
+    try:
+        _clear_stale(directory, path)
+    finally:
+        os.close(directory)
+
+
+def _clear_stale(directory: int, path: str) -> None:
+    name = os.path.basename(path)
+    try:
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return  # not there, or nothing that we could see: whoever listens next will be told
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise ConfigError(f"{path}: there is a file of that name, and it is not a socket")
+        if not _is_dead(found):
+            raise ConfigError(f"{path}: another process listens there already")
+    finally:
+        os.close(found)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _is_dead(found: int) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(f"/proc/self/fd/{found}")
+        except OSError as failure:
+            return isinstance(failure, ConnectionRefusedError)
+    return False

@@ -1,0 +1,126 @@
+"""
+Sockets that others listen on: reached without following anybody's links, and left again if somebody else answers.
+
+The harm that QEMU's user could do is to have root speak to a socket that only root may use. So it must not be possible for him to say
+which one that is. In a directory that only root and we can write to, whatever listens was put there by us. In any other, the socket must
+
+- be under one name only: a hard link could lead to anybody's socket, where ``fs.protected_hardlinks`` is off;
+- belong to whoever owns the directory, who could use it himself; or be listened on by him, or by the user that it belongs to.
+
+Where the caller knows who must answer, because QEMU's monitor has told, it is one of those and nobody else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from nbdtun.ownership.way import check_length, is_ours, known, walked
+
+#: Seconds for a server to accept those who wait already, and between two looks whether it has (QEMU's queues are short).
+QUEUE_SECONDS, QUEUE_INTERVAL = 10.0, 0.02
+
+_PEER = struct.Struct("3i")
+
+
+@frozen
+class Credentials:
+    """Whose process is behind a UNIX socket."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def peer(sock: socket.socket) -> Credentials:
+    """Who listens: the kernel knows who called listen(2); what QEMU's ``-runas`` made of it later, only /proc."""
+    pid, uid, gid = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    with suppress(OSError, KeyError, ValueError, IndexError):
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+        uid, gid = int(fields["Uid"].split()[1]), int(fields["Gid"].split()[1])
+    return Credentials(pid, uid, gid)
+
+
+def reach(path: str, allowed: Collection[int] | None = None) -> socket.socket:
+    """
+    Connect to the UNIX socket ``path``, where one of the users ``allowed`` must listen, if there are any; a socket that does not block.
+
+    :raise BlockingIOError: too many wait there already.
+    :raise OSError: that cannot be, or somebody else listens.
+    """
+    check_length(path)
+    with walked(path) as (directory, there):
+        found, around = os.fstat(there), os.fstat(directory)
+        if not stat.S_ISSOCK(found.st_mode):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        if not is_ours(around) and found.st_nlink != 1:
+            raise PermissionError(errno.EPERM, "it is a hard link in a directory of somebody else, and could be anybody's socket")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(f"/proc/self/fd/{there}")
+            _check(peer(sock).uid, found, around, allowed)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
+
+
+def _check(uid: int, found: os.stat_result, around: os.stat_result, allowed: Collection[int] | None) -> None:
+    if allowed is not None:
+        right = uid in allowed
+    else:
+        his = around.st_uid in (found.st_uid, uid) or (uid == found.st_uid and uid not in known())
+        right = is_ours(around) or his
+    if not right:
+        raise PermissionError(errno.EPERM, f"uid {uid} listens there, who should not; somebody could have put its socket there")
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class Reacher:
+    """Connects to a UNIX socket as :func:`reach` does, and waits its turn for a moment."""
+
+    reactor: Any
+    path: str
+    allowed: Collection[int] | None = None
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; the Deferred fails with :exc:`OSError` if that cannot be."""
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        sock = await self._reach()
+        with sock:
+            protocol = factory.buildProtocol(UNIXAddress(os.fsencode(self.path)))
+            if protocol is None:
+                raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+            once: Factory[Any] = Factory()
+            once.noisy = False
+            once.buildProtocol = lambda addr: protocol  # type: ignore[method-assign]
+            self.reactor.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, once)  # which takes a descriptor of its own
+        return protocol
+
+    async def _reach(self) -> socket.socket:
+        end = self.reactor.seconds() + QUEUE_SECONDS
+        while True:
+            try:
+                return reach(self.path, self.allowed)
+            except BlockingIOError:
+                if self.reactor.seconds() > end:
+                    raise
+            await deferLater(self.reactor, QUEUE_INTERVAL)

@@ -1,0 +1,168 @@
+"""Who may listen where: sockets of others are reached by no links, and left if somebody answers who should not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+
+from nbdtun.ownership import reach as module
+from nbdtun.ownership.reach import Reacher, peer, reach
+
+MALLORY, EVE = 4711, 4712
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def listening(place: Path) -> Iterator[socket.socket]:
+    """A socket of ours, `s`."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{place}/s")
+        sock.listen()
+        yield sock
+
+
+def by(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    """Somebody listens."""
+    monkeypatch.setattr(module, "peer", lambda sock: module.Credentials(1, uid, uid))
+
+
+def his(path: Path, uid: int = MALLORY) -> Path:
+    os.chown(path, uid, uid, follow_symlinks=False)
+    return path
+
+
+def reached(path: Path, *allowed: int) -> bool:
+    reach(str(path), allowed or None).close()
+    return True
+
+
+def refused(path: Path, *allowed: int) -> str:
+    try:
+        reach(str(path), allowed or None).close()
+    except OSError as failure:
+        return str(failure.strerror)
+    pytest.fail("it was reached")
+
+
+def test_who_listens(place: Path, listening: socket.socket) -> None:
+    with reach(f"{place}/s") as sock:
+        assert peer(sock) == module.Credentials(os.getpid(), os.geteuid(), os.getegid())
+        assert not sock.getblocking()
+        assert not sock.get_inheritable()
+
+
+def test_what_cannot_be_reached(place: Path) -> None:
+    (place / "file").touch()
+    assert refused(place / "file") == "Connection refused"
+    assert refused(place / "none") == "No such file or directory"
+    assert refused(place / ("x" * 120)) == "File name too long"
+
+
+def test_in_our_own_directory_anybody_may_listen(place: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    by(monkeypatch, MALLORY)
+    (place / "link").symlink_to("s")
+    assert reached(place / "s")
+    assert reached(place / "link")
+
+
+def test_unless_it_is_known_who_must(place: Path, listening: socket.socket) -> None:
+    assert reached(place / "s", os.geteuid(), EVE)
+    assert refused(place / "s", EVE).startswith(f"uid {os.geteuid()} listens there, who should not")
+
+
+@as_root
+class TestSomebodyElsesDirectory:
+    def test_his_own(self, place: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+        his(place)
+        assert "listens there, who should not" in refused(place / "s")  # of root's, which he may have moved there
+        by(monkeypatch, MALLORY)
+        assert reached(place / "s")
+        by(monkeypatch, EVE)
+        assert "uid 4712 listens there, who should not" in refused(place / "s")
+
+    def test_one_that_was_given_to_him(self, place: Path, listening: socket.socket) -> None:
+        his(his(place) / "s")
+        assert reached(place / "s")  # he could reach it himself
+
+    def test_another_user_s(self, place: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+        place.chmod(0o1777)
+        by(monkeypatch, EVE)
+        assert "uid 4712 listens there" in refused(his(place / "s"))
+        assert reached(his(place / "s", EVE))
+
+    def test_a_hard_link(self, place: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+        (place / "his").mkdir()
+        os.link(place / "s", his(place / "his") / "nbd.sock")
+        his(place / "s")
+        assert refused(place / "his/nbd.sock") == "it is a hard link in a directory of somebody else, and could be anybody's socket"
+
+    def test_a_symbolic_link(self, place: Path, listening: socket.socket) -> None:
+        (place / "his").mkdir()
+        (his(place / "his") / "nbd.sock").symlink_to("../s")
+        assert "not followed" in refused(place / "his/nbd.sock")
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+class Hello(Protocol):
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"hello")  # type: ignore[call-arg]
+
+
+def connect(path: Path) -> Reacher:
+    from twisted.internet import reactor
+
+    return Reacher(reactor, str(path))
+
+
+@ensureDeferred
+async def test_as_an_endpoint(place: Path, listening: socket.socket) -> None:
+    from twisted.internet import reactor
+
+    protocol = await connectProtocol(connect(place / "s"), Hello())
+    theirs, _ = listening.accept()
+    with theirs:
+        await deferLater(reactor, 0.05)
+        assert theirs.recv(5, socket.MSG_DONTWAIT) == b"hello"
+    protocol.transport.abortConnection()
+    with pytest.raises(FileNotFoundError):
+        await connectProtocol(connect(place / "none"), Hello())
+    factory: Factory[Protocol] = Factory()
+    factory.buildProtocol = lambda addr: None  # type: ignore[method-assign]
+    with pytest.raises(ConnectionAbortedError):
+        await connect(place / "s").connect(factory)
+
+
+@ensureDeferred
+async def test_a_server_that_is_slow_to_accept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is full; somebody waits until there is room, and somebody else gives up."""
+    from twisted.internet import reactor
+
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.bind(f"{place}/s")
+        slow.listen(0)
+        first = reach(f"{place}/s")
+        reactor.callLater(0.05, slow.accept)  # type: ignore[attr-defined]
+        second = await connectProtocol(connect(place / "s"), Protocol())
+        monkeypatch.setattr(module, "QUEUE_SECONDS", 0.05)
+        with pytest.raises(BlockingIOError):
+            await connectProtocol(connect(place / "s"), Protocol())
+    first.close()
+    second.transport.abortConnection()  # type: ignore[union-attr]
