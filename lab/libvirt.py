@@ -23,7 +23,7 @@ from lab.guest import Guest
 from lab.process import Process, wait
 
 SPARE = Path("/var/lib/libvirt/nbdtun")
-"""Where each host finds its directory `spare`: for disks, consoles, and the sockets of the tunnel."""
+"""Where each host finds its directory `spare`: for disks, consoles, and the sockets of the tunnel; QEMU's own are in `qemu`."""
 
 KEEPALIVES = 60
 """libvirt gives up a connection that was silent for so many times 5 s; its own default is 5 times."""
@@ -51,7 +51,7 @@ class Host(Process):
         for folder in _PRIVATE:
             (self._directory / folder).mkdir(parents=True)
         self.spare = self._directory / "lib/nbdtun"
-        self.spare.mkdir()
+        (self.spare / "qemu").mkdir(parents=True)
         self.socket = self._directory / "run/libvirt/libvirt-sock"
         self.uri = f"qemu+unix:///system?socket={self.socket}"
         self._settle(user)
@@ -72,7 +72,8 @@ class Host(Process):
             "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\n"
             f"keepalive_count = {KEEPALIVES}\n"
         )
-        shutil.chown(self.spare, user, user)
+        for folder in (self.spare, self.spare / "qemu"):
+            shutil.chown(folder, user, user)
 
     def virsh(self, *arguments: str, uri: str = "", timeout: float = 60) -> str:
         """What a command of virsh prints; `subprocess.CalledProcessError` if it fails."""

@@ -37,7 +37,7 @@ class Way:
 
     def migrate(self, *options: str) -> Process:
         """`virsh migrate`, as the documentation has it, under way."""
-        uris = ["--migrateuri", f"unix://{SPARE}/ram.sock", "--disks-uri", f"unix://{SPARE}/nbd.sock"]
+        uris = ["--migrateuri", f"unix://{SPARE}/qemu/ram.sock", "--disks-uri", f"unix://{SPARE}/qemu/nbd.sock"]
         to = f"qemu+unix:///system?socket={(SPARE if '--p2p' in options else self.here.spare) / 'libvirt.sock'}"
         command = ["virsh", "-c", self.here.uri, "migrate", "--live", "--copy-storage-all", *options, *uris, self.domain.name, to]
         return Process(command, self.directory / "virsh.log")
@@ -65,14 +65,15 @@ def way(directory: Path, guest: Guest) -> Iterator[Way]:
         domain.start(here)
         domain.wait_ticks(here, 5)
         port = free_port()
-        targets = [there.socket, there.spare / "ram.sock", there.spare / "nbd.sock"]
+        targets = [there.socket, there.spare / "qemu/ram.sock", there.spare / "qemu/nbd.sock"]
         to = [word for name, path in zip(SOCKETS, targets, strict=True) for word in ("--target", f"{name}=unix:{path}")]
         daemon = stack.enter_context(Twistd(directory, "nbdtun-dest", "--listen", f"tcp:{port}:interface=127.0.0.1", *to))
         daemon.wait_port(port)
         cable = stack.enter_context(Cable(directory, port))
-        entrances = [word for name in SOCKETS for word in ("--forward", f"{name}=unix:{here.spare / name}.sock")]
+        sockets = [here.spare / "libvirt.sock", here.spare / "qemu/ram.sock", here.spare / "qemu/nbd.sock"]
+        entrances = [word for name, path in zip(SOCKETS, sockets, strict=True) for word in ("--forward", f"{name}=unix:{path}")]
         source = stack.enter_context(Twistd(directory, "nbdtun-source", "--connect", f"tcp:127.0.0.1:{cable.port}", *entrances))
-        source.wait_socket(here.spare / "nbd.sock")
+        source.wait_socket(sockets[-1])
         cable.slow(SLOW)
         yield Way(here, there, domain, cable, source, directory)
 

@@ -1,6 +1,6 @@
 """QEMU's user attacks: whatever he puts into his directories while root works there, nothing of root's becomes his, or is spoken to.
 
-Each of these found a way to something of root.s in the tree before nbdtun.ownership was made: the races within so many runs, mostly.
+Each of these found a way to something of root's in the tree before nbdtun.ownership was made: the races within so many runs, mostly.
 """
 
 from __future__ import annotations
