@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import txaio
@@ -38,7 +39,7 @@ from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
 from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
-from nbdtun.tunnel.opening.detach import detach
+from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
 from nbdtun.tunnel.protocol.seal import destination_seals
@@ -87,7 +88,7 @@ class Destination(ServerFactory):
 
     def buildProtocol(self, addr: object) -> Protocol:
         """Return the protocol that takes the connection over."""
-        return _Arrival(self, Caller.at(addr))
+        return Catch(partial(self.arrived, caller=Caller.at(addr)))
 
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
         """A connection was accepted: what it is for, it must say soon."""
@@ -273,15 +274,3 @@ class DestinationOpening(Opening):
         except ProtocolViolation as violation:
             channel.reset(violation)
             raise
-
-
-class _Arrival(Protocol):
-    """A connection, just accepted."""
-
-    def __init__(self, destination: Destination, caller: Caller) -> None:
-        self._destination = destination
-        self._caller = caller
-
-    def connectionMade(self) -> None:
-        """Take its socket away from Twisted."""
-        self._destination.arrived(detach(self.transport), self._caller)

@@ -7,6 +7,7 @@ Twisted's endpoints listen, connect, resolve and parse; when a connection stands
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
@@ -29,19 +30,20 @@ def detach(transport: object) -> socket.socket:
 
 
 class Catch(Protocol):
-    """A protocol that hands its socket over as soon as it is connected."""
+    """A protocol that hands its socket over to ``take`` as soon as it is connected, or has been accepted."""
 
-    caught: socket.socket
+    def __init__(self, take: Callable[[socket.socket], object]) -> None:
+        self._take = take
 
     def connectionMade(self) -> None:
         """Take the socket before the first byte is read."""
-        self.caught = detach(self.transport)
+        self._take(detach(self.transport))
 
 
 async def connect(endpoint: IStreamClientEndpoint) -> socket.socket:
     """Connect to ``endpoint`` and return the socket; whatever the endpoint raises is raised."""
-    factory = Factory.forProtocol(Catch)
+    caught: list[socket.socket] = []
+    factory = Factory.forProtocol(lambda: Catch(caught.append))
     factory.noisy = False
-    catch = await endpoint.connect(factory)
-    assert isinstance(catch, Catch)
-    return catch.caught
+    await endpoint.connect(factory)
+    return caught[0]

@@ -19,7 +19,7 @@ from nbdtun.deferreds import branch
 from nbdtun.errors import ChannelReset, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
-from nbdtun.tunnel.opening.detach import detach
+from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.source.dialer import Dialer
 from nbdtun.tunnel.wires.tuning import make_roomy
 
@@ -126,9 +126,7 @@ class Forwarder(ServerFactory):
 
     def buildProtocol(self, addr: object) -> Protocol:
         """Return the protocol that takes the connection over."""
-        arrival = _Arrival()
-        arrival.factory = self
-        return arrival
+        return Catch(lambda sock: self.arrived(make_roomy(sock)))
 
     def arrived(self, sock: socket.socket) -> None:
         """A local program has connected: open a channel, or close its connection at once and say why."""
@@ -185,17 +183,6 @@ class Forwarder(ServerFactory):
             self.trouble = error
             self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
         return error
-
-
-class _Arrival(Protocol):
-    """A local connection, just accepted."""
-
-    factory: Forwarder
-
-    def connectionMade(self) -> None:
-        """Take its socket away from Twisted."""
-        assert self.factory is not None
-        self.factory.arrived(make_roomy(detach(self.transport)))
 
 
 def _cancel(error: TunnelError | None, dialling: Deferred[None]) -> TunnelError | None:
