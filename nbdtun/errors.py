@@ -13,6 +13,7 @@ Every error that nbdtun raises, as one tree, named for what the caller can decid
     │   ├── ResumeRefused          the other end does not know this channel, or not at this offset
     │   ├── AlreadyComplete        the destination has seen this channel to its end
     │   ├── LinkLost               the other end cannot be reached
+    │   │   └── NoAnswer           it is there, and has not answered in time
     │   ├── ProtocolViolation      the other end sent what the protocol does not allow
     │   └── ChannelReset           a channel was ended before its end
     └── MigrationError
@@ -124,6 +125,12 @@ class LinkLost(TunnelError):
     """The other end cannot be reached, or was not heard of for too long."""
 
     code = "link-lost"
+
+
+class NoAnswer(LinkLost):
+    """The other end has not answered in time; whether it did what it was asked for is as unknown as after a lost link."""
+
+    code = "no-answer"
 
 
 class ProtocolViolation(TunnelError):

@@ -34,6 +34,7 @@ CODES = {
     "resume-refused": "ResumeRefused",
     "complete": "AlreadyComplete",
     "link-lost": "LinkLost",
+    "no-answer": "NoAnswer",
     "protocol": "ProtocolViolation",
     "reset": "ChannelReset",
     "migration": "MigrationError",

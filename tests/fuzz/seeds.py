@@ -12,7 +12,7 @@ from tests.tls.test_certificate import certificate
 from tests.tunnel.stage.stranger import box
 
 #: As the first byte of a piece stands for its length, which cuts where one would not expect it, these go as they are too.
-OPEN = box(_command="OpenChannel", _ask="1", version=1, channel=b"i" * 16, target="disk", window=65536)
+OPEN = box(_command="OpenChannel", _ask="1", version=1, channel=b"i" * 16, target="disk", window=65536, urgent="True")
 RESUME = box(_command="ResumeChannel", _ask="1", version=1, channel=b"i" * 16, received=0)
 CONVERSATION = (
     encode(Kind.ACK, 0)
@@ -31,6 +31,7 @@ COMMANDS = [
     box(_command="Query", _ask="4", session=SESSION, vm="web1"),
     box(_command="Abort", _ask="5", session=SESSION),
     box(_command="Settle", _ask="6", vm="web1"),
+    box(_command="Check", _ask="7", version=1, vm="web1", machine="q35", memory=1 << 27, disks=""),
 ]
 TOLD = [
     box(_answer="1", target=f"nbd.{SESSION}"),

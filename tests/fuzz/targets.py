@@ -186,7 +186,7 @@ def commands(data: bytes) -> None:
     """Whatever a source says over a control channel; no word of it reaches QEMU."""
     stage = PaperStage()
     with nothing_logged():
-        server, client = stage.daemon.control(), Control()
+        server, client = stage.daemon.control(), Control(stage.clock)
         ends = FakeTransport(server, isServer=True), FakeTransport(client, isServer=False)
         pump = connect(server, ends[0], client, ends[1])
         for piece in _pieces(data):
@@ -207,7 +207,7 @@ def command_answers(data: bytes) -> None:
     clock = Clock()
     outcomes: list[Any] = []
     with nothing_logged():
-        control = Control()
+        control = Control(clock)
         transport = FakeTransport(control, isServer=False)
         control.makeConnection(transport)
         asked: list[tuple[Any, dict[str, Any]]] = [
@@ -219,7 +219,7 @@ def command_answers(data: bytes) -> None:
             (Settle, {"vm": "web1"}),
         ]
         for command, arguments in asked:
-            Deferred.fromCoroutine(control.ask(command, **arguments)).addBoth(outcomes.append)
+            Deferred.fromCoroutine(control.ask(command, seconds=None, **arguments)).addBoth(outcomes.append)
         for piece in _pieces(data):
             if not control.lost:
                 control.dataReceived(piece)

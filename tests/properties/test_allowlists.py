@@ -56,7 +56,7 @@ class Overheard:
 def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
     """A source that says these things wherever it can."""
     stage = PaperStage(disks={"vda": 1 << 21})
-    server, client = stage.daemon.control(), Control()
+    server, client = stage.daemon.control(), Control(stage.clock)
     ends = FakeTransport(server, isServer=True), FakeTransport(client, isServer=False)
     pump = connect(server, ends[0], client, ends[1])
     prepare = {"version": VERSION, "session": SESSION, "vm": vm, "machine": machine, "memory": 1 << 27, "disks": disks}
@@ -68,7 +68,7 @@ def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
         (Settle, {"vm": vm}),
     ]
     for command, arguments in asked:
-        Deferred.fromCoroutine(client.ask(command, **arguments)).addErrback(lambda _: None)
+        Deferred.fromCoroutine(client.ask(command, seconds=10, **arguments)).addErrback(lambda _: None)
         for _ in range(60):
             pump.flush()
             stage.clock.advance(0.01)

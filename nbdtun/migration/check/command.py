@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from twisted.protocols import amp
-
-from nbdtun.migration.arguments import Number, Rows, Text
+from nbdtun.amp import CheckedCommand, Number, Rows, Text
 from nbdtun.migration.check.finding import Finding, Level
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.migration.vm.disks import MAX_DISKS
@@ -20,7 +18,7 @@ _DISK = ((b"node", Text()), (b"device", Text()), (b"qdev", Text()), (b"size", Nu
 _FINDING = ((b"level", Text()), (b"check", Text()), (b"what", Text(MAX_WHAT)), (b"remedy", Text(MAX_REMEDY)), (b"code", Text()))
 
 
-class Check(amp.Command):
+class Check(CheckedCommand):
     """
     Look whether ``vm`` could come here, and change nothing.
 
@@ -33,7 +31,7 @@ class Check(amp.Command):
         (b"vm", Text()),
         (b"machine", Text()),
         (b"memory", Number()),
-        (b"disks", Rows(_DISK)),
+        (b"disks", Rows(_DISK, MAX_DISKS)),
     ]
     response: ClassVar = [(b"findings", Rows(_FINDING, MAX_FINDINGS)), (b"time", Number())]
     errors = ERRORS

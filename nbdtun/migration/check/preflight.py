@@ -11,10 +11,7 @@ from time import time
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
 
-from nbdtun.deferreds import with_timeout
-from nbdtun.errors import LinkLost
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.activity import RESOLUTION, activity
 from nbdtun.migration.check.checklist import Checklist
@@ -81,7 +78,7 @@ class Preflight:
     async def _visit(self, carrier: Carrier) -> None:
         """Ask the destination."""
         with self._list.collecting("tunnel"):
-            control = await self._within(carrier.control(Control()), "the destination could not be reached")
+            control = await Control(self._reactor).open(carrier, self._settings.steps.answer)
             try:
                 await self._ping(control)
                 with self._list.collecting("destination"):
@@ -93,7 +90,7 @@ class Preflight:
         times = []
         for _ in range(PINGS):
             began = self._reactor.seconds()
-            await self._within(control.ask(Ping), "the destination has not answered")
+            await control.ask(Ping, seconds=self._settings.steps.answer)
             times.append(self._reactor.seconds() - began)
         middle = statistics.median(times)
         self._measured = evolve(self._measured, round_trip=middle)
@@ -107,7 +104,7 @@ class Preflight:
         here = self._departure.machine
         asked = {"version": VERSION, "vm": self._settings.vm, "machine": here.kind, "memory": here.memory}
         disks = [_row(disk) for disk in self._departure.disks]
-        answer = await self._within(control.ask(Check, disks=disks, **asked), "the destination has not answered Check")
+        answer = await control.ask(Check, seconds=self._settings.steps.answer, disks=disks, **asked)
         now = time()
         for finding in findings_of(answer["findings"]):
             self._list.add(finding)
@@ -144,10 +141,10 @@ class Preflight:
         load = Load(sum(disk.allocated for disk in departure.disks), departure.machine.memory, writes, dirty)
         path = Path(measured.throughput, measured.round_trip or 0.0, settings.bandwidth, settings.downtime)
         expected = forecast(load, path)
-        self._tell(expected, load, path, departure.runs)
+        self._list_forecast(expected, load, path, departure.runs)
         return expected
 
-    def _tell(self, expected: Forecast, load: Load, path: Path, runs: bool) -> None:
+    def _list_forecast(self, expected: Forecast, load: Load, path: Path, runs: bool) -> None:
         if expected.disks is None:
             copied = rate_text(path.for_disks())
             what = f"does not converge: the guest writes {rate_text(load.writes)} to its disks, and {copied} can be copied"
@@ -162,10 +159,6 @@ class Preflight:
             pause = f", with a downtime of about {milliseconds(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
             self._list.ok("forecast", f"it takes about {duration_text(expected.total)} ({parts}){pause}")
-
-    async def _within(self, work: Any, late: str) -> Any:
-        seconds = self._settings.steps.answer
-        return await with_timeout(self._reactor, seconds, Deferred.fromCoroutine(work), lambda: LinkLost(f"{late} within {seconds:g} s"))
 
 
 def _row(disk: Disk) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from typing import Any, ClassVar
 
 from twisted.protocols import amp
 
-from nbdtun.errors import ConfigError, OutcomeUnknown, ProtocolViolation, wire_errors
-from nbdtun.migration.arguments import MAX_ERROR, Number, Rows, Text, refuse
+from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, Text
+from nbdtun.errors import ConfigError, OutcomeUnknown, wire_errors
 from nbdtun.migration.ids import SESSION
-from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 
 #: What :class:`Settle` answers; FRESH: QEMU there has received nothing, but it may not be the one that should.
 ARRIVED, GONE, FRESH = "arrived", "gone", "fresh"
@@ -38,7 +38,7 @@ class SessionId(amp.Argument):
     def fromString(self, data: bytes) -> str:
         text = data.decode("ascii", "replace")
         if not SESSION.match(text):
-            raise refuse("not the id of a session")
+            raise Refused("not the id of a session")
         return text
 
     def toString(self, session: str) -> bytes:
@@ -54,27 +54,7 @@ ERRORS = wire_errors(without=NOT_ITS_TO_TELL)
 ERRORS_OF_FINISH = wire_errors(without=(ConfigError,))
 
 
-class _Command(amp.Command):
-    """A command of which nothing is believed before it is checked; a missing field is the peer's fault, and not worth a traceback."""
-
-    @classmethod
-    def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
-        """Parse what a peer asks."""
-        try:
-            return super().parseArguments(box, protocol)
-        except (KeyError, ValueError, TypeError) as nonsense:
-            raise refuse(f"{cls.__name__} is malformed") from nonsense
-
-    @classmethod
-    def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
-        """Parse what a peer answers."""
-        try:
-            return super().parseResponse(box, protocol)
-        except (KeyError, ValueError, TypeError, amp.RemoteAmpError) as nonsense:
-            raise ProtocolViolation(f"the answer to {cls.__name__} is malformed") from nonsense
-
-
-class Prepare(_Command):
+class Prepare(CheckedCommand):
     """
     Check ``vm`` and its ``disks``, and serve them.
 
@@ -89,13 +69,13 @@ class Prepare(_Command):
         (b"vm", Text()),
         (b"machine", Text()),
         (b"memory", Number()),
-        (b"disks", Rows([(b"node", Text()), (b"device", Text()), (b"qdev", Text()), (b"size", Number())])),
+        (b"disks", Rows([(b"node", Text()), (b"device", Text()), (b"qdev", Text()), (b"size", Number())], MAX_DISKS)),
     ]
     response: ClassVar = [(b"target", Text())]
     errors = ERRORS
 
 
-class Listen(_Command):
+class Listen(CheckedCommand):
     """Let the destination QEMU wait for its memory; answered with the target of the migration stream."""
 
     arguments: ClassVar = [(b"session", SessionId())]
@@ -103,19 +83,19 @@ class Listen(_Command):
     errors = ERRORS
 
 
-class Finish(_Command):
+class Finish(CheckedCommand):
     """
     The source has sent everything and stands still: take over, and let the guest run if ``run``.
 
     Any error but ``unknown`` means that the guest does not run here and never will by this session.
     """
 
-    arguments: ClassVar = [(b"session", SessionId()), (b"run", amp.Boolean())]
+    arguments: ClassVar = [(b"session", SessionId()), (b"run", Flag())]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = ERRORS_OF_FINISH
 
 
-class Abort(_Command):
+class Abort(CheckedCommand):
     """Undo the session. Answered with its state, ``finished`` if it was too late."""
 
     arguments: ClassVar = [(b"session", SessionId())]
@@ -123,7 +103,7 @@ class Abort(_Command):
     errors = ERRORS
 
 
-class Query(_Command):
+class Query(CheckedCommand):
     """
     What has become of ``session``, of ``vm``?
 
@@ -136,7 +116,7 @@ class Query(_Command):
     errors = ERRORS
 
 
-class Settle(_Command):
+class Settle(CheckedCommand):
     """
     Make an end of whatever was begun with ``vm``, long after: has it arrived?
 
@@ -149,7 +129,7 @@ class Settle(_Command):
     errors = ERRORS
 
 
-class Trouble(_Command):
+class Trouble(CheckedCommand):
     """From the destination: the session has failed there."""
 
     arguments: ClassVar = [(b"session", SessionId()), (b"code", Text()), (b"reason", Text(MAX_ERROR))]
@@ -157,7 +137,7 @@ class Trouble(_Command):
     requiresAnswer = False
 
 
-class Ping(_Command):
+class Ping(CheckedCommand):
     """Are you there? Asked by the destination when a second session wants the same VM, and by a source to measure the round trip."""
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []

@@ -21,7 +21,7 @@ from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import arrive
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check, rows_of
-from nbdtun.migration.control.channel import Control, respond
+from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import (
     ARRIVED,
     FRESH,
@@ -95,7 +95,7 @@ class Sessions:
         """Undo all sessions that can be, wait for those that are past it, and for their sources to have heard of it."""
         busy = tuple(self._busy.values())
         for session, control in busy:
-            self._tell(control, session.ident, DestinationFailed(STOPPED))
+            self._report(control, session.ident, DestinationFailed(STOPPED))
             await session.abort(STOPPED)
         await gather(self._farewell(control) for _, control in busy)
         for session in tuple(self._sessions.values()):
@@ -119,7 +119,7 @@ class Sessions:
         if vm in self._busy:
             raise NotMigratable(_BUSY.format(vm))
         session = Session(
-            self.reactor, ident, self.monitor(vm), self._egresses, lambda error: self._tell(control, ident, error), self.steps
+            self.reactor, ident, self.monitor(vm), self._egresses, lambda error: self._report(control, ident, error), self.steps
         )
         self._remember(vm, session, control)
         return session
@@ -141,9 +141,9 @@ class Sessions:
 
     async def _deserted(self, vm: str) -> bool:
         """Whether the source of the VM's session does not answer any more."""
-        alive = Deferred.fromCoroutine(self._busy[vm][1].ask(Ping))
+        _, control = self._busy[vm]
         try:
-            await with_timeout(self.reactor, PING_SECONDS, alive, lambda: DestinationFailed("no answer"))
+            await control.ask(Ping, seconds=PING_SECONDS)
         except NbdtunError:
             return vm in self._busy
         return False
@@ -183,7 +183,7 @@ class Sessions:
             del self._busy[vm]
         self.log.info("{session!r}{why}", session=session, why=f": {session.reason}" if session.reason else "")
 
-    def _tell(self, control: Control, ident: str, error: NbdtunError) -> None:
+    def _report(self, control: Control, ident: str, error: NbdtunError) -> None:
         control.notify(Trouble, session=ident, code=error.code, reason=str(error))
 
     def session(self, ident: str) -> Session:
@@ -214,7 +214,7 @@ class Sessions:
             if ident and state is State.ABORTED:
                 return GONE
         elif vm in self._busy:
-            raise NotMigratable(f"{vm} is being migrated to this destination by another session just now")
+            raise NotMigratable(_BUSY.format(vm))
         outcome = await self._look_for_outcome(vm)
         return GONE if outcome == FRESH and not ident else outcome
 
@@ -251,8 +251,11 @@ class Sessions:
 class DestinationControl(Control):
     """The destination's end of one control channel: it parses and answers, nothing more. It begins at most one session."""
 
+    other = "the source"
+    here = "at the destination"
+
     def __init__(self, destination: Sessions) -> None:
-        super().__init__()
+        super().__init__(destination.reactor)
         self._destination = destination
         self._session: Session | None = None
         self.when_lost().addCallback(self._abandon)
@@ -276,7 +279,7 @@ class DestinationControl(Control):
             await self._destination.check(checklist, vm, Machine(machine, memory), wanted)
             return {"findings": rows_of(checklist.findings), "time": round(time() * 1e6)}
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Prepare.responder
     def prepare(self, version: int, session: str, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
@@ -289,14 +292,14 @@ class DestinationControl(Control):
                 await begun.abort("its control channel was lost")
             return {"target": await begun.prepare(Machine(machine, memory), disks_of(disks))}
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Listen.responder
     def listen(self, session: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             return {"target": await self._destination.session(session).listen()}
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Finish.responder
     def finish(self, session: str, run: bool) -> Deferred[Any]:
@@ -304,7 +307,7 @@ class DestinationControl(Control):
             await self._destination.session(session).finish(run)
             return {}
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Abort.responder
     def abort(self, session: str) -> Deferred[Any]:
@@ -312,18 +315,18 @@ class DestinationControl(Control):
             state = await self._destination.session(session).abort("the source gave it up")
             return {"state": state.value}
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Settle.responder
     def settle(self, vm: str, session: str | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             return {"outcome": await self._destination.settle(vm, session)}
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Query.responder
     def query(self, session: str, vm: str) -> Deferred[Any]:
-        return respond(lambda: self._destination.query(session, vm), self.log)
+        return self.respond(lambda: self._destination.query(session, vm))
 
 
 def _check_version(version: int) -> None:

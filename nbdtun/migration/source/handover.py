@@ -9,14 +9,10 @@ the source has to stay paused).
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.deferreds import with_timeout
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnknown, TunnelError
+from nbdtun.errors import DestinationFailed, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Finish, Query
@@ -47,7 +43,7 @@ class Handover:
         """
         steps = self._settings.steps
         try:
-            await self._ask(steps.complete + steps.answer, Finish, session=self._ident, run=run)
+            await self._control.ask(Finish, seconds=steps.complete + steps.answer, session=self._ident, run=run)
         except OutcomeUnknown as error:
             raise self._unknown(str(error)) from error
         except TunnelError as error:
@@ -58,33 +54,27 @@ class Handover:
         except NbdtunError as error:  # an error alone is not believed: what it costs to be wrong is a second copy that runs
             await self._ask_until_known(error, error)
 
-    async def _ask(self, seconds: float, command: Any, **arguments: Any) -> dict[str, Any]:
-        answer = Deferred.fromCoroutine(self._control.ask(command, **arguments))
-        late = f"the destination has not answered {command.__name__} for {seconds:g} s"
-        return await with_timeout(self._clock, seconds, answer, lambda: LinkLost(late))
-
-    async def _ask_until_known(self, last: NbdtunError, told: NbdtunError | None = None) -> None:
-        """Ask until there is an answer, or the time is up; ``told`` is why it did not take over, if that is so."""
+    async def _ask_until_known(self, last: NbdtunError, refusal: NbdtunError | None = None) -> None:
+        """Ask until there is an answer, or the time is up; ``refusal`` is why it did not take over, if that is so."""
         deadline = self._clock.seconds() + self._settings.steps.settle
         while self._clock.seconds() < deadline:
             try:
-                if await self._is_known(told):
+                if await self._is_known(refusal):
                     return
             except TunnelError as error:
                 last = error
             await deferLater(self._clock, AGAIN_SECONDS)
         raise self._unknown(str(last))
 
-    async def _is_known(self, told: NbdtunError | None) -> bool:
+    async def _is_known(self, refusal: NbdtunError | None) -> bool:
+        seconds = self._settings.steps.answer
         if self._control.lost:
-            opening = Deferred.fromCoroutine(self._carrier.control(Control()))
-            seconds = self._settings.steps.answer
-            self._control = await with_timeout(self._clock, seconds, opening, lambda: LinkLost("the destination cannot be reached"))
-        answer = await self._ask(self._settings.steps.answer, Query, session=self._ident, vm=self._settings.vm)
+            self._control = await Control(self._clock).open(self._carrier, seconds)
+        answer = await self._control.ask(Query, seconds=seconds, session=self._ident, vm=self._settings.vm)
         if answer["state"] in ("prepared", "listening"):  # Finish never arrived; now it must not
-            answer |= await self._ask(self._settings.steps.answer, Abort, session=self._ident)
+            answer |= await self._control.ask(Abort, seconds=seconds, session=self._ident)
         if answer["state"] in ("aborting", "aborted"):
-            raise told or DestinationFailed(f"the destination did not take over: {answer['reason']}")
+            raise refusal or DestinationFailed(f"the destination did not take over: {answer['reason']}")
         if answer["state"] in ("unknown", "uncertain"):
             raise self._unknown(f"its session there is {answer['state']}, the machine there {answer['machine']}")
         return bool(answer["state"] == "finished")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
-from nbdtun.deferreds import with_timeout
-from nbdtun.errors import LinkLost, NbdtunError, OutcomeUnknown
+from nbdtun.errors import NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Settle
@@ -20,11 +17,8 @@ async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, sessi
 
     :raise OutcomeUnknown: it cannot.
     """
-    seconds = settings.steps.answer
-    late = f"the destination has not answered for {seconds:g} s"
-    asking = Deferred.fromCoroutine(_settle_there(carrier, settings.vm, session))
     try:
-        return await with_timeout(reactor, seconds, asking, lambda: LinkLost(late))
+        return await _settle_there(reactor, carrier, settings, session)
     except NbdtunError as error:
         raise OutcomeUnknown(
             f"{settings.vm}: it still cannot be learned whether it runs at the destination ({error}). The source is left paused. If it "
@@ -32,10 +26,11 @@ async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, sessi
         ) from error
 
 
-async def _settle_there(carrier: Carrier, vm: str, session: str | None) -> str:
-    control = await carrier.control(Control())
+async def _settle_there(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> str:
+    seconds = settings.steps.answer
+    control = await Control(reactor).open(carrier, seconds)
     try:
-        answer = await control.ask(Settle, vm=vm, session=session)
+        answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session)
         return str(answer["outcome"])
     finally:
         control.hang_up()

@@ -15,9 +15,9 @@ from typing import Any
 
 import txaio
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.deferreds import with_timeout
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError
+from nbdtun.errors import LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control, remote_error
 from nbdtun.migration.control.commands import VERSION, Abort, Listen, Ping, Prepare, Query, Trouble, rows_of
@@ -31,8 +31,8 @@ DIAGNOSIS_SECONDS = 5.0
 class SourceControl(Control):
     """The source's end of the control channel; ``alarm`` is called with what the destination reports."""
 
-    def __init__(self, alarm: Callable[[Exception], None]) -> None:
-        super().__init__()
+    def __init__(self, clock: IReactorTime, alarm: Callable[[Exception], None]) -> None:
+        super().__init__(clock)
         self._alarm = alarm
 
     @Trouble.responder
@@ -75,10 +75,8 @@ class SessionClient:
 
         :raise TunnelError: the destination cannot be reached, or refuses.
         """
-        seconds = self._settings.steps.answer
-        opening = Deferred.fromCoroutine(self._carrier.control(SourceControl(self._alarm)))
-        late = f"the destination could not be reached within {seconds:g} s"
-        self.control = control = await with_timeout(self._reactor, seconds, opening, lambda: LinkLost(late))
+        control = await SourceControl(self._reactor, self._alarm).open(self._carrier, self._settings.steps.answer)
+        self.control = control
         control.when_lost().addCallback(self._lost, control)
 
     async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
@@ -118,16 +116,13 @@ class SessionClient:
     async def close(self) -> None:
         """Close the control channel."""
         self._prepared = None
-        if self.control is not None and self.control.transport is not None:
-            self.control.transport.loseConnection()
+        if self.control is not None:
+            self.control.hang_up()
 
     async def _ask(self, command: Any, seconds: float | None = None, **arguments: Any) -> dict[str, Any]:
         if self.control is None:
             raise LinkLost("there is no control channel")
-        seconds = seconds or self._settings.steps.answer
-        answer = Deferred.fromCoroutine(self.control.ask(command, session=self._ident, **arguments))
-        late = f"the destination has not answered {command.__name__} for {seconds:g} s"
-        return await with_timeout(self._reactor, seconds, answer, lambda: DestinationFailed(late))
+        return await self.control.ask(command, seconds=seconds or self._settings.steps.answer, session=self._ident, **arguments)
 
     def _lost(self, error: Exception, control: Control) -> None:
         if control is not self.control:

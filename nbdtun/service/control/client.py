@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+import txaio
 from twisted.internet.endpoints import connectProtocol
 
 from nbdtun.config import check_name
-from nbdtun.deferreds import with_timeout
-from nbdtun.errors import ConfigError, LinkLost, MigrationError
-from nbdtun.migration.control.channel import Control
+from nbdtun.dialogue import Dialogue
+from nbdtun.errors import ConfigError, LinkLost, MigrationError, NoAnswer
 from nbdtun.ownership.reach import Reacher
 from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of, trustees
 
@@ -20,27 +19,39 @@ ANSWER_SECONDS = 10.0
 """A process that is well answers at once; but a change may have to wait for QEMU."""
 
 
+class Client(Dialogue):
+    """A connection to the control socket ``name``."""
+
+    log = txaio.make_logger()
+    failed = MigrationError
+    channel = "control socket"
+    here = "in this command"
+
+    def __init__(self, reactor: Any, name: str) -> None:
+        super().__init__(reactor)
+        self.other = f"{name}: its process"
+
+
 async def ask(reactor: Any, base: Path, name: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
     """
     Ask the process that migrates the VM ``name``, or the daemon with that process id; its report.
 
     :raise ConfigError: there is none.
-    :raise MigrationError: it has no answer.
+    :raise NoAnswer: it has none in time.
+    :raise MigrationError: it has ended instead.
     :raise NbdtunError: what it answered.
     """
     path = _socket(base, name)
     try:
-        client = await connectProtocol(Reacher(reactor, path, trustees(base)), Control())
+        client = await connectProtocol(Reacher(reactor, path, trustees(base)), Client(reactor, name))
     except PermissionError as error:
         raise ConfigError(f"{name}: {path}: {error.strerror}") from error
     except OSError as error:
         raise ConfigError(f"{name}: {nothing(base)} of that name; `nbdtun status` lists what does") from error
-    seconds = None if command is Cancel else ANSWER_SECONDS
-    late = f"{name}: its process has not answered for {ANSWER_SECONDS:g} s; is it stopped?"
     try:
-        answer = await with_timeout(
-            reactor, seconds, Deferred.fromCoroutine(client.ask(command, **arguments)), lambda: MigrationError(late)
-        )
+        answer = await client.ask(command, seconds=None if command is Cancel else ANSWER_SECONDS, **arguments)
+    except NoAnswer as error:
+        raise NoAnswer(f"{name}: its process has not answered for {ANSWER_SECONDS:g} s", "is it stopped?") from error
     except LinkLost as error:
         raise MigrationError(f"{name}: its process has ended without an answer") from error
     finally:
@@ -61,7 +72,7 @@ async def reports(reactor: Any, base: Path) -> list[dict[str, Any]]:
             found.append(await ask(reactor, base, name))
         except ConfigError:
             continue
-        except MigrationError as error:
+        except (MigrationError, NoAnswer) as error:
             found.append({"name": name, "error": str(error)})
     return found
 

@@ -28,10 +28,10 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
+from nbdtun.amp import CheckedCommand, Number
 from nbdtun.config import check_socket_path
-from nbdtun.errors import ConfigError, NotMigratable
-from nbdtun.migration.arguments import Number
-from nbdtun.migration.control.channel import Control, respond
+from nbdtun.dialogue import Dialogue
+from nbdtun.errors import ConfigError, MigrationError, NotMigratable
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.ownership.directories import locked, make_directories, make_if_missing, remove_empty
 from nbdtun.ownership.listening import Listener, clear_stale
@@ -61,7 +61,7 @@ class Report(amp.Argument):
         return data if len(data) <= _MOST else json.dumps({**report, "progress": {**report["progress"], "disks": []}}).encode()
 
 
-class _Reported(amp.Command):
+class _Reported(CheckedCommand):
     response: ClassVar = [(b"report", Report())]
     errors = ERRORS
 
@@ -97,37 +97,43 @@ class Controllable(Protocol):
         """
 
 
-class _Client(Control):
+class _Client(Dialogue):
     """One connection to the socket."""
 
-    def __init__(self, subject: Controllable, over: Callable[[], Deferred[None]]) -> None:
-        super().__init__()
+    log = txaio.make_logger()
+    failed = MigrationError
+    channel = "control socket"
+    other = "another process"
+
+    def __init__(self, reactor: Any, subject: Controllable, over: Callable[[], Deferred[None]]) -> None:
+        super().__init__(reactor)
+        self.here = f"in process {os.getpid()}"  # not before: twistd forks
         self._subject = subject
         self._over = over
 
     @Status.responder
-    def look(self) -> Deferred[Any]:
-        return respond(self._look, self.log)
+    def status(self) -> Deferred[Any]:
+        return self.respond(self._report)
 
-    async def _look(self) -> dict[str, Any]:
+    async def _report(self) -> dict[str, Any]:
         return {"report": self._subject.report()}
 
     @Set.responder
     def change(self, bandwidth: int | None = None, downtime: int | None = None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             await self._subject.change(bandwidth, downtime)
-            return await self._look()
+            return await self._report()
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Cancel.responder
-    def end(self) -> Deferred[Any]:
+    def cancel(self) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._subject.end()
             await self._over()
-            return await self._look()
+            return await self._report()
 
-        return respond(work, self.log)
+        return self.respond(work)
 
 
 class _Clients(Factory[Any]):
@@ -177,7 +183,7 @@ class ControlSocket:
     def _client(self) -> _Client | None:
         if len(self._clients) >= MAX_CLIENTS:
             return None
-        client = _Client(self._subject, self._over)
+        client = _Client(self._reactor, self._subject, self._over)
         self._clients.append(client)
         client.when_lost().addCallback(lambda _: self._clients.remove(client))
         return client

@@ -211,13 +211,21 @@ class Destination(ServerFactory):
 class DestinationOpening(Opening):
     """Answers the one command with which a connection becomes a link."""
 
-    answers = frozenset({OpenChannel.commandName, ResumeChannel.commandName})
-
     def __init__(self, destination: Destination, caller: Caller) -> None:
         super().__init__()
         self.caller = caller
         self.refusal: NotAllowed | None = None
         self._destination = destination
+        self._asked = False
+
+    def locateResponder(self, name: bytes) -> Any:
+        """A second channel could not become this connection's link, and nothing would ever end it."""
+        return None if self._asked else super().locateResponder(name)
+
+    def command_refused(self, reason: str) -> None:
+        """Write it down, unless the peer is refused for more than that."""
+        if self.refusal is None:
+            self._destination.refusals.tell(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
     @OpenChannel.responder
     def open_channel(
@@ -238,7 +246,7 @@ class DestinationOpening(Opening):
         return self.transport
 
     async def _answer(self, version: int, finding: Any, received: int, seal: bytes | None) -> Answer:
-        self.answers = frozenset()  # a second channel could not become this connection's link, and nothing would ever end it
+        self._asked = True
         try:
             self._check(version, finding)
             self._destination.admission.recognise(self._connection, self.caller.owner)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
 
-from nbdtun.errors import ProtocolViolation, TunnelError, wire_errors
+from nbdtun.amp import CheckedCommand, Flag, Number, Refused
+from nbdtun.errors import TunnelError, wire_errors
 from nbdtun.tunnel.protocol.seal import CONTRIBUTION
 
 #: The protocol's version; both ends must have the same.
@@ -20,19 +22,8 @@ VERSION = 1
 #: Bytes of a channel's id; it is all that it takes, with the same certificate, to take a channel up again.
 IDENT_SIZE = 16
 
-
-class Count(amp.Argument):
-    """A number as a peer may write it: bounded before it is believed, or quoted in a message."""
-
-    def fromString(self, data: bytes) -> int:
-        """Read digits, at most as many as an offset of 64 bits has."""
-        if len(data) > 20 or not data.isdigit():
-            raise ValueError("not a number, or too large")
-        return int(data)
-
-    def toString(self, count: int) -> bytes:
-        """Write it in digits."""
-        return b"%d" % count
+#: The largest offset that a frame can carry.
+MAX_OFFSET = (1 << 64) - 1
 
 
 class Contribution(amp.Argument):
@@ -41,7 +32,7 @@ class Contribution(amp.Argument):
     def fromString(self, data: bytes) -> bytes:
         """Take just as many bytes as it has."""
         if len(data) != CONTRIBUTION:
-            raise ValueError("not a contribution")
+            raise Refused("not a contribution")
         return data
 
     def toString(self, contribution: bytes) -> bytes:
@@ -49,37 +40,22 @@ class Contribution(amp.Argument):
         return contribution
 
 
+@frozen
 class Answer:
     """What the destination answers, and the protocol that it switches to."""
 
-    def __init__(self, link: IProtocol, received: int, window: int, seal: bytes | None) -> None:
-        self.link = link
-        self.received = received
-        self.window = window
-        self.seal = seal
+    link: IProtocol
+    received: int
+    window: int
+    seal: bytes | None
 
 
-class _Switching(amp.ProtocolSwitchCommand):
+class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
     """A command after whose answer the connection is a link."""
 
-    response: ClassVar = [(b"received", Count()), (b"window", Count()), (b"seal", Contribution(optional=True))]
+    response: ClassVar = [(b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET)), (b"seal", Contribution(optional=True))]
     errors = wire_errors(TunnelError)
-
-    @classmethod
-    def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
-        """Parse what a peer asks; nonsense is the peer's fault, and not worth a traceback."""
-        try:
-            return super().parseArguments(box, protocol)
-        except (KeyError, ValueError) as nonsense:
-            raise amp.RemoteAmpError(ProtocolViolation.code.encode(), f"{cls.commandName.decode()} is malformed") from nonsense
-
-    @classmethod
-    def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
-        """Parse what a peer answers."""
-        try:
-            return super().parseResponse(box, protocol)
-        except (KeyError, ValueError) as nonsense:
-            raise ProtocolViolation(f"the answer to {cls.commandName.decode()} is malformed") from nonsense
+    fatal = False
 
     @classmethod
     def makeResponse(cls, objects: Any, proto: Any) -> amp.AmpBox:
@@ -104,11 +80,11 @@ class OpenChannel(_Switching):
     """
 
     arguments: ClassVar = [
-        (b"version", Count()),
+        (b"version", Number(MAX_OFFSET)),
         (b"channel", amp.String()),
         (b"target", amp.Unicode()),
-        (b"window", Count()),
-        (b"urgent", amp.Boolean(optional=True)),
+        (b"window", Number(MAX_OFFSET)),
+        (b"urgent", Flag(optional=True)),
         (b"seal", Contribution(optional=True)),
     ]
 
@@ -121,8 +97,8 @@ class ResumeChannel(_Switching):
     """
 
     arguments: ClassVar = [
-        (b"version", Count()),
+        (b"version", Number(MAX_OFFSET)),
         (b"channel", amp.String()),
-        (b"received", Count()),
+        (b"received", Number(MAX_OFFSET)),
         (b"seal", Contribution(optional=True)),
     ]

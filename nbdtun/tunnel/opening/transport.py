@@ -13,12 +13,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, ITransport
-from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nbdtun.errors import LinkLost, TunnelError, printable
+from nbdtun.amp import Peer
+from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
 from nbdtun.tls.contexts import fingerprint
 from nbdtun.tls.failures import explain
 from nbdtun.tunnel.protocol.seal import Seals, contribute
@@ -29,48 +29,14 @@ from nbdtun.tunnel.wires.tls import TLSWire
 MAX_OPENING = 16 * 1024
 
 
-class Opening(amp.AMP):
-    """AMP on a wire that is to become a link; says nothing to the log by itself."""
-
-    #: Names of the commands that it answers: none but these, not even AMP's own StartTLS.
-    answers: frozenset[bytes] = frozenset()
-
-    _over = False
-
-    def locateResponder(self, name: bytes) -> Any:
-        """Find who answers a command."""
-        return super().locateResponder(name) if name in self.answers else None
+class Opening(Peer):
+    """AMP on a wire that is to become a link."""
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
-        """Take a command or an answer; whoever sends anything else has nothing to say to us."""
-        if self._over:
-            return  # it came in one piece with what has ended the connection
-        question = amp.COMMAND in box and amp.ASK in box
-        answer = amp.ANSWER in box or {amp.ERROR, amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys()
-        if amp.ERROR_DESCRIPTION in box:  # it will stand in our log, and on an operator's terminal
-            box[amp.ERROR_DESCRIPTION] = printable(box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")).encode()
-        try:
-            if question != answer:
-                super().ampBoxReceived(box)
-                return
-        except KeyError:  # an answer to what was never asked
-            pass
-        assert self.transport is not None
-        self.transport.loseConnection()
-
-    def makeConnection(self, transport: Any) -> None:
-        """Begin; AMP's own would write a line for each link to the log."""
-        amp.BinaryBoxProtocol.makeConnection(self, transport)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fail the commands that wait for an answer."""
-        self._over = True
-        amp.BinaryBoxProtocol.connectionLost(self, reason)
-
-    def unhandledError(self, failure: Failure) -> None:
-        """A peer's mistake ends its connection; it is not ours to have in the log with a traceback."""
-        if self.transport is not None:
-            self.transport.loseConnection()
+        """Take a question or an answer; what a question opens would be nobody's without an answer."""
+        if amp.COMMAND in box and amp.ASK not in box:
+            raise ProtocolViolation("a question that wants no answer")
+        super().ampBoxReceived(box)
 
 
 @implementer(ITransport)

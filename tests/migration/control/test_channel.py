@@ -9,13 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.protocols import amp
 
-from nbdtun.errors import CommandFailed, ConfigError, DestinationFailed, LinkLost, NbdtunError, ProtocolViolation, tree
-from nbdtun.migration.arguments import MAX_KEYS
-from nbdtun.migration.control.channel import MAX_PENDING, remote_error
+from nbdtun.errors import ConfigError, DestinationFailed, LinkLost, NbdtunError, NoAnswer, tree
+from nbdtun.migration.control.channel import Control, remote_error
 from nbdtun.migration.control.commands import NOT_ITS_TO_TELL, Abort, Ping, Trouble
 from tests.migration.stage.talk import SESSION, Echo, Pair
+
+
+class Carrier:
+    """A tunnel that takes its time."""
+
+    def __init__(self) -> None:
+        self.connected: Deferred[None] = Deferred()
+
+    async def control(self, protocol: Any) -> Any:
+        await self.connected
+        return protocol
 
 
 def test_a_command_is_answered() -> None:
@@ -51,36 +62,6 @@ def test_a_reason_cannot_write_to_the_terminal() -> None:
     assert str(outcome) == "?[2J nbdtun: completed"
 
 
-class Secure(amp.Command):
-    """As AMP's own StartTLS, which wants pyOpenSSL before it can be asked."""
-
-    commandName = b"StartTLS"
-
-
-def test_amps_own_commands_are_not_answered() -> None:
-    outcome = Pair(Echo()).ask(Secure)
-    assert type(outcome) is DestinationFailed
-    assert "it does not know that command" in str(outcome)
-
-
-def test_more_commands_at_a_time_than_anybody_needs_end_the_channel() -> None:
-    pair = Pair(Echo(Deferred()))
-    for _ in range(MAX_PENDING):
-        assert pair.ask(Abort, session=SESSION) == "waits"
-    assert not pair.server.lost
-    pair.ask(Abort, session=SESSION)
-    assert pair.server.lost
-    assert len(pair.server.got) == MAX_PENDING  # type: ignore[attr-defined]
-
-
-def test_more_commands_in_all_than_anybody_needs_end_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nbdtun.migration.control.channel.MAX_COMMANDS", 20)
-    pair = Pair(Echo())
-    assert all(pair.ask(Abort, session=SESSION) == {"state": "aborted"} for _ in range(20))
-    pair.ask(Abort, session=SESSION)
-    assert pair.server.lost
-
-
 def test_a_bug_reaches_the_peer_as_a_line_and_our_log_as_a_traceback() -> None:
     pair = Pair(Echo())
     pair.server.then = ZeroDivisionError("oops")  # type: ignore[attr-defined]
@@ -91,34 +72,49 @@ def test_a_bug_reaches_the_peer_as_a_line_and_our_log_as_a_traceback() -> None:
     assert isinstance(failures[0], ZeroDivisionError)
 
 
-def test_a_very_long_reason_is_cut() -> None:
-    outcome = Pair(Echo(CommandFailed("x" * 100_000))).ask(Abort, session=SESSION)
-    assert type(outcome) is CommandFailed
-    assert len(str(outcome)) == 4000
-
-
-def test_a_lost_channel_is_told_and_ends_what_waits() -> None:
+def test_a_lost_channel_says_which() -> None:
     pair = Pair(Echo(Deferred()))
-    lost = pair.client.when_lost()
-    waiting: list[Any] = []
-    Deferred.fromCoroutine(pair.client.ask(Abort, session=SESSION)).addErrback(lambda failure: waiting.append(failure.value))
-    pair.client.transport.loseConnection()  # type: ignore[union-attr]
-    pair.pump.flush()
-    assert pair.client.lost
-    assert isinstance(waiting[0], LinkLost)
-    assert "before Abort was answered" in str(waiting[0])
     got: list[Any] = []
-    lost.addCallback(got.append)
-    pair.client.when_lost().addCallback(got.append)
-    assert [str(error) for error in got] == ["the control channel to the other end was lost"] * 2
-    pair.client.notify(Trouble, session=SESSION, code="mirror", reason="x")  # goes nowhere
+    for end in (pair.client, pair.server):
+        end.when_lost().addCallback(got.append)
+    pair.client.hang_up()
+    pair.pump.flush()
+    assert sorted(str(error) for error in got) == [
+        "the control channel to the destination was lost",
+        "the control channel to the source was lost",
+    ]
     assert repr(pair.client) == "<Control lost>"
+
+
+def test_a_destination_that_does_not_answer() -> None:
+    pair = Pair(Echo(Deferred()))
+    got: list[Any] = []
+    asking = Deferred.fromCoroutine(pair.client.ask(Abort, seconds=10, session=SESSION))
+    asking.addErrback(lambda failure: got.append(failure.value))
+    pair.clock.advance(10)
+    assert type(got[0]) is NoAnswer
+    assert str(got[0]) == "the destination has not answered Abort for 10 s"
+
+
+@pytest.mark.parametrize("carried", [True, False])
+def test_it_is_opened_in_time_or_not_at_all(carried: bool) -> None:
+    clock, carrier = Clock(), Carrier()
+    control = Control(clock)
+    got: list[Any] = []
+    Deferred.fromCoroutine(control.open(carrier, 10)).addCallbacks(got.append, lambda failure: got.append(failure.value))  # type: ignore[arg-type]
+    if carried:
+        carrier.connected.callback(None)
+        assert got == [control]
+        return
+    clock.advance(10)
+    assert type(got[0]) is LinkLost
+    assert str(got[0]) == "the destination could not be reached within 10 s"
 
 
 def test_a_command_that_the_other_end_does_not_have() -> None:
     outcome = Pair(Echo()).ask(Ping)
     assert isinstance(outcome, DestinationFailed)
-    assert "the other end failed at Ping" in str(outcome)
+    assert "the destination failed at Ping" in str(outcome)
 
 
 def test_trouble_needs_no_answer_and_is_made_printable() -> None:
@@ -140,15 +136,6 @@ def test_the_refusal_ends_the_channel() -> None:
     pair.pump.flush()
     assert got
     assert pair.server.got == []  # type: ignore[attr-defined]
-
-
-def test_a_message_with_too_many_fields_ends_the_channel() -> None:
-    pair = Pair(Echo())
-    box = amp.Box({b"k%d" % number: b"v" for number in range(MAX_KEYS + 1)})
-    pair.client.transport.write(box.serialize())  # type: ignore[union-attr]
-    pair.pump.flush()
-    assert pair.server.lost
-    assert ProtocolViolation.code  # its text is in the log
 
 
 @given(st.binary(max_size=300))

@@ -11,7 +11,9 @@ from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Pi
 from nbdtun.migration.destination import sessions as module
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.source.session_client import SourceControl
+from tests.failures import nothing_logged
 from tests.migration.stage.stage import Stage
+from tests.tunnel.stage.stranger import box
 
 SESSION = "0123456789abcdef" * 2
 OTHER = "f" * 32
@@ -34,13 +36,13 @@ class Talk:
 
     def connect(self) -> Client:
         got: list[Client] = []
-        Deferred.fromCoroutine(self.stage.control(Client())).addCallback(got.append)
+        Deferred.fromCoroutine(self.stage.control(Client(self.stage.clock))).addCallback(got.append)
         return got[0]
 
     def ask(self, command: Any, client: Client | None = None, seconds: float = 1, **arguments: Any) -> Any:
         got: list[Any] = []
         asking = Deferred.fromCoroutine(
-            (client or self.client).ask(command, **({} if command is Ping else {"session": SESSION}) | arguments)
+            (client or self.client).ask(command, seconds=None, **({} if command is Ping else {"session": SESSION}) | arguments)
         )
         asking.addCallbacks(got.append, lambda failure: got.append(failure.value))
         self.stage.turn(seconds)
@@ -72,6 +74,15 @@ def test_a_vm_that_it_was_not_told_of() -> None:
 
 def test_another_version() -> None:
     assert isinstance(Talk().prepare(version=VERSION + 1), VersionMismatch)
+
+
+def test_a_check_without_its_fields_is_not_worth_a_traceback() -> None:
+    talk = Talk()
+    with nothing_logged():
+        talk.client.transport.write(box(_command="Check", _ask="1", vm="web1"))  # type: ignore[union-attr]
+        talk.stage.turn(1)
+    assert talk.client.lost
+    assert talk.prepare(talk.connect()) == {"target": f"nbd.{SESSION}"}
 
 
 def test_a_session_that_it_does_not_know() -> None:
@@ -130,7 +141,7 @@ def test_the_end_of_the_daemon_undoes_all_sessions() -> None:
 def test_the_end_of_the_daemon_is_told_and_the_source_may_hang_up_first() -> None:
     talk = Talk()
     alarms: list[Exception] = []
-    talk.client = SourceControl(alarms.append)  # type: ignore[assignment]
+    talk.client = SourceControl(talk.stage.clock, alarms.append)  # type: ignore[assignment]
     Deferred.fromCoroutine(talk.stage.control(talk.client))
     talk.prepare()
     stopping = Deferred.fromCoroutine(talk.stage.daemon.stop())

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
-from nbdtun.errors import CommandFailed, DestinationFailed, LinkLost, MigrationError, OutcomeUnknown
+from nbdtun.errors import CommandFailed, DestinationFailed, LinkLost, MigrationError, NoAnswer, OutcomeUnknown
 from nbdtun.migration.control.commands import Abort, Finish, Query
 from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 from nbdtun.migration.source.handover import Handover
@@ -18,6 +18,7 @@ class Scripted:
     """A control channel, and the Carrier of new ones: each command takes the next of its answers, the last one again and again."""
 
     def __init__(self, **answers: Any) -> None:
+        self.clock = Clock()
         self.answers = {name: list(answer) if isinstance(answer, list) else [answer] for name, answer in answers.items()}
         self.asked: list[str] = []
         self.lost = False
@@ -25,16 +26,16 @@ class Scripted:
         self.reachable = True
         self.hung_up = 0
 
-    async def ask(self, command: Any, **arguments: Any) -> Any:
+    async def ask(self, command: Any, *, seconds: float, **arguments: Any) -> Any:
         self.asked.append(command.__name__)
         answers = self.answers[command.__name__]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, LinkLost):
+        if isinstance(answer, NoAnswer):
+            await deferLater(self.clock, seconds)
+        elif isinstance(answer, LinkLost):
             self.lost = True
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, Deferred):
-            return await answer
         return {"state": answer, "machine": "paused", "reason": "because"}
 
     def hang_up(self) -> None:
@@ -49,7 +50,7 @@ class Scripted:
 
 
 def finish(scripted: Scripted, seconds: float = 300) -> Any:
-    clock, got = Clock(), list[Any]()
+    clock, got = scripted.clock, list[Any]()
     settings = MigrationSettings(vm="web1", steps=StepTimeouts(complete=10, answer=10, settle=20))
     handover = Handover(clock, scripted, scripted, SESSION, settings)  # type: ignore[arg-type]
     assert repr(handover) == "<Handover of session 01234567>"
@@ -105,8 +106,16 @@ def test_the_answer_is_lost_and_fetched_again() -> None:
 
 
 def test_the_answer_is_late() -> None:
-    scripted = Scripted(Finish=Deferred(), Query="finished")
+    scripted = Scripted(Finish=NoAnswer("late"), Query="finished")
     assert finish(scripted) is None
+    assert scripted.clock.seconds() > 20
+    assert scripted.asked == ["Finish", "Query"]
+
+
+def test_a_late_answer_alone_does_not_say_that_it_did_not() -> None:
+    """Else the guest would run at both ends."""
+    error = finish(Scripted(Finish=NoAnswer("late"), Query=NoAnswer("late")))
+    assert isinstance(error, OutcomeUnknown)
 
 
 @pytest.mark.parametrize("state", ["prepared", "listening"])

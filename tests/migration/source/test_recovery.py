@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.protocols import amp
 
 from nbdtun.errors import LinkLost, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import Settle
 from nbdtun.migration.ids import JOURNAL, block_name
 from nbdtun.migration.rollback.journal import End, Entry
 from nbdtun.migration.rollback.presence import Presence
@@ -56,15 +58,16 @@ class Answer(Control):
     """A control channel whose other end has one answer to everything."""
 
     def __init__(self, outcome: str | NbdtunError) -> None:
-        super().__init__()
+        super().__init__(Clock())
         self.outcome = outcome
         self.asked: list[dict[str, Any]] = []
 
-    async def ask(self, command: Any, **arguments: Any) -> dict[str, Any]:
+    async def ask(self, command: Any, *, seconds: float | None, **arguments: Any) -> dict[str, Any]:
         self.asked.append(arguments)
         if isinstance(self.outcome, NbdtunError):
             raise self.outcome
-        return {"outcome": self.outcome}
+        answer: dict[str, Any] = Settle.parseResponse(amp.AmpBox({b"outcome": self.outcome.encode()}), None)
+        return answer
 
 
 class Scene:

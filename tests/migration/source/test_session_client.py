@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NotMigratable
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable
 from nbdtun.migration.control.commands import Abort, Prepare, Query
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.session_client import SessionClient
@@ -22,18 +22,20 @@ class Channel:
 
     transport = None
 
-    def __init__(self, **answers: Any) -> None:
+    def __init__(self, clock: Clock | None = None, **answers: Any) -> None:
+        self._clock = clock or Clock()
         self.asked: list[tuple[Any, dict[str, Any]]] = []
         self._answers = answers
         self._lost: list[Deferred[LinkLost]] = []
 
-    async def ask(self, command: Any, **arguments: Any) -> dict[str, Any]:
+    async def ask(self, command: Any, *, seconds: float, **arguments: Any) -> dict[str, Any]:
         self.asked.append((command, arguments))
         answer = self._answers.get(command.__name__)
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
-            await Deferred()
+            await deferLater(self._clock, seconds)
+            raise NoAnswer(f"the destination has not answered {command.__name__}")
         return dict(answer)
 
     def when_lost(self) -> Deferred[LinkLost]:
@@ -148,11 +150,12 @@ def test_abort_and_diagnose_never_fail() -> None:
 
 def test_a_destination_that_does_not_answer() -> None:
     clock = Clock()
-    carrier: Any = Carrier(Channel(Prepare=PREPARED))
+    carrier: Any = Carrier(Channel(clock, Prepare=PREPARED))
     speaking = SessionClient(clock, carrier, SESSION, MigrationSettings(vm="web1"), lambda error: None)
     done(speaking.open())
     done(speaking.prepare(Machine("q35", 7), ()))
     failures: list[Any] = []
     Deferred.fromCoroutine(speaking.listen()).addErrback(failures.append)
     clock.advance(speaking._settings.steps.answer)
+    assert isinstance(failures[0].value, NoAnswer)
     assert "has not answered Listen" in str(failures[0].value)

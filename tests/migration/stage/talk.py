@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, connect
 
-from nbdtun.migration.control.channel import Control, respond
+from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Finish, Prepare, Trouble
 
 SESSION = "0123456789abcdef" * 2
@@ -17,8 +18,11 @@ SESSION = "0123456789abcdef" * 2
 class Echo(Control):
     """Answers Abort and Finish with whatever it is told to do."""
 
+    other = "the source"
+    here = "at the destination"
+
     def __init__(self, then: Any = None) -> None:
-        super().__init__()
+        super().__init__(Clock())
         self.then = then
         self.got: list[Any] = []
 
@@ -42,7 +46,7 @@ class Echo(Control):
                 await self.then
             return answer
 
-        return respond(work, self.log)
+        return self.respond(work)
 
     @Trouble.responder
     def trouble(self, session: str, code: str, reason: str) -> dict[str, Any]:
@@ -57,12 +61,14 @@ class Echo(Control):
 
 class Pair:
     def __init__(self, server: Control) -> None:
-        self.server, self.client = server, Control()
+        self.clock = Clock()
+        self.server, self.client = server, Control(self.clock)
         self.ends = FakeTransport(server, isServer=True), FakeTransport(self.client, isServer=False)
         self.pump = connect(server, self.ends[0], self.client, self.ends[1])
 
     def ask(self, command: Any, **arguments: Any) -> Any:
         got: list[Any] = []
-        Deferred.fromCoroutine(self.client.ask(command, **arguments)).addCallbacks(got.append, lambda failure: got.append(failure.value))
+        asking = Deferred.fromCoroutine(self.client.ask(command, seconds=10, **arguments))
+        asking.addCallbacks(got.append, lambda failure: got.append(failure.value))
         self.pump.flush()
         return got[0] if got else "waits"

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.runtime.log_limits import PERIOD, REFUSALS_EACH
 from nbdtun.tunnel.settings import Limits, Terms
+from tests.failures import nothing_logged
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger, box
 
@@ -47,6 +49,24 @@ class TestStrangers:
         assert stranger.closed
         assert not stage.target.programs
         stage.assert_all_gone()
+
+    @pytest.mark.parametrize("urgent", ["maybe", "x" * 15_000], ids=len)
+    def test_a_malformed_command_is_one_short_line(self, stage: Stage, said: list[str], urgent: str) -> None:
+        with nothing_logged():
+            stranger = Stranger(stage).ask("OpenChannel", version=1, channel=OTHER, target="disk", window=1 << 18, urgent=urgent)
+        assert stranger.hear_box()["_error_code"] == b"protocol"
+        assert said == ["refused a local peer: neither True nor False [protocol]"]
+        assert not stage.target.programs
+
+    def test_one_that_is_not_admitted_is_refused_for_that_alone(self, make_stage: Callable[..., Stage], said: list[str]) -> None:
+        stage = make_stage(allow=AllowList(("nobody",)))
+        with nothing_logged():
+            fields = {"version": 1, "channel": OTHER, "target": "disk", "window": 1 << 18, "urgent": "x" * 15_000}
+            stranger = Stranger(stage).ask("OpenChannel", **fields)
+        assert "_error_code" in stranger.hear_box()
+        assert len(said) == 1
+        assert said[0].endswith("[not-allowed]")
+        assert len(said[0]) < 200
 
     def test_a_silent_connection_is_closed(self, stage: Stage) -> None:
         stranger = Stranger(stage)
