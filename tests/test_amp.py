@@ -13,7 +13,7 @@ from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.amp import MAX_KEYS, CheckedCommand, Flag, Number, Peer, Refused, Rows, Text
 from nbdtun.errors import CommandFailed, ProtocolViolation, wire_errors
-from nbdtun.migration.control.commands import SessionId
+from nbdtun.migration.control.commands import SessionId, Settled
 from tests.failures import nothing_logged
 from tests.tunnel.stage.stranger import box
 
@@ -30,6 +30,9 @@ PAIR = [(b"name", Text()), (b"size", Number())]
         (SessionId(), b"0" * 31),
         (SessionId(), b"0" * 32 + b"\n"),
         (SessionId(), "é".encode() * 16),
+        (Settled(), b"perhaps"),
+        (Settled(), b"ARRIVED"),
+        (Settled(), b""),
         (Number(), b"-1"),
         (Number(), b"1" * 21),
         (Number(5), b"6"),

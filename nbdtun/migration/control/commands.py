@@ -19,6 +19,7 @@ session's id has one form.
 
 from __future__ import annotations
 
+import enum
 from typing import Any, ClassVar
 
 from twisted.protocols import amp
@@ -27,9 +28,6 @@ from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, T
 from nbdtun.errors import ConfigError, OutcomeUnknown, wire_errors
 from nbdtun.migration.ids import SESSION
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
-
-#: What :class:`Settle` answers; FRESH: QEMU there has received nothing, but it may not be the one that should.
-ARRIVED, GONE, FRESH = "arrived", "gone", "fresh"
 
 
 class SessionId(amp.Argument):
@@ -116,16 +114,38 @@ class Query(CheckedCommand):
     errors = ERRORS
 
 
+class Outcome(enum.StrEnum):
+    """What :class:`Settle` answers."""
+
+    ARRIVED = "arrived"
+    #: It has not run at the destination, and its QEMU there was ended, so that it never will.
+    GONE = "gone"
+    #: QEMU there has received nothing, but it may not be the one that should; only of a session that the destination does not know.
+    FRESH = "fresh"
+
+
+class Settled(amp.Argument):
+    """One of the outcomes that there are; the source's guest runs on, or not, by it."""
+
+    def fromString(self, data: bytes) -> Outcome:
+        try:
+            return Outcome(data.decode("ascii", "replace"))
+        except ValueError as unknown:
+            raise Refused("not an outcome") from unknown
+
+    def toString(self, outcome: Outcome) -> bytes:
+        return outcome.value.encode()
+
+
 class Settle(CheckedCommand):
     """
     Make an end of whatever was begun with ``vm``, long after: has it arrived?
 
-    ``session`` is which one, where the source knows that. ``outcome`` is ``arrived``, or ``gone``: it has not run here, and its QEMU was
-    ended, so that it never will. Or, of a session which the destination does not know, ``fresh``: QEMU has received nothing.
+    ``session`` is which one, where the source knows that.
     """
 
     arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True))]
-    response: ClassVar = [(b"outcome", Text())]
+    response: ClassVar = [(b"outcome", Settled())]
     errors = ERRORS
 
 

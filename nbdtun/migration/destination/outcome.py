@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from nbdtun.errors import MonitorError
-from nbdtun.migration.control.commands import ARRIVED, FRESH, GONE
+from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.destination.recovery import clean_up
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import read
@@ -20,7 +20,7 @@ from nbdtun.migration.vm.memory import query_migration
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
 
 
-async def settle(monitor: Monitor) -> str:
+async def settle(monitor: Monitor) -> Outcome:
     """
     At the destination: find out whether the VM has run there; if not, and its memory is there, end its QEMU so that it never will.
 
@@ -33,13 +33,13 @@ async def settle(monitor: Monitor) -> str:
     state = await run_state(monitor)
     if state == "inmigrate" and (await query_migration(monitor)).status == "none":
         await clean_up(monitor)
-        return FRESH  # it can be of use yet
+        return Outcome.FRESH  # it can be of use yet
     if state not in WAITING or await _was_taken_over(monitor):
         await clean_up(monitor)
-        return ARRIVED
+        return Outcome.ARRIVED
     with suppress(MonitorError):  # it may go so fast that there is no answer
         await monitor.execute("quit")
-    return GONE
+    return Outcome.GONE
 
 
 async def _was_taken_over(monitor: Monitor) -> bool:

@@ -23,13 +23,11 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check, rows_of
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import (
-    ARRIVED,
-    FRESH,
-    GONE,
     VERSION,
     Abort,
     Finish,
     Listen,
+    Outcome,
     Ping,
     Prepare,
     Query,
@@ -196,7 +194,7 @@ class Sessions:
             raise DestinationFailed("the destination does not know this session; its daemon was started again meanwhile")
         return self._sessions[ident]
 
-    async def settle(self, vm: str, ident: str | None = None) -> str:
+    async def settle(self, vm: str, ident: str | None = None) -> Outcome:
         """
         What :class:`~nbdtun.migration.control.commands.Settle` answers.
 
@@ -210,15 +208,15 @@ class Sessions:
             state = await session.abort("its source has come back for the outcome")
             await session.cleaned_up
             if state is State.FINISHED:
-                return ARRIVED
+                return Outcome.ARRIVED
             if ident and state is State.ABORTED:
-                return GONE
+                return Outcome.GONE
         elif vm in self._busy:
             raise NotMigratable(_BUSY.format(vm))
         outcome = await self._look_for_outcome(vm)
-        return GONE if outcome == FRESH and not ident else outcome
+        return Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome
 
-    async def _look_for_outcome(self, vm: str) -> str:
+    async def _look_for_outcome(self, vm: str) -> Outcome:
         monitor = self.monitor(vm)
         try:
             await monitor.connect()

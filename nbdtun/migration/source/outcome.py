@@ -7,11 +7,11 @@ from typing import Any
 from nbdtun.errors import NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Settle
+from nbdtun.migration.control.commands import Outcome, Settle
 from nbdtun.migration.settings import MigrationSettings
 
 
-async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> str:
+async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
     """
     At the source: let the destination make an end of ``session`` (None: of whatever it has of the VM), and return how it ended.
 
@@ -26,11 +26,12 @@ async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, sessi
         ) from error
 
 
-async def _settle_there(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> str:
+async def _settle_there(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
     seconds = settings.steps.answer
     control = await Control(reactor).open(carrier, seconds)
     try:
         answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session)
-        return str(answer["outcome"])
+        outcome: Outcome = answer["outcome"]
+        return outcome
     finally:
         control.hang_up()

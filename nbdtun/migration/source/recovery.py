@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import NotMigratable, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.control.commands import ARRIVED, FRESH
+from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Entry, erase, read
 from nbdtun.migration.settings import MigrationSettings
@@ -84,12 +84,12 @@ class Recovery:
 
     async def _has_arrived(self, left: Entry) -> bool:
         outcome = await ask(self._reactor, self._carrier, self._settings, left.session)
-        if outcome == FRESH:
+        if outcome is Outcome.FRESH:
             raise OutcomeUnknown(
                 f"{self._settings.vm} was handed over, and then both the daemon and QEMU at the destination were started again, so "
                 f"it cannot be learned whether it ran there. The source is left paused. If not, `nbdtun migrate --resolve` lets it go on"
             )
-        return outcome == ARRIVED
+        return outcome is Outcome.ARRIVED
 
 
 def _when(left: Entry) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from nbdtun.errors import MigrationError, NotMigratable
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.control.commands import ARRIVED
+from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import Entry
@@ -62,7 +62,8 @@ class Resolution:
         await self._check()
         self._tell(Phase.FINISH)
         left = await find(self._monitor, self._uptime())
-        if await ask(self._reactor, self._carrier, self._settings, left.session if left else None) != ARRIVED:
+        outcome = await ask(self._reactor, self._carrier, self._settings, left.session if left else None)
+        if outcome is not Outcome.ARRIVED:
             raise MigrationError(f"{self._settings.vm} did not arrive, and never will; {await self._go_on(left)}")
         if left is not None and self._settings.keep_source:
             await clean_up(self._reactor, self._monitor, left)

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import CommandFailed, MonitorLost
-from nbdtun.migration.control.commands import ARRIVED, FRESH, GONE
+from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.rollback.journal import End, Entry
 
@@ -51,41 +51,41 @@ def settled(qemu: Any) -> str:
 @pytest.mark.parametrize("state", ["running", "shutdown", "guest-panicked", "suspended", "io-error"])
 def test_a_guest_that_runs_or_has_run_has_arrived(state: str) -> None:
     qemu = Qemu(state)
-    assert settled(qemu) == ARRIVED
+    assert settled(qemu) is Outcome.ARRIVED
     assert not qemu.ended
 
 
 def test_a_paused_guest_that_has_written_has_run() -> None:
     qemu = Qemu("paused", writes=1)
-    assert settled(qemu) == ARRIVED
+    assert settled(qemu) is Outcome.ARRIVED
     assert not qemu.ended
 
 
 @pytest.mark.parametrize("state", ["paused", "inmigrate", "prelaunch", "postmigrate"])
 def test_one_that_waits_to_be_told_never_will_be(state: str) -> None:
     qemu = Qemu(state)
-    assert settled(qemu) == GONE
+    assert settled(qemu) is Outcome.GONE
     assert qemu.ended
 
 
 def test_a_fresh_qemu_is_left_alone() -> None:
     qemu = Qemu("inmigrate", migration="none")
-    assert settled(qemu) == FRESH
+    assert settled(qemu) is Outcome.FRESH
     assert not qemu.ended
 
 
 def test_a_guest_that_was_taken_over_to_be_paused_has_arrived() -> None:
     qemu = Qemu("paused", runs=False, handed_over=True)
-    assert settled(qemu) == ARRIVED
+    assert settled(qemu) is Outcome.ARRIVED
     assert not qemu.ended
 
 
-@pytest.mark.parametrize(("writes", "outcome"), [(0, GONE), (1, ARRIVED)])
+@pytest.mark.parametrize(("writes", "outcome"), [(0, Outcome.GONE), (1, Outcome.ARRIVED)])
 def test_one_that_was_to_run_and_does_not_is_known_by_its_writes(writes: int, outcome: str) -> None:
     assert settled(Qemu("paused", writes=writes, runs=True, handed_over=True)) == outcome
 
 
 def test_one_that_was_not_taken_over_has_not_arrived() -> None:
     qemu = Qemu("paused", writes=1, runs=False, handed_over=False)
-    assert settled(qemu) == GONE
+    assert settled(qemu) is Outcome.GONE
     assert qemu.ended

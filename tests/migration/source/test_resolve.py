@@ -56,6 +56,13 @@ def test_it_never_will_and_runs_here_again(outcome: str) -> None:
     assert scene.is_clean()
 
 
+def test_an_outcome_that_there_is_not_lets_nothing_run() -> None:
+    """A destination of a later version may have one that means something else than that the guest is not there."""
+    scene = open_ended("perhaps")
+    assert isinstance(resolve(scene), OutcomeUnknown)
+    assert scene.qemu.state == "postmigrate"
+
+
 def test_one_that_was_paused_before_is_paused_here_again() -> None:
     scene = open_ended("gone", runs=False)
     error = resolve(scene)
