@@ -16,7 +16,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import ConfigError, NotMigratable, TooLate
+from nbdtun.errors import ConfigError, MigrationError, NoAnswer, NotMigratable, TooLate
+from nbdtun.service.control import client
 from nbdtun.service.control.client import ask, reports
 from nbdtun.service.control.socket import MAX_CLIENTS, Cancel, ControlSocket, Report, Set, Status
 
@@ -169,6 +170,34 @@ async def test_garbage_and_crowds_do_no_harm(base: Path) -> None:
         one.close()
     await deferLater(reactor, 0.05)
     assert (await ask(reactor, base, "web1"))["name"] == "web1"
+    await control.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_process_that_does_not_answer(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.1)
+    control = await opened(base, Controllable())
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(str(base / "control" / "web2.sock"))
+        stopped.listen()
+        late = "web2: its process has not answered for 0.1 s; is it stopped?"
+        with pytest.raises(NoAnswer, match=late.replace("?", r"\?")):
+            await ask(reactor, base, "web2")
+        assert [report.get("error") for report in await reports(reactor, base)] == [None, late]
+    await control.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_goes_wrong_there_is_told_as_of_a_process(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def change(bandwidth: int | None, downtime: int | None) -> None:
+        raise ConfigError("/run is read-only")
+
+    subject = Controllable()
+    control = await opened(base, subject)
+    monkeypatch.setattr(subject, "change", change)
+    with pytest.raises(MigrationError) as caught:
+        await ask(reactor, base, "web1", Set, bandwidth=7)
+    assert str(caught.value) == f"in process {os.getpid()}: /run is read-only"
     await control.close()
 
 
