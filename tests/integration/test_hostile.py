@@ -146,6 +146,23 @@ def test_a_certificate_of_the_right_ca_may_not_be_enough(directory: Path, tls: P
         assert "Traceback" not in tunnel.source.log() + tunnel.destination.log()
 
 
+def test_what_a_source_sends_malformed_is_not_copied_into_the_log(directory: Path, tls: Path, memory: Path) -> None:
+    """Nor a traceback of it; least of all for a source that is not admitted."""
+    fields = {"version": 1, "channel": b"i" * IDENT_SIZE, "target": "nbd", "window": MIB, "urgent": "x" * 15_000}
+    nonsense = box(_command="OpenChannel", _ask="1", **fields)
+    context = client_context(tls)
+    with Tunnel(directory, memory, tls, destination_options=["--allow", "somebody else"]) as tunnel:
+        before = len(tunnel.destination.log())
+        for _ in range(20):
+            plain = socket.create_connection(("127.0.0.1", tunnel.port), timeout=10)
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as peer:
+                peer.sendall(nonsense)
+                assert b"protocol" in peer.recv(4096)
+        log = tunnel.destination.wait_log("[not-allowed]")
+        assert "Traceback" not in log
+        assert len(log) - before < 2000
+
+
 def test_channels_of_one_source_are_limited(directory: Path, tls: Path, memory: Path) -> None:
     with Tunnel(directory, memory, tls, destination_options=["--max-channels-per-peer", "2"]) as tunnel, ExitStack() as held:
         for _ in range(3):
