@@ -1,5 +1,5 @@
 """
-A QMP connection to one QEMU; with ``qmp_thread`` the only module that knows asyncio and qemu.qmp.
+A QMP connection to one QEMU; with ``loop_thread`` the only module that knows asyncio and qemu.qmp.
 
 What it promises: every wait ends. A command fails when QEMU refuses it, when the connection drops and when QEMU does not answer in
 time (a stopped process keeps its sockets); a listener fails when the connection drops (qemu.qmp's own would wait for ever); and a
@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import errno
 import logging
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,10 +28,11 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
+from nbdtun.migration.qmp.dial import dial
 from nbdtun.migration.qmp.events import Event, Listener
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
 from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, mismatch
-from nbdtun.ownership.reach import Credentials, peer, reach
+from nbdtun.ownership.reach import Credentials, peer
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
@@ -85,7 +84,7 @@ class Monitor:
 
         :raise MonitorError: with the path, the reason and the remedy.
         """
-        self._socket = _dial(self.path)
+        self._socket = dial(self.path)
         self.credentials = peer(self._socket)
         self._loop = _thread.hold()
         self._client = _Client(self)
@@ -276,30 +275,3 @@ class _Tap(EventListener):
     async def put(self, event: Message) -> None:
         name, data = str(event["event"]), event.get("data", {})
         self._monitor._reactor.callFromThread(self._monitor.heard, name, data)
-
-
-def _dial(path: str) -> socket.socket:
-    """Connect to a UNIX socket; that never waits. Each way in which it fails has a remedy of its own."""
-    try:
-        return reach(path)
-    except OSError as error:
-        raise MonitorError(f"{path}: {_remedy(error, path)}") from error
-
-
-def _remedy(error: OSError, path: str) -> str:
-    if isinstance(error, BlockingIOError):
-        return "too many clients wait for this monitor already; another client holds it (give QEMU a second -qmp)"
-    hint = {
-        errno.ENOENT: "is QEMU running, with -qmp unix:PATH,server=on,wait=off?",
-        errno.EACCES: f"run as root or as QEMU's user (it is owned by {_owner(path)})",
-        errno.ECONNREFUSED: "nobody listens there; QEMU has ended, or this is no socket",
-        errno.ENAMETOOLONG: "a socket's path ends at 107 bytes",
-    }.get(error.errno or 0)
-    return (error.strerror or str(error)) + (f"; {hint}" if hint else "")
-
-
-def _owner(path: str) -> str:
-    try:
-        return f"uid {os.stat(path).st_uid}"
-    except OSError:
-        return "somebody else"

@@ -227,12 +227,6 @@ async def test_sockets_that_cannot_be_used(path: str) -> None:
     assert "a socket's path ends at 107 bytes" in await refused("/tmp/" + "x" * 120)
 
 
-def test_a_socket_of_somebody_else() -> None:
-    text = module._remedy(PermissionError(13, "Permission denied"), "/proc/1/mem")
-    assert text == "Permission denied; run as root or as QEMU's user (it is owned by uid 0)"
-    assert "somebody else" in module._remedy(PermissionError(13, "Permission denied"), "/no/such/file")
-
-
 @pytest_twisted.ensureDeferred
 async def test_a_monitor_that_another_client_holds(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GREETING_SECONDS", 0.05)

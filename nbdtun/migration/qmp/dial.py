@@ -1,0 +1,37 @@
+"""Dialling: a connection to a monitor's UNIX socket, and what to do about one that cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from nbdtun.errors import MonitorError
+from nbdtun.ownership.reach import reach
+
+
+def dial(path: str) -> socket.socket:
+    """Connect to a UNIX socket; that never waits. Each way in which it fails has a remedy of its own."""
+    try:
+        return reach(path)
+    except OSError as error:
+        raise MonitorError(f"{path}: {_remedy(error, path)}") from error
+
+
+def _remedy(error: OSError, path: str) -> str:
+    if isinstance(error, BlockingIOError):
+        return "too many clients wait for this monitor already; another client holds it (give QEMU a second -qmp)"
+    hint = {
+        errno.ENOENT: "is QEMU running, with -qmp unix:PATH,server=on,wait=off?",
+        errno.EACCES: f"run as root or as QEMU's user (it is owned by {_owner(path)})",
+        errno.ECONNREFUSED: "nobody listens there; QEMU has ended, or this is no socket",
+        errno.ENAMETOOLONG: "a socket's path ends at 107 bytes",
+    }.get(error.errno or 0)
+    return (error.strerror or str(error)) + (f"; {hint}" if hint else "")
+
+
+def _owner(path: str) -> str:
+    try:
+        return f"uid {os.stat(path).st_uid}"
+    except OSError:
+        return "somebody else"
