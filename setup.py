@@ -26,7 +26,6 @@ setup(
     package_data={"nbdtun": ["py.typed"]},
     install_requires=[
         "attrs >= 22.2",
-        "automat >= 24.8",
         "click >= 8.1",
         "cryptography >= 47",
         "qemu.qmp >= 0.0.3",

@@ -13,22 +13,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import txaio
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from nbdtun.errors import (
-    CommandFailed,
-    DestinationFailed,
-    MemoryFailed,
-    MonitorLost,
-    NbdtunError,
-    NotMigratable,
-    OutcomeUnknown,
-)
+from nbdtun.errors import CommandFailed, DestinationFailed, MemoryFailed, MonitorLost, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
@@ -42,6 +34,7 @@ from nbdtun.migration.vm.machine import Machine, machine
 from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration, require_incoming
 from nbdtun.migration.vm.requirements import RECEIVING, require_commands
 from nbdtun.ownership.reach import Credentials
+from nbdtun.states import Life, Transitions
 
 R = TypeVar("R")
 HEARTBEAT_SECONDS = 5.0
@@ -63,18 +56,40 @@ class State(enum.Enum):
     @property
     def over(self) -> bool:
         """Nothing is done any more."""
-        return self in (State.FINISHED, State.ABORTED, State.UNCERTAIN)
+        return self in TRANSITIONS.ends
 
 
-#: Every transition that there is.
-STEPS = {
-    State.NEW: {State.PREPARING, State.ABORTED},
-    State.PREPARING: {State.PREPARED, State.ABORTING},
-    State.PREPARED: {State.LISTENING, State.ABORTING},
-    State.LISTENING: {State.FINISHING, State.ABORTING},
-    State.FINISHING: {State.FINISHED, State.ABORTING, State.UNCERTAIN},
-    State.ABORTING: {State.ABORTED},
-}
+class Trigger(enum.Enum):
+    """What can happen to a session: what its source asks for, and what comes of it."""
+
+    PREPARE = "prepare"
+    PREPARED = "prepared"
+    LISTEN = "listen"
+    FINISH = "finish"
+    FINISHED = "finished"
+    ABORT = "abort"
+    FAIL = "fail"  # a step did
+    LOSE = "lose"  # cont was sent, and not answered
+    UNDONE = "undone"
+
+
+TRANSITIONS: Final = Transitions(
+    State.NEW,
+    {
+        State.NEW: {Trigger.PREPARE: State.PREPARING, Trigger.ABORT: State.ABORTED},
+        State.PREPARING: {Trigger.PREPARED: State.PREPARED, Trigger.ABORT: State.ABORTING, Trigger.FAIL: State.ABORTING},
+        State.PREPARED: {Trigger.LISTEN: State.LISTENING, Trigger.ABORT: State.ABORTING},
+        State.LISTENING: {Trigger.FINISH: State.FINISHING, Trigger.ABORT: State.ABORTING, Trigger.FAIL: State.ABORTING},
+        State.FINISHING: {Trigger.FINISHED: State.FINISHED, Trigger.FAIL: State.ABORTING, Trigger.LOSE: State.UNCERTAIN},
+        State.FINISHED: {},
+        State.ABORTING: {Trigger.UNDONE: State.ABORTED},
+        State.ABORTED: {},
+        State.UNCERTAIN: {},
+    },
+    impossible={Trigger.FINISHED, Trigger.FAIL, Trigger.LOSE, Trigger.UNDONE},
+    ignored={Trigger.ABORT},
+    refused={Trigger.PREPARE, Trigger.PREPARED, Trigger.LISTEN, Trigger.FINISH},
+)
 
 
 class Session:
@@ -82,8 +97,8 @@ class Session:
     The session ``ident`` of the VM behind ``monitor``, which is not connected yet and closed at the end.
 
     ``egresses`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the
-    reason. ``reason`` is why it was undone. ``over`` fires when its outcome is
-    certain, ``settled`` when nothing of it is left after a success.
+    reason. ``reason`` is why it was undone. ``over`` fires when its outcome is certain, ``cleaned_up`` when nothing of it is left after
+    a success.
     """
 
     log = txaio.make_logger()
@@ -98,14 +113,15 @@ class Session:
         steps: StepTimeouts,
     ) -> None:
         self.ident = ident
-        self.state = State.NEW
         self.reason = ""
         self.over: Deferred[None] = Deferred()
         self.cleaned_up: Deferred[None] = succeed(None)
+        self._life = Life(TRANSITIONS)
         self._reactor = reactor
         self._monitor = monitor
         self._egresses = egresses
         self._egress: Egress | None = None
+        self._exports: Exports | None = None
         self._tell = tell
         self._steps = steps
         self._undo = UndoStack(reactor, steps.undo)
@@ -120,12 +136,22 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self.ident[:8]} of {self._monitor.name} {self.state.value}>"
 
-    def _advance(self, state: State) -> None:
-        if state not in STEPS.get(self.state, ()):
-            raise NotMigratable(f"{self._monitor.name}: this session is {self.state.value}{f': {self.reason}' if self.reason else ''}")
-        self.state = state
-        if state.over:
+    @property
+    def state(self) -> State:
+        """Where it is."""
+        return self._life.state
+
+    def _advance(self, trigger: Trigger) -> bool:
+        """
+        Whether ``trigger`` has changed the state.
+
+        :raise NotMigratable: it is too early or too late for that.
+        """
+        why = f": {self.reason}" if self.reason else ""
+        advanced = self._life.advance(trigger, NotMigratable(f"{self._monitor.name}: this session is {self.state.value}{why}"))
+        if advanced and self.state.over:
             self.over.callback(None)
+        return advanced
 
     async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
         """
@@ -133,9 +159,9 @@ class Session:
 
         :raise NbdtunError: and all is as it was before.
         """
-        self._advance(State.PREPARING)
+        self._advance(Trigger.PREPARE)
         answer = await self._attempt(self._prepare(there, disks))
-        self._advance(State.PREPARED)
+        self._advance(Trigger.PREPARED)
         return answer
 
     async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
@@ -150,9 +176,9 @@ class Session:
         self._egress = egress = self._egresses(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
         self._undo.push("remove the session's sockets", egress.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
-        self._exports = Exports(self._reactor, self._monitor, f"{egress.directory}/nbd.sock")
-        await self._exports.start(pairings, self._undo)
-        egress.admit(nbd_target(self.ident), self._exports.path)
+        self._exports = exports = Exports(self._reactor, self._monitor, f"{egress.directory}/nbd.sock")
+        await exports.start(pairings, self._undo)
+        egress.admit(nbd_target(self.ident), exports.path)
         return nbd_target(self.ident)
 
     async def _connect(self) -> None:
@@ -173,7 +199,7 @@ class Session:
 
         :raise NbdtunError: and the session is undone.
         """
-        self._advance(State.LISTENING)
+        self._advance(Trigger.LISTEN)
         return await self._attempt(self._listen())
 
     async def _listen(self) -> str:
@@ -193,13 +219,14 @@ class Session:
         :raise OutcomeUnknown: QEMU was told to run, and did not answer.
         :raise NbdtunError: anything else; the guest does not run here, and the session is undone.
         """
-        self._advance(State.FINISHING)
+        self._advance(Trigger.FINISH)
         await self._attempt(self._finish(run))
-        self._advance(State.FINISHED)  # the answer need not wait for what is left
+        self._advance(Trigger.FINISHED)  # the answer need not wait for what is left
         self.cleaned_up = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
 
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._steps.complete)
+        assert self._exports is not None
         await self._exports.stop()
         await self._journal.note(handed_over=True, runs=run)
         if run:
@@ -217,7 +244,7 @@ class Session:
             raise  # QEMU has refused, and so it does not run
         except Exception as error:  # whatever else it is: QEMU may have been told
             self.reason = str(error)
-            self._advance(State.UNCERTAIN)
+            self._advance(Trigger.LOSE)
             await self._let_go()
             raise OutcomeUnknown(f"{error}; it was told to run at the destination just before") from error
 
@@ -253,6 +280,7 @@ class Session:
             if self.state in (State.ABORTING, State.ABORTED):
                 raise DestinationFailed(f"{self._monitor.name}: the session was ended: {self.reason}") from error
             if self.state is not State.UNCERTAIN:
+                self._advance(Trigger.FAIL)
                 await self._roll_back(str(error))
             raise
         finally:
@@ -260,10 +288,9 @@ class Session:
 
     async def abort(self, reason: str) -> State:
         """Undo everything, unless it is too late; waits for either. Safe to repeat."""
-        if self.state is State.NEW:
-            self._advance(State.ABORTED)
-        elif not self.state.over and self.state not in (State.FINISHING, State.ABORTING):
-            await self._roll_back(reason)
+        if self._advance(Trigger.ABORT):
+            if self.state is State.ABORTING:
+                await self._roll_back(reason)
         elif not self.state.over:
             over: Deferred[None] = Deferred()
             self.over.addCallback(over.callback)
@@ -271,13 +298,12 @@ class Session:
         return self.state
 
     async def _roll_back(self, reason: str) -> None:
-        self._advance(State.ABORTING)
         self.reason = reason
         if self._step is not None:
             self._step.cancel()
         if (
             self._egress is not None
-        ):  # first: whatever drains its disks holds QEMU up, monitor and all, while a client has stopped in a request
+        ):  # first: a client that has stopped in a request holds QEMU up, monitor and all, when its disks are drained
             await self._egress.dismiss()
         await self._monitor.renew()
         left = await self._undo.unwind()
@@ -286,7 +312,7 @@ class Session:
         for line in [*left, *await self._tidy.unwind()]:
             self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
         self._journal.leave()
-        self._advance(State.ABORTED)
+        self._advance(Trigger.UNDONE)
 
     def _fail(self, error: BaseException | None) -> None:
         """Something went wrong while nobody asked."""
@@ -299,10 +325,7 @@ class Session:
         self.log.failure("undoing a session failed", failure=failure)
 
     def _beat(self) -> Deferred[None]:
-        def failed(failure: Failure) -> None:
-            self._fail(failure.value)
-
-        return Deferred.fromCoroutine(self._look()).addErrback(failed)
+        return Deferred.fromCoroutine(self._look()).addErrback(lambda failure: self._fail(failure.value))
 
     async def _look(self) -> None:
         now = await query_migration(self._monitor)

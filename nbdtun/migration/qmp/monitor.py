@@ -21,7 +21,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 from twisted.internet.defer import Deferred
@@ -33,6 +33,7 @@ from nbdtun.migration.qmp.events import Event, Listener
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
 from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, mismatch
 from nbdtun.ownership.reach import Credentials, peer
+from nbdtun.states import Life, Transitions
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
@@ -44,12 +45,37 @@ _quiet.propagate = False
 
 
 class State(enum.Enum):
-    """In this order, but that a LOST one, which it was not we who closed, can be renewed."""
+    """Where a monitor is. A LOST one, which it was not we who closed, can be renewed."""
 
     NEW = "new"
     CONNECTED = "connected"
     LOST = "lost"
+    RENEWING = "renewing"
     CLOSED = "closed"
+
+
+class Trigger(enum.Enum):
+    """What can happen to a monitor."""
+
+    CONNECT = "connect"
+    FAIL = "fail"  # to connect
+    LOSE = "lose"
+    RENEW = "renew"
+    CLOSE = "close"
+
+
+TRANSITIONS: Final = Transitions(
+    State.NEW,
+    {
+        State.NEW: {Trigger.CONNECT: State.CONNECTED, Trigger.FAIL: State.CLOSED},
+        State.CONNECTED: {Trigger.LOSE: State.LOST, Trigger.CLOSE: State.CLOSED},
+        State.LOST: {Trigger.RENEW: State.RENEWING},
+        State.RENEWING: {Trigger.CONNECT: State.CONNECTED, Trigger.FAIL: State.LOST},
+        State.CLOSED: {Trigger.LOSE: State.CLOSED},
+    },
+    impossible={Trigger.CONNECT, Trigger.FAIL, Trigger.LOSE},
+    ignored={Trigger.RENEW, Trigger.CLOSE},
+)
 
 
 class Monitor:
@@ -64,7 +90,8 @@ class Monitor:
         self.name = name
         self._reactor = reactor
         self._seconds = seconds
-        self._state = State.NEW
+        self._life = Life(TRANSITIONS)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._socket: socket.socket | None = None
         self._client: _Client | None = None
         self._loss: MonitorLost | None = None
@@ -76,7 +103,7 @@ class Monitor:
         self.credentials: Credentials | None = None
 
     def __repr__(self) -> str:
-        return f"<Monitor {self.name} {self.path} {self._state.value}>"
+        return f"<Monitor {self.name} {self.path} {self._life.state.value}>"
 
     async def connect(self) -> None:
         """
@@ -84,19 +111,26 @@ class Monitor:
 
         :raise MonitorError: with the path, the reason and the remedy.
         """
-        self._socket = dial(self.path)
-        self.credentials = peer(self._socket)
-        self._loop = _thread.hold()
-        self._client = _Client(self)
         try:
-            await in_loop(self._reactor, self._loop, partial(self._client.open, self._socket))
+            client, loop = await self._open()
         except BaseException:
-            self._state = State.CLOSED
-            self._socket.close()
+            self._life.advance(Trigger.FAIL)
+            raise
+        self._life.advance(Trigger.CONNECT)
+        self._client, self._loop, self._ended = client, loop, Deferred()
+        in_loop(self._reactor, loop, client.until_end).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
+
+    async def _open(self) -> tuple[_Client, asyncio.AbstractEventLoop]:
+        self._socket = sock = dial(self.path)
+        self.credentials = peer(sock)
+        client, loop = _Client(self), _thread.hold()
+        try:
+            await in_loop(self._reactor, loop, partial(client.open, sock))
+        except BaseException:
+            sock.close()
             _thread.release()
             raise
-        self._state = State.CONNECTED
-        in_loop(self._reactor, self._loop, self._client.until_end).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
+        return client, loop
 
     async def renew(self) -> bool:
         """
@@ -104,16 +138,17 @@ class Monitor:
 
         Who waited for something has been told of the loss; what is listened to after this is heard again.
         """
-        if self._breaking or self._state is State.LOST:  # a command may have heard of it first
+        if self._breaking or self._life.state is State.LOST:  # a command may have heard of it first
             await self._ended
-        if self._state is State.LOST:
-            lost = self._loss  # what has happened first is what is told
-            self._loss, self._ended, self._state, self._breaking = None, Deferred(), State.NEW, False
+        if self._life.advance(Trigger.RENEW):
+            lost, self._loss, self._breaking = self._loss, None, False
             try:
                 await self.connect()
-            except MonitorError:
-                self._loss, self._state = lost, State.LOST
-        return self._state is State.CONNECTED
+            except BaseException as error:
+                self._loss = lost  # what has happened first is what is told
+                if not isinstance(error, MonitorError):
+                    raise
+        return self._life.state is State.CONNECTED
 
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
@@ -127,7 +162,7 @@ class Monitor:
         :raise MonitorLost: the connection dropped; whether it was carried out is unknown.
         :raise MonitorError: no answer came in time, with the same uncertainty; or one that no QEMU gives.
         """
-        if self._client is None or self._state is not State.CONNECTED:
+        if self._client is None or self._loop is None or self._life.state is not State.CONNECTED:
             raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
         limit = self._seconds if seconds is None else seconds
         answer = in_loop(self._reactor, self._loop, partial(self._client.ask, command, arguments, urgent))
@@ -177,12 +212,9 @@ class Monitor:
 
     async def close(self) -> None:
         """Close the connection; safe in any state. Commands in flight fail with MonitorLost."""
-        if self._state is not State.CONNECTED or self._socket is None:
-            return
-        self._state = State.CLOSED
-        with suppress(OSError):  # QEMU was quicker
-            self._socket.shutdown(socket.SHUT_RDWR)
-        await self._ended
+        if self._life.advance(Trigger.CLOSE):
+            self._hang_up()
+            await self._ended
 
     def heard(self, name: str, data: Mapping[str, Any]) -> None:
         """An event came, in the reactor's thread."""
@@ -196,26 +228,28 @@ class Monitor:
 
     def _drop(self, reason: str) -> None:
         """Have no more to do with it: an event that was waited for may be the one that made no sense."""
-        if self._state is State.CONNECTED:
+        if self._life.state is State.CONNECTED:
             self.lose(reason)
-            if self._socket is not None:
-                with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # QEMU was quicker
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _end(self, reason: str) -> None:
         """The connection has ended, and with it our use of the thread."""
         _thread.release()
-        if self._state is not State.LOST:
+        if self._life.state is not State.LOST:
             self.lose(reason)
         self._ended.callback(None)
 
     def lose(self, reason: str) -> None:
         """Tell everybody who waits that nothing will come any more, in the reactor's thread."""
-        closed = self._state is State.CLOSED
+        self._life.advance(Trigger.LOSE)  # before anybody hears of it, who may renew it at once
+        closed = self._life.state is State.CLOSED
         self._loss = loss = MonitorLost(f"{self.name}: {'the monitor ' + self.path + ' was closed' if closed else reason}")
         mourners, self._waiters = ([] if closed else self._waiters), []
-        if not closed:
-            self._state = State.LOST  # before anybody hears of it, who may renew it at once
         for listener in tuple(self._listeners):
             listener.end(loss)
         for mourner in mourners:

@@ -16,7 +16,7 @@ import enum
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, time
-from typing import Any
+from typing import Any, Final
 
 import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -45,9 +45,10 @@ from nbdtun.migration.vm.machine import machine
 from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration, require_unblocked
 from nbdtun.migration.vm.mirror import Mirror, Mirrors
 from nbdtun.migration.vm.requirements import SENDING, require_commands
+from nbdtun.states import Life, Transitions
 
 
-class Stage(enum.Enum):
+class State(enum.Enum):
     """Which way a migration goes; it can be cancelled only on its way FORWARD."""
 
     NEW = "new"
@@ -55,6 +56,35 @@ class Stage(enum.Enum):
     HANDING_OVER = "handing over"
     BACK = "back"
     ENDED = "ended"
+
+
+class Trigger(enum.Enum):
+    """What can happen to a migration."""
+
+    START = "start"
+    INTERRUPT = "interrupt"  # it is cancelled, or the alarm rings
+    HAND_OVER = "hand over"
+    FAIL = "fail"
+    END = "end"
+
+
+TRANSITIONS: Final = Transitions(
+    State.NEW,
+    {
+        State.NEW: {Trigger.START: State.FORWARD},
+        State.FORWARD: {
+            Trigger.INTERRUPT: State.BACK,
+            Trigger.HAND_OVER: State.HANDING_OVER,
+            Trigger.FAIL: State.BACK,
+            Trigger.END: State.ENDED,  # it has arrived already, as its journal says, or nobody can tell
+        },
+        State.HANDING_OVER: {Trigger.FAIL: State.BACK, Trigger.END: State.ENDED},
+        State.BACK: {Trigger.HAND_OVER: State.BACK, Trigger.FAIL: State.BACK, Trigger.END: State.ENDED},
+        State.ENDED: {},
+    },
+    impossible={Trigger.START, Trigger.HAND_OVER, Trigger.FAIL, Trigger.END},
+    ignored={Trigger.INTERRUPT},
+)
 
 
 class Migration:
@@ -82,7 +112,7 @@ class Migration:
         self._reactor = reactor
         self._monitor = monitor
         self._carrier = carrier
-        self._stage = Stage.NEW
+        self._life = Life(TRANSITIONS)
         self._cause: BaseException | None = None
         self._meter = Meter(reactor, report, lambda: carrier.link, wall)
         self._guest = Guest(monitor, self._alarm)
@@ -102,7 +132,7 @@ class Migration:
         self._ingresses: dict[str, Ingress] = {}
 
     def __repr__(self) -> str:
-        return f"<Migration of {self.settings.vm} {self._stage.value} {self._meter.now.phase.value}>"
+        return f"<Migration of {self.settings.vm} {self._life.state.value} {self._meter.now.phase.value}>"
 
     async def run(self) -> Progress:
         """
@@ -126,14 +156,14 @@ class Migration:
     @property
     def under_way(self) -> bool:
         """Whether it can still be changed, or cancelled."""
-        return self._stage is Stage.FORWARD
+        return self._life.state is State.FORWARD
 
     def _alarm(self, error: Exception) -> None:
         self._interrupt(error)
 
     def _judge(self, verdict: Verdict) -> None:
         """It has lasted too long."""
-        if verdict.forced and self._stage is Stage.FORWARD:
+        if verdict.forced and self.under_way:
             Deferred.fromCoroutine(self._force(verdict)).addErrback(self._failed)
         else:
             self._alarm(verdict.error)
@@ -151,15 +181,14 @@ class Migration:
         await self._guest.pause()
 
     def _interrupt(self, cause: BaseException | None) -> bool:
-        if self._stage is not Stage.FORWARD or self._forward is None:
+        if self._forward is None or not self._life.advance(Trigger.INTERRUPT):
             return False
-        self._stage = Stage.BACK
         self._cause = cause
         self._reactor.callLater(0, self._forward.cancel)  # not now: this may be called from inside of it
         return True
 
     async def _run(self) -> Progress:
-        self._stage = Stage.FORWARD
+        self._life.advance(Trigger.START)
         try:
             self._forward = Deferred.fromCoroutine(self._steps())
             await self._forward
@@ -255,9 +284,8 @@ class Migration:
     async def _finish(self) -> None:
         await self._journal.note(handed_over=True)
         self._meter.enter(Phase.FINISH)
-        if self._stage is not Stage.FORWARD:
+        if not self._life.advance(Trigger.HAND_OVER):
             raise CancelledError
-        self._stage = Stage.HANDING_OVER
         control = self._session.control
         assert control is not None
         await Handover(self._reactor, self._carrier, control, self.session, self.settings).finish(self._guest.runs)
@@ -266,7 +294,7 @@ class Migration:
 
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything, and return the error to be raised."""
-        self._stage = Stage.BACK
+        self._life.advance(Trigger.FAIL)
         self._sampler.stop()
         if (lost := self._session.lost) is not None and isinstance(error, NbdtunError):
             error = LinkLost(f"{lost}; {error}")  # what fails while there is no session fails for that
@@ -318,4 +346,4 @@ class Migration:
         for line in await self._tidy.unwind():
             self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)
         self._journal.leave()
-        self._stage = Stage.ENDED
+        self._life.advance(Trigger.END)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -41,6 +41,7 @@ from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.exports import nodes
+from nbdtun.states import Life, Transitions
 
 EVENTS = ("BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "JOB_STATUS_CHANGE")
 AGAIN_SECONDS = 0.1
@@ -50,7 +51,7 @@ _WRITE_BLOCKING = "write-blocking"
 
 
 class State(enum.Enum):
-    """A mirror's life; a step to the right, or to FAILED."""
+    """A mirror's life."""
 
     NEW = "new"
     COPYING = "copying"
@@ -59,6 +60,36 @@ class State(enum.Enum):
     CANCELLING = "cancelling"
     DONE = "done"
     FAILED = "failed"
+
+
+class Trigger(enum.Enum):
+    """What can happen to a mirror: what we do, and what QEMU says of its job."""
+
+    START = "start"
+    READY = "ready"
+    DRAIN = "drain"
+    CANCEL = "cancel"
+    COMPLETED = "completed"  # the job, without an error
+    CANCELLED = "cancelled"  # the same
+    BROKEN = "broken"  # the job has ended with an error
+
+
+_FAILS: Final = dict.fromkeys((Trigger.COMPLETED, Trigger.CANCELLED, Trigger.BROKEN), State.FAILED)
+
+TRANSITIONS: Final = Transitions(
+    State.NEW,
+    {
+        State.NEW: {Trigger.START: State.COPYING, Trigger.CANCEL: State.CANCELLING, **_FAILS},
+        State.COPYING: {Trigger.READY: State.READY, Trigger.CANCEL: State.CANCELLING, **_FAILS},
+        State.READY: {Trigger.DRAIN: State.DRAINING, Trigger.CANCEL: State.CANCELLING, **_FAILS},
+        State.DRAINING: {Trigger.CANCEL: State.CANCELLING, **_FAILS, Trigger.COMPLETED: State.DONE},
+        State.CANCELLING: {Trigger.COMPLETED: State.DONE, Trigger.CANCELLED: State.DONE},
+        State.DONE: {},
+        State.FAILED: {Trigger.START: State.FAILED, Trigger.DRAIN: State.FAILED, Trigger.CANCEL: State.CANCELLING, **_FAILS},
+    },
+    impossible={Trigger.START, Trigger.DRAIN},
+    ignored={Trigger.READY, Trigger.CANCEL, Trigger.COMPLETED, Trigger.CANCELLED, Trigger.BROKEN},
+)
 
 
 class Mirror:
@@ -77,14 +108,14 @@ class Mirror:
         self.ended: Deferred[None] = Deferred()
         self.write_blocking = False
         self._speed = 0
-        self._state = State.NEW
+        self._life = Life(TRANSITIONS)
         self._monitor = monitor
         self._clock = clock
         self._ingress = ingress
         self._alarm = alarm
 
     def __repr__(self) -> str:
-        return f"<Mirror {self.name} of {self.disk.nickname} {self._state.value}>"
+        return f"<Mirror {self.name} of {self.disk.nickname} {self._life.state.value}>"
 
     async def start(self, undo: UndoStack, settings: MigrationSettings, speed: int) -> None:
         """
@@ -98,7 +129,7 @@ class Mirror:
         undo.push(f"cancel the mirror of {self.disk.nickname}, {self.name}", self.cancel)
         try:
             await self._monitor.execute("blockdev-add", self._node(settings.reconnect_delay), seconds=settings.steps.connect)
-            self._state = State.COPYING
+            self._life.advance(Trigger.START)
             await self._monitor.execute("blockdev-mirror", self._job())
         except CommandFailed as error:
             raise self._failure(str(error)) from error
@@ -125,7 +156,7 @@ class Mirror:
 
     async def set_speed(self, speed: int) -> None:
         """Copy at so many bytes per second from now on, 0 for as fast as it goes."""
-        if speed != self._speed and self._state in (State.COPYING, State.READY, State.DRAINING):
+        if speed != self._speed and self._life.state in (State.COPYING, State.READY, State.DRAINING):
             self._speed = speed
             with suppress(CommandFailed):  # it has just ended
                 await self._monitor.execute("block-job-set-speed", {"device": self.name, "speed": speed})
@@ -143,20 +174,15 @@ class Mirror:
             self._concluded(event)
 
     def _became_ready(self) -> None:
-        if self._state is State.COPYING:
-            self._state = State.READY
+        if self._life.advance(Trigger.READY):
             self.ready.callback(None)
 
     def _concluded(self, event: Event) -> None:
         error = event.data.get("error")
-        if error is None and self._state in (State.DRAINING, State.CANCELLING) and self._is_expected(event.name):
-            self._state = State.DONE
-        elif self._state is not State.CANCELLING:
-            self._state = State.FAILED
+        ended = Trigger.COMPLETED if event.name == "BLOCK_JOB_COMPLETED" else Trigger.CANCELLED
+        self._life.advance(ended if error is None else Trigger.BROKEN)
+        if self._life.state is State.FAILED:
             self._alarm(self._failure(error or "its job was ended by somebody else"))
-
-    def _is_expected(self, name: str) -> bool:
-        return self._state is State.CANCELLING or name == "BLOCK_JOB_COMPLETED"
 
     def _failure(self, reason: str) -> MirrorFailed:
         return MirrorFailed(f"disk {self.disk.nickname}: {with_trouble(reason, self._ingress)}")
@@ -171,19 +197,18 @@ class Mirror:
 
         :raise MirrorFailed: it was not done within ``seconds``, None for no limit; if it failed, the alarm rings as well.
         """
-        self._state = State.DRAINING
+        self._life.advance(Trigger.DRAIN)
         await self._monitor.execute("block-job-cancel", {"device": self.name, "force": False})
         await with_timeout(
             self._clock, seconds, self.ended, lambda: self._failure(f"the last writes have not arrived within {seconds:g} s")
         )
-        if self._state is not State.DONE:
+        if self._life.state is not State.DONE:
             raise self._failure("its last writes were lost")
         await self._monitor.execute("blockdev-del", {"node-name": self.name})
 
     async def cancel(self) -> None:
         """Give it up, wherever it is; safe to repeat."""
-        if self._state is not State.DONE:
-            self._state = State.CANCELLING
+        self._life.advance(Trigger.CANCEL)
         await discard(self._monitor, self._clock, self.name)
 
 

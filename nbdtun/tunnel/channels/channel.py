@@ -13,15 +13,16 @@ Source and destination differ in two points only: who dials, and who says BYE.
 
 from __future__ import annotations
 
+import enum
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final
 
 import txaio
-from automat import TypeMachineBuilder
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
+from nbdtun.states import Life, Transitions
 from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.channels.outage import Flaps, Outage
 from nbdtun.tunnel.channels.splice import Splice
@@ -31,17 +32,34 @@ from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
 
 
-class Life(Protocol):
+class State(enum.Enum):
+    """Where a channel is; it is OVER once, and stays so."""
+
+    FRESH = "fresh"
+    LINKED = "linked"
+    SEVERED = "severed"
+    OVER = "over"
+
+
+class Trigger(enum.Enum):
     """What can happen to a channel."""
 
-    def attach(self, link: Link) -> None:
-        """A new link carries it from now on."""
+    ATTACH = "attach"  # a new link carries it from now on
+    SEVER = "sever"  # its link is gone
+    END = "end"  # it is complete, or has failed
 
-    def sever(self, reason: Exception) -> None:
-        """Its link is gone."""
 
-    def end(self, error: TunnelError | None) -> None:
-        """It is over: complete, or failed with ``error``."""
+TRANSITIONS: Final = Transitions(
+    State.FRESH,
+    {
+        State.FRESH: {Trigger.ATTACH: State.LINKED, Trigger.SEVER: State.SEVERED, Trigger.END: State.OVER},
+        State.LINKED: {Trigger.SEVER: State.SEVERED, Trigger.END: State.OVER},
+        State.SEVERED: {Trigger.ATTACH: State.LINKED, Trigger.END: State.OVER},
+        State.OVER: {Trigger.ATTACH: State.OVER},  # the link is told so
+    },
+    impossible={Trigger.ATTACH},
+    ignored={Trigger.SEVER, Trigger.END},
+)
 
 
 class Channel:
@@ -83,7 +101,7 @@ class Channel:
         self._splice = Splice(runtime.selector, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
         self._link: Link | None = None
         self._last_words: TunnelError | None = None
-        self._life = _machine(self)
+        self._life = Life(TRANSITIONS)
 
     def __repr__(self) -> str:
         return f"<Channel {self.name} {self.inbound!r} {self.outbound!r} {self._link!r}>"
@@ -129,17 +147,17 @@ class Channel:
         if self._link is not None:
             old, self._link = self._link, None
             old.close()
-            self._life.sever(LinkLost("a newer link takes its place"))
+            self._sever(LinkLost("a newer link takes its place"))
 
     def abandoned(self, reason: Exception) -> None:
         """The connection that asked for this channel is gone before it became a link; another may have come meanwhile."""
         if self._link is None:
-            self._life.sever(reason)
+            self._sever(reason)
 
     def refused(self, error: TunnelError) -> None:
         """The destination will not take this channel up again; it may have good reason."""
         complete = self.inbound.done and isinstance(error, AlreadyComplete)
-        self._life.end(None if complete else self._last_words or error)
+        self._end(None if complete else self._last_words or error)
 
     def reset(self, error: TunnelError) -> None:
         """Give the channel up, and tell the other end why, as soon as there is a link."""
@@ -150,19 +168,27 @@ class Channel:
             self._last_words = error
             self._splice.close()
             return
-        self._life.end(error)
+        self._end(error)
 
     # What its links tell.
 
     def link_attached(self, link: Link) -> None:
         """A new link carries it from now on."""
-        self._life.attach(link)
+        before = self._life.state
+        self._life.advance(Trigger.ATTACH)
+        if before is State.OVER:
+            error = self.error or ChannelReset("it has ended already")
+            link.reset(error.code, str(error))
+        elif before is State.SEVERED:
+            self._take_again(link)
+        else:
+            self._take(link)
 
     def link_lost(self, link: Link, reason: Exception) -> None:
         """Its link is gone."""
         if link is self._link:
             self._link = None
-            self._life.sever(reason)
+            self._sever(reason)
 
     def deliver(self, pieces: list[memoryview]) -> None:
         """Bytes for the local socket."""
@@ -205,14 +231,14 @@ class Channel:
         link, self._link = self._link, None
         if link is not None:
             link.close()
-        self._life.end(error_of(code, reason or code, TunnelError, ChannelReset))
+        self._end(error_of(code, reason or code, TunnelError, ChannelReset))
 
     def bye_received(self) -> None:
         """Both ends are complete."""
         link, self._link = self._link, None
         if link is not None:
             link.close()
-        self._life.end(None if self.complete else ChannelReset("the other end left before the end"))
+        self._end(None if self.complete else ChannelReset("the other end left before the end"))
 
     # What its splice tells.
 
@@ -253,11 +279,11 @@ class Channel:
             if not self.dials and self._link is not None:
                 link, self._link = self._link, None
                 link.say_last(encode(Kind.ACK, self.inbound.take_ack()) + encode(Kind.BYE, 0))
-                self._life.end(None)
+                self._end(None)
         elif self.outbound.done and self._splice.write_error is not None and self.inbound.final is None:
             self.reset(ChannelReset("the local program has closed its socket"))
 
-    # What its life asks for.
+    # Its states.
 
     def _take(self, link: Link) -> None:
         self._link = link
@@ -277,16 +303,20 @@ class Channel:
             self.log.info(said, name=self.name, seconds=seconds, replayed=self.replayed)
         self._take(link)
 
-    def _wait(self, reason: Exception) -> None:
+    def _sever(self, reason: Exception) -> None:
+        if not self._life.advance(Trigger.SEVER):
+            return
         self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
         if self.runtime.line_limit.allows():
             self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
         self.outage.begin()
 
     def _expire(self, expired: LinkLost) -> None:
-        self._life.end(self._last_words or (None if self.complete else expired))
+        self._end(self._last_words or (None if self.complete else expired))
 
-    def _finish(self, error: TunnelError | None) -> None:
+    def _end(self, error: TunnelError | None) -> None:
+        if not self._life.advance(Trigger.END):
+            return
         self.outage.end()
         self.error = error
         self._splice.close()
@@ -294,41 +324,3 @@ class Channel:
         self.inbound.backlog.clear()
         self.runtime.pool.trim()
         self.ended.callback(error)
-
-
-def _build() -> Callable[[Channel], Life]:
-    builder = TypeMachineBuilder(Life, Channel)
-    fresh, linked = builder.state("fresh"), builder.state("linked")
-    severed, over = builder.state("severed"), builder.state("over")
-
-    @fresh.upon(Life.attach).to(linked)
-    def begin(life: Life, channel: Channel, link: Link) -> None:
-        channel._take(link)
-
-    @severed.upon(Life.attach).to(linked)
-    def go_on(life: Life, channel: Channel, link: Link) -> None:
-        channel._take_again(link)
-
-    @linked.upon(Life.sever).to(severed)
-    @fresh.upon(Life.sever).to(severed)
-    def wait(life: Life, channel: Channel, reason: Exception) -> None:
-        channel._wait(reason)
-
-    @fresh.upon(Life.end).to(over)
-    @linked.upon(Life.end).to(over)
-    @severed.upon(Life.end).to(over)
-    def finish(life: Life, channel: Channel, error: TunnelError | None) -> None:
-        channel._finish(error)
-
-    @over.upon(Life.attach).loop()
-    def too_late(life: Life, channel: Channel, link: Link) -> None:
-        error = channel.error or ChannelReset("it has ended already")
-        link.reset(error.code, str(error))
-
-    severed.upon(Life.sever).loop().returns(None)
-    over.upon(Life.sever).loop().returns(None)
-    over.upon(Life.end).loop().returns(None)
-    return builder.build()
-
-
-_machine = _build()

@@ -20,7 +20,7 @@ from nbdtun.errors import (
     NotMigratable,
     OutcomeUnknown,
 )
-from nbdtun.migration.destination.session import STEPS, Session, State
+from nbdtun.migration.destination.session import Session, State
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk
@@ -281,8 +281,3 @@ def test_there_is_nothing_to_diagnose_when_all_is_well() -> None:
     assert room.do(room.session.diagnose()) == ""
     room.qemu.hangs.add("query-migrate")
     assert room.do(room.session.diagnose(), 61) == ""
-
-
-def test_every_state_ends() -> None:
-    for state in State:
-        assert state.over is (state not in STEPS)

@@ -179,7 +179,9 @@ async def test_a_lost_one_is_not_renewed_where_qemu_has_ended(path: str) -> None
         assert not await monitor.renew()
         with pytest.raises(MonitorLost, match="QEMU closed its monitor"):
             await monitor.execute("echo")
+        assert not await Deferred.fromCoroutine(monitor.renew()).addTimeout(5, reactor)  # nor the next time
         os.rename(f"{path}.gone", path)
+        assert await monitor.renew()
 
 
 @pytest_twisted.ensureDeferred

@@ -15,9 +15,10 @@ from twisted.internet.task import Clock
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
-from nbdtun.migration.qmp.monitor import Monitor, State
+from nbdtun.migration.qmp.monitor import TRANSITIONS, Monitor, State, Trigger
 from nbdtun.migration.vm.requirements import RECEIVING, SENDING
 from nbdtun.ownership.reach import Credentials
+from nbdtun.states import Life
 
 
 class Paper(Monitor):
@@ -34,15 +35,19 @@ class Paper(Monitor):
         self.lacks: set[str] = set()
 
     async def connect(self) -> None:
+        """Also again: one paper is every monitor of its QEMU."""
+        if self._life.state is not State.RENEWING:
+            self._life = Life(TRANSITIONS)
         if not self.alive:
+            self._life.advance(Trigger.FAIL)
             raise MonitorError(f"{self.path}: nobody listens there")
-        self._state = State.CONNECTED
+        self._life.advance(Trigger.CONNECT)
+        self._ended = Deferred()
         self._loss = None
         self.credentials = Credentials(1, 2, 3)
 
     async def close(self) -> None:
-        if self._state is State.CONNECTED:
-            self._state = State.CLOSED
+        if self._life.advance(Trigger.CLOSE):
             self.lose("closed")
 
     def lose(self, reason: str) -> None:
@@ -56,7 +61,7 @@ class Paper(Monitor):
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
     ) -> Any:
-        if self._state is not State.CONNECTED:
+        if self._life.state is not State.CONNECTED:
             raise self._loss or MonitorLost(f"{self.name}: not connected")
         limit = self._seconds if seconds is None else seconds
         return await with_timeout(self.clock, limit, self._answer(command, dict(arguments or {})), lambda: self._unanswered(command, limit))
@@ -94,7 +99,7 @@ class Paper(Monitor):
     def die(self) -> None:
         if self.alive:
             self.alive = False
-            if self._state is State.CONNECTED:
+            if self._life.state is State.CONNECTED:
                 self.lose("QEMU closed its monitor; has it ended, or crashed?")
 
 
@@ -105,7 +110,7 @@ class Sheet(Paper):
         super().__init__(clock, "web1")
         self.answers = dict(answers)
         self.arguments: dict[str, list[dict[str, Any]]] = {}
-        self._state = State.CONNECTED
+        self._life.advance(Trigger.CONNECT)
 
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, LinkLost, MirrorFailed
+from nbdtun.migration.qmp.events import Event
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk
@@ -153,6 +154,27 @@ def test_a_job_that_somebody_else_ends_rings_the_alarm(event: str) -> None:
     desk.start()
     desk.qemu.end_job(NAME, event)
     assert "ended by somebody else" in str(desk.alarms[0])
+
+
+def test_a_job_that_fails_as_the_guest_is_paused_is_drained_no_more() -> None:
+    desk = Desk()
+    desk.start()
+    desk.clock.pump([0.1] * 20)
+    desk.qemu.end_job(NAME, error="No space left on device")
+    assert isinstance(desk.do(desk.mirror.drain(5)), CommandFailed | MirrorFailed)
+    assert repr(desk.mirror).endswith("failed>")
+    assert desk.do(desk.undo.unwind()) == []
+
+
+def test_what_is_said_after_its_end_is_ignored() -> None:
+    desk = Desk()
+    desk.start()
+    desk.clock.pump([0.1] * 20)
+    assert desk.do(desk.mirrors.drain(5)) is None
+    for event in ("BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
+        desk.mirror.hear(Event(event, {"device": NAME}, 0.0))
+    assert repr(desk.mirror).endswith("done>")
+    assert desk.alarms == []
 
 
 def test_jobs_of_others_are_none_of_ours() -> None:
