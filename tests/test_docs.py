@@ -13,6 +13,7 @@ import pytest
 from nbdtun.cli import command
 from nbdtun.daemon.dest_tap import Options as DestinationOptions
 from nbdtun.daemon.source_tap import Options as SourceOptions
+from tests.test_states import DECLARED
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -52,6 +53,13 @@ def test_the_api_is_there(site: Path) -> None:
     text = _read(site / "api.html")
     for name in ("migrate", "resolve", "source_service", "TunnelSettings", "MigrationSettings", "LinkState", "OutcomeUnknown"):
         assert name in text
+
+
+def test_every_table_of_states_is_there(site: Path) -> None:
+    text = " ".join(_read(site / "states.html").split())
+    for table in DECLARED.values():
+        for state, moves in table.lines():
+            assert f"{state} {moves}".strip() in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
