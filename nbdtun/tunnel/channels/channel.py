@@ -128,8 +128,7 @@ class Channel:
 
     def new_link(self) -> Link:
         """Return a link for this channel, for AMP to switch to."""
-        runtime = self.runtime
-        return Link(self, runtime.reactor, runtime.call_later, runtime.terms.link_timeout, runtime.pool, runtime.records)
+        return Link(self, self.runtime)
 
     def agree_window(self, window: int) -> None:
         """Both ends keep this many bytes for each direction."""

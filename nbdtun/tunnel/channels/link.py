@@ -2,42 +2,31 @@
 Links: one live connection that carries a channel just now.
 
 A link turns bytes into frames and back, and notices when the other end is gone, even if TCP says nothing: the end that has nothing to say
-says PING now and then, so a link on which nothing came for ``timeout`` seconds is dead. What the frames mean is the channel's business.
+says PING now and then (see ``heartbeat``). What the frames mean is the channel's business.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
+from nbdtun.tunnel.channels.heartbeat import Heartbeat
 from nbdtun.tunnel.channels.rtt import RoundTrip
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.protocol.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
-from nbdtun.tunnel.protocol.slab import SlabPool
-from nbdtun.tunnel.runtime.runtime import CallLater
+from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.wires.plain import Wire
-from nbdtun.tunnel.wires.sealed import SealedWire
 
 #: Seconds for which an acknowledgement may wait for data to travel with.
 ACK_DELAY = 0.02
 
 #: Seconds after which a link is read even though the local socket is full.
 READ_AGAIN = 0.05
-
-#: A link speaks at least so many times in its timeout.
-BEATS = 3
-
-#: Bytes of a record that is not whole which tell, from one beat to the next, that a slow link is alive. PINGs alone must not: a record
-#: whose length was changed on its way would swallow them for hours.
-PROGRESS = 4096
-
-#: Bytes that a link's keys encrypt at most: AES-GCM keeps its margin for 388 GB (RFC 8446, 5.5), and OpenSSL makes no new keys by itself.
-KEYS_SERVE = 256 << 30
 
 #: Bytes of a frame that are worth the pipe.
 BULK = 64 * 1024
@@ -68,10 +57,7 @@ class LinkUser(Protocol):
         """Whether :meth:`pour` can be used now."""
 
     def pour(self, source: int, count: int) -> int | None:
-        """
-        At most ``count`` bytes, which are expected, can go from the descriptor ``source`` to the local socket; returns how many did, 0 at
-        the end, None when nothing is there now.
-        """
+        """At most ``count`` expected bytes go from ``source`` to the local socket; how many did, 0 at the end, None when none are there."""
 
     def end_received(self, offset: int) -> None:
         """The other end's FIN came."""
@@ -98,15 +84,13 @@ class LinkUser(Protocol):
 class Link(TwistedProtocol, FrameReceiver):
     """One connection of ``channel``, from the moment at which AMP has switched to it."""
 
-    wire: Wire
-
-    def __init__(self, channel: LinkUser, reactor: Any, call_later: CallLater, timeout: float, pool: SlabPool, records: SlabPool) -> None:
+    def __init__(self, channel: LinkUser, runtime: Runtime) -> None:
+        self.wire = cast("Wire", None)  # until that moment
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
-        self._reactor = reactor
-        self._call_later = call_later
-        self._timeout = timeout
-        self._scratch, self._records = pool.scratch, records
+        self._runtime = runtime
+        self._reactor = reactor = runtime.reactor
+        self._scratch = runtime.pool.scratch
         self._expected = 0  # reads in which a large frame may still come
         self._decoder = Decoder(self)
         self._round_trip = RoundTrip(reactor.seconds)
@@ -114,25 +98,21 @@ class Link(TwistedProtocol, FrameReceiver):
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
         self._ack_timer: IDelayedCall | None = None
         self._read_timer: IDelayedCall | None = None
-        self._heard = self._spoke = True
-        self._heard_at: float = reactor.seconds()
+        self._heartbeat = Heartbeat(runtime.terms.link_timeout, reactor.seconds)
         self._closing = False
         self._pieces: list[memoryview] = []  # of the stream, in the same read: they go on together
 
     def __repr__(self) -> str:
-        return f"<Link {getattr(self, 'wire', 'unmade')!r} closing={self._closing}>"
+        return f"<Link {self.wire or 'unmade'!r} closing={self._closing}>"
 
     def makeConnection(self, transport: Any) -> None:
         """AMP has switched: take its wire, and say at once where this end stands."""
         assert isinstance(transport, OpeningTransport)
-        self.wire, self._out = transport.release()
-        if transport.seals is not None:
-            self.wire = SealedWire(self.wire, transport.seals, self._records)
-            if self._out:  # the answer should have gone under TLS: the other end waits for it in vain
-                self.wire.close()
-        self._began = self._channel.carried
+        self.wire, self._out = transport.release(self._runtime.records)
+        if not self.wire.plain and self._channel.dials:
+            self._heartbeat.watch_keys(self._channel.carried)
         self.wire.user = self
-        self._call_later(self._timeout / BEATS, self._beat)
+        self._runtime.call_later(self._heartbeat.interval, self._beat)
         self._control += encode(Kind.ACK, self._channel.inbound.take_ack()) + self._round_trip.ping()
         self.wire.listen(True)
         self._channel.link_attached(self)
@@ -158,7 +138,7 @@ class Link(TwistedProtocol, FrameReceiver):
             return
         try:
             while (frame := self._out or self._next()) is not None:
-                self._spoke = True
+                self._heartbeat.spoke = True
                 sent = wire.write(frame)
                 if sent < len(frame):
                     self._out = frame[sent:]
@@ -221,32 +201,23 @@ class Link(TwistedProtocol, FrameReceiver):
     # Being alive.
 
     def _beat(self) -> None:
-        if self.wire.closed:
+        wire = self.wire
+        if wire.closed:
             return
-        self._call_later(self._timeout / BEATS, self._beat)
-        if not self._heard and self.wire.listening:
-            self.wire.doRead()  # of a large record the kernel tells only when it is whole, and a slow line may take its time for that
-            if self.wire.closed:
+        heartbeat = self._heartbeat
+        self._runtime.call_later(heartbeat.interval, self._beat)
+        if not heartbeat.heard and wire.listening:
+            wire.doRead()  # of a large record the kernel tells only when it is whole, and a slow line may take its time for that
+            if wire.closed:
                 return
-        now = self._reactor.seconds()
-        if (self._heard or self.wire.partial >= PROGRESS) and not self._closing:
-            self._heard_at = now
-        if now - self._heard_at >= self._timeout:
-            self.wire_lost(LinkLost(f"nothing came for {self._timeout:g} s"))
+        if (trouble := heartbeat.trouble(wire.partial, self._channel.carried, closing=self._closing)) is not None:
+            self.wire_lost(trouble)
             return
-        if self._worn:
-            self.wire_lost(LinkLost("its keys have served long enough"))
-            return
-        if not self._spoke:
+        if not heartbeat.spoke:
             self._control += self._round_trip.ping()
             self.pump()
-        self._heard = self._spoke = False
-        self.wire.partial = 0
-
-    @property
-    def _worn(self) -> bool:
-        """Whether the next link, with new keys, is to take its place."""
-        return not self.wire.plain and self._channel.dials and self._channel.carried - self._began >= KEYS_SERVE
+        heartbeat.rest()
+        wire.partial = 0
 
     # Reading.
 
@@ -284,7 +255,7 @@ class Link(TwistedProtocol, FrameReceiver):
             if not count:
                 self.wire_lost(LinkLost("the other end closed the link"))
                 return
-            self._heard = True
+            self._heartbeat.heard = True
             if not self.wire.listening or not (self._expected or count == len(self._scratch)):
                 return
 

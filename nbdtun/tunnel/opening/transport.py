@@ -22,7 +22,9 @@ from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
 from nbdtun.tls.contexts import fingerprint
 from nbdtun.tls.failures import explain
 from nbdtun.tunnel.protocol.seal import Seals, contribute
+from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.sealed import SealedWire
 from nbdtun.tunnel.wires.tls import TLSWire
 
 #: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
@@ -88,10 +90,16 @@ class OpeningTransport:
         """Close at once, for a reason of our own."""
         self._lose(reason)
 
-    def release(self) -> tuple[Wire, memoryview | None]:
-        """The connection has become a link: give its wire away, and what is left of the last box, which must go first."""
+    def release(self, records: SlabPool) -> tuple[Wire, memoryview | None]:
+        """The connection has become a link: give its wire away, sealed if so agreed, and the rest of the last box, which goes first."""
         self._stop_waiting()
-        return self.wire, memoryview(bytes(self._out)) if self._out else None
+        rest = memoryview(bytes(self._out)) if self._out else None
+        if self.seals is None:
+            return self.wire, rest
+        sealed = SealedWire(self.wire, self.seals, records)
+        if rest:  # the answer should have gone under TLS: the other end waits for it in vain
+            sealed.close()
+        return sealed, rest
 
     # The wire's user.
 

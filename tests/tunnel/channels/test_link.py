@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from nbdtun.errors import ChannelReset
-from nbdtun.tunnel.channels import link
+from nbdtun.tunnel.channels import heartbeat
 from nbdtun.tunnel.channels.link import ACK_DELAY, BULK
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Terms
@@ -259,7 +259,7 @@ class TestOverTLS:
     def test_keys_serve_for_so_many_bytes(
         self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], over_tls: bool
     ) -> None:
-        monkeypatch.setattr(link, "KEYS_SERVE", 500_000)
+        monkeypatch.setattr(heartbeat, "KEYS_SERVE", 500_000)
         stage = make_stage(Terms(window=1 << 18), None, tls_dir if over_tls else None)
         near, far = stage.meet()
         there, back = bytes(range(256)) * 2000, bytes(range(256)) * 1000

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from nbdtun.errors import LinkLost
 from nbdtun.tunnel.opening.commands import VERSION, ResumeChannel
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
+from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.sealed import SealedWire
@@ -51,7 +52,7 @@ def test_a_wire_that_breaks_under_the_answer_is_the_links_to_find_out() -> None:
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     theirs.close()
     transport.write(b"the answer")
-    wire, rest = transport.release()
+    wire, rest = transport.release(SlabPool())
     wire.listen(False)
     crank.rest()
     assert not wire.closed
@@ -104,12 +105,11 @@ class TestSeals:
         stage = make_stage(tls_dir=tls_dir)
         original, shortened = OpeningTransport.release, []
 
-        def release(transport: OpeningTransport) -> tuple[Wire, memoryview | None]:
-            wire, rest = original(transport)
+        def release(transport: OpeningTransport, records: SlabPool) -> tuple[Wire, memoryview | None]:
             if not shortened and stage.destination.channels:
                 shortened.append(True)
-                return wire, memoryview(b"the rest of the answer")
-            return wire, rest
+                transport._out += b"the rest of the answer"
+            return original(transport, records)
 
         monkeypatch.setattr(OpeningTransport, "release", release)
         near, far = stage.meet()
