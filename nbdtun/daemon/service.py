@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -34,6 +34,7 @@ class Daemon(MultiService):
         self._reactor = reactor
         self._plugin = plugin
         self._twistd = twistd
+        self._mask: Iterable[int] = ()  # the signals that were blocked before
         for service in services:
             service.setServiceParent(self)
 

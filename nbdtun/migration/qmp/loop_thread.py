@@ -28,6 +28,7 @@ class LoopThread:
         self._lock = threading.Lock()
         self._holders = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def __repr__(self) -> str:
         return f"<LoopThread {'idle' if self._loop is None else 'running'}, {self._holders} holders>"
@@ -59,7 +60,8 @@ class LoopThread:
     def _end(self) -> None:
         """The interpreter ends, and somebody has not closed a monitor."""
         self._stop()
-        self._thread.join(EXIT_SECONDS)
+        if self._thread is not None:
+            self._thread.join(EXIT_SECONDS)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
