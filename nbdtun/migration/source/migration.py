@@ -38,6 +38,7 @@ from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.sampler import Sampler
+from nbdtun.migration.supervision.supervision import Supervision
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.vm.disks import Disk, choose
 from nbdtun.migration.vm.guest import Guest
@@ -114,7 +115,6 @@ class Migration:
         self._carrier = carrier
         self._life = Life(TRANSITIONS)
         self._cause: BaseException | None = None
-        self._meter = Meter(reactor, report, lambda: carrier.link, wall)
         self._guest = Guest(monitor, self._alarm)
         self._undo = UndoStack(reactor, settings.steps.undo)
         self._tidy = UndoStack(reactor, settings.steps.undo)
@@ -122,17 +122,19 @@ class Migration:
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
         self._tuning = Tuning(monitor, self._journal.remember)
         self.budget = Budget(settings.bandwidth, settings.downtime)
-        self._convergence = Convergence(monitor, settings, self.budget)
-        self._watchdog = Watchdog(settings.vm, settings.timeouts, reactor.seconds())
-        seconds = settings.steps.command
-        self._sampler = Sampler(reactor, monitor, self._meter, self._convergence, self._watchdog, seconds, self._alarm, self._judge)
+        self._supervision = Supervision(
+            Meter(reactor, report, lambda: carrier.link, wall),
+            Convergence(monitor, settings, self.budget),
+            Watchdog(settings.vm, settings.timeouts, reactor.seconds()),
+        )
+        self._sampler = Sampler(reactor, monitor, self._supervision, settings.steps.command, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
 
     def __repr__(self) -> str:
-        return f"<Migration of {self.settings.vm} {self._life.state.value} {self._meter.now.phase.value}>"
+        return f"<Migration of {self.settings.vm} {self._life.state.value} {self._supervision.meter.now.phase.value}>"
 
     async def run(self) -> Progress:
         """
@@ -164,20 +166,17 @@ class Migration:
     def _judge(self, verdict: Verdict) -> None:
         """It has lasted too long."""
         if verdict.forced and self.under_way:
-            Deferred.fromCoroutine(self._force(verdict)).addErrback(self._failed)
+            Deferred.fromCoroutine(self._force(verdict)).addErrback(lambda failure: self._interrupt(failure.value))
         else:
             self._alarm(verdict.error)
-
-    def _failed(self, failure: Failure) -> None:
-        self._interrupt(failure.value)
 
     async def _force(self, verdict: Verdict) -> None:
         """Pause the guest, so that what is left gets less; it runs again where the migration ends."""
         self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))
-        if self._meter.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
+        if self._supervision.meter.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
             self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
-        self._convergence.force()
-        self._meter.converge(self._convergence.measures)
+        self._supervision.convergence.force()
+        self._supervision.meter.converge(self._supervision.convergence.measures)
         await self._guest.pause()
 
     def _interrupt(self, cause: BaseException | None) -> bool:
@@ -198,11 +197,11 @@ class Migration:
         except BaseException as error:
             raise await self._roll_back(error) from None
         await self._confirm()
-        return self._meter.finish(Phase.COMPLETED, self._downtime)
+        return self._supervision.meter.finish(Phase.COMPLETED, self._downtime)
 
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
-        self._meter.enter(Phase.PREPARE)
+        self._supervision.meter.enter(Phase.PREPARE)
         self._sampler.start()
         if await self._recovery.run():
             return  # it is there
@@ -243,21 +242,21 @@ class Migration:
             await self._ingresses.pop(name).close()
 
     async def _mirror(self, disks: dict[str, Disk], ingress: Ingress) -> Mirrors:
-        self._meter.expect(disks)
-        self._meter.enter(Phase.MIRROR)
+        self._supervision.meter.expect(disks)
+        self._supervision.meter.enter(Phase.MIRROR)
         each = [Mirror(self._monitor, self._reactor, disk, name, ingress, self._alarm) for name, disk in disks.items()]
         mirrors = Mirrors(self._monitor, each)
-        await self._convergence.begin(mirrors)
+        await self._supervision.convergence.begin(mirrors)
         await mirrors.start(self._undo, self.settings, self.budget.part(len(mirrors)))
         await self.budget.limit_disks(mirrors)
         await mirrors.ready()
-        await self._convergence.keep()
-        self._meter.copied()
-        self._meter.enter(Phase.READY)
+        await self._supervision.convergence.keep()
+        self._supervision.meter.copied()
+        self._supervision.meter.enter(Phase.READY)
         return mirrors
 
     async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Ingress]:
-        capabilities = ("events", "pause-before-switchover", *self._convergence.capabilities)
+        capabilities = ("events", "pause-before-switchover", *self._supervision.convergence.capabilities)
         await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
         await require_unblocked(self._monitor)  # again: what comes next uses up the destination QEMU
@@ -265,17 +264,17 @@ class Migration:
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
         ram = await self._enter(await self._session.listen(), "ram", urgent=True)
-        self._meter.enter(Phase.RAM)
+        self._supervision.meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
         await outgoing.start(ram)
         await outgoing.paused()
         return outgoing, ram
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
-        self._meter.enter(Phase.SWITCHOVER)
-        seconds = None if self._watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
+        self._supervision.meter.enter(Phase.SWITCHOVER)
+        seconds = None if self._supervision.watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)
-        self._meter.copied()
+        self._supervision.meter.copied()
         await self._journal.switchover_begins(self._guest.runs)
         await outgoing.proceed(seconds)
         arriving = Deferred.fromCoroutine(ram.drained())
@@ -283,7 +282,7 @@ class Migration:
 
     async def _finish(self) -> None:
         await self._journal.note(handed_over=True)
-        self._meter.enter(Phase.FINISH)
+        self._supervision.meter.enter(Phase.FINISH)
         if not self._life.advance(Trigger.HAND_OVER):
             raise CancelledError
         control = self._session.control
@@ -308,10 +307,10 @@ class Migration:
             self._tidy.push("erase the migration's journal", self._journal.close)
         await self._close()
         if isinstance(cause, CancelledError):
-            self._meter.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
+            self._supervision.meter.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
             return cause
         failure = self._failure(cause, found, left)
-        self._meter.finish(Phase.FAILED, None, str(failure), failure.code)
+        self._supervision.meter.finish(Phase.FAILED, None, str(failure), failure.code)
         return failure
 
     def _failure(self, cause: BaseException, diagnosis: str, left: list[str]) -> NbdtunError:
@@ -326,13 +325,13 @@ class Migration:
         """Nothing may be undone; the source stays as it is, paused."""
         self._undo.forget()
         await self._close()
-        self._meter.finish(Phase.UNKNOWN, None, str(error), error.code)
+        self._supervision.meter.finish(Phase.UNKNOWN, None, str(error), error.code)
 
     async def _confirm(self) -> None:
         """It runs there. Whatever cannot be tidied up here now is worth a warning and no more."""
         self._undo.forget()
         with suppress(NbdtunError):
-            self._meter.memory(await query_migration(self._monitor))
+            self._supervision.meter.memory(await query_migration(self._monitor))
         if self.settings.keep_source:
             self._tidy.push("erase the migration's journal", self._journal.close)
             self._tidy.push("restore the migration's parameters", self._tuning.restore)

@@ -5,5 +5,6 @@ A running migration, watched.
     meter        rates, and the time that is left
     convergence  help for a guest that changes faster than it can be copied
     watchdog     time limits, and stalls
+    supervision  the last three, as one value
     sampler      asks QEMU once a second, for all of the above
 """

@@ -14,9 +14,8 @@ from twisted.internet.task import LoopingCall
 
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.supervision.convergence import Convergence
-from nbdtun.migration.supervision.meter import Meter
-from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
+from nbdtun.migration.supervision.supervision import Supervision
+from nbdtun.migration.supervision.watchdog import Verdict
 from nbdtun.migration.vm.memory import query_migration
 from nbdtun.migration.vm.mirror import reach
 
@@ -25,7 +24,7 @@ POLL_SECONDS = 1.0
 
 class Sampler:
     """
-    Feeds ``meter`` and ``convergence`` with QEMU's answers, each waited for at most ``seconds``.
+    Feeds ``supervision`` with QEMU's answers, each waited for at most ``seconds``.
 
     ``alarm`` is called with what it fails at, ``judge`` with the verdict once patience has ended.
     """
@@ -34,18 +33,16 @@ class Sampler:
         self,
         clock: Any,
         monitor: Monitor,
-        meter: Meter,
-        convergence: Convergence,
-        watchdog: Watchdog,
+        supervision: Supervision,
         seconds: float,
         alarm: Callable[[Exception], None],
         judge: Callable[[Verdict], None],
     ) -> None:
         self._clock = clock
         self._monitor = monitor
-        self._meter = meter
-        self._convergence = convergence
-        self._watchdog = watchdog
+        self._meter = supervision.meter
+        self._convergence = supervision.convergence
+        self._watchdog = supervision.watchdog
         self._seconds = seconds
         self._alarm = alarm
         self._judge = judge
