@@ -9,7 +9,7 @@ SEED ?=
 QUICK ?=
 
 # Tests side by side: each worker has its own processes, directories and ports. What shares an expensive fixture is in one group.
-TESTS = $(RUN) pytest -n $(WORKERS) --dist loadgroup
+TESTS = $(RUN) pytest -n $(WORKERS) --dist loadgroup --durations=15
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

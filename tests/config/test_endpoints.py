@@ -1,0 +1,146 @@
+"""Endpoint strings: read as Twisted reads them, and refused in one line that names the form of one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.internet.endpoints import quoteStringArgument
+
+from nbdtun.config import (
+    check_exposure,
+    check_socket_path,
+    host_of,
+)
+from nbdtun.config.endpoints import Role, parse
+from nbdtun.errors import ConfigError
+from tests.config.stage import refused
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "local"),
+    [
+        ("tcp:10810", "", False),
+        ("tcp:10810:interface=0.0.0.0", "0.0.0.0", False),
+        ("tcp:10810:interface=192.0.2.1", "192.0.2.1", False),
+        ("tcp:10810:interface=127.0.0.1", "127.0.0.1", True),
+        ("tcp:10810:127.0.0.1", "127.0.0.1", True),
+        ("tcp:port=10810", "", False),
+        (r"tcp:10810:interface=\:\:", "::", False),
+        (r"tcp:10810:interface=\:\:1", "::1", True),
+        ("tcp:10810:interface=localhost:backlog=5", "localhost", True),
+    ],
+)
+def test_who_can_reach_a_listener(text: str, host: str, local: bool) -> None:
+    address = parse(text, Role.LISTEN)
+    assert (address.host, address.local, address.path) == (host, local, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "local"),
+    [
+        ("tcp:dest.example:10810", "dest.example", False),
+        ("tcp:127.0.0.1:10810", "127.0.0.1", True),
+        ("tcp:127.9.9.9:10810:timeout=5", "127.9.9.9", True),
+        ("tcp:localhost:10810", "localhost", True),
+        ("tcp:localhost.evil.example:10810", "localhost.evil.example", False),
+        (r"tcp:\:\:1:10810", "::1", True),
+        (r"tcp:\:\:ffff\:192.0.2.1:10810", "::ffff:192.0.2.1", False),
+        ("tcp:host=dest:port=10810", "dest", False),
+        ("tcp:10810:host=dest", "dest", False),
+        ("tcp:dest:port=10810", "dest", False),
+    ],
+)
+def test_which_host_is_dialled(text: str, host: str, local: bool) -> None:
+    address = parse(text, Role.CONNECT)
+    assert (address.host, address.local) == (host, local)
+    assert host_of(text) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [
+        ("unix:/run/a.sock", Role.LISTEN),
+        ("unix:/run/a.sock", Role.CONNECT),
+        ("unix:address=/run/a.sock:mode=660", Role.LISTEN),
+        ("unix:path=/run/a.sock", Role.CONNECT),
+        (r"unix:/run\/a.sock", Role.CONNECT),
+    ],
+)
+def test_unix_sockets_are_local(text: str, role: Role) -> None:
+    address = parse(text, role)
+    assert (address.path, address.local, address.host) == ("/run/a.sock", True, None)
+
+
+@given(st.text(st.characters(exclude_characters="\0=", codec="utf-8"), min_size=1, max_size=25))
+def test_quoted_paths_are_read_as_twisted_reads_them(path: str) -> None:
+    assert parse(f"unix:{quoteStringArgument(path)}:mode=600", Role.LISTEN).path == path
+
+
+@pytest.mark.parametrize(
+    ("text", "role", "remedy"),
+    [
+        ("", Role.CONNECT, "tcp:HOST:PORT"),
+        ("tcp", Role.LISTEN, "tcp:PORT"),
+        ("tcp:", Role.LISTEN, "tcp:PORT"),
+        ("tcp:nbd", Role.LISTEN, "tcp:PORT"),
+        ("tcp:10810:interfaec=127.0.0.1", Role.LISTEN, "tcp:PORT"),
+        ("tcp:70000", Role.LISTEN, "there is no port 70000"),
+        ("tcp:-1", Role.LISTEN, "there is no port -1"),
+        ("tcp:10810\\", Role.LISTEN, "tcp:PORT"),
+        ("tcp:dest", Role.CONNECT, "tcp:HOST:PORT"),
+        ("tcp:dest:nbd", Role.CONNECT, "tcp:HOST:PORT"),
+        ("tcp:dest:70000", Role.CONNECT, "there is no port 70000"),
+        ("tcp:[fd00::1]:10810", Role.CONNECT, "colons escaped"),
+        ("dest:10810", Role.CONNECT, "'dest' is no kind of endpoint"),
+        ("192.0.2.1:10810", Role.CONNECT, "tcp:HOST:PORT"),
+        ("/run/a.sock", Role.CONNECT, "tcp:HOST:PORT"),
+        ("unix:/a:mode=rw", Role.LISTEN, "unix:PATH:mode=660"),
+        ("unix:/a:moed=660", Role.LISTEN, "unix:PATH:mode=660"),
+        ("unix:/a:mode=660", Role.CONNECT, "unix:PATH"),
+    ],
+)
+def test_what_is_no_endpoint_is_told_with_the_form_of_one(text: str, role: Role, remedy: str) -> None:
+    told = refused(parse, text, role)
+    assert repr(text) in told
+    assert remedy in told
+
+
+@example("tcp:\\", Role.LISTEN)
+@example("tcp:\\", Role.CONNECT)
+@given(
+    st.builds(str.__add__, st.sampled_from(["tcp:", "unix:", ""]), st.text(st.sampled_from("a1:=\\/.-[]٣\0 ") | st.characters())),
+    st.sampled_from(Role),
+)
+def test_nothing_but_config_errors(text: str, role: Role) -> None:
+    try:
+        parse(text, role)
+    except ConfigError as error:
+        assert str(error)  # noqa: PT017
+
+
+def test_kinds_that_a_plugin_brings_count_as_reachable_by_all() -> None:
+    assert not parse("systemd:domain=UNIX:index=0", Role.LISTEN).local
+    assert not parse("haproxy:tcp:10810:interface=127.0.0.1", Role.LISTEN).local
+
+
+def test_socket_paths_end_at_107_bytes() -> None:
+    assert check_socket_path("x" * 107) == "x" * 107
+    assert refused(check_socket_path, "x" * 108) == "x" * 108 + ": 108 bytes; the path of a UNIX socket ends at 107"
+    assert "110 bytes" in refused(check_socket_path, "ü" * 55)
+    assert "needs a path" in refused(check_socket_path, "")
+    assert refused(check_socket_path, "/a\0b") == "'/a\\x00b' is not a path"
+
+
+# What may be reached without TLS.
+
+
+@pytest.mark.parametrize("role", Role)
+def test_without_tls_nothing_but_this_machine_is_exposed(role: Role) -> None:
+    endpoint = {Role.LISTEN: "tcp:10810", Role.CONNECT: "tcp:dest:10810"}[role]
+    told = refused(check_exposure, endpoint, role, tls=False, insecure=False)
+    assert told.startswith(f"{endpoint}: without --tls-dir, nbdtun will {role.value} loopback and UNIX sockets only")
+    assert "--insecure" in told
+    check_exposure(endpoint, role, tls=True, insecure=False)
+    check_exposure(endpoint, role, tls=False, insecure=True)
+    check_exposure("unix:/run/a.sock", role, tls=False, insecure=False)

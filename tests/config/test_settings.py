@@ -1,0 +1,159 @@
+"""Settings cannot be wrong: every mistake is refused where it is made, in one line that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbdtun.config import (
+    VM,
+    DestinationSettings,
+    Forward,
+    MigrateSettings,
+    SourceSettings,
+    Target,
+    TunnelSettings,
+)
+from nbdtun.migration.settings import MigrationSettings
+from tests.config.stage import refused
+
+TLS = TunnelSettings(tls_dir="/etc/pki/nbdtun")
+INSECURE = TunnelSettings(insecure=True)
+WEB1 = MigrationSettings(vm="web1")
+NBD = Forward.parse("nbd=unix:/run/nbdtun/nbd.sock:mode=660")
+
+
+# The rule of what may be reached without TLS.
+
+OPEN = {"connect": "tcp:dest:10810", "listen": "tcp:10810"}
+CLOSED = {"connect": "tcp:127.0.0.1:10810", "listen": "tcp:10810:interface=127.0.0.1"}
+
+
+def daemons(tunnel: TunnelSettings, endpoints: dict[str, str]) -> None:
+    SourceSettings(tunnel=tunnel, connect=endpoints["connect"], forwards=(NBD,))
+    MigrateSettings(tunnel=tunnel, connect=endpoints["connect"], qmp="/q", migration=WEB1)
+    DestinationSettings(tunnel=tunnel, listen=endpoints["listen"], vms=(VM("web1", "/q"),))
+
+
+@pytest.mark.parametrize(("tunnel", "endpoints"), [(TLS, OPEN), (INSECURE, OPEN), (TunnelSettings(), CLOSED)])
+def test_what_may_be_reached(tunnel: TunnelSettings, endpoints: dict[str, str]) -> None:
+    daemons(tunnel, endpoints)
+
+
+def test_without_tls_nothing_but_loopback() -> None:
+    told = refused(SourceSettings, connect="tcp:dest:10810", forwards=(NBD,))
+    assert told.startswith("tcp:dest:10810: without --tls-dir,")
+    assert "--insecure" in told
+    assert refused(MigrateSettings, connect="tcp:dest:10810", qmp="/q", migration=WEB1) == told
+    assert "tcp:10810: without --tls-dir" in refused(DestinationSettings, listen="tcp:10810", vms=(VM("web1", "/q"),))
+
+
+@pytest.mark.parametrize("tunnel", [TLS, TunnelSettings()])
+def test_a_forward_that_others_could_use_needs_consent(tunnel: TunnelSettings) -> None:
+    everybody = Forward.parse("nbd=tcp:10809")
+    assert "tcp:10809: others could reach target nbd" in refused(
+        SourceSettings, tunnel=tunnel, connect="tcp:127.0.0.1:10810", forwards=(everybody,)
+    )
+    SourceSettings(tunnel=TunnelSettings(insecure=True), connect="tcp:127.0.0.1:10810", forwards=(everybody,))
+
+
+# The name that is verified.
+
+
+@pytest.mark.parametrize(
+    ("connect", "tls_name", "verified"),
+    [
+        ("tcp:dest.example:10810", None, "dest.example"),
+        ("tcp:192.0.2.1:10810", None, "192.0.2.1"),
+        (r"tcp:fd00\:\:1:10810", None, "fd00::1"),
+        ("tcp:192.0.2.1:10810", "dest.example", "dest.example"),
+        ("unix:/run/tunnel.sock", "dest.example", "dest.example"),
+    ],
+)
+def test_which_name_is_verified(connect: str, tls_name: str | None, verified: str) -> None:
+    tunnel = TunnelSettings(tls_dir="/pki", tls_name=tls_name)
+    assert SourceSettings(tunnel=tunnel, connect=connect, forwards=(NBD,)).peer_name == verified
+
+
+def test_no_name_without_tls() -> None:
+    assert SourceSettings(connect="unix:/a", forwards=(NBD,)).peer_name is None
+
+
+def test_tls_needs_a_name() -> None:
+    assert refused(SourceSettings, tunnel=TLS, connect="unix:/a", forwards=(NBD,)) == "unix:/a: names no host to verify; give --tls-name"
+    assert refused(TunnelSettings, tls_name="dest") == "--tls-name needs --tls-dir"
+    assert "'a b'" in refused(TunnelSettings, tls_dir="/pki", tls_name="a b")
+    assert "verified" in refused(SourceSettings, tunnel=TLS, connect="tcp:a b:1", forwards=(NBD,))
+
+
+def test_the_defaults_are_the_options_defaults() -> None:
+    tunnel = TunnelSettings()
+    assert (tunnel.window, tunnel.link_timeout, tunnel.resume_window) == (16 * 2**20, 15.0, 300.0)
+    assert (tunnel.socket_mode, tunnel.insecure, tunnel.tls_dir) == (0o600, False, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"window": 1000}, "window: 0.98 KiB is not between 64 KiB and 1 GiB"),
+        ({"window": 2**31}, "window: 2 GiB is not"),
+        ({"link_timeout": 0.0}, "link-timeout: 0 ms is not"),
+        ({"resume_window": 1e9}, "resume-window: "),
+        ({"socket_mode": 0o4755}, "4755 is not a mode"),
+    ],
+)
+def test_figures_out_of_range(wrong: dict[str, Any], text: str) -> None:
+    assert text in refused(TunnelSettings, **wrong)
+
+
+def test_a_destination_needs_something_to_serve_each_under_its_own_name() -> None:
+    assert "at least one --target or --vm" in refused(DestinationSettings, listen="unix:/a")
+    twice = (Target("nbd", "unix:/a"), Target("nbd", "unix:/b"))
+    assert refused(DestinationSettings, listen="unix:/x", targets=twice) == "this daemon has two targets of the name nbd"
+    for name in ("control", "sink"):
+        taken = refused(DestinationSettings, listen="unix:/x", targets=(Target(name, "unix:/a"),))
+        assert taken == f"a target cannot be called {name}: nbdtun has one of that name itself"
+    assert "two VMs of the name a" in refused(DestinationSettings, listen="unix:/x", vms=(VM("a", "/a"), VM("a", "/b")))
+
+
+def test_a_source_listens_once_on_a_socket_and_may_reach_a_target_twice() -> None:
+    one, other = Forward("nbd", "unix:/a"), Forward("nbd", "unix:/b")
+    assert SourceSettings(connect="unix:/x", forwards=(one, other)).forwards == (one, other)
+    assert "listens on unix:/a twice" in refused(SourceSettings, connect="unix:/x", forwards=(one, Forward("ram", "unix:/a")))
+
+
+def test_a_migrations_vm_is_a_name() -> None:
+    assert "'../x' is not a name" in refused(MigrateSettings, connect="unix:/a", qmp="/q", migration=MigrationSettings(vm="../x"))
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError):
+        TunnelSettings().window = 3  # type: ignore[misc]
+
+
+def test_directories_are_seen_from_where_the_command_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = TunnelSettings(tls_dir="pki", run_dir="run")
+    monkeypatch.chdir("/")
+    assert (settings.tls_dir, settings.run_dir) == (f"{tmp_path}/pki", f"{tmp_path}/run")
+    assert TunnelSettings().tls_dir is TunnelSettings().run_dir is None
+
+
+def test_paths_of_sockets_are_checked() -> None:
+    assert "108 bytes" in refused(MigrateSettings, connect="unix:/a", qmp="x" * 108, migration=WEB1)
+    assert "108 bytes" in refused(SourceSettings, connect="unix:" + "x" * 108, forwards=(NBD,))
+
+
+def test_what_is_urgent_is_forwarded() -> None:
+    forward = Forward("nbd", "unix:/a")
+    assert SourceSettings(connect="unix:/x", forwards=(forward,), urgent=("nbd",)).urgent == ("nbd",)
+    told = refused(SourceSettings, connect="unix:/x", forwards=(forward,), urgent=("ram",))
+    assert told == "urgent: ram is not the target of any forward"
+
+
+def test_patterns_for_names_need_certificates() -> None:
+    vms = (VM("web1", "/q"),)
+    assert refused(DestinationSettings, listen="unix:/x", vms=vms, allow=("src*",)).startswith("--allow needs --tls-dir")
+    assert DestinationSettings(tunnel=TLS, listen="unix:/x", vms=vms, allow=("src*",)).allow == ("src*",)

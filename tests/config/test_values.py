@@ -1,0 +1,64 @@
+"""The small values of the options: names, pairs and owners."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from typing import Any
+
+import pytest
+
+from nbdtun.config import (
+    VM,
+    Forward,
+    Owner,
+    Target,
+    check_name,
+)
+from tests.config.stage import refused
+
+
+@pytest.mark.parametrize("name", ["a", "0", "web1", "A-b_c.d", "x" * 64])
+def test_names(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "-a", "_a", "a/b", "a b", "a\n", "ü", "a=b", "x" * 65])
+def test_what_is_no_name(name: str) -> None:
+    assert repr(name) in refused(check_name, name)
+
+
+@pytest.mark.parametrize("make", [Forward.parse, Target.parse, VM.parse])
+@pytest.mark.parametrize("text", ["", "nbd", "nbd=", "=unix:/a", "../nbd=unix:/a"])
+def test_pairs_that_are_none(make: Any, text: str) -> None:
+    refused(make, text)
+
+
+def test_pairs() -> None:
+    forward = Forward.parse("nbd=unix:/run/nbdtun/nbd.sock:mode=660")
+    assert forward == Forward("nbd", "unix:/run/nbdtun/nbd.sock:mode=660")
+    assert forward.address.path == "/run/nbdtun/nbd.sock"
+    assert Target.parse("nbd=tcp:127.0.0.1:port=10809") == Target("nbd", "tcp:127.0.0.1:port=10809")
+    assert VM.parse("web1=/run/qemu/a=b.qmp") == VM("web1", "/run/qemu/a=b.qmp")
+
+
+def test_owners_by_name_and_number() -> None:
+    root, group = pwd.getpwuid(0), grp.getgrgid(os.getgid())
+    assert Owner.parse(root.pw_name) == Owner.parse("0") == Owner(0, root.pw_gid)
+    assert Owner.parse(f"{root.pw_name}:{group.gr_name}") == Owner.parse(f"0:{group.gr_gid}") == Owner(0, group.gr_gid)
+    assert Owner.parse("4000000000:4000000001") == Owner(4000000000, 4000000001)
+    assert Owner.parse("4000000000") == Owner(4000000000, -1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "root:", ":root", "no-such-user", "root:no-such-group", "-1", "4294967295", "0:99999999999", "٣"]
+)
+def test_owners_that_do_not_exist(text: str) -> None:
+    refused(Owner.parse, text)
+
+
+@pytest.mark.parametrize(("make", "start"), [(Forward.parse, "nbd=unix:/"), (Target.parse, "nbd=unix:/"), (VM.parse, "web1=/")])
+def test_pairs_whose_path_is_too_long(make: Any, start: str) -> None:
+    make(start + "x" * 106)
+    assert "108 bytes" in refused(make, start + "x" * 107)

@@ -1,0 +1,48 @@
+"""A service layer that only remembers what it was asked for, and the line for a mistake in the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from twisted.application.service import IService, Service
+from twisted.python.usage import UsageError
+
+from nbdtun.errors import ConfigError
+
+
+class FakeServices(ModuleType):
+    """Stands for ``nbdtun.service``: remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("nbdtun.service")
+        self.asked: list[tuple[str, Any]] = []
+        self.error: ConfigError | None = None
+        self.governed: list[str] = []
+        self.ends: list[Any] = []
+        for name in ("source_service", "destination_service", "migration_service"):
+            setattr(self, name, self._maker(name))
+
+    def governor_service(self, reactor: Any, run_dir: str | None, plugin: str, of: IService) -> IService:
+        self.governed.append(plugin)
+        return Service()
+
+    def _maker(self, name: str) -> Callable[..., IService]:
+        def make(reactor: Any, settings: Any, *at_its_end: Any) -> IService:
+            if self.error is not None:
+                raise self.error
+            self.asked.append((name, settings))
+            self.ends += at_its_end
+            return Service()
+
+        return make
+
+
+def mistake(read: Callable[..., object], *words: str) -> str:
+    """The one line that a wrong command line ends in."""
+    with pytest.raises(UsageError) as caught:
+        read(*words)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -1,0 +1,98 @@
+"""The destination's plugin: its options, and the service that is made of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbdtun.config import VM, DestinationSettings, Owner, Target, TunnelSettings
+from nbdtun.daemon.dest_tap import Options, make_room_for, makeService
+from nbdtun.errors import ConfigError
+from nbdtun.tunnel.settings import Limits
+from tests.daemon.stage import FakeServices, mistake
+
+
+def destination(*words: str) -> DestinationSettings:
+    options = Options()
+    options.parseOptions(words)
+    return options.settings
+
+
+def test_a_destination() -> None:
+    assert destination(
+        *("--listen", "tcp:10810", "--tls-dir", "/pki", "--target", "nbd=unix:/run/nbd.sock", "--target", "ram=unix:/run/ram.sock"),
+        *(
+            "--vm",
+            "web1=/run/web1.qmp",
+            "--vm",
+            "web2=/run/web2.qmp",
+            "--window",
+            "32MiB",
+            "--link-timeout",
+            "5s",
+            "--resume-window",
+            "1min",
+        ),
+        *("--run-dir", "/run/nbdtun", "--socket-owner", "0:0", "--insecure", "--handshake-timeout", "3s"),
+        *("--allow", "src*", "--allow", "*.hosts.example", "--max-channels", "9", "--max-channels-per-peer", "8"),
+        *("--max-handshakes", "7", "--max-handshakes-per-address", "6"),
+    ) == DestinationSettings(
+        tunnel=TunnelSettings(
+            tls_dir="/pki",
+            insecure=True,
+            run_dir="/run/nbdtun",
+            socket_owner=Owner(0, 0),
+            window=32 * 2**20,
+            link_timeout=5.0,
+            resume_window=60.0,
+            handshake_timeout=3.0,
+        ),
+        allow=("src*", "*.hosts.example"),
+        limits=Limits(9, 8, 7, 6),
+        listen="tcp:10810",
+        targets=(Target("nbd", "unix:/run/nbd.sock"), Target("ram", "unix:/run/ram.sock")),
+        vms=(VM("web1", "/run/web1.qmp"), VM("web2", "/run/web2.qmp")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "--listen is missing"),
+        (("--listen", "unix:/a"), "a destination needs at least one --target or --vm to serve"),
+        (("--listen", "unix:/a", "--target", "nbd"), "--target: 'nbd' is not of the form NAME=CLIENT-ENDPOINT"),
+        (("--listen", "unix:/a", "--vm", "a/b=/q"), "--vm: 'a/b' is not a name"),
+        (("--listen", "unix:/a", "--vm", "a=/q", "--allow", "src*"), "--allow needs --tls-dir"),
+        (("--listen", "unix:/a", "--vm", "a=/q", "--tls-dir", "/t", "--allow", ""), "--allow: an empty pattern"),
+        (("--listen", "unix:/a", "--vm", "a=/q", "--max-channels", "0"), "--max-channels: '0' is not a number from 1"),
+        (("--listen", "unix:/a", "surplus"), "Wrong number of arguments."),
+    ],
+)
+def test_a_mistake_is_one_line(words: tuple[str, ...], line: str) -> None:
+    assert mistake(destination, *words).startswith(line)
+
+
+def test_the_service_is_made_of_the_settings(services: FakeServices) -> None:
+    options = Options()
+    options.parseOptions(["--listen", "unix:/a", "--vm", "a=/q"])
+    makeService(options)
+    assert services.asked == [("destination_service", options.settings)]
+    assert services.governed == ["nbdtun-dest"]
+
+
+def test_settings_that_fail_later_end_in_one_line_too(services: FakeServices) -> None:
+    services.error = ConfigError("/pki/server-key.pem: Permission denied")
+    options = Options()
+    options.parseOptions(["--listen", "unix:/a", "--vm", "a=/q"])
+    with pytest.raises(SystemExit) as caught:
+        makeService(options)
+    assert caught.value.code == "nbdtun-dest: /pki/server-key.pem: Permission denied [config]"
+
+
+@pytest.mark.parametrize(("allowed", "lines"), [(10_000, 0), (2_500, 0), (2_499, 1)])
+def test_too_few_open_files_are_told(allowed: int, lines: int, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbdtun.daemon.dest_tap.needed", lambda channels, handshakes: 2_500)
+    monkeypatch.setattr("nbdtun.daemon.dest_tap.make_room", lambda wanted: min(wanted, allowed))
+    make_room_for(Limits(channels=1000))
+    assert len(said) == lines
+    for line in said:
+        assert "2499 (ulimit -Hn), which is not enough for --max-channels 1000: that needs 2500" in line

@@ -1,0 +1,80 @@
+"""The options that both plugins share, and that each error names its option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbdtun import __version__
+from nbdtun.config import Owner, TunnelSettings
+from nbdtun.daemon.options import TunnelOptions, give_up, parse_each
+from nbdtun.errors import ConfigError
+from nbdtun.units import parse_size
+from tests.daemon.stage import mistake
+
+
+class Options(TunnelOptions):
+    """A plugin that has no options but those of its tunnel."""
+
+    def build(self) -> TunnelSettings:
+        return self.tunnel()
+
+
+def read(*words: str) -> Any:
+    options = Options()
+    options.parseOptions(words)
+    return options.settings
+
+
+def test_the_defaults_are_those_of_the_settings() -> None:
+    assert read() == TunnelSettings()
+
+
+def test_each_option_has_its_setting() -> None:
+    words = "--tls-dir /pki --insecure --run-dir /run/x --socket-owner 0:0 --bandwidth 500MiB --window 32MiB"
+    times = "--link-timeout 5s --resume-window 1min --handshake-timeout 3s"
+    assert read(*words.split(), *times.split()) == TunnelSettings(
+        tls_dir="/pki",
+        insecure=True,
+        run_dir="/run/x",
+        socket_owner=Owner(0, 0),
+        bandwidth=500 << 20,
+        window=32 << 20,
+        link_timeout=5.0,
+        resume_window=60.0,
+        handshake_timeout=3.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--window", "much"), "--window: 'much' is not a size"),
+        (("--window", "1k"), "window: 1 KiB is not between 64 KiB and 1 GiB"),
+        (("--socket-owner", "nobody-here"), "--socket-owner: there is no user"),
+        (("--handshake-timeout", "0s"), "handshake-timeout: 0 ms is not between"),
+        (("--nonsense",), "option --nonsense not recognized"),
+    ],
+)
+def test_a_mistake_is_one_line(words: tuple[str, ...], line: str) -> None:
+    assert mistake(read, *words).startswith(line)
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read("--version")
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"nbdtun {__version__}\n")
+
+
+def test_an_option_that_may_be_given_often_keeps_its_order() -> None:
+    assert parse_each("size", ["2k", "1k"], parse_size) == (2048, 1024)
+    assert parse_each("size", [], parse_size) == ()
+    with pytest.raises(ConfigError, match=r"^--size: 'x' is not a size"):
+        parse_each("size", ["1k", "x"], parse_size)
+
+
+def test_giving_up_is_one_line() -> None:
+    with pytest.raises(SystemExit) as ended:
+        give_up("nbdtun-dest", ConfigError("/pki: No such file or directory"))
+    assert ended.value.code == "nbdtun-dest: /pki: No such file or directory [config]"
