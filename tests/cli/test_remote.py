@@ -1,40 +1,19 @@
-"""``nbdtun status``, ``set`` and ``cancel``: what they say when there is nothing, and of what there is."""
+"""What ``status``, ``set`` and ``cancel`` have in common: a sentence for each report, and a reactor that runs once."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nbdtun.cli.remote import sentence
-from nbdtun.migration.progress import DiskProgress, Measures, Phase, Progress
-from tests.cli.stage import run
-
-PROGRESS = Progress(
-    time=1.0, elapsed=2.0, phase=Phase.MIRROR, disks=(DiskProgress("vda", 100 << 20, 40 << 20),), converge=Measures(lagging=("vda",))
-)
-
-
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (("set", "web1"), "there is nothing to set: give --bandwidth or --downtime"),
-        (
-            ("set", "web1", "--bandwidth", "0"),
-            "Invalid value for '--bandwidth': bandwidth must be more than 0, not 0",
-        ),
-        (("set", "web1", "--bandwidth", "fast"), "Invalid value for '--bandwidth': 'fast' is not a size"),
-        (("cancel",), "Missing argument 'VM'."),
-    ],
-)
-def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run(capsys, *words)
-    assert (status, out) == (2, "")
-    assert err.startswith(f"nbdtun: {line}")
-    assert err.count("\n") == 1
+from nbdtun.cli.remote import base, run, sentence
+from nbdtun.errors import MigrationError
+from tests.cli.stage import REPORT, SENTENCE
 
 
 @pytest.mark.parametrize(
@@ -46,8 +25,11 @@ def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str,
     ],
 )
 def test_a_sentence(limits: dict[str, Any], words: str) -> None:
-    report = {"kind": "migration", "name": "web1", "pid": 7, **limits, "progress": PROGRESS.as_json()}
-    assert sentence(report) == f"web1 (pid 7): copying disks; vda 40 % of 100 MiB; vda gets no closer{words}"
+    assert sentence({**REPORT, **limits}) == SENTENCE + words
+
+
+def test_a_daemon_has_no_progress() -> None:
+    assert sentence({"name": "nbdtun-dest", "pid": 7, "bandwidth": 1 << 20}) == "nbdtun-dest (pid 7): at most 1 MiB/s"
 
 
 def test_one_that_does_not_answer() -> None:
@@ -66,3 +48,50 @@ def test_nothing_runs(tmp_path: Path) -> None:
     assert said("status", "--json") == (0, "", "")
     assert said("cancel", "web1") == (2, "", f"nbdtun: web1: {where} of that name; `nbdtun status` lists what does [config]\n")
     assert said("set", "../web1", "--bandwidth", "1G")[0] == 2
+
+
+class Once:
+    """A reactor that runs what it is told to; it may be interrupted before it has begun."""
+
+    def __init__(self, *, interrupted: bool = False) -> None:
+        self._interrupted = interrupted
+        self._begin: list[Callable[[], None]] = []
+        self.stopped = False
+
+    def callWhenRunning(self, begin: Callable[[], None]) -> None:
+        self._begin.append(begin)
+
+    def run(self) -> None:
+        for begin in () if self._interrupted else self._begin:
+            begin()
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_work_that_has_a_result_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(reactor: object) -> int:
+        assert reactor is once
+        if fails:
+            raise MigrationError("no answer")
+        return 5
+
+    for fails in (False, True):
+        once = Once()
+        monkeypatch.setattr("twisted.internet.reactor", once)
+        with pytest.raises(MigrationError, match="no answer") if fails else nullcontext():
+            assert run(work) == 5
+        assert once.stopped
+
+
+def test_work_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(reactor: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("twisted.internet.reactor", Once(interrupted=True))
+    with pytest.raises(KeyboardInterrupt):
+        run(work)
+
+
+def test_where_the_control_sockets_are(tmp_path: Path) -> None:
+    assert base(str(tmp_path)) == tmp_path

@@ -1,0 +1,105 @@
+"""The options that say which migration is meant: what settings they make, and the line for each mistake."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+import pytest
+
+from nbdtun.cli.options import migration_options, read_settings
+from nbdtun.config import MigrateSettings, Owner, TunnelSettings
+from nbdtun.errors import ConfigError
+from nbdtun.migration.progress import Phase
+from nbdtun.migration.settings import MigrationSettings, Strategy
+from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
+from nbdtun.units import parse_duration
+
+WEB1 = ("web1", "--qmp", "/run/web1.qmp", "--to", "unix:/run/tunnel.sock")
+
+
+@click.command("any")
+@migration_options
+def command(**options: Any) -> MigrateSettings:
+    """A command that has these options, and no others."""
+    return read_settings(**options)
+
+
+def read(*words: str) -> MigrateSettings:
+    settings: MigrateSettings = command.main(list(words), standalone_mode=False)
+    return settings
+
+
+def mistake(*words: str) -> str:
+    with pytest.raises((click.ClickException, ConfigError)) as caught:
+        read(*words)
+    error = caught.value
+    return error.format_message() if isinstance(error, click.ClickException) else str(error)
+
+
+def test_the_defaults_are_those_of_the_settings() -> None:
+    assert read(*WEB1) == MigrateSettings(connect="unix:/run/tunnel.sock", qmp="/run/web1.qmp", migration=MigrationSettings(vm="web1"))
+
+
+def test_all_options() -> None:
+    words = "--tls-dir /pki --tls-name d --insecure --disk a --disk b --bandwidth 500MiB/s --downtime 1s"
+    more = "--run-dir /run/x --socket-owner 0:0 --resume-window 1min --link-timeout 5 --handshake-timeout 3s --window 1GiB"
+    timeouts = "--timeout 2h --timeout mirror=1h --timeout ready=none --stall-timeout none --on-timeout force"
+    helps = "--converge write-blocking,downtime --max-downtime 9s"
+    tunnel = TunnelSettings(
+        tls_dir="/pki",
+        tls_name="d",
+        insecure=True,
+        run_dir="/run/x",
+        socket_owner=Owner(0, 0),
+        window=2**30,
+        link_timeout=5.0,
+        resume_window=60.0,
+        handshake_timeout=3.0,
+    )
+    wanted = MigrationSettings(
+        vm="web1",
+        disks=("a", "b"),
+        bandwidth=500 * 2**20,
+        downtime=1.0,
+        converge=frozenset({Strategy.WRITE_BLOCKING, Strategy.DOWNTIME}),
+        max_downtime=9.0,
+        timeouts=Timeouts(phases={Phase.MIRROR: 3600.0, Phase.READY: None}, total=7200.0, stall=None, on_timeout=OnTimeout.FORCE),
+    )
+    assert read(*WEB1, *words.split(), *more.split(), *timeouts.split(), *helps.split()) == MigrateSettings(
+        tunnel=tunnel, connect="unix:/run/tunnel.sock", qmp="/run/web1.qmp", migration=wanted
+    )
+
+
+def test_the_limits_that_the_help_tells_are_those_in_force() -> None:
+    told = dict(re.findall(r"(prepare|ready|switchover)=(\w+)", command.get_help(click.Context(command))))
+    assert {phase.value: seconds for phase, seconds in DEFAULTS.items() if seconds} == {name: parse_duration(t) for name, t in told.items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "Missing argument 'VM'."),
+        (("web1",), "Missing option '--qmp'."),
+        ((*WEB1, "--window", "much"), "Invalid value for '--window': 'much' is not a size such as 64KiB, 500MiB or 10G"),
+        ((*WEB1, "--downtime", "soon"), "Invalid value for '--downtime': 'soon' is not a duration such as 300ms, 2s or 5min"),
+        ((*WEB1, "--bandwidth", "-1"), "Invalid value for '--bandwidth': '-1' is not a size"),
+        ((*WEB1, "--socket-owner", "nobody-here"), "Invalid value for '--socket-owner': there is no user 'nobody-here'"),
+        ((*WEB1, "--timeout", "soon"), "Invalid value for '--timeout': 'soon' is not a duration such as 300ms, 2s or 5min"),
+        ((*WEB1, "--timeout", "finish=1s"), "Invalid value for '--timeout': 'finish' is not a phase with a time limit: it is one of"),
+        ((*WEB1, "--timeout", "0s"), "total timeout must be more than 0, not 0"),
+        ((*WEB1, "--stall-timeout", "never"), "Invalid value for '--stall-timeout': 'never' is not a duration"),
+        ((*WEB1, "--converge", "hope"), "Invalid value for '--converge': 'hope' does not help to converge: it is one of"),
+        ((*WEB1, "--converge", "downtime", "--downtime", "6s"), "max downtime, 5 s, must be more than the downtime, 6 s"),
+        ((*WEB1, "--on-timeout", "wait"), "Invalid value for '--on-timeout': 'wait' is not one of 'cancel', 'force'."),
+        ((*WEB1, "--window", "1k"), "window: 1 KiB is not between 64 KiB and 1 GiB"),
+        ((*WEB1, "--bandwidth", "0"), "bandwidth must be more than 0, not 0"),
+        ((*WEB1, "--tls-dir", "/pki"), "unix:/run/tunnel.sock: names no host to verify; give --tls-name"),
+        (("web1", "--qmp", "/q", "--to", "tcp:dest:10810"), "tcp:dest:10810: without --tls-dir, nbdtun will connect to loopback"),
+        (("../web1", "--qmp", "/q", "--to", "unix:/a"), "'../web1' is not a name"),
+        (("web1", "--qmp", "q" * 108, "--to", "unix:/a"), "q" * 108 + ": 108 bytes"),
+    ],
+)
+def test_a_mistake_is_named(words: tuple[str, ...], line: str) -> None:
+    assert mistake(*words).startswith(line)

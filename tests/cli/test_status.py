@@ -1,0 +1,41 @@
+"""``nbdtun status``: of all, of one, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nbdtun.errors import MigrationError
+from tests.cli.stage import REPORT, SENTENCE, Running, run
+
+
+def test_a_line_for_each(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    running.reports = [REPORT, {"name": "web2", "error": "web2: its process has not answered"}]
+    assert run(capsys, "status") == (0, f"{SENTENCE}\nweb2: its process has not answered\n", "")
+    assert running.asked == []
+
+
+def test_one_of_them(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    running.reports = [REPORT]
+    assert run(capsys, "status", "web1") == (0, f"{SENTENCE}\n", "")
+    assert running.asked == [("web1", "Status", {})]
+
+
+def test_json_is_one_object_a_line(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    running.reports = [REPORT, {"name": "web2", "error": "web2: gone"}]
+    status, out, err = run(capsys, "status", "--json")
+    assert (status, err) == (0, "")
+    assert [json.loads(line) for line in out.splitlines()] == running.reports
+
+
+def test_nothing_runs(running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "status", "--run-dir", str(tmp_path)) == (0, f"nothing runs here ({tmp_path}/control)\n", "")
+    assert run(capsys, "status", "--json") == (0, "", "")
+    assert tmp_path in running.bases
+
+
+def test_no_answer_is_one_line(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    running.error = MigrationError("web1: its process has not answered for 10 s; is it stopped?")
+    assert run(capsys, "status", "web1") == (1, "", f"nbdtun: {running.error.line}\n")
