@@ -53,7 +53,7 @@ class End:
         self.control = encode(Kind.ACK, self.inbound.take_ack())
         self.wire = bytearray()  # on its way to the other end
         self.told = self.outbound._resumed  # how far the other end may have been told of the stream
-        self._telling = self.told
+        self.telling = self.told
 
     def push(self, most: int, piggyback: bool) -> None:
         """Send up to ``most`` bytes."""
@@ -67,7 +67,7 @@ class End:
             most -= sent
             if not self.frame:
                 self.outbound.leaving = False
-                self.told = self._telling
+                self.told = self.telling
 
     def _next(self, piggyback: bool) -> memoryview | None:
         if self.control:
@@ -77,9 +77,9 @@ class End:
         if frame is not None:
             own = frame[HEADER.size :] if frame[0] == Kind.ACK else frame
             kind, length, offset = HEADER.unpack_from(own)
-            self._telling = offset + length if kind in (Kind.DATA, Kind.DATA_ASK) else offset + 1
+            self.telling = offset + length if kind in (Kind.DATA, Kind.DATA_ASK) else offset + 1
             if kind == Kind.FIN:
-                self.told = self._telling  # it lies in no slab, so that nobody is harmed who hears of it early
+                self.told = self.telling  # it lies in no slab, so that nobody is harmed who hears of it early
         return frame
 
     def drain(self, room: int) -> None:

@@ -9,47 +9,11 @@ from hypothesis import strategies as st
 
 from nbdtun.errors import ProtocolViolation
 from nbdtun.tunnel.protocol.frames import HEADER, MAX_DATA, MAX_REASON, Decoder, Kind, encode, encode_reset
+from tests.tunnel.stage.heard import Heard
 
 OFFSETS = st.integers(0, 2**64 - 1)
 TEXT = st.text(max_size=2 * MAX_REASON)
 CODES = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=20)
-
-
-class Heard:
-    """Notes what a decoder says; pieces of one payload are one again."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[object, ...]] = []
-        self.data: dict[int, bytes] = {}
-
-    def data_received(self, offset: int, piece: memoryview) -> None:
-        assert 0 < len(piece) <= MAX_DATA
-        last = self.said[-1] if self.said else ()
-        if last and last[0] == "data" and isinstance(last[1], int) and isinstance(last[2], bytes) and last[1] + len(last[2]) == offset:
-            self.said[-1] = ("data", last[1], last[2] + piece)
-        else:
-            self.said.append(("data", offset, bytes(piece)))
-
-    def ack_asked(self, offset: int) -> None:
-        self.said.append(("ask", offset))
-
-    def ack_received(self, offset: int) -> None:
-        self.said.append(("ack", offset))
-
-    def fin_received(self, offset: int) -> None:
-        self.said.append(("fin", offset))
-
-    def reset_received(self, code: str, reason: str) -> None:
-        self.said.append(("reset", code, reason))
-
-    def bye_received(self) -> None:
-        self.said.append(("bye",))
-
-    def ping_received(self, token: int) -> None:
-        self.said.append(("ping", token))
-
-    def pong_received(self, token: int) -> None:
-        self.said.append(("pong", token))
 
 
 Frame = tuple[bytes, tuple[object, ...]]

@@ -113,7 +113,7 @@ class TwoEnds(RuleBasedStateMachine):
     @rule(side=sides, back=st.integers(0, 100))
     def repeat_an_old_acknowledgement(self, side: int, back: int) -> None:
         end = self.ends[side]
-        end.control += encode(Kind.ACK, max(0, end.inbound._acked - back))
+        end.control += encode(Kind.ACK, max(0, end.inbound.acked - back))
 
     @rule()
     def cut(self) -> None:
@@ -136,9 +136,9 @@ class TwoEnds(RuleBasedStateMachine):
     def lie_about_what_came(self, side: int, more: int) -> None:
         """Not the whole of a frame either whose rest is still to be sent: what it lies in would be lent to somebody else."""
         end = self.ends[side]
-        leaving = bool(end.frame) and end._telling > end.told
+        leaving = bool(end.frame) and end.telling > end.told
         with pytest.raises(ProtocolViolation):
-            end.outbound.acknowledge((end._telling - 1 if leaving else end.told) + more)
+            end.outbound.acknowledge((end.telling - 1 if leaving else end.told) + more)
 
     @rule(side=sides, away=st.integers(-500, 500).filter(bool), count=counts)
     def lie_about_an_offset(self, side: int, away: int, count: int) -> None:

@@ -122,6 +122,11 @@ class Channel:
         return self.outbound.acked + self.inbound.received
 
     @property
+    def link(self) -> Link | None:
+        """The link that carries it now; None while there is none."""
+        return self._link
+
+    @property
     def in_kernel(self) -> bool:
         """Whether its link is encrypted by the kernel."""
         return self._link is not None and self._link.wire.in_kernel

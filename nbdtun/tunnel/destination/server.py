@@ -90,6 +90,11 @@ class Destination(ServerFactory):
         """Return the protocol that takes the connection over."""
         return Catch(partial(self.arrived, caller=Caller.at(addr)))
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has no channel, nor one that is being opened."""
+        return not self._entries
+
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
         """A connection was accepted: what it is for, it must say soon."""
         if self._tls is not None:

@@ -22,7 +22,7 @@ class Inbound:
     """
 
     def __init__(self, window: int, pool: SlabPool) -> None:
-        self._acked = 0
+        self.acked = 0  # up to where the other end knows that it was written
         self._asked = 0  # up to where the other end wants to be told
         self.agree(window)
         self.received = 0  # the next offset that is expected; one more than the end once the FIN is there
@@ -38,7 +38,7 @@ class Inbound:
         self.window = window
         self._ack_every = min(ACK_EVERY, window // ACKS)
         self._ack_along = self._ack_every // 16
-        self._due = self._acked + self._ack_every  # tell the other end when so much was written
+        self._due = self.acked + self._ack_every  # tell the other end when so much was written
 
     @property
     def done(self) -> bool:
@@ -93,21 +93,21 @@ class Inbound:
     @property
     def owed(self) -> int:
         """How many bytes were written that the other end does not know of; the end counts as one."""
-        return self.written - self._acked
+        return self.written - self.acked
 
     @property
     def ack_due(self) -> bool:
         """Whether the other end should be told now."""
         written, final = self.written, self.final
-        return written >= self._due or (final is not None and written > final and written > self._acked)
+        return written >= self._due or (final is not None and written > final and written > self.acked)
 
     def ack_along(self) -> int | None:
         """As :meth:`take_ack`, for an acknowledgement that travels with data; None when it is not worth the other end's time yet."""
-        return self.take_ack() if self.written - self._acked >= self._ack_along else None
+        return self.take_ack() if self.written - self.acked >= self._ack_along else None
 
     def take_ack(self) -> int:
         """Return the offset to acknowledge, which counts as told from now on."""
-        self._acked = self.written
+        self.acked = self.written
         self._due = self.written + self._ack_every
         if self.written < self._asked < self._due:
             self._due = self._asked

@@ -135,13 +135,18 @@ class Forwarder(ServerFactory):
         opening.addBoth(self._opened, opening)
         opening.addErrback(self._failed)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no channel that came in here is open, nor being opened."""
+        return not self._opening and not self._channels
+
     async def drained(self) -> None:
         """
         Wait until all channels that came in here have ended.
 
         :raise TunnelError: one of them failed.
         """
-        while self._opening or self._channels:
+        while not self.idle:
             await DeferredList([branch(d) for d in (*self._opening, *self._channels.values())], consumeErrors=True)
         if self.trouble is not None:
             raise self.trouble

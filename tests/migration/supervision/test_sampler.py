@@ -1,11 +1,15 @@
+"""What is looked at each second: in which phase, how long QEMU may take, and who is told."""
+
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 
-from nbdtun.errors import MonitorError, TimedOut
-from nbdtun.migration.progress import LinkState, Phase, Progress
+from nbdtun.errors import MonitorLost, Stalled, TimedOut
+from nbdtun.migration.ids import block_name
+from nbdtun.migration.progress import DiskProgress, LinkState, Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.supervision.convergence import Convergence
@@ -16,63 +20,113 @@ from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.timeouts import Timeouts
 from nbdtun.migration.vm.disks import Disk
 from tests.migration.stage.paper import Sheet
+from tests.migration.stage.talk import SESSION
 
-JOB = {"device": "job", "len": 1000, "offset": 300}
+ACTIVE = {"status": "active", "ram": {"transferred": 300, "remaining": 700}}
 
 
-class Desk:
-    """A sampler, a QEMU whose answers are ``answers``, and what it led to."""
+class Watched:
+    """A sampler of one disk and the memory, and what it has told."""
 
-    def __init__(self, timeouts: Timeouts | None = None, **answers: Any) -> None:
+    def __init__(self, **timeouts: Any) -> None:
         self.clock = Clock()
-        self.sheet = Sheet(self.clock, {name.replace("_", "-"): answer for name, answer in answers.items()})
         self.reports: list[Progress] = []
         self.alarms: list[Exception] = []
         self.verdicts: list[Verdict] = []
+        self.offset = 0
+        self.qemu = Sheet(self.clock, {"query-block-jobs": self._jobs, "query-blockstats": [], "query-migrate": ACTIVE})
+        self.meter = Meter(self.clock, self.reports.append, LinkState, lambda: 1e9)
+        self.meter.expect({"job0": Disk("vda", "", "vda-dev", 1000)})
         settings = MigrationSettings(vm="web1")
-        self.meter = Meter(self.clock, self.reports.append, LinkState, lambda: 0.0)
-        self.meter.expect({"job": Disk("vda", "", "vda-dev", 1000)})
-        convergence = Convergence(self.sheet, settings, Budget(0, 0.3))
-        supervision = Supervision(self.meter, convergence, Watchdog("web1", timeouts or Timeouts(), 0.0))
-        self.sampler = Sampler(self.clock, self.sheet, supervision, 5.0, self.alarms.append, self.verdicts.append)
+        convergence = Convergence(self.qemu, settings, Budget(None, 0.3))
+        watchdog = Watchdog("web1", Timeouts(**timeouts), 0)
+        supervision = Supervision(self.meter, convergence, watchdog)
+        self.sampler = Sampler(self.clock, self.qemu, supervision, 7.0, self.alarms.append, self.verdicts.append)
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        return [{"device": "job0", "len": 1000, "offset": self.offset}]
+
+    def watch(self, phase: Phase, seconds: int = 1) -> list[str]:
+        """What QEMU is asked in this phase."""
+        self.meter.enter(phase)
+        self.qemu.asked.clear()
         self.sampler.start()
-
-    def pass_seconds(self, count: int) -> None:
-        self.clock.pump([1.0] * count)
-
-
-def test_before_there_are_disks_qemu_is_not_asked() -> None:
-    desk = Desk()
-    desk.pass_seconds(3)
-    assert desk.sheet.asked == []
-    assert len(desk.reports) == 3
+        for _ in range(seconds):
+            self.clock.advance(1)
+        return self.qemu.asked
 
 
-def test_each_second_it_asks_how_far_the_disks_are() -> None:
-    desk = Desk(query_block_jobs=[JOB])
-    desk.meter.enter(Phase.MIRROR)
-    desk.pass_seconds(2)
-    assert desk.sheet.asked == ["query-block-jobs"] * 2
-    assert [disk.done for disk in desk.reports[-1].disks] == [300]
-    desk.sampler.stop()
-    desk.sampler.stop()
-    desk.pass_seconds(2)
-    assert desk.sheet.asked == ["query-block-jobs"] * 2
-    assert repr(desk.sampler) == "<Sampler stopped>"
+@pytest.mark.parametrize(
+    ("phase", "asked"),
+    [
+        (Phase.PREPARE, []),
+        (Phase.MIRROR, ["query-block-jobs", "query-blockstats"]),
+        (Phase.RAM, ["query-block-jobs", "query-blockstats", "query-migrate"]),
+        (Phase.SWITCHOVER, ["query-block-jobs", "query-blockstats", "query-migrate"]),
+        (Phase.FINISH, []),
+    ],
+)
+def test_each_phase_is_asked_what_moves_in_it(phase: Phase, asked: list[str]) -> None:
+    assert Watched().watch(phase) == asked
 
 
-def test_what_it_fails_at_rings_the_alarm() -> None:
-    error = MonitorError("web1: QEMU has not answered")
-    desk = Desk(query_block_jobs=error)
-    desk.meter.enter(Phase.MIRROR)
-    desk.pass_seconds(1)
-    assert desk.alarms == [error]
+def test_it_begins_a_second_from_now_and_ends_when_it_is_told() -> None:
+    watched = Watched()
+    assert watched.watch(Phase.MIRROR, seconds=0) == []
+    assert repr(watched.sampler) == "<Sampler running>"
+    watched.sampler.stop()
+    watched.sampler.stop()
+    watched.clock.advance(5)
+    assert watched.qemu.asked == []
+    assert not watched.clock.getDelayedCalls()
 
 
-def test_a_verdict_is_handed_on() -> None:
-    desk = Desk(Timeouts(total=3.0), query_block_jobs=[JOB])
-    desk.meter.enter(Phase.MIRROR)
-    desk.pass_seconds(2)
-    assert desk.verdicts == []
-    desk.pass_seconds(1)
-    assert isinstance(desk.verdicts[0].error, TimedOut)
+def test_each_second_is_reported() -> None:
+    watched = Watched()
+    watched.offset = 400
+    watched.watch(Phase.RAM, 2)
+    last = watched.reports[-1]
+    assert (last.disks, last.ram.done, last.ram.total) == ((DiskProgress("vda", 1000, 400),), 300, 1000)
+    assert [round(report.elapsed) for report in watched.reports] == [0, 1, 2]
+
+
+def test_what_qemu_fails_at_is_an_alarm() -> None:
+    watched = Watched()
+    watched.qemu.answers["query-block-jobs"] = MonitorLost("web1: QEMU closed its monitor")
+    watched.watch(Phase.MIRROR)
+    assert [str(error) for error in watched.alarms] == ["web1: QEMU closed its monitor"]
+    assert len(watched.reports) == 1  # the phase itself
+
+
+def test_who_stops_it_meanwhile_hears_no_more() -> None:
+    watched = Watched()
+
+    def stop() -> list[Any]:
+        watched.sampler.stop()
+        return []
+
+    watched.qemu.answers["query-block-jobs"] = stop
+    watched.watch(Phase.MIRROR)
+    assert len(watched.reports) == 1
+
+
+def test_a_limit_of_time_is_a_verdict() -> None:
+    watched = Watched(total=3.0)
+    watched.watch(Phase.MIRROR, 3)
+    assert isinstance(watched.verdicts[0].error, TimedOut)
+
+
+def test_zeroes_that_are_written_at_the_destination_are_no_stall() -> None:
+    """No byte of the job moves while a target is zeroed; how far our mirror has written does."""
+    node = block_name(SESSION, 0)
+    watched = Watched(stall=3.0)
+    watched.qemu.answers["query-blockstats"] = lambda query_nodes: [
+        {"node-name": node, "stats": {"wr_highest_offset": round(watched.clock.seconds())}},
+        {"node-name": "vda", "stats": {"wr_highest_offset": 0}},
+    ]
+    watched.watch(Phase.MIRROR, 10)
+    assert watched.verdicts == []
+    watched.qemu.answers["query-blockstats"] = []
+    for _ in range(5):
+        watched.clock.advance(1)
+    assert isinstance(watched.verdicts[0].error, Stalled)

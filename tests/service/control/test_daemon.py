@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,6 @@ from nbdtun.service.control.client import ask, reports
 from nbdtun.service.control.daemon import DaemonControl
 from nbdtun.service.control.socket import NO_LIMIT, Cancel, Set
 from nbdtun.tunnel.runtime.throttle import Throttle
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
-        yield Path(name) / "run"
 
 
 @pytest_twisted.ensureDeferred

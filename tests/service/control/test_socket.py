@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +14,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import ConfigError, MigrationError, NoAnswer, NotMigratable, TooLate
+from nbdtun.errors import ConfigError, MigrationError, NoAnswer, NotMigratable
 from nbdtun.service.control import client
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.socket import MAX_CLIENTS, Cancel, ControlSocket, Report, Set, Status
-
-
-class Controllable:
-    """Something that can be steered, and ends when it is told to, unless it is too late."""
-
-    def __init__(self, name: str = "web1") -> None:
-        self.name = name
-        self.changes: list[tuple[int | None, int | None]] = []
-        self.ending = False
-        self.late = False
-
-    def report(self) -> dict[str, Any]:
-        return {"kind": "migration", "name": self.name, "pid": os.getpid(), "ending": self.ending}
-
-    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
-        self.changes.append((bandwidth, downtime))
-
-    def end(self) -> None:
-        if self.late:
-            raise TooLate(f"{self.name}: too late")
-        self.ending = True
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
-        yield Path(name) / "run"
-
-
-async def opened(base: Path, subject: Controllable) -> ControlSocket:
-    control = ControlSocket(reactor, str(base), subject.name, subject)
-    await control.open()
-    return control
+from nbdtun.service.control.socket import MAX_CLIENTS, Cancel, Report, Set, Status
+from tests.service.control.stage import Controllable, opened
 
 
 def left(base: Path) -> list[str]:
@@ -96,16 +62,6 @@ async def test_who_cancels_waits_for_the_end(base: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_errors_arrive_as_what_they_are(base: Path) -> None:
-    subject = Controllable()
-    subject.late = True
-    control = await opened(base, subject)
-    with pytest.raises(TooLate, match="web1: too late"):
-        await ask(reactor, base, "web1", Cancel)
-    await control.close()
-
-
-@pytest_twisted.ensureDeferred
 async def test_one_for_each_vm(base: Path) -> None:
     first, other = await opened(base, Controllable()), await opened(base, Controllable("web2"))
     with pytest.raises(NotMigratable, match="web1: another process migrates it already; `nbdtun status` shows it"):
@@ -117,15 +73,6 @@ async def test_one_for_each_vm(base: Path) -> None:
     await again.close()
     await other.close()
     assert left(base) == []
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_daemon_is_named_by_its_process(base: Path) -> None:
-    daemon = Controllable("@4711")
-    control = await opened(base, daemon)
-    assert await ask(reactor, base, "4711") == daemon.report()
-    assert await reports(reactor, base) == [daemon.report()]
-    await control.close()
 
 
 @pytest_twisted.ensureDeferred

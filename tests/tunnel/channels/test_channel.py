@@ -161,7 +161,7 @@ class TestCuts:
         def broken(data: memoryview) -> int:
             raise BrokenPipeError
 
-        link = stage.near._link
+        link = stage.near.link
         assert link is not None
         monkeypatch.setattr(link.wire, "write", broken)
         stage.cable.line.back.stalled = False

@@ -138,7 +138,7 @@ class TestFailing:
         stage.meet()
         ends = stage.ending()
         stage.near.outbound.unsent.clear()
-        link = stage.near._link
+        link = stage.near.link
         assert link is not None
         link._control += encode(Kind.DATA, 7, b"not next")
         link.pump()

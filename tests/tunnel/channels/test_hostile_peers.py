@@ -57,7 +57,7 @@ class TestHostilePeers:
         stranger = self.opened(stage)
         stranger.program.reads = False
         channel = stage.far
-        link = channel._link
+        link = channel.link
         assert link is not None
         stage.target.programs[0].send(noise(3_000_000))
         stage.rest()
@@ -83,8 +83,8 @@ class TestHostilePeers:
         stage.cable.line.back.stalled = True
         stage.target.programs[0].send(b"m" * 100_000)
         stage.rest()
-        assert stage.far._link is not None
-        assert stage.far._link._out is not None, "no frame is half sent"
+        assert stage.far.link is not None
+        assert stage.far.link._out is not None, "no frame is half sent"
         return stranger
 
     def reads_on(self, stage: Stage, stranger: Stranger) -> bytearray:

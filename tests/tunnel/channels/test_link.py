@@ -98,7 +98,7 @@ class TestBeing:
     def test_a_pinging_peer_that_never_reads_costs_little(self, stage: Stage, opened: Stranger) -> None:
         opened.program.reads = False
         stage.cable.line.back.stalled = True
-        link = stage.far._link
+        link = stage.far.link
         assert link is not None
         for _ in range(100):
             opened.say(encode(Kind.PING, 0) * 1000)
@@ -150,7 +150,7 @@ class TestLargeFrames:
         opened.say(frame[:200_000])
         stage.rest()
         before = sum(piped)
-        link = stage.far._link
+        link = stage.far.link
         assert link is not None
         link._control += bytes(1 << 22)  # so that the farewell has to wait for room
         opened.program.reads = False

@@ -70,13 +70,13 @@ class TestSeals:
         stage.pass_time(1)
         assert (far.got, near.got) == (b"there", b"back")
         for channel in (stage.near, stage.far):
-            assert channel._link is not None
-            assert isinstance(channel._link.wire, SealedWire)
+            assert channel.link is not None
+            assert isinstance(channel.link.wire, SealedWire)
 
     def test_without_tls_there_is_nothing_to_seal_it_with(self, stage: Stage) -> None:
         stage.meet()
-        assert stage.near._link is not None
-        assert stage.near._link.wire.plain
+        assert stage.near.link is not None
+        assert stage.near.link.wire.plain
 
     @pytest.mark.parametrize("end", ["near", "far"])
     def test_what_the_kernel_encrypts_at_either_end_is_left_to_it(
@@ -95,8 +95,8 @@ class TestSeals:
         stage.pass_time(1)
         assert far.got == bytes(100_000)
         for channel in (stage.near, stage.far):
-            assert channel._link is not None
-            assert isinstance(channel._link.wire, TLSWire)
+            assert channel.link is not None
+            assert isinstance(channel.link.wire, TLSWire)
 
     def test_a_link_whose_answer_found_no_room_is_given_up(
         self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,7 +46,7 @@ class TestTrying:
             stage.cable.cut()
         assert 20 < stage.source.resumes < 100
         stage.pass_time(5)
-        assert stage.near._link is not None
+        assert stage.near.link is not None
 
     def test_one_that_has_carried_something_is_dialled_for_at_once(self, stage: Stage) -> None:
         near, far = stage.meet()

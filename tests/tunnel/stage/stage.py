@@ -106,10 +106,9 @@ class Stage:
         """Nothing is left of any channel, at either end: no entry, no socket, no memory, no timer but the batched ones."""
         assert not self.source.channels
         assert not self.destination.channels
-        assert not self.destination._entries
+        assert self.destination.idle
         assert not len(self.destination.admission)
-        assert not self.forwarder._channels
-        assert not self.forwarder._opening
+        assert self.forwarder.idle
         assert self.near_pool.lent == self.far_pool.lent == self.near_records.lent == self.far_records.lent == 0
         for program in (*self.near_programs, *self.target.programs):
             program.close()

@@ -1,0 +1,83 @@
+"""The destination's QEMU: what is told of one that fits, and of all that does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import CommandFailed
+from nbdtun.migration.check.arrival import arrive
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.machine import Machine
+from tests.migration.stage.paper_qemu import PaperQemu
+
+THERE = Machine("pc-q35-7.2-machine", 1 << 27)
+VDA = Disk("vda", "", "vda-dev", 1 << 20, "raw")
+VDB = Disk("vdb", "", "vdb-dev", 1 << 20, "raw")
+
+
+def check(qemu: PaperQemu, there: Machine = THERE, disks: tuple[Disk, ...] = (VDA,)) -> list[str]:
+    checklist = Checklist()
+    Deferred.fromCoroutine(qemu.connect())
+    done: list[Any] = []
+    Deferred.fromCoroutine(arrive(checklist, qemu, there, disks)).addBoth(done.append)
+    qemu.clock.pump([0.001] * 50)
+    assert done == [None]
+    return [f"{one.level.value} {one.check}: {one}" for one in checklist.findings]
+
+
+def waiting(**disks: int) -> PaperQemu:
+    return PaperQemu(Clock(), "web1", disks=disks or {"vda": 1 << 20}, state="inmigrate")
+
+
+def test_one_that_fits() -> None:
+    assert check(waiting()) == [
+        "ok destination: QEMU 7.2.22 waits for a migration",
+        "ok machine: both are pc-q35-7.2 with 128 MiB of RAM",
+        "ok disks: disk vda: raw, 1 MiB",
+    ]
+
+
+def test_what_may_differ_is_said() -> None:
+    assert check(waiting(vda=3 << 20), disks=(evolve(VDA, format="qcow2"),))[-1] == (
+        "ok disks: disk vda: qcow2 becomes raw, the first 1 MiB of 3 MiB are used"
+    )
+
+
+def test_a_type_that_is_not_told_is_not_compared() -> None:
+    qemu = waiting()
+    qemu.fails["qom-get"] = CommandFailed("web1: no such property")
+    assert "ok machine: both have the same RAM" in check(qemu)
+
+
+def test_all_that_does_not_fit_is_told_at_once() -> None:
+    qemu = waiting(vda=1 << 19)
+    qemu.state = "running"
+    lines = check(qemu, Machine("pc-i440fx-7.2-machine", 1 << 28), (VDA, VDB))
+    assert [line.split(":")[0] for line in lines] == [
+        "failure destination",
+        "failure machine",
+        "failure machine",
+        "failure disks",
+        "failure disks",
+    ]
+    assert "the machine is pc-i440fx-7.2 at the source and pc-q35-7.2 at the destination" in lines[1]
+    assert "start it with the same -m" in lines[2]
+    assert "disk vda: 524288 bytes at the destination are too few for 1048576 bytes at the source; enlarge it there" in lines[3]
+    assert "vdb" in lines[4]
+
+
+def test_a_qemu_that_lacks_what_receiving_needs() -> None:
+    qemu = waiting()
+    qemu.lacks = {"nbd-server-start"}
+    assert check(qemu)[0].startswith("failure destination: web1: QEMU 7.2.22 does not know nbd-server-start")
+
+
+def test_it_asks_and_does_nothing() -> None:
+    qemu = waiting()
+    check(qemu)
+    assert all(command.startswith("query-") or command == "qom-get" for command in qemu.asked)

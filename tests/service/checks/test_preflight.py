@@ -1,0 +1,75 @@
+"""A check with its tunnel: what is found where nothing is there; what a whole one finds needs two real QEMUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest_twisted
+from twisted.internet import reactor
+
+from nbdtun.config import MigrateSettings, TunnelSettings
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.qmp.monitor import Credentials, Monitor
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.service.checks.preflight import check, check_sockets, check_tls
+from nbdtun.service.local.rundir import RunDir
+from nbdtun.tls import issue
+
+
+def settings(base: Path, **tunnel: Any) -> MigrateSettings:
+    return MigrateSettings(
+        tunnel=TunnelSettings(run_dir=str(base), **tunnel),
+        connect=f"unix:{base}/tunnel.sock",
+        qmp=f"{base}/web1.qmp",
+        migration=MigrationSettings(vm="web1"),
+    )
+
+
+def lines(checklist: Checklist) -> list[str]:
+    return [f"{one.level.value} {one.check}: {one}" for one in checklist.findings]
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_that_is_missing_is_told_at_once(base: Path) -> None:
+    base.mkdir()
+    told: list[Finding] = []
+    report = await check(reactor, settings(base), told.append)
+    assert report.findings == tuple(told)
+    assert (report.level, [(one.level, one.check) for one in told]) == (
+        Level.FAILURE,
+        [(Level.OK, "tls"), (Level.FAILURE, "source"), (Level.FAILURE, "tunnel")],
+    )
+    assert report.forecast is None
+    assert list(base.iterdir()) == []  # nothing was made
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_certificates_the_tunnel_is_not_tried(base: Path) -> None:
+    base.mkdir()
+    report = await check(reactor, settings(base, tls_dir=f"{base}/none", tls_name="dest"))
+    assert [one.check for one in report.findings] == ["tls", "source"]
+    assert "none: No such file or directory" in str(report.findings[0])
+
+
+def test_until_when_certificates_are_good(base: Path) -> None:
+    issue.make(base, ["dest"])
+    checklist = Checklist()
+    check_tls(checklist, settings(base, tls_dir=str(base), tls_name="dest"))
+    assert [line.split(": ")[:2] for line in lines(checklist)] == [["ok tls", f"{base}/client-cert.pem"], ["ok tls", f"{base}/ca-cert.pem"]]
+
+
+def test_no_certificates_were_asked_for(base: Path) -> None:
+    checklist = Checklist()
+    check_tls(checklist, settings(base))
+    assert lines(checklist) == ["ok tls: none; it was not asked for"]
+
+
+def test_sockets_are_judged_only_when_it_is_known_who_uses_them(base: Path) -> None:
+    checklist, monitor = Checklist(), Monitor(reactor, f"{base}/web1.qmp", "web1")
+    check_sockets(checklist, RunDir(str(base)), monitor)
+    assert lines(checklist) == []
+    monitor.credentials = Credentials(1, 0, 0)
+    check_sockets(checklist, RunDir(str(base)), monitor)
+    assert {one.check for one in checklist.findings} == {"sockets"}

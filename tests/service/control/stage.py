@@ -1,0 +1,39 @@
+"""Something that has a control socket, and is asked over it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+
+from nbdtun.errors import TooLate
+from nbdtun.service.control.socket import ControlSocket
+
+
+class Controllable:
+    """Something that can be steered, and ends when it is told to, unless it is too late."""
+
+    def __init__(self, name: str = "web1") -> None:
+        self.name = name
+        self.changes: list[tuple[int | None, int | None]] = []
+        self.ending = False
+        self.late = False
+
+    def report(self) -> dict[str, Any]:
+        return {"kind": "migration", "name": self.name, "pid": os.getpid(), "ending": self.ending}
+
+    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+        self.changes.append((bandwidth, downtime))
+
+    def end(self) -> None:
+        if self.late:
+            raise TooLate(f"{self.name}: too late")
+        self.ending = True
+
+
+async def opened(base: Path, subject: Controllable) -> ControlSocket:
+    control = ControlSocket(reactor, str(base), subject.name, subject)
+    await control.open()
+    return control

@@ -1,0 +1,84 @@
+"""Both services of a tunnel in one process, and a program at either side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint, connectProtocol
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from nbdtun.config import VM, DestinationSettings, Forward, SourceSettings, Target, TunnelSettings
+from nbdtun.service.destination import DestinationService
+from nbdtun.service.source import SourceService
+
+
+class Echo(Protocol):
+    """The program at the target."""
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+
+class Asking(Protocol):
+    """The program at the source: what it gets is there when ``count`` bytes are."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self.count = 0
+        self.whole: Deferred[bytes] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+
+    def ask(self, data: bytes) -> Deferred[bytes]:
+        assert self.transport is not None
+        self.got, self.count, self.whole = b"", len(data), Deferred()
+        self.transport.write(data)
+        return self.whole
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got += data
+        if len(self.got) >= self.count:
+            self.whole.callback(self.got)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone.callback(None)
+
+
+class Way:
+    """The way from ``in.sock`` to ``out.sock``, both beside ``base``."""
+
+    def __init__(self, base: Path) -> None:
+        base.mkdir()
+        self.base = base
+        self.tunnel, self.entrance, self.exit = (base.parent / f"{name}.sock" for name in ("tunnel", "in", "out"))
+        self.settings = TunnelSettings(run_dir=str(base), resume_window=1.0)
+
+    def source(self, **more: Any) -> SourceService:
+        forwards = (Forward("nbd", f"unix:{self.entrance}"),)
+        return SourceService(reactor, SourceSettings(tunnel=self.settings, connect=f"unix:{self.tunnel}", forwards=forwards, **more))
+
+    def destination(self) -> DestinationService:
+        targets, vms = (Target("nbd", f"unix:{self.exit}"),), (VM("web1", f"{self.base}/web1.qmp"),)
+        settings = DestinationSettings(tunnel=self.settings, listen=f"unix:{self.tunnel}", targets=targets, vms=vms)
+        return DestinationService(reactor, settings)
+
+    async def serve(self) -> IListeningPort:
+        """Let something listen at the target."""
+        factory = Factory.forProtocol(Echo)
+        factory.noisy = False
+        port: IListeningPort = await UNIXServerEndpoint(reactor, str(self.exit)).listen(factory)
+        return port
+
+    async def enter(self) -> Asking:
+        """Connect at the source."""
+        program: Asking = await connectProtocol(UNIXClientEndpoint(reactor, str(self.entrance)), Asking())
+        return program
+
+    def left(self) -> list[str]:
+        """Files, without the directory's lock."""
+        return sorted(path.name for path in self.base.parent.rglob("*") if path.name not in ("run", ".lock", "lock"))

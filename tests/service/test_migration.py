@@ -1,0 +1,102 @@
+"""One migration with its tunnel: how it ends before it has begun, and what is left; a whole one needs two real QEMUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.task import deferLater
+
+from nbdtun.config import MigrateSettings, TunnelSettings
+from nbdtun.errors import ConfigError, MonitorError, NotMigratable
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.service.migration import MigrationService, migrate, resolve
+from tests.migration.stage.qmp_server import Serving
+from tests.service.control.stage import Controllable, opened
+
+
+def settings(base: Path, **tunnel: Any) -> MigrateSettings:
+    base.mkdir(exist_ok=True)
+    return MigrateSettings(
+        tunnel=TunnelSettings(run_dir=str(base), **tunnel),
+        connect=f"unix:{base}/tunnel.sock",
+        qmp=f"{base}/web1.qmp",
+        migration=MigrationSettings(vm="web1"),
+    )
+
+
+def left(base: Path) -> list[str]:
+    return sorted(path.name for path in base.rglob("*") if path.suffix == ".sock" or path.name.startswith("nbdtun-"))
+
+
+@pytest.mark.parametrize("work", [migrate, resolve])
+@pytest_twisted.ensureDeferred
+async def test_a_vm_that_is_not_there(work: Any, base: Path) -> None:
+    with pytest.raises(MonitorError, match=r"web1\.qmp"):
+        await work(reactor, settings(base))
+    assert left(base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_vm_has_one_migration_at_a_time(base: Path) -> None:
+    wanted = settings(base)
+    control = await opened(base, Controllable())
+    with pytest.raises(NotMigratable, match="web1: another process migrates it already"):
+        await migrate(reactor, wanted)
+    await control.close()
+
+
+def test_certificates_are_read_before_anything_is_begun(base: Path) -> None:
+    wanted = settings(base, tls_dir=f"{base}/none", tls_name="dest")
+    for make in (migrate, MigrationService):
+        with pytest.raises(ConfigError, match="none: No such file or directory"):
+            make(reactor, wanted)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_service_tells_how_it_has_ended(base: Path, said: list[str]) -> None:
+    ends: list[Any] = []
+    service = MigrationService(reactor, settings(base), ends.append)
+    service.startService()
+    while not ends:
+        await deferLater(reactor, 0.01)
+    assert isinstance(ends[0], MonitorError)
+    assert said[-1] == f"web1: {ends[0].line}"
+    await service.stopService()
+    assert len(ends) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_service_that_is_stopped_rolls_back_and_tells_nobody(base: Path, said: list[str]) -> None:
+    wanted = settings(base)
+    silent = Serving(lambda server, message: None, greet=False)
+    port = await UNIXServerEndpoint(reactor, wanted.qmp).listen(silent)
+    ends: list[Any] = []
+    service = MigrationService(reactor, wanted, ends.append)
+    service.startService()
+    while not silent.connections:
+        await deferLater(reactor, 0.01)
+    await service.stopService()
+    assert (ends, said[-1]) == ([], "web1: rolled back, and is at the source as before")
+    await port.stopListening()
+    assert left(base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cancelled_migration_ends_in_its_own_time(base: Path) -> None:
+    wanted = settings(base)
+    silent = Serving(lambda server, message: None, greet=False)
+    port = await UNIXServerEndpoint(reactor, wanted.qmp).listen(silent)
+    migrating = migrate(reactor, wanted)
+    while not silent.connections:
+        await deferLater(reactor, 0.01)
+    migrating.cancel()
+    with pytest.raises(CancelledError):
+        await migrating
+    await port.stopListening()
+    assert left(base) == []

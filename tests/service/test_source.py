@@ -1,0 +1,68 @@
+"""The source's service: what it listens on while it runs, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+
+from nbdtun.config import TunnelSettings
+from nbdtun.errors import ConfigError
+from tests.service.stage import Way
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_sockets_are_there_while_it_runs(base: Path) -> None:
+    way = Way(base)
+    service = way.source()
+    assert way.left() == []
+    service.startService()
+    assert stat.S_IMODE(way.entrance.stat().st_mode) == 0o600
+    await service.stopService()
+    assert way.left() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_destination_that_is_not_there_closes_what_comes_in(base: Path, said: list[str]) -> None:
+    way = Way(base)
+    way.settings = TunnelSettings(run_dir=str(base), handshake_timeout=0.2)
+    service = way.source()
+    service.startService()
+    program = await way.enter()
+    await program.gone
+    assert any("tunnel.sock" in line for line in said)
+    await service.stopService()
+
+
+def test_a_socket_that_cannot_be_made_is_one_line(base: Path) -> None:
+    way = Way(base)
+    way.entrance.write_text("somebody's file")
+    service = way.source()
+    with pytest.raises(ConfigError, match=r"in\.sock"):
+        service.startService()
+    assert way.entrance.read_text() == "somebody's file"
+
+
+def test_certificates_are_read_when_it_is_made(base: Path) -> None:
+    way = Way(base)
+    way.settings = TunnelSettings(tls_dir=f"{base}/none", tls_name="dest")
+    with pytest.raises(ConfigError, match="none: No such file or directory"):
+        way.source()
+
+
+@pytest.mark.parametrize("urgent", [(), ("nbd",)])
+@pytest_twisted.ensureDeferred
+async def test_what_is_urgent_is_so_on_its_way(base: Path, urgent: tuple[str, ...]) -> None:
+    way = Way(base)
+    source, destination, port = way.source(urgent=urgent), way.destination(), await way.serve()
+    destination.startService()
+    source.startService()
+    program = await way.enter()
+    assert await program.ask(b"ping") == b"ping"
+    (channel,) = source.tunnel.channels
+    assert channel.urgent is bool(urgent)
+    await source.stopService()
+    await destination.stopService()
+    await port.stopListening()  # type: ignore[misc]

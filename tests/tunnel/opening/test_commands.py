@@ -1,0 +1,77 @@
+"""The commands that begin a link, as they stand on the wire; and that nonsense from a peer is the peer's fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.protocol import Protocol
+from twisted.protocols import amp
+
+from nbdtun.errors import ProtocolViolation
+from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, Contribution, Count, OpenChannel, ResumeChannel
+from nbdtun.tunnel.protocol.seal import CONTRIBUTION
+
+CHANNEL = b"c" * IDENT_SIZE
+OPEN = {"version": VERSION, "channel": CHANNEL, "target": "nbd", "window": 1 << 20}
+
+
+@pytest.mark.parametrize("number", [0, 7, 2**64 - 1])
+def test_a_number_is_digits(number: int) -> None:
+    assert Count().toString(number) == b"%d" % number
+    assert Count().fromString(b"%d" % number) == number
+
+
+@pytest.mark.parametrize("data", [b"", b"-1", b"+1", b"1.0", b" 1", b"0x1", b"1_0", b"9" * 21, "٣".encode()])
+def test_what_is_no_number_is_not_believed(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not a number, or too large"):
+        Count().fromString(data)
+
+
+def test_a_contribution_has_its_size() -> None:
+    whole = bytes(range(CONTRIBUTION))
+    assert Contribution().toString(Contribution().fromString(whole)) == whole
+    for wrong in (b"", whole[1:], whole + b"x"):
+        with pytest.raises(ValueError, match="not a contribution"):
+            Contribution().fromString(wrong)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (OpenChannel, OPEN),
+        (OpenChannel, {**OPEN, "urgent": True, "seal": bytes(CONTRIBUTION)}),
+        (ResumeChannel, {"version": VERSION, "channel": CHANNEL, "received": 2**40}),
+    ],
+)
+def test_a_question_arrives_as_it_was_asked(command: Any, arguments: dict[str, Any]) -> None:
+    box = command.makeArguments(arguments, None)
+    got = command.parseArguments(box, None)
+    assert {name: value for name, value in got.items() if value is not None} == arguments
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(b"version", b"one"), (b"window", b"9" * 30), (b"target", b"\xff"), (b"seal", b"short"), (b"channel", None)]
+)
+def test_nonsense_is_answered_with_an_error_and_no_traceback(field: bytes, value: bytes | None) -> None:
+    box = OpenChannel.makeArguments(OPEN, None)
+    if value is None:
+        del box[field]
+    else:
+        box[field] = value
+    with pytest.raises(amp.RemoteAmpError) as caught:
+        OpenChannel.parseArguments(box, None)
+    assert caught.value.errorCode == ProtocolViolation.code.encode()
+    assert caught.value.description == "OpenChannel is malformed"
+
+
+@pytest.mark.parametrize("seal", [None, bytes(CONTRIBUTION)], ids=["plain", "sealed"])
+def test_an_answer_arrives_as_it_was_given(seal: bytes | None) -> None:
+    box = ResumeChannel.makeResponse(Answer(Protocol(), 5, 1 << 20, seal), None)
+    assert ResumeChannel.parseResponse(amp.AmpBox(box), None) == {"received": 5, "window": 1 << 20, "seal": seal}
+
+
+@pytest.mark.parametrize("box", [{}, {b"received": b"5"}, {b"received": b"-5", b"window": b"1"}])
+def test_an_answer_that_is_none(box: dict[bytes, bytes]) -> None:
+    with pytest.raises(ProtocolViolation, match="the answer to ResumeChannel is malformed"):
+        ResumeChannel.parseResponse(amp.AmpBox(box), None)
