@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from tests.fuzz.targets import ANSWER, SESSION
-from tests.tls.test_certificate import certificate
+from tests.tls.stage.certificates import certificate
 from tests.tunnel.stage.stranger import box
 
 #: As the first byte of a piece stands for its length, which cuts where one would not expect it, these go as they are too.

@@ -14,7 +14,7 @@ import pytest
 from lab.daemon import BIN
 from lab.process import wait
 from lab.tunnel import Tunnel
-from tests.revocation import revoke_client
+from tests.tls.stage.certificates import revoke_client
 
 SIZE = f"{64 << 20}"
 NBD_OPT_ABORT, NBD_REP_ACK = 2, 1

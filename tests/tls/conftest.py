@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.tls.fixtures import directory, pair, talk, tls_dir
+from tests.tls.stage.fixtures import directory, pair, talk, tls_dir
 
 __all__ = ["directory", "pair", "talk", "tls_dir"]

@@ -18,7 +18,7 @@ from nbdtun.errors import ConfigError, TLSError
 from nbdtun.tls import contexts, issue, ktls
 from nbdtun.tls.failures import explain, is_end
 from nbdtun.tls.files import CA_CERT, CA_KEY, CLIENT_CERT, SERVER_CERT
-from tests.tls.conversation import PEER, Conversation, Directory
+from tests.tls.stage.conversation import PEER, Conversation, Directory
 
 
 def test_both_ends_prove_who_they_are(directory: Directory, talk: Callable[..., Conversation]) -> None:

@@ -14,8 +14,8 @@ from nbdtun.errors import TLSError
 from nbdtun.tls import contexts, files
 from nbdtun.tls.failures import explain
 from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
-from tests.revocation import revoke_client
-from tests.tls.conversation import PEER, Conversation, Directory, End
+from tests.tls.stage.certificates import revoke_client
+from tests.tls.stage.conversation import PEER, Conversation, Directory, End
 
 
 @pytest.fixture

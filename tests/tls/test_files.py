@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from nbdtun.errors import ConfigError
 from nbdtun.tls import contexts, issue
 from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
-from tests.tls.conversation import Directory
+from tests.tls.stage.conversation import Directory
 
 
 @pytest.mark.parametrize("name", [CA_CERT, SERVER_CERT, SERVER_KEY])

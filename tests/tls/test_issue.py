@@ -48,7 +48,12 @@ def test_keys_and_directory_are_their_owners_alone(made: Path) -> None:
 def test_a_key_is_never_readable_to_others_even_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[int] = []
     fsync = os.fsync
-    monkeypatch.setattr(issue.os, "fsync", lambda fd: (modes.append(stat.S_IMODE(os.fstat(fd).st_mode)), fsync(fd)))
+
+    def noting(fd: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        fsync(fd)
+
+    monkeypatch.setattr("nbdtun.tls.issue.os.fsync", noting)
     before = os.umask(0)
     try:
         issue.make(tmp_path, ["a"])
@@ -250,7 +255,7 @@ def test_a_failed_write_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.Monk
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(issue.os, "fsync", full)
+    monkeypatch.setattr("nbdtun.tls.issue.os.fsync", full)
     with pytest.raises(ConfigError, match="No space left on device"):
         issue.make(tmp_path, ["a"])
     assert list(tmp_path.iterdir()) == []

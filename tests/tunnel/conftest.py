@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.tls.fixtures import directory, pair, talk, tls_dir
+from tests.tls.stage.fixtures import directory, pair, talk, tls_dir
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.stage import Stage
 

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import CommandFailed, MonitorLost
 from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.destination.outcome import settle
-from nbdtun.migration.rollback.journal import End, Entry
+from nbdtun.migration.rollback.journal import End
+from tests.migration.stage.left import entry
 
 
 class Qemu:
@@ -20,7 +21,7 @@ class Qemu:
 
     def __init__(self, state: str, migration: str = "completed", writes: int = 0, **left: Any) -> None:
         self.ended = False
-        written = Entry(**({"session": "ab" * 16, "end": End.DESTINATION, "pid": 7} | left)).text() if left else CommandFailed("not found")
+        written = entry(End.DESTINATION, **left).text() if left else CommandFailed("not found")
         self._answers: dict[str, Any] = {
             "query-status": {"status": state},
             "qom-get": written,

@@ -11,18 +11,19 @@ from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import JOURNAL, block_name
 from nbdtun.migration.rollback.journal import End, Entry
 from nbdtun.migration.rollback.presence import Presence
+from tests.migration.stage.left import entry
 from tests.migration.stage.paper_qemu import PaperQemu
+from tests.migration.stage.talk import SESSION
 
-SESSION = "0123456789abcdef" * 2
 NAME = block_name(SESSION, 0)
 
 
 def scene(state: str = "inmigrate", **left: Any) -> tuple[PaperQemu, Entry]:
     qemu = PaperQemu(Clock(), "web1", state=state)
     Deferred.fromCoroutine(qemu.connect())
-    entry = Entry(**({"session": SESSION, "end": End.DESTINATION, "pid": 7, "runs": False} | left))
-    qemu.objects[JOURNAL] = entry.text()
-    return qemu, entry
+    journal = entry(End.DESTINATION, **({"runs": False} | left))
+    qemu.objects[JOURNAL] = journal.text()
+    return qemu, journal
 
 
 def do(qemu: PaperQemu, work: Any) -> Any:

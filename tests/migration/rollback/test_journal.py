@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from nbdtun.errors import MonitorError, NotMigratable
 from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.rollback.journal import End, Entry, Journal, read
+from tests.migration.stage.left import entry
 from tests.migration.stage.paper_qemu import PaperQemu
-
-SESSION = "0123456789abcdef" * 2
+from tests.migration.stage.talk import SESSION
 
 seconds = some.floats(0, 1e7)
 entries = some.builds(
@@ -30,10 +30,6 @@ entries = some.builds(
     capabilities=some.dictionaries(some.text(), some.booleans()),
     parameters=some.dictionaries(some.text(), some.integers() | some.text()),
 )
-
-
-def entry(**changes: Any) -> Entry:
-    return Entry(**({"session": SESSION, "end": End.SOURCE, "pid": 7, "runs": True} | changes))
 
 
 def qemu() -> PaperQemu:

@@ -10,37 +10,16 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from nbdtun.errors import LinkLost, NbdtunError, OutcomeUnknown
-from nbdtun.migration.control.channel import Control
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
+from tests.migration.stage.left import Answer
 from tests.migration.stage.talk import SESSION
-
-
-class Answering(Control):
-    """A control channel whose other end knows how it has ended, or does not say."""
-
-    def __init__(self, outcome: str | NbdtunError | None) -> None:
-        super().__init__()
-        self.outcome = outcome
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.hung_up = False
-
-    async def ask(self, command: Any, **arguments: Any) -> dict[str, Any]:
-        self.asked.append((command.__name__, arguments))
-        if isinstance(self.outcome, NbdtunError):
-            raise self.outcome
-        if self.outcome is None:
-            await Deferred()
-        return {"outcome": self.outcome}
-
-    def hang_up(self) -> None:
-        self.hung_up = True
 
 
 class Way:
     """A Carrier that leads to one channel, or nowhere."""
 
-    def __init__(self, channel: Answering | NbdtunError) -> None:
+    def __init__(self, channel: Answer | NbdtunError) -> None:
         self.channel = channel
 
     async def control(self, protocol: Any) -> Any:
@@ -49,7 +28,7 @@ class Way:
         return self.channel
 
 
-def asked(channel: Answering | NbdtunError, session: str | None = SESSION) -> tuple[Clock, list[Any]]:
+def asked(channel: Answer | NbdtunError, session: str | None = SESSION) -> tuple[Clock, list[Any]]:
     clock, carrier, got = Clock(), Way(channel), list[Any]()
     way: Any = carrier
     Deferred.fromCoroutine(ask(clock, way, MigrationSettings(vm="web1"), session)).addBoth(got.append)
@@ -58,9 +37,9 @@ def asked(channel: Answering | NbdtunError, session: str | None = SESSION) -> tu
 
 @pytest.mark.parametrize("session", [SESSION, None])
 def test_the_destination_knows(session: str | None) -> None:
-    channel = Answering("arrived")
+    channel = Answer("arrived")
     assert asked(channel, session)[1] == ["arrived"]
-    assert channel.asked == [("Settle", {"vm": "web1", "session": session})]
+    assert channel.asked == [{"vm": "web1", "session": session}]
     assert channel.hung_up
 
 
@@ -77,13 +56,13 @@ def test_a_destination_that_cannot_be_reached() -> None:
 
 
 def test_a_destination_that_has_an_error_for_an_answer() -> None:
-    channel = Answering(LinkLost("the control channel was lost"))
+    channel = Answer(LinkLost("the control channel was lost"))
     assert "(the control channel was lost)" in unknown(asked(channel)[1])
     assert channel.hung_up
 
 
 def test_a_destination_that_is_silent_is_waited_for_as_long_as_for_any_answer() -> None:
-    channel = Answering(None)
+    channel = Answer(None)
     clock, got = asked(channel)
     seconds = MigrationSettings(vm="web1").steps.answer
     clock.advance(seconds - 0.1)

@@ -7,30 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.protocols import amp
 
 from nbdtun.errors import LinkLost, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
-from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Settle
-from nbdtun.migration.ids import JOURNAL, block_name
-from nbdtun.migration.rollback.journal import End, Entry
+from nbdtun.migration.ids import JOURNAL
+from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.rollback.presence import Presence
-from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source.recovery import LONGEST_END_SECONDS, SLACK_SECONDS, Recovery, is_ours
+from nbdtun.migration.source.recovery import LONGEST_END_SECONDS, SLACK_SECONDS, is_ours
 from nbdtun.migration.vm.memory import Migrated
-from tests.migration.stage.paper_qemu import PaperQemu
-
-SESSION = "0123456789abcdef" * 2
-BEFORE = {"capabilities": {"events": False, "pause-before-switchover": False}, "parameters": {"max-bandwidth": 128 << 20}}
-
+from tests.migration.stage.left import BEFORE, HANDED, SENDING, SWITCHING, Scene, entry
+from tests.migration.stage.talk import SESSION
 
 seconds = some.floats(0, 1e7)
-
-
-def entry(**changes: Any) -> Entry:
-    return Entry(**({"session": SESSION, "end": End.SOURCE, "pid": 7, "runs": True} | changes))
 
 
 @given(began=seconds, lasted=some.floats(0, 1e5), error=some.floats(-9, 9))
@@ -52,68 +39,6 @@ def test_one_that_ended_when_ours_could_have_is_ours(began: float, sending: floa
 def test_one_that_had_not_begun_or_not_switched_owns_nothing() -> None:
     assert not is_ours(entry(), Migrated("active"), 0)
     assert not is_ours(entry(began=0.0), Migrated("completed"), 0)
-
-
-class Answer(Control):
-    """A control channel whose other end has one answer to everything."""
-
-    def __init__(self, outcome: str | NbdtunError) -> None:
-        super().__init__(Clock())
-        self.outcome = outcome
-        self.asked: list[dict[str, Any]] = []
-
-    async def ask(self, command: Any, *, seconds: float | None, **arguments: Any) -> dict[str, Any]:
-        self.asked.append(arguments)
-        if isinstance(self.outcome, NbdtunError):
-            raise self.outcome
-        answer: dict[str, Any] = Settle.parseResponse(amp.AmpBox({b"outcome": self.outcome.encode()}), None)
-        return answer
-
-
-class Scene:
-    """The source's QEMU, 100 s after ours was begun; also the Carrier."""
-
-    def __init__(self, state: str = "running", status: str = "", outcome: str | NbdtunError = "arrived", **left: Any) -> None:
-        self.clock = Clock()
-        self.clock.advance(1000)
-        self.qemu = PaperQemu(self.clock, "web1", state=state)
-        self.qemu.ran_before = True
-        Deferred.fromCoroutine(self.qemu.connect())
-        if status:
-            self.qemu.migration, self.qemu.began = {"status": status}, 900.0
-            self.qemu.ended = 960.0 if status == "completed" else None
-        self.left = entry(**left)
-        self.qemu.objects[JOURNAL] = self.left.text()
-        self.answer = Answer(outcome)
-
-    async def control(self, protocol: Any) -> Any:
-        return self.answer
-
-    def mirror(self) -> None:
-        name = block_name(SESSION, 0)
-        self.qemu.nodes[name] = 0
-        self.qemu.jobs[name] = {"device": name, "id": name, "len": 1, "offset": 0, "ready": True}
-
-    def tune(self) -> None:
-        self.qemu.capabilities |= {"events": True, "pause-before-switchover": True}
-        self.qemu.parameters["max-bandwidth"] = 5
-
-    def settle(self) -> Any:
-        carrier: Any = self
-        recovery = Recovery(self.clock, self.qemu, carrier, MigrationSettings(vm="web1"), self.clock.seconds)
-        got: list[Any] = []
-        Deferred.fromCoroutine(recovery.run()).addCallbacks(got.append, lambda failure: got.append(failure.value))
-        self.clock.pump([0.05] * 100)
-        return got[0]
-
-    def is_clean(self) -> bool:
-        assert self.qemu.parameters["max-bandwidth"] == 128 << 20
-        return not (self.qemu.objects or self.qemu.jobs or set(self.qemu.nodes) - {"vda"} or any(self.qemu.capabilities.values()))
-
-
-SENDING = {"began": 900.0} | BEFORE
-SWITCHING = {"switched": 950.0} | SENDING
-HANDED = {"handed_over": True} | SWITCHING
 
 
 def test_where_nothing_is_left_nothing_is_done() -> None:

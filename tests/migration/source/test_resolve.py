@@ -12,7 +12,7 @@ from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.rollback.presence import Presence
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.resolve import Resolution
-from tests.migration.source.test_recovery import HANDED, Scene
+from tests.migration.stage.left import HANDED, Scene
 
 
 def resolve(scene: Scene, **settings: Any) -> Any:

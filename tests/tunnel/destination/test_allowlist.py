@@ -7,7 +7,7 @@ from cryptography import x509
 
 from nbdtun.errors import ConfigError, NotAllowed
 from nbdtun.tunnel.destination.allowlist import AllowList, check_pattern
-from tests.tls.test_certificate import certificate
+from tests.tls.stage.certificates import certificate
 
 SOURCE = certificate(
     "src1",

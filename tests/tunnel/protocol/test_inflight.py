@@ -9,7 +9,7 @@ from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.inflight import LEAST, InFlight, ack_interval
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
 from nbdtun.tunnel.protocol.slab import SlabPool
-from tests.properties.test_frames import Heard
+from tests.tunnel.stage.heard import Heard
 from tests.tunnel.stage.reading import reading
 
 MIB = 1 << 20

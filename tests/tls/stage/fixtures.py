@@ -13,7 +13,7 @@ import pytest
 
 from nbdtun.tls import contexts, issue
 from nbdtun.tls.files import CA_CERT, CA_KEY
-from tests.tls.conversation import Conversation, Directory, End
+from tests.tls.stage.conversation import Conversation, Directory, End
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Taking a client's certificate back, as an authority does."""
+"""Certificates with any names, and the taking back of one, as an authority does both."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from nbdtun.tls.files import CA_CERT, CA_CRL, CA_KEY, CLIENT_CERT
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def certificate(*common: str, alternative: tuple[x509.GeneralName, ...] = ()) -> bytes:
+    """A self-signed certificate in DER."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(KEY.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(1))
+    if alternative:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def revoke_client(directory: Path) -> None:
