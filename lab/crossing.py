@@ -23,7 +23,7 @@ PHASES = ("prepare", "mirror", "ready", "ram", "switchover", "finish")
 
 def certificates(directory: Path) -> Path:
     """Make everybody's certificates, for the loopback, by the command that an operator would use."""
-    subprocess.run([BIN / "nbdtun", "certs", directory, "--host", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([f"{BIN}/nbdtun", "certs", directory, "--host", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
     return directory
 
 
@@ -32,7 +32,7 @@ class Attempt(Process):
 
     def __init__(self, directory: Path, *arguments: str, number: int = 1) -> None:
         self._output = directory / f"migrate-{number}.json"
-        command = [BIN / "nbdtun", "migrate", *arguments, "--progress", "json"]
+        command = [f"{BIN}/nbdtun", "migrate", *arguments, "--progress", "json"]
         super().__init__(command, directory / f"migrate-{number}.log", output=self._output)
 
     def reports(self) -> list[dict[str, Any]]:
@@ -136,7 +136,7 @@ class Crossing:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `nbdtun` as from another terminal, to its end: `command("status")`."""
-        run = [BIN / "nbdtun", *words, "--run-dir", f"{self.run_dir}"]
+        run = [f"{BIN}/nbdtun", *words, "--run-dir", f"{self.run_dir}"]
         return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
     def leftovers(self) -> list[str]:

@@ -44,7 +44,7 @@ class Detached:
 
     def __init__(self, directory: Path, plugin: str, *options: str) -> None:
         self.pidfile, self.log = directory / f"{plugin}.pid", directory / f"{plugin}.log"
-        command = [BIN / "twistd", f"--pidfile={self.pidfile}", f"--logfile={self.log}", plugin, *options]
+        command = [f"{BIN}/twistd", f"--pidfile={self.pidfile}", f"--logfile={self.log}", plugin, *options]
         env = {**os.environ, MARK: f"{os.getpid()}"}
         self.command = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=directory, env=env)
 

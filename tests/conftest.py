@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 import txaio
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import provider
 
 from nbdtun.migration.rollback.presence import Presence
 from tests.failures import nothing_logged
@@ -47,6 +48,7 @@ def said() -> Iterator[list[str]]:
     """The lines that the operator reads meanwhile."""
     lines: list[str] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         if str(event.get("log_namespace", "")).startswith(("nbdtun", "txaio")) or event.get("log_level") is not None:
             lines.append(formatEvent(event))

@@ -26,7 +26,7 @@ def test_in_time_leaves_what_comes_in_time_alone() -> None:
 
 
 def test_in_time_ends_what_is_late() -> None:
-    clock, cancelled = Clock(), []
+    clock, cancelled = Clock(), list[Any]()
     got = outcome(with_timeout(clock, 5, Deferred(cancelled.append), lambda: ValueError("late")))
     clock.advance(5)
     assert str(got[0]) == "late"

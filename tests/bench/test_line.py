@@ -23,7 +23,7 @@ class Clock:
 def test_a_piece_arrives_when_it_has_left_at_the_line_s_rate_and_crossed_it() -> None:
     clock = Clock()
     way = Way(0.05, 1000, clock)
-    assert way.enter(100) == (pytest.approx(100.15), pytest.approx(100.1 - AHEAD))
+    assert way.enter(100) == pytest.approx((100.15, 100.1 - AHEAD))
     assert way.enter(100)[0] == pytest.approx(100.25)  # behind the first
     clock.now = 200
     assert way.enter(100)[0] == pytest.approx(200.15)  # an idle line saves nothing up

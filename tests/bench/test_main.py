@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from click.testing import CliRunner
 import bench.__main__ as command
 from bench.columns import Column
 from bench.measures import Measure
-from bench.peers import Peer
+from bench.peers import Peer, Place
+from bench.peers.pair import Pair
 from bench.samples import Sample
-from bench.scene import Scene
+from bench.scene import Effort, Scene
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -31,7 +33,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
 
 
 def test_a_picture_without_matplotlib_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.plot.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("bench.plot.importlib.util.find_spec", lambda name: None)
     status, output = invoke("--plot", "x.svg")
     assert status == 2
     assert "--plot needs matplotlib" in output
@@ -47,23 +49,25 @@ def broken(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
     raise RuntimeError("fio: refused")
 
 
+def started(place: Place) -> AbstractContextManager[Pair]:
+    pytest.fail("started")
+
+
 @pytest.fixture
-def paper(monkeypatch: pytest.MonkeyPatch) -> None:
+def paper(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
     """Two peers, one of which is missing, and two measures, one of which fails."""
-    monkeypatch.setattr(
-        command, "PEERS", (Peer("a", lambda place: pytest.fail("started")), Peer("b", lambda place: None, ("no-such-program",)))
-    )
+    peers = [Peer("a", started), Peer("b", started, ("no-such-program",))]
     columns = (Column("rate_mb_s", "MB/s"),)
     measures = (Measure("other", "The other", columns, broken), Measure("one", "The one", columns, measured, ("up", "down")))
     monkeypatch.setattr(command, "MEASURES", measures)
     monkeypatch.setattr("bench.scene.certificates", lambda path: path)
     monkeypatch.setattr("bench.report.machine.describe", dict)
+    return peers
 
 
-@pytest.mark.usefixtures("paper")
-def test_a_missing_peer_is_named_and_a_measure_that_fails_leaves_the_others(tmp_path: Path) -> None:
-    run = command.Run(command.Effort(), command._console(), tmp_path / "report.json")
-    run.measure(list(command.PEERS), ("up", "other"))
+def test_a_missing_peer_is_named_and_a_measure_that_fails_leaves_the_others(paper: list[Peer], tmp_path: Path) -> None:
+    run = command.Run(Effort(), command._console(), tmp_path / "report.json")
+    run.measure(paper, ("up", "other"))
     assert run.failed
     assert [(sample.measure, sample.subject, dict(sample.figures)) for sample in run.samples] == [
         ("other", "a", {"rate_mb_s": 3.0}),

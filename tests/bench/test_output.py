@@ -65,7 +65,7 @@ def test_a_sample_as_it_comes() -> None:
 
 
 def test_the_report_holds_every_round_and_what_became_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report.machine, "describe", lambda: {"cpu": "a paper one"})
+    monkeypatch.setattr("bench.report.machine.describe", lambda: {"cpu": "a paper one"})
     path = tmp_path / "report.json"
     report.write(path, report.report(SAMPLES, Effort(rounds=2), {"haproxy TLS": "haproxy is not installed"}))
     read = json.loads(path.read_text())

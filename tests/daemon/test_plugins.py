@@ -22,7 +22,7 @@ def test_the_plugins_are_service_makers() -> None:
     for attribute, tapname in (("source", "nbdtun-source"), ("destination", "nbdtun-dest")):
         plugin = names[attribute]
         assert verifyObject(IServiceMaker, plugin)
-        assert IPlugin.providedBy(plugin)
+        assert verifyObject(IPlugin, plugin)
         assert plugin.tapname == tapname
         assert 40 < len(plugin.description) < 100
         assert plugin.options().getUsage()

@@ -55,7 +55,7 @@ def test_how_long_a_migration_may_last_and_what_helps_it() -> None:
     task = source(*MIGRATE, *words.split(), "--converge", "write-blocking,downtime", "--max-downtime", "9s")
     assert task.migrate is not None
     wanted = task.migrate.migration
-    assert (wanted.converge, wanted.max_downtime) == ({Strategy.WRITE_BLOCKING, Strategy.DOWNTIME}, 9.0)
+    assert (wanted.converge, wanted.max_downtime) == (frozenset({Strategy.WRITE_BLOCKING, Strategy.DOWNTIME}), 9.0)
     limits = {Phase.MIRROR: 3600.0, Phase.READY: None}
     assert wanted.timeouts == Timeouts(phases=limits, total=7200.0, stall=None, on_timeout=OnTimeout.FORCE)
 

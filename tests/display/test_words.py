@@ -41,6 +41,7 @@ def test_pace_is_smooth_and_never_negative() -> None:
     pace.update(1.0, 500)  # no time has passed: nothing is learned
     assert pace.rate == 100.0
     pace.update(2.0, 400)
+    assert pace.rate is not None
     assert 100.0 < pace.rate < 300.0
     for second in range(3, 40):
         pace.update(float(second), 0)

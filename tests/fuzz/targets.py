@@ -228,9 +228,10 @@ def command_answers(data: bytes) -> None:
         assert len(outcomes) == len(asked)
         for outcome in outcomes:
             if isinstance(outcome, Failure):
-                assert outcome.check(NbdtunError) is not None, outcome.getTraceback()
-                assert len(outcome.value.line) < 70_000
-                assert outcome.value.line.isprintable()
+                error = outcome.value
+                assert isinstance(error, NbdtunError), outcome.getTraceback()
+                assert len(error.line) < 70_000
+                assert error.line.isprintable()
 
 
 class Broken(Sheet):

@@ -45,8 +45,8 @@ class Rig:
         self.reports.clear()
         self.entered: set[Phase] = set()
         self.phases: dict[Phase, Deferred[None]] = {phase: Deferred() for phase in Phase}
-        options = {"vm": "web1", "steps": self.steps} | options
-        return Deferred.fromCoroutine(self._run(MigrationSettings(**options)))
+        wanted: dict[str, Any] = {"vm": "web1", "steps": self.steps} | options
+        return Deferred.fromCoroutine(self._run(MigrationSettings(**wanted)))
 
     async def _run(self, settings: MigrationSettings) -> Progress:
         monitor = Monitor(reactor, str(self.source.qmp_path), settings.vm)
@@ -61,7 +61,7 @@ class Rig:
         self.reports.append(progress)
         if progress.phase not in self.entered:  # and not whether it was called: a second report may come before the reactor's next turn
             self.entered.add(progress.phase)
-            reactor.callLater(0, self.phases[progress.phase].callback, None)  # type: ignore[attr-defined]
+            reactor.callLater(0, self.phases[progress.phase].callback, None)
 
     async def renew(self) -> None:
         """A destination QEMU that has tried to receive its memory is of no more use."""
@@ -94,4 +94,4 @@ class Rig:
 
 
 def pause(seconds: float) -> Deferred[None]:
-    return deferLater(reactor, seconds)  # type: ignore[arg-type]
+    return deferLater(reactor, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,8 @@ def outrun(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], guest
     """Begins to move a guest that changes so many MiB a second over a link that carries less: `outrun("disk", 20, 6, [...])`."""
 
     def begin(what: str, rate: int, link: int, options: Sequence[str], build: Build | None = None) -> tuple[Crossing, Attempt]:
-        pair = pairs(PLAN, behaves=replace(guest, **{what: rate}), builds=(build, build))
+        changes: dict[str, Any] = {what: rate}
+        pair = pairs(PLAN, behaves=replace(guest, **changes), builds=(build, build))
         pair.source.wait_ticks(10)
         crossing = crossings(pair, cable=True)
         crossing.cable.slow(link * MIB)

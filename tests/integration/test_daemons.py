@@ -43,7 +43,7 @@ def detached(directory: Path) -> Iterator[Callable[..., Detached]]:
     ],
 )
 def test_wrong_options_are_one_line(directory: Path, arguments: list[str], line: str) -> None:
-    command = [BIN / "twistd", "-n", "--pidfile=", *arguments]
+    command = [f"{BIN}/twistd", "-n", "--pidfile=", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=directory)
     assert ended.returncode != 0
     assert line in ended.stdout + ended.stderr
@@ -93,7 +93,7 @@ Daemon(reactor, "hurried", {{}}, Hurried()).setServiceParent(application)
 def test_one_that_is_ended_while_it_starts_and_again_while_it_ends_is_ended_properly(directory: Path, number: signal.Signals) -> None:
     tac = directory / "hurried.tac"
     tac.write_text(HURRIED.format(number=number))
-    ended = subprocess.run([BIN / "twistd", "-n", "--pidfile=", "-oy", tac], capture_output=True, text=True, timeout=20, cwd=directory)
+    ended = subprocess.run([f"{BIN}/twistd", "-n", "--pidfile=", "-oy", tac], capture_output=True, text=True, timeout=20, cwd=directory)
     assert ended.returncode in (0, -number)
     assert "everything is removed" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
@@ -109,7 +109,7 @@ class TestDetached:
 
     def test_its_process_id_is_what_other_commands_know_it_by(self, detached: Callable[..., Detached], directory: Path) -> None:
         daemon = detached("nbdtun-dest", "--listen", f"tcp:{free_port()}:interface=127.0.0.1", "--target", "nbd=unix:/x")
-        run = [BIN / "nbdtun", "set", f"{daemon.pid}", "--bandwidth", "5MiB", "--run-dir", f"{directory}/run"]
+        run = [f"{BIN}/nbdtun", "set", f"{daemon.pid}", "--bandwidth", "5MiB", "--run-dir", f"{directory}/run"]
         changed = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
         assert (changed.stdout, changed.stderr) == (f"nbdtun-dest (pid {daemon.pid}): at most 5 MiB/s\n", "")
 

@@ -94,9 +94,12 @@ def test_a_mob_at_the_door_disturbs_nobody_inside(directory: Path, tls: Path, me
             latest = time.monotonic() + 60
             assert tunnel.cable is not None
             while mob.done < STRANGERS and time.monotonic() < latest:
-                opened = tunnel.source.log().count("is open")
+
+                def opens(before: int = tunnel.source.log().count("is open")) -> bool:
+                    return tunnel.source.log().count("is open") > before
+
                 with Process(["nbdcopy", "--connections=1", tunnel.uri, copy], directory / "nbdcopy.log") as copying:
-                    wait(lambda count=opened: tunnel.source.log().count("is open") > count, 20, "a channel", copying)
+                    wait(opens, 20, "a channel", copying)
                     tunnel.cable.cut()  # and its link is taken up again through the mob
                     assert copying.wait_exit(60) == 0
                 assert filecmp.cmp(original, copy, shallow=False)

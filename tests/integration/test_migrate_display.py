@@ -47,7 +47,7 @@ def test_bars_on_a_terminal(pairs: Callable[..., Pair], crossings: Callable[...,
     crossing = crossings(pairs(replace(SMALL, filled=1.0), replace(SMALL, read_only=True), paused=True))
     terminal, end = pty.openpty()
     os.set_blocking(terminal, True)
-    command = [BIN / "nbdtun", "migrate", *crossing.arguments("--bandwidth", "16MiB")]
+    command = [f"{BIN}/nbdtun", "migrate", *crossing.arguments("--bandwidth", "16MiB")]
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
     with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=env) as shown:
         os.close(end)
@@ -75,7 +75,7 @@ def read_to_end(terminal: int) -> str:
 
 def test_lines_in_a_pipe(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     crossing = crossings(pairs(SMALL, paused=True))
-    command = [BIN / "nbdtun", "migrate", *crossing.arguments()]
+    command = [f"{BIN}/nbdtun", "migrate", *crossing.arguments()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert shown.returncode == 0, shown.stderr
     assert shown.stderr == ""
@@ -87,7 +87,7 @@ def test_lines_in_a_pipe(pairs: Callable[..., Pair], crossings: Callable[..., Cr
 
 def test_nothing_is_shown(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     crossing = crossings(pairs(SMALL, paused=True))
-    command = [BIN / "nbdtun", "migrate", *crossing.arguments("--progress", "none")]
+    command = [f"{BIN}/nbdtun", "migrate", *crossing.arguments("--progress", "none")]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
 
@@ -96,7 +96,7 @@ def test_a_broken_pipe_does_not_matter(pairs: Callable[..., Pair], crossings: Ca
     """Who reads the progress may go away; the migration goes on."""
     crossing = crossings(pairs(SMALL))
     crossing.pair.source.wait_ticks(5)
-    command = [BIN / "nbdtun", "migrate", *crossing.arguments("--progress", "json", "--bandwidth", "32MiB")]
+    command = [f"{BIN}/nbdtun", "migrate", *crossing.arguments("--progress", "json", "--bandwidth", "32MiB")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as migrating:
         assert migrating.stdout is not None
         assert migrating.stderr is not None

@@ -129,6 +129,7 @@ class Forgetful(DestinationControl):
     """Loses the channel when Finish comes: before it is carried out, or after."""
 
     carry_out = True
+    transport: Any  # a UNIX socket's, which can do more than ITransport
 
     def locateResponder(self, name: bytes) -> Any:
         found = super().locateResponder(name)
@@ -205,7 +206,7 @@ async def test_a_stopped_source_qemu_is_noticed(rig: Any) -> None:
         await one.phases[Phase.MIRROR]
         await pause(0.5)
         one.source.signal(signal.SIGSTOP)
-        reactor.callLater(3, one.source.signal, signal.SIGCONT)  # type: ignore[attr-defined]
+        reactor.callLater(3, one.source.signal, signal.SIGCONT)
         with pytest.raises(MonitorError, match=r"QEMU has not answered .* for 1 s"):
             await running
         await one.untouched()

@@ -296,7 +296,7 @@ def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], direc
     tunnel = tunnels(memory, source_options=["--bandwidth", "16KiB"])
 
     def told(*words: str) -> str:
-        run = [BIN / "nbdtun", *words, "--run-dir", f"{tunnel.run_dir}"]
+        run = [f"{BIN}/nbdtun", *words, "--run-dir", f"{tunnel.run_dir}"]
         return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=True).stdout
 
     source, destination = f"nbdtun-source (pid {tunnel.source.pid})", f"nbdtun-dest (pid {tunnel.destination.pid})"

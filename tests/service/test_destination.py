@@ -26,7 +26,7 @@ async def test_bytes_go_through_to_the_target_and_back(base: Path) -> None:
     assert destination.tunnel.idle
     await program.gone
     await source.stopService()
-    await port.stopListening()  # type: ignore[misc]
+    await port.stopListening()
     assert way.left() == []
 
 

@@ -5,6 +5,6 @@ With the limits that it has of itself, each cell with a stopped QEMU would last 
 
 from nbdtun.migration.settings import StepTimeouts
 
-StepTimeouts.__init__.__kwdefaults__.update(
-    command=3.0, connect=3.0, answer=12.0, drain=8.0, complete=8.0, undo=4.0, farewell=3.0, settle=5.0
-)
+defaults = StepTimeouts.__init__.__kwdefaults__
+assert defaults is not None
+defaults.update(command=3.0, connect=3.0, answer=12.0, drain=8.0, complete=8.0, undo=4.0, farewell=3.0, settle=5.0)

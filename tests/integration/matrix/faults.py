@@ -98,7 +98,7 @@ def _broken(error: str) -> Deed:
         (drive,) = cell.pair.destination.drives
         path = cell.pair.directory / "shelf.sock"
         fails = [f"error={error}", "error-pwrite-rate=100%", "error-zero-rate=100%", "error-trim-rate=100%", f"error-file={_trigger(cell)}"]
-        command = ["nbdkit", "-f", "-U", path, "--filter=error", "file", drive.disk.path, *fails]
+        command = ["nbdkit", "-f", "-U", f"{path}", "--filter=error", "file", f"{drive.disk.path}", *fails]
         server = cell.ended.enter_context(Process(command, cell.pair.directory / "nbdkit.log"))
         wait(path.exists, 10, "nbdkit", server)
         cell.pair.renew_destination([replace(drive, server=path)])

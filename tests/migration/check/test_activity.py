@@ -24,7 +24,7 @@ class Busy(PaperQemu):
         self.seconds = 1.0
         Deferred.fromCoroutine(self.connect())
 
-    def query_blockstats(self) -> Any:
+    def query_blockstats(self, query_nodes: bool = False) -> Any:
         return [{"node-name": disk, "stats": {"wr_bytes": int(self.clock.seconds() * MIB)}} for disk in self.disks]
 
     def calc_dirty_rate(self, calc_time: int) -> Any:

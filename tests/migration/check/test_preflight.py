@@ -28,14 +28,8 @@ class Flight:
 
     def __init__(self, rate: float | Exception = 100.0 * MIB, busy: Activity | None = IDLE, **options: Any) -> None:
         self.stage = Stage(**options)
-        self.rate = rate
+        self.stage.rate = rate
         self.busy = busy
-        self.stage.throughput = self.throughput  # type: ignore[attr-defined]
-
-    async def throughput(self) -> float:
-        if isinstance(self.rate, Exception):
-            raise self.rate
-        return self.rate
 
     def run(self, monkeypatch: pytest.MonkeyPatch, measure: bool = True, monitor: bool = True, **settings: Any) -> Report:
         async def activity(*_: object) -> Activity:

@@ -36,7 +36,7 @@ def test_a_command_is_answered() -> None:
     assert pair.server.got == [SESSION]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("error", [error for error in tree() if error not in NOT_ITS_TO_TELL])
+@pytest.mark.parametrize("error", [error for error in tree(NbdtunError) if error not in NOT_ITS_TO_TELL])
 def test_every_error_keeps_its_class_and_its_text(error: type[NbdtunError]) -> None:
     outcome = Pair(Echo(error("the reason, in one line"))).ask(Abort, session=SESSION)
     assert type(outcome) is error

@@ -87,7 +87,8 @@ def test_a_check_without_its_fields_is_not_worth_a_traceback() -> None:
 
 def test_a_session_that_it_does_not_know() -> None:
     talk = Talk()
-    for command, arguments in ((Listen, {}), (Finish, {"run": True}), (Abort, {})):
+    questions: list[tuple[Any, dict[str, Any]]] = [(Listen, {}), (Finish, {"run": True}), (Abort, {})]
+    for command, arguments in questions:
         error = talk.ask(command, **arguments)
         assert isinstance(error, DestinationFailed)
         assert "does not know this session" in str(error)

@@ -122,7 +122,7 @@ async def test_events_come_in_their_order_with_the_answers(path: str) -> None:
             await monitor.execute("tell")
             event = await events.next(5)
             assert (event.name, event.data) == ("STOP", {"a": 1})
-            assert abs(event.seconds - reactor.seconds()) < 5  # type: ignore[attr-defined]
+            assert abs(event.seconds - reactor.seconds()) < 5
             assert not others.heard
         await monitor.execute("tell")
         assert not events.heard
@@ -163,7 +163,7 @@ async def test_a_lost_one_is_renewed_where_qemu_lives_on(path: str) -> None:
                 await monitor.execute("drop")
             with pytest.raises(MonitorLost):
                 await events.next()
-        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        await deferLater(reactor, 0.05)
         assert await renewed[0]
         assert await monitor.execute("echo", {"a": 1}) == {"a": 1}
         assert await monitor.renew()  # there is nothing to do
@@ -264,7 +264,7 @@ async def test_something_else_than_qmp(path: str) -> None:
     async with serve(path, greet=False) as factory:
         connecting = Deferred.fromCoroutine(refused(path))
         while not factory.connections:
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+            await deferLater(reactor, 0.01)
         factory.connections[0].transport.write(b"SSH-2.0-OpenSSH\n")  # type: ignore[union-attr]
         assert path in await connecting
 

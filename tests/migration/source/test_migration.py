@@ -126,7 +126,7 @@ def test_the_destination_qemu_hangs_or_dies_at(command: str, how: str) -> None:
         stage.destination.fails[command] = MonitorLost("web1 at the destination: QEMU closed its monitor")
         original = stage.destination._answer
 
-        def answer(asked: str, arguments: Any) -> Any:
+        def answer(asked: str, arguments: dict[str, Any], /) -> Any:
             result = original(asked, arguments)
             if asked == command:
                 stage.clock.callLater(0, stage.destination.die)
@@ -164,7 +164,7 @@ def test_the_source_qemu_dies_at(command: str) -> None:
     stage = Stage()
     original = stage.source._answer
 
-    def answer(asked: str, arguments: Any) -> Any:
+    def answer(asked: str, arguments: dict[str, Any], /) -> Any:
         if asked == command:
             stage.source.die()
         return original(asked, arguments)

@@ -29,7 +29,7 @@ class Way:
 
 
 def asked(channel: Answer | NbdtunError, session: str | None = SESSION) -> tuple[Clock, list[Any]]:
-    clock, carrier, got = Clock(), Way(channel), list[Any]()
+    clock, carrier, got = channel.clock if isinstance(channel, Answer) else Clock(), Way(channel), list[Any]()
     way: Any = carrier
     Deferred.fromCoroutine(ask(clock, way, MigrationSettings(vm="web1"), session)).addBoth(got.append)
     return clock, got
@@ -62,7 +62,7 @@ def test_a_destination_that_has_an_error_for_an_answer() -> None:
 
 
 def test_a_destination_that_is_silent_is_waited_for_as_long_as_for_any_answer() -> None:
-    channel = Answer(None)
+    channel = Answer(None, Clock())
     clock, got = asked(channel)
     seconds = MigrationSettings(vm="web1").steps.answer
     clock.advance(seconds - 0.1)

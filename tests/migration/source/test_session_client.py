@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable
+from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Prepare, Query
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.session_client import SessionClient
@@ -17,16 +18,15 @@ from nbdtun.migration.vm.machine import Machine
 SESSION = "ab" * 16
 
 
-class Channel:
+class Channel(Control):
     """A control channel that answers as told, until it is lost."""
 
-    transport = None
-
     def __init__(self, clock: Clock | None = None, **answers: Any) -> None:
-        self._clock = clock or Clock()
+        super().__init__(clock or Clock())
+        self._waits = clock or Clock()
         self.asked: list[tuple[Any, dict[str, Any]]] = []
         self._answers = answers
-        self._lost: list[Deferred[LinkLost]] = []
+        self._losing: list[Deferred[LinkLost]] = []
 
     async def ask(self, command: Any, *, seconds: float, **arguments: Any) -> dict[str, Any]:
         self.asked.append((command, arguments))
@@ -34,16 +34,16 @@ class Channel:
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
-            await deferLater(self._clock, seconds)
+            await deferLater(self._waits, seconds)
             raise NoAnswer(f"the destination has not answered {command.__name__}")
         return dict(answer)
 
     def when_lost(self) -> Deferred[LinkLost]:
-        self._lost.append(Deferred())
-        return self._lost[-1]
+        self._losing.append(Deferred())
+        return self._losing[-1]
 
     def lose(self) -> None:
-        for waiting in self._lost:
+        for waiting in self._losing:
             waiting.callback(LinkLost("the daemon has died"))
 
 

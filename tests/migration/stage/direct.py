@@ -29,6 +29,7 @@ class End(Protocol):
     """One end of a relayed connection."""
 
     other: End | None = None
+    transport: Any  # a UNIX socket's, which can do more than ITransport
 
     def __init__(self) -> None:
         self.ended: Deferred[None] = Deferred()
@@ -101,7 +102,7 @@ class DirectIngress:
             raise TargetUnknown(f"target {self.target} is not listed")
         path = self.tunnel.admitted[self.target]
         try:
-            exit_ = await connectProtocol(UNIXClientEndpoint(self.tunnel.reactor, path), End())
+            exit_: End = await connectProtocol(UNIXClientEndpoint(self.tunnel.reactor, path), End())
         except Exception as error:
             raise TargetUnreachable(f"target {self.target}: {error}") from error
         self.tunnel.exits.append((self.target, exit_))
@@ -184,6 +185,10 @@ class Tunnel:
         self.ingresses[target] = ingress
         return ingress
 
+    async def throughput(self) -> float:
+        """The Carrier's."""
+        raise TunnelError("there is no tunnel to be measured")
+
     def cut_exits(self, target: str) -> None:
         """Reset what is connected to a target."""
         for name, exit_ in self.exits:
@@ -193,5 +198,6 @@ class Tunnel:
     def cut_control(self) -> None:
         """Lose the control channel for good."""
         for control in self.controls:
-            if control.transport is not None:
-                control.transport.abortConnection()
+            transport: Any = control.transport  # as above
+            if transport is not None:
+                transport.abortConnection()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.protocols import amp
 
-from nbdtun.errors import NbdtunError
+from nbdtun.errors import NbdtunError, NoAnswer
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Settle
 from nbdtun.migration.ids import JOURNAL, block_name
@@ -28,19 +28,27 @@ def entry(end: End = End.SOURCE, **changes: Any) -> Entry:
 
 
 class Answer(Control):
-    """A control channel whose other end has one answer to everything."""
+    """A control channel whose other end has one answer to everything, or none."""
 
-    def __init__(self, outcome: str | NbdtunError) -> None:
-        super().__init__(Clock())
+    def __init__(self, outcome: str | NbdtunError | None, clock: Clock | None = None) -> None:
+        super().__init__(clock or Clock())
+        self.clock = clock or Clock()
         self.outcome = outcome
         self.asked: list[dict[str, Any]] = []
+        self.hung_up = False
 
     async def ask(self, command: Any, *, seconds: float | None, **arguments: Any) -> dict[str, Any]:
         self.asked.append(arguments)
         if isinstance(self.outcome, NbdtunError):
             raise self.outcome
+        if self.outcome is None:
+            await deferLater(self.clock, seconds or 0.0)
+            raise NoAnswer(f"the destination has not answered for {seconds:g} s")
         answer: dict[str, Any] = Settle.parseResponse(amp.AmpBox({b"outcome": self.outcome.encode()}), None)
         return answer
+
+    def hang_up(self) -> None:
+        self.hung_up = True
 
 
 class Scene:

@@ -66,7 +66,7 @@ class Paper(Monitor):
         limit = self._seconds if seconds is None else seconds
         return await with_timeout(self.clock, limit, self._answer(command, dict(arguments or {})), lambda: self._unanswered(command, limit))
 
-    def _answer(self, command: str, arguments: dict[str, Any]) -> Deferred[Any]:
+    def _answer(self, command: str, arguments: dict[str, Any], /) -> Deferred[Any]:
         self.asked.append(command)
         if command in self.hangs:
             return Deferred()

@@ -58,6 +58,7 @@ class Stage:
         self.source = PaperQemu(self.clock, "web1", **options)
         self.new_destination()
         self.link = LinkState()
+        self.rate: float | Exception = 100.0 * (1 << 20)
         self.ingresses: list[PaperIngress] = []
         self.egresses: list[PaperEgress] = []
         self.admitted: dict[str, str] = {}
@@ -91,6 +92,11 @@ class Stage:
     async def enter(self, target: str, name: str, *, urgent: bool = False) -> PaperIngress:
         self.ingresses.append(PaperIngress(self, target, name))
         return self.ingresses[-1]
+
+    async def throughput(self) -> float:
+        if isinstance(self.rate, Exception):
+            raise self.rate
+        return self.rate
 
     # What the tests do.
 
@@ -134,7 +140,7 @@ class Stage:
 
     def outcome(self, migration: Deferred[Progress], seconds: float = 900) -> Progress | Exception:
         """How it ended; it must have."""
-        results: list[Any] = []
+        results: list[Progress | Failure] = []
         migration.addBoth(results.append)
         end = self.clock.seconds() + seconds
         while not results and self.clock.seconds() < end:
@@ -142,7 +148,10 @@ class Stage:
         assert results, f"not ended after {seconds} s: {self.migration!r}"
         self.turn(1)
         result = results[0]
-        return result.value if isinstance(result, Failure) else result
+        if isinstance(result, Failure):
+            assert isinstance(result.value, Exception)
+            return result.value
+        return result
 
     def running(self) -> list[str]:
         """Who runs; never two."""

@@ -4,7 +4,6 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from nbdtun.errors import MonitorError, NotMigratable
 from nbdtun.migration.vm.guest import USELESS, Guest
 from tests.migration.stage.paper_qemu import PaperQemu
 
@@ -33,7 +32,7 @@ def test_states_in_which_nothing_can_be_moved(state: str) -> None:
     Deferred.fromCoroutine(qemu.connect())
     checking = Deferred.fromCoroutine(Guest(qemu).check())
     qemu.clock.advance(0.001)
-    failed: list[NotMigratable] = []
+    failed: list[BaseException | None] = []
     checking.addErrback(lambda failure: failed.append(failure.value))
     assert str(failed[0]) == f"web1 cannot be migrated: {USELESS[state]}"
 
@@ -123,7 +122,7 @@ def test_a_qemu_that_does_not_end() -> None:
     qemu, guest = watched()
     qemu.quit = lambda: None  # type: ignore[method-assign]
     ending = Deferred.fromCoroutine(guest.end(qemu.clock))
-    failed: list[MonitorError] = []
+    failed: list[BaseException | None] = []
     ending.addErrback(lambda failure: failed.append(failure.value))
     qemu.clock.pump([1] * 31)
     assert str(failed[0]) == "web1: QEMU has not ended 30 s after quit"

@@ -35,7 +35,7 @@ def lines(checklist: Checklist) -> list[str]:
 async def test_all_that_is_missing_is_told_at_once(base: Path) -> None:
     base.mkdir()
     told: list[Finding] = []
-    report = await check(reactor, settings(base), told.append)
+    report = await check(reactor, settings(base, handshake_timeout=0.5), told.append)
     assert report.findings == tuple(told)
     assert (report.level, [(one.level, one.check) for one in told]) == (
         Level.FAILURE,

@@ -40,7 +40,7 @@ async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
 def service_on(path: Path) -> ListeningService:
     from twisted.internet import reactor
 
-    factory: Factory[None] = Factory()
+    factory: Factory[Protocol] = Factory()
     factory.noisy = False
     return ListeningService(UNIXServerEndpoint(reactor, f"{path}"), factory)
 

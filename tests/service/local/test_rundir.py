@@ -13,7 +13,6 @@ import pytest
 from nbdtun.config import Owner
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.reach import Credentials
-from nbdtun.service.local import rundir
 from nbdtun.service.local.rundir import RunDir, default_base, give_to_qemu
 
 
@@ -154,7 +153,7 @@ class TestOwner:
 )
 def test_default_base(monkeypatch: pytest.MonkeyPatch, uid: int, service: str, runtime: str, wanted: str) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", service)
-    monkeypatch.setattr(rundir.os, "geteuid", lambda: uid)
-    monkeypatch.setattr(rundir.tempfile, "gettempdir", lambda: "/tmp")
+    monkeypatch.setattr("nbdtun.service.local.rundir.os.geteuid", lambda: uid)
+    monkeypatch.setattr("nbdtun.service.local.rundir.tempfile.gettempdir", lambda: "/tmp")
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     assert default_base() == Path(wanted)

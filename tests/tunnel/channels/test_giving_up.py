@@ -22,7 +22,7 @@ class TestFailing:
         ends = stage.ending()
         (stage.near if end == "source" else stage.far).reset(ChannelReset("enough"))
         stage.rest()
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
+        assert [str(error) for error in ends[0] + ends[1]] == ["enough", "enough"]
         assert near.got_end
         assert far.got_end
         stage.pass_time(20)
@@ -42,7 +42,7 @@ class TestFailing:
             stage.crank.turn()
         (stage.near if end == "source" else stage.far).reset(ChannelReset("enough"))
         stage.pass_time(1)
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
+        assert [str(error) for error in ends[0] + ends[1]] == ["enough", "enough"]
         stage.pass_time(20)
         stage.assert_all_gone()
 
@@ -55,10 +55,10 @@ class TestFailing:
         stage.near.reset(ChannelReset("enough"))
         stage.pass_time(3)
         assert near.got_end
-        assert ends == ([], [])
+        assert ends[0] + ends[1] == []
         stage.cable.refuses = False
         stage.pass_time(5)
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["enough", "enough"]
+        assert [str(error) for error in ends[0] + ends[1]] == ["enough", "enough"]
         stage.pass_time(20)
         stage.assert_all_gone()
 
@@ -83,7 +83,7 @@ class TestFailing:
         stage.far.reset(ChannelReset("the VM is gone"))
         stage.cable.refuses = False
         stage.pass_time(5)
-        assert [str(error) for error in (*ends[0], *ends[1])] == ["the VM is gone", "the VM is gone"]
+        assert [str(error) for error in ends[0] + ends[1]] == ["the VM is gone", "the VM is gone"]
         stage.assert_all_gone()
 
     def test_no_link_for_too_long(self, stage: Stage) -> None:

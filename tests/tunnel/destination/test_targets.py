@@ -100,6 +100,7 @@ class TestLocal:
 
         class Echo(Protocol):
             def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
                 self.transport.write(data.upper())
                 self.transport.loseConnection()
 

@@ -68,7 +68,7 @@ class TestSeals:
         near.send(b"there")
         far.send(b"back")
         stage.pass_time(1)
-        assert (far.got, near.got) == (b"there", b"back")
+        assert (bytes(far.got), bytes(near.got)) == (b"there", b"back")
         for channel in (stage.near, stage.far):
             assert channel.link is not None
             assert isinstance(channel.link.wire, SealedWire)
@@ -103,7 +103,7 @@ class TestSeals:
     ) -> None:
         """What is left of the answer should have gone under TLS, which is over; the source dials once more."""
         stage = make_stage(tls_dir=tls_dir)
-        original, shortened = OpeningTransport.release, []
+        original, shortened = OpeningTransport.release, list[bool]()
 
         def release(transport: OpeningTransport, records: SlabPool) -> tuple[Wire, memoryview | None]:
             if not shortened and stage.destination.channels:

@@ -34,6 +34,7 @@ def opening(stage: Stage) -> tuple[Deferred[Any], list[Any], socket.socket]:
 def failure(outcome: list[Any]) -> BaseException:
     assert len(outcome) == 1
     assert isinstance(outcome[0], Failure)
+    assert outcome[0].value is not None
     return outcome[0].value
 
 
@@ -154,7 +155,7 @@ class TestAnswers:
     """A destination that is none."""
 
     def answered(self, stage: Stage, answer: bytes) -> list[Any]:
-        def connected(factory: Any, _: object) -> Any:
+        def connected(factory: Any, far: object, /) -> Any:
             ours, theirs = socket.socketpair()
             protocol = factory.buildProtocol(None)
             protocol.makeConnection(Handle(ours))

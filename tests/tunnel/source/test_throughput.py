@@ -33,7 +33,7 @@ class Paper:
         self.targets.append(target)
         self.sock = sock
         sock.setblocking(False)
-        reactor.callLater(0.05, self.take)  # type: ignore[attr-defined]
+        reactor.callLater(0.05, self.take)
         return self.channel
 
     def take(self) -> None:

@@ -163,11 +163,11 @@ class Cable:
         self.lines = [line for line in self.lines if line.open]
         self.lines.append(Line(self._crank, near, far, cut_after))
         arrival = self.far.buildProtocol(address)
-        arrival.makeConnection(Handle(theirs))  # type: ignore[arg-type]
+        arrival.makeConnection(Handle(theirs))
         return ours
 
-    def _connected(self, factory: Factory, far: Destination) -> Any:
-        protocol = factory.buildProtocol(None)  # type: ignore[arg-type]
+    def _connected(self, factory: Factory, far: Destination, /) -> Any:
+        protocol = factory.buildProtocol(None)
         assert protocol is not None
         protocol.makeConnection(Handle(self.dial(self.next_cut())))  # type: ignore[arg-type]
         return protocol

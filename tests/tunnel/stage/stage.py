@@ -117,7 +117,7 @@ class Stage:
         assert not [line for line in self.cable.lines if line.open], "a connection was left open"
         assert not self.crank.getReaders()
         assert not self.crank.getWriters()
-        assert [call for call in self.crank.getDelayedCalls() if "_notify_bucket" not in repr(call.func)] == []
+        assert [call for call in self.crank.getDelayedCalls() if "_notify_bucket" not in repr(call)] == []
         assert open_sockets() <= self.sockets
 
 

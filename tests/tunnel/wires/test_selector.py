@@ -259,7 +259,7 @@ def test_a_bug_in_one_user_is_not_the_others_end(crank: Crank, selector: Selecto
     one.send(b"x")
     two.send(b"hello")
     logged: list[Any] = []
-    selector.log = type("Log", (), {"failure": lambda self, text, **said: logged.append(said["failure"].value)})()  # type: ignore[misc]
+    selector.log = type("Log", (), {"failure": lambda self, text, **said: logged.append(said["failure"].value)})()
     crank.rest()
     assert sound.told == [b"hello"]
     assert faulty.told == logged

@@ -109,11 +109,11 @@ def host(choice: bytes) -> Host:
 async def both_ends(there: Any, here: Any) -> tuple[bytes, bytes]:
     """The congestion control of what dials on ``here``, and of what accepts on ``there``."""
     accepted: Deferred[socket.socket] = Deferred()
-    factory = Factory.forProtocol(lambda: Arrival(accepted))  # type: ignore[arg-type]
+    factory = Factory.forProtocol(lambda: Arrival(accepted))
     factory.noisy = False
     port = await TCP4ServerEndpoint(there, 0, interface="127.0.0.1").listen(factory)
     with await connect(TCP4ClientEndpoint(here, "127.0.0.1", port.getHost().port)) as ours, await accepted as theirs:
-        await port.stopListening()  # type: ignore[misc]
+        await port.stopListening()
         return congestion(ours), congestion(theirs)
 
 
