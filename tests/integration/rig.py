@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -46,7 +48,27 @@ class Rig:
         self.entered: set[Phase] = set()
         self.phases: dict[Phase, Deferred[None]] = {phase: Deferred() for phase in Phase}
         wanted: dict[str, Any] = {"vm": "web1", "steps": self.steps} | options
-        return Deferred.fromCoroutine(self._run(MigrationSettings(**wanted)))
+        self.running = Deferred.fromCoroutine(self._run(MigrationSettings(**wanted)))
+        return self.running
+
+    async def breaks(
+        self, phase: Phase, what: Callable[[], object], error: type[BaseException], match: str | None = None, bandwidth: int = SLOW
+    ) -> None:
+        """Begin one, and break something as soon as it is in ``phase``: it ends with that error."""
+        running = self.start(bandwidth=bandwidth)
+        await self.phases[phase]
+        what()
+        with pytest.raises(error, match=match):
+            await running
+
+    def cancel(self) -> None:
+        """Cancel the one that runs."""
+        self.running.cancel()
+
+    async def again(self) -> None:
+        """What has failed before can be done now."""
+        await self.start()
+        await self.moved()
 
     async def _run(self, settings: MigrationSettings) -> Progress:
         monitor = Monitor(reactor, str(self.source.qmp_path), settings.vm)

@@ -26,7 +26,7 @@ from nbdtun.errors import (
 )
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import StepTimeouts
-from tests.integration.rig import BRISK, SLOW, pause
+from tests.integration.rig import BRISK, pause
 
 BUILDS = {"native": "native_qemu", "recent": "recent_qemu"}
 
@@ -151,15 +151,10 @@ async def test_the_source_is_kept_if_asked(rig: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelled_before_the_memory_it_can_be_tried_again_at_once(rig: Any, phase: Phase) -> None:
     async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[phase]
-        running.cancel()
-        with pytest.raises(CancelledError):
-            await running
+        await one.breaks(phase, one.cancel, CancelledError)
         await one.untouched(Phase.CANCELLED)
         await one.cleared()
-        await one.start()
-        await one.moved()
+        await one.again()
 
 
 @pytest.mark.parametrize("phase", [Phase.RAM, Phase.SWITCHOVER])
@@ -167,15 +162,10 @@ async def test_cancelled_before_the_memory_it_can_be_tried_again_at_once(rig: An
 @pytest_twisted.ensureDeferred
 async def test_cancelled_later_it_needs_a_fresh_destination(request: pytest.FixtureRequest, rig: Any, phase: Phase, build: str) -> None:
     async with rig(Plan(64 * MIB), builds=(request.getfixturevalue(BUILDS[build]),) * 2) as one:
-        running = one.start(bandwidth=BRISK)
-        await one.phases[phase]
-        running.cancel()
-        with pytest.raises(CancelledError):
-            await running
+        await one.breaks(phase, one.cancel, CancelledError, bandwidth=BRISK)
         await one.untouched(Phase.CANCELLED)
         await one.renew()
-        await one.start()
-        await one.moved()
+        await one.again()
 
 
 @pytest.mark.parametrize("how", ["cancelled", "late"])
@@ -194,8 +184,7 @@ async def test_given_up_while_qemu_waits_for_a_connection(rig: Any, how: str) ->
         assert one.reports[-1].elapsed < 4
         await one.cleared()
         one.tunnel.stalls = False
-        await one.start()
-        await one.moved()
+        await one.again()
 
 
 @pytest_twisted.ensureDeferred

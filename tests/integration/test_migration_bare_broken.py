@@ -39,26 +39,18 @@ from tests.integration.rig import BRISK, SLOW, pause
 @pytest_twisted.ensureDeferred
 async def test_the_destination_qemu_dies(rig: Any, phase: Phase) -> None:
     async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[phase]
-        one.destination.kill()
-        with pytest.raises(NbdtunError, match=r"at the destination: .*QEMU (closed its monitor|has ended)"):  # it may connect just then
-            await running
+        reason = r"at the destination: .*QEMU (closed its monitor|has ended)"  # it may connect just then
+        await one.breaks(phase, one.destination.kill, NbdtunError, reason)
         await one.untouched()
         await one.renew()
-        await one.start()
-        await one.moved()
+        await one.again()
 
 
 @pytest.mark.parametrize("phase", [Phase.MIRROR, Phase.RAM])
 @pytest_twisted.ensureDeferred
 async def test_the_source_qemu_dies(rig: Any, phase: Phase) -> None:
     async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[phase]
-        one.source.kill()
-        with pytest.raises(MonitorLost, match="web1: QEMU closed its monitor"):
-            await running
+        await one.breaks(phase, one.source.kill, MonitorLost, "web1: QEMU closed its monitor")
         assert one.reports[-1].phase is Phase.FAILED
         if phase is Phase.MIRROR:
             await one.cleared()
@@ -68,19 +60,14 @@ async def test_the_source_qemu_dies(rig: Any, phase: Phase) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_control_channel_is_lost(rig: Any, phase: Phase) -> None:
     async with rig(Plan(64 * MIB)) as one:
-        running = one.start(bandwidth=SLOW)
-        await one.phases[phase]
-        one.tunnel.cut_control()
-        with pytest.raises(LinkLost, match="control channel"):
-            await running
+        await one.breaks(phase, one.tunnel.cut_control, LinkLost, "control channel")
         await one.untouched()
         if phase is Phase.RAM:
             await one.renew()
         else:
             await pause(0.5)
             await one.cleared()
-        await one.start()
-        await one.moved()
+        await one.again()
 
 
 @pytest_twisted.ensureDeferred
@@ -97,8 +84,7 @@ async def test_it_is_cancelled_while_a_client_is_in_its_handshake_at_the_destina
             await running
         await one.untouched(Phase.CANCELLED)
         await one.cleared()
-        await one.start()
-        await one.moved()
+        await one.again()
 
 
 @pytest_twisted.ensureDeferred
@@ -165,8 +151,7 @@ async def test_finish_is_lost_and_the_guest_runs_on_at_the_source(rig: Any) -> N
         await one.untouched()
         await one.renew()
         one.tunnel.serve = one.daemon.control
-        await one.start()
-        await one.moved()
+        await one.again()
 
 
 @pytest.mark.parametrize("control", [Forgetful, Deaf])

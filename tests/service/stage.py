@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from nbdtun.config import VM, DestinationSettings, Forward, SourceSettings, Target, TunnelSettings
+from nbdtun.config import VM, DestinationSettings, Forward, MigrateSettings, SourceSettings, Target, TunnelSettings
+from nbdtun.migration.settings import MigrationSettings
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.source import SourceService
 
@@ -47,6 +48,17 @@ class Asking(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone.callback(None)
+
+
+def migration_settings(base: Path, **tunnel: Any) -> MigrateSettings:
+    """A migration of web1, whose sockets would all be in ``base``."""
+    base.mkdir(exist_ok=True)
+    return MigrateSettings(
+        tunnel=TunnelSettings(run_dir=str(base), **tunnel),
+        connect=f"unix:{base}/tunnel.sock",
+        qmp=f"{base}/web1.qmp",
+        migration=MigrationSettings(vm="web1"),
+    )
 
 
 class Way:

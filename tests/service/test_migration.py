@@ -12,22 +12,11 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.task import deferLater
 
-from nbdtun.config import MigrateSettings, TunnelSettings
 from nbdtun.errors import ConfigError, MonitorError, NotMigratable
-from nbdtun.migration.settings import MigrationSettings
 from nbdtun.service.migration import MigrationService, migrate, resolve
 from tests.migration.stage.qmp_server import Serving
 from tests.service.control.stage import Controllable, opened
-
-
-def settings(base: Path, **tunnel: Any) -> MigrateSettings:
-    base.mkdir(exist_ok=True)
-    return MigrateSettings(
-        tunnel=TunnelSettings(run_dir=str(base), **tunnel),
-        connect=f"unix:{base}/tunnel.sock",
-        qmp=f"{base}/web1.qmp",
-        migration=MigrationSettings(vm="web1"),
-    )
+from tests.service.stage import migration_settings
 
 
 def left(base: Path) -> list[str]:
@@ -38,13 +27,13 @@ def left(base: Path) -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_a_vm_that_is_not_there(work: Any, base: Path) -> None:
     with pytest.raises(MonitorError, match=r"web1\.qmp"):
-        await work(reactor, settings(base))
+        await work(reactor, migration_settings(base))
     assert left(base) == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_one_vm_has_one_migration_at_a_time(base: Path) -> None:
-    wanted = settings(base)
+    wanted = migration_settings(base)
     control = await opened(base, Controllable())
     with pytest.raises(NotMigratable, match="web1: another process migrates it already"):
         await migrate(reactor, wanted)
@@ -52,7 +41,7 @@ async def test_one_vm_has_one_migration_at_a_time(base: Path) -> None:
 
 
 def test_certificates_are_read_before_anything_is_begun(base: Path) -> None:
-    wanted = settings(base, tls_dir=f"{base}/none", tls_name="dest")
+    wanted = migration_settings(base, tls_dir=f"{base}/none", tls_name="dest")
     for make in (migrate, MigrationService):
         with pytest.raises(ConfigError, match="none: No such file or directory"):
             make(reactor, wanted)
@@ -61,7 +50,7 @@ def test_certificates_are_read_before_anything_is_begun(base: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_service_tells_how_it_has_ended(base: Path, said: list[str]) -> None:
     ends: list[Any] = []
-    service = MigrationService(reactor, settings(base), ends.append)
+    service = MigrationService(reactor, migration_settings(base), ends.append)
     service.startService()
     while not ends:
         await deferLater(reactor, 0.01)
@@ -73,7 +62,7 @@ async def test_a_service_tells_how_it_has_ended(base: Path, said: list[str]) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_service_that_is_stopped_rolls_back_and_tells_nobody(base: Path, said: list[str]) -> None:
-    wanted = settings(base)
+    wanted = migration_settings(base)
     silent = Serving(lambda server, message: None, greet=False)
     port = await UNIXServerEndpoint(reactor, wanted.qmp).listen(silent)
     ends: list[Any] = []
@@ -89,7 +78,7 @@ async def test_a_service_that_is_stopped_rolls_back_and_tells_nobody(base: Path,
 
 @pytest_twisted.ensureDeferred
 async def test_a_cancelled_migration_ends_in_its_own_time(base: Path) -> None:
-    wanted = settings(base)
+    wanted = migration_settings(base)
     silent = Serving(lambda server, message: None, greet=False)
     port = await UNIXServerEndpoint(reactor, wanted.qmp).listen(silent)
     migrating = migrate(reactor, wanted)

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest_twisted
 from twisted.internet import reactor
 
-from nbdtun.config import MigrateSettings, TunnelSettings
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.finding import Finding, Level
 from nbdtun.migration.qmp.monitor import Credentials, Monitor
-from nbdtun.migration.settings import MigrationSettings
 from nbdtun.service.checks.preflight import check, check_sockets, check_tls
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.tls import issue
-
-
-def settings(base: Path, **tunnel: Any) -> MigrateSettings:
-    return MigrateSettings(
-        tunnel=TunnelSettings(run_dir=str(base), **tunnel),
-        connect=f"unix:{base}/tunnel.sock",
-        qmp=f"{base}/web1.qmp",
-        migration=MigrationSettings(vm="web1"),
-    )
+from tests.service.stage import migration_settings
 
 
 def lines(checklist: Checklist) -> list[str]:
@@ -33,9 +22,8 @@ def lines(checklist: Checklist) -> list[str]:
 
 @pytest_twisted.ensureDeferred
 async def test_all_that_is_missing_is_told_at_once(base: Path) -> None:
-    base.mkdir()
     told: list[Finding] = []
-    report = await check(reactor, settings(base, handshake_timeout=0.5), told.append)
+    report = await check(reactor, migration_settings(base, handshake_timeout=0.5), told.append)
     assert report.findings == tuple(told)
     assert (report.level, [(one.level, one.check) for one in told]) == (
         Level.FAILURE,
@@ -47,8 +35,7 @@ async def test_all_that_is_missing_is_told_at_once(base: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_without_certificates_the_tunnel_is_not_tried(base: Path) -> None:
-    base.mkdir()
-    report = await check(reactor, settings(base, tls_dir=f"{base}/none", tls_name="dest"))
+    report = await check(reactor, migration_settings(base, tls_dir=f"{base}/none", tls_name="dest"))
     assert [one.check for one in report.findings] == ["tls", "source"]
     assert "none: No such file or directory" in str(report.findings[0])
 
@@ -56,13 +43,13 @@ async def test_without_certificates_the_tunnel_is_not_tried(base: Path) -> None:
 def test_until_when_certificates_are_good(base: Path) -> None:
     issue.make(base, ["dest"])
     checklist = Checklist()
-    check_tls(checklist, settings(base, tls_dir=str(base), tls_name="dest"))
+    check_tls(checklist, migration_settings(base, tls_dir=str(base), tls_name="dest"))
     assert [line.split(": ")[:2] for line in lines(checklist)] == [["ok tls", f"{base}/client-cert.pem"], ["ok tls", f"{base}/ca-cert.pem"]]
 
 
 def test_no_certificates_were_asked_for(base: Path) -> None:
     checklist = Checklist()
-    check_tls(checklist, settings(base))
+    check_tls(checklist, migration_settings(base))
     assert lines(checklist) == ["ok tls: none; it was not asked for"]
 
 
