@@ -21,6 +21,7 @@ class Stopped(Controllable):
     """One whose process was stopped, or whose QEMU hangs."""
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+        await super().change(bandwidth, downtime)
         await Deferred()
 
 
@@ -70,11 +71,13 @@ async def test_one_that_does_not_answer_is_not_waited_for(base: Path, monkeypatc
 
 @pytest_twisted.ensureDeferred
 async def test_one_that_ends_meanwhile_has_no_answer(base: Path) -> None:
-    control = await opened(base, Stopped())
+    subject = Stopped()
+    control = await opened(base, subject)
     answers: list[Any] = []
     asking: Deferred[Any] = ensureDeferred(ask(reactor, base, "web1", Set, bandwidth=1))
     asking.addErrback(lambda failure: answers.append(failure.value))
-    await deferLater(reactor, 0.05)
+    while not subject.changes:
+        await deferLater(reactor, 0.01)
     await control.close()
     await asking
     assert [str(answer) for answer in answers] == ["web1: its process has ended without an answer"]
