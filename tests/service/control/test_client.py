@@ -61,6 +61,17 @@ async def test_a_name_leads_nowhere_else(name: str, base: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_who_has_asked_hangs_up(base: Path) -> None:
+    control = await opened(base, Controllable())
+    await ask(reactor, base, "web1")
+    end = reactor.seconds() + 5
+    while "0 clients" not in repr(control) and reactor.seconds() < end:
+        await deferLater(reactor, 0.01)
+    assert "0 clients" in repr(control)
+    await control.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_one_that_does_not_answer_is_not_waited_for(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nbdtun.service.control.client.ANSWER_SECONDS", 0.1)
     control = await opened(base, Stopped())
