@@ -26,6 +26,9 @@ MEMORY = (128 << 10) + 8
 """KiB of RAM of a guest, and not a multiple of 256: of such a one, a QEMU before 9.0 without KVM loses some of what its guest writes to it
 while it migrates, with no tunnel anywhere (`nbdtun/migration/check/emulation.py` has the facts)."""
 
+CPU = "Nehalem"
+"""A model by name: `max` is another processor in each version of QEMU."""
+
 Interface = Literal["virtio", "ide", "scsi"]
 Style = Literal["blockdev", "drive"]
 _DEVICES = {"virtio": "virtio-blk-pci", "ide": "ide-hd", "scsi": "scsi-hd"}
@@ -118,6 +121,7 @@ class Qemu(Process):
         paused: bool = False,
         build: Build | None = None,
         machine: str | None = None,
+        cpu: str = CPU,
         extra: Sequence[str] = (),
         user: int | None = None,
     ) -> None:
@@ -131,7 +135,7 @@ class Qemu(Process):
         self._console = directory / f"{name}.console"
         self._console.unlink(missing_ok=True)
         command = [
-            *self._machine(machine, memory),
+            *self._machine(machine, memory, cpu),
             *guest.arguments(sum(not drive.read_only for drive in drives)),
             *self._plumbing(),
             *(word for drive in drives for word in drive.arguments()),
@@ -157,7 +161,7 @@ class Qemu(Process):
         path.unlink(missing_ok=True)
         return path
 
-    def _machine(self, machine: str | None, memory: int) -> list[str]:
+    def _machine(self, machine: str | None, memory: int, cpu: str) -> list[str]:
         # Debian's kernel for virtual machines knows PIIX's IDE, but not q35's AHCI.
         # 7.2 is the oldest QEMU served: its machines exist at both ends.
         ide = any(drive.interface == "ide" for drive in self.drives)
@@ -165,7 +169,7 @@ class Qemu(Process):
         scsi = any(drive.interface == "scsi" for drive in self.drives)
         return [
             *self.build.command(),
-            *("-name", self.name, "-machine", machine, "-accel", "tcg", "-cpu", "max"),
+            *("-name", self.name, "-machine", machine, "-accel", "tcg", "-cpu", cpu),
             *("-m", f"{memory}k", "-nodefaults", "-no-user-config", "-no-reboot"),
             *("-display", "none", "-vga", "none"),
             *(("-device", "virtio-scsi-pci,id=scsi0") if scsi else ()),

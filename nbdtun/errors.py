@@ -186,7 +186,7 @@ class NotMigratable(MigrationError):
 
 
 class DiskMismatch(MigrationError):
-    """A disk has no counterpart at the destination, or one that is too small."""
+    """A disk has no counterpart at the destination, one that is too small, or two that it could be."""
 
     code = "disk-mismatch"
 

@@ -94,7 +94,7 @@ TIMEOUT, LIMIT, STRATEGIES = _Read("[PHASE=]TIME", _timeout), _Read("TIME", _lim
 ANY_RATE = _Read("SIZE", _any_rate)
 SIZE, RATE, DURATION, OWNER = _Read("SIZE", _size), _Read("SIZE", _rate), _Read("TIME", _duration), _Read("USER[:GROUP]", _owner)
 
-_WANTED = ("bandwidth", "downtime", "converge", "max_downtime", "keep_source")
+_WANTED = ("bandwidth", "downtime", "converge", "max_downtime", "keep_source", "allowed")
 _MIGRATION = (
     click.argument("vm", metavar="VM"),
     click.option("--qmp", metavar="SOCKET", required=True, help="QMP socket of the VM, at the source."),
@@ -104,6 +104,13 @@ _MIGRATION = (
     click.option("--insecure", is_flag=True, help="Use an endpoint that others can reach even without TLS."),
     click.option(
         "--disk", "disks", metavar="NODE", multiple=True, help="Disk to migrate; may be given often.  [default: all writable ones]"
+    ),
+    click.option(
+        "--allow-mismatch",
+        "allowed",
+        metavar="NAME",
+        multiple=True,
+        help="Move it although the two machines differ in this: a name that check tells, such as cpu or a device's id; may be given often.",
     ),
     click.option("--bandwidth", type=RATE, help="Bytes per second that it may use, such as 500MiB.  [default: no limit]"),
     click.option("--downtime", type=DURATION, default="300ms", show_default=True, help="Pause of the guest that QEMU aims at."),

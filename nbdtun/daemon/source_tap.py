@@ -66,6 +66,7 @@ class Options(TunnelOptions):
         self._forwards: list[str] = []
         self._disks: list[str] = []
         self._urgent: list[str] = []
+        self._allowed: list[str] = []
         self._timeouts: list[str] = []
 
     def opt_forward(self, text: str) -> None:
@@ -79,6 +80,10 @@ class Options(TunnelOptions):
     def opt_disk(self, text: str) -> None:
         """Migrate this disk, by its node name or its drive's or device's id. May be given often. [default: all writable disks]"""
         self._disks.append(text)
+
+    def opt_allow_mismatch(self, name: str) -> None:
+        """Move it although the two machines differ in this: a name that `nbdtun check` tells. May be given often."""
+        self._allowed.append(name)
 
     def opt_timeout(self, text: str) -> None:
         """
@@ -109,6 +114,7 @@ class Options(TunnelOptions):
             disks=tuple(self._disks) or None,
             bandwidth=self.read("bandwidth", parse_rate),
             keep_source=bool(self["keep-source"]),
+            allowed=tuple(self._allowed),
             downtime=self.required("downtime", parse_duration),
             converge=self.read("converge", parse_strategies) or frozenset(),
             max_downtime=self.required("max-downtime", parse_duration),
@@ -124,7 +130,7 @@ class Options(TunnelOptions):
 
     def _refuse_without_migrate(self) -> None:
         given = [option for option in _MIGRATION_OPTIONS if self[option]]
-        given += ["disk"] * bool(self._disks) + ["timeout"] * bool(self._timeouts)
+        given += ["disk"] * bool(self._disks) + ["timeout"] * bool(self._timeouts) + ["allow-mismatch"] * bool(self._allowed)
         if given:
             raise ConfigError(f"--{given[0]} needs --migrate")
 

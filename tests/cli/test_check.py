@@ -88,6 +88,7 @@ def test_json(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(out)
     assert (told["vm"], told["level"]) == ("web1", "failure")
     assert told["findings"][-1] == {
+        "name": None,
         "level": "failure",
         "check": "machine",
         "what": "they differ",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from tests.fuzz.targets import ANSWER, SESSION
+from tests.migration.stage.machines import PACKED
 from tests.tls.stage.certificates import certificate
 from tests.tunnel.stage.stranger import box
 
@@ -23,8 +24,9 @@ CONVERSATION = (
     + encode_reset("reset", "no more")
     + encode(Kind.BYE, 0)
 )
-DISK = b"".join(len(part).to_bytes(2, "big") + part for part in (b"node", b"vda", b"device", b"", b"qdev", b"vda-dev", b"size", b"1048576"))
-PREPARE = box(_command="Prepare", _ask="1", version=1, session=SESSION, vm="web1", machine="q35", memory=1 << 27, disks=DISK + b"\0\0")
+_FIELDS = {"node": "vda", "device": "", "qdev": "vda-dev", "size": "1048576", "format": "raw", "place": "pci:05.0", "serial": ""}
+DISK = b"".join(len(part).to_bytes(2, "big") + part.encode() for pair in _FIELDS.items() for part in pair)
+PREPARE = box(_command="Prepare", _ask="1", version=1, session=SESSION, vm="web1", hardware=PACKED, disks=DISK + b"\0\0", allowed=b"")
 COMMANDS = [
     box(_command="Listen", _ask="2", session=SESSION),
     box(_command="Finish", _ask="3", session=SESSION, run="True"),
@@ -34,7 +36,7 @@ COMMANDS = [
     box(_command="Check", _ask="7", version=1, vm="web1", machine="q35", memory=1 << 27, disks=""),
 ]
 TOLD = [
-    box(_answer="1", target=f"nbd.{SESSION}"),
+    box(_answer="1", target=f"nbd.{SESSION}", findings=b""),
     box(_answer="5", state="aborted", machine="running", reason="why"),
     *(box(_error="3", _error_code=code, _error_description="why") for code in ERRORS.values()),
     box(_command="Trouble", session=SESSION, code="mirror", reason="no space"),
@@ -51,6 +53,7 @@ QEMU = {
     },
     "query-status": {"status": "inmigrate"},
     "query-version": {"qemu": {"major": 7, "minor": 2, "micro": 22}},
+    "query-hotpluggable-cpus": [{"props": {"core-id": 0}, "qom-path": "/machine/unattached/device[0]"}],
     "query-jobs": [{"id": "nbdtun-0"}],
     "query-block-jobs": [{"device": "nbdtun-0", "len": 7, "offset": 1}],
     "query-block-exports": [{"id": "nbdtun-0"}],
@@ -63,6 +66,9 @@ QEMU = {
     "query-migrate-capabilities": [{"capability": "events", "state": False}],
     "query-migrate-parameters": {"max-bandwidth": 1},
     "query-commands": [{"name": "migrate-incoming"}],
+    "query-tpm": [{"options": {"type": "passthrough"}}],
+    "x-query-ramblock": {"human-readable-text": "pc.ram    4 KiB  0x0000000000000000 0x0000000008000000 0x0000000008000000"},
+    "qom-list": [{"name": "parent_bus", "type": "link<bus>"}, {"name": "lm", "type": "bool"}],
     "qom-get": "pc-q35-7.2-machine",
 }
 

@@ -25,6 +25,7 @@ from nbdtun.errors import MonitorError, NbdtunError
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Finish, Listen, Prepare, Query, Settle
 from nbdtun.migration.destination.outcome import settle
+from nbdtun.migration.hardware.read import hardware
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.qmp.schema import ANSWERS, mismatch
@@ -41,6 +42,7 @@ from nbdtun.tls.certificate import names_of
 from nbdtun.tunnel.protocol.frames import HEADER
 from nbdtun.tunnel.settings import Terms
 from tests.failures import nothing_logged
+from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.stage import Stage as PaperStage
 from tests.tunnel.stage.cable import Handle
@@ -211,7 +213,7 @@ def command_answers(data: bytes) -> None:
         transport = FakeTransport(control, isServer=False)
         control.makeConnection(transport)
         asked: list[tuple[Any, dict[str, Any]]] = [
-            (Prepare, {"session": SESSION, "version": 1, "vm": "web1", "machine": "q35", "memory": 1, "disks": []}),
+            (Prepare, {"session": SESSION, "version": 1, "vm": "web1", "hardware": HARDWARE, "disks": [], "allowed": []}),
             (Listen, {"session": SESSION}),
             (Finish, {"session": SESSION, "run": True}),
             (Abort, {"session": SESSION}),
@@ -254,6 +256,7 @@ async def _ask_all(monitor: Monitor) -> None:
     meter = Meter(clock, lambda progress: None, LinkState)
     works: list[Callable[[], Any]] = [
         lambda: inventory(monitor),
+        lambda: hardware(monitor),
         lambda: machine(monitor),
         lambda: run_state(monitor),
         lambda: query_migration(monitor),

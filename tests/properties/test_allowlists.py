@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -16,8 +17,10 @@ from twisted.test.iosim import FakeTransport, connect
 from nbdtun.errors import TargetUnknown
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import VERSION, Abort, Listen, Prepare, Query, Settle
+from nbdtun.migration.hardware.model import Device
 from nbdtun.tunnel.destination.targets import Targets
 from tests.fuzz.targets import SESSION, staged
+from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import Stage as PaperStage
 from tests.tunnel.stage.stranger import Stranger
@@ -59,7 +62,15 @@ def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
     server, client = stage.daemon.control(), Control(stage.clock)
     ends = FakeTransport(server, isServer=True), FakeTransport(client, isServer=False)
     pump = connect(server, ends[0], client, ends[1])
-    prepare = {"version": VERSION, "session": SESSION, "vm": vm, "machine": machine, "memory": 1 << 27, "disks": disks}
+    devices = (Device(f"board/{machine}", machine, machine, {machine: machine}),) if machine else ()
+    prepare = {
+        "version": VERSION,
+        "session": SESSION,
+        "vm": vm,
+        "hardware": evolve(HARDWARE, devices=devices),
+        "disks": disks,
+        "allowed": [],
+    }
     asked: list[tuple[Any, dict[str, Any]]] = [
         (Prepare, prepare),
         (Query, {"session": SESSION, "vm": vm}),
@@ -79,13 +90,15 @@ def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
 
 
 WORD = st.one_of(SAID, PATHS)
+_MORE = {"format": "raw", "place": "", "serial": ""}
+_DISK = {"size": st.just(1 << 20), "format": WORD, "place": WORD, "serial": WORD}
 
 
 @settings(max_examples=40)
 @given(
     st.one_of(st.just("web1"), WORD),
     st.one_of(st.just(""), WORD),
-    st.lists(st.fixed_dictionaries({"node": WORD, "device": WORD, "qdev": st.one_of(st.just("vda-dev"), WORD), "size": st.just(1 << 20)})),
+    st.lists(st.fixed_dictionaries({"node": WORD, "device": WORD, "qdev": st.one_of(st.just("vda-dev"), WORD), **_DISK})),
 )
 def test_no_word_of_a_source_reaches_a_monitor_or_a_file(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -101,7 +114,7 @@ def test_the_words_of_an_honest_source_do_not_either_but_its_session_does() -> N
     """So the property above holds for a conversation that got all the way."""
     with pytest.MonkeyPatch.context() as patch:
         overheard = Overheard(patch)
-        _ask("web1", "", [{"node": f"{MARK}-node", "device": MARK, "qdev": "vda-dev", "size": 1 << 20}])
+        _ask("web1", "", [{"node": f"{MARK}-node", "device": MARK, "qdev": "vda-dev", "size": 1 << 20, **_MORE}])
     assert [told for told in overheard.told if MARK in told] == []
     exported = [told for told in overheard.told if "block-export-add" in told]
     assert len(exported) == 1

@@ -1,20 +1,39 @@
-"""The destination's QEMU, looked at: does it wait, and is it the same machine with the same disks?"""
+"""
+The destination's QEMU, looked at: does it wait, and is it the same machine with the same disks?
+
+One list, which ``check`` shows and a migration obeys.
+"""
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.finding import Level
+from nbdtun.migration.hardware.compare import allow, compare
+from nbdtun.migration.hardware.model import Hardware
+from nbdtun.migration.hardware.processors import model
+from nbdtun.migration.hardware.read import hardware
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import Disk, inventory
-from nbdtun.migration.vm.exports import Matches
-from nbdtun.migration.vm.machine import Machine, machine
 from nbdtun.migration.vm.memory import require_incoming
+from nbdtun.migration.vm.pairing import Matches
 from nbdtun.migration.vm.requirements import RECEIVING, require_commands, version
 from nbdtun.units import size_text
 
 
-async def arrive(checklist: Checklist, monitor: Monitor, there: Machine, disks: tuple[Disk, ...]) -> None:
+@frozen
+class Wanted:
+    """What is to arrive: the source's ``hardware`` and ``disks``, and the names in which it may differ."""
+
+    hardware: Hardware
+    disks: tuple[Disk, ...]
+    allowed: tuple[str, ...] = ()
+
+
+async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tuple[Disk, ...]:
     """
-    Look at everything; ``there`` and ``disks`` are the source's.
+    Look at everything; returns the disks here that are to take those of the source, as far as there are any.
 
     :raise MonitorError: QEMU cannot be asked.
     """
@@ -22,20 +41,34 @@ async def arrive(checklist: Checklist, monitor: Monitor, there: Machine, disks: 
         await require_incoming(monitor)
         await require_commands(monitor, RECEIVING)
         checklist.ok("destination", f"QEMU {await version(monitor)} waits for a migration")
-    _compare(checklist, await machine(monitor), there)
-    matches = Matches(await inventory(monitor))
-    for disk in disks:
+    here = await hardware(monitor)
+    _compare(checklist, here, wanted)
+    matches = Matches(await inventory(monitor, here), wanted.disks)
+    found = []
+    for disk in wanted.disks:
         with checklist.collecting("disks"):
-            checklist.ok("disks", f"disk {disk.nickname}: {_pair(disk, matches.find(disk))}")
+            found.append(matches.find(disk))
+            checklist.ok("disks", f"disk {disk.nickname}: {_pair(disk, found[-1])}")
+    return tuple(found)
 
 
-def _compare(checklist: Checklist, here: Machine, there: Machine) -> None:
-    differences = list(here.differences(there))
-    for difference in differences:
-        with checklist.collecting("machine"):
-            raise difference
-    if not differences:
-        checklist.ok("machine", f"both are {here.type} with {size_text(here.memory)} of RAM" if here.kind else "both have the same RAM")
+def _compare(checklist: Checklist, here: Hardware, wanted: Wanted) -> None:
+    findings = allow(compare(wanted.hardware, here), wanted.allowed)
+    differing = {finding.check for finding in findings if finding.level is not Level.OK}
+    for check, alike in _alike(here):
+        if check not in differing and alike:
+            checklist.ok(check, alike)
+    for finding in findings:
+        checklist.add(finding)
+
+
+def _alike(here: Hardware) -> tuple[tuple[str, str], ...]:
+    """What to say of each part in which nothing differs."""
+    machine, count = here.machine, len(here.processors)
+    both = f"both are {machine.type} with {size_text(machine.memory)} of RAM" if machine.kind else "both have the same RAM"
+    cpus = f"both have {count} CPU{'s' if count > 1 else ''} {model(here)} with the same features" if here.cpu else ""
+    devices = f"all {len(here.devices)} devices are at both, in the same places" if here.devices else ""
+    return ("machine", both), ("cpu", cpus), ("devices", devices)
 
 
 def _pair(there: Disk, here: Disk) -> str:

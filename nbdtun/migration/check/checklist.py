@@ -42,15 +42,24 @@ class Checklist:
         """Note what an operator should know, and what does not keep a migration from being begun."""
         self.add(Finding(Level.WARNING, check, what, remedy))
 
+    def refuse(self) -> None:
+        """
+        Go no further if something has failed.
+
+        :raise NbdtunError: of the first failure's kind, with the texts of all.
+        """
+        failed = [finding for finding in self.findings if finding.level is Level.FAILURE]
+        if failed:
+            raise error_of(failed[0].code, "; ".join(map(str, failed)), NbdtunError, DestinationFailed)
+
     def raise_failures(self, vm: str) -> None:
         """
         Begin, if it may be begun: log the warnings.
 
-        :raise NbdtunError: it may not; the first failure's error.
+        :raise NbdtunError: it may not.
         """
+        self.refuse()
         for finding in self.findings:
-            if finding.level is Level.FAILURE:
-                raise error_of(finding.code, str(finding), NbdtunError, DestinationFailed)
             if finding.level is Level.WARNING:
                 self.log.warn("{vm}: {finding}", vm=vm, finding=str(finding))
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.emulation import REMEDY, memory_loss_risk
+from nbdtun.migration.control.commands import VERSION
+from nbdtun.migration.control.rows import rows_of_disks
+from nbdtun.migration.hardware.model import Hardware
+from nbdtun.migration.hardware.read import hardware
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.vm.disks import Disk, choose
+from nbdtun.migration.vm.disks import Disk, LeftOut, choose
 from nbdtun.migration.vm.guest import migratable_state
-from nbdtun.migration.vm.machine import RUNNING, Machine, machine
+from nbdtun.migration.vm.machine import RUNNING, Machine
 from nbdtun.migration.vm.memory import require_unblocked
 from nbdtun.migration.vm.requirements import SENDING, require_commands, version
 from nbdtun.units import size_text
@@ -20,9 +26,15 @@ from nbdtun.units import size_text
 class Departure:
     """What is to go: ``runs`` is whether the guest does."""
 
-    machine: Machine
+    hardware: Hardware
     disks: tuple[Disk, ...]
     runs: bool
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def machine(self) -> Machine:
+        """The machine as such."""
+        return self.hardware.machine
 
 
 async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSettings) -> Departure:
@@ -31,12 +43,13 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
 
     :raise MonitorError: QEMU cannot be asked.
     """
-    here = await machine(monitor)
+    here = await hardware(monitor)
     runs = False
     disks: tuple[Disk, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     with checklist.collecting("source"):
         await require_commands(monitor, SENDING)
-        checklist.ok("source", f"QEMU {await version(monitor)}, machine {here.type}, {size_text(here.memory)} of RAM")
+        checklist.ok("source", f"QEMU {await version(monitor)}, machine {here.machine.type}, {size_text(here.machine.memory)} of RAM")
     with checklist.collecting("state"):
         runs = await migratable_state(monitor) in RUNNING
         checklist.ok("state", "the guest runs" if runs else "the guest is paused, and will be paused at the destination")
@@ -47,11 +60,22 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
         await require_unblocked(monitor)
         checklist.ok("blockers", "nothing in the machine forbids a migration")
     with checklist.collecting("disks"):
-        disks, left_out = await choose(monitor, settings)
+        disks, left_out = await choose(monitor, settings, here)
         checklist.ok("disks", f"to be copied: {_listed(disks)}")
         for left in left_out:
             checklist.ok("disks", str(left))
-    return Departure(here, disks, runs)
+    return Departure(here, disks, runs, left_out)
+
+
+def told_of(departure: Departure, settings: MigrationSettings) -> dict[str, Any]:
+    """What the destination is told of it, with Check as with Prepare."""
+    return {
+        "version": VERSION,
+        "vm": settings.vm,
+        "hardware": departure.hardware,
+        "disks": rows_of_disks(departure.disks),
+        "allowed": [{"name": name} for name in settings.allowed],
+    }
 
 
 def _listed(disks: tuple[Disk, ...]) -> str:

@@ -24,7 +24,7 @@ class Finding:
     One thing that was looked at.
 
     ``check`` is the stable name of what was looked at (``docs/migrate`` lists them), ``what`` was found, ``remedy`` is what to do about it,
-    ``code`` is the code of the error that a migration would end with.
+    ``code`` is the code of the error that a migration would end with. ``name`` is what ``--allow-mismatch`` takes, where it can be allowed.
     """
 
     level: Level
@@ -32,6 +32,7 @@ class Finding:
     what: str
     remedy: str = ""
     code: str = ""
+    name: str = ""
 
     @classmethod
     def of(cls, check: str, error: NbdtunError, level: Level = Level.FAILURE) -> Finding:
@@ -49,4 +50,5 @@ class Finding:
             "what": self.what,
             "remedy": self.remedy or None,
             "code": self.code or None,
+            "name": self.name or None,
         }

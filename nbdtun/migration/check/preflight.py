@@ -15,16 +15,16 @@ from attrs import evolve
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.activity import RESOLUTION, activity
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.command import Check, findings_of
-from nbdtun.migration.check.departure import Departure, depart
+from nbdtun.migration.check.command import Check
+from nbdtun.migration.check.departure import Departure, depart, told_of
 from nbdtun.migration.check.finding import Level
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import VERSION, Ping
+from nbdtun.migration.control.commands import Ping
+from nbdtun.migration.control.rows import findings_of
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.vm.disks import Disk
 from nbdtun.units import duration_text, rate_text
 
 PINGS = 5
@@ -101,10 +101,7 @@ class Preflight:
         if self._departure is None:
             self._list.warn("destination", "its QEMU was not compared, as the source's could not be asked")
             return
-        here = self._departure.machine
-        asked = {"version": VERSION, "vm": self._settings.vm, "machine": here.kind, "memory": here.memory}
-        disks = [_row(disk) for disk in self._departure.disks]
-        answer = await control.ask(Check, seconds=self._settings.steps.answer, disks=disks, **asked)
+        answer = await control.ask(Check, seconds=self._settings.steps.answer, **told_of(self._departure, self._settings))
         now = time()
         for finding in findings_of(answer["findings"]):
             self._list.add(finding)
@@ -159,10 +156,6 @@ class Preflight:
             pause = f", with a downtime of about {milliseconds(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
             self._list.ok("forecast", f"it takes about {duration_text(expected.total)} ({parts}){pause}")
-
-
-def _row(disk: Disk) -> dict[str, Any]:
-    return {"node": disk.node, "device": disk.device, "qdev": disk.qdev, "size": disk.size, "format": disk.format}
 
 
 def milliseconds(seconds: float) -> str:

@@ -20,14 +20,16 @@ session's id has one form.
 from __future__ import annotations
 
 import enum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from twisted.protocols import amp
 
 from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, Text
 from nbdtun.errors import ConfigError, OutcomeUnknown, wire_errors
+from nbdtun.migration.control.rows import FINDINGS
+from nbdtun.migration.hardware.wire import HardwareArgument
 from nbdtun.migration.ids import SESSION
-from nbdtun.migration.vm.disks import MAX_DISKS, Disk
+from nbdtun.migration.vm.disks import MAX_DISKS
 
 
 class SessionId(amp.Argument):
@@ -52,24 +54,28 @@ ERRORS = wire_errors(without=NOT_ITS_TO_TELL)
 ERRORS_OF_FINISH = wire_errors(without=(ConfigError,))
 
 
+_DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial"))
+
+#: What both Check and Prepare are told of the source: its hardware, the disks that come, and the names in which the machines may differ.
+WANTED = (
+    (b"version", Number(65535)),
+    (b"vm", Text()),
+    (b"hardware", HardwareArgument()),
+    (b"disks", Rows([*_DISK, (b"size", Number())], MAX_DISKS)),
+    (b"allowed", Rows([(b"name", Text())], MAX_DISKS)),
+)
+
+
 class Prepare(CheckedCommand):
     """
-    Check ``vm`` and its ``disks``, and serve them.
+    Check ``vm``, its ``hardware`` and its ``disks``, and serve them.
 
-    ``machine`` is QEMU's type of the machine, ``memory`` its RAM in bytes. Answered with the target for NBD connections. The export
-    of disk number n is called :func:`~nbdtun.migration.ids.block_name`, which both ends can tell, so that no name of the peer's
-    choosing gets into a monitor.
+    Answered with the target for NBD connections, and with what was found. The export of disk number n is called
+    :func:`~nbdtun.migration.ids.block_name`, which both ends can tell, so that no name of the peer's choosing gets into a monitor.
     """
 
-    arguments: ClassVar = [
-        (b"version", Number(65535)),
-        (b"session", SessionId()),
-        (b"vm", Text()),
-        (b"machine", Text()),
-        (b"memory", Number()),
-        (b"disks", Rows([(b"node", Text()), (b"device", Text()), (b"qdev", Text()), (b"size", Number())], MAX_DISKS)),
-    ]
-    response: ClassVar = [(b"target", Text())]
+    arguments: ClassVar = [(b"session", SessionId()), *WANTED]
+    response: ClassVar = [(b"target", Text()), (b"findings", FINDINGS)]
     errors = ERRORS
 
 
@@ -163,13 +169,3 @@ class Ping(CheckedCommand):
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = ERRORS
-
-
-def rows_of(disks: tuple[Disk, ...]) -> list[dict[str, Any]]:
-    """Disks as :class:`Prepare` carries them."""
-    return [{"node": disk.node, "device": disk.device, "qdev": disk.qdev, "size": disk.size} for disk in disks]
-
-
-def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
-    """The reverse of :func:`rows_of`."""
-    return tuple(Disk(row["node"], row["device"], row["qdev"], row["size"]) for row in rows)

@@ -22,17 +22,16 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import CommandFailed, DestinationFailed, MemoryFailed, MonitorLost, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.migration.carrier import Egress
+from nbdtun.migration.check.arrival import Wanted, arrive
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import StepTimeouts
-from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.exports import Exports, pair
-from nbdtun.migration.vm.machine import Machine, machine
-from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration, require_incoming
-from nbdtun.migration.vm.requirements import RECEIVING, require_commands
+from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
 from nbdtun.states import Life, Transitions
 
@@ -153,24 +152,24 @@ class Session:
             self.over.callback(None)
         return advanced
 
-    async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
+    async def prepare(self, wanted: Wanted) -> tuple[str, Checklist]:
         """
-        Check everything, then serve the disks; returns the target of the exports.
+        Check everything, then serve the disks; returns the target of the exports, and what was found.
 
         :raise NbdtunError: and all is as it was before.
         """
         self._advance(Trigger.PREPARE)
-        answer = await self._attempt(self._prepare(there, disks))
+        answer = await self._attempt(self._prepare(wanted))
         self._advance(Trigger.PREPARED)
         return answer
 
-    async def _prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
+    async def _prepare(self, wanted: Wanted) -> tuple[str, Checklist]:
+        checklist = Checklist()
         await self._connect()
         await self._take_over_from_the_dead()
-        await require_incoming(self._monitor)
-        await require_commands(self._monitor, RECEIVING)
-        (await machine(self._monitor)).check(there)
-        pairings = pair(self.ident, disks, await inventory(self._monitor))
+        disks = await arrive(checklist, self._monitor, wanted)
+        checklist.refuse()
+        pairings = pair(self.ident, wanted.disks, disks)
         await self._journal.open(runs=False)
         await self._incoming.hold()
         self._egress = egress = self._egresses(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
@@ -179,7 +178,7 @@ class Session:
         self._exports = exports = Exports(self._reactor, self._monitor, f"{egress.directory}/nbd.sock")
         await exports.start(pairings, self._undo)
         egress.admit(nbd_target(self.ident), exports.path)
-        return nbd_target(self.ident)
+        return nbd_target(self.ident), checklist
 
     async def _connect(self) -> None:
         await self._monitor.connect()

@@ -18,29 +18,18 @@ from twisted.internet.defer import Deferred
 from nbdtun.deferreds import gather, with_timeout
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
 from nbdtun.migration.carrier import Egress
-from nbdtun.migration.check.arrival import arrive
+from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.command import Check, rows_of
+from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import (
-    VERSION,
-    Abort,
-    Finish,
-    Listen,
-    Outcome,
-    Ping,
-    Prepare,
-    Query,
-    Settle,
-    Trouble,
-    disks_of,
-)
+from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
+from nbdtun.migration.control.rows import disks_of, rows_of_findings
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.destination.session import Session, State
+from nbdtun.migration.hardware.model import Hardware
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
-from nbdtun.migration.vm.disks import Disk
-from nbdtun.migration.vm.machine import Machine, run_state
+from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.reach import Credentials
 
 REMEMBERED = 256
@@ -146,23 +135,23 @@ class Sessions:
             return vm in self._busy
         return False
 
-    async def check(self, checklist: Checklist, vm: str, there: Machine, disks: tuple[Disk, ...]) -> None:
+    async def check(self, checklist: Checklist, vm: str, wanted: Wanted) -> None:
         """Look whether ``vm`` could come here now, and change nothing."""
         with checklist.collecting("destination"):
             self._check_known(vm)
             if vm not in self._busy:
-                await self._examine(checklist, vm, there, disks)
+                await self._examine(checklist, vm, wanted)
             elif await self._deserted(vm):
                 what = f"{vm} has a session here whose source does not answer; its QEMU cannot be looked at beside it"
                 checklist.warn("destination", what, "a migration takes its place")
             else:
                 raise NotMigratable(_BUSY.format(vm))
 
-    async def _examine(self, checklist: Checklist, vm: str, there: Machine, disks: tuple[Disk, ...]) -> None:
+    async def _examine(self, checklist: Checklist, vm: str, wanted: Wanted) -> None:
         monitor = self.monitor(vm)
         try:
             await monitor.connect()
-            await arrive(checklist, monitor, there, disks)
+            await arrive(checklist, monitor, wanted)
             if monitor.credentials is not None:
                 self._surroundings(checklist, monitor.credentials)
         finally:
@@ -269,18 +258,17 @@ class DestinationControl(Control):
         return {}
 
     @Check.responder
-    def check(self, version: int, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
+    def check(self, version: int, vm: str, **told: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             _check_version(version)
             checklist = Checklist()
-            wanted = tuple(Disk(row["node"], row["device"], row["qdev"], row["size"], row["format"]) for row in disks)
-            await self._destination.check(checklist, vm, Machine(machine, memory), wanted)
-            return {"findings": rows_of(checklist.findings), "time": round(time() * 1e6)}
+            await self._destination.check(checklist, vm, _wanted(**told))
+            return {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
 
         return self.respond(work)
 
     @Prepare.responder
-    def prepare(self, version: int, session: str, vm: str, machine: str, memory: int, disks: list[dict[str, Any]]) -> Deferred[Any]:
+    def prepare(self, version: int, session: str, vm: str, **told: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             _check_version(version)
             if self._session is not None and not self._session.state.over:
@@ -288,7 +276,8 @@ class DestinationControl(Control):
             self._session = begun = await self._destination.begin(vm, session, self)
             if self.lost:
                 await begun.abort("its control channel was lost")
-            return {"target": await begun.prepare(Machine(machine, memory), disks_of(disks))}
+            target, checklist = await begun.prepare(_wanted(**told))
+            return {"target": target, "findings": rows_of_findings(checklist.findings)}
 
         return self.respond(work)
 
@@ -325,6 +314,10 @@ class DestinationControl(Control):
     @Query.responder
     def query(self, session: str, vm: str) -> Deferred[Any]:
         return self.respond(lambda: self._destination.query(session, vm))
+
+
+def _wanted(hardware: Hardware, disks: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:
+    return Wanted(hardware, disks_of(disks), tuple(row["name"] for row in allowed))
 
 
 def _check_version(version: int) -> None:

@@ -18,7 +18,7 @@ import asyncio
 import enum
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -31,12 +31,16 @@ from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.dial import dial
 from nbdtun.migration.qmp.events import Event, Listener
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
-from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, mismatch
+from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, MANY, mismatch
 from nbdtun.ownership.reach import Credentials, peer
 from nbdtun.states import Life, Transitions
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
+#: Questions that are asked at a time, of many.
+AT_ONCE = 64
+
+__all__ = ["Credentials", "Monitor", "State"]
 
 _thread = LoopThread()
 _quiet = logging.getLogger("nbdtun.qmp")  # what qemu.qmp logs we raise; who wants its wire log sets propagate
@@ -162,19 +166,34 @@ class Monitor:
         :raise MonitorLost: the connection dropped; whether it was carried out is unknown.
         :raise MonitorError: no answer came in time, with the same uncertainty; or one that no QEMU gives.
         """
-        if self._client is None or self._loop is None or self._life.state is not State.CONNECTED:
-            raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
         limit = self._seconds if seconds is None else seconds
-        answer = in_loop(self._reactor, self._loop, partial(self._client.ask, command, arguments, urgent))
-        try:
-            result = await with_timeout(self._reactor, limit, answer, lambda: self._unanswered(command, limit))
-        except MonitorLost:
-            self._breaking = True
-            raise
+        result = await self._asked(command, limit, lambda client: client.ask(command, arguments, urgent))
         wrong = mismatch(ANSWERS.get(command), result)
         if wrong:
             raise MonitorError(f"{self.name}: the answer to {command} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
         return result
+
+    async def ask_all(self, command: str, questions: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """
+        Execute one command for each of many arguments, without waiting between them; what it returns, None where QEMU refuses.
+
+        Only for commands that change nothing.
+
+        :raise MonitorError: as of :meth:`execute`.
+        """
+        results = await self._asked(command, self._seconds, lambda client: client.ask_all(command, questions))
+        return [None if mismatch(MANY.get(command), result) else result for result in results]
+
+    async def _asked(self, command: str, seconds: float, ask: Callable[[_Client], Coroutine[Any, Any, Any]]) -> Any:
+        client, loop = self._client, self._loop
+        if client is None or loop is None or self._life.state is not State.CONNECTED:
+            raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
+        answer = in_loop(self._reactor, loop, lambda: ask(client))
+        try:
+            return await with_timeout(self._reactor, seconds, answer, lambda: self._unanswered(command, seconds))
+        except MonitorLost:
+            self._breaking = True
+            raise
 
     def _unanswered(self, command: str, seconds: float) -> MonitorError:
         return MonitorError(f"{self.name}: QEMU has not answered {command} for {seconds:g} s; is it stopped, or its storage hanging?")
@@ -286,6 +305,17 @@ class _Client:
             raise CommandFailed(f"{self._name}: QEMU refused {command}: {error}", error.error_class) from error
         except (QMPError, OSError, EOFError) as error:
             raise MonitorLost(f"{self._name}: QEMU closed its monitor {self._path} during {command}; has it ended, or crashed?") from error
+
+    async def ask_all(self, command: str, questions: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The answers in the order of the questions; so many are under way at a time that QEMU need never wait for the next."""
+        answers: list[Any] = []
+        for first in range(0, len(questions), AT_ONCE):
+            some = [self.ask(command, question, urgent=False) for question in questions[first : first + AT_ONCE]]
+            answers += await asyncio.gather(*some, return_exceptions=True)
+        failed = next((each for each in answers if isinstance(each, BaseException) and not isinstance(each, CommandFailed)), None)
+        if failed is not None:
+            raise failed
+        return [None if isinstance(each, CommandFailed) else each for each in answers]
 
     async def until_end(self) -> str:
         """Wait until the connection has ended, and tell why."""

@@ -57,6 +57,7 @@ ANSWERS: Mapping[str, Shape] = {
     "query-blockstats": [{"stats?": {"wr_operations?": COUNT}}],
     "query-commands": [{"name": NAME}],
     "query-dirty-rate": {"status": NAME, "dirty-rate?": COUNT},
+    "query-hotpluggable-cpus": [{"props": {}, "qom-path?": NAME}],
     "query-jobs": [{"id": NAME}],
     "query-kvm": {"enabled": FLAG},
     "query-memdev": [{"size": COUNT}],
@@ -72,8 +73,13 @@ ANSWERS: Mapping[str, Shape] = {
     "query-migrate-parameters": {},
     "query-named-block-nodes": [{"node-name": NAME}],
     "query-status": {"status": NAME},
+    "query-tpm": [{"options": {"type": NAME}}],
     "query-version": {"qemu": {"major": COUNT, "minor": COUNT, "micro": COUNT}},
+    "x-query-ramblock": {"human-readable-text": TEXT},
 }
+
+#: The same for what is asked of many objects at once, where an answer that does not fit is none; the values of ``qom-get`` are of any kind.
+MANY: Mapping[str, Shape] = {"qom-list": [{"name": NAME, "type": NAME}]}
 
 EVENTS: Mapping[str, Shape] = {
     "BLOCK_JOB_CANCELLED": {"device": NAME},

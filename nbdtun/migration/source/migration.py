@@ -25,6 +25,8 @@ from twisted.python.failure import Failure
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier, Ingress
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.ids import block_name, new_session
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
@@ -40,12 +42,10 @@ from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.sampler import Sampler
 from nbdtun.migration.supervision.supervision import Supervision
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
-from nbdtun.migration.vm.disks import Disk, choose
+from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.guest import Guest
-from nbdtun.migration.vm.machine import machine
 from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration, require_unblocked
 from nbdtun.migration.vm.mirror import Mirror, Mirrors
-from nbdtun.migration.vm.requirements import SENDING, require_commands
 from nbdtun.states import Life, Transitions
 
 
@@ -132,6 +132,7 @@ class Migration:
         self._downtime: float | None = None
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
+        self._checklist = Checklist()
 
     def __repr__(self) -> str:
         return f"<Migration of {self.settings.vm} {self._life.state.value} {self._supervision.meter.now.phase.value}>"
@@ -212,25 +213,26 @@ class Migration:
         await self._finish()
 
     async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:
-        disks = await self._survey()
+        departure = await self._survey()
         await self._journal.open(self._guest.runs)
         self._tidy.push("close the control channel", self._session.close)
         await self._session.open()
-        there = await machine(self._monitor)
         self._undo.push("undo the destination's session", self._session.abort)
-        target = await self._session.prepare(there, disks)
-        names = {block_name(self.session, number): disk for number, disk in enumerate(disks)}
+        target, found = await self._session.prepare(departure)
+        for finding in found:
+            self._checklist.add(finding)
+        self._checklist.raise_failures(self.settings.vm)
+        names = {block_name(self.session, number): disk for number, disk in enumerate(departure.disks)}
         return names, await self._enter(target, "nbd")
 
-    async def _survey(self) -> tuple[Disk, ...]:
+    async def _survey(self) -> Departure:
         """What there is to move, and whether it can be: changes nothing."""
         await self._guest.check()
-        await require_commands(self._monitor, SENDING)
-        disks, left_out = await choose(self._monitor, self.settings)
-        for left in left_out:
+        departure = await depart(self._checklist, self._monitor, self.settings)
+        self._checklist.refuse()
+        for left in departure.left_out:
             self.log.info("{vm}: {left}", vm=self.settings.vm, left=left)
-        await require_unblocked(self._monitor)
-        return disks
+        return departure
 
     async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Ingress:
         ingress = self._ingresses[name] = await self._carrier.enter(target, name, urgent=urgent)

@@ -19,11 +19,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.errors import LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.check.departure import Departure, told_of
+from nbdtun.migration.check.finding import Finding
 from nbdtun.migration.control.channel import Control, remote_error
-from nbdtun.migration.control.commands import VERSION, Abort, Listen, Ping, Prepare, Query, Trouble, rows_of
+from nbdtun.migration.control.commands import Abort, Listen, Ping, Prepare, Query, Trouble
+from nbdtun.migration.control.rows import findings_of
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.vm.disks import Disk
-from nbdtun.migration.vm.machine import Machine
 
 DIAGNOSIS_SECONDS = 5.0
 
@@ -79,18 +80,12 @@ class SessionClient:
         self.control = control
         control.when_lost().addCallback(self._lost, control)
 
-    async def prepare(self, there: Machine, disks: tuple[Disk, ...]) -> str:
-        """Prepare the destination for the machine and its disks; returns the target for NBD connections."""
-        asked: dict[str, Any] = {
-            "version": VERSION,
-            "vm": self._settings.vm,
-            "machine": there.kind,
-            "memory": there.memory,
-            "disks": rows_of(disks),
-        }
+    async def prepare(self, departure: Departure) -> tuple[str, tuple[Finding, ...]]:
+        """Prepare the destination for what is to go; returns the target for NBD connections, and what was found there."""
+        asked = told_of(departure, self._settings)
         answer = await self._ask(Prepare, **asked)
         self._prepared = asked
-        return str(answer["target"])
+        return str(answer["target"]), findings_of(answer["findings"])
 
     async def listen(self) -> str:
         """Let the destination wait for the memory; returns the target for it. A session that is lost from now on is lost."""

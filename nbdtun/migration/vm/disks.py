@@ -2,12 +2,11 @@
 A machine's disks, as both ends have to agree on them.
 
 A disk is known by the guest device it belongs to, for node names are often generated (``#block187``) and so differ between two
-QEMUs started from one command line. What QEMU (7.2 and 10.0) says in ``query-block``:
+QEMUs started from one command line; :mod:`~nbdtun.migration.vm.pairing` has the rules. What QEMU (7.2 and 10.0) says in ``query-block``:
 
 - ``qdev`` is the device's id if it has one (``vda``), else a path: ``/machine/peripheral/vda/virtio-backend`` for a named virtio
   disk, ``/machine/peripheral-anon/device[0]`` or ``/machine/unattached/device[16]`` for nameless ones. The number in ``unattached``
-  counts everything on the board and differs between versions of QEMU (16 in 7.2, 13 in 10.0 for the same IDE disk), so for nameless
-  devices ``-drive``'s id goes first.
+  counts everything on the board and differs between versions of QEMU (16 in 7.2, 13 in 10.0 for the same IDE disk).
 - ``device`` is ``-drive``'s id, also a generated one (``ide0-hd0``), and empty with ``-blockdev``.
 - ``inserted.node-name`` is the root of the chain of nodes, what the guest sees: filters such as throttle are above the format, and
   mirrored through.
@@ -17,26 +16,29 @@ QEMUs started from one command line. What QEMU (7.2 and 10.0) says in ``query-bl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from nbdtun.errors import CommandFailed, ConfigError, DiskMismatch
+from nbdtun.errors import CommandFailed, ConfigError
+from nbdtun.migration.hardware.model import COUNTED, Hardware
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 
 MAX_DISKS = 64
 
 
+NAMED = re.compile(r"/machine/peripheral/([^/]+)")
 CARRIED_BY_QEMU = frozenset({"cfi.pflash01", "cfi.pflash02"})
-NAMELESS = ("/machine/unattached/", "/machine/peripheral-anon/")
 
 
 @frozen
 class Disk:
     """
     One writable disk: ``node`` is what to mirror or export, ``device`` its drive id, ``qdev`` the guest's device, ``size`` in bytes.
+    ``place`` is where the guest finds that device, and ``serial`` what it knows the disk by.
 
     ``allocated`` are the bytes that its images (backing files too) take on the host just now, as many as ``size`` where that cannot be
     told, as of block devices; it changes while the guest writes, so it is no part of what the disk is.
@@ -47,7 +49,25 @@ class Disk:
     qdev: str
     size: int
     format: str = ""
+    place: str = ""
+    serial: str = ""
     allocated: int = field(default=0, eq=False)
+
+    @property
+    def ident(self) -> str:
+        """The id that an operator gave the device; empty for a nameless one."""
+        named = NAMED.match(self.qdev)
+        return named[1] if named else "" if self.qdev.startswith("/") else self.qdev
+
+    @property
+    def counted(self) -> bool:
+        """Whether its place is only that of its turn on its bus."""
+        return COUNTED in self.place
+
+    @property
+    def bus(self) -> str:
+        """The part of its place which it shares with its neighbours there."""
+        return self.place.partition(COUNTED)[0]
 
     @property
     def nickname(self) -> str:
@@ -98,44 +118,13 @@ class Inventory:
                 raise ConfigError(f"{vm}: disk {name} cannot be copied: {left.why}")
         raise ConfigError(f"{vm} has no disk {name}; it has {', '.join(disk.nickname for disk in self.disks) or 'none that is writable'}")
 
-    def counterpart(self, wanted: Disk) -> Disk:
-        """
-        The disk here that belongs to the same guest device as ``wanted`` at the other end.
 
-        :raise DiskMismatch: there is none.
-        """
-        for same in _rules(wanted):
-            for disk in self.disks:
-                if same(disk):
-                    return disk
-        raise DiskMismatch(
-            f"disk {wanted.nickname}: the destination has no writable disk on device {wanted.qdev}"
-            f"{f' or of drive id {wanted.device}' if wanted.device else ''}; {_listed(self)}"
-        )
-
-
-def _rules(wanted: Disk) -> Sequence[Callable[[Disk], bool]]:
-    def by_qdev(disk: Disk) -> bool:
-        return disk.qdev == wanted.qdev
-
-    def by_drive(disk: Disk) -> bool:
-        return bool(wanted.device) and disk.device == wanted.device
-
-    return (by_drive, by_qdev) if wanted.qdev.startswith(NAMELESS) else (by_qdev, by_drive)
-
-
-def _listed(inventory: Inventory) -> str:
-    there = [f"{disk.nickname} ({disk.qdev})" for disk in inventory.disks]
-    none = "no writable disk" if inventory.left_out else "no disks at all"
-    return "; ".join([f"it has {', '.join(there) or none}", *map(str, inventory.left_out)])
-
-
-async def inventory(monitor: Monitor) -> Inventory:
-    """Ask QEMU which drives the machine has, in QEMU's order."""
+async def inventory(monitor: Monitor, hardware: Hardware | None = None) -> Inventory:
+    """Ask QEMU which drives the machine has, in QEMU's order; where they are is taken from its ``hardware``."""
     disks: dict[str, Disk] = {}
     left: list[LeftOut] = []
     for drive in await monitor.execute("query-block"):
-        disk = _disk(drive)
+        disk = _placed(_disk(drive), hardware)
         why = _unfit(drive) or await _carried(monitor, disk.qdev)
         if why is not None:
             left.append(LeftOut(disk, why))
@@ -155,6 +144,13 @@ def _disk(drive: Mapping[str, Any]) -> Disk:
         format=inserted.get("drv", ""),
         allocated=_allocated(image),
     )
+
+
+def _placed(disk: Disk, hardware: Hardware | None) -> Disk:
+    device = hardware.at(disk.qdev) if hardware is not None and disk.qdev else None
+    if device is None:
+        return disk
+    return evolve(disk, place=device.place, serial=str(device.facts.get("serial", "")))
 
 
 def _allocated(image: Mapping[str, Any]) -> int:
@@ -186,13 +182,13 @@ async def _carried(monitor: Monitor, qdev: str) -> str | None:
     return "QEMU's own migration carries it" if kind in CARRIED_BY_QEMU else None
 
 
-async def choose(monitor: Monitor, settings: MigrationSettings) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
+async def choose(monitor: Monitor, settings: MigrationSettings, here: Hardware) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
     """
     The disks to copy, and the drives that are not.
 
     :raise ConfigError: the settings name one that there is not, or there are too many.
     """
-    found = await inventory(monitor)
+    found = await inventory(monitor, here)
     disks = found.select(settings.disks, settings.vm)
     if len(disks) > MAX_DISKS:
         raise ConfigError(f"{settings.vm} has {len(disks)} disks; at most {MAX_DISKS} can be moved")

@@ -20,11 +20,11 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import CommandFailed, DestinationFailed, DiskMismatch
+from nbdtun.errors import CommandFailed, DestinationFailed
 from nbdtun.migration.ids import PREFIX, block_name
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.vm.disks import Disk, Inventory
+from nbdtun.migration.vm.disks import Disk
 
 LEAVING_SECONDS = 12.0
 AGAIN_SECONDS = 0.01
@@ -42,41 +42,9 @@ class Pairing:
     name: str
 
 
-def pair(session: str, wanted: tuple[Disk, ...], here: Inventory) -> tuple[Pairing, ...]:
-    """
-    Find every disk's counterpart, before anything is changed.
-
-    :raise DiskMismatch: there is none, it is too small, or two disks would share one.
-    """
-    matches = Matches(here)
-    return tuple(Pairing(disk, matches.find(disk), block_name(session, n)) for n, disk in enumerate(wanted))
-
-
-class Matches:
-    """The disks ``here``, each of which can take one disk of the source."""
-
-    def __init__(self, here: Inventory) -> None:
-        self._here = here
-        self._taken: dict[str, Disk] = {}
-
-    def __repr__(self) -> str:
-        return f"<Matches for {', '.join(disk.nickname for disk in self._taken.values()) or 'none'}>"
-
-    def find(self, wanted: Disk) -> Disk:
-        """
-        The disk here that is to take ``wanted``.
-
-        :raise DiskMismatch: there is none, it is too small, or another disk has taken it.
-        """
-        here = self._here.counterpart(wanted)
-        if here.size < wanted.size:
-            sizes = f"{here.size} bytes at the destination are too few for {wanted.size} bytes at the source"
-            raise DiskMismatch(f"disk {wanted.nickname}: {sizes}", "enlarge it there")
-        if here.node in self._taken:
-            both = f"disks {self._taken[here.node].nickname} and {wanted.nickname} both match {here.nickname} at the destination"
-            raise DiskMismatch(both, "give the devices ids")
-        self._taken[here.node] = wanted
-        return here
+def pair(session: str, wanted: tuple[Disk, ...], here: tuple[Disk, ...]) -> tuple[Pairing, ...]:
+    """Name the exports of the disks ``here`` that were found for those that are ``wanted``."""
+    return tuple(Pairing(there, mine, block_name(session, n)) for n, (there, mine) in enumerate(zip(wanted, here, strict=True)))
 
 
 class Exports:

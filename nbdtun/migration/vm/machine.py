@@ -41,15 +41,6 @@ class Machine:
             both = f"the VM has {other.memory} bytes of RAM at the source and {self.memory} at the destination"
             yield NotMigratable(both, "start it with the same -m")
 
-    def check(self, other: Machine) -> None:
-        """
-        The same for who needs them alike.
-
-        :raise NotMigratable: QEMU would refuse the memory when it arrives, which is too late.
-        """
-        for difference in self.differences(other):
-            raise difference
-
 
 async def machine(monitor: Monitor) -> Machine:
     """Ask QEMU what machine it is; a type that it does not tell is left empty."""

@@ -68,4 +68,4 @@ def test_a_machine_without_disks_that_is_paused() -> None:
 def test_it_asks_and_does_nothing() -> None:
     qemu = PaperQemu(Clock(), "web1")
     check(qemu)
-    assert all(command.startswith("query-") or command == "qom-get" for command in qemu.asked)
+    assert all(command.startswith(("query-", "x-query-")) or command in ("qom-get", "qom-list") for command in qemu.asked)

@@ -14,4 +14,4 @@ def test_an_error_is_a_finding() -> None:
 
 def test_json_has_nothing_where_there_is_nothing() -> None:
     json = Finding(Level.OK, "clock", "alike").as_json()
-    assert json == {"level": "ok", "check": "clock", "what": "alike", "remedy": None, "code": None}
+    assert json == {"level": "ok", "check": "clock", "what": "alike", "remedy": None, "code": None, "name": None}

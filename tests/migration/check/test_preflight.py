@@ -61,7 +61,7 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.forecast is not None
     assert report.forecast.total is not None
     for qemu in (flight.stage.source, flight.stage.destination):
-        assert all(command.startswith("query-") or command == "qom-get" for command in qemu.asked)
+        assert all(command.startswith(("query-", "x-query-")) or command in ("qom-get", "qom-list") for command in qemu.asked)
     assert flight.stage.leftovers() == []
 
 
@@ -109,7 +109,7 @@ def test_a_vm_that_has_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "VERSION", VERSION + 1)
+    monkeypatch.setattr("nbdtun.migration.check.departure.VERSION", VERSION + 1)
     assert "destination: the source speaks version" in lines(Flight().run(monkeypatch))[0]
 
 

@@ -3,16 +3,21 @@ from __future__ import annotations
 import pytest
 
 from nbdtun.errors import ConfigError, LinkLost, NbdtunError, tree
-from nbdtun.migration.control.commands import Finish, Prepare, disks_of, rows_of
+from nbdtun.migration.control.commands import Finish, Prepare
+from nbdtun.migration.control.rows import disks_of, rows_of_disks
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
+from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.talk import SESSION, Echo, Pair
 
 
 def test_disks_cross() -> None:
-    disks = (Disk("vda", "", "vda-dev", 1 << 40), Disk("#block1", "ide0-hd0", "/machine/unattached/device[16]", 512))
+    disks = (
+        Disk("vda", "", "vda-dev", 1 << 40, "raw", "pci:05.0", "S1"),
+        Disk("#block1", "ide0-hd0", "/machine/unattached/device[16]", 512),
+    )
     pair = Pair(Echo())
-    arguments = {"version": 1, "session": SESSION, "vm": "wéb1", "machine": "m", "memory": 5}
-    assert pair.ask(Prepare, disks=rows_of(disks), **arguments) == {"target": "t"}
+    arguments = {"version": 1, "session": SESSION, "vm": "wéb1", "hardware": HARDWARE, "allowed": [{"name": "cpu"}]}
+    assert pair.ask(Prepare, disks=rows_of_disks(disks), **arguments) == {"target": "t", "findings": []}
     (got,) = pair.server.got  # type: ignore[attr-defined]
     assert disks_of(got.pop("disks")) == disks
     assert got == arguments
@@ -25,8 +30,8 @@ def test_finish_keeps_every_error_apart(error: type[NbdtunError]) -> None:
 
 
 def test_as_many_disks_as_are_allowed_fit_into_a_message() -> None:
-    disks = (Disk("n" * 255, "d" * 255, "/" + "q" * 254, 1 << 62),) * MAX_DISKS
-    arguments = {"version": 1, "session": SESSION, "vm": "w" * 255, "machine": "m", "memory": 5}
-    assert Pair(Echo()).ask(Prepare, disks=rows_of(disks), **arguments) == {"target": "t"}
-    refused = Pair(Echo()).ask(Prepare, disks=rows_of(disks + disks[:1])[:65], **(arguments | {"vm": "w"}))
+    disks = (Disk("n" * 150, "d" * 150, "/" + "q" * 200, 1 << 62, "qcow2", "p" * 200, "s" * 100),) * MAX_DISKS
+    arguments = {"version": 1, "session": SESSION, "vm": "w" * 255, "hardware": HARDWARE, "allowed": [{"name": "cpu"}]}
+    assert Pair(Echo()).ask(Prepare, disks=rows_of_disks(disks), **arguments) == {"target": "t", "findings": []}
+    refused = Pair(Echo()).ask(Prepare, disks=rows_of_disks(disks + disks[:1])[:65], **(arguments | {"vm": "w"}))
     assert isinstance(refused, NbdtunError | LinkLost)

@@ -24,11 +24,10 @@ from nbdtun.migration.destination.session import Session, State
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk
-from nbdtun.migration.vm.machine import Machine
+from tests.migration.stage.machines import wanted
 from tests.migration.stage.paper_qemu import PaperQemu
 
 SESSION = "0123456789abcdef" * 2
-MACHINE = Machine("pc-q35-7.2-machine", 1 << 27)
 VDA = Disk("x", "", "vda-dev", 1 << 20)
 
 
@@ -67,7 +66,8 @@ class Room:
             self.clock.advance(0.005)
 
     def prepare(self, disk: Disk = VDA) -> Any:
-        return self.do(self.session.prepare(MACHINE, (disk,)))
+        answer = self.do(self.session.prepare(wanted(disk)))
+        return answer[0] if isinstance(answer, tuple) else answer
 
     def listen(self) -> Any:
         return self.do(self.session.listen())
@@ -124,7 +124,7 @@ def test_a_step_out_of_turn_is_refused(step: str) -> None:
     if step == "listen":
         room.listen()
     work = {
-        "prepare": lambda: room.session.prepare(MACHINE, ()),
+        "prepare": lambda: room.session.prepare(wanted()),
         "listen": room.session.listen,
         "finish": lambda: room.session.finish(True),
     }[step]
@@ -174,7 +174,7 @@ def test_an_abort_interrupts_a_step_that_hangs(command: str) -> None:
     room = Room()
     room.qemu.hangs.add(command)
     preparing: list[Any] = []
-    Deferred.fromCoroutine(room.session.prepare(MACHINE, (VDA,))).addErrback(lambda failure: preparing.append(failure.value))
+    Deferred.fromCoroutine(room.session.prepare(wanted(VDA))).addErrback(lambda failure: preparing.append(failure.value))
     room.wait(0.5)
     assert not preparing
     assert room.do(room.session.abort("enough")) is State.ABORTED

@@ -12,6 +12,7 @@ from nbdtun.migration.destination import sessions as module
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.source.session_client import SourceControl
 from tests.failures import nothing_logged
+from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.stage import Stage
 from tests.tunnel.stage.stranger import box
 
@@ -49,14 +50,15 @@ class Talk:
         return got[0] if got else "waits"
 
     def prepare(self, client: Client | None = None, seconds: float = 1, **changed: Any) -> Any:
-        arguments = {"version": VERSION, "vm": "web1", "machine": "pc-q35-7.2-machine", "memory": 1 << 27, "disks": []}
-        return self.ask(Prepare, client, seconds, **(arguments | changed))
+        arguments = {"version": VERSION, "vm": "web1", "hardware": HARDWARE, "disks": [], "allowed": []}
+        answer = self.ask(Prepare, client, seconds, **(arguments | changed))
+        return answer["target"] if isinstance(answer, dict) else answer
 
 
 def test_a_whole_session() -> None:
     talk = Talk()
     assert repr(talk.stage.daemon) == "<Sessions of web1, 0 sessions>"
-    assert talk.prepare() == {"target": f"nbd.{SESSION}"}
+    assert talk.prepare() == f"nbd.{SESSION}"
     assert talk.ask(Listen) == {"target": f"ram.{SESSION}"}
     talk.stage.destination.arrived()
     assert talk.ask(Query, vm="web1")["state"] == "listening"
@@ -102,7 +104,7 @@ def test_one_channel_begins_one_session_at_a_time() -> None:
     assert "has a session already" in str(talk.prepare(session=OTHER))
     talk.ask(Abort)
     assert "exists already" in str(talk.prepare())
-    assert talk.prepare(session=OTHER) == {"target": f"nbd.{OTHER}"}
+    assert talk.prepare(session=OTHER) == f"nbd.{OTHER}"
 
 
 def test_one_vm_has_one_session_while_its_source_answers() -> None:
@@ -117,7 +119,7 @@ def test_a_source_that_does_not_answer_is_given_up_for_a_new_one() -> None:
     talk = Talk()
     talk.prepare()
     talk.client.deaf = True
-    assert talk.prepare(talk.connect(), 6, session=OTHER) == {"target": f"nbd.{OTHER}"}
+    assert talk.prepare(talk.connect(), 6, session=OTHER) == f"nbd.{OTHER}"
     assert talk.ask(Query, vm="web1")["state"] == "aborted"
 
 
@@ -174,7 +176,7 @@ def test_a_guest_that_came_to_run_after_all_has_arrived() -> None:
     qemu.hangs.add("cont")
     assert isinstance(talk.ask(Finish, run=True, seconds=61), OutcomeUnknown)
     qemu.state = "running"
-    assert talk.prepare(talk.connect(), session=OTHER) != {"target": f"nbd.{OTHER}"}
+    assert talk.prepare(talk.connect(), session=OTHER) != f"nbd.{OTHER}"
     assert talk.ask(Settle, vm="web1") == {"outcome": "arrived"}
     assert not qemu.objects
 

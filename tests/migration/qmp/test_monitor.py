@@ -309,3 +309,23 @@ async def test_an_event_that_no_qemu_sends_ends_every_wait(path: str) -> None:
         with pytest.raises(MonitorLost, match="makes no sense"):
             await monitor.execute("echo")
         await monitor.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_questions_at_once(path: str) -> None:
+    async with connected(path) as (monitor, server):
+        assert await monitor.ask_all("echo", [{"n": n} for n in range(200)]) == [{"n": n} for n in range(200)]
+        assert await monitor.ask_all("fail", [{}, {}]) == [None, None]
+        assert await monitor.ask_all("echo", []) == []
+        with pytest.raises(MonitorLost):
+            await monitor.ask_all("drop", [{}])
+        assert len(server.commands) == 204
+    with pytest.raises(MonitorLost):
+        await monitor.ask_all("echo", [{}])
+
+
+@pytest_twisted.ensureDeferred
+async def test_questions_that_nobody_answers(path: str) -> None:
+    async with connected(path, seconds=0.1) as (monitor, _):
+        with pytest.raises(MonitorError, match=r"QEMU has not answered hang for 0\.1 s"):
+            await monitor.ask_all("hang", [{}])

@@ -13,7 +13,7 @@ from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Prepare, Query
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.session_client import SessionClient
-from nbdtun.migration.vm.machine import Machine
+from tests.migration.stage.machines import departure
 
 SESSION = "ab" * 16
 
@@ -60,7 +60,7 @@ class Carrier:
         return channel
 
 
-PREPARED = {"target": f"nbd.{SESSION}"}
+PREPARED = {"target": f"nbd.{SESSION}", "findings": []}
 
 
 def client(*channels: Channel | NbdtunError) -> tuple[SessionClient, list[Exception]]:
@@ -83,7 +83,7 @@ def done(work: Any) -> Any:
 def prepared(*channels: Channel | NbdtunError) -> tuple[SessionClient, list[Exception]]:
     speaking, alarms = client(*channels)
     done(speaking.open())
-    assert done(speaking.prepare(Machine("q35", 7), ())) == PREPARED["target"]
+    assert done(speaking.prepare(departure())) == (PREPARED["target"], ())
     return speaking, alarms
 
 
@@ -153,7 +153,7 @@ def test_a_destination_that_does_not_answer() -> None:
     carrier: Any = Carrier(Channel(clock, Prepare=PREPARED))
     speaking = SessionClient(clock, carrier, SESSION, MigrationSettings(vm="web1"), lambda error: None)
     done(speaking.open())
-    done(speaking.prepare(Machine("q35", 7), ()))
+    done(speaking.prepare(departure()))
     failures: list[Any] = []
     Deferred.fromCoroutine(speaking.listen()).addErrback(failures.append)
     clock.advance(speaking._settings.steps.answer)

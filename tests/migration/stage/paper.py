@@ -7,7 +7,7 @@ fail, to hang, or to be the last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.monitor import TRANSITIONS, Monitor, State, Trigger
+from nbdtun.migration.qmp.schema import MANY, mismatch
 from nbdtun.migration.vm.requirements import RECEIVING, SENDING
 from nbdtun.ownership.reach import Credentials
 from nbdtun.states import Life
@@ -65,6 +66,15 @@ class Paper(Monitor):
             raise self._loss or MonitorLost(f"{self.name}: not connected")
         limit = self._seconds if seconds is None else seconds
         return await with_timeout(self.clock, limit, self._answer(command, dict(arguments or {})), lambda: self._unanswered(command, limit))
+
+    async def ask_all(self, command: str, questions: Sequence[Mapping[str, Any]]) -> list[Any]:
+        answers: list[Any] = []
+        for question in questions:
+            try:
+                answers.append(await self.execute(command, question))
+            except CommandFailed:
+                answers.append(None)
+        return [None if mismatch(MANY.get(command), answer) else answer for answer in answers]
 
     def _answer(self, command: str, arguments: dict[str, Any], /) -> Deferred[Any]:
         self.asked.append(command)

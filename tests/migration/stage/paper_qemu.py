@@ -64,6 +64,18 @@ class PaperQemu(Paper):
     def query_status(self) -> Any:
         return {"status": self.state, "running": self.state == "running"}
 
+    def qom_list(self, path: str) -> Any:
+        return [{"name": "type", "type": "string"}]
+
+    def query_hotpluggable_cpus(self) -> Any:
+        return [{"props": {"core-id": 0}, "qom-path": "/machine/unattached/device[0]"}]
+
+    def query_tpm(self) -> Any:
+        return []
+
+    def x_query_ramblock(self) -> Any:
+        return {"human-readable-text": ""}
+
     def query_memory_size_summary(self) -> Any:
         return {"base-memory": 1 << 27}
 

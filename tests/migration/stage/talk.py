@@ -56,7 +56,7 @@ class Echo(Control):
     @Prepare.responder
     def prepare(self, **arguments: Any) -> dict[str, Any]:
         self.got.append(arguments)
-        return {"target": "t"}
+        return {"target": "t", "findings": []}
 
 
 class Pair:

@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from nbdtun.errors import ConfigError, DiskMismatch
+from nbdtun.errors import ConfigError
 from nbdtun.migration.vm.disks import Disk, Inventory, inventory
 from tests.migration.stage.paper import Sheet
 
@@ -79,35 +79,3 @@ async def test_a_name_that_is_none() -> None:
         Inventory(()).select(["sda"], "web1")
     with pytest.raises(ConfigError, match="web1: disk cd cannot be copied: it is read-only"):
         (await look(drive("iso", device="cd", qdev="cd", ro=True))).select(["cd"], "web1")
-
-
-def test_the_guests_device_decides_over_the_nodes_name() -> None:
-    other = Inventory((Disk("vda", "", "vdb-dev", 512), Disk("vdb", "", "vda-dev", 512)))
-    assert other.counterpart(Disk("vda", "", "vda-dev", 512)).node == "vdb"
-
-
-def test_nameless_devices_are_matched_by_their_drive() -> None:
-    other = Inventory(
-        (Disk("#block9", "ide0-hd1", "/machine/unattached/device[16]", 1), Disk("#block2", "ide0-hd0", "/machine/unattached/device[13]", 2))
-    )
-    assert other.counterpart(HDA).node == "#block2"
-    blockdev = Disk("a", "", "/machine/peripheral-anon/device[0]", 512)
-    assert Inventory((Disk("b", "", "/machine/peripheral-anon/device[0]", 512),)).counterpart(blockdev).node == "b"
-
-
-def test_a_named_device_is_not_mistaken_for_its_drive() -> None:
-    other = Inventory((Disk("1", "d0", "b-dev", 512), Disk("2", "d1", "a-dev", 512)))
-    assert other.counterpart(Disk("x", "d0", "a-dev", 512)).node == "2"
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_disk_without_a_counterpart() -> None:
-    other = await look(drive("sda", qdev="sda-dev"), drive("iso", qdev="vda-dev", ro=True))
-    with pytest.raises(DiskMismatch) as caught:
-        other.counterpart(Disk("vda", "d0", "vda-dev", 512))
-    assert str(caught.value) == (
-        "disk vda: the destination has no writable disk on device vda-dev or of drive id d0; "
-        "it has sda (sda-dev); iso is left out: it is read-only"
-    )
-    with pytest.raises(DiskMismatch, match="it has no disks at all"):
-        Inventory(()).counterpart(VDA)

@@ -1,0 +1,85 @@
+"""
+The rules by which two machines are compared: from what both ends told, all differences at once. Rules without I/O.
+
+A difference with which QEMU would refuse the stream, or the guest would not survive, is a failure: what the source has must be there. What
+only the destination has is a warning: the guest does not know of it. Properties are compared that both know, for each release knows more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.hardware import keepers, processors
+from nbdtun.migration.hardware.devices import compare_devices
+from nbdtun.migration.hardware.model import Device, Hardware
+
+_failure = partial(Finding, Level.FAILURE, code=NotMigratable.code)
+_warning = partial(Finding, Level.WARNING)
+
+
+def compare(there: Hardware, here: Hardware) -> list[Finding]:
+    """In what ``here``, at the destination, differs from ``there``, at the source; and what of the source nobody would carry."""
+    devices, strangers = compare_devices(there, here)
+    return [
+        *_machine(there, here),
+        *processors.compare(there, here),
+        *devices,
+        *_blocks(there, here, strangers),
+        *keepers.find(there),
+    ]
+
+
+def allow(findings: Iterable[Finding], allowed: Iterable[str]) -> list[Finding]:
+    """The findings, those of ``allowed`` names no failures any more; a name that allows nothing is a finding too."""
+    names = frozenset(allowed)
+    every = list(findings)
+    unused = names - {finding.name for finding in every if finding.level is Level.FAILURE}
+    return [
+        *(_excused(finding) if finding.name in names and finding.level is Level.FAILURE else finding for finding in every),
+        *(_warning("allowed", f"--allow-mismatch {name}: there is no failure of that name") for name in sorted(unused)),
+    ]
+
+
+def _excused(finding: Finding) -> Finding:
+    return _warning(finding.check, f"{finding.what} (allowed)", name=finding.name)
+
+
+def _machine(there: Hardware, here: Hardware) -> Iterator[Finding]:
+    for error in here.machine.differences(there.machine):
+        yield Finding.of("machine", error)
+    if there.accelerator != here.accelerator and there.accelerator and here.accelerator:
+        both = f"the guest runs with {there.accelerator} at the source and with {here.accelerator} at the destination"
+        yield _failure("machine", both, f"start the destination with -accel {there.accelerator}", name="accel")
+    for name in sorted(there.settings.keys() & here.settings.keys()):
+        if there.settings[name] != here.settings[name]:
+            both = f"the machine's {name} is {there.settings[name]} at the source and {here.settings[name]} at the destination"
+            option = "-m" if name in ("slots", "max-size") else "-machine"
+            yield _failure("machine", both, f"start the destination with the same {option}", name=name)
+
+
+def _blocks(there: Hardware, here: Hardware, strangers: Iterable[Device]) -> Iterator[Finding]:
+    """The blocks of memory; those of devices that are missing or changed are told with them."""
+    if not there.blocks or not here.blocks:
+        return
+    known = {block.name: block for block in here.blocks}
+    told = tuple(strangers)
+    for block in there.blocks:
+        if any(_belongs(block.name, device) for device in told):
+            continue
+        mine = known.get(block.name)
+        if mine is None:
+            remedy = f"give the destination a memory backend with id={block.name}" if ":" not in block.name else "use the same ROM there"
+            yield _failure("ram", f"the RAM block {block.name} of the source is missing at the destination", remedy, name=block.name)
+        elif there.machine.memory == here.machine.memory and not (mine.total >= block.used if mine.resizable else mine.used == block.used):
+            both = f"the RAM block {block.name} has {block.used} bytes at the source and {mine.used} at the destination"
+            yield _failure("ram", both, "give it the same size there", name=block.name)
+
+
+def _belongs(name: str, device: Device) -> bool:
+    if name == str(device.facts.get("memdev", "")).rpartition("/")[2]:
+        return True
+    address = [part.removeprefix("pci:") for part in device.place.split("/") if part.startswith("pci:")]
+    return bool(address) and name.startswith(f"0000:00:{':'.join(address)}/")

@@ -1,0 +1,45 @@
+"""
+Which properties of a device a guest can tell apart, or QEMU's stream is loaded by.
+
+QEMU facts. ``virtio_load`` (``hw/virtio/virtio.c``) refuses features that the guest has agreed to and the device here has not; rings of
+another length or number do not load. ``get_pci_config_device`` (``hw/pci/pci.c``) refuses a configuration space with other capabilities:
+a number of vectors, a header type. A block size that changes under a guest makes it read the wrong sectors. Paths, backends, caches and
+threads are the host's, and are left alone. A NIC's ``mac`` and a serial port's ``name`` travel in the stream, and the stream's are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: What must be equal.
+EQUAL = frozenset(
+    {
+        *("vectors", "num-queues", "num_queues", "queue-size", "virtqueue_size", "rx_queue_size", "tx_queue_size", "max_ports"),
+        *("disable-legacy", "disable-modern", "page-per-vq", "modern-pio-notify", "multifunction", "host_mtu"),
+        *("logical_block_size", "serial", "wwn", "model"),
+        *("size", "node", "slot", "memdev", "chassis", "irq", "p2", "p3", "intrs", "slots", "streams"),
+        *("vgamem_mb", "vram_size_mb", "ram_size_mb", "max_outputs"),
+    }
+)
+#: What differs at worst until the stream has arrived.
+TOLD = frozenset({"mac", "name"})
+#: Of a virtio device, what is true or false is a feature; but for these.
+_NO_FEATURE = frozenset(
+    {
+        *("realized", "hotplugged", "hotpluggable", "ioeventfd", "share-rw", "request-merging", "vhostforce"),
+        *("use-started", "use-disabled-flag", "migrate-extra"),
+    }
+)
+
+
+def is_virtio(kind: str) -> bool:
+    """Whether it is the virtio device itself, behind the PCI device that it looks like."""
+    return kind.startswith(("virtio-", "vhost-")) and kind.endswith("-device")
+
+
+def wanted(kind: str, properties: Mapping[str, str]) -> frozenset[str]:
+    """The names of the properties to be compared of a device of this kind."""
+    facts = (EQUAL | TOLD) & properties.keys()
+    if is_virtio(kind):
+        facts |= {name for name, of in properties.items() if of == "bool" and name not in _NO_FEATURE and not name.startswith("x-")}
+    return facts

@@ -1,0 +1,47 @@
+"""
+What of a machine keeps content which neither a mirror nor the memory's stream reaches. Rules without I/O.
+
+QEMU facts. ``vhost-user-blk``, ``vhost-scsi`` and their like are disks of another process or of the kernel, of which ``query-block``
+knows nothing. A file system's device has its files on the host: virtiofsd puts what its guest has open into the stream, and never a
+file's content; 9p is refused while it is mounted, and not before. What is passed through stays behind (VFIO, ``scsi-block``, ``scsi-
+generic``, USB of the host, a TPM of the host; an emulated TPM's state is in the stream). A NVDIMM's content is memory, and travels as
+such: into the destination's file, if that is shared. So does an ivshmem's, without whoever else uses it. A pflash's too: the destination
+writes it to its drive when it has arrived (``pflash_post_load``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.hardware.model import Hardware
+
+_failure = partial(Finding, Level.FAILURE, "content", code=NotMigratable.code)
+_warning = partial(Finding, Level.WARNING, "content")
+
+_DISK = "is a disk outside of QEMU's block layer, which cannot be copied"
+_FILES = "shows the guest files of the host, which are not copied"
+_PASSED = "is passed through from the host, and its content stays there"
+#: By the beginning of a device's type; the first that fits.
+_KINDS = (
+    (r"vhost-user-(blk|scsi)|vhost-scsi|vhost-vdpa", _DISK),
+    (r"vhost-user-fs|virtio-9p|usb-mtp", _FILES),
+    (r"vfio-|scsi-block|scsi-generic|usb-host|usb-redir|usb-smartcard|x-vfio", _PASSED),
+    (r"virtio-pmem", "is memory with a file behind it, which is not copied"),
+)
+_REMEDY = "unplug it first, or let the destination reach the same and say --allow-mismatch {}"
+
+
+def find(there: Hardware) -> Iterator[Finding]:
+    """What of the source's would stay behind; each device once, by its outer part."""
+    for device in there.devices:
+        why = next((why for kind, why in _KINDS if re.match(kind, device.kind)), "")
+        if why and not device.key.endswith("/virtio"):
+            yield _failure(f"{device} {why}", _REMEDY.format(device.name), name=device.name)
+        if device.kind.startswith("ivshmem"):
+            yield _warning(f"{device} shares memory with others at the source, who stay there", name=device.name)
+    if "passthrough" in there.keepers:
+        yield _failure(f"the TPM {_PASSED}", _REMEDY.format("tpm"), name="tpm")

@@ -1,0 +1,111 @@
+"""
+Where each device is, from the board downward: see :class:`~nbdtun.migration.hardware.model.Device`. Rules without I/O.
+
+QEMU facts (7.2 and 10.0): a device's own properties tell where it came to be, also if nobody said where: ``legacy-addr`` of PCI,
+``scsi-id`` with ``lun``, ``unit`` of IDE; but ``port`` of USB only where somebody said so. 10.0 tells ``addr`` as a text, 7.2 as a number.
+A bus is called after its device, if that has an id; so its name is the operator's, and what counts is its turn among the device's buses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from nbdtun.migration.hardware.model import COUNTED, Scalar
+from nbdtun.migration.hardware.walk import Node
+
+#: Properties that tell where on its bus a device is.
+ADDRESSES = frozenset(
+    {"parent_bus", "legacy-addr", "addr", "channel", "scsi-id", "lun", "unit", "nr", "nsid", "iobase", "port", "address"}  # of I2C
+)
+
+
+@frozen
+class Found:
+    """A device as it was found, with the values of some of its properties."""
+
+    node: Node
+    values: Mapping[str, Scalar]
+
+    @property
+    def bus(self) -> str:
+        """The path of the bus that it is on; empty for none."""
+        return str(self.values.get("parent_bus", ""))
+
+
+class Places:
+    """The keys of all devices in ``found``, which maps paths to them, by the buses in ``nodes``."""
+
+    def __init__(self, nodes: Mapping[str, Node], found: Mapping[str, Found]) -> None:
+        self._nodes = nodes
+        self._found = found
+        self._turns = _turns(found)
+        self._buses = _bus_turns(nodes)
+
+    def key(self, path: str, depth: int = 32) -> str:
+        """The key of the device at ``path``."""
+        device = self._found[path]
+        bus = device.bus
+        own = self._address(device) or f"{_plain(device.node.kind)}{COUNTED}{self._turns[path]}"
+        owner = bus.rpartition("/")[0]
+        if not depth or owner not in self._found:
+            return f"board/{own}"
+        turn = self._buses.get(bus, 0)
+        between = f"bus{turn}/" if turn and not own.startswith("ide:") else ""
+        return f"{self.key(owner, depth - 1)}/{between}{own}"
+
+    def _address(self, device: Found) -> str:
+        values = device.values
+        if "legacy-addr" in device.node.properties:
+            return f"pci:{values.get('legacy-addr', '')}"
+        if "scsi-id" in values:
+            return f"scsi:{values.get('channel', 0)}:{values['scsi-id']}:{values.get('lun', 0)}"
+        if device.bus and "unit" in values:
+            turn = self._buses.get(device.bus, 0)
+            return f"ide:{turn}.{values['unit']}" if device.node.kind.startswith("ide-") else f"unit:{values['unit']}"
+        if not device.bus and isinstance(addr := values.get("addr"), int):
+            return f"memory:0x{addr:x}"
+        if _bus_kind(self._nodes, device.bus).startswith("virtio-") and device.bus.endswith("/virtio-bus"):
+            return "virtio"
+        if isinstance(port := values.get("port"), str) and port:
+            return f"usb:{port}"
+        return next((form.format(values[name]) for name, form in _NUMBERED if device.bus and type(values.get(name)) is int), "")
+
+
+_NUMBERED = (("nr", "port:{}"), ("nsid", "namespace:{}"), ("iobase", "isa:0x{:x}"), ("address", "i2c:0x{:x}"))
+
+
+def _bus_kind(nodes: Mapping[str, Node], bus: str) -> str:
+    return nodes[bus].kind if bus in nodes else ""
+
+
+def _plain(kind: str) -> str:
+    """A board's part is the same to the guest, and in the stream, whether KVM has it or QEMU."""
+    return kind.removeprefix("kvm-").removeprefix("isa-")
+
+
+def _turns(found: Mapping[str, Found]) -> dict[str, int]:
+    """Each device's turn among those of its type on its bus."""
+    count: dict[tuple[str, str], int] = {}
+    turns = {}
+    for path in sorted(found, key=natural):
+        group = (found[path].bus, _plain(found[path].node.kind))
+        turns[path] = count[group] = count.get(group, -1) + 1
+    return turns
+
+
+def _bus_turns(nodes: Mapping[str, Node]) -> dict[str, int]:
+    """Each bus's turn among those of its device."""
+    count: dict[str, int] = {}
+    turns = {}
+    for path in sorted((path for path, node in nodes.items() if node.is_bus), key=natural):
+        owner = path.rpartition("/")[0]
+        turns[path] = count[owner] = count.get(owner, -1) + 1
+    return turns
+
+
+def natural(path: str) -> list[tuple[int, str]]:
+    """A key for sorting in which 2 comes before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]

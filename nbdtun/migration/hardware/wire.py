@@ -1,0 +1,107 @@
+"""One machine's hardware on its way to the other end: JSON, compressed, and bounded before anything of it is believed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.protocols import amp
+
+from nbdtun.amp import Refused
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.hardware.model import Block, Device, Hardware, Scalar
+from nbdtun.migration.vm.machine import Machine
+
+MAX_PACKED = 65535
+MAX_UNPACKED = 4 << 20
+MAX_ROWS = 8192
+MAX_TEXT = 1024
+
+
+class HardwareArgument(amp.Argument):
+    """A :class:`~nbdtun.migration.hardware.model.Hardware`."""
+
+    def toString(self, hardware: Hardware) -> bytes:
+        """Pack it."""
+        packed = zlib.compress(json.dumps(_plain(hardware), separators=(",", ":")).encode(), 9)
+        if len(packed) > MAX_PACKED:
+            raise NotMigratable(f"the machine has {len(hardware.devices)} devices, which are too many to be compared")
+        return packed
+
+    def fromString(self, data: bytes) -> Hardware:
+        """Unpack what a peer has sent."""
+        try:
+            return _hardware(json.loads(_expanded(data)))
+        except (zlib.error, ValueError, TypeError, KeyError, RecursionError) as nonsense:
+            raise Refused("not a machine's hardware") from nonsense
+
+
+def _expanded(data: bytes) -> bytes:
+    expand = zlib.decompressobj()
+    text = expand.decompress(data, MAX_UNPACKED)
+    if not expand.eof:
+        raise ValueError("too long, or cut")
+    return text
+
+
+def _plain(hardware: Hardware) -> dict[str, Any]:
+    return {
+        "machine": [hardware.machine.kind, hardware.machine.memory],
+        "version": hardware.version,
+        "accelerator": hardware.accelerator,
+        "settings": hardware.settings,
+        "cpu": hardware.cpu,
+        "processors": hardware.processors,
+        "devices": [[device.key, device.kind, device.ident, device.facts] for device in hardware.devices],
+        "blocks": [[block.name, block.used, block.total] for block in hardware.blocks],
+        "usb": hardware.usb,
+        "keepers": hardware.keepers,
+    }
+
+
+def _hardware(told: Mapping[str, Any]) -> Hardware:
+    kind, memory = told["machine"]
+    return Hardware(
+        machine=Machine(_text(kind), _size(memory)),
+        version=_text(told["version"]),
+        accelerator=_text(told["accelerator"]),
+        settings=_facts(told["settings"]),
+        cpu=_facts(told["cpu"]),
+        processors=tuple(map(_text, _rows(told["processors"]))),
+        devices=tuple(Device(_text(key), _text(of), _text(ident), _facts(facts)) for key, of, ident, facts in _rows(told["devices"])),
+        blocks=tuple(Block(_text(name), _size(used), _size(total)) for name, used, total in _rows(told["blocks"])),
+        usb=tuple(map(_text, _rows(told["usb"]))),
+        keepers=tuple(map(_text, _rows(told["keepers"]))),
+    )
+
+
+def _rows(rows: object) -> list[Any]:
+    if not isinstance(rows, list) or len(rows) > MAX_ROWS:
+        raise ValueError("no list, or too long a one")
+    return rows
+
+
+def _facts(facts: object) -> dict[str, Scalar]:
+    if not isinstance(facts, dict) or len(facts) > MAX_ROWS:
+        raise ValueError("no table, or too long a one")
+    return {_text(name): _scalar(value) for name, value in facts.items()}
+
+
+def _scalar(value: object) -> Scalar:
+    if isinstance(value, int) and abs(value) < 1 << 64:
+        return value
+    return _text(value)
+
+
+def _size(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ValueError("no size")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError("no printable text")
+    return value

@@ -1,0 +1,115 @@
+"""
+Which disk of the destination takes which of the source: by what the guest sees. Rules without I/O.
+
+A disk's place on its buses is where its guest finds it, and its serial what the guest knows it by; the device's id is what its operator
+means by it. Where these do not agree, two pairings are possible, and neither is taken: the wrong one would exchange the disks' contents,
+with success.
+What QEMU has counted by itself proves nothing: the order of devices, ``device[0]``, drives called ``ide0-hd0``, serials like ``QM00001``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from nbdtun.errors import DiskMismatch
+from nbdtun.migration.vm.disks import Disk, Inventory
+
+_MADE_UP_SERIAL = re.compile(r"QM\d{5}\Z")
+_MADE_UP_DRIVE = re.compile(r"(ide|scsi|virtio|floppy|sd|mtd|pflash|xen|none)\d+(-(hd|cd)\d+)?\Z")
+_REMEDY = "give both ends' devices the same addresses, and ids that say the same"
+
+
+class Matches:
+    """The disks ``here``, each of which can take one disk of the source's ``disks``."""
+
+    def __init__(self, here: Inventory, disks: tuple[Disk, ...]) -> None:
+        self._here = here
+        self._disks = disks
+        self._taken: dict[str, Disk] = {}
+
+    def __repr__(self) -> str:
+        return f"<Matches for {', '.join(disk.nickname for disk in self._taken.values()) or 'none'}>"
+
+    def find(self, wanted: Disk) -> Disk:
+        """
+        The disk here that is to take ``wanted``.
+
+        :raise DiskMismatch: there is none, there could be two, it is too small, or another disk has taken it.
+        """
+        here = self._counterpart(wanted)
+        if here.size < wanted.size:
+            sizes = f"{here.size} bytes at the destination are too few for {wanted.size} bytes at the source"
+            raise DiskMismatch(f"disk {wanted.nickname}: {sizes}", "enlarge it there")
+        if here.node in self._taken:
+            both = f"disks {self._taken[here.node].nickname} and {wanted.nickname} both match {here.nickname} at the destination"
+            raise DiskMismatch(both, "give the devices ids")
+        self._taken[here.node] = wanted
+        return here
+
+    def _counterpart(self, wanted: Disk) -> Disk:
+        evidence = _evidence(wanted, self._here.disks)
+        found = {disk.node: disk for each in evidence for disk in each.disks}
+        if not found:
+            raise DiskMismatch(f"disk {wanted.nickname}: the destination has no writable disk {_sought(wanted)}; {_listed(self._here)}")
+        here = next(iter(found.values()))
+        claims = [claim for claim in _evidence(here, self._disks) if any(disk.node != wanted.node for disk in claim.disks)]
+        if len(found) > 1:
+            both = _said(evidence)
+        elif claims:
+            both = f"{_said(evidence)}, which {_said(claims)} of the source"
+        else:
+            return here
+        raise DiskMismatch(f"disk {wanted.nickname}: more than one pairing is possible: {both}", _REMEDY)
+
+
+@frozen
+class _Evidence:
+    """The disks here that ``what`` of a disk of the source points to."""
+
+    what: str
+    disks: tuple[Disk, ...]
+
+
+def _said(evidence: list[_Evidence]) -> str:
+    return "; ".join(f"by its {each.what} is {' or '.join(disk.nickname for disk in each.disks)}" for each in evidence)
+
+
+def _evidence(disk: Disk, others: tuple[Disk, ...]) -> list[_Evidence]:
+    """What points from a disk at one end to disks at the other; the same in both directions."""
+    strong = [each for each in _strong(disk, others) if each.disks]
+    return strong or [each for each in _weak(disk, others) if each.disks][:1]
+
+
+def _strong(wanted: Disk, here: tuple[Disk, ...]) -> Iterator[_Evidence]:
+    if wanted.place and not wanted.counted:
+        yield _Evidence("address", tuple(disk for disk in here if disk.place == wanted.place))
+    if wanted.ident:
+        yield _Evidence("device's id", tuple(disk for disk in here if disk.ident == wanted.ident))
+    if wanted.serial and not _MADE_UP_SERIAL.match(wanted.serial):
+        yield _Evidence("serial", tuple(disk for disk in here if disk.serial == wanted.serial))
+
+
+def _weak(wanted: Disk, here: tuple[Disk, ...]) -> Iterator[_Evidence]:
+    """Where nothing else tells: an operator's name of the drive, then the turn on its bus."""
+    if wanted.device and not _MADE_UP_DRIVE.match(wanted.device):
+        yield _Evidence("drive id", tuple(disk for disk in here if disk.device == wanted.device))
+    if wanted.counted:
+        yield _Evidence("turn on its bus", tuple(disk for disk in here if disk.counted and disk.bus == wanted.bus))
+
+
+def _sought(wanted: Disk) -> str:
+    marks = [
+        f"at {wanted.place}" if wanted.place else "",
+        f"of the id {wanted.ident}" if wanted.ident else "",
+        f"of drive id {wanted.device}" if wanted.device else "",
+    ]
+    return " or ".join(mark for mark in marks if mark) or f"on device {wanted.qdev}"
+
+
+def _listed(inventory: Inventory) -> str:
+    there = [f"{disk.nickname} ({disk.ident or disk.place or disk.qdev})" for disk in inventory.disks]
+    none = "no writable disk" if inventory.left_out else "no disks at all"
+    return "; ".join([f"it has {', '.join(there) or none}", *map(str, inventory.left_out)])
