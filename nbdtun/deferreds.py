@@ -8,7 +8,7 @@ their undoing, which has to be done whatever happens: :func:`shield` stands betw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -31,14 +31,19 @@ def with_timeout(clock: IReactorTime, seconds: float | None, waiting: Deferred[T
 
 
 async def gather(waiting: Iterable[Deferred[T]]) -> list[T]:
-    """Wait for all, in parallel; fail with the first failure itself, and cancel the others then."""
+    """Wait for all, in parallel; fail with the first failure itself, or if cancelled, whatever they make of it; cancel the others then."""
     deferreds = list(waiting)
+    gathered = gatherResults(deferreds, consumeErrors=True)
+    ours = branch(gathered)
+    gathered.addErrback(lambda _: None)
     try:
-        return await gatherResults(deferreds, consumeErrors=True)
-    except FirstError as error:
+        return await ours
+    except BaseException as error:
         for deferred in deferreds:
             deferred.cancel()
-        raise _reason(error.subFailure) from None
+        if isinstance(error, FirstError):
+            raise _reason(error.subFailure) from None
+        raise
 
 
 async def shield(work: Deferred[T], on_cancel: Callable[[], object]) -> T:
@@ -72,6 +77,18 @@ def branch(deferred: Deferred[T]) -> Deferred[T]:
 
     def fired(result: T | Failure) -> T | Failure:
         mine.callback(result)
+        return result
+
+    deferred.addBoth(fired)
+    return mine
+
+
+def end_of(deferred: Deferred[Any]) -> Deferred[None]:
+    """Return a Deferred of the caller's own that fires when ``deferred`` has, with whatever result; it fails only if it is cancelled."""
+    mine: Deferred[None] = Deferred()
+
+    def fired(result: Any) -> Any:
+        mine.callback(None)
         return result
 
     deferred.addBoth(fired)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
-from nbdtun.deferreds import branch, gather, shield, with_timeout
+from nbdtun.deferreds import branch, end_of, gather, shield, with_timeout
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
@@ -63,6 +64,16 @@ def test_every_fails_with_the_first_error_and_gives_the_others_up() -> None:
     assert cancelled == [two]
 
 
+def test_every_can_be_cancelled_whatever_those_make_of_it_that_it_waits_for() -> None:
+    deaf: Deferred[int] = Deferred()
+    deaf.addErrback(lambda _: 7)  # answers a cancellation with a result
+    waiting = Deferred.fromCoroutine(gather([deaf]))
+    got = outcome(waiting)
+    waiting.cancel()
+    assert isinstance(got[0], CancelledError)
+    assert deaf.called
+
+
 @pytest.mark.parametrize("times", [0, 1, 3])
 def test_undisturbed_hears_of_each_cancellation_and_waits_on(times: int) -> None:
     work, asked = Deferred[str](), []
@@ -103,3 +114,27 @@ def test_and_everybody_the_failure() -> None:
     one.addErrback(lambda failure: failed.append(failure.value))
     one.errback(ValueError("no"))
     assert [str(error) for error in failed] == ["no", "no"]
+
+
+@pytest.mark.parametrize("result", [7, Failure(ValueError("no"))])
+def test_an_end_is_an_end_whatever_it_is(result: object) -> None:
+    one: Deferred[object] = Deferred()
+    ended: list[object] = []
+    end_of(one).addCallback(ended.append)
+    assert ended == []
+    one.addErrback(lambda _: None)
+    one.callback(result)
+    assert ended == [None]
+
+
+@pytest.mark.parametrize("mine", [branch, end_of])
+def test_who_gives_up_gives_up_alone(mine: object) -> None:
+    one: Deferred[int] = Deferred()
+    got: list[object] = []
+    waiting = mine(one)  # type: ignore[operator]
+    waiting.addErrback(lambda failure: got.append(failure.type))
+    waiting.cancel()
+    assert got == [CancelledError]
+    one.addCallback(got.append)
+    one.callback(7)
+    assert got == [CancelledError, 7]

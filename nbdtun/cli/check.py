@@ -30,7 +30,7 @@ def command(no_measure: bool, as_json: bool, **options: Any) -> int:
     """
     from nbdtun.cli.run import run
     from nbdtun.display.findings import Findings
-    from nbdtun.migration.check.finding import Level
+    from nbdtun.migration.finding import Level
 
     settings = read_settings(**options)
     log_to_stderr(bars=True)

@@ -16,7 +16,7 @@ from nbdtun.errors import ConfigError
 if TYPE_CHECKING:
     from nbdtun.config import MigrateSettings, Owner
     from nbdtun.config.timeouts import Timeout
-    from nbdtun.migration.settings import Strategy
+    from nbdtun.migration.settings import Belonging, Strategy
 
     _ParamType = click.ParamType[Any]
 else:
@@ -90,8 +90,14 @@ def _strategies(text: str) -> frozenset[Strategy]:
     return parse_strategies(text)
 
 
+def _belongings(text: str) -> frozenset[Belonging]:
+    from nbdtun.config.belongings import parse_belongings
+
+    return parse_belongings(text)
+
+
 TIMEOUT, LIMIT, STRATEGIES = _Read("[PHASE=]TIME", _timeout), _Read("TIME", _limit), _Read("NAME,...", _strategies)
-ANY_RATE = _Read("SIZE", _any_rate)
+ANY_RATE, BELONGINGS = _Read("SIZE", _any_rate), _Read("NAME,...", _belongings)
 SIZE, RATE, DURATION, OWNER = _Read("SIZE", _size), _Read("SIZE", _rate), _Read("TIME", _duration), _Read("USER[:GROUP]", _owner)
 
 _WANTED = ("bandwidth", "downtime", "converge", "max_downtime", "keep_source", "allowed")
@@ -111,6 +117,12 @@ _MIGRATION = (
         metavar="NAME",
         multiple=True,
         help="Move it although the two machines differ in this: a name that check tells, such as cpu or a device's id; may be given often.",
+    ),
+    click.option(
+        "--leave-behind",
+        type=BELONGINGS,
+        multiple=True,
+        help="What the disks' images may lose, instead of being refused: snapshots (internal ones), bitmaps (persistent ones), or both.",
     ),
     click.option("--bandwidth", type=RATE, help="Bytes per second that it may use, such as 500MiB.  [default: no limit]"),
     click.option("--downtime", type=DURATION, default="300ms", show_default=True, help="Pause of the guest that QEMU aims at."),
@@ -164,10 +176,12 @@ def read_settings(*, vm: str, qmp: str, connect: str, disks: tuple[str, ...], **
     :raise ConfigError: there can be none.
     """
     from nbdtun.config import MigrateSettings, TunnelSettings
+    from nbdtun.config.belongings import all_of
     from nbdtun.config.timeouts import make_timeouts
     from nbdtun.migration.settings import MigrationSettings
 
     timeouts = make_timeouts(options.pop("timeouts"), options.pop("stall"), options.pop("on_timeout"))
     wanted = {name: options.pop(name) for name in _WANTED if name in options}
-    migration = MigrationSettings(vm=vm, disks=disks or None, timeouts=timeouts, **wanted)
+    leave = all_of(options.pop("leave_behind"))
+    migration = MigrationSettings(vm=vm, disks=disks or None, timeouts=timeouts, leave_behind=leave, **wanted)
     return MigrateSettings(tunnel=TunnelSettings(**options), connect=connect, qmp=qmp, migration=migration)

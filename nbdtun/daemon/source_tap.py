@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.application.service import IService
 
 from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings, check_name, check_socket_path
+from nbdtun.config.belongings import all_of, parse_belongings
 from nbdtun.config.timeouts import make_timeouts, parse_limit, parse_strategies, parse_timeout
 from nbdtun.daemon.options import TunnelOptions, give_up, parse_each
 from nbdtun.daemon.service import Daemon, leave
@@ -68,6 +69,7 @@ class Options(TunnelOptions):
         self._urgent: list[str] = []
         self._allowed: list[str] = []
         self._timeouts: list[str] = []
+        self._leave_behind: list[str] = []
 
     def opt_forward(self, text: str) -> None:
         """Forward a socket to a target: TARGET=SERVER-ENDPOINT, such as nbd=unix:/run/nbdtun/nbd.sock:mode=660. May be given often."""
@@ -92,6 +94,13 @@ class Options(TunnelOptions):
         """
         self._timeouts.append(text)
 
+    def opt_leave_behind(self, text: str) -> None:
+        """
+        What the disks' images may lose, instead of being refused: snapshots (internal ones), bitmaps (persistent ones), or both.
+        May be given often.
+        """
+        self._leave_behind.append(text)
+
     def build(self) -> SourceTask:
         """Read all options at once."""
         connect = self.required("connect", str)
@@ -113,6 +122,7 @@ class Options(TunnelOptions):
             vm=self.required("migrate", check_name),
             disks=tuple(self._disks) or None,
             bandwidth=self.read("bandwidth", parse_rate),
+            leave_behind=all_of(parse_each("leave-behind", self._leave_behind, parse_belongings)),
             keep_source=bool(self["keep-source"]),
             allowed=tuple(self._allowed),
             downtime=self.required("downtime", parse_duration),
@@ -131,6 +141,7 @@ class Options(TunnelOptions):
     def _refuse_without_migrate(self) -> None:
         given = [option for option in _MIGRATION_OPTIONS if self[option]]
         given += ["disk"] * bool(self._disks) + ["timeout"] * bool(self._timeouts) + ["allow-mismatch"] * bool(self._allowed)
+        given += ["leave-behind"] * bool(self._leave_behind)
         if given:
             raise ConfigError(f"--{given[0]} needs --migrate")
 

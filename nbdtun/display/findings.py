@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from nbdtun.display.words import printable
-from nbdtun.migration.check.finding import Finding, Level
 from nbdtun.migration.check.report import Report
+from nbdtun.migration.finding import Finding, Level
 
 
 class Findings:

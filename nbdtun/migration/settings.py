@@ -49,6 +49,13 @@ class Strategy(enum.Enum):
     DOWNTIME = "downtime"
 
 
+class Belonging(enum.Enum):
+    """What an image may have besides its content, and a migration leaves behind: see :mod:`nbdtun.migration.vm.belongings`."""
+
+    SNAPSHOTS = "snapshots"
+    BITMAPS = "bitmaps"
+
+
 @frozen(kw_only=True)
 class MigrationSettings:
     """
@@ -58,8 +65,9 @@ class MigrationSettings:
     id), None all writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None without
     a limit. ``downtime`` is what QEMU aims at, in seconds. ``converge`` says what is done when the guest changes faster than it can be
     copied; its strategy ``downtime`` raises the downtime, up to ``max_downtime``. ``timeouts`` says how long it may last.
-    ``keep_source`` leaves the source QEMU paused instead of ending it. ``allowed`` are the names of differences between the two machines
-    which are not to keep it from being begun.
+    ``leave_behind`` says what may be lost that the disks' images have besides their contents. ``keep_source`` leaves the source QEMU
+    paused instead of ending it. ``allowed`` are the names of differences between the two machines which are not to keep it from being
+    begun.
     ``reconnect_delay`` is for how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. For so
     long the whole QEMU stands still, deaf to its monitor, if that happens while it pauses the guest to hand over: it drains its disks then.
 
@@ -73,6 +81,7 @@ class MigrationSettings:
     converge: frozenset[Strategy] = frozenset()
     max_downtime: float = field(default=5.0, validator=_positive)
     timeouts: Timeouts = field(factory=Timeouts)
+    leave_behind: frozenset[Belonging] = frozenset()
     keep_source: bool = False
     allowed: tuple[str, ...] = ()
     reconnect_delay: int = field(default=10, validator=_positive)

@@ -80,6 +80,9 @@ class Listener:
 class _Port(unix.Port):
     """Twisted's, but it touches no file by path: neither when it begins nor when it ends."""
 
+    socket: socket.socket
+    numberAccepts: int
+
     def __init__(self, held: Held, path: str, factory: IProtocolFactory, reactor: Any) -> None:
         super().__init__(os.fsencode(path), factory, reactor=reactor)
         self._held = held

@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.config import MigrateSettings
+from nbdtun.deferreds import shield
 from nbdtun.errors import NbdtunError
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Progress
@@ -80,11 +81,15 @@ async def _migrate(
         controlled.work = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
         return await controlled.work.run()
     finally:
-        await source.drain(SETTLE)
-        await source.stop()
-        await monitor.close()
-        rundir.remove()
-        await control.close()
+
+        async def end() -> None:
+            await source.drain(SETTLE)
+            await source.stop()
+            await monitor.close()
+            rundir.remove()
+            await control.close()
+
+        await shield(Deferred.fromCoroutine(end()), lambda: None)  # whoever cancels it now is too late
 
 
 def _patient(settings: MigrateSettings) -> MigrationSettings:

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred, succeed
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.finding import Finding
 from nbdtun.migration.check.report import Report
+from nbdtun.migration.finding import Finding
 from nbdtun.migration.settings import MigrationSettings
 from tests.cli.stage import MIGRATE, run
 

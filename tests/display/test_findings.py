@@ -7,8 +7,8 @@ import io
 import pytest
 
 from nbdtun.display.findings import Findings
-from nbdtun.migration.check.finding import Finding, Level
 from nbdtun.migration.check.report import Report
+from nbdtun.migration.finding import Finding, Level
 
 OK = Finding(Level.OK, "state", "the guest runs")
 WARNING = Finding(Level.WARNING, "clock", "it is two hours behind", "set it")

@@ -60,7 +60,9 @@ QEMU = {
     "query-dirty-rate": {"status": "measured", "dirty-rate": 7},
     "query-kvm": {"enabled": False},
     "query-memdev": [{"size": 1 << 27}],
-    "query-named-block-nodes": [{"node-name": "nbdtun-0"}],
+    "query-named-block-nodes": [
+        {"node-name": "d0", "image": {"snapshots": [{"id": "1", "name": "old"}]}, "dirty-bitmaps": [{"name": "b", "persistent": True}]}
+    ],
     "query-memory-size-summary": {"base-memory": 1 << 27},
     "query-blockstats": [{"stats": {"wr_operations": 0}}],
     "query-migrate-capabilities": [{"capability": "events", "state": False}],
@@ -70,6 +72,10 @@ QEMU = {
     "x-query-ramblock": {"human-readable-text": "pc.ram    4 KiB  0x0000000000000000 0x0000000008000000 0x0000000008000000"},
     "qom-list": [{"name": "parent_bus", "type": "link<bus>"}, {"name": "lm", "type": "bool"}],
     "qom-get": "pc-q35-7.2-machine",
+    "query-cpus-fast": [{"cpu-index": 0}],
+    "query-dump": {"status": "none"},
+    "query-memory-devices": [{"type": "dimm", "data": {"id": "m1", "size": 1 << 27}}],
+    "x-debug-query-block-graph": {"nodes": [{"id": 1, "name": "d0"}, {"id": 2, "name": "f0"}], "edges": [{"parent": 1, "child": 2}]},
 }
 
 SEEDS: Mapping[str, list[bytes]] = {

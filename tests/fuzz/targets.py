@@ -22,21 +22,24 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import MonitorError, NbdtunError
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.obstacles import note_obstacles_to_arriving, note_obstacles_to_leaving
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Finish, Listen, Prepare, Query, Settle
 from nbdtun.migration.destination.outcome import settle
-from nbdtun.migration.hardware.read import hardware
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.qmp.schema import ANSWERS, mismatch
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.supervision.meter import Meter
-from nbdtun.migration.vm.disks import inventory
+from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.exports import nodes
 from nbdtun.migration.vm.exports import sweep as sweep_exports
+from nbdtun.migration.vm.hardware.read import hardware
 from nbdtun.migration.vm.machine import machine, run_state
 from nbdtun.migration.vm.memory import Tuning, query_migration, require_incoming, require_unblocked
 from nbdtun.migration.vm.mirror import jobs
+from nbdtun.migration.vm.outline import outline
 from nbdtun.tls import issue
 from nbdtun.tls.certificate import names_of
 from nbdtun.tunnel.protocol.frames import HEADER
@@ -266,6 +269,9 @@ async def _ask_all(monitor: Monitor) -> None:
         lambda: settle(monitor),
         lambda: require_unblocked(monitor),
         lambda: require_incoming(monitor),
+        lambda: outline(monitor),
+        lambda: note_obstacles_to_leaving(Checklist(), monitor, (Disk("d0", "", "vda", 1 << 20),), frozenset()),
+        lambda: note_obstacles_to_arriving(Checklist(), monitor, ()),
         lambda: Tuning(monitor).set(undo, ("events",), {"max-bandwidth": 1}),
     ]
     for work in works:

@@ -17,7 +17,7 @@ from twisted.test.iosim import FakeTransport, connect
 from nbdtun.errors import TargetUnknown
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import VERSION, Abort, Listen, Prepare, Query, Settle
-from nbdtun.migration.hardware.model import Device
+from nbdtun.migration.vm.hardware.model import Device
 from nbdtun.tunnel.destination.targets import Targets
 from tests.fuzz.targets import SESSION, staged
 from tests.migration.stage.machines import HARDWARE
@@ -90,8 +90,8 @@ def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
 
 
 WORD = st.one_of(SAID, PATHS)
-_MORE = {"format": "raw", "place": "", "serial": ""}
-_DISK = {"size": st.just(1 << 20), "format": WORD, "place": WORD, "serial": WORD}
+_MORE = {"format": "raw", "place": "", "serial": "", "image": ""}
+_DISK = {"size": st.just(1 << 20), "format": WORD, "place": WORD, "serial": WORD, "image": WORD}
 
 
 @settings(max_examples=40)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from attrs import frozen
 
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.finding import Level
-from nbdtun.migration.hardware.compare import allow, compare
-from nbdtun.migration.hardware.model import Hardware
-from nbdtun.migration.hardware.processors import model
-from nbdtun.migration.hardware.read import hardware
+from nbdtun.migration.check.obstacles import note_obstacles_to_arriving
+from nbdtun.migration.finding import Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import Disk, inventory
+from nbdtun.migration.vm.hardware.compare import allow, compare
+from nbdtun.migration.vm.hardware.model import Hardware
+from nbdtun.migration.vm.hardware.processors import model
+from nbdtun.migration.vm.hardware.read import hardware
 from nbdtun.migration.vm.memory import require_incoming
 from nbdtun.migration.vm.pairing import Matches
 from nbdtun.migration.vm.requirements import RECEIVING, require_commands, version
@@ -43,7 +44,10 @@ async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tupl
         checklist.ok("destination", f"QEMU {await version(monitor)} waits for a migration")
     here = await hardware(monitor)
     _compare(checklist, here, wanted)
-    matches = Matches(await inventory(monitor, here), wanted.disks)
+    there = await inventory(monitor, here)
+    with checklist.collecting("destination"):
+        await note_obstacles_to_arriving(checklist, monitor, there.disks)
+    matches = Matches(there, wanted.disks)
     found = []
     for disk in wanted.disks:
         with checklist.collecting("disks"):

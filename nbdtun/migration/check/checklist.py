@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import txaio
 
 from nbdtun.errors import DestinationFailed, NbdtunError, error_of
-from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.finding import Finding, Level
 
 
 class Checklist:

@@ -8,14 +8,15 @@ from attrs import frozen
 
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.emulation import REMEDY, memory_loss_risk
+from nbdtun.migration.check.obstacles import note_obstacles_to_leaving
 from nbdtun.migration.control.commands import VERSION
 from nbdtun.migration.control.rows import rows_of_disks
-from nbdtun.migration.hardware.model import Hardware
-from nbdtun.migration.hardware.read import hardware
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk, LeftOut, choose
 from nbdtun.migration.vm.guest import migratable_state
+from nbdtun.migration.vm.hardware.model import Hardware
+from nbdtun.migration.vm.hardware.read import hardware
 from nbdtun.migration.vm.machine import RUNNING, Machine
 from nbdtun.migration.vm.memory import require_unblocked
 from nbdtun.migration.vm.requirements import SENDING, require_commands, version
@@ -64,6 +65,8 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
         checklist.ok("disks", f"to be copied: {_listed(disks)}")
         for left in left_out:
             checklist.ok("disks", str(left))
+    with checklist.collecting("source"):
+        await note_obstacles_to_leaving(checklist, monitor, disks, settings.leave_behind)
     return Departure(here, disks, runs, left_out)
 
 

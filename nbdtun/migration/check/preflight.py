@@ -17,12 +17,12 @@ from nbdtun.migration.check.activity import RESOLUTION, activity
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.check.departure import Departure, depart, told_of
-from nbdtun.migration.check.finding import Level
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Ping
 from nbdtun.migration.control.rows import findings_of
+from nbdtun.migration.finding import Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.units import duration_text, rate_text

@@ -7,8 +7,8 @@ from typing import Any
 from attrs import frozen
 
 from nbdtun.migration.check.activity import Activity
-from nbdtun.migration.check.finding import Finding, Level
 from nbdtun.migration.check.forecast import Forecast
+from nbdtun.migration.finding import Finding, Level
 
 
 @frozen

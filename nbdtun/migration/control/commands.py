@@ -27,9 +27,9 @@ from twisted.protocols import amp
 from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, Text
 from nbdtun.errors import ConfigError, OutcomeUnknown, wire_errors
 from nbdtun.migration.control.rows import FINDINGS
-from nbdtun.migration.hardware.wire import HardwareArgument
 from nbdtun.migration.ids import SESSION
 from nbdtun.migration.vm.disks import MAX_DISKS
+from nbdtun.migration.vm.hardware.wire import HardwareArgument
 
 
 class SessionId(amp.Argument):
@@ -54,7 +54,7 @@ ERRORS = wire_errors(without=NOT_ITS_TO_TELL)
 ERRORS_OF_FINISH = wire_errors(without=(ConfigError,))
 
 
-_DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial"))
+_DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image"))
 
 #: What both Check and Prepare are told of the source: its hardware, the disks that come, and the names in which the machines may differ.
 WANTED = (

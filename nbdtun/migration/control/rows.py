@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nbdtun.amp import Rows, Text
-from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 
 MAX_FINDINGS = MAX_DISKS + 32
@@ -20,7 +20,7 @@ FINDINGS = Rows(
     ],
     MAX_FINDINGS,
 )
-_DISK = ("node", "device", "qdev", "size", "format", "place", "serial")
+_DISK = ("node", "device", "qdev", "size", "format", "place", "serial", "image")
 
 
 def rows_of_disks(disks: Iterable[Disk]) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import StepTimeouts
+from nbdtun.migration.supervision.constancy import Constancy
+from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.exports import Exports, pair
 from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
@@ -128,6 +130,7 @@ class Session:
         self._incoming = Incoming(monitor)
         self._journal = Journal(monitor, End.DESTINATION, ident)
         self._tuning = Tuning(monitor, self._journal.remember)
+        self._constancy = Constancy(reactor, monitor, monitor.name, self._fail)
         self._step: Deferred[Any] | None = None
         self._heartbeat = LoopingCall(self._beat)
         self._heartbeat.clock = reactor
@@ -167,6 +170,7 @@ class Session:
         checklist = Checklist()
         await self._connect()
         await self._take_over_from_the_dead()
+        await self._constancy.begin()
         disks = await arrive(checklist, self._monitor, wanted)
         checklist.refuse()
         pairings = pair(self.ident, wanted.disks, disks)
@@ -205,6 +209,8 @@ class Session:
         egress = self._egress
         assert egress is not None
         path = f"{egress.directory}/ram.sock"
+        await suitable(self._monitor, End.DESTINATION)
+        await self._constancy.check()
         await self._journal.memory_begins(runs=False)
         self._undo.push("end QEMU", self._discard)
         await self._incoming.listen(path)
@@ -225,6 +231,8 @@ class Session:
 
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._steps.complete)
+        await self._constancy.check()
+        self._constancy.rest()
         assert self._exports is not None
         await self._exports.stop()
         await self._journal.note(handed_over=True, runs=run)
@@ -332,6 +340,7 @@ class Session:
             raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration failed'}")
 
     async def _rest(self) -> None:
+        self._constancy.rest()
         if self._heartbeat.running:
             self._heartbeat.stop()
 

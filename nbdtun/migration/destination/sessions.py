@@ -26,9 +26,9 @@ from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Ou
 from nbdtun.migration.control.rows import disks_of, rows_of_findings
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.destination.session import Session, State
-from nbdtun.migration.hardware.model import Hardware
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
+from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.reach import Credentials
 

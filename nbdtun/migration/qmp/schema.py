@@ -45,22 +45,26 @@ Shape = Leaf | list[Any] | Mapping[str, Any]
 
 ANSWERS: Mapping[str, Shape] = {
     "qom-get": NAME,  # a type; nothing else is asked for
+    "qom-list": [{"name": NAME, "type": NAME}],
     "query-block": [
         {
             "device?": NAME,
             "qdev?": NAME,
-            "inserted?": {"node-name?": NAME, "ro?": FLAG, "drv?": NAME, "image?": {"virtual-size?": COUNT}},
+            "inserted?": {"node-name?": NAME, "ro?": FLAG, "drv?": NAME, "file?": TEXT, "image?": {"virtual-size?": COUNT}},
         }
     ],
-    "query-block-exports": [{"id": NAME}],
+    "query-block-exports": [{"id": NAME, "node-name?": NAME, "type?": NAME}],
     "query-block-jobs": [{"device": NAME, "len": COUNT, "offset": COUNT}],
     "query-blockstats": [{"stats?": {"wr_operations?": COUNT}}],
     "query-commands": [{"name": NAME}],
+    "query-cpus-fast": [{}],
     "query-dirty-rate": {"status": NAME, "dirty-rate?": COUNT},
+    "query-dump": {"status": NAME},
     "query-hotpluggable-cpus": [{"props": {}, "qom-path?": NAME}],
-    "query-jobs": [{"id": NAME}],
+    "query-jobs": [{"id": NAME, "type?": NAME, "status?": NAME}],
     "query-kvm": {"enabled": FLAG},
     "query-memdev": [{"size": COUNT}],
+    "query-memory-devices": [{"type": NAME, "data": {"id?": NAME, "size?": COUNT}}],
     "query-memory-size-summary": {"base-memory": COUNT},
     "query-migrate": {
         "status?": NAME,
@@ -71,10 +75,17 @@ ANSWERS: Mapping[str, Shape] = {
     },
     "query-migrate-capabilities": [{"capability": NAME, "state": FLAG}],
     "query-migrate-parameters": {},
-    "query-named-block-nodes": [{"node-name": NAME}],
+    "query-named-block-nodes": [
+        {
+            "node-name": NAME,
+            "image?": {"snapshots?": [{"id": NAME, "name": NAME}]},
+            "dirty-bitmaps?": [{"name?": NAME, "persistent?": FLAG, "busy?": FLAG, "inconsistent?": FLAG}],
+        }
+    ],
     "query-status": {"status": NAME},
     "query-tpm": [{"options": {"type": NAME}}],
     "query-version": {"qemu": {"major": COUNT, "minor": COUNT, "micro": COUNT}},
+    "x-debug-query-block-graph": {"nodes": [{"id": COUNT, "name": NAME}], "edges": [{"parent": COUNT, "child": COUNT}]},
     "x-query-ramblock": {"human-readable-text": TEXT},
 }
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic, time
 from typing import Any, Final
 
@@ -37,11 +38,13 @@ from nbdtun.migration.source.handover import Handover
 from nbdtun.migration.source.recovery import Recovery
 from nbdtun.migration.source.session_client import SessionClient
 from nbdtun.migration.supervision.budget import Budget
+from nbdtun.migration.supervision.constancy import Constancy
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.sampler import Sampler
 from nbdtun.migration.supervision.supervision import Supervision
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
+from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration, require_unblocked
@@ -130,6 +133,7 @@ class Migration:
         self._sampler = Sampler(reactor, monitor, self._supervision, settings.steps.command, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
+        self._constancy = Constancy(reactor, monitor, f"{settings.vm} at the source", self._alarm)
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
         self._checklist = Checklist()
@@ -228,6 +232,7 @@ class Migration:
     async def _survey(self) -> Departure:
         """What there is to move, and whether it can be: changes nothing."""
         await self._guest.check()
+        await self._constancy.begin()
         departure = await depart(self._checklist, self._monitor, self.settings)
         self._checklist.refuse()
         for left in departure.left_out:
@@ -262,6 +267,8 @@ class Migration:
         await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
         await require_unblocked(self._monitor)  # again: what comes next uses up the destination QEMU
+        await suitable(self._monitor, End.SOURCE)
+        await self._constancy.check()
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
@@ -269,11 +276,14 @@ class Migration:
         self._supervision.meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
         await outgoing.start(ram)
+        await self._constancy.check()  # once more: from here on QEMU itself refuses what would add a device
         await outgoing.paused()
         return outgoing, ram
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
         self._supervision.meter.enter(Phase.SWITCHOVER)
+        await self._constancy.check()
+        self._constancy.rest()
         seconds = None if self._supervision.watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)
         self._supervision.meter.copied()
@@ -297,11 +307,13 @@ class Migration:
         """Undo everything, and return the error to be raised."""
         self._life.advance(Trigger.FAIL)
         self._sampler.stop()
+        self._constancy.rest()
         if (lost := self._session.lost) is not None and isinstance(error, NbdtunError):
             error = LinkLost(f"{lost}; {error}")  # what fails while there is no session fails for that
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
-        self._undo.push("close the nbd socket", lambda: self._shut("nbd"))  # first: QEMU may wait there, and its guest with it
+        for name in ("ram", "nbd") if self._supervision.meter.now.phase is Phase.SWITCHOVER else ("nbd",):
+            self._undo.push(f"close the {name} socket", partial(self._shut, name))  # first: QEMU may wait there, and its guest with it
         await self._monitor.renew()
         left = await self._undo.unwind()
         found = await diagnosis
@@ -343,6 +355,7 @@ class Migration:
 
     async def _close(self) -> None:
         self._sampler.stop()
+        self._constancy.rest()
         self._guest.leave()
         for line in await self._tidy.unwind():
             self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)

@@ -17,13 +17,14 @@ import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from nbdtun.deferreds import end_of
 from nbdtun.errors import LinkLost, NbdtunError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.departure import Departure, told_of
-from nbdtun.migration.check.finding import Finding
 from nbdtun.migration.control.channel import Control, remote_error
 from nbdtun.migration.control.commands import Abort, Listen, Ping, Prepare, Query, Trouble
 from nbdtun.migration.control.rows import findings_of
+from nbdtun.migration.finding import Finding
 from nbdtun.migration.settings import MigrationSettings
 
 DIAGNOSIS_SECONDS = 5.0
@@ -90,7 +91,7 @@ class SessionClient:
     async def listen(self) -> str:
         """Let the destination wait for the memory; returns the target for it. A session that is lost from now on is lost."""
         if self._renewing is not None:
-            await self._renewing
+            await end_of(self._renewing)
         self._prepared = None
         return str((await self._ask(Listen))["target"])
 

@@ -23,9 +23,10 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from nbdtun.errors import CommandFailed, ConfigError
-from nbdtun.migration.hardware.model import COUNTED, Hardware
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.hardware.model import COUNTED, Hardware
+from nbdtun.migration.vm.images import image_of
 
 MAX_DISKS = 64
 
@@ -41,7 +42,8 @@ class Disk:
     ``place`` is where the guest finds that device, and ``serial`` what it knows the disk by.
 
     ``allocated`` are the bytes that its images (backing files too) take on the host just now, as many as ``size`` where that cannot be
-    told, as of block devices; it changes while the guest writes, so it is no part of what the disk is.
+    told, as of block devices; it changes while the guest writes, so it is no part of what the disk is. Nor is ``image``, which tells
+    whether two disks have the same one: see :mod:`nbdtun.migration.vm.images`.
     """
 
     node: str
@@ -52,6 +54,7 @@ class Disk:
     place: str = ""
     serial: str = ""
     allocated: int = field(default=0, eq=False)
+    image: str = field(default="", eq=False)
 
     @property
     def ident(self) -> str:
@@ -73,11 +76,11 @@ class Disk:
     def nickname(self) -> str:
         """What an operator would call it: the drive id or the device's id rather than a generated node name."""
         generated = not self.node or self.node.startswith("#")  # an empty drive has none
-        return self.device or self.qdev if generated else self.node
+        return self.device or self.ident or self.qdev if generated else self.node
 
     def called(self, name: str) -> bool:
         """Whether an operator may mean it by ``name``."""
-        return name in (self.node, self.device, self.qdev) or f"/machine/peripheral/{name}/virtio-backend" == self.qdev
+        return name in (self.node, self.device, self.qdev, self.ident)
 
 
 @frozen
@@ -124,7 +127,7 @@ async def inventory(monitor: Monitor, hardware: Hardware | None = None) -> Inven
     disks: dict[str, Disk] = {}
     left: list[LeftOut] = []
     for drive in await monitor.execute("query-block"):
-        disk = _placed(_disk(drive), hardware)
+        disk = _placed(_disk(drive, monitor.credentials.pid if monitor.credentials else 0), hardware)
         why = _unfit(drive) or await _carried(monitor, disk.qdev)
         if why is not None:
             left.append(LeftOut(disk, why))
@@ -133,7 +136,7 @@ async def inventory(monitor: Monitor, hardware: Hardware | None = None) -> Inven
     return Inventory(tuple(disks.values()), tuple(left))
 
 
-def _disk(drive: Mapping[str, Any]) -> Disk:
+def _disk(drive: Mapping[str, Any], pid: int) -> Disk:
     inserted = drive.get("inserted", {})
     image = inserted.get("image", {})
     return Disk(
@@ -143,6 +146,7 @@ def _disk(drive: Mapping[str, Any]) -> Disk:
         size=image.get("virtual-size", 0),
         format=inserted.get("drv", ""),
         allocated=_allocated(image),
+        image=image_of(inserted.get("file", ""), pid),
     )
 
 

@@ -122,7 +122,7 @@ class Tuning:
 
     async def set(self, undo: UndoStack, capabilities: Iterable[str], parameters: Mapping[str, int]) -> None:
         """Switch ``capabilities`` on and set ``parameters``."""
-        there = {entry["capability"]: bool(entry["state"]) for entry in await self._monitor.execute("query-migrate-capabilities")}
+        there = await switched_on(self._monitor)
         before = await self._monitor.execute("query-migrate-parameters")
         self._capabilities = dict.fromkeys((name for name in capabilities if not there.get(name, False)), False)
         self._parameters = {name: before[name] for name in parameters if name in before}
@@ -140,6 +140,11 @@ class Tuning:
         capabilities, self._capabilities = self._capabilities, {}
         parameters, self._parameters = self._parameters, {}
         await put(self._monitor, capabilities, parameters)
+
+
+async def switched_on(monitor: Monitor) -> dict[str, bool]:
+    """All capabilities of a QEMU's migration, and whether they are on."""
+    return {entry["capability"]: bool(entry["state"]) for entry in await monitor.execute("query-migrate-capabilities")}
 
 
 async def put(monitor: Monitor, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:

@@ -37,12 +37,15 @@ class Matches:
         """
         The disk here that is to take ``wanted``.
 
-        :raise DiskMismatch: there is none, there could be two, it is too small, or another disk has taken it.
+        :raise DiskMismatch: there is none, there could be two, it is too small, it is the same image, or another disk has taken it.
         """
         here = self._counterpart(wanted)
         if here.size < wanted.size:
             sizes = f"{here.size} bytes at the destination are too few for {wanted.size} bytes at the source"
             raise DiskMismatch(f"disk {wanted.nickname}: {sizes}", "enlarge it there")
+        if wanted.image and wanted.image == here.image:
+            same = f"disk {wanted.nickname}: the destination's {here.nickname} is the same image, which would be written onto itself"
+            raise DiskMismatch(same, "give the destination an image of its own; storage that is shared is not served")
         if here.node in self._taken:
             both = f"disks {self._taken[here.node].nickname} and {wanted.nickname} both match {here.nickname} at the destination"
             raise DiskMismatch(both, "give the devices ids")

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import MigrateSettings
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.finding import Finding
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
+from nbdtun.migration.finding import Finding
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.rundir import RunDir
@@ -49,10 +49,13 @@ async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, 
         asked = monitor if connected else None
         return await Preflight(reactor, asked, carrier, settings.migration, checklist, settings.peer_name).run(measure)
     finally:
-        if source is not None:
-            await source.drain(SETTLE)
-            await source.stop()
-        await monitor.close()
+        try:
+            if source is not None:
+                await source.drain(SETTLE)
+        finally:
+            if source is not None:
+                await source.stop()
+            await monitor.close()
 
 
 def _source(reactor: Any, settings: MigrateSettings, checklist: Checklist) -> Source | None:

@@ -2,7 +2,7 @@
 A channel as an ordinary transport: Twisted's client endpoint, by a socket pair between the channel and the application's protocol.
 
 Producers, consumers and half-close are those of Twisted's own UNIX transport. A lost connection between the hosts is a pause for both
-protocols; a channel that fails is their ``connectionLost``, with the reason.
+protocols; a channel that fails is their ``connectionLost``, with its TunnelError.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -104,7 +104,7 @@ class _Outer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         error = self._channel.error
-        self._inner.connectionLost(reason if error is None else Failure(ConnectionLost(str(error))))
+        self._inner.connectionLost(reason if error is None else Failure(error))
 
 
 def endpoint_from_words(reactor: Any, target: str, connect: str, words: Mapping[str, str]) -> ChannelEndpoint:

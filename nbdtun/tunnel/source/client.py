@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 import txaio
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import branch
+from nbdtun.deferreds import end_of
 from nbdtun.errors import ChannelReset, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
@@ -61,9 +62,10 @@ class Source:
 
     async def drain(self, seconds: float) -> None:
         """Wait for the channels to come to their own ends, for at most so long."""
-        ends: Deferred[Any] = DeferredList([branch(channel.ended) for channel in self.channels], consumeErrors=True)
-        with contextlib.suppress(TimeoutError):
-            await ends.addTimeout(seconds, self.runtime.reactor)
+        until = self.runtime.reactor.seconds() + seconds
+        with contextlib.suppress(defer.TimeoutError):  # Twisted's own
+            for channel in tuple(self.channels):
+                await end_of(channel.ended).addTimeout(max(0.0, until - self.runtime.reactor.seconds()), self.runtime.reactor)
 
     async def stop(self) -> None:
         """End all channels; both ends' local sockets are closed."""
@@ -146,8 +148,8 @@ class Forwarder(ServerFactory):
 
         :raise TunnelError: one of them failed.
         """
-        while not self.idle:
-            await DeferredList([branch(d) for d in (*self._opening, *self._channels.values())], consumeErrors=True)
+        while waited_for := next(iter((*self._opening, *self._channels.values())), None):
+            await end_of(waited_for)
         if self.trouble is not None:
             raise self.trouble
 

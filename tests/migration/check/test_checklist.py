@@ -4,7 +4,7 @@ import pytest
 
 from nbdtun.errors import DiskMismatch, NotMigratable
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.finding import Finding, Level
 
 
 def test_it_goes_on_behind_an_error() -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from nbdtun.errors import ProtocolViolation
 from nbdtun.migration.check.command import Check
-from nbdtun.migration.check.finding import Finding, Level
 from nbdtun.migration.control.rows import MAX_FINDINGS, MAX_NAME, MAX_REMEDY, MAX_WHAT, findings_of, rows_of_findings
+from nbdtun.migration.finding import Finding, Level
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=100)
 short = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=MAX_NAME)

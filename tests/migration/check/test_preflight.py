@@ -12,10 +12,10 @@ from nbdtun.errors import LinkLost, MonitorLost
 from nbdtun.migration.check import preflight as module
 from nbdtun.migration.check.activity import Activity
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.finding import Level
 from nbdtun.migration.check.preflight import Preflight, milliseconds
 from nbdtun.migration.check.report import Report
 from nbdtun.migration.control.commands import VERSION
+from nbdtun.migration.finding import Level
 from nbdtun.migration.settings import MigrationSettings
 from tests.migration.stage.stage import Stage
 
@@ -56,7 +56,8 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     flight = Flight(busy=Activity(memory=10.0 * MIB, writes=1.0 * MIB))
     report = flight.run(monkeypatch)
     assert report.level is Level.OK
-    checks = ["source", "state", "blockers", "disks", "tunnel", "destination", "machine", "disks", "clock", "throughput"]
+    checks = ["source", "state", "blockers", "disks", "capabilities", "jobs", "images", "tunnel"]
+    checks += ["destination", "machine", "capabilities", "jobs", "disks", "clock", "throughput"]
     assert [finding.check for finding in report.findings] == [*checks, "activity", "forecast"]
     assert report.forecast is not None
     assert report.forecast.total is not None

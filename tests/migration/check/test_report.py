@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from nbdtun.migration.check.activity import Activity
-from nbdtun.migration.check.finding import Finding, Level
 from nbdtun.migration.check.forecast import Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
+from nbdtun.migration.finding import Finding, Level
 
 
 def test_what_was_not_measured_is_null() -> None:

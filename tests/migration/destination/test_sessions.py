@@ -84,7 +84,7 @@ def test_a_check_without_its_fields_is_not_worth_a_traceback() -> None:
         talk.client.transport.write(box(_command="Check", _ask="1", vm="web1"))  # type: ignore[union-attr]
         talk.stage.turn(1)
     assert talk.client.lost
-    assert talk.prepare(talk.connect()) == {"target": f"nbd.{SESSION}"}
+    assert talk.prepare(talk.connect()) == f"nbd.{SESSION}"
 
 
 def test_a_session_that_it_does_not_know() -> None:

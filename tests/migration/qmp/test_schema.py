@@ -54,7 +54,7 @@ def test_an_answer_that_does_not(command: str, answer: Any, wrong: str) -> None:
 
 
 def test_nothing_is_asked_whose_answer_has_no_shape() -> None:
-    asking = r'(?:execute\(|_ask\(monitor,)\s*"((?:x-)?query-[a-z-]+|qom-get)"'
+    asking = r'(?:execute\(|_ask\(monitor,)\s*"((?:x-(?:debug-)?)?query-[a-z-]+|qom-get|qom-list)"'
     asked = set(re.findall(asking, "".join(path.read_text() for path in ROOT.rglob("*.py"))))
     assert asked == set(ANSWERS)
 

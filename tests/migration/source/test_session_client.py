@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable
@@ -138,6 +138,18 @@ def test_listen_waits_for_a_session_that_is_just_found_again() -> None:
     Deferred.fromCoroutine(speaking.abort())
     assert Abort in [command for command, _ in second.asked]
     listening.addErrback(lambda _: None)
+
+
+def test_listen_that_waits_for_that_can_be_cancelled() -> None:
+    first, second = Channel(Prepare=PREPARED), Channel()
+    speaking, _ = prepared(first, second)
+    first.lose()
+    failed: list[object] = []
+    listening = Deferred.fromCoroutine(speaking.listen())
+    listening.addErrback(lambda failure: failed.append(failure.type))
+    listening.cancel()
+    assert failed == [CancelledError]
+    assert [command for command, _ in second.asked] == [Prepare]
 
 
 def test_abort_and_diagnose_never_fail() -> None:

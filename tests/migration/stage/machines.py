@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nbdtun.migration.check.arrival import Wanted
 from nbdtun.migration.check.departure import Departure
-from nbdtun.migration.hardware.model import Hardware
-from nbdtun.migration.hardware.wire import HardwareArgument
 from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.hardware.model import Hardware
+from nbdtun.migration.vm.hardware.wire import HardwareArgument
 from nbdtun.migration.vm.machine import Machine
 
 HARDWARE = Hardware(Machine("pc-q35-7.2-machine", 1 << 27))

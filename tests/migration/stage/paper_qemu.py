@@ -48,6 +48,8 @@ class PaperQemu(Paper):
         self.dirties = False
         self.stuck = False
         self.passes = 1
+        self.plugged: dict[str, str] = {}
+        self.processors = 1
 
     # What everybody is asked.
 
@@ -63,9 +65,6 @@ class PaperQemu(Paper):
 
     def query_status(self) -> Any:
         return {"status": self.state, "running": self.state == "running"}
-
-    def qom_list(self, path: str) -> Any:
-        return [{"name": "type", "type": "string"}]
 
     def query_hotpluggable_cpus(self) -> Any:
         return [{"props": {"core-id": 0}, "qom-path": "/machine/unattached/device[0]"}]
@@ -96,6 +95,16 @@ class PaperQemu(Paper):
             found = self.objects.get(path.removeprefix("/objects/"))
             return self.refuse(f"Device '{path}' not found") if found is None else found
         return "pc-q35-7.2-machine" if path == "/machine" else "virtio-blk-device"
+
+    def qom_list(self, path: str) -> Any:
+        named = {**{f"{disk}-dev": "virtio-blk-pci" for disk in self.disks}, **self.plugged} if path == "/machine/peripheral" else {}
+        return [{"name": "type", "type": "string"}, *({"name": name, "type": f"child<{kind}>"} for name, kind in named.items())]
+
+    def query_memory_devices(self) -> Any:
+        return []
+
+    def query_cpus_fast(self) -> Any:
+        return [{"cpu-index": number} for number in range(self.processors)]
 
     def query_block(self) -> Any:
         image = {disk: {"virtual-size": size} for disk, size in self.disks.items()}

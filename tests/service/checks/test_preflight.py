@@ -8,7 +8,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.qmp.monitor import Credentials, Monitor
 from nbdtun.service.checks.preflight import check, check_sockets, check_tls
 from nbdtun.service.local.rundir import RunDir

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +34,7 @@ class Ends:
 
     def egress(self) -> TunnelEgress:
         (self.way.base / "1").mkdir()
-        return TunnelEgress(reactor, self.destination, self.way.base / "1")
+        return TunnelEgress(reactor, self.destination, self.way.base / "1", {os.getuid()})
 
 
 @asynccontextmanager
@@ -112,8 +113,8 @@ async def test_a_session_admits_and_dismisses(base: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_control_channel_is_answered(base: Path) -> None:
     async with ends(base) as both:
-        control = await both.carrier.control(Control())
-        assert await control.ask(Ping) == {}
+        control = await both.carrier.control(Control(reactor))
+        assert await control.ask(Ping, seconds=5.0) == {}
         control.hang_up()
         await control.when_lost()
 
@@ -121,8 +122,8 @@ async def test_the_control_channel_is_answered(base: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_control_channel_is_told_why_it_has_ended(base: Path) -> None:
     async with ends(base) as both:
-        control = await both.carrier.control(Control())
-        await control.ask(Ping)
+        control = await both.carrier.control(Control(reactor))
+        await control.ask(Ping, seconds=5.0)
         lost = control.when_lost()
         both.destination.reset("control", "the daemon is stopped")
         assert "the daemon is stopped" in str(await lost)

@@ -10,7 +10,7 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from lab.daemon import free_port
 from nbdtun.config import DestinationSettings, FactoryTarget
-from nbdtun.errors import ConfigError, TargetUnknown
+from nbdtun.errors import ChannelReset, ConfigError, TargetUnknown
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.tunnel.endpoint import ChannelEndpoint
 
@@ -88,7 +88,7 @@ async def test_both_directions_and_their_ends(connect: Connect) -> None:
     protocol.transport.loseWriteConnection()
     lost = await protocol.lost
     assert protocol.got == b"olleh"
-    assert not isinstance(lost, ConnectionLost)
+    assert isinstance(lost, ConnectionDone)
 
 
 @ensureDeferred
@@ -96,7 +96,7 @@ async def test_one_that_fails_says_why(connect: Connect) -> None:
     protocol = await connect().connect(remembering())
     connect.service.tunnel.reset("echo", "enough of it")  # type: ignore[attr-defined]
     lost = await protocol.lost
-    assert isinstance(lost, ConnectionLost)
+    assert isinstance(lost, ChannelReset)
     assert "enough of it" in str(lost)
 
 

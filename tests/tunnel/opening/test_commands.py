@@ -8,31 +8,20 @@ import pytest
 from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 
+from nbdtun.amp import Refused
 from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, Contribution, Count, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, Contribution, OpenChannel, ResumeChannel
 from nbdtun.tunnel.protocol.seal import CONTRIBUTION
 
 CHANNEL = b"c" * IDENT_SIZE
 OPEN = {"version": VERSION, "channel": CHANNEL, "target": "nbd", "window": 1 << 20}
 
 
-@pytest.mark.parametrize("number", [0, 7, 2**64 - 1])
-def test_a_number_is_digits(number: int) -> None:
-    assert Count().toString(number) == b"%d" % number
-    assert Count().fromString(b"%d" % number) == number
-
-
-@pytest.mark.parametrize("data", [b"", b"-1", b"+1", b"1.0", b" 1", b"0x1", b"1_0", b"9" * 21, "٣".encode()])
-def test_what_is_no_number_is_not_believed(data: bytes) -> None:
-    with pytest.raises(ValueError, match="not a number, or too large"):
-        Count().fromString(data)
-
-
 def test_a_contribution_has_its_size() -> None:
     whole = bytes(range(CONTRIBUTION))
     assert Contribution().toString(Contribution().fromString(whole)) == whole
     for wrong in (b"", whole[1:], whole + b"x"):
-        with pytest.raises(ValueError, match="not a contribution"):
+        with pytest.raises(Refused, match="not a contribution"):
             Contribution().fromString(wrong)
 
 
@@ -51,9 +40,16 @@ def test_a_question_arrives_as_it_was_asked(command: Any, arguments: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [(b"version", b"one"), (b"window", b"9" * 30), (b"target", b"\xff"), (b"seal", b"short"), (b"channel", None)]
+    ("field", "value", "line"),
+    [
+        (b"version", b"one", "not a number from 0 to"),
+        (b"window", b"9" * 30, "not a number from 0 to"),
+        (b"target", b"\xff", "OpenChannel is malformed"),
+        (b"seal", b"short", "not a contribution"),
+        (b"channel", None, "OpenChannel is malformed"),
+    ],
 )
-def test_nonsense_is_answered_with_an_error_and_no_traceback(field: bytes, value: bytes | None) -> None:
+def test_nonsense_is_answered_with_an_error_and_no_traceback(field: bytes, value: bytes | None, line: str) -> None:
     box = OpenChannel.makeArguments(OPEN, None)
     if value is None:
         del box[field]
@@ -62,7 +58,7 @@ def test_nonsense_is_answered_with_an_error_and_no_traceback(field: bytes, value
     with pytest.raises(amp.RemoteAmpError) as caught:
         OpenChannel.parseArguments(box, None)
     assert caught.value.errorCode == ProtocolViolation.code.encode()
-    assert caught.value.description == "OpenChannel is malformed"
+    assert caught.value.description.startswith(line)
 
 
 @pytest.mark.parametrize("seal", [None, bytes(CONTRIBUTION)], ids=["plain", "sealed"])

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.task import deferLater
 
@@ -115,6 +115,48 @@ class TestEntrance:
         Deferred.fromCoroutine(stage.forwarder.drained()).addBoth(outcome.append)
         stage.rest()
         assert str(getattr(outcome[0], "value", "")) == "target disk: nobody there"
+
+    @pytest.mark.parametrize("away", [False, True])
+    def test_the_wait_for_it_to_be_drained_can_be_given_up(self, stage: Stage, away: bool) -> None:
+        """Also where nothing can come any more, as the network has just gone."""
+        stage.meet()
+        stage.cable.refuses = away
+        if away:
+            stage.cable.cut()
+        outcome: list[object] = []
+        waiting = Deferred.fromCoroutine(stage.forwarder.drained())
+        waiting.addBoth(outcome.append)
+        stage.rest()
+        assert outcome == []
+        waiting.cancel()
+        assert isinstance(getattr(outcome[0], "value", None), CancelledError)
+        assert stage.source.channels, "nobody else's business is ended by that"
+
+    def test_the_wait_for_one_that_is_being_opened_can_be_given_up(self, stage: Stage) -> None:
+        stage.cable.refuses = True
+        stage.arrive()
+        outcome: list[object] = []
+        waiting = Deferred.fromCoroutine(stage.forwarder.drained())
+        waiting.addBoth(outcome.append)
+        waiting.cancel()
+        assert isinstance(getattr(outcome[0], "value", None), CancelledError)
+        stage.pass_time(60)
+
+    def test_settling_can_be_given_up(self, stage: Stage) -> None:
+        stage.meet()
+        outcome: list[object] = []
+        waiting = Deferred.fromCoroutine(stage.source.drain(30.0))
+        waiting.addBoth(outcome.append)
+        waiting.cancel()
+        assert isinstance(getattr(outcome[0], "value", None), CancelledError)
+
+    def test_settling_ends_by_itself(self, stage: Stage) -> None:
+        stage.meet()
+        settled = Deferred.fromCoroutine(stage.source.drain(3.0))
+        stage.pass_time(2.9)
+        assert not settled.called
+        stage.pass_time(0.2)
+        assert settled.called
 
     def test_a_reset_ends_what_came_in_there_only(self, stage: Stage) -> None:
         other = Forwarder(stage.source, "disk")

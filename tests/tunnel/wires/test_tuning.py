@@ -74,17 +74,6 @@ class Host:
         return port
 
 
-class Arrival(Catch):
-    """Tells the socket that it has caught."""
-
-    def __init__(self, accepted: Deferred[socket.socket]) -> None:
-        self._accepted = accepted
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self._accepted.callback(self.caught)
-
-
 def choose(sock: socket.socket, choice: bytes) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, choice)
 
@@ -109,7 +98,7 @@ def host(choice: bytes) -> Host:
 async def both_ends(there: Any, here: Any) -> tuple[bytes, bytes]:
     """The congestion control of what dials on ``here``, and of what accepts on ``there``."""
     accepted: Deferred[socket.socket] = Deferred()
-    factory = Factory.forProtocol(lambda: Arrival(accepted))
+    factory = Factory.forProtocol(lambda: Catch(accepted.callback))
     factory.noisy = False
     port = await TCP4ServerEndpoint(there, 0, interface="127.0.0.1").listen(factory)
     with await connect(TCP4ClientEndpoint(here, "127.0.0.1", port.getHost().port)) as ours, await accepted as theirs:

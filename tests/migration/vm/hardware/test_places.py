@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.migration.hardware.model import Device, Scalar
-from nbdtun.migration.hardware.places import Found, Places, natural
-from nbdtun.migration.hardware.walk import Node
+from nbdtun.migration.vm.hardware.model import Device, Scalar
+from nbdtun.migration.vm.hardware.places import Found, Places, natural
+from nbdtun.migration.vm.hardware.walk import Node
 
 PCI = "/machine/q35/pcie.0"
 DEVICE = {"parent_bus": "link<bus>"}

@@ -9,10 +9,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.migration.check.finding import Finding, Level
-from nbdtun.migration.hardware.blocks import parse
-from nbdtun.migration.hardware.compare import allow, compare
-from nbdtun.migration.hardware.model import Block, Device, Hardware
+from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.vm.hardware.blocks import parse
+from nbdtun.migration.vm.hardware.compare import allow, compare
+from nbdtun.migration.vm.hardware.model import Block, Device, Hardware
 from nbdtun.migration.vm.machine import Machine
 
 BRIDGE = "board/q35-pcihost~0"

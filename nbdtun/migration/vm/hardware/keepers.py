@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from nbdtun.errors import NotMigratable
-from nbdtun.migration.check.finding import Finding, Level
-from nbdtun.migration.hardware.model import Hardware
+from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.vm.hardware.model import Hardware
 
 _failure = partial(Finding, Level.FAILURE, "content", code=NotMigratable.code)
 _warning = partial(Finding, Level.WARNING, "content")

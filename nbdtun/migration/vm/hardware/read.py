@@ -1,5 +1,5 @@
 """
-Reads a QEMU's :class:`~nbdtun.migration.hardware.model.Hardware`. It asks, and changes nothing; questions are asked many at a time.
+Reads a QEMU's :class:`~nbdtun.migration.vm.hardware.model.Hardware`. It asks, and changes nothing; questions are asked many at a time.
 
 Not by ``query-pci``: a QEMU that waits for its migration shows nothing behind a bridge, which no firmware has numbered yet.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nbdtun.errors import CommandFailed
-from nbdtun.migration.hardware import blocks, cpu, facts
-from nbdtun.migration.hardware.model import Device, Hardware, Scalar
-from nbdtun.migration.hardware.places import ADDRESSES, Found, Places, natural
-from nbdtun.migration.hardware.walk import Node, walk
 from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.hardware import blocks, cpu, facts
+from nbdtun.migration.vm.hardware.model import Device, Hardware, Scalar
+from nbdtun.migration.vm.hardware.places import ADDRESSES, Found, Places, natural
+from nbdtun.migration.vm.hardware.walk import Node, walk
 from nbdtun.migration.vm.machine import machine
 from nbdtun.migration.vm.requirements import version
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from nbdtun.errors import CommandFailed, LinkLost, NotMigratable
-from nbdtun.migration.check.finding import Finding, Level
+from nbdtun.migration.finding import Finding, Level
 
 
 def test_an_error_is_a_finding() -> None:

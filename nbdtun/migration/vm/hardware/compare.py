@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from nbdtun.errors import NotMigratable
-from nbdtun.migration.check.finding import Finding, Level
-from nbdtun.migration.hardware import keepers, processors
-from nbdtun.migration.hardware.devices import compare_devices
-from nbdtun.migration.hardware.model import Device, Hardware
+from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.vm.hardware import keepers, processors
+from nbdtun.migration.vm.hardware.devices import compare_devices
+from nbdtun.migration.vm.hardware.model import Device, Hardware
 
 _failure = partial(Finding, Level.FAILURE, code=NotMigratable.code)
 _warning = partial(Finding, Level.WARNING)

@@ -1,5 +1,5 @@
 """
-The processors of two machines, compared. Rules without I/O; :mod:`~nbdtun.migration.hardware.cpu` has the facts.
+The processors of two machines, compared. Rules without I/O; :mod:`~nbdtun.migration.vm.hardware.cpu` has the facts.
 
 QEMU facts: each processor has sections of its own in the stream, by its number; a machine with another number of them refuses it, or
 starts its guest with one that never ran. Places for more are in the firmware's tables, and in the state of the hot-plug controller.
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from nbdtun.errors import NotMigratable
-from nbdtun.migration.check.finding import Finding, Level
-from nbdtun.migration.hardware.cpu import LEVELS, MODEL, VENDOR, lacking, listed
-from nbdtun.migration.hardware.model import Hardware
+from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.vm.hardware.cpu import LEVELS, MODEL, VENDOR, lacking, listed
+from nbdtun.migration.vm.hardware.model import Hardware
 
 CPU, SMP = "cpu", "smp"
 _failure = partial(Finding, Level.FAILURE, CPU, code=NotMigratable.code)

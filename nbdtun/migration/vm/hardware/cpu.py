@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from nbdtun.migration.hardware.model import Scalar
+from nbdtun.migration.vm.hardware.model import Scalar
 
 #: What is no feature: an object's states, what QEMU was asked to look after, the compatibility of machine types, what follows from others.
 _NO_FEATURE = frozenset(

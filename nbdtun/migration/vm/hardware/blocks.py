@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from nbdtun.migration.hardware.model import Block
+from nbdtun.migration.vm.hardware.model import Block
 
 MAX_BLOCKS = 4096
 _ROW = re.compile(r"^\s*(\S+)\s+\d+ [KMGT]?i?B\s+0x[0-9a-fA-F]+\s+0x([0-9a-fA-F]{1,16})\s+0x([0-9a-fA-F]{1,16})\b")

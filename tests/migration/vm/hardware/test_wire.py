@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from nbdtun.errors import NotMigratable
-from nbdtun.migration.hardware.model import Block, Device, Hardware
-from nbdtun.migration.hardware.wire import MAX_UNPACKED, HardwareArgument
+from nbdtun.migration.vm.hardware.model import Block, Device, Hardware
+from nbdtun.migration.vm.hardware.wire import MAX_UNPACKED, HardwareArgument
 from nbdtun.migration.vm.machine import Machine
 from tests.migration.stage.machines import PACKED
 

@@ -11,7 +11,7 @@ from twisted.protocols import amp
 
 from nbdtun.amp import Refused
 from nbdtun.errors import NotMigratable
-from nbdtun.migration.hardware.model import Block, Device, Hardware, Scalar
+from nbdtun.migration.vm.hardware.model import Block, Device, Hardware, Scalar
 from nbdtun.migration.vm.machine import Machine
 
 MAX_PACKED = 65535
@@ -21,7 +21,7 @@ MAX_TEXT = 1024
 
 
 class HardwareArgument(amp.Argument):
-    """A :class:`~nbdtun.migration.hardware.model.Hardware`."""
+    """A :class:`~nbdtun.migration.vm.hardware.model.Hardware`."""
 
     def toString(self, hardware: Hardware) -> bytes:
         """Pack it."""

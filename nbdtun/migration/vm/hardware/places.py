@@ -1,5 +1,5 @@
 """
-Where each device is, from the board downward: see :class:`~nbdtun.migration.hardware.model.Device`. Rules without I/O.
+Where each device is, from the board downward: see :class:`~nbdtun.migration.vm.hardware.model.Device`. Rules without I/O.
 
 QEMU facts (7.2 and 10.0): a device's own properties tell where it came to be, also if nobody said where: ``legacy-addr`` of PCI,
 ``scsi-id`` with ``lun``, ``unit`` of IDE; but ``port`` of USB only where somebody said so. 10.0 tells ``addr`` as a text, 7.2 as a number.
@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from nbdtun.migration.hardware.model import COUNTED, Scalar
-from nbdtun.migration.hardware.walk import Node
+from nbdtun.migration.vm.hardware.model import COUNTED, Scalar
+from nbdtun.migration.vm.hardware.walk import Node
 
 #: Properties that tell where on its bus a device is.
 ADDRESSES = frozenset(

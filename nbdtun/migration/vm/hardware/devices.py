@@ -1,5 +1,5 @@
 """
-The devices of two machines, compared by their places: see :class:`~nbdtun.migration.hardware.model.Device`. Rules without I/O.
+The devices of two machines, compared by their places: see :class:`~nbdtun.migration.vm.hardware.model.Device`. Rules without I/O.
 
 QEMU facts: a section of the stream is called after its device's place (``0000:00:05.0/virtio-blk``), and loads into what is there; one that
 finds nothing there ends the loading, after everything was copied: ``Unknown savevm section or instance``. Ids are no part of it.
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from nbdtun.errors import NotMigratable
-from nbdtun.migration.check.finding import Finding, Level
-from nbdtun.migration.hardware.cpu import listed
-from nbdtun.migration.hardware.facts import TOLD, is_virtio
-from nbdtun.migration.hardware.model import COUNTED, Device, Hardware, Scalar
+from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.vm.hardware.cpu import listed
+from nbdtun.migration.vm.hardware.facts import TOLD, is_virtio
+from nbdtun.migration.vm.hardware.model import COUNTED, Device, Hardware, Scalar
 
 _failure = partial(Finding, Level.FAILURE, "devices", code=NotMigratable.code)
 _warning = partial(Finding, Level.WARNING, "devices")

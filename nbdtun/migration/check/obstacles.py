@@ -1,0 +1,50 @@
+"""What stands in the way at either end: one list for a check, which shows all of it, and for a migration, which ends with the first."""
+
+from __future__ import annotations
+
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.left_behind import note_left_behind
+from nbdtun.migration.check.users import note_users
+from nbdtun.migration.finding import Finding
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.journal import End
+from nbdtun.migration.settings import Belonging
+from nbdtun.migration.vm.belongings import belongings
+from nbdtun.migration.vm.capabilities import unknown, unsuitable
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.graph import graph
+from nbdtun.migration.vm.memory import switched_on
+
+
+async def note_obstacles_to_leaving(checklist: Checklist, monitor: Monitor, disks: tuple[Disk, ...], leave: frozenset[Belonging]) -> None:
+    """
+    Look at the source's QEMU; ``disks`` are to be moved, and what is in ``leave`` may stay behind.
+
+    :raise MonitorError: QEMU cannot be asked.
+    """
+    await _note_capabilities(checklist, monitor, End.SOURCE)
+    seen = await graph(monitor)
+    await note_users(checklist, monitor, End.SOURCE, disks, seen)
+    note_left_behind(checklist, await belongings(monitor, disks, seen), leave)
+
+
+async def note_obstacles_to_arriving(checklist: Checklist, monitor: Monitor, disks: tuple[Disk, ...]) -> None:
+    """
+    Look at the destination's QEMU, whose ``disks`` may be written to.
+
+    :raise MonitorError: QEMU cannot be asked.
+    """
+    await _note_capabilities(checklist, monitor, End.DESTINATION)
+    await note_users(checklist, monitor, End.DESTINATION, disks, await graph(monitor))
+
+
+async def _note_capabilities(checklist: Checklist, monitor: Monitor, end: End) -> None:
+    check, name = "capabilities", f"QEMU at the {end.value}"
+    capabilities = await switched_on(monitor)
+    found = list(unsuitable(end, name, capabilities, await monitor.execute("query-migrate-parameters")))
+    for error in found:
+        checklist.add(Finding.of(check, error))
+    for capability in unknown(capabilities):
+        checklist.warn(check, f"{name} has the migration capability {capability} on, which nbdtun does not know", "turn it off if in doubt")
+    if not found:
+        checklist.ok(check, f"{name} has nothing switched on that would break its migration")

@@ -1,0 +1,98 @@
+"""
+What somebody else has switched on in a QEMU's migration, at either end: what it means for the stream that we have sent.
+
+QEMU facts (7.2 and 10.0; ``qapi/migration.json``, ``migration/``): capabilities are off, and parameters have their defaults, until somebody
+sets them; then they stay so until QEMU ends. Each end goes by its own, and most of those that change the stream's form are not compared. So
+a stream is sent that the other end cannot read, or waits for: with ``multifd`` at one end alone, for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.journal import End
+from nbdtun.migration.vm.memory import switched_on
+
+_SOURCE: Final = frozenset({End.SOURCE})
+_BOTH: Final = frozenset(End)
+
+#: Capabilities that may be on; we set some of these ourselves, for the time of a migration.
+HARMLESS: Mapping[str, str] = {
+    "auto-converge": "the source slows the guest down, if it must; --converge auto-converge is this one",
+    "block": "at the destination it says nothing",
+    "compress": "at the destination it only makes threads that wait",
+    "dirty-bitmaps": "at the destination it says nothing, as long as none are sent",
+    "events": "ours, at both ends",
+    "late-block-activate": "ours, at the destination; at the source it says nothing",
+    "pause-before-switchover": "ours, at the source; at the destination it says nothing",
+    "postcopy-blocktime": "a statistic of a post-copy, which there is none of",
+    "rdma-pin-all": "only for RDMA",
+    "release-ram": "only in a post-copy",
+    "return-path": "the destination answers over the same connection, which goes both ways; the source tells it to",
+    "validate-uuid": "at the destination it says nothing, as long as no UUID is sent",
+    "xbzrle": "a destination reads such pages whether or not it is on there",
+    "zero-blocks": "only with the capability block",
+    "dirty-limit": "at the destination it says nothing",
+    "zero-copy-send": "at the destination it says nothing; and it needs multifd",
+}
+
+#: Capabilities that may not be on, at which ends, and why.
+REFUSED: Mapping[str, tuple[frozenset[End], str]] = {
+    "background-snapshot": (_BOTH, "the memory would be saved as a snapshot, while the guest runs on"),
+    "block": (_SOURCE, "QEMU would copy the disks itself, a second time"),
+    "compress": (_SOURCE, "the destination cannot read compressed pages"),
+    "dirty-bitmaps": (_SOURCE, "bitmaps would be sent, and the destination takes none in"),
+    "dirty-limit": (_SOURCE, "it excludes auto-converge, and slows the guest's processors down in another way"),
+    "mapped-ram": (_BOTH, "it is for files, and not for connections"),
+    "multifd": (_BOTH, "the memory would be sent over several connections, for which one end waits in vain"),
+    "postcopy-preempt": (_BOTH, "it is for post-copy, which is not served"),
+    "postcopy-ram": (_BOTH, "post-copy is not served"),
+    "switchover-ack": (_BOTH, "one end would wait for an answer that the other does not give"),
+    "validate-uuid": (_SOURCE, "the destination may refuse the guest when all has been copied"),
+    "x-colo": (_BOTH, "COLO is not served"),
+    "x-ignore-shared": (_BOTH, "memory that is shared would not be sent"),
+    "zero-copy-send": (_SOURCE, "it is for multifd, which is not served"),
+}
+
+#: Parameters that must have this value where there are such, and why; all others only tune what the capabilities above switch on.
+NEEDED: Mapping[str, tuple[Any, str]] = {
+    "mode": ("normal", "the guest would not be moved but kept for a restart of QEMU"),
+    "tls-creds": ("", "the stream would be encrypted by QEMU too, which the other end does not expect"),
+}
+
+
+def unsuitable(end: End, name: str, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> Iterator[NotMigratable]:
+    """What must not be so at ``end``, in the QEMU that messages call ``name``."""
+    for capability in sorted(capability for capability, on in capabilities.items() if on):
+        ends, why = REFUSED.get(capability, (frozenset[End](), ""))
+        if end in ends:
+            yield NotMigratable(
+                f"{name} has the migration capability {capability} on: {why}",
+                "turn it off with migrate-set-capabilities, or restart that QEMU",
+            )
+    for parameter, (needed, why) in NEEDED.items():
+        value = parameters.get(parameter) or needed
+        if value != needed:
+            yield NotMigratable(
+                f"{name} has the migration parameter {parameter} set to {value}: {why}",
+                f'set it to "{needed}" with migrate-set-parameters, or restart that QEMU',
+            )
+
+
+def unknown(capabilities: Mapping[str, bool]) -> list[str]:
+    """Those that are on and that we know nothing of: a later QEMU's."""
+    return sorted(name for name, on in capabilities.items() if on and name not in HARMLESS and name not in REFUSED)
+
+
+async def suitable(monitor: Monitor, end: End) -> None:
+    """
+    See that nothing is on at ``end`` that would break the stream.
+
+    :raise NotMigratable: something is.
+    """
+    parameters = await monitor.execute("query-migrate-parameters")
+    for error in unsuitable(end, f"QEMU at the {end.value}", await switched_on(monitor), parameters):
+        raise error

@@ -1,0 +1,49 @@
+"""
+Where a disk's image is, so that both ends can tell whether they have the same one: storage that is shared, one host, a bind mount.
+
+A mirror onto its own source would destroy it. On one host a file is known by device and inode, as QEMU sees it, which may live in a mount
+namespace of its own. On two hosts, a file of a filesystem that both may have mounted is known by inode and size; what QEMU reaches over the
+network, by its address. It is an address that two may differ in and mean the same; so equal ones prove it, and others prove nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import sha256
+from pathlib import Path
+
+_PROC = Path("/proc")
+_SHARED = frozenset({"nfs", "nfs4", "cifs", "ceph", "ocfs2", "gfs2", "fuse.glusterfs", "fuse.ceph", "lustre", "gpfs", "9p", "virtiofs"})
+_NETWORK = ("rbd:", "nbd://", "nbds://", "iscsi://", "gluster://", "http://", "https://", "ssh://", "nfs://")
+
+
+def image_of(file: str, pid: int, proc: Path = _PROC) -> str:
+    """A digest of where the image ``file`` of the QEMU with this process id is; empty where that cannot be told."""
+    if not file:
+        return ""
+    told = file if file.startswith(_NETWORK) else _image_of_file(file, pid, proc)
+    return sha256(told.encode()).hexdigest()[:32] if told else ""
+
+
+def _image_of_file(file: str, pid: int, proc: Path) -> str:
+    base = proc / f"{pid}/root" if file.startswith("/") else proc / f"{pid}/cwd"
+    try:
+        found = os.stat(base / file.lstrip("/"))
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
+        shared = _filesystem(found.st_dev, (proc / f"{pid}/mountinfo").read_text()) in _SHARED
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISBLK(found.st_mode):
+        return f"{boot} {found.st_rdev}"
+    return f"{found.st_ino} {found.st_size}" if shared else f"{boot} {found.st_dev} {found.st_ino}"
+
+
+def _filesystem(device: int, mounts: str) -> str:
+    """The type of the filesystem with that number in ``/proc/PID/mountinfo``."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 6 and fields[2] == number:
+            return fields[fields.index("-") + 1]
+    return ""

@@ -1,0 +1,53 @@
+"""Whether two disks have the same image: proven, or not known."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nbdtun.migration.vm.images import image_of
+
+
+def test_a_file_is_known_by_whatever_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(b"a")
+    os.link(tmp_path / "a", tmp_path / "linked")
+    (tmp_path / "named").symlink_to(tmp_path / "a")
+    own = os.getpid()
+    one = image_of(f"{tmp_path}/a", own)
+    assert len(one) == 32
+    assert image_of(f"{tmp_path}/linked", own) == image_of(f"{tmp_path}/named", own) == one
+    assert image_of(f"{tmp_path}/b", own) != one
+    assert image_of(os.path.relpath(tmp_path / "a"), own) == one
+
+
+@pytest.mark.parametrize("file", ["", "/gone", "json:{}", "/\0"])
+def test_what_is_not_there_is_nowhere(file: str) -> None:
+    assert image_of(file, os.getpid()) == ""
+
+
+def test_what_is_reached_over_the_network_is_known_by_its_address() -> None:
+    assert image_of("rbd:pool/image", 1) == image_of("rbd:pool/image", 2) != ""
+    assert image_of("rbd:pool/image", 1) != image_of("rbd:pool/other", 1)
+
+
+def test_a_filesystem_that_two_hosts_may_have(tmp_path: Path) -> None:
+    """There it does not matter which host it is."""
+    image = tmp_path / "image"
+    image.write_bytes(b"a")
+    device = image.stat().st_dev
+    places = []
+    for host in ("one", "two"):
+        proc = tmp_path / host
+        (proc / "7").mkdir(parents=True)
+        (proc / "7/root").symlink_to("/")
+        (proc / "sys/kernel/random").mkdir(parents=True)
+        (proc / "sys/kernel/random/boot_id").write_text(host)
+        number = f"{os.major(device)}:{os.minor(device)}"
+        (proc / "7/mountinfo").write_text(f"36 35 {number} / /srv rw shared:1 - nfs4 server:/srv rw\n")
+        places.append(image_of(f"{image}", 7, proc))
+    assert places[0] == places[1] != ""
+    (tmp_path / "two/7/mountinfo").write_text(f"36 35 {number} / /srv rw - ext4 /dev/vda rw\n")
+    assert image_of(f"{image}", 7, tmp_path / "two") not in ("", places[0])
