@@ -7,8 +7,7 @@ Sizes are in bytes, times in seconds. The defaults are those of the options.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from attrs import Attribute, field, frozen
 
@@ -19,17 +18,9 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
 from nbdtun.tunnel.settings import BUILT_IN, Limits
 from nbdtun.units import duration_text, size_text
+from nbdtun.validators import between
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-
-
-def _between(least: float, most: float, text: Callable[[float], str]) -> Callable[[object, Attribute[Any], float], None]:
-    def validate(_: object, attribute: Attribute[Any], value: float) -> None:
-        if not least <= value <= most:
-            option = attribute.name.replace("_", "-")
-            raise ConfigError(f"{option}: {text(value)} is not between {text(least)} and {text(most)}")
-
-    return validate
 
 
 def _mode(_: object, __: Attribute[int], value: int) -> None:
@@ -57,11 +48,11 @@ class TunnelSettings:
     run_dir: str | None = field(default=None, converter=_absolute)
     socket_owner: Owner | None = None
     socket_mode: int = field(default=0o600, validator=_mode)
-    window: int = field(default=16 * MIB, validator=_between(64 * KIB, GIB, size_text))
-    link_timeout: float = field(default=15.0, validator=_between(0.1, 3600, duration_text))
+    window: int = field(default=16 * MIB, validator=between(64 * KIB, GIB, size_text))
+    link_timeout: float = field(default=15.0, validator=between(0.1, 3600, duration_text))
     bandwidth: int | None = None
-    resume_window: float = field(default=300.0, validator=_between(0, 7 * 86400, duration_text))
-    handshake_timeout: float = field(default=10.0, validator=_between(0.1, 3600, duration_text))
+    resume_window: float = field(default=300.0, validator=between(0, 7 * 86400, duration_text))
+    handshake_timeout: float = field(default=10.0, validator=between(0.1, 3600, duration_text))
 
     def __attrs_post_init__(self) -> None:
         if self.tls_name is not None:

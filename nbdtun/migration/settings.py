@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
 
 from attrs import field, frozen, validators
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.timeouts import Timeouts
-
-
-def _positive(instance: object, attribute: object, value: Any) -> None:
-    if value is not None and value <= 0:
-        raise ConfigError(f"{getattr(attribute, 'name', 'value').replace('_', ' ')} must be more than 0, not {value}")
+from nbdtun.validators import positive
 
 
 @frozen(kw_only=True)
@@ -25,19 +20,19 @@ class StepTimeouts:
     A QEMU that no longer answers is noticed by the polling for progress, within ``command``.
     """
 
-    command: float = field(default=60.0, validator=_positive)
+    command: float = field(default=60.0, validator=positive())
     """An answer of QEMU's monitor to the polling for progress: a QEMU that is silent for longer counts as hanging."""
-    connect: float = field(default=20.0, validator=_positive)
+    connect: float = field(default=20.0, validator=positive())
     """A disk's connection to the destination, for which QEMU and its guest wait."""
-    answer: float = field(default=90.0, validator=_positive)
+    answer: float = field(default=90.0, validator=positive())
     """An answer of the other end to one of our commands."""
-    complete: float = field(default=120.0, validator=_positive)
+    complete: float = field(default=120.0, validator=positive())
     """The device state's arrival at the destination, while the guest is paused."""
-    undo: float = field(default=30.0, validator=_positive)
+    undo: float = field(default=30.0, validator=positive())
     """Each step of a rollback."""
-    farewell: float = field(default=20.0, validator=_positive)
+    farewell: float = field(default=20.0, validator=positive())
     """The other end's answer to an abort, less than ``undo``; without it, it aborts by itself when the channel is lost."""
-    settle: float = field(default=60.0, validator=_positive)
+    settle: float = field(default=60.0, validator=positive())
     """Asking again for an outcome whose answer was lost."""
 
 
@@ -76,15 +71,15 @@ class MigrationSettings:
 
     vm: str = field(validator=validators.instance_of(str))
     disks: tuple[str, ...] | None = None
-    bandwidth: int | None = field(default=None, validator=_positive)
-    downtime: float = field(default=0.3, validator=_positive)
+    bandwidth: int | None = field(default=None, validator=positive())
+    downtime: float = field(default=0.3, validator=positive())
     converge: frozenset[Strategy] = frozenset()
-    max_downtime: float = field(default=5.0, validator=_positive)
+    max_downtime: float = field(default=5.0, validator=positive())
     timeouts: Timeouts = field(factory=Timeouts)
     leave_behind: frozenset[Belonging] = frozenset()
     keep_source: bool = False
     allowed: tuple[str, ...] = ()
-    reconnect_delay: int = field(default=10, validator=_positive)
+    reconnect_delay: int = field(default=10, validator=positive())
     steps: StepTimeouts = field(factory=StepTimeouts)
 
     def __attrs_post_init__(self) -> None:

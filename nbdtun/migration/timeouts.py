@@ -20,6 +20,7 @@ from attrs import field, frozen
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Phase
+from nbdtun.validators import positive
 
 DEFAULTS: Final[Mapping[Phase, float | None]] = MappingProxyType(
     {Phase.PREPARE: 300.0, Phase.MIRROR: None, Phase.READY: 300.0, Phase.RAM: None, Phase.SWITCHOVER: 120.0}
@@ -46,11 +47,6 @@ def _complete(given: Mapping[Phase, float | None]) -> Mapping[Phase, float | Non
     return MappingProxyType({**DEFAULTS, **given})
 
 
-def _positive(_: object, attribute: object, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ConfigError(f"{getattr(attribute, 'alias', 'value')} timeout must be more than 0, not {value:g}")
-
-
 @frozen(kw_only=True)
 class Timeouts:
     """
@@ -63,8 +59,8 @@ class Timeouts:
     """
 
     phases: Mapping[Phase, float | None] = field(factory=dict, converter=_complete)
-    total: float | None = field(default=None, validator=_positive)
-    stall: float | None = field(default=300.0, validator=_positive)
+    total: float | None = field(default=None, validator=positive("{} timeout"))
+    stall: float | None = field(default=300.0, validator=positive("{} timeout"))
     on_timeout: OnTimeout = OnTimeout.CANCEL
 
     def limit(self, phase: Phase) -> float | None:

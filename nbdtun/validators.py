@@ -1,0 +1,33 @@
+"""Bounds of the numbers in settings, as validators of attrs; the errors name the attribute as the option is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import Attribute
+
+from nbdtun.errors import ConfigError
+
+Validator = Callable[[object, "Attribute[Any]", Any], None]
+
+
+def positive(name: str = "{}") -> Validator:
+    """More than 0, or None; ``name`` is how an error calls it, with ``{}`` for the attribute's own name."""
+
+    def validate(_: object, attribute: Attribute[Any], value: float | None) -> None:
+        if value is not None and value <= 0:
+            raise ConfigError(f"{name.format(attribute.name.replace('_', ' '))} must be more than 0, not {value:g}")
+
+    return validate
+
+
+def between(least: float, most: float, text: Callable[[float], str]) -> Validator:
+    """From ``least`` to ``most``, which ``text`` writes for people."""
+
+    def validate(_: object, attribute: Attribute[Any], value: float) -> None:
+        if not least <= value <= most:
+            option = attribute.name.replace("_", "-")
+            raise ConfigError(f"{option}: {text(value)} is not between {text(least)} and {text(most)}")
+
+    return validate
