@@ -16,8 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nbdtun.display.words import OUTCOMES, PHASES, Pace, Row, clock_text, converge_words, link_words, printable, rows, summary_words
+from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, rows, summary_words
+from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.rate import Rate
 from nbdtun.units import rate_text, size_text
 
 _WIDEST = 120
@@ -31,7 +33,7 @@ class Bars:
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = printable(title)
-        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
+        self._rates: defaultdict[str, Rate] = defaultdict(Rate)
         self._live = Live(console=console, auto_refresh=False)
         self._closed = False
 
@@ -43,8 +45,8 @@ class Bars:
         if self._closed:
             return
         for row in rows(progress):
-            self._paces[row.name].update(progress.elapsed, row.done)
-        self._paces[""].update(progress.elapsed, sum(row.done for row in rows(progress)))
+            self._rates[row.name].sample(progress.elapsed, row.done)
+        self._rates[""].sample(progress.elapsed, sum(row.done for row in rows(progress)))
         if not self._live.is_started:
             self._live.start()
         self._live.update(self._picture(progress), refresh=True)
@@ -87,9 +89,9 @@ class Bars:
 
     def _cells(self, row: Row, progress: Progress) -> list[RenderableType]:
         """Name, bar, share, amount, rate, and the time that is left."""
-        pace = self._paces[row.name].rate
-        runs = bool(pace) and not row.complete and not progress.phase.final and progress.link.lost_for is None
-        left = (row.total - row.done) / pace if runs and pace else None
+        rate = self._rates[row.name].value
+        runs = bool(rate) and not row.complete and not progress.phase.final and progress.link.lost_for is None
+        left = (row.total - row.done) / rate if runs and rate else None
         started = row.done > 0 or row.complete
         return [
             Text(f"  {row.name}"),
@@ -102,14 +104,14 @@ class Bars:
             ),
             Text(row.percentage, "" if started else "dim"),
             Text(_amount(row), "" if started else "dim"),
-            Text(rate_text(pace) if runs and pace else ""),
+            Text(rate_text(rate) if runs and rate else ""),
             Text(clock_text(left) if left is not None and left < 360000 else "", "dim"),
         ]
 
     def _footing(self, progress: Progress) -> RenderableType:
         words = []
-        if progress.link.lost_for is None and (pace := self._paces[""].rate):
-            words.append(Text(rate_text(pace)))
+        if progress.link.lost_for is None and (rate := self._rates[""].value):
+            words.append(Text(rate_text(rate)))
         if progress.link.lost_for is None and progress.eta is not None:
             words.append(Text(f"{clock_text(progress.eta)} left"))
         words += [Text(word, "yellow") for word in converge_words(progress)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from nbdtun.display.words import OUTCOMES, PHASES, converge_words, link_words, printable, rows, summary_words
+from nbdtun.display.words import OUTCOMES, PHASES, converge_words, link_words, rows, summary_words
+from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import duration_text, rate_text, size_text
 

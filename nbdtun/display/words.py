@@ -1,4 +1,4 @@
-"""What the displays for people say, and how fast things go: the same words and figures on a terminal and in a log."""
+"""What the displays for people say: the same words and figures on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
+from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import duration_text, rate_text, size_text
 
@@ -33,7 +34,6 @@ OUTCOMES: Final = {
 }
 
 MEMORY: Final = "memory"
-_SMOOTHING = 3.0  # seconds; a rate that jumps at every look cannot be read
 
 
 @frozen
@@ -65,28 +65,6 @@ def rows(progress: Progress) -> Iterator[Row]:
     for disk in progress.disks:
         yield Row(printable(disk.node), disk.done, disk.total)
     yield Row(MEMORY, progress.ram.done, progress.ram.total)
-
-
-class Pace:
-    """How fast one number grows, smoothed over a few seconds."""
-
-    def __init__(self) -> None:
-        self.rate: float | None = None
-        self._last: tuple[float, int] | None = None
-
-    def __repr__(self) -> str:
-        return f"<Pace {'unknown' if self.rate is None else rate_text(self.rate)}>"
-
-    def update(self, now: float, done: int) -> None:
-        """Take in that ``done`` bytes were done at ``now`` seconds."""
-        if self._last is not None and now <= self._last[0]:
-            return
-        if self._last is not None:
-            passed = now - self._last[0]
-            latest = max(0, done - self._last[1]) / passed
-            weight = 1.0 if self.rate is None else -math.expm1(-passed / _SMOOTHING)
-            self.rate = latest * weight + (self.rate or 0.0) * (1 - weight)
-        self._last = (now, done)
 
 
 def clock_text(seconds: float) -> str:
@@ -129,8 +107,3 @@ def summary_words(progress: Progress) -> list[str]:
     if moved:
         words.append(size_text(moved) + (f" at {rate_text(moved / progress.elapsed)}" if progress.elapsed >= 1 else ""))
     return words
-
-
-def printable(text: str) -> str:
-    """A name that others have chosen, as a part of one line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

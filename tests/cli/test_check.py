@@ -62,7 +62,7 @@ def test_lines(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         "ok       state                the guest runs",
-        "warning  clock                two hours?behind; set it",
+        "warning  clock                two hours behind; set it",
         "web1 can be migrated: 1 warning",
     ]
     settings = MigrateSettings(connect="unix:/run/tunnel.sock", qmp="/run/web1.qmp", migration=MigrationSettings(vm="web1"))

@@ -73,7 +73,7 @@ def test_no_control_characters_reach_a_log() -> None:
     display = make_display("bar", "we\x1bb1\n", stream)
     display.show(evolve(MIRROR, disks=(DiskProgress("v\x1b[2Jda\r", 1, 0),)))
     display.close()
-    assert stream.getvalue() == "we?b1?: copying disks; v?[2Jda? 0 % of 1 B; 400 MiB/s, 13 s left\n"
+    assert stream.getvalue() == "we?b1: copying disks; v?[2Jda 0 % of 1 B; 400 MiB/s, 13 s left\n"
 
 
 def test_a_migration_of_nothing_yet_has_a_line_too() -> None:

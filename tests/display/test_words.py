@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from nbdtun.display.words import OUTCOMES, PHASES, Pace, Row, clock_text, converge_words, printable
+from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words
 from nbdtun.migration.progress import Measures, Phase
 from tests.display.stage import GIB, MIRROR
 
@@ -32,22 +32,6 @@ def test_a_hundred_percent_only_when_nothing_is_left() -> None:
     assert Row("vda", 0, 0).percentage == "0 %"
 
 
-def test_pace_is_smooth_and_never_negative() -> None:
-    pace = Pace()
-    pace.update(0.0, 0)
-    assert pace.rate is None
-    pace.update(1.0, 100)
-    assert pace.rate == 100.0
-    pace.update(1.0, 500)  # no time has passed: nothing is learned
-    assert pace.rate == 100.0
-    pace.update(2.0, 400)
-    assert pace.rate is not None
-    assert 100.0 < pace.rate < 300.0
-    for second in range(3, 40):
-        pace.update(float(second), 0)
-    assert 0.0 <= pace.rate < 1.0
-
-
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")])
 def test_clock(seconds: float, text: str) -> None:
     assert clock_text(seconds) == text
@@ -56,4 +40,3 @@ def test_clock(seconds: float, text: str) -> None:
 def test_every_phase_has_words() -> None:
     assert set(PHASES) == set(Phase)
     assert set(OUTCOMES) == {phase for phase in Phase if phase.final}
-    assert printable("ä ok") == "ä ok"

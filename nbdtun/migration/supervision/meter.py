@@ -17,32 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Phase, Progress
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.memory import Migrated
-
-SMOOTHING_SECONDS = 5.0
-
-
-class Rate:
-    """Bytes per second of a count that only grows, exponentially smoothed."""
-
-    def __init__(self, smoothing: float = SMOOTHING_SECONDS) -> None:
-        self._smoothing = smoothing
-        self._last: tuple[float, int] | None = None
-        self.value = 0.0
-
-    def __repr__(self) -> str:
-        return f"<Rate {self.value:.0f} bytes/s>"
-
-    def sample(self, seconds: float, count: int) -> float:
-        """``count`` bytes in all at the time ``seconds``; returns the smoothed rate."""
-        if self._last is None:
-            self._last = (seconds, count)
-            return self.value
-        passed, grown = seconds - self._last[0], max(0, count - self._last[1])
-        if passed > 0:
-            weight = min(1.0, passed / self._smoothing) if self.value else 1.0
-            self.value += weight * (grown / passed - self.value)
-            self._last = (seconds, count)
-        return self.value
+from nbdtun.rate import Rate
 
 
 class Meter:
@@ -103,7 +78,7 @@ class Meter:
         """All has been read once: reckon the rate and report."""
         done = self.moved
         left = sum(disk.total for disk in self.now.disks) + self.now.ram.total - done
-        rate = self._rate.sample(self._clock.seconds(), done)
+        rate = self._rate.sample(self._clock.seconds(), done) or 0.0
         self._change(rate=rate, eta=left / rate if rate > 0 else None)
         self._tell()
 
