@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
@@ -93,3 +93,10 @@ def end_of(deferred: Deferred[Any]) -> Deferred[None]:
 
     deferred.addBoth(fired)
     return mine
+
+
+async def stopped(port: IListeningPort) -> None:
+    """Stop listening on ``port``, and wait until that is done; a port may answer at once with None."""
+    stopping = port.stopListening()
+    if stopping is not None:
+        await stopping

@@ -121,6 +121,11 @@ def duration_text(seconds: float) -> str:
     return _two_units(seconds, 86400, "d", 3600, "h")
 
 
+def milliseconds_text(seconds: float) -> str:
+    """A short time, which differs from others by fractions of a millisecond: ``0.34 ms``, ``2.1 ms``, ``50 ms``."""
+    return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else duration_text(seconds)
+
+
 def _two_units(seconds: float, large: int, large_unit: str, small: int, small_unit: str) -> str:
     count, rest = divmod(round(seconds / small), large // small)
     return f"{count} {large_unit}" + (f" {rest} {small_unit}" if rest else "")

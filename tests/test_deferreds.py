@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import branch, end_of, gather, shield, with_timeout
+from nbdtun.deferreds import branch, end_of, gather, shield, stopped, with_timeout
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
@@ -138,3 +138,23 @@ def test_who_gives_up_gives_up_alone(mine: object) -> None:
     one.addCallback(got.append)
     one.callback(7)
     assert got == [CancelledError, 7]
+
+
+class Port:
+    """A port that stops as it was told to: at once, or when its Deferred fires."""
+
+    def __init__(self, stopping: Deferred[None] | None) -> None:
+        self.stopping = stopping
+
+    def stopListening(self) -> Deferred[None] | None:
+        return self.stopping
+
+
+def test_a_port_may_stop_at_once_or_later() -> None:
+    done: list[object] = []
+    later: Deferred[None] = Deferred()
+    for stopping in (None, later):
+        Deferred.fromCoroutine(stopped(Port(stopping))).addCallback(done.append)  # type: ignore[arg-type]
+    assert done == [None]
+    later.callback(None)
+    assert done == [None, None]

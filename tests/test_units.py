@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ConfigError
-from nbdtun.units import duration_text, parse_count, parse_duration, parse_rate, parse_size, rate_text, size_text
+from nbdtun.units import duration_text, milliseconds_text, parse_count, parse_duration, parse_rate, parse_size, rate_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -156,3 +156,8 @@ def test_counts(text: str, count: int) -> None:
 def test_no_counts(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a number from 1 to 1000000"):
         parse_count(text)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.00034, "0.34 ms"), (0.0021, "2.1 ms"), (0.05, "50 ms"), (2.0, "2.0 s")])
+def test_short_times(seconds: float, text: str) -> None:
+    assert milliseconds_text(seconds) == text

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TextIO
 
-<<<<<<< HEAD
-from nbdtun.display.words import printable
-=======
 from nbdtun.errors import printable
-from nbdtun.migration.check.finding import Finding, Level
->>>>>>> ee96c85 (One smoothed rate, and one printable)
 from nbdtun.migration.check.report import Report
 from nbdtun.migration.finding import Finding, Level
 

@@ -25,7 +25,7 @@ from nbdtun.migration.control.rows import findings_of
 from nbdtun.migration.finding import Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.units import duration_text, rate_text
+from nbdtun.units import duration_text, milliseconds_text, rate_text
 
 PINGS = 5
 SKEW_SECONDS = 5.0
@@ -95,7 +95,7 @@ class Preflight:
         middle = statistics.median(times)
         self._measured = evolve(self._measured, round_trip=middle)
         proven = f"has proven to be {self._peer_name} and " if self._peer_name else ""
-        self._list.ok("tunnel", f"the destination {proven}answers, with a round trip of {milliseconds(middle)}")
+        self._list.ok("tunnel", f"the destination {proven}answers, with a round trip of {milliseconds_text(middle)}")
 
     async def _have_it_looked_at(self, control: Control) -> None:
         if self._departure is None:
@@ -110,7 +110,7 @@ class Preflight:
     def _compare_clocks(self, ahead: float) -> None:
         self._measured = evolve(self._measured, clock=ahead)
         if abs(ahead) <= SKEW_SECONDS:
-            self._list.ok("clock", f"both hosts' clocks are alike, within {milliseconds(abs(ahead))}")
+            self._list.ok("clock", f"both hosts' clocks are alike, within {milliseconds_text(abs(ahead))}")
             return
         far = f"the destination's clock is {duration_text(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this host's"
         self._list.warn("clock", far, "set both by NTP; certificates are judged by them")
@@ -153,11 +153,6 @@ class Preflight:
             what = f"does not converge: the guest changes {rate_text(load.dirty)} of its memory, and {rate_text(left)} can be sent"
             self._list.warn("forecast", what, "--converge auto-converge,downtime, more --bandwidth, or migrate when the guest is less busy")
         else:
-            pause = f", with a downtime of about {milliseconds(expected.downtime)}" if runs else ""
+            pause = f", with a downtime of about {milliseconds_text(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
             self._list.ok("forecast", f"it takes about {duration_text(expected.total)} ({parts}){pause}")
-
-
-def milliseconds(seconds: float) -> str:
-    """Short times, which differ by fractions of a millisecond."""
-    return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else duration_text(seconds)

@@ -308,9 +308,8 @@ class Session:
         self.reason = reason
         if self._step is not None:
             self._step.cancel()
-        if (
-            self._egress is not None
-        ):  # first: a client that has stopped in a request holds QEMU up, monitor and all, when its disks are drained
+        # First: a client that has stopped in a request holds QEMU up, monitor and all, when its disks are drained.
+        if self._egress is not None:
             await self._egress.dismiss()
         await self._monitor.renew()
         left = await self._undo.unwind()

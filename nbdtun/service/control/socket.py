@@ -30,6 +30,7 @@ from twisted.protocols import amp
 
 from nbdtun.amp import CheckedCommand, Number
 from nbdtun.config import check_socket_path
+from nbdtun.deferreds import stopped
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, MigrationError, NotMigratable
 from nbdtun.migration.control.commands import ERRORS
@@ -199,7 +200,7 @@ class ControlSocket:
         if self._port is None:
             return
         with suppress(OSError), locked(str(self._base)):
-            await self._stop_listening(self._port)
+            await stopped(self._port)
             remove_empty(str(directory(self._base)))  # refused while there are others
         self._port = None
         waiting, self._waiting = self._waiting, []
@@ -211,12 +212,6 @@ class ControlSocket:
         for one_gone in gone:
             one_gone.addTimeout(FAREWELL_SECONDS, self._reactor).addErrback(lambda _: None)
             await one_gone
-
-    @staticmethod
-    async def _stop_listening(port: IListeningPort) -> None:
-        stopping = port.stopListening()
-        if stopping is not None:
-            await stopping
 
 
 def directory(base: Path) -> Path:

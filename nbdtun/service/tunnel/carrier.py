@@ -14,6 +14,7 @@ from attrs import define, frozen
 from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.amp import AMP
 
+from nbdtun.deferreds import stopped
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.ownership.listening import Listener
@@ -50,9 +51,7 @@ class TunnelIngress:
 
     async def close(self) -> None:
         """Remove the socket, and reset the channels that are left."""
-        stopping = self._port.stopListening()
-        if stopping is not None:
-            await stopping
+        await stopped(self._port)
         self._channels.reset("the migration has no more use for it")
 
 

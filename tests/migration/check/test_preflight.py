@@ -12,7 +12,7 @@ from nbdtun.errors import LinkLost, MonitorLost
 from nbdtun.migration.check import preflight as module
 from nbdtun.migration.check.activity import Activity
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.preflight import Preflight, milliseconds
+from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
 from nbdtun.migration.control.commands import VERSION
 from nbdtun.migration.finding import Level
@@ -155,8 +155,3 @@ def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
     told = Flight().run(monkeypatch).as_json()
     assert told.keys() == {"vm", "level", "findings", "measured", "forecast"}
     assert told["measured"].keys() == {"round_trip", "throughput", "clock", "dirty_rate", "write_rate"}
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.00034, "0.34 ms"), (0.0021, "2.1 ms"), (0.05, "50 ms"), (2.0, "2 s")])
-def test_short_times(seconds: float, text: str) -> None:
-    assert milliseconds(seconds) == text.replace("2 s", "2.0 s")
