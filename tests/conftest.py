@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-import txaio
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import provider
 
@@ -31,16 +30,8 @@ def _quick_collections() -> None:
     """What is there before the first test need not be looked through after each."""
     from twisted.internet import reactor  # noqa: F401  # it takes descriptors of its own when it is first imported
 
-    txaio.use_twisted()
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def _any_reactor() -> Iterator[None]:
-    """txaio believes that a process has one reactor; but each test may have another."""
-    yield
-    txaio.config.loop = None
 
 
 @pytest.fixture

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import txaio
 from twisted.application.service import IService
 
 from nbdtun.config import VM, DestinationSettings, Target
 from nbdtun.daemon.options import TunnelOptions, give_up, parse_each
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
+from nbdtun.logs import make_logger
 from nbdtun.process import make_room, needed, steady
 from nbdtun.tunnel.destination.allowlist import check_pattern
 from nbdtun.tunnel.settings import Limits
 from nbdtun.units import parse_count
 
-log = txaio.make_logger()
+log = make_logger()
 
 
 class Options(TunnelOptions):

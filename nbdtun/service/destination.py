@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import txaio
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
+from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.ownership.reach import Credentials
@@ -38,7 +38,7 @@ class DestinationService(MultiService):
     :raise ConfigError: when made, of certificates that cannot be used; when started, of a port that is taken.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, reactor: Any, settings: DestinationSettings) -> None:
         super().__init__()

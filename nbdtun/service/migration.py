@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import txaio
 from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from nbdtun.config import MigrateSettings
 from nbdtun.deferreds import shield
 from nbdtun.errors import NbdtunError
+from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Progress
 from nbdtun.migration.qmp.monitor import Monitor
@@ -112,7 +112,7 @@ class MigrationService(Service):
     :raise ConfigError: the certificates cannot be used.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, reactor: Any, settings: MigrateSettings, then: Then = lambda error: None) -> None:
         self._reactor = reactor

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import txaio
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import SourceSettings
+from nbdtun.logs import make_logger
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.tunnel.build import make_listener, make_source
 from nbdtun.tls import ktls
@@ -22,7 +22,7 @@ class SourceService(MultiService):
     :raise ConfigError: when made, of certificates that cannot be used; when started, of a socket that cannot be made.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, reactor: Any, settings: SourceSettings) -> None:
         super().__init__()

@@ -12,9 +12,8 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-import txaio
-
 from nbdtun.errors import ConfigError
+from nbdtun.logs import make_logger
 from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 
 #: Gives the TLS context for a link that is made now.
@@ -30,7 +29,7 @@ class Renewal:
     :raise ConfigError: when made: it cannot be.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, make: Callable[[Path], ssl.SSLContext], directory: str | os.PathLike[str]) -> None:
         self._make = make

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -65,7 +64,6 @@ def staged(tls_dir: Path | None = None) -> Iterator[Stage]:
         with nothing_logged():
             yield stage
     finally:
-        txaio.config.loop = None
         stage.cable.cut()
         for program in (*stage.near_programs, *stage.target.programs):
             program.close()

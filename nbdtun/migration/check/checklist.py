@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import txaio
-
 from nbdtun.errors import DestinationFailed, NbdtunError, error_of
+from nbdtun.logs import make_logger
 from nbdtun.migration.finding import Finding, Level
 
 
 class Checklist:
     """``findings``, in the order in which they were made; ``report`` is called with each."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, report: Callable[[Finding], None] = lambda finding: None) -> None:
         self.findings: list[Finding] = []

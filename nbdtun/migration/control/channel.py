@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Self
 
-import txaio
 from twisted.internet.defer import Deferred
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, error_of
+from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.commands import NOT_ITS_TO_TELL
 
@@ -23,7 +23,7 @@ def remote_error(code: str, reason: str) -> NbdtunError:
 class Control(Dialogue):
     """The source's end; the destination's is a special one."""
 
-    log = txaio.make_logger()
+    log = make_logger()
     failed = DestinationFailed
     channel = "control channel"
     other = "the destination"

@@ -15,12 +15,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-import txaio
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from nbdtun.errors import CommandFailed, DestinationFailed, MemoryFailed, MonitorLost, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
@@ -102,7 +102,7 @@ class Session:
     a success.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(
         self,

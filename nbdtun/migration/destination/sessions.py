@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
-import txaio
 from twisted.internet.defer import Deferred
 
 from nbdtun.deferreds import gather, with_timeout
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
+from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
@@ -52,7 +52,7 @@ class Sessions:
     what is to be seen beside QEMU.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(
         self,

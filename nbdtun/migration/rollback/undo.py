@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import MonitorLost
+from nbdtun.logs import make_logger
 
 Undo = Callable[[], Coroutine[Any, Any, None]]
 
@@ -25,7 +25,7 @@ Undo = Callable[[], Coroutine[Any, Any, None]]
 class UndoStack:
     """What has to be undone, last first."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, clock: IReactorTime, seconds: float) -> None:
         """``seconds`` is the limit for each undo."""

@@ -19,12 +19,12 @@ from functools import partial
 from time import monotonic, time
 from typing import Any, Final
 
-import txaio
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier, Ingress
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import Departure, depart
@@ -99,7 +99,7 @@ class Migration:
     the final one. ``budget`` may be changed while it is :attr:`under_way`.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(
         self,

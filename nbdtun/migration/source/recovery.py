@@ -16,10 +16,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-import txaio
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import NotMigratable, OutcomeUnknown
+from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.qmp.monitor import Monitor
@@ -41,7 +41,7 @@ LONGEST_END_SECONDS = 130.0
 class Recovery:
     """What is left of an earlier migration in the QEMU behind ``monitor``; the destination is asked by way of ``carrier``."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(
         self, reactor: Any, monitor: Monitor, carrier: Carrier, settings: MigrationSettings, uptime: Callable[[], float] = monotonic

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.deferreds import end_of
 from nbdtun.errors import LinkLost, NbdtunError
+from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.departure import Departure, told_of
 from nbdtun.migration.control.channel import Control, remote_error
@@ -55,7 +55,7 @@ class SessionClient:
     until it has been.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, reactor: Any, carrier: Carrier, ident: str, settings: MigrationSettings, alarm: Callable[[Exception], None]) -> None:
         self.control: Control | None = None

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import txaio
 from attrs import evolve
 
+from nbdtun.logs import make_logger
 from nbdtun.migration.progress import Measures, Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings, Strategy
@@ -58,7 +58,7 @@ class Trend:
 class Convergence:
     """Applies the strategies of ``settings``; ``measures`` is what is in force just now."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, monitor: Monitor, settings: MigrationSettings, budget: Budget) -> None:
         self.measures = Measures()

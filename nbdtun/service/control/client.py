@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import txaio
 from twisted.internet.endpoints import connectProtocol
 
 from nbdtun.config import check_name
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, LinkLost, MigrationError, NoAnswer
+from nbdtun.logs import make_logger
 from nbdtun.ownership.reach import Reacher
 from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of, trustees
 
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 10.0
 class Client(Dialogue):
     """A connection to the control socket ``name``."""
 
-    log = txaio.make_logger()
+    log = make_logger()
     failed = MigrationError
     channel = "control socket"
     here = "in this command"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import txaio
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from nbdtun.errors import MigrationError, NbdtunError
+from nbdtun.logs import make_logger
 from nbdtun.service.control.socket import NO_LIMIT, ControlSocket
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.units import rate_text
@@ -23,7 +23,7 @@ class DaemonControl(Service):
     A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot have a control socket says so, and works without.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, reactor: Any, run_dir: str | None, plugin: str, throttle: Throttle) -> None:
         self._reactor = reactor

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import txaio
-
 from nbdtun.errors import TooLate
+from nbdtun.logs import make_logger
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.source.migration import Migration
 from nbdtun.migration.source.resolve import Resolution
@@ -23,7 +22,7 @@ class MigrationControl:
     It is what a control socket is for: a :class:`~nbdtun.service.control.socket.Controllable`.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, vm: str, report: Callable[[Progress], None]) -> None:
         self.work: Migration | Resolution | None = None

@@ -22,7 +22,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import txaio
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
@@ -33,6 +32,7 @@ from nbdtun.config import check_socket_path
 from nbdtun.deferreds import stopped
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, MigrationError, NotMigratable
+from nbdtun.logs import make_logger
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.ownership.directories import locked, make_directories, make_if_missing, remove_empty
 from nbdtun.ownership.listening import Listener, clear_stale
@@ -101,7 +101,7 @@ class Controllable(Protocol):
 class _Client(Dialogue):
     """One connection to the socket."""
 
-    log = txaio.make_logger()
+    log = make_logger()
     failed = MigrationError
     channel = "control socket"
     other = "another process"
@@ -152,7 +152,7 @@ class _Clients(Factory[Any]):
 class ControlSocket:
     """The control socket ``name`` of this process, below the base that ``run_dir`` means. ``subject`` answers."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, reactor: Any, run_dir: str | None, name: str, subject: Controllable) -> None:
         self._reactor = reactor

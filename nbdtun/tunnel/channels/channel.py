@@ -18,10 +18,10 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-import txaio
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
+from nbdtun.logs import make_logger
 from nbdtun.states import Life, Transitions
 from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.channels.outage import Flaps, Outage
@@ -72,7 +72,7 @@ class Channel:
     destination, which waits. ``ended`` fires once with None or the error. ``resumes`` and ``replayed`` (bytes) say what lost links cost.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(
         self,

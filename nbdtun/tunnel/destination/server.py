@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import txaio
 from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
@@ -30,6 +29,7 @@ from nbdtun.errors import (
     TunnelError,
     VersionMismatch,
 )
+from nbdtun.logs import make_logger
 from nbdtun.tls.contexts import wrap_server
 from nbdtun.tls.failures import explain
 from nbdtun.tls.renewal import Secrets
@@ -64,7 +64,7 @@ class Destination(ServerFactory):
     ``tls`` gives the context for each of its connections, None for none; ``allow`` says which of the sources that it trusts are admitted.
     """
 
-    log = txaio.make_logger()
+    log = make_logger()
     noisy = False
 
     def __init__(

@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import txaio
-
 from nbdtun.errors import TunnelError
+from nbdtun.logs import make_logger
 
 #: Seconds of one while, and lines about channels in it.
 PERIOD, LINES = 60.0, 200
@@ -25,7 +24,7 @@ REFUSALS_EACH, REFUSALS = 5, 50
 class LineLimit:
     """Counts the lines of one end of a tunnel; ``call_later`` calls when a while is over."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, call_later: Callable[..., object]) -> None:
         self._call_later = call_later

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import txaio
 from attrs import field, frozen
 
 from nbdtun.tunnel.protocol.inflight import InFlight
 from nbdtun.tunnel.protocol.seal import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
+from nbdtun.tunnel.runtime.batches import Batches
 from nbdtun.tunnel.runtime.log_limits import LineLimit
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.pipe import PipePool
 from nbdtun.tunnel.wires.selector import Selector
 
-#: Seconds of one batch of timers: links need not wake the process up one by one.
-BATCH = 1.0
+#: Seconds from which a delay may be kept in a batch with others, which makes it up to a second longer.
+BATCHED_FROM = 1.0
 
 #: Buffers for sealed records that are kept for later: as many as channels are busy at one time.
 KEEP_RECORDS = 64
@@ -36,7 +36,7 @@ class Runtime:
     inflight: InFlight = field(factory=InFlight)
     pipes: PipePool = field(factory=PipePool)
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
-    _batched: CallLater = field(init=False)
+    _batched: Batches = field(init=False)
     line_limit: LineLimit = field(init=False)
 
     @selector.default
@@ -48,9 +48,8 @@ class Runtime:
         return Throttle(self.reactor)
 
     @_batched.default
-    def _make_batched(self) -> CallLater:
-        timer = txaio.with_config(loop=self.reactor).make_batched_timer(BATCH)
-        return timer.call_later  # type: ignore[no-any-return]
+    def _make_batched(self) -> Batches:
+        return Batches(self.reactor)
 
     @line_limit.default
     def _make_line_limit(self) -> LineLimit:
@@ -60,12 +59,12 @@ class Runtime:
         """
         Call ``function`` in ``delay`` seconds, or up to a second later, together with others; it cannot be taken back.
 
-        A short delay is kept exactly, by a timer of its own: txaio's batches begin at whole seconds, and cut the fraction off.
+        A delay of less than a second is kept exactly, by a timer of its own.
         """
-        if delay < BATCH:
+        if delay < BATCHED_FROM:
             self.reactor.callLater(delay, function, *arguments)
         else:
-            self._batched(delay + BATCH, function, *arguments)
+            self._batched.call_later(delay, function, *arguments)
 
 
 #: Calls a function once after some seconds, together with others, since there are many links. It cannot be taken back.

@@ -10,7 +10,6 @@ import socket
 from functools import partial
 from typing import Any
 
-import txaio
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -18,6 +17,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.deferreds import end_of
 from nbdtun.errors import ChannelReset, TunnelError
+from nbdtun.logs import make_logger
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
@@ -28,7 +28,7 @@ from nbdtun.tunnel.wires.tuning import make_roomy
 class Source:
     """Opens channels through ``dialer`` and keeps them alive."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, dialer: Dialer) -> None:
         self.runtime = dialer.runtime
@@ -115,7 +115,7 @@ class Source:
 class Forwarder(ServerFactory):
     """Listens, by whatever endpoint it is given to: each connection becomes a channel to ``target``, ``urgent`` or not."""
 
-    log = txaio.make_logger()
+    log = make_logger()
     noisy = False
 
     def __init__(self, source: Source, target: str, *, urgent: bool = False) -> None:

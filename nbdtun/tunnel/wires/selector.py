@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import txaio
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReadDescriptor, IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from nbdtun.logs import make_logger
 
 #: Seconds to wait for the next event when there just was one. Not less: a timer that is due before the kernel's own next tick has to be
 #: set in the (virtual) machine's hardware each time, which costs a small request some 10 us on each hop.
@@ -49,7 +50,7 @@ _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 class Selector:
     """Watches wires on behalf of ``reactor``, for which it is one descriptor as long as there is a wire to watch."""
 
-    log = txaio.make_logger()
+    log = make_logger()
 
     def __init__(self, reactor: Any, linger: float = LINGER, stay: float = STAY) -> None:
         self.reactor = reactor

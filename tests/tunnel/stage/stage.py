@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import txaio
-
 from nbdtun.errors import TunnelError
 from nbdtun.tls import contexts
 from nbdtun.tunnel.channels.channel import Channel
@@ -47,7 +45,6 @@ class Stage:
         self.near_records, self.far_records = CountingPool(size=BUFFER), CountingPool(size=BUFFER)
         near_tls = (partial(contexts.client_context, tls_dir), "localhost") if tls_dir is not None else ()
         far_tls = partial(contexts.server_context, tls_dir) if tls_dir is not None else None
-        txaio.config.loop = self.crank  # txaio believes that a process has one reactor
         near = Runtime(self.crank, self.terms, self.near_pool, self.crank, records=self.near_records)
         self.dialer = Dialer(near, self.cable, "the cable", *near_tls)
         self.source = Source(self.dialer)
@@ -117,7 +114,7 @@ class Stage:
         assert not [line for line in self.cable.lines if line.open], "a connection was left open"
         assert not self.crank.getReaders()
         assert not self.crank.getWriters()
-        assert [call for call in self.crank.getDelayedCalls() if "_notify_bucket" not in repr(call)] == []
+        assert [call for call in self.crank.getDelayedCalls() if "Batches" not in repr(call)] == []
         assert open_sockets() <= self.sockets
 
 
