@@ -7,7 +7,6 @@ is one line on standard error, with the status that its kind has.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
@@ -17,6 +16,7 @@ import click
 
 from nbdtun import __version__
 from nbdtun.cli import cancel, certs, change, check, migrate, status
+from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
 
@@ -47,7 +47,7 @@ def script() -> NoReturn:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    _fill_streams()
+    fill_streams()
     if not arguments:
         click.echo(command.get_help(click.Context(command, info_name="nbdtun")), err=True)
         return 2
@@ -63,34 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         status = _fail("interrupted", 130)
     except OSError as error:
         status = _fail(str(error), 1)
-    return _flushed(int(status or 0))
-
-
-def _fill_streams() -> None:
-    """
-    See that there are three standard streams, of which somebody may have closed some (``>&-``).
-
-    What is said there goes nowhere then, instead of to the next socket, which would get its number.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            with contextlib.suppress(OSError):
-                os.fstat(number)  # something else has that number already, and keeps it
-                continue
-            os.open(os.devnull, os.O_RDWR)  # which gets the first number that is free
-            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
-
-
-def _flushed(status: int) -> int:
-    """Return ``status``, with nothing left to write: a reader that has gone away must not change it as Python exits."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return status
+    return flushed(int(status or 0))
 
 
 def _fail(text: str, status: int) -> int:
-    print(f"nbdtun: {' '.join(text.split())}", file=sys.stderr)
+    complain(text)
     return status

@@ -3,28 +3,26 @@ One migration with somebody in front of it: shows its progress, obeys Ctrl-C, sa
 
 The first SIGINT, SIGTERM or SIGHUP cancels the migration, which then rolls back in its own time; later ones change nothing, because
 a rollback that is itself interrupted would leave the two machines as nobody wants to find them. Nor do those that come when the
-destination was told to take over: there is no way back then. Twisted's own signal handling is off:
-it would stop the reactor at once, and the rollback with it.
+destination was told to take over: there is no way back then.
 """
 
 from __future__ import annotations
 
 import enum
-import signal
 import sys
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, Final
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from nbdtun.cli.reactor import run
+from nbdtun.cli.streams import complain
 from nbdtun.display import Display
 from nbdtun.errors import ConfigError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.process import ENDING
 
 
 class Status(enum.IntEnum):
@@ -47,31 +45,21 @@ _BY_PHASE: Final = {
 Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
 
 
-def complain(text: str) -> None:
-    """Print one line to standard error, as the program's own."""
-    print(f"nbdtun: {' '.join(text.split())}", file=sys.stderr, flush=True)
-
-
 def attend(reactor: Any, start: Start, display: Display) -> Status:
     """Run ``reactor`` until the migration that ``start`` begins has ended; its status."""
-    attended = _Attended(reactor, start, display)
-    reactor.callWhenRunning(attended.begin)
-    kept = {number: signal.signal(number, attended.interrupt) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
+    attended = _Attended(start, display)
     try:
-        reactor.run(installSignalHandlers=False)
+        run(reactor, attended.begin, attended.interrupt)
     finally:
         display.close()
-        for number, before in kept.items():
-            signal.signal(number, before)
     return attended.status
 
 
 class _Attended:
     """A migration, its display, and whether it has been interrupted."""
 
-    def __init__(self, reactor: Any, start: Start, display: Display) -> None:
+    def __init__(self, start: Start, display: Display) -> None:
         self.status = Status.FAILED
-        self._reactor = reactor
         self._start = start
         self._display = display
         self._began = time.monotonic()
@@ -82,27 +70,22 @@ class _Attended:
     def __repr__(self) -> str:
         return f"<_Attended {self._latest and self._latest.phase.value} {'interrupted' if self._interrupted else ''}>"
 
-    def begin(self) -> None:
-        """Start the migration; when it has ended, the reactor stops."""
+    def begin(self) -> Deferred[None]:
+        """Start the migration; fires when it has ended, however it did."""
         self._running = maybeDeferred(self._start, self._report)
-        self._running.addCallbacks(self._succeeded, self._failed)
-        self._running.addBoth(lambda _: self._reactor.stop())
+        return self._running.addCallbacks(self._succeeded, self._failed)
 
-    def interrupt(self, number: int, _: FrameType | None) -> None:
-        """A signal came in, at any point of any code: leave the rest to the reactor."""
-        self._reactor.callFromThread(self._interrupt)
-
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """A signal came: cancel once, while that can be done."""
         if self._interrupted:
             complain("already rolling back")
-            return
-        if self._latest is not None and self._latest.phase is Phase.FINISH:
+        elif self._latest is not None and self._latest.phase is Phase.FINISH:
             complain("too late to interrupt, the destination is taking over")
-            return
-        self._interrupted = True
-        complain("interrupted, rolling back")
-        if self._running is not None:
-            self._running.cancel()
+        else:
+            self._interrupted = True
+            complain("interrupted, rolling back")
+            if self._running is not None:
+                self._running.cancel()
 
     def _report(self, progress: Progress) -> None:
         self._latest = progress

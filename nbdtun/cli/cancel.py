@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nbdtun.cli.remote import RUN_DIR, base, run
+from nbdtun.cli.remote import RUN_DIR, asked, base
 
 
 @click.command("cancel")
@@ -23,7 +23,7 @@ def command(vm: str, run_dir: str | None) -> int:
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.socket import Cancel
 
-    final = Progress.from_json(run(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))["progress"])
+    final = Progress.from_json(asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))["progress"])
     detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""
     click.echo(f"{vm} {OUTCOMES[final.phase]}{detail}")
     return 0 if final.phase in (Phase.CANCELLED, Phase.FAILED) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nbdtun.cli.options import ANY_RATE, DURATION
-from nbdtun.cli.remote import RUN_DIR, base, run, sentence
+from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
 from nbdtun.errors import ConfigError
 
 
@@ -23,4 +23,4 @@ def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str
     wanted = {name: value for name, value in (("bandwidth", bandwidth), ("downtime", milliseconds)) if value is not None}
     if not wanted:
         raise ConfigError("there is nothing to set: give --bandwidth or --downtime")
-    click.echo(sentence(run(lambda reactor: ask(reactor, base(run_dir), vm, Set, **wanted))))
+    click.echo(sentence(asked(lambda reactor: ask(reactor, base(run_dir), vm, Set, **wanted))))

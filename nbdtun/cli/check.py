@@ -28,7 +28,7 @@ def command(no_measure: bool, as_json: bool, **options: Any) -> int:
                  2  wrong usage
                130  interrupted
     """
-    from nbdtun.cli.run import run
+    from nbdtun.cli.reactor import run
     from nbdtun.display.findings import Findings
     from nbdtun.migration.finding import Level
 

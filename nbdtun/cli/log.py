@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
+
+from nbdtun.cli.streams import complain
 
 if TYPE_CHECKING:
     from twisted.logger import LogEvent
@@ -20,10 +21,10 @@ def log_to_stderr(*, bars: bool) -> None:
     from zope.interface import provider
 
     @provider(ILogObserver)
-    def complain(event: LogEvent) -> None:
-        print(f"nbdtun: {eventAsText(event, includeTimestamp=False, includeSystem=False)}", file=sys.stderr, flush=True)
+    def observe(event: LogEvent) -> None:
+        complain(eventAsText(event, includeTimestamp=False, includeSystem=False))
 
     levels = LogLevelFilterPredicate(LogLevel.critical)
     for namespace in ["nbdtun.migration", "nbdtun.service.control.migration"] + ([] if bars else ["nbdtun.tunnel.channels.channel"]):
         levels.setLogLevelForNamespace(namespace, LogLevel.info)
-    globalLogBeginner.beginLoggingTo([FilteringLogObserver(complain, [levels])], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(observe, [levels])], redirectStandardIO=False)

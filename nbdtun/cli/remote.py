@@ -13,28 +13,18 @@ _T = TypeVar("_T")
 RUN_DIR = click.option("--run-dir", metavar="DIR", help="The --run-dir of that process, if it was given one.")
 
 
-def run(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
+def asked(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
     """
-    Run the reactor for ``work``, which is given it.
+    Run the reactor for ``work``, which is given it; what it returns.
 
-    :raise KeyboardInterrupt: the user has lost timeouts.
+    :raise KeyboardInterrupt: a signal came first.
     """
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
 
-    outcome: list[_T | Failure] = []
+    from nbdtun.cli.reactor import run
 
-    def begin() -> None:
-        Deferred.fromCoroutine(work(reactor)).addBoth(outcome.append).addBoth(lambda _: reactor.stop())
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    if not outcome:
-        raise KeyboardInterrupt
-    if isinstance(outcome[0], Failure):
-        outcome[0].raiseException()
-    return outcome[0]
+    return run(reactor, lambda: Deferred.fromCoroutine(work(reactor)))
 
 
 def base(run_dir: str | None) -> Path:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from nbdtun.cli.remote import RUN_DIR, base, run, sentence
+from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
 
 
 @click.command("status")
@@ -18,7 +18,7 @@ def command(vm: str | None, as_json: bool, run_dir: str | None) -> None:
     from nbdtun.service.control.client import ask, nothing, reports
 
     there = base(run_dir)
-    found = run(lambda reactor: reports(reactor, there)) if vm is None else [run(lambda reactor: ask(reactor, there, vm))]
+    found = asked(lambda reactor: reports(reactor, there)) if vm is None else [asked(lambda reactor: ask(reactor, there, vm))]
     for report in found:
         click.echo(json.dumps(report) if as_json else sentence(report))
     if not found and not as_json:

@@ -93,7 +93,7 @@ class Patient:
         try:
             self._display.show(progress)
         except OSError:
-            self._display = Nothing()
+            self.close()  # which also gives standard error back, to be heard where it leads elsewhere
 
     def close(self) -> None:
         """Close the other display."""

@@ -8,7 +8,9 @@ new to show and by no thread of its own.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -34,7 +36,7 @@ class Bars:
         self._console = console
         self._title = printable(title)
         self._rates: defaultdict[str, Rate] = defaultdict(Rate)
-        self._live = Live(console=console, auto_refresh=False)
+        self._live = Live(console=console, auto_refresh=False, redirect_stderr=_shares_terminal(sys.stderr))
         self._closed = False
 
     def __repr__(self) -> str:
@@ -137,6 +139,11 @@ _MARKS = {
     Phase.UNKNOWN: ("?", "bold red"),
 }
 _PHASE_STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.CANCELLED: "yellow", Phase.UNKNOWN: "bold red"}
+
+
+def _shares_terminal(stream: TextIO | None) -> bool:
+    """Whether ``stream`` would write into the bars; one that leads to a file does not."""
+    return stream is not None and stream.isatty()
 
 
 def _phase(progress: Progress) -> Text:

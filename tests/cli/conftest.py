@@ -12,5 +12,5 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Running:
     monkeypatch.setattr("nbdtun.service.control.client.ask", fake.ask)
     monkeypatch.setattr("nbdtun.service.control.client.reports", fake.all)
     for command in ("cancel", "change", "status"):
-        monkeypatch.setattr(f"nbdtun.cli.{command}.run", at_once)
+        monkeypatch.setattr(f"nbdtun.cli.{command}.asked", at_once)
     return fake

@@ -1,7 +1,10 @@
-"""The command as it is called, what it prints, and what it finds running."""
+"""The command as it is called, what it prints, and what it finds running; a reactor that runs a script."""
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -60,3 +63,40 @@ def at_once(work: Callable[[object], Coroutine[Any, Any, Any]]) -> Any:
         done.addErrback(lambda _: None)
         outcome.raiseException()
     return outcome
+
+
+class FakeReactor:
+    """Runs what it is given, in order, until it is stopped; ``script`` is what happens while it runs."""
+
+    def __init__(self, *script: Callable[[], None]) -> None:
+        self._calls: list[Callable[[], None]] = []
+        self._script = list(script)
+        self._stopped = False
+
+    def callWhenRunning(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+
+    callFromThread = callWhenRunning
+
+    def run(self, *, installSignalHandlers: bool) -> None:
+        assert not installSignalHandlers
+        while not self._stopped:
+            if self._calls:
+                self._calls.pop(0)()
+            else:
+                self._script.pop(0)()
+
+    def stop(self) -> None:
+        assert not self._stopped
+        self._stopped = True
+
+
+def interrupts(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+class Gone(io.StringIO):
+    """A terminal that has gone away."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -12,38 +11,13 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from nbdtun.cli.attend import Status, attend, complain
+from nbdtun.cli.attend import Status, attend
 from nbdtun.errors import ConfigError, MirrorFailed, NbdtunError, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
+from tests.cli.stage import FakeReactor, Gone, interrupts
 
 MIRROR = Progress(time=1e9, elapsed=1.0, phase=Phase.MIRROR, rate=5.0, eta=3.0)
 Report = Callable[[Progress], None]
-
-
-class FakeReactor:
-    """Runs what it is given, in order, until it is stopped; ``script`` is what happens while it runs."""
-
-    def __init__(self, *script: Callable[[], None]) -> None:
-        self._calls: list[Callable[[], None]] = []
-        self._script = list(script)
-        self._stopped = False
-
-    def callWhenRunning(self, call: Callable[[], None]) -> None:
-        self._calls.append(call)
-
-    callFromThread = callWhenRunning
-
-    def run(self, *, installSignalHandlers: bool) -> None:
-        assert not installSignalHandlers
-        while not self._stopped:
-            if self._calls:
-                self._calls.pop(0)()
-            else:
-                self._script.pop(0)()
-
-    def stop(self) -> None:
-        assert not self._stopped
-        self._stopped = True
 
 
 class Recorder:
@@ -146,10 +120,6 @@ class Cancellable:
         return self.rollback
 
 
-def interrupts(number: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cancels_once_and_waits_for_the_rollback(number: int, display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
     migration = Cancellable()
@@ -194,21 +164,17 @@ def test_an_interrupt_while_the_destination_takes_over_is_told_so(display: Recor
     assert capsys.readouterr().err == "nbdtun: too late to interrupt, the destination is taking over\n"
 
 
-def test_nohup_stays_nohup(display: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        final = evolve(MIRROR, phase=Phase.COMPLETED)
-        deferred: Deferred[Progress] = Deferred()
-        reactor = FakeReactor(interrupts(signal.SIGHUP), lambda: deferred.callback(final))
-        assert attend(reactor, reporting(then=deferred), display) == 0
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_terminal_that_is_gone_makes_no_signal_deaf(gone: bool, display: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    migration = Cancellable()
 
+    def rolled_back() -> None:
+        assert migration.cancelled == 1
+        migration.rollback.callback(evolve(MIRROR, phase=Phase.CANCELLED))
 
-def test_a_complaint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    complain("one\n  two")
-    assert capsys.readouterr() == ("", "nbdtun: one two\n")
+    if gone:
+        monkeypatch.setattr("sys.stderr", Gone())
+    assert attend(FakeReactor(interrupts(signal.SIGTERM), interrupts(signal.SIGTERM), rolled_back), migration.start, display) == 130
 
 
 def test_a_status_has_its_number() -> None:

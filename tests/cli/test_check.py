@@ -50,7 +50,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
         monkeypatch.setitem(sys.modules, "nbdtun.service", service)
         monkeypatch.setattr("nbdtun.service", service, raising=False)
         monkeypatch.setattr("nbdtun.cli.check.log_to_stderr", lambda *, bars: None)
-        monkeypatch.setattr("nbdtun.cli.run.run", lambda reactor, start: start().result)
+        monkeypatch.setattr("nbdtun.cli.reactor.run", lambda reactor, start: start().result)
 
     return put
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -159,3 +165,57 @@ def test_a_reader_that_goes_away_is_no_reason_to_fail() -> None:
         running.terminate()
         assert running.stderr.read() == "nbdtun: interrupted, rolling back\n"
     assert running.returncode == 130
+
+
+@contextlib.contextmanager
+def on_a_terminal(*words: str, stderr: int | None = None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The same process, which a terminal belongs to; and the terminal's other end."""
+    terminal, end = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-c", FAKE, *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdin=end,
+        stdout=end,
+        stderr=end if stderr is None else stderr,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(end)
+    try:
+        shown = b""
+        while b"copying disks" not in shown:
+            shown += os.read(terminal, 4096)
+        yield running, terminal
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+def test_a_terminal_that_is_closed_rolls_back(redirected: bool, tmp_path: Path) -> None:
+    """It is closed with SIGHUP, and nothing can be written to it any more."""
+    err = (tmp_path / "err").open("wb")
+    with err, on_a_terminal("migrate", "stays", *MIGRATE[2:], stderr=err.fileno() if redirected else None) as (running, terminal):
+        os.close(terminal)
+        assert running.wait(20) == 130
+    assert (tmp_path / "err").read_text() == ("nbdtun: interrupted, rolling back\n" if redirected else "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_below_nohup_a_closed_terminal_changes_nothing_and_signals_are_heard(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.FAKE", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + FAKE)
+    with on_a_terminal("migrate", "stays", *MIGRATE[2:]) as (running, terminal):
+        os.close(terminal)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(1)
+        running.send_signal(number)
+        assert running.wait(20) == 130
+
+
+def test_bars_leave_a_redirected_standard_error_alone(tmp_path: Path) -> None:
+    err = (tmp_path / "err").open("wb")
+    with err, on_a_terminal("migrate", "stays", *MIGRATE[2:], stderr=err.fileno()) as (running, terminal):
+        running.terminate()
+        assert running.wait(20) == 130
+        os.close(terminal)
+    assert (tmp_path / "err").read_text() == "nbdtun: interrupted, rolling back\n"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from nbdtun.cli.remote import base, run, sentence
+from nbdtun.cli.remote import asked, base, sentence
 from nbdtun.errors import MigrationError
-from tests.cli.stage import REPORT, SENTENCE
+from tests.cli.stage import REPORT, SENTENCE, FakeReactor, interrupts
 
 
 @pytest.mark.parametrize(
@@ -50,25 +51,6 @@ def test_nothing_runs(tmp_path: Path) -> None:
     assert said("set", "../web1", "--bandwidth", "1G")[0] == 2
 
 
-class Once:
-    """A reactor that runs what it is told to; it may be interrupted before it has begun."""
-
-    def __init__(self, *, interrupted: bool = False) -> None:
-        self._interrupted = interrupted
-        self._begin: list[Callable[[], None]] = []
-        self.stopped = False
-
-    def callWhenRunning(self, begin: Callable[[], None]) -> None:
-        self._begin.append(begin)
-
-    def run(self) -> None:
-        for begin in () if self._interrupted else self._begin:
-            begin()
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
 def test_work_that_has_a_result_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(reactor: object) -> int:
         assert reactor is once
@@ -77,20 +59,25 @@ def test_work_that_has_a_result_or_an_error(monkeypatch: pytest.MonkeyPatch) -> 
         return 5
 
     for fails in (False, True):
-        once = Once()
+        once = FakeReactor()
         monkeypatch.setattr("twisted.internet.reactor", once)
         with pytest.raises(MigrationError, match="no answer") if fails else nullcontext():
-            assert run(work) == 5
-        assert once.stopped
+            assert asked(work) == 5
 
 
 def test_work_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(reactor: object) -> None:
-        raise AssertionError
+    ended: list[str] = []
 
-    monkeypatch.setattr("twisted.internet.reactor", Once(interrupted=True))
+    async def work(reactor: object) -> None:
+        try:
+            await Deferred()
+        finally:
+            ended.append("hung up")
+
+    monkeypatch.setattr("twisted.internet.reactor", FakeReactor(interrupts(signal.SIGINT)))
     with pytest.raises(KeyboardInterrupt):
-        run(work)
+        asked(work)
+    assert ended == ["hung up"]
 
 
 def test_where_the_control_sockets_are(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A reactor for one piece of work, which Ctrl-C and SIGTERM cancel and do not tear off."""
+"""A reactor for one piece of work, which a signal asks to end and does not tear off."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from nbdtun.process import ENDING
 T = TypeVar("T")
 
 
-def run(reactor: Any, start: Callable[[], Deferred[T]]) -> T:
+def run(reactor: Any, start: Callable[[], Deferred[T]], on_signal: Callable[[], object] | None = None) -> T:
     """
     Run ``reactor`` until the work that ``start`` begins has ended; what it returns.
 
-    :raise KeyboardInterrupt: a signal came; the work was cancelled and has come to its end.
+    A signal that ends a process calls ``on_signal``, on the reactor, or else cancels the work. Twisted's own signal handling is off: it
+    would stop the reactor at once. A signal that is ignored, as SIGHUP is below nohup, stays so.
+
+    :raise KeyboardInterrupt: the work was cancelled, and has come to its end.
     """
     outcome: list[T | Failure] = []
     working: list[Deferred[Any]] = []
@@ -31,8 +34,8 @@ def run(reactor: Any, start: Callable[[], Deferred[T]]) -> T:
         for each in working:
             each.cancel()
 
-    def interrupt(*_: object) -> None:
-        reactor.callFromThread(cancel)
+    def interrupt(*_: object) -> None:  # at any point of any code: the rest is the reactor's
+        reactor.callFromThread(on_signal or cancel)
 
     reactor.callWhenRunning(begin)
     kept = {number: signal.signal(number, interrupt) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
@@ -41,10 +44,13 @@ def run(reactor: Any, start: Callable[[], Deferred[T]]) -> T:
     finally:
         for number, before in kept.items():
             signal.signal(number, before)
-    (result,) = outcome
-    if not isinstance(result, Failure):
-        return result
-    if result.check(CancelledError):
+    return _result(*outcome)
+
+
+def _result(outcome: T | Failure) -> T:
+    if not isinstance(outcome, Failure):
+        return outcome
+    if outcome.check(CancelledError):
         raise KeyboardInterrupt
-    result.raiseException()
+    outcome.raiseException()
     raise AssertionError  # never: it has raised
