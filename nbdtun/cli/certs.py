@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 @click.command("certs")
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
-@click.option(
-    "--host", "hosts", metavar="NAME-or-IP", multiple=True, required=True, help="Name or address of the destination. May be given often."
-)
+@click.option("--host", "hosts", metavar="NAME-or-IP", multiple=True, required=True, help="Name or address of the destination. Repeatable.")
 @click.option("--force", is_flag=True, help="Replace the certificates of both ends. The CA is kept.")
 def command(directory: str, hosts: tuple[str, ...], force: bool) -> None:
     """Make a CA, and the certificates of both ends, in DIR.

@@ -11,11 +11,11 @@ from nbdtun.errors import ConfigError
 
 @click.command("set")
 @click.argument("vm", metavar="VM|PID")
-@click.option("--bandwidth", type=ANY_RATE, help="Bytes per second that it may use from now on, such as 500MiB. none: no limit.")
-@click.option("--downtime", type=DURATION, help="Pause of the guest that QEMU aims at from now on.")
+@click.option("--bandwidth", type=ANY_RATE, help="New limit in bytes per second, such as 500MiB. none: no limit.")
+@click.option("--downtime", type=DURATION, help="New guest downtime that QEMU aims at.")
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
-    """Set what the running migration of VM may use, or the daemon with the process id PID may send."""
+    """Change the limits of the running migration of VM, or of the daemon with process id PID."""
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.socket import Set
 

@@ -15,15 +15,15 @@ from nbdtun.cli.options import migration_options, read_settings
 
 @click.command("check")
 @migration_options
-@click.option("--no-measure", is_flag=True, help="Do not fill the tunnel for two seconds, nor sample the guest's memory for one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, at the end.")
+@click.option("--no-measure", is_flag=True, help="Skip the measurements: two seconds of tunnel throughput, and one of guest memory.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(no_measure: bool, as_json: bool, **options: Any) -> int:
-    """Look whether VM could be moved as it is, and how long that would take. Nothing is changed.
+    """Check whether VM can be migrated, and estimate how long it would take. Nothing is changed.
 
-    The options are those of migrate, which looks at the same before it begins.
+    The options are those of migrate, which makes the same checks before it begins.
 
     \b
-    Exit status: 0  it can be moved; there may be warnings
+    Exit status: 0  it can be migrated; there may be warnings
                  1  it cannot
                  2  wrong usage
                130  interrupted

@@ -8,26 +8,27 @@ from typing import Any
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import migration_options, read_settings
+from nbdtun.cli.options import migration_options, option, read_settings
+from nbdtun.config.options import KEEP_SOURCE
 
 
 @click.command("migrate")
 @migration_options
-@click.option("--resolve", is_flag=True, help="After an exit status of 3: ask the destination again, and end it one way or the other.")
-@click.option("--keep-source", is_flag=True, help="Leave the source QEMU there, paused, instead of ending it.")
+@click.option("--resolve", is_flag=True, help="After exit status 3: ask the destination again, and complete or undo the migration.")
+@option(KEEP_SOURCE)
 @click.option("--progress", type=click.Choice(["bar", "json", "none"]), default="bar", show_default=True, help="How to show progress.")
 def command(progress: str, resolve: bool, **options: Any) -> int:
-    """Move VM, which runs here, to the QEMU that waits for it at the destination.
+    """Migrate a running VM to a QEMU that is waiting for it at the destination.
 
-    VM is the name under which the destination's daemon knows it (twistd nbdtun-dest --vm VM=SOCKET). That QEMU was started with -S
-    -incoming defer and the same devices.
+    VM is its name at the destination's daemon (twistd nbdtun-dest --vm VM=SOCKET). The waiting QEMU was started with -S -incoming defer
+    and the same devices.
 
     \b
-    Exit status: 0  it runs at the destination
-                 1  it failed, and runs on at the source as before
+    Exit status: 0  VM runs at the destination
+                 1  the migration failed; VM is still running on the source
                  2  wrong usage
-                 3  it is paused at the source, and the destination cannot be asked
-               130  interrupted, and runs on at the source as before
+                 3  VM is paused on the source; the destination cannot be asked
+               130  interrupted; VM is still running on the source
     """
     from nbdtun.cli.attend import attend
     from nbdtun.display import make_display

@@ -10,7 +10,7 @@ import click
 
 _T = TypeVar("_T")
 
-RUN_DIR = click.option("--run-dir", metavar="DIR", help="The --run-dir of that process, if it was given one.")
+RUN_DIR = click.option("--run-dir", metavar="DIR", help="The --run-dir of the running process, if it has one.")
 
 
 def asked(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:

@@ -66,7 +66,19 @@ def parse_strategies(text: str) -> frozenset[Strategy]:
     return frozenset(known[name] for name in text.split(","))
 
 
-def make_timeouts(timeouts: Iterable[Timeout], stall: float | None, on_timeout: str) -> Timeouts:
+def parse_on_timeout(text: str) -> OnTimeout:
+    """
+    ``cancel`` or ``force``: what a time limit does.
+
+    :raise ConfigError: it is neither.
+    """
+    known = {each.value: each for each in OnTimeout}
+    if text not in known:
+        raise ConfigError(f"{text!r} is not one of {', '.join(known)}")
+    return known[text]
+
+
+def make_timeouts(timeouts: Iterable[Timeout], stall: float | None, on_timeout: OnTimeout) -> Timeouts:
     """
     Put the options together; what is given twice counts the last time.
 
@@ -75,4 +87,4 @@ def make_timeouts(timeouts: Iterable[Timeout], stall: float | None, on_timeout: 
     limits = dict(timeouts)
     total = limits.pop(None, None)
     phases = {phase: limit for phase, limit in limits.items() if phase is not None}
-    return Timeouts(phases=phases, total=total, stall=stall, on_timeout=OnTimeout(on_timeout))
+    return Timeouts(phases=phases, total=total, stall=stall, on_timeout=on_timeout)

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from twisted.application.service import IService
 
-from nbdtun.config import VM, DestinationSettings, Target
-from nbdtun.daemon.options import TunnelOptions, give_up, parse_each
+from nbdtun.config import DestinationSettings, Limits
+from nbdtun.config.build import tunnel_settings
+from nbdtun.config.options import Option
+from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import make_room, needed, steady
-from nbdtun.tunnel.destination.allowlist import check_pattern
-from nbdtun.tunnel.settings import Limits
-from nbdtun.units import parse_count
 
 log = make_logger()
 
 
-class Options(TunnelOptions):
+LISTEN = Option("listen", "Where to listen for sources: a server endpoint such as tcp:10810.", "ENDPOINT")
+TARGET = Option(
+    "target",
+    "Let sources reach a socket by a name, such as nbd=unix:/run/qemu/nbd.sock.",
+    "NAME=CLIENT-ENDPOINT",
+    "nbdtun.config.values:Target.parse",
+    repeatable=True,
+)
+VM = Option(
+    "vm",
+    "Receive a VM, whose QMP socket is PATH, such as web1=/run/qemu/web1-incoming.qmp.",
+    "NAME=PATH",
+    "nbdtun.config.values:VM.parse",
+    repeatable=True,
+)
+ALLOW = Option(
+    "allow",
+    "Admit only sources whose certificate has a matching name: CN, DNS name, e-mail address or URI. * matches anything.",
+    "PATTERN",
+    "nbdtun.tunnel.destination.allowlist:check_pattern",
+    unset="all that the CA has signed",
+    repeatable=True,
+)
+_COUNT = "nbdtun.units:parse_count"
+LIMITS = (
+    Option("max-channels", "Maximum number of channels.", "COUNT", _COUNT, "1024"),
+    Option("max-channels-per-peer", "The same for one source: one certificate, or one address without TLS.", "COUNT", _COUNT, "512"),
+    Option("max-handshakes", "Connections that may wait to open a channel; beyond that the oldest are closed.", "COUNT", _COUNT, "256"),
+    Option(
+        "max-handshakes-per-address",
+        "The same for one address (IPv6: one /64) that has not shown a certificate yet.",
+        "COUNT",
+        _COUNT,
+        "128",
+    ),
+)
+
+
+class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, *LIMITS)):
     """The options of ``twistd nbdtun-dest``."""
 
     synopsis = "--listen ENDPOINT --tls-dir DIR [--target NAME=ENDPOINT]... [--vm NAME=SOCKET]..."
@@ -29,54 +64,18 @@ class Options(TunnelOptions):
         "defer. What is not listed cannot be reached, whatever a peer sends. Endpoints are Twisted's endpoint strings; sizes and times "
         "are written like 16MiB and 300s."
     )
-    optParameters: ClassVar[list[list[str | None]]] = [
-        ["listen", None, None, "Where to listen for sources: a server endpoint such as tcp:10810."],
-        ["max-channels", None, "1024", "Channels that it serves at a time."],
-        ["max-channels-per-peer", None, "512", "The same for one source: one certificate, or one address where there is no TLS."],
-        ["max-handshakes", None, "256", "Connections at a time that are not links yet; when there are more, older ones go."],
-        ["max-handshakes-per-address", None, "128", "The same for one address (IPv6: one /64) that has not shown a certificate yet."],
-    ]
 
     settings: DestinationSettings
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._targets: list[str] = []
-        self._vms: list[str] = []
-        self._allow: list[str] = []
-
-    def opt_allow(self, text: str) -> None:
-        """
-        Admit sources whose certificate has a name that fits this pattern (CN, or a DNS name, e-mail address or URI; ``*`` stands for
-        anything). May be given often. [default: all that the CA has signed]
-        """
-        self._allow.append(text)
-
-    def opt_target(self, text: str) -> None:
-        """Let sources reach a socket by a name: NAME=CLIENT-ENDPOINT, such as nbd=unix:/run/qemu/nbd.sock. May be given often."""
-        self._targets.append(text)
-
-    def opt_vm(self, text: str) -> None:
-        """Receive a VM: NAME=PATH of its QMP socket, such as web1=/run/qemu/web1-incoming.qmp. May be given often."""
-        self._vms.append(text)
 
     def build(self) -> DestinationSettings:
         """Read all options at once."""
         return DestinationSettings(
-            tunnel=self.tunnel(),
-            listen=self.required("listen", str),
-            targets=parse_each("target", self._targets, Target.parse),
-            vms=parse_each("vm", self._vms, VM.parse),
-            allow=parse_each("allow", self._allow, check_pattern),
-            limits=self._limits(),
-        )
-
-    def _limits(self) -> Limits:
-        return Limits(
-            channels=self.required("max-channels", parse_count),
-            channels_per_peer=self.required("max-channels-per-peer", parse_count),
-            handshakes=self.required("max-handshakes", parse_count),
-            handshakes_per_address=self.required("max-handshakes-per-address", parse_count),
+            tunnel=tunnel_settings(self.given(*TUNNEL)),
+            listen=self.required(LISTEN),
+            targets=self.value(TARGET),
+            vms=self.value(VM),
+            allow=self.value(ALLOW),
+            limits=Limits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()}),
         )
 
 
@@ -101,13 +100,12 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from nbdtun.service import destination_service, governor_service
+    from nbdtun.service import DaemonControl, DestinationService
 
     steady(reactor)
     make_room_for(options.settings.limits)
     try:
-        destination = destination_service(reactor, options.settings)
+        destination = DestinationService(reactor, options.settings)
     except NbdtunError as error:
         give_up("nbdtun-dest", error)
-    governor = governor_service(reactor, options.settings.tunnel.run_dir, "nbdtun-dest", destination)
-    return Daemon(reactor, "nbdtun-dest", options.parent or {}, destination, governor)
+    return Daemon(reactor, "nbdtun-dest", options.parent or {}, destination, DaemonControl.of(destination, "nbdtun-dest"))

@@ -1,5 +1,5 @@
 """
-The options that both twistd plugins share, and how option texts become settings.
+How twistd has the options of :mod:`nbdtun.config.options`, and how their texts become settings.
 
 Values are read in ``postOptions``, all at once: then an error can name its option, and whatever is wrong is a ``UsageError``, which twistd
 prints as a line and not as a traceback.
@@ -7,35 +7,38 @@ prints as a line and not as a traceback.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn
 
 from twisted.python.usage import Options, UsageError
 
 from nbdtun import __version__
-from nbdtun.config import Owner, TunnelSettings
+from nbdtun.config.options import BANDWIDTH, SOCKETS, TERMS, TRUST, Option
 from nbdtun.errors import ConfigError, NbdtunError
-from nbdtun.units import parse_duration, parse_rate, parse_size
-
-_T = TypeVar("_T")
 
 
-class TunnelOptions(Options):
-    """What is said of a tunnel at either end; a subclass adds its own and says in :meth:`build` what becomes of them."""
+class DeclaredOptions(Options):
+    """Options that are declared as the command's are; a subclass names its own, and says in :meth:`build` what becomes of them."""
 
-    optFlags: ClassVar[list[list[str | None]]] = [["insecure", None, "Use endpoints that others can reach even without TLS."]]
-    optParameters: ClassVar[list[list[str | None]]] = [
-        ["tls-dir", None, None, "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one."],
-        ["run-dir", None, None, "Directory for the sockets that this daemon makes for itself. [default: a fresh one, 0700]"],
-        ["socket-owner", None, None, "USER[:GROUP] to give those sockets to: the user that QEMU runs as."],
-        ["bandwidth", None, None, "Bytes per second that it may send, all channels together, such as 500MiB. [default: no limit]"],
-        ["window", None, "16MiB", "Unacknowledged bytes per channel and direction, kept in case the link is lost."],
-        ["link-timeout", None, "15s", "Silence after which a link counts as lost."],
-        ["resume-window", None, "300s", "How long a channel waits for a new link before it is given up."],
-        ["handshake-timeout", None, "10s", "How long a new connection may take, from its first packet, to become a link of a channel."],
-    ]
+    optFlags: ClassVar[list[list[str | None]]]
+    optParameters: ClassVar[list[list[str | None]]]
 
     settings: Any
+
+    def __init_subclass__(cls, declared: tuple[Option, ...] = ()) -> None:
+        """Tell twistd of them, in the three ways that it has."""
+        super().__init_subclass__()
+        cls.optFlags = [[option.name, None, option.text] for option in declared if not option.metavar]
+        single = [option for option in declared if option.metavar and not option.repeatable]
+        cls.optParameters = [[option.name, None, option.default, option.text] for option in single]
+        for option in declared:
+            if option.repeatable:
+                setattr(cls, f"opt_{option.key}", _collect(option))
+
+    def __init__(self) -> None:
+        self.collected: defaultdict[str, list[str]] = defaultdict(list)
+        super().__init__()
 
     def opt_version(self) -> None:
         """Print nbdtun's version and exit."""
@@ -53,39 +56,44 @@ class TunnelOptions(Options):
         """The settings of this daemon; :exc:`ConfigError` if there can be none."""
         raise NotImplementedError
 
-    def tunnel(self, tls_name: str | None = None) -> TunnelSettings:
-        """The settings that both ends have."""
-        return TunnelSettings(
-            tls_dir=self["tls-dir"],
-            tls_name=tls_name,
-            insecure=bool(self["insecure"]),
-            run_dir=self["run-dir"],
-            socket_owner=self.read("socket-owner", Owner.parse),
-            bandwidth=self.read("bandwidth", parse_rate),
-            window=self.required("window", parse_size),
-            link_timeout=self.required("link-timeout", parse_duration),
-            resume_window=self.required("resume-window", parse_duration),
-            handshake_timeout=self.required("handshake-timeout", parse_duration),
-        )
+    def has(self, option: Option) -> bool:
+        """Whether it was given, or has a default."""
+        return bool(self.collected[option.name] if option.repeatable else self[option.name])
 
-    def read(self, option: str, parse: Callable[[str], _T]) -> _T | None:
-        """The value of an option that may be left out; its errors name it."""
-        return None if self[option] is None else self.required(option, parse)
+    def value(self, option: Option) -> Any:
+        """The value of an option: a tuple if it is repeatable, None if it was not given; its errors name it."""
+        if not option.metavar:
+            return bool(self[option.name])
+        try:
+            if option.repeatable:
+                return tuple(option.read(text) for text in self.collected[option.name])
+            return None if self[option.name] is None else option.read(self[option.name])
+        except ConfigError as error:
+            raise ConfigError(f"--{option.name}: {error}") from None
 
-    def required(self, option: str, parse: Callable[[str], _T]) -> _T:
-        """The value of an option that must be there; its errors name it."""
-        text = self[option]
-        if text is None:
-            raise ConfigError(f"--{option} is missing")
-        return parse_each(option, [text], parse)[0]
+    def required(self, option: Option) -> Any:
+        """The value of an option that must be there."""
+        if not self.has(option):
+            raise ConfigError(f"--{option.name} is missing")
+        return self.value(option)
+
+    def given(self, *options: Option) -> dict[str, Any]:
+        """The values of several, as :mod:`nbdtun.config.build` takes them."""
+        return {option.key: self.value(option) for option in options}
 
 
-def parse_each(option: str, texts: list[str], parse: Callable[[str], _T]) -> tuple[_T, ...]:
-    """The values of an option that may be given often; its errors name it."""
-    try:
-        return tuple(parse(text) for text in texts)
-    except ConfigError as error:
-        raise ConfigError(f"--{option}: {error}") from None
+def _collect(option: Option) -> Callable[[DeclaredOptions, str], None]:
+    """twistd's own way to have an option that may be repeated: a method."""
+
+    def collect(self: DeclaredOptions, text: str) -> None:
+        self.collected[option.name].append(text)
+
+    collect.__doc__ = option.text
+    return collect
+
+
+#: What both daemons have.
+TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 
 
 def give_up(plugin: str, error: NbdtunError) -> NoReturn:

@@ -1,63 +1,55 @@
 """
 Builds and starts the parts: what the faces use, and what an application that embeds nbdtun uses.
 
-Each function takes the reactor and frozen settings from :mod:`nbdtun.config`; nothing here is a face, and twistd has no privilege.
+What is here takes the reactor and frozen settings from :mod:`nbdtun.config`; nothing here is a face, and twistd has no privilege. The
+values that are reported, and the errors by which an application decides, can be imported from here, too.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from collections.abc import Callable
-from typing import Any
+if TYPE_CHECKING:
+    from nbdtun.errors import ConfigError as ConfigError
+    from nbdtun.errors import MigrationError as MigrationError
+    from nbdtun.errors import NbdtunError as NbdtunError
+    from nbdtun.errors import OutcomeUnknown as OutcomeUnknown
+    from nbdtun.errors import TunnelError as TunnelError
+    from nbdtun.migration.check.activity import Activity as Activity
+    from nbdtun.migration.check.finding import Finding as Finding
+    from nbdtun.migration.check.finding import Level as Level
+    from nbdtun.migration.check.forecast import Forecast as Forecast
+    from nbdtun.migration.check.report import Report as Report
+    from nbdtun.migration.progress import DiskProgress as DiskProgress
+    from nbdtun.migration.progress import LinkState as LinkState
+    from nbdtun.migration.progress import Measures as Measures
+    from nbdtun.migration.progress import MemoryProgress as MemoryProgress
+    from nbdtun.migration.progress import Phase as Phase
+    from nbdtun.migration.progress import Progress as Progress
+    from nbdtun.process import steady as steady
+    from nbdtun.service.checks.preflight import check as check
+    from nbdtun.service.control.daemon import DaemonControl as DaemonControl
+    from nbdtun.service.destination import DestinationService as DestinationService
+    from nbdtun.service.migration import MigrationService as MigrationService
+    from nbdtun.service.migration import migrate as migrate
+    from nbdtun.service.migration import resolve as resolve
+    from nbdtun.service.source import SourceService as SourceService
+    from nbdtun.service.tunnel.endpoint import ChannelEndpoint as ChannelEndpoint
+else:
+    from nbdtun.lazy import exports
 
-from twisted.application.service import IService
-from twisted.internet.defer import CancelledError
-
-from nbdtun.config import DestinationSettings, MigrateSettings, SourceSettings
-from nbdtun.errors import NbdtunError
-from nbdtun.service.checks.preflight import check
-from nbdtun.service.control.daemon import DaemonControl
-from nbdtun.service.destination import DestinationService
-from nbdtun.service.migration import MigrationService, migrate, resolve
-from nbdtun.service.source import SourceService
-
-__all__ = ["check", "destination_service", "governor_service", "migrate", "migration_service", "resolve", "source_service"]
-
-
-def source_service(reactor: Any, settings: SourceSettings) -> SourceService:
-    """
-    Make the service that forwards sockets of this host to targets of the destination.
-
-    :raise ConfigError: the certificates cannot be used.
-    """
-    return SourceService(reactor, settings)
-
-
-def destination_service(reactor: Any, settings: DestinationSettings) -> DestinationService:
-    """
-    Make the service that accepts sources, and lets VMs arrive.
-
-    :raise ConfigError: the certificates cannot be used.
-    """
-    return DestinationService(reactor, settings)
-
-
-def governor_service(reactor: Any, run_dir: str | None, plugin: str, of: SourceService | DestinationService) -> IService:
-    """
-    Make the service by which `nbdtun status` and `nbdtun set PID --bandwidth` reach what ``of`` sends; one of a process is enough.
-
-    An application that has both in one process sets ``of.tunnel.runtime.throttle.rate`` (bytes per second, None for no limit) itself.
-    """
-    return DaemonControl(reactor, run_dir, plugin, of.tunnel.runtime.throttle)
-
-
-def migration_service(
-    reactor: Any, settings: MigrateSettings, then: Callable[[NbdtunError | CancelledError | None], object] = lambda error: None
-) -> IService:
-    """
-    Make the service that migrates one VM as soon as it is started; stopped before the end, it rolls back.
-
-    ``then`` is called when the migration has come to its own end, with the error if it failed or was cancelled by `nbdtun cancel`.
-
-    :raise ConfigError: the certificates cannot be used.
-    """
-    return MigrationService(reactor, settings, then)
+    _HOMES = {
+        "nbdtun.errors": "ConfigError MigrationError NbdtunError OutcomeUnknown TunnelError",
+        "nbdtun.migration.check.activity": "Activity",
+        "nbdtun.migration.check.finding": "Finding Level",
+        "nbdtun.migration.check.forecast": "Forecast",
+        "nbdtun.migration.check.report": "Report",
+        "nbdtun.migration.progress": "DiskProgress LinkState Measures MemoryProgress Phase Progress",
+        "nbdtun.process": "steady",
+        "nbdtun.service.checks.preflight": "check",
+        "nbdtun.service.control.daemon": "DaemonControl",
+        "nbdtun.service.destination": "DestinationService",
+        "nbdtun.service.migration": "MigrationService migrate resolve",
+        "nbdtun.service.source": "SourceService",
+        "nbdtun.service.tunnel.endpoint": "ChannelEndpoint",
+    }
+    __all__ = sorted(" ".join(_HOMES.values()).split())
+    __getattr__, __dir__ = exports(__name__, _HOMES)

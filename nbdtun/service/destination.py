@@ -44,6 +44,7 @@ class DestinationService(MultiService):
         super().__init__()
         if settings.tunnel.tls_dir:
             self.log.info("{ktls}", ktls=ktls.explain())
+        self.settings = settings
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         tls = Renewal(server_context, settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None

@@ -28,6 +28,7 @@ class SourceService(MultiService):
         super().__init__()
         if settings.tunnel.tls_dir:
             self.log.info("{ktls}", ktls=ktls.explain())
+        self.settings = settings
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbdtun.config.timeouts import make_timeouts, parse_any_rate, parse_limit, parse_strategies, parse_timeout
+from nbdtun.config.timeouts import make_timeouts, parse_any_rate, parse_limit, parse_on_timeout, parse_strategies, parse_timeout
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import Strategy
 from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
@@ -57,13 +57,20 @@ def test_strategies() -> None:
 
 
 def test_what_is_not_given_keeps_its_limit() -> None:
-    assert make_timeouts([], 300.0, "cancel") == Timeouts(phases={}, total=None, stall=300.0, on_timeout=OnTimeout.CANCEL)
+    assert make_timeouts([], 300.0, OnTimeout.CANCEL) == Timeouts(phases={}, total=None, stall=300.0, on_timeout=OnTimeout.CANCEL)
 
 
 def test_what_is_given_twice_counts_the_last_time() -> None:
     given = [(None, 5.0), (Phase.MIRROR, 1.0), (Phase.MIRROR, None), (None, 9.0)]
-    assert make_timeouts(given, None, "force") == Timeouts(phases={Phase.MIRROR: None}, total=9.0, stall=None, on_timeout=OnTimeout.FORCE)
+    assert make_timeouts(given, None, OnTimeout.FORCE) == Timeouts(
+        phases={Phase.MIRROR: None}, total=9.0, stall=None, on_timeout=OnTimeout.FORCE
+    )
 
 
 def test_a_limit_that_cannot_be() -> None:
-    assert refused(make_timeouts, [(None, 0.0)], None, "cancel") == "total timeout must be more than 0, not 0"
+    assert refused(make_timeouts, [(None, 0.0)], None, OnTimeout.CANCEL) == "total timeout must be more than 0, not 0"
+
+
+def test_what_a_time_limit_does() -> None:
+    assert parse_on_timeout("force") is OnTimeout.FORCE
+    assert refused(parse_on_timeout, "wait") == "'wait' is not one of cancel, force"

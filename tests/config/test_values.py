@@ -14,8 +14,8 @@ from nbdtun.config import (
     Forward,
     Owner,
     Target,
-    check_name,
 )
+from nbdtun.config.values import check_name
 from tests.config.stage import refused
 
 

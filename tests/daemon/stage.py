@@ -22,10 +22,11 @@ class FakeServices(ModuleType):
         self.error: ConfigError | None = None
         self.governed: list[str] = []
         self.ends: list[Any] = []
-        for name in ("source_service", "destination_service", "migration_service"):
+        self.DaemonControl = self
+        for name in ("SourceService", "DestinationService", "MigrationService"):
             setattr(self, name, self._maker(name))
 
-    def governor_service(self, reactor: Any, run_dir: str | None, plugin: str, of: IService) -> IService:
+    def of(self, service: IService, plugin: str) -> IService:
         self.governed.append(plugin)
         return Service()
 

@@ -75,7 +75,7 @@ def test_the_service_is_made_of_the_settings(services: FakeServices) -> None:
     options = Options()
     options.parseOptions(["--listen", "unix:/a", "--vm", "a=/q"])
     makeService(options)
-    assert services.asked == [("destination_service", options.settings)]
+    assert services.asked == [("DestinationService", options.settings)]
     assert services.governed == ["nbdtun-dest"]
 
 

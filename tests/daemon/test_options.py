@@ -8,17 +8,20 @@ import pytest
 
 from nbdtun import __version__
 from nbdtun.config import Owner, TunnelSettings
-from nbdtun.daemon.options import TunnelOptions, give_up, parse_each
+from nbdtun.config.build import tunnel_settings
+from nbdtun.config.options import TLS_DIR, Option
+from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.errors import ConfigError
-from nbdtun.units import parse_size
 from tests.daemon.stage import mistake
 
+SIZES = Option("size", "A size.", "SIZE", "nbdtun.units:parse_size", repeatable=True)
 
-class Options(TunnelOptions):
-    """A plugin that has no options but those of its tunnel."""
+
+class Options(DeclaredOptions, declared=(*TUNNEL, SIZES)):
+    """A plugin that has no options but those of its tunnel, and one that is repeatable."""
 
     def build(self) -> TunnelSettings:
-        return self.tunnel()
+        return tunnel_settings(self.given(*TUNNEL))
 
 
 def read(*words: str) -> Any:
@@ -67,11 +70,22 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert (ended.value.code, capsys.readouterr().out) == (0, f"nbdtun {__version__}\n")
 
 
-def test_an_option_that_may_be_given_often_keeps_its_order() -> None:
-    assert parse_each("size", ["2k", "1k"], parse_size) == (2048, 1024)
-    assert parse_each("size", [], parse_size) == ()
+def test_a_repeatable_option_keeps_its_order() -> None:
+    options = Options()
+    assert options.value(SIZES) == ()
+    assert not options.has(SIZES)
+    options.parseOptions(["--size", "2k", "--size", "1k"])
+    assert options.value(SIZES) == options.required(SIZES) == (2048, 1024)
+    assert Options().value(SIZES) == ()
+    options.parseOptions(["--size", "x"])
     with pytest.raises(ConfigError, match=r"^--size: 'x' is not a size"):
-        parse_each("size", ["1k", "x"], parse_size)
+        options.value(SIZES)
+
+
+def test_what_must_be_there() -> None:
+    options = Options()
+    with pytest.raises(ConfigError, match="--tls-dir is missing"):
+        options.required(TLS_DIR)
 
 
 def test_giving_up_is_one_line() -> None:

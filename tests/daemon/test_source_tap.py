@@ -95,20 +95,20 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], line: str) -> None:
 @pytest.mark.parametrize(
     ("words", "made", "services_in_it"),
     [
-        (FORWARD, ["source_service"], 2),
-        (MIGRATE, ["migration_service"], 1),
-        ((*MIGRATE, "--forward", "a=unix:/a"), ["source_service", "migration_service"], 3),
+        (FORWARD, ["SourceService"], 2),
+        (MIGRATE, ["MigrationService"], 1),
+        ((*MIGRATE, "--forward", "a=unix:/a"), ["SourceService", "MigrationService"], 3),
     ],
 )
 def test_services_are_made_of_the_settings(words: tuple[str, ...], made: list[str], services_in_it: int, services: FakeServices) -> None:
     options = Options()
     options.parseOptions(words)
     daemon = makeService(options)
-    settings = {"source_service": options.settings.forward, "migration_service": options.settings.migrate}
+    settings = {"SourceService": options.settings.forward, "MigrationService": options.settings.migrate}
     assert services.asked == [(name, settings[name]) for name in made]
     assert isinstance(daemon, Daemon)
     assert len(list(daemon)) == services_in_it
-    assert services.governed == (["nbdtun-source"] if "source_service" in made else [])
+    assert services.governed == (["nbdtun-source"] if "SourceService" in made else [])
 
 
 def test_a_daemon_that_only_migrates_leaves_after_it(services: FakeServices) -> None:

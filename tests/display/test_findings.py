@@ -46,7 +46,7 @@ def test_the_verdict_counts_what_stands_above_it(findings: tuple[Finding, ...], 
 
 
 def test_what_others_have_named_stays_on_its_line() -> None:
-    assert shown(Finding(Level.WARNING, "disks", "v\x1b[2Jda\n is odd"))[0] == "warning  disks                v?[2Jda? is odd"
+    assert shown(Finding(Level.WARNING, "disks", "v\x1b[2Jda\n is odd"))[0] == "warning  disks                v?[2Jda is odd"
 
 
 class Flushed(io.StringIO):

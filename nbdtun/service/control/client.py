@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.endpoints import connectProtocol
 
-from nbdtun.config import check_name
+from nbdtun.config.values import check_name
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, LinkLost, MigrationError, NoAnswer
 from nbdtun.logs import make_logger

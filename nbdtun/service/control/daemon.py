@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from nbdtun.config import DestinationSettings, SourceSettings
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.service.control.socket import NO_LIMIT, ControlSocket
+from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.tunnel.source.client import Source
 from nbdtun.units import rate_text
+
+
+class Governed(Protocol):
+    """A service with one end of a tunnel."""
+
+    @property
+    def settings(self) -> SourceSettings | DestinationSettings:
+        """What it was made of."""
+
+    @property
+    def tunnel(self) -> Source | Destination:
+        """Its end."""
 
 
 class DaemonControl(Service):
@@ -31,6 +46,16 @@ class DaemonControl(Service):
         self._plugin = plugin
         self._throttle = throttle
         self._control: ControlSocket | None = None
+
+    @classmethod
+    def of(cls, service: Governed, plugin: str) -> DaemonControl:
+        """
+        Make the one by which `nbdtun status` and `nbdtun set PID --bandwidth` reach what ``service`` sends; one of a process is enough.
+
+        An application that has more sets ``service.tunnel.runtime.throttle.rate`` itself: bytes per second, None for no limit.
+        """
+        runtime = service.tunnel.runtime
+        return cls(runtime.reactor, service.settings.tunnel.run_dir, plugin, runtime.throttle)
 
     def startService(self) -> None:
         """Listen."""

@@ -28,7 +28,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
 from nbdtun.amp import CheckedCommand, Number
-from nbdtun.config import check_socket_path
+from nbdtun.config.endpoints import check_socket_path
 from nbdtun.deferreds import stopped
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, MigrationError, NotMigratable

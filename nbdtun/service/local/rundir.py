@@ -12,7 +12,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from nbdtun.config import Owner, check_socket_path
+from nbdtun.config import Owner
+from nbdtun.config.endpoints import check_socket_path
 from nbdtun.errors import ConfigError
 from nbdtun.ownership import directories
 from nbdtun.ownership.reach import Credentials

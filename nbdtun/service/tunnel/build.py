@@ -9,8 +9,8 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from nbdtun.config import Address, SourceSettings, TunnelSettings
-from nbdtun.config.endpoints import Role, parse
+from nbdtun.config import SourceSettings, TunnelSettings
+from nbdtun.config.endpoints import Address, Role, parse
 from nbdtun.config.settings import MigrateSettings
 from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reach import Reacher

@@ -8,7 +8,7 @@ protocols; a channel that fails is their ``connectionLost``, with its TunnelErro
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -19,24 +19,16 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
 
-from nbdtun.config import SourceSettings, TunnelSettings, check_name
+from nbdtun.config import SourceSettings, options
+from nbdtun.config.build import tunnel_settings
+from nbdtun.config.values import check_name
 from nbdtun.errors import ConfigError
 from nbdtun.service.tunnel.build import make_source, quiet_factory
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.source.client import Source
-from nbdtun.units import parse_duration, parse_rate, parse_size
 
 #: What an endpoint's string may say of its tunnel, and how that is read; the names are those of the daemons' options.
-WORDS: Mapping[str, Callable[[str], Any]] = {
-    "tls-dir": str,
-    "tls-name": str,
-    "insecure": lambda text: text == "yes",
-    "window": parse_size,
-    "bandwidth": parse_rate,
-    "link-timeout": parse_duration,
-    "resume-window": parse_duration,
-    "handshake-timeout": parse_duration,
-}
+WORDS = {option.name: option for option in (*options.TRUST, options.TLS_NAME, options.BANDWIDTH, *options.TERMS)}
 
 
 @implementer(IAddress)
@@ -113,12 +105,12 @@ def endpoint_from_words(reactor: Any, target: str, connect: str, words: Mapping[
 
     :raise ConfigError: a word is unknown, or a value makes no sense.
     """
-    urgent = words.get("urgent") == "yes"
-    options = {}
+    given = {}
     for word, value in words.items():
         if word not in WORDS and word != "urgent":
             raise ConfigError(f"nbdtun endpoints have no {word}; they have target, connect, urgent, {', '.join(WORDS)}")
         if word in WORDS:
-            options[word.replace("-", "_")] = WORDS[word](value)
-    settings = SourceSettings(tunnel=TunnelSettings(**options), connect=connect, forwards=())
+            given[WORDS[word].key] = WORDS[word].read(value) if WORDS[word].metavar else value == "yes"
+    urgent = words.get("urgent") == "yes"
+    settings = SourceSettings(tunnel=tunnel_settings(given), connect=connect, forwards=())
     return ChannelEndpoint(reactor, make_source(reactor, settings), check_name(target), urgent)

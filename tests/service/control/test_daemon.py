@@ -9,10 +9,12 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from nbdtun.config import SourceSettings, TunnelSettings
 from nbdtun.errors import MigrationError
 from nbdtun.service.control.client import ask, reports
 from nbdtun.service.control.daemon import DaemonControl
 from nbdtun.service.control.socket import NO_LIMIT, Cancel, Set
+from nbdtun.service.source import SourceService
 from nbdtun.tunnel.runtime.throttle import Throttle
 
 
@@ -50,3 +52,12 @@ async def test_where_it_can_have_no_socket_the_daemon_works_without(base: Path, 
     assert len(said) == 1
     assert said[0].startswith(f"--bandwidth cannot be changed while this runs: run directory {base}/control: ")
     await control.stopService()
+
+
+def test_it_is_made_of_a_service() -> None:
+    settings = SourceSettings(tunnel=TunnelSettings(bandwidth=1000, run_dir="/run/x"), connect="unix:/a", forwards=())
+    service = SourceService(reactor, settings)
+    control = DaemonControl.of(service, "nbdtun-source")
+    assert (control.report()["name"], control.report()["bandwidth"]) == ("nbdtun-source", 1000)
+    service.tunnel.runtime.throttle.rate = None
+    assert control.report()["bandwidth"] is None

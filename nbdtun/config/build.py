@@ -1,0 +1,49 @@
+"""
+From the values of options to settings, in the same way for every face.
+
+The values stand under the options' names, with ``_`` for ``-``. An option that a face does not have is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import fields
+
+from nbdtun.config.belongings import all_of
+from nbdtun.config.settings import TunnelSettings
+from nbdtun.config.timeouts import make_timeouts
+from nbdtun.migration.settings import MigrationSettings
+
+Given = Mapping[str, Any]
+
+
+def tunnel_settings(given: Given) -> TunnelSettings:
+    """
+    Make the settings of one end of a tunnel.
+
+    :raise ConfigError: there can be none.
+    """
+    names = (field.name for field in fields(TunnelSettings))
+    return TunnelSettings(**{name: given[name] for name in names if name in given})
+
+
+def migration_settings(vm: str, given: Given) -> MigrationSettings:
+    """
+    Make the settings of the migration of ``vm``.
+
+    :raise ConfigError: there can be none.
+    """
+    return MigrationSettings(
+        vm=vm,
+        disks=given["disk"] or None,
+        allowed=given["allow_mismatch"],
+        leave_behind=all_of(given["leave_behind"]),
+        bandwidth=given["bandwidth"],
+        downtime=given["downtime"],
+        converge=given["converge"] or frozenset(),
+        max_downtime=given["max_downtime"],
+        timeouts=make_timeouts(given["timeout"], given["stall_timeout"], given["on_timeout"]),
+        keep_source=given.get("keep_source", False),
+    )
