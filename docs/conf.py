@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 import attrs
 
 from nbdtun import __version__
-from nbdtun.migration.settings import MigrationSettings, StepTimeouts
+from nbdtun.config import MigrationSettings, StepTimeouts
 
 project = "nbdtun"
 author = "The nbdtun authors"

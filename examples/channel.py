@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.config import DestinationSettings, FactoryTarget, TunnelSettings
-from nbdtun.service import destination_service
+from nbdtun.service import DestinationService
 
 
 @implementer(IHalfCloseableProtocol)
@@ -68,7 +68,7 @@ class Asking(Protocol):
 def serve(reactor: IReactorCore, listen: str, tls: str) -> Deferred[None]:
     """Offer the target ``digest``, until the process is stopped."""
     target = FactoryTarget("digest", Factory.forProtocol(Digest))
-    service = destination_service(reactor, DestinationSettings(tunnel=TunnelSettings(tls_dir=tls), listen=listen, targets=(target,)))
+    service = DestinationService(reactor, DestinationSettings(tunnel=TunnelSettings(tls_dir=tls), listen=listen, targets=(target,)))
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

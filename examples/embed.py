@@ -4,7 +4,7 @@ A Twisted application that moves a VM by itself, without twistd and without the 
     python examples/embed.py VM QMP-SOCKET DESTINATION TLS-DIR
     python examples/embed.py web1 /run/qemu/web1.qmp tcp:dest.example:10810 /etc/nbdtun
 
-At the destination runs ``twistd nbdtun-dest --vm web1=...``, or an application with ``nbdtun.service.destination_service``.
+At the destination runs ``twistd nbdtun-dest --vm web1=...``, or an application with a ``DestinationService``.
 """
 
 import sys
@@ -13,11 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.internet.task import react
 
-from nbdtun import service
-from nbdtun.config import MigrateSettings, TunnelSettings
-from nbdtun.errors import NbdtunError, OutcomeUnknown
-from nbdtun.migration.progress import Progress
-from nbdtun.migration.settings import MigrationSettings
+from nbdtun.config import MigrateSettings, MigrationSettings, TunnelSettings
+from nbdtun.service import NbdtunError, OutcomeUnknown, Progress, migrate
 
 
 def show(progress: Progress) -> None:
@@ -35,7 +32,7 @@ async def move(reactor: IReactorCore, vm: str, qmp: str, destination: str, tls: 
         migration=MigrationSettings(vm=vm, bandwidth=500 << 20, downtime=0.3),
     )
     try:
-        final = await service.migrate(reactor, settings, show)
+        final = await migrate(reactor, settings, show)
     except OutcomeUnknown as error:
         raise SystemExit(f"paused here, somebody has to look: {error}") from error
     except NbdtunError as error:

@@ -51,7 +51,17 @@ def test_every_option_is_there(site: Path, program: str) -> None:
 
 def test_the_api_is_there(site: Path) -> None:
     text = _read(site / "api.html")
-    for name in ("migrate", "resolve", "source_service", "TunnelSettings", "MigrationSettings", "LinkState", "OutcomeUnknown"):
+    for name in (
+        "migrate",
+        "resolve",
+        "SourceService",
+        "Phase",
+        "Report",
+        "TunnelSettings",
+        "MigrationSettings",
+        "LinkState",
+        "OutcomeUnknown",
+    ):
         assert name in text
 
 
