@@ -8,12 +8,10 @@ import click
 import pytest
 
 from nbdtun.cli import command
-from nbdtun.config import TunnelSettings, options
-from nbdtun.config.build import migration_settings, tunnel_settings
+from nbdtun.config import options
 from nbdtun.config.options import Option
 from nbdtun.daemon import dest_tap, source_tap
 from nbdtun.errors import ConfigError
-from nbdtun.migration.settings import MigrationSettings
 from nbdtun.service.tunnel.endpoint import WORDS
 
 DECLARED = {option.name: option for option in vars(options).values() if isinstance(option, Option)}
@@ -61,16 +59,6 @@ def test_a_default_can_be_read(option: Option) -> None:
         option.read(option.default)
     assert option.text.count("[default:") == bool(option.unset)
     assert not (option.default and option.unset)
-
-
-def test_the_defaults_are_those_of_the_settings() -> None:
-    given = {
-        option.key: option.read(option.default) if option.default else () if option.repeatable else None
-        for option in DECLARED.values()
-        if option.metavar
-    }
-    assert tunnel_settings(given) == TunnelSettings()
-    assert migration_settings("web1", given) == MigrationSettings(vm="web1")
 
 
 def test_text_is_taken_as_it_is_and_a_parser_refuses() -> None:

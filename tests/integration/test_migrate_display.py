@@ -75,7 +75,9 @@ def test_a_terminal_that_is_closed_rolls_back(phase: str, pairs: Callable[..., P
     migrating = subprocess.Popen(
         [BIN / "nbdtun", "migrate", *crossing.arguments("--bandwidth", "8MiB")],
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
-        **dict.fromkeys(("stdin", "stdout", "stderr"), end),
+        stdin=end,
+        stdout=end,
+        stderr=end,
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )

@@ -1,0 +1,48 @@
+"""Values of options become settings, whatever face they came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbdtun.config import MigrationSettings, Owner, Strategy, Timeouts, TunnelSettings, options
+from nbdtun.config.build import migration_settings, tunnel_settings
+from nbdtun.migration.progress import Phase
+from tests.config.stage import refused
+
+
+def given(*group: options.Option, **values: str) -> dict[str, Any]:
+    """What a face has of the options of ``group``, of which these were given."""
+    texts = {option: values.get(option.key, option.default) for option in group}
+    single = {option.key: None if text is None else option.read(text) for option, text in texts.items() if not option.repeatable}
+    return single | {option.key: tuple(map(option.read, values.get(option.key, "").split())) for option in group if option.repeatable}
+
+
+def test_the_defaults_are_those_of_the_settings() -> None:
+    assert tunnel_settings({}) == TunnelSettings()
+    assert tunnel_settings(given(options.TLS_DIR, *options.SOCKETS, *options.TERMS)) == TunnelSettings()
+    assert migration_settings("web1", given(options.BANDWIDTH, *options.MIGRATION)) == MigrationSettings(vm="web1")
+
+
+def test_each_value_has_its_setting() -> None:
+    group = (options.TLS_DIR, options.TLS_NAME, options.BANDWIDTH, *options.SOCKETS, *options.TERMS)
+    values = given(*group, tls_dir="/pki", tls_name="d", socket_owner="0:0", window="1MiB", link_timeout="5s", bandwidth="1M")
+    wanted = TunnelSettings(tls_dir="/pki", tls_name="d", socket_owner=Owner(0, 0), window=2**20, link_timeout=5.0, bandwidth=2**20)
+    assert tunnel_settings(values) == wanted
+    assert tunnel_settings({**values, "vm": "web1", "disk": ("a",)}) == wanted  # what is not the tunnel's is left to others
+
+
+def test_each_value_of_a_migration_has_its_setting() -> None:
+    texts = {"disk": "a b", "allow_mismatch": "cpu", "converge": "auto-converge", "timeout": "2h mirror=1h", "stall_timeout": "none"}
+    values = given(options.BANDWIDTH, *options.MIGRATION, **texts)
+    assert migration_settings("web1", {**values, "keep_source": True}) == MigrationSettings(
+        vm="web1",
+        disks=("a", "b"),
+        allowed=("cpu",),
+        converge=frozenset({Strategy.AUTO_CONVERGE}),
+        timeouts=Timeouts(phases={Phase.MIRROR: 3600.0}, total=7200.0, stall=None),
+        keep_source=True,
+    )
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    assert refused(tunnel_settings, {"tls_name": "d"}) == "--tls-name needs --tls-dir"
