@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from nbdtun.errors import OutcomeUnknown as OutcomeUnknown
     from nbdtun.errors import TunnelError as TunnelError
     from nbdtun.migration.check.activity import Activity as Activity
-    from nbdtun.migration.check.finding import Finding as Finding
-    from nbdtun.migration.check.finding import Level as Level
     from nbdtun.migration.check.forecast import Forecast as Forecast
     from nbdtun.migration.check.report import Report as Report
+    from nbdtun.migration.finding import Finding as Finding
+    from nbdtun.migration.finding import Level as Level
     from nbdtun.migration.progress import DiskProgress as DiskProgress
     from nbdtun.migration.progress import LinkState as LinkState
     from nbdtun.migration.progress import Measures as Measures
@@ -39,7 +39,7 @@ else:
     _HOMES = {
         "nbdtun.errors": "ConfigError MigrationError NbdtunError OutcomeUnknown TunnelError",
         "nbdtun.migration.check.activity": "Activity",
-        "nbdtun.migration.check.finding": "Finding Level",
+        "nbdtun.migration.finding": "Finding Level",
         "nbdtun.migration.check.forecast": "Forecast",
         "nbdtun.migration.check.report": "Report",
         "nbdtun.migration.progress": "DiskProgress LinkState Measures MemoryProgress Phase Progress",
