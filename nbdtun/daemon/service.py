@@ -8,7 +8,6 @@ The services themselves raise errors, because an application that embeds them wa
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, maybeDeferred
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
+from nbdtun.ownership.files import remove_file
 from nbdtun.process import ENDING
 
 
@@ -82,8 +82,7 @@ class Daemon(MultiService):
         (UnixApplicationRunner.postApplication() and _waitForStart() in twisted/scripts/_twistd_unix.py).
         """
         if self._twistd.get("pidfile"):
-            with contextlib.suppress(OSError):
-                os.unlink(self._twistd["pidfile"])
+            remove_file(self._twistd["pidfile"])
         pipe = self._twistd.get("statusPipe")
         if pipe is not None:
             os.write(pipe, f"1 {line}".encode("ascii", "backslashreplace")[:100])

@@ -3,7 +3,7 @@ The migration: two QEMUs, and the order of their steps. It knows nothing of the 
 
 From the ground up; a package imports only what stands above it here:
 
-    progress, ids, timeouts, settings   values: what is said, named, limited and wanted
+    progress, ids, finding, timeouts, settings   values: what is reported, named, found, limited and wanted
     carrier      the port to the tunnel
     qmp          a monitor: questions, answers, events; the only asyncio
     rollback     each step's undo, and the journal that survives a killed process

@@ -9,7 +9,9 @@ time. So nothing there is done by path. Rules that hold in all of its modules, a
 - What is given to a user is given while nobody else can name it, or by a descriptor of the very thing (:mod:`.listening`,
   :mod:`.directories`).
 - What is removed is a name in a directory that is held open; that never reaches what a link leads to.
-- Who answers at a socket is looked at after connecting to it (:mod:`.reach`).
+- Who answers at a socket is checked after connecting to it (:mod:`.reach`).
+
+Two modules are for what is safe by path: :mod:`.files` that an operator has named, and abstract :mod:`.names`, which are in no file system.
 
 It knows neither tunnel nor QEMU.
 """

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nbdtun.errors import ConfigError
+from nbdtun.ownership.files import make_folder, replace_file
 from nbdtun.tls.files import CA_CERT, CA_KEY, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 
 CA_LIFETIME = datetime.timedelta(days=3650)
@@ -84,7 +85,7 @@ def make(directory: str | os.PathLike[str], hosts: Sequence[str], *, force: bool
 
 
 def _make(folder: Path, common_name: str, names: list[x509.GeneralName], force: bool) -> Issued:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     if not force:
         _refuse_existing(folder)
     authority, authority_files = _authority(folder)
@@ -251,17 +252,5 @@ def _pair(certificate_name: str, key_name: str, certificate: x509.Certificate, k
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Put ``content`` at ``path`` at once: a key is never readable to others, not even while it is written."""
-    mode = 0o600 if path.name.endswith("-key.pem") else 0o644
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    replace_file(path, content, 0o600 if path.name.endswith("-key.pem") else 0o644)
     return path

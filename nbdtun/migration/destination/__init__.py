@@ -1,6 +1,7 @@
 """
 The destination's side of a migration.
 
+    life      the states of a session
     recovery  what a killed daemon has left here
     outcome   whether a VM has run here
     session   one VM that arrives

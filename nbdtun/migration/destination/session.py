@@ -10,10 +10,9 @@ itself, newer ones are made to stay just long enough to say why.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
@@ -24,6 +23,7 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.destination.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.qmp.monitor import Monitor
@@ -35,62 +35,10 @@ from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.exports import Exports, pair
 from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
-from nbdtun.states import Life, Transitions
+from nbdtun.states import Life
 
 R = TypeVar("R")
 HEARTBEAT_SECONDS = 5.0
-
-
-class State(enum.Enum):
-    """Where a session is; its values are what Query and Abort answer."""
-
-    NEW = "new"
-    PREPARING = "preparing"
-    PREPARED = "prepared"
-    LISTENING = "listening"
-    FINISHING = "finishing"
-    FINISHED = "finished"
-    ABORTING = "aborting"
-    ABORTED = "aborted"
-    UNCERTAIN = "uncertain"
-
-    @property
-    def over(self) -> bool:
-        """Nothing is done any more."""
-        return self in TRANSITIONS.ends
-
-
-class Trigger(enum.Enum):
-    """What can happen to a session: what its source asks for, and what comes of it."""
-
-    PREPARE = "prepare"
-    PREPARED = "prepared"
-    LISTEN = "listen"
-    FINISH = "finish"
-    FINISHED = "finished"
-    ABORT = "abort"
-    FAIL = "fail"  # a step did
-    LOSE = "lose"  # cont was sent, and not answered
-    UNDONE = "undone"
-
-
-TRANSITIONS: Final = Transitions(
-    State.NEW,
-    {
-        State.NEW: {Trigger.PREPARE: State.PREPARING, Trigger.ABORT: State.ABORTED},
-        State.PREPARING: {Trigger.PREPARED: State.PREPARED, Trigger.ABORT: State.ABORTING, Trigger.FAIL: State.ABORTING},
-        State.PREPARED: {Trigger.LISTEN: State.LISTENING, Trigger.ABORT: State.ABORTING},
-        State.LISTENING: {Trigger.FINISH: State.FINISHING, Trigger.ABORT: State.ABORTING, Trigger.FAIL: State.ABORTING},
-        State.FINISHING: {Trigger.FINISHED: State.FINISHED, Trigger.FAIL: State.ABORTING, Trigger.LOSE: State.UNCERTAIN},
-        State.FINISHED: {},
-        State.ABORTING: {Trigger.UNDONE: State.ABORTED},
-        State.ABORTED: {},
-        State.UNCERTAIN: {},
-    },
-    impossible={Trigger.FINISHED, Trigger.FAIL, Trigger.LOSE, Trigger.UNDONE},
-    ignored={Trigger.ABORT},
-    refused={Trigger.PREPARE, Trigger.PREPARED, Trigger.LISTEN, Trigger.FINISH},
-)
 
 
 class Session:

@@ -24,8 +24,9 @@ from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
 from nbdtun.migration.control.rows import disks_of, rows_of_findings
+from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.outcome import settle
-from nbdtun.migration.destination.session import Session, State
+from nbdtun.migration.destination.session import Session
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.hardware.model import Hardware

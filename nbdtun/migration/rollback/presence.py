@@ -7,8 +7,9 @@ could be left behind. Abstract names belong to a network namespace, so two proce
 
 from __future__ import annotations
 
-import errno
 import socket
+
+from nbdtun.ownership.names import claim
 
 
 class Presence:
@@ -23,16 +24,8 @@ class Presence:
 
     def acquire(self) -> bool:
         """Hold the name from now on; False if somebody else does."""
-        held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            held.bind(f"\0{self.name}")
-        except OSError as error:
-            held.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-            return False
-        self._socket = held
-        return True
+        self._socket = held = claim(self.name)
+        return held is not None
 
     def release(self) -> None:
         """Hold it no more; safe to repeat."""

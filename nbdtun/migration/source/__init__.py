@@ -1,6 +1,7 @@
 """
 The source's side of a migration.
 
+    life            the states of a migration
     outcome         asks the destination how a migration ended
     session_client  the destination's session, as the source sees it
     handover        the step after which the guest runs there

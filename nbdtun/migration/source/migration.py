@@ -12,12 +12,11 @@ cancellation is the same with no cause.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, time
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
@@ -35,6 +34,7 @@ from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.handover import Handover
+from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.source.recovery import Recovery
 from nbdtun.migration.source.session_client import SessionClient
 from nbdtun.migration.supervision.budget import Budget
@@ -49,46 +49,7 @@ from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration, require_unblocked
 from nbdtun.migration.vm.mirror import Mirror, Mirrors
-from nbdtun.states import Life, Transitions
-
-
-class State(enum.Enum):
-    """Which way a migration goes; it can be cancelled only on its way FORWARD."""
-
-    NEW = "new"
-    FORWARD = "forward"
-    HANDING_OVER = "handing over"
-    BACK = "back"
-    ENDED = "ended"
-
-
-class Trigger(enum.Enum):
-    """What can happen to a migration."""
-
-    START = "start"
-    INTERRUPT = "interrupt"  # it is cancelled, or the alarm rings
-    HAND_OVER = "hand over"
-    FAIL = "fail"
-    END = "end"
-
-
-TRANSITIONS: Final = Transitions(
-    State.NEW,
-    {
-        State.NEW: {Trigger.START: State.FORWARD},
-        State.FORWARD: {
-            Trigger.INTERRUPT: State.BACK,
-            Trigger.HAND_OVER: State.HANDING_OVER,
-            Trigger.FAIL: State.BACK,
-            Trigger.END: State.ENDED,  # it has arrived already, as its journal says, or nobody can tell
-        },
-        State.HANDING_OVER: {Trigger.FAIL: State.BACK, Trigger.END: State.ENDED},
-        State.BACK: {Trigger.HAND_OVER: State.BACK, Trigger.FAIL: State.BACK, Trigger.END: State.ENDED},
-        State.ENDED: {},
-    },
-    impossible={Trigger.START, Trigger.HAND_OVER, Trigger.FAIL, Trigger.END},
-    ignored={Trigger.INTERRUPT},
-)
+from nbdtun.states import Life
 
 
 class Migration:

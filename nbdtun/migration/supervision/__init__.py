@@ -6,5 +6,7 @@ A running migration, watched.
     convergence  help for a guest that changes faster than it can be copied
     watchdog     time limits, and stalls
     supervision  the last three, as one value
+    constancy    the machine must not change meanwhile
+    supervision  meter, convergence and watchdog, as one value
     sampler      asks QEMU once a second, for all of the above
 """

@@ -3,7 +3,14 @@ QEMU's own nouns, one each.
 
     requirements  what a QEMU must understand
     machine       type, RAM and run state
+    hardware      the whole machine as its guest sees it, read and compared
+    images        whether two disks have the same image
     disks         the disks of a machine, and which of them are copied
+    pairing       which disk of the destination takes which of the source
+    graph         the block graph: who else uses a disk
+    belongings    what an image has besides its content: snapshots, bitmaps
+    capabilities  what somebody else has switched on
+    outline       as much of a machine as must not change while it is moved
     exports       the destination's NBD server, with one export a disk
     guest         the guest at the source: it runs, is paused, goes on
     memory        its memory, sent and received

@@ -20,7 +20,8 @@ from nbdtun.errors import (
     NotMigratable,
     OutcomeUnknown,
 )
-from nbdtun.migration.destination.session import Session, State
+from nbdtun.migration.destination.life import State
+from nbdtun.migration.destination.session import Session
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.disks import Disk
