@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import provider
 
@@ -17,6 +18,10 @@ from tests.failures import nothing_logged
 pytest.register_assert_rewrite(
     "tests.tunnel.stage.stage", "tests.tunnel.stage.pool", "tests.tunnel.stage.crank", "tests.tunnel.stage.cable", "tests.fuzz.targets"
 )
+
+# The same examples each time, however busy the machine; ``pytest --hypothesis-profile=default`` looks for new ones.
+settings.register_profile("nbdtun", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nbdtun")
 
 
 # In the background of a script SIGINT is ignored, and below nohup SIGHUP; what the tests start and interrupt would inherit that.
