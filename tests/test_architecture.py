@@ -59,7 +59,7 @@ def offences(path: Path, name: str) -> Iterator[tuple[str, str, int]]:
 
 def _called(tree: ast.Module) -> dict[str, str]:
     """What each imported name means."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}

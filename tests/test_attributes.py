@@ -7,7 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import textwrap
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 
@@ -22,7 +22,7 @@ CLASSES = {
 }
 
 
-def own(node: ast.AST) -> bool:
+def own(node: ast.AST) -> TypeGuard[ast.Attribute]:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
@@ -32,12 +32,13 @@ def methods(one: type[Any]) -> dict[str, ast.AST]:
 
 
 def assigned(method: ast.AST) -> set[str]:
-    return {node.attr for node in ast.walk(method) if own(node) and isinstance(node.ctx, ast.Store)}  # type: ignore[attr-defined]
+    return {node.attr for node in ast.walk(method) if own(node) and isinstance(node.ctx, ast.Store)}
 
 
 def begun(one: type[Any]) -> set[str]:
     """The names of the methods that are done when an object is made."""
-    known, found, new = methods(one), set(), {"__init__"}
+    known, new = methods(one), {"__init__"}
+    found: set[str] = set()
     while new := (new & known.keys()) - found:
         found |= new
         new = {node.func.attr for name in new for node in ast.walk(known[name]) if isinstance(node, ast.Call) and own(node.func)}

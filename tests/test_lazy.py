@@ -15,7 +15,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     made = ModuleType("lazy_package")
     monkeypatch.setitem(sys.modules, "lazy_package", made)
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    made.__getattr__, made.__dir__ = exports("lazy_package", {"colorsys": "rgb_to_hsv hsv_to_rgb"})  # type: ignore[method-assign, assignment]
+    made.__getattr__, made.__dir__ = exports("lazy_package", {"colorsys": "rgb_to_hsv hsv_to_rgb"})  # type: ignore[method-assign]
     return made
 
 

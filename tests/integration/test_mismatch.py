@@ -45,7 +45,7 @@ class Two:
         return report_of([*self._words, "--no-measure", *more])[1]
 
     def migrate(self, *more: str) -> tuple[int, str]:
-        command = [BIN / "nbdtun", "migrate", *self._words, "--progress", "none", *more]
+        command = [f"{BIN}/nbdtun", "migrate", *self._words, "--progress", "none", *more]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         return done.returncode, done.stderr.strip()
 

@@ -35,7 +35,7 @@ def builds(request: pytest.FixtureRequest) -> tuple[Build | None, Build | None]:
 
 def findings(crossing: Crossing, *more: str, level: str = "failure") -> list[str]:
     """What `nbdtun check` tells of that level."""
-    words = [BIN / "nbdtun", "check", *crossing.arguments(*more), "--json", "--no-measure"]
+    words = [f"{BIN}/nbdtun", "check", *crossing.arguments(*more), "--json", "--no-measure"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     report: dict[str, Any] = json.loads(done.stdout)

@@ -197,7 +197,7 @@ while True:
 
 def test_a_link_that_comes_and_goes(place: Path, victim: Path, roots: socket.socket) -> None:
     sockets = his(place / "his")
-    command = [sys.executable, "-c", SWAP, f"{QEMU}", sockets, f"{victim.parent}/docker.sock"]
+    command: list[str | Path] = [sys.executable, "-c", SWAP, f"{QEMU}", sockets, f"{victim.parent}/docker.sock"]
     with Process(command, place / "swap.log") as swapping:
         swapping.wait_log("ready")
         outcomes = [attempt(f"{sockets}/nbd.sock") for _ in range(3000)]

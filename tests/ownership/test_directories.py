@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.ownership import directories
 from nbdtun.ownership.directories import DEEPEST, make_directories, make_if_missing, make_private, make_within, opened, remove_tree
 
 
@@ -43,7 +42,7 @@ def test_another_in_the_place_of_a_private_one(tmp_path: Path, monkeypatch: pyte
         os.rmdir(name, dir_fd=dir_fd)
         os.rename(tmp_path / "other", name, dst_dir_fd=dir_fd)
 
-    monkeypatch.setattr(directories.os, "mkdir", swapped)
+    monkeypatch.setattr(os, "mkdir", swapped)
     with opened(str(tmp_path)) as parent, pytest.raises(PermissionError, match="somebody has put another directory in its place"):
         make_private(parent, "x-")
 

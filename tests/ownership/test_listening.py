@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
@@ -83,7 +84,7 @@ class TestListening:
     @ensureDeferred
     async def test_where_the_system_cannot_look_and_rename_at_once(self, path: Path, monkeypatch: pytest.MonkeyPatch, rename: Any) -> None:
         monkeypatch.setattr(module, "_rename", rename)
-        monkeypatch.setattr(module.ctypes, "get_errno", lambda: errno.EINVAL)
+        monkeypatch.setattr(ctypes, "get_errno", lambda: errno.EINVAL)
         port = await listening(path)
         assert path.is_socket()
         await port.stopListening()  # type: ignore[misc]

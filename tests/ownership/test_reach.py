@@ -123,7 +123,7 @@ class TestSomebodyElsesDirectory:
 class Hello(Protocol):
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self.transport.write(b"hello")  # type: ignore[call-arg]
+        self.transport.write(b"hello")
 
 
 def connect(path: Path) -> Reacher:
@@ -159,10 +159,10 @@ async def test_a_server_that_is_slow_to_accept(place: Path, monkeypatch: pytest.
         slow.bind(f"{place}/s")
         slow.listen(0)
         first = reach(f"{place}/s")
-        reactor.callLater(0.05, slow.accept)  # type: ignore[attr-defined]
+        reactor.callLater(0.05, slow.accept)
         second = await connectProtocol(connect(place / "s"), Protocol())
         monkeypatch.setattr(module, "QUEUE_SECONDS", 0.05)
         with pytest.raises(BlockingIOError):
             await connectProtocol(connect(place / "s"), Protocol())
     first.close()
-    second.transport.abortConnection()  # type: ignore[union-attr]
+    second.transport.abortConnection()

@@ -62,11 +62,11 @@ def test_a_reason_cannot_write_to_the_terminal() -> None:
     assert str(outcome) == "?[2J nbdtun: completed"
 
 
-def test_a_bug_reaches_the_peer_as_a_line_and_our_log_as_a_traceback() -> None:
+def test_a_bug_reaches_the_peer_as_a_line_and_our_log_as_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Pair(Echo())
     pair.server.then = ZeroDivisionError("oops")  # type: ignore[attr-defined]
     failures: list[Any] = []
-    pair.server.log = SimpleNamespace(failure=lambda text, failure: failures.append(failure.value))
+    monkeypatch.setattr(pair.server, "log", SimpleNamespace(failure=lambda text, failure: failures.append(failure.value)))
     outcome = pair.ask(Abort, session=SESSION)
     assert str(outcome) == "internal error at the destination: ZeroDivisionError('oops')"
     assert isinstance(failures[0], ZeroDivisionError)

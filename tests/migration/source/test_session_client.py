@@ -28,12 +28,13 @@ class Channel(Control):
         self._answers = answers
         self._losing: list[Deferred[LinkLost]] = []
 
-    async def ask(self, command: Any, *, seconds: float, **arguments: Any) -> dict[str, Any]:
+    async def ask(self, command: Any, *, seconds: float | None, **arguments: Any) -> dict[str, Any]:
         self.asked.append((command, arguments))
         answer = self._answers.get(command.__name__)
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
+            assert seconds is not None
             await deferLater(self._waits, seconds)
             raise NoAnswer(f"the destination has not answered {command.__name__}")
         return dict(answer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +15,6 @@ import pytest
 
 from nbdtun.errors import ConfigError
 from nbdtun.ownership import way
-from nbdtun.service.local import ownership
 from nbdtun.service.local.ownership import check
 
 MALLORY = 4711
@@ -117,10 +118,10 @@ def test_the_group_of_a_user_alone_is_the_user(place: Path, monkeypatch: pytest.
     run = made(place / "run")
     run.chmod(0o775)
     os.chown(run, 0, 4711)
-    monkeypatch.setattr(ownership.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="joe", pw_gid=4711))
-    monkeypatch.setattr(ownership.grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["joe"]))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="joe", pw_gid=4711))
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["joe"]))
     check(run)
-    monkeypatch.setattr(ownership.grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["eve"]))
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["eve"]))
     assert "the group 4711" in refused(run)
 
 

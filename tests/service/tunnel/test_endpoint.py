@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,8 +31,14 @@ class Remembering(Protocol):
 
     def __init__(self, echoes: bool = False) -> None:
         self.got = b""
-        self.lost: Deferred[Failure] = Deferred()
+        self.lost: Deferred[BaseException | None] = Deferred()
         self._echoes = echoes
+
+    def send(self, data: bytes) -> None:
+        """Send ``data``, and then the end."""
+        assert isinstance(self.transport, Connection)
+        self.transport.write(data)
+        self.transport.loseWriteConnection()
 
     def dataReceived(self, data: bytes) -> None:
         self.got += data
@@ -45,7 +53,7 @@ class Remembering(Protocol):
         pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost.callback(reason.value)  # type: ignore[arg-type]
+        self.lost.callback(reason.value)
 
 
 Connect = Callable[..., ChannelEndpoint]
@@ -57,9 +65,8 @@ async def connect() -> AsyncIterator[Connect]:
     from twisted.internet import reactor
 
     port = free_port()
-    factory: Factory[Any] = Factory()
+    factory = Factory.forProtocol(partial(Remembering, echoes=True))
     factory.noisy = False
-    factory.buildProtocol = lambda _: Remembering(echoes=True)  # type: ignore[method-assign]
     listen = f"tcp:{port}:interface=127.0.0.1"
     service = DestinationService(reactor, DestinationSettings(listen=listen, targets=(FactoryTarget("echo", factory),)))
     service.privilegedStartService()
@@ -77,15 +84,16 @@ async def connect() -> AsyncIterator[Connect]:
     await service.stopService()
 
 
-def remembering() -> Factory[Any]:
-    return Factory.forProtocol(Remembering)
+async def connected(endpoint: ChannelEndpoint) -> Remembering:
+    protocol = await endpoint.connect(Factory.forProtocol(Remembering))
+    assert isinstance(protocol, Remembering)
+    return protocol
 
 
 @ensureDeferred
 async def test_both_directions_and_their_ends(connect: Connect) -> None:
-    protocol = await connect().connect(remembering())
-    protocol.transport.write(b"hello")
-    protocol.transport.loseWriteConnection()
+    protocol = await connected(connect())
+    protocol.send(b"hello")
     lost = await protocol.lost
     assert protocol.got == b"olleh"
     assert isinstance(lost, ConnectionDone)
@@ -93,7 +101,7 @@ async def test_both_directions_and_their_ends(connect: Connect) -> None:
 
 @ensureDeferred
 async def test_one_that_fails_says_why(connect: Connect) -> None:
-    protocol = await connect().connect(remembering())
+    protocol = await connected(connect())
     connect.service.tunnel.reset("echo", "enough of it")  # type: ignore[attr-defined]
     lost = await protocol.lost
     assert isinstance(lost, ChannelReset)
@@ -103,7 +111,7 @@ async def test_one_that_fails_says_why(connect: Connect) -> None:
 @ensureDeferred
 async def test_a_target_that_is_not_offered(connect: Connect) -> None:
     with pytest.raises(TargetUnknown):
-        await connect("gone").connect(remembering())
+        await connected(connect("gone"))
 
 
 @ensureDeferred

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.hardware.blocks import parse
 from nbdtun.migration.vm.hardware.compare import allow, compare
-from nbdtun.migration.vm.hardware.model import Block, Device, Hardware
+from nbdtun.migration.vm.hardware.model import Block, Device, Hardware, Scalar
 from nbdtun.migration.vm.machine import Machine
 
 BRIDGE = "board/q35-pcihost~0"
-CPU = {"type": "Nehalem-x86_64-cpu", "vendor": "GenuineIntel", "model": 26, "level": 11, "phys-bits": 40, "sse2": True, "aes": False}
+CPU: dict[str, Scalar] = {
+    "type": "Nehalem-x86_64-cpu",
+    "vendor": "GenuineIntel",
+    "model": 26,
+    "level": 11,
+    "phys-bits": 40,
+    "sse2": True,
+    "aes": False,
+}
 NIC = Device(f"{BRIDGE}/pci:05.0", "virtio-net-pci", "n0", {"vectors": 4})
 NIC_ITSELF = Device(f"{BRIDGE}/pci:05.0/virtio", "virtio-net-device", "n0", {"mq": True, "mac": "52:54:00:00:00:01"})
 DISK = Device(f"{BRIDGE}/pci:06.0", "virtio-blk-pci")
@@ -81,7 +89,7 @@ def test_one_difference(there: Hardware, here: Hardware, level: str, what: str) 
 
 
 def replaced(device: Device, **facts: Any) -> Hardware:
-    other = evolve(device, facts=device.facts | facts)
+    other = evolve(device, facts={**device.facts, **facts})
     return evolve(HERE, devices=tuple(other if each is device else each for each in HERE.devices))
 
 

@@ -11,9 +11,10 @@ from nbdtun.migration.vm.hardware.walk import Node
 
 PCI = "/machine/q35/pcie.0"
 DEVICE = {"parent_bus": "link<bus>"}
+Row = tuple[str, str, str, dict[str, Scalar]]
 
 
-def keys(*rows: tuple[str, str, str, dict[str, Scalar]], buses: dict[str, str]) -> dict[str, str]:
+def keys(*rows: Row, buses: dict[str, str]) -> dict[str, str]:
     """The place of each device, by its path; a row is its path, its type, the path of its bus, and what it says of itself."""
     found = {path: Found(Node(path, kind, DEVICE | dict.fromkeys(told, "")), told | {"parent_bus": bus}) for path, kind, bus, told in rows}
     nodes = {path: Node(path, kind) for path, kind in buses.items()} | {path: each.node for path, each in found.items()}
@@ -21,7 +22,7 @@ def keys(*rows: tuple[str, str, str, dict[str, Scalar]], buses: dict[str, str]) 
     return {path: Device(places.key(path), each.node.kind).place for path, each in found.items()}
 
 
-HOST = ("/machine/q35", "q35-pcihost", "/machine/unattached/sysbus", {})
+HOST: Row = ("/machine/q35", "q35-pcihost", "/machine/unattached/sysbus", {})
 BUSES = {"/machine/unattached/sysbus": "System", PCI: "PCIE"}
 
 
@@ -50,7 +51,7 @@ def test_behind_a_bridge_and_on_every_kind_of_bus() -> None:
 
 @given(st.permutations(range(12)))
 def test_the_numbers_of_qemu_do_not_count(numbers: list[int]) -> None:
-    rows = [
+    rows: list[Row] = [
         (f"/machine/unattached/device[{number}]", "e1000", PCI, {"legacy-addr": f"{slot:02x}.0"}) for slot, number in enumerate(numbers)
     ]
     got = keys(HOST, *rows, buses=BUSES)
@@ -58,7 +59,7 @@ def test_the_numbers_of_qemu_do_not_count(numbers: list[int]) -> None:
 
 
 def test_what_has_no_address_is_counted() -> None:
-    rows = [(f"/machine/peripheral-anon/device[{n}]", "usb-kbd", "/machine/peripheral/u/usb.0", {"port": ""}) for n in (10, 9)]
+    rows: list[Row] = [(f"/machine/peripheral-anon/device[{n}]", "usb-kbd", "/machine/peripheral/u/usb.0", {"port": ""}) for n in (10, 9)]
     got = keys(HOST, ("/machine/peripheral/u", "qemu-xhci", PCI, {"legacy-addr": "03.0"}), *rows, buses=BUSES)
     assert [got[path] for path, *_ in rows] == ["pci:03.0/usb-kbd~1", "pci:03.0/usb-kbd~0"]
     assert Device("board/x~0/pci:03.0/usb-kbd~1", "usb-kbd").counted
