@@ -1,5 +1,5 @@
 """
-The process itself: the signals that end it, its clock, and how many files it may have open.
+The process itself: its reactor, the signals that end it, its clock, and how many files it may have open.
 
 Twisted's clock is the wall's (``time.time``, in twisted/python/runtime.py), which NTP and administrators set. Set forward, every time
 limit is over at once, and links count as silent. Set back, everything waits for as much longer.
@@ -12,8 +12,13 @@ from __future__ import annotations
 
 import resource
 import signal
+import socket
 import time
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime, IReadDescriptor, IWriteDescriptor
+from zope.interface import implementer
 
 #: The signals that end a process in good order: of Ctrl-C, of a service manager, of a terminal that was closed.
 ENDING: Final = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
@@ -22,14 +27,51 @@ ENDING: Final = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 OWN = 256
 
 
-def steady(reactor: Any) -> None:
+@implementer(IReactorTime)
+class Reactor(Protocol):
+    """
+    A reactor, as far as nbdtun uses it and as Twisted's own types know ``twisted.internet.reactor``: its clock and its descriptors.
+
+    Every reactor also provides ``IReactorFromThreads`` and ``IReactorSocket``, which those types leave out: the one is cast to where it is
+    used, for the other there is :func:`adopt`. Code that only needs the clock takes an ``IReactorTime``.
+    """
+
+    def seconds(self) -> float:
+        """What its clock says."""
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
+        """Call ``callable`` in ``delay`` seconds."""
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """The calls that it has yet to make."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Tell ``reader`` when it can read."""
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Tell ``reader`` no more."""
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        """Tell ``writer`` when it can write."""
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        """Tell ``writer`` no more."""
+
+
+def adopt(reactor: Reactor, sock: socket.socket, factory: IProtocolFactory) -> None:
+    """Connect a protocol of ``factory`` to the UNIX socket ``sock``, of which ``reactor`` takes a descriptor of its own."""
+    adopting: Any = reactor  # an IReactorSocket, which Twisted types as taking no other than a ServerFactory
+    adopting.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, factory)
+
+
+def steady(reactor: IReactorTime) -> None:
     """
     Let ``reactor`` go by a clock that nobody sets, from now on; for a process that is nbdtun's own, before anything waits.
 
     A reactor with a clock of its own keeps it, as asyncio's does, and one that something waits on already.
     """
     if reactor.seconds is time.time and not reactor.getDelayedCalls():
-        reactor.seconds = time.monotonic
+        reactor.seconds = time.monotonic  # type: ignore[method-assign]  # Twisted's reactors have it as an attribute
 
 
 def needed(channels: int, handshakes: int) -> int:

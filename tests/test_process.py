@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
-from nbdtun.process import steady
+from nbdtun.process import adopt, steady
 
 
 def test_the_clock_of_the_wall_is_replaced() -> None:
@@ -36,6 +40,32 @@ def test_a_clock_of_its_own_is_kept() -> None:
     steady(clock)
     clock.advance(3)
     assert clock.seconds() == 3
+
+
+class Hearing(Protocol):
+    def __init__(self) -> None:
+        self.heard: Deferred[bytes] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard.callback(data)
+
+
+@ensureDeferred
+async def test_an_adopted_socket_outlives_its_giver() -> None:
+    from twisted.internet import reactor
+
+    protocol = Hearing()
+    factory = Factory.forProtocol(lambda: protocol)
+    factory.noisy = False
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.setblocking(False)
+            adopt(reactor, theirs, factory)
+        ours.send(b"still there")
+        assert await protocol.heard == b"still there"
+        assert protocol.transport is not None
+        protocol.transport.loseConnection()
 
 
 CODE = "import resource; from nbdtun.process import make_room; print(make_room({}), *resource.getrlimit(resource.RLIMIT_NOFILE))"

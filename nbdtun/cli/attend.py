@@ -12,10 +12,11 @@ import enum
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
 from nbdtun.cli.reactor import run
@@ -45,7 +46,7 @@ _BY_PHASE: Final = {
 Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
 
 
-def attend(reactor: Any, start: Start, display: Display) -> Status:
+def attend(reactor: IReactorCore, start: Start, display: Display) -> Status:
     """Run ``reactor`` until the migration that ``start`` begins has ended; its status."""
     attended = _Attended(start, display)
     try:

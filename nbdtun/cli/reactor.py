@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.python.failure import Failure
 
 from nbdtun.process import ENDING
@@ -14,7 +15,7 @@ from nbdtun.process import ENDING
 T = TypeVar("T")
 
 
-def run(reactor: Any, start: Callable[[], Deferred[T]], on_signal: Callable[[], object] | None = None) -> T:
+def run(reactor: IReactorCore, start: Callable[[], Deferred[T]], on_signal: Callable[[], object] | None = None) -> T:
     """
     Run ``reactor`` until the work that ``start`` begins has ended; what it returns.
 
@@ -35,12 +36,12 @@ def run(reactor: Any, start: Callable[[], Deferred[T]], on_signal: Callable[[], 
             each.cancel()
 
     def interrupt(*_: object) -> None:  # at any point of any code: the rest is the reactor's
-        reactor.callFromThread(on_signal or cancel)
+        cast("IReactorFromThreads", reactor).callFromThread(on_signal or cancel)
 
     reactor.callWhenRunning(begin)
     kept = {number: signal.signal(number, interrupt) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        reactor.run(installSignalHandlers=False)
+        reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]  # all reactors take it, Twisted's interface has it not
     finally:
         for number, before in kept.items():
             signal.signal(number, before)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from nbdtun.process import Reactor
 
 _T = TypeVar("_T")
 
 RUN_DIR = click.option("--run-dir", metavar="DIR", help="The --run-dir of the running process, if it has one.")
 
 
-def asked(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
+def asked(work: Callable[[Reactor], Coroutine[Any, Any, _T]]) -> _T:
     """
     Run the reactor for ``work``, which is given it; what it returns.
 

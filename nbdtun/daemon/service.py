@@ -13,10 +13,11 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, maybeDeferred
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
 from nbdtun.ownership.files import remove_file
@@ -29,7 +30,7 @@ class Daemon(MultiService):
     it was started.
     """
 
-    def __init__(self, reactor: Any, plugin: str, twistd: Mapping[str, Any], *services: IService) -> None:
+    def __init__(self, reactor: IReactorCore, plugin: str, twistd: Mapping[str, Any], *services: IService) -> None:
         super().__init__()
         self._reactor = reactor
         self._plugin = plugin
@@ -67,7 +68,7 @@ class Daemon(MultiService):
 
     def _hang_up(self, number: int, _: FrameType | None) -> None:
         _stop_listening_to_signals()
-        self._reactor.callFromThread(self._reactor.stop)
+        cast("IReactorFromThreads", self._reactor).callFromThread(self._reactor.stop)
 
     def _undo(self) -> None:
         """Stop what has started already; it takes the reactor to remove its sockets."""
@@ -94,7 +95,7 @@ def _stop_listening_to_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def leave(reactor: Any, error: NbdtunError | CancelledError | None) -> None:
+def leave(reactor: IReactorCore, error: NbdtunError | CancelledError | None) -> None:
     """
     End a daemon whose only work is done: with status 0, 1 for an error, 3 for an unknown outcome, 130 if it was cancelled.
 

@@ -16,7 +16,6 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from attrs import frozen
 from twisted.internet import tcp, unix
@@ -29,6 +28,7 @@ from zope.interface import implementer
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.directories import make_private
 from nbdtun.ownership.way import check_length, open_directory
+from nbdtun.process import Reactor
 
 #: Connections that wait to be accepted, unless told otherwise; as Twisted has it.
 BACKLOG = 50
@@ -61,7 +61,7 @@ class Held:
 class Listener:
     """Listens on the UNIX socket ``path``, which gets ``mode`` and, if there is one, ``owner``: uid and gid, -1 for unchanged."""
 
-    reactor: Any
+    reactor: Reactor
     path: str
     mode: int
     owner: tuple[int, int] | None = None
@@ -83,7 +83,7 @@ class _Port(unix.Port):
     socket: socket.socket
     numberAccepts: int
 
-    def __init__(self, held: Held, path: str, factory: IProtocolFactory, reactor: Any) -> None:
+    def __init__(self, held: Held, path: str, factory: IProtocolFactory, reactor: Reactor) -> None:
         super().__init__(os.fsencode(path), factory, reactor=reactor)
         self._held = held
         self._path = path

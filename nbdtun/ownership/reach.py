@@ -31,6 +31,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from nbdtun.ownership.way import check_length, is_ours, known, walked
+from nbdtun.process import Reactor, adopt
 
 #: Seconds for a server to accept those who wait already, and between two looks whether it has (QEMU's queues are short).
 QUEUE_SECONDS, QUEUE_INTERVAL = 10.0, 0.02
@@ -95,7 +96,7 @@ def _check(uid: int, found: os.stat_result, around: os.stat_result, allowed: Col
 class Reacher:
     """Connects to a UNIX socket as :func:`reach` does, and waits its turn for a moment."""
 
-    reactor: Any
+    reactor: Reactor
     path: str
     allowed: Collection[int] | None = None
 
@@ -112,7 +113,7 @@ class Reacher:
             once: Factory[Any] = Factory()
             once.noisy = False
             once.buildProtocol = lambda addr: protocol  # type: ignore[method-assign]
-            self.reactor.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, once)  # which takes a descriptor of its own
+            adopt(self.reactor, sock, once)
         return protocol
 
     async def _reach(self) -> socket.socket:

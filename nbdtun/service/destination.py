@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -14,6 +13,7 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.ownership.reach import Credentials
+from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
@@ -40,7 +40,7 @@ class DestinationService(MultiService):
 
     log = make_logger()
 
-    def __init__(self, reactor: Any, settings: DestinationSettings) -> None:
+    def __init__(self, reactor: Reactor, settings: DestinationSettings) -> None:
         super().__init__()
         if settings.tunnel.tls_dir:
             self.log.info("{ktls}", ktls=ktls.explain())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from attrs import evolve
 from twisted.application.service import Service
@@ -19,6 +18,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
 from nbdtun.migration.source.resolve import Resolution
+from nbdtun.process import Reactor
 from nbdtun.service.checks.preflight import check_sockets, check_tls
 from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.socket import ControlSocket
@@ -31,7 +31,7 @@ from nbdtun.tunnel.source.client import Source
 SETTLE = 3.0
 
 
-def migrate(reactor: Any, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
+def migrate(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
     """
     Migrate one VM.
 
@@ -44,7 +44,7 @@ def migrate(reactor: Any, settings: MigrateSettings, report: Callable[[Progress]
     return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report))
 
 
-def resolve(reactor: Any, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
+def resolve(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
     """
     Ask the destination again what became of a migration whose outcome was unknown, and end it one way or the other.
 
@@ -58,7 +58,7 @@ def resolve(reactor: Any, settings: MigrateSettings, report: Callable[[Progress]
 
 
 async def _migrate(
-    reactor: Any,
+    reactor: Reactor,
     settings: MigrateSettings,
     source: Source,
     report: Callable[[Progress], None],
@@ -114,7 +114,7 @@ class MigrationService(Service):
 
     log = make_logger()
 
-    def __init__(self, reactor: Any, settings: MigrateSettings, then: Then = lambda error: None) -> None:
+    def __init__(self, reactor: Reactor, settings: MigrateSettings, then: Then = lambda error: None) -> None:
         self._reactor = reactor
         self._settings = settings
         self._then = then

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import SourceSettings
 from nbdtun.logs import make_logger
+from nbdtun.process import Reactor
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.tunnel.build import make_listener, make_source
 from nbdtun.tls import ktls
@@ -24,7 +23,7 @@ class SourceService(MultiService):
 
     log = make_logger()
 
-    def __init__(self, reactor: Any, settings: SourceSettings) -> None:
+    def __init__(self, reactor: Reactor, settings: SourceSettings) -> None:
         super().__init__()
         if settings.tunnel.tls_dir:
             self.log.info("{ktls}", ktls=ktls.explain())

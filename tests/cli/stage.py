@@ -6,11 +6,13 @@ import errno
 import io
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
 from nbdtun.cli import main
@@ -65,20 +67,21 @@ def at_once(work: Callable[[object], Coroutine[Any, Any, Any]]) -> Any:
     return outcome
 
 
-class FakeReactor:
+class FakeReactor(MemoryReactor):
     """Runs what it is given, in order, until it is stopped; ``script`` is what happens while it runs."""
 
     def __init__(self, *script: Callable[[], None]) -> None:
-        self._calls: list[Callable[[], None]] = []
+        super().__init__()
+        self._calls: list[Callable[[], object]] = []
         self._script = list(script)
         self._stopped = False
 
-    def callWhenRunning(self, call: Callable[[], None]) -> None:
-        self._calls.append(call)
+    def callWhenRunning(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
+        self._calls.append(partial(callable, *args, **kw))
 
     callFromThread = callWhenRunning
 
-    def run(self, *, installSignalHandlers: bool) -> None:
+    def run(self, installSignalHandlers: bool = True) -> None:
         assert not installSignalHandlers
         while not self._stopped:
             if self._calls:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import statistics
 from time import time
-from typing import Any
 
 from attrs import evolve
+from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.activity import RESOLUTION, activity
@@ -42,7 +42,7 @@ class Preflight:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         monitor: Monitor | None,
         carrier: Carrier | None,
         settings: MigrationSettings,

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -54,7 +55,7 @@ class Session:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         ident: str,
         monitor: Monitor,
         egresses: Callable[[str, Credentials], Egress],

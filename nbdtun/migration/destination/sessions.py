@@ -13,6 +13,7 @@ from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.deferreds import gather, with_timeout
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
@@ -57,7 +58,7 @@ class Sessions:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         vms: Mapping[str, str],
         egresses: Callable[[str, Credentials], Egress],
         steps: StepTimeouts | None = None,

@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError as FutureCancelled
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 
 T = TypeVar("T")
 EXIT_SECONDS = 2.0
@@ -89,7 +90,7 @@ async def _outcome(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T | None
         return None, error
 
 
-def in_loop(reactor: Any, loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
+def in_loop(reactor: IReactorFromThreads, loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
     """Do ``work`` in the thread of ``loop``; its result arrives in the reactor's thread. Cancelling the Deferred cancels the work."""
     future = asyncio.run_coroutine_threadsafe(_outcome(work), loop)
 

@@ -21,10 +21,11 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
@@ -89,10 +90,11 @@ class Monitor:
     ``reactor`` provides ``IReactorTime`` and ``IReactorFromThreads``, as every reactor does.
     """
 
-    def __init__(self, reactor: Any, path: str, name: str, seconds: float = 60.0) -> None:
+    def __init__(self, reactor: IReactorTime, path: str, name: str, seconds: float = 60.0) -> None:
         self.path = path
         self.name = name
         self._reactor = reactor
+        self._threads = cast("IReactorFromThreads", reactor)
         self._seconds = seconds
         self._life = Life(TRANSITIONS)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,14 +124,14 @@ class Monitor:
             raise
         self._life.advance(Trigger.CONNECT)
         self._client, self._loop, self._ended = client, loop, Deferred()
-        in_loop(self._reactor, loop, client.until_end).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
+        in_loop(self._threads, loop, client.until_end).addCallbacks(self._end, lambda failure: self._end(str(failure.value)))
 
     async def _open(self) -> tuple[_Client, asyncio.AbstractEventLoop]:
         self._socket = sock = dial(self.path)
         self.credentials = peer(sock)
         client, loop = _Client(self), _thread.hold()
         try:
-            await in_loop(self._reactor, loop, partial(client.open, sock))
+            await in_loop(self._threads, loop, partial(client.open, sock))
         except BaseException:
             sock.close()
             _thread.release()
@@ -188,7 +190,7 @@ class Monitor:
         client, loop = self._client, self._loop
         if client is None or loop is None or self._life.state is not State.CONNECTED:
             raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
-        answer = in_loop(self._reactor, loop, lambda: ask(client))
+        answer = in_loop(self._threads, loop, lambda: ask(client))
         try:
             return await with_timeout(self._reactor, seconds, answer, lambda: self._unanswered(command, seconds))
         except MonitorLost:
@@ -338,4 +340,4 @@ class _Tap(EventListener):
 
     async def put(self, event: Message) -> None:
         name, data = str(event["event"]), event.get("data", {})
-        self._monitor._reactor.callFromThread(self._monitor.heard, name, data)
+        self._monitor._threads.callFromThread(self._monitor.heard, name, data)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, time
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield, with_timeout
@@ -64,7 +64,7 @@ class Migration:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         monitor: Monitor,
         carrier: Carrier,
         settings: MigrationSettings,

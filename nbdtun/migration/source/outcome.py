@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.errors import NbdtunError, OutcomeUnknown
 from nbdtun.migration.carrier import Carrier
@@ -11,7 +11,7 @@ from nbdtun.migration.control.commands import Outcome, Settle
 from nbdtun.migration.settings import MigrationSettings
 
 
-async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
+async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
     """
     At the source: let the destination make an end of ``session`` (None: of whatever it has of the VM), and return how it ended.
 
@@ -26,7 +26,7 @@ async def ask(reactor: Any, carrier: Carrier, settings: MigrationSettings, sessi
         ) from error
 
 
-async def _settle_there(reactor: Any, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
+async def _settle_there(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
     seconds = settings.steps.answer
     control = await Control(reactor).open(carrier, seconds)
     try:

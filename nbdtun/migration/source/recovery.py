@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import NotMigratable, OutcomeUnknown
@@ -44,7 +44,12 @@ class Recovery:
     log = make_logger()
 
     def __init__(
-        self, reactor: Any, monitor: Monitor, carrier: Carrier, settings: MigrationSettings, uptime: Callable[[], float] = monotonic
+        self,
+        reactor: IReactorTime,
+        monitor: Monitor,
+        carrier: Carrier,
+        settings: MigrationSettings,
+        uptime: Callable[[], float] = monotonic,
     ) -> None:
         self._reactor = reactor
         self._monitor = monitor
@@ -144,7 +149,7 @@ def _refuse(vm: str, state: str, status: str) -> None:
         raise NotMigratable(f"{vm}: another tool has migrated it {since}; if it runs elsewhere, quit it here")
 
 
-async def roll_back(reactor: Any, monitor: Monitor, left: Entry) -> None:
+async def roll_back(reactor: IReactorTime, monitor: Monitor, left: Entry) -> None:
     """
     Undo what ``left`` tells of, in the order in which the migration itself would, and let the guest run on if it ran.
 
@@ -162,7 +167,7 @@ async def roll_back(reactor: Any, monitor: Monitor, left: Entry) -> None:
     await clean_up(reactor, monitor, left)
 
 
-async def clean_up(reactor: Any, monitor: Monitor, left: Entry) -> None:
+async def clean_up(reactor: IReactorTime, monitor: Monitor, left: Entry) -> None:
     """Take all that is ours out of QEMU, and its journal last; the guest is left as it is."""
     await sweep(monitor, reactor)
     await put(monitor, left.capabilities, left.parameters)

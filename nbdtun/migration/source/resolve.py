@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic, time
-from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.errors import MigrationError, NotMigratable
 from nbdtun.migration.carrier import Carrier
@@ -36,7 +37,7 @@ class Resolution:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         monitor: Monitor,
         carrier: Carrier,
         settings: MigrationSettings,

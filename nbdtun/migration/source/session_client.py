@@ -57,7 +57,9 @@ class SessionClient:
 
     log = make_logger()
 
-    def __init__(self, reactor: Any, carrier: Carrier, ident: str, settings: MigrationSettings, alarm: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, carrier: Carrier, ident: str, settings: MigrationSettings, alarm: Callable[[Exception], None]
+    ) -> None:
         self.control: Control | None = None
         self.lost: Exception | None = None
         self._reactor = reactor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -13,6 +12,7 @@ from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
@@ -25,7 +25,7 @@ SETTLE = 3.0
 
 
 def check(
-    reactor: Any, settings: MigrateSettings, report: Callable[[Finding], None] = lambda finding: None, *, measure: bool = True
+    reactor: Reactor, settings: MigrateSettings, report: Callable[[Finding], None] = lambda finding: None, *, measure: bool = True
 ) -> Deferred[Report]:
     """
     Look whether a migration with these settings would work, and how long it would take; nothing is changed.
@@ -36,7 +36,7 @@ def check(
     return Deferred.fromCoroutine(_check(reactor, settings, Checklist(report), measure))
 
 
-async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
+async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
     source = _source(reactor, settings, checklist)
     if source is not None:
         check_tls(checklist, settings)
@@ -58,7 +58,7 @@ async def _check(reactor: Any, settings: MigrateSettings, checklist: Checklist, 
             await monitor.close()
 
 
-def _source(reactor: Any, settings: MigrateSettings, checklist: Checklist) -> Source | None:
+def _source(reactor: Reactor, settings: MigrateSettings, checklist: Checklist) -> Source | None:
     """The source's end of the tunnel; None if its certificates cannot be used."""
     with checklist.collecting("tls"):
         return make_source(reactor, settings)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import connectProtocol
+from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.config.values import check_name
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, LinkLost, MigrationError, NoAnswer
 from nbdtun.logs import make_logger
 from nbdtun.ownership.reach import Reacher
+from nbdtun.process import Reactor
 from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of, trustees
 
 ANSWER_SECONDS = 10.0
@@ -27,12 +29,12 @@ class Client(Dialogue):
     channel = "control socket"
     here = "in this command"
 
-    def __init__(self, reactor: Any, name: str) -> None:
+    def __init__(self, reactor: IReactorTime, name: str) -> None:
         super().__init__(reactor)
         self.other = f"{name}: its process"
 
 
-async def ask(reactor: Any, base: Path, name: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
+async def ask(reactor: Reactor, base: Path, name: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
     """
     Ask the process that migrates the VM ``name``, or the daemon with that process id; its report.
 
@@ -60,7 +62,7 @@ async def ask(reactor: Any, base: Path, name: str, command: Any = Status, **argu
     return report
 
 
-async def reports(reactor: Any, base: Path) -> list[dict[str, Any]]:
+async def reports(reactor: Reactor, base: Path) -> list[dict[str, Any]]:
     """
     The reports of all; one that does not answer has only a ``name`` and an ``error``, one that has just ended has none.
 

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from nbdtun.config import DestinationSettings, SourceSettings
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.logs import make_logger
+from nbdtun.process import Reactor
 from nbdtun.service.control.socket import NO_LIMIT, ControlSocket
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.runtime.throttle import Throttle
@@ -40,7 +41,7 @@ class DaemonControl(Service):
 
     log = make_logger()
 
-    def __init__(self, reactor: Any, run_dir: str | None, plugin: str, throttle: Throttle) -> None:
+    def __init__(self, reactor: Reactor, run_dir: str | None, plugin: str, throttle: Throttle) -> None:
         self._reactor = reactor
         self._run_dir = run_dir
         self._plugin = plugin

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
@@ -36,6 +36,7 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.ownership.directories import locked, make_directories, make_if_missing, remove_empty
 from nbdtun.ownership.listening import Listener, clear_stale
+from nbdtun.process import Reactor
 from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import base_of
@@ -106,7 +107,7 @@ class _Client(Dialogue):
     channel = "control socket"
     other = "another process"
 
-    def __init__(self, reactor: Any, subject: Controllable, over: Callable[[], Deferred[None]]) -> None:
+    def __init__(self, reactor: IReactorTime, subject: Controllable, over: Callable[[], Deferred[None]]) -> None:
         super().__init__(reactor)
         self.here = f"in process {os.getpid()}"  # not before: twistd forks
         self._subject = subject
@@ -154,7 +155,7 @@ class ControlSocket:
 
     log = make_logger()
 
-    def __init__(self, reactor: Any, run_dir: str | None, name: str, subject: Controllable) -> None:
+    def __init__(self, reactor: Reactor, run_dir: str | None, name: str, subject: Controllable) -> None:
         self._reactor = reactor
         self._base = base_of(run_dir)
         self._name = name

@@ -14,6 +14,7 @@ from nbdtun.config.endpoints import Address, Role, parse
 from nbdtun.config.settings import MigrateSettings
 from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reach import Reacher
+from nbdtun.process import Reactor
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.tls.contexts import client_context
 from nbdtun.tls.renewal import Renewal
@@ -24,7 +25,7 @@ from nbdtun.tunnel.source.dialer import Dialer
 from nbdtun.tunnel.wires.tuning import LoopbackReactor
 
 
-def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:
+def make_runtime(reactor: Reactor, settings: TunnelSettings) -> Runtime:
     """Make the runtime on the terms that ``settings`` ask for."""
     terms = Terms(
         window=settings.window,
@@ -37,7 +38,7 @@ def make_runtime(reactor: Any, settings: TunnelSettings) -> Runtime:
     return runtime
 
 
-def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Source:
+def make_source(reactor: Reactor, settings: SourceSettings | MigrateSettings) -> Source:
     """
     Make the source's end of the tunnel; nothing is dialled yet.
 
@@ -49,7 +50,7 @@ def make_source(reactor: Any, settings: SourceSettings | MigrateSettings) -> Sou
     return Source(Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or ""))
 
 
-def make_client(reactor: Any, text: str) -> IStreamClientEndpoint:
+def make_client(reactor: Reactor, text: str) -> IStreamClientEndpoint:
     """Make the endpoint that ``text`` describes, to connect to."""
     address = parse(text, Role.CONNECT)
     if address.path is not None:
@@ -58,7 +59,7 @@ def make_client(reactor: Any, text: str) -> IStreamClientEndpoint:
     return endpoint
 
 
-def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings) -> LocalEndpoint:
+def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) -> LocalEndpoint:
     """Make the endpoint that a daemon listens on; a UNIX socket has the settings' mode unless its own string says another."""
     if address.path is None:
         return LocalEndpoint(serverFromString(_reactor_for(reactor, address), address.text), address.text)
@@ -68,7 +69,7 @@ def make_listener(reactor: Any, address: Address, tunnel: TunnelSettings) -> Loc
     return LocalEndpoint(listener, address.text)
 
 
-def _reactor_for(reactor: Any, address: Address) -> Any:
+def _reactor_for(reactor: Reactor, address: Address) -> Any:
     return LoopbackReactor(reactor) if address.kind == "tcp" and address.local else reactor
 
 

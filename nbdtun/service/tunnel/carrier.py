@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from attrs import define, frozen
 from twisted.internet.interfaces import IListeningPort
@@ -19,6 +19,7 @@ from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.ownership.listening import Listener
 from nbdtun.ownership.reach import Reacher
+from nbdtun.process import Reactor
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import quiet_factory
@@ -59,7 +60,7 @@ class TunnelIngress:
 class TunnelCarrier:
     """``source``, with the directory that its sockets are made in: see :class:`nbdtun.migration.carrier.Carrier`."""
 
-    reactor: Any
+    reactor: Reactor
     source: Source
     rundir: RunDir
 
@@ -92,7 +93,7 @@ class TunnelEgress:
     ``users`` are whom the session's QEMU may run as: the directory is theirs, and nobody else's socket in it is connected to.
     """
 
-    def __init__(self, reactor: Any, destination: Destination, directory: Path, users: Collection[int]) -> None:
+    def __init__(self, reactor: Reactor, destination: Destination, directory: Path, users: Collection[int]) -> None:
         self._reactor = reactor
         self._destination = destination
         self._directory = directory

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -23,6 +22,7 @@ from nbdtun.config import SourceSettings, options
 from nbdtun.config.build import tunnel_settings
 from nbdtun.config.values import check_name
 from nbdtun.errors import ConfigError
+from nbdtun.process import Reactor, adopt
 from nbdtun.service.tunnel.build import make_source, quiet_factory
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.source.client import Source
@@ -44,7 +44,7 @@ class ChannelAddress:
 class ChannelEndpoint:
     """Connects protocols to ``target`` at the destination of ``source``, each by a channel of its own."""
 
-    reactor: Any
+    reactor: Reactor
     source: Source
     target: str
     urgent: bool = False
@@ -66,7 +66,7 @@ class ChannelEndpoint:
         with ours:
             channel = await self.source.open(self.target, theirs, urgent=self.urgent)
             ours.setblocking(False)
-            self.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, quiet_factory(lambda: _Outer(protocol, channel)))
+            adopt(self.reactor, ours, quiet_factory(lambda: _Outer(protocol, channel)))
         return protocol
 
 
@@ -99,7 +99,7 @@ class _Outer(Protocol):
         self._inner.connectionLost(reason if error is None else Failure(error))
 
 
-def endpoint_from_words(reactor: Any, target: str, connect: str, words: Mapping[str, str]) -> ChannelEndpoint:
+def endpoint_from_words(reactor: Reactor, target: str, connect: str, words: Mapping[str, str]) -> ChannelEndpoint:
     """
     Make the endpoint of ``nbdtun:target=NAME:connect=ENDPOINT:WORD=VALUE...``, with a tunnel of its own; nothing is dialled yet.
 

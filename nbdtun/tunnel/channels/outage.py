@@ -7,10 +7,9 @@ Links in a row that are lost soon, and before they have carried anything, flap: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nbdtun.errors import LinkLost
 
@@ -27,7 +26,7 @@ class Outage:
     """
 
     def __init__(
-        self, reactor: Any, seconds: float, redial: Callable[[], Deferred[None]] | None, expired: Callable[[LinkLost], None]
+        self, reactor: IReactorTime, seconds: float, redial: Callable[[], Deferred[None]] | None, expired: Callable[[LinkLost], None]
     ) -> None:
         self._reactor = reactor
         self._seconds = seconds

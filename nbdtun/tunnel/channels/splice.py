@@ -9,13 +9,14 @@ not take is kept.
 from __future__ import annotations
 
 import socket
-from typing import Any, Protocol
+from typing import Protocol
 
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.wires.pipe import Pipe, PipePool
 from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.selector import WireSelector
 
 #: Bytes of a read behind which there is most likely nothing more.
 SMALL = 128 * 1024
@@ -49,7 +50,7 @@ class Splice:
     """
 
     def __init__(
-        self, selector: Any, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: PipePool, *, urgent: bool = False
+        self, selector: WireSelector, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: PipePool, *, urgent: bool = False
     ) -> None:
         self.urgent = urgent
         self._channel = channel

@@ -8,10 +8,10 @@ channel is ended. What was swallowed is overwritten by what comes next, and neve
 from __future__ import annotations
 
 import socket
-from typing import Any
 
 from nbdtun.errors import TargetUnreachable
 from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.selector import WireSelector
 
 #: Bytes that one channel may send, seconds that it may take, and channels at a time.
 MAX_BYTES = 4 << 30
@@ -24,7 +24,7 @@ _READ = 1 << 20
 class Sink:
     """The target; see :class:`nbdtun.tunnel.destination.targets.Target`."""
 
-    def __init__(self, selector: Any) -> None:
+    def __init__(self, selector: WireSelector) -> None:
         self._selector = selector
         self._drains: set[_Drain] = set()
         self.scratch = memoryview(bytearray(_READ))
@@ -52,7 +52,7 @@ class Sink:
 class _Drain:
     """One channel's end; a wire's user."""
 
-    def __init__(self, selector: Any, sock: socket.socket, sink: Sink) -> None:
+    def __init__(self, selector: WireSelector, sock: socket.socket, sink: Sink) -> None:
         self._sink = sink
         self._left = MAX_BYTES
         self._wire = Wire(selector, sock, self)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Protocol
+from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 
 from nbdtun.errors import TargetUnknown, TargetUnreachable
+from nbdtun.process import Reactor, adopt
 from nbdtun.tunnel.opening.detach import connect
 from nbdtun.tunnel.wires.tuning import make_roomy
 
@@ -52,7 +53,7 @@ class EndpointTarget:
 class LocalTarget:
     """A protocol in this process: what is spoken with it crosses a channel like anything else."""
 
-    reactor: Any
+    reactor: Reactor
     factory: IProtocolFactory
 
     async def connect(self, name: str) -> socket.socket:
@@ -60,7 +61,7 @@ class LocalTarget:
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.setblocking(False)
-            self.reactor.adoptStreamConnection(theirs.fileno(), socket.AF_UNIX, self.factory)
+            adopt(self.reactor, theirs, self.factory)
         return ours
 
 

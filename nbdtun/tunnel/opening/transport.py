@@ -25,6 +25,7 @@ from nbdtun.tunnel.protocol.seal import Seals, contribute
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.sealed import SealedWire
+from nbdtun.tunnel.wires.selector import WireSelector
 from nbdtun.tunnel.wires.tls import TLSWire
 
 #: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
@@ -52,7 +53,7 @@ class OpeningTransport:
 
     disconnecting = False
 
-    def __init__(self, selector: Any, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
+    def __init__(self, selector: WireSelector, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
         self.peer = peer
         self._protocol = protocol
         self._out = bytearray()

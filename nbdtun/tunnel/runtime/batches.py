@@ -10,7 +10,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.logs import make_logger
 
@@ -23,7 +24,7 @@ class Batches:
 
     log = make_logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._due: defaultdict[int, list[Callable[[], object]]] = defaultdict(list)
 

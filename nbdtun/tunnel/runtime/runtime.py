@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from attrs import field, frozen
 
+from nbdtun.process import Reactor
 from nbdtun.tunnel.protocol.inflight import InFlight
 from nbdtun.tunnel.protocol.seal import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
@@ -15,7 +15,7 @@ from nbdtun.tunnel.runtime.log_limits import LineLimit
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.pipe import PipePool
-from nbdtun.tunnel.wires.selector import Selector
+from nbdtun.tunnel.wires.selector import Selector, WireSelector
 
 #: Seconds from which a delay may be kept in a batch with others, which makes it up to a second longer.
 BATCHED_FROM = 1.0
@@ -28,10 +28,10 @@ KEEP_RECORDS = 64
 class Runtime:
     """The reactor, buffers and pipes, the watch over all wires, the throttle, the batched timers and the bounds of the log of one end."""
 
-    reactor: Any
+    reactor: Reactor
     terms: Terms
     pool: SlabPool = field(factory=SlabPool)
-    selector: Any = field()
+    selector: WireSelector = field()
     throttle: Throttle = field()
     inflight: InFlight = field(factory=InFlight)
     pipes: PipePool = field(factory=PipePool)

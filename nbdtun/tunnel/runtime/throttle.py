@@ -7,9 +7,9 @@ in line. The urgent (memory and control) go ahead of the bulk, but not for ever:
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Seconds that the bucket fills for at most: a reactor that is late by less loses none of the rate.
 DEPTH = 0.1
@@ -41,7 +41,7 @@ class Throttle:
     What counts is the streams' payload; frames and TLS add less than a hundredth to it.
     """
 
-    def __init__(self, reactor: Any, rate: float | None = None) -> None:
+    def __init__(self, reactor: IReactorTime, rate: float | None = None) -> None:
         self._reactor = reactor
         self._rate = rate
         self.limited = rate is not None

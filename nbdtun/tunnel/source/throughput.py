@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any
 
 from twisted.internet.task import deferLater
 
@@ -17,6 +16,7 @@ from nbdtun.errors import LinkLost
 from nbdtun.tunnel.settings import SINK
 from nbdtun.tunnel.source.client import Source
 from nbdtun.tunnel.wires.plain import Wire
+from nbdtun.tunnel.wires.selector import WireSelector
 
 SECONDS = 2.0
 #: Bytes of a piece that is written at a time.
@@ -50,7 +50,7 @@ async def throughput(source: Source, seconds: float = SECONDS) -> float:
 class _Pump:
     """Writes as much as the channel takes; a wire's user."""
 
-    def __init__(self, selector: Any, sock: socket.socket) -> None:
+    def __init__(self, selector: WireSelector, sock: socket.socket) -> None:
         self._piece = memoryview(os.urandom(PIECE))
         self._wire = Wire(selector, sock, self)
         self._wire.want_room()

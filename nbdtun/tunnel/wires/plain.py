@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.tls.ktls import active
+from nbdtun.tunnel.wires.selector import WireSelector
 
 #: Seconds for the other end to hear the last word.
 FAREWELL = 2.0
@@ -51,7 +52,7 @@ class Wire:
     #: Bytes that have come and that its user has not heard of, since they make no whole yet; the user sets it to 0.
     partial = 0
 
-    def __init__(self, selector: Any, sock: socket.socket, user: WireUser) -> None:
+    def __init__(self, selector: WireSelector, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
         self.selector = selector
         self._socket = sock
@@ -228,7 +229,7 @@ class _LingeringClose:
 
     lasting: ClassVar[WeakSet[_LingeringClose]] = WeakSet()
 
-    def __init__(self, selector: Any, sock: socket.socket, seconds: float) -> None:
+    def __init__(self, selector: WireSelector, sock: socket.socket, seconds: float) -> None:
         self._wire = Wire(selector, sock, self)
         self._wire.write_end()
         self._wire.listen(True)

@@ -14,13 +14,14 @@ import os
 import select
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReadDescriptor, IReadWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReadDescriptor, IReadWriteDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.logs import make_logger
+from nbdtun.process import Reactor
 
 #: Seconds to wait for the next event when there just was one. Not less: a timer that is due before the kernel's own next tick has to be
 #: set in the (virtual) machine's hardware each time, which costs a small request some 10 us on each hop.
@@ -46,13 +47,40 @@ READS = 8
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
+class WireSelector(Protocol):
+    """What wires ask for; see :class:`Selector`."""
+
+    @property
+    def reactor(self) -> Reactor:
+        """On whose behalf it watches."""
+
+    @property
+    def reads(self) -> int:
+        """How often a wire may read now before others get their turn."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Tell ``reader`` when it can read."""
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        """Tell ``writer`` when it can write."""
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Tell ``reader`` no more; its descriptor must still be open."""
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        """Tell ``writer`` no more; its descriptor must still be open."""
+
+    def read_again(self, reader: IReadDescriptor) -> None:
+        """Let ``reader`` read once more in the next round: it has bytes that no descriptor shows."""
+
+
 @implementer(IReactorFDSet, IReadDescriptor)
 class Selector:
     """Watches wires on behalf of ``reactor``, for which it is one descriptor as long as there is a wire to watch."""
 
     log = make_logger()
 
-    def __init__(self, reactor: Any, linger: float = LINGER, stay: float = STAY) -> None:
+    def __init__(self, reactor: Reactor, linger: float = LINGER, stay: float = STAY) -> None:
         self.reactor = reactor
         self._linger = linger
         self._stay = stay

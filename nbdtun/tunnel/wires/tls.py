@@ -8,10 +8,10 @@ it.
 from __future__ import annotations
 
 import ssl
-from typing import Any
 
 from nbdtun.tls.failures import is_end
 from nbdtun.tunnel.wires.plain import BufferedWire, WireUser
+from nbdtun.tunnel.wires.selector import WireSelector
 
 
 class TLSWire(BufferedWire):
@@ -23,7 +23,7 @@ class TLSWire(BufferedWire):
 
     plain = False
 
-    def __init__(self, selector: Any, sock: ssl.SSLSocket, user: WireUser) -> None:
+    def __init__(self, selector: WireSelector, sock: ssl.SSLSocket, user: WireUser) -> None:
         super().__init__(selector, sock, user)
         self.tls = sock
         self._shaking = True

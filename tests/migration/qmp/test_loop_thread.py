@@ -9,6 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorFromThreads
 
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
 
@@ -78,9 +79,9 @@ async def test_results_and_errors_arrive_in_the_reactors_thread(thread: LoopThre
     async def wrong() -> None:
         raise KeyError("k")
 
-    assert (await in_loop(reactor, loop, where)) is not threading.current_thread()
+    assert (await in_loop(IReactorFromThreads(reactor), loop, where)) is not threading.current_thread()
     with pytest.raises(KeyError):
-        await in_loop(reactor, loop, wrong)
+        await in_loop(IReactorFromThreads(reactor), loop, wrong)
     thread.release()
 
 
@@ -94,12 +95,12 @@ async def test_an_error_that_comes_too_late_is_nobodys(thread: LoopThread, caplo
         except asyncio.CancelledError:
             raise KeyError("the monitor is gone") from None
 
-    waiting = in_loop(reactor, loop, work)
-    await in_loop(reactor, loop, a_moment)
+    waiting = in_loop(IReactorFromThreads(reactor), loop, work)
+    await in_loop(IReactorFromThreads(reactor), loop, a_moment)
     waiting.cancel()
     with pytest.raises(CancelledError):
         await waiting
-    await in_loop(reactor, loop, a_moment)
+    await in_loop(IReactorFromThreads(reactor), loop, a_moment)
     gc.collect()
     assert caplog.text == ""
     thread.release()
@@ -116,8 +117,8 @@ async def test_cancelling_reaches_the_work(thread: LoopThread) -> None:
         finally:
             ended.set()
 
-    waiting = in_loop(reactor, loop, work)
-    await in_loop(reactor, loop, a_moment)
+    waiting = in_loop(IReactorFromThreads(reactor), loop, work)
+    await in_loop(IReactorFromThreads(reactor), loop, a_moment)
     waiting.cancel()
     with pytest.raises(CancelledError):
         await waiting
@@ -144,7 +145,7 @@ async def test_work_that_the_end_overtakes_is_never_begun(thread: LoopThread) ->
 
     loop.call_soon_threadsafe(stand_still)
     assert begun.wait(10)
-    waiting = in_loop(reactor, loop, work)
+    waiting = in_loop(IReactorFromThreads(reactor), loop, work)
     thread.release()
     both.set()
     with pytest.raises(CancelledError):

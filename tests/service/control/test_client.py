@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import ConfigError, MigrationError, NoAnswer, TooLate
+from nbdtun.process import Reactor
 from nbdtun.service.control.client import ask, nothing, reports
 from nbdtun.service.control.socket import Cancel, Set
 from tests.service.control.stage import Controllable, opened
@@ -99,7 +100,7 @@ async def test_one_that_does_not_answer_does_not_hide_the_others(base: Path, mon
     web2 = Controllable("web2")
     first, other = await opened(base, Controllable()), await opened(base, web2)
 
-    async def silent(reactor: object, base: Path, name: str) -> dict[str, Any]:
+    async def silent(reactor: Reactor, base: Path, name: str) -> dict[str, Any]:
         if name == "web1":
             raise MigrationError("web1: its process has not answered")
         return await ask(reactor, base, name)

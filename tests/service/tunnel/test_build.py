@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
 
 from nbdtun.config import Owner, SourceSettings, TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.errors import ConfigError
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_source
 from nbdtun.tunnel.wires.tuning import UNPACED
+from tests.tunnel.stage.crank import Crank
 
 
-class Reactor:
+class Reactor(Crank):
     """Remembers what it was asked to listen on."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[Any] = []
 
     def listenTCP(self, port: int, factory: Any, backlog: int, interface: str) -> Any:
@@ -73,11 +74,11 @@ def test_what_is_accepted_within_a_host_is_not_paced(interface: str, unpaced: bo
 
 
 def test_terms_are_those_of_the_settings() -> None:
-    terms = make_runtime(Clock(), TunnelSettings(window=2**20, link_timeout=3, resume_window=4)).terms
+    terms = make_runtime(Reactor(), TunnelSettings(window=2**20, link_timeout=3, resume_window=4)).terms
     assert (terms.window, terms.link_timeout, terms.resume_window) == (2**20, 3, 4)
 
 
 def test_certificates_are_read_before_anything_is_dialled(tmp_path: Path) -> None:
     settings = SourceSettings(tunnel=TunnelSettings(tls_dir=str(tmp_path / "none")), connect="tcp:there:1", forwards=())
     with pytest.raises(ConfigError, match="none: No such file or directory"):
-        make_source(object(), settings)
+        make_source(Reactor(), settings)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.task import Clock
 
 from nbdtun.tunnel.runtime.runtime import BATCHED_FROM, Runtime
 from nbdtun.tunnel.settings import Terms
+from tests.tunnel.stage.crank import Crank
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Crank:
+    return Crank()
 
 
-def runtime(clock: Clock) -> Runtime:
-    return Runtime(clock, Terms(), selector=None)
+def runtime(clock: Crank) -> Runtime:
+    return Runtime(clock, Terms())
 
 
-def test_each_end_has_its_own_of_everything(clock: Clock) -> None:
+def test_each_end_has_its_own_of_everything(clock: Crank) -> None:
     one, other = runtime(clock), runtime(clock)
     for shared in ("pool", "pipes", "records", "throttle", "inflight", "line_limit"):
         assert getattr(one, shared) is not getattr(other, shared)
@@ -26,7 +26,7 @@ def test_each_end_has_its_own_of_everything(clock: Clock) -> None:
     assert one.pool is not one.records
 
 
-def test_a_short_delay_is_kept_exactly(clock: Clock) -> None:
+def test_a_short_delay_is_kept_exactly(clock: Crank) -> None:
     called: list[str] = []
     clock.advance(0.7)
     runtime(clock).call_later(0.25, called.append, "now")
@@ -37,7 +37,7 @@ def test_a_short_delay_is_kept_exactly(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("began", [0.0, 0.3, 0.999])
-def test_a_long_one_may_take_a_second_more_but_is_never_cut_short(clock: Clock, began: float) -> None:
+def test_a_long_one_may_take_a_second_more_but_is_never_cut_short(clock: Crank, began: float) -> None:
     called: list[float] = []
     clock.advance(began)
     runtime(clock).call_later(5.0, lambda: called.append(clock.seconds()))
@@ -47,7 +47,7 @@ def test_a_long_one_may_take_a_second_more_but_is_never_cut_short(clock: Clock, 
     assert began + 5.0 <= at <= began + 5.0 + BATCHED_FROM + 0.1
 
 
-def test_many_wait_for_one_timer(clock: Clock) -> None:
+def test_many_wait_for_one_timer(clock: Crank) -> None:
     one = runtime(clock)
     called: list[int] = []
     for number in range(1000):
