@@ -84,4 +84,4 @@ class MigrationSettings:
 
     def __attrs_post_init__(self) -> None:
         if Strategy.DOWNTIME in self.converge and self.max_downtime <= self.downtime:
-            raise ConfigError(f"max downtime, {self.max_downtime:g} s, must be more than the downtime, {self.downtime:g} s")
+            raise ConfigError(f"max downtime, {self.max_downtime:g} s, must exceed the downtime, {self.downtime:g} s")

@@ -41,9 +41,9 @@ class OnTimeout(enum.Enum):
 def _complete(given: Mapping[Phase, float | None]) -> Mapping[Phase, float | None]:
     for phase, seconds in given.items():
         if phase not in DEFAULTS:
-            raise ConfigError(f"phase {phase.value} has no time limit: it is one of {', '.join(known.value for known in DEFAULTS)}")
+            raise ConfigError(f"phase {phase.value} cannot have a time limit; use one of {', '.join(known.value for known in DEFAULTS)}")
         if seconds is not None and seconds <= 0:
-            raise ConfigError(f"timeout of {phase.value} must be more than 0, not {seconds:g}")
+            raise ConfigError(f"the timeout of phase {phase.value} must be more than 0, not {seconds:g}")
     return MappingProxyType({**DEFAULTS, **given})
 
 

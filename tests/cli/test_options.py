@@ -91,7 +91,7 @@ def test_the_limits_that_the_help_tells_are_those_in_force() -> None:
         ((*WEB1, "--timeout", "0s"), "total timeout must be more than 0, not 0"),
         ((*WEB1, "--stall-timeout", "never"), "Invalid value for '--stall-timeout': 'never' is not a duration"),
         ((*WEB1, "--converge", "hope"), "Invalid value for '--converge': 'hope' does not help to converge: it is one of"),
-        ((*WEB1, "--converge", "downtime", "--downtime", "6s"), "max downtime, 5 s, must be more than the downtime, 6 s"),
+        ((*WEB1, "--converge", "downtime", "--downtime", "6s"), "max downtime, 5 s, must exceed the downtime, 6 s"),
         ((*WEB1, "--on-timeout", "wait"), "Invalid value for '--on-timeout': 'wait' is not one of cancel, force"),
         ((*WEB1, "--window", "1k"), "window: 1 KiB is not between 64 KiB and 1 GiB"),
         ((*WEB1, "--bandwidth", "0"), "bandwidth must be more than 0, not 0"),

@@ -66,7 +66,7 @@ def test_what_changes_at_one_end(pairs: Maker, crossings: Callable[..., Crossing
     assert attempt.wait_exit(30) == 1
     assert attempt.complaints()[-1] == (
         f"nbdtun: web1 at the {end}: the machine has changed since its migration began: {told.format(iso=iso.path)}; "
-        "see that both ends have the same devices and media, then migrate it again"
+        "give both ends the same devices and media, then migrate again"
     )
     stayed(crossing)
     assert pair.destination.running()

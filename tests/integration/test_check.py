@@ -24,6 +24,7 @@ from lab.pair import Pair, Plan
 from lab.process import Process
 from lab.qemu import MEMORY, Build, Drive, Qemu
 from nbdtun.tls import issue
+from nbdtun.units import size_text
 
 SMALL = Plan(32 * MIB)
 NOBODY = 65534
@@ -132,8 +133,8 @@ def test_what_was_checked_can_be_migrated(pairs: Callable[..., Pair], crossings:
     lines = told.stdout.splitlines()
     assert all(line.startswith("ok  ") for line in lines[:-1])
     assert lines[-1] == f"{VM} can be migrated"
-    assert "the guest is paused, and will be paused at the destination" in told.stdout
-    assert "the destination has proven to be 127.0.0.1 and answers" in told.stdout
+    assert "the guest is paused, and stays paused at the destination" in told.stdout
+    assert "the destination is verified as 127.0.0.1, round trip" in told.stdout
     assert "it takes about" in told.stdout
     attempt = crossing.migrate()
     assert attempt.wait_exit(120) == 0, attempt.log()
@@ -147,7 +148,7 @@ def test_memory_that_qemu_itself_may_lose(
     build = request.getfixturevalue(which)
     status, report = check(crossings(pairs(SMALL, builds=(build, build), memory=128 << 10)), "--no-measure")
     assert status == 0
-    warned = [line for line in failures(report, "warning") if "without KVM may lose what the guest writes to its memory" in line]
+    warned = [line for line in failures(report, "warning") if "without KVM may lose memory writes that the guest makes" in line]
     assert len(warned) == (build.version < (9, 0))
 
 
@@ -168,17 +169,18 @@ def test_everything_that_differs_is_told_at_once(pairs: Callable[..., Pair], cro
             "machine: the machine is pc-q35-7.2 at the source and pc-q35-7.1 at the destination; "
             "start the destination with -machine pc-q35-7.2"
         )
-        assert memory.endswith(f"{MEMORY << 10} bytes of RAM at the source and {64 * MIB} at the destination; start it with the same -m")
-        assert (
-            small == f"disks: disk vda: {size // 2} bytes at the destination are too few for {size} bytes at the source; enlarge it there"
+        assert memory.endswith(
+            f"{size_text(MEMORY << 10)} of RAM at the source and 64 MiB at the destination; start the destination with the same -m"
         )
+        sizes = f"{size_text(size // 2)} at the destination is too small for {size_text(size)} at the source"
+        assert small == f"disks: disk vda: {sizes}; stop that QEMU and run `qemu-img resize IMAGE {size}` there"
         assert "disk vdb: the destination has no writable disk" in read_only
-        assert "vdb is left out: it is read-only" in read_only
+        assert "vdb is not copied: it is read-only" in read_only
         assert another.startswith("devices: vdc-dev (virtio-blk-pci at pci:03.0) is vdd-dev at the destination; ")
         assert moved.startswith("devices: vdd-dev (virtio-blk-pci at pci:04.0) is at pci:03.0 at the destination; ")
         assert [line.partition(" is ")[0] for line in unsure] == [
-            "disks: disk vdc: more than one pairing",
-            "disks: disk vdd: more than one pairing",
+            "disks: disk vdc: the match",
+            "disks: disk vdd: the match",
         ]
         assert {one["code"] for one in report["findings"] if one["level"] == "failure"} == {"not-migratable", "disk-mismatch"}
         assert report["measured"]["throughput"] is report["forecast"] is None  # nothing is measured for nothing
@@ -209,7 +211,7 @@ def test_a_destination_that_does_not_wait(pairs: Callable[..., Pair], crossings:
     ]
     status, report = check(crossing)  # and now there is none
     assert status == 1
-    assert "Connection refused; nobody listens there" in failures(report)[0]
+    assert "Connection refused; QEMU has ended, or this is not a socket" in failures(report)[0]
 
 
 def test_what_is_wrong_of_the_tunnel(
@@ -223,7 +225,7 @@ def test_what_is_wrong_of_the_tunnel(
     assert "b.example" in line
 
     status, report = check(crossing, arguments=["other", *crossing.arguments("--no-measure")[1:]])
-    assert failures(report) == ["destination: the destination knows no VM 'other'; it was started without --vm other=QMP-SOCKET"]
+    assert failures(report) == ["destination: the destination has no VM 'other'; start nbdtun-dest with --vm other=QMP-SOCKET"]
 
     for days, level, text in ((-1 / 48, "failure", "expired on"), (10, "warning", "expires soon, on")):
         monkeypatch.setattr(issue, "LIFETIME", datetime.timedelta(days=days))
@@ -254,9 +256,7 @@ def test_what_is_wrong_of_the_source(pairs: Callable[..., Pair], crossings: Call
     assert any(one["check"] == "tunnel" and one["level"] == "ok" for one in report["findings"])
     words[words.index("--qmp") + 1] = f"{crossing.pair.destination.qmp_path}"
     status, report = check(crossing, arguments=words)
-    assert "state: web1 cannot be migrated: it waits for an incoming migration itself; is --qmp that of the destination?" in failures(
-        report
-    )
+    assert "state: web1 cannot be migrated: it is itself waiting for an incoming migration; is --qmp the destination's?" in failures(report)
     status, report = check(crossing, "--disk", "vdz")
     assert failures(report) == ["disks: web1 has no disk vdz; it has vda"]
     status, report = check(crossing, "--run-dir", f"/tmp/{'long' * 20}")
@@ -323,7 +323,7 @@ def test_a_link_that_is_too_slow(pairs: Callable[..., Pair], crossings: Callable
     status, report = check(crossing)
     assert status == 0
     (line,) = failures(report, "warning")
-    assert line.startswith("forecast: does not converge: the guest writes ")
+    assert line.startswith("forecast: will not converge: the guest writes ")
     assert report["forecast"] == {"disks": None, "memory": None, "downtime": None, "total": None}
 
 

@@ -136,13 +136,13 @@ def stands(crossing: Crossing, phase: str) -> None:
 
 #: What the next attempt has to say.
 SAYS = {
-    "prepare": "broken off while it copied the disks; it is rolled back now",
-    "mirror": "broken off while it copied the disks; it is rolled back now",
-    "ready": "broken off while it copied the disks; it is rolled back now",
-    "ram": "broken off while it copied the memory; it is rolled back now",
-    "pre-switchover": "broken off while it copied the memory; it is rolled back now",
-    "switchover": "broken off at the switchover; it is rolled back now",
-    "before the handover": "broken off at the switchover; it is rolled back now",
+    "prepare": "interrupted while it copied the disks; it has been rolled back",
+    "mirror": "interrupted while it copied the disks; it has been rolled back",
+    "ready": "interrupted while it copied the disks; it has been rolled back",
+    "ram": "interrupted while it copied the memory; it has been rolled back",
+    "pre-switchover": "interrupted while it copied the memory; it has been rolled back",
+    "switchover": "interrupted at the switchover; it has been rolled back",
+    "before the handover": "interrupted at the switchover; it has been rolled back",
 }
 
 
@@ -183,7 +183,7 @@ def test_the_source_is_killed_when_it_has_handed_over(struck: Callable[..., Stru
     assert again.wait_exit(60) == 0, again.log()
     assert again.phases() == ["prepare", "completed"]
     (line,) = again.complaints()
-    assert line == f"nbdtun: {VM}: an earlier migration was broken off when it had handed the VM over; it has arrived at the destination"
+    assert line == f"nbdtun: {VM}: an earlier migration was interrupted after the handover; the VM has arrived at the destination"
     arrived(crossing)
 
 
@@ -196,11 +196,11 @@ def test_both_are_killed_at_the_handover(struck: Callable[..., Struck]) -> None:
     asking = crossing.migrate()
     assert asking.wait_exit(60) == 3, asking.log()
     assert asking.last["phase"] == "unknown"
-    assert "The source is left paused" in asking.complaints()[-1]
+    assert "The source stays paused" in asking.complaints()[-1]
     assert pair.source.status() == "postmigrate"
     moving.open()
     crossing.start_daemon()
-    stays(crossing, "broken off at the handover; it is rolled back now")
+    stays(crossing, "interrupted at the handover; it has been rolled back")
     assert pair.destination.wait_exit(10) == 0
     pair.renew_destination()
     moves(crossing)
@@ -259,7 +259,7 @@ def test_one_that_lives_is_left_alone(struck: Callable[..., Struck], directory: 
     arguments = [VM, "--qmp", f"{directory}/src.other", *crossing.arguments()[3:], "--run-dir", f"{directory}/other-run"]
     with Command(directory / "other.log", "migrate", *arguments) as other:
         assert other.wait_exit(60) == 1
-        assert f"{VM} is being migrated by another nbdtun just now, process {moving.running.pid}" in other.log()
+        assert f"{VM} is being migrated by another nbdtun (process {moving.running.pid})" in other.log()
     moving.open()
     assert moving.running.wait_exit(60) == 0
     pair = crossing.pair
@@ -282,7 +282,7 @@ def test_another_tools_migration_is_left_alone(struck: Callable[..., Struck]) ->
     assert qmp("query-migrate")["status"] == "pre-switchover", qmp("query-migrate")
     again = crossing.migrate()
     assert again.wait_exit(60) == 1, again.log()
-    assert "another tool has begun to migrate it (pre-switchover) since an earlier migration by nbdtun was killed" in again.log()
+    assert "another tool has started to migrate it (pre-switchover) after a migration by nbdtun was killed" in again.log()
     assert qmp("query-migrate")["status"] == "pre-switchover"
     qmp("migrate_cancel")
     crossing.pair.source.wait_ticks(2)

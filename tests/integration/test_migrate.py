@@ -140,9 +140,9 @@ def test_a_machine_with_flash_and_a_cdrom(pairs: Callable[..., Pair], crossings:
     assert attempt.wait_exit(120) == 0, attempt.log()
     assert [disk["node"] for disk in attempt.last["disks"]] == ["vda"]
     said = "\n".join(attempt.complaints())
-    assert "vdb is left out: it is read-only" in said
-    assert "cd0 is left out: it is empty" in said
-    assert "pflash0 is left out: QEMU's own migration carries it" in said
+    assert "vdb is not copied: it is read-only" in said
+    assert "cd0 is not copied: it is empty" in said
+    assert "pflash0 is not copied: QEMU's own migration copies it" in said
     assert len(attempt.complaints()) == 3
     arrived(crossing)
 
@@ -244,7 +244,7 @@ def test_a_smaller_target_is_refused(pairs: Callable[..., Pair], crossings: Call
 @pytest.mark.parametrize(
     ("arguments", "status", "line"),
     [
-        (["other", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS"], 1, "the destination knows no VM 'other'"),
+        (["other", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS"], 1, "the destination has no VM 'other'"),
         (["web1", "--qmp", "/nonexistent.qmp", "--to", "TO", "--tls-dir", "TLS"], 1, "/nonexistent.qmp: No such file or directory"),
         (["web1", "--qmp", "DIR", "--to", "TO", "--tls-dir", "TLS"], 1, "Connection refused"),
         (["web1", "--qmp", "QMP", "--to", "tcp:127.0.0.1:FREE", "--tls-dir", "TLS"], 1, "tcp:127.0.0.1:FREE: Connection was refused"),
@@ -258,7 +258,7 @@ def test_a_smaller_target_is_refused(pairs: Callable[..., Pair], crossings: Call
         (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--run-dir", "/proc/x"], 2, "run directory /proc/x"),
         (["web1", "--qmp", "QMP", "--to", "tcp:192.0.2.1:10810"], 2, "without --tls-dir"),
         (["web1", "--to", "TO", "--tls-dir", "TLS"], 2, "--qmp"),
-        (["web1", "--qmp", "DST", "--to", "TO", "--tls-dir", "TLS"], 1, "it waits for an incoming migration itself"),
+        (["web1", "--qmp", "DST", "--to", "TO", "--tls-dir", "TLS"], 1, "it is itself waiting for an incoming migration"),
     ],
 )
 def test_errors_are_one_line(

@@ -160,7 +160,7 @@ def unknown(moving: UnderWay) -> None:
     moving.crossing.daemon.wait_log("no link came back in 2 s", 30)
     assert moving.attempt.wait_exit(120) == 3, moving.attempt.log()
     assert moving.attempt.last["phase"] == "unknown"
-    assert "The source is left paused" in moving.attempt.complaints()[-1]
+    assert "The source stays paused" in moving.attempt.complaints()[-1]
     assert "Traceback" not in moving.attempt.log()
     assert moving.crossing.pair.source.status() in ("paused", "postmigrate")
 
@@ -215,7 +215,7 @@ def test_the_destinations_daemon_dies_while_disks_are_copied(under_way: Callable
     crossing.start_daemon()
     crossing.cable.plug()
     completed(crossing, moving.attempt)
-    assert "the destination's daemon was started again; the disks go on" in moving.attempt.log()
+    assert "the destination's daemon was restarted; copying the disks continues" in moving.attempt.log()
 
 
 def test_the_destinations_daemon_dies_while_memory_is_copied(under_way: Callable[..., UnderWay]) -> None:

@@ -60,7 +60,7 @@ def test_bars_on_a_terminal(pairs: Callable[..., Pair], crossings: Callable[...,
         assert shown.wait(60) == 0, text
     assert "Traceback" not in text
     assert "copying disks" in text
-    assert "vdb is left out" in text
+    assert "vdb is not copied" in text
     assert "runs at the destination" in text
     assert "downtime" in text or "total" in text
     assert "\x1b[?25h" in text  # the cursor is back

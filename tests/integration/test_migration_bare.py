@@ -81,7 +81,7 @@ async def test_a_larger_target_is_served_with_a_slice(rig: Any, style: Any) -> N
 @pytest_twisted.ensureDeferred
 async def test_a_smaller_target_is_refused_before_anything_starts(rig: Any) -> None:
     async with rig(Plan(64 * MIB), Plan(64 * MIB, target_size=32 * MIB)) as one:
-        with pytest.raises(DiskMismatch, match=f"disk vdb: {32 * MIB} bytes at the destination are too few for {64 * MIB} bytes"):
+        with pytest.raises(DiskMismatch, match="disk vdb: 32 MiB at the destination is too small for 64 MiB"):
             await one.start()
         await one.untouched()
         assert {progress.phase for progress in one.reports} == {Phase.PREPARE, Phase.FAILED}
@@ -202,7 +202,7 @@ async def test_after_the_hand_over_it_cannot_be_cancelled(rig: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_vm_that_the_destination_does_not_know(rig: Any) -> None:
     async with rig(Plan(64 * MIB)) as one:
-        with pytest.raises(VMUnknown, match=r"knows no VM 'web2'; it was started without --vm web2=QMP-SOCKET"):
+        with pytest.raises(VMUnknown, match=r"has no VM 'web2'; start nbdtun-dest with --vm web2=QMP-SOCKET"):
             await one.start(vm="web2")
         await one.untouched()
 

@@ -124,7 +124,7 @@ def test_a_feature_less_that_is_allowed(two: Two) -> None:
     assert two.refused("--allow-mismatch", "cpus") == [
         "the destination's CPU lacks popcnt; start the destination with -cpu Nehalem and the source's features"
     ]
-    assert "--allow-mismatch cpus: there is no failure of that name" in [
+    assert "--allow-mismatch cpus has no effect: no failure has that name" in [
         one["what"] for one in two.check("--allow-mismatch", "cpus")["findings"]
     ]
     assert two.moved("--allow-mismatch", "cpu") == ["the destination's CPU lacks popcnt (allowed)"]
@@ -132,7 +132,7 @@ def test_a_feature_less_that_is_allowed(two: Two) -> None:
 
 def test_a_feature_more(two: Two) -> None:
     two.start(cpus=("Nehalem,-popcnt", "Nehalem"))
-    assert two.moved() == ["the destination's CPU has popcnt, which the source's has not"]
+    assert two.moved() == ["the destination's CPU has popcnt, which the source's lacks"]
 
 
 def test_max_is_another_processor_in_each_release(across: Two) -> None:
@@ -202,7 +202,7 @@ def test_a_dimm_that_was_plugged_in(two: Two) -> None:
 
 def test_what_only_the_destination_has(two: Two) -> None:
     two.start([], RNG)
-    assert two.moved() == ["rng (virtio-rng-pci at pci:10.0) is at the destination only"]
+    assert two.moved() == ["rng (virtio-rng-pci at pci:10.0) exists only at the destination"]
 
 
 def test_another_mac_is_told(two: Two) -> None:
@@ -216,9 +216,11 @@ def test_files_of_the_host_are_not_copied(two: Two) -> None:
     shared = ["-fsdev", "local,id=f0,path=/tmp,security_model=none", "-device", "virtio-9p-pci,id=share,fsdev=f0,mount_tag=t"]
     two.start(shared, shared)
     (line,) = two.refused()
-    assert line.startswith("share (virtio-9p-pci at pci:01.0) shows the guest files of the host, which are not copied; unplug it first")
+    assert line.startswith(
+        "share (virtio-9p-pci at pci:01.0) gives the guest access to files of the host, which are not copied; unplug it first"
+    )
     assert two.moved("--allow-mismatch", "share") == [
-        "share (virtio-9p-pci at pci:01.0) shows the guest files of the host, which are not copied (allowed)"
+        "share (virtio-9p-pci at pci:01.0) gives the guest access to files of the host, which are not copied (allowed)"
     ]
 
 
@@ -257,13 +259,13 @@ def test_disks_that_could_be_paired_in_two_ways(two: Two) -> None:
     assert [line.partition(";")[0] for line in lines] == [
         "one (virtio-blk-pci at pci:05.0) is two at the destination",
         "two (virtio-blk-pci at pci:06.0) is one at the destination",
-        "disk a: more than one pairing is possible: by its address is b",
-        "disk b: more than one pairing is possible: by its address is a",
+        "disk a: the match is ambiguous: by address it is b",
+        "disk b: the match is ambiguous: by address it is a",
     ]
     lines = two.refused("--allow-mismatch", "one", "--allow-mismatch", "two")
     assert [line.partition(";")[0] for line in lines] == [
-        "disk a: more than one pairing is possible: by its address is b",
-        "disk b: more than one pairing is possible: by its address is a",
+        "disk a: the match is ambiguous: by address it is b",
+        "disk b: the match is ambiguous: by address it is a",
     ]
 
 
@@ -273,6 +275,6 @@ def test_nameless_usb_disks(two: Two) -> None:
     here = [*usb, *disk(at, "src-a", "A", "usb-storage"), *disk(at, "src-b", "B", "usb-storage")]
     two.start(here, [*usb, *disk(at, "dst-b", ".", "usb-storage"), *disk(at, "dst-a", ".", "usb-storage")])
     assert [line.partition(": by")[0] for line in two.refused()] == [
-        "disk a: more than one pairing is possible",
-        "disk b: more than one pairing is possible",
+        "disk a: the match is ambiguous",
+        "disk b: the match is ambiguous",
     ]

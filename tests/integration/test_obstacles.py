@@ -182,7 +182,7 @@ def test_an_export_of_a_disk(pairs: Maker, crossings: Callable[..., Crossing], e
     vm.qmp("nbd-server-start", addr=address)
     vm.qmp("block-export-add", **{"type": "nbd", "id": "pull", "node-name": "vda"})
     where = " at the destination" if end == "destination" else ""
-    told = f"disk vda{where}: the nbd export 'pull' serves it to somebody else; end it with block-export-del"
+    told = f"disk vda{where}: the nbd export 'pull' serves it to another client; remove it with block-export-del"
     assert findings(crossing) == [told]
     attempt = crossing.migrate()
     assert attempt.wait_exit(30) == 1
@@ -196,17 +196,16 @@ def test_what_an_image_has_besides_its_content(pairs: Maker, crossings: Callable
     vm.qmp("block-dirty-bitmap-add", node="vda", name="backup1", persistent=True, disabled=True)
     vm.qmp("block-dirty-bitmap-add", node="vda", name="passing")
     told = (
-        "disk vda: its persistent bitmaps would stay behind: backup1, backup0; "
-        "delete them, or move it without them by --leave-behind bitmaps"
+        "disk vda: its persistent bitmaps would stay behind: backup1, backup0; delete them, or migrate without them: --leave-behind bitmaps"
     )
-    lost = "disk vda: bitmaps that are not in its image are lost: passing; who made incremental backups by them begins with a full one"
+    lost = "disk vda: bitmaps outside its image will be lost: passing; backups that rely on them must start again with a full one"
     assert findings(crossing) in ([told], [told.replace("backup1, backup0", "backup0, backup1")])
     assert findings(crossing, level="warning") == [lost]
     assert crossing.migrate().wait_exit(30) == 1
     assert findings(crossing, "--leave-behind", "bitmaps") == []
     attempt = crossing.migrate("--leave-behind", "snapshots,bitmaps")
     assert attempt.wait_exit(60) == 0
-    assert any("its persistent bitmaps stay behind, as was asked for" in line for line in attempt.complaints())
+    assert any("its persistent bitmaps stay behind (--leave-behind)" in line for line in attempt.complaints())
     arrived(crossing)
 
 
@@ -218,7 +217,7 @@ def test_snapshots_also_in_a_backing_file(pairs: Maker, crossings: Callable[...,
     vm.quit()
     subprocess.run(["qemu-img", "snapshot", "-c", "before", disk], check=True)
     pair.renew_source()
-    told = "disk vda: its internal snapshots would stay behind: before; delete them, or move it without them by --leave-behind snapshots"
+    told = "disk vda: its internal snapshots would stay behind: before; delete them, or migrate without them: --leave-behind snapshots"
     assert findings(crossing) == [told]
     overlay(pair.source)
     assert findings(crossing) == [told.replace("disk vda", "disk over")]
@@ -237,7 +236,7 @@ def test_the_same_image_at_both_ends(pairs: Maker, crossings: Callable[..., Cros
     with Qemu("dst", pair.directory, pair.guest, [drive], incoming=True, build=builds[1]) as pair.destination:
         refused(
             crossing,
-            "disk vda: the destination's vda is the same image, which would be written onto itself; "
-            "give the destination an image of its own; storage that is shared is not served",
+            "disk vda: the destination's vda is the same image, so the disk would be copied onto itself; "
+            "give the destination an image of its own; shared storage is not supported",
         )
     assert pair.source.drives[0].disk.path.read_bytes() == before

@@ -49,9 +49,9 @@ async def activity(monitor: Monitor, clock: IReactorTime, disks: Iterable[Disk])
 
 async def _dirty_rate(monitor: Monitor, clock: IReactorTime) -> float:
     if not await monitor.has("calc-dirty-rate"):
-        raise MigrationError(f"{monitor.name}: this QEMU cannot measure how fast the guest changes its memory")
+        raise MigrationError(f"{monitor.name}: this QEMU cannot measure how fast the guest dirties its memory")
     if (await monitor.execute("query-dirty-rate"))["status"] == "measuring":
-        raise MigrationError(f"{monitor.name}: QEMU measures the dirty rate for somebody else just now", "try again later")
+        raise MigrationError(f"{monitor.name}: QEMU is already measuring the dirty rate for another client", "try again later")
     await monitor.execute("calc-dirty-rate", {"calc-time": SAMPLE_SECONDS})
     end = clock.seconds() + SAMPLE_SECONDS + LATE_SECONDS
     while clock.seconds() < end:
@@ -59,7 +59,7 @@ async def _dirty_rate(monitor: Monitor, clock: IReactorTime) -> float:
         answer = await monitor.execute("query-dirty-rate")
         if answer["status"] == "measured":
             return float(answer.get("dirty-rate", 0)) * RESOLUTION
-    raise MigrationError(f"{monitor.name}: QEMU has not measured the dirty rate within {SAMPLE_SECONDS + LATE_SECONDS:g} s")
+    raise MigrationError(f"{monitor.name}: QEMU did not measure the dirty rate within {SAMPLE_SECONDS + LATE_SECONDS:g} s")
 
 
 async def _written(monitor: Monitor, nodes: set[str]) -> int:

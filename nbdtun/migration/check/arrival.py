@@ -41,7 +41,7 @@ async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tupl
     with checklist.collecting("destination"):
         await require_incoming(monitor)
         await require_commands(monitor, RECEIVING)
-        checklist.ok("destination", f"QEMU {await version(monitor)} waits for a migration")
+        checklist.ok("destination", f"QEMU {await version(monitor)} is waiting for a migration")
     here = await hardware(monitor)
     _compare(checklist, here, wanted)
     there = await inventory(monitor, here)
@@ -71,7 +71,7 @@ def _alike(here: Hardware) -> tuple[tuple[str, str], ...]:
     machine, count = here.machine, len(here.processors)
     both = f"both are {machine.type} with {size_text(machine.memory)} of RAM" if machine.kind else "both have the same RAM"
     cpus = f"both have {count} CPU{'s' if count > 1 else ''} {model(here)} with the same features" if here.cpu else ""
-    devices = f"all {len(here.devices)} devices are at both, in the same places" if here.devices else ""
+    devices = f"all {len(here.devices)} devices match, at the same addresses" if here.devices else ""
     return ("machine", both), ("cpu", cpus), ("devices", devices)
 
 

@@ -53,13 +53,13 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
         checklist.ok("source", f"QEMU {await version(monitor)}, machine {here.machine.type}, {size_text(here.machine.memory)} of RAM")
     with checklist.collecting("state"):
         runs = await migratable_state(monitor) in RUNNING
-        checklist.ok("state", "the guest runs" if runs else "the guest is paused, and will be paused at the destination")
+        checklist.ok("state", "the guest is running" if runs else "the guest is paused, and stays paused at the destination")
     with checklist.collecting("memory"):
         if runs and (loss := await memory_loss_risk(monitor)):
             checklist.warn("memory", f"{monitor.name}: {loss}", REMEDY)
     with checklist.collecting("blockers"):
         await require_unblocked(monitor)
-        checklist.ok("blockers", "nothing in the machine forbids a migration")
+        checklist.ok("blockers", "no migration blockers")
     with checklist.collecting("disks"):
         disks, left_out = await choose(monitor, settings, here)
         checklist.ok("disks", f"to be copied: {_listed(disks)}")

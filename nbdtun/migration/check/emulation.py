@@ -20,7 +20,7 @@ from nbdtun.migration.vm.requirements import version
 MENDED = (9, 0, 0)
 COLLECTED_AT_ONCE = 64 * 4096
 """Bytes: a word of the notes, at a bit for each of x86's pages."""
-REMEDY = "use KVM or QEMU 9.0 or later, or stop the guest before it is moved"
+REMEDY = "use KVM, or QEMU 9.0 or later, or pause the guest before the migration"
 
 
 async def memory_loss_risk(monitor: Monitor) -> str:
@@ -33,4 +33,4 @@ async def memory_loss_risk(monitor: Monitor) -> str:
     blocks = await monitor.execute("query-memdev")
     if all(block["size"] % COLLECTED_AT_ONCE for block in blocks):
         return ""
-    return f"QEMU {found} without KVM may lose what the guest writes to its memory while that is sent"
+    return f"QEMU {found} without KVM may lose memory writes that the guest makes during a migration"

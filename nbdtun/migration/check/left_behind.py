@@ -25,18 +25,18 @@ def note_left_behind(checklist: Checklist, found: Iterable[Belongings], leave: f
         _note(checklist, name, "internal snapshots", one.snapshots, Belonging.SNAPSHOTS, leave)
         _note(checklist, name, "persistent bitmaps", kept, Belonging.BITMAPS, leave)
         if lost:
-            what = f"{name}: bitmaps that are not in its image are lost: {_listed(lost)}"
-            checklist.warn(CHECK, what, "who made incremental backups by them begins with a full one")
+            what = f"{name}: bitmaps outside its image will be lost: {_listed(lost)}"
+            checklist.warn(CHECK, what, "backups that rely on them must start again with a full one")
     if len(checklist.findings) == before:
-        checklist.ok(CHECK, "the images have nothing but their contents")
+        checklist.ok(CHECK, "the images have no snapshots or bitmaps")
 
 
 def _note(checklist: Checklist, disk: str, kind: str, names: Iterable[str], belonging: Belonging, leave: frozenset[Belonging]) -> None:
     listed = _listed(list(names))
     if listed and belonging in leave:
-        checklist.warn(CHECK, f"{disk}: its {kind} stay behind, as was asked for: {listed}")
+        checklist.warn(CHECK, f"{disk}: its {kind} stay behind (--leave-behind): {listed}")
     elif listed:
-        remedy = f"delete them, or move it without them by --leave-behind {belonging.value}"
+        remedy = f"delete them, or migrate without them: --leave-behind {belonging.value}"
         checklist.add(Finding.of(CHECK, NotMigratable(f"{disk}: its {kind} would stay behind: {listed}", remedy)))
 
 

@@ -45,6 +45,6 @@ async def _note_capabilities(checklist: Checklist, monitor: Monitor, end: End) -
     for error in found:
         checklist.add(Finding.of(check, error))
     for capability in unknown(capabilities):
-        checklist.warn(check, f"{name} has the migration capability {capability} on, which nbdtun does not know", "turn it off if in doubt")
+        checklist.warn(check, f"{name} has the migration capability {capability} on, which is unknown to nbdtun", "turn it off if in doubt")
     if not found:
-        checklist.ok(check, f"{name} has nothing switched on that would break its migration")
+        checklist.ok(check, f"{name} has no conflicting migration capability on")

@@ -94,12 +94,12 @@ class Preflight:
             times.append(self._reactor.seconds() - began)
         middle = statistics.median(times)
         self._measured = evolve(self._measured, round_trip=middle)
-        proven = f"has proven to be {self._peer_name} and " if self._peer_name else ""
-        self._list.ok("tunnel", f"the destination {proven}answers, with a round trip of {milliseconds_text(middle)}")
+        reached = f"the destination is verified as {self._peer_name}" if self._peer_name else "the destination answers"
+        self._list.ok("tunnel", f"{reached}, round trip {milliseconds_text(middle)}")
 
     async def _have_it_looked_at(self, control: Control) -> None:
         if self._departure is None:
-            self._list.warn("destination", "its QEMU was not compared, as the source's could not be asked")
+            self._list.warn("destination", "not compared: the source QEMU did not answer")
             return
         answer = await control.ask(Check, seconds=self._settings.steps.answer, **told_of(self._departure, self._settings))
         now = time()
@@ -110,16 +110,16 @@ class Preflight:
     def _compare_clocks(self, ahead: float) -> None:
         self._measured = evolve(self._measured, clock=ahead)
         if abs(ahead) <= SKEW_SECONDS:
-            self._list.ok("clock", f"both hosts' clocks are alike, within {milliseconds_text(abs(ahead))}")
+            self._list.ok("clock", f"clocks agree within {milliseconds_text(abs(ahead))}")
             return
         far = f"the destination's clock is {duration_text(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this host's"
-        self._list.warn("clock", far, "set both by NTP; certificates are judged by them")
+        self._list.warn("clock", far, "synchronise both with NTP; certificate checks depend on it")
 
     async def _try_tunnel(self, carrier: Carrier) -> None:
         with self._list.collecting("throughput", Level.WARNING):
             rate = await carrier.throughput()
             self._measured = evolve(self._measured, throughput=rate)
-            self._list.ok("throughput", f"one channel of the tunnel carries {rate_text(rate)}")
+            self._list.ok("throughput", f"one tunnel channel carries {rate_text(rate)}")
 
     async def _watch_guest(self) -> None:
         if self._monitor is None or self._departure is None or not self._departure.runs:
@@ -128,7 +128,7 @@ class Preflight:
             busy = await activity(self._monitor, self._reactor, self._departure.disks)
             self._measured = evolve(self._measured, activity=busy)
             changes = rate_text(busy.memory) if busy.memory else f"less than {rate_text(RESOLUTION)}"
-            self._list.ok("activity", f"the guest changes {changes} of its memory, and writes {rate_text(busy.writes)} to its disks")
+            self._list.ok("activity", f"the guest dirties {changes} of memory and writes {rate_text(busy.writes)} to its disks")
 
     def _foresee(self) -> Forecast | None:
         measured, departure, settings = self._measured, self._departure, self._settings
@@ -144,14 +144,18 @@ class Preflight:
     def _list_forecast(self, expected: Forecast, load: Load, path: Path, runs: bool) -> None:
         if expected.disks is None:
             copied = rate_text(path.for_disks())
-            what = f"does not converge: the guest writes {rate_text(load.writes)} to its disks, and {copied} can be copied"
+            what = f"will not converge: the guest writes {rate_text(load.writes)} to its disks, but only {copied} can be copied"
             self._list.warn(
-                "forecast", what, "--converge write-blocking, more --bandwidth, a quicker network, or migrate when the guest is less busy"
+                "forecast",
+                what,
+                "use --converge write-blocking, more --bandwidth or a faster network, or migrate when the guest is less busy",
             )
         elif expected.memory is None or expected.downtime is None or expected.total is None:
             left = path.for_memory(load.writes)
-            what = f"does not converge: the guest changes {rate_text(load.dirty)} of its memory, and {rate_text(left)} can be sent"
-            self._list.warn("forecast", what, "--converge auto-converge,downtime, more --bandwidth, or migrate when the guest is less busy")
+            what = f"will not converge: the guest dirties {rate_text(load.dirty)} of memory, but only {rate_text(left)} can be sent"
+            self._list.warn(
+                "forecast", what, "use --converge auto-converge,downtime or more --bandwidth, or migrate when the guest is less busy"
+            )
         else:
             pause = f", with a downtime of about {milliseconds_text(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"

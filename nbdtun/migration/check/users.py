@@ -31,11 +31,11 @@ async def note_users(checklist: Checklist, monitor: Monitor, end: End, disks: It
     for error in found:
         checklist.add(Finding.of(CHECK, error))
     if not found:
-        checklist.ok(CHECK, f"nobody else works at the {end.value} on what is to be moved")
+        checklist.ok(CHECK, f"no job, export or dump is in the way at the {end.value}")
     for disk in disks:
         if disk.format == _THROTTLE:
-            what = f"disk {disk.nickname}{_at(end)}: its throttle filter {disk.node} limits the copying too"
-            checklist.warn(CHECK, what, "raise its limits with qom-set on its throttle-group for that time")
+            what = f"disk {disk.nickname}{_at(end)}: its throttle filter {disk.node} also limits the copy"
+            checklist.warn(CHECK, what, "raise the limits of its throttle-group with qom-set during the migration")
 
 
 async def _users(monitor: Monitor, end: End, nicknames: dict[str, str], graph: Graph) -> AsyncIterator[NotMigratable]:
@@ -50,8 +50,8 @@ async def _users(monitor: Monitor, end: End, nicknames: dict[str, str], graph: G
     for export in await monitor.execute("query-block-exports"):
         if not export["id"].startswith(PREFIX):
             kind = export.get("type", "block")
-            what = f"{owner(export.get('node-name', ''))}: the {kind} export {export['id']!r} serves it to somebody else"
-            yield NotMigratable(what, "end it with block-export-del")
+            what = f"{owner(export.get('node-name', ''))}: the {kind} export {export['id']!r} serves it to another client"
+            yield NotMigratable(what, "remove it with block-export-del")
     if await monitor.has("query-dump") and (await monitor.execute("query-dump"))["status"] == "active":
         yield NotMigratable(f"QEMU at the {end.value}: a dump of the guest's memory is being written", "wait for it")
 

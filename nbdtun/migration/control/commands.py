@@ -38,7 +38,7 @@ class SessionId(amp.Argument):
     def fromString(self, data: bytes) -> str:
         text = data.decode("ascii", "replace")
         if not SESSION.match(text):
-            raise Refused("not the id of a session")
+            raise Refused("not a session id")
         return text
 
     def toString(self, session: str) -> bytes:

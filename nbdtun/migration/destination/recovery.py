@@ -27,7 +27,7 @@ async def clean_up(monitor: Monitor) -> list[str]:
     if left is None:
         return []
     if left.alive:
-        raise NotMigratable(f"{monitor.name}: another nbdtun-dest is at work with it just now, process {left.pid}")
+        raise NotMigratable(f"{monitor.name}: another nbdtun-dest is using it (process {left.pid})")
     removed = await sweep(monitor)
     await put(monitor, left.capabilities, left.parameters)
     await erase(monitor)
@@ -48,6 +48,6 @@ async def end_used_up(monitor: Monitor) -> None:
     with suppress(MonitorError):  # it may go so fast that there is no answer
         await monitor.execute("quit")
     raise NotMigratable(
-        f"{monitor.name}: QEMU had begun to receive an earlier migration when nbdtun-dest was killed, and was ended now; start it again, "
-        f"with -S -incoming defer"
+        f"{monitor.name}: QEMU was receiving an earlier migration when nbdtun-dest was killed, so it has been ended; "
+        f"start it again with -S -incoming defer"
     )

@@ -143,7 +143,7 @@ class Session:
     async def _take_over_from_the_dead(self) -> None:
         await end_used_up(self._monitor)
         for name in await clean_up(self._monitor):
-            self.log.info("{vm}: removed {name}, which a daemon that was killed has left", vm=self._monitor.name, name=name)
+            self.log.info("{vm}: removed {name}, left over from a killed daemon", vm=self._monitor.name, name=name)
 
     async def listen(self) -> str:
         """
@@ -202,7 +202,7 @@ class Session:
             self.reason = str(error)
             self._advance(Trigger.LOSE)
             await self._let_go()
-            raise OutcomeUnknown(f"{error}; it was told to run at the destination just before") from error
+            raise OutcomeUnknown(f"{error}; the destination's QEMU had just been told to run it") from error
 
     async def _let_go(self) -> None:
         """Nothing may be undone; but whoever is to find out what has become of it needs the monitor, and a journal that nobody works on."""

@@ -43,7 +43,7 @@ Surroundings = Callable[[Checklist, Credentials], object]
 """Looks at what is around a QEMU of these credentials, for its checklist."""
 
 
-_BUSY = "{} is being migrated to this destination by another session just now"
+_BUSY = "{} is already being migrated to this destination by another session"
 
 
 class Sessions:
@@ -103,7 +103,7 @@ class Sessions:
         """
         self._check_known(vm)
         if ident in self._sessions:
-            raise NotMigratable(f"{vm}: the session {ident[:8]} exists already")
+            raise NotMigratable(f"{vm}: session {ident[:8]} already exists")
         await self._displace(vm)
         if vm in self._busy:
             raise NotMigratable(_BUSY.format(vm))
@@ -115,7 +115,7 @@ class Sessions:
 
     def _check_known(self, vm: str) -> None:
         if vm not in self._vms:
-            raise VMUnknown(f"the destination knows no VM {vm!r}; it was started without --vm {vm}=QMP-SOCKET")
+            raise VMUnknown(f"the destination has no VM {vm!r}; start nbdtun-dest with --vm {vm}=QMP-SOCKET")
 
     def monitor(self, vm: str) -> Monitor:
         """A new monitor of that VM, not connected yet."""
@@ -125,8 +125,8 @@ class Sessions:
         """A source that was killed leaves a session which waits for it; a new one need not."""
         if vm in self._busy and await self._deserted(vm):
             session, _ = self._busy[vm]
-            self.log.info("{session!r} is given up, its source does not answer", session=session)
-            await session.abort("its source did not answer, and a new session came")
+            self.log.info("{vm}: session {ident} is aborted, its source does not answer", vm=vm, ident=session.ident[:8])
+            await session.abort("its source did not answer, and a new session replaced it")
 
     async def _deserted(self, vm: str) -> bool:
         """Whether the source of the VM's session does not answer any more."""
@@ -144,8 +144,8 @@ class Sessions:
             if vm not in self._busy:
                 await self._examine(checklist, vm, wanted)
             elif await self._deserted(vm):
-                what = f"{vm} has a session here whose source does not answer; its QEMU cannot be looked at beside it"
-                checklist.warn("destination", what, "a migration takes its place")
+                what = f"{vm} has a session here whose source does not answer; its QEMU cannot be checked meanwhile"
+                checklist.warn("destination", what, "a new migration will replace that session")
             else:
                 raise NotMigratable(_BUSY.format(vm))
 
@@ -170,7 +170,8 @@ class Sessions:
     def _free(self, vm: str, session: Session) -> None:
         if self._busy.get(vm, (None,))[0] is session:
             del self._busy[vm]
-        self.log.info("{session!r}{why}", session=session, why=f": {session.reason}" if session.reason else "")
+        why = f": {session.reason}" if session.reason else ""
+        self.log.info("{vm}: session {ident} {state}{why}", vm=vm, ident=session.ident[:8], state=session.state.value, why=why)
 
     def _report(self, control: Control, ident: str, error: NbdtunError) -> None:
         control.notify(Trouble, session=ident, code=error.code, reason=str(error))
@@ -182,7 +183,7 @@ class Sessions:
         :raise DestinationFailed: it is not known (any more).
         """
         if ident not in self._sessions:
-            raise DestinationFailed("the destination does not know this session; its daemon was started again meanwhile")
+            raise DestinationFailed("the destination does not know this session; its daemon has been restarted")
         return self._sessions[ident]
 
     async def settle(self, vm: str, ident: str | None = None) -> Outcome:
@@ -196,7 +197,7 @@ class Sessions:
         self._check_known(vm)
         session = self._sessions.get(ident) if ident else self._latest.get(vm)
         if session is not None:
-            state = await session.abort("its source has come back for the outcome")
+            state = await session.abort("its source asked for the outcome")
             await session.cleaned_up
             if state is State.FINISHED:
                 return Outcome.ARRIVED
@@ -274,7 +275,7 @@ class DestinationControl(Control):
         async def work() -> dict[str, Any]:
             _check_version(version)
             if self._session is not None and not self._session.state.over:
-                raise NotMigratable(f"{vm}: this control channel has a session already")
+                raise NotMigratable(f"{vm}: this control channel already has a session")
             self._session = begun = await self._destination.begin(vm, session, self)
             if self.lost:
                 await begun.abort("its control channel was lost")
@@ -301,7 +302,7 @@ class DestinationControl(Control):
     @Abort.responder
     def abort(self, session: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            state = await self._destination.session(session).abort("the source gave it up")
+            state = await self._destination.session(session).abort("the source aborted it")
             return {"state": state.value}
 
         return self.respond(work)
@@ -324,4 +325,4 @@ def _wanted(hardware: Hardware, disks: list[dict[str, Any]], allowed: list[dict[
 
 def _check_version(version: int) -> None:
     if version != VERSION:
-        raise VersionMismatch(f"the source speaks version {version} of the migration's commands and the destination {VERSION}")
+        raise VersionMismatch(f"the source speaks version {version} of the migration protocol, the destination {VERSION}")

@@ -20,12 +20,12 @@ def dial(path: str) -> socket.socket:
 
 def _remedy(error: OSError, path: str) -> str:
     if isinstance(error, BlockingIOError):
-        return "too many clients wait for this monitor already; another client holds it (give QEMU a second -qmp)"
+        return "another client holds this monitor, and others are waiting for it; give QEMU a second -qmp"
     hint = {
         errno.ENOENT: "is QEMU running, with -qmp unix:PATH,server=on,wait=off?",
         errno.EACCES: f"run as root or as QEMU's user (it is owned by {_owner(path)})",
-        errno.ECONNREFUSED: "nobody listens there; QEMU has ended, or this is no socket",
-        errno.ENAMETOOLONG: "a socket's path ends at 107 bytes",
+        errno.ECONNREFUSED: "QEMU has ended, or this is not a socket",
+        errno.ENAMETOOLONG: "the path of a UNIX socket has at most 107 bytes",
     }.get(error.errno or 0)
     return (error.strerror or str(error)) + (f"; {hint}" if hint else "")
 

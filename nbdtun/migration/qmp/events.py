@@ -92,5 +92,5 @@ class Listener:
         return self._heard.popleft()
 
     def _at_most(self, seconds: float, waiting: Deferred[None]) -> Deferred[None]:
-        late = f"no {' or '.join(self.names)} came from QEMU within {seconds:g} s"
+        late = f"QEMU sent no {' or '.join(self.names)} within {seconds:g} s"
         return with_timeout(self._clock, seconds, waiting, lambda: MonitorError(late))

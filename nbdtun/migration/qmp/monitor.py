@@ -172,7 +172,7 @@ class Monitor:
         result = await self._asked(command, limit, lambda client: client.ask(command, arguments, urgent))
         wrong = mismatch(ANSWERS.get(command), result)
         if wrong:
-            raise MonitorError(f"{self.name}: the answer to {command} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
+            raise MonitorError(f"{self.name}: QEMU's answer to {command} is malformed ({wrong}); is {self.path} a QEMU monitor?")
         return result
 
     async def ask_all(self, command: str, questions: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -198,7 +198,7 @@ class Monitor:
             raise
 
     def _unanswered(self, command: str, seconds: float) -> MonitorError:
-        return MonitorError(f"{self.name}: QEMU has not answered {command} for {seconds:g} s; is it stopped, or its storage hanging?")
+        return MonitorError(f"{self.name}: QEMU has not answered {command} for {seconds:g} s; is it stopped, or is its storage hanging?")
 
     def listen(self, *names: str) -> Listener:
         """Hear the events of these names from now on; a context manager."""
@@ -241,7 +241,7 @@ class Monitor:
         """An event came, in the reactor's thread."""
         wrong = mismatch(EVENTS.get(name), data)
         if wrong:
-            self._drop(f"the event {name} makes no sense ({wrong}); is {self.path} a QEMU's monitor?")
+            self._drop(f"the event {name} is malformed ({wrong}); is {self.path} a QEMU monitor?")
             return
         event = Event(name, data, self._reactor.seconds())
         for listener in tuple(self._listeners):
@@ -291,7 +291,7 @@ class _Client:
 
     async def open(self, sock: socket.socket) -> None:
         busy = (
-            f"{self._path}: no QMP greeting; another client (another nbdtun?) holds it, or it is not a QMP socket (give QEMU a second -qmp)"
+            f"{self._path}: no QMP greeting; another client holds it (another nbdtun?), or it is not a QMP socket; give QEMU a second -qmp"
         )
         try:
             await asyncio.wait_for(self._qmp.connect(sock), GREETING_SECONDS)
@@ -327,7 +327,7 @@ class _Client:
             await asyncio.wait_for(self._qmp.disconnect(), CLOSING_SECONDS)
         except Exception as error:
             if not isinstance(error, EOFError | ConnectionError | TimeoutError):
-                return f"the monitor {self._path} has failed: {error!r}"
+                return f"the monitor {self._path} failed: {error!r}"
         return f"QEMU closed its monitor {self._path}; has it ended, or crashed?"
 
 

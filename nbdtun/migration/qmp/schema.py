@@ -38,8 +38,8 @@ class _Name(Leaf):
         return isinstance(value, str) and value.isprintable()
 
 
-COUNT, FLAG = _Count("a number from 0", int), Leaf("true or false", bool)
-NAME, TEXT = _Name("a printable text", str), Leaf("a text", str)  # what only stands in an error's line needs not be printable
+COUNT, FLAG = _Count("a non-negative integer", int), Leaf("true or false", bool)
+NAME, TEXT = _Name("printable text", str), Leaf("text", str)  # what only stands in an error's line needs not be printable
 
 Shape = Leaf | list[Any] | Mapping[str, Any]
 

@@ -68,7 +68,7 @@ class Entry:
         try:
             return cls(**json.loads(text))
         except TypeError as error:
-            raise ValueError(f"not a journal's entry: {error}") from error
+            raise ValueError(f"not a journal entry: {error}") from error
 
     def text(self) -> str:
         """JSON, to be read by whichever process comes after us."""
@@ -98,8 +98,8 @@ async def read(monitor: Monitor) -> Entry | None:
     try:
         return Entry.parse(text)
     except ValueError as error:
-        why = f"{monitor.name}: another version of nbdtun has begun to migrate it ({error})"
-        raise NotMigratable(f"{why}; let that one end it, or object-del {JOURNAL} if nothing of it is left") from error
+        why = f"{monitor.name}: another version of nbdtun was migrating it ({error})"
+        raise NotMigratable(f"{why}; let that version end it, or `object-del {JOURNAL}` if that migration is long gone") from error
 
 
 async def erase(monitor: Monitor) -> None:
@@ -127,14 +127,14 @@ class Journal:
         :raise NotMigratable: this QEMU has one already.
         """
         if not self._presence.acquire():
-            raise NotMigratable(f"{self._monitor.name}: the session {self._entry.session[:8]} exists already")
+            raise NotMigratable(f"{self._monitor.name}: session {self._entry.session[:8]} already exists")
         self._open = True
         self._entry = evolve(self._entry, runs=runs)
         try:
             await self._monitor.execute("object-add", {"qom-type": "secret", "id": JOURNAL, "data": self._entry.text()})
         except CommandFailed as error:
             self._open = False
-            raise NotMigratable(f"{self._monitor.name}: another nbdtun has just begun to migrate it ({error})") from error
+            raise NotMigratable(f"{self._monitor.name}: another nbdtun has just started to migrate it ({error})") from error
 
     async def note(self, **changes: Any) -> None:
         """Write down what is about to be done: attributes of :class:`Entry`."""

@@ -51,11 +51,11 @@ class UndoStack:
             what, undo = self._steps.pop()
             try:
                 work = Deferred.fromCoroutine(undo())
-                await with_timeout(self.clock, self._seconds, work, lambda: TimeoutError(f"not done in {self._seconds:g} s"))
+                await with_timeout(self.clock, self._seconds, work, lambda: TimeoutError(f"not done within {self._seconds:g} s"))
             except MonitorLost:
                 pass  # a QEMU that has ended keeps nothing
             except Exception as error:
-                why = str(error) or "it was broken off"  # a CancelledError says nothing
+                why = str(error) or "it was interrupted"  # a CancelledError says nothing
                 left.append(f"could not {what}: {why}")
                 self.log.debug("rolling back: could not {what}: {why}", what=what, why=why)
         return left

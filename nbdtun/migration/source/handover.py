@@ -76,13 +76,13 @@ class Handover:
         if answer["state"] in ("aborting", "aborted"):
             raise refusal or DestinationFailed(f"the destination did not take over: {answer['reason']}")
         if answer["state"] in ("unknown", "uncertain"):
-            raise self._unknown(f"its session there is {answer['state']}, the machine there {answer['machine']}")
+            raise self._unknown(f"the destination reports session {answer['state']}, machine {answer['machine']}")
         return bool(answer["state"] == "finished")
 
     def _unknown(self, why: str) -> OutcomeUnknown:
         vm = self._settings.vm
         return OutcomeUnknown(
-            f"{vm} was handed over, but it cannot be learned whether it runs at the destination ({why}). The source is left paused. "
-            f"When the destination can be reached again, `nbdtun migrate --resolve` with the same options asks it and ends this; "
-            f"or look there with query-status: if it runs, quit the source; if not, quit it there and `cont` the source"
+            f"{vm} was handed over, but it is unknown whether it runs at the destination ({why}). The source stays paused. "
+            f"When the destination can be reached again, run `nbdtun migrate --resolve` with the same options. "
+            f"By hand: ask QEMU there with query-status; if it runs, quit the source; if not, quit it there first, then `cont` the source"
         )

@@ -251,7 +251,7 @@ class Migration:
         await self._journal.switchover_begins(self._guest.runs)
         await outgoing.proceed(seconds)
         arriving = Deferred.fromCoroutine(ram.drained())
-        await with_timeout(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory has not arrived within {seconds:g} s"))
+        await with_timeout(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory did not arrive within {seconds:g} s"))
 
     async def _finish(self) -> None:
         await self._journal.note(handed_over=True)

@@ -21,8 +21,9 @@ async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettin
         return await _settle_there(reactor, carrier, settings, session)
     except NbdtunError as error:
         raise OutcomeUnknown(
-            f"{settings.vm}: it still cannot be learned whether it runs at the destination ({error}). The source is left paused. If it "
-            f"runs there, quit the source; if its QEMU there has ended, `cont` the source"
+            f"{settings.vm}: it is still unknown whether it runs at the destination ({error}). The source stays paused. "
+            f"When the destination can be reached again, run `nbdtun migrate --resolve`. "
+            f"By hand: if it runs there, quit the source; only if its QEMU there has ended, `cont` the source"
         ) from error
 
 

@@ -77,11 +77,11 @@ class Recovery:
             await clean_up(self._reactor, self._monitor, left)
         elif left.handed_over and await run_state(self._monitor) not in RUNNING and await self._has_arrived(left):
             await clean_up(self._reactor, self._monitor, left)
-            self._tell("was broken off when it had handed the VM over; it has arrived at the destination")
+            self._tell("was interrupted after the handover; the VM has arrived at the destination")
             return True
         else:
             await roll_back(self._reactor, self._monitor, left)
-            self._tell(f"was broken off {_when(left)}; it is rolled back now, and the VM is at the source as before")
+            self._tell(f"was interrupted {_when(left)}; it has been rolled back, and the VM is at the source as before")
         return False
 
     def _tell(self, what: str) -> None:
@@ -91,8 +91,9 @@ class Recovery:
         outcome = await ask(self._reactor, self._carrier, self._settings, left.session)
         if outcome is Outcome.FRESH:
             raise OutcomeUnknown(
-                f"{self._settings.vm} was handed over, and then both the daemon and QEMU at the destination were started again, so "
-                f"it cannot be learned whether it ran there. The source is left paused. If not, `nbdtun migrate --resolve` lets it go on"
+                f"{self._settings.vm} was handed over, then both the daemon and QEMU at the destination were restarted. "
+                f"It is unknown whether the VM ran there. The source stays paused. "
+                f"If it did not run there, `nbdtun migrate --resolve` lets the source go on"
             )
         return outcome is Outcome.ARRIVED
 
@@ -116,10 +117,10 @@ async def find(monitor: Monitor, uptime: float) -> Entry | None:
         return None
     vm = monitor.name
     if left.alive:
-        raise NotMigratable(f"{vm} is being migrated by another nbdtun just now, process {left.pid}")
+        raise NotMigratable(f"{vm} is being migrated by another nbdtun (process {left.pid})")
     state, now = await run_state(monitor), await query_migration(monitor)
     if left.end is End.DESTINATION and state not in RUNNING:
-        raise NotMigratable(f"{vm} was arriving here when nbdtun-dest was killed; a new `nbdtun migrate` at its source ends that")
+        raise NotMigratable(f"{vm} was arriving here when nbdtun-dest was killed; run `nbdtun migrate` at its source again")
     if left.end is End.DESTINATION or not is_ours(left, now, uptime):
         _refuse(vm, state, now.status)
     return left
@@ -142,9 +143,9 @@ def is_ours(left: Entry, migrated: Migrated, uptime: float) -> bool:
 
 def _refuse(vm: str, state: str, status: str) -> None:
     """The latest migration that QEMU knows of is not ours; that is nothing to us if it has ended and the guest is here."""
-    since = "since an earlier migration by nbdtun was killed"
+    since = "after a migration by nbdtun was killed"
     if status not in ENDED | {"none"}:
-        raise NotMigratable(f"{vm}: another tool has begun to migrate it ({status}) {since}; wait for its end")
+        raise NotMigratable(f"{vm}: another tool has started to migrate it ({status}) {since}; wait for it to end")
     if status == "completed" and state not in RUNNING:
         raise NotMigratable(f"{vm}: another tool has migrated it {since}; if it runs elsewhere, quit it here")
 

@@ -65,7 +65,7 @@ class Resolution:
         left = await find(self._monitor, self._uptime())
         outcome = await ask(self._reactor, self._carrier, self._settings, left.session if left else None)
         if outcome is not Outcome.ARRIVED:
-            raise MigrationError(f"{self._settings.vm} did not arrive, and never will; {await self._go_on(left)}")
+            raise MigrationError(f"{self._settings.vm} did not arrive and never will; {await self._go_on(left)}")
         if left is not None and self._settings.keep_source:
             await clean_up(self._reactor, self._monitor, left)
         if not self._settings.keep_source:
@@ -76,9 +76,9 @@ class Resolution:
         vm = self._settings.vm
         state = await run_state(self._monitor)
         if state in RUNNING:
-            raise NotMigratable(f"{vm} runs at the source, there is nothing to resolve")
+            raise NotMigratable(f"{vm} is running at the source; there is nothing to resolve")
         if (await query_migration(self._monitor)).status != "completed":
-            raise NotMigratable(f"{vm} is {state} at the source and was not handed over, there is nothing to resolve")
+            raise NotMigratable(f"{vm} is {state} at the source and was not handed over; there is nothing to resolve")
 
     async def _go_on(self, left: Entry | None) -> str:
         if left is None:

@@ -142,7 +142,7 @@ class SessionClient:
             self._alarm(lost)
         else:
             self.lost = None
-            self.log.warn("{vm}: the destination's daemon was started again; the disks go on", vm=self._settings.vm)
+            self.log.warn("{vm}: the destination's daemon was restarted; copying the disks continues", vm=self._settings.vm)
 
     def _renewed(self, _: object) -> None:
         self._renewing = None

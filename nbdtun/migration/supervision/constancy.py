@@ -54,7 +54,7 @@ class Constancy:
             told = "; ".join([*changes[:MAX_TOLD], *(["and more"] if len(changes) > MAX_TOLD else [])])
             raise NotMigratable(
                 f"{self._name}: the machine has changed since its migration began: {told}",
-                "see that both ends have the same devices and media, then migrate it again",
+                "give both ends the same devices and media, then migrate again",
             )
 
     def rest(self) -> None:

@@ -112,16 +112,16 @@ class Convergence:
     async def _lags(self, mirror: Mirror) -> None:
         name = mirror.disk.nickname
         if name not in self._told and Strategy.WRITE_BLOCKING not in self._strategies:
-            hint = "its guest writes faster than it is copied; --converge write-blocking would let it wait"
+            hint = "the guest writes faster than it is copied; --converge write-blocking would slow its writes down"
             self._told.add(name)
-            self.log.warn("{vm}: disk {disk} gets no closer to its end: {hint}", vm=self._vm, disk=name, hint=hint)
+            self.log.warn("{vm}: disk {disk} is not converging: {hint}", vm=self._vm, disk=name, hint=hint)
         await self._block_writes(mirror)
 
     async def _block_writes(self, mirror: Mirror) -> None:
         if Strategy.WRITE_BLOCKING in self._strategies and not mirror.write_blocking:
             await mirror.block_writes()
             self._note_disks()
-            self.log.info("{vm}: the guest's writes to disk {disk} wait for the destination now", vm=self._vm, disk=mirror.disk.nickname)
+            self.log.info("{vm}: the guest's writes to disk {disk} now wait for the destination", vm=self._vm, disk=mirror.disk.nickname)
 
     def _note_disks(self) -> None:
         names = tuple(mirror.disk.nickname for mirror in self._mirrors or () if mirror.write_blocking)
@@ -142,7 +142,7 @@ class Convergence:
         downtime = min(2 * self._budget.downtime, self._bound)
         await self._budget.set_downtime(downtime)
         self.measures = evolve(self.measures, downtime=downtime)
-        self.log.info("{vm}: the guest may pause for {time} now", vm=self._vm, time=duration_text(downtime))
+        self.log.info("{vm}: QEMU may now pause the guest for {time}", vm=self._vm, time=duration_text(downtime))
 
     def force(self) -> None:
         """The guest is paused: nothing gets more any longer."""

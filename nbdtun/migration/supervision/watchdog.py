@@ -12,7 +12,7 @@ from nbdtun.migration.timeouts import COPYING, DEFAULTS, OnTimeout, Timeouts
 from nbdtun.units import duration_text
 
 _MOVING: Final = (*COPYING, Phase.SWITCHOVER)
-_REMEDY: Final = "if the guest changes faster than it can be copied, --converge and --on-timeout force help, and so does more --bandwidth"
+_REMEDY: Final = "if the guest changes faster than it can be copied, use --converge, --on-timeout force or more --bandwidth"
 
 
 @frozen
@@ -54,7 +54,7 @@ class Watchdog:
         if stall is None or now - self._since < stall:
             return None
         text = f"{self._vm}: no byte has moved for {duration_text(stall)} in phase {phase.value}, though the link is up (--stall-timeout)"
-        return Verdict(Stalled(f"{text}; does a disk hang, at either end?"))
+        return Verdict(Stalled(f"{text}; is a disk hanging at either end?"))
 
     def _overdue(self, now: float, phase: Phase, cut: bool) -> Verdict | None:
         force = self._timeouts.on_timeout is OnTimeout.FORCE and phase in COPYING
@@ -62,9 +62,9 @@ class Watchdog:
             return None
         limit, total = self._timeouts.limit(phase), self._timeouts.total
         if limit is not None and now - self._entered >= limit:
-            text = f"{self._vm}: phase {phase.value} was not over after {duration_text(limit)} (--timeout {phase.value}=)"
+            text = f"{self._vm}: phase {phase.value} took longer than {duration_text(limit)} (--timeout {phase.value}=)"
         elif total is not None and now - self._began >= total:
-            text = f"{self._vm}: after {duration_text(total)} (--timeout) it was still in phase {phase.value}"
+            text = f"{self._vm}: still in phase {phase.value} after {duration_text(total)} (--timeout)"
         else:
             return None
         self.forced = force

@@ -21,46 +21,46 @@ _BOTH: Final = frozenset(End)
 
 #: Capabilities that may be on; we set some of these ourselves, for the time of a migration.
 HARMLESS: Mapping[str, str] = {
-    "auto-converge": "the source slows the guest down, if it must; --converge auto-converge is this one",
-    "block": "at the destination it says nothing",
-    "compress": "at the destination it only makes threads that wait",
-    "dirty-bitmaps": "at the destination it says nothing, as long as none are sent",
+    "auto-converge": "the source slows the guest down if needed; --converge auto-converge sets it",
+    "block": "no effect at the destination",
+    "compress": "at the destination it only starts idle threads",
+    "dirty-bitmaps": "no effect at the destination as long as none are sent",
     "events": "ours, at both ends",
-    "late-block-activate": "ours, at the destination; at the source it says nothing",
-    "pause-before-switchover": "ours, at the source; at the destination it says nothing",
-    "postcopy-blocktime": "a statistic of a post-copy, which there is none of",
+    "late-block-activate": "ours, at the destination; no effect at the source",
+    "pause-before-switchover": "ours, at the source; no effect at the destination",
+    "postcopy-blocktime": "a statistic of post-copy, which is not used",
     "rdma-pin-all": "only for RDMA",
     "release-ram": "only in a post-copy",
     "return-path": "the destination answers over the same connection, which goes both ways; the source tells it to",
-    "validate-uuid": "at the destination it says nothing, as long as no UUID is sent",
-    "xbzrle": "a destination reads such pages whether or not it is on there",
+    "validate-uuid": "no effect at the destination as long as no UUID is sent",
+    "xbzrle": "the destination reads such pages whether or not it is on there",
     "zero-blocks": "only with the capability block",
-    "dirty-limit": "at the destination it says nothing",
-    "zero-copy-send": "at the destination it says nothing; and it needs multifd",
+    "dirty-limit": "no effect at the destination",
+    "zero-copy-send": "no effect at the destination, and it needs multifd",
 }
 
 #: Capabilities that may not be on, at which ends, and why.
 REFUSED: Mapping[str, tuple[frozenset[End], str]] = {
-    "background-snapshot": (_BOTH, "the memory would be saved as a snapshot, while the guest runs on"),
+    "background-snapshot": (_BOTH, "the memory would be saved as a snapshot while the guest runs on"),
     "block": (_SOURCE, "QEMU would copy the disks itself, a second time"),
     "compress": (_SOURCE, "the destination cannot read compressed pages"),
-    "dirty-bitmaps": (_SOURCE, "bitmaps would be sent, and the destination takes none in"),
-    "dirty-limit": (_SOURCE, "it excludes auto-converge, and slows the guest's processors down in another way"),
-    "mapped-ram": (_BOTH, "it is for files, and not for connections"),
-    "multifd": (_BOTH, "the memory would be sent over several connections, for which one end waits in vain"),
-    "postcopy-preempt": (_BOTH, "it is for post-copy, which is not served"),
-    "postcopy-ram": (_BOTH, "post-copy is not served"),
-    "switchover-ack": (_BOTH, "one end would wait for an answer that the other does not give"),
-    "validate-uuid": (_SOURCE, "the destination may refuse the guest when all has been copied"),
-    "x-colo": (_BOTH, "COLO is not served"),
-    "x-ignore-shared": (_BOTH, "memory that is shared would not be sent"),
-    "zero-copy-send": (_SOURCE, "it is for multifd, which is not served"),
+    "dirty-bitmaps": (_SOURCE, "bitmaps would be sent, but the destination does not accept them"),
+    "dirty-limit": (_SOURCE, "it excludes auto-converge, and throttles the guest in another way"),
+    "mapped-ram": (_BOTH, "it is for files, not for connections"),
+    "multifd": (_BOTH, "the memory would be sent over several connections, and one end would wait for them for ever"),
+    "postcopy-preempt": (_BOTH, "it is for post-copy, which is not supported"),
+    "postcopy-ram": (_BOTH, "post-copy is not supported"),
+    "switchover-ack": (_BOTH, "one end would wait for an answer that the other never sends"),
+    "validate-uuid": (_SOURCE, "the destination may refuse the guest after everything has been copied"),
+    "x-colo": (_BOTH, "COLO is not supported"),
+    "x-ignore-shared": (_BOTH, "shared memory would not be sent"),
+    "zero-copy-send": (_SOURCE, "it is for multifd, which is not supported"),
 }
 
 #: Parameters that must have this value where there are such, and why; all others only tune what the capabilities above switch on.
 NEEDED: Mapping[str, tuple[Any, str]] = {
-    "mode": ("normal", "the guest would not be moved but kept for a restart of QEMU"),
-    "tls-creds": ("", "the stream would be encrypted by QEMU too, which the other end does not expect"),
+    "mode": ("normal", "the guest would be kept for a restart of QEMU instead of being moved"),
+    "tls-creds": ("", "QEMU would also encrypt the stream, which the other end does not expect"),
 }
 
 

@@ -91,7 +91,7 @@ class LeftOut:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.disk.nickname or 'a drive'} is left out: {self.why}"
+        return f"{self.disk.nickname or 'a drive'} is not copied: {self.why}"
 
 
 @frozen
@@ -119,7 +119,7 @@ class Inventory:
         for left in self.left_out:
             if left.disk.called(name):
                 raise ConfigError(f"{vm}: disk {name} cannot be copied: {left.why}")
-        raise ConfigError(f"{vm} has no disk {name}; it has {', '.join(disk.nickname for disk in self.disks) or 'none that is writable'}")
+        raise ConfigError(f"{vm} has no disk {name}; it has {', '.join(disk.nickname for disk in self.disks) or 'no writable disk'}")
 
 
 async def inventory(monitor: Monitor, hardware: Hardware | None = None) -> Inventory:
@@ -174,7 +174,7 @@ def _unfit(drive: Mapping[str, Any]) -> str | None:
         return "it is empty"
     if inserted.get("ro"):
         return "it is read-only"
-    return None if drive.get("qdev") else "no device of the guest uses it"
+    return None if drive.get("qdev") else "no guest device uses it"
 
 
 async def _carried(monitor: Monitor, qdev: str) -> str | None:
@@ -183,7 +183,7 @@ async def _carried(monitor: Monitor, qdev: str) -> str | None:
         kind = await monitor.execute("qom-get", {"path": path, "property": "type"})
     except CommandFailed:
         return None
-    return "QEMU's own migration carries it" if kind in CARRIED_BY_QEMU else None
+    return "QEMU's own migration copies it" if kind in CARRIED_BY_QEMU else None
 
 
 async def choose(monitor: Monitor, settings: MigrationSettings, here: Hardware) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:

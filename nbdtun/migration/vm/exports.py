@@ -79,7 +79,7 @@ class Exports:
         except CommandFailed as error:
             self._started = False
             if "already running" in str(error):
-                raise DestinationFailed(f"{error}; another tool uses this VM, or end it there with nbd-server-stop") from error
+                raise DestinationFailed(f"{error}; if no other tool uses this VM, stop that server with nbd-server-stop") from error
             raise
 
     async def _export(self, pairing: Pairing) -> None:

@@ -30,14 +30,14 @@ ENDING_MIGRATION_SECONDS = 0.1
 
 RESUMABLE = frozenset({"paused", "postmigrate"})
 USELESS = {
-    "inmigrate": "it waits for an incoming migration itself; is --qmp that of the destination?",
-    "postmigrate": "it has moved already, or was paused while a migration of it was undone; if it runs nowhere else, `cont` it",
+    "inmigrate": "it is itself waiting for an incoming migration; is --qmp the destination's?",
+    "postmigrate": "it has moved already, or was paused during a rollback; run `nbdtun migrate --resolve` before you `cont` it",
     "shutdown": "the guest has shut down",
-    "internal-error": "QEMU reports an internal error of it",
+    "internal-error": "QEMU reports an internal error",
     "guest-panicked": "the guest has crashed",
-    "save-vm": "a snapshot of it is being made",
+    "save-vm": "a snapshot of it is being taken",
     "restore-vm": "a snapshot of it is being restored",
-    "finish-migrate": "a migration of it is ending just now",
+    "finish-migrate": "a migration of it is just finishing",
     "colo": "it is replicated by COLO",
 }
 
@@ -128,7 +128,7 @@ class Guest:
 
         :raise MonitorError: it does not answer.
         """
-        late = f"{self._monitor.name}: QEMU has not ended {ENDING_SECONDS:g} s after quit"
+        late = f"{self._monitor.name}: QEMU is still running {ENDING_SECONDS:g} s after quit"
         for _ in range(2):  # a QEMU whose monitor was closed has not yet ended
             if not await self._monitor.renew():
                 return

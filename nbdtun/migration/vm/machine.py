@@ -8,6 +8,7 @@ from attrs import frozen
 
 from nbdtun.errors import CommandFailed, NotMigratable
 from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.units import size_text
 
 #: Run states in which the guest is to go on at the destination.
 RUNNING = frozenset({"running", "suspended"})
@@ -38,8 +39,15 @@ class Machine:
             both = f"the machine is {other.type} at the source and {self.type} at the destination"
             yield NotMigratable(both, f"start the destination with -machine {other.type}")
         if other.memory != self.memory:
-            both = f"the VM has {other.memory} bytes of RAM at the source and {self.memory} at the destination"
-            yield NotMigratable(both, "start it with the same -m")
+            there, here = sizes(other.memory, self.memory)
+            both = f"the VM has {there} of RAM at the source and {here} at the destination"
+            yield NotMigratable(both, "start the destination with the same -m")
+
+
+def sizes(one: int, other: int) -> tuple[str, str]:
+    """Two sizes that differ, for one line: in bytes where rounding would hide the difference."""
+    texts = size_text(one), size_text(other)
+    return texts if texts[0] != texts[1] else (f"{one} bytes", f"{other} bytes")
 
 
 async def machine(monitor: Monitor) -> Machine:

@@ -84,11 +84,11 @@ async def require_unblocked(monitor: Monitor) -> None:
     answer = await monitor.execute("query-migrate")
     status = Migrated.of(answer).status
     if status not in ENDED | {"none"}:
-        running = f"{monitor.name}: another tool's migration of it runs already ({status})"
-        raise NotMigratable(running, "wait for its end or migrate_cancel it")
+        running = f"{monitor.name}: another tool is already migrating it ({status})"
+        raise NotMigratable(running, "wait for it to end, or stop it with migrate_cancel")
     reasons = answer.get("blocked-reasons")
     if reasons:
-        raise NotMigratable(f"{monitor.name} cannot be migrated: {'; '.join(reasons)}", "remove what blocks it")
+        raise NotMigratable(f"{monitor.name} cannot be migrated: {'; '.join(reasons)}", "remove the blocker")
 
 
 async def require_incoming(monitor: Monitor) -> None:
@@ -99,9 +99,9 @@ async def require_incoming(monitor: Monitor) -> None:
     """
     name, state, status = monitor.name, await run_state(monitor), await query_migration(monitor)
     if state != "inmigrate":
-        raise NotMigratable(f"{name}: QEMU is not waiting for a migration but {state}", "start it with -S -incoming defer")
+        raise NotMigratable(f"{name}: QEMU is {state}, not waiting for a migration", "start it with -S -incoming defer")
     if status.address or status.status != "none":
-        raise NotMigratable(f"{name}: QEMU's incoming migration was started before", "start it again, with -S -incoming defer")
+        raise NotMigratable(f"{name}: QEMU has already started an incoming migration", "restart it with -S -incoming defer")
 
 
 class Tuning:
@@ -196,7 +196,7 @@ class Outgoing:
             status = (await self._events.next(seconds)).data["status"]
             if status in ENDED and status != wanted:
                 why = (await query_migration(self._monitor)).error or "QEMU gives no reason"
-                raise MemoryFailed(f"{self._monitor.name}: copying the memory has {status}: {with_trouble(why, self._ingress)}")
+                raise MemoryFailed(f"{self._monitor.name}: the memory migration ended ({status}): {with_trouble(why, self._ingress)}")
 
     def close(self) -> None:
         """Listen no more."""

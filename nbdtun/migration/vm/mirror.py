@@ -182,7 +182,7 @@ class Mirror:
         ended = Trigger.COMPLETED if event.name == "BLOCK_JOB_COMPLETED" else Trigger.CANCELLED
         self._life.advance(ended if error is None else Trigger.BROKEN)
         if self._life.state is State.FAILED:
-            self._alarm(self._failure(error or "its job was ended by somebody else"))
+            self._alarm(self._failure(error or "its job was ended by another tool"))
 
     def _failure(self, reason: str) -> MirrorFailed:
         return MirrorFailed(f"disk {self.disk.nickname}: {with_trouble(reason, self._ingress)}")
@@ -199,9 +199,7 @@ class Mirror:
         """
         self._life.advance(Trigger.DRAIN)
         await self._monitor.execute("block-job-cancel", {"device": self.name, "force": False})
-        await with_timeout(
-            self._clock, seconds, self.ended, lambda: self._failure(f"the last writes have not arrived within {seconds:g} s")
-        )
+        await with_timeout(self._clock, seconds, self.ended, lambda: self._failure(f"the last writes did not arrive within {seconds:g} s"))
         if self._life.state is not State.DONE:
             raise self._failure("its last writes were lost")
         await self._monitor.execute("blockdev-del", {"node-name": self.name})

@@ -16,10 +16,11 @@ from attrs import frozen
 
 from nbdtun.errors import DiskMismatch
 from nbdtun.migration.vm.disks import Disk, Inventory
+from nbdtun.migration.vm.machine import sizes
 
 _MADE_UP_SERIAL = re.compile(r"QM\d{5}\Z")
 _MADE_UP_DRIVE = re.compile(r"(ide|scsi|virtio|floppy|sd|mtd|pflash|xen|none)\d+(-(hd|cd)\d+)?\Z")
-_REMEDY = "give both ends' devices the same addresses, and ids that say the same"
+_REMEDY = "give the devices at both ends the same addresses and the same ids"
 
 
 class Matches:
@@ -41,11 +42,12 @@ class Matches:
         """
         here = self._counterpart(wanted)
         if here.size < wanted.size:
-            sizes = f"{here.size} bytes at the destination are too few for {wanted.size} bytes at the source"
-            raise DiskMismatch(f"disk {wanted.nickname}: {sizes}", "enlarge it there")
+            there, small = sizes(wanted.size, here.size)
+            what = f"disk {wanted.nickname}: {small} at the destination is too small for {there} at the source"
+            raise DiskMismatch(what, f"stop that QEMU and run `qemu-img resize IMAGE {wanted.size}` there")
         if wanted.image and wanted.image == here.image:
-            same = f"disk {wanted.nickname}: the destination's {here.nickname} is the same image, which would be written onto itself"
-            raise DiskMismatch(same, "give the destination an image of its own; storage that is shared is not served")
+            same = f"disk {wanted.nickname}: the destination's {here.nickname} is the same image, so the disk would be copied onto itself"
+            raise DiskMismatch(same, "give the destination an image of its own; shared storage is not supported")
         if here.node in self._taken:
             both = f"disks {self._taken[here.node].nickname} and {wanted.nickname} both match {here.nickname} at the destination"
             raise DiskMismatch(both, "give the devices ids")
@@ -56,16 +58,17 @@ class Matches:
         evidence = _evidence(wanted, self._here.disks)
         found = {disk.node: disk for each in evidence for disk in each.disks}
         if not found:
-            raise DiskMismatch(f"disk {wanted.nickname}: the destination has no writable disk {_sought(wanted)}; {_listed(self._here)}")
+            what = f"disk {wanted.nickname}: the destination has no writable disk {_sought(wanted)}; {_listed(self._here)}"
+            raise DiskMismatch(what, "start the destination with the same disks")
         here = next(iter(found.values()))
         claims = [claim for claim in _evidence(here, self._disks) if any(disk.node != wanted.node for disk in claim.disks)]
         if len(found) > 1:
             both = _said(evidence)
         elif claims:
-            both = f"{_said(evidence)}, which {_said(claims)} of the source"
+            both = f"{_said(evidence)}, but in reverse {_said(claims)} of the source"
         else:
             return here
-        raise DiskMismatch(f"disk {wanted.nickname}: more than one pairing is possible: {both}", _REMEDY)
+        raise DiskMismatch(f"disk {wanted.nickname}: the match is ambiguous: {both}", _REMEDY)
 
 
 @frozen
@@ -77,7 +80,7 @@ class _Evidence:
 
 
 def _said(evidence: list[_Evidence]) -> str:
-    return "; ".join(f"by its {each.what} is {' or '.join(disk.nickname for disk in each.disks)}" for each in evidence)
+    return "; ".join(f"by {each.what} it is {' or '.join(disk.nickname for disk in each.disks)}" for each in evidence)
 
 
 def _evidence(disk: Disk, others: tuple[Disk, ...]) -> list[_Evidence]:
@@ -90,7 +93,7 @@ def _strong(wanted: Disk, here: tuple[Disk, ...]) -> Iterator[_Evidence]:
     if wanted.place and not wanted.counted:
         yield _Evidence("address", tuple(disk for disk in here if disk.place == wanted.place))
     if wanted.ident:
-        yield _Evidence("device's id", tuple(disk for disk in here if disk.ident == wanted.ident))
+        yield _Evidence("device id", tuple(disk for disk in here if disk.ident == wanted.ident))
     if wanted.serial and not _MADE_UP_SERIAL.match(wanted.serial):
         yield _Evidence("serial", tuple(disk for disk in here if disk.serial == wanted.serial))
 
@@ -100,14 +103,14 @@ def _weak(wanted: Disk, here: tuple[Disk, ...]) -> Iterator[_Evidence]:
     if wanted.device and not _MADE_UP_DRIVE.match(wanted.device):
         yield _Evidence("drive id", tuple(disk for disk in here if disk.device == wanted.device))
     if wanted.counted:
-        yield _Evidence("turn on its bus", tuple(disk for disk in here if disk.counted and disk.bus == wanted.bus))
+        yield _Evidence("position on its bus", tuple(disk for disk in here if disk.counted and disk.bus == wanted.bus))
 
 
 def _sought(wanted: Disk) -> str:
     marks = [
-        f"at {wanted.place}" if wanted.place else "",
-        f"of the id {wanted.ident}" if wanted.ident else "",
-        f"of drive id {wanted.device}" if wanted.device else "",
+        f"at address {wanted.place}" if wanted.place else "",
+        f"with id {wanted.ident}" if wanted.ident else "",
+        f"with drive id {wanted.device}" if wanted.device else "",
     ]
     return " or ".join(mark for mark in marks if mark) or f"on device {wanted.qdev}"
 

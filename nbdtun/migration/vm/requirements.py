@@ -31,7 +31,7 @@ async def require_commands(monitor: Monitor, commands: Iterable[str]) -> None:
     missing = sorted(set(commands) - await monitor.commands())
     if missing:
         raise NotMigratable(
-            f"{monitor.name}: QEMU {await version(monitor)} does not know {', '.join(missing)}", f"use QEMU {OLDEST} or later"
+            f"{monitor.name}: QEMU {await version(monitor)} does not support {', '.join(missing)}", f"use QEMU {OLDEST} or later"
         )
 
 

@@ -121,7 +121,7 @@ TABLE: Mapping[str, Row] = {
             afresh("was its daemon started again?"),
             afresh("was its daemon started again?"),
             afresh("was its daemon started again?"),
-            paused("The source is left paused"),
+            paused("The source stays paused"),
             MOVES,
         ),
     ),
@@ -140,7 +140,7 @@ TABLE: Mapping[str, Row] = {
         "The destination's QEMU is killed",
         # The sixth: whoever connects to the gate before its monitor is not refused, but hung up on, if that comes first.
         (afresh("at the destination: QEMU closed its monitor"),) * 5
-        + (afresh("at the destination: "), paused("The source is left paused", "cont"), ENDED),
+        + (afresh("at the destination: "), paused("The source stays paused", "cont"), ENDED),
     ),
     "destination-stopped": Row(
         "The destination's QEMU is stopped (SIGSTOP), and continued later",
@@ -151,7 +151,7 @@ TABLE: Mapping[str, Row] = {
             afresh("has not answered"),
             afresh("has not answered"),
             afresh("has not answered"),
-            paused("The source is left paused"),
+            paused("The source stays paused"),
             ENDED,
         ),
     ),
@@ -197,7 +197,7 @@ TABLE: Mapping[str, Row] = {
     "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 8),
     "cut": Row(
         "The network is away for longer than the resume window",
-        (stays("no link came back"),) * 2 + (afresh("no link came back"),) * 4 + (paused("The source is left paused"), MOVES),
+        (stays("no link came back"),) * 2 + (afresh("no link came back"),) * 4 + (paused("The source stays paused"), MOVES),
     ),
 }
 

@@ -56,7 +56,7 @@ def test_somebody_else_measures() -> None:
     qemu.dirty = {"status": "measuring"}
     error = watch(qemu)
     assert isinstance(error, MigrationError)
-    assert str(error) == "web1: QEMU measures the dirty rate for somebody else just now; try again later"
+    assert str(error) == "web1: QEMU is already measuring the dirty rate for another client; try again later"
     assert "calc-dirty-rate" not in qemu.asked
 
 
@@ -69,4 +69,4 @@ def test_a_qemu_that_cannot() -> None:
 def test_it_does_not_wait_for_ever() -> None:
     qemu = Busy()
     qemu.seconds = 1e6
-    assert "has not measured the dirty rate within 11 s" in str(watch(qemu))
+    assert "did not measure the dirty rate within 11 s" in str(watch(qemu))

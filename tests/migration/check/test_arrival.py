@@ -39,10 +39,10 @@ def waiting(**disks: int) -> PaperQemu:
 
 def test_one_that_fits() -> None:
     assert check(waiting()) == [
-        "ok destination: QEMU 7.2.22 waits for a migration",
+        "ok destination: QEMU 7.2.22 is waiting for a migration",
         "ok machine: both are pc-q35-7.2 with 128 MiB of RAM",
-        "ok capabilities: QEMU at the destination has nothing switched on that would break its migration",
-        "ok jobs: nobody else works at the destination on what is to be moved",
+        "ok capabilities: QEMU at the destination has no conflicting migration capability on",
+        "ok jobs: no job, export or dump is in the way at the destination",
         "ok disks: disk vda: raw, 1 MiB",
     ]
 
@@ -72,15 +72,16 @@ def test_all_that_does_not_fit_is_told_at_once() -> None:
         "failure disks",
     ]
     assert "the machine is pc-i440fx-7.2 at the source and pc-q35-7.2 at the destination" in lines[1]
-    assert "start it with the same -m" in lines[2]
-    assert "disk vda: 524288 bytes at the destination are too few for 1048576 bytes at the source; enlarge it there" in lines[3]
+    assert "start the destination with the same -m" in lines[2]
+    assert "disk vda: 512 KiB at the destination is too small for 1 MiB at the source; stop that QEMU and run " in lines[3]
+    assert "`qemu-img resize IMAGE 1048576` there" in lines[3]
     assert "vdb" in lines[4]
 
 
 def test_a_qemu_that_lacks_what_receiving_needs() -> None:
     qemu = waiting()
     qemu.lacks = {"nbd-server-start"}
-    assert check(qemu)[0].startswith("failure destination: web1: QEMU 7.2.22 does not know nbd-server-start")
+    assert check(qemu)[0].startswith("failure destination: web1: QEMU 7.2.22 does not support nbd-server-start")
 
 
 def test_it_asks_and_does_nothing() -> None:

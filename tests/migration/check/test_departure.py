@@ -11,9 +11,9 @@ from nbdtun.migration.settings import MigrationSettings
 from tests.migration.stage.paper_qemu import PaperQemu
 
 CLEAR = [
-    "ok capabilities: QEMU at the source has nothing switched on that would break its migration",
-    "ok jobs: nobody else works at the source on what is to be moved",
-    "ok images: the images have nothing but their contents",
+    "ok capabilities: QEMU at the source has no conflicting migration capability on",
+    "ok jobs: no job, export or dump is in the way at the source",
+    "ok images: the images have no snapshots or bitmaps",
 ]
 
 
@@ -32,8 +32,8 @@ def test_a_machine_that_can_go() -> None:
     assert (departure.machine.type, departure.runs, [disk.node for disk in departure.disks]) == ("pc-q35-7.2", True, ["vda"])
     assert lines == [
         "ok source: QEMU 7.2.22, machine pc-q35-7.2, 128 MiB of RAM",
-        "ok state: the guest runs",
-        "ok blockers: nothing in the machine forbids a migration",
+        "ok state: the guest is running",
+        "ok blockers: no migration blockers",
         "ok disks: to be copied: vda (1 MiB of 1 MiB)",
         *CLEAR,
     ]
@@ -46,9 +46,9 @@ def test_all_that_is_amiss_is_told() -> None:
     departure, lines = check(qemu, disks=("vdz",))
     assert (departure.runs, departure.disks) == (False, ())
     assert lines == [
-        "failure source: web1: QEMU 7.2.22 does not know migrate-continue, yank; use QEMU 7.2 or later",
+        "failure source: web1: QEMU 7.2.22 does not support migrate-continue, yank; use QEMU 7.2 or later",
         "failure state: web1 cannot be migrated: the guest has crashed",
-        "failure blockers: web1 cannot be migrated: one; two; remove what blocks it",
+        "failure blockers: web1 cannot be migrated: one; two; remove the blocker",
         "failure disks: web1 has no disk vdz; it has vda",
         *CLEAR,
     ]
@@ -58,8 +58,8 @@ def test_memory_that_qemu_itself_may_lose() -> None:
     qemu = PaperQemu(Clock(), "web1")
     qemu.more, qemu.kvm = {"query-kvm"}, False
     warning = (
-        "warning memory: web1: QEMU 7.2.22 without KVM may lose what the guest writes to its memory while that is sent; "
-        "use KVM or QEMU 9.0 or later, or stop the guest before it is moved"
+        "warning memory: web1: QEMU 7.2.22 without KVM may lose memory writes that the guest makes during a migration; "
+        "use KVM, or QEMU 9.0 or later, or pause the guest before the migration"
     )
     assert warning in check(qemu)[1]
     qemu.state = "paused"
@@ -69,7 +69,7 @@ def test_memory_that_qemu_itself_may_lose() -> None:
 def test_a_machine_without_disks_that_is_paused() -> None:
     departure, lines = check(PaperQemu(Clock(), "web1", disks={}, state="paused"))
     assert not departure.runs
-    assert "ok state: the guest is paused, and will be paused at the destination" in lines
+    assert "ok state: the guest is paused, and stays paused at the destination" in lines
     assert "ok disks: to be copied: no disk" in lines
 
 

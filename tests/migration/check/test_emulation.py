@@ -27,7 +27,7 @@ def emulating() -> PaperQemu:
 
 
 def test_an_old_one_that_emulates(emulating: PaperQemu) -> None:
-    assert check(emulating) == "QEMU 7.2.22 without KVM may lose what the guest writes to its memory while that is sent"
+    assert check(emulating) == "QEMU 7.2.22 without KVM may lose memory writes that the guest makes during a migration"
 
 
 def test_kvm_keeps_its_own_notes(emulating: PaperQemu) -> None:

@@ -88,7 +88,7 @@ def test_a_destination_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_source_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     report = Flight().run(monkeypatch, monitor=False)
-    assert lines(report, Level.WARNING) == ["destination: its QEMU was not compared, as the source's could not be asked"]
+    assert lines(report, Level.WARNING) == ["destination: not compared: the source QEMU did not answer"]
     assert report.measured.round_trip is not None
     assert report.forecast is None
 
@@ -103,7 +103,7 @@ def test_a_vm_that_has_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     flight = Flight()
     migration = flight.stage.start()
     flight.stage.turn(0.5)
-    assert lines(flight.run(monkeypatch))[-1] == "destination: web1 is being migrated to this destination by another session just now"
+    assert lines(flight.run(monkeypatch))[-1] == "destination: web1 is already being migrated to this destination by another session"
     migration.addErrback(lambda failure: failure.trap(CancelledError))
     migration.cancel()
     flight.stage.turn(60)
@@ -119,21 +119,23 @@ def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch, ahead: float, text:
     monkeypatch.setattr("nbdtun.migration.destination.sessions.time", lambda: 1e9 + ahead)
     monkeypatch.setattr(module, "time", lambda: 1e9)
     report = Flight().run(monkeypatch)
-    assert lines(report, Level.WARNING) == [f"clock: the destination's clock is {text}; set both by NTP; certificates are judged by them"]
+    assert lines(report, Level.WARNING) == [
+        f"clock: the destination's clock is {text}; synchronise both with NTP; certificate checks depend on it"
+    ]
     assert report.measured.clock == pytest.approx(ahead, abs=1)
 
 
 @pytest.mark.parametrize(
     ("busy", "text"),
     [
-        (Activity(0.0, 200.0 * MIB), "the guest writes 200 MiB/s to its disks, and 100 MiB/s can be copied"),
-        (Activity(90.0 * MIB, 20.0 * MIB), "the guest changes 90 MiB/s of its memory, and 80 MiB/s can be sent"),
+        (Activity(0.0, 200.0 * MIB), "the guest writes 200 MiB/s to its disks, but only 100 MiB/s can be copied"),
+        (Activity(90.0 * MIB, 20.0 * MIB), "the guest dirties 90 MiB/s of memory, but only 80 MiB/s can be sent"),
     ],
 )
 def test_what_does_not_converge(monkeypatch: pytest.MonkeyPatch, busy: Activity, text: str) -> None:
     report = Flight(busy=busy).run(monkeypatch)
     (line,) = lines(report, Level.WARNING)
-    assert line.startswith(f"forecast: does not converge: {text}; ")
+    assert line.startswith(f"forecast: will not converge: {text}; ")
     assert report.forecast is not None
     assert report.forecast.total is None
 

@@ -32,7 +32,7 @@ def told(end: End = End.SOURCE, disk: Disk = DISK, **answers: Any) -> list[str]:
 def test_nobody() -> None:
     ours = [{"id": "nbdtun-1234-0", "type": "mirror", "status": "running"}, {"id": "old", "type": "backup", "status": "concluded"}]
     assert told(query_jobs=ours, query_block_exports=[{"id": "nbdtun-1234-0"}], query_dump={"status": "completed"}) == [
-        "ok nobody else works at the source on what is to be moved"
+        "ok no job, export or dump is in the way at the source"
     ]
 
 
@@ -54,11 +54,13 @@ def test_a_job_of_the_whole_machine() -> None:
 def test_an_export_and_a_dump() -> None:
     exports = [{"id": "pull", "type": "nbd", "node-name": "base"}]
     assert told(query_block_exports=exports, query_dump={"status": "active"}) == [
-        "failure disk vda: the nbd export 'pull' serves it to somebody else; end it with block-export-del",
+        "failure disk vda: the nbd export 'pull' serves it to another client; remove it with block-export-del",
         "failure QEMU at the source: a dump of the guest's memory is being written; wait for it",
     ]
 
 
 def test_a_throttle_filter_is_worth_a_warning() -> None:
     line = told(disk=Disk("slow", "", "vda-dev", 4096, "throttle"))[1]
-    assert line.startswith("warning disk slow: its throttle filter slow limits the copying too; raise its limits with qom-set")
+    assert line.startswith(
+        "warning disk slow: its throttle filter slow also limits the copy; raise the limits of its throttle-group with qom-set"
+    )

@@ -59,7 +59,7 @@ def test_a_daemon_that_lives_is_left_alone() -> None:
     assert do(qemu, end_used_up(qemu)) is None
     error = do(qemu, clean_up(qemu))
     assert isinstance(error, NotMigratable)
-    assert "another nbdtun-dest is at work with it just now, process 7" in str(error)
+    assert "another nbdtun-dest is using it (process 7)" in str(error)
     assert qemu.objects
 
 
@@ -69,7 +69,7 @@ def test_a_qemu_that_is_used_up_is_ended(state: str, status: str) -> None:
     qemu.migration = {"status": status}
     error = do(qemu, end_used_up(qemu))
     assert isinstance(error, NotMigratable)
-    assert "start it again, with -S -incoming defer" in str(error)
+    assert "start it again with -S -incoming defer" in str(error)
     assert not qemu.alive
 
 

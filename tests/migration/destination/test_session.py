@@ -225,7 +225,7 @@ def test_a_guest_of_which_nobody_knows_whether_it_started(how: str) -> None:
         room.qemu.fails["cont"] = MonitorLost("gone")
     error = room.do(room.session.finish(True), 61)
     assert isinstance(error, OutcomeUnknown)
-    assert "it was told to run at the destination just before" in str(error)
+    assert "the destination's QEMU had just been told to run it" in str(error)
     assert room.session.state is State.UNCERTAIN
     assert "quit" not in room.qemu.asked
     assert repr(room.qemu).endswith("closed>")  # whoever is to find out needs it

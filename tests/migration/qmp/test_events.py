@@ -38,7 +38,7 @@ def test_a_wait_ends_in_time() -> None:
     got = next_of(events, 3)
     clock.advance(3)
     assert isinstance(got[0], MonitorError)
-    assert str(got[0]) == "no STOP or RESUME came from QEMU within 3 s"
+    assert str(got[0]) == "QEMU sent no STOP or RESUME within 3 s"
     events.hear(Event("STOP"))  # nobody waits any more
     assert next_of(events, 3) == [Event("STOP")]
 

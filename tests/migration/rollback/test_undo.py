@@ -55,7 +55,7 @@ def test_one_that_fails_hinders_no_other_and_is_told() -> None:
 def test_one_that_was_broken_off_has_a_reason_too() -> None:
     steps = Steps()
     steps.push("wash up", CancelledError())
-    assert steps.unwind() == [["could not wash up: it was broken off"]]
+    assert steps.unwind() == [["could not wash up: it was interrupted"]]
 
 
 def test_one_that_takes_too_long_is_given_up() -> None:
@@ -66,7 +66,7 @@ def test_one_that_takes_too_long_is_given_up() -> None:
     steps.clock.advance(9)
     assert not got
     steps.clock.advance(1)
-    assert got == [["could not wait for rain: not done in 10 s"]]
+    assert got == [["could not wait for rain: not done within 10 s"]]
     assert steps.done[-1] == "sweep the floor"
 
 

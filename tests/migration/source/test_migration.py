@@ -253,7 +253,7 @@ def test_a_daemon_that_forgot() -> None:
     stage.cut()
     outcome = stage.outcome(migration)
     assert isinstance(outcome, OutcomeUnknown)
-    assert "its session there is unknown" in str(outcome)
+    assert "the destination reports session unknown" in str(outcome)
 
 
 def test_a_mirror_that_fails_while_the_memory_is_sent() -> None:
@@ -280,7 +280,7 @@ def test_memory_that_fails_gives_qemus_reason() -> None:
     stage.source.memory_error = "Unable to write to socket: Broken pipe"
     outcome = stage.outcome(stage.start())
     assert_at_source(stage, outcome, MemoryFailed)
-    assert "copying the memory has failed: Unable to write to socket: Broken pipe" in str(outcome)
+    assert "the memory migration ended (failed): Unable to write to socket: Broken pipe" in str(outcome)
 
 
 def test_what_forbids_a_migration() -> None:

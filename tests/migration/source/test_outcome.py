@@ -52,7 +52,7 @@ def unknown(got: list[Any]) -> str:
 def test_a_destination_that_cannot_be_reached() -> None:
     told = unknown(asked(LinkLost("no connection"))[1])
     assert "(no connection)" in told
-    assert "The source is left paused" in told
+    assert "The source stays paused" in told
 
 
 def test_a_destination_that_has_an_error_for_an_answer() -> None:

@@ -115,7 +115,7 @@ def test_nobody_can_tell_and_nothing_is_touched(outcome: str | NbdtunError) -> N
     scene = Scene("postmigrate", "completed", outcome, **HANDED)
     error = scene.settle()
     assert isinstance(error, OutcomeUnknown)
-    assert "The source is left paused" in str(error)
+    assert "The source stays paused" in str(error)
     assert scene.qemu.state == "postmigrate"
     assert scene.qemu.objects[JOURNAL] == scene.left.text()
 
@@ -158,7 +158,7 @@ def test_one_that_lives_is_left_alone() -> None:
     Presence(scene.left.name).acquire()
     error = scene.settle()
     assert isinstance(error, NotMigratable)
-    assert str(error) == "web1 is being migrated by another nbdtun just now, process 7"
+    assert str(error) == "web1 is being migrated by another nbdtun (process 7)"
     assert scene.qemu.asked == ["qom-get"]
 
 

@@ -111,7 +111,7 @@ def test_a_longer_downtime_is_enough() -> None:
 
 
 def test_a_bound_that_bounds_nothing() -> None:
-    with pytest.raises(ConfigError, match="max downtime, 5 s, must be more than the downtime, 6 s"):
+    with pytest.raises(ConfigError, match="max downtime, 5 s, must exceed the downtime, 6 s"):
         MigrationSettings(vm="web1", downtime=6.0, converge=frozenset({Strategy.DOWNTIME}))
 
 

@@ -39,7 +39,7 @@ def test_a_phase_has_its_own_clock() -> None:
     assert found is not None
     assert found[0] == 19
     assert isinstance(found[1].error, TimedOut)
-    assert str(found[1].error).startswith("web1: phase ram was not over after 10 s (--timeout ram=); if the guest changes faster")
+    assert str(found[1].error).startswith("web1: phase ram took longer than 10 s (--timeout ram=); if the guest changes faster")
 
 
 def test_the_whole_has_one_too() -> None:
@@ -48,7 +48,7 @@ def test_the_whole_has_one_too() -> None:
     found = looks(watchdog, SWITCHOVER, range(12, 30))
     assert found is not None
     assert found[0] == 15
-    assert str(found[1].error) == "web1: after 10 s (--timeout) it was still in phase switchover"
+    assert str(found[1].error) == "web1: still in phase switchover after 10 s (--timeout)"
 
 
 def test_what_does_not_move_is_a_stall() -> None:

@@ -47,7 +47,7 @@ def told(*leave: Belonging, **found: Any) -> list[str]:
 
 
 def test_nothing_is_left_behind() -> None:
-    assert told() == ["ok the images have nothing but their contents"]
+    assert told() == ["ok the images have no snapshots or bitmaps"]
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_nothing_is_left_behind() -> None:
 )
 def test_it_is_refused_unless_it_was_asked_for(found: Any, kind: str, belonging: Belonging) -> None:
     other = next(one for one in Belonging if one is not belonging)
-    refusal = f"failure disk vda: its {kind} would stay behind: before; delete them, or move it without them by --leave-behind"
+    refusal = f"failure disk vda: its {kind} would stay behind: before; delete them, or migrate without them: --leave-behind"
     assert told(**found) == told(other, **found) == [f"{refusal} {belonging.value}"]
-    assert told(belonging, **found) == [f"warning disk vda: its {kind} stay behind, as was asked for: before"]
+    assert told(belonging, **found) == [f"warning disk vda: its {kind} stay behind (--leave-behind): before"]
 
 
 def test_what_is_not_in_the_image_is_lost_anyway() -> None:
     [line] = told(bitmaps=(Bitmap("b", "vda", False, "busy"),))
-    assert line.startswith("warning disk vda: bitmaps that are not in its image are lost: b (busy); who made incremental backups")
+    assert line.startswith("warning disk vda: bitmaps outside its image will be lost: b (busy); backups that rely on them")
 
 
 def test_a_line_has_an_end() -> None:

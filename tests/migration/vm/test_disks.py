@@ -49,10 +49,10 @@ async def test_what_is_left_out() -> None:
     )
     assert [disk.qdev for disk in found.disks] == ["vda-dev"]
     assert [str(left) for left in found.left_out] == [
-        "iso is left out: it is read-only",
-        "cd2 is left out: it is empty",
-        "idle is left out: no device of the guest uses it",
-        "pflash0 is left out: QEMU's own migration carries it",
+        "iso is not copied: it is read-only",
+        "cd2 is not copied: it is empty",
+        "idle is not copied: no guest device uses it",
+        "pflash0 is not copied: QEMU's own migration copies it",
     ]
 
 
@@ -75,7 +75,7 @@ def test_all_disks_or_those_that_were_named() -> None:
 async def test_a_name_that_is_none() -> None:
     with pytest.raises(ConfigError, match="web1 has no disk sda; it has vda, ide0-hd0"):
         HERE.select(["sda"], "web1")
-    with pytest.raises(ConfigError, match="web1 has no disk sda; it has none that is writable"):
+    with pytest.raises(ConfigError, match="web1 has no disk sda; it has no writable disk"):
         Inventory(()).select(["sda"], "web1")
     with pytest.raises(ConfigError, match="web1: disk cd cannot be copied: it is read-only"):
         (await look(drive("iso", device="cd", qdev="cd", ro=True))).select(["cd"], "web1")

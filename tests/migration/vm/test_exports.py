@@ -99,7 +99,7 @@ class TestClients:
 async def test_a_foreign_nbd_server_is_left_alone() -> None:
     qemu = sheet(nbd_server_start=CommandFailed("web1: NBD server already running"))
     undo = UndoStack(qemu.clock, 1)
-    with pytest.raises(DestinationFailed, match="already running; another tool uses this VM, or end it there with nbd-server-stop"):
+    with pytest.raises(DestinationFailed, match="already running; if no other tool uses this VM, stop that server with nbd-server-stop"):
         await Exports(qemu.clock, qemu, "/run/nbd.sock").start((SAME,), undo)
     assert await undo.unwind() == []
     assert "nbd-server-stop" not in qemu.asked

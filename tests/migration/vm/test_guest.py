@@ -125,7 +125,7 @@ def test_a_qemu_that_does_not_end() -> None:
     failed: list[BaseException | None] = []
     ending.addErrback(lambda failure: failed.append(failure.value))
     qemu.clock.pump([1] * 31)
-    assert str(failed[0]) == "web1: QEMU has not ended 30 s after quit"
+    assert str(failed[0]) == "web1: QEMU is still running 30 s after quit"
 
 
 def test_we_pause_it_because_it_does_not_converge() -> None:

@@ -20,7 +20,8 @@ def test_machines_that_differ() -> None:
     assert str(kind) == (
         "the machine is pc-q35-10.0 at the source and pc-q35-7.2 at the destination; start the destination with -machine pc-q35-10.0"
     )
-    assert str(memory) == "the VM has 1024 bytes of RAM at the source and 134217728 at the destination; start it with the same -m"
+    assert str(memory) == "the VM has 1 KiB of RAM at the source and 128 MiB at the destination; start the destination with the same -m"
+    assert "has 134225920 bytes of RAM at the source and 134217728 bytes at" in str(*HERE.differences(Machine(HERE.kind, (1 << 27) + 8192)))
 
 
 @pytest_twisted.ensureDeferred

@@ -114,7 +114,7 @@ def test_a_failure_has_qemus_reason() -> None:
     do(one, outgoing.start(RAM))
     error = do(one, outgoing.paused(), 3)
     assert isinstance(error, MemoryFailed)
-    assert str(error) == "web1: copying the memory has failed: Connection reset by peer"
+    assert str(error) == "web1: the memory migration ended (failed): Connection reset by peer"
 
 
 def test_a_failure_has_the_tunnels_reason_too() -> None:
@@ -124,7 +124,7 @@ def test_a_failure_has_the_tunnels_reason_too() -> None:
     do(one, outgoing.start(ram))
     ram.trouble = ResumeRefused("was its daemon started again?")
     error = do(one, outgoing.paused(), 3)
-    assert str(error) == "web1: copying the memory has failed: Connection reset by peer; in the tunnel: was its daemon started again?"
+    assert str(error) == "web1: the memory migration ended (failed): Connection reset by peer; in the tunnel: was its daemon started again?"
 
 
 def test_devices_that_take_too_long() -> None:
@@ -147,9 +147,9 @@ def test_what_waits_for_its_memory() -> None:
 @pytest.mark.parametrize(
     ("state", "migration", "reason"),
     [
-        ("running", {}, "QEMU is not waiting for a migration but running; start it with -S -incoming defer"),
-        ("inmigrate", {"socket-address": [{"path": "/x"}]}, "QEMU's incoming migration was started before"),
-        ("inmigrate", {"status": "failed"}, "QEMU's incoming migration was started before"),
+        ("running", {}, "QEMU is running, not waiting for a migration; start it with -S -incoming defer"),
+        ("inmigrate", {"socket-address": [{"path": "/x"}]}, "QEMU has already started an incoming migration"),
+        ("inmigrate", {"status": "failed"}, "QEMU has already started an incoming migration"),
     ],
 )
 def test_what_does_not(state: str, migration: dict[str, Any], reason: str) -> None:

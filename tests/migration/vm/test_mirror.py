@@ -153,7 +153,7 @@ def test_a_job_that_somebody_else_ends_rings_the_alarm(event: str) -> None:
     desk = Desk()
     desk.start()
     desk.qemu.end_job(NAME, event)
-    assert "ended by somebody else" in str(desk.alarms[0])
+    assert "ended by another tool" in str(desk.alarms[0])
 
 
 def test_a_job_that_fails_as_the_guest_is_paused_is_drained_no_more() -> None:
@@ -204,7 +204,7 @@ def test_last_writes_that_take_too_long() -> None:
     desk.start()
     desk.clock.pump([0.1] * 20)
     desk.qemu.block_job_cancel = lambda device, force: None  # type: ignore[method-assign]
-    assert str(desk.do(desk.mirrors.drain(3), 4)) == "disk vda: the last writes have not arrived within 3 s"
+    assert str(desk.do(desk.mirrors.drain(3), 4)) == "disk vda: the last writes did not arrive within 3 s"
 
 
 def test_it_is_given_up_wherever_it_is() -> None:

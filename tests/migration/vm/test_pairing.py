@@ -49,14 +49,14 @@ def test_by_the_serial_but_not_by_one_that_qemu_made_up() -> None:
     wanted = disk("a", "pci:05.0", serial="S1")
     assert pair([wanted], [disk("x", "pci:06.0", serial="S2"), disk("y", "pci:07.0", serial="S1")]) == ["y"]
     (said,) = pair([evolve(wanted, serial="QM00001")], [disk("x", "pci:06.0", serial="QM00001")])
-    assert said.startswith("disk a: the destination has no writable disk at pci:05.0; it has x (pci:06.0)")
+    assert said.startswith("disk a: the destination has no writable disk at address pci:05.0; it has x (pci:06.0)")
 
 
 def test_two_marks_that_do_not_agree() -> None:
     said = pair([disk("a", "pci:05.0", "one")], [disk("x", "pci:05.0", "two"), disk("y", "pci:06.0", "one")])
     assert said == [
-        "disk a: more than one pairing is possible: by its address is x; by its device's id is y; "
-        "give both ends' devices the same addresses, and ids that say the same"
+        "disk a: the match is ambiguous: by address it is x; by device id it is y; "
+        "give the devices at both ends the same addresses and the same ids"
     ]
 
 
@@ -64,19 +64,19 @@ def test_one_that_belongs_to_another_rather() -> None:
     """The third of three is missing at the destination, and the addresses that nobody gave have moved."""
     wanted = [disk("a", "pci:05.0", "one"), disk("b", "pci:06.0", "two")]
     first, second = pair(wanted, [disk("y", "pci:05.0", "two")])
-    assert first.startswith("disk a: more than one pairing is possible: by its address is y, which by its device's id is b of the source")
-    assert second.startswith("disk b: more than one pairing is possible: by its device's id is y, which by its address is a of the source")
+    assert first.startswith("disk a: the match is ambiguous: by address it is y, but in reverse by device id it is b of the source")
+    assert second.startswith("disk b: the match is ambiguous: by device id it is y, but in reverse by address it is a of the source")
 
 
 def test_two_of_one_serial() -> None:
     said = pair([disk("a", serial="S")], [disk("x", serial="S"), disk("y", serial="S")])
-    assert said[0].startswith("disk a: more than one pairing is possible: by its serial is x or y; ")
+    assert said[0].startswith("disk a: the match is ambiguous: by serial it is x or y; ")
 
 
 def test_by_the_drive_that_an_operator_named() -> None:
     here = [disk("x", device="root"), disk("y", device="ide0-hd1")]
     assert pair([disk("a", device="root")], here) == ["x"]
-    assert "no writable disk of drive id ide0-hd1" in pair([disk("a", device="ide0-hd1")], here)[0]
+    assert "no writable disk with drive id ide0-hd1" in pair([disk("a", device="ide0-hd1")], here)[0]
 
 
 def test_by_the_turn_if_there_is_but_one() -> None:
@@ -84,7 +84,7 @@ def test_by_the_turn_if_there_is_but_one() -> None:
     wanted, here = [disk("a", place.format(0))], [disk("x", place.format(0))]
     assert pair(wanted, here) == ["x"]
     wanted.append(disk("b", place.format(1)))
-    assert all("more than one pairing is possible" in said for said in pair(wanted, [*here, disk("y", place.format(1))]))
+    assert all("the match is ambiguous" in said for said in pair(wanted, [*here, disk("y", place.format(1))]))
 
 
 def test_one_that_is_missing() -> None:
@@ -92,15 +92,18 @@ def test_one_that_is_missing() -> None:
     with pytest.raises(DiskMismatch) as caught:
         Matches(left, ()).find(disk("vda", qdev="vda-dev", device="d0"))
     assert str(caught.value) == (
-        "disk vda: the destination has no writable disk of the id vda-dev or of drive id d0; "
-        "it has sda (sda-dev); iso is left out: it is read-only"
+        "disk vda: the destination has no writable disk with id vda-dev or with drive id d0; "
+        "it has sda (sda-dev); iso is not copied: it is read-only; start the destination with the same disks"
     )
     assert "it has no disks at all" in pair([disk("a")], [])[0]
 
 
 def test_one_that_is_too_small() -> None:
     (said,) = pair([disk("a", "pci:05.0", size=513)], [disk("x", "pci:05.0")])
-    assert said == "disk a: 512 bytes at the destination are too few for 513 bytes at the source; enlarge it there"
+    assert (
+        said
+        == "disk a: 512 B at the destination is too small for 513 B at the source; stop that QEMU and run `qemu-img resize IMAGE 513` there"
+    )
 
 
 def test_two_that_would_share_one() -> None:

@@ -15,4 +15,4 @@ def test_what_it_must_know() -> None:
     failed: list[BaseException | None] = []
     Deferred.fromCoroutine(require_commands(qemu, SENDING | RECEIVING)).addErrback(lambda failure: failed.append(failure.value))
     qemu.clock.advance(0.001)
-    assert str(failed[0]) == "web1: QEMU 7.2.22 does not know block-export-add, yank; use QEMU 7.2 or later"
+    assert str(failed[0]) == "web1: QEMU 7.2.22 does not support block-export-add, yank; use QEMU 7.2 or later"

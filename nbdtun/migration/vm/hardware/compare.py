@@ -15,6 +15,7 @@ from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.hardware import keepers, processors
 from nbdtun.migration.vm.hardware.devices import compare_devices
 from nbdtun.migration.vm.hardware.model import Device, Hardware
+from nbdtun.migration.vm.machine import sizes
 
 _failure = partial(Finding, Level.FAILURE, code=NotMigratable.code)
 _warning = partial(Finding, Level.WARNING)
@@ -39,7 +40,7 @@ def allow(findings: Iterable[Finding], allowed: Iterable[str]) -> list[Finding]:
     unused = names - {finding.name for finding in every if finding.level is Level.FAILURE}
     return [
         *(_excused(finding) if finding.name in names and finding.level is Level.FAILURE else finding for finding in every),
-        *(_warning("allowed", f"--allow-mismatch {name}: there is no failure of that name") for name in sorted(unused)),
+        *(_warning("allowed", f"--allow-mismatch {name} has no effect: no failure has that name") for name in sorted(unused)),
     ]
 
 
@@ -74,7 +75,8 @@ def _blocks(there: Hardware, here: Hardware, strangers: Iterable[Device]) -> Ite
             remedy = f"give the destination a memory backend with id={block.name}" if ":" not in block.name else "use the same ROM there"
             yield _failure("ram", f"the RAM block {block.name} of the source is missing at the destination", remedy, name=block.name)
         elif there.machine.memory == here.machine.memory and not (mine.total >= block.used if mine.resizable else mine.used == block.used):
-            both = f"the RAM block {block.name} has {block.used} bytes at the source and {mine.used} at the destination"
+            theirs, ours = sizes(block.used, mine.used)
+            both = f"the RAM block {block.name} has {theirs} at the source and {ours} at the destination"
             yield _failure("ram", both, "give it the same size there", name=block.name)
 
 

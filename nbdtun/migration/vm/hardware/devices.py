@@ -31,7 +31,7 @@ def compare_devices(there: Hardware, here: Hardware) -> tuple[list[Finding], lis
     facts = there.machine.kind == here.machine.kind  # else they follow from that
     findings = [
         *(_missing(device, mine, surplus) for device in missing),
-        *(_warning(f"{device} is at the destination only", name=device.name) for device in _unmoved(surplus, missing)),
+        *(_warning(f"{device} exists only at the destination", name=device.name) for device in _unmoved(surplus, missing)),
         *_exchanged(theirs, mine),
         *(each for key in theirs.keys() & mine.keys() if facts for each in _facts(theirs[key], mine[key])),
         *(_ports(there, here) if not missing else ()),
@@ -103,7 +103,7 @@ def _facts(theirs: Device, mine: Device) -> Iterator[Finding]:
     plain = [name for name in both if theirs.facts[name] != mine.facts[name] and not (features and type(theirs.facts[name]) is bool)]
     for name in plain:
         what = f"{theirs} has {name}={_shown(theirs.facts[name])} at the source and {_shown(mine.facts[name])} at the destination"
-        yield _warning(what, name=theirs.name) if name in TOLD else _failure(what, "start it with the same", name=theirs.name)
+        yield _warning(what, name=theirs.name) if name in TOLD else _failure(what, "use the same value there", name=theirs.name)
     if features:
         differ = [name for name in both if type(theirs.facts[name]) is bool and theirs.facts[name] != mine.facts[name]]
         yield from _features(theirs, [name for name in differ if theirs.facts[name]], [name for name in differ if mine.facts[name]])
@@ -115,15 +115,15 @@ def _shown(value: Scalar) -> str:
 
 def _features(device: Device, less: list[str], more: list[str]) -> Iterator[Finding]:
     if less:
-        remedy = f"start it with {','.join(f'{name}=on' for name in less[:6])}"
+        remedy = f"add to that device: {','.join(f'{name}=on' for name in less[:6])}"
         yield _failure(f"{device} lacks {listed(less)} at the destination", remedy, name=device.name)
     if more:
-        yield _warning(f"{device} has {listed(more)} at the destination only", name=device.name)
+        yield _warning(f"{device} has {listed(more)} only at the destination", name=device.name)
 
 
 def _ports(there: Hardware, here: Hardware) -> Iterator[Finding]:
     """USB ports that QEMU has chosen: the first that was free, which need not be the same after one was unplugged."""
     theirs, mine = Counter(there.usb), Counter(here.usb)
     if gone := sorted((theirs - mine).elements()):
-        what = f"{listed(gone)} of the source: at the destination, {listed(sorted((mine - theirs).elements())) or 'nothing is there'}"
-        yield _failure(what, "give the USB devices a port= each, the same at both ends", name="usb")
+        what = f"{listed(gone)} at the source; at the destination {listed(sorted((mine - theirs).elements())) or 'nothing'}"
+        yield _failure(what, "give each USB device the same port= at both ends", name="usb")

@@ -22,17 +22,17 @@ from nbdtun.migration.vm.hardware.model import Hardware
 _failure = partial(Finding, Level.FAILURE, "content", code=NotMigratable.code)
 _warning = partial(Finding, Level.WARNING, "content")
 
-_DISK = "is a disk outside of QEMU's block layer, which cannot be copied"
-_FILES = "shows the guest files of the host, which are not copied"
+_DISK = "is a disk outside QEMU's block layer, which cannot be copied"
+_FILES = "gives the guest access to files of the host, which are not copied"
 _PASSED = "is passed through from the host, and its content stays there"
 #: By the beginning of a device's type; the first that fits.
 _KINDS = (
     (r"vhost-user-(blk|scsi)|vhost-scsi|vhost-vdpa", _DISK),
     (r"vhost-user-fs|virtio-9p|usb-mtp", _FILES),
     (r"vfio-|scsi-block|scsi-generic|usb-host|usb-redir|usb-smartcard|x-vfio", _PASSED),
-    (r"virtio-pmem", "is memory with a file behind it, which is not copied"),
+    (r"virtio-pmem", "is memory backed by a file, which is not copied"),
 )
-_REMEDY = "unplug it first, or let the destination reach the same and say --allow-mismatch {}"
+_REMEDY = "unplug it first; or give the destination access to the same content, and use --allow-mismatch {}"
 
 
 def find(there: Hardware) -> Iterator[Finding]:
@@ -42,6 +42,6 @@ def find(there: Hardware) -> Iterator[Finding]:
         if why and not device.key.endswith("/virtio"):
             yield _failure(f"{device} {why}", _REMEDY.format(device.name), name=device.name)
         if device.kind.startswith("ivshmem"):
-            yield _warning(f"{device} shares memory with others at the source, who stay there", name=device.name)
+            yield _warning(f"{device} shares memory with other programs at the source, which stay there", name=device.name)
     if "passthrough" in there.keepers:
         yield _failure(f"the TPM {_PASSED}", _REMEDY.format("tpm"), name="tpm")

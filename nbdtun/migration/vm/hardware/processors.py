@@ -57,7 +57,7 @@ def _below(one: object, other: object) -> bool:
 
 def _more(there: Hardware, here: Hardware) -> Iterator[Finding]:
     if more := lacking(here.cpu, there.cpu):
-        yield _warning(f"the destination's CPU has {listed(more)}, which the source's has not", name=CPU)
+        yield _warning(f"the destination's CPU has {listed(more)}, which the source's lacks", name=CPU)
     for name in (*MODEL, *LEVELS):
         here_is, there_is = here.cpu.get(name), there.cpu.get(name)
         differs = here_is != there_is if name in MODEL else _below(there_is, here_is)

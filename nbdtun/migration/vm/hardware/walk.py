@@ -70,7 +70,7 @@ async def walk(monitor: Monitor) -> dict[str, Node]:
         level = below
         if len(found) + len(level) > MAX_OBJECTS:
             break
-    raise MonitorError(f"{monitor.name}: QEMU has more than {MAX_OBJECTS} objects; is {monitor.path} a QEMU's monitor?")
+    raise MonitorError(f"{monitor.name}: QEMU has more than {MAX_OBJECTS} objects; is {monitor.path} a QEMU monitor?")
 
 
 def _one_cpu(level: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ class HardwareArgument(amp.Argument):
         """Pack it."""
         packed = zlib.compress(json.dumps(_plain(hardware), separators=(",", ":")).encode(), 9)
         if len(packed) > MAX_PACKED:
-            raise NotMigratable(f"the machine has {len(hardware.devices)} devices, which are too many to be compared")
+            raise NotMigratable(f"the machine has {len(hardware.devices)} devices, too many to compare")
         return packed
 
     def fromString(self, data: bytes) -> Hardware:
