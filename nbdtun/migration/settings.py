@@ -20,20 +20,20 @@ class StepTimeouts:
     A QEMU that no longer answers is noticed by the polling for progress, within ``command``.
     """
 
+    #: An answer of QEMU's monitor to the polling for progress: a QEMU that is silent for longer counts as hanging.
     command: float = field(default=60.0, validator=positive())
-    """An answer of QEMU's monitor to the polling for progress: a QEMU that is silent for longer counts as hanging."""
+    #: A disk's connection to the destination, for which QEMU and its guest wait.
     connect: float = field(default=20.0, validator=positive())
-    """A disk's connection to the destination, for which QEMU and its guest wait."""
+    #: An answer of the other end to one of our commands.
     answer: float = field(default=90.0, validator=positive())
-    """An answer of the other end to one of our commands."""
+    #: The device state's arrival at the destination, while the guest is paused.
     complete: float = field(default=120.0, validator=positive())
-    """The device state's arrival at the destination, while the guest is paused."""
+    #: Each step of a rollback.
     undo: float = field(default=30.0, validator=positive())
-    """Each step of a rollback."""
+    #: The other end's answer to an abort, less than ``undo``; without it, it aborts by itself when the channel is lost.
     farewell: float = field(default=20.0, validator=positive())
-    """The other end's answer to an abort, less than ``undo``; without it, it aborts by itself when the channel is lost."""
+    #: Asking again for an outcome whose answer was lost.
     settle: float = field(default=60.0, validator=positive())
-    """Asking again for an outcome whose answer was lost."""
 
 
 class Strategy(enum.Enum):

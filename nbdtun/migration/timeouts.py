@@ -22,13 +22,13 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Phase
 from nbdtun.validators import positive
 
+#: Seconds that each phase may last, None for as long as it takes. A phase that is not here has no limit that could be set.
 DEFAULTS: Final[Mapping[Phase, float | None]] = MappingProxyType(
     {Phase.PREPARE: 300.0, Phase.MIRROR: None, Phase.READY: 300.0, Phase.RAM: None, Phase.SWITCHOVER: 120.0}
 )
-"""Seconds that each phase may last, None for as long as it takes. A phase that is not here has no limit that could be set."""
 
+#: Where a paused guest helps: whatever is left gets less from then on.
 COPYING: Final = (Phase.MIRROR, Phase.RAM)
-"""Where a paused guest helps: whatever is left gets less from then on."""
 
 
 class OnTimeout(enum.Enum):

@@ -19,8 +19,8 @@ from nbdtun.errors import MigrationError
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import Disk
 
+#: Bytes per second: QEMU counts the dirty rate in whole MiB.
 RESOLUTION = 1 << 20
-"""Bytes per second: QEMU counts the dirty rate in whole MiB."""
 SAMPLE_SECONDS = 1
 LATE_SECONDS = 10.0
 POLL_SECONDS = 0.1

@@ -18,8 +18,8 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.requirements import version
 
 MENDED = (9, 0, 0)
+#: Bytes: a word of the notes, at a bit for each of x86's pages.
 COLLECTED_AT_ONCE = 64 * 4096
-"""Bytes: a word of the notes, at a bit for each of x86's pages."""
 REMEDY = "use KVM, or QEMU 9.0 or later, or pause the guest before the migration"
 
 

@@ -20,11 +20,11 @@ from typing import Any
 
 from attrs import frozen
 
+#: Round trips between the ends while the guest stands still; see ``docs/phases``.
 MESSAGES = 4
-"""Round trips between the ends while the guest stands still; see ``docs/phases``."""
 
+#: Seconds that the two QEMUs need for themselves: 0.03 to 0.15 were measured with small guests.
 SWITCHING = 0.1
-"""Seconds that the two QEMUs need for themselves: 0.03 to 0.15 were measured with small guests."""
 
 
 @frozen

@@ -28,8 +28,8 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.units import duration_text, milliseconds_text, rate_text
 
 PINGS = 5
+#: By how much two clocks may differ: certificates that have just been made, and two logs side by side, need no more.
 SKEW_SECONDS = 5.0
-"""By how much two clocks may differ: certificates that have just been made, and two logs side by side, need no more."""
 
 
 class Preflight:

@@ -39,8 +39,8 @@ PING_SECONDS = 5.0
 FAREWELL_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
 
+#: Looks at what is around a QEMU of these credentials, for its checklist.
 Surroundings = Callable[[Checklist, Credentials], object]
-"""Looks at what is around a QEMU of these credentials, for its checklist."""
 
 
 _BUSY = "{} is already being migrated to this destination by another session"

@@ -28,11 +28,11 @@ from nbdtun.migration.vm.memory import Migrated
 from nbdtun.migration.vm.mirror import Mirror, Mirrors, can_change_mode
 from nbdtun.units import duration_text
 
+#: How long a disk may get no closer to its end, and how long each step of the downtime is tried.
 PATIENCE_SECONDS: Final = 10.0
-"""How long a disk may get no closer to its end, and how long each step of the downtime is tried."""
 
+#: Passes over the memory after which it may be said that it does not converge: the first one copies all of it.
 FIRST_PASSES: Final = 2
-"""Passes over the memory after which it may be said that it does not converge: the first one copies all of it."""
 
 
 class Trend:

@@ -33,8 +33,8 @@ PLUGGED = ("/machine/peripheral", "/machine/peripheral-anon")
 #: Changes that are told of at once; more of them help nobody.
 MAX_TOLD = 4
 
+#: A kind of thing, and its name: ``("device", "d0")``.
 Thing = tuple[str, str]
-"""A kind of thing, and its name: ``("device", "d0")``."""
 
 
 @frozen

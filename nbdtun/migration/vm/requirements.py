@@ -13,8 +13,8 @@ from typing import NamedTuple
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.qmp.monitor import Monitor
 
+#: The oldest QEMU that is tested.
 OLDEST = "7.2"
-"""The oldest QEMU that is tested."""
 
 SENDING = frozenset(
     {"blockdev-add", "blockdev-mirror", "block-job-cancel", "blockdev-del", "yank", "migrate", "migrate-continue", "migrate_cancel"}
