@@ -3,14 +3,14 @@ The migration: two QEMUs, and the order of their steps. It knows nothing of the 
 
 From the ground up; a package imports only what stands above it here:
 
-    progress, ids, finding, timeouts, settings   values: what is reported, named, found, limited and wanted
+    progress, ids, finding, timeouts, settings   values: what is reported, named, found, limited and requested
     carrier      the port to the tunnel
-    qmp          a monitor: questions, answers, events; the only asyncio
+    qmp          a QEMU monitor: commands, answers, events; the only asyncio
     rollback     each step's undo, and the journal that survives a killed process
     vm           one noun of QEMU's each: machine, guest, disks, mirror, exports, memory
-    control      what the two ends say to each other
-    supervision  a running migration, watched: samples, rates, time limits, convergence
-    check        whether a VM could be migrated, and how long that would take
+    control      the commands between the two ends
+    supervision  watches a running migration: samples, rates, time limits, convergence
+    check        whether a VM can be migrated, and how long that would take
     source       runs a migration, from the first step to the handover or back
     destination  keeps the sessions of VMs that arrive
 

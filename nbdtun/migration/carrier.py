@@ -1,7 +1,7 @@
 """
-What the migration asks of a tunnel, and all that it knows of it.
+The migration's port to the tunnel: all that it asks of a tunnel, and all that it knows about one.
 
-``nbdtun.service`` gives it the real one; a test may give it any other that keeps these promises.
+``nbdtun.service`` provides the real one; a test may provide any other that keeps these promises.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Ingress(Protocol):
 
     @property
     def path(self) -> str:
-        """Where QEMU has to connect to."""
+        """The path that QEMU connects to."""
 
     @property
     def trouble(self) -> Exception | None:
-        """Why the latest channel through it failed: the far side's own reason, which QEMU never learns."""
+        """Why the latest channel through it failed: the far side's own reason, which QEMU never receives."""
 
     async def drained(self) -> None:
         """
@@ -34,11 +34,11 @@ class Ingress(Protocol):
         """
 
     async def close(self) -> None:
-        """Remove the socket, and reset the channels that are left."""
+        """Remove the socket, and reset its remaining channels."""
 
 
 def with_trouble(reason: str, ingress: Ingress | None) -> str:
-    """What QEMU says, and what it cannot know."""
+    """QEMU's ``reason``, with the tunnel's own, which QEMU cannot know."""
     trouble = ingress and ingress.trouble
     return f"{reason}; in the tunnel: {trouble}" if trouble else reason
 
@@ -48,7 +48,7 @@ class Carrier(Protocol):
 
     async def control(self, protocol: P) -> P:
         """
-        Open a control channel, connect ``protocol``, which also answers the destination's commands, to it, and return it.
+        Open a control channel and connect ``protocol`` to it; returns ``protocol``, which also answers the destination's commands.
 
         The protocol's ``connectionLost`` is called when the channel has ended for good, not when a link has.
 
@@ -56,32 +56,32 @@ class Carrier(Protocol):
         """
 
     async def enter(self, target: str, name: str, *, urgent: bool = False) -> Ingress:
-        """Make the socket ``name`` in a directory that QEMU can use; what connects to it reaches ``target``, the ``urgent`` first."""
+        """Make the socket ``name`` in a directory that QEMU can use. Its connections reach ``target``; ``urgent`` ones go first."""
 
     async def throughput(self) -> float:
         """
-        Measure, for some seconds, how many bytes per second it carries to the destination.
+        Measure for a few seconds; returns the bytes per second that it carries to the destination.
 
-        :raise TunnelError: that cannot be measured.
+        :raise TunnelError: it cannot be measured.
         """
 
     @property
     def link(self) -> LinkState:
-        """How the tunnel is doing."""
+        """The state of the tunnel's links."""
 
 
 class Egress(Protocol):
-    """The destination's view of the tunnel: where channels of one session come out."""
+    """The destination's view of the tunnel: where the channels of one session come out."""
 
     @property
     def directory(self) -> str:
-        """A directory of this session's own, in which the destination QEMU can make sockets."""
+        """This session's own directory, in which the destination QEMU can make sockets."""
 
     def admit(self, target: str, path: str) -> None:
-        """Let channels to ``target`` connect to the UNIX socket ``path``, from now on."""
+        """From now on, let channels to ``target`` connect to the UNIX socket ``path``."""
 
     async def dismiss(self) -> None:
-        """Admit nothing more, reset the channels that are left."""
+        """Admit no more channels, and reset the remaining ones."""
 
     async def close(self) -> None:
         """Dismiss, and remove the directory."""

@@ -1,4 +1,4 @@
-"""What a check has found, as frozen values: they cross the wire, and are what a face shows."""
+"""The findings of a check, as frozen values: they cross the wire, and displays show them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbdtun.errors import NbdtunError
 
 
 class Level(enum.Enum):
-    """How grave a finding is; only a FAILURE keeps a migration from being begun."""
+    """How serious a finding is; only a FAILURE prevents a migration from starting."""
 
     OK = "ok"
     WARNING = "warning"
@@ -21,10 +21,10 @@ class Level(enum.Enum):
 @frozen
 class Finding:
     """
-    One thing that was looked at.
+    The result of one check.
 
-    ``check`` is the stable name of what was looked at (``docs/migrate`` lists them), ``what`` was found, ``remedy`` is what to do about it,
-    ``code`` is the code of the error that a migration would end with. ``name`` is what ``--allow-mismatch`` takes, where it can be allowed.
+    ``check`` is its stable name (``docs/migrate`` lists them), ``what`` was found, ``remedy`` is what to do about it, ``code`` is the code
+    of the error that a migration would end with. ``name`` is what ``--allow-mismatch`` takes, where the finding can be allowed.
     """
 
     level: Level
@@ -36,7 +36,7 @@ class Finding:
 
     @classmethod
     def of(cls, check: str, error: NbdtunError, level: Level = Level.FAILURE) -> Finding:
-        """The finding that ``error`` is."""
+        """The finding that reports ``error``."""
         return cls(level, check, error.what or str(error), error.remedy, error.code)
 
     def __str__(self) -> str:

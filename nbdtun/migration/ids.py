@@ -1,8 +1,8 @@
 """
 The names that a session gives to things, at both ends: targets in the tunnel; nodes, jobs and exports in QEMU.
 
-A session's id is unguessable, and its targets contain it: who does not know the id cannot reach them. In QEMU all our names begin
-with one prefix, so that leftovers are known for what they are. QEMU's node names end at 31 characters.
+A session's id is unguessable, and its targets contain it: a peer that does not know the id cannot reach them. In QEMU all our names
+begin with one prefix, so that leftovers can be recognised. QEMU's node names have at most 31 characters.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ def ram_target(session: str) -> str:
 
 
 def block_name(session: str, number: int) -> str:
-    """The node, the job and the export of a session's disk of that number."""
+    """The name of the node, the job and the export of a session's disk ``number``."""
     return f"{PREFIX}{session[:16]}-{number}"

@@ -1,7 +1,7 @@
 """
-Where a migration stands, as frozen values: what crosses from the migration to whoever shows it.
+The progress of a migration, as frozen values: the migration reports them, and displays show them.
 
-A :class:`Progress` is complete in itself; a display keeps no history but for its own rates' smoothing.
+A :class:`Progress` is complete in itself; a display needs no history, except to smooth its own rates.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class MemoryProgress:
 
 @frozen
 class LinkState:
-    """The tunnel under the migration: whether it is up, for how many seconds not, and what it cost so far."""
+    """The tunnel under the migration: for how many seconds it has been down (None: it is up), and what outages have cost so far."""
 
     lost_for: float | None = None
     resumes: int = 0
@@ -65,12 +65,12 @@ class LinkState:
 @frozen
 class Measures:
     """
-    What is done so that a migration comes to its end, and why; all empty while it does so by itself.
+    The measures that help a migration converge, and their reasons; all empty while it converges by itself.
 
-    ``lagging`` and ``write_blocking`` name disks: those of which what is left does not get less, and those whose guest waits for each write
-    until it is at the destination too. ``throttle`` is the share of time, in percent, that QEMU takes from the guest; ``passes`` how often
-    QEMU has gone over the memory; ``downtime`` the pause that QEMU aims at, in seconds, once it was raised. ``forced``: the guest was
-    paused because time was up.
+    ``lagging`` names disks whose remainder does not shrink, ``write_blocking`` disks whose writes wait until they are at the destination
+    too. ``throttle`` is the share of time, in percent, that QEMU takes from the guest; ``passes`` is how often QEMU has gone over the
+    memory; ``downtime`` is the pause that QEMU aims at, in seconds, once it was raised. ``forced``: the guest was paused because a time
+    limit had passed.
     """
 
     lagging: tuple[str, ...] = ()
@@ -108,10 +108,10 @@ class Measures:
 @frozen
 class Progress:
     """
-    One look at a migration.
+    One sample of a migration.
 
     ``time`` is seconds since the epoch, ``elapsed`` seconds since its start, ``rate`` bytes per second, ``eta`` seconds or None
-    when it cannot be told. ``downtime_ms`` and ``error`` are only set in a final phase; ``code`` is the stable name of the error.
+    if unknown. ``downtime_ms`` and ``error`` are only set in a final phase; ``code`` is the stable name of the error.
     """
 
     time: float
@@ -151,7 +151,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, report: Mapping[str, Any]) -> Progress:
-        """The reverse of :meth:`as_json`, but for digits that it has rounded off."""
+        """The reverse of :meth:`as_json`, except for digits that it has rounded off."""
         link = report["link"]
         return cls(
             time=report["time"],

@@ -1,4 +1,4 @@
-"""What is asked of a migration, and how long each of its steps may take: frozen, made once, passed down unchanged."""
+"""The settings of a migration, and how long each of its steps may take: frozen, made once, passed down unchanged."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from nbdtun.validators import positive
 @frozen(kw_only=True)
 class StepTimeouts:
     """
-    How long a step may take, in seconds, before it counts as failed. No wait is without one.
+    How long a step may take, in seconds, before it counts as failed. No wait is without a limit.
 
-    What lasts as long as the data does has its limits in :class:`~nbdtun.migration.timeouts.Timeouts`, which an operator sets.
-    A QEMU that no longer answers is noticed by the polling for progress, within ``command``.
+    Waits that last as long as the data does have their limits in :class:`~nbdtun.migration.timeouts.Timeouts`, which an operator sets.
+    The polling for progress notices a QEMU that no longer answers, within ``command``.
     """
 
-    #: An answer of QEMU's monitor to the polling for progress: a QEMU that is silent for longer counts as hanging.
+    #: QEMU's answer to the polling for progress: a QEMU that is silent for longer counts as hanging.
     command: float = field(default=60.0, validator=positive())
     #: A disk's connection to the destination, for which QEMU and its guest wait.
     connect: float = field(default=20.0, validator=positive())
-    #: An answer of the other end to one of our commands.
+    #: The other end's answer to one of our commands.
     answer: float = field(default=90.0, validator=positive())
     #: The device state's arrival at the destination, while the guest is paused.
     complete: float = field(default=120.0, validator=positive())
     #: Each step of a rollback.
     undo: float = field(default=30.0, validator=positive())
-    #: The other end's answer to an abort, less than ``undo``; without it, it aborts by itself when the channel is lost.
+    #: The other end's answer to an abort, less than ``undo``. Without an answer, that end aborts when the channel is lost.
     farewell: float = field(default=20.0, validator=positive())
-    #: Asking again for an outcome whose answer was lost.
+    #: Repeated questions for an outcome whose answer was lost.
     settle: float = field(default=60.0, validator=positive())
 
 
 class Strategy(enum.Enum):
-    """What can help a migration to converge: see :mod:`nbdtun.migration.supervision.convergence`."""
+    """A way to help a migration converge: see :mod:`nbdtun.migration.supervision.convergence`."""
 
     WRITE_BLOCKING = "write-blocking"
     AUTO_CONVERGE = "auto-converge"
@@ -45,7 +45,7 @@ class Strategy(enum.Enum):
 
 
 class Belonging(enum.Enum):
-    """What an image may have besides its content, and a migration leaves behind: see :mod:`nbdtun.migration.vm.belongings`."""
+    """Parts of an image that a migration leaves behind: see :mod:`nbdtun.migration.vm.belongings`."""
 
     SNAPSHOTS = "snapshots"
     BITMAPS = "bitmaps"
@@ -54,17 +54,17 @@ class Belonging(enum.Enum):
 @frozen(kw_only=True)
 class MigrationSettings:
     """
-    One migration, as asked for.
+    One migration, as requested.
 
-    ``vm`` is the name which the destination knows the VM by. ``disks`` names the disks to copy (by node, by drive id or by device
-    id), None all writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None without
-    a limit. ``downtime`` is what QEMU aims at, in seconds. ``converge`` says what is done when the guest changes faster than it can be
-    copied; its strategy ``downtime`` raises the downtime, up to ``max_downtime``. ``timeouts`` says how long it may last.
-    ``leave_behind`` says what may be lost that the disks' images have besides their contents. ``keep_source`` leaves the source QEMU
-    paused instead of ending it. ``allowed`` are the names of differences between the two machines which are not to keep it from being
-    begun.
-    ``reconnect_delay`` is for how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. For so
-    long the whole QEMU stands still, deaf to its monitor, if that happens while it pauses the guest to hand over: it drains its disks then.
+    ``vm`` is the destination's name for the VM. ``disks`` names the disks to copy (by node, by drive id or by device id), None for all
+    writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None for no limit. ``downtime``
+    is QEMU's goal, in seconds. ``converge`` are the strategies for a guest that changes faster than it can be copied; the strategy
+    ``downtime`` raises the downtime, up to ``max_downtime``. ``timeouts`` limits how long it may last. ``leave_behind`` is what may be
+    lost of the disks' images besides their contents. ``keep_source`` leaves the source QEMU paused instead of ending it. ``allowed`` are
+    the names of differences between the two machines that do not prevent a migration.
+    ``reconnect_delay`` is how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. If the
+    connection breaks while QEMU pauses the guest to hand over, the whole QEMU stands still for so long, and does not answer its monitor:
+    it drains its disks then.
 
     :raise ConfigError: a value is out of its range.
     """

@@ -1,11 +1,11 @@
 """
 How long a migration may last, and when it counts as stalled: rules without I/O.
 
-Time limits hold for a phase, or for the whole up to the switchover. What lasts as long as the data does (disks, memory) has none unless
-it is asked for; what is a few commands has one always. The last phase has none: once the destination was told to take over, there is
-nothing left that could be ended.
+Time limits apply to a phase, or to the whole up to the switchover. Phases that last as long as the data does (disks, memory) have none
+unless it is asked for; phases of a few commands always have one. The last phase has none: once the destination has the order to take
+over, nothing is left that could be ended.
 
-A migration is stalled when no byte moves although the link is up. While the link is lost the resume window counts, not this. A guest
+A migration is stalled when no byte moves although the link is up. While the link is lost, the resume window counts instead. A guest
 that writes faster than the link makes bytes move: that is no stall, and only a time limit ends it.
 """
 
@@ -22,17 +22,17 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Phase
 from nbdtun.validators import positive
 
-#: Seconds that each phase may last, None for as long as it takes. A phase that is not here has no limit that could be set.
+#: Seconds that each phase may last, None for as long as it takes. A phase that is not here cannot have a limit.
 DEFAULTS: Final[Mapping[Phase, float | None]] = MappingProxyType(
     {Phase.PREPARE: 300.0, Phase.MIRROR: None, Phase.READY: 300.0, Phase.RAM: None, Phase.SWITCHOVER: 120.0}
 )
 
-#: Where a paused guest helps: whatever is left gets less from then on.
+#: Phases in which a paused guest helps: what is left only shrinks from then on.
 COPYING: Final = (Phase.MIRROR, Phase.RAM)
 
 
 class OnTimeout(enum.Enum):
-    """What a time limit does while disks or memory are copied; at any other time it cancels."""
+    """The effect of a time limit while disks or memory are copied; at any other time it cancels."""
 
     CANCEL = "cancel"
     FORCE = "force"
@@ -52,10 +52,10 @@ class Timeouts:
     """
     Time limits in seconds, None for none.
 
-    ``phases`` has those that are not the default; ``total`` is that of all phases together, up to the end of the switchover.
-    ``stall`` is how long no byte may move.
+    ``phases`` has those that are not the default; ``total`` is the limit of all phases together, up to the end of the switchover.
+    ``stall`` is how long it may be that no byte moves.
 
-    :raise ConfigError: a limit is not more than 0, or of a phase that can have none.
+    :raise ConfigError: a limit is not more than 0, or its phase can have none.
     """
 
     phases: Mapping[Phase, float | None] = field(factory=dict, converter=_complete)

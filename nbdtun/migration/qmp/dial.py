@@ -1,4 +1,4 @@
-"""Dialling: a connection to a monitor's UNIX socket, and what to do about one that cannot be had."""
+"""Dialling: a connection to a monitor's UNIX socket, and the remedy where there can be none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbdtun.ownership.reach import reach
 
 
 def dial(path: str) -> socket.socket:
-    """Connect to a UNIX socket; that never waits. Each way in which it fails has a remedy of its own."""
+    """Connect to a UNIX socket; this never waits. Each kind of failure has a remedy of its own."""
     try:
         return reach(path)
     except OSError as error:
@@ -34,4 +34,4 @@ def _owner(path: str) -> str:
     try:
         return f"uid {os.stat(path).st_uid}"
     except OSError:
-        return "somebody else"
+        return "another user"

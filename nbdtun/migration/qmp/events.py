@@ -1,5 +1,5 @@
 """
-QEMU's events, from before the command that causes them until nobody listens any more.
+QEMU's events: a listener is made before the command that causes them, and hears them until it is closed.
 
 A listener ends with the monitor: a wait for an event that can no longer come fails instead of lasting.
 """
@@ -32,7 +32,7 @@ class Listener:
     """
     A queue of the events of some names, in the order in which QEMU sent them.
 
-    To be used as a context: what happens before it is entered or after it is left is not heard.
+    Use it as a context manager: it hears nothing after it is left.
     """
 
     def __init__(self, clock: IReactorTime, names: tuple[str, ...], leave: Callable[[Listener], None]) -> None:
@@ -53,7 +53,7 @@ class Listener:
         self.close()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop listening."""
         self._leave(self)
 
     def hear(self, event: Event) -> None:
@@ -74,7 +74,7 @@ class Listener:
 
     @property
     def heard(self) -> tuple[Event, ...]:
-        """What came and was not taken by :meth:`next` yet."""
+        """The events that :meth:`next` has not taken yet."""
         return tuple(self._heard)
 
     async def next(self, seconds: float | None = None) -> Event:

@@ -1,9 +1,9 @@
 """
 The thread in which qemu.qmp lives.
 
-qemu.qmp is asyncio and Twisted need not be: so all monitors share one asyncio loop in one daemon thread of its own, and any reactor
-serves. It starts with the first monitor and ends with the last. It is a daemon thread, and ended at exit, so that an interpreter which
-ends without closing its monitors neither hangs nor complains.
+qemu.qmp uses asyncio, and Twisted need not. So all monitors share one asyncio loop in one daemon thread, and any reactor will do.
+The thread starts with the first monitor and ends with the last. It is a daemon thread, and ended at exit, so that an interpreter that
+exits without closing its monitors neither hangs nor complains.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXIT_SECONDS = 2.0
 
 
 class LoopThread:
-    """An asyncio loop that runs in a thread for as long as somebody holds it."""
+    """An asyncio loop that runs in a thread for as long as it has holders."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class LoopThread:
         return f"<LoopThread {'idle' if self._loop is None else 'running'}, {self._holders} holders>"
 
     def hold(self) -> asyncio.AbstractEventLoop:
-        """Start the thread if it is not running; each call needs one of :meth:`release`."""
+        """Start the thread if it is not running; each call needs a call of :meth:`release`."""
         with self._lock:
             self._holders += 1
             if self._loop is None:
@@ -46,7 +46,7 @@ class LoopThread:
             return self._loop
 
     def release(self) -> None:
-        """End the thread when nobody holds it any more."""
+        """End the thread if this was the last holder."""
         with self._lock:
             self._holders -= 1
             if self._holders == 0:
@@ -59,7 +59,7 @@ class LoopThread:
             atexit.unregister(self._end)
 
     def _end(self) -> None:
-        """The interpreter ends, and somebody has not closed a monitor."""
+        """The interpreter exits, and a monitor was not closed."""
         self._stop()
         if self._thread is not None:
             self._thread.join(EXIT_SECONDS)
@@ -80,9 +80,9 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 async def _outcome(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T | None, Exception | None]:
     """
-    Do ``work``; an error is a result too, or asyncio would complain on stderr of one that comes as the work is given up.
+    Do ``work``; an error is a result too, or asyncio would complain on stderr about one that comes while the work is cancelled.
 
-    Its coroutine is made here, and not before: Python complains of one that is never begun, as happens to work that is given up at once.
+    Its coroutine is made here, not earlier: Python complains about a coroutine that is never awaited, as when work is cancelled at once.
     """
     try:
         return await work(), None

@@ -1,15 +1,15 @@
 """
 A QMP connection to one QEMU; with ``loop_thread`` the only module that knows asyncio and qemu.qmp.
 
-What it promises: every wait ends. A command fails when QEMU refuses it, when the connection drops and when QEMU does not answer in
-time (a stopped process keeps its sockets); a listener fails when the connection drops (qemu.qmp's own would wait for ever); and a
-loss is told to whoever asked.
+It promises that every wait ends. A command fails when QEMU refuses it, when the connection drops and when QEMU does not answer in
+time (a stopped process keeps its sockets). A listener fails when the connection drops (qemu.qmp's own would wait for ever). A loss is
+reported to every caller of :meth:`Monitor.when_lost`.
 
-What it does not know: the outcome of a command whose answer did not come. Who gets :class:`~nbdtun.errors.MonitorError` must ask
+It does not know the outcome of a command whose answer did not come. After a :class:`~nbdtun.errors.MonitorError`, the caller must ask
 QEMU before it repeats anything.
 
-QEMU facts (7.2 and 10.0): a ``server=on`` monitor serves one client at a time; the next one's connect succeeds, but no greeting
-comes; the one after that is turned away with EAGAIN, as the listen queue is short.
+QEMU facts (7.2 and 10.0): a ``server=on`` monitor serves one client at a time. The next client's connect succeeds, but no greeting
+comes; the one after that gets EAGAIN, as the listen queue is short.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from nbdtun.states import Life, Transitions
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
-#: Questions that are asked at a time, of many.
+#: How many of many questions are under way at a time.
 AT_ONCE = 64
 
 __all__ = ["Credentials", "Monitor", "State"]
 
 _thread = LoopThread()
-_quiet = logging.getLogger("nbdtun.qmp")  # what qemu.qmp logs we raise; who wants its wire log sets propagate
+_quiet = logging.getLogger("nbdtun.qmp")  # what qemu.qmp logs we raise; set propagate to see its wire log
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
 class State(enum.Enum):
-    """Where a monitor is. A LOST one, which it was not we who closed, can be renewed."""
+    """The states of a monitor. A LOST one was not closed by us, and can be renewed."""
 
     NEW = "new"
     CONNECTED = "connected"
@@ -140,9 +140,9 @@ class Monitor:
 
     async def renew(self) -> bool:
         """
-        Connect again, if the connection was lost; whether there is one now. A QEMU whose monitor was closed may live on.
+        Connect again, if the connection was lost; returns whether there is one now. A QEMU whose monitor was closed may live on.
 
-        Who waited for something has been told of the loss; what is listened to after this is heard again.
+        All earlier waits have failed with the loss; new listeners work again.
         """
         if self._breaking or self._life.state is State.LOST:  # a command may have heard of it first
             await self._ended
@@ -151,7 +151,7 @@ class Monitor:
             try:
                 await self.connect()
             except BaseException as error:
-                self._loss = lost  # what has happened first is what is told
+                self._loss = lost  # the first loss is the one to report
                 if not isinstance(error, MonitorError):
                     raise
         return self._life.state is State.CONNECTED
@@ -160,13 +160,13 @@ class Monitor:
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False
     ) -> Any:
         """
-        Execute a QMP command and return what it returns; ``seconds`` replaces the monitor's own limit.
+        Execute a QMP command and return its result; ``seconds`` replaces the monitor's own limit.
 
-        ``urgent`` passes by commands that QEMU is still busy with; few commands can.
+        ``urgent`` overtakes commands that QEMU is still busy with (out of band); few commands can.
 
         :raise CommandFailed: QEMU refused it.
         :raise MonitorLost: the connection dropped; whether it was carried out is unknown.
-        :raise MonitorError: no answer came in time, with the same uncertainty; or one that no QEMU gives.
+        :raise MonitorError: no answer came in time, with the same uncertainty, or the answer is malformed.
         """
         limit = self._seconds if seconds is None else seconds
         result = await self._asked(command, limit, lambda client: client.ask(command, arguments, urgent))
@@ -177,7 +177,7 @@ class Monitor:
 
     async def ask_all(self, command: str, questions: Sequence[Mapping[str, Any]]) -> list[Any]:
         """
-        Execute one command for each of many arguments, without waiting between them; what it returns, None where QEMU refuses.
+        Execute one command for each of many arguments, without waiting between them; returns the results, None where QEMU refuses.
 
         Only for commands that change nothing.
 
@@ -201,7 +201,7 @@ class Monitor:
         return MonitorError(f"{self.name}: QEMU has not answered {command} for {seconds:g} s; is it stopped, or is its storage hanging?")
 
     def listen(self, *names: str) -> Listener:
-        """Hear the events of these names from now on; a context manager."""
+        """Listen to the events of these names from now on; a context manager."""
         listener = Listener(self._reactor, names, self._leave)
         self._listeners.append(listener)
         if self._loss is not None:
@@ -213,17 +213,17 @@ class Monitor:
             self._listeners.remove(listener)
 
     async def commands(self) -> frozenset[str]:
-        """The names of all commands that QEMU understands; asked once (``query-qmp-schema`` knows more, and takes 50 ms)."""
+        """The names of all commands that QEMU supports; asked once (``query-qmp-schema`` knows more, and takes 50 ms)."""
         if self._commands is None:
             self._commands = frozenset(command["name"] for command in await self.execute("query-commands"))
         return self._commands
 
     async def has(self, command: str) -> bool:
-        """Whether QEMU understands ``command``."""
+        """Whether QEMU supports ``command``."""
         return command in await self.commands()
 
     def when_lost(self) -> Deferred[MonitorLost]:
-        """Fires when the connection drops without us having closed it, at once if it has; each call gives a Deferred of its own."""
+        """Fires when the connection drops and we did not close it, at once if it has; each call gives a Deferred of its own."""
         mourner: Deferred[MonitorLost] = Deferred()
         if self._loss is not None:
             mourner.callback(self._loss)
@@ -248,7 +248,7 @@ class Monitor:
             listener.hear(event)
 
     def _drop(self, reason: str) -> None:
-        """Have no more to do with it: an event that was waited for may be the one that made no sense."""
+        """Close the connection: the malformed event may be one that is waited for."""
         if self._life.state is State.CONNECTED:
             self.lose(reason)
             self._hang_up()
@@ -266,8 +266,8 @@ class Monitor:
         self._ended.callback(None)
 
     def lose(self, reason: str) -> None:
-        """Tell everybody who waits that nothing will come any more, in the reactor's thread."""
-        self._life.advance(Trigger.LOSE)  # before anybody hears of it, who may renew it at once
+        """Fail all waits, in the reactor's thread: nothing more will come."""
+        self._life.advance(Trigger.LOSE)  # first: those who wait may renew it at once
         closed = self._life.state is State.CLOSED
         self._loss = loss = MonitorLost(f"{self.name}: {'the monitor ' + self.path + ' was closed' if closed else reason}")
         mourners, self._waiters = ([] if closed else self._waiters), []
@@ -279,7 +279,7 @@ class Monitor:
 
 
 class _Client:
-    """The asyncio side; each method but the constructor runs in the thread."""
+    """The asyncio side; each method except the constructor runs in the thread."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._name = monitor.name
@@ -309,7 +309,7 @@ class _Client:
             raise MonitorLost(f"{self._name}: QEMU closed its monitor {self._path} during {command}; has it ended, or crashed?") from error
 
     async def ask_all(self, command: str, questions: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """The answers in the order of the questions; so many are under way at a time that QEMU need never wait for the next."""
+        """The answers in the order of the questions; enough are under way at a time that QEMU never waits for the next."""
         answers: list[Any] = []
         for first in range(0, len(questions), AT_ONCE):
             some = [self.ask(command, question, urgent=False) for question in questions[first : first + AT_ONCE]]
@@ -320,7 +320,7 @@ class _Client:
         return [None if isinstance(each, CommandFailed) else each for each in answers]
 
     async def until_end(self) -> str:
-        """Wait until the connection has ended, and tell why."""
+        """Wait until the connection has ended; returns why."""
         while self._qmp.runstate is Runstate.RUNNING:
             await self._qmp.runstate_changed()
         try:

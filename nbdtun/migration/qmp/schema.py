@@ -1,11 +1,11 @@
 """
-What is relied upon in QEMU's answers and events, as one table; checked where they come in, so that nothing behind it needs to doubt.
+The parts of QEMU's answers and events that nbdtun relies on, as one table. They are checked on arrival, so that later code need not.
 
-A QEMU may be broken or in its guest's hands, and a QMP socket need not be a QEMU's at all. An answer that does not fit is an error of
-that monitor, in one line, and not a ``KeyError`` somewhere later. What stands in no shape is not looked at, since each version of QEMU
-tells more than the one before.
+A QEMU may be broken or controlled by its guest, and a QMP socket need not belong to a QEMU at all. An answer that does not fit is an
+error of that monitor, in one line, and not a ``KeyError`` later. Keys that are in no shape are ignored, since each version of QEMU
+reports more than the one before.
 
-A shape is a type, a list of one shape, or a dictionary of them, where a key with ``?`` at its end may be missing.
+A shape is a type, a list of one shape, or a dictionary of them, where a key that ends in ``?`` may be missing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Name(Leaf):
 
 
 COUNT, FLAG = _Count("a non-negative integer", int), Leaf("true or false", bool)
-NAME, TEXT = _Name("printable text", str), Leaf("text", str)  # what only stands in an error's line needs not be printable
+NAME, TEXT = _Name("printable text", str), Leaf("text", str)  # text that is only shown in an error need not be printable
 
 Shape = Leaf | list[Any] | Mapping[str, Any]
 
@@ -89,7 +89,7 @@ ANSWERS: Mapping[str, Shape] = {
     "x-query-ramblock": {"human-readable-text": TEXT},
 }
 
-#: The same for what is asked of many objects at once, where an answer that does not fit is none; the values of ``qom-get`` are of any kind.
+#: The same for commands that are sent for many objects at once: a mismatch counts as no answer. ``qom-get`` may return anything.
 MANY: Mapping[str, Shape] = {"qom-list": [{"name": NAME, "type": NAME}]}
 
 EVENTS: Mapping[str, Shape] = {
@@ -102,7 +102,7 @@ EVENTS: Mapping[str, Shape] = {
 
 
 def mismatch(shape: Shape | None, value: object, where: str = "") -> str:
-    """What is wrong with ``value``, in a few words; empty if it fits, or if there is no shape for it."""
+    """The mismatch of ``value``, in a few words; empty if it fits, or if there is no shape for it."""
     if shape is None:
         return ""
     if isinstance(shape, Leaf):

@@ -1,7 +1,7 @@
 """
-Whatever was begun can be undone.
+Each step of a migration can be undone, even by a later process.
 
-    undo      a stack of what to undo, in reverse
-    presence  whether the process that began it lives
-    journal   what was begun, written down in QEMU itself
+    undo      the stack of undo steps
+    presence  whether the process that works on a session lives
+    journal   a record of a migration's steps, kept in QEMU itself
 """

@@ -1,9 +1,9 @@
 """
-What a migration has begun with a QEMU, written down in that QEMU: whoever comes after a ``kill -9`` can read it, and undo it.
+A record of what a migration has done with a QEMU, kept in that QEMU: after a ``kill -9``, the next process reads it and undoes the work.
 
-QEMU keeps named pieces of text for whoever asks, its ``secret`` objects. One of them, of a fixed name, is a better place than a file:
-it is there for as long as what it tells of, it is seen through every monitor of that QEMU, and since a name that is taken is refused,
-it is a lock as well. Each line in it is written *before* the step that it tells of.
+QEMU keeps named pieces of text for its clients, its ``secret`` objects. One of them, with a fixed name, is a better place than a file:
+it lives exactly as long as the QEMU that it describes, and every monitor of that QEMU shows it. QEMU refuses a name that is taken, so it
+is a lock as well. Each change is written *before* the step that it describes.
 
 QEMU facts (7.2 and 10.0): ``object-add`` of an id that is taken fails; ``data`` of a ``secret`` is read by ``qom-get`` and changed by
 ``qom-set``; objects do not migrate. ``total-time`` in ``query-migrate`` counts, by the same clock as Python's ``time.monotonic``,
@@ -41,11 +41,12 @@ class End(enum.StrEnum):
 @frozen(kw_only=True)
 class Entry:
     """
-    All that is written down.
+    The contents of a journal.
 
-    ``pid`` is who works on it; ``runs``: the guest is to run when all is over. ``began`` is when the memory was begun to be sent (at
-    the destination: to be waited for), ``switched`` when the last of it was, in seconds since the host's boot; None before. From
-    ``handed_over`` on the guest may run at the destination. ``capabilities`` and ``parameters`` are what QEMU had before.
+    ``pid`` is the process that works on the session; ``runs``: the guest is to run in the end. ``began`` is when the source began to send
+    the memory (the destination: to wait for it), ``switched`` when the source began to send the last of it, in seconds since the host's
+    boot; None before. Once ``handed_over``, the guest may run at the destination. ``capabilities`` and ``parameters`` are QEMU's earlier
+    ones.
     """
 
     session: str = field(validator=validators.matches_re(SESSION))
@@ -63,7 +64,7 @@ class Entry:
         """
         The reverse of :meth:`text`.
 
-        :raise ValueError: it is not one.
+        :raise ValueError: it is not an entry.
         """
         try:
             return cls(**json.loads(text))
@@ -71,12 +72,12 @@ class Entry:
             raise ValueError(f"not a journal entry: {error}") from error
 
     def text(self) -> str:
-        """JSON, to be read by whichever process comes after us."""
+        """JSON, for a later process."""
         return json.dumps(asdict(self))
 
     @property
     def name(self) -> str:
-        """What its process holds while it lives; everybody can see it, so it does not tell the session's id."""
+        """The name that its process holds while it lives. Every user can see it, so it does not contain the session's id."""
         return f"nbdtun-{self.end.value}-{sha256(self.session.encode()).hexdigest()[:32]}"
 
     @property
@@ -87,9 +88,9 @@ class Entry:
 
 async def read(monitor: Monitor) -> Entry | None:
     """
-    What is written down in this QEMU; None if nothing is.
+    The entry in this QEMU; None if there is none.
 
-    :raise NotMigratable: it cannot be understood.
+    :raise NotMigratable: it cannot be parsed.
     """
     try:
         text = await monitor.execute("qom-get", {"path": PATH, "property": "data"})
@@ -103,12 +104,12 @@ async def read(monitor: Monitor) -> Entry | None:
 
 
 async def erase(monitor: Monitor) -> None:
-    """Take it out of QEMU."""
+    """Remove the journal from QEMU."""
     await monitor.execute("object-del", {"id": JOURNAL})
 
 
 class Journal:
-    """The journal of the session ``session``, which is kept in the QEMU behind ``monitor`` while it is open."""
+    """The journal of ``session``, kept in the QEMU behind ``monitor`` while it is open."""
 
     def __init__(self, monitor: Monitor, end: End, session: str, uptime: Callable[[], float] = monotonic) -> None:
         self._monitor = monitor
@@ -122,7 +123,7 @@ class Journal:
 
     async def open(self, runs: bool) -> None:
         """
-        Begin it, for a guest that is to run in the end, or not.
+        Create it; ``runs``: the guest is to run in the end.
 
         :raise NotMigratable: this QEMU has one already.
         """
@@ -137,30 +138,30 @@ class Journal:
             raise NotMigratable(f"{self._monitor.name}: another nbdtun has just started to migrate it ({error})") from error
 
     async def note(self, **changes: Any) -> None:
-        """Write down what is about to be done: attributes of :class:`Entry`."""
+        """Record the next step, as attributes of :class:`Entry`."""
         self._entry = evolve(self._entry, **changes)
         await self._monitor.execute("qom-set", {"path": PATH, "property": "data", "value": self._entry.text()})
 
     async def memory_begins(self, runs: bool) -> None:
-        """The memory is about to be sent, or waited for."""
+        """Record that the memory is about to be sent, or waited for."""
         await self.note(began=self._uptime(), runs=runs)
 
     async def switchover_begins(self, runs: bool) -> None:
-        """The last of the memory is about to be sent; ``runs`` is what holds when the guest stands still."""
+        """Record that the last of the memory is about to be sent; ``runs`` is final now, as the guest is paused."""
         await self.note(switched=self._uptime(), runs=runs)
 
     async def remember(self, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:
-        """These capabilities and parameters are about to be changed, and were this before."""
+        """Record the present values of capabilities and parameters that are about to be changed."""
         before = {**parameters, **self._entry.parameters}
         await self.note(capabilities={**capabilities, **self._entry.capabilities}, parameters=before)
 
     async def close(self) -> None:
-        """All is done or undone; safe to repeat."""
+        """Erase it, as everything is done or undone; safe to repeat."""
         if self._open:
             self._open = False
             await erase(self._monitor)
         self.leave()
 
     def leave(self) -> None:
-        """What is written down stays, for somebody else to undo."""
+        """Leave the entry in QEMU, for a later process to undo."""
         self._presence.release()

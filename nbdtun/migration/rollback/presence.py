@@ -1,8 +1,8 @@
 """
-Whether the process that works on a session lives: a name that it holds for as long as it does.
+Whether the process that works on a session lives: it holds a name for as long as it does.
 
-The name is an abstract UNIX socket's: the kernel lets go of it when its process ends, however that is, and there is no file which
-could be left behind. Abstract names belong to a network namespace, so two processes that are to see each other must share one.
+The name is an abstract UNIX socket's. The kernel releases it when its process ends, however that happens, and no file can be left
+behind. Abstract names belong to a network namespace, so two processes that are to see each other must share one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nbdtun.ownership.names import claim
 
 
 class Presence:
-    """One process's hold on ``name``; made without holding it."""
+    """One process's hold on ``name``; a new object does not hold it yet."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -23,19 +23,19 @@ class Presence:
         return f"<Presence {self.name} {'held' if self._socket else 'not held'}>"
 
     def acquire(self) -> bool:
-        """Hold the name from now on; False if somebody else does."""
+        """Hold the name from now on; False if another process holds it."""
         self._socket = held = claim(self.name)
         return held is not None
 
     def release(self) -> None:
-        """Hold it no more; safe to repeat."""
+        """Release the name; safe to repeat."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
 
 def is_present(name: str) -> bool:
-    """Whether somebody holds ``name``."""
+    """Whether a process holds ``name``."""
     mine = Presence(name)
     free = mine.acquire()
     mine.release()

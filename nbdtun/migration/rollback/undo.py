@@ -1,10 +1,9 @@
 """
 Each step beside its undo.
 
-A step pushes its undo *before* it begins, since a command whose answer was lost or not waited for may have been carried out; so
-every undo first looks whether there is something to undo. They run in reverse order, each whether or not the one before succeeded,
-each with a limit of time, and never raise: an undo that fails must not hide the error which made it necessary. What could not be
-undone is returned as text for the operator.
+A step pushes its undo *before* it begins, since a command without an answer may have been carried out. So every undo first checks
+whether there is something to undo. They run in reverse order, each with a time limit, and each even if the one before failed. They never
+raise: a failed undo must not hide the error that made it necessary. The failures are returned as lines for the operator.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Undo = Callable[[], Coroutine[Any, Any, None]]
 
 
 class UndoStack:
-    """What has to be undone, last first."""
+    """The undo steps, last first."""
 
     log = make_logger()
 
@@ -37,11 +36,11 @@ class UndoStack:
         return f"<UndoStack {', '.join(what for what, _ in self._steps) or 'empty'}>"
 
     def push(self, what: str, undo: Undo) -> None:
-        """Remember to ``undo``; ``what`` reads well after "could not"."""
+        """Add an undo step; ``what`` names it, in words that fit after "could not"."""
         self._steps.append((what, undo))
 
     def forget(self) -> None:
-        """There is no way back any more."""
+        """Drop all steps: nothing may be undone any more."""
         self._steps.clear()
 
     async def unwind(self) -> list[str]:

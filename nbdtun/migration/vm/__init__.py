@@ -1,7 +1,7 @@
 """
 QEMU's own nouns, one each.
 
-    requirements  what a QEMU must understand
+    requirements  the commands that a QEMU must support
     machine       type, RAM and run state
     hardware      the whole machine as its guest sees it, read and compared
     images        whether two disks have the same image
@@ -12,10 +12,10 @@ QEMU's own nouns, one each.
     capabilities  what somebody else has switched on
     outline       as much of a machine as must not change while it is moved
     exports       the destination's NBD server, with one export a disk
-    guest         the guest at the source: it runs, is paused, goes on
+    guest         the guest at the source: running, paused, resumed
     memory        its memory, sent and received
     mirror        a disk's copy, kept in sync
 
-Three verbs: *discard* removes one job and its node, *sweep* all that is ours by its prefix; *clean up* sweeps, restores what was set, and
-erases the journal.
+Three verbs: *discard* removes one job and its node, *sweep* removes all that has our prefix; *clean up* sweeps, restores QEMU's settings,
+and erases the journal.
 """

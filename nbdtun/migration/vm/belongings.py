@@ -1,9 +1,9 @@
 """
-What an image has besides its content, and a mirror leaves behind: internal snapshots, and dirty bitmaps.
+The parts of an image that a mirror leaves behind: internal snapshots and dirty bitmaps.
 
-QEMU facts (7.2 and 10.0): each node of ``query-named-block-nodes`` has the snapshots of its image, those of its backing files at their own
-nodes; and bitmaps, with those that were loaded from the image. A bitmap of a job has no name. QEMU's own migration can carry bitmaps
-(``dirty-bitmaps``, ``block-bitmap-mapping``), persistent ones or not; it is not asked to yet. Internal snapshots nothing can carry.
+QEMU facts (7.2 and 10.0): each node of ``query-named-block-nodes`` has the snapshots of its image (backing files are nodes of their own)
+and the bitmaps, including those loaded from the image. A bitmap of a job has no name. QEMU's own migration can carry bitmaps
+(``dirty-bitmaps``, ``block-bitmap-mapping``), persistent ones or not; nbdtun does not use that yet. Nothing can carry internal snapshots.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nbdtun.migration.vm.graph import Graph
 
 @frozen
 class Bitmap:
-    """A dirty bitmap on ``node``; ``persistent``: it is in the image; ``state`` is ``busy``, ``inconsistent`` or empty."""
+    """A dirty bitmap on ``node``; ``persistent``: it is stored in the image; ``state`` is ``busy``, ``inconsistent`` or empty."""
 
     name: str
     node: str
@@ -33,7 +33,7 @@ class Bitmap:
 
 @frozen
 class Belongings:
-    """What ``disk`` has in its images: names of ``snapshots``, and ``bitmaps``."""
+    """The names of the ``snapshots`` and the ``bitmaps`` of ``disk``."""
 
     disk: Disk
     snapshots: tuple[str, ...] = ()
@@ -41,13 +41,13 @@ class Belongings:
 
 
 async def belongings(monitor: Monitor, disks: Iterable[Disk], graph: Graph) -> tuple[Belongings, ...]:
-    """Ask QEMU what belongs to each of ``disks``."""
+    """Query QEMU for the belongings of ``disks``."""
     nodes = await monitor.execute("query-named-block-nodes", {"flat": True})
     return tuple(_of(disk, [node for node in nodes if node["node-name"] in graph.below(disk.node)]) for disk in disks)
 
 
 def _of(disk: Disk, nodes: Iterable[Mapping[str, Any]]) -> Belongings:
-    snapshots: dict[str, str] = {}  # a filter tells of those below it once more
+    snapshots: dict[str, str] = {}  # a filter repeats those of the node below it
     bitmaps = []
     for node in nodes:
         snapshots |= {f"{s['id']} {s['name']}": s["name"] or s["id"] for s in node.get("image", {}).get("snapshots", ())}

@@ -1,9 +1,9 @@
 """
-What somebody else has switched on in a QEMU's migration, at either end: what it means for the stream that we have sent.
+Migration capabilities that another client has switched on in a QEMU, at either end, and their effect on our stream.
 
-QEMU facts (7.2 and 10.0; ``qapi/migration.json``, ``migration/``): capabilities are off, and parameters have their defaults, until somebody
-sets them; then they stay so until QEMU ends. Each end goes by its own, and most of those that change the stream's form are not compared. So
-a stream is sent that the other end cannot read, or waits for: with ``multifd`` at one end alone, for ever.
+QEMU facts (7.2 and 10.0; ``qapi/migration.json``, ``migration/``): capabilities are off, and parameters have their defaults, until a client
+sets them; then they stay so until QEMU ends. Each end uses its own, and most of those that change the stream's form are not compared. So
+one end may send a stream that the other cannot read, or wait for a stream that never comes: for ever, with ``multifd`` at one end alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nbdtun.migration.vm.memory import switched_on
 _SOURCE: Final = frozenset({End.SOURCE})
 _BOTH: Final = frozenset(End)
 
-#: Capabilities that may be on; we set some of these ourselves, for the time of a migration.
+#: Capabilities that may be on; we set some of them ourselves during a migration.
 HARMLESS: Mapping[str, str] = {
     "auto-converge": "the source slows the guest down if needed; --converge auto-converge sets it",
     "block": "no effect at the destination",
@@ -57,7 +57,7 @@ REFUSED: Mapping[str, tuple[frozenset[End], str]] = {
     "zero-copy-send": (_SOURCE, "it is for multifd, which is not supported"),
 }
 
-#: Parameters that must have this value where there are such, and why; all others only tune what the capabilities above switch on.
+#: Parameters that must have this value where they exist, and why; all others only tune the capabilities above.
 NEEDED: Mapping[str, tuple[Any, str]] = {
     "mode": ("normal", "the guest would be kept for a restart of QEMU instead of being moved"),
     "tls-creds": ("", "QEMU would also encrypt the stream, which the other end does not expect"),
@@ -65,7 +65,7 @@ NEEDED: Mapping[str, tuple[Any, str]] = {
 
 
 def unsuitable(end: End, name: str, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> Iterator[NotMigratable]:
-    """What must not be so at ``end``, in the QEMU that messages call ``name``."""
+    """The settings at ``end`` that would break the stream; messages call the QEMU ``name``."""
     for capability in sorted(capability for capability, on in capabilities.items() if on):
         ends, why = REFUSED.get(capability, (frozenset[End](), ""))
         if end in ends:
@@ -83,15 +83,15 @@ def unsuitable(end: End, name: str, capabilities: Mapping[str, bool], parameters
 
 
 def unknown(capabilities: Mapping[str, bool]) -> list[str]:
-    """Those that are on and that we know nothing of: a later QEMU's."""
+    """Capabilities that are on and unknown to us: a later QEMU's."""
     return sorted(name for name, on in capabilities.items() if on and name not in HARMLESS and name not in REFUSED)
 
 
 async def suitable(monitor: Monitor, end: End) -> None:
     """
-    See that nothing is on at ``end`` that would break the stream.
+    Check that nothing is on at ``end`` that would break the stream.
 
-    :raise NotMigratable: something is.
+    :raise NotMigratable: something is on.
     """
     parameters = await monitor.execute("query-migrate-parameters")
     for error in unsuitable(end, f"QEMU at the {end.value}", await switched_on(monitor), parameters):

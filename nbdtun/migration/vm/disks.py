@@ -1,16 +1,16 @@
 """
 A machine's disks, as both ends have to agree on them.
 
-A disk is known by the guest device it belongs to, for node names are often generated (``#block187``) and so differ between two
-QEMUs started from one command line; :mod:`~nbdtun.migration.vm.pairing` has the rules. What QEMU (7.2 and 10.0) says in ``query-block``:
+A disk is identified by its guest device, since node names are often generated (``#block187``) and so differ between two QEMUs started
+from one command line; :mod:`~nbdtun.migration.vm.pairing` has the rules. QEMU facts (7.2 and 10.0), from ``query-block``:
 
 - ``qdev`` is the device's id if it has one (``vda``), else a path: ``/machine/peripheral/vda/virtio-backend`` for a named virtio
   disk, ``/machine/peripheral-anon/device[0]`` or ``/machine/unattached/device[16]`` for nameless ones. The number in ``unattached``
   counts everything on the board and differs between versions of QEMU (16 in 7.2, 13 in 10.0 for the same IDE disk).
 - ``device`` is ``-drive``'s id, also a generated one (``ide0-hd0``), and empty with ``-blockdev``.
-- ``inserted.node-name`` is the root of the chain of nodes, what the guest sees: filters such as throttle are above the format, and
-  mirrored through.
-- pflash (firmware variables) is a writable drive like any other; only the type of its device tells (``cfi.pflash01``). QEMU's own
+- ``inserted.node-name`` is the root of the chain of nodes, as the guest sees it: filters such as throttle are above the format, and
+  mirrors read through them.
+- pflash (firmware variables) is a writable drive like any other; only the type of its device shows it (``cfi.pflash01``). QEMU's own
   migration carries its content, as RAM.
 """
 
@@ -30,7 +30,6 @@ from nbdtun.migration.vm.images import image_of
 
 MAX_DISKS = 64
 
-
 NAMED = re.compile(r"/machine/peripheral/([^/]+)")
 CARRIED_BY_QEMU = frozenset({"cfi.pflash01", "cfi.pflash02"})
 
@@ -38,12 +37,12 @@ CARRIED_BY_QEMU = frozenset({"cfi.pflash01", "cfi.pflash02"})
 @frozen
 class Disk:
     """
-    One writable disk: ``node`` is what to mirror or export, ``device`` its drive id, ``qdev`` the guest's device, ``size`` in bytes.
-    ``place`` is where the guest finds that device, and ``serial`` what it knows the disk by.
+    One writable disk: ``node`` is the node to mirror or export, ``device`` its drive id, ``qdev`` the guest's device, ``size`` in bytes.
+    ``place`` is where the guest finds that device, and ``serial`` is the disk's serial number in the guest.
 
-    ``allocated`` are the bytes that its images (backing files too) take on the host just now, as many as ``size`` where that cannot be
-    told, as of block devices; it changes while the guest writes, so it is no part of what the disk is. Nor is ``image``, which tells
-    whether two disks have the same one: see :mod:`nbdtun.migration.vm.images`.
+    ``allocated`` is how many bytes its images (backing files too) take on the host, or ``size`` if that is unknown, as for block devices.
+    It changes while the guest writes, so two disks are compared without it. They are also compared without ``image``, which shows whether
+    two disks share one image: see :mod:`nbdtun.migration.vm.images`.
     """
 
     node: str
@@ -64,28 +63,28 @@ class Disk:
 
     @property
     def counted(self) -> bool:
-        """Whether its place is only that of its turn on its bus."""
+        """Whether its place is only its position on its bus, counted by us."""
         return COUNTED in self.place
 
     @property
     def bus(self) -> str:
-        """The part of its place which it shares with its neighbours there."""
+        """The part of its place that it shares with its neighbours on the bus."""
         return self.place.partition(COUNTED)[0]
 
     @property
     def nickname(self) -> str:
-        """What an operator would call it: the drive id or the device's id rather than a generated node name."""
+        """An operator's name for it: the drive id or the device's id rather than a generated node name."""
         generated = not self.node or self.node.startswith("#")  # an empty drive has none
         return self.device or self.ident or self.qdev if generated else self.node
 
     def called(self, name: str) -> bool:
-        """Whether an operator may mean it by ``name``."""
+        """Whether ``name`` is one of its names."""
         return name in (self.node, self.device, self.qdev, self.ident)
 
 
 @frozen
 class LeftOut:
-    """A drive which is not copied, and why: a word for the operator, no error."""
+    """A drive that is not copied, and why: information for the operator, not an error."""
 
     disk: Disk
     why: str
@@ -103,9 +102,9 @@ class Inventory:
 
     def select(self, names: Iterable[str] | None, vm: str) -> tuple[Disk, ...]:
         """
-        The disks of these names, all if ``names`` is None.
+        The disks with these names, all if ``names`` is None.
 
-        :raise ConfigError: there is none of such a name, or it is left out.
+        :raise ConfigError: no disk has such a name, or it is left out.
         """
         if names is None:
             return self.disks
@@ -123,7 +122,7 @@ class Inventory:
 
 
 async def inventory(monitor: Monitor, hardware: Hardware | None = None) -> Inventory:
-    """Ask QEMU which drives the machine has, in QEMU's order; where they are is taken from its ``hardware``."""
+    """Query QEMU for the drives of the machine, in QEMU's order; their places come from its ``hardware``."""
     disks: dict[str, Disk] = {}
     left: list[LeftOut] = []
     for drive in await monitor.execute("query-block"):
@@ -158,7 +157,7 @@ def _placed(disk: Disk, hardware: Hardware | None) -> Disk:
 
 
 def _allocated(image: Mapping[str, Any]) -> int:
-    """An image's and its backing files' bytes on the host; QEMU says 0, or nothing, of what is not a file."""
+    """The bytes of an image and its backing files on the host; for anything but a file, QEMU reports 0 or nothing."""
     size: int = image.get("virtual-size", 0)
     taken = 0
     layer: Mapping[str, Any] | None = image
@@ -190,7 +189,7 @@ async def choose(monitor: Monitor, settings: MigrationSettings, here: Hardware) 
     """
     The disks to copy, and the drives that are not.
 
-    :raise ConfigError: the settings name one that there is not, or there are too many.
+    :raise ConfigError: the settings name a disk that does not exist, or there are too many.
     """
     found = await inventory(monitor, here)
     disks = found.select(settings.disks, settings.vm)

@@ -2,13 +2,13 @@
 The destination's side of the disks: an NBD server inside the waiting QEMU, with one writable export a disk.
 
 QEMU facts (7.2 and 10.0, with ``-drive`` and ``-blockdev``, IDE, SCSI and virtio): a writable export of a node that an
-``-incoming`` machine's device holds is allowed and activates the image by itself. Mirrors need exactly equal sizes: a disk that is
-larger here is exported through a raw node of the source's size on top of it; that works on qcow2 as well, and ``blockdev-del``
+``-incoming`` machine's device holds is allowed, and activates the image by itself. Mirrors need exactly equal sizes: a disk that is
+larger here is exported through a raw node of the source's size on top of it. That works on qcow2 as well, and ``blockdev-del``
 removes it once ``nbd-server-stop`` has returned, which waits for the exports to be gone.
 
-QEMU before 8.2 that has the fix of CVE-2024-7409 (Debian's 7.2.22) never returns from ``nbd-server-stop``, monitor and all, if a client
-is in its handshake then: it waits for the connection to end, and the handshake for an event loop that does not run meanwhile (mended by
-QEMU's 06e0f098d6). So nothing is stopped before all clients have gone; one that stays in its handshake QEMU itself turns away after 10 s.
+QEMU before 8.2 with the fix of CVE-2024-7409 (Debian's 7.2.22) never returns from ``nbd-server-stop``, and its monitor hangs, if a client
+is in its handshake then: QEMU waits for the connection to end, and the handshake for an event loop that does not run meanwhile (fixed by
+QEMU's 06e0f098d6). So nothing is stopped before all clients have gone; QEMU itself drops a client in its handshake after 10 s.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Pairing:
 
 
 def pair(session: str, wanted: tuple[Disk, ...], here: tuple[Disk, ...]) -> tuple[Pairing, ...]:
-    """Name the exports of the disks ``here`` that were found for those that are ``wanted``."""
+    """Name the exports: each disk of ``here`` takes its counterpart in ``wanted``."""
     return tuple(Pairing(there, mine, block_name(session, n)) for n, (there, mine) in enumerate(zip(wanted, here, strict=True)))
 
 
@@ -94,7 +94,7 @@ class Exports:
         await self._monitor.execute("block-export-add", export)
 
     async def stop(self) -> None:
-        """Stop serving and leave nothing of ours; safe to repeat."""
+        """Stop serving, and remove all of our nodes; safe to repeat."""
         if self._started:
             await self._clients_gone()
             await self._monitor.execute("nbd-server-stop")
@@ -105,7 +105,7 @@ class Exports:
                 await self._monitor.execute("blockdev-del", {"node-name": node})
 
     async def _clients_gone(self) -> None:
-        """Wait until the server has closed every connection, or for as long as a handshake can last; QEMU ends the others by itself."""
+        """Wait until the server has closed every connection, at most for as long as a handshake can last; QEMU ends the others itself."""
         until = self._clock.seconds() + LEAVING_SECONDS
         while connections(self.path) and self._clock.seconds() < until:
             await deferLater(self._clock, AGAIN_SECONDS)
@@ -118,9 +118,9 @@ async def nodes(monitor: Monitor) -> frozenset[str]:
 
 async def sweep(monitor: Monitor) -> list[str]:
     """
-    Remove what an earlier session left that could not clean up: its exports, their NBD server if it has no others, its nodes.
+    Remove the leftovers of an earlier session: its exports, their NBD server if it has no other exports, its nodes.
 
-    Returns the names of it.
+    Returns their names.
     """
     exports = await monitor.execute("query-block-exports")
     ours = [export["id"] for export in exports if export["id"].startswith(PREFIX)]
@@ -138,10 +138,10 @@ async def sweep(monitor: Monitor) -> list[str]:
 
 def connections(path: str) -> int:
     """
-    How many connections to the UNIX socket ``path``, made in this network namespace, its server has not closed.
+    The number of connections to the UNIX socket ``path`` that its server has not closed; only those made in this network namespace.
 
-    The kernel tells, as QEMU does not. A connection is there until the server has closed it, even if its client has gone. None are seen
-    where the kernel's table cannot be read.
+    The kernel lists them, as QEMU does not. A connection is listed until the server has closed it, even if its client has gone. The
+    result is 0 where the kernel's table cannot be read.
     """
     try:
         table = _TABLE.read_text(errors="surrogateescape")

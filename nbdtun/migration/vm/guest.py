@@ -1,13 +1,13 @@
 """
-The source's guest: whether it runs, as far as its user is concerned, and when the migration paused it.
+The source's guest: whether its operator wants it to run, and when the migration paused it.
 
-A migration pauses a guest by itself, and so may an operator meanwhile; both make the same STOP event. What tells them apart is the
-run state right after it: ``finish-migrate`` or ``postmigrate`` is the migration, ``paused`` is somebody else, and then the guest
-has to stay paused at the destination; unless it was us, because it would not converge (:meth:`Guest.pause`).
+A migration pauses a guest by itself, and an operator may do so meanwhile; both cause the same STOP event. The run state right after it
+tells them apart: ``finish-migrate`` or ``postmigrate`` means the migration. ``paused`` means another client, and then the guest has to
+stay paused at the destination; unless we paused it ourselves, because it would not converge (:meth:`Guest.pause`).
 
-QEMU facts: a migration that is undone lets the guest run again by itself if it ran (``cont`` is refused until then). A guest that
-was paused before is paused after, but 7.2 calls that ``postmigrate`` if it had got as far as the switchover, and then refuses to
-migrate it again until it has run; 10.0 calls it what it was before.
+QEMU facts: when a migration is undone, QEMU lets a guest that ran run again by itself (``cont`` is refused until then). A guest that
+was paused before is paused afterwards, but 7.2 calls that ``postmigrate`` if it had reached the switchover, and then refuses to migrate
+it again until it has run; 10.0 restores the earlier state.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ USELESS = {
 
 async def migratable_state(monitor: Monitor) -> str:
     """
-    The run state of a machine that can be moved as it is now.
+    The run state of a machine, if it can be migrated in that state.
 
-    :raise NotMigratable: it is in a state in which nothing can be moved.
+    :raise NotMigratable: it cannot be migrated in its state.
     """
     state = await run_state(monitor)
     if state in USELESS:
@@ -56,9 +56,9 @@ async def migratable_state(monitor: Monitor) -> str:
 
 class Guest:
     """
-    ``runs``: it is to run at the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds.
+    ``runs``: it is to run in the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds.
 
-    ``alarm`` is called when its user shuts it down: there is nothing to be moved any more, and it must not be started elsewhere.
+    ``alarm`` is called when its user shuts it down: nothing is left to migrate, and it must not be started elsewhere.
     """
 
     def __init__(self, monitor: Monitor, alarm: Callable[[Exception], None] = lambda _: None) -> None:
@@ -74,9 +74,9 @@ class Guest:
 
     async def check(self) -> None:
         """
-        Look whether it runs, and watch it from now on.
+        Check whether it runs, and watch it from now on.
 
-        :raise NotMigratable: it is in a state in which nothing can be moved.
+        :raise NotMigratable: it cannot be migrated in its state.
         """
         self.runs = await migratable_state(self._monitor) in RUNNING
         self._watch = Deferred.fromCoroutine(self._follow())
@@ -99,16 +99,16 @@ class Guest:
 
     async def pause(self) -> None:
         """
-        Pause it before its time, so that nothing changes any more; it is still to run at the end. :meth:`resume` undoes it.
+        Pause it early, so that nothing changes any more; it is still to run in the end. :meth:`resume` undoes it.
 
-        QEMU is told at once: what comes after this call, comes after it in the monitor too.
+        QEMU gets the command at once: later commands come after it in the monitor too.
         """
         if self.runs:
             self._paused_by_us = True
             await self._monitor.execute("stop")
 
     async def resume(self, clock: IReactorTime) -> None:
-        """Let it run again if it ran; QEMU may have done so by itself, or be about to."""
+        """Let it run again if it ran; QEMU may have done so already, or be about to."""
         while self.runs:
             state = await run_state(self._monitor)
             if state in RESUMABLE:
@@ -118,7 +118,7 @@ class Guest:
             await deferLater(clock, ENDING_MIGRATION_SECONDS)
 
     def leave(self) -> None:
-        """Watch it no more."""
+        """Stop watching it."""
         if self._watch is not None:
             self._watch.cancel()
 

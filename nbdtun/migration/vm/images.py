@@ -1,9 +1,9 @@
 """
-Where a disk's image is, so that both ends can tell whether they have the same one: storage that is shared, one host, a bind mount.
+The location of a disk's image, so that both ends can tell whether they have the same one: shared storage, one host, a bind mount.
 
-A mirror onto its own source would destroy it. On one host a file is known by device and inode, as QEMU sees it, which may live in a mount
-namespace of its own. On two hosts, a file of a filesystem that both may have mounted is known by inode and size; what QEMU reaches over the
-network, by its address. It is an address that two may differ in and mean the same; so equal ones prove it, and others prove nothing.
+A mirror onto its own source would destroy it. On one host a file is identified by device and inode, as QEMU sees it, which may have a mount
+namespace of its own. On two hosts, a file on a filesystem that both may have mounted is identified by inode and size; an image that QEMU
+reaches over the network, by its address. Two addresses may mean one image: so equal ones prove it, and different ones prove nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NETWORK = ("rbd:", "nbd://", "nbds://", "iscsi://", "gluster://", "http://", "h
 
 
 def image_of(file: str, pid: int, proc: Path = _PROC) -> str:
-    """A digest of where the image ``file`` of the QEMU with this process id is; empty where that cannot be told."""
+    """A digest of the location of the image ``file`` of the QEMU with this process id; empty if unknown."""
     if not file:
         return ""
     told = file if file.startswith(_NETWORK) else _image_of_file(file, pid, proc)

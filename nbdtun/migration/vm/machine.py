@@ -1,4 +1,4 @@
-"""The machine as a whole: what it is doing, and what both ends' machines must have in common for a migration to be possible at all."""
+"""The machine as a whole: its run state, and the type and RAM that both ends must have in common for a migration to be possible at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIGRATING = frozenset({"finish-migrate", "postmigrate"})
 
 
 async def run_state(monitor: Monitor) -> str:
-    """QEMU's word for what the machine is doing: running, paused, inmigrate, postmigrate..."""
+    """QEMU's run state of the machine: running, paused, inmigrate, postmigrate..."""
     return str((await monitor.execute("query-status"))["status"])
 
 
@@ -51,7 +51,7 @@ def sizes(one: int, other: int) -> tuple[str, str]:
 
 
 async def machine(monitor: Monitor) -> Machine:
-    """Ask QEMU what machine it is; a type that it does not tell is left empty."""
+    """Query QEMU for its machine; the type is empty if it does not report one."""
     summary = await monitor.execute("query-memory-size-summary")
     try:
         kind = str(await monitor.execute("qom-get", {"path": "/machine", "property": "type"}))

@@ -7,9 +7,9 @@ QEMU facts (7.2 and 10.0):
   completed. ``migrate_cancel`` up to and in pre-switchover ends in cancelled, and QEMU starts the guest again by itself if it ran.
   ``cont`` on a source that has *completed* works, and activates its images again.
 - ``migrate-incoming`` can be issued once in a QEMU's life ("The incoming migration has already been started"), and after a failure
-  an incoming QEMU exits (7.2 always; 10.0 unless ``exit-on-error`` is false, and then it is of no more use, but tells the reason).
-  So it is issued as late as can be.
-- ``stop`` on a machine that waits for its migration means: do not run when it has arrived (QEMU clears ``autostart``). So it does
+  an incoming QEMU exits (7.2 always; 10.0 unless ``exit-on-error`` is false, and then it is of no more use, but reports the reason).
+  So it is issued as late as possible.
+- ``stop`` on a machine that waits for its migration means: do not run after arrival (QEMU clears ``autostart``). So this does
   not depend on ``-S``.
 - The default ``max-bandwidth`` is 128 MiB/s.
 """
@@ -38,10 +38,10 @@ ENDED = frozenset({"completed", "failed", "cancelled"})
 @frozen
 class Migrated:
     """
-    One look at ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one.
+    One answer of ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one.
 
-    ``seconds`` is how long it has lasted, up to its end if it has completed; 0 where QEMU does not tell. ``passes`` is how often QEMU
-    has begun to go over the memory, ``throttle`` the percentage of time that ``auto-converge`` takes from the guest just now.
+    ``seconds`` is how long it has lasted, up to its end if it has completed; 0 if QEMU does not report it. ``passes`` is how often QEMU
+    has begun to go over the memory, ``throttle`` the percentage of time that ``auto-converge`` takes from the guest at present.
     """
 
     status: str = "none"
@@ -71,15 +71,15 @@ class Migrated:
 
 
 async def query_migration(monitor: Monitor, seconds: float | None = None) -> Migrated:
-    """Ask how the migration of this QEMU is going; ``seconds`` as in :meth:`Monitor.execute`."""
+    """Query the state of this QEMU's migration; ``seconds`` as in :meth:`Monitor.execute`."""
     return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
 
 
 async def require_unblocked(monitor: Monitor) -> None:
     """
-    See whether QEMU can migrate at all, now; the answer of ``query-migrate`` has ``blocked-reasons`` since 6.0.
+    Check that QEMU can migrate now; the answer of ``query-migrate`` has ``blocked-reasons`` since 6.0.
 
-    :raise NotMigratable: a migration runs already, or something in the machine forbids it.
+    :raise NotMigratable: a migration is already running, or something in the machine blocks it.
     """
     answer = await monitor.execute("query-migrate")
     status = Migrated.of(answer).status
@@ -93,9 +93,9 @@ async def require_unblocked(monitor: Monitor) -> None:
 
 async def require_incoming(monitor: Monitor) -> None:
     """
-    See that QEMU waits for its migration, and for one that nobody has sent yet.
+    Check that QEMU waits for its migration, and that none has been started yet.
 
-    :raise NotMigratable: it does not wait, or listens elsewhere already.
+    :raise NotMigratable: it does not wait, or already listens elsewhere.
     """
     name, state, status = monitor.name, await run_state(monitor), await query_migration(monitor)
     if state != "inmigrate":
@@ -106,9 +106,9 @@ async def require_incoming(monitor: Monitor) -> None:
 
 class Tuning:
     """
-    Capabilities and parameters of a QEMU's migration; what was there before is put back.
+    Capabilities and parameters of a QEMU's migration; :meth:`restore` puts the earlier values back.
 
-    ``remember`` is called with that before anything is changed.
+    ``remember`` is called with the earlier values before anything is changed.
     """
 
     def __init__(self, monitor: Monitor, remember: Remember | None = None) -> None:
@@ -132,11 +132,11 @@ class Tuning:
         await put(self._monitor, dict.fromkeys(self._capabilities, True), parameters)
 
     async def change(self, parameters: Mapping[str, int]) -> None:
-        """Set them anew, while the memory is sent; what was there before everything is still what :meth:`restore` puts back."""
+        """Change ``parameters`` while the memory is sent; :meth:`restore` still puts the original values back."""
         await self._monitor.execute("migrate-set-parameters", parameters)
 
     async def restore(self) -> None:
-        """Put back what was there before; once."""
+        """Put the earlier values back; once."""
         capabilities, self._capabilities = self._capabilities, {}
         parameters, self._parameters = self._parameters, {}
         await put(self._monitor, capabilities, parameters)
@@ -157,7 +157,7 @@ async def put(monitor: Monitor, capabilities: Mapping[str, bool], parameters: Ma
 
 
 class Outgoing:
-    """The source's memory on its way; to be made before the migration starts, since it listens from then on."""
+    """The source's memory on its way; create it before the migration starts, since it listens from then on."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
@@ -168,13 +168,13 @@ class Outgoing:
         return f"<Outgoing memory of {self._monitor.name}>"
 
     async def start(self, ingress: Ingress) -> None:
-        """Send the memory through ``ingress``, up to the point where the guest is paused; :meth:`cancel` undoes it."""
+        """Send the memory through ``ingress`` until the guest is paused; :meth:`cancel` undoes it."""
         self._ingress = ingress
         await self._monitor.execute("migrate", {"uri": f"unix:{ingress.path}"})
 
     async def paused(self) -> None:
         """
-        Wait until all memory but the last is sent and the guest is paused; lasts as long as the data does.
+        Wait until all memory except the last is sent and the guest is paused; lasts as long as the data does.
 
         :raise MemoryFailed: QEMU gave up.
         """
@@ -199,11 +199,11 @@ class Outgoing:
                 raise MemoryFailed(f"{self._monitor.name}: the memory migration ended ({status}): {with_trouble(why, self._ingress)}")
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._events.close()
 
     async def cancel(self) -> None:
-        """Give it up, if it runs; QEMU lets the guest run on by itself."""
+        """Cancel it, if it runs; QEMU lets the guest run on by itself."""
         if (await query_migration(self._monitor)).status in ENDED | {"none"}:
             return
         with self._monitor.listen("MIGRATION") as events:
@@ -213,7 +213,7 @@ class Outgoing:
                 await events.next()
 
     async def _has_ended(self, events: Listener) -> bool:
-        """A migration that sends its last state is not to be cancelled: it is given the time to end by itself."""
+        """A migration that sends its last state must not be cancelled: it gets time to end by itself."""
         if (await query_migration(self._monitor)).status == "device":
             with suppress(MonitorError):
                 await events.next(DEVICE_SECONDS)
@@ -230,14 +230,14 @@ class Incoming:
         return f"<Incoming memory of {self._monitor.name}>"
 
     async def hold(self) -> None:
-        """Make sure that the guest does not run by itself when it has arrived."""
+        """Make sure that the guest does not run by itself after its arrival."""
         await self._monitor.execute("stop")
 
     async def listen(self, path: str) -> None:
         """
         Wait for the source on the UNIX socket ``path``; works once in a QEMU's life.
 
-        A QEMU that knows ``exit-on-error`` is to stay and tell its reason if it fails; one that does not refuses it, and does nothing.
+        A QEMU that supports ``exit-on-error`` is to stay and report its reason if it fails; others refuse the argument and do nothing.
         """
         arguments = {"uri": f"unix:{path}"}
         try:
@@ -251,7 +251,7 @@ class Incoming:
         """
         Wait until everything has arrived, for at most ``seconds`` from one step to the next.
 
-        :raise MemoryFailed: it never will.
+        :raise MemoryFailed: it never will arrive.
         """
         with self._monitor.listen("MIGRATION") as events:
             now = await query_migration(self._monitor)

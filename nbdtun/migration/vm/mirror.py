@@ -3,20 +3,19 @@ The source's side of the disks: one mirror job a disk, onto an NBD node that rea
 
 QEMU facts (7.2 and 10.0):
 
-- ``blockdev-add`` of an NBD node blocks QEMU's monitor while it shakes hands; so the tunnel must close the socket at once when the
+- ``blockdev-add`` of an NBD node blocks QEMU's monitor during the handshake; so the tunnel must close the socket at once when the
   far side fails.
-- ``block-job-cancel`` without force, on a mirror that is ready, copies what is left and ends without pivoting: BLOCK_JOB_COMPLETED.
-  With force it drops what is in flight, also when the connection is waiting to be made again: BLOCK_JOB_CANCELLED. ``job-complete``
+- ``block-job-cancel`` without force, on a mirror that is ready, copies the rest and ends without pivoting: BLOCK_JOB_COMPLETED.
+  With force it drops all requests in flight, even while the connection waits to be made again: BLOCK_JOB_CANCELLED. ``job-complete``
   would move the *source* onto the target; it is never used.
 - A job that fails also ends with BLOCK_JOB_COMPLETED, with an ``error`` in it. The node can be deleted only once the job is gone:
   JOB_STATUS_CHANGE ``null``.
-- ``blockdev-del`` flushes, and a flush on a connection that has broken waits for as long as ``reconnect-delay`` says, with QEMU's
-  main loop blocked and so the guest. ``yank`` ends that: it fails whatever waits for the node, and is executed out of band, even
-  while the monitor is busy.
+- ``blockdev-del`` flushes, and a flush on a broken connection waits for ``reconnect-delay``, which blocks QEMU's main loop and so the
+  guest. ``yank`` ends that: it fails all requests that wait for the node, and is executed out of band, even while the monitor is busy.
 - An empty image makes a job of length 0.
-- Where the target may hold something, and an NBD node may, a mirror first writes zeroes over all of it, and its ``offset`` stays 0;
+- Where the target may hold data, and an NBD node may, a mirror first writes zeroes over all of it, and its ``offset`` stays 0;
   the node's ``wr_highest_offset`` (``query-blockstats``) grows meanwhile.
-- ``copy-mode=write-blocking`` lets the guest's writes wait for the target; from 8.2 on ``block-job-change`` sets it on a running job.
+- ``copy-mode=write-blocking`` makes the guest's writes wait for the target; from 8.2 on ``block-job-change`` sets it on a running job.
 - ``detect-zeroes=unmap`` with ``discard=unmap`` on the NBD node keep sparse images sparse.
 """
 
@@ -63,7 +62,7 @@ class State(enum.Enum):
 
 
 class Trigger(enum.Enum):
-    """What can happen to a mirror: what we do, and what QEMU says of its job."""
+    """What can happen to a mirror: our own steps, and QEMU's events about its job."""
 
     START = "start"
     READY = "ready"
@@ -96,7 +95,7 @@ class Mirror:
     """
     The copying of one disk to its export ``name``, which names the node and the job as well.
 
-    ``alarm`` is called with MirrorFailed when the job ends in a way that was not asked for.
+    ``alarm`` is called with MirrorFailed when the job ends unexpectedly.
     """
 
     def __init__(
@@ -119,11 +118,11 @@ class Mirror:
 
     async def start(self, undo: UndoStack, settings: MigrationSettings, speed: int) -> None:
         """
-        Connect to the export and begin to copy; ``speed`` is in bytes per second, 0 for as fast as it goes.
+        Connect to the export and begin to copy; ``speed`` is in bytes per second, 0 for no limit.
 
-        QEMU waits for the connection, and so does its guest; not for longer than the settings' limit.
+        QEMU waits for the connection, and so does its guest, at most for the settings' limit.
 
-        :raise MirrorFailed: QEMU refused; the text says why the tunnel failed, where it did.
+        :raise MirrorFailed: QEMU refused; if the tunnel failed, the text says why.
         """
         self._speed = speed
         undo.push(f"cancel the mirror of {self.disk.nickname}, {self.name}", self.cancel)
@@ -150,19 +149,19 @@ class Mirror:
         return {"job-id": self.name, "device": self.disk.node, "target": self.name, "sync": "full", "speed": self._speed, **mode}
 
     async def block_writes(self) -> None:
-        """From now on the guest's writes wait until they are at the destination too; there is no way back."""
+        """From now on the guest's writes wait until they are at the destination too; this cannot be undone."""
         self.write_blocking = True
         await self._monitor.execute(_CHANGE, {"id": self.name, "type": "mirror", "copy-mode": _WRITE_BLOCKING})
 
     async def set_speed(self, speed: int) -> None:
-        """Copy at so many bytes per second from now on, 0 for as fast as it goes."""
+        """Copy at ``speed`` bytes per second from now on, 0 for no limit."""
         if speed != self._speed and self._life.state in (State.COPYING, State.READY, State.DRAINING):
             self._speed = speed
             with suppress(CommandFailed):  # it has just ended
                 await self._monitor.execute("block-job-set-speed", {"device": self.name, "speed": speed})
 
     def hear(self, event: Event) -> None:
-        """An event of a block job, of whichever."""
+        """An event of any block job; ours are handled."""
         if event.data.get("device", event.data.get("id")) != self.name:
             return
         if event.name == "BLOCK_JOB_READY":
@@ -193,9 +192,9 @@ class Mirror:
 
     async def drain(self, seconds: float | None) -> None:
         """
-        Copy what is left, which must not grow any more (the guest is paused), and take everything of ours out of QEMU.
+        Copy the rest, which must not grow any more (the guest is paused), and remove the job and the node from QEMU.
 
-        :raise MirrorFailed: it was not done within ``seconds``, None for no limit; if it failed, the alarm rings as well.
+        :raise MirrorFailed: it failed, and then the alarm rings as well; or it was not done within ``seconds`` (None: no limit).
         """
         self._life.advance(Trigger.DRAIN)
         await self._monitor.execute("block-job-cancel", {"device": self.name, "force": False})
@@ -205,16 +204,16 @@ class Mirror:
         await self._monitor.execute("blockdev-del", {"node-name": self.name})
 
     async def cancel(self) -> None:
-        """Give it up, wherever it is; safe to repeat."""
+        """Cancel it, in any state; safe to repeat."""
         self._life.advance(Trigger.CANCEL)
         await discard(self._monitor, self._clock, self.name)
 
 
 async def discard(monitor: Monitor, clock: IReactorTime, name: str) -> None:
     """
-    Take the job and the node of that ``name`` out of QEMU, as far as they are there, whatever they are doing.
+    Remove the job and the node ``name`` from QEMU, if they exist, whatever they are doing.
 
-    The job is asked again and again: what it waits for may be a connection that broke after it was asked first.
+    The cancellation is repeated: the job may wait for a connection that broke after the first one.
     """
     with suppress(CommandFailed):  # there is no such node, or none yet
         await monitor.execute("yank", {"instances": [{"type": "block-node", "node-name": name}]}, urgent=True)
@@ -232,18 +231,18 @@ async def jobs(monitor: Monitor) -> frozenset[str]:
 
 
 async def can_change_mode(monitor: Monitor) -> bool:
-    """Whether :meth:`Mirror.block_writes` can be asked for while a mirror runs."""
+    """Whether QEMU supports :meth:`Mirror.block_writes` on a running mirror."""
     return await monitor.has(_CHANGE)
 
 
 async def reach(monitor: Monitor, seconds: float) -> int:
-    """How far our mirrors have written, in bytes of all disks together; it grows when nothing else does, while targets are zeroed."""
+    """How far our mirrors have written, in bytes of all disks together; only this grows while targets are zeroed."""
     stats = await monitor.execute("query-blockstats", {"query-nodes": True}, seconds=seconds)
     return sum(node["stats"]["wr_highest_offset"] for node in stats if str(node.get("node-name")).startswith(PREFIX))
 
 
 async def sweep(monitor: Monitor, clock: IReactorTime) -> list[str]:
-    """Remove what an earlier migration could not, because it was killed; returns the names of it."""
+    """Remove the jobs and nodes that a killed migration has left; returns their names."""
     left = sorted(name for name in await jobs(monitor) | await nodes(monitor) if name.startswith(PREFIX))
     for name in left:
         await discard(monitor, clock, name)
@@ -282,7 +281,7 @@ class Mirrors:
                     for mirror in self._mirrors:
                         mirror.hear(event)
             except MonitorLost:
-                return  # the monitor tells everybody itself
+                return  # the monitor itself reports its loss
 
     async def _stop_hearing(self) -> None:
         if self._hearing is not None:
@@ -290,20 +289,20 @@ class Mirrors:
             self._hearing.cancel()
 
     async def set_speed(self, speed: int) -> None:
-        """Let each copy at so many bytes per second from now on, 0 for as fast as it goes."""
+        """Let each copy at ``speed`` bytes per second from now on, 0 for no limit."""
         for mirror in self._mirrors:
             await mirror.set_speed(speed)
 
     async def ready(self) -> None:
-        """Wait until every disk is the same at both ends, and kept so from then on; lasts as long as the data does."""
+        """Wait until all disks are in sync, and stay so; lasts as long as the data does."""
         await gather(mirror.ready for mirror in self._mirrors)
 
     async def cancel(self) -> None:
         """
-        Give all of them up.
+        Cancel all of them.
 
-        To be done before the memory's migration is cancelled: that may end the destination QEMU, and a connection that breaks at
-        that moment holds the jobs up, and with them whatever drains the disks.
+        Do this before the memory's migration is cancelled: that may end the destination QEMU, and a connection that breaks at that
+        moment holds up the jobs, and with them everything that drains the disks.
         """
         await gather(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
 

@@ -1,18 +1,18 @@
 """
-A machine's outline: as much of it as must not change while it is moved. It is cheap to take, and compared with itself over time.
+A machine's outline: the parts of it that must not change during a migration. It is cheap to take, and is compared with itself over time.
 
-What comes or goes at one end only makes the memory's stream unreadable, or leaves the guest without what it had. A disk that comes at both
-ends would arrive empty, as it was not there when the copying began.
+A device that comes or goes at one end makes the memory's stream unreadable, or is missing from the guest afterwards. A disk that is added
+at both ends would arrive empty, as it did not exist when the copying began.
 
 QEMU facts (7.2 and 10.0):
 
-- ``device_add`` and ``device_del`` are refused at the source from ``migrate`` on, and at no time at the destination. An unplugging that was
-  asked for before goes on; media and sizes of disks can be changed all the time.
-- What was plugged in is in ``/machine/peripheral`` if it has an id, else in ``/machine/peripheral-anon``; processors and DIMMs too.
-- ``query-block`` passes over the filter that a mirror puts above the guest's disk, and over an export's own use of it.
-- A tray that the guest opens is a part of the device's state, which goes with it. So it is the medium that counts.
-- How much of a virtio-mem device the guest uses changes by itself, and goes with the device's state.
-- No event tells of what was plugged in, nor of a disk that was resized.
+- ``device_add`` and ``device_del`` are refused at the source from ``migrate`` on, and never at the destination. An unplug that was
+  requested earlier goes on; media and sizes of disks can be changed at any time.
+- A plugged device is in ``/machine/peripheral`` if it has an id, else in ``/machine/peripheral-anon``; processors and DIMMs too.
+- ``query-block`` does not show the filter that a mirror puts above the guest's disk, nor an export's own use of the disk.
+- A tray that the guest opens is a part of the device's state, which moves with the guest. So only the medium counts.
+- The guest's use of a virtio-mem device changes by itself, and moves with the device's state.
+- No event reports a plugged device, nor a resized disk.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from nbdtun.deferreds import gather
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import NAMED
 
-#: What may announce a change; it is looked at then.
+#: Events that may announce a change; the outline is checked then.
 EVENTS = ("DEVICE_DELETED", "DEVICE_TRAY_MOVED", "MEMORY_DEVICE_SIZE_CHANGE")
 PLUGGED = ("/machine/peripheral", "/machine/peripheral-anon")
-#: Changes that are told of at once; more of them help nobody.
+#: The most changes in one message.
 MAX_TOLD = 4
 
 #: A kind of thing, and its name: ``("device", "d0")``.
@@ -39,12 +39,12 @@ Thing = tuple[str, str]
 
 @frozen
 class Outline:
-    """``things`` maps each to what must not change of it, as an operator reads it."""
+    """``things`` maps each thing to its unchangeable part, in words for an operator."""
 
     things: Mapping[Thing, str]
 
     def changes(self, now: Outline) -> Iterator[str]:
-        """What has changed from ``self`` to ``now``, each in a few words."""
+        """The changes from ``self`` to ``now``, each in a few words."""
         for thing, was in self.things.items():
             if thing not in now.things:
                 yield f"{_called(thing)} ({was}) was removed"
@@ -60,7 +60,7 @@ def _called(thing: Thing) -> str:
 
 
 async def outline(monitor: Monitor) -> Outline:
-    """Ask QEMU for the outline of its machine as it is now."""
+    """Query QEMU for the outline of its machine as it is now."""
     asked = (
         *(monitor.execute("qom-list", {"path": path}) for path in PLUGGED),
         monitor.execute("query-block"),
@@ -83,7 +83,7 @@ def _devices(children: list[dict[str, Any]], kind: str) -> dict[Thing, str]:
 
 
 def _drive(drive: Mapping[str, Any]) -> dict[Thing, str]:
-    """An empty drive has no medium; one that nobody gave a name is called by its device's path."""
+    """An empty drive has no medium; a nameless one is called by its device's path."""
     name = drive.get("qdev", "") or drive.get("device", "")
     named = NAMED.match(name)
     name = named[1] if named else name

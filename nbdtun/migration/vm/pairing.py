@@ -1,10 +1,9 @@
 """
-Which disk of the destination takes which of the source: by what the guest sees. Rules without I/O.
+Which disk of the destination takes which disk of the source, by what the guest sees. Rules without I/O.
 
-A disk's place on its buses is where its guest finds it, and its serial what the guest knows it by; the device's id is what its operator
-means by it. Where these do not agree, two pairings are possible, and neither is taken: the wrong one would exchange the disks' contents,
-with success.
-What QEMU has counted by itself proves nothing: the order of devices, ``device[0]``, drives called ``ide0-hd0``, serials like ``QM00001``.
+The guest finds a disk by its place on its buses, and identifies it by its serial; the operator identifies it by the device's id. Where
+these disagree, two pairings are possible, and neither is taken: the wrong one would swap the disks' contents, and succeed.
+Names that QEMU counts by itself prove nothing: the order of devices, ``device[0]``, drives called ``ide0-hd0``, serials like ``QM00001``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _REMEDY = "give the devices at both ends the same addresses and the same ids"
 
 
 class Matches:
-    """The disks ``here``, each of which can take one disk of the source's ``disks``."""
+    """The disks ``here``, each of which can take one of the source's ``disks``."""
 
     def __init__(self, here: Inventory, disks: tuple[Disk, ...]) -> None:
         self._here = here
@@ -38,7 +37,7 @@ class Matches:
         """
         The disk here that is to take ``wanted``.
 
-        :raise DiskMismatch: there is none, there could be two, it is too small, it is the same image, or another disk has taken it.
+        :raise DiskMismatch: no disk matches, several match, it is too small, it is the same image, or it is already taken.
         """
         here = self._counterpart(wanted)
         if here.size < wanted.size:
@@ -73,7 +72,7 @@ class Matches:
 
 @frozen
 class _Evidence:
-    """The disks here that ``what`` of a disk of the source points to."""
+    """The ``disks`` here that match a disk of the source by ``what``."""
 
     what: str
     disks: tuple[Disk, ...]
@@ -84,7 +83,7 @@ def _said(evidence: list[_Evidence]) -> str:
 
 
 def _evidence(disk: Disk, others: tuple[Disk, ...]) -> list[_Evidence]:
-    """What points from a disk at one end to disks at the other; the same in both directions."""
+    """The evidence that links a disk at one end to disks at the other; the same in both directions."""
     strong = [each for each in _strong(disk, others) if each.disks]
     return strong or [each for each in _weak(disk, others) if each.disks][:1]
 
@@ -99,7 +98,7 @@ def _strong(wanted: Disk, here: tuple[Disk, ...]) -> Iterator[_Evidence]:
 
 
 def _weak(wanted: Disk, here: tuple[Disk, ...]) -> Iterator[_Evidence]:
-    """Where nothing else tells: an operator's name of the drive, then the turn on its bus."""
+    """Without stronger evidence: the operator's name for the drive, then the position on its bus."""
     if wanted.device and not _MADE_UP_DRIVE.match(wanted.device):
         yield _Evidence("drive id", tuple(disk for disk in here if disk.device == wanted.device))
     if wanted.counted:

@@ -1,8 +1,8 @@
 """
-What a QEMU must be require_commands to do for a migration, at either end.
+The commands that a QEMU must support for a migration, at either end.
 
-Its version is told to people and forbids nothing: distributions backport, and versions of forks mean other things. What counts are the
-commands that it understands. The newest of those below, ``block-export-add`` and ``yank``, came with QEMU 5.2 and 6.0.
+Its version is only shown, and forbids nothing: distributions backport, and forks have other versions. Only the supported commands
+count. The newest of those below, ``block-export-add`` and ``yank``, came with QEMU 5.2 and 6.0.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ RECEIVING = frozenset({"nbd-server-start", "nbd-server-stop", "block-export-add"
 
 async def require_commands(monitor: Monitor, commands: Iterable[str]) -> None:
     """
-    See that QEMU understands ``commands``.
+    Check that QEMU supports ``commands``.
 
-    :raise NotMigratable: it does not; the text names them.
+    :raise NotMigratable: it does not; the text names the missing ones.
     """
     missing = sorted(set(commands) - await monitor.commands())
     if missing:
@@ -36,7 +36,7 @@ async def require_commands(monitor: Monitor, commands: Iterable[str]) -> None:
 
 
 class Version(NamedTuple):
-    """A QEMU's, such as 7.2.22."""
+    """A QEMU's version, such as 7.2.22."""
 
     major: int
     minor: int
@@ -47,6 +47,6 @@ class Version(NamedTuple):
 
 
 async def version(monitor: Monitor) -> Version:
-    """Ask QEMU which it is."""
+    """Query QEMU for its version."""
     told = (await monitor.execute("query-version"))["qemu"]
     return Version(told["major"], told["minor"], told["micro"])

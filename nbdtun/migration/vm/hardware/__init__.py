@@ -1,7 +1,7 @@
 """
-The two machines as their guest sees them: read from each QEMU, compared whole before anything begins.
+The two machines as their guest sees them: read from each QEMU, compared as a whole before anything begins.
 
-    model       what is known of one machine
+    model       one machine, as frozen values
     places      where a device is, from the board downward
     facts       the properties of a device that its guest can see
     walk        reads the tree of QEMU's objects

@@ -1,9 +1,9 @@
 """
-The blocks of RAM and ROM, as ``x-query-ramblock`` tells them: a table for people, whose columns are not promised.
+The blocks of RAM and ROM, from ``x-query-ramblock``: a table for people, whose columns are not a stable interface.
 
-QEMU facts (``ram_load`` in ``migration/ram.c``): a block is known by its name; one that is missing here ends the loading, one of another
-size too, unless it can be made larger. A block that is only here is left as it is. 7.2 has the columns name, page size, offset, used and
-total, 10.0 two more. A block's name has no spaces.
+QEMU facts (``ram_load`` in ``migration/ram.c``): a block is identified by its name. Loading fails if a block is missing here, or has
+another size and cannot be resized. A block that is only here is left as it is. 7.2 has the columns name, page size, offset, used and
+total, 10.0 has two more. A block's name has no spaces.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ _ROW = re.compile(r"^\s*(\S+)\s+\d+ [KMGT]?i?B\s+0x[0-9a-fA-F]+\s+0x([0-9a-fA-F]
 
 
 def parse(text: str) -> tuple[Block, ...]:
-    """The blocks of the table; what is no row of it is passed over."""
+    """The blocks of the table; lines that are not rows are skipped."""
     rows = [_ROW.match(line) for line in text.splitlines()[:MAX_BLOCKS]]
     return tuple(sorted((Block(row[1], int(row[2], 16), int(row[3], 16)) for row in rows if row), key=lambda block: block.name))

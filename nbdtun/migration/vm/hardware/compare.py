@@ -1,8 +1,9 @@
 """
-The rules by which two machines are compared: from what both ends told, all differences at once. Rules without I/O.
+The rules by which two machines are compared: all differences at once. Rules without I/O.
 
-A difference with which QEMU would refuse the stream, or the guest would not survive, is a failure: what the source has must be there. What
-only the destination has is a warning: the guest does not know of it. Properties are compared that both know, for each release knows more.
+A difference that QEMU would refuse, or that the guest would not survive, is a failure: the destination must have all that the source has.
+An extra at the destination is a warning: the guest does not know about it. Only properties that both QEMUs have are compared, as each
+release adds some.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _warning = partial(Finding, Level.WARNING)
 
 
 def compare(there: Hardware, here: Hardware) -> list[Finding]:
-    """In what ``here``, at the destination, differs from ``there``, at the source; and what of the source nobody would carry."""
+    """The differences of ``here``, at the destination, from ``there``, at the source; and content of the source that would stay behind."""
     devices, strangers = compare_devices(there, here)
     return [
         *_machine(there, here),
@@ -34,7 +35,7 @@ def compare(there: Hardware, here: Hardware) -> list[Finding]:
 
 
 def allow(findings: Iterable[Finding], allowed: Iterable[str]) -> list[Finding]:
-    """The findings, those of ``allowed`` names no failures any more; a name that allows nothing is a finding too."""
+    """The findings, where ``allowed`` failures have become warnings; a name that allows nothing is a finding too."""
     names = frozenset(allowed)
     every = list(findings)
     unused = names - {finding.name for finding in every if finding.level is Level.FAILURE}
@@ -62,7 +63,7 @@ def _machine(there: Hardware, here: Hardware) -> Iterator[Finding]:
 
 
 def _blocks(there: Hardware, here: Hardware, strangers: Iterable[Device]) -> Iterator[Finding]:
-    """The blocks of memory; those of devices that are missing or changed are told with them."""
+    """The blocks of memory, without those of missing or changed devices: the finding about the device covers them."""
     if not there.blocks or not here.blocks:
         return
     known = {block.name: block for block in here.blocks}

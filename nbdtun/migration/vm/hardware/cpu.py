@@ -1,10 +1,10 @@
 """
-A processor as its guest sees it, and what may differ of two.
+A processor as its guest sees it, and which properties of two processors may differ.
 
-QEMU facts: each feature, of CPUID as of the MSRs, is a property that is true or false, and tells what the guest sees once the processor is
-there. ``feature-words`` has no MSRs. Several properties are second names. ``ht`` and ``cmp-legacy`` follow from the numbers of cores and
-threads; 10.0 tells them so, 7.2 does not, and the guest sees them in both. QEMU compares none of it when it loads a stream: a guest that
-finds a feature gone dies, if it has used it.
+QEMU facts: each feature, in CPUID or the MSRs, is a boolean property, which shows the guest's view once the processor is realized.
+``feature-words`` has no MSRs. Several properties are aliases. ``ht`` and ``cmp-legacy`` follow from the numbers of cores and threads; 10.0
+reports them so, 7.2 does not, and the guest sees them in both. QEMU compares none of it when it loads a stream: a guest that has used a
+feature and finds it gone dies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from nbdtun.migration.vm.hardware.model import Scalar
 
-#: What is no feature: an object's states, what QEMU was asked to look after, the compatibility of machine types, what follows from others.
+#: Properties that are not features: an object's states, requests to QEMU, compatibility of machine types, consequences of other properties.
 _NO_FEATURE = frozenset(
     {
         *("realized", "hotplugged", "hotpluggable", "start-powered-off", "check", "enforce", "migratable", "host-phys-bits"),
@@ -21,14 +21,14 @@ _NO_FEATURE = frozenset(
     }
 )
 _NO_FEATURES = ("x-", "legacy-")
-#: Of these less is a failure, as of features.
+#: A lower level is a failure, like a missing feature.
 LEVELS = ("level", "xlevel", "xlevel2", "phys-bits")
-#: Whose kind of processor it is: a guest chooses its instructions by that.
+#: The vendor: a guest chooses its instructions by it.
 VENDOR = ("vendor", "hv-vendor-id")
-#: What programs show, and seldom rely on.
+#: Properties that programs display, and seldom rely on.
 MODEL = ("family", "model", "stepping", "model-id")
 VALUES = frozenset({*LEVELS, *VENDOR, *MODEL, "hv-spinlocks", "tsc-frequency"})
-#: What there can be only where there is the other: QEMU itself takes it away. Two thirds of all names, and each is a question.
+#: Features that need another one: QEMU itself removes them without it. They are two thirds of all names, and each costs a query.
 _PARTS = {"vmx-": "vmx", "sgx": "sgx", "avx512": "avx512f", "avx10-": "avx10", "amx-": "amx-tile"}
 _PARTS_OF_SVM = frozenset(
     {
@@ -39,7 +39,7 @@ _PARTS_OF_SVM = frozenset(
 
 
 def wanted(properties: Mapping[str, str], kvm: bool) -> frozenset[str]:
-    """The names of the properties to be compared, but for those of :func:`parts`. Only KVM shows anything of its own, or Hyper-V's."""
+    """The properties to compare, except those of :func:`parts`. Only KVM has features of its own, and Hyper-V's."""
     plain = {name for name, kind in properties.items() if kind == "bool" and not _aside(name) and not _whole(name)}
     if not kvm:
         plain = {name for name in plain if not name.startswith(("kvm", "hv-"))}
@@ -47,12 +47,12 @@ def wanted(properties: Mapping[str, str], kvm: bool) -> frozenset[str]:
 
 
 def parts(properties: Mapping[str, str], told: Mapping[str, Scalar]) -> frozenset[str]:
-    """The names of the properties of which there can be any, with those features that were ``told``."""
+    """The properties that can be set, given the features in ``told``."""
     return frozenset(name for name, kind in properties.items() if kind == "bool" and not _aside(name) and told.get(_whole(name)) is True)
 
 
 def _whole(name: str) -> str:
-    """The feature that this is a part of; empty for none."""
+    """The feature that ``name`` depends on; empty for none."""
     if name in _PARTS_OF_SVM:
         return "svm"
     whole = next((whole for prefix, whole in _PARTS.items() if name.startswith(prefix)), "")
@@ -65,11 +65,11 @@ def _aside(name: str) -> bool:
 
 
 def lacking(wanted: Mapping[str, Scalar], there: Mapping[str, Scalar]) -> list[str]:
-    """The features of ``wanted`` which ``there`` has not."""
+    """The features of ``wanted`` that ``there`` lacks."""
     return sorted(name for name, has in wanted.items() if has is True and there.get(name) is not True)
 
 
 def listed(names: Iterable[str], most: int = 16) -> str:
-    """Names for one line."""
+    """The names in one line, at most ``most`` of them."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

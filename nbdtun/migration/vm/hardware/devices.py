@@ -1,8 +1,8 @@
 """
 The devices of two machines, compared by their places: see :class:`~nbdtun.migration.vm.hardware.model.Device`. Rules without I/O.
 
-QEMU facts: a section of the stream is called after its device's place (``0000:00:05.0/virtio-blk``), and loads into what is there; one that
-finds nothing there ends the loading, after everything was copied: ``Unknown savevm section or instance``. Ids are no part of it.
+QEMU facts: a section of the stream is named after its device's place (``0000:00:05.0/virtio-blk``), and loads into the device there. If
+there is none, loading fails after everything was copied: ``Unknown savevm section or instance``. Ids are not part of the name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _warning = partial(Finding, Level.WARNING, "devices")
 
 
 def compare_devices(there: Hardware, here: Hardware) -> tuple[list[Finding], list[Device]]:
-    """What differs, and the devices at the source that have no counterpart."""
+    """The differences, and the devices at the source that have no counterpart."""
     theirs, mine = ({device.key: device for device in each.devices} for each in (there, here))
     if not theirs or not mine:
         return [], []
@@ -44,12 +44,12 @@ def _same_kind(one: Device, other: Device | None) -> bool:
 
 
 def _plain(device: Device) -> str:
-    """A part of the board is the same, whether KVM has it or QEMU."""
+    """A part of the board is the same, whether KVM or QEMU implements it."""
     return device.kind.removeprefix("kvm-").removeprefix("isa-")
 
 
 def _tops(chosen: Mapping[str, Device], every: Mapping[str, Device]) -> list[Device]:
-    """Those of the chosen whose own bus is not a chosen one's: a missing bridge is told, and not all that is behind it."""
+    """The chosen devices that are not behind another chosen one: a missing bridge is reported, and not all that is behind it."""
     return [device for key, device in sorted(chosen.items()) if not any(above in chosen for above in _above(key) if above in every)]
 
 
@@ -75,7 +75,7 @@ def _named(device: Device, mine: Mapping[str, Device]) -> list[Device]:
 
 
 def _exchanged(theirs: Mapping[str, Device], mine: Mapping[str, Device]) -> Iterator[Finding]:
-    """Where the guest sees no difference, and the operator means another device: another network would be behind it, or another disk."""
+    """Devices whose ids are swapped: the guest sees no difference, but another network or disk would be behind the device."""
     idents = {device.ident: device for device in theirs.values() if device.ident and not device.key.endswith("/virtio")}
     for key, device in theirs.items():
         other = mine.get(key)
@@ -91,7 +91,7 @@ def _moved(device: Device, other: Device) -> bool:
 
 
 def _unmoved(surplus: list[Device], missing: list[Device]) -> list[Device]:
-    """What is only at the destination, but for what was told as moved."""
+    """The devices that are only at the destination, without those reported as moved."""
     return [device for device in surplus if not any(_moved(other, device) for other in missing)]
 
 
@@ -122,7 +122,7 @@ def _features(device: Device, less: list[str], more: list[str]) -> Iterator[Find
 
 
 def _ports(there: Hardware, here: Hardware) -> Iterator[Finding]:
-    """USB ports that QEMU has chosen: the first that was free, which need not be the same after one was unplugged."""
+    """USB ports that QEMU has chosen: the first free one, which may differ after an unplug."""
     theirs, mine = Counter(there.usb), Counter(here.usb)
     if gone := sorted((theirs - mine).elements()):
         what = f"{listed(gone)} at the source; at the destination {listed(sorted((mine - theirs).elements())) or 'nothing'}"

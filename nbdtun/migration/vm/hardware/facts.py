@@ -1,17 +1,17 @@
 """
-Which properties of a device a guest can tell apart, or QEMU's stream is loaded by.
+The properties of a device that a guest can see, or that the loading of QEMU's stream depends on.
 
-QEMU facts. ``virtio_load`` (``hw/virtio/virtio.c``) refuses features that the guest has agreed to and the device here has not; rings of
+QEMU facts. ``virtio_load`` (``hw/virtio/virtio.c``) refuses features that the guest has negotiated and the device here lacks; rings of
 another length or number do not load. ``get_pci_config_device`` (``hw/pci/pci.c``) refuses a configuration space with other capabilities:
 a number of vectors, a header type. A block size that changes under a guest makes it read the wrong sectors. Paths, backends, caches and
-threads are the host's, and are left alone. A NIC's ``mac`` and a serial port's ``name`` travel in the stream, and the stream's are used.
+threads belong to the host, and are ignored. A NIC's ``mac`` and a serial port's ``name`` travel in the stream, and the stream's are used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: What must be equal.
+#: Properties that must be equal.
 EQUAL = frozenset(
     {
         *("vectors", "num-queues", "num_queues", "queue-size", "virtqueue_size", "rx_queue_size", "tx_queue_size", "max_ports"),
@@ -21,9 +21,9 @@ EQUAL = frozenset(
         *("vgamem_mb", "vram_size_mb", "ram_size_mb", "max_outputs"),
     }
 )
-#: What differs at worst until the stream has arrived.
+#: Properties that differ only until the stream has arrived.
 TOLD = frozenset({"mac", "name"})
-#: Of a virtio device, what is true or false is a feature; but for these.
+#: The boolean properties of a virtio device are features, except these.
 _NO_FEATURE = frozenset(
     {
         *("realized", "hotplugged", "hotpluggable", "ioeventfd", "share-rw", "request-merging", "vhostforce"),
@@ -33,12 +33,12 @@ _NO_FEATURE = frozenset(
 
 
 def is_virtio(kind: str) -> bool:
-    """Whether it is the virtio device itself, behind the PCI device that it looks like."""
+    """Whether it is the virtio device itself, behind its PCI device."""
     return kind.startswith(("virtio-", "vhost-")) and kind.endswith("-device")
 
 
 def wanted(kind: str, properties: Mapping[str, str]) -> frozenset[str]:
-    """The names of the properties to be compared of a device of this kind."""
+    """The properties to compare of a device of this kind."""
     facts = (EQUAL | TOLD) & properties.keys()
     if is_virtio(kind):
         facts |= {name for name, of in properties.items() if of == "bool" and name not in _NO_FEATURE and not name.startswith("x-")}

@@ -1,12 +1,12 @@
 """
-What of a machine keeps content which neither a mirror nor the memory's stream reaches. Rules without I/O.
+Devices whose content neither a mirror nor the memory's stream copies. Rules without I/O.
 
-QEMU facts. ``vhost-user-blk``, ``vhost-scsi`` and their like are disks of another process or of the kernel, of which ``query-block``
-knows nothing. A file system's device has its files on the host: virtiofsd puts what its guest has open into the stream, and never a
-file's content; 9p is refused while it is mounted, and not before. What is passed through stays behind (VFIO, ``scsi-block``, ``scsi-
-generic``, USB of the host, a TPM of the host; an emulated TPM's state is in the stream). A NVDIMM's content is memory, and travels as
-such: into the destination's file, if that is shared. So does an ivshmem's, without whoever else uses it. A pflash's too: the destination
-writes it to its drive when it has arrived (``pflash_post_load``).
+QEMU facts. ``vhost-user-blk``, ``vhost-scsi`` and the like are disks of another process or of the kernel, which ``query-block`` does not
+list. A file system's device has its files on the host: virtiofsd puts the guest's open files into the stream, but never their content; 9p
+blocks a migration only while it is mounted. Devices that are passed through stay behind (VFIO, ``scsi-block``, ``scsi-generic``, USB of
+the host, a TPM of the host; an emulated TPM's state is in the stream). An NVDIMM's content is memory, and travels as such: into the
+destination's file, if that is shared. So does an ivshmem's, without its other users. So does a pflash's: the destination writes it to its
+drive after arrival (``pflash_post_load``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REMEDY = "unplug it first; or give the destination access to the same content, 
 
 
 def find(there: Hardware) -> Iterator[Finding]:
-    """What of the source's would stay behind; each device once, by its outer part."""
+    """The devices at the source whose content would stay behind; each once, by its outer part."""
     for device in there.devices:
         why = next((why for kind, why in _KINDS if re.match(kind, device.kind)), "")
         if why and not device.key.endswith("/virtio"):

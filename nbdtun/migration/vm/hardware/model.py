@@ -1,9 +1,9 @@
 """
 A machine as its guest sees it, as frozen values.
 
-A device is known by its ``key``: the addresses of all buses from the board to it, as QEMU's own stream names it and as the guest finds it.
-Numbers of QEMU's own (``device[17]``) are no part of that, for they differ between releases. What has no address on its bus is counted;
-such a part of a key has a ``~``, and proves little.
+A device is identified by its ``key``: the addresses of all buses from the board to it, as QEMU's own stream names it and as the guest
+finds it. QEMU's own numbers (``device[17]``) are not part of it, since they differ between releases. A device without an address on its bus
+is counted instead; such a part of a key has a ``~``, and proves little.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def _no_facts() -> Mapping[str, Scalar]:
 @frozen
 class Device:
     """
-    One device. ``kind`` is QEMU's type, ``ident`` the id that its operator gave it (or the device that it is a part of), empty for none.
+    One device. ``kind`` is QEMU's type, ``ident`` the operator's id for it (or for the device that it is a part of), empty for none.
 
-    ``facts`` are the properties that a guest, or the loading of QEMU's stream, can tell apart. ``path`` is where this QEMU has it.
+    ``facts`` are the properties that a guest can see, or that the loading of QEMU's stream depends on. ``path`` is its path in this QEMU.
     """
 
     key: str
@@ -46,12 +46,12 @@ class Device:
 
     @property
     def name(self) -> str:
-        """What an operator would call it, and what ``--allow-mismatch`` takes."""
+        """An operator's name for it, which ``--allow-mismatch`` takes."""
         return self.ident or self.place
 
     @property
     def counted(self) -> bool:
-        """Whether its place is only that of its turn, and not seen by the guest."""
+        """Whether its place is only its counted position, which the guest does not see."""
         return COUNTED in self.place
 
     def __str__(self) -> str:
@@ -69,17 +69,17 @@ class Block:
 
     @property
     def resizable(self) -> bool:
-        """Whether QEMU takes another size than its own. What firmware tables are in is always made with room for more."""
+        """Whether QEMU accepts another size than its own. Blocks of firmware tables always have room for more."""
         return self.total > self.used or self.name.startswith("/rom@")
 
 
 @frozen
 class Hardware:
     """
-    A whole machine. What this QEMU did not tell is empty, and not compared.
+    A whole machine. Values that this QEMU did not report are empty, and not compared.
 
-    ``settings`` are what the machine itself was told, ``cpu`` what its first processor is and has; ``processors`` are the places for
-    processors, each with whether it is taken; ``usb`` the ports in use; ``keepers`` types of TPM backends.
+    ``settings`` are the machine's own properties, ``cpu`` those of its first processor; ``processors`` are the places for processors, each
+    marked if it is empty; ``usb`` are the ports in use; ``keepers`` are types of TPM backends.
     """
 
     machine: Machine
@@ -99,7 +99,7 @@ class Hardware:
         return next((device for device in self.devices if device.path == path), None)
 
     def changes(self, now: Hardware) -> list[str]:
-        """The names of what has come, gone or changed of the same QEMU's hardware; none if nothing has."""
+        """The names of hardware that was added to, removed from or changed in the same QEMU."""
         before, after = ({device.key: device for device in each.devices} for each in (self, now))
         moved = [(before.get(key) or after[key]).name for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
         blocks = {block.name for block in self.blocks} ^ {block.name for block in now.blocks}

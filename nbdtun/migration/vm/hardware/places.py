@@ -1,9 +1,9 @@
 """
-Where each device is, from the board downward: see :class:`~nbdtun.migration.vm.hardware.model.Device`. Rules without I/O.
+The place of each device, from the board downward: see :class:`~nbdtun.migration.vm.hardware.model.Device`. Rules without I/O.
 
-QEMU facts (7.2 and 10.0): a device's own properties tell where it came to be, also if nobody said where: ``legacy-addr`` of PCI,
-``scsi-id`` with ``lun``, ``unit`` of IDE; but ``port`` of USB only where somebody said so. 10.0 tells ``addr`` as a text, 7.2 as a number.
-A bus is called after its device, if that has an id; so its name is the operator's, and what counts is its turn among the device's buses.
+QEMU facts (7.2 and 10.0): a device's own properties show its place, even if QEMU chose it: ``legacy-addr`` of PCI, ``scsi-id`` with
+``lun``, ``unit`` of IDE; but ``port`` of USB only if it was given. 10.0 reports ``addr`` as a text, 7.2 as a number. A bus is named after
+its device, if that has an id. So its name is the operator's choice, and only its position among the device's buses counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attrs import frozen
 from nbdtun.migration.vm.hardware.model import COUNTED, Scalar
 from nbdtun.migration.vm.hardware.walk import Node
 
-#: Properties that tell where on its bus a device is.
+#: Properties that give a device's place on its bus.
 ADDRESSES = frozenset(
     {"parent_bus", "legacy-addr", "addr", "channel", "scsi-id", "lun", "unit", "nr", "nsid", "iobase", "port", "address"}  # of I2C
 )
@@ -24,19 +24,19 @@ ADDRESSES = frozenset(
 
 @frozen
 class Found:
-    """A device as it was found, with the values of some of its properties."""
+    """A device found in QEMU, with the values of some of its properties."""
 
     node: Node
     values: Mapping[str, Scalar]
 
     @property
     def bus(self) -> str:
-        """The path of the bus that it is on; empty for none."""
+        """The path of its bus; empty for none."""
         return str(self.values.get("parent_bus", ""))
 
 
 class Places:
-    """The keys of all devices in ``found``, which maps paths to them, by the buses in ``nodes``."""
+    """The keys of all devices in ``found``, a map from paths to devices, by the buses in ``nodes``."""
 
     def __init__(self, nodes: Mapping[str, Node], found: Mapping[str, Found]) -> None:
         self._nodes = nodes
@@ -82,12 +82,12 @@ def _bus_kind(nodes: Mapping[str, Node], bus: str) -> str:
 
 
 def _plain(kind: str) -> str:
-    """A board's part is the same to the guest, and in the stream, whether KVM has it or QEMU."""
+    """A board's part is the same to the guest, and in the stream, whether KVM or QEMU implements it."""
     return kind.removeprefix("kvm-").removeprefix("isa-")
 
 
 def _turns(found: Mapping[str, Found]) -> dict[str, int]:
-    """Each device's turn among those of its type on its bus."""
+    """Each device's position among those of its type on its bus."""
     count: dict[tuple[str, str], int] = {}
     turns = {}
     for path in sorted(found, key=natural):
@@ -97,7 +97,7 @@ def _turns(found: Mapping[str, Found]) -> dict[str, int]:
 
 
 def _bus_turns(nodes: Mapping[str, Node]) -> dict[str, int]:
-    """Each bus's turn among those of its device."""
+    """Each bus's position among those of its device."""
     count: dict[str, int] = {}
     turns = {}
     for path in sorted((path for path, node in nodes.items() if node.is_bus), key=natural):
@@ -107,5 +107,5 @@ def _bus_turns(nodes: Mapping[str, Node]) -> dict[str, int]:
 
 
 def natural(path: str) -> list[tuple[int, str]]:
-    """A key for sorting in which 2 comes before 10."""
+    """A sort key that puts 2 before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]

@@ -1,8 +1,8 @@
 """
 The processors of two machines, compared. Rules without I/O; :mod:`~nbdtun.migration.vm.hardware.cpu` has the facts.
 
-QEMU facts: each processor has sections of its own in the stream, by its number; a machine with another number of them refuses it, or
-starts its guest with one that never ran. Places for more are in the firmware's tables, and in the state of the hot-plug controller.
+QEMU facts: each processor has sections of its own in the stream, by its number. A machine with another number of processors refuses the
+stream, or starts its guest with one that never ran. Places for more are in the firmware's tables, and in the hot-plug controller's state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _warning = partial(Finding, Level.WARNING, CPU)
 
 
 def compare(there: Hardware, here: Hardware) -> Iterator[Finding]:
-    """A feature less is a failure, one more a warning."""
+    """A missing feature is a failure, an extra one a warning."""
     if there.cpu and here.cpu:
         yield from _less(there, here)
         yield from _more(there, here)

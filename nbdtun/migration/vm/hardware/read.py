@@ -1,7 +1,8 @@
 """
-Reads a QEMU's :class:`~nbdtun.migration.vm.hardware.model.Hardware`. It asks, and changes nothing; questions are asked many at a time.
+Reads a QEMU's :class:`~nbdtun.migration.vm.hardware.model.Hardware`. It changes nothing, and sends many queries at a time.
 
-Not by ``query-pci``: a QEMU that waits for its migration shows nothing behind a bridge, which no firmware has numbered yet.
+It does not use ``query-pci``: in a QEMU that waits for its migration, no firmware has numbered the bridges yet, and that command shows
+nothing behind them.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from nbdtun.migration.vm.machine import machine
 from nbdtun.migration.vm.requirements import version
 
 MAX_TEXT = 255
-#: What the machine was told that its guest or the stream depends on. ``max-ram-below-4g`` moves RAM, ``smm`` is a state of each processor.
+#: Properties of the machine that its guest or the stream depends on. ``max-ram-below-4g`` moves RAM, ``smm`` is a state of each processor.
 SETTINGS = ("smm", "acpi", "nvdimm", "max-ram-below-4g")
 _PLACES = ("node-id", "socket-id", "die-id", "cluster-id", "module-id", "core-id", "thread-id")
 
 
 async def hardware(monitor: Monitor) -> Hardware:
     """
-    Look at the whole machine.
+    Read the whole machine.
 
     :raise MonitorError: QEMU cannot be asked.
     """
@@ -49,7 +50,7 @@ async def hardware(monitor: Monitor) -> Hardware:
 
 
 async def _ask(monitor: Monitor, command: str, otherwise: Any) -> Any:
-    """The answer; ``otherwise`` from a QEMU that has no such thing."""
+    """The answer, or ``otherwise`` from a QEMU that does not support the command."""
     try:
         return await monitor.execute(command) or otherwise
     except CommandFailed:
@@ -57,7 +58,7 @@ async def _ask(monitor: Monitor, command: str, otherwise: Any) -> Any:
 
 
 def _processor(row: Mapping[str, Any]) -> str:
-    """A processor's place, and whether it is taken; numbers that are always nought are told by some releases only."""
+    """A processor's place, and whether it is empty. Zeroes are left out: only some releases report numbers that are always 0."""
     numbers = {name: row["props"].get(name) for name in _PLACES}
     where = [f"{name.removesuffix('-id')} {number}" for name, number in numbers.items() if isinstance(number, int) and number]
     return f"{' '.join(where) or 'core 0'}{'' if 'qom-path' in row else ' (empty)'}"
@@ -90,7 +91,7 @@ async def _devices(monitor: Monitor, nodes: Mapping[str, Node]) -> tuple[Device,
 
 
 def _wanted(node: Node, nodes: Mapping[str, Node]) -> frozenset[str]:
-    """What to ask of a device; a property that PCI's side of a virtio device passes on is asked of that itself."""
+    """The properties to read; those that a virtio device's PCI side only forwards are read from the virtio device itself."""
     behind = nodes.get(f"{node.path}/virtio-backend")
     asked = facts.wanted(node.kind, node.properties) - (behind.properties.keys() if behind else frozenset())
     return asked | (ADDRESSES & node.properties.keys())
@@ -104,7 +105,7 @@ def _device(found: Found, key: str) -> Device:
 
 
 async def values(monitor: Monitor, asked: Iterable[tuple[str, Iterable[str]]]) -> list[dict[str, Scalar]]:
-    """The values of properties of objects, each by its path with the names; those that cannot be told are missing."""
+    """The values of the named properties of each object, by its path; those that QEMU does not report are missing."""
     each = [(path, sorted(names)) for path, names in asked]
     told = iter(await monitor.ask_all("qom-get", [{"path": path, "property": name} for path, names in each for name in names]))
     return [{name: value for name in names if (value := _clean(next(told))) is not None} for _, names in each]
@@ -124,6 +125,6 @@ async def _usb(monitor: Monitor, nodes: Mapping[str, Node]) -> str:
 
 
 def _ports(text: str) -> tuple[str, ...]:
-    """Who is at which port of which bus, from ``info usb``: the only thing that tells a port that QEMU has chosen."""
+    """The device at each port of each bus, from ``info usb``: the only source for ports that QEMU has chosen."""
     rows = re.findall(r"Device (\d+)\.\d+, Port ([\d.]+), Speed [^,]*, Product ([^,\n]*)", text)
     return tuple(sorted(f"{_clean(product)} at port {port} of bus {bus}" for bus, port, product in rows))

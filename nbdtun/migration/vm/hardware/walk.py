@@ -2,8 +2,8 @@
 A QEMU's tree of objects, walked from ``/machine``: which devices there are, on which buses.
 
 QEMU facts (7.2 and 10.0): a device has the property ``parent_bus``, which is empty for one without a bus (a DIMM); a bus is a child of
-the device that has it. Both have ``realized``. Most objects are memory regions and interrupt lines, which have no children. ``qom-list``
-tells names and types, and only ``qom-get`` values; ``qom-list-get``, which tells both at once, came with 10.1.
+its device. Both have ``realized``. Most objects are memory regions and interrupt lines, which have no children. ``qom-list`` reports names
+and types, and only ``qom-get`` reports values; ``qom-list-get``, which reports both at once, came with 10.1.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from attrs import field, frozen
 from nbdtun.errors import MonitorError
 from nbdtun.migration.qmp.monitor import Monitor
 
-#: Objects and levels; a machine of 64 disks and 255 processors has 2000 objects in 8 levels.
+#: Limits of objects and levels; a machine of 64 disks and 255 processors has 2000 objects in 8 levels.
 MAX_OBJECTS, MAX_DEPTH = 20_000, 24
-#: Types of which nothing is asked: those without a device in them, and the eight EEPROMs that each PC has, with no one to tell them apart.
+#: Types that are skipped: those without a device in them, and the eight EEPROMs of each PC, which cannot be told apart.
 LEAVES = ("memory-region", "irq", "smbus-eeprom", "kvmvapic")
-#: Types of buses that have no children; a SCSI bus has those disks that came without a ``-device`` of their own.
+#: Types of buses that have no children; a SCSI bus has the disks that were given without a ``-device``.
 BUSES = frozenset({"IDE", "PCI", "PCIE", "ISA", "System", "i2c-bus", "usb-bus", "virtio-pci-bus", "virtio-serial-bus", "floppy-bus"})
 
 
 @frozen
 class Node:
-    """An object at ``path``: its type, and its properties' names with their types; children are apart."""
+    """An object at ``path``: its type, and its properties' names with their types, without its children."""
 
     path: str
     kind: str
@@ -33,12 +33,12 @@ class Node:
 
     @property
     def is_device(self) -> bool:
-        """Whether it is a device, a processor too."""
+        """Whether it is a device; processors are."""
         return "parent_bus" in self.properties
 
     @property
     def is_bus(self) -> bool:
-        """Whether devices may be on it."""
+        """Whether it is a bus."""
         return self.kind in BUSES or ("realized" in self.properties and not self.is_device)
 
     @property
@@ -74,7 +74,7 @@ async def walk(monitor: Monitor) -> dict[str, Node]:
 
 
 def _one_cpu(level: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The same with one processor: each has five hundred properties, and they are alike."""
+    """The same with one processor: each has five hundred properties, and all are alike."""
     cpus = [each for each in level if each[1].endswith("-cpu")]
     others = frozenset(cpus[1:])
     return [each for each in level if each not in others]

@@ -1,4 +1,4 @@
-"""One machine's hardware on its way to the other end: JSON, compressed, and bounded before anything of it is believed."""
+"""One machine's hardware on its way to the other end: JSON, compressed, with all bounds checked before it is used."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _expanded(data: bytes) -> bytes:
     expand = zlib.decompressobj()
     text = expand.decompress(data, MAX_UNPACKED)
     if not expand.eof:
-        raise ValueError("too long, or cut")
+        raise ValueError("too long, or truncated")
     return text
 
 
@@ -79,13 +79,13 @@ def _hardware(told: Mapping[str, Any]) -> Hardware:
 
 def _rows(rows: object) -> list[Any]:
     if not isinstance(rows, list) or len(rows) > MAX_ROWS:
-        raise ValueError("no list, or too long a one")
+        raise ValueError("not a list, or too long")
     return rows
 
 
 def _facts(facts: object) -> dict[str, Scalar]:
     if not isinstance(facts, dict) or len(facts) > MAX_ROWS:
-        raise ValueError("no table, or too long a one")
+        raise ValueError("not a table, or too long")
     return {_text(name): _scalar(value) for name, value in facts.items()}
 
 
@@ -97,11 +97,11 @@ def _scalar(value: object) -> Scalar:
 
 def _size(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 64:
-        raise ValueError("no size")
+        raise ValueError("not a size")
     return value
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
-        raise ValueError("no printable text")
+        raise ValueError("not printable text")
     return value
