@@ -1,18 +1,18 @@
 """
-The pre-flight: what can be known of a migration before anything is done for it. It changes nothing.
+The pre-flight check: whether a VM can be migrated, before anything is done for it. It changes nothing.
 
 From the ground up; a migration uses the same functions before its first step, so that the two cannot disagree:
 
     checklist    the list that a check fills
-    emulation    QEMUs that lose memory
-    activity     how much the guest writes
-    users        jobs, exports and dumps: who else works on a disk
-    left_behind  snapshots and bitmaps that would not travel
-    obstacles    what keeps a machine from leaving or arriving, at either end
+    emulation    QEMUs that may lose memory writes
+    activity     how fast the guest dirties its memory and writes to its disks
+    users        other users of a disk: jobs, exports and dumps
+    left_behind  snapshots and bitmaps that would stay behind
+    obstacles    all that prevents a machine from leaving or arriving
     departure    the source's QEMU
     arrival      the destination's QEMU
-    command      the command with which a source has its counterpart checked
+    command      the command for a check at the destination
     forecast     time and downtime
-    report       the whole of a check, as one value
-    preflight    a check, from its first question to its report
+    report       the report of a check, as one value
+    preflight    a whole check, from its first query to its report
 """

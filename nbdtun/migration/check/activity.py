@@ -1,10 +1,10 @@
 """
-What the guest does while it is looked at: how fast it changes its memory, and how fast it writes to its disks.
+The guest's activity: how fast it dirties its memory, and how fast it writes to its disks.
 
 QEMU facts (7.2 and 10.0; ``migration/dirtyrate.c``): ``calc-dirty-rate`` with its default, page sampling, hashes 512 pages per GiB of RAM
 twice, ``calc-time`` seconds apart, in a thread of its own. It neither stops the guest nor switches the logging of dirty pages on, as its
-other modes do. What it leaves is the figure that ``query-dirty-rate`` tells, in MiB/s; it is refused while it is measuring already. The
-counters of ``query-blockstats`` only grow.
+other modes do. ``query-dirty-rate`` then reports the result, in MiB/s. The command is refused during another measurement. The counters of
+``query-blockstats`` only grow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POLL_SECONDS = 0.1
 
 @frozen
 class Activity:
-    """Bytes per second that a guest changes of its RAM, and that it writes to its disks."""
+    """Bytes per second of RAM that a guest dirties, and that it writes to its disks."""
 
     memory: float
     writes: float
@@ -36,9 +36,9 @@ class Activity:
 
 async def activity(monitor: Monitor, clock: IReactorTime, disks: Iterable[Disk]) -> Activity:
     """
-    Watch a running guest for :data:`SAMPLE_SECONDS`.
+    Measure a running guest for :data:`SAMPLE_SECONDS`.
 
-    :raise MigrationError: QEMU cannot measure it, or is measuring for somebody else.
+    :raise MigrationError: QEMU cannot measure it, or is already measuring for another client.
     """
     nodes = {disk.node for disk in disks}
     began, before = clock.seconds(), await _written(monitor, nodes)

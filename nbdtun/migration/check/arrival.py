@@ -1,7 +1,7 @@
 """
-The destination's QEMU, looked at: does it wait, and is it the same machine with the same disks?
+The check of the destination's QEMU: does it wait, and is it the same machine with the same disks?
 
-One list, which ``check`` shows and a migration obeys.
+One list serves both: ``check`` shows it, and a migration obeys it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nbdtun.units import size_text
 
 @frozen
 class Wanted:
-    """What is to arrive: the source's ``hardware`` and ``disks``, and the names in which it may differ."""
+    """The VM that is to arrive: the source's ``hardware`` and ``disks``, and the names in which the destination may differ."""
 
     hardware: Hardware
     disks: tuple[Disk, ...]
@@ -34,9 +34,9 @@ class Wanted:
 
 async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tuple[Disk, ...]:
     """
-    Look at everything; returns the disks here that are to take those of the source, as far as there are any.
+    Check everything; returns the disks here that match those of the source, as far as there are any.
 
-    :raise MonitorError: QEMU cannot be asked.
+    :raise MonitorError: QEMU does not answer.
     """
     with checklist.collecting("destination"):
         await require_incoming(monitor)
@@ -67,7 +67,7 @@ def _compare(checklist: Checklist, here: Hardware, wanted: Wanted) -> None:
 
 
 def _alike(here: Hardware) -> tuple[tuple[str, str], ...]:
-    """What to say of each part in which nothing differs."""
+    """The text for each part in which nothing differs."""
     machine, count = here.machine, len(here.processors)
     both = f"both are {machine.type} with {size_text(machine.memory)} of RAM" if machine.kind else "both have the same RAM"
     cpus = f"both have {count} CPU{'s' if count > 1 else ''} {model(here)} with the same features" if here.cpu else ""
@@ -76,7 +76,7 @@ def _alike(here: Hardware) -> tuple[tuple[str, str], ...]:
 
 
 def _pair(there: Disk, here: Disk) -> str:
-    """What is alike of two disks that fit, and what may differ."""
+    """The text for two disks that match: their format, and their size."""
     kind = here.format if here.format == there.format else f"{there.format} becomes {here.format}"
     size = size_text(here.size)
     return f"{kind}, {size}" if here.size == there.size else f"{kind}, the first {size_text(there.size)} of {size} are used"

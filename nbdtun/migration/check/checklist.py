@@ -1,4 +1,4 @@
-"""The list that a check fills: each finding is told to whoever shows them as soon as it is made."""
+"""The list that a check fills: each finding is reported as soon as it is made."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ class Checklist:
 
     @property
     def level(self) -> Level:
-        """That of the gravest."""
+        """The level of the most serious finding."""
         levels = {finding.level for finding in self.findings}
         return next((level for level in (Level.FAILURE, Level.WARNING) if level in levels), Level.OK)
 
     def add(self, finding: Finding) -> None:
-        """Note it."""
+        """Add ``finding``, and report it."""
         self.findings.append(finding)
         self._report(finding)
 
     def ok(self, check: str, what: str) -> None:
-        """Note that something is as it should be."""
+        """Add a good result."""
         self.add(Finding(Level.OK, check, what))
 
     def warn(self, check: str, what: str, remedy: str = "") -> None:
-        """Note what an operator should know, and what does not keep a migration from being begun."""
+        """Add a warning: an operator should know it, but it does not prevent a migration."""
         self.add(Finding(Level.WARNING, check, what, remedy))
 
     def refuse(self) -> None:
         """
-        Go no further if something has failed.
+        End the migration if a finding is a failure.
 
-        :raise NbdtunError: of the first failure's kind, with the texts of all.
+        :raise NbdtunError: of the first failure's kind, with the texts of all failures.
         """
         failed = [finding for finding in self.findings if finding.level is Level.FAILURE]
         if failed:
@@ -53,9 +53,9 @@ class Checklist:
 
     def raise_failures(self, vm: str) -> None:
         """
-        Begin, if it may be begun: log the warnings.
+        Raise the failures; if there are none, log the warnings.
 
-        :raise NbdtunError: it may not.
+        :raise NbdtunError: as of :meth:`refuse`.
         """
         self.refuse()
         for finding in self.findings:
@@ -64,7 +64,7 @@ class Checklist:
 
     @contextmanager
     def collecting(self, check: str, level: Level = Level.FAILURE) -> Iterator[None]:
-        """Note the error with which the block ends, if it does, and go on behind it."""
+        """Add the error that ends the block, if one does, and go on after it."""
         try:
             yield
         except NbdtunError as error:

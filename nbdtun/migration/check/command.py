@@ -1,4 +1,4 @@
-"""The command of the control channel with which a source has its counterpart looked at; see :mod:`nbdtun.migration.control.commands`."""
+"""The control channel's command for a check at the destination; see :mod:`nbdtun.migration.control.commands`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nbdtun.migration.control.rows import FINDINGS
 
 class Check(CheckedCommand):
     """
-    Look whether ``vm`` could come here, and change nothing.
+    Check whether ``vm`` could come here, and change nothing.
 
-    The arguments are those of :class:`~nbdtun.migration.control.commands.Prepare`, without a session. ``findings`` is what was found,
-    ``time`` the destination's time of day in microseconds since the epoch.
+    The arguments are those of :class:`~nbdtun.migration.control.commands.Prepare`, without a session. ``findings`` are the results,
+    ``time`` is the destination's time of day in microseconds since the epoch.
     """
 
     arguments: ClassVar = [*WANTED]

@@ -1,4 +1,4 @@
-"""The source's QEMU, looked at: can this machine leave, and what has to go with it?"""
+"""The check of the source's QEMU: can this machine leave, and which disks have to go with it?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nbdtun.units import size_text
 
 @frozen
 class Departure:
-    """What is to go: ``runs`` is whether the guest does."""
+    """The VM that is to leave; ``runs``: its guest is running."""
 
     hardware: Hardware
     disks: tuple[Disk, ...]
@@ -40,9 +40,9 @@ class Departure:
 
 async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSettings) -> Departure:
     """
-    Look at everything.
+    Check everything.
 
-    :raise MonitorError: QEMU cannot be asked.
+    :raise MonitorError: QEMU does not answer.
     """
     here = await hardware(monitor)
     runs = False
@@ -71,7 +71,7 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
 
 
 def told_of(departure: Departure, settings: MigrationSettings) -> dict[str, Any]:
-    """What the destination is told of it, with Check as with Prepare."""
+    """The arguments that describe it to the destination, in Check and in Prepare."""
     return {
         "version": VERSION,
         "vm": settings.vm,

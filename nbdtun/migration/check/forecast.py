@@ -1,16 +1,16 @@
 """
-How long a migration will take, and whether it comes to an end: arithmetic, no I/O.
+How long a migration will take, and whether it will converge: arithmetic, no I/O.
 
-The model is QEMU's own way of working:
+The model follows QEMU:
 
-- The mirrors copy what there is, and what the guest writes meanwhile once more. So ``B`` bytes take ``B / (rate - writes)`` seconds; a
-  guest that writes as fast as the bytes go is never caught up with.
-- The memory is sent in rounds, each of what was changed during the one before, while the mirrors go on carrying the guest's writes. Each
-  round is ``dirty / rate`` of the one before. QEMU pauses the guest when the rest fits into the downtime that is allowed.
-- The guest stands still for that rest, for the messages between the ends, and while both QEMUs end the mirrors and move the devices' state.
+- The mirrors copy the present data, and again all that the guest writes meanwhile. So ``B`` bytes take ``B / (rate - writes)`` seconds; the
+  mirrors never catch up with a guest that writes as fast as they copy.
+- The memory is sent in rounds, each with the pages that changed during the one before, while the mirrors go on carrying the guest's writes.
+  Each round is ``dirty / rate`` of the one before. QEMU pauses the guest when the rest fits into the allowed downtime.
+- The guest is paused for that rest, for the messages between the ends, and while both QEMUs end the mirrors and move the devices' state.
 
-It mostly errs on the safe side: a guest that writes one page or one sector again and again counts as one that changes always new ones, and
-all RAM counts as in use. Not so with small writes all over a disk, each of which makes a mirror copy its surroundings too (64 KiB).
+It mostly errs on the safe side: repeated writes to one page or sector count as writes to new ones, and all RAM counts as in use. The
+exception is small writes all over a disk: each makes a mirror copy its surroundings too (64 KiB).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from attrs import frozen
 
-#: Round trips between the ends while the guest stands still; see ``docs/phases``.
+#: Round trips between the ends while the guest is paused; see ``docs/phases``.
 MESSAGES = 4
 
 #: Seconds that the two QEMUs need for themselves: 0.03 to 0.15 were measured with small guests.
@@ -29,7 +29,7 @@ SWITCHING = 0.1
 
 @frozen
 class Load:
-    """Bytes to copy of the disks and the RAM, and bytes per second that the guest changes of each."""
+    """Bytes of the disks and the RAM to copy, and bytes per second of each that the guest changes."""
 
     disks: int
     memory: int
@@ -40,8 +40,8 @@ class Load:
 @frozen
 class Path:
     """
-    What the load goes through: ``rate`` in bytes per second and ``round_trip`` in seconds as measured, ``limit`` (``--bandwidth``, or None)
-    and ``downtime`` (``--downtime``, seconds) as asked for.
+    The path of the load: ``rate`` in bytes per second and ``round_trip`` in seconds as measured, ``limit`` (``--bandwidth``, or None) and
+    ``downtime`` (``--downtime``, seconds) as requested.
     """
 
     rate: float
@@ -50,18 +50,18 @@ class Path:
     downtime: float = 0.3
 
     def for_disks(self) -> float:
-        """Bytes per second that the mirrors have together."""
+        """Bytes per second for all mirrors together."""
         return self.rate if self.limit is None else min(self.rate, self.limit)
 
     def for_memory(self, writes: float) -> float:
-        """Bytes per second that the memory has; the guest's writes come on top of the limit."""
+        """Bytes per second for the memory; the guest's writes come on top of the limit."""
         left = max(0.0, self.rate - writes)
         return left if self.limit is None else min(left, self.limit)
 
 
 @frozen
 class Forecast:
-    """Seconds for the disks, for the memory, and of downtime; None: that never ends, or is never reached."""
+    """Seconds for the disks, for the memory, and of downtime; None: it never ends, or is never reached."""
 
     disks: float | None
     memory: float | None
@@ -75,13 +75,13 @@ class Forecast:
         return self.disks + self.memory + self.downtime
 
     def as_json(self) -> dict[str, Any]:
-        """As a part of what ``nbdtun check --json`` prints."""
+        """A part of the object that ``nbdtun check --json`` prints."""
         times = {"disks": self.disks, "memory": self.memory, "downtime": self.downtime, "total": self.total}
         return {name: None if seconds is None else round(seconds, 3) for name, seconds in times.items()}
 
 
 def forecast(load: Load, path: Path) -> Forecast:
-    """Reckon what becomes of ``load`` on ``path``."""
+    """Compute the times for ``load`` on ``path``."""
     disks = _catching_up(load.disks, path.for_disks(), load.writes)
     if disks is None:
         return Forecast(None, None, None)
@@ -101,7 +101,7 @@ def _catching_up(size: float, rate: float, writes: float) -> float | None:
 
 def _rounds(size: float, rate: float, dirty: float, downtime: float) -> tuple[float, float] | None:
     """
-    Seconds of the rounds, and of what is left for the downtime; None if that never becomes short enough.
+    Seconds of the rounds, and of the rest in the downtime; None if the rest never becomes short enough.
 
     The rounds are ``t, t q, t q q``... seconds long: the last is the first that is not longer than the downtime.
     """

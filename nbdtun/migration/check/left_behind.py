@@ -1,4 +1,4 @@
-"""What of a disk would stay behind, and be lost with the source: refused, unless it was asked for."""
+"""Parts of a disk that would stay behind, and be lost with the source: a failure, unless ``--leave-behind`` allows it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nbdtun.migration.settings import Belonging
 from nbdtun.migration.vm.belongings import Belongings
 
 CHECK = "images"
-#: How many names one line tells of.
+#: The most names in one line.
 MAX_NAMES = 8
 
 
 def note_left_behind(checklist: Checklist, found: Iterable[Belongings], leave: frozenset[Belonging]) -> None:
-    """Note what the images have besides their contents; what is in ``leave`` may stay behind."""
+    """Add findings about the parts of images besides their contents; parts in ``leave`` may stay behind."""
     before = len(checklist.findings)
     for one in found:
         name = f"disk {one.disk.nickname}"

@@ -1,4 +1,4 @@
-"""What stands in the way at either end: one list for a check, which shows all of it, and for a migration, which ends with the first."""
+"""Obstacles to a migration at either end: a check shows all of them, and they end a migration before it starts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nbdtun.migration.vm.memory import switched_on
 
 async def note_obstacles_to_leaving(checklist: Checklist, monitor: Monitor, disks: tuple[Disk, ...], leave: frozenset[Belonging]) -> None:
     """
-    Look at the source's QEMU; ``disks`` are to be moved, and what is in ``leave`` may stay behind.
+    Check the source's QEMU; ``disks`` are to be moved, and parts in ``leave`` may stay behind.
 
-    :raise MonitorError: QEMU cannot be asked.
+    :raise MonitorError: QEMU does not answer.
     """
     await _note_capabilities(checklist, monitor, End.SOURCE)
     seen = await graph(monitor)
@@ -30,9 +30,9 @@ async def note_obstacles_to_leaving(checklist: Checklist, monitor: Monitor, disk
 
 async def note_obstacles_to_arriving(checklist: Checklist, monitor: Monitor, disks: tuple[Disk, ...]) -> None:
     """
-    Look at the destination's QEMU, whose ``disks`` may be written to.
+    Check the destination's QEMU, whose ``disks`` may be written to.
 
-    :raise MonitorError: QEMU cannot be asked.
+    :raise MonitorError: QEMU does not answer.
     """
     await _note_capabilities(checklist, monitor, End.DESTINATION)
     await note_users(checklist, monitor, End.DESTINATION, disks, await graph(monitor))

@@ -1,7 +1,7 @@
 """
-The source's side of a check: both QEMUs are looked at, the way between them is tried, and the guest is watched.
+The source's side of a check: it queries both QEMUs, measures the tunnel between them, and watches the guest.
 
-Nothing is changed, in neither QEMU. What an operator should know first comes first: whether it can work at all, then how long it will take.
+It changes nothing in either QEMU. The most important results come first: whether it can work at all, then how long it will take.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.units import duration_text, milliseconds_text, rate_text
 
 PINGS = 5
-#: By how much two clocks may differ: certificates that have just been made, and two logs side by side, need no more.
+#: The most that two clocks may differ without a warning: new certificates, and two logs side by side, need no better.
 SKEW_SECONDS = 5.0
 
 
 class Preflight:
     """
-    One check of the VM that the settings name. ``findings`` go to ``checklist``.
+    One check of the VM that the settings name. Findings go to ``checklist``.
 
-    ``monitor`` is connected already, and is closed by whoever made it; None if it could not be. ``carrier`` is None if there can be none.
-    ``peer_name`` is what the destination proves to be, to whoever reaches it; None without TLS.
+    ``monitor`` is already connected, and the caller closes it; None if it could not be connected. ``carrier`` is None without a tunnel.
+    ``peer_name`` is the name in the destination's certificate that TLS verifies; None without TLS.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Preflight:
         return f"<Preflight of {self._settings.vm}, {self._list!r}>"
 
     async def run(self, measure: bool = True) -> Report:
-        """Look at everything, and ``measure`` if nothing is amiss so far."""
+        """Check everything, and ``measure`` if there is no failure so far."""
         expected = None
         if self._monitor is not None:
             with self._list.collecting("source"):
@@ -76,7 +76,7 @@ class Preflight:
         return Report(self._settings.vm, self._list.level, tuple(self._list.findings), self._measured, expected)
 
     async def _visit(self, carrier: Carrier) -> None:
-        """Ask the destination."""
+        """Query the destination."""
         with self._list.collecting("tunnel"):
             control = await Control(self._reactor).open(carrier, self._settings.steps.answer)
             try:

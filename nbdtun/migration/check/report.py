@@ -1,4 +1,4 @@
-"""The whole of a check, as one frozen value: what was found, what was measured, and what follows from it."""
+"""The report of a check, as one frozen value: the findings, the measurements, and the forecast."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nbdtun.migration.finding import Finding, Level
 @frozen
 class Measured:
     """
-    What was measured, None where it was not.
+    The measurements, None where there is none.
 
-    ``round_trip`` is in seconds, ``throughput`` in bytes per second, ``clock`` by how many seconds the destination's clock is ahead.
+    ``round_trip`` is in seconds, ``throughput`` in bytes per second, ``clock`` is how many seconds the destination's clock is ahead.
     """
 
     round_trip: float | None = None
@@ -25,7 +25,7 @@ class Measured:
     activity: Activity | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As a part of what ``nbdtun check --json`` prints."""
+        """A part of the object that ``nbdtun check --json`` prints."""
         guest = self.activity
         return {
             "round_trip": None if self.round_trip is None else round(self.round_trip, 6),
@@ -38,7 +38,7 @@ class Measured:
 
 @frozen
 class Report:
-    """All that is known of the VM ``vm`` before its migration."""
+    """All that is known about the VM ``vm`` before its migration."""
 
     vm: str
     level: Level

@@ -1,8 +1,8 @@
 """
-Who else uses a disk, or the machine: what would be cut off when the disk has moved, or keeps it from being moved.
+Other users of a disk or of the machine: a migration would cut them off, or they prevent it.
 
 QEMU facts (7.2 and 10.0): a mirror is refused on a disk with another job on it (``Need a root block node``), as that has put a filter above
-it; and no image can be handed over while somebody has the right to write to it. A throttle filter limits a mirror like the guest.
+it; and no image can be handed over while another user has the right to write to it. A throttle filter limits a mirror like the guest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _THROTTLE = "throttle"
 
 
 async def note_users(checklist: Checklist, monitor: Monitor, end: End, disks: Iterable[Disk], graph: Graph) -> None:
-    """Look at ``end`` for everybody else who uses ``disks``."""
+    """Add findings about all other users of ``disks`` at ``end``."""
     nicknames = {disk.node: disk.nickname for disk in disks}
     found = [error async for error in _users(monitor, end, nicknames, graph)]
     for error in found:
@@ -40,7 +40,7 @@ async def note_users(checklist: Checklist, monitor: Monitor, end: End, disks: It
 
 async def _users(monitor: Monitor, end: End, nicknames: dict[str, str], graph: Graph) -> AsyncIterator[NotMigratable]:
     def owner(user: str) -> str:
-        """The disk that ``user`` has to do with, as the beginning of a sentence."""
+        """The disk that ``user`` uses, as the beginning of a sentence."""
         root = graph.root_of(user, nicknames)
         return f"QEMU at the {end.value}" if root is None else f"disk {nicknames[root]}{_at(end)}"
 

@@ -15,13 +15,13 @@ from nbdtun.migration.control.commands import NOT_ITS_TO_TELL
 
 
 def remote_error(code: str, reason: str) -> NbdtunError:
-    """The error that the other end reports by its code, as far as it is the other end's to report."""
+    """The error that the other end reports by its code; codes that only this end can use become DestinationFailed."""
     error = error_of(code, reason, NbdtunError, DestinationFailed)
     return DestinationFailed(str(error)) if isinstance(error, NOT_ITS_TO_TELL) else error
 
 
 class Control(Dialogue):
-    """The source's end; the destination's is a special one."""
+    """The source's end; the destination's is a subclass."""
 
     log = make_logger()
     failed = DestinationFailed

@@ -1,20 +1,20 @@
 """
-What the two ends of a migration say to each other: AMP over one control channel.
+The commands between the two ends of a migration: AMP over one control channel.
 
-The source asks, the destination answers; only ``Trouble`` goes the other way. A session's commands come in this order::
+The source sends commands, the destination answers; only ``Trouble`` and ``Ping`` also go the other way. A session's commands come in this
+order::
 
     Prepare   check the disks, start the NBD server            undone by Abort, and by the loss of the control channel
     Listen    let QEMU wait for its memory
-    Finish    all has been sent: take over, and run if told    the one step that cannot be taken back
+    Finish    all has been sent: take over, and run if asked   the one step that cannot be undone
     Abort     drop everything
-    Query     what has become of this session?                 at any time, over any control channel
-    Settle    what has become of this VM? If it has not arrived, let it never do so
+    Query     the state of this session                        at any time, over any control channel
+    Settle    the outcome for this VM; if it has not arrived, make sure that it never does
 
 Errors keep their class across the wire, by their ``code``, and their text, which is the one line that an operator reads.
 
-The peer is not trusted: each text and number has a bound which is checked before it is used, boxes have a limited number of keys,
-and no path, QMP command or target of a peer's choosing is ever used: the VM is a key of a table, disks are compared, and the
-session's id has one form.
+The peer is not trusted: each text and number has a bound that is checked before use, boxes have a limited number of keys, and no path,
+QMP command or target of a peer's choosing is ever used: the VM is a key of a table, disks are compared, and the session's id has one form.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SessionId(amp.Argument):
 
 VERSION = 1
 
-#: What the other end cannot know: an option of ours that is wrong; and an unknown outcome, but for the one command that has an outcome.
+#: Errors that the other end cannot report: a wrong option of ours; and an unknown outcome, except by the one command that has an outcome.
 NOT_ITS_TO_TELL = (ConfigError, OutcomeUnknown)
 
 ERRORS = wire_errors(without=NOT_ITS_TO_TELL)
@@ -56,7 +56,7 @@ ERRORS_OF_FINISH = wire_errors(without=(ConfigError,))
 
 _DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image"))
 
-#: What both Check and Prepare are told of the source: its hardware, the disks that come, and the names in which the machines may differ.
+#: The source's part in both Check and Prepare: its hardware, its disks, and the names in which the machines may differ.
 WANTED = (
     (b"version", Number(65535)),
     (b"vm", Text()),
@@ -70,8 +70,8 @@ class Prepare(CheckedCommand):
     """
     Check ``vm``, its ``hardware`` and its ``disks``, and serve them.
 
-    Answered with the target for NBD connections, and with what was found. The export of disk number n is called
-    :func:`~nbdtun.migration.ids.block_name`, which both ends can tell, so that no name of the peer's choosing gets into a monitor.
+    The answer has the target for NBD connections, and the findings. Both ends compute the name of the export of disk number n by
+    :func:`~nbdtun.migration.ids.block_name`, so that no name of the peer's choosing reaches a monitor.
     """
 
     arguments: ClassVar = [(b"session", SessionId()), *WANTED]
@@ -80,7 +80,7 @@ class Prepare(CheckedCommand):
 
 
 class Listen(CheckedCommand):
-    """Let the destination QEMU wait for its memory; answered with the target of the migration stream."""
+    """Let the destination QEMU wait for its memory; the answer has the target of the migration stream."""
 
     arguments: ClassVar = [(b"session", SessionId())]
     response: ClassVar = [(b"target", Text())]
@@ -89,9 +89,9 @@ class Listen(CheckedCommand):
 
 class Finish(CheckedCommand):
     """
-    The source has sent everything and stands still: take over, and let the guest run if ``run``.
+    The source has sent everything and is paused: take over, and let the guest run if ``run``.
 
-    Any error but ``unknown`` means that the guest does not run here and never will by this session.
+    Any error except ``unknown`` means that the guest does not run here, and never will by this session.
     """
 
     arguments: ClassVar = [(b"session", SessionId()), (b"run", Flag())]
@@ -100,7 +100,7 @@ class Finish(CheckedCommand):
 
 
 class Abort(CheckedCommand):
-    """Undo the session. Answered with its state, ``finished`` if it was too late."""
+    """Undo the session. The answer has its state: ``finished`` if it was too late."""
 
     arguments: ClassVar = [(b"session", SessionId())]
     response: ClassVar = [(b"state", Text())]
@@ -109,10 +109,10 @@ class Abort(CheckedCommand):
 
 class Query(CheckedCommand):
     """
-    What has become of ``session``, of ``vm``?
+    Ask for the state of ``session`` and of ``vm``.
 
     ``state`` is the session's (see :class:`nbdtun.migration.destination.session.State`), or ``unknown`` after a restart of the daemon;
-    ``machine`` is what QEMU says of the machine just now (``running``, ``paused``, ``inmigrate``...), or ``unreachable``.
+    ``machine`` is QEMU's present run state (``running``, ``paused``, ``inmigrate``...), or ``unreachable``.
     """
 
     arguments: ClassVar = [(b"session", SessionId()), (b"vm", Text())]
@@ -121,17 +121,17 @@ class Query(CheckedCommand):
 
 
 class Outcome(enum.StrEnum):
-    """What :class:`Settle` answers."""
+    """The answer to :class:`Settle`."""
 
     ARRIVED = "arrived"
     #: It has not run at the destination, and its QEMU there was ended, so that it never will.
     GONE = "gone"
-    #: QEMU there has received nothing, but it may not be the one that should; only of a session that the destination does not know.
+    #: QEMU there has received nothing, but it may be another QEMU than the session's; only if the destination does not know the session.
     FRESH = "fresh"
 
 
 class Settled(amp.Argument):
-    """One of the outcomes that there are; the source's guest runs on, or not, by it."""
+    """An outcome; it decides whether the source's guest runs on."""
 
     def fromString(self, data: bytes) -> Outcome:
         try:
@@ -145,9 +145,9 @@ class Settled(amp.Argument):
 
 class Settle(CheckedCommand):
     """
-    Make an end of whatever was begun with ``vm``, long after: has it arrived?
+    End a migration of ``vm`` whose outcome is unknown, and answer whether the VM has arrived.
 
-    ``session`` is which one, where the source knows that.
+    ``session`` is its session, if the source knows it.
     """
 
     arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True))]
@@ -164,7 +164,7 @@ class Trouble(CheckedCommand):
 
 
 class Ping(CheckedCommand):
-    """Are you there? Asked by the destination when a second session wants the same VM, and by a source to measure the round trip."""
+    """Ask for a sign of life. The destination does so when a second session wants the same VM, the source to measure the round trip."""
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []

@@ -10,7 +10,7 @@ from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 
 MAX_FINDINGS = MAX_DISKS + 32
-#: Bounds of a finding's texts, so that as many as are allowed fit into one AMP value of 65,535 bytes.
+#: Bounds of a finding's texts, so that MAX_FINDINGS of them fit into one AMP value of 65,535 bytes.
 MAX_WHAT, MAX_REMEDY, MAX_NAME = 380, 140, 64
 
 FINDINGS = Rows(
@@ -24,7 +24,7 @@ _DISK = ("node", "device", "qdev", "size", "format", "place", "serial", "image")
 
 
 def rows_of_disks(disks: Iterable[Disk]) -> list[dict[str, Any]]:
-    """Disks as they cross."""
+    """Disks as rows for the wire."""
     return [{name: getattr(disk, name) for name in _DISK} for disk in disks]
 
 
@@ -34,7 +34,7 @@ def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
 
 
 def rows_of_findings(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """Findings as they cross; if they are too many, those are left out that matter least."""
+    """Findings as rows for the wire; if there are too many, the least serious are left out."""
     every = list(findings)
     if len(every) > MAX_FINDINGS:
         order = list(reversed(Level))
@@ -43,6 +43,6 @@ def rows_of_findings(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def findings_of(rows: list[dict[str, Any]]) -> tuple[Finding, ...]:
-    """The reverse of :func:`rows_of_findings`; a level of a later version is a warning."""
+    """The reverse of :func:`rows_of_findings`; a level of a later version becomes a warning."""
     levels = {level.value: level for level in Level}
     return tuple(Finding(levels.get(r["level"], Level.WARNING), r["check"], r["what"], r["remedy"], r["code"], r["name"]) for r in rows)

@@ -2,7 +2,7 @@
 The destination's side of a migration.
 
     life      the states of a session
-    recovery  what a killed daemon has left here
+    recovery  cleans up after a killed daemon
     outcome   whether a VM has run here
     session   one VM that arrives
     sessions  all of them, and the VMs that may arrive

@@ -1,7 +1,7 @@
 """
-The outcome of a migration that was left open: only the destination can find out whether the VM has run there.
+The unknown outcome of a migration: only the destination can find out whether the VM has run there.
 
-The answer is an end as well: a QEMU that has received the VM and was not told to run it is ended, so that it never will be.
+The answer also ends the migration: a QEMU that has received the VM, but not the command to run it, is ended, so that it never runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nbdtun.migration.rollback.journal import read
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.migration.vm.memory import query_migration
 
-#: Run states of a machine whose guest waits to be told to run, for the first time or again.
+#: Run states of a machine whose guest waits for ``cont``, for the first time or again.
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
 
 
@@ -24,20 +24,20 @@ async def settle(monitor: Monitor) -> Outcome:
     """
     At the destination: find out whether the VM has run there; if not, and its memory is there, end its QEMU so that it never will.
 
-    Its daemon may have been started again since and know nothing but what the journal tells: one that was taken over in order to be
-    paused has arrived, one that was not taken over has not. Else a guest that is paused has run if its devices have written: those
-    statistics are not part of a migration, and a mirror's writes do not count for the guest's device.
+    Its daemon may have been restarted since, and know only the journal: a VM that was taken over in order to be paused has arrived, one
+    that was not taken over has not. Otherwise a paused guest has run if its devices have written: those statistics are not part of a
+    migration, and a mirror's writes do not count for the guest's device.
 
-    :raise MonitorError: QEMU cannot be asked; it may have ended, or not.
+    :raise MonitorError: QEMU does not answer; it may have ended, or not.
     """
     state = await run_state(monitor)
     if state == "inmigrate" and (await query_migration(monitor)).status == "none":
         await clean_up(monitor)
-        return Outcome.FRESH  # it can be of use yet
+        return Outcome.FRESH  # it can still be used
     if state not in WAITING or await _was_taken_over(monitor):
         await clean_up(monitor)
         return Outcome.ARRIVED
-    with suppress(MonitorError):  # it may go so fast that there is no answer
+    with suppress(MonitorError):  # it may end before it answers
         await monitor.execute("quit")
     return Outcome.GONE
 

@@ -1,8 +1,8 @@
 """
-What a daemon has left in the destination's QEMU because it was killed: found in the session's journal, and taken away by the next one.
+Recovery at the destination: the next daemon finds the journal of a killed one in QEMU, and removes its leftovers.
 
 A QEMU that had begun to wait for its memory has used up its one chance to receive it. It is ended, as its own daemon would have done,
-unless the guest may have come to run in it.
+unless the guest may already run in it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from nbdtun.migration.vm.memory import put, query_migration
 
 async def clean_up(monitor: Monitor) -> list[str]:
     """
-    Take away what is left, whatever it is, but for the guest; returns the names of it, none if there was nothing.
+    Remove all leftovers, but not the guest; returns their names.
 
-    :raise NotMigratable: the daemon whose it is lives.
+    :raise NotMigratable: the daemon that they belong to lives.
     """
     left = await read(monitor)
     if left is None:
@@ -36,16 +36,16 @@ async def clean_up(monitor: Monitor) -> list[str]:
 
 async def end_used_up(monitor: Monitor) -> None:
     """
-    End a QEMU that a killed daemon has made to wait for its memory.
+    End the QEMU if a killed daemon has let it wait for its memory.
 
-    :raise NotMigratable: it was one.
+    :raise NotMigratable: it was ended.
     """
     left = await read(monitor)
     if left is None or left.alive or left.began is None or left.handed_over:
         return
     if await run_state(monitor) not in ("inmigrate", "paused") or (await query_migration(monitor)).status == "none":
-        return  # its guest runs, or it was not made to wait any more
-    with suppress(MonitorError):  # it may go so fast that there is no answer
+        return  # its guest runs, or it did not begin to wait
+    with suppress(MonitorError):  # it may end before it answers
         await monitor.execute("quit")
     raise NotMigratable(
         f"{monitor.name}: QEMU was receiving an earlier migration when nbdtun-dest was killed, so it has been ended; "

@@ -1,8 +1,8 @@
 """
-The destination: which VMs it serves, which sessions there are, and the answers to a source's commands.
+The destination: the VMs that it serves, their sessions, and the answers to a source's commands.
 
 One VM has one session at a time. A session belongs to the control channel that began it: when that channel is lost for good (it
-outlives its links), the session is undone. It is remembered for a while after its end, so that a source which lost the answer to
+outlives its links), the session is undone. It is remembered for a while after its end, so that a source that lost the answer to
 Finish can ask again over a new control channel.
 """
 
@@ -39,9 +39,8 @@ PING_SECONDS = 5.0
 FAREWELL_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
 
-#: Looks at what is around a QEMU of these credentials, for its checklist.
+#: Checks the surroundings of a QEMU with these credentials, for its checklist.
 Surroundings = Callable[[Checklist, Credentials], object]
-
 
 _BUSY = "{} is already being migrated to this destination by another session"
 
@@ -50,8 +49,8 @@ class Sessions:
     """
     Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
 
-    ``egresses`` makes a session's end of the tunnel, for a session's id and the user that QEMU runs as. ``surroundings`` adds to a check
-    what is to be seen beside QEMU.
+    ``egresses`` makes a session's end of the tunnel, for a session's id and QEMU's user. ``surroundings`` adds findings about QEMU's
+    surroundings to a check.
     """
 
     log = make_logger()
@@ -81,7 +80,7 @@ class Sessions:
         return DestinationControl(self)
 
     async def stop(self) -> None:
-        """Undo all sessions that can be, wait for those that are past it, and for their sources to have heard of it."""
+        """Undo all sessions that can be undone, wait for the others, and then for their sources to receive the reports."""
         busy = tuple(self._busy.values())
         for session, control in busy:
             self._report(control, session.ident, DestinationFailed(STOPPED))
@@ -91,7 +90,7 @@ class Sessions:
             await session.cleaned_up
 
     def _farewell(self, control: Control) -> Deferred[Any]:
-        """A source hangs up when it has done its part; one that does not is not waited for."""
+        """Wait until the source hangs up, as it does when its part is done; not for longer than a limit."""
         return with_timeout(self.reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
 
     async def begin(self, vm: str, ident: str, control: Control) -> Session:
@@ -122,14 +121,14 @@ class Sessions:
         return Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.steps.command)
 
     async def _displace(self, vm: str) -> None:
-        """A source that was killed leaves a session which waits for it; a new one need not."""
+        """Abort the session of a killed source: it would block a new one."""
         if vm in self._busy and await self._deserted(vm):
             session, _ = self._busy[vm]
             self.log.info("{vm}: session {ident} is aborted, its source does not answer", vm=vm, ident=session.ident[:8])
             await session.abort("its source did not answer, and a new session replaced it")
 
     async def _deserted(self, vm: str) -> bool:
-        """Whether the source of the VM's session does not answer any more."""
+        """Whether the source of the VM's session no longer answers."""
         _, control = self._busy[vm]
         try:
             await control.ask(Ping, seconds=PING_SECONDS)
@@ -138,7 +137,7 @@ class Sessions:
         return False
 
     async def check(self, checklist: Checklist, vm: str, wanted: Wanted) -> None:
-        """Look whether ``vm`` could come here now, and change nothing."""
+        """Check whether ``vm`` could come here now, and change nothing."""
         with checklist.collecting("destination"):
             self._check_known(vm)
             if vm not in self._busy:
@@ -180,7 +179,7 @@ class Sessions:
         """
         The session of that id.
 
-        :raise DestinationFailed: it is not known (any more).
+        :raise DestinationFailed: there is none, or none any more.
         """
         if ident not in self._sessions:
             raise DestinationFailed("the destination does not know this session; its daemon has been restarted")
@@ -188,11 +187,11 @@ class Sessions:
 
     async def settle(self, vm: str, ident: str | None = None) -> Outcome:
         """
-        What :class:`~nbdtun.migration.control.commands.Settle` answers.
+        The answer to :class:`~nbdtun.migration.control.commands.Settle`.
 
         :raise VMUnknown: there is no such VM.
-        :raise NotMigratable: another session is at work with it.
-        :raise MonitorError: its QEMU cannot be asked.
+        :raise NotMigratable: another session uses it.
+        :raise MonitorError: its QEMU does not answer.
         """
         self._check_known(vm)
         session = self._sessions.get(ident) if ident else self._latest.get(vm)
@@ -217,7 +216,7 @@ class Sessions:
             await monitor.close()
 
     async def query(self, ident: str, vm: str) -> dict[str, str]:
-        """What :class:`~nbdtun.migration.control.commands.Query` answers."""
+        """The answer to :class:`~nbdtun.migration.control.commands.Query`."""
         session = self._sessions.get(ident)
         state = "unknown" if session is None else session.state.value
         answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
@@ -239,7 +238,7 @@ class Sessions:
 
 
 class DestinationControl(Control):
-    """The destination's end of one control channel: it parses and answers, nothing more. It begins at most one session."""
+    """The destination's end of one control channel: it only parses and answers. It begins at most one session."""
 
     other = "the source"
     here = "at the destination"

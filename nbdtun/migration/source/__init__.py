@@ -5,7 +5,7 @@ The source's side of a migration.
     outcome         asks the destination how a migration ended
     session_client  the destination's session, as the source sees it
     handover        the step after which the guest runs there
-    recovery        what a killed migration has left here
-    resolve         ends a migration whose outcome could not be learned
+    recovery        undoes or completes a killed migration
+    resolve         ends a migration whose outcome is unknown
     migration       the whole, from the first step to the last
 """

@@ -1,10 +1,10 @@
 """
-The one step that cannot be taken back: the source tells the destination to take over.
+The one step that cannot be undone: the source asks the destination to take over.
 
-Up to here the guest cannot run at the destination, whatever is lost; from here on it may. So its answer is fetched with timeouts:
-when it is lost with the control channel, the destination is asked again over a new one. Only three ends are possible: it runs there
-(return), it certainly does not and never will (any error but one), or nobody can tell (:class:`~nbdtun.errors.OutcomeUnknown`, and
-the source has to stay paused).
+Before it the guest cannot run at the destination, whatever is lost; after it the guest may. So if the answer is lost with the control
+channel, the source asks again over a new one, within a time limit. Only three ends are possible: the guest runs there (return), it
+certainly does not and never will (any error except one), or the outcome is unknown (:class:`~nbdtun.errors.OutcomeUnknown`, and the
+source has to stay paused).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AGAIN_SECONDS = 1.0
 
 
 class Handover:
-    """Hands the session ``ident`` over, by way of ``control`` or of a new control channel through ``carrier``."""
+    """Hands the session ``ident`` over, through ``control`` or through a new control channel of ``carrier``."""
 
     def __init__(self, clock: IReactorTime, carrier: Carrier, control: Control, ident: str, settings: MigrationSettings) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class Handover:
         """
         Let the destination take over, and the guest run there if ``run``.
 
-        :raise OutcomeUnknown: nobody can tell whether it did.
+        :raise OutcomeUnknown: it is unknown whether the destination took over.
         :raise NbdtunError: it did not, and never will.
         """
         steps = self._settings.steps
@@ -51,11 +51,11 @@ class Handover:
                 await self._ask_until_known(error)
             finally:
                 self._control.hang_up()
-        except NbdtunError as error:  # an error alone is not believed: what it costs to be wrong is a second copy that runs
+        except NbdtunError as error:  # an error alone is not trusted: a wrong one would mean a second running copy
             await self._ask_until_known(error, error)
 
     async def _ask_until_known(self, last: NbdtunError, refusal: NbdtunError | None = None) -> None:
-        """Ask until there is an answer, or the time is up; ``refusal`` is why it did not take over, if that is so."""
+        """Ask until there is an answer, or the time is up; ``refusal`` is the error to raise if it did not take over."""
         deadline = self._clock.seconds() + self._settings.steps.settle
         while self._clock.seconds() < deadline:
             try:

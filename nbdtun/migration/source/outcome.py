@@ -1,4 +1,4 @@
-"""The outcome of a migration that was left open, asked of the destination, which alone can find out."""
+"""Asks the destination for the unknown outcome of a migration; only the destination can find out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nbdtun.migration.settings import MigrationSettings
 
 async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
     """
-    At the source: let the destination make an end of ``session`` (None: of whatever it has of the VM), and return how it ended.
+    At the source: let the destination end ``session`` (None: whichever it has for the VM); returns the outcome.
 
-    :raise OutcomeUnknown: it cannot.
+    :raise OutcomeUnknown: it is still unknown.
     """
     try:
         return await _settle_there(reactor, carrier, settings, session)

@@ -1,13 +1,13 @@
 """
-What an earlier migration has left at the source because it was killed: found in its journal, and rolled back, or seen to its end.
+Recovery at the source: the journal of a killed migration is found, and that migration is rolled back or completed.
 
-Up to the handover the guest cannot run at the destination, so everything can be undone without a word from there. From the handover on
-it may, and the destination is asked, as ``resolve`` does it. Nothing is touched which belongs to somebody else: a migration that
-lives, or one that another tool has begun since.
+Before the handover the guest cannot run at the destination, so everything can be undone without asking there. From the handover on it
+may, and the destination is asked, as ``resolve`` does. The work of others is not touched: a migration whose process lives, or one that
+another tool has started since.
 
-QEMU facts (7.2 and 10.0): a migration whose stream breaks fails, and one that is cancelled is undone, and in both cases QEMU lets the
-guest run on by itself if it ran. In ``pre-switchover`` nothing is sent, so QEMU does not notice that nobody is there any more, and waits
-for ever, with the guest paused.
+QEMU facts (7.2 and 10.0): a migration whose stream breaks fails, and a cancelled one is undone; in both cases QEMU lets the guest run on by
+itself if it ran. In ``pre-switchover`` nothing is sent, so QEMU does not notice that its peer has gone, and waits for ever, with the guest
+paused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LONGEST_END_SECONDS = 130.0
 
 
 class Recovery:
-    """What is left of an earlier migration in the QEMU behind ``monitor``; the destination is asked by way of ``carrier``."""
+    """Recovers from an earlier migration of the QEMU behind ``monitor``; asks the destination through ``carrier``."""
 
     log = make_logger()
 
@@ -62,12 +62,12 @@ class Recovery:
 
     async def run(self) -> bool:
         """
-        Make an end of it; returns whether the VM has turned out to be at the destination.
+        Roll back or complete the earlier migration; returns whether the VM has arrived at the destination.
 
         If not, it is at the source, as it was before, and can be migrated.
 
-        :raise NotMigratable: somebody is at work with this VM.
-        :raise OutcomeUnknown: the VM was handed over, and nobody can tell whether it runs there; the source is left paused.
+        :raise NotMigratable: another process is migrating this VM.
+        :raise OutcomeUnknown: the VM was handed over, and it is unknown whether it runs there; the source stays paused.
         :raise MonitorError: QEMU does not answer.
         """
         left = await find(self._monitor, self._uptime())
@@ -108,9 +108,9 @@ def _when(left: Entry) -> str:
 
 async def find(monitor: Monitor, uptime: float) -> Entry | None:
     """
-    What a killed migration has left, ``uptime`` seconds after the host's boot; None if there is nothing.
+    The journal of a killed migration, at ``uptime`` seconds after the host's boot; None if there is none.
 
-    :raise NotMigratable: somebody is at work with this VM.
+    :raise NotMigratable: another process is migrating this VM.
     """
     left = await read(monitor)
     if left is None:
@@ -128,9 +128,9 @@ async def find(monitor: Monitor, uptime: float) -> Entry | None:
 
 def is_ours(left: Entry, migrated: Migrated, uptime: float) -> bool:
     """
-    Whether the migration that QEMU tells of, at ``uptime`` seconds since boot, is the one of ``left``.
+    Whether the migration that QEMU reports, at ``uptime`` seconds since boot, is the one of ``left``.
 
-    Another tool may have begun one since. QEMU does not say who has begun a migration, but how long ago that was.
+    Another tool may have started one since. QEMU does not report who started a migration, but how long ago that was.
     """
     if left.began is None:
         return False
@@ -142,7 +142,7 @@ def is_ours(left: Entry, migrated: Migrated, uptime: float) -> bool:
 
 
 def _refuse(vm: str, state: str, status: str) -> None:
-    """The latest migration that QEMU knows of is not ours; that is nothing to us if it has ended and the guest is here."""
+    """QEMU's latest migration is not ours: refuse, unless it has ended and the guest is here."""
     since = "after a migration by nbdtun was killed"
     if status not in ENDED | {"none"}:
         raise NotMigratable(f"{vm}: another tool has started to migrate it ({status}) {since}; wait for it to end")
@@ -152,9 +152,9 @@ def _refuse(vm: str, state: str, status: str) -> None:
 
 async def roll_back(reactor: IReactorTime, monitor: Monitor, left: Entry) -> None:
     """
-    Undo what ``left`` tells of, in the order in which the migration itself would, and let the guest run on if it ran.
+    Undo the migration of ``left``, in the order of its own rollback, and let the guest run on if it ran.
 
-    :raise MonitorError: QEMU does not answer; what is left can be tried again.
+    :raise MonitorError: QEMU does not answer; this can be tried again.
     """
     await sweep(monitor, reactor)
     outgoing = Outgoing(monitor)
@@ -169,7 +169,7 @@ async def roll_back(reactor: IReactorTime, monitor: Monitor, left: Entry) -> Non
 
 
 async def clean_up(reactor: IReactorTime, monitor: Monitor, left: Entry) -> None:
-    """Take all that is ours out of QEMU, and its journal last; the guest is left as it is."""
+    """Remove all that is ours from QEMU, and the journal last; the guest stays as it is."""
     await sweep(monitor, reactor)
     await put(monitor, left.capabilities, left.parameters)
     await erase(monitor)

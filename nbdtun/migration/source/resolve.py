@@ -2,13 +2,13 @@
 The way out of an unknown outcome: the destination is asked again, and the VM ends up in one place.
 
 A migration that loses its destination right after the handover leaves the source paused, because the VM may run there. Later, when the
-destination can be asked again, there are two ways for it to go, and the destination decides which, because only it can look:
+destination can be asked again, there are two possible outcomes, and only the destination can find out which:
 
 - the VM has arrived: the source's QEMU is ended;
 - it has not run there and now never will, because the destination has ended its QEMU: the source goes on, if it ran before.
 
-What is known of the migration is in the journals that it has left in the QEMUs at both ends. As long as neither is certain the source
-stays paused, and this can be tried again.
+The journals in the QEMUs at both ends describe the migration. Until one outcome is certain the source stays paused, and this can be
+tried again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from nbdtun.migration.vm.memory import query_migration
 
 
 class Resolution:
-    """Ends what a migration of the VM behind ``monitor`` has left open; ``monitor`` is connected already."""
+    """Resolves the unknown outcome of a migration of the VM behind ``monitor``, which is already connected."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Resolution:
 
     async def run(self) -> Progress:
         """
-        Resolve it; returns when the VM is the destination's, and the source's QEMU is ended (or kept paused, as the settings say).
+        Resolve it; returns when the VM is at the destination, and the source's QEMU has ended (or is kept paused, as the settings say).
 
-        :raise NotMigratable: nothing is open.
-        :raise OutcomeUnknown: it still cannot be told; the source is left paused.
+        :raise NotMigratable: there is no unknown outcome.
+        :raise OutcomeUnknown: it is still unknown; the source stays paused.
         :raise MigrationError: it did not arrive; it runs at the source again.
         """
         await self._check()

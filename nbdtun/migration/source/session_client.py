@@ -1,10 +1,10 @@
 """
-The source's client with its session at the destination: the control channel, and what is asked over it.
+The source's client of its session at the destination: the control channel, and the commands sent over it.
 
-A lost link is the channel's business. But a daemon that dies takes the session with it, and the one that is started in its place knows
-nothing. As long as only disks are on their way, that need not end the migration: the VM's QEMU there still lives, and the source's QEMU
-holds its writes back and dials again (``reconnect-delay``). So the session is prepared a second time, under the same id, with the same
-names, and the mirrors go on. The memory's stream cannot be dialled again; from Listen on, a lost session is lost.
+The channel itself survives a lost link. But a daemon that dies takes the session with it, and the restarted daemon does not know it.
+While only disks are being copied, that need not end the migration: the VM's QEMU there still lives, and the source's QEMU holds its writes
+back and dials again (``reconnect-delay``). So the session is prepared a second time, under the same id, with the same names, and the
+mirrors go on. The memory's stream cannot be dialled again; from Listen on, a lost session is lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DIAGNOSIS_SECONDS = 5.0
 
 
 class SourceControl(Control):
-    """The source's end of the control channel; ``alarm`` is called with what the destination reports."""
+    """The source's end of the control channel; ``alarm`` is called with errors that the destination reports."""
 
     def __init__(self, clock: IReactorTime, alarm: Callable[[Exception], None]) -> None:
         super().__init__(clock)
@@ -49,10 +49,10 @@ class SourceControl(Control):
 
 class SessionClient:
     """
-    Speaks with the session ``ident``. ``alarm`` is called when it has failed at the destination, or is lost for good.
+    The client of the session ``ident``. ``alarm`` is called when it has failed at the destination, or is lost for good.
 
-    ``control`` is the channel of just now, once :meth:`open` has returned. ``lost`` is why the session is to be prepared a second time,
-    until it has been.
+    ``control`` is the present channel, once :meth:`open` has returned. ``lost`` is the error after which the session is being prepared a
+    second time, None otherwise.
     """
 
     log = make_logger()
@@ -67,7 +67,7 @@ class SessionClient:
         self._ident = ident
         self._settings = settings
         self._alarm = alarm
-        self._prepared: dict[str, Any] | None = None  # what to prepare a second time, while that can be done
+        self._prepared: dict[str, Any] | None = None  # the arguments for preparing a second time, while that is possible
         self._renewing: Deferred[None] | None = None
 
     def __repr__(self) -> str:
@@ -84,21 +84,21 @@ class SessionClient:
         control.when_lost().addCallback(self._lost, control)
 
     async def prepare(self, departure: Departure) -> tuple[str, tuple[Finding, ...]]:
-        """Prepare the destination for what is to go; returns the target for NBD connections, and what was found there."""
+        """Prepare the destination for ``departure``; returns the target for NBD connections, and the findings there."""
         asked = told_of(departure, self._settings)
         answer = await self._ask(Prepare, **asked)
         self._prepared = asked
         return str(answer["target"]), findings_of(answer["findings"])
 
     async def listen(self) -> str:
-        """Let the destination wait for the memory; returns the target for it. A session that is lost from now on is lost."""
+        """Let the destination wait for the memory; returns the target for it. A session that is lost from now on cannot be renewed."""
         if self._renewing is not None:
             await end_of(self._renewing)
         self._prepared = None
         return str((await self._ask(Listen))["target"])
 
     async def abort(self) -> None:
-        """End the session; one whose control channel is lost ends by itself."""
+        """Abort the session; without a control channel it aborts by itself."""
         self._prepared = None
         if self._renewing is not None:
             self._renewing.cancel()
@@ -106,7 +106,7 @@ class SessionClient:
             await self._ask(Abort, self._settings.steps.farewell)
 
     async def diagnose(self) -> str:
-        """What the destination has found wrong by itself, before we undo anything there."""
+        """The destination's own reason for a failure, if any; to be asked before anything is undone there."""
         with suppress(NbdtunError):
             return str((await self._ask(Query, DIAGNOSIS_SECONDS, vm=self._settings.vm))["reason"])
         return ""
@@ -133,7 +133,7 @@ class SessionClient:
             self._renewing.addBoth(self._renewed)
 
     async def _renew(self, lost: Exception, prepared: dict[str, Any]) -> None:
-        """Prepare the session again, with the daemon that is there now; what failed before is why it failed, if this does."""
+        """Prepare the session again, with the restarted daemon; if this fails, ``lost`` is reported as the cause."""
         try:
             await self.open()
             await self._ask(Prepare, **prepared)

@@ -1,5 +1,5 @@
 """
-A running migration, watched.
+Supervision of a running migration.
 
     budget       bandwidth and downtime, which may change meanwhile
     meter        rates, and the time that is left
@@ -8,5 +8,5 @@ A running migration, watched.
     supervision  the last three, as one value
     constancy    the machine must not change meanwhile
     supervision  meter, convergence and watchdog, as one value
-    sampler      asks QEMU once a second, for all of the above
+    sampler      queries QEMU once a second, for all of the above
 """

@@ -1,5 +1,5 @@
 """
-What a migration may use, which can be changed while it runs: bandwidth, and the pause that QEMU aims at.
+The bandwidth and the downtime that a migration may use; both can be changed while it runs.
 
 QEMU facts (7.2 and 10.0): ``block-job-set-speed`` takes effect on a running mirror, 0 meaning no limit; ``migrate-set-parameters`` takes
 ``max-bandwidth`` and ``downtime-limit`` (in ms, at most 2000 s) while a migration is active, and uses them from its next round on.
@@ -33,21 +33,21 @@ class Budget:
         return f"<Budget of {self.bandwidth or 'any number of'} bytes/s, {self.downtime:g} s>"
 
     def part(self, disks: int) -> int:
-        """The speed of one of so many mirrors, as ``blockdev-mirror`` wants it."""
+        """The speed of one of ``disks`` mirrors, as ``blockdev-mirror`` takes it."""
         return max(1, self.bandwidth // disks) if self.bandwidth and disks else 0
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        """What QEMU's migration is told of it."""
+        """The budget as parameters of QEMU's migration."""
         return {"max-bandwidth": self.bandwidth or UNLIMITED, "downtime-limit": round(self.downtime * 1000)}
 
     async def limit_disks(self, mirrors: Mirrors) -> None:
-        """From now on ``mirrors`` run: what changes is passed on to them."""
+        """From now on ``mirrors`` run: pass changes on to them."""
         self._mirrors = mirrors
         await mirrors.set_speed(self.part(len(mirrors)))  # it may have changed while they were started
 
     async def limit_memory(self, tuning: Tuning, undo: UndoStack, capabilities: Iterable[str]) -> None:
-        """The memory is about to be sent, with ``capabilities``: from now on what changes is passed on to ``tuning``."""
+        """The memory is about to be sent, with ``capabilities``: pass changes on to ``tuning`` from now on."""
         told = self.parameters
         await tuning.set(undo, capabilities, told)
         self._tuning = tuning
@@ -56,7 +56,7 @@ class Budget:
 
     async def set_bandwidth(self, bandwidth: int | None) -> None:
         """
-        Use so much from now on, wherever the migration is.
+        Change the bandwidth, in any phase.
 
         :raise MonitorError: QEMU does not answer.
         """
@@ -67,7 +67,7 @@ class Budget:
 
     async def set_downtime(self, seconds: float) -> None:
         """
-        Let QEMU aim at another pause from now on.
+        Change the downtime that QEMU aims at.
 
         :raise MonitorError: QEMU does not answer.
         """

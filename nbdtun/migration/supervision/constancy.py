@@ -1,4 +1,4 @@
-"""Sees that a machine stays as it is while it is moved: at QEMU's events, every few seconds, and before what cannot be undone."""
+"""Checks that a machine does not change during its migration: at QEMU's events, every few seconds, and before steps without an undo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Constancy:
     """
     Watches the machine behind ``monitor`` from :meth:`begin` to :meth:`rest`; messages call it ``name``.
 
-    ``alarm`` is called with NotMigratable when it has changed, or with why that cannot be told.
+    ``alarm`` is called with NotMigratable when it has changed, or with the error that prevents the check.
     """
 
     def __init__(self, clock: Any, monitor: Monitor, name: str, alarm: Callable[[Exception], None]) -> None:
@@ -35,7 +35,7 @@ class Constancy:
         return f"<Constancy of {self._name}, {'watched' if self._poll.running else 'not watched'}>"
 
     async def begin(self) -> None:
-        """The machine is to stay as it is now."""
+        """Record the machine as it is now, and watch it."""
         self._following = Deferred.fromCoroutine(self._follow())
         self._following.addErrback(self._failed)
         self._was = await outline(self._monitor)
@@ -43,7 +43,7 @@ class Constancy:
 
     async def check(self) -> None:
         """
-        Look now.
+        Check it now.
 
         :raise NotMigratable: it has changed; the text says how.
         """
@@ -58,7 +58,7 @@ class Constancy:
             )
 
     def rest(self) -> None:
-        """Watch it no more."""
+        """Stop watching it."""
         self._was = None
         if self._poll.running:
             self._poll.stop()

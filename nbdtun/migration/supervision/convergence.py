@@ -1,16 +1,16 @@
 """
-Helps a migration to its end while the guest changes disks or memory faster than they can be copied.
+Helps a migration converge while the guest changes disks or memory faster than they can be copied.
 
 Each strategy is applied when it is needed, and costs the guest something:
 
-- *write-blocking*: the guest's writes wait until they are at the destination too, so that its disks are slowed to the link. With
-  ``block-job-change`` (QEMU 8.2) that begins when a mirror is ready, or once what is left of it gets no less; without, the mirrors are
-  started so.
+- *write-blocking*: the guest's writes wait until they are at the destination too, which slows its disks to the link's speed. With
+  ``block-job-change`` (QEMU 8.2) this begins when a mirror is ready, or once its remainder no longer shrinks; without it, the mirrors
+  start in this mode.
 - *auto-converge*: QEMU takes time from the guest's processors, a little more with each pass over the memory.
 - *downtime*: QEMU aims at a longer pause, in steps.
 
 QEMU facts: ``block-job-change`` turns ``background`` into ``write-blocking`` whether or not the mirror is ready, and not back again.
-``dirty-sync-count`` is 1 in the first pass over the memory. ``cpu-throttle-percentage`` is there only while it is in force.
+``dirty-sync-count`` is 1 in the first pass over the memory. ``cpu-throttle-percentage`` exists only while it is in force.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from nbdtun.migration.vm.memory import Migrated
 from nbdtun.migration.vm.mirror import Mirror, Mirrors, can_change_mode
 from nbdtun.units import duration_text
 
-#: How long a disk may get no closer to its end, and how long each step of the downtime is tried.
+#: How long a disk's remainder may not shrink, and how long each step of the downtime is tried.
 PATIENCE_SECONDS: Final = 10.0
 
-#: Passes over the memory after which it may be said that it does not converge: the first one copies all of it.
+#: Passes over the memory before it may count as not converging: the first one copies all of it.
 FIRST_PASSES: Final = 2
 
 
 class Trend:
-    """Whether what is left of one disk gets less, although bytes of it are copied."""
+    """Whether the remainder of one disk shrinks while bytes of it are copied."""
 
     def __init__(self) -> None:
         self.lagging = False
@@ -48,7 +48,7 @@ class Trend:
         return f"<Trend {'lagging' if self.lagging else 'converging'}, {self._least} left at best>"
 
     def update(self, now: float, done: int, left: int) -> bool:
-        """Take in where it is at ``now`` seconds; whether it lags."""
+        """Update it at ``now`` seconds; returns whether the disk lags."""
         if self._least is None or left < self._least:
             self._least, self._done, self._since = left, done, now
         self.lagging = done > self._done and now - self._since >= PATIENCE_SECONDS
@@ -56,7 +56,7 @@ class Trend:
 
 
 class Convergence:
-    """Applies the strategies of ``settings``; ``measures`` is what is in force just now."""
+    """Applies the strategies of ``settings``; ``measures`` are those in force at present."""
 
     log = make_logger()
 
@@ -77,11 +77,11 @@ class Convergence:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What it needs QEMU's migration to be capable of."""
+        """The capabilities of QEMU's migration that it needs."""
         return ("auto-converge",) if Strategy.AUTO_CONVERGE in self._strategies else ()
 
     async def begin(self, mirrors: Mirrors) -> None:
-        """Before ``mirrors`` are started: those that cannot be changed later begin as they shall be."""
+        """To be called before ``mirrors`` start: if their mode cannot be changed later, set it now."""
         self._mirrors = mirrors
         self._trends = {mirror.disk.nickname: Trend() for mirror in mirrors}
         if Strategy.WRITE_BLOCKING in self._strategies and not await can_change_mode(self._monitor):
@@ -90,13 +90,13 @@ class Convergence:
             self._note_disks()
 
     async def keep(self) -> None:
-        """The mirrors are ready: see that they stay so while the memory is sent."""
+        """The mirrors are ready: make sure that they stay so while the memory is sent."""
         self.measures = evolve(self.measures, lagging=())
         for mirror in self._mirrors or ():
             await self._block_writes(mirror)
 
     async def disks(self, now: float, progress: Progress) -> None:
-        """Look at the disks, at ``now`` seconds, while they are copied."""
+        """Check the disks, at ``now`` seconds, while they are copied."""
         if progress.phase is not Phase.MIRROR or self._mirrors is None:
             return
         seen = {disk.node: disk for disk in progress.disks}
@@ -128,7 +128,7 @@ class Convergence:
         self.measures = evolve(self.measures, write_blocking=names)
 
     async def memory(self, now: float, seen: Migrated) -> None:
-        """Look at the memory, at ``now`` seconds, while it is sent."""
+        """Check the memory, at ``now`` seconds, while it is sent."""
         self.measures = evolve(self.measures, passes=seen.passes, throttle=seen.throttle)
         if Strategy.DOWNTIME not in self._strategies or seen.passes <= FIRST_PASSES:
             return
@@ -145,5 +145,5 @@ class Convergence:
         self.log.info("{vm}: QEMU may now pause the guest for {time}", vm=self._vm, time=duration_text(downtime))
 
     def force(self) -> None:
-        """The guest is paused: nothing gets more any longer."""
+        """The guest is paused: nothing grows any more."""
         self.measures = evolve(self.measures, forced=True)

@@ -1,8 +1,8 @@
 """
-The migration's instruments: what QEMU says about its progress goes in, :class:`~nbdtun.migration.progress.Progress` comes out.
+The migration's meter: QEMU's answers about its progress go in, :class:`~nbdtun.migration.progress.Progress` comes out.
 
-The rate is what really crossed (bytes copied by the mirrors, bytes sent by the migration), smoothed over some seconds; the rest
-divided by it is the time to go. Both totals grow while the guest writes, so the time to go is honest and not monotonic.
+The rate counts the bytes that really crossed (copied by the mirrors, sent by the migration), smoothed over some seconds; the rest
+divided by it is the time left. Both totals grow while the guest writes, so the time left is honest and not monotonic.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nbdtun.rate import Rate
 
 class Meter:
     """
-    Collects, and reports to ``report`` each time something is new.
+    Collects samples, and calls ``report`` at each change.
 
-    ``clock`` measures intervals, ``wall`` tells the time of day in seconds since the epoch.
+    ``clock`` measures intervals, ``wall`` returns the time of day in seconds since the epoch.
     """
 
     def __init__(
@@ -43,39 +43,39 @@ class Meter:
         return f"<Meter {self.now.phase.value} {self._rate!r}>"
 
     def expect(self, disks: Mapping[str, Disk]) -> None:
-        """These disks will be copied, by jobs of these names."""
+        """Set the disks that will be copied, by the names of their jobs."""
         self._nodes = {job: disk.nickname for job, disk in disks.items()}
         self._change(disks=tuple(DiskProgress(disk.nickname, disk.size, 0) for disk in disks.values()))
 
     def enter(self, phase: Phase) -> None:
-        """The next phase begins."""
+        """Begin the next phase."""
         self._change(phase=phase)
         self._tell()
 
     def copied(self) -> None:
-        """All disks are the same at both ends."""
+        """Mark all disks as copied."""
         self._change(disks=tuple(evolve(disk, done=disk.total) for disk in self.now.disks))
 
     def jobs(self, jobs: Iterable[Mapping[str, Any]]) -> None:
-        """The answer of ``query-block-jobs``; a disk whose job is gone or has not begun keeps what it had."""
+        """Take the answer of ``query-block-jobs``; a disk whose job is gone or has not begun keeps its values."""
         seen = {self._nodes[job["device"]]: job for job in jobs if job["device"] in self._nodes}
         self._change(disks=tuple(_moved(disk, seen[disk.node]) if disk.node in seen else disk for disk in self.now.disks))
 
     def memory(self, now: Migrated) -> None:
-        """What ``query-migrate`` said."""
+        """Take an answer of ``query-migrate``."""
         self._change(ram=MemoryProgress(now.sent + now.left, now.sent))
 
     def converge(self, measures: Measures) -> None:
-        """What is done so that it comes to its end."""
+        """Take the measures that are in force."""
         self._change(converge=measures)
 
     @property
     def moved(self) -> int:
-        """All bytes that have been copied; only grows."""
+        """The number of bytes copied so far; it only grows."""
         return sum(disk.done for disk in self.now.disks) + self.now.ram.done
 
     def sample(self) -> None:
-        """All has been read once: reckon the rate and report."""
+        """A sample is complete: compute the rate and report."""
         done = self.moved
         left = sum(disk.total for disk in self.now.disks) + self.now.ram.total - done
         rate = self._rate.sample(self._clock.seconds(), done) or 0.0
@@ -83,7 +83,7 @@ class Meter:
         self._tell()
 
     def finish(self, phase: Phase, downtime: float | None = None, error: str | None = None, code: str | None = None) -> Progress:
-        """It is over; ``downtime`` in seconds."""
+        """End in ``phase``; ``downtime`` is in seconds."""
         elapsed = self._clock.seconds() - self._start
         done = self.moved
         milliseconds = None if downtime is None else round(downtime * 1000, 1)

@@ -1,7 +1,7 @@
 """
-Looks at a migration every second: how far it is, whether it converges, and whether it lasts too long.
+Samples a migration every second: its progress, whether it converges, and whether it lasts too long.
 
-The questions to QEMU have a limit of time, so a QEMU that hangs is noticed here too.
+Its queries to QEMU have a time limit, so they also notice a QEMU that hangs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Sampler:
     """
     Feeds ``supervision`` with QEMU's answers, each waited for at most ``seconds``.
 
-    ``alarm`` is called with what it fails at, ``judge`` with the verdict once patience has ended.
+    ``alarm`` is called with the error of a failed sample, ``judge`` with the watchdog's verdict.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Sampler:
         return f"<Sampler {'running' if self._poll.running else 'stopped'}>"
 
     def start(self) -> None:
-        """Begin, a second from now."""
+        """Take the first sample a second from now."""
         self._poll.start(POLL_SECONDS, now=False)
 
     def stop(self) -> None:
-        """Sample no more."""
+        """Stop sampling."""
         if self._poll.running:
             self._poll.stop()
 
@@ -80,7 +80,7 @@ class Sampler:
             self._judge(verdict)
 
     async def _sample_disks(self) -> None:
-        """Before and after the copying there is only the link to be told of."""
+        """Nothing is sampled before and after the copying: only the link's state is reported then."""
         if self._meter.now.phase in (Phase.PREPARE, Phase.FINISH):
             return
         self._meter.jobs(await self._monitor.execute("query-block-jobs", seconds=self._seconds))

@@ -1,4 +1,4 @@
-"""Supervision: what watches one migration, as one value."""
+"""Supervision: all that watches one migration, as one value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbdtun.migration.supervision.watchdog import Watchdog
 
 @frozen
 class Supervision:
-    """How far it is, whether it converges, and whether it lasts too long."""
+    """The parts that measure progress, help it converge, and limit its time."""
 
     meter: Meter
     convergence: Convergence

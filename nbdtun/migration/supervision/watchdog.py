@@ -17,14 +17,14 @@ _REMEDY: Final = "if the guest changes faster than it can be copied, use --conve
 
 @frozen
 class Verdict:
-    """It has lasted too long: what it fails with, unless it is to be ``forced`` instead."""
+    """The migration has lasted too long: it fails with ``error``, unless it is to be ``forced`` instead."""
 
     error: MigrationError
     forced: bool = False
 
 
 class Watchdog:
-    """Looks at a migration of ``vm`` from time to time, and says when patience has ended; it begins at ``now``, in seconds."""
+    """Checks a migration of ``vm`` from time to time against its limits; it begins at ``now``, in seconds."""
 
     def __init__(self, vm: str, timeouts: Timeouts, now: float) -> None:
         self.forced = False
@@ -40,7 +40,7 @@ class Watchdog:
         return f"<Watchdog over {self._vm} {self._phase and self._phase.value}{' forced' if self.forced else ''}>"
 
     def check(self, now: float, progress: Progress, moved: int) -> Verdict | None:
-        """``moved`` only grows, with each byte; the verdict, if there is one. Once it is ``forced``, only a stall ends it."""
+        """The verdict, if there is one; ``moved`` grows with each byte. Once it is ``forced``, only a stall ends it."""
         if progress.phase is not self._phase:
             self._phase, self._entered, self._since = progress.phase, now, now
         if moved != self._moved or progress.link.lost_for is not None or progress.phase not in _MOVING:
@@ -58,7 +58,7 @@ class Watchdog:
 
     def _overdue(self, now: float, phase: Phase, cut: bool) -> Verdict | None:
         force = self._timeouts.on_timeout is OnTimeout.FORCE and phase in COPYING
-        if self.forced or (force and cut):  # to pause it, QEMU would wait for what is on its way
+        if self.forced or (force and cut):  # to pause it, QEMU would wait for requests in flight
             return None
         limit, total = self._timeouts.limit(phase), self._timeouts.total
         if limit is not None and now - self._entered >= limit:
