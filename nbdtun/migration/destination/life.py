@@ -1,4 +1,4 @@
-"""The life of a session: its states, and what leads from one to another."""
+"""The life of a session: its states, and the transitions between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbdtun.states import Transitions
 
 
 class State(enum.Enum):
-    """Where a session is; its values are what Query and Abort answer."""
+    """The states of a session; Query and Abort answer with their values."""
 
     NEW = "new"
     PREPARING = "preparing"
@@ -23,12 +23,12 @@ class State(enum.Enum):
 
     @property
     def over(self) -> bool:
-        """Nothing is done any more."""
+        """Whether the session has ended."""
         return self in TRANSITIONS.ends
 
 
 class Trigger(enum.Enum):
-    """What can happen to a session: what its source asks for, and what comes of it."""
+    """What can happen to a session: its source's commands, and their results."""
 
     PREPARE = "prepare"
     PREPARED = "prepared"
@@ -36,7 +36,7 @@ class Trigger(enum.Enum):
     FINISH = "finish"
     FINISHED = "finished"
     ABORT = "abort"
-    FAIL = "fail"  # a step did
+    FAIL = "fail"  # a step failed
     LOSE = "lose"  # cont was sent, and not answered
     UNDONE = "undone"
 

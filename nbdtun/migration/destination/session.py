@@ -1,11 +1,11 @@
 """
 One session at the destination: what is done to the waiting QEMU for one migration, each step beside its undo.
 
-The guest runs here if, and only if, the source said Finish: QEMU itself was told not to start it. So until then everything can be
-undone, whatever else is known or not, and whoever comes first of Finish and Abort wins.
+The guest runs here only after the source has sent Finish: QEMU itself has the order not to start it. So until then everything can be
+undone, and the first of Finish and Abort wins.
 
-What cannot be undone is a QEMU's one chance to receive its memory. After Listen, a failure ends the destination QEMU: 7.2 exits by
-itself, newer ones are made to stay just long enough to say why.
+A QEMU's one chance to receive its memory cannot be undone. After Listen, a failure ends the destination QEMU: 7.2 exits by itself, newer
+ones stay just long enough to report why.
 """
 
 from __future__ import annotations
@@ -44,11 +44,10 @@ HEARTBEAT_SECONDS = 5.0
 
 class Session:
     """
-    The session ``ident`` of the VM behind ``monitor``, which is not connected yet and closed at the end.
+    The session ``ident`` of the VM behind ``monitor``, which it connects, and closes at the end.
 
-    ``egresses`` makes the session's end of the tunnel for QEMU's user; ``tell`` is called when the session fails by itself, with the
-    reason. ``reason`` is why it was undone. ``over`` fires when its outcome is certain, ``cleaned_up`` when nothing of it is left after
-    a success.
+    ``egresses`` makes the session's end of the tunnel for QEMU's user. If the session fails by itself, ``tell`` is called with the error.
+    ``reason`` is why it was undone. ``over`` fires when its outcome is certain, ``cleaned_up`` when it has cleaned up after a success.
     """
 
     log = make_logger()
@@ -89,14 +88,14 @@ class Session:
 
     @property
     def state(self) -> State:
-        """Where it is."""
+        """Its present state."""
         return self._life.state
 
     def _advance(self, trigger: Trigger) -> bool:
         """
-        Whether ``trigger`` has changed the state.
+        Apply ``trigger``; returns whether the state has changed.
 
-        :raise NotMigratable: it is too early or too late for that.
+        :raise NotMigratable: it is too early or too late for this trigger.
         """
         why = f": {self.reason}" if self.reason else ""
         advanced = self._life.advance(trigger, NotMigratable(f"{self._monitor.name}: this session is {self.state.value}{why}"))
@@ -106,9 +105,9 @@ class Session:
 
     async def prepare(self, wanted: Wanted) -> tuple[str, Checklist]:
         """
-        Check everything, then serve the disks; returns the target of the exports, and what was found.
+        Check everything, then serve the disks; returns the target of the exports, and the findings.
 
-        :raise NbdtunError: and all is as it was before.
+        :raise NbdtunError: it failed, and everything is undone.
         """
         self._advance(Trigger.PREPARE)
         answer = await self._attempt(self._prepare(wanted))
@@ -138,7 +137,7 @@ class Session:
         self._tidy.push("close the monitor", self._monitor.close)
         self._monitor.when_lost().addCallback(self._fail)
         self._heartbeat.start(HEARTBEAT_SECONDS, now=False)
-        self._undo.push("stop looking at QEMU", self._rest)
+        self._undo.push("stop polling QEMU", self._rest)
 
     async def _take_over_from_the_dead(self) -> None:
         await end_used_up(self._monitor)
@@ -147,9 +146,9 @@ class Session:
 
     async def listen(self) -> str:
         """
-        Let QEMU wait for its memory; returns the target of it.
+        Let QEMU wait for its memory; returns the target of its stream.
 
-        :raise NbdtunError: and the session is undone.
+        :raise NbdtunError: it failed, and the session is undone.
         """
         self._advance(Trigger.LISTEN)
         return await self._attempt(self._listen())
@@ -170,12 +169,12 @@ class Session:
         """
         Take over; with ``run`` the guest runs here afterwards.
 
-        :raise OutcomeUnknown: QEMU was told to run, and did not answer.
+        :raise OutcomeUnknown: QEMU did not answer ``cont``.
         :raise NbdtunError: anything else; the guest does not run here, and the session is undone.
         """
         self._advance(Trigger.FINISH)
         await self._attempt(self._finish(run))
-        self._advance(Trigger.FINISHED)  # the answer need not wait for what is left
+        self._advance(Trigger.FINISHED)  # the answer need not wait for the clean-up
         self.cleaned_up = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
 
     async def _finish(self, run: bool) -> None:
@@ -192,20 +191,20 @@ class Session:
         try:
             try:
                 await self._incoming.run()
-            except MonitorLost:  # not QEMU, perhaps; then it can be asked, and told again
+            except MonitorLost:  # QEMU may still live: connect and try again
                 if not await self._monitor.renew():
                     raise
                 await self._incoming.run()
         except CommandFailed:
-            raise  # QEMU has refused, and so it does not run
-        except Exception as error:  # whatever else it is: QEMU may have been told
+            raise  # QEMU refused, so the guest does not run
+        except Exception as error:  # after any other error, QEMU may have run the guest
             self.reason = str(error)
             self._advance(Trigger.LOSE)
             await self._let_go()
             raise OutcomeUnknown(f"{error}; the destination's QEMU had just been told to run it") from error
 
     async def _let_go(self) -> None:
-        """Nothing may be undone; but whoever is to find out what has become of it needs the monitor, and a journal that nobody works on."""
+        """The outcome is uncertain: undo nothing, but free the monitor and the journal for the process that will settle it."""
         self._undo.forget()
         await self._rest()
         await self._monitor.close()
@@ -214,20 +213,20 @@ class Session:
         self._journal.leave()
 
     async def _settle_down(self) -> None:
-        """It has arrived. What is left of us is taken away, and nothing of that can make it fail."""
+        """It has arrived: clean up. A failure here is only worth a warning."""
         self._undo.forget()
         ours = self._tidy
         ours.push("erase the session's journal", self._journal.close)
         assert self._egress is not None
         ours.push("remove the session's sockets", self._egress.close)
         ours.push("restore the migration's capabilities", self._tuning.restore)
-        ours.push("stop looking at QEMU", self._rest)
+        ours.push("stop polling QEMU", self._rest)
         for line in await ours.unwind():
             self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
         self._journal.leave()
 
     async def _attempt(self, work: Coroutine[Any, Any, R]) -> R:
-        """Do one step so that it can be interrupted by an abort; if it fails, undo the session."""
+        """Do one step, which an abort can interrupt; if it fails, undo the session."""
         step: Deferred[R] = Deferred.fromCoroutine(work)
         self._step = step
         try:
@@ -257,7 +256,7 @@ class Session:
         self.reason = reason
         if self._step is not None:
             self._step.cancel()
-        # First: a client that has stopped in a request holds QEMU up, monitor and all, when its disks are drained.
+        # First: a client that has stopped within a request blocks QEMU and its monitor while the disks are drained.
         if self._egress is not None:
             await self._egress.dismiss()
         await self._monitor.renew()
@@ -270,7 +269,7 @@ class Session:
         self._advance(Trigger.UNDONE)
 
     def _fail(self, error: BaseException | None) -> None:
-        """Something went wrong while nobody asked."""
+        """A failure outside of any step."""
         if self.state in (State.PREPARED, State.LISTENING) and self._step is None:
             reason = error if isinstance(error, NbdtunError) else DestinationFailed(str(error))
             self._tell(reason)
@@ -298,7 +297,7 @@ class Session:
             await self._monitor.execute("quit")
 
     async def diagnose(self) -> str:
-        """What has failed here, as far as it can be told now; empty if nothing has."""
+        """The reason for a failure here, as far as it is known; empty if there is none."""
         if self.state is State.LISTENING:
             with suppress(NbdtunError):
                 return self.reason or (await query_migration(self._monitor)).error

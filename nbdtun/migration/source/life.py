@@ -1,4 +1,4 @@
-"""The life of a migration: its states, and what leads from one to another."""
+"""The life of a migration: its states, and the transitions between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbdtun.states import Transitions
 
 
 class State(enum.Enum):
-    """Which way a migration goes; it can be cancelled only on its way FORWARD."""
+    """The direction of a migration; it can be cancelled only while it goes FORWARD."""
 
     NEW = "new"
     FORWARD = "forward"
@@ -36,7 +36,7 @@ TRANSITIONS: Final = Transitions(
             Trigger.INTERRUPT: State.BACK,
             Trigger.HAND_OVER: State.HANDING_OVER,
             Trigger.FAIL: State.BACK,
-            Trigger.END: State.ENDED,  # it has arrived already, as its journal says, or nobody can tell
+            Trigger.END: State.ENDED,  # its journal says that it has arrived, or the outcome is unknown
         },
         State.HANDING_OVER: {Trigger.FAIL: State.BACK, Trigger.END: State.ENDED},
         State.BACK: {Trigger.HAND_OVER: State.BACK, Trigger.FAIL: State.BACK, Trigger.END: State.ENDED},

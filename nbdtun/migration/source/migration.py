@@ -1,13 +1,12 @@
 """
 The source: a whole migration as one sequence, each step beside its undo.
 
-What holds at every moment: the guest runs at the destination only after Finish was sent (see ``handover``), so before that every
-failure, every cancellation and every loss is answered by the same thing, unwinding the steps; and after it nothing is undone unless
-the destination said that it did not take over.
+The guest can run at the destination only after Finish was sent (see ``handover``). Before that, every failure, cancellation and loss
+unwinds the steps. After it nothing is undone, unless the destination reports that it did not take over.
 
-Whatever goes wrong beside the step that is just being waited for (a mirror that fails while the memory is sent, the monitor or the
-control channel lost, trouble at the destination) rings the alarm, which interrupts the sequence with that as the cause. A user's
-cancellation is the same with no cause.
+Failures outside the current step (a mirror that fails while the memory is sent, a lost monitor or control channel, trouble at the
+destination) ring the alarm, which interrupts the sequence with the failure as the cause. A user's cancellation does the same without a
+cause.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ from nbdtun.states import Life
 
 class Migration:
     """
-    One migration of the VM behind ``monitor``, which is connected already and is closed by whoever made it.
+    One migration of the VM behind ``monitor``, which is already connected; the caller closes it.
 
     ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
     the final one. ``budget`` may be changed while it is :attr:`under_way`.
@@ -106,12 +105,12 @@ class Migration:
         """
         Migrate; returns the final progress once the VM runs at the destination (or is paused there, if it was paused).
 
-        Its ``downtime_ms`` is measured here, as the clocks of two hosts differ: from QEMU's STOP event until the destination has answered
-        that the guest runs, so with one way of the answer; None for a guest that did not run.
+        Its ``downtime_ms`` is measured here, as the clocks of two hosts differ: from QEMU's STOP event to the destination's answer that the
+        guest runs, which includes one way of the answer; None for a guest that did not run.
 
         Cancelling the Deferred of this coroutine is :meth:`cancel`.
 
-        :raise OutcomeUnknown: nobody can tell whether it runs there; the source is left paused.
+        :raise OutcomeUnknown: it is unknown whether it runs there; the source stays paused.
         :raise CancelledError: it was cancelled; the VM runs on at the source.
         :raise NbdtunError: it failed; the VM runs on at the source. In each case the final progress was reported before.
         """
@@ -130,16 +129,16 @@ class Migration:
         self._interrupt(error)
 
     def _judge(self, verdict: Verdict) -> None:
-        """It has lasted too long."""
+        """The watchdog's verdict: the migration has lasted too long."""
         if verdict.forced and self.under_way:
             Deferred.fromCoroutine(self._force(verdict)).addErrback(lambda failure: self._interrupt(failure.value))
         else:
             self._alarm(verdict.error)
 
     async def _force(self, verdict: Verdict) -> None:
-        """Pause the guest, so that what is left gets less; it runs again where the migration ends."""
+        """Pause the guest, so that the remainder shrinks; it runs again where the migration ends."""
         self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))
-        if self._supervision.meter.now.phase is Phase.MIRROR:  # later, that is to be undone in its order
+        if self._supervision.meter.now.phase is Phase.MIRROR:  # in later phases this undo has its place in _send
             self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._supervision.convergence.force()
         self._supervision.meter.converge(self._supervision.convergence.measures)
@@ -191,7 +190,7 @@ class Migration:
         return names, await self._enter(target, "nbd")
 
     async def _survey(self) -> Departure:
-        """What there is to move, and whether it can be: changes nothing."""
+        """Check whether the VM can leave, and which disks go with it; changes nothing."""
         await self._guest.check()
         await self._constancy.begin()
         departure = await depart(self._checklist, self._monitor, self.settings)
@@ -227,7 +226,7 @@ class Migration:
         capabilities = ("events", "pause-before-switchover", *self._supervision.convergence.capabilities)
         await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
-        await require_unblocked(self._monitor)  # again: what comes next uses up the destination QEMU
+        await require_unblocked(self._monitor)  # again: the next steps use up the destination QEMU
         await suitable(self._monitor, End.SOURCE)
         await self._constancy.check()
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
@@ -237,7 +236,7 @@ class Migration:
         self._supervision.meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
         await outgoing.start(ram)
-        await self._constancy.check()  # once more: from here on QEMU itself refuses what would add a device
+        await self._constancy.check()  # once more: from here on QEMU itself refuses to add or remove a device
         await outgoing.paused()
         return outgoing, ram
 
@@ -265,12 +264,12 @@ class Migration:
             self._downtime = self._reactor.seconds() - self._guest.stopped_at
 
     async def _roll_back(self, error: BaseException) -> BaseException:
-        """Undo everything, and return the error to be raised."""
+        """Undo everything; returns the error to raise."""
         self._life.advance(Trigger.FAIL)
         self._sampler.stop()
         self._constancy.rest()
         if (lost := self._session.lost) is not None and isinstance(error, NbdtunError):
-            error = LinkLost(f"{lost}; {error}")  # what fails while there is no session fails for that
+            error = LinkLost(f"{lost}; {error}")  # a failure without a session is a consequence of its loss
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
         for name in ("ram", "nbd") if self._supervision.meter.now.phase is Phase.SWITCHOVER else ("nbd",):
@@ -289,7 +288,7 @@ class Migration:
         return failure
 
     def _failure(self, cause: BaseException, diagnosis: str, left: list[str]) -> NbdtunError:
-        """The one line about it: what failed, what the destination found, what could not be undone."""
+        """The error for the operator: the cause, the destination's diagnosis, and the failed undo steps."""
         if not isinstance(cause, NbdtunError):
             self.log.failure("{vm}: a bug in nbdtun", failure=Failure(cause), vm=self.settings.vm)
             return MigrationError("; ".join([f"a bug in nbdtun: {cause!r}", *left]))
@@ -297,13 +296,13 @@ class Migration:
         return type(cause)("; ".join([str(cause), *found, *left])) if found or left else cause
 
     async def _leave(self, error: OutcomeUnknown) -> None:
-        """Nothing may be undone; the source stays as it is, paused."""
+        """The outcome is unknown: nothing may be undone, and the source stays paused."""
         self._undo.forget()
         await self._close()
         self._supervision.meter.finish(Phase.UNKNOWN, None, str(error), error.code)
 
     async def _confirm(self) -> None:
-        """It runs there. Whatever cannot be tidied up here now is worth a warning and no more."""
+        """It runs there. A failure to tidy up here is only worth a warning."""
         self._undo.forget()
         with suppress(NbdtunError):
             self._supervision.meter.memory(await query_migration(self._monitor))

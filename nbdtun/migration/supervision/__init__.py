@@ -5,7 +5,6 @@ Supervision of a running migration.
     meter        rates, and the time that is left
     convergence  help for a guest that changes faster than it can be copied
     watchdog     time limits, and stalls
-    supervision  the last three, as one value
     constancy    the machine must not change meanwhile
     supervision  meter, convergence and watchdog, as one value
     sampler      queries QEMU once a second, for all of the above

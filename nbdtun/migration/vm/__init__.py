@@ -7,10 +7,10 @@ QEMU's own nouns, one each.
     images        whether two disks have the same image
     disks         the disks of a machine, and which of them are copied
     pairing       which disk of the destination takes which of the source
-    graph         the block graph: who else uses a disk
-    belongings    what an image has besides its content: snapshots, bitmaps
-    capabilities  what somebody else has switched on
-    outline       as much of a machine as must not change while it is moved
+    graph         the block graph: other users of a disk
+    belongings    the parts of an image besides its content: snapshots, bitmaps
+    capabilities  migration capabilities that another client has switched on
+    outline       the parts of a machine that must not change during a migration
     exports       the destination's NBD server, with one export a disk
     guest         the guest at the source: running, paused, resumed
     memory        its memory, sent and received

@@ -2,7 +2,7 @@
 The two machines as their guest sees them: read from each QEMU, compared as a whole before anything begins.
 
     model       one machine, as frozen values
-    places      where a device is, from the board downward
+    places      the place of a device, from the board downward
     facts       the properties of a device that its guest can see
     walk        reads the tree of QEMU's objects
     cpu         reads the processor's features
