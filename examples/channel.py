@@ -1,10 +1,10 @@
 """
-A Twisted application that speaks a protocol of its own through the tunnel, over a network that may fail on the way.
+A Twisted application that speaks its own protocol through the tunnel, over a network that may fail on the way.
 
     python examples/channel.py serve tcp:10810 TLS-DIR
     python examples/channel.py ask tcp:dest.example:10810 TLS-DIR <FILE
 
-The destination answers with the SHA-256 of all that it was sent. Pull the cable meanwhile: both protocols only notice a pause.
+The destination answers with the SHA-256 of the data. Pull the cable meanwhile: for both protocols it is only a pause.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from nbdtun.service import DestinationService
 
 @implementer(IHalfCloseableProtocol)
 class Digest(Protocol):
-    """At the destination: answers when the other end has sent all."""
+    """At the destination: answers when the other end has sent everything."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -76,7 +76,7 @@ def serve(reactor: IReactorCore, listen: str, tls: str) -> Deferred[None]:
 
 
 async def ask(reactor: IReactorCore, connect: str, tls: str) -> None:
-    """Send what comes on standard input."""
+    """Send standard input, and print the answer."""
     words = f"target=digest:connect={quoteStringArgument(connect)}:tls-dir={quoteStringArgument(tls)}"
     asking = await clientFromString(reactor, f"nbdtun:{words}").connect(Factory.forProtocol(Asking))
     await FileSender().beginFileTransfer(sys.stdin.buffer, asking.transport)
@@ -85,7 +85,7 @@ async def ask(reactor: IReactorCore, connect: str, tls: str) -> None:
 
 
 def main(reactor: IReactorCore, what: str, where: str, tls: str) -> Deferred[None]:
-    """As :func:`twisted.internet.task.react` wants it."""
+    """The main function for :func:`twisted.internet.task.react`."""
     return serve(reactor, where, tls) if what == "serve" else Deferred.fromCoroutine(ask(reactor, where, tls))
 
 

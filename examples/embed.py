@@ -1,10 +1,10 @@
 """
-A Twisted application that moves a VM by itself, without twistd and without the nbdtun command.
+A Twisted application that migrates a VM by itself, without twistd and without the nbdtun command.
 
     python examples/embed.py VM QMP-SOCKET DESTINATION TLS-DIR
     python examples/embed.py web1 /run/qemu/web1.qmp tcp:dest.example:10810 /etc/nbdtun
 
-At the destination runs ``twistd nbdtun-dest --vm web1=...``, or an application with a ``DestinationService``.
+The destination runs ``twistd nbdtun-dest --vm web1=...``, or an application with a ``DestinationService``.
 """
 
 import sys
@@ -18,13 +18,13 @@ from nbdtun.service import NbdtunError, OutcomeUnknown, Progress, migrate
 
 
 def show(progress: Progress) -> None:
-    """Called at each change of phase, and about once a second; a value like this says all."""
+    """Called at each change of phase, and about once a second; the value holds the whole progress."""
     done = sum(disk.done for disk in progress.disks) + progress.ram.done
     print(f"{progress.elapsed:6.1f} s  {progress.phase.value:10}  {done >> 20} MiB  link {progress.link}", flush=True)
 
 
 async def move(reactor: IReactorCore, vm: str, qmp: str, destination: str, tls: str) -> None:
-    """Move one VM. A real application would do other things beside it, and may cancel the Deferred to roll back."""
+    """Migrate one VM. A real application does other work meanwhile, and may cancel the Deferred to roll back."""
     settings = MigrateSettings(
         tunnel=TunnelSettings(tls_dir=tls),
         connect=destination,
@@ -34,14 +34,14 @@ async def move(reactor: IReactorCore, vm: str, qmp: str, destination: str, tls: 
     try:
         final = await migrate(reactor, settings, show)
     except OutcomeUnknown as error:
-        raise SystemExit(f"paused here, somebody has to look: {error}") from error
+        raise SystemExit(f"paused here, outcome unknown; run nbdtun migrate --resolve: {error}") from error
     except NbdtunError as error:
-        raise SystemExit(f"still here, and as before: {error} ({error.code})") from error
-    print(f"{vm} runs at the destination; its guest stood still for {final.downtime_ms or 0:.0f} ms")
+        raise SystemExit(f"still here, as before: {error} ({error.code})") from error
+    print(f"{vm} runs at the destination; downtime {final.downtime_ms or 0:.0f} ms")
 
 
 def main(reactor: IReactorCore, *words: str) -> Deferred[None]:
-    """As :func:`twisted.internet.task.react` wants it."""
+    """The main function for :func:`twisted.internet.task.react`."""
     vm, qmp, destination, tls = words
     return Deferred.fromCoroutine(move(reactor, vm, qmp, destination, tls))
 

@@ -1,8 +1,20 @@
 """
 The ``nbdtun`` command: one module for each of its subcommands.
 
-What it needs is imported when it is needed: ``--help`` answers at once, and no reactor is installed by an import. All that goes wrong
-is one line on standard error, with the status that its kind has.
+From the ground up:
+
+    streams  standard input, output and error, which may be closed or fail
+    reactor  a reactor for one piece of work, which a signal cancels
+    log      log lines on standard error, beside the progress
+    options  the shared options, as options of this command
+    remote   for the commands that ask another process
+    attend   one migration with its display, signals and exit status
+    check, migrate, status, cancel, certs
+             the subcommands of these names
+    change   the subcommand `set`
+
+Imports are late: ``--help`` answers at once, and no import installs a reactor. Every error is one line on standard error, with the exit
+status of its kind.
 """
 
 from __future__ import annotations
@@ -23,9 +35,9 @@ from nbdtun.errors import ConfigError, NbdtunError
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nbdtun", message="%(prog)s %(version)s")
 def command() -> None:
-    """Move running QEMU virtual machines, with their disks, to another host through one encrypted port.
+    """Migrate running QEMU virtual machines, with their disks, to another host through one encrypted port.
 
-    The tunnel's two ends are twistd plugins: see twistd nbdtun-source --help and twistd nbdtun-dest --help.
+    The two ends of the tunnel are twistd plugins: see twistd nbdtun-source --help and twistd nbdtun-dest --help.
     """
 
 
@@ -35,17 +47,17 @@ for _each in (check, migrate, status, change, cancel, certs):
 
 def script() -> NoReturn:
     """
-    Be a process: run the command, and end.
+    Run the command as a process, and exit.
 
-    Python would look for garbage among the modules while it imports them, and take them apart at the end; together that is a sixth of a
-    second, of a command that needs half a second to begin.
+    Python would search the modules for garbage while it imports them, and take them apart at exit. Together that is a sixth of a second,
+    for a command that needs half a second to start.
     """
     gc.set_threshold(20_000)
     os._exit(main())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; its exit status."""
+    """Run the command; return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     fill_streams()
     if not arguments:

@@ -1,9 +1,8 @@
 """
-One migration with somebody in front of it: shows its progress, obeys Ctrl-C, says in one line how it went wrong, and ends with a status.
+One attended migration: shows its progress, obeys Ctrl-C, reports an error in one line, and ends with a status.
 
-The first SIGINT, SIGTERM or SIGHUP cancels the migration, which then rolls back in its own time; later ones change nothing, because
-a rollback that is itself interrupted would leave the two machines as nobody wants to find them. Nor do those that come when the
-destination was told to take over: there is no way back then.
+The first SIGINT, SIGTERM or SIGHUP cancels the migration, which then rolls back in its own time. Later signals change nothing: an
+interrupted rollback would leave both machines in a bad state. Nor do signals after the handover, which cannot be taken back.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
 
 
 def attend(reactor: IReactorCore, start: Start, display: Display) -> Status:
-    """Run ``reactor`` until the migration that ``start`` begins has ended; its status."""
+    """Run ``reactor`` until the migration that ``start`` begins has ended; return its status."""
     attended = _Attended(start, display)
     try:
         run(reactor, attended.begin, attended.interrupt)
@@ -72,16 +71,16 @@ class _Attended:
         return f"<_Attended {self._latest and self._latest.phase.value} {'interrupted' if self._interrupted else ''}>"
 
     def begin(self) -> Deferred[None]:
-        """Start the migration; fires when it has ended, however it did."""
+        """Start the migration; fires when it has ended, in whatever way."""
         self._running = maybeDeferred(self._start, self._report)
         return self._running.addCallbacks(self._succeeded, self._failed)
 
     def interrupt(self) -> None:
-        """A signal came: cancel once, while that can be done."""
+        """Handle a signal: cancel once, while that is possible."""
         if self._interrupted:
             complain("already rolling back")
         elif self._latest is not None and self._latest.phase is Phase.FINISH:
-            complain("too late to interrupt, the destination is taking over")
+            complain("too late to interrupt: the destination is taking over")
         else:
             self._interrupted = True
             complain("interrupted, rolling back")
@@ -114,7 +113,7 @@ class _Attended:
             self.status = Status.USAGE
 
     def _end(self, phase: Phase, error: NbdtunError | None) -> None:
-        """Show a final phase, if the migration itself did not get so far; say what went wrong; and settle the status."""
+        """Show a final phase, if the migration did not report one; report the error; set the status."""
         if self._latest is None or not self._latest.phase.final:
             self._report(self._last_words(phase, error))
         self._display.close()

@@ -1,4 +1,4 @@
-"""``nbdtun cancel``: ends a migration that runs."""
+"""``nbdtun cancel``: cancels a running migration."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def command(vm: str, run_dir: str | None) -> int:
     """Cancel the running migration of VM, as Ctrl-C does, and wait until it is rolled back.
 
     \b
-    Exit status: 0  it runs at the source as before
-                 1  it was too late, or the rollback was not whole
+    Exit status: 0  rolled back; VM is still running on the source
+                 1  too late, or the rollback was incomplete
                  2  wrong usage, or there is no such migration
     """
     from nbdtun.display.words import OUTCOMES

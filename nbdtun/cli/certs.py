@@ -1,4 +1,4 @@
-"""``nbdtun certs``: a CA, and a certificate for each end."""
+"""``nbdtun certs``: makes a CA, and a certificate for each end."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 @click.option("--host", "hosts", metavar="NAME-or-IP", multiple=True, required=True, help="Name or address of the destination. Repeatable.")
 @click.option("--force", is_flag=True, help="Replace the certificates of both ends. The CA is kept.")
 def command(directory: str, hosts: tuple[str, ...], force: bool) -> None:
-    """Make a CA, and the certificates of both ends, in DIR.
+    """Make a CA and the certificates of both ends in DIR.
 
-    The files have the names that QEMU and libvirt use. A CA that is in DIR already signs the new certificates.
+    The files have the names that QEMU and libvirt use. If DIR already has a CA, it signs the new certificates.
     """
     from nbdtun.tls.issue import make
 
@@ -26,9 +26,9 @@ def command(directory: str, hosts: tuple[str, ...], force: bool) -> None:
 
 def _account(issued: Issued) -> str:
     return (
-        f"{'A new CA' if issued.new_authority else 'The CA that was there'} has signed for both ends, until {issued.expires:%Y-%m-%d}. "
+        f"{'A new CA' if issued.new_authority else 'The existing CA'} has signed for both ends, valid until {issued.expires:%Y-%m-%d}. "
         f"In {issued.directory}:\n"
         "  for the destination  ca-cert.pem  server-cert.pem  server-key.pem\n"
         "  for the source       ca-cert.pem  client-cert.pem  client-key.pem\n"
-        "  for nobody else      ca-key.pem   signs more certificates; needed by neither daemon"
+        "  for neither          ca-key.pem   signs more certificates; keep it off both hosts"
     )

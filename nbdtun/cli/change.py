@@ -1,4 +1,4 @@
-"""``nbdtun set``: changes a migration or a daemon that runs."""
+"""``nbdtun set``: changes the limits of a running migration or daemon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbdtun.errors import ConfigError
 @click.command("set")
 @click.argument("vm", metavar="VM|PID")
 @click.option("--bandwidth", type=ANY_RATE, help="New limit in bytes per second, such as 500MiB. none: no limit.")
-@click.option("--downtime", type=DURATION, help="New guest downtime that QEMU aims at.")
+@click.option("--downtime", type=DURATION, help="New guest downtime that QEMU aims for.")
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
     """Change the limits of the running migration of VM, or of the daemon with process id PID."""
@@ -22,5 +22,5 @@ def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str
     milliseconds = None if downtime is None else round(downtime * 1000)
     wanted = {name: value for name, value in (("bandwidth", bandwidth), ("downtime", milliseconds)) if value is not None}
     if not wanted:
-        raise ConfigError("there is nothing to set: give --bandwidth or --downtime")
+        raise ConfigError("nothing to set: give --bandwidth or --downtime")
     click.echo(sentence(asked(lambda reactor: ask(reactor, base(run_dir), vm, Set, **wanted))))

@@ -20,7 +20,7 @@ from nbdtun.cli.options import migration_options, read_settings
 def command(no_measure: bool, as_json: bool, **options: Any) -> int:
     """Check whether VM can be migrated, and estimate how long it would take. Nothing is changed.
 
-    The options are those of migrate, which makes the same checks before it begins.
+    It takes the options of migrate, which runs the same checks before it starts.
 
     \b
     Exit status: 0  it can be migrated; there may be warnings

@@ -1,4 +1,4 @@
-"""What the command has to say on standard error beside its progress."""
+"""The command's log lines on standard error, beside its progress."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 def log_to_stderr(*, bars: bool) -> None:
     """
-    What the migration has to say beside its progress, as lines, which bars make room for; and when a link goes and comes back, which bars
-    show.
+    Print the migration's log lines, for which bars make room; and lost and restored links, unless bars show them.
 
-    How a channel ends is not told here: if that matters, it is the reason of the migration's own end.
+    The end of a channel is not logged here: if it matters, the migration's own error has it.
     """
     from twisted.logger import FilteringLogObserver, ILogObserver, LogLevel, LogLevelFilterPredicate, eventAsText, globalLogBeginner
     from zope.interface import provider

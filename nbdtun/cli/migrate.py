@@ -1,4 +1,4 @@
-"""``nbdtun migrate``: one migration, attended."""
+"""``nbdtun migrate``: migrates a VM."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from nbdtun.config.options import KEEP_SOURCE
 def command(progress: str, resolve: bool, **options: Any) -> int:
     """Migrate a running VM to a QEMU that is waiting for it at the destination.
 
-    VM is its name at the destination's daemon (twistd nbdtun-dest --vm VM=SOCKET). The waiting QEMU was started with -S -incoming defer
-    and the same devices.
+    VM is its name at the destination's daemon (twistd nbdtun-dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
+    the same devices.
 
     \b
     Exit status: 0  VM runs at the destination
                  1  the migration failed; VM is still running on the source
                  2  wrong usage
-                 3  VM is paused on the source; the destination cannot be asked
+                 3  outcome unknown; VM is paused on the source: use --resolve
                130  interrupted; VM is still running on the source
     """
     from nbdtun.cli.attend import attend

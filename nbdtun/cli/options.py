@@ -1,7 +1,7 @@
 """
-How the command has the options of :mod:`nbdtun.config.options`, and those that say which migration is meant.
+The options of :mod:`nbdtun.config.options` as options of the command, and those that select a migration.
 
-Parsers are imported when there is something to read: ``--help`` needs none of them.
+A parser is imported when there is a value to parse: ``--help`` needs none.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Read(_ParamType):
-    """A value that one of our own parsers reads, ``module:function``, imported when it has something to read."""
+    """A value for one of our own parsers, ``module:function``, which is imported when there is a value."""
 
     def __init__(self, name: str, parse: str) -> None:
         self.name = name
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the text; a :exc:`ConfigError` is a wrong option."""
+        """Parse the text; a :exc:`ConfigError` becomes a usage error."""
         if not isinstance(value, str):
             return value
         try:
@@ -46,7 +46,7 @@ ANY_RATE, DURATION = _Read("SIZE", "nbdtun.config.timeouts:parse_any_rate"), _Re
 
 
 def option(declared: Option, *names: str, required: bool = False) -> Callable[[_Command], _Command]:
-    """Give a command an option that is declared for all faces; ``names`` are other names for it here."""
+    """Give a command a shared option; ``names`` are its names here, if they differ."""
     words = names or (f"--{declared.name}",)
     if not declared.metavar:
         return click.option(*words, is_flag=True, help=declared.text)
@@ -71,7 +71,7 @@ _MIGRATION = (
 
 
 def migration_options(command: _Command) -> _Command:
-    """Give ``command`` the VM and the options that say how it is moved; :func:`read_settings` reads them."""
+    """Give ``command`` the VM and the options of its migration; :func:`read_settings` reads them."""
     for decorate in reversed(_MIGRATION):
         command = decorate(command)
     return command
@@ -79,12 +79,12 @@ def migration_options(command: _Command) -> _Command:
 
 def read_settings(*, vm: str, qmp: str, connect: str, **given: Any) -> MigrateSettings:
     """
-    The settings of the migration that the options mean.
+    Make the settings of a migration from its options.
 
-    :raise ConfigError: there can be none.
+    :raise ConfigError: the options do not fit.
     """
     from nbdtun.config import MigrateSettings
     from nbdtun.config.build import migration_settings, tunnel_settings
 
-    tunnel = tunnel_settings({**given, "bandwidth": None})  # QEMU keeps to it here, which counts what it sends
+    tunnel = tunnel_settings({**given, "bandwidth": None})  # here QEMU itself keeps to the limit
     return MigrateSettings(tunnel=tunnel, connect=connect, qmp=qmp, migration=migration_settings(vm, given))

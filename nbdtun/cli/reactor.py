@@ -1,4 +1,4 @@
-"""A reactor for one piece of work, which a signal asks to end and does not tear off."""
+"""Runs the reactor for one piece of work; a signal cancels the work, and does not kill it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 def run(reactor: IReactorCore, start: Callable[[], Deferred[T]], on_signal: Callable[[], object] | None = None) -> T:
     """
-    Run ``reactor`` until the work that ``start`` begins has ended; what it returns.
+    Run ``reactor`` until the work that ``start`` begins has ended; return its result.
 
-    A signal that ends a process calls ``on_signal``, on the reactor, or else cancels the work. Twisted's own signal handling is off: it
-    would stop the reactor at once. A signal that is ignored, as SIGHUP is below nohup, stays so.
+    A signal that ends a process calls ``on_signal`` on the reactor, or without one cancels the work. Twisted's own signal handling is off:
+    it would stop the reactor at once. A signal that is ignored stays ignored, such as SIGHUP under nohup.
 
-    :raise KeyboardInterrupt: the work was cancelled, and has come to its end.
+    :raise KeyboardInterrupt: the work was cancelled, and has ended.
     """
     outcome: list[T | Failure] = []
     working: list[Deferred[Any]] = []

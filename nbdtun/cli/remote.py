@@ -1,4 +1,4 @@
-"""What the commands have in common that speak to a migration which runs in another process."""
+"""Shared by the commands that ask another process about its migration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUN_DIR = click.option("--run-dir", metavar="DIR", help="The --run-dir of the ru
 
 def asked(work: Callable[[Reactor], Coroutine[Any, Any, _T]]) -> _T:
     """
-    Run the reactor for ``work``, which is given it; what it returns.
+    Run the reactor for ``work``, which takes it as its argument; return the result.
 
     :raise KeyboardInterrupt: a signal came first.
     """
@@ -31,7 +31,7 @@ def asked(work: Callable[[Reactor], Coroutine[Any, Any, _T]]) -> _T:
 
 
 def base(run_dir: str | None) -> Path:
-    """Where the control sockets are."""
+    """The base directory of the control sockets."""
     from nbdtun.service.local.rundir import base_of
 
     return base_of(run_dir)
@@ -49,6 +49,6 @@ def sentence(report: dict[str, Any]) -> str:
     if "progress" in report:
         parts.append(line(Progress.from_json(report["progress"])))
     if "bandwidth" in report:
-        limit = f"at most {rate_text(report['bandwidth'])}" if report["bandwidth"] else "no limit of bandwidth"
+        limit = f"at most {rate_text(report['bandwidth'])}" if report["bandwidth"] else "no bandwidth limit"
         parts.append(f"{limit}, downtime {duration_text(report['downtime'])}" if "downtime" in report else limit)
     return f"{parts[0]}: {'; '.join(parts[1:])}"

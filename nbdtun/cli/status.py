@@ -1,4 +1,4 @@
-"""``nbdtun status``: the migrations and daemons that run here."""
+"""``nbdtun status``: shows the running migrations and daemons."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
 
 @click.command("status")
 @click.argument("vm", metavar="[VM|PID]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @RUN_DIR
 def command(vm: str | None, as_json: bool, run_dir: str | None) -> None:
-    """Show the migrations and daemons that this user has running here, or the migration of VM, or the daemon PID."""
+    """Show this user's running migrations and daemons, or only the migration of VM or the daemon PID."""
     from nbdtun.service.control.client import ask, nothing, reports
 
     there = base(run_dir)

@@ -1,7 +1,7 @@
 """
 The three standard streams.
 
-Any of them may be closed, or a full disk, or a terminal that has gone away: none of this ends what the command does.
+Each may be closed, or lead to a full disk or a lost terminal: none of this ends the command's work.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import sys
 
 def fill_streams() -> None:
     """
-    See that there are three standard streams, of which somebody may have closed some (``>&-``).
+    Open any standard stream that was closed (``>&-``).
 
-    What is said there goes nowhere then, instead of to the next socket, which would get its number.
+    Its output then goes nowhere, instead of to the next socket, which would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             with contextlib.suppress(OSError):
-                os.fstat(number)  # something else has that number already, and keeps it
+                os.fstat(number)  # the number is already in use, and stays so
                 continue
-            os.open(os.devnull, os.O_RDWR)  # which gets the first number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the first free number
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
 def flushed(status: int) -> int:
-    """Return ``status``, with nothing left to write: a reader that has gone away must not change it as Python exits."""
+    """Flush the streams and return ``status``: a reader that has gone away must not change it as Python exits."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -37,6 +37,6 @@ def flushed(status: int) -> int:
 
 
 def complain(text: str) -> None:
-    """Print one line to standard error, as the program's own; nobody can be told when its terminal or disk has failed."""
+    """Print one line to standard error, as the program's own; a failure of its terminal or disk cannot be reported."""
     with contextlib.suppress(OSError, ValueError):
         print(f"nbdtun: {' '.join(text.split())}", file=sys.stderr, flush=True)

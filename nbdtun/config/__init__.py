@@ -1,8 +1,18 @@
 """
-What the daemons and the command are told, as frozen values that cannot be wrong.
+The settings of the daemons and of the command: frozen values, checked when they are made.
 
-Whoever holds one of these settings needs no check of its own: names, endpoint strings, path lengths and the rule of what may be
-reached without TLS are verified when it is made, and what is wrong is said in one line (:exc:`nbdtun.errors.ConfigError`).
+From the ground up:
+
+    options     the options that the command, the daemons and the endpoint strings share
+    endpoints   endpoint strings: are they valid, who can reach them, which host do they name
+    values      names, forwards, targets, VMs, owners of sockets
+    settings    the settings of the two daemons and of one migration
+    timeouts    how time limits and strategies are written as options
+    belongings  how ``--leave-behind`` is written
+    build       from the values of options to settings
+
+Code that takes settings checks nothing itself. Names, endpoint strings, path lengths, and the rule for endpoints without TLS are verified
+when the settings are made. An error is one line (:exc:`nbdtun.errors.ConfigError`).
 """
 
 from typing import TYPE_CHECKING

@@ -10,17 +10,17 @@ from nbdtun.migration.settings import Belonging
 
 def parse_belongings(text: str) -> frozenset[Belonging]:
     """
-    ``snapshots,bitmaps``: what of an image may stay behind.
+    ``snapshots,bitmaps``: the parts of an image that may stay behind.
 
-    :raise ConfigError: one of them does not exist.
+    :raise ConfigError: a name is unknown.
     """
     known = {belonging.value: belonging for belonging in Belonging}
     for name in text.split(","):
         if name not in known:
-            raise ConfigError(f"{name!r} cannot be left behind: it is one of {', '.join(known)}")
+            raise ConfigError(f"{name!r} cannot be left behind: use one of {', '.join(known)}")
     return frozenset(known[name] for name in text.split(","))
 
 
 def all_of(given: Iterable[frozenset[Belonging]]) -> frozenset[Belonging]:
-    """What was said in any of them."""
+    """The union of all that were given."""
     return frozenset[Belonging]().union(*given)

@@ -1,7 +1,7 @@
 """
-From the values of options to settings, in the same way for every face.
+From the values of options to settings, in the same way for the command, the daemons and the endpoint strings.
 
-The values stand under the options' names, with ``_`` for ``-``. An option that a face does not have is not there.
+The keys are the options' names, with ``_`` for ``-``. An option that the caller does not have is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def tunnel_settings(given: Given) -> TunnelSettings:
     """
     Make the settings of one end of a tunnel.
 
-    :raise ConfigError: there can be none.
+    :raise ConfigError: the values do not fit.
     """
     names = (field.name for field in fields(TunnelSettings))
     return TunnelSettings(**{name: given[name] for name in names if name in given})
@@ -33,7 +33,7 @@ def migration_settings(vm: str, given: Given) -> MigrationSettings:
     """
     Make the settings of the migration of ``vm``.
 
-    :raise ConfigError: there can be none.
+    :raise ConfigError: the values do not fit.
     """
     return MigrationSettings(
         vm=vm,

@@ -1,9 +1,9 @@
 """
-What an endpoint string says, before anything listens or dials: is it right, who can reach it, and which host does it name?
+Endpoint strings, before anything listens or dials: is one valid, who can reach it, and which host does it name?
 
-Twisted has no public parser of its endpoint strings, only functions that make endpoints of them. So these few lines read them as those
-functions do (``:`` separates, ``=`` names, a backslash takes away either meaning), and :func:`parse` has Twisted itself judge the kinds
-that we know. Kinds that a plugin brings (``tor:``, ``systemd:``) are left to the plugin, and count as reachable by anybody.
+Twisted has no public parser for its endpoint strings, only functions that make endpoints of them. So these few lines read them as those
+functions do (``:`` separates, ``=`` names, a backslash escapes either), and :func:`parse` lets Twisted itself check the known kinds.
+Kinds that a plugin adds (``tor:``, ``systemd:``) are left to the plugin, and count as reachable by anybody.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nbdtun.ownership.way import LONGEST_SOCKET_PATH
 
 
 class Role(enum.Enum):
-    """What is done with an endpoint: both kinds of strings look alike and mean different things."""
+    """How an endpoint is used: both kinds of strings look alike and mean different things."""
 
     LISTEN = "listen on"
     CONNECT = "connect to"
@@ -32,7 +32,7 @@ class Role(enum.Enum):
 
 _FORMS = {
     ("tcp", Role.LISTEN): "tcp:PORT or tcp:PORT:interface=ADDRESS",
-    ("tcp", Role.CONNECT): r"tcp:HOST:PORT (an IPv6 address with its colons escaped, tcp:fd00\:\:1:10810)",
+    ("tcp", Role.CONNECT): r"tcp:HOST:PORT (escape the colons of an IPv6 address: tcp:fd00\:\:1:10810)",
     ("unix", Role.LISTEN): "unix:PATH or unix:PATH:mode=660",
     ("unix", Role.CONNECT): "unix:PATH",
 }
@@ -41,8 +41,8 @@ _FORMS = {
 @frozen
 class Address:
     """
-    An endpoint string taken apart: ``host`` is the one to dial, or the interface to listen on ("" for all of them); ``path``, ``mode`` and
-    ``backlog`` are of a UNIX socket, None where it does not say.
+    The parts of an endpoint string. ``host`` is the host to dial, or the interface to listen on ("" for all). ``path``, ``mode`` and
+    ``backlog`` belong to a UNIX socket, and are None where the string does not give them.
     """
 
     text: str
@@ -54,20 +54,20 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Whether only this machine can reach it, or be reached by it."""
+        """Whether it reaches, or can be reached from, this machine only."""
         return self.path is not None or (self.host is not None and _is_loopback(self.host))
 
 
 def parse(text: str, role: Role) -> Address:
     """
-    Take an endpoint string apart, and check it.
+    Parse and check an endpoint string.
 
-    :raise ConfigError: no such endpoint can be made, or a UNIX socket's path is too long; the text names it.
+    :raise ConfigError: it is not a valid endpoint, or a UNIX socket's path is too long; the text names it.
     """
     positional, named = _split(text)
     kind = positional.pop(0).lower() if positional else ""
     if not positional and not named:
-        raise ConfigError(f"{text!r} is not an endpoint to {role.value}; it takes a form like {_FORMS['tcp', role]}")
+        raise ConfigError(f"{text!r} is not an endpoint to {role.value}; use a form such as {_FORMS['tcp', role]}")
     if kind in ("tcp", "unix"):
         _check_by_twisted(text, role, kind)
     else:
@@ -83,12 +83,12 @@ def parse(text: str, role: Role) -> Address:
 
 
 def _unix(text: str, positional: list[str], named: dict[str, str]) -> Address:
-    """``unix:PATH[:MODE[:BACKLOG[:LOCKFILE]]]``, each of which may be named instead; only a PATH and names to connect to."""
+    """Read ``unix:PATH[:MODE[:BACKLOG[:LOCKFILE]]]``. Each may be named instead; to connect, all but PATH must be."""
     rest = iter(positional)
     path = check_socket_path(named.get("address") or named.get("path") or next(rest, ""))
     given = {**dict(zip(("mode", "backlog", "lockfile"), rest, strict=False)), **named}
     if given.get("lockfile", "0") != "0":
-        raise ConfigError(f"{text}: nbdtun makes and looks at no lock files; leave lockfile= out")
+        raise ConfigError(f"{text}: nbdtun does not use lock files; leave lockfile= out")
     mode, backlog = given.get("mode"), given.get("backlog")
     return Address(text, "unix", path=path, mode=int(mode, 8) if mode else None, backlog=int(backlog) if backlog else None)
 
@@ -104,9 +104,9 @@ def host_of(text: str) -> str | None:
 
 def check_socket_path(path: str) -> str:
     """
-    Give back ``path`` if a UNIX socket can have it.
+    Return ``path`` if a UNIX socket can have it.
 
-    :raise ConfigError: it is empty, longer than 107 bytes, or no path at all.
+    :raise ConfigError: it is empty, longer than 107 bytes, or not a path.
     """
     try:
         length = len(os.fsencode(path))
@@ -117,27 +117,27 @@ def check_socket_path(path: str) -> str:
     if length == 0:
         raise ConfigError("a UNIX socket needs a path")
     if length > LONGEST_SOCKET_PATH:
-        raise ConfigError(f"{path}: {length} bytes; the path of a UNIX socket ends at {LONGEST_SOCKET_PATH}")
+        raise ConfigError(f"{path}: too long for the path of a UNIX socket: {length} bytes, at most {LONGEST_SOCKET_PATH}")
     return path
 
 
 def check_exposure(text: str, role: Role, *, tls: bool, insecure: bool) -> Address:
     """
-    Parse an endpoint of the tunnel, and refuse one that others could reach, or read, without TLS.
+    Parse an endpoint of the tunnel, and refuse one that others could reach or read without TLS.
 
-    :raise ConfigError: it is no endpoint, or it is neither loopback nor a UNIX socket and there is neither ``tls`` nor ``insecure``.
+    :raise ConfigError: it is not valid, or it needs ``tls`` or ``insecure``, as it is neither loopback nor a UNIX socket.
     """
     address = parse(text, role)
     if tls or insecure or address.local:
         return address
     raise ConfigError(
         f"{text}: without --tls-dir, nbdtun will {role.value} loopback and UNIX sockets only; "
-        "give --tls-dir, or --insecure if the network is yours alone"
+        "give --tls-dir, or --insecure on a trusted network"
     )
 
 
 def _split(text: str) -> tuple[list[str], dict[str, str]]:
-    """The positional and the named arguments, the kind being the first positional one."""
+    """The positional arguments, of which the first is the kind, and the named ones."""
     fields: list[list[str]] = [[""]]
     letters = iter(text)
     for letter in letters:
@@ -153,21 +153,19 @@ def _split(text: str) -> tuple[list[str], dict[str, str]]:
 
 
 def _check_by_twisted(text: str, role: Role, kind: str) -> None:
-    """Make the endpoint and drop it; making one of the kinds that we know touches neither network nor reactor."""
+    """Make the endpoint and drop it: for the known kinds this touches neither network nor reactor."""
     make: Callable[[object, str], object] = serverFromString if role is Role.LISTEN else clientFromString
     try:
         make(object(), text)
-    except Exception as error:  # Twisted promises no kind of error: a backslash at the end is a RuntimeError
-        raise ConfigError(f"{text!r} is not an endpoint to {role.value}; it takes the form {_FORMS[kind, role]}") from error
+    except Exception as error:  # Twisted documents no error class: a trailing backslash is a RuntimeError
+        raise ConfigError(f"{text!r} is not an endpoint to {role.value}; use the form {_FORMS[kind, role]}") from error
 
 
 def _check_kind(text: str, role: Role, kind: str) -> None:
-    """``dest:10810`` is what one types who does not know endpoint strings; nobody would understand "unknown plugin"."""
+    """A user who does not know endpoint strings types ``dest:10810``; Twisted's "unknown plugin" would not help."""
     interface = IStreamServerEndpointStringParser if role is Role.LISTEN else IStreamClientEndpointStringParserWithReactor
     if kind not in {"ssl", *_prefixes(getPlugins(interface))}:
-        raise ConfigError(
-            f"{text!r} is not an endpoint to {role.value}: {kind!r} is no kind of endpoint; it takes a form like {_FORMS['tcp', role]}"
-        )
+        raise ConfigError(f"{text!r} is not an endpoint to {role.value}: unknown kind {kind!r}; use a form such as {_FORMS['tcp', role]}")
 
 
 def _prefixes(parsers: Iterable[Any]) -> Iterator[str]:

@@ -1,5 +1,5 @@
 """
-The settings of the two daemons and of one migration: what :mod:`nbdtun.service` takes, from a face or from an embedder.
+The settings of the two daemons and of one migration, which :mod:`nbdtun.service` takes.
 
 Sizes are in bytes, times in seconds. The defaults are those of the options.
 """
@@ -25,7 +25,7 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 def _mode(_: object, __: Attribute[int], value: int) -> None:
     if not 0 <= value <= 0o777:
-        raise ConfigError(f"{value:o} is not a mode for a socket")
+        raise ConfigError(f"{value:o} is not a mode for a socket; it must be between 0 and 777")
 
 
 def _absolute(path: str | None) -> str | None:
@@ -35,11 +35,11 @@ def _absolute(path: str | None) -> str | None:
 @frozen(kw_only=True)
 class TunnelSettings:
     """
-    What both ends of a tunnel are told.
+    The settings of either end of a tunnel.
 
-    ``bandwidth`` (bytes per second, None without a limit) is for all that this end sends, through all of its channels together.
-    ``tls_dir`` and ``run_dir`` are seen from the directory that the process is in now; twistd's --rundir changes that later.
-    ``insecure`` accepts endpoints that others can reach without a certificate; it takes nothing away where ``tls_dir`` is given.
+    ``bandwidth`` (bytes per second, None for no limit) applies to all channels together, in the direction that this end sends.
+    ``tls_dir`` and ``run_dir`` are relative to the current directory of now; twistd's --rundir changes that later.
+    ``insecure`` accepts endpoints that others can reach without a certificate. It weakens nothing where ``tls_dir`` is given.
     """
 
     tls_dir: str | None = field(default=None, converter=_absolute)
@@ -61,13 +61,13 @@ class TunnelSettings:
             verify_name(self.tls_name)
 
     def check_exposure(self, endpoint: str, role: Role) -> None:
-        """Refuse an endpoint of the tunnel that others could reach, or read, without TLS: :exc:`ConfigError`."""
+        """Refuse an endpoint of the tunnel that others could reach or read without TLS (:exc:`ConfigError`)."""
         check_exposure(endpoint, role, tls=self.tls_dir is not None, insecure=self.insecure)
 
 
 @frozen(kw_only=True)
 class _Dialling:
-    """What every source knows: the tunnel's settings, and where the destination is."""
+    """Common to all sources: the tunnel's settings, and the endpoint of the destination."""
 
     tunnel: TunnelSettings = TunnelSettings()
     connect: str
@@ -81,7 +81,7 @@ class _Dialling:
         """
         The name that the destination's certificate must have; None without TLS.
 
-        It is ``tls_name``, or else the host of ``connect``; settings that have neither cannot be made.
+        It is ``tls_name``, or else the host of ``connect``; settings with neither are refused.
         """
         return self._name_to_verify()
 
@@ -90,13 +90,13 @@ class _Dialling:
             return None
         name = self.tunnel.tls_name or host_of(self.connect)
         if not name:
-            raise ConfigError(f"{self.connect}: names no host to verify; give --tls-name")
+            raise ConfigError(f"{self.connect}: no host name to verify; give --tls-name")
         return verify_name(name)
 
 
 @frozen(kw_only=True)
 class SourceSettings(_Dialling):
-    """A source daemon that forwards local sockets to targets of the destination; the ``urgent`` ones go ahead under a bandwidth limit."""
+    """A source daemon that forwards local sockets to targets of the destination. ``urgent`` targets go first under a bandwidth limit."""
 
     forwards: tuple[Forward, ...]
     urgent: tuple[str, ...] = ()
@@ -105,9 +105,9 @@ class SourceSettings(_Dialling):
         super().__attrs_post_init__()
         for target in self.urgent:
             if target not in (forward.target for forward in self.forwards):
-                raise ConfigError(f"urgent: {target} is not the target of any forward")
+                raise ConfigError(f"urgent: no forward leads to target {target}")
         _refuse_repeated((forward.endpoint for forward in self.forwards), "listens on {} twice")
-        for forward in self.forwards:  # the tunnel's TLS does not protect it: whoever reaches it is through
+        for forward in self.forwards:  # the tunnel's TLS does not protect it: a client that reaches it is through
             if not (forward.address.local or self.tunnel.insecure):
                 raise ConfigError(
                     f"{forward.endpoint}: others could reach target {forward.target} through it; bind it to loopback, or give --insecure"
@@ -117,9 +117,9 @@ class SourceSettings(_Dialling):
 @frozen(kw_only=True)
 class DestinationSettings:
     """
-    A destination daemon: what it listens on, and which targets and machines it serves; nothing else can be reached through it.
+    A destination daemon: its endpoint, and the targets and VMs that it serves. Nothing else can be reached through it.
 
-    ``allow`` are patterns for the names in sources' certificates, all of the CA's if there are none; ``limits`` is how much it takes on.
+    ``allow`` has patterns for the names in sources' certificates; without any, all of the CA's are admitted. ``limits`` bounds its load.
     """
 
     tunnel: TunnelSettings = TunnelSettings()
@@ -132,18 +132,18 @@ class DestinationSettings:
     def __attrs_post_init__(self) -> None:
         self.tunnel.check_exposure(self.listen, Role.LISTEN)
         if self.allow and self.tunnel.tls_dir is None:
-            raise ConfigError("--allow needs --tls-dir: without TLS nobody has a certificate")
-        _refuse_repeated((target.name for target in self.targets), "has two targets of the name {}")
+            raise ConfigError("--allow needs --tls-dir: without TLS there are no certificates")
+        _refuse_repeated((target.name for target in self.targets), "has two targets named {}")
         for name in BUILT_IN.intersection(target.name for target in self.targets):
-            raise ConfigError(f"a target cannot be called {name}: nbdtun has one of that name itself")
-        _refuse_repeated((vm.name for vm in self.vms), "has two VMs of the name {}")
+            raise ConfigError(f"a target cannot be named {name}: nbdtun uses that name itself")
+        _refuse_repeated((vm.name for vm in self.vms), "has two VMs named {}")
         if not self.targets and not self.vms:
             raise ConfigError("a destination needs at least one --target or --vm to serve")
 
 
 @frozen(kw_only=True)
 class MigrateSettings(_Dialling):
-    """One migration: the source VM's QMP socket, and what is wanted of it."""
+    """One migration: the source VM's QMP socket, and how to migrate it."""
 
     qmp: str = field(converter=check_socket_path)
     migration: MigrationSettings

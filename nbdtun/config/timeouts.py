@@ -34,7 +34,7 @@ def parse_any_rate(text: str) -> int:
         return 0
     rate = parse_rate(text)
     if not rate:
-        raise ConfigError("bandwidth must be more than 0, not 0; none is for no limit")
+        raise ConfigError("bandwidth must be more than 0; for no limit, give none")
     return rate
 
 
@@ -42,47 +42,47 @@ def parse_timeout(text: str) -> Timeout:
     """
     ``2h`` for the whole migration, ``mirror=2h`` for one phase; ``none`` instead of a time for no limit.
 
-    :raise ConfigError: it is neither, or that phase can have no limit.
+    :raise ConfigError: it is neither, or the phase has no time limit.
     """
     name, equals, time = text.rpartition("=")
     if not equals:
         return None, parse_limit(text)
     phases = {phase.value: phase for phase in DEFAULTS}
     if name not in phases:
-        raise ConfigError(f"{name!r} is not a phase with a time limit: it is one of {', '.join(phases)}")
+        raise ConfigError(f"{name!r} is not a phase with a time limit: use one of {', '.join(phases)}")
     return phases[name], parse_limit(time)
 
 
 def parse_strategies(text: str) -> frozenset[Strategy]:
     """
-    ``write-blocking,auto-converge``: what helps a migration to its end.
+    ``write-blocking,auto-converge``: how to make a migration converge.
 
-    :raise ConfigError: one of them does not exist.
+    :raise ConfigError: a name is unknown.
     """
     known = {strategy.value: strategy for strategy in Strategy}
     for name in text.split(","):
         if name not in known:
-            raise ConfigError(f"{name!r} does not help to converge: it is one of {', '.join(known)}")
+            raise ConfigError(f"{name!r} is not a way to converge: use one of {', '.join(known)}")
     return frozenset(known[name] for name in text.split(","))
 
 
 def parse_on_timeout(text: str) -> OnTimeout:
     """
-    ``cancel`` or ``force``: what a time limit does.
+    ``cancel`` or ``force``: the effect of a time limit.
 
     :raise ConfigError: it is neither.
     """
     known = {each.value: each for each in OnTimeout}
     if text not in known:
-        raise ConfigError(f"{text!r} is not one of {', '.join(known)}")
+        raise ConfigError(f"{text!r} is not a choice: use one of {', '.join(known)}")
     return known[text]
 
 
 def make_timeouts(timeouts: Iterable[Timeout], stall: float | None, on_timeout: OnTimeout) -> Timeouts:
     """
-    Put the options together; what is given twice counts the last time.
+    Combine the options; of two for the same phase, the last counts.
 
-    :raise ConfigError: a limit cannot be.
+    :raise ConfigError: a limit is not valid.
     """
     limits = dict(timeouts)
     total = limits.pop(None, None)

@@ -1,7 +1,7 @@
 """
-The small values that options are made of: ``NAME=SOMETHING``, and ``USER:GROUP``.
+The values of single options: ``NAME=SOMETHING``, and ``USER:GROUP``.
 
-Names are strict because they cross the wire, name files and stand in log lines: a letter or digit, then up to 63 of ``A-Za-z0-9._-``.
+Names are strict because they cross the wire, name files and appear in log lines: a letter or digit, then up to 63 of ``A-Za-z0-9._-``.
 """
 
 from __future__ import annotations
@@ -23,25 +23,27 @@ _LARGEST_ID = 2**32 - 2
 
 def check_name(name: str) -> str:
     """
-    Give back ``name`` if it can name a target or a VM.
+    Return ``name`` if it can name a target or a VM.
 
     :raise ConfigError: it cannot.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a name: a letter or digit, then up to 63 letters, digits, dots, dashes or underscores")
+        raise ConfigError(
+            f"{name!r} is not a valid name: use letters, digits, dots, dashes and underscores, at most 64, starting with a letter or digit"
+        )
     return name
 
 
 def _halves(text: str, form: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not value:
-        raise ConfigError(f"{text!r} is not of the form {form}")
+        raise ConfigError(f"{text!r} does not have the form {form}")
     return name, value
 
 
 @frozen
 class Forward:
-    """What the source listens on, and the target that its connections reach."""
+    """An endpoint that the source listens on, and the target that its connections reach."""
 
     target: str = field(converter=check_name)
     endpoint: str
@@ -54,19 +56,19 @@ class Forward:
         """
         Read ``TARGET=SERVER-ENDPOINT``.
 
-        :raise ConfigError: it is not of that form.
+        :raise ConfigError: it does not have that form.
         """
         return cls(*_halves(text, "TARGET=SERVER-ENDPOINT, such as nbd=unix:/run/nbdtun/nbd.sock"))
 
     @property
     def address(self) -> Address:
-        """The endpoint, taken apart."""
+        """The parts of the endpoint."""
         return parse(self.endpoint, Role.LISTEN)
 
 
 @frozen
 class Target:
-    """A name that the other end may ask for, and what the destination connects to then."""
+    """A name that the source may ask for, and the endpoint that the destination connects to."""
 
     name: str = field(converter=check_name)
     endpoint: str
@@ -79,19 +81,19 @@ class Target:
         """
         Read ``NAME=CLIENT-ENDPOINT``.
 
-        :raise ConfigError: it is not of that form.
+        :raise ConfigError: it does not have that form.
         """
         return cls(*_halves(text, "NAME=CLIENT-ENDPOINT, such as nbd=unix:/run/qemu/nbd.sock"))
 
     @property
     def address(self) -> Address:
-        """The endpoint, taken apart."""
+        """The parts of the endpoint."""
         return parse(self.endpoint, Role.CONNECT)
 
 
 @frozen
 class FactoryTarget:
-    """A name that the other end may ask for, and the factory whose protocols it speaks with then: an application's own service."""
+    """A name that the source may ask for, and the protocol factory that serves it: an application's own service."""
 
     name: str = field(converter=check_name)
     factory: IProtocolFactory
@@ -99,7 +101,7 @@ class FactoryTarget:
 
 @frozen
 class VM:
-    """A machine that waits for a migration at the destination, and the path of its QMP socket."""
+    """A VM that waits for a migration at the destination, and the path of its QMP socket."""
 
     name: str = field(converter=check_name)
     qmp: str = field(converter=check_socket_path)
@@ -109,14 +111,14 @@ class VM:
         """
         Read ``NAME=PATH``.
 
-        :raise ConfigError: it is not of that form.
+        :raise ConfigError: it does not have that form.
         """
         return cls(*_halves(text, "NAME=PATH, such as web1=/run/qemu/web1-incoming.qmp"))
 
 
 @frozen
 class Owner:
-    """Whom a socket is given to, as ``os.chown`` wants it: -1 leaves the group as it is."""
+    """The owner of a socket, as ``os.chown`` takes it: -1 leaves the group as it is."""
 
     uid: int
     gid: int = UNCHANGED
@@ -130,13 +132,13 @@ class Owner:
         """
         user, colon, group = text.partition(":")
         if not user or (colon and not group):
-            raise ConfigError(f"{text!r} is not of the form USER[:GROUP]")
+            raise ConfigError(f"{text!r} does not have the form USER[:GROUP]")
         uid, own_gid = _user(user)
         return cls(uid, _group(group) if colon else own_gid)
 
 
 def _user(text: str) -> tuple[int, int]:
-    """A user's id, and the id of its group, or -1 for a number that no user has."""
+    """The ids of a user and of its group; the group is -1 for a number that no user has."""
     number = _id(text)
     try:
         entry = pwd.getpwnam(text) if number is None else pwd.getpwuid(number)
@@ -158,7 +160,7 @@ def _group(text: str) -> int:
 
 
 def _id(text: str) -> int | None:
-    """The number that ``text`` is; None if it is a name."""
+    """``text`` as a number; None if it is a name."""
     if not (text.isascii() and text.isdigit()):
         return None
     if len(text) > 10 or int(text) > _LARGEST_ID:

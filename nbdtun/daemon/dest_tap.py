@@ -1,4 +1,4 @@
-"""``twistd nbdtun-dest``: one port, behind which stand the targets and the waiting VMs that its options list, and nothing else."""
+"""``twistd nbdtun-dest``: one port, which leads to the targets and waiting VMs of its options, and to nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TARGET = Option(
 )
 VM = Option(
     "vm",
-    "Receive a VM, whose QMP socket is PATH, such as web1=/run/qemu/web1-incoming.qmp.",
+    "Receive a VM of this name in the QEMU with this QMP socket, such as web1=/run/qemu/web1-incoming.qmp.",
     "NAME=PATH",
     "nbdtun.config.values:VM.parse",
     repeatable=True,
@@ -36,7 +36,7 @@ ALLOW = Option(
     "Admit only sources whose certificate has a matching name: CN, DNS name, e-mail address or URI. * matches anything.",
     "PATTERN",
     "nbdtun.tunnel.destination.allowlist:check_pattern",
-    unset="all that the CA has signed",
+    unset="every certificate of the CA",
     repeatable=True,
 )
 _COUNT = "nbdtun.units:parse_count"
@@ -60,9 +60,9 @@ class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, *LI
     synopsis = "--listen ENDPOINT --tls-dir DIR [--target NAME=ENDPOINT]... [--vm NAME=SOCKET]..."
     longdesc = (
         "The destination end of the tunnel, on the host that a VM moves to. It listens on one encrypted port, connects the source's "
-        "channels to the sockets that --target lists, and receives the VMs that --vm lists, whose QEMUs were started with -S -incoming "
-        "defer. What is not listed cannot be reached, whatever a peer sends. Endpoints are Twisted's endpoint strings; sizes and times "
-        "are written like 16MiB and 300s."
+        "channels to the sockets of --target, and receives the VMs of --vm, whose QEMUs are started with -S -incoming defer. Nothing "
+        "else can be reached, whatever a peer sends. Endpoints are Twisted's endpoint strings; sizes and times are written like 16MiB "
+        "and 300s."
     )
 
     settings: DestinationSettings
@@ -80,12 +80,12 @@ class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, *LI
 
 
 def make_room_for(limits: Limits) -> None:
-    """See that so many descriptors can be open, or say in the log that they cannot."""
+    """Raise the limit of open files for ``limits``; log a warning if the hard limit is too low."""
     wanted = needed(limits.channels, limits.handshakes)
     allowed = make_room(wanted)
     if allowed < wanted:
         log.warn(
-            "the limit of open files is {allowed} (ulimit -Hn), which is not enough for --max-channels {channels}: that needs {wanted}",
+            "the open-file limit of {allowed} (ulimit -Hn) is too low for --max-channels {channels}; raise it to {wanted}",
             allowed=allowed,
             channels=limits.channels,
             wanted=wanted,
@@ -94,7 +94,7 @@ def make_room_for(limits: Limits) -> None:
 
 def makeService(options: Options) -> IService:
     """
-    The service of a destination daemon, not yet running.
+    Make the service of a destination daemon, not yet running.
 
     :raise SystemExit: the settings cannot be used, such as an unreadable key; its text is one line.
     """

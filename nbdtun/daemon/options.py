@@ -1,8 +1,8 @@
 """
-How twistd has the options of :mod:`nbdtun.config.options`, and how their texts become settings.
+The options of :mod:`nbdtun.config.options` as options of twistd, and how their texts become settings.
 
-Values are read in ``postOptions``, all at once: then an error can name its option, and whatever is wrong is a ``UsageError``, which twistd
-prints as a line and not as a traceback.
+Values are parsed in ``postOptions``, all at once. So an error can name its option, and every error is a ``UsageError``, which twistd prints
+as a line and not as a traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nbdtun.errors import ConfigError, NbdtunError
 
 
 class DeclaredOptions(Options):
-    """Options that are declared as the command's are; a subclass names its own, and says in :meth:`build` what becomes of them."""
+    """Options declared like the command's; a subclass names its own, and makes its settings of them in :meth:`build`."""
 
     optFlags: ClassVar[list[list[str | None]]]
     optParameters: ClassVar[list[list[str | None]]]
@@ -27,7 +27,7 @@ class DeclaredOptions(Options):
     settings: Any
 
     def __init_subclass__(cls, declared: tuple[Option, ...] = ()) -> None:
-        """Tell twistd of them, in the three ways that it has."""
+        """Declare them to twistd, in its three ways."""
         super().__init_subclass__()
         cls.optFlags = [[option.name, None, option.text] for option in declared if not option.metavar]
         single = [option for option in declared if option.metavar and not option.repeatable]
@@ -46,14 +46,14 @@ class DeclaredOptions(Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        """Make the settings; :exc:`UsageError` with one line if that cannot be."""
+        """Make the settings; :exc:`UsageError` with one line if they are not valid."""
         try:
             self.settings = self.build()
         except ConfigError as error:
             raise UsageError(error.line) from None
 
     def build(self) -> Any:
-        """The settings of this daemon; :exc:`ConfigError` if there can be none."""
+        """Make the settings of this daemon; :exc:`ConfigError` if the options do not fit."""
         raise NotImplementedError
 
     def has(self, option: Option) -> bool:
@@ -72,18 +72,18 @@ class DeclaredOptions(Options):
             raise ConfigError(f"--{option.name}: {error}") from None
 
     def required(self, option: Option) -> Any:
-        """The value of an option that must be there."""
+        """The value of a required option."""
         if not self.has(option):
             raise ConfigError(f"--{option.name} is missing")
         return self.value(option)
 
     def given(self, *options: Option) -> dict[str, Any]:
-        """The values of several, as :mod:`nbdtun.config.build` takes them."""
+        """The values of several options, as :mod:`nbdtun.config.build` takes them."""
         return {option.key: self.value(option) for option in options}
 
 
 def _collect(option: Option) -> Callable[[DeclaredOptions, str], None]:
-    """twistd's own way to have an option that may be repeated: a method."""
+    """Make the method by which twistd has a repeatable option."""
 
     def collect(self: DeclaredOptions, text: str) -> None:
         self.collected[option.name].append(text)
@@ -92,14 +92,14 @@ def _collect(option: Option) -> Callable[[DeclaredOptions, str], None]:
     return collect
 
 
-#: What both daemons have.
+#: The options of both daemons.
 TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 
 
 def give_up(plugin: str, error: NbdtunError) -> NoReturn:
     """
-    End the process with one line, status 1, when a service cannot be made of good options: an unreadable key, say.
+    End the process with one line and status 1, when valid options do not make a service: with an unreadable key, for example.
 
-    twistd catches a ``UsageError`` while it parses options, and no longer while it makes the service.
+    twistd catches a ``UsageError`` while it parses options, but not while it makes the service.
     """
     raise SystemExit(f"{plugin}: {error.line}") from None

@@ -1,8 +1,7 @@
 """
-What the twistd plugins run: a service whose failure to start is one line, as an operator expects of a daemon, and not a traceback; and
-which ends properly with its terminal, too.
+The service that the twistd plugins run. A failure to start is one line, not a traceback; and it ends properly when its terminal closes.
 
-The services themselves raise errors, because an application that embeds them wants to catch these.
+The services themselves raise errors, for applications that embed them to catch.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ from nbdtun.process import ENDING
 
 class Daemon(MultiService):
     """
-    Holds ``services``; ``plugin`` is the name that its complaints begin with, and ``twistd`` the options of twistd itself, which tell how
-    it was started.
+    Holds ``services``. ``plugin`` is the name that its error lines begin with; ``twistd`` has twistd's own options.
     """
 
     def __init__(self, reactor: IReactorCore, plugin: str, twistd: Mapping[str, Any], *services: IService) -> None:
@@ -41,12 +39,12 @@ class Daemon(MultiService):
 
     def privilegedStartService(self) -> None:
         """
-        Start; this is where twistd is still the user that it was started as.
+        Start, while twistd still has the user that it was started as.
 
-        Signals that end it wait from now on until the reactor runs, which has handlers for them: a process that they kill before would
-        leave its sockets behind.
+        Signals that end it are blocked until the reactor runs, which has handlers for them: a process killed before that would leave its
+        sockets behind.
 
-        :raise SystemExit: that failed, as the log says in one line; twistd ends with status 1.
+        :raise SystemExit: the start failed, and the log has the reason in one line; twistd ends with status 1.
         """
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
@@ -54,12 +52,12 @@ class Daemon(MultiService):
         except NbdtunError as error:
             line = f"{self._plugin}: {error.line}"
             self._undo()
-            print(line, file=sys.stderr)  # which is twistd's log by now; whoever is told is to find it there
+            print(line, file=sys.stderr)  # twistd's log by now, which has the whole line
             self._tell(line)
             raise SystemExit(1) from None
 
     def startService(self) -> None:
-        """Start what needs no privileges; SIGHUP, for which Twisted has no handler, stops from now on as SIGTERM does, but under nohup."""
+        """Start what needs no privileges. From now on SIGHUP, for which Twisted has no handler, stops like SIGTERM, except under nohup."""
         super().startService()
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
@@ -71,13 +69,13 @@ class Daemon(MultiService):
         cast("IReactorFromThreads", self._reactor).callFromThread(self._reactor.stop)
 
     def _undo(self) -> None:
-        """Stop what has started already; it takes the reactor to remove its sockets."""
+        """Stop the services that have started; removing their sockets takes the reactor."""
         self._reactor.callWhenRunning(lambda: maybeDeferred(self.stopService).addBoth(lambda _: self._reactor.stop()))
         self._reactor.run()
 
     def _tell(self, line: str) -> None:
         """
-        Remove the pidfile, and tell the process that waits at the operator's terminal, which reads 100 bytes.
+        Remove the pidfile, and report to the process that waits at the operator's terminal, which reads 100 bytes.
 
         twistd does both for an Exception, whose traceback it logs, and neither for a SystemExit: its first process would wait for ever
         (UnixApplicationRunner.postApplication() and _waitForStart() in twisted/scripts/_twistd_unix.py).
@@ -90,7 +88,7 @@ class Daemon(MultiService):
 
 
 def _stop_listening_to_signals() -> None:
-    """It is being stopped; a reactor can be stopped once, and what there is to undo is undone whoever loses patience."""
+    """Ignore further signals: a reactor can be stopped once, and the undo must run to its end."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -99,7 +97,7 @@ def leave(reactor: IReactorCore, error: NbdtunError | CancelledError | None) -> 
     """
     End a daemon whose only work is done: with status 0, 1 for an error, 3 for an unknown outcome, 130 if it was cancelled.
 
-    twistd itself knows no status but 0; so the last thing that the process does, when all is stopped and removed, is to end with another.
+    twistd itself always ends with status 0. So the process exits with its own status last, when all is stopped and removed.
     """
     if error is not None:
         status = 130 if isinstance(error, CancelledError) else 3 if isinstance(error, OutcomeUnknown) else 1

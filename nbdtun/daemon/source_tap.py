@@ -15,7 +15,7 @@ from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.process import make_room, needed, steady
 
-#: Channels for which there should be descriptors: as many as a destination serves by default.
+#: The channels that descriptors are reserved for: as many as a destination serves by default.
 CHANNELS = 1024
 
 FORWARD = Option(
@@ -27,7 +27,7 @@ FORWARD = Option(
 )
 URGENT = Option(
     "urgent",
-    "Let this target's channels go ahead of the others under --bandwidth: the memory's, ahead of the disks'.",
+    "Send this target's channels ahead of the others under --bandwidth, such as memory ahead of disks.",
     "TARGET",
     repeatable=True,
 )
@@ -37,7 +37,7 @@ _ONLY_MIGRATIONS = (QMP, KEEP_SOURCE, *MIGRATION)
 
 @frozen
 class SourceTask:
-    """What a source daemon is to do: either, or both."""
+    """The work of a source daemon: either, or both."""
 
     forward: SourceSettings | None
     migrate: MigrateSettings | None
@@ -49,10 +49,10 @@ class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, MIG
     synopsis = "--connect ENDPOINT --tls-dir DIR --forward TARGET=ENDPOINT... | --migrate VM --qmp SOCKET"
     longdesc = (
         "The source end of the tunnel, on the host that a VM leaves. Each connection to a forward's socket becomes a channel to the "
-        "destination's target of that name, through one encrypted port, and outlives a lost network link. With --migrate, it moves a "
-        "running VM with its disks to the QEMU that waits for it at the destination; without --forward the daemon then ends, with status "
-        "0 if the VM runs there, 1 if it failed and runs on here, 3 if it is paused here and the destination cannot be asked. Endpoints "
-        "are Twisted's endpoint strings; sizes and times are written like 500MiB and 300ms."
+        "destination's target of that name, through one encrypted port, and outlives a lost network link. With --migrate, it migrates a "
+        "running VM with its disks to the QEMU that waits for it at the destination. Without --forward the daemon then ends, with status "
+        "0 if the VM runs there, 1 if the migration failed and the VM still runs here, 3 if the outcome is unknown and the VM is paused "
+        "here. Endpoints are Twisted's endpoint strings; sizes and times are written like 500MiB and 300ms."
     )
     settings: SourceTask
 
@@ -63,7 +63,7 @@ class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, MIG
         migrate = self._migration(tunnel, connect)
         forwards, urgent = self.value(FORWARD), self.value(URGENT)
         if not forwards and migrate is None:
-            raise ConfigError("there is nothing to do: give --forward, or --migrate with --qmp")
+            raise ConfigError("nothing to do: give --forward, or --migrate with --qmp")
         if urgent and not forwards:
             raise ConfigError("--urgent needs --forward")
         forward = SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=urgent) if forwards else None
@@ -81,7 +81,7 @@ class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, MIG
 
 def makeService(options: Options) -> IService:
     """
-    The service of a source daemon, not yet running; one that has nothing to do but a migration ends the process after it.
+    Make the service of a source daemon, not yet running. If its only work is a migration, the process ends after it.
 
     :raise SystemExit: the settings cannot be used, such as an unreadable key; its text is one line.
     """

@@ -1,8 +1,15 @@
 """
-Shows where a migration stands: live bars on a terminal, lines where there is none, JSON for programs, or nothing.
+Shows the progress of a migration: live bars on a terminal, lines where there is none, JSON for programs, or nothing.
 
-A display is fed with :class:`~nbdtun.migration.progress.Progress` values and asks for nothing else, least of all a clock: the same
-values always give the same picture. It never makes a migration fail: one whose reader has gone away falls silent.
+From the ground up:
+
+    words     the words and figures that bars and lines share
+    lines     progress for logs and pipes
+    bars      progress on a terminal
+    findings  the findings of a check, as lines
+
+A display takes :class:`~nbdtun.migration.progress.Progress` values and nothing else, not even a clock: the same values always give the same
+picture. It never makes a migration fail: if its reader has gone away, it stops printing.
 """
 
 from __future__ import annotations
@@ -18,20 +25,20 @@ KINDS: Final = ("bar", "json", "none")
 
 
 class Display(Protocol):
-    """Something that a migration is shown on."""
+    """Shows a migration."""
 
     def show(self, progress: Progress) -> None:
-        """Show where it stands now; a final phase brings the summary."""
+        """Show the current state; a final phase adds the summary."""
 
     def close(self) -> None:
-        """Give the terminal back; nothing is shown any more. May be called twice."""
+        """Give the terminal back, and show nothing more. May be called twice."""
 
 
 def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Display:
     """
-    A display of one of :data:`KINDS`, on ``stream`` or else standard output; ``title`` is what is migrated.
+    Make a display of one of :data:`KINDS`, on ``stream`` or else standard output; ``title`` is the VM's name.
 
-    ``bar`` means lines of text, without control characters, where ``stream`` is not a terminal.
+    If ``stream`` is not a terminal, ``bar`` prints lines of text without control characters.
 
     :raise ConfigError: there is no such kind.
     """
@@ -42,11 +49,11 @@ def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Di
         return Patient(_bars_or_lines(title, stream))
     if kind == "none":
         return Nothing()
-    raise ConfigError(f"{kind!r} is not a kind of progress display: it is one of {', '.join(KINDS)}")
+    raise ConfigError(f"{kind!r} is not a kind of progress display: use one of {', '.join(KINDS)}")
 
 
 def _bars_or_lines(title: str, stream: TextIO) -> Display:
-    from rich.console import Console  # here, because a program that reads JSON need not wait for it
+    from rich.console import Console  # late, because a program that reads JSON need not wait for it
 
     from nbdtun.display.bars import Bars
     from nbdtun.display.lines import Lines
@@ -68,7 +75,7 @@ class Nothing:
 
 
 class Json:
-    """One JSON object a line, flushed at once."""
+    """Prints one JSON object per line, flushed at once."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -83,17 +90,17 @@ class Json:
 
 
 class Patient:
-    """Another display, but one whose reader may go away: a closed pipe or a full disk must not end a migration."""
+    """Wraps a display whose reader may go away: a closed pipe or a full disk must not end a migration."""
 
     def __init__(self, display: Display) -> None:
         self._display: Display = display
 
     def show(self, progress: Progress) -> None:
-        """Show it, or fall silent for good."""
+        """Show it, or stop printing for good."""
         try:
             self._display.show(progress)
         except OSError:
-            self.close()  # which also gives standard error back, to be heard where it leads elsewhere
+            self.close()  # also restores standard error, which may lead elsewhere
 
     def close(self) -> None:
         """Close the other display."""

@@ -1,9 +1,9 @@
 """
 Progress on a terminal: a title line, a bar for each disk and for the memory, a line of figures; at the end, a summary.
 
-Calm by intention: every row is there from the start and stays in its place, figures have columns of their own, rates are
-smoothed, and colour means something (cyan runs, green is done, yellow waits, red has failed). It is drawn when there is something
-new to show and by no thread of its own.
+The picture is calm on purpose: every row is there from the start and keeps its place, figures have their own columns, rates are smoothed,
+and colours have a meaning (cyan: running, green: done, yellow: waiting, red: failed). It is drawn when there is something new to show, and
+by no thread of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from nbdtun.rate import Rate
 from nbdtun.units import rate_text, size_text
 
 _WIDEST = 120
-_ROOM_FOR_ETA = 96  # columns from which each bar has its own
+#: Columns from which on each bar has its own ETA.
+_ROOM_FOR_ETA = 96
 _LONGEST_NAME = 20
 
 
@@ -43,7 +44,7 @@ class Bars:
         return f"<Bars {self._title} {'closed' if self._closed else 'open'}>"
 
     def show(self, progress: Progress) -> None:
-        """Draw it; after a final phase the picture stays and a summary follows."""
+        """Draw it; after a final phase the picture stays, and a summary follows."""
         if self._closed:
             return
         for row in rows(progress):
@@ -57,7 +58,7 @@ class Bars:
             self._console.print(self._summary(progress))
 
     def close(self) -> None:
-        """Leave the last picture, and give cursor and streams back."""
+        """Leave the last picture, and restore cursor and streams."""
         self._closed = True
         if self._live.is_started:
             self._live.stop()
@@ -90,7 +91,7 @@ class Bars:
         return table
 
     def _cells(self, row: Row, progress: Progress) -> list[RenderableType]:
-        """Name, bar, share, amount, rate, and the time that is left."""
+        """Name, bar, share, amount, rate, and time left."""
         rate = self._rates[row.name].value
         runs = bool(rate) and not row.complete and not progress.phase.final and progress.link.lost_for is None
         left = (row.total - row.done) / rate if runs and rate else None
@@ -142,7 +143,7 @@ _PHASE_STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.CANCELLED:
 
 
 def _shares_terminal(stream: TextIO | None) -> bool:
-    """Whether ``stream`` would write into the bars; one that leads to a file does not."""
+    """Whether ``stream`` would write into the bars; a stream to a file would not."""
     return stream is not None and stream.isatty()
 
 

@@ -1,4 +1,4 @@
-"""Findings for people: a line for each, as it is made, and one with the verdict. Plain text, on a terminal and in a log alike."""
+"""Findings for people: one line each, as they are made, and one with the verdict. Plain text, on a terminal as in a log."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Findings:
         self._say(f"{finding.level.value:8} {finding.check:20} {printable(str(finding))}")
 
     def conclude(self, report: Report) -> None:
-        """Print what it comes to."""
-        can = "cannot be migrated as it is" if report.level is Level.FAILURE else "can be migrated"
+        """Print the verdict."""
+        can = "cannot be migrated" if report.level is Level.FAILURE else "can be migrated"
         self._say(": ".join([f"{report.vm} {can}", *_counted(report.findings)]))
 
     def _say(self, line: str) -> None:

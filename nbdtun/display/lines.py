@@ -1,4 +1,4 @@
-"""Progress for logs and pipes: one line at each change of phase or link, and one every ten seconds. Plain ASCII but for names."""
+"""Progress for logs and pipes: one line at each change of phase or link, and one every ten seconds. Plain ASCII, except for names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import duration_text, rate_text, size_text
 
+#: Seconds between two lines without a change.
 INTERVAL = 10.0
 
 
 class Lines:
-    """Prints a line when there is something to say, and otherwise every :data:`INTERVAL` seconds."""
+    """Prints a line at each change, and otherwise every :data:`INTERVAL` seconds."""
 
     def __init__(self, stream: TextIO, title: str) -> None:
         self._stream = stream
@@ -22,7 +23,7 @@ class Lines:
         self._next = 0.0
 
     def show(self, progress: Progress) -> None:
-        """Print a line, if it is time for one."""
+        """Print a line, if one is due."""
         state = (progress.phase, progress.link.lost_for is not None)
         if state == self._said and progress.elapsed < self._next:
             return
@@ -35,7 +36,7 @@ class Lines:
 
 
 def line(progress: Progress) -> str:
-    """Where it stands, without whose it is."""
+    """The state of a migration in one line, without the VM's name."""
     if progress.phase.final:
         return f"{OUTCOMES[progress.phase]}; " + ", ".join([*summary_words(progress), *link_words(progress)])
     copied = ", ".join(f"{row.name} {row.percentage} of {size_text(row.total)}" for row in rows(progress) if row.total)

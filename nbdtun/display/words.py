@@ -1,4 +1,4 @@
-"""What the displays for people say: the same words and figures on a terminal and in a log."""
+"""The words and figures of the displays for people: the same on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nbdtun.units import duration_text, rate_text, size_text
 PHASES: Final = {
     Phase.PREPARE: "preparing",
     Phase.MIRROR: "copying disks",
-    Phase.READY: "disks are in step",
+    Phase.READY: "disks in sync",
     Phase.RAM: "copying memory",
     Phase.SWITCHOVER: "switching over",
     Phase.FINISH: "starting at the destination",
@@ -25,12 +25,12 @@ PHASES: Final = {
     Phase.UNKNOWN: "outcome unknown",
 }
 
-# The error itself is its caller's to print; here stands where the VM is now.
+#: Where the VM is now; the caller prints the error itself.
 OUTCOMES: Final = {
     Phase.COMPLETED: "runs at the destination",
-    Phase.FAILED: "was not migrated, and is at the source as before",
-    Phase.CANCELLED: "was not migrated, and is at the source as before",
-    Phase.UNKNOWN: "is paused at the source; whether it runs at the destination is not known",
+    Phase.FAILED: "was not migrated; it is at the source as before",
+    Phase.CANCELLED: "was not migrated; it is at the source as before",
+    Phase.UNKNOWN: "is paused at the source; it may be running at the destination",
 }
 
 MEMORY: Final = "memory"
@@ -38,7 +38,7 @@ MEMORY: Final = "memory"
 
 @frozen
 class Row:
-    """One thing that is copied: a disk, or the memory."""
+    """A disk or the memory, and how much of it is copied."""
 
     name: str
     done: int
@@ -46,17 +46,17 @@ class Row:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left, of something."""
+        """Whether there is something to copy, and none of it is left."""
         return 0 < self.total <= self.done
 
     @property
     def share(self) -> float:
-        """How much of it is done, 0 to 1."""
+        """The part that is done, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     @property
     def percentage(self) -> str:
-        """The same for people; 100 % only when nothing is left."""
+        """The share as text; 100 % only when nothing is left."""
         return f"{math.floor(self.share * 100)} %"
 
 
@@ -68,14 +68,14 @@ def rows(progress: Progress) -> Iterator[Row]:
 
 
 def clock_text(seconds: float) -> str:
-    """``0:07``, ``12:34``, ``1:02:03``: a time whose width stays while it runs."""
+    """``0:07``, ``12:34``, ``1:02:03``: a time of nearly constant width."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def link_words(progress: Progress) -> list[str]:
-    """What is worth knowing of the tunnel: nothing, while nothing has happened."""
+    """Words for lost links and resumes; none while the link has always been up."""
     link = progress.link
     words = [str(link)] if link.lost_for is not None else []
     if link.resumes:
@@ -84,12 +84,12 @@ def link_words(progress: Progress) -> list[str]:
 
 
 def converge_words(progress: Progress) -> list[str]:
-    """What is done so that it comes to its end, and why; nothing, while nothing is."""
+    """Words for the measures that make it converge, and for their cause; none while there are none."""
     measures = progress.converge
     waiting = [printable(name) for name in measures.write_blocking]
-    words = [f"{printable(name)} gets no closer" for name in measures.lagging if name not in measures.write_blocking]
+    words = [f"{printable(name)} is not converging" for name in measures.lagging if name not in measures.write_blocking]
     if waiting and progress.phase in (Phase.MIRROR, Phase.READY, Phase.RAM):
-        words.append(f"writes to {', '.join(waiting)} wait")
+        words.append(f"guest writes to {', '.join(waiting)} wait for the copy")
     if progress.phase is Phase.RAM:
         words += [f"pass {measures.passes}"] if measures.passes > 2 else []
         words += [f"guest slowed by {measures.throttle} %"] if measures.throttle else []
@@ -99,7 +99,7 @@ def converge_words(progress: Progress) -> list[str]:
 
 
 def summary_words(progress: Progress) -> list[str]:
-    """The figures at the end: times, bytes, mean rate."""
+    """The figures of the summary: times, bytes, mean rate."""
     words = [f"total {duration_text(progress.elapsed)}"]
     if progress.downtime_ms is not None:
         words.append(f"downtime {duration_text(progress.downtime_ms / 1000)}")

@@ -1,8 +1,18 @@
 """
-Builds and starts the parts: what the faces use, and what an application that embeds nbdtun uses.
+The services that join tunnel and migration: for the command, for the daemons, and for an application that embeds nbdtun.
 
-What is here takes the reactor and frozen settings from :mod:`nbdtun.config`; nothing here is a face, and twistd has no privilege. The
-values that are reported, and the errors by which an application decides, can be imported from here, too.
+From the ground up:
+
+    local        sockets and directories of this host, and their owners
+    tunnel       the tunnel, built from settings, and as the migration uses it
+    control      the control sockets that `nbdtun status`, `set` and `cancel` reach
+    checks       the checks of a migration that need neither QEMU nor the tunnel, and `nbdtun check`
+    source       forwards sockets of this host through a tunnel
+    destination  one port, its targets, and the VMs that may arrive
+    migration    one migration with its tunnel
+
+All of them take the reactor and frozen settings from :mod:`nbdtun.config`; twistd has no privilege. The values that they report, and the
+errors that an application handles, can be imported from here too.
 """
 
 from typing import TYPE_CHECKING

@@ -32,10 +32,10 @@ from nbdtun.tunnel.settings import CONTROL, SINK
 
 class DestinationService(MultiService):
     """
-    Serves sources on the settings' endpoint. Stopped, it listens no more, removes its sockets, ends its channels, and undoes what it
-    had begun with the VMs.
+    Serves sources on the settings' endpoint. When stopped, it stops listening, removes its sockets, ends its channels, and undoes the
+    migrations under way.
 
-    :raise ConfigError: when made, of certificates that cannot be used; when started, of a port that is taken.
+    :raise ConfigError: when made, if the certificates cannot be used; when started, if the port is taken.
     """
 
     log = make_logger()
@@ -62,12 +62,12 @@ class DestinationService(MultiService):
         ListeningService(endpoint, self.tunnel).setServiceParent(self)
 
     def startService(self) -> None:
-        """Start; what a killed daemon has left is cleared away first."""
+        """Start; first remove the directories of killed daemons."""
         self._rundir.sweep()
         super().startService()
 
     def stopService(self) -> Deferred[None]:
-        """Stop; fires when all is closed and undone."""
+        """Stop; fires when everything is closed and undone."""
 
         async def stop() -> None:
             await super(DestinationService, self).stopService()

@@ -1,4 +1,4 @@
-"""One migration, with the tunnel that it goes through: for the command, for ``twistd nbdtun-source --migrate``, and for embedders."""
+"""One migration with its tunnel: for the command, for ``twistd nbdtun-source --migrate``, and for embedders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.tunnel.source.client import Source
 
-#: Seconds for the channels to end by themselves once the migration is over, and for their last words to arrive.
+#: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
 SETTLE = 3.0
 
 
@@ -36,9 +36,10 @@ def migrate(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progr
     Migrate one VM.
 
     ``report`` is called with each new :class:`~nbdtun.migration.progress.Progress`; the Deferred fires with the last one, whose phase is
-    ``COMPLETED``. Cancelling it rolls the migration back, as long as that can be done.
+    ``COMPLETED``. Cancelling it rolls the migration back, while that is possible.
 
-    :raise NbdtunError: (in the Deferred) the migration failed and the VM runs at the source; but :exc:`OutcomeUnknown`: it is paused there.
+    :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
+    :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
     :raise ConfigError: the certificates cannot be used.
     """
     return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report))
@@ -48,10 +49,10 @@ def resolve(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progr
     """
     Ask the destination again what became of a migration whose outcome was unknown, and end it one way or the other.
 
-    The Deferred fires with a :class:`~nbdtun.migration.progress.Progress` whose phase is ``COMPLETED`` if the VM is the destination's.
+    The Deferred fires with a :class:`~nbdtun.migration.progress.Progress` whose phase is ``COMPLETED`` if the VM is at the destination.
 
-    :raise OutcomeUnknown: (in the Deferred) it still cannot be told; the source is left paused.
-    :raise NbdtunError: (in the Deferred) it did not arrive and runs at the source again, or there was nothing to resolve.
+    :raise OutcomeUnknown: (in the Deferred) the outcome is still unknown; the VM stays paused at the source.
+    :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
     :raise ConfigError: the certificates cannot be used.
     """
     return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report, Resolution))
@@ -89,11 +90,11 @@ async def _migrate(
             rundir.remove()
             await control.close()
 
-        await shield(Deferred.fromCoroutine(end()), lambda: None)  # whoever cancels it now is too late
+        await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late
 
 
 def _patient(settings: MigrateSettings) -> MigrationSettings:
-    """Return the migration's settings, asking for a lost answer no longer than the tunnel waits for a lost link."""
+    """Return the migration's settings; a lost answer is asked for no longer than the tunnel waits for a lost link."""
     steps = settings.migration.steps
     window = max(settings.tunnel.resume_window, 1.0)
     return evolve(settings.migration, steps=evolve(steps, settle=min(steps.settle, window)))
@@ -104,10 +105,10 @@ Then = Callable[[NbdtunError | CancelledError | None], object]
 
 class MigrationService(Service):
     """
-    Migrates as soon as it is started; stopped before the end, it rolls back first.
+    Migrates as soon as it is started; when stopped before the end, it rolls back first.
 
-    ``then`` is called when the migration has come to its own end, with the error if it failed or was cancelled by another command; not when
-    the service was stopped.
+    ``then`` is called when the migration has ended by itself, with the error if it failed or was cancelled by another command. It is not
+    called when the service was stopped.
 
     :raise ConfigError: the certificates cannot be used.
     """
@@ -128,7 +129,7 @@ class MigrationService(Service):
         self._migration = Deferred.fromCoroutine(self._run())
 
     def stopService(self) -> Deferred[None]:
-        """Roll back what is under way; fires when that is done."""
+        """Roll back a migration under way; fires when that is done."""
         super().stopService()
 
         async def stop() -> None:
@@ -151,7 +152,7 @@ class MigrationService(Service):
         try:
             final = await _migrate(self._reactor, self._settings, self._source, self._report)
         except CancelledError as cancelled:
-            self.log.info("{vm}: rolled back, and is at the source as before", vm=vm)
+            self.log.info("{vm}: rolled back; it is at the source as before", vm=vm)
             return cancelled
         except NbdtunError as error:
             return error

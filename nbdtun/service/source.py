@@ -16,9 +16,9 @@ from nbdtun.tunnel.source.client import Forwarder
 
 class SourceService(MultiService):
     """
-    Listens on the settings' forwards. Stopped, it listens no more, removes its sockets and ends its channels.
+    Listens on the settings' forwards. When stopped, it stops listening, removes its sockets and ends its channels.
 
-    :raise ConfigError: when made, of certificates that cannot be used; when started, of a socket that cannot be made.
+    :raise ConfigError: when made, if the certificates cannot be used; when started, if a socket cannot be made.
     """
 
     log = make_logger()
@@ -35,7 +35,7 @@ class SourceService(MultiService):
             ListeningService(endpoint, forwarder).setServiceParent(self)
 
     def stopService(self) -> Deferred[None]:
-        """Stop; fires when all is closed."""
+        """Stop; fires when everything is closed."""
 
         async def stop() -> None:
             await super(SourceService, self).stopService()

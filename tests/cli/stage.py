@@ -27,7 +27,7 @@ PROGRESS = Progress(
 )
 #: What the control socket of a migration answers, and what is said of it.
 REPORT: dict[str, Any] = {"kind": "migration", "name": "web1", "pid": 7, "progress": PROGRESS.as_json()}
-SENTENCE = "web1 (pid 7): copying disks; vda 40 % of 100 MiB; vda gets no closer"
+SENTENCE = "web1 (pid 7): copying disks; vda 40 % of 100 MiB; vda is not converging"
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -161,7 +161,7 @@ def test_an_interrupt_while_the_destination_takes_over_is_told_so(display: Recor
     deferred: Deferred[Progress] = Deferred()
     reactor = FakeReactor(interrupts(signal.SIGINT), lambda: deferred.callback(final))
     assert attend(reactor, reporting(finish, then=deferred), display) == 0
-    assert capsys.readouterr().err == "nbdtun: too late to interrupt, the destination is taking over\n"
+    assert capsys.readouterr().err == "nbdtun: too late to interrupt: the destination is taking over\n"
 
 
 @pytest.mark.parametrize("gone", [True, False])

@@ -30,7 +30,8 @@ def test_how_it_has_ended(
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(TooLate("web1: cannot be cancelled now: finish"), 1), (ConfigError("web1: nothing runs here"), 2)]
+    ("error", "status"),
+    [(TooLate("web1: cannot be cancelled in phase finish"), 1), (ConfigError("web1: no such migration"), 2)],
 )
 def test_what_cannot_be_cancelled(error: TooLate | ConfigError, status: int, running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     running.error = error

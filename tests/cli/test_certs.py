@@ -26,11 +26,11 @@ def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str,
 def test_certs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example", "--host", "192.0.2.1")
     assert (status, err) == (0, "")
-    assert out.startswith("A new CA has signed for both ends, until 20")
+    assert out.startswith("A new CA has signed for both ends, valid until 20")
     assert (tmp_path / "pki" / "server-cert.pem").exists()
     status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example")
     assert (status, out) == (2, "")
     assert "server-cert.pem exists already; --force replaces" in err
     status, out, err = run(capsys, "certs", str(tmp_path / "pki"), "--host", "dest.example", "--force")
     assert (status, err) == (0, "")
-    assert out.startswith("The CA that was there has signed for both ends")
+    assert out.startswith("The existing CA has signed for both ends")

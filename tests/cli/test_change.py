@@ -19,7 +19,7 @@ from tests.cli.stage import REPORT, SENTENCE, Running, run
 )
 def test_only_what_is_given_is_changed(words: str, wanted: dict[str, int], running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     running.reports = [{**REPORT, "bandwidth": None, "downtime": 0.3}]
-    assert run(capsys, "set", "web1", *words.split()) == (0, f"{SENTENCE}; no limit of bandwidth, downtime 300 ms\n", "")
+    assert run(capsys, "set", "web1", *words.split()) == (0, f"{SENTENCE}; no bandwidth limit, downtime 300 ms\n", "")
     assert running.asked == [("web1", "Set", wanted)]
 
 
@@ -27,8 +27,8 @@ def test_only_what_is_given_is_changed(words: str, wanted: dict[str, int], runni
     ("words", "line"),
     [
         (("set",), "Missing argument 'VM|PID'."),
-        (("set", "web1"), "there is nothing to set: give --bandwidth or --downtime"),
-        (("set", "web1", "--bandwidth", "0"), "Invalid value for '--bandwidth': bandwidth must be more than 0, not 0"),
+        (("set", "web1"), "nothing to set: give --bandwidth or --downtime"),
+        (("set", "web1", "--bandwidth", "0"), "Invalid value for '--bandwidth': bandwidth must be more than 0; for no limit, give none"),
         (("set", "web1", "--bandwidth", "fast"), "Invalid value for '--bandwidth': 'fast' is not a size"),
         (("set", "web1", "--downtime", "soon"), "Invalid value for '--downtime': 'soon' is not a duration"),
     ],
@@ -42,5 +42,5 @@ def test_wrong_usage_asks_nobody(words: tuple[str, ...], line: str, running: Run
 
 
 def test_too_late(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    running.error = TooLate("web1: nothing can be changed now: finish")
+    running.error = TooLate("web1: its limits cannot be changed in phase finish")
     assert run(capsys, "set", "web1", "--bandwidth", "1k") == (1, "", f"nbdtun: {running.error.line}\n")

@@ -76,7 +76,7 @@ def test_a_failure_is_status_1(serve: Any, capsys: pytest.CaptureFixture[str]) -
     assert (status, err) == (1, "")
     assert out.splitlines()[2:] == [
         "failure  machine              they differ; make them alike",
-        "web1 cannot be migrated as it is: 1 failure, 1 warning",
+        "web1 cannot be migrated: 1 failure, 1 warning",
     ]
     assert check.asked[0][1] is False  # type: ignore[attr-defined]
 

@@ -44,12 +44,12 @@ def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], Tell]:
 
 def test_what_the_migration_has_to_say(tell: Callable[[bool], Tell], capsys: pytest.CaptureFixture[str]) -> None:
     happened = tell(True)
-    happened(MIGRATION, "info", "web1: bandwidth is 1 MiB/s now")
+    happened(MIGRATION, "info", "web1: bandwidth is now 1 MiB/s")
     happened("nbdtun.service.control.migration", "warn", "web1: cancelled by another command, rolling back")
     happened(MIGRATION, "debug", "query-status")
     assert capsys.readouterr() == (
         "",
-        "nbdtun: web1: bandwidth is 1 MiB/s now\nnbdtun: web1: cancelled by another command, rolling back\n",
+        "nbdtun: web1: bandwidth is now 1 MiB/s\nnbdtun: web1: cancelled by another command, rolling back\n",
     )
 
 

@@ -21,7 +21,7 @@ from tests.cli.stage import REPORT, SENTENCE, FakeReactor, interrupts
     ("limits", "words"),
     [
         ({}, ""),
-        ({"bandwidth": None, "downtime": 0.3}, "; no limit of bandwidth, downtime 300 ms"),
+        ({"bandwidth": None, "downtime": 0.3}, "; no bandwidth limit, downtime 300 ms"),
         ({"bandwidth": 1 << 30, "downtime": 2.0}, "; at most 1 GiB/s, downtime 2.0 s"),
     ],
 )
@@ -44,10 +44,10 @@ def test_nothing_runs(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-m", "nbdtun", *words, "--run-dir", str(tmp_path)], capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
-    where = f"nothing runs here ({tmp_path}/control)"
-    assert said("status") == (0, f"{where}\n", "")
+    where = f"is running here ({tmp_path}/control)"
+    assert said("status") == (0, f"no migration or daemon {where}\n", "")
     assert said("status", "--json") == (0, "", "")
-    assert said("cancel", "web1") == (2, "", f"nbdtun: web1: {where} of that name; `nbdtun status` lists what does [config]\n")
+    assert said("cancel", "web1") == (2, "", f"nbdtun: web1: no such migration or daemon {where}; `nbdtun status` lists them [config]\n")
     assert said("set", "../web1", "--bandwidth", "1G")[0] == 2
 
 

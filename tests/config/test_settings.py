@@ -82,7 +82,7 @@ def test_no_name_without_tls() -> None:
 
 
 def test_tls_needs_a_name() -> None:
-    assert refused(SourceSettings, tunnel=TLS, connect="unix:/a", forwards=(NBD,)) == "unix:/a: names no host to verify; give --tls-name"
+    assert refused(SourceSettings, tunnel=TLS, connect="unix:/a", forwards=(NBD,)) == "unix:/a: no host name to verify; give --tls-name"
     assert refused(TunnelSettings, tls_name="dest") == "--tls-name needs --tls-dir"
     assert "'a b'" in refused(TunnelSettings, tls_dir="/pki", tls_name="a b")
     assert "verified" in refused(SourceSettings, tunnel=TLS, connect="tcp:a b:1", forwards=(NBD,))
@@ -111,11 +111,11 @@ def test_figures_out_of_range(wrong: dict[str, Any], text: str) -> None:
 def test_a_destination_needs_something_to_serve_each_under_its_own_name() -> None:
     assert "at least one --target or --vm" in refused(DestinationSettings, listen="unix:/a")
     twice = (Target("nbd", "unix:/a"), Target("nbd", "unix:/b"))
-    assert refused(DestinationSettings, listen="unix:/x", targets=twice) == "this daemon has two targets of the name nbd"
+    assert refused(DestinationSettings, listen="unix:/x", targets=twice) == "this daemon has two targets named nbd"
     for name in ("control", "sink"):
         taken = refused(DestinationSettings, listen="unix:/x", targets=(Target(name, "unix:/a"),))
-        assert taken == f"a target cannot be called {name}: nbdtun has one of that name itself"
-    assert "two VMs of the name a" in refused(DestinationSettings, listen="unix:/x", vms=(VM("a", "/a"), VM("a", "/b")))
+        assert taken == f"a target cannot be named {name}: nbdtun uses that name itself"
+    assert "two VMs named a" in refused(DestinationSettings, listen="unix:/x", vms=(VM("a", "/a"), VM("a", "/b")))
 
 
 def test_a_source_listens_once_on_a_socket_and_may_reach_a_target_twice() -> None:
@@ -125,7 +125,7 @@ def test_a_source_listens_once_on_a_socket_and_may_reach_a_target_twice() -> Non
 
 
 def test_a_migrations_vm_is_a_name() -> None:
-    assert "'../x' is not a name" in refused(MigrateSettings, connect="unix:/a", qmp="/q", migration=MigrationSettings(vm="../x"))
+    assert "'../x' is not a valid name" in refused(MigrateSettings, connect="unix:/a", qmp="/q", migration=MigrationSettings(vm="../x"))
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_is_urgent_is_forwarded() -> None:
     forward = Forward("nbd", "unix:/a")
     assert SourceSettings(connect="unix:/x", forwards=(forward,), urgent=("nbd",)).urgent == ("nbd",)
     told = refused(SourceSettings, connect="unix:/x", forwards=(forward,), urgent=("ram",))
-    assert told == "urgent: ram is not the target of any forward"
+    assert told == "urgent: no forward leads to target ram"
 
 
 def test_patterns_for_names_need_certificates() -> None:

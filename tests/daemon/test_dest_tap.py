@@ -59,8 +59,8 @@ def test_a_destination() -> None:
     [
         ((), "--listen is missing"),
         (("--listen", "unix:/a"), "a destination needs at least one --target or --vm to serve"),
-        (("--listen", "unix:/a", "--target", "nbd"), "--target: 'nbd' is not of the form NAME=CLIENT-ENDPOINT"),
-        (("--listen", "unix:/a", "--vm", "a/b=/q"), "--vm: 'a/b' is not a name"),
+        (("--listen", "unix:/a", "--target", "nbd"), "--target: 'nbd' does not have the form NAME=CLIENT-ENDPOINT"),
+        (("--listen", "unix:/a", "--vm", "a/b=/q"), "--vm: 'a/b' is not a valid name"),
         (("--listen", "unix:/a", "--vm", "a=/q", "--allow", "src*"), "--allow needs --tls-dir"),
         (("--listen", "unix:/a", "--vm", "a=/q", "--tls-dir", "/t", "--allow", ""), "--allow: an empty pattern"),
         (("--listen", "unix:/a", "--vm", "a=/q", "--max-channels", "0"), "--max-channels: '0' is not a number from 1"),
@@ -95,4 +95,4 @@ def test_too_few_open_files_are_told(allowed: int, lines: int, said: list[str], 
     make_room_for(Limits(channels=1000))
     assert len(said) == lines
     for line in said:
-        assert "2499 (ulimit -Hn), which is not enough for --max-channels 1000: that needs 2500" in line
+        assert "2499 (ulimit -Hn) is too low for --max-channels 1000; raise it to 2500" in line

@@ -37,8 +37,8 @@ def test_a_finding_is_a_line_in_columns() -> None:
         ((OK,), "web1 can be migrated"),
         ((OK, WARNING), "web1 can be migrated: 1 warning"),
         ((WARNING, WARNING), "web1 can be migrated: 2 warnings"),
-        ((OK, FAILURE), "web1 cannot be migrated as it is: 1 failure"),
-        ((FAILURE, WARNING, FAILURE), "web1 cannot be migrated as it is: 2 failures, 1 warning"),
+        ((OK, FAILURE), "web1 cannot be migrated: 1 failure"),
+        ((FAILURE, WARNING, FAILURE), "web1 cannot be migrated: 2 failures, 1 warning"),
     ],
 )
 def test_the_verdict_counts_what_stands_above_it(findings: tuple[Finding, ...], verdict: str) -> None:

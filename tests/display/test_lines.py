@@ -28,7 +28,7 @@ def test_a_line_says_what_a_picture_would() -> None:
 def test_what_is_done_to_converge_has_a_place_in_a_line() -> None:
     display, stream = lines()
     display.show(evolve(MIRROR, converge=Measures(write_blocking=("data",), forced=True)))
-    assert stream.getvalue().endswith("400 MiB/s, 13 s left; writes to data wait, guest paused\n")
+    assert stream.getvalue().endswith("400 MiB/s, 13 s left; guest writes to data wait for the copy, guest paused\n")
 
 
 def test_a_line_for_each_phase_and_otherwise_one_in_ten_seconds() -> None:
@@ -37,7 +37,7 @@ def test_a_line_for_each_phase_and_otherwise_one_in_ten_seconds() -> None:
         display.show(evolve(MIRROR, elapsed=float(elapsed)))
     assert stream.getvalue().count("\n") == 3
     display.show(evolve(MIRROR, elapsed=25.5, phase=Phase.READY))
-    assert stream.getvalue().splitlines()[3].startswith("web1: disks are in step;")
+    assert stream.getvalue().splitlines()[3].startswith("web1: disks in sync;")
 
 
 def test_a_line_when_the_link_goes_and_one_when_it_is_back() -> None:

@@ -14,9 +14,9 @@ from tests.display.stage import GIB, MIRROR
     ("phase", "measures", "words"),
     [
         (Phase.MIRROR, Measures(), []),
-        (Phase.MIRROR, Measures(lagging=("vda",)), ["vda gets no closer"]),
-        (Phase.MIRROR, Measures(lagging=("vda",), write_blocking=("vda",)), ["writes to vda wait"]),
-        (Phase.RAM, Measures(write_blocking=("vda", "b"), passes=2), ["writes to vda, b wait"]),
+        (Phase.MIRROR, Measures(lagging=("vda",)), ["vda is not converging"]),
+        (Phase.MIRROR, Measures(lagging=("vda",), write_blocking=("vda",)), ["guest writes to vda wait for the copy"]),
+        (Phase.RAM, Measures(write_blocking=("vda", "b"), passes=2), ["guest writes to vda, b wait for the copy"]),
         (Phase.RAM, Measures(passes=7, throttle=40, downtime=1.2), ["pass 7", "guest slowed by 40 %", "downtime up to 1.2 s"]),
         (Phase.RAM, Measures(passes=3, forced=True), ["pass 3", "guest paused"]),
     ],

@@ -61,10 +61,10 @@ def test_status_and_set(pairs: Callable[..., Pair], crossings: Callable[..., Cro
         assert (tuned["max-bandwidth"], tuned["downtime-limit"]) == (1 * MIB, 1000)
         assert crossing.command("set", VM, "--bandwidth", "none", "--downtime", "2s").returncode == 0
         assert attempt.wait_exit(60) == 0, attempt.log()  # at 1 MiB/s that would not do
-    assert "nbdtun: web1: bandwidth is unlimited now" in attempt.complaints()
+    assert "nbdtun: web1: bandwidth is now unlimited" in attempt.complaints()
     pair.destination.wait_ticks(5)
     assert pair.faults() == []
-    assert crossing.command("status").stdout.startswith("nothing runs here")
+    assert crossing.command("status").stdout.startswith("no migration or daemon is running here")
     assert crossing.leftovers() == []
 
 
@@ -72,14 +72,14 @@ def test_cancel(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) 
     crossing, attempt = begun(pairs, crossings)
     cancelled = crossing.command("cancel", VM)
     assert (cancelled.returncode, cancelled.stderr) == (0, "")
-    assert cancelled.stdout == f"{VM} was not migrated, and is at the source as before\n"
+    assert cancelled.stdout == f"{VM} was not migrated; it is at the source as before\n"
     assert crossing.pair.source.leftovers() == []  # it has waited
     assert attempt.wait_exit(10) == 130
     assert attempt.last["phase"] == "cancelled"
     assert attempt.complaints() == [f"nbdtun: {VM}: cancelled by another command, rolling back"]
     again = crossing.command("cancel", VM)
     assert (again.returncode, again.stdout) == (2, "")
-    assert again.stderr.startswith(f"nbdtun: {VM}: nothing runs here (")
+    assert again.stderr.startswith(f"nbdtun: {VM}: no such migration or daemon is running here (")
     assert crossing.migrate().wait_exit(60) == 0
     crossing.pair.destination.wait_ticks(5)
     assert crossing.pair.faults() == []
@@ -102,10 +102,10 @@ def test_one_migration_of_a_vm_at_a_time(pairs: Callable[..., Pair], crossings: 
     crossing, first = begun(pairs, crossings)
     second = crossing.migrate()
     assert second.wait_exit(20) == 1
-    assert second.complaints() == [f"nbdtun: {VM}: another process migrates it already; `nbdtun status` shows it, `nbdtun cancel` ends it"]
+    assert second.complaints() == [f"nbdtun: {VM}: another process is migrating it; `nbdtun status` shows it, `nbdtun cancel` ends it"]
     assert report(crossing)["pid"] == first.pid
     first.kill()
-    wait(lambda: crossing.command("status").stdout.startswith("nothing runs here"), 10, "the end of the first")
+    wait(lambda: crossing.command("status").stdout.startswith("no migration or daemon is running here"), 10, "the end of the first")
     assert not (crossing.run_dir / "control" / f"{VM}.sock").exists()
     third = crossing.migrate()
     assert third.wait_exit(60) == 0, third.log()
@@ -117,5 +117,5 @@ def test_sockets_that_others_could_use(pairs: Callable[..., Pair], crossings: Ca
     (crossing.run_dir / "control").mkdir(parents=True, mode=0o755)
     attempt = crossing.migrate()
     assert attempt.wait_exit(20) == 2
-    assert "is not a directory of this user's own with mode 0700; --run-dir says where else" in attempt.log()
+    assert "it must be this user's own directory with mode 0700; choose another with --run-dir" in attempt.log()
     assert crossing.pair.disturbance() == []

@@ -300,16 +300,16 @@ def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], direc
         return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=True).stdout
 
     source, destination = f"nbdtun-source (pid {tunnel.source.pid})", f"nbdtun-dest (pid {tunnel.destination.pid})"
-    assert sorted(told("status").splitlines()) == [f"{destination}: no limit of bandwidth", f"{source}: at most 16 KiB/s"]
+    assert sorted(told("status").splitlines()) == [f"{destination}: no bandwidth limit", f"{source}: at most 16 KiB/s"]
     with Process(["nbdcopy", random, tunnel.uri], directory / "copy.log") as copying:
         with pytest.raises(subprocess.TimeoutExpired):
             copying.wait_exit(2)
-        assert told("set", f"{tunnel.source.pid}", "--bandwidth", "none") == f"{source}: no limit of bandwidth\n"
+        assert told("set", f"{tunnel.source.pid}", "--bandwidth", "none") == f"{source}: no bandwidth limit\n"
         assert copying.wait_exit(60) == 0, copying.log()
-    assert "bandwidth is unlimited now" in tunnel.source.log()
+    assert "bandwidth is now unlimited" in tunnel.source.log()
     with pytest.raises(subprocess.CalledProcessError) as refused:
         told("cancel", f"{tunnel.source.pid}")
-    assert "a daemon cannot be cancelled; SIGTERM stops it" in refused.value.stderr
+    assert "a daemon cannot be cancelled; stop it with SIGTERM" in refused.value.stderr
     for daemon in (tunnel.source, tunnel.destination):
         daemon.terminate()
     assert list(tunnel.run_dir.rglob("*")) == []

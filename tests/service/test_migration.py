@@ -35,7 +35,7 @@ async def test_a_vm_that_is_not_there(work: Any, base: Path) -> None:
 async def test_one_vm_has_one_migration_at_a_time(base: Path) -> None:
     wanted = migration_settings(base)
     control = await opened(base, Controllable())
-    with pytest.raises(NotMigratable, match="web1: another process migrates it already"):
+    with pytest.raises(NotMigratable, match="web1: another process is migrating it"):
         await migrate(reactor, wanted)
     await control.close()
 
@@ -71,7 +71,7 @@ async def test_a_service_that_is_stopped_rolls_back_and_tells_nobody(base: Path,
     while not silent.connections:
         await deferLater(reactor, 0.01)
     await service.stopService()
-    assert (ends, said[-1]) == ([], "web1: rolled back, and is at the source as before")
+    assert (ends, said[-1]) == ([], "web1: rolled back; it is at the source as before")
     await port.stopListening()
     assert left(base) == []
 

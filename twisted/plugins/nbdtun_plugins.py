@@ -1,4 +1,4 @@
-"""The twistd plugins of nbdtun, and its client endpoint; what they do is imported when it is asked for."""
+"""The twistd plugins of nbdtun, and its client endpoint; their code is imported on first use."""
 
 from twisted.application.service import ServiceMaker
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamClientEndpointStringParserWithReactor
@@ -22,7 +22,7 @@ destination = ServiceMaker(
 
 @implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
 class Channels:
-    """Reads ``nbdtun:target=NAME:connect=ENDPOINT``, with options of the tunnel behind it, such as ``tls-dir=DIR``."""
+    """Parses ``nbdtun:target=NAME:connect=ENDPOINT``, followed by options of the tunnel, such as ``tls-dir=DIR``."""
 
     prefix = "nbdtun"
 

@@ -1,9 +1,9 @@
 """
-Whether QEMU will be able to use the sockets that nbdtun makes for it: seen without making any.
+Whether QEMU will be able to use the sockets that nbdtun makes for it, found out without making any.
 
-QEMU's user must be able to enter every directory on the way (the permission to search it), the last one of which is ours to give away. A
-process with CAP_DAC_OVERRIDE, as root has it, may enter all. What only a security module would forbid cannot be foreseen from outside:
-where one confines QEMU, that is said. The kernel tells by whom in ``/proc/PID/attr/current``: ``unconfined`` or ``PROFILE (MODE)`` by
+QEMU's user needs search permission on every directory of the path; nbdtun can grant it for the last one only. A process with
+CAP_DAC_OVERRIDE, as root has it, may enter all. A security module's decisions cannot be predicted from outside: where one confines QEMU,
+a warning says so. The kernel names it in ``/proc/PID/attr/current``: ``unconfined`` or ``PROFILE (MODE)`` by
 AppArmor, and ``USER:ROLE:TYPE:LEVEL`` by SELinux.
 """
 
@@ -28,7 +28,7 @@ _PROC = Path("/proc")
 
 @frozen
 class User:
-    """Whom QEMU runs as: ``groups`` are all of its groups, ``almighty`` is whether modes do not matter to it."""
+    """The user that QEMU runs as: ``groups`` has all of its groups; ``almighty`` means that it can override modes."""
 
     uid: int
     groups: frozenset[int]
@@ -36,7 +36,7 @@ class User:
 
     @classmethod
     def of(cls, qemu: Credentials, proc: Path) -> User:
-        """The user of a process; what /proc does not tell is taken to be as usual."""
+        """The user of a process; where /proc does not say, the usual is assumed."""
         fields = _status(proc / f"{qemu.pid}/status")
         capabilities = int(fields.get("CapEff", "6" if qemu.uid == 0 else "0"), 16)
         groups = frozenset(int(word) for word in fields.get("Groups", "").split())
@@ -57,11 +57,11 @@ def check_access(checklist: Checklist, check: str, rundir: RunDir, qemu: Credent
     with checklist.collecting(check):
         for trouble in _troubles(rundir, qemu, user):
             raise trouble
-        checklist.ok(check, f"{rundir.base}: QEMU, which runs as uid {qemu.uid}, can use sockets there")
+        checklist.ok(check, f"{rundir.base}: QEMU (uid {qemu.uid}) can use sockets there")
     confined = confinement(_read(_PROC / f"{qemu.pid}/attr/current"))
     if confined:
         checklist.warn(
-            check, f"QEMU is confined by {confined}", f"its policy must let it use sockets below {rundir.base}; --run-dir says where else"
+            check, f"QEMU is confined by {confined}", f"let its policy allow sockets below {rundir.base}, or choose another with --run-dir"
         )
 
 
@@ -70,23 +70,23 @@ def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[ConfigE
     rundir.check()
     existing = next(path for path in (rundir.base, *rundir.base.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
-        yield ConfigError(f"{with_dir}: {existing} cannot be written to", "--run-dir says where else")
+        yield ConfigError(f"{with_dir}: {existing} cannot be written to", "choose another with --run-dir")
     owner = rundir.owner_for(qemu) or Owner(os.geteuid())
     if owner.uid != user.uid and not user.almighty:
         yield ConfigError(
-            f"{with_dir}: it would belong to uid {owner.uid}, and QEMU runs as uid {user.uid}",
-            "run nbdtun as root or as QEMU's user, or say --socket-owner",
+            f"{with_dir}: it would belong to uid {owner.uid}, but QEMU runs as uid {user.uid}",
+            "run nbdtun as root or as QEMU's user, or give --socket-owner",
         )
     for path in (existing, *existing.parents):
         if not user.enters(path.stat()):
             yield ConfigError(
-                f"{with_dir}: QEMU, which runs as uid {user.uid}, may not enter {path} (mode {path.stat().st_mode & 0o7777:o})",
-                f"chmod o+x {path}, or --run-dir says where else",
+                f"{with_dir}: QEMU (uid {user.uid}) may not enter {path} (mode {path.stat().st_mode & 0o7777:o})",
+                f"chmod o+x {path}, or choose another with --run-dir",
             )
 
 
 def confinement(attribute: str) -> str:
-    """Who confines the process with this ``/proc/PID/attr/current``; empty if nobody does."""
+    """The security module that confines the process with this ``/proc/PID/attr/current``; empty if none does."""
     label = attribute.strip().strip("\0")
     if label.count(":") >= 2:
         return "" if label.split(":")[2].startswith("unconfined") else f"SELinux ({label})"

@@ -1,4 +1,4 @@
-"""The certificates of one end, looked at before they are needed."""
+"""The certificates of one end, checked before they are needed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.tls.certificate import date, validity
 from nbdtun.tls.files import CA_CERT
 
+#: Seconds before its expiry from which on a certificate should be renewed.
 SOON = 30 * 86400.0
-"""Seconds before its end in which a certificate is to be renewed."""
 
-_RENEW = "renew it in time; `nbdtun certs DIR --host NAME --force` does"
+_RENEW = "renew it, as `nbdtun certs DIR --host NAME --force` does"
 
 
 def check_certificates(checklist: Checklist, check: str, directory: str, certificate: str) -> None:
     """
-    Note until when ``certificate`` and the CA in ``directory`` are good.
+    Note until when ``certificate`` and the CA in ``directory`` are valid.
 
-    That they are good now, and that the key belongs to the certificate, was seen when the context was made.
+    Making the context has already checked that they are valid now, and that the key belongs to the certificate.
     """
     for path in (Path(directory) / certificate, Path(directory) / CA_CERT):
         with checklist.collecting(check):
@@ -33,7 +33,7 @@ def _look(checklist: Checklist, check: str, path: Path) -> None:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     if found is None:
-        checklist.ok(check, f"{path}: until when it is valid cannot be read")
+        checklist.ok(check, f"{path}: its expiry date cannot be read")
     elif found.end - time.time() < SOON:
         found.check(path)
         checklist.warn(check, f"{path}: expires soon, on {date(found.end)}", _RENEW)

@@ -1,4 +1,4 @@
-"""A check of a migration, with the tunnel that it would go through: for the command, and for embedders."""
+"""The check of a migration, through the tunnel that it would use: for the command, and for embedders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.tls.files import CLIENT_CERT
 from nbdtun.tunnel.source.client import Source
 
-#: Seconds for the channels to end by themselves once all is looked at.
+#: Seconds for the channels to end by themselves once all is checked.
 SETTLE = 3.0
 
 
@@ -28,10 +28,10 @@ def check(
     reactor: Reactor, settings: MigrateSettings, report: Callable[[Finding], None] = lambda finding: None, *, measure: bool = True
 ) -> Deferred[Report]:
     """
-    Look whether a migration with these settings would work, and how long it would take; nothing is changed.
+    Check whether a migration with these settings would work, and how long it would take; nothing is changed.
 
-    ``report`` is called with each finding. ``measure`` also fills the tunnel for two seconds, and has QEMU sample for one how fast the
-    guest changes its memory. The Deferred fires with everything; that something is amiss is a finding and no error.
+    ``report`` is called with each finding. ``measure`` also fills the tunnel for two seconds, and has QEMU sample for one second how fast
+    the guest changes its memory. The Deferred fires with the whole report; a problem is a finding, not an error.
     """
     return Deferred.fromCoroutine(_check(reactor, settings, Checklist(report), measure))
 
@@ -73,11 +73,11 @@ async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
 
 
 def check_tls(checklist: Checklist, settings: MigrateSettings) -> None:
-    """Note until when our certificates are good."""
+    """Note until when our certificates are valid."""
     if settings.tunnel.tls_dir is not None:
         certificates.check_certificates(checklist, "tls", settings.tunnel.tls_dir, CLIENT_CERT)
     else:
-        checklist.ok("tls", "none; it was not asked for")
+        checklist.ok("tls", "TLS is off: there is no --tls-dir")
 
 
 def check_sockets(checklist: Checklist, rundir: RunDir, monitor: Monitor) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of the migrations and daemons that run here, over their control sockets."""
+"""Asks the migrations and daemons that run on this host, over their control sockets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nbdtun.ownership.reach import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of, trustees
 
+#: Seconds to wait for an answer. A healthy process answers at once, but a change may have to wait for QEMU.
 ANSWER_SECONDS = 10.0
-"""A process that is well answers at once; but a change may have to wait for QEMU."""
 
 
 class Client(Dialogue):
@@ -36,12 +36,12 @@ class Client(Dialogue):
 
 async def ask(reactor: Reactor, base: Path, name: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
     """
-    Ask the process that migrates the VM ``name``, or the daemon with that process id; its report.
+    Ask the process that migrates the VM ``name``, or the daemon with that process id; return its report.
 
     :raise ConfigError: there is none.
-    :raise NoAnswer: it has none in time.
-    :raise MigrationError: it has ended instead.
-    :raise NbdtunError: what it answered.
+    :raise NoAnswer: it did not answer in time.
+    :raise MigrationError: it ended without answering.
+    :raise NbdtunError: the error that it answered with.
     """
     path = _socket(base, name)
     try:
@@ -49,13 +49,13 @@ async def ask(reactor: Reactor, base: Path, name: str, command: Any = Status, **
     except PermissionError as error:
         raise ConfigError(f"{name}: {path}: {error.strerror}") from error
     except OSError as error:
-        raise ConfigError(f"{name}: {nothing(base)} of that name; `nbdtun status` lists what does") from error
+        raise ConfigError(f"{name}: no such migration or daemon is running here ({directory(base)}); `nbdtun status` lists them") from error
     try:
         answer = await client.ask(command, seconds=None if command is Cancel else ANSWER_SECONDS, **arguments)
     except NoAnswer as error:
         raise NoAnswer(f"{name}: its process has not answered for {ANSWER_SECONDS:g} s", "is it stopped?") from error
     except LinkLost as error:
-        raise MigrationError(f"{name}: its process has ended without an answer") from error
+        raise MigrationError(f"{name}: its process ended without answering") from error
     finally:
         client.hang_up()
     report: dict[str, Any] = answer["report"]
@@ -64,9 +64,9 @@ async def ask(reactor: Reactor, base: Path, name: str, command: Any = Status, **
 
 async def reports(reactor: Reactor, base: Path) -> list[dict[str, Any]]:
     """
-    The reports of all; one that does not answer has only a ``name`` and an ``error``, one that has just ended has none.
+    The reports of all. A process that does not answer has only a ``name`` and an ``error``; one that has just ended has no report.
 
-    :raise ConfigError: ``base`` cannot be looked into.
+    :raise ConfigError: ``base`` cannot be read.
     """
     found = []
     for name in names(base):
@@ -86,5 +86,5 @@ def _socket(base: Path, name: str) -> str:
 
 
 def nothing(base: Path) -> str:
-    """How to say that there is none."""
-    return f"nothing runs here ({directory(base)})"
+    """Return the line for an empty list."""
+    return f"no migration or daemon is running here ({directory(base)})"

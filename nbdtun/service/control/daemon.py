@@ -1,4 +1,4 @@
-"""A running daemon as its control socket knows it: what all its channels together may send, which can be changed at any time."""
+"""The control of a running daemon: its report, and its bandwidth limit, which can be changed at any time."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Governed(Protocol):
 
     @property
     def settings(self) -> SourceSettings | DestinationSettings:
-        """What it was made of."""
+        """The settings that it was made from."""
 
     @property
     def tunnel(self) -> Source | Destination:
-        """Its end."""
+        """Its end of the tunnel."""
 
 
 class DaemonControl(Service):
     """
-    Governs the ``throttle`` of the daemon ``plugin``, on the control socket that its process id names, below what ``run_dir`` means.
+    Controls the ``throttle`` of the daemon ``plugin``, over a control socket named by its process id, in the directory for ``run_dir``.
 
-    A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot have a control socket says so, and works without.
+    A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot make a control socket logs a warning and works without.
     """
 
     log = make_logger()
@@ -51,9 +51,9 @@ class DaemonControl(Service):
     @classmethod
     def of(cls, service: Governed, plugin: str) -> DaemonControl:
         """
-        Make the one by which `nbdtun status` and `nbdtun set PID --bandwidth` reach what ``service`` sends; one of a process is enough.
+        Make the control through which `nbdtun status` and `nbdtun set PID --bandwidth` reach ``service``; a process has one at most.
 
-        An application that has more sets ``service.tunnel.runtime.throttle.rate`` itself: bytes per second, None for no limit.
+        An application with several services sets ``service.tunnel.runtime.throttle.rate`` itself: bytes per second, None for no limit.
         """
         runtime = service.tunnel.runtime
         return cls(runtime.reactor, service.settings.tunnel.run_dir, plugin, runtime.throttle)
@@ -65,35 +65,35 @@ class DaemonControl(Service):
         Deferred.fromCoroutine(self._control.open()).addErrback(self._ungoverned)
 
     def stopService(self) -> Deferred[None]:
-        """Listen no more; fires when the socket is gone."""
+        """Stop listening; fires when the socket is gone."""
         super().stopService()
         return succeed(None) if self._control is None else Deferred.fromCoroutine(self._control.close())
 
     def report(self) -> dict[str, Any]:
-        """What it may send, in bytes per second; None for no limit."""
+        """Its bandwidth limit, in bytes per second; None for no limit."""
         rate = self._throttle.rate
         return {"kind": "daemon", "name": self._plugin, "pid": os.getpid(), "bandwidth": None if rate is None else int(rate)}
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         """
-        Let it send more, or less.
+        Change its bandwidth limit.
 
-        :raise MigrationError: a daemon pauses no guest.
+        :raise MigrationError: ``downtime`` was given, and a daemon pauses no guest.
         """
         if downtime is not None:
-            raise MigrationError(f"{self._plugin}: a daemon has no --downtime, the migration of a VM has")
+            raise MigrationError(f"{self._plugin}: --downtime applies to a migration, not to a daemon")
         if bandwidth is not None:
             self._throttle.rate = None if bandwidth == NO_LIMIT else bandwidth
-            self.log.info("bandwidth is {rate} now", rate=rate_text(bandwidth) if bandwidth else "unlimited")
+            self.log.info("bandwidth is now {rate}", rate=rate_text(bandwidth) if bandwidth else "unlimited")
 
     def end(self) -> None:
         """
-        A daemon is stopped, not cancelled.
+        Refuse: a daemon is stopped, not cancelled.
 
         :raise MigrationError: always.
         """
-        raise MigrationError(f"{self._plugin}: a daemon cannot be cancelled; SIGTERM stops it")
+        raise MigrationError(f"{self._plugin}: a daemon cannot be cancelled; stop it with SIGTERM")
 
     def _ungoverned(self, failure: Failure) -> None:
         failure.trap(NbdtunError)
-        self.log.warn("--bandwidth cannot be changed while this runs: {reason}", reason=failure.getErrorMessage())
+        self.log.warn("`nbdtun status` and `set` cannot reach this daemon: {reason}", reason=failure.getErrorMessage())

@@ -1,4 +1,4 @@
-"""A running migration as its control socket knows it: its report, and what may be changed of it."""
+"""The control of a running migration: its report, its limits, and its end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from nbdtun.units import duration_text, rate_text
 
 class MigrationControl:
     """
-    Steers ``work``, which migrates ``vm`` and reports to :meth:`heed`, and so to ``report``.
+    Controls ``work``, which migrates ``vm`` and reports to :meth:`heed`, which passes it on to ``report``.
 
-    It is what a control socket is for: a :class:`~nbdtun.service.control.socket.Controllable`.
+    A :class:`~nbdtun.service.control.socket.Controllable`.
     """
 
     log = make_logger()
@@ -34,12 +34,12 @@ class MigrationControl:
         return f"<MigrationControl of {self.work!r}>"
 
     def heed(self, progress: Progress) -> None:
-        """The migration has reported this."""
+        """Keep this report of the migration, and pass it on."""
         self._latest = progress
         self._report(progress)
 
     def report(self) -> dict[str, Any]:
-        """Where it stands, and what it may use."""
+        """Its progress, and its limits."""
         allowed: dict[str, Any] = {}
         if isinstance(self.work, Migration):
             allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
@@ -47,28 +47,28 @@ class MigrationControl:
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         """
-        Let it use more, or less: bytes per second, and ms; None leaves a value as it is.
+        Change its limits: bytes per second, and ms; None leaves a value as it is.
 
-        :raise TooLate: it has been handed over, is being undone, or is over; or it has not begun.
+        :raise TooLate: it has not begun, was handed over, is rolling back, or has ended.
         """
         if not isinstance(self.work, Migration) or not self.work.under_way:
-            raise TooLate(f"{self._vm}: nothing can be changed now: {self._latest.phase.value}")
+            raise TooLate(f"{self._vm}: its limits cannot be changed in phase {self._latest.phase.value}")
         allowance = self.work.budget
         if bandwidth is not None:
             await allowance.set_bandwidth(None if bandwidth == NO_LIMIT else bandwidth)
-            self.log.info("{vm}: bandwidth is {rate} now", vm=self._vm, rate=rate_text(bandwidth) if bandwidth else "unlimited")
+            self.log.info("{vm}: bandwidth is now {rate}", vm=self._vm, rate=rate_text(bandwidth) if bandwidth else "unlimited")
         if downtime:
             await allowance.set_downtime(downtime / 1000)
-            self.log.info("{vm}: downtime is {time} now", vm=self._vm, time=duration_text(downtime / 1000))
+            self.log.info("{vm}: downtime is now {time}", vm=self._vm, time=duration_text(downtime / 1000))
 
     def end(self) -> None:
         """
-        Let it roll back.
+        Roll it back.
 
-        :raise TooLate: the destination was told to take over, or it is over.
+        :raise TooLate: it was handed over to the destination, or has ended.
         """
         phase = self._latest.phase
         if not isinstance(self.work, Migration) or phase is Phase.FINISH or phase.final:
-            raise TooLate(f"{self._vm}: cannot be cancelled now: {phase.value}")
-        if self.work.cancel():  # else it rolls back already
+            raise TooLate(f"{self._vm}: cannot be cancelled in phase {phase.value}")
+        if self.work.cancel():  # else it is already rolling back
             self.log.warn("{vm}: cancelled by another command, rolling back", vm=self._vm)

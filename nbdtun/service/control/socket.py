@@ -1,15 +1,15 @@
 """
-The control socket of a running process: what other commands of the same user say to it.
+The control socket of a running process, over which other commands of the same user reach it.
 
 It is ``control/NAME.sock`` below the base of the run directories, in a directory of this user's own with mode 0700, and not in the
 process's run directory, which may belong to QEMU's user. NAME is a VM's name, so that one VM has one migration at a time, or ``@`` and a
-process id for a daemon. It is removed at the end; one that a killed process left is swept away by whoever opens one next.
+process id for a daemon. It is removed at the end; the next process that opens one removes the sockets of killed processes.
 
 AMP, one box each way. Every command is answered with the same report, as JSON::
 
-    Status                       nothing but the report
-    Set  bandwidth, downtime    either may be left out
-    Cancel                        cancels, and is answered when all is over: with the last report
+    Status                    the report, and nothing else
+    Set  bandwidth, downtime  either may be left out
+    Cancel                    cancels; answered when all has ended, with the last report
 """
 
 from __future__ import annotations
@@ -42,15 +42,18 @@ from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import base_of
 
 MAX_CLIENTS = 16
+#: Seconds for the clients to read their last answer.
 FAREWELL_SECONDS = 2.0
+#: The bandwidth that means no limit, on the wire.
 NO_LIMIT = 0
 
 _SUFFIX = ".sock"
-_MOST = 0xFFFF  # bytes of a value of AMP
+#: Bytes of an AMP value.
+_MOST = 0xFFFF
 
 
 class Report(amp.Argument):
-    """A JSON object; too large a one loses its disks, which are what makes it large."""
+    """A JSON object. If it is too large, its disks are left out, which make it large."""
 
     def fromString(self, data: bytes) -> dict[str, Any]:
         report = json.loads(data)
@@ -69,11 +72,11 @@ class _Reported(CheckedCommand):
 
 
 class Status(_Reported):
-    """How is it going?"""
+    """Ask for the report."""
 
 
 class Set(_Reported):
-    """Use ``bandwidth`` bytes per second, :data:`NO_LIMIT` for no limit, and let QEMU aim at ``downtime`` ms, from now on."""
+    """Change the limits: ``bandwidth`` in bytes per second (:data:`NO_LIMIT`: none), and the ``downtime`` in ms that QEMU aims for."""
 
     arguments: ClassVar = [(b"bandwidth", Number(optional=True)), (b"downtime", Number(limit=2_000_000, optional=True))]
 
@@ -83,10 +86,10 @@ class Cancel(_Reported):
 
 
 class Controllable(Protocol):
-    """What a control socket is for."""
+    """What a control socket controls."""
 
     def report(self) -> dict[str, Any]:
-        """Where it stands: an object with ``kind``, ``name`` and ``pid``."""
+        """Its state: an object with ``kind``, ``name`` and ``pid``."""
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         """See :class:`Set`; None leaves a value as it is."""
@@ -95,7 +98,7 @@ class Controllable(Protocol):
         """
         Begin to end it.
 
-        :raise TooLate: it cannot be ended, or not any more.
+        :raise TooLate: it cannot be ended, or no longer.
         """
 
 
@@ -139,7 +142,7 @@ class _Client(Dialogue):
 
 
 class _Clients(Factory[Any]):
-    """Makes them, as long as there are not too many."""
+    """Makes clients, as long as there are not too many."""
 
     noisy = False
 
@@ -151,7 +154,7 @@ class _Clients(Factory[Any]):
 
 
 class ControlSocket:
-    """The control socket ``name`` of this process, below the base that ``run_dir`` means. ``subject`` answers."""
+    """The control socket ``name`` of this process, below the base directory for ``run_dir``. ``subject`` answers."""
 
     log = make_logger()
 
@@ -171,14 +174,14 @@ class ControlSocket:
         """
         Listen.
 
-        :raise NotMigratable: another process has it.
+        :raise NotMigratable: another process has this socket.
         :raise ConfigError: the socket cannot be made.
         """
         path = check_socket_path(str(directory(self._base) / (self._name + _SUFFIX)))
         with _made(self._base) as folder:
             sweep(folder)
             if os.path.lexists(path):
-                raise NotMigratable(f"{self._name}: another process migrates it already; `nbdtun status` shows it, `nbdtun cancel` ends it")
+                raise NotMigratable(f"{self._name}: another process is migrating it; `nbdtun status` shows it, `nbdtun cancel` ends it")
             endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600), f"unix:{path}")
             self._port = await endpoint.listen(_Clients(self._client))
 
@@ -191,13 +194,13 @@ class ControlSocket:
         return client
 
     def _over(self) -> Deferred[None]:
-        """Fires when everything is over."""
+        """Fires when all has ended."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
 
     async def close(self) -> None:
-        """Listen no more, and answer who has waited for the end; what is left to be done is seconds at most."""
+        """Stop listening, and answer the clients that wait for the end; takes a few seconds at most."""
         if self._port is None:
             return
         with suppress(OSError), locked(str(self._base)):
@@ -216,18 +219,18 @@ class ControlSocket:
 
 
 def directory(base: Path) -> Path:
-    """Where control sockets are."""
+    """The directory of the control sockets."""
     return base / "control"
 
 
 def names(base: Path) -> list[str]:
-    """Of all that live."""
+    """The names of all control sockets that a process listens on."""
     try:
         trustees(base)
     except FileNotFoundError:
         return []
     except OSError as failure:
-        raise ConfigError(f"run directory {directory(base)}: {failure.strerror}; --run-dir says where else") from failure
+        raise ConfigError(f"run directory {directory(base)}: {failure.strerror}; choose another with --run-dir") from failure
     sweep(directory(base))
     return sorted(path.name.removesuffix(_SUFFIX) for path in directory(base).glob(f"*{_SUFFIX}"))
 
@@ -238,7 +241,7 @@ def socket_of(base: Path, name: str) -> str:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the sockets that nobody listens on any more."""
+    """Remove the sockets that no process listens on any more."""
     for path in folder.glob(f"*{_SUFFIX}"):
         with suppress(ConfigError, OSError):
             clear_stale(str(path))
@@ -246,25 +249,25 @@ def sweep(folder: Path) -> None:
 
 def trustees(base: Path) -> frozenset[int]:
     """
-    Who may answer at the control sockets below ``base``: root and this user; where root asks, whose directory it is, too.
+    The users that may answer at the control sockets below ``base``: root and this user; for root, the directory's owner too.
 
-    :raise ConfigError: it is not this user's alone, or somebody else could replace it; root may use anybody's.
-    :raise OSError: it cannot be looked at.
+    :raise ConfigError: it is not this user's alone, or another user could replace it; root may use any user's.
+    :raise OSError: it cannot be read.
     """
     folder = directory(base)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or os.geteuid() not in (0, found.st_uid):
-        raise ConfigError(f"{folder}: is not a directory of this user's own with mode 0700; --run-dir says where else")
+        raise ConfigError(f"{folder}: it must be this user's own directory with mode 0700; choose another with --run-dir")
     try:
         ownership.check(base, (found.st_uid,))
     except ConfigError as error:
-        raise ConfigError(str(error), "--run-dir says where else") from None
+        raise ConfigError(str(error), "choose another with --run-dir") from None
     return frozenset({0, os.geteuid(), found.st_uid})
 
 
 @contextmanager
 def _made(base: Path) -> Iterator[Path]:
-    """The directory for control sockets, made, and nobody else adds or removes any."""
+    """Make the directory for control sockets, and lock it: no other process adds or removes one."""
     folder = directory(base)
     try:
         ownership.check(base)
@@ -274,4 +277,4 @@ def _made(base: Path) -> Iterator[Path]:
             trustees(base)
             yield folder
     except OSError as failure:
-        raise ConfigError(f"run directory {folder}: {failure.strerror}; --run-dir says where else") from failure
+        raise ConfigError(f"run directory {folder}: {failure.strerror}; choose another with --run-dir") from failure

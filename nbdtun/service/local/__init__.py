@@ -1,7 +1,7 @@
 """
-Sockets and directories of this host, and whom they belong to.
+Sockets and directories of this host, and their owners.
 
-    ownership  directories that others could replace
-    listening  UNIX sockets to listen on
-    rundir     directories for the sockets of one run
+    ownership  directories that other users could replace
+    listening  endpoints to listen on, with errors of one line
+    rundir     directories for the sockets of one process
 """

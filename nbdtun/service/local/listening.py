@@ -1,6 +1,4 @@
-"""
-What is listened on, as an operator names it: a failure to do so is one line, whatever kind of endpoint it is.
-"""
+"""Endpoints to listen on, named as the operator names them: a failure is one line, whatever the kind of endpoint."""
 
 from __future__ import annotations
 
@@ -33,20 +31,20 @@ class LocalEndpoint:
         return port
 
     def listen(self, protocolFactory: IProtocolFactory) -> Any:
-        """Listen; the Deferred fails with :exc:`ConfigError` if that cannot be."""
+        """Listen; the Deferred fails with :exc:`ConfigError` if that is not possible."""
         return Deferred.fromCoroutine(self._listen(protocolFactory))
 
 
 class ListeningService(StreamServerEndpointService):
     """
-    Twisted's, which must not start if it cannot listen, as strports.service() has it; and which can be stopped though it never began, as
-    happens when another service beside it cannot start.
+    Twisted's, with two changes. It must not start if it cannot listen, as in strports.service(). It can be stopped without having been
+    started, as happens when another service beside it cannot start.
     """
 
     _raiseSynchronously = True
 
     def stopService(self) -> Deferred[None] | None:
-        """Listen no more; fires when the socket is gone."""
+        """Stop listening; fires when the socket is gone."""
         if self._waitingForPort is None:
             return None
         stopping: Deferred[None] = super().stopService()

@@ -1,10 +1,10 @@
 """
-Strangers: who else could put a directory of his own in the place of one of ours, and have QEMU connect to his sockets in it.
+Other users who could replace one of our directories by one of their own, and have QEMU connect to their sockets in it.
 
-Whoever owns a directory, or may write to it where it is not sticky, can rename what is in it (rename(2)); and whoever owns a symbolic link
-can let it lead elsewhere. ``/tmp`` is full of both. An access control list can let users and groups write, too (acl(5)); the mode's bits
-for the group are then the most that any of them may do, and who they are is in an extended attribute: a version, then a tag, a permission
-and an id for each (the kernel's include/uapi/linux/posix_acl_xattr.h).
+The owner of a directory, and anybody who may write to it if it is not sticky, can rename its entries (rename(2)). The owner of a symbolic
+link can make it lead elsewhere. ``/tmp`` is full of both. An access control list can let users and groups write too (acl(5)); the mode's
+bits for the group are then the most that any of them may do. The list is in an extended attribute: a version, then a tag, a permission
+and an id for each entry (the kernel's include/uapi/linux/posix_acl_xattr.h).
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_WRITE = 0x02, 0x04, 0x08, 2
 
 def check(directory: Path, trusted: Collection[int] = ()) -> None:
     """
-    See that on the way to ``directory``, as far as there is one yet, nobody but root, this user and the uids that are ``trusted`` decides.
+    Check that only root, this user and the ``trusted`` uids control the path to ``directory``, as far as it exists yet.
 
-    :raise ConfigError: somebody else does.
+    :raise ConfigError: another user does too.
     """
     for path in _way(directory):
         try:
             found = path.lstat()
         except OSError:
-            continue  # not there yet, or not to be seen: whoever uses it will be told
+            continue  # it does not exist yet, or cannot be read: using it will fail with the reason
         if trouble := _trouble(path, found, known() | set(trusted)):
             raise ConfigError(f"run directory {directory}: {trouble}")
 
 
 def _trouble(path: Path, found: os.stat_result, trusted: Collection[int]) -> str:
-    """Who else decides about what is at ``path``; empty if nobody does."""
+    """The other user who controls ``path``, as a text; empty if there is none."""
     if found.st_uid not in trusted:
-        return f"{path} belongs to uid {found.st_uid}, who could replace what is in it"
+        return f"{path} belongs to uid {found.st_uid}, which could replace its entries"
     if not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_ISVTX:
         return ""
     if found.st_mode & stat.S_IWOTH:
-        return f"everybody may replace what is in {path} (it is not sticky)"
+        return f"any user could replace the entries of {path} (it is not sticky)"
     if found.st_mode & stat.S_IWGRP:
         users, groups = _writers(path, found.st_gid)
         for uid in users - set(trusted):
-            return f"uid {uid} may replace what is in {path} (by its access control list)"
+            return f"uid {uid} could replace the entries of {path} (by its access control list)"
         for gid in groups - {0, _own_group()}:
-            return f"the group {gid} may replace what is in {path} (it is not sticky)"
+            return f"group {gid} could replace the entries of {path} (it is not sticky)"
     return ""
 
 
 def _writers(path: Path, gid: int) -> tuple[set[int], set[int]]:
-    """The users and groups that may write to a directory whose mode lets its group ``gid`` do so."""
+    """The users and groups that may write to a directory that its group ``gid`` may write to by its mode."""
     try:
         attribute = os.getxattr(path, _ACL, follow_symlinks=False)
     except OSError:
@@ -72,7 +72,7 @@ def _writers(path: Path, gid: int) -> tuple[set[int], set[int]]:
 
 
 def _own_group() -> int:
-    """The group that is this user's alone, of which systems with a umask of 002 make use; root's if there is none."""
+    """The group that is this user's alone, as on systems with a umask of 002; root's if there is none."""
     try:
         user = pwd.getpwuid(os.geteuid())
         group = grp.getgrgid(user.pw_gid)
@@ -82,6 +82,6 @@ def _own_group() -> int:
 
 
 def _way(directory: Path) -> Iterator[Path]:
-    """All directories and links on the way, those behind links too."""
+    """All directories and links of the path, those behind links too."""
     for end in dict.fromkeys((directory, Path(os.path.realpath(directory)))):
         yield from (end, *end.parents)

@@ -1,8 +1,8 @@
 """
-Run directories: where the sockets live that a process makes for itself.
+Run directories, for the sockets that a process makes for itself.
 
-Each process has one of its own below a common base. It holds a lock on it while it lives, so that whoever comes later can tell the
-directories of the living from those that a killed process left behind, and clears the latter away.
+Each process has its own below a common base, and holds a lock on it while it lives. So the next process can tell the directories in use
+from those of killed processes, and removes the latter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PREFIX = "nbdtun-"
 
 def default_base() -> Path:
     """
-    Where run directories are, unless told otherwise: ``/run/nbdtun`` for root; for others the first that systemd has made for their service
+    The default base of run directories: ``/run/nbdtun`` for root; for others the first directory that systemd made for their service
     (``RuntimeDirectory=``, systemd.exec(5)), or the user's.
     """
     if os.geteuid() == 0:
@@ -45,10 +45,10 @@ def base_of(run_dir: str | None) -> Path:
 
 class RunDir:
     """
-    A directory of this process's own, mode 0700. Where QEMU's user is another one, ``owner`` if that was said, it is 0711: it stays this
-    process's, so that nobody can replace what is in it, and only what is made in it belongs to that user.
+    A directory of this process's own, mode 0700. Where QEMU has another user, ``owner`` if given, the mode is 0711: the directory still
+    belongs to this process, so that nobody else can replace its entries. Only the entries belong to QEMU's user.
 
-    It is made when it is first asked for a path, and removed by :meth:`remove`.
+    It is made when a path in it is first needed, and removed by :meth:`remove`.
     """
 
     def __init__(self, base: str | None = None, owner: Owner | None = None) -> None:
@@ -68,32 +68,32 @@ class RunDir:
             try:
                 self._path = self._make()
             except OSError as failure:
-                raise ConfigError(f"run directory {self.base}: {failure.strerror}; --run-dir says where else") from failure
+                raise ConfigError(f"run directory {self.base}: {failure.strerror}; choose another with --run-dir") from failure
         return self._path
 
     @property
     def base(self) -> Path:
-        """Where it is made: by whoever this process is when it comes to that, for twistd has --uid."""
+        """The directory that it is made in. The user counts that this process has by then: twistd has --uid."""
         return base_of(self._wanted)
 
     def check(self) -> None:
         """
-        See that its sockets' paths are not too long, and that nobody could put another in its place, but root and this user.
+        Check that its sockets' paths are not too long, and that only root and this user could replace it.
 
-        :raise ConfigError: they would be, or somebody could.
+        :raise ConfigError: they are too long, or another user could.
         """
         try:
             check_socket_path(str(self.base / (_PREFIX + "x" * 8) / ("x" * LONGEST_NAME)))
             ownership.check(self.base)
         except ConfigError as error:
-            raise ConfigError(str(error), "--run-dir says where else") from None
+            raise ConfigError(str(error), "choose another with --run-dir") from None
 
     def socket(self, name: str) -> str:
         """The path for a socket in it."""
         return str(self.path / name)
 
     def subdirectory(self, name: str, owner: Owner | None = None) -> Path:
-        """Make a directory in it, which belongs to ``owner``."""
+        """Make a directory in it that belongs to ``owner``."""
         made = self.path / name
         directories.make_within(self._lock, name, (owner.uid, owner.gid) if owner else None)
         if owner is not None:
@@ -101,7 +101,7 @@ class RunDir:
         return made
 
     def give_to(self, owner: Owner) -> None:
-        """Let the sockets in it be ``owner``'s, unless somebody else was named to begin with."""
+        """Make ``owner`` the owner of the sockets in it, unless the constructor was given one."""
         if self._owner is None:
             self._owner = owner
             if self._path is not None:
@@ -109,20 +109,20 @@ class RunDir:
 
     @property
     def owner(self) -> tuple[int, int] | None:
-        """Whose its sockets are (uid and gid), where that is not this process's user."""
+        """The owner of its sockets (uid and gid), where that is not this process's user."""
         return (self._owner.uid, self._owner.gid) if self._owner else None
 
     def sweep(self) -> None:
-        """Clear away what killed processes have left beside it; done by the way when it is made."""
+        """Remove the directories of killed processes beside it; making it does so too."""
         with contextlib.suppress(OSError), directories.locked(str(self.base)) as base:
             directories.remove_unlocked(base, _PREFIX)
 
     def owner_for(self, qemu: Credentials) -> Owner | None:
-        """Whose it is, or would be if :func:`give_to_qemu` were called."""
+        """The owner of its sockets, or the one that :func:`give_to_qemu` would set."""
         return self._owner or (Owner(qemu.uid, qemu.gid) if os.geteuid() == 0 and qemu.uid != 0 else None)
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove it, with all its entries."""
         if self._path is not None:
             directories.remove_tree(str(self._path))
             os.close(self._lock)
@@ -131,7 +131,7 @@ class RunDir:
     def _make(self) -> Path:
         self.check()
         directories.make_directories(str(self.base))
-        with directories.locked(str(self.base)) as base:  # or another process might take ours for an abandoned one before it is locked
+        with directories.locked(str(self.base)) as base:  # or another process might remove ours before it is locked
             directories.remove_unlocked(base, _PREFIX)
             name, self._lock = directories.make_private(base, _PREFIX)
             directories.lock(self._lock)
@@ -141,7 +141,7 @@ class RunDir:
 
 
 def give_to_qemu(rundir: RunDir, qemu: Credentials) -> None:
-    """Where QEMU runs as another user than root, and we may, let the sockets be that user's."""
+    """Give the sockets to QEMU's user, if that is not root and this process is root."""
     owner = rundir.owner_for(qemu)
     if owner is not None:
         rundir.give_to(owner)

@@ -1,7 +1,7 @@
 """
-The tunnel, built from settings, and given to the migration.
+The tunnel, built from settings, and as the migration uses it.
 
     build     the two ends of a tunnel
     endpoint  a channel as a transport, for Twisted applications and for the control channel
-    carrier   the migration's port: a way to the destination, and the way out of it
+    carrier   the migration's ingresses at the source, and the egress at the destination
 """

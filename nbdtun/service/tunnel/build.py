@@ -1,4 +1,4 @@
-"""From settings to the two ends of a tunnel: what all services have in common."""
+"""From settings to the two ends of a tunnel: common to all services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nbdtun.tunnel.wires.tuning import LoopbackReactor
 
 
 def make_runtime(reactor: Reactor, settings: TunnelSettings) -> Runtime:
-    """Make the runtime on the terms that ``settings`` ask for."""
+    """Make the runtime, on the terms of ``settings``."""
     terms = Terms(
         window=settings.window,
         link_timeout=settings.link_timeout,
@@ -51,7 +51,7 @@ def make_source(reactor: Reactor, settings: SourceSettings | MigrateSettings) ->
 
 
 def make_client(reactor: Reactor, text: str) -> IStreamClientEndpoint:
-    """Make the endpoint that ``text`` describes, to connect to."""
+    """Make the client endpoint that ``text`` describes."""
     address = parse(text, Role.CONNECT)
     if address.path is not None:
         return Reacher(reactor, address.path)
@@ -60,7 +60,7 @@ def make_client(reactor: Reactor, text: str) -> IStreamClientEndpoint:
 
 
 def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) -> LocalEndpoint:
-    """Make the endpoint that a daemon listens on; a UNIX socket has the settings' mode unless its own string says another."""
+    """Make the endpoint that a daemon listens on; a UNIX socket gets the settings' mode unless its own string has one."""
     if address.path is None:
         return LocalEndpoint(serverFromString(_reactor_for(reactor, address), address.text), address.text)
     mode = tunnel.socket_mode if address.mode is None else address.mode
@@ -74,7 +74,7 @@ def _reactor_for(reactor: Reactor, address: Address) -> Any:
 
 
 def quiet_factory(make: Callable[[], Protocol]) -> Factory[Any]:
-    """Return a factory of protocols for socket pairs, of which there is nothing to log."""
+    """Return a factory of protocols for socket pairs, which logs nothing."""
     factory: Factory[Any] = Factory()
     factory.buildProtocol = lambda addr: make()  # type: ignore[method-assign]
     factory.noisy = False

@@ -1,7 +1,8 @@
 """
 The tunnel as the migration sees it.
 
-At the source: sockets for QEMU to connect to, and the control channel. At the destination: where the channels of one session come out.
+At the source: sockets for QEMU to connect to, and the control channel. At the destination: the place where one session's channels come
+out.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ class TunnelIngress:
         await self._channels.drained()
 
     async def close(self) -> None:
-        """Remove the socket, and reset the channels that are left."""
+        """Remove the socket, and reset the remaining channels."""
         await stopped(self._port)
-        self._channels.reset("the migration has no more use for it")
+        self._channels.reset("the migration no longer needs it")
 
 
 @frozen
 class TunnelCarrier:
-    """``source``, with the directory that its sockets are made in: see :class:`nbdtun.migration.carrier.Carrier`."""
+    """``source``, with the directory for its sockets: see :class:`nbdtun.migration.carrier.Carrier`."""
 
     reactor: Reactor
     source: Source
@@ -70,19 +71,19 @@ class TunnelCarrier:
         return protocol
 
     async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelIngress:
-        """Make the socket ``name``; what connects to it reaches ``target``, ahead of what is not ``urgent``."""
+        """Make the socket ``name``: its connections reach ``target``, ahead of those that are not ``urgent``."""
         path = self.rundir.socket(name)
         endpoint = LocalEndpoint(Listener(self.reactor, path, 0o600, self.rundir.owner), f"unix:{path}")
         channels = Forwarder(self.source, target, urgent=urgent)
         return TunnelIngress(path, channels, await endpoint.listen(channels))
 
     async def throughput(self) -> float:
-        """Measure how many bytes per second it carries."""
+        """Measure how many bytes per second the tunnel carries."""
         return await throughput(self.source)
 
     @property
     def link(self) -> LinkState:
-        """How the tunnel is doing."""
+        """The state of the tunnel's links."""
         return LinkState(self.source.lost_for, self.source.resumes, self.source.replayed)
 
 
@@ -90,7 +91,7 @@ class TunnelEgress:
     """
     A directory for one session's sockets, and the targets that lead to them: see :class:`nbdtun.migration.carrier.Egress`.
 
-    ``users`` are whom the session's QEMU may run as: the directory is theirs, and nobody else's socket in it is connected to.
+    ``users`` are the uids that the session's QEMU may run as: the directory is theirs, and only their sockets in it are connected to.
     """
 
     def __init__(self, reactor: Reactor, destination: Destination, directory: Path, users: Collection[int]) -> None:
@@ -102,7 +103,7 @@ class TunnelEgress:
 
     @property
     def directory(self) -> str:
-        """Where the destination QEMU can make sockets."""
+        """The directory in which the destination QEMU can make sockets."""
         return str(self._directory)
 
     def admit(self, target: str, path: str) -> None:
@@ -111,11 +112,11 @@ class TunnelEgress:
         self._admitted.append(target)
 
     async def dismiss(self) -> None:
-        """Admit nothing more, reset the channels that are left."""
+        """Admit no more channels, and reset the remaining ones."""
         admitted, self._admitted = self._admitted, []
         for target in admitted:
             self._destination.targets.remove(target)
-            self._destination.reset(target, "the migration has no more use for it")
+            self._destination.reset(target, "the migration no longer needs it")
 
     async def close(self) -> None:
         """Dismiss, and remove the directory."""

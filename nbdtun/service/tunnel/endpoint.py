@@ -1,8 +1,8 @@
 """
-A channel as an ordinary transport: Twisted's client endpoint, by a socket pair between the channel and the application's protocol.
+A channel as an ordinary Twisted transport: a client endpoint, with a socket pair between the channel and the application's protocol.
 
 Producers, consumers and half-close are those of Twisted's own UNIX transport. A lost connection between the hosts is a pause for both
-protocols; a channel that fails is their ``connectionLost``, with its TunnelError.
+protocols; a failed channel calls their ``connectionLost`` with its TunnelError.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from nbdtun.service.tunnel.build import make_source, quiet_factory
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.source.client import Source
 
-#: What an endpoint's string may say of its tunnel, and how that is read; the names are those of the daemons' options.
+#: The tunnel's options that an endpoint string may have; the names are those of the daemons' options.
 WORDS = {option.name: option for option in (*options.TRUST, options.TLS_NAME, options.BANDWIDTH, *options.TERMS)}
 
 
 @implementer(IAddress)
 @frozen
 class ChannelAddress:
-    """The other end of a channel, as the factory's ``buildProtocol`` is told."""
+    """The other end of a channel, as passed to the factory's ``buildProtocol``."""
 
     target: str
 
@@ -42,7 +42,7 @@ class ChannelAddress:
 @implementer(IStreamClientEndpoint)
 @frozen
 class ChannelEndpoint:
-    """Connects protocols to ``target`` at the destination of ``source``, each by a channel of its own."""
+    """Connects protocols to ``target`` at the destination of ``source``, each over its own channel."""
 
     reactor: Reactor
     source: Source
@@ -53,7 +53,7 @@ class ChannelEndpoint:
         """
         Open a channel, and connect a protocol of the factory to it.
 
-        :raise TunnelError: (in the Deferred) it cannot be opened; cancelled, it is given up.
+        :raise TunnelError: (in the Deferred) the channel cannot be opened. Cancelling gives it up.
         :raise ConnectError: (in the Deferred) the factory made no protocol.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -71,7 +71,7 @@ class ChannelEndpoint:
 
 
 class _Outer(Protocol):
-    """Stands before ``inner`` for one thing: it tells why ``channel`` has ended, if that failed."""
+    """Wraps ``inner`` for one purpose: if ``channel`` fails, ``connectionLost`` gets its error."""
 
     def __init__(self, inner: IProtocol, channel: Channel) -> None:
         self._inner = inner
@@ -87,11 +87,11 @@ class _Outer(Protocol):
         self._inner.dataReceived(data)
 
     def readConnectionLost(self) -> None:
-        """The other end has said that it sends no more."""
+        """The other end has closed its half."""
         self._inner.readConnectionLost()  # type: ignore[attr-defined]  # only called of one that provides it
 
     def writeConnectionLost(self) -> None:
-        """This end has."""
+        """This end has closed its half."""
         self._inner.writeConnectionLost()  # type: ignore[attr-defined]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -103,12 +103,12 @@ def endpoint_from_words(reactor: Reactor, target: str, connect: str, words: Mapp
     """
     Make the endpoint of ``nbdtun:target=NAME:connect=ENDPOINT:WORD=VALUE...``, with a tunnel of its own; nothing is dialled yet.
 
-    :raise ConfigError: a word is unknown, or a value makes no sense.
+    :raise ConfigError: a word is unknown, or a value is not valid.
     """
     given = {}
     for word, value in words.items():
         if word not in WORDS and word != "urgent":
-            raise ConfigError(f"nbdtun endpoints have no {word}; they have target, connect, urgent, {', '.join(WORDS)}")
+            raise ConfigError(f"an nbdtun endpoint has no option {word}; use target, connect, urgent, {', '.join(WORDS)}")
         if word in WORDS:
             given[WORDS[word].key] = WORDS[word].read(value) if WORDS[word].metavar else value == "yes"
     urgent = words.get("urgent") == "yes"

@@ -46,7 +46,7 @@ def lines(rundir: RunDir, qemu: Credentials = QEMU) -> list[str]:
 
 
 def test_a_directory_that_qemu_can_use(base: Path, proc: Path) -> None:
-    assert lines(RunDir(f"{base}/run/deep", Owner(107))) == [f"ok: {base}/run/deep: QEMU, which runs as uid 107, can use sockets there"]
+    assert lines(RunDir(f"{base}/run/deep", Owner(107))) == [f"ok: {base}/run/deep: QEMU (uid 107) can use sockets there"]
     assert not (base / "run").exists()
 
 
@@ -54,8 +54,8 @@ def test_one_on_the_way_that_it_may_not_enter(base: Path, proc: Path) -> None:
     (base / "a").mkdir()
     (base / "a").chmod(0o710)
     assert lines(RunDir(f"{base}/a/run", Owner(107))) == [
-        f"failure: run directory {base}/a/run: QEMU, which runs as uid 107, may not enter {base}/a (mode 710); "
-        f"chmod o+x {base}/a, or --run-dir says where else"
+        f"failure: run directory {base}/a/run: QEMU (uid 107) may not enter {base}/a (mode 710); "
+        f"chmod o+x {base}/a, or choose another with --run-dir"
     ]
     (proc / "status").write_text(STATUS.format("0000000000000002"))  # CAP_DAC_OVERRIDE
     assert lines(RunDir(f"{base}/a/run", Owner(107)))[0].startswith("ok")
@@ -63,8 +63,8 @@ def test_one_on_the_way_that_it_may_not_enter(base: Path, proc: Path) -> None:
 
 def test_sockets_of_somebody_else(base: Path, proc: Path) -> None:
     assert lines(RunDir(f"{base}/run", Owner(4711))) == [
-        f"failure: run directory {base}/run: it would belong to uid 4711, and QEMU runs as uid 107; "
-        "run nbdtun as root or as QEMU's user, or say --socket-owner"
+        f"failure: run directory {base}/run: it would belong to uid 4711, but QEMU runs as uid 107; "
+        "run nbdtun as root or as QEMU's user, or give --socket-owner"
     ]
 
 
@@ -73,7 +73,7 @@ def test_a_place_that_somebody_else_could_put_his_own_in(base: Path, proc: Path)
     os.chown(base, 4711, 4711)
     (line,) = lines(RunDir(f"{base}/run", Owner(107)))
     assert line.startswith(
-        f"failure: run directory {base}/run: {base} belongs to uid 4711, who could replace what is in it; --run-dir says where else"
+        f"failure: run directory {base}/run: {base} belongs to uid 4711, which could replace its entries; choose another with --run-dir"
     )
     os.chown(base, 107, 107)
     (line,) = lines(RunDir(f"{base}/run", Owner(107)))
@@ -82,20 +82,21 @@ def test_a_place_that_somebody_else_could_put_his_own_in(base: Path, proc: Path)
 
 def test_a_path_that_is_too_long(base: Path, proc: Path) -> None:
     (line,) = lines(RunDir(f"{base}/{'x' * 80}", Owner(107)))
-    assert line.endswith("the path of a UNIX socket ends at 107; --run-dir says where else")
+    assert ": too long for the path of a UNIX socket: " in line
+    assert line.endswith(" bytes, at most 107; choose another with --run-dir")
 
 
 def test_a_place_that_is_no_directory(base: Path, proc: Path) -> None:
     (base / "file").touch()
     (line,) = lines(RunDir(f"{base}/file/run", Owner(107)))
-    assert line == f"failure: run directory {base}/file/run: {base}/file cannot be written to; --run-dir says where else"
+    assert line == f"failure: run directory {base}/file/run: {base}/file cannot be written to; choose another with --run-dir"
 
 
 def test_a_security_module_is_told_of(base: Path, proc: Path) -> None:
     (proc / "attr/current").write_text("libvirt-1234 (enforce)\n")
     assert lines(RunDir(f"{base}/run", Owner(107)))[1] == (
         "warning: QEMU is confined by AppArmor (profile libvirt-1234); "
-        f"its policy must let it use sockets below {base}/run; --run-dir says where else"
+        f"let its policy allow sockets below {base}/run, or choose another with --run-dir"
     )
 
 

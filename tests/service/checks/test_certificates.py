@@ -36,6 +36,6 @@ def test_until_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "client-cert.pem").write_text("nonsense")
     assert lines(tmp_path) == [
-        "ok tls: client-cert.pem: until when it is valid cannot be read",
+        "ok tls: client-cert.pem: its expiry date cannot be read",
         "failure tls: ca-cert.pem: No such file or directory",
     ]

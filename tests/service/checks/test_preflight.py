@@ -50,7 +50,7 @@ def test_until_when_certificates_are_good(base: Path) -> None:
 def test_no_certificates_were_asked_for(base: Path) -> None:
     checklist = Checklist()
     check_tls(checklist, migration_settings(base))
-    assert lines(checklist) == ["ok tls: none; it was not asked for"]
+    assert lines(checklist) == ["ok tls: TLS is off: there is no --tls-dir"]
 
 
 def test_sockets_are_judged_only_when_it_is_known_who_uses_them(base: Path) -> None:

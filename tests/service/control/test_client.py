@@ -47,17 +47,17 @@ async def test_a_daemon_is_named_by_its_process(base: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nobody_of_that_name(base: Path) -> None:
-    assert nothing(base) == f"nothing runs here ({base}/control)"
+    assert nothing(base) == f"no migration or daemon is running here ({base}/control)"
     assert await reports(reactor, base) == []
     with pytest.raises(ConfigError) as caught:
         await ask(reactor, base, "web1")
-    assert str(caught.value) == f"web1: {nothing(base)} of that name; `nbdtun status` lists what does"
+    assert str(caught.value) == f"web1: no such migration or daemon is running here ({base}/control); `nbdtun status` lists them"
 
 
 @pytest.mark.parametrize("name", ["../web1", "", "@", "a/b"])
 @pytest_twisted.ensureDeferred
 async def test_a_name_leads_nowhere_else(name: str, base: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a name"):
+    with pytest.raises(ConfigError, match="is not a valid name"):
         await ask(reactor, base, name)
 
 
@@ -92,7 +92,7 @@ async def test_one_that_ends_meanwhile_has_no_answer(base: Path) -> None:
         await deferLater(reactor, 0.01)
     await control.close()
     await asking
-    assert [str(answer) for answer in answers] == ["web1: its process has ended without an answer"]
+    assert [str(answer) for answer in answers] == ["web1: its process ended without answering"]
 
 
 @pytest_twisted.ensureDeferred

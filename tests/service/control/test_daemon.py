@@ -36,9 +36,9 @@ async def test_it_has_no_guest_and_no_end(base: Path) -> None:
     throttle = Throttle(reactor, 1000)
     control = DaemonControl(reactor, str(base), "nbdtun-dest", throttle)
     control.startService()
-    with pytest.raises(MigrationError, match="nbdtun-dest: a daemon has no --downtime"):
+    with pytest.raises(MigrationError, match="nbdtun-dest: --downtime applies to a migration, not to a daemon"):
         await ask(reactor, base, f"{os.getpid()}", Set, bandwidth=1, downtime=300)
-    with pytest.raises(MigrationError, match="nbdtun-dest: a daemon cannot be cancelled; SIGTERM stops it"):
+    with pytest.raises(MigrationError, match="nbdtun-dest: a daemon cannot be cancelled; stop it with SIGTERM"):
         await ask(reactor, base, f"{os.getpid()}", Cancel)
     assert throttle.rate == 1000
     await control.stopService()
@@ -50,7 +50,7 @@ async def test_where_it_can_have_no_socket_the_daemon_works_without(base: Path, 
     control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor))
     control.startService()
     assert len(said) == 1
-    assert said[0].startswith(f"--bandwidth cannot be changed while this runs: run directory {base}/control: ")
+    assert said[0].startswith(f"`nbdtun status` and `set` cannot reach this daemon: run directory {base}/control: ")
     await control.stopService()
 
 

@@ -39,7 +39,7 @@ def test_what_it_reports() -> None:
 def test_before_it_begins_nothing_can_be_done() -> None:
     control = MigrationControl("web1", lambda progress: None)
     assert isinstance(told(control.change(1, None)), TooLate)
-    with pytest.raises(TooLate, match="web1: cannot be cancelled now: prepare"):
+    with pytest.raises(TooLate, match="web1: cannot be cancelled in phase prepare"):
         control.end()
 
 

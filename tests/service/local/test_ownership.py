@@ -57,7 +57,7 @@ def test_one_that_is_not_there_yet(place: Path) -> None:
 
 def test_one_that_somebody_has_made_before(place: Path) -> None:
     his = mallorys(made(place / "run"))
-    assert refused(his) == (f"run directory {his}: {his} belongs to uid 4711, who could replace what is in it [config]")
+    assert refused(his) == (f"run directory {his}: {his} belongs to uid 4711, which could replace its entries [config]")
     check(his, (MALLORY,))  # as QEMU's user is trusted
 
 
@@ -80,7 +80,7 @@ def test_a_link_into_somebody_elses(place: Path) -> None:
 def test_one_that_everybody_may_write_to(place: Path) -> None:
     run = made(place / "run")
     run.chmod(0o777)
-    assert f"everybody may replace what is in {run} (it is not sticky)" in refused(run)
+    assert f"any user could replace the entries of {run} (it is not sticky)" in refused(run)
     run.chmod(0o1777)
     check(run, ())
 
@@ -90,7 +90,7 @@ def test_one_that_a_group_may_write_to(place: Path) -> None:
     run.chmod(0o2775)
     check(run)  # the group is root's
     os.chown(run, 0, 4711)
-    assert f"the group 4711 may replace what is in {run} (it is not sticky)" in refused(run)
+    assert f"group 4711 could replace the entries of {run} (it is not sticky)" in refused(run)
     run.chmod(0o3775)
     check(run)
 
@@ -108,9 +108,9 @@ def listed(path: Path, *entries: tuple[int, int, int]) -> Path:
 
 def test_one_that_an_access_control_list_lets_others_write_to(place: Path) -> None:
     run = listed(made(place / "run"), (0x02, 7, MALLORY))
-    assert f"uid 4711 may replace what is in {run} (by its access control list)" in refused(run)
+    assert f"uid 4711 could replace the entries of {run} (by its access control list)" in refused(run)
     check(run, (MALLORY,))
-    assert "the group 4712 may replace" in refused(listed(made(place / "team"), (0x08, 7, 4712)))
+    assert "group 4712 could replace" in refused(listed(made(place / "team"), (0x08, 7, 4712)))
     check(listed(made(place / "read"), (0x02, 5, MALLORY), (0x08, 5, 4712)))
 
 
@@ -122,7 +122,7 @@ def test_the_group_of_a_user_alone_is_the_user(place: Path, monkeypatch: pytest.
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["joe"]))
     check(run)
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="joe", gr_gid=gid, gr_mem=["eve"]))
-    assert "the group 4711" in refused(run)
+    assert "group 4711" in refused(run)
 
 
 def test_root_itself_may_be_unknown_in_a_namespace(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

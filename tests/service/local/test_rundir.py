@@ -95,12 +95,12 @@ def test_it_is_cleared_by_who_needs_no_directory_too(base: Path) -> None:
 def test_where_it_cannot_be_made(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(ConfigError, match="--run-dir says where else"):
+    with pytest.raises(ConfigError, match="choose another with --run-dir"):
         RunDir(str(file)).socket("nbd")
 
 
 def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="ends at 107"):
+    with pytest.raises(ConfigError, match="at most 107"):
         RunDir(str(tmp_path / ("x" * 60))).socket("nbd")
 
 

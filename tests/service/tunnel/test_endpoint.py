@@ -136,7 +136,7 @@ def test_what_a_string_says(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (":windows=1", "nbdtun endpoints have no windows; they have target, connect, urgent, tls-dir,"),
+        (":windows=1", "an nbdtun endpoint has no option windows; use target, connect, urgent, tls-dir,"),
         (":window=much", "'much' is not a size"),
         (":tls-dir=/nowhere", "/nowhere"),
     ],
