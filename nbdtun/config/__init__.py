@@ -1,7 +1,7 @@
 """
 The settings of the daemons and of the command: frozen values, checked when they are made.
 
-From the ground up:
+From the ground up::
 
     options     the options that the command, the daemons and the endpoint strings share
     endpoints   endpoint strings: are they valid, who can reach them, which host do they name

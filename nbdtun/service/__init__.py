@@ -1,7 +1,7 @@
 """
 The services that join tunnel and migration: for the command, for the daemons, and for an application that embeds nbdtun.
 
-From the ground up:
+From the ground up::
 
     local        sockets and directories of this host, and their owners
     tunnel       the tunnel, built from settings, and as the migration uses it
