@@ -43,7 +43,7 @@ class Text(amp.Argument):
     def fromString(self, data: bytes) -> str:
         text = data.decode("utf-8", "replace")
         if len(text) > self.limit or not text.isprintable():
-            raise Refused(f"a text of {len(text)} characters, or with unprintable ones, where {self.limit} are allowed")
+            raise Refused(f"a text of {len(text)} characters is too long (the limit is {self.limit}), or is not printable")
         return text
 
     def toString(self, text: str) -> bytes:
@@ -87,13 +87,13 @@ class Rows(amp.AmpList):
 
     def fromStringProto(self, data: bytes, proto: Any) -> list[dict[str, Any]]:
         if data.count(b"\x00\x00") > self.limit * MAX_KEYS:
-            raise Refused("too long a list")
+            raise Refused("the list is too long")
         try:
             rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
         except (AttributeError, KeyError, ValueError) as nonsense:  # the first: AMP's parser wants to close what has no connection
             raise Refused("not a list") from nonsense
         if len(rows) > self.limit:
-            raise Refused(f"more than {self.limit} of them")
+            raise Refused(f"more than {self.limit} rows")
         return rows
 
 

@@ -126,7 +126,7 @@ class Dialogue(Peer):
             raise LinkLost(f"the {self.channel} was lost before {name} was answered: {error}") from error
         except amp.AmpError as error:
             reason = getattr(error, "description", "it does not know that command")
-            raise self.failed(f"{self.other} failed at {name}: {reason}; its log tells more") from error
+            raise self.failed(f"{self.other} failed at {name}: {reason}; its log says more") from error
         except Exception as error:
             raise LinkLost(f"the {self.channel} was lost before {name} was answered{_because(error)}") from error
 

@@ -168,7 +168,7 @@ def test_a_command_is_answered() -> None:
         ({}, "Greet is malformed"),
         ({"name": "Ada", "loud": "maybe"}, "neither True nor False"),
         ({"name": "Ada", "loud": "x" * 15_000}, "neither True nor False"),
-        ({"name": "A" * 15_000}, "a text of 15000 characters, or with unprintable ones, where 255 are allowed"),
+        ({"name": "A" * 15_000}, "a text of 15000 characters is too long (the limit is 255), or is not printable"),
     ],
 )
 def test_a_malformed_command_is_one_short_line_and_no_traceback(fields: dict[str, str], reason: str) -> None:

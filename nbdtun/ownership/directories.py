@@ -45,7 +45,7 @@ def make_private(directory: int, prefix: str) -> tuple[str, int]:
     found = os.fstat(made)
     if found.st_uid != os.geteuid() or found.st_mode & 0o077 or os.listdir(made):
         os.close(made)
-        raise PermissionError(1, f"{name}: somebody has put another directory in its place")
+        raise PermissionError(1, f"{name}: another process has put a different directory in its place")
     return name, made
 
 

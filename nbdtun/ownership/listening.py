@@ -152,7 +152,7 @@ def _give(name: str, staging: int, owner: tuple[int, int] | None) -> None:
         try:
             os.chown(name, *owner, dir_fd=staging, follow_symlinks=False)
         except OSError as failure:
-            raise OSError(failure.errno, f"cannot be given to its owner: {failure.strerror}") from failure
+            raise OSError(failure.errno, f"its owner cannot be changed: {failure.strerror}") from failure
 
 
 def _put(staging: int, directory: int, path: str) -> None:
@@ -162,7 +162,7 @@ def _put(staging: int, directory: int, path: str) -> None:
         return
     failed = ctypes.get_errno() if _rename is not None else errno.ENOSYS
     if failed == errno.EEXIST:
-        raise ConfigError(f"{path}: somebody else has just put something there")
+        raise ConfigError(f"{path}: another process has just created it")
     if failed not in (errno.ENOSYS, errno.EINVAL):  # a C library, or a file system, that does not know how; nothing was there a moment ago
         raise OSError(failed, os.strerror(failed))
     os.rename(name, name, src_dir_fd=staging, dst_dir_fd=directory)
@@ -193,9 +193,9 @@ def _clear_stale(directory: int, path: str) -> None:
         return  # not there, or nothing that we could see: whoever listens next will be told
     try:
         if not stat.S_ISSOCK(os.fstat(found).st_mode):
-            raise ConfigError(f"{path}: there is a file of that name, and it is not a socket")
+            raise ConfigError(f"{path}: it exists and is not a socket")
         if not _is_dead(found):
-            raise ConfigError(f"{path}: another process listens there already")
+            raise ConfigError(f"{path}: another process is already listening there")
     finally:
         os.close(found)
     with contextlib.suppress(FileNotFoundError):

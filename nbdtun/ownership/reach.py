@@ -70,7 +70,7 @@ def reach(path: str, allowed: Collection[int] | None = None) -> socket.socket:
         if not stat.S_ISSOCK(found.st_mode):
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         if not is_ours(around) and found.st_nlink != 1:
-            raise PermissionError(errno.EPERM, "it is a hard link in a directory of somebody else, and could be anybody's socket")
+            raise PermissionError(errno.EPERM, "it is a hard link in another user's directory, and could be any user's socket")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             sock.connect(f"/proc/self/fd/{there}")
@@ -88,7 +88,7 @@ def _check(uid: int, found: os.stat_result, around: os.stat_result, allowed: Col
         his = around.st_uid in (found.st_uid, uid) or (uid == found.st_uid and uid not in known())
         right = is_ours(around) or his
     if not right:
-        raise PermissionError(errno.EPERM, f"uid {uid} listens there, who should not; somebody could have put its socket there")
+        raise PermissionError(errno.EPERM, f"uid {uid} is listening there, which is not allowed; another user may have replaced the socket")
 
 
 @implementer(IStreamClientEndpoint)

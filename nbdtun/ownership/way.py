@@ -88,7 +88,9 @@ class _Walker:
     def _turn(self, name: str, link: int, found: os.stat_result) -> None:
         """Go on where a link leads to, if that can be believed."""
         if found.st_uid not in known() or not _keeps_links(os.fstat(self.here)):
-            raise OSError(errno.ELOOP, f"{name} is a symbolic link that others than root and nbdtun's user can change; it is not followed")
+            raise OSError(
+                errno.ELOOP, f"{name} is a symbolic link that users other than root and nbdtun's own can change; it is not followed"
+            )
         self._links += 1
         if self._links > MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

@@ -23,49 +23,49 @@ _VERIFY: Final = {
     19: _NO_CA,
     20: _NO_CA,
     21: _NO_CA,
-    7: "its certificate's signature is false: another CA of the same name has signed it",
+    7: "its certificate's signature is wrong: a different CA of the same name signed it",
     9: "its certificate is not valid yet; compare the clocks of both hosts",
     10: "its certificate has expired",
-    3: f"our {CA_CRL} has no list for its CA",
+    3: f"our {CA_CRL} has no revocation list for its CA",
     12: f"our {CA_CRL} has expired",
     23: "its certificate has been revoked",
-    26: "its certificate was not made for this end (extended key usage: serverAuth for the destination, clientAuth for the source)",
+    26: "its certificate has the wrong extended key usage (the destination needs serverAuth, the source clientAuth)",
     66: "its certificate's key is too weak",
     67: "its CA's key is too weak",
-    68: "its certificate is signed with too weak a digest",
+    68: "its certificate's signature digest is too weak",
 }
 _OURS = "it refused our certificate"
 _ALERTS: Final = {
-    "CERTIFICATE_REQUIRED": "it wants a certificate, and we presented none",
-    "UNKNOWN_CA": f"{_OURS}, as not signed by a CA in its {CA_CERT}",
-    "CERTIFICATE_EXPIRED": f"{_OURS}, as expired by its clock",
-    "CERTIFICATE_REVOKED": f"{_OURS}, as revoked",
-    "BAD_CERTIFICATE": f"{_OURS}, as for another name or not valid yet; its log says which",
-    "UNSUPPORTED_CERTIFICATE": f"{_OURS}, as not made for this end (extended key usage)",
+    "CERTIFICATE_REQUIRED": "it requires a certificate, and we presented none",
+    "UNKNOWN_CA": f"{_OURS}: not signed by a CA in its {CA_CERT}",
+    "CERTIFICATE_EXPIRED": f"{_OURS}: expired, by its clock",
+    "CERTIFICATE_REVOKED": f"{_OURS}: revoked",
+    "BAD_CERTIFICATE": f"{_OURS}: made for another name, or not valid yet; its log says which",
+    "UNSUPPORTED_CERTIFICATE": f"{_OURS}: wrong extended key usage",
     "CERTIFICATE_UNKNOWN": f"{_OURS}; its log says why",
     "ACCESS_DENIED": f"{_OURS}: access denied",
-    "DECRYPT_ERROR": f"{_OURS}, as falsely signed",
-    "PROTOCOL_VERSION": "it speaks no TLS 1.3",
-    "HANDSHAKE_FAILURE": "it shares no TLS 1.3 cipher or key with us",
-    "INSUFFICIENT_SECURITY": "it finds our keys or ciphers too weak",
+    "DECRYPT_ERROR": f"{_OURS}: wrong signature",
+    "PROTOCOL_VERSION": "it does not support TLS 1.3",
+    "HANDSHAKE_FAILURE": "it has no TLS 1.3 cipher or key type in common with us",
+    "INSUFFICIENT_SECURITY": "it rejects our keys or ciphers as too weak",
     "UNRECOGNIZED_NAME": "it does not serve the name that we asked for",
 }
 _REASONS: Final = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it presented no certificate",
-    "UNSUPPORTED_PROTOCOL": "it speaks no TLS 1.3",
-    "WRONG_SSL_VERSION": "it speaks no TLS 1.3",
-    "VERSION_TOO_LOW": "it speaks no TLS 1.3",
-    "NO_SHARED_CIPHER": "it shares no TLS 1.3 cipher with us",
+    "UNSUPPORTED_PROTOCOL": "it does not support TLS 1.3",
+    "WRONG_SSL_VERSION": "it does not support TLS 1.3",
+    "VERSION_TOO_LOW": "it does not support TLS 1.3",
+    "NO_SHARED_CIPHER": "it has no TLS 1.3 cipher in common with us",
     "WRONG_VERSION_NUMBER": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
-    "HTTP_REQUEST": "it does not speak TLS but HTTP",
-    "HTTPS_PROXY_REQUEST": "it does not speak TLS but HTTP",
+    "HTTP_REQUEST": "it speaks HTTP, not TLS",
+    "HTTPS_PROXY_REQUEST": "it speaks HTTP, not TLS",
     "RECORD_LAYER_FAILURE": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
     "PACKET_LENGTH_TOO_LONG": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
-    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what it sent was changed on its way",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "a TLS record failed authentication: it was altered in transit",
 }
 _CLOSED = (
-    "it closed the connection in the TLS handshake, or right after it; its log may say why, "
-    "unless it is an nbdtun without --tls-dir or another service"
+    "it closed the connection during or right after the TLS handshake; see its log, "
+    "unless it is another service or an nbdtun without --tls-dir"
 )
 
 
@@ -110,7 +110,7 @@ def _explanation(error: OSError, sock: ssl.SSLSocket | None) -> str:
 def _verification(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None) -> str:
     if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
         return _wrong_name(error, sock)
-    return _VERIFY.get(error.verify_code, f"its certificate is not accepted: {error.verify_message}")
+    return _VERIFY.get(error.verify_code, f"its certificate was not accepted: {error.verify_message}")
 
 
 def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None) -> str:

@@ -58,7 +58,7 @@ def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     _read_pem(key, "PRIVATE KEY-----", "private key")
 
     def no_passphrase() -> str:
-        raise ConfigError(f"{key}: is protected by a passphrase; a daemon cannot ask for it")
+        raise ConfigError(f"{key}: protected by a passphrase; use a key without one")
 
     try:
         context.load_cert_chain(certificate, key, password=no_passphrase)
@@ -69,7 +69,7 @@ def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 
 def _unusable_pair(certificate: Path, key: Path, error: ssl.SSLError) -> str:
     if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # the last: one is RSA, the other EC
-        return f"{key}: is not the key of {certificate}"
+        return f"{key}: does not belong to {certificate}"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=certificate)
     except ssl.SSLError as damage:

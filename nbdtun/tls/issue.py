@@ -133,7 +133,7 @@ def _authority(folder: Path) -> tuple[_Authority, dict[str, bytes]]:
     if certificate.exists() and key.exists():
         return _load_authority(certificate, key), {}
     if certificate.exists():
-        raise ConfigError(f"{key}: No such file or directory; without it, nothing can be signed for the CA in {certificate}")
+        raise ConfigError(f"{key}: No such file or directory; the CA in {certificate} cannot sign without it")
     if key.exists():
         raise ConfigError(f"{certificate}: No such file or directory; the CA of {key} is incomplete")
     authority = _new_authority()
@@ -148,17 +148,17 @@ def _load_authority(certificate_file: Path, key_file: Path) -> _Authority:
     try:
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
     except TypeError as error:
-        raise ConfigError(f"{key_file}: is protected by a passphrase") from error
+        raise ConfigError(f"{key_file}: protected by a passphrase; use a key without one") from error
     except ValueError as error:
         raise ConfigError(f"{key_file}: not a PEM private key") from error
     if key.public_key() != certificate.public_key():
-        raise ConfigError(f"{key_file}: is not the key of {certificate_file}")
+        raise ConfigError(f"{key_file}: does not belong to {certificate_file}")
     if certificate.not_valid_after_utc <= _now():
         raise ConfigError(f"{certificate_file}: expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     if not _may_sign(certificate):
-        raise ConfigError(f"{certificate_file}: is not the certificate of an authority")
+        raise ConfigError(f"{certificate_file}: not a CA certificate")
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)):
-        raise ConfigError(f"{key_file}: is neither an EC, nor an RSA, nor an Ed25519 key")
+        raise ConfigError(f"{key_file}: not an EC, RSA or Ed25519 key")
     return _Authority(certificate, key)
 
 

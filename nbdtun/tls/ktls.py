@@ -24,12 +24,12 @@ _AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_ulp")
 def obstacle() -> str | None:
     """Why no connection of this process can have it; None where it can."""
     if not OPTION:
-        return f"{ssl.OPENSSL_VERSION} has it not (OpenSSL 3.0 has)"
+        return f"{ssl.OPENSSL_VERSION} does not support it (OpenSSL 3.0 does)"
     try:
         there = _AVAILABLE.read_text().split()
     except OSError:
         there = []
-    return None if "tls" in there else "the kernel has it not, or not loaded (modprobe tls)"
+    return None if "tls" in there else "the kernel's tls module is missing or not loaded (modprobe tls)"
 
 
 def active(sock: socket.socket) -> bool:
@@ -43,4 +43,4 @@ def active(sock: socket.socket) -> bool:
 def explain() -> str:
     """One line for the log."""
     why = obstacle()
-    return f"kernel TLS is not used: {why}" if why else "kernel TLS is asked for"
+    return f"kernel TLS is off: {why}" if why else "kernel TLS is requested"

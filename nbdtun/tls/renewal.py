@@ -52,9 +52,9 @@ class Renewal:
         try:
             self._context = self._make(self._directory)
         except ConfigError as error:
-            self.log.warn("{error}; links are made with the certificates that were there before", error=str(error))
+            self.log.warn("{error}; new links still use the previous certificates", error=str(error))
         else:
-            self.log.info("{directory}: the certificates have changed, and are used from now on", directory=self._directory)
+            self.log.info("{directory}: the certificates have changed; new links use them", directory=self._directory)
 
     def _look(self) -> tuple[object, ...]:
         return tuple(_stamp(self._directory / name) for name in _FILES)

@@ -113,10 +113,10 @@ def test_a_copy_meets(tunnels: Callable[..., Tunnel], directory: Path, server: P
         cable.wait_bytes(100 * MIB)
         if trouble == "stall":
             cable.stall()
-            tunnel.source.wait_log("nothing came for 1 s")
+            tunnel.source.wait_log("nothing was received for 1 s")
         elif trouble == "one way":
             cable.stall("down")
-            tunnel.source.wait_log("nothing came for 1 s")
+            tunnel.source.wait_log("nothing was received for 1 s")
         elif trouble == "linger":
             cable.linger()
             tunnel.source.wait_log("link back after")
@@ -144,8 +144,8 @@ def test_longer_than_the_resume_window(tunnels: Callable[..., Tunnel], directory
         the_cable(tunnel).wait_bytes(50 * MIB)
         the_cable(tunnel).pull()
         assert copying.wait_exit(20) != 0
-        tunnel.source.wait_log("failed: no link came back in 2 s")
-        tunnel.destination.wait_log("failed: no link came back in 2 s")
+        tunnel.source.wait_log("failed: no new link within 2 s")
+        tunnel.destination.wait_log("failed: no new link within 2 s")
     the_cable(tunnel).plug()
     subprocess.run(["nbdinfo", "--size", tunnel.uri], check=True, capture_output=True, timeout=20)
     assert "Traceback" not in tunnel.source.log() + tunnel.destination.log()

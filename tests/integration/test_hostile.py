@@ -143,7 +143,7 @@ def test_a_certificate_of_the_right_ca_may_not_be_enough(directory: Path, tls: P
         asked = subprocess.run(["nbdinfo", "--size", tunnel.uri], capture_output=True, text=True, timeout=30)
         assert (asked.returncode == 0) is admitted
         if not admitted:
-            why = "its certificate is for CN nbdtun client, which no --allow of the destination fits [not-allowed]"
+            why = "no --allow at the destination matches its certificate (CN nbdtun client) [not-allowed]"
             assert why in tunnel.source.wait_log("[not-allowed]")
             assert tunnel.destination.wait_log("[not-allowed]").count(why) == 1
         assert "Traceback" not in tunnel.source.log() + tunnel.destination.log()
@@ -170,7 +170,9 @@ def test_channels_of_one_source_are_limited(directory: Path, tls: Path, memory: 
     with Tunnel(directory, memory, tls, destination_options=["--max-channels-per-peer", "2"]) as tunnel, ExitStack() as held:
         for _ in range(3):
             held.enter_context(socket.socket(socket.AF_UNIX)).connect(f"{tunnel.entrance}")
-        tunnel.source.wait_log("2 channels of this source already, and no more (--max-channels-per-peer) [too-many-channels]")
+        tunnel.source.wait_log(
+            "the destination has reached its limit of 2 channels for this source (--max-channels-per-peer) [too-many-channels]"
+        )
         held.close()
         ended = re.compile("channel nbd .* (is complete|failed)")  # it depends on whether the server's greeting was there already
         wait(lambda: len(ended.findall(tunnel.destination.log())) == 2, 10, "an end of both channels", tunnel.destination)

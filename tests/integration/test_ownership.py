@@ -158,7 +158,7 @@ def test_a_link_to_a_socket_of_roots(place: Path, victim: Path, roots: socket.so
         client.settimeout(20)
         client.connect(f"{tunnel.entrance}")
         assert client.recv(1) == b""
-        why = "nbd.sock is a symbolic link that others than root and nbdtun's user can change; it is not followed"
+        why = "nbd.sock is a symbolic link that users other than root and nbdtun's own can change; it is not followed"
         tunnel.source.wait_log(why)
 
 
@@ -175,7 +175,7 @@ async def test_a_session_s_socket_that_is_a_link(place: Path, victim: Path, root
     with socket.socket(socket.AF_UNIX) as planted:  # by another user, root in this case
         planted.bind(f"{session}/nbd.sock")
         planted.listen()
-        with pytest.raises(TargetUnreachable, match="uid 0 listens there, who should not"):
+        with pytest.raises(TargetUnreachable, match="uid 0 is listening there, which is not allowed"):
             await targets.find("nbd").connect("nbd")
 
 

@@ -149,7 +149,7 @@ def test_a_target_that_is_not_listed(tunnels: Callable[..., Tunnel], directory: 
     tunnel = tunnels(memory, source_options=["--forward", f"{memory.name}=unix:{other}"])
     with dial(other) as peer:
         assert peer.recv(1) == b""
-    tunnel.source.wait_log("target 'nbd.sock' is not one that the destination offers")
+    tunnel.source.wait_log("the destination has no target 'nbd.sock'")
 
 
 def test_nobody_at_the_destination(tunnels: Callable[..., Tunnel], memory: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_dead_daemons_socket_is_replaced_and_a_living_ones_is_not(tunnels: Cal
     arguments = ["--connect", "tcp:127.0.0.1:1", "--forward", f"nbd=unix:{tunnel.entrance}"]
     with Twistd(tunnel.directory, "nbdtun-source", *arguments, name="second") as second:
         assert second.wait_exit(20) != 0
-        assert f"{tunnel.entrance}: another process listens there already" in second.log()
+        assert f"{tunnel.entrance}: another process is already listening there" in second.log()
         assert "Traceback" not in second.log()
     subprocess.run(["nbdinfo", "--size", tunnel.uri], check=True, capture_output=True)
     first.kill()

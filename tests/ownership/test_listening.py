@@ -55,7 +55,7 @@ class TestListening:
             raise PermissionError(1, "Operation not permitted")
 
         monkeypatch.setattr(os, "chown", forbidden)
-        with pytest.raises(OSError, match=r"cannot be given to its owner: Operation not permitted$"):
+        with pytest.raises(OSError, match=r"its owner cannot be changed: Operation not permitted$"):
             await listening(path, (1, 1))
         assert os.listdir(path.parent) == []
 
@@ -76,7 +76,7 @@ class TestListening:
             path.symlink_to("/etc/passwd")
 
         monkeypatch.setattr(module, "_clear_stale", beaten)
-        with pytest.raises(ConfigError, match=r"nbd.sock: somebody else has just put something there$"):
+        with pytest.raises(ConfigError, match=r"nbd.sock: another process has just created it$"):
             await listening(path)
         assert os.listdir(path.parent) == [path.name]
 
@@ -107,7 +107,7 @@ class TestListening:
             living.setblocking(False)
             with pytest.raises(ConfigError) as refused:
                 await listening(path)
-            assert str(refused.value) == f"{path}: another process listens there already"
+            assert str(refused.value) == f"{path}: another process is already listening there"
             assert path.exists()
             with pytest.raises(BlockingIOError):
                 living.accept()
@@ -117,7 +117,7 @@ class TestListening:
         path.write_text("precious")
         with pytest.raises(ConfigError) as refused:
             await listening(path)
-        assert str(refused.value) == f"{path}: there is a file of that name, and it is not a socket"
+        assert str(refused.value) == f"{path}: it exists and is not a socket"
         assert path.read_text() == "precious"
 
     @ensureDeferred
@@ -139,7 +139,7 @@ def test_a_link_to_a_stale_one_is_left_alone(path: Path, tmp_path: Path) -> None
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "real.sock"))
     path.symlink_to(tmp_path / "real.sock")
-    with pytest.raises(ConfigError, match="and it is not a socket"):
+    with pytest.raises(ConfigError, match="it exists and is not a socket"):
         clear_stale(str(path))
     assert path.is_socket()
 
@@ -150,6 +150,6 @@ def test_living_sockets_of_other_kinds_are_left_alone(path: Path, kind: int) -> 
         living.bind(str(path))
         if kind == socket.SOCK_SEQPACKET:
             living.listen()
-        with pytest.raises(ConfigError, match="another process listens there already"):
+        with pytest.raises(ConfigError, match="another process is already listening there"):
             clear_stale(str(path))
         assert path.exists()

@@ -82,18 +82,18 @@ def test_in_our_own_directory_anybody_may_listen(place: Path, listening: socket.
 
 def test_unless_it_is_known_who_must(place: Path, listening: socket.socket) -> None:
     assert reached(place / "s", os.geteuid(), EVE)
-    assert refused(place / "s", EVE).startswith(f"uid {os.geteuid()} listens there, who should not")
+    assert refused(place / "s", EVE).startswith(f"uid {os.geteuid()} is listening there, which is not allowed")
 
 
 @as_root
 class TestSomebodyElsesDirectory:
     def test_his_own(self, place: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
         his(place)
-        assert "listens there, who should not" in refused(place / "s")  # of root's, which he may have moved there
+        assert "is listening there, which is not allowed" in refused(place / "s")  # of root's, which he may have moved there
         by(monkeypatch, MALLORY)
         assert reached(place / "s")
         by(monkeypatch, EVE)
-        assert "uid 4712 listens there, who should not" in refused(place / "s")
+        assert "uid 4712 is listening there, which is not allowed" in refused(place / "s")
 
     def test_one_that_was_given_to_him(self, place: Path, listening: socket.socket) -> None:
         his(his(place) / "s")
@@ -102,14 +102,14 @@ class TestSomebodyElsesDirectory:
     def test_another_user_s(self, place: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
         place.chmod(0o1777)
         by(monkeypatch, EVE)
-        assert "uid 4712 listens there" in refused(his(place / "s"))
+        assert "uid 4712 is listening there" in refused(his(place / "s"))
         assert reached(his(place / "s", EVE))
 
     def test_a_hard_link(self, place: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
         (place / "his").mkdir()
         os.link(place / "s", his(place / "his") / "nbd.sock")
         his(place / "s")
-        assert refused(place / "his/nbd.sock") == "it is a hard link in a directory of somebody else, and could be anybody's socket"
+        assert refused(place / "his/nbd.sock") == "it is a hard link in another user's directory, and could be any user's socket"
 
     def test_a_symbolic_link(self, place: Path, listening: socket.socket) -> None:
         (place / "his").mkdir()

@@ -83,7 +83,9 @@ class TestOthers:
         (place / "target").mkdir()
         (place / "link").symlink_to("target")
         mallorys(place / "link")
-        with pytest.raises(OSError, match="link is a symbolic link that others than root and nbdtun's user can change; it is not followed"):
+        with pytest.raises(
+            OSError, match="link is a symbolic link that users other than root and nbdtun's own can change; it is not followed"
+        ):
             came_to(place / "link")
         with pytest.raises(OSError, match="not followed"):
             open_directory(str(place / "link/new"), make=0o700)

@@ -76,7 +76,7 @@ def test_an_older_tls_is_refused(old: str, directory: Directory, talk: Callable[
     made = {"server": contexts.server_context(d), "client": contexts.client_context(d)}
     made[old].minimum_version = made[old].maximum_version = ssl.TLSVersion.TLSv1_2
     talked = talk(made["server"], made["client"])
-    assert talked.errors == (f"{PEER}: it speaks no TLS 1.3", f"{PEER}: it speaks no TLS 1.3")
+    assert talked.errors == (f"{PEER}: it does not support TLS 1.3", f"{PEER}: it does not support TLS 1.3")
 
 
 @pytest.mark.parametrize(

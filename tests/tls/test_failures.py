@@ -37,27 +37,27 @@ def anonymous(directory: Path) -> ssl.SSLContext:
         (
             {},
             {"ca": "other"},
-            "it refused our certificate, as not signed by a CA in its ca-cert.pem",
+            "it refused our certificate: not signed by a CA in its ca-cert.pem",
             "its certificate is not signed by a CA in our ca-cert.pem",
         ),
-        ({"end": -60}, {}, "it refused our certificate, as expired by its clock", "its certificate has expired"),
+        ({"end": -60}, {}, "it refused our certificate: expired, by its clock", "its certificate has expired"),
         (
             {"start": 600},
             {},
-            "it refused our certificate, as for another name or not valid yet; its log says which",
+            "it refused our certificate: made for another name, or not valid yet; its log says which",
             "its certificate is not valid yet; compare the clocks of both hosts",
         ),
-        ({}, {"end": -60}, "its certificate has expired", "it refused our certificate, as expired by its clock"),
+        ({}, {"end": -60}, "its certificate has expired", "it refused our certificate: expired, by its clock"),
         (
             {},
             {"start": 600},
             "its certificate is not valid yet; compare the clocks of both hosts",
-            "it refused our certificate, as for another name or not valid yet; its log says which",
+            "it refused our certificate: made for another name, or not valid yet; its log says which",
         ),
         (
             {"hosts": ("a.example", "b.example", "10.0.0.1")},
             {},
-            "it refused our certificate, as for another name or not valid yet; its log says which",
+            "it refused our certificate: made for another name, or not valid yet; its log says which",
             "its certificate is for a.example, b.example, 10.0.0.1, not for dest.example (--tls-name verifies another name)",
         ),
     ],
@@ -100,7 +100,7 @@ def test_a_client_of_another_ca_learns_it_from_its_first_read(directory: Directo
     assert talked.client.shaken  # which is why the handshake's errors are not all of them
     assert talked.errors == (
         f"{PEER}: its certificate is not signed by a CA in our ca-cert.pem",
-        f"{PEER}: it refused our certificate, as not signed by a CA in its ca-cert.pem",
+        f"{PEER}: it refused our certificate: not signed by a CA in its ca-cert.pem",
     )
 
 
@@ -108,7 +108,7 @@ def test_a_client_without_a_certificate(directory: Directory, talk: Callable[...
     d = directory()
     talked = talk(contexts.server_context(d), anonymous(d))
     assert talked.client.shaken
-    assert talked.errors == (f"{PEER}: it presented no certificate", f"{PEER}: it wants a certificate, and we presented none")
+    assert talked.errors == (f"{PEER}: it presented no certificate", f"{PEER}: it requires a certificate, and we presented none")
 
 
 def test_a_client_that_presents_the_servers_certificate(directory: Directory, talk: Callable[..., Conversation]) -> None:
@@ -117,8 +117,8 @@ def test_a_client_that_presents_the_servers_certificate(directory: Directory, ta
     shutil.copy(wrong / SERVER_KEY, wrong / CLIENT_KEY)
     server, client = talk(contexts.server_context(d), contexts.client_context(wrong)).errors
     assert server is not None
-    assert server.startswith(f"{PEER}: its certificate was not made for this end")
-    assert client == f"{PEER}: it refused our certificate, as not made for this end (extended key usage)"
+    assert server.startswith(f"{PEER}: its certificate has the wrong extended key usage")
+    assert client == f"{PEER}: it refused our certificate: wrong extended key usage"
 
 
 def test_a_revoked_certificate(directory: Directory, talk: Callable[..., Conversation]) -> None:
@@ -127,7 +127,7 @@ def test_a_revoked_certificate(directory: Directory, talk: Callable[..., Convers
     revoke_client(d)
     assert talk(contexts.server_context(d), client).errors == (
         f"{PEER}: its certificate has been revoked",
-        f"{PEER}: it refused our certificate, as revoked",
+        f"{PEER}: it refused our certificate: revoked",
     )
 
 
@@ -152,7 +152,7 @@ def test_http_is_called_so(directory: Directory, pair: tuple[socket.socket, sock
     end = End(contexts.wrap_server(contexts.server_context(directory()), pair[0]))
     pair[1].send(b"GET / HTTP/1.1\r\n\r\n")
     end.step()
-    assert end.error == f"{PEER}: it does not speak TLS but HTTP"
+    assert end.error == f"{PEER}: it speaks HTTP, not TLS"
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03"])
@@ -164,13 +164,13 @@ def test_a_connection_that_just_closes(said: bytes, directory: Directory, pair: 
     pair[1].close()
     end.step()
     assert end.error is not None
-    assert end.error.startswith(f"{PEER}: it closed the connection in the TLS handshake")
+    assert end.error.startswith(f"{PEER}: it closed the connection during or right after the TLS handshake")
 
 
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (ConnectionResetError(104, "Connection reset by peer"), "it closed the connection in the TLS handshake"),
+        (ConnectionResetError(104, "Connection reset by peer"), "it closed the connection during or right after the TLS handshake"),
         (TimeoutError("timed out"), "it did not finish the TLS handshake in time"),
         (OSError(113, "No route to host"), "TLS failed: No route to host"),
         (ssl.SSLError(1, "[SSL] unheard of"), "TLS failed"),

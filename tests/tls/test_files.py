@@ -94,7 +94,7 @@ def test_a_key_of_another_certificate_is_named(kind: str, directory: Directory) 
     (d / SERVER_KEY).write_bytes(pem)
     with pytest.raises(ConfigError) as caught:
         contexts.server_context(d)
-    assert str(caught.value) == f"{d / SERVER_KEY}: is not the key of {d / SERVER_CERT}"
+    assert str(caught.value) == f"{d / SERVER_KEY}: does not belong to {d / SERVER_CERT}"
 
 
 def test_a_key_with_a_passphrase_does_not_ask_for_it(directory: Directory) -> None:
@@ -102,7 +102,7 @@ def test_a_key_with_a_passphrase_does_not_ask_for_it(directory: Directory) -> No
     key = serialization.load_pem_private_key((d / SERVER_KEY).read_bytes(), None)
     hidden = serialization.BestAvailableEncryption(b"secret")
     (d / SERVER_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
-    with pytest.raises(ConfigError, match=r"server-key.pem: is protected by a passphrase"):
+    with pytest.raises(ConfigError, match=r"server-key.pem: protected by a passphrase; use a key without one"):
         contexts.server_context(d)
 
 

@@ -28,19 +28,19 @@ def test_the_option_is_the_one_that_python_names() -> None:
 def test_an_openssl_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ktls, "OPTION", 0)
     monkeypatch.setattr(ssl, "OPENSSL_VERSION", "OpenSSL 1.1.1w  11 Sep 2023")
-    assert ktls.explain() == "kernel TLS is not used: OpenSSL 1.1.1w  11 Sep 2023 has it not (OpenSSL 3.0 has)"
+    assert ktls.explain() == "kernel TLS is off: OpenSSL 1.1.1w  11 Sep 2023 does not support it (OpenSSL 3.0 does)"
 
 
 def test_a_kernel_that_cannot(able: Path) -> None:
-    assert ktls.explain() == "kernel TLS is not used: the kernel has it not, or not loaded (modprobe tls)"
+    assert ktls.explain() == "kernel TLS is off: the kernel's tls module is missing or not loaded (modprobe tls)"
     able.write_text("espintcp mptcp\n")
-    assert ktls.obstacle() == "the kernel has it not, or not loaded (modprobe tls)"
+    assert ktls.obstacle() == "the kernel's tls module is missing or not loaded (modprobe tls)"
 
 
 def test_both_can(able: Path) -> None:
     able.write_text("espintcp mptcp tls\n")
     assert ktls.obstacle() is None
-    assert ktls.explain() == "kernel TLS is asked for"
+    assert ktls.explain() == "kernel TLS is requested"
 
 
 def test_a_socket_tells() -> None:

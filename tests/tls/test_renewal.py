@@ -33,7 +33,7 @@ def test_a_change_is_noticed_by_the_next_link(directory: Path, said: list[str]) 
     after = secrets()
     assert after is not before
     assert secrets() is after
-    assert said == [f"{directory}: the certificates have changed, and are used from now on"]
+    assert said == [f"{directory}: the certificates have changed; new links use them"]
 
 
 def test_a_revocation_list_that_comes_and_goes_is_a_change(directory: Path) -> None:
@@ -55,8 +55,8 @@ def test_half_a_change_waits_for_the_other_half(directory: Path, tmp_path: Path,
         os.replace(tmp_path / name, directory / name)
     assert secrets() is not before
     unfit, used = said
-    assert unfit.startswith(f"{directory / CLIENT_KEY}: is not the key of {directory / CLIENT_CERT}; links are made with")
-    assert used == f"{directory}: the certificates have changed, and are used from now on"
+    assert unfit.startswith(f"{directory / CLIENT_KEY}: does not belong to {directory / CLIENT_CERT}; new links still use")
+    assert used == f"{directory}: the certificates have changed; new links use them"
 
 
 def test_files_that_go_away_are_not_missed(directory: Path) -> None:

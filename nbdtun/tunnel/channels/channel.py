@@ -6,7 +6,7 @@ A channel begins fresh, is linked, may be severed and linked again any number of
 - **complete**: both directions have ended and both ends know it. The destination says BYE last; until then the source would dial again,
   because an end that only one side knows of is none;
 - **reset**: either side gave up, with a reason that both sides get to know;
-- **expired**: no link came back within the resume window.
+- **expired**: there was no new link within the resume window.
 
 Source and destination differ in two points only: who dials, and who says BYE.
 """
@@ -30,6 +30,7 @@ from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.units import size_text
 
 
 class State(enum.Enum):
@@ -151,7 +152,7 @@ class Channel:
         if self._link is not None:
             old, self._link = self._link, None
             old.close()
-            self._sever(LinkLost("a newer link takes its place"))
+            self._sever(LinkLost("a newer link replaced it"))
 
     def abandoned(self, reason: Exception) -> None:
         """The connection that asked for this channel is gone before it became a link; another may have come meanwhile."""
@@ -181,7 +182,7 @@ class Channel:
         before = self._life.state
         self._life.advance(Trigger.ATTACH)
         if before is State.OVER:
-            error = self.error or ChannelReset("it has ended already")
+            error = self.error or ChannelReset("it has already ended")
             link.reset(error.code, str(error))
         elif before is State.SEVERED:
             self._take_again(link)
@@ -242,7 +243,7 @@ class Channel:
         link, self._link = self._link, None
         if link is not None:
             link.close()
-        self._end(None if self.complete else ChannelReset("the other end left before the end"))
+        self._end(None if self.complete else ChannelReset("the other end closed the channel before it was complete"))
 
     # What its splice tells.
 
@@ -285,7 +286,7 @@ class Channel:
                 link.say_last(encode(Kind.ACK, self.inbound.take_ack()) + encode(Kind.BYE, 0))
                 self._end(None)
         elif self.outbound.done and self._splice.write_error is not None and self.inbound.final is None:
-            self.reset(ChannelReset("the local program has closed its socket"))
+            self.reset(ChannelReset("the local program closed its socket"))
 
     # Its states.
 
@@ -303,8 +304,8 @@ class Channel:
         seconds = self.outage.end()
         self.resumes += 1
         if self.runtime.line_limit.allows():
-            said = "channel {name}: link back after {seconds:.1f} s, {replayed} bytes replayed so far"
-            self.log.info(said, name=self.name, seconds=seconds, replayed=self.replayed)
+            said = "channel {name}: link back after {seconds:.1f} s, {replayed} replayed so far"
+            self.log.info(said, name=self.name, seconds=seconds, replayed=size_text(self.replayed))
         self._take(link)
 
     def _sever(self, reason: Exception) -> None:
@@ -312,7 +313,7 @@ class Channel:
             return
         self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
         if self.runtime.line_limit.allows():
-            self.log.warn("channel {name}: link lost ({reason}), waiting for the next", name=self.name, reason=reason)
+            self.log.warn("channel {name}: link lost ({reason}), waiting for a new one", name=self.name, reason=reason)
         self.outage.begin()
 
     def _expire(self, expired: LinkLost) -> None:

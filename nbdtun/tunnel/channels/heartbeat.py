@@ -56,9 +56,9 @@ class Heartbeat:
         if (self.heard or partial >= PROGRESS) and not closing:
             self._heard_at = now
         if now - self._heard_at >= self._timeout:
-            return LinkLost(f"nothing came for {self._timeout:g} s")
+            return LinkLost(f"nothing was received for {self._timeout:g} s")
         if self._keys_since is not None and carried - self._keys_since >= KEYS_SERVE:
-            return LinkLost("its keys have served long enough")
+            return LinkLost("its keys have encrypted enough data")
         return None
 
     def rest(self) -> None:

@@ -74,7 +74,7 @@ class Outage:
 
     def _expire(self) -> None:
         because = f": {self.trouble}" if self.trouble is not None else ""
-        self._expired(LinkLost(f"no link came back in {self._lasted:.0f} s{because}"))
+        self._expired(LinkLost(f"no new link within {self._lasted:.0f} s{because}"))
 
 
 class Flaps:

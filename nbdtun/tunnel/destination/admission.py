@@ -93,4 +93,6 @@ class Admission:
 
 def _displace(gone: tuple[OpeningTransport, None] | None) -> None:
     if gone is not None:
-        gone[0].give_up(LinkLost(f"{gone[0].peer}: newer connections took its place, there are too many that ask for nothing"))
+        gone[0].give_up(
+            LinkLost(f"{gone[0].peer}: closed to make room; too many connections have not opened a channel yet (--max-handshakes)")
+        )

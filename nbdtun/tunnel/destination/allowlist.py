@@ -26,7 +26,7 @@ def check_pattern(text: str) -> str:
     :raise ConfigError: it is empty, which no name is.
     """
     if not text.strip():
-        raise ConfigError("an empty pattern fits no certificate")
+        raise ConfigError("an empty pattern matches no certificate")
     return text
 
 
@@ -46,8 +46,8 @@ class AllowList:
             return
         names = () if certificate is None else names_of(certificate)
         if not any(self._fits(name) for name in names):
-            whose = ", ".join(str(name) for name in names[:QUOTED]) or "nobody by name"
-            raise NotAllowed(f"{peer}: its certificate is for {whose}, which no --allow of the destination fits")
+            whose = ", ".join(str(name) for name in names[:QUOTED]) or "no names"
+            raise NotAllowed(f"{peer}: no --allow at the destination matches its certificate ({whose})")
 
     def _fits(self, name: Name) -> bool:
         if name.kind is Kind.URI:

@@ -149,7 +149,7 @@ class Destination(ServerFactory):
         ending = self._tombstones.find(ident, identity)
         if entry is None and ending is not None:
             raise ending
-        raise ResumeRefused(f"the destination knows no channel {ident.hex()[:8]} of this source (any more); was its daemon started again?")
+        raise ResumeRefused(f"the destination has no channel {ident.hex()[:8]} of this source (any more); was its daemon restarted?")
 
     def reset(self, target: str, reason: str) -> None:
         """End the channels to ``target``, with those that are still being made."""
@@ -173,16 +173,16 @@ class Destination(ServerFactory):
     def _check_room(self, caller: Caller) -> None:
         limits = self._limits
         if len(self._entries) >= limits.channels:
-            raise TooManyChannels(f"the destination serves {limits.channels} channels already, and no more (--max-channels)")
+            raise TooManyChannels(f"the destination has reached its limit of {limits.channels} channels (--max-channels)")
         if sum(entry.caller.owner == caller.owner for entry in self._entries.values()) >= limits.channels_per_peer:
-            most = f"{limits.channels_per_peer} channels of this source already, and no more (--max-channels-per-peer)"
-            raise TooManyChannels(f"the destination serves {most}")
+            most = f"{limits.channels_per_peer} channels for this source (--max-channels-per-peer)"
+            raise TooManyChannels(f"the destination has reached its limit of {most}")
 
     async def _make(self, ident: bytes, name: str, window: int, *, urgent: bool) -> Channel:
         try:
             sock = await self.targets.find(name).connect(name)
         except (CancelledError, ConnectingCancelledError):
-            raise ChannelReset(f"the destination gave target {name} up while it was connected to") from None
+            raise ChannelReset(f"the destination gave up target {name} while it was connecting to it") from None
         channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
         self.channels.add(channel)
         channel.ended.addCallback(self._channel_ended, channel)
@@ -268,7 +268,9 @@ class DestinationOpening(Opening):
     def _check(self, version: int, finding: Any) -> None:
         if self.refusal is not None or version != VERSION:
             finding.close()
-            raise self.refusal or VersionMismatch(f"the source speaks version {version} of the protocol, the destination {VERSION}")
+            raise self.refusal or VersionMismatch(
+                f"the source speaks protocol version {version}, the destination {VERSION}; install the same nbdtun on both"
+            )
 
     def _agree(self, theirs: bytes | None) -> bytes | None:
         """What this end contributes to the link's seals, if the source has; from now on they are the connection's."""
@@ -279,7 +281,7 @@ class DestinationOpening(Opening):
 
     def _take_up(self, channel: Channel, received: int) -> None:
         if self._connection.wire.closed:
-            gone = LinkLost("the connection was gone before the channel was open")
+            gone = LinkLost("the connection was lost before the channel was open")
             channel.abandoned(gone)
             raise gone
         try:

@@ -39,7 +39,7 @@ class Sink:
         :raise TargetUnreachable: there are too many of them.
         """
         if len(self._drains) >= MAX_AT_ONCE:
-            raise TargetUnreachable(f"target {name}: {MAX_AT_ONCE} sources measure the tunnel just now", "try again later")
+            raise TargetUnreachable(f"target {name}: {MAX_AT_ONCE} sources are already measuring the tunnel", "try again later")
         ours, theirs = socket.socketpair()
         self._drains.add(_Drain(self._selector, theirs, self))
         return ours

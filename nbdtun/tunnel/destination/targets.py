@@ -88,4 +88,4 @@ class Targets:
         try:
             return self._known[name]
         except KeyError:
-            raise TargetUnknown(f"target {name[:64]!r} is not one that the destination offers") from None
+            raise TargetUnknown(f"the destination has no target {name[:64]!r}") from None

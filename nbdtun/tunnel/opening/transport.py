@@ -27,6 +27,7 @@ from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.sealed import SealedWire
 from nbdtun.tunnel.wires.selector import WireSelector
 from nbdtun.tunnel.wires.tls import TLSWire
+from nbdtun.units import size_text
 
 #: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
 MAX_OPENING = 16 * 1024
@@ -114,7 +115,7 @@ class OpeningTransport:
         if not count:
             self._lose(self._lost("the other end closed the connection"))
         elif self._taken > MAX_OPENING:
-            self._lose(self._lost(f"more than {MAX_OPENING} bytes came before a channel was opened"))
+            self._lose(self._lost(f"it sent more than {size_text(MAX_OPENING)} before it opened a channel"))
         else:
             self._protocol.dataReceived(bytes(buffer[:count]))
 
@@ -170,7 +171,7 @@ class OpeningTransport:
     def loseConnection(self) -> None:
         """Close at once; AMP is told."""
         self.disconnecting = True
-        self._lose(self._lost("closed"))
+        self._lose(self._lost("the connection was closed"))
 
     def abortConnection(self) -> None:
         """Close at once."""

@@ -160,7 +160,7 @@ class Decoder:
         elif kind == _RESET:
             receiver.reset_received("reset", "")
         else:
-            raise ProtocolViolation(f"a frame of the unknown kind {kind}, or one of kind DATA without data")
+            raise ProtocolViolation(f"a frame of unknown kind {kind}, or a DATA frame without data")
 
     def _payload(self, piece: memoryview) -> int:
         size = len(piece)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from nbdtun.errors import ProtocolViolation
 from nbdtun.tunnel.protocol.slab import Backlog, SlabPool
+from nbdtun.units import size_text
 
 #: Acknowledge at the latest when so many bytes were written: often enough that the sender's memory stays in its CPU's cache.
 ACK_EVERY = 1024 * 1024
@@ -66,9 +67,9 @@ class Inbound:
         :raise ProtocolViolation: something is missing before them, they come after the end, or there is no room for them.
         """
         if self.final is not None or offset != self.received:
-            raise ProtocolViolation(f"bytes for offset {offset} came, but {self.received} is next")
+            raise ProtocolViolation(f"data for offset {offset} arrived, but {self.received} is next")
         if offset + count - self.written > self.window:
-            raise ProtocolViolation(f"more than the window of {self.window} bytes came without an acknowledgement")
+            raise ProtocolViolation(f"more than the window of {size_text(self.window)} arrived without an acknowledgement")
 
     def asked(self, offset: int) -> None:
         """The other end wants to know when everything before ``offset`` is written."""
@@ -82,7 +83,7 @@ class Inbound:
         :raise ProtocolViolation: they have not.
         """
         if self.final is not None or offset != self.received:
-            raise ProtocolViolation(f"the stream ends at {offset}, but {self.received} bytes came")
+            raise ProtocolViolation(f"the stream ends at {offset}, but {self.received} bytes arrived")
         self.final = offset
         self.received = offset + 1
 

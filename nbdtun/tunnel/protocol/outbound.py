@@ -206,7 +206,7 @@ class Outbound:
         :raise ProtocolViolation: it was never sent, or is still being sent: its memory must not be lent to others meanwhile.
         """
         if offset > self.sent:
-            raise ProtocolViolation(f"{offset} bytes are acknowledged, but only {self.sent} were sent")
+            raise ProtocolViolation(f"{offset} bytes were acknowledged, but only {self.sent} were sent")
         if offset > self.acked:
             self.acked = offset
             self._forget(offset)
@@ -228,9 +228,9 @@ class Outbound:
         :raise ResumeRefused: the other end has already had more of them: its request is an old one that has come late.
         """
         if offset > self._promised:
-            raise ProtocolViolation(f"a resume at {offset}, but only {self._promised} bytes were sent")
+            raise ProtocolViolation(f"a resume at offset {offset}, but only {self._promised} bytes were sent")
         if offset < max(self.acked, self._resumed):
-            raise ResumeRefused(f"a resume at {offset}, but {max(self.acked, self._resumed)} bytes have arrived before")
+            raise ResumeRefused(f"a resume at offset {offset}, but {max(self.acked, self._resumed)} bytes had already arrived")
         again = max(0, (self.unsent[0].offset if self.unsent else self.end) - offset)
         self._resumed, self._asked = offset, self.acked
         self.leaving = False

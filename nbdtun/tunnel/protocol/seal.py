@@ -79,7 +79,7 @@ class Seal:
         try:
             self._decrypt(_nonce(self._count), record[HEADER:], record[:HEADER], payload[:size])
         except self._invalid:
-            raise ProtocolViolation("what came was changed on its way") from None
+            raise ProtocolViolation("a record failed authentication: it was altered in transit") from None
         self._count += 1
         return size
 
@@ -94,7 +94,7 @@ def measure(view: memoryview, start: int, end: int) -> int | None:
         return None
     size: int = _length.unpack_from(view, start)[0]
     if not 0 < size <= MAX_RECORD:
-        raise ProtocolViolation(f"a record of {size} bytes; it can have 1 to {MAX_RECORD}")
+        raise ProtocolViolation(f"a record of {size} bytes is not between 1 and {MAX_RECORD}")
     return size + OVERHEAD
 
 

@@ -43,7 +43,7 @@ class LineLimit:
     def _account(self) -> None:
         untold, self._wanted = self._wanted - LINES, 0
         if untold > 0:
-            self.log.warn("{count} more lines about channels in {seconds:.0f} s", count=untold, seconds=PERIOD)
+            self.log.warn("{count} more lines about channels suppressed in {seconds:.0f} s", count=untold, seconds=PERIOD)
 
 
 class RefusalLog:
@@ -73,7 +73,7 @@ class RefusalLog:
         self._untold, self._latest = 0, None
         if latest is not None:
             self._log.warn(
-                "refused {count} more in {seconds:.0f} s, lastly {reason}",
+                "refused {count} more in {seconds:.0f} s, the last one: {reason}",
                 count=untold,
                 seconds=PERIOD,
                 reason=latest.line,

@@ -23,6 +23,7 @@ from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.source.dialer import Dialer
 from nbdtun.tunnel.wires.tuning import make_roomy
+from nbdtun.units import size_text
 
 
 class Source:
@@ -56,7 +57,7 @@ class Source:
         except BaseException as failure:
             if channel.error is not None:  # it was ended meanwhile, which has ended the dialling
                 raise channel.error from failure
-            channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was opened"))
+            channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was being opened"))
             raise
         return channel
 
@@ -181,10 +182,10 @@ class Forwarder(ServerFactory):
         del self._channels[channel]
         if error is None:
             self.log.info(
-                "channel {name} is complete: {sent} bytes there, {received} back",
+                "channel {name} is complete: {sent} sent, {received} received",
                 name=channel.name,
-                sent=channel.outbound.end,
-                received=channel.inbound.written - 1,
+                sent=size_text(channel.outbound.end),
+                received=size_text(channel.inbound.written - 1),
             )
         else:
             self.trouble = error

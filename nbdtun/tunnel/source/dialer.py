@@ -32,6 +32,7 @@ from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
 from nbdtun.tunnel.protocol.seal import Seals, source_seals
 from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.units import size_text
 
 #: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.
 CONNECT_TIMEOUT = 4.0
@@ -75,7 +76,7 @@ def _agreed(ours: bytes | None, theirs: bytes | None) -> Seals | None:
     if theirs is None:
         return None
     if ours is None:
-        raise ProtocolViolation("the destination seals what was not asked for")
+        raise ProtocolViolation("the destination offered a sealed link that was not requested")
     return source_seals(ours, theirs)
 
 
@@ -160,13 +161,13 @@ class Dialer:
             factory = _InterludeFactory(interlude)
             answer = await opening.callRemote(command, factory, version=VERSION, channel=channel.ident, seal=seal, **arguments())
             if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
-                raise ProtocolViolation(f"{self.peer}: a window of {answer['window']} bytes was not asked for")
+                raise ProtocolViolation(f"{self.peer}: it offered a window of {size_text(answer['window'])}, which was not requested")
             channel.agree_window(answer["window"])
             transport.seals = _agreed(seal, answer["seal"])
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)
         except amp.AmpError as unknown:
-            raise ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it speaks TLS'}") from unknown
+            raise ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}") from unknown
         finally:
             if not interlude.over:
                 transport.abortConnection()

@@ -43,7 +43,7 @@ async def throughput(source: Source, seconds: float = SECONDS) -> float:
     if channel.error is not None:
         raise channel.error
     if not arrived:
-        raise LinkLost(f"nothing has arrived at the destination within {seconds:g} s")
+        raise LinkLost(f"nothing arrived at the destination within {seconds:g} s")
     return float(arrived / (reactor.seconds() - began))
 
 

@@ -197,7 +197,7 @@ TABLE: Mapping[str, Row] = {
     "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 8),
     "cut": Row(
         "The network is away for longer than the resume window",
-        (stays("no link came back"),) * 2 + (afresh("no link came back"),) * 4 + (paused("The source stays paused"), MOVES),
+        (stays("no new link"),) * 2 + (afresh("no new link"),) * 4 + (paused("The source stays paused"), MOVES),
     ),
 }
 

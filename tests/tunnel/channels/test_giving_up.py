@@ -95,8 +95,8 @@ class TestFailing:
         stage.pass_time(stage.terms.resume_window - 2)
         assert not near.got_end
         stage.pass_time(5)
-        assert str(ends[0][0]).startswith("no link came back in 300 s: the cable: ")
-        assert str(ends[1][0]) == "no link came back in 300 s"
+        assert str(ends[0][0]).startswith("no new link within 300 s: the cable: ")
+        assert str(ends[1][0]) == "no new link within 300 s"
         assert near.got_end
         assert far.got_end
         stage.assert_all_gone()
@@ -110,7 +110,7 @@ class TestFailing:
         stage.pass_time(12)
         stage.cable.refuses = False
         stage.pass_time(5)
-        assert str(ends[0][0]) == "no link came back in 10 s"
+        assert str(ends[0][0]) == "no new link within 10 s"
         assert near.got_end
         stage.assert_all_gone()
 
@@ -120,7 +120,7 @@ class TestFailing:
         stage.destination._entries.clear()
         stage.cable.cut()
         stage.pass_time(2)
-        assert "knows no channel" in str(failures[0])
+        assert "has no channel" in str(failures[0])
         assert near.got_end
 
     def test_a_local_program_that_is_gone_ends_what_cannot_go_on(self, stage: Stage) -> None:
@@ -131,7 +131,7 @@ class TestFailing:
         stage.pass_time(1)
         assert near.got_end
         stage.pass_time(20)
-        assert str(ends[0][0]) == str(ends[1][0]) == "the local program has closed its socket"
+        assert str(ends[0][0]) == str(ends[1][0]) == "the local program closed its socket"
         stage.assert_all_gone()
 
     def test_a_violation_is_told_to_who_has_committed_it(self, stage: Stage) -> None:
@@ -145,7 +145,7 @@ class TestFailing:
         stage.rest()
         assert ends[1][0] is not None
         assert ends[1][0].code == "protocol"
-        assert str(ends[0][0]) == str(ends[1][0]) == "bytes for offset 7 came, but 0 is next"
+        assert str(ends[0][0]) == str(ends[1][0]) == "data for offset 7 arrived, but 0 is next"
         stage.pass_time(20)
         stage.assert_all_gone()
 

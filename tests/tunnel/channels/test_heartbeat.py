@@ -40,13 +40,13 @@ def test_it_is_dead_after_its_timeout_of_silence_and_not_before(intervals: list[
         trouble = heart.pass_time(1 + late, partial=partial)
         if heard or partial >= PROGRESS:
             alive_at = heart.now
-        assert trouble == ("nothing came for 15 s" if heart.now - alive_at >= TIMEOUT else "")
+        assert trouble == ("nothing was received for 15 s" if heart.now - alive_at >= TIMEOUT else "")
 
 
 def test_a_new_one_counts_as_heard_until_its_first_beat() -> None:
     heart = Heart()
     assert [heart.pass_time() for _ in range(BEATS)] == [""] * BEATS
-    assert heart.pass_time() == "nothing came for 15 s"
+    assert heart.pass_time() == "nothing was received for 15 s"
 
 
 def test_it_speaks_at_each_beat_at_which_it_has_said_nothing() -> None:
@@ -63,7 +63,7 @@ def test_what_comes_while_it_closes_counts_no_more() -> None:
         heart.beat.heard = True
         assert heart.pass_time(closing=True, partial=1 << 18) == ""
     heart.beat.heard = True
-    assert heart.pass_time(closing=True) == "nothing came for 15 s"
+    assert heart.pass_time(closing=True) == "nothing was received for 15 s"
 
 
 @pytest.mark.parametrize("before", [0, 7])
@@ -75,7 +75,7 @@ def test_keys_wear_out_where_they_are_watched(before: int) -> None:
     heart.beat.heard = True
     assert heart.pass_time(carried=before + KEYS_SERVE - 1) == ""
     heart.beat.heard = True
-    assert heart.pass_time(carried=before + KEYS_SERVE) == "its keys have served long enough"
+    assert heart.pass_time(carried=before + KEYS_SERVE) == "its keys have encrypted enough data"
 
 
 def test_how_it_is_shown() -> None:

@@ -59,7 +59,7 @@ class TestBeing:
         assert not opened.closed
         stage.pass_time(stage.terms.link_timeout)
         assert opened.closed
-        assert any("nothing came for 15 s" in line for line in said)
+        assert any("nothing was received for 15 s" in line for line in said)
 
     def test_a_peer_that_only_pings_is_there(self, stage: Stage, opened: Stranger) -> None:
         for _ in range(60):
@@ -143,7 +143,7 @@ class TestLargeFrames:
         opened.say(encode(Kind.DATA, 0, bytes(200_000))).say(encode(Kind.DATA, 300_000, b"x" * 200_000))
         stage.rest()
         assert stage.target.programs[0].got == bytes(200_000)
-        assert any("bytes for offset 300000 came, but 200000 is next" in line for line in said)
+        assert any("data for offset 300000 arrived, but 200000 is next" in line for line in said)
 
     def test_the_rest_of_one_is_nobodys_when_the_channel_has_ended(self, stage: Stage, opened: Stranger, piped: list[int]) -> None:
         frame = encode(Kind.DATA, 0, b"x" * 400_000)
@@ -268,7 +268,7 @@ class TestOverTLS:
         stage.pass_time(60)
         assert (bytes(far.got), bytes(near.got)) == (there, back)
         assert stage.near.resumes == stage.far.resumes == over_tls
-        assert any("link lost (its keys have served long enough)" in line for line in said) == over_tls
+        assert any("link lost (its keys have encrypted enough data)" in line for line in said) == over_tls
 
     def test_another_certificate_cannot_resume(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
         stage = make_stage(Terms(window=1 << 18), None, tls_dir)
@@ -279,7 +279,7 @@ class TestOverTLS:
         stage.cable.cut()
         stage.pass_time(2)
         assert near.got_end
-        assert "knows no channel" in str(stage.forwarder.trouble)
+        assert "has no channel" in str(stage.forwarder.trouble)
 
     def test_a_connection_that_is_torn_while_a_channel_is_opened_is_dialled_again(
         self, make_stage: Callable[..., Stage], tls_dir: Path

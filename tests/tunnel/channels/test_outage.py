@@ -59,7 +59,7 @@ def test_it_does_not_wait_for_ever() -> None:
     owner.outage.begin()
     owner.outage.trouble = LinkLost("no route to host")
     owner.clock.advance(31)
-    assert owner.heard == ["no link came back in 31 s: no route to host"]
+    assert owner.heard == ["no new link within 31 s: no route to host"]
     owner.outage.end()
     assert owner.cancels == 1
 

@@ -37,7 +37,7 @@ def test_a_newcomer_is_never_turned_away() -> None:
     admission = Admission(Limits(handshakes=3))
     came = arrive(admission, "a", 5)
     assert [transport.gone is None for transport in came] == [False, False, True, True, True]
-    assert str(came[0].gone) == "a:0: newer connections took its place, there are too many that ask for nothing"
+    assert str(came[0].gone) == "a:0: closed to make room; too many connections have not opened a channel yet (--max-handshakes)"
     assert list(admission) == came[2:]
     assert repr(admission) == "<Admission of 3 strangers, 0 known>"
 

@@ -74,7 +74,7 @@ def test_it_serves_a_few_at_a_time() -> None:
     socks = [connected(sink) for _ in range(MAX_AT_ONCE)]
     refused: list[BaseException | None] = []
     Deferred.fromCoroutine(sink.connect("sink")).addErrback(lambda failure: refused.append(failure.value))
-    assert str(refused[0]) == f"target sink: {MAX_AT_ONCE} sources measure the tunnel just now; try again later"
+    assert str(refused[0]) == f"target sink: {MAX_AT_ONCE} sources are already measuring the tunnel; try again later"
     socks.pop().close()
     crank.rest()
     socks.append(connected(sink))

@@ -123,7 +123,7 @@ class TestStrangers:
             Stranger(stage).resume(OTHER).hang_up()
         assert len(said) == REFUSALS_EACH
         stage.pass_time(PERIOD + 3)
-        assert said[REFUSALS_EACH].startswith("refused 195 more in 60 s, lastly a local peer: the destination knows no channel")
+        assert said[REFUSALS_EACH].startswith("refused 195 more in 60 s, the last one: a local peer: the destination has no channel")
         Stranger(stage).resume(OTHER)
         assert len(said) == REFUSALS_EACH + 2
 

@@ -20,10 +20,10 @@ def test_the_one_whose_it_was_is_told_and_nobody_else() -> None:
 
 def test_a_lost_link_is_told_as_final() -> None:
     kept = Tombstones(Clock().seconds, 10)
-    kept.remember(b"1", "", LinkLost("no link came back in 300 s"))
+    kept.remember(b"1", "", LinkLost("no new link within 300 s"))
     told = kept.find(b"1", "")
     assert isinstance(told, ResumeRefused)
-    assert str(told) == "no link came back in 300 s"
+    assert str(told) == "no new link within 300 s"
 
 
 def test_it_is_forgotten_in_time() -> None:

@@ -19,7 +19,7 @@ def test_bytes_come_in_order_and_once() -> None:
     stream = inbound()
     stream.accept(0, 10)
     for offset in (0, 9, 11):
-        with pytest.raises(ProtocolViolation, match=f"bytes for offset {offset} came, but 10 is next"):
+        with pytest.raises(ProtocolViolation, match=f"data for offset {offset} arrived, but 10 is next"):
             stream.accept(offset, 5)
     stream.accept(10, 5)
     assert stream.received == 15
@@ -28,7 +28,7 @@ def test_bytes_come_in_order_and_once() -> None:
 def test_no_more_than_the_window_waits() -> None:
     stream = inbound(100)
     stream.accept(0, 100)
-    with pytest.raises(ProtocolViolation, match="more than the window of 100 bytes"):
+    with pytest.raises(ProtocolViolation, match="more than the window of 100 B arrived"):
         stream.accept(100, 1)
     stream.wrote(1)
     stream.accept(100, 1)
@@ -53,7 +53,7 @@ def test_the_end_counts_as_one() -> None:
 def test_both_must_have_counted_the_same(offset: int) -> None:
     stream = inbound()
     stream.accept(0, 10)
-    with pytest.raises(ProtocolViolation, match=f"the stream ends at {offset}, but 10 bytes came"):
+    with pytest.raises(ProtocolViolation, match=f"the stream ends at {offset}, but 10 bytes arrived"):
         stream.accept_end(offset)
 
 

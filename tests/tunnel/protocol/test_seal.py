@@ -47,7 +47,7 @@ def test_a_changed_bit_is_seen(payload: bytes, data: st.DataObject) -> None:
     record = bytearray(closed(source, payload))
     bit = data.draw(st.integers(0, 8 * len(record) - 1))
     record[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(ProtocolViolation, match="changed on its way"):
+    with pytest.raises(ProtocolViolation, match="altered in transit"):
         opened(destination, bytes(record))
 
 

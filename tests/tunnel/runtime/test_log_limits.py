@@ -18,7 +18,7 @@ def test_so_many_lines_in_a_while_and_a_count_of_the_others(said: list[str]) -> 
     ((seconds, account),) = later
     assert seconds == PERIOD
     account()
-    assert said == ["3 more lines about channels in 60 s"]
+    assert said == ["3 more lines about channels suppressed in 60 s"]
     assert line_limit.allows()
 
 
@@ -60,9 +60,9 @@ class Log:
 def test_a_few_are_told_one_by_one() -> None:
     log, clock = Log(), Clock()
     refusals = RefusalLog(log, clock.callLater)
-    refusals.tell("a", TLSError("a:1: it speaks no TLS 1.3"))
+    refusals.tell("a", TLSError("a:1: it does not support TLS 1.3"))
     clock.advance(PERIOD)
-    assert log.lines == ["refused a:1: it speaks no TLS 1.3 [tls]"]
+    assert log.lines == ["refused a:1: it does not support TLS 1.3 [tls]"]
     assert log.codes == ["tls"]
     assert not clock.calls
 
@@ -76,7 +76,7 @@ def test_one_address_has_a_few_lines_and_the_others_have_theirs() -> None:
     assert len(log.lines) == REFUSALS_EACH + 1
     assert log.lines[-1] == "refused b:1: its certificate has expired [tls]"
     clock.advance(PERIOD)
-    assert log.lines[-1] == f"refused {100 - REFUSALS_EACH} more in {PERIOD:.0f} s, lastly flood:99: no answer in 10 s [link-lost]"
+    assert log.lines[-1] == f"refused {100 - REFUSALS_EACH} more in {PERIOD:.0f} s, the last one: flood:99: no answer in 10 s [link-lost]"
 
 
 def test_all_addresses_together_have_a_limit_and_then_it_begins_again() -> None:

@@ -32,7 +32,7 @@ class TestEntrance:
         near.send(b"12345").shut()
         far.send(b"123").shut()
         stage.pass_time(1)
-        assert said == [f"channel {name} is open", f"channel {name} is complete", f"channel {name} is complete: 5 bytes there, 3 back"]
+        assert said == [f"channel {name} is open", f"channel {name} is complete", f"channel {name} is complete: 5 B sent, 3 B received"]
 
     def test_the_far_reason_is_one_line(self, stage: Stage, said: list[str]) -> None:
         stage.target.refuse("target disk: unix:/run/qemu/nbd.sock: No such file or directory")

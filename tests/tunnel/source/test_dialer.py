@@ -203,7 +203,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\0\x02\x02\x46" * 30, b"\xff" * 5000])
     def test_another_service_is_called_that(self, stage: Stage, answer: bytes) -> None:
-        assert str(failure(self.answered(stage, answer))) == "the cable: it is another service, or it speaks TLS"
+        assert str(failure(self.answered(stage, answer))) == "the cable: it is another service, or it requires TLS (--tls-dir)"
         stage.assert_all_gone()
 
     def test_frames_right_behind_the_answer_are_taken(self, stage: Stage) -> None:

@@ -67,7 +67,7 @@ async def test_what_was_acknowledged_counts() -> None:
 @ensureDeferred
 async def test_nothing_has_arrived() -> None:
     paper = Paper(0)
-    with pytest.raises(LinkLost, match=r"nothing has arrived at the destination within 0\.2 s"):
+    with pytest.raises(LinkLost, match=r"nothing arrived at the destination within 0\.2 s"):
         await measure(paper)
     assert paper.has_ended()
 
