@@ -1,8 +1,8 @@
 """
-AMP between two ends that do not trust each other, and say nothing to the log by themselves.
+AMP between two ends that do not trust each other. Nothing is logged unless a subclass does so.
 
-A peer can send whatever it likes. The worst that it costs is its connection: each text, number and list has a bound which is checked
-before it is used or quoted, a box has a limited number of keys, and what does not parse is refused in one short line.
+A peer can send anything, and at worst loses its connection. Each text, number and list has a limit, which is checked before the value is
+used or quoted. A box has a limited number of keys. Input that does not parse is refused in one short line.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import ProtocolViolation, printable
 
-#: Keys of one box.
+#: The most keys in one box.
 MAX_KEYS = 16
 
-#: Characters of an error's text.
+#: The most characters in an error's text.
 MAX_ERROR = 4000
 
-#: What a disk or a memory can have.
+#: The most bytes that a disk or a memory can have.
 MAX_BYTES = 1 << 63
 
 
 class Refused(amp.RemoteAmpError):
-    """A peer has sent nonsense; it is answered so, and its connection ends if that is ``fatal``."""
+    """A peer sent malformed data. It gets this as the answer, and loses its connection if that is ``fatal``."""
 
     def __init__(self, reason: str, fatal: bool = True) -> None:
         super().__init__(ProtocolViolation.code.encode(), reason, fatal=fatal)
@@ -67,7 +67,7 @@ class Number(amp.Argument):
 
 
 class Flag(amp.Argument):
-    """Yes or no, as AMP's own Boolean writes it; that one quotes all else that it is given."""
+    """Yes or no, written as AMP's own Boolean does; but that one quotes any other value in its error."""
 
     def fromString(self, data: bytes) -> bool:
         if data not in (b"True", b"False"):
@@ -90,7 +90,11 @@ class Rows(amp.AmpList):
             raise Refused("the list is too long")
         try:
             rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
-        except (AttributeError, KeyError, ValueError) as nonsense:  # the first: AMP's parser wants to close what has no connection
+        except (
+            AttributeError,
+            KeyError,
+            ValueError,
+        ) as nonsense:  # AttributeError: AMP's parser closes a connection that is not there
             raise Refused("not a list") from nonsense
         if len(rows) > self.limit:
             raise Refused(f"more than {self.limit} rows")
@@ -98,14 +102,14 @@ class Rows(amp.AmpList):
 
 
 class CheckedCommand(amp.Command):
-    """A command of which nothing is believed before it is checked; a missing field is the peer's fault, and not worth a traceback."""
+    """A command whose fields are all checked before use. A missing field is the peer's fault, and gets no traceback."""
 
-    #: Whether a peer that sends it malformed loses its connection.
+    #: Whether a peer that sends this command malformed loses its connection.
     fatal: ClassVar[bool] = True
 
     @classmethod
     def parseArguments(cls, box: amp.AmpBox, protocol: Any) -> Any:
-        """Parse what a peer asks."""
+        """Parse a peer's question."""
         try:
             return super().parseArguments(box, protocol)
         except Refused as nonsense:
@@ -115,7 +119,7 @@ class CheckedCommand(amp.Command):
 
     @classmethod
     def parseResponse(cls, box: amp.AmpBox, protocol: Any) -> Any:
-        """Parse what a peer answers."""
+        """Parse a peer's answer."""
         try:
             return super().parseResponse(box, protocol)
         except (KeyError, ValueError, TypeError, Refused) as nonsense:
@@ -123,13 +127,13 @@ class CheckedCommand(amp.Command):
 
 
 class Peer(amp.AMP):
-    """One end of a connection to a peer that is not trusted. A peer's mistake ends the connection, without a traceback in our log."""
+    """One end of a connection to an untrusted peer. A peer's mistake ends the connection, without a traceback in our log."""
 
     _has_ended = False
     _keys = 0
 
     def makeConnection(self, transport: Any) -> None:
-        """Begin; AMP's own would write a line to the log for the beginning and for the end."""
+        """Begin. AMP's own version would log a line at the beginning and at the end."""
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -138,16 +142,16 @@ class Peer(amp.AMP):
         amp.BinaryBoxProtocol.connectionLost(self, reason)
 
     def dataReceived(self, data: bytes) -> None:
-        """AMP lets what it cannot make sense of out as exceptions of many kinds."""
+        """Parse input. AMP raises many kinds of exceptions for malformed input."""
         try:
             super().dataReceived(data)
         except Exception as error:
-            if self.innerProtocol is not None:  # the protocol that it has switched to answers for itself
+            if self.innerProtocol is not None:  # it has switched to another protocol, whose errors are its own
                 raise
             self.unhandledError(Failure(ProtocolViolation(f"it does not speak the protocol: {error!r:.200}")))
 
     def proto_key(self, string: bytes) -> str:
-        """AMP bounds a key and a value, but not how many of them a box has."""
+        """Limit the keys of a box; AMP limits only the size of each key and value."""
         self._keys = self._keys + 1 if string else 0
         if self._keys > MAX_KEYS:
             raise ProtocolViolation("a message with too many fields")
@@ -157,7 +161,7 @@ class Peer(amp.AMP):
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """Take a question or an answer."""
         if self._has_ended:
-            return  # it came in one piece with what has ended the connection
+            return  # it arrived together with the data that ended the connection
         if sum(kind in box for kind in (amp.COMMAND, amp.ANSWER, amp.ERROR)) != 1:
             raise ProtocolViolation("neither a question nor an answer")
         if amp.ERROR in box and not {amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys():
@@ -167,11 +171,11 @@ class Peer(amp.AMP):
         super().ampBoxReceived(box)
 
     def locateResponder(self, name: bytes) -> Any:
-        """Find who answers a command: none of AMP's own, such as StartTLS."""
+        """Find the responder of a command; StartTLS, which AMP itself would answer, has none."""
         return None if name == amp.StartTLS.commandName else super().locateResponder(name)
 
     def dispatchCommand(self, box: amp.AmpBox) -> Any:
-        """Obey a command."""
+        """Run a command."""
         return super().dispatchCommand(box).addErrback(self._dispatch_failed)
 
     def _dispatch_failed(self, failure: Failure) -> Failure:
@@ -180,9 +184,9 @@ class Peer(amp.AMP):
         return failure
 
     def command_refused(self, reason: str) -> None:
-        """Called when a command was refused for ``reason``, which is short; for those who have a log to write it to."""
+        """Called with a short ``reason`` when a command was refused; subclasses that have a log override it."""
 
     def unhandledError(self, failure: Failure) -> None:
-        """End the connection of a peer that has made a mistake."""
+        """End the connection: the peer made a mistake."""
         if self.transport is not None:
             self.transport.loseConnection()

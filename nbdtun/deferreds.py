@@ -1,8 +1,8 @@
 """
-Deferreds: waits with a time limit, for many, shielded from cancellation, or shared with other waiters.
+Deferreds: waits with a time limit, for several results, shielded from cancellation, or shared with other waiters.
 
-Twisted's ``cancel`` reaches the innermost Deferred that a coroutine waits for. That is right for the steps of a migration and wrong for
-their undoing, which has to be done whatever happens: :func:`shield` stands between.
+Twisted's ``cancel`` reaches the innermost Deferred that a coroutine waits for. That is right for the steps of a migration. It is wrong for
+their undo, which must always run to its end; :func:`shield` protects it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def with_timeout(clock: IReactorTime, seconds: float | None, waiting: Deferred[T], late: Callable[[], Exception]) -> Deferred[T]:
-    """Cancel ``waiting`` after ``seconds``, None for never, and fail with what ``late`` makes; returns ``waiting`` itself."""
+    """Cancel ``waiting`` after ``seconds`` (None: never), and fail with the error that ``late`` returns; returns ``waiting`` itself."""
 
     def expired(result: object, _: float) -> object:
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
@@ -31,7 +31,7 @@ def with_timeout(clock: IReactorTime, seconds: float | None, waiting: Deferred[T
 
 
 async def gather(waiting: Iterable[Deferred[T]]) -> list[T]:
-    """Wait for all, in parallel; fail with the first failure itself, or if cancelled, whatever they make of it; cancel the others then."""
+    """Wait for all in parallel. On the first failure, or when cancelled, cancel the others and raise at once."""
     deferreds = list(waiting)
     gathered = gatherResults(deferreds, consumeErrors=True)
     ours = branch(gathered)
@@ -47,7 +47,7 @@ async def gather(waiting: Iterable[Deferred[T]]) -> list[T]:
 
 
 async def shield(work: Deferred[T], on_cancel: Callable[[], object]) -> T:
-    """Wait for ``work`` to its own end; who cancels this wait only causes a call of ``on_cancel``."""
+    """Wait until ``work`` ends by itself. Cancelling this wait only calls ``on_cancel``."""
     outcome: list[T | Failure] = []
     bell: Deferred[None] = Deferred()
 
@@ -72,7 +72,7 @@ def _reason(failure: Failure) -> BaseException:
 
 
 def branch(deferred: Deferred[T]) -> Deferred[T]:
-    """Return a Deferred of the caller's own with the same result; nothing is taken away from ``deferred``."""
+    """Return a Deferred of the caller's own with the same result; ``deferred`` keeps its result."""
     mine: Deferred[T] = Deferred()
 
     def fired(result: T | Failure) -> T | Failure:
@@ -84,7 +84,7 @@ def branch(deferred: Deferred[T]) -> Deferred[T]:
 
 
 def end_of(deferred: Deferred[Any]) -> Deferred[None]:
-    """Return a Deferred of the caller's own that fires when ``deferred`` has, with whatever result; it fails only if it is cancelled."""
+    """Return a Deferred of the caller's own that fires when ``deferred`` has any result; it fails only when it is cancelled itself."""
     mine: Deferred[None] = Deferred()
 
     def fired(result: Any) -> Any:
@@ -96,7 +96,7 @@ def end_of(deferred: Deferred[Any]) -> Deferred[None]:
 
 
 async def stopped(port: IListeningPort) -> None:
-    """Stop listening on ``port``, and wait until that is done; a port may answer at once with None."""
+    """Stop listening on ``port``, and wait until that is done. A port that stops at once may return None."""
     stopping = port.stopListening()
     if stopping is not None:
         await stopping

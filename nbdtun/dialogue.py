@@ -1,7 +1,7 @@
 """
-A dialogue over AMP: a connection that stands for a while, over which questions are asked, each of which ends.
+A dialogue over AMP: a long-lived connection for questions, each of which ends.
 
-What the texts call it and its two ends is a subclass's to say.
+A subclass names the connection and its two ends, for the texts.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from nbdtun.amp import MAX_ERROR, Peer, Refused
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import ConfigError, LinkLost, NbdtunError, NoAnswer, ProtocolViolation, printable
 
-#: Commands of the other end that may be under way at one time, and in all over one connection: each may keep an answer in memory.
+#: The most commands of the other end at one time, and in all over one connection: each may keep an answer in memory.
 MAX_PENDING, MAX_COMMANDS = 16, 4096
 
 
 class Dialogue(Peer):
     """
-    One end of it; ``clock`` bounds how long an answer may take. ``when_lost`` fires once, when it has ended for good.
+    One end of a dialogue. ``clock`` limits how long an answer may take. ``when_lost`` fires once, when the connection has ended.
 
-    ``channel``, ``other`` and ``here`` are what texts call the connection, the other end, and where this one is.
+    Texts call the connection ``channel``, the other end ``other``, and the place of this end ``here``.
     """
 
-    #: Where it writes.
+    #: The logger.
     log: ClassVar[Any]
 
-    #: What a failure is, at either end, that has no error of its own to cross the wire as.
+    #: The error that crosses the wire for a failure, at either end, that has no error class of its own.
     failed: ClassVar[type[NbdtunError]]
 
     channel: str
@@ -54,11 +54,11 @@ class Dialogue(Peer):
 
     @property
     def lost(self) -> bool:
-        """Whether it has ended."""
+        """Whether the connection has ended."""
         return self._lost is not None
 
     def when_lost(self) -> Deferred[LinkLost]:
-        """A Deferred of the caller's own, which fires with the error when the connection is gone; at once if it is."""
+        """A Deferred of the caller's own, which fires with the error when the connection is lost; at once if it already is."""
         waiting: Deferred[LinkLost] = Deferred()
         if self._lost is not None:
             waiting.callback(self._lost)
@@ -67,7 +67,7 @@ class Dialogue(Peer):
         return waiting
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fail the questions that wait for an answer, and call those who wait for the end."""
+        """Fail the questions that wait for an answer, and fire the Deferreds of ``when_lost``."""
         self._lost = LinkLost(f"the {self.channel} to {self.other} was lost{_because(reason.value)}")
         super().connectionLost(reason)
         self.transport = None
@@ -77,7 +77,7 @@ class Dialogue(Peer):
                 waiting.callback(self._lost)
 
     def dispatchCommand(self, box: amp.AmpBox) -> Any:
-        """Obey a command, unless there are too many."""
+        """Run a command, unless there are too many."""
         self._pending += 1
         self._commands += 1
         if self._pending > MAX_PENDING or self._commands > MAX_COMMANDS:
@@ -89,13 +89,13 @@ class Dialogue(Peer):
         return result
 
     def command_refused(self, reason: str) -> None:
-        """Say why it ends: AMP closes it once this is answered."""
+        """Log why the connection ends. AMP closes it after the answer."""
         self._log_end(ProtocolViolation(reason))
 
     def unhandledError(self, failure: Failure) -> None:
-        """Say why it ends, and end it."""
+        """Log why the connection ends, and end it."""
         error = failure.value
-        if not isinstance(error, Refused):  # of a command that wants no answer; that has been said
+        if not isinstance(error, Refused):  # a refused command without an answer is already logged
             self._log_end(error if isinstance(error, NbdtunError) else ProtocolViolation(failure.getErrorMessage()))
         super().unhandledError(failure)
 
@@ -103,17 +103,17 @@ class Dialogue(Peer):
         self.log.warn("{channel} closed: {reason}", channel=self.channel, reason=printable(str(error)), code=error.code)
 
     def hang_up(self) -> None:
-        """End it, if it is there."""
+        """End the connection, if there is one."""
         if self.transport is not None:
             self.transport.loseConnection()
 
     async def ask(self, command: type[amp.Command], *, seconds: float | None, **arguments: Any) -> dict[str, Any]:
         """
-        Send ``command`` and return the answer, for which ``seconds`` are waited; None: for as long as the connection stands.
+        Send ``command`` and return the answer, waiting at most ``seconds``; None: as long as the connection lasts.
 
-        :raise NbdtunError: what the other end reports, in its own words.
-        :raise NoAnswer: it has not answered in time, and whether it obeyed is unknown.
-        :raise LinkLost: the connection is gone, and whether the other end obeyed is unknown.
+        :raise NbdtunError: the other end reported it, in its own words.
+        :raise NoAnswer: it has not answered in time; the command may or may not have run.
+        :raise LinkLost: the connection is lost; the command may or may not have run.
         """
         name = command.__name__
         asking: Deferred[dict[str, Any]] = self.callRemote(command, **arguments)
@@ -131,12 +131,12 @@ class Dialogue(Peer):
             raise LinkLost(f"the {self.channel} was lost before {name} was answered{_because(error)}") from error
 
     def notify(self, command: type[amp.Command], **arguments: Any) -> None:
-        """Send ``command``, which has no answer, if the connection is still there."""
+        """Send ``command``, which has no answer, if there is still a connection."""
         if self._lost is None and self.transport is not None:
             self.callRemote(command, **arguments)
 
     def respond(self, work: Callable[[], Any]) -> Deferred[Any]:
-        """Do the ``work`` for an answer; a bug in it reaches the other end as one line, and our log as a traceback."""
+        """Run ``work`` to get an answer. A bug in it reaches the other end as one line, and our log as a traceback."""
         return Deferred.fromCoroutine(work()).addErrback(self._respond_failed)
 
     def _respond_failed(self, failure: Failure) -> Failure:
@@ -150,5 +150,5 @@ class Dialogue(Peer):
 
 
 def _because(reason: BaseException | None) -> str:
-    """What a connection's end has to add to the fact."""
+    """The reason of a lost connection, where it says more than that it was lost."""
     return "" if isinstance(reason, ConnectionDone | ConnectionLost) else f": {reason}"

@@ -1,8 +1,8 @@
 """
-Every error that nbdtun raises, as one tree, named for what the caller can decide::
+All errors of nbdtun, as one tree; each name stands for a decision that the caller can make::
 
     NbdtunError
-    ├── ConfigError                what was asked for cannot be done as asked
+    ├── ConfigError                an option, a file or a name cannot be used
     ├── TunnelError
     │   ├── TLSError               the two ends do not trust each other
     │   ├── NotAllowed             the destination trusts the source's certificate, but does not admit it
@@ -13,27 +13,27 @@ Every error that nbdtun raises, as one tree, named for what the caller can decid
     │   ├── ResumeRefused          the other end does not know this channel, or not at this offset
     │   ├── AlreadyComplete        the destination has seen this channel to its end
     │   ├── LinkLost               the other end cannot be reached
-    │   │   └── NoAnswer           it is there, and has not answered in time
+    │   │   └── NoAnswer           it is connected, but has not answered in time
     │   ├── ProtocolViolation      the other end sent what the protocol does not allow
     │   └── ChannelReset           a channel was ended before its end
     └── MigrationError
         ├── VMUnknown              the destination knows no VM of that name
         ├── MonitorError           a QMP socket cannot be used
-        │   └── MonitorLost        it was there, and is gone
+        │   └── MonitorLost        the connection to it was lost
         ├── CommandFailed          QEMU refused a command
         ├── NotMigratable          this VM cannot be moved as it is now
         ├── DiskMismatch           the two machines' disks are not the same
         ├── MirrorFailed           copying a disk failed
         ├── MemoryFailed           copying the memory failed
-        ├── TimedOut               it has lasted longer than it may
+        ├── TimedOut               it took longer than its time limit
         ├── Stalled                nothing moves any more
-        ├── TooLate                a running migration cannot do any more what was asked of it
+        ├── TooLate                a running migration is past the point where the request is possible
         ├── DestinationFailed      the destination reported a failure of its own
-        └── OutcomeUnknown         nobody can tell whether the VM runs at the destination
+        └── OutcomeUnknown         it is unknown whether the VM runs at the destination
 
-The text of an error is the one line that an operator reads: it names the thing and, where there is one, the remedy, which is
-kept apart too where whoever raises it does so.
-``code`` is stable: it crosses the wire, is ``code`` in JSON and in log events, and ends the line that an operator reads, in brackets.
+The text of an error is the one line that an operator reads. It names the thing, the reason and, where there is one, the remedy.
+``remedy`` also has the remedy by itself, where the error was raised with one.
+``code`` is stable: it crosses the wire, is ``code`` in JSON and in log events, and ends the operator's line, in brackets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from typing import ClassVar, TypeVar
 
 
 class NbdtunError(Exception):
-    """Something that nbdtun was asked to do has failed: ``what``, and what to do about it, if ``remedy`` is not empty."""
+    """A request to nbdtun has failed: ``what`` says how, ``remedy`` (perhaps empty) says what to do about it."""
 
     code: ClassVar[str] = "failed"
 
@@ -54,7 +54,7 @@ class NbdtunError(Exception):
 
     @property
     def line(self) -> str:
-        """The text with the code behind it, as logs and exit texts show it; one line that cannot write to a terminal."""
+        """The text followed by the code, as logs and exit texts show it: one line, without terminal control characters."""
         return f"{printable(str(self))} [{self.code}]"
 
 
@@ -62,7 +62,7 @@ E = TypeVar("E", bound=NbdtunError)
 
 
 class ConfigError(NbdtunError):
-    """An option, a file or a name that was given cannot be used."""
+    """An option, a file or a name cannot be used."""
 
     code = "config"
 
@@ -80,7 +80,7 @@ class TLSError(TunnelError):
 
 
 class NotAllowed(TunnelError):
-    """The destination does not admit the source's certificate, though its CA has signed it."""
+    """The destination trusts the CA of the source's certificate, but does not admit the certificate."""
 
     code = "not-allowed"
 
@@ -98,13 +98,13 @@ class TargetUnknown(TunnelError):
 
 
 class TargetUnreachable(TunnelError):
-    """The destination could not connect to the target's socket; the text carries its operating system's reason."""
+    """The destination could not connect to the target's socket; the text has the reason from its operating system."""
 
     code = "target-unreachable"
 
 
 class TooManyChannels(TunnelError):
-    """The destination serves as many channels as it may."""
+    """The destination has reached a limit of channels."""
 
     code = "too-many-channels"
 
@@ -116,19 +116,19 @@ class ResumeRefused(TunnelError):
 
 
 class AlreadyComplete(TunnelError):
-    """The destination has seen this channel to its end already; its last word was lost with a link."""
+    """The destination completed this channel earlier; its last message was lost with a link."""
 
     code = "complete"
 
 
 class LinkLost(TunnelError):
-    """The other end cannot be reached, or was not heard of for too long."""
+    """The other end cannot be reached, or has sent nothing for too long."""
 
     code = "link-lost"
 
 
 class NoAnswer(LinkLost):
-    """The other end has not answered in time; whether it did what it was asked for is as unknown as after a lost link."""
+    """The other end has not answered in time. As after a lost link, the request may or may not have been carried out."""
 
     code = "no-answer"
 
@@ -152,7 +152,7 @@ class MigrationError(NbdtunError):
 
 
 class VMUnknown(MigrationError):
-    """The destination was not told of a VM of that name."""
+    """The destination has no VM of that name."""
 
     code = "vm-unknown"
 
@@ -164,13 +164,13 @@ class MonitorError(MigrationError):
 
 
 class MonitorLost(MonitorError):
-    """QEMU's monitor was there and is gone: QEMU has died, or something else closed it."""
+    """The connection to QEMU's monitor was lost: QEMU has ended, or something else closed it."""
 
     code = "monitor-lost"
 
 
 class CommandFailed(MigrationError):
-    """QEMU refused a QMP command; the text carries QEMU's own description, ``kind`` is QEMU's class of the error."""
+    """QEMU refused a QMP command; the text has QEMU's own description, ``kind`` is QEMU's error class."""
 
     code = "command"
 
@@ -186,7 +186,7 @@ class NotMigratable(MigrationError):
 
 
 class DiskMismatch(MigrationError):
-    """A disk has no counterpart at the destination, one that is too small, or two that it could be."""
+    """A disk's counterpart at the destination is missing, too small or ambiguous."""
 
     code = "disk-mismatch"
 
@@ -204,19 +204,19 @@ class MemoryFailed(MigrationError):
 
 
 class TimedOut(MigrationError):
-    """A phase of the migration, or the whole, has lasted longer than it may."""
+    """A phase of the migration, or the whole, took longer than its time limit."""
 
     code = "timeout"
 
 
 class Stalled(MigrationError):
-    """Nothing has moved for longer than it may, although the link is up."""
+    """Nothing has moved for too long, although the link is up."""
 
     code = "stall"
 
 
 class TooLate(MigrationError):
-    """A running migration was asked for something that it has gone too far for, or has not got to."""
+    """A running migration is past the point where the request is possible, or has not reached it."""
 
     code = "too-late"
 
@@ -228,35 +228,35 @@ class DestinationFailed(MigrationError):
 
 
 class OutcomeUnknown(MigrationError):
-    """The VM was handed over and the destination cannot be asked any more; the source is left paused."""
+    """The VM was handed over, and the destination can no longer be asked; the source is left paused."""
 
     code = "unknown"
 
 
 def printable(text: str, limit: int = 4000) -> str:
-    """Return somebody else's text as a part of one line: what could move a terminal's cursor, or pretend to be the next line, is gone."""
+    """Return foreign text as a part of one line, without anything that moves a terminal's cursor or looks like another line."""
     words = " ".join(text[: limit + 1].split())
     shown = "".join(letter if letter.isprintable() else "?" for letter in words[:limit])
     return shown if len(text) <= limit else shown + "..."
 
 
 def tree(root: type[E] = NbdtunError) -> Iterator[type[E]]:  # type: ignore[assignment]
-    """Yield every error below ``root``, the more special ones first, and ``root`` last."""
+    """Yield every error below ``root``, subclasses before their bases, and ``root`` last."""
     for below in root.__subclasses__():
         yield from tree(below)
     yield root
 
 
 def error_of(code: str, text: str, root: type[E], other: type[E]) -> E:
-    """Return the error of ``root``'s tree that has this code, as the other end has told it; ``other`` where there is none."""
+    """Return the error in ``root``'s tree that has the ``code`` which the other end sent; ``other`` where there is none."""
     found = (error for error in tree(root) if error.code == code)
     return next(found, other)(printable(text))
 
 
 def wire_errors(root: type[NbdtunError] = NbdtunError, without: tuple[type[NbdtunError], ...] = ()) -> dict[type[Exception], bytes]:
     """
-    What may cross the wire, each under its stable code, as an AMP command declares its errors: all of ``root`` but those ``without``.
+    The errors that an AMP command declares, each with its stable code: all of ``root`` except those of ``without``.
 
-    AMP sends the first that fits, so the order matters: each comes before what it is a special case of.
+    AMP sends the first that matches, so subclasses come before their bases.
     """
     return {error: error.code.encode() for error in tree(root) if not issubclass(error, without)}

@@ -1,4 +1,4 @@
-"""Names that a package exports, each imported when it is asked for: `nbdtun --help` waits for nothing that it does not need."""
+"""Names that a package exports, each imported on first use: `nbdtun --help` loads only the modules that it needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 def exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """
-    Make the ``__getattr__`` and ``__dir__`` of ``package``; ``homes`` has the names that it exports, by the modules that they live in.
+    Return ``__getattr__`` and ``__dir__`` for ``package``; ``homes`` maps each module to the names that it exports.
 
     Type checkers see the package's imports below ``if TYPE_CHECKING``; tests/test_public_face.py keeps the two alike.
     """

@@ -1,8 +1,8 @@
 """
-Loggers, for every module that has something to say.
+Loggers, for every module that logs.
 
-They are txaio's for Twisted, asked for by name. ``txaio.use_twisted()`` would choose the framework of the whole process; that is not for
-a library to do, since its application may use txaio with asyncio.
+They are txaio's loggers for Twisted, imported by name. ``txaio.use_twisted()`` would choose the framework of the whole process. A
+library must not do that, since its application may use txaio with asyncio.
 """
 
 from txaio.tx import make_logger

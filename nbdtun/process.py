@@ -1,11 +1,11 @@
 """
 The process itself: its reactor, the signals that end it, its clock, and how many files it may have open.
 
-Twisted's clock is the wall's (``time.time``, in twisted/python/runtime.py), which NTP and administrators set. Set forward, every time
-limit is over at once, and links count as silent. Set back, everything waits for as much longer.
+Twisted uses wall-clock time (``time.time``, in twisted/python/runtime.py), which NTP and administrators set. When it is set forward, every
+time limit expires at once, and links count as silent. When it is set back, everything waits that much longer.
 
 A channel needs two open files, its link and its local socket. Systems start daemons with a soft limit of 1024, for programs that use
-select(2), and with a much higher hard limit, which others may ask for (systemd.exec(5), LimitNOFILE=).
+select(2), and with a much higher hard limit for all others (systemd.exec(5), LimitNOFILE=).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime, IReadDescriptor, IWriteDescriptor
 from zope.interface import implementer
 
-#: The signals that end a process in good order: of Ctrl-C, of a service manager, of a terminal that was closed.
+#: The signals for an orderly end: from Ctrl-C, from a service manager, from a terminal that was closed.
 ENDING: Final = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
-#: What a daemon has open besides channels and new connections: its log, listeners, monitors, what Python and the reactor need.
+#: Files that a daemon has open besides channels and new connections: its log, listeners, monitors, those of Python and the reactor.
 OWN = 256
 
 
@@ -66,21 +66,21 @@ def adopt(reactor: Reactor, sock: socket.socket, factory: IProtocolFactory) -> N
 
 def steady(reactor: IReactorTime) -> None:
     """
-    Let ``reactor`` go by a clock that nobody sets, from now on; for a process that is nbdtun's own, before anything waits.
+    Make ``reactor`` use the monotonic clock from now on. Only for a process that is nbdtun's own, before any timer is set.
 
-    A reactor with a clock of its own keeps it, as asyncio's does, and one that something waits on already.
+    A reactor with its own clock, such as asyncio's, keeps it; so does one that already has timers.
     """
     if reactor.seconds is time.time and not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic  # type: ignore[method-assign]  # Twisted's reactors have it as an attribute
 
 
 def needed(channels: int, handshakes: int) -> int:
-    """How many files a daemon may have open that serves so many; new connections are counted twice, strangers and known ones."""
+    """The files that a daemon with these limits may have open. New connections count twice: once for strangers, once for known sources."""
     return 2 * channels + 2 * handshakes + OWN
 
 
 def make_room(count: int) -> int:
-    """Raise the soft limit so that ``count`` files can be open, as far as the hard limit allows; returns the limit in force."""
+    """Raise the soft limit to ``count`` open files, as far as the hard limit allows; returns the limit in force."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
         return soft if soft != resource.RLIM_INFINITY else count

@@ -1,9 +1,8 @@
 """
-States: one notation for everything that is in one of a few of them. No I/O.
+State machines: one notation for every object with a few states. No I/O.
 
-What can happen is declared as a table, :class:`Transitions`, beside the class whose states they are; each object of that class has a
-:class:`Life`, which is the only thing that changes its state. The tables are printed in docs/states, and tests/test_states.py checks
-that they are complete.
+A table, :class:`Transitions`, stands beside the class whose states it declares. Each object of that class has a :class:`Life`, and nothing
+else changes its state. docs/states prints the tables, and tests/test_states.py checks that they are complete.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ T = TypeVar("T", bound=enum.Enum)
 
 
 class ImpossibleTransition(AssertionError):
-    """A bug in nbdtun: something happened in a state in which it cannot."""
+    """A bug in nbdtun: a trigger came in a state in which it cannot happen."""
 
 
 @frozen
 class Transitions(Generic[S, T]):
     """
-    All that can happen: ``rows`` says for each state which triggers lead to which state. A state may lead to itself, where a trigger is
-    answered but changes nothing; one that leads nowhere else is an end.
+    The table: ``rows`` says for each state which triggers lead to which state. A state may lead to itself, where a trigger is answered but
+    changes nothing. A state that leads nowhere else is an end.
 
-    A trigger that a row does not have is ``impossible`` in that state, which only a bug of ours could cause; or ``ignored``, as it may
-    come at any time; or ``refused``, as the other end may ask for it at any time, and gets an error.
+    A trigger that is not in a state's row is ``impossible`` there (only a bug of ours causes it), ``ignored`` (it may come at any time), or
+    ``refused`` (the other end may ask for it at any time, and gets an error).
     """
 
     start: S
@@ -44,7 +43,7 @@ class Transitions(Generic[S, T]):
         return frozenset(state for state, row in self.rows.items() if set(row.values()) <= {state})
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """The table as text: each state with its triggers, and at last what these do elsewhere."""
+        """The table as text: each state with its triggers, then the effect of the other triggers."""
         for state, row in self.rows.items():
             moves = [f"{trigger.value} → {after.value}" for trigger, after in row.items()]
             yield state.value, ", ".join([*moves, *(["(the end)"] if state in self.ends else [])])
@@ -54,7 +53,7 @@ class Transitions(Generic[S, T]):
 
 
 class Life(Generic[S, T]):
-    """Where one object is in its ``transitions``."""
+    """The state of one object, within its ``transitions``."""
 
     __slots__ = ("_transitions", "state")
 
@@ -67,10 +66,10 @@ class Life(Generic[S, T]):
 
     def advance(self, trigger: T, refusal: Exception | None = None) -> bool:
         """
-        ``trigger`` has happened; whether that has changed the state.
+        ``trigger`` has happened; returns whether that changed the state.
 
         :raise ImpossibleTransition: the table does not allow it here.
-        :raise Exception: ``refusal``, where the table says that it is refused.
+        :raise Exception: ``refusal``, where the table has the trigger as refused.
         """
         before = self.state
         after = self._transitions.rows[before].get(trigger)

@@ -1,8 +1,8 @@
 """
-Sizes and durations as operators write them, and as they like to read them.
+Sizes and durations, as operators write and read them.
 
 Units follow ``dd``: ``k``, ``M``, ``G``, ``T``, with or without ``iB``, count in 1024s as QEMU does; ``kB``, ``MB``, ``GB``, ``TB`` in
-1000s. Case does not matter. A bare number is bytes, or seconds. What :func:`size_text` and :func:`duration_text` print, the parsers read.
+1000s. Case does not matter. A bare number is bytes, or seconds. The parsers read what :func:`size_text` and :func:`duration_text` print.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def parse_size(text: str) -> int:
     """
     ``500MiB``, ``1GiB``, ``10G``, ``64k``, ``1.5 GiB``, ``4096``: bytes, fractions rounded down.
 
-    :raise ConfigError: it is none of these, or 8 EiB and more.
+    :raise ConfigError: it is not a size, or is 8 EiB or more.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
@@ -49,7 +49,7 @@ def parse_size(text: str) -> int:
 
 def parse_count(text: str) -> int:
     """
-    ``1``, ``1024``: how many of something there may be.
+    ``1``, ``1024``: a limit of how many.
 
     :raise ConfigError: it is not a whole number from 1 to a million.
     """
@@ -61,7 +61,7 @@ def parse_count(text: str) -> int:
 
 def parse_rate(text: str) -> int:
     """
-    A size a second, with or without ``/s`` at its end: bytes per second.
+    A size per second, with or without ``/s`` at its end: bytes per second.
 
     :raise ConfigError: it is not a size.
     """
@@ -72,7 +72,7 @@ def parse_duration(text: str) -> float:
     """
     ``300ms``, ``2s``, ``5min``, ``1h``, ``1 min 30 s``, ``0.5``: seconds.
 
-    :raise ConfigError: it is none of these, or more than 30 years.
+    :raise ConfigError: it is not a duration, or is more than 30 years.
     """
     parts = _NUMBER.findall(text.strip())
     whole = "".join(match.group(0) for match in _NUMBER.finditer(text.strip()))
@@ -90,7 +90,7 @@ def _lacks_units(parts: list[tuple[str, str]]) -> bool:
 
 
 def size_text(size: float) -> str:
-    """``size`` bytes with three or four digits: ``512 B``, ``1.5 GiB``, ``10 GiB``."""
+    """``size`` bytes, with three or four digits: ``512 B``, ``1.5 GiB``, ``10 GiB``."""
     if size < 1000:
         return f"{size:.0f} B"
     for prefix in "KMGTPE":
@@ -102,12 +102,12 @@ def size_text(size: float) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """``rate`` bytes per second, as :func:`size_text` has them."""
+    """``rate`` bytes per second, in the form of :func:`size_text`."""
     return size_text(rate) + "/s"
 
 
 def duration_text(seconds: float) -> str:
-    """A duration with no more digits than anyone needs: ``30 ms``, ``4.2 s``, ``42 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    """A duration with as many digits as are useful: ``30 ms``, ``4.2 s``, ``42 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
@@ -122,7 +122,7 @@ def duration_text(seconds: float) -> str:
 
 
 def milliseconds_text(seconds: float) -> str:
-    """A short time, which differs from others by fractions of a millisecond: ``0.34 ms``, ``2.1 ms``, ``50 ms``."""
+    """A short time, with fractions of a millisecond: ``0.34 ms``, ``2.1 ms``, ``50 ms``."""
     return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else duration_text(seconds)
 
 

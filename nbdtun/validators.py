@@ -1,4 +1,4 @@
-"""Bounds of the numbers in settings, as validators of attrs; the errors name the attribute as the option is called."""
+"""Limits of the numbers in settings, as validators for attrs. Errors give the attribute the name of its option."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Validator = Callable[[object, "Attribute[Any]", Any], None]
 
 
 def positive(name: str = "{}") -> Validator:
-    """More than 0, or None; ``name`` is how an error calls it, with ``{}`` for the attribute's own name."""
+    """More than 0, or None. Errors call the value ``name``, where ``{}`` stands for the attribute's own name."""
 
     def validate(_: object, attribute: Attribute[Any], value: float | None) -> None:
         if value is not None and value <= 0:
@@ -23,7 +23,7 @@ def positive(name: str = "{}") -> Validator:
 
 
 def between(least: float, most: float, text: Callable[[float], str]) -> Validator:
-    """From ``least`` to ``most``, which ``text`` writes for people."""
+    """From ``least`` to ``most``; ``text`` formats them for errors."""
 
     def validate(_: object, attribute: Attribute[Any], value: float) -> None:
         if not least <= value <= most:

@@ -1,5 +1,5 @@
 """
-Directories of our own: made where nobody can replace them unseen, given away by descriptor, and removed with what others left in them.
+Our own directories: made so that a replacement is noticed, given away by descriptor, and removed with all that others left in them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from nbdtun.ownership.way import open_directory
 
-#: Directories in directories that are emptied when one is removed. Ours are three deep; QEMU's user can make as many as he likes.
+#: The depth to which directories are emptied for removal. Ours are three deep; QEMU's user can nest them without limit.
 DEEPEST = 16
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,9 +22,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def make_directories(path: str) -> None:
     """
-    Make the directory ``path`` and what is missing on the way, for everybody to pass, whatever the umask: twistd gives its daemons 077.
+    Make the directory ``path`` and its missing parents, passable for all users whatever the umask: twistd gives its daemons 077.
 
-    :raise OSError: that cannot be.
+    :raise OSError: it cannot be made.
     """
     umask = os.umask(0o066)
     try:
@@ -35,9 +35,9 @@ def make_directories(path: str) -> None:
 
 def make_private(directory: int, prefix: str) -> tuple[str, int]:
     """
-    Make a directory with mode 0700 and a name that nobody can guess in ``directory``; the name, and a descriptor of it.
+    Make a directory with mode 0700 and an unguessable name in ``directory``; returns the name, and a descriptor of it.
 
-    :raise OSError: that cannot be.
+    :raise OSError: it cannot be made.
     """
     name = prefix + secrets.token_hex(4)
     os.mkdir(name, 0o700, dir_fd=directory)
@@ -51,9 +51,9 @@ def make_private(directory: int, prefix: str) -> tuple[str, int]:
 
 def make_within(directory: int, name: str, owner: tuple[int, int] | None) -> None:
     """
-    Make the directory ``name``, mode 0700, in one of our own, and give it to ``owner`` before anybody else can have anything in it.
+    Make the directory ``name``, mode 0700, in one of our own, and give it to ``owner`` before any other user can put anything into it.
 
-    :raise OSError: that cannot be.
+    :raise OSError: it cannot be made.
     """
     os.mkdir(name, 0o700, dir_fd=directory)
     if owner is not None:
@@ -65,15 +65,15 @@ def make_within(directory: int, name: str, owner: tuple[int, int] | None) -> Non
 
 
 def open_to_all(directory: int) -> None:
-    """Let everybody pass a directory of ours, who cannot list it: what is in it has modes of its own."""
+    """Let all users pass through a directory of ours, but not list it. Its contents have modes of their own."""
     os.fchmod(directory, 0o711)
 
 
 def make_if_missing(directory: int, name: str) -> int:
     """
-    Make the directory ``name``, mode 0700, in ``directory``, unless there is one; a descriptor of it.
+    Make the directory ``name``, mode 0700, in ``directory``, unless it exists; returns a descriptor of it.
 
-    :raise OSError: that cannot be; NotADirectoryError of a link.
+    :raise OSError: it cannot be made; NotADirectoryError for a link.
     """
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=directory)
@@ -83,7 +83,7 @@ def make_if_missing(directory: int, name: str) -> int:
 @contextmanager
 def opened(path: str) -> Iterator[int]:
     """
-    A directory, for its names and its lock.
+    Open a directory, for its names and its lock.
 
     :raise OSError: it cannot be opened.
     """
@@ -100,7 +100,7 @@ def opened(path: str) -> Iterator[int]:
 
 @contextmanager
 def locked(path: str) -> Iterator[int]:
-    """Hold the lock of a directory; a descriptor of it."""
+    """Hold the lock of a directory; yields a descriptor of it."""
     with opened(path) as descriptor:
         lock(descriptor)
         yield descriptor
@@ -112,10 +112,10 @@ def lock(directory: int) -> None:
 
 
 def remove_unlocked(directory: int, prefix: str) -> None:
-    """Remove the directories in ``directory`` whose names begin with ``prefix`` and whose lock nobody holds."""
+    """Remove the directories in ``directory`` whose names begin with ``prefix`` and whose lock no process holds."""
     for name in os.listdir(directory):
         if name.startswith(prefix):
-            with contextlib.suppress(OSError):  # in use, or somebody else's, or just gone
+            with contextlib.suppress(OSError):  # in use, or of another user, or just gone
                 _remove_unlocked(directory, name)
 
 
@@ -130,7 +130,7 @@ def _remove_unlocked(directory: int, name: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it, as far as that can be done; links are removed, and never followed."""
+    """Remove a directory and its contents, as far as possible; links are removed, never followed."""
     with contextlib.suppress(OSError):
         parent = open_directory(os.path.dirname(path))
         try:
@@ -163,7 +163,7 @@ def _remove(parent: int, name: str, deep: int = 0) -> None:
 
 def _empty(directory: int, deep: int = 0) -> None:
     for name in os.listdir(directory):
-        with contextlib.suppress(OSError):  # the directory that is left will tell
+        with contextlib.suppress(OSError):  # rmdir of the directory reports it
             if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode) and deep < DEEPEST:
                 _remove(directory, name, deep + 1)
             else:

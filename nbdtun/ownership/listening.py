@@ -1,9 +1,9 @@
 """
-Sockets that we listen on: each appears under its name when it is listened on, with its mode and owner, and never in the place of another.
+Sockets that we listen on. Each appears under its name already listening, with its mode and owner, and never replaces another file.
 
-It is bound in a directory of ours beside it, which nobody else can enter, gets its mode and owner there, and is renamed into place. What
-others do in the directory meanwhile can keep it from getting there, and nothing else. The name that the kernel tells of it (``ss -xl``,
-/proc/net/unix) is the one that it was bound by: /proc/self/fd/N/ and its last part.
+It is bound in a directory of ours beside its place, which no other user can enter. It gets its mode and owner there, and is renamed into
+place. Other users of the directory can at most make the rename fail. The kernel (``ss -xl``, /proc/net/unix) shows the name by which it was
+bound: /proc/self/fd/N/ and its last part.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nbdtun.ownership.directories import make_private
 from nbdtun.ownership.way import check_length, open_directory
 from nbdtun.process import Reactor
 
-#: Connections that wait to be accepted, unless told otherwise; as Twisted has it.
+#: The default for connections that wait to be accepted; the same as Twisted's.
 BACKLOG = 50
 
 _PREFIX = ".nbdtun-"
@@ -40,7 +40,7 @@ _rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 @frozen
 class Held:
-    """A socket that is listened on, as ``name`` in the directory of the descriptor ``directory``; ``file`` is which file it is."""
+    """A listening socket: ``name`` in the directory of the descriptor ``directory``; ``file`` has its device and inode."""
 
     sock: socket.socket
     directory: int
@@ -48,8 +48,8 @@ class Held:
     file: tuple[int, int]
 
     def remove(self) -> None:
-        """Remove its name, if that is still this socket's."""
-        with contextlib.suppress(OSError):  # gone already, or in a place that we may not change any more
+        """Remove its name, if that still belongs to this socket."""
+        with contextlib.suppress(OSError):  # already gone, or we may no longer change the directory
             found = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
             if (found.st_dev, found.st_ino) == self.file:
                 os.unlink(self.name, dir_fd=self.directory)
@@ -68,7 +68,7 @@ class Listener:
     backlog: int = BACKLOG
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen; the Deferred fails with :exc:`ConfigError` if something is there already, and with :exc:`OSError` if that cannot be."""
+        """Listen. The Deferred fails with :exc:`ConfigError` if the name is taken, and with :exc:`OSError` for the system's reasons."""
         return execute(self._listen, protocolFactory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
@@ -78,7 +78,7 @@ class Listener:
 
 
 class _Port(unix.Port):
-    """Twisted's, but it touches no file by path: neither when it begins nor when it ends."""
+    """Twisted's port, but it never touches a file by path, neither at its start nor at its end."""
 
     socket: socket.socket
     numberAccepts: int
@@ -89,8 +89,8 @@ class _Port(unix.Port):
         self._path = path
 
     def startListening(self) -> None:
-        """Listen on the socket that we have."""
-        tcp._reservedFD.reserve()  # for when the process has no other left, as all of Twisted's ports do
+        """Start accepting on the held socket."""
+        tcp._reservedFD.reserve()  # for when no other is left; all of Twisted's ports do it
         log.msg(f"{self._getLogPrefix(self.factory)} starting on {self._path!r}")
         assert self.factory is not None
         self.factory.doStart()
@@ -101,16 +101,16 @@ class _Port(unix.Port):
         self.startReading()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Let go of the socket, and remove its name."""
+        """Close the socket, and remove its name."""
         self._held.remove()
         super(unix.Port, self).connectionLost(reason)
 
 
 def hold(path: str, mode: int, owner: tuple[int, int] | None = None, backlog: int = BACKLOG) -> Held:
     """
-    Make the UNIX socket ``path`` and listen on it; a stale one of a dead process is replaced.
+    Make the UNIX socket ``path`` and listen on it; a stale socket of a dead process is replaced.
 
-    :raise ConfigError: somebody listens there already, or it is no socket.
+    :raise ConfigError: another process is listening there, or it is not a socket.
     :raise OSError: it cannot be made.
     """
     check_length(path)
@@ -135,7 +135,7 @@ def hold(path: str, mode: int, owner: tuple[int, int] | None = None, backlog: in
 
 @contextmanager
 def _staging(directory: int, name: str) -> Iterator[int]:
-    """A directory of ours for a moment, in ``directory``, so that what is renamed need not leave its file system."""
+    """A temporary directory of ours in ``directory``, so that the rename stays within one file system."""
     folder, staging = make_private(directory, _PREFIX)
     try:
         yield staging
@@ -143,7 +143,7 @@ def _staging(directory: int, name: str) -> Iterator[int]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=staging)
         os.close(staging)
-        with contextlib.suppress(OSError):  # whoever has moved it away may keep it; it is empty
+        with contextlib.suppress(OSError):  # another process moved it away; it is empty
             os.rmdir(folder, dir_fd=directory)
 
 
@@ -156,26 +156,26 @@ def _give(name: str, staging: int, owner: tuple[int, int] | None) -> None:
 
 
 def _put(staging: int, directory: int, path: str) -> None:
-    """Rename what is in place, unless something has come there meanwhile."""
+    """Rename the socket into place, unless the name was taken meanwhile."""
     name = os.fsencode(os.path.basename(path))
     if _rename is not None and _rename(staging, name, directory, name, _RENAME_NOREPLACE) == 0:
         return
     failed = ctypes.get_errno() if _rename is not None else errno.ENOSYS
     if failed == errno.EEXIST:
         raise ConfigError(f"{path}: another process has just created it")
-    if failed not in (errno.ENOSYS, errno.EINVAL):  # a C library, or a file system, that does not know how; nothing was there a moment ago
+    if failed not in (errno.ENOSYS, errno.EINVAL):  # not supported by the C library or file system; the name was free a moment ago
         raise OSError(failed, os.strerror(failed))
     os.rename(name, name, src_dir_fd=staging, dst_dir_fd=directory)
 
 
 def clear_stale(path: str) -> None:
     """
-    Remove the file ``path`` if it is a socket that nobody listens on any more.
+    Remove the file ``path`` if it is a socket on which no process listens any more.
 
-    A datagram socket cannot connect to a stream socket, but is told a living one (EPROTOTYPE) from a dead one (ECONNREFUSED):
-    whoever listens there is not disturbed (unix_find_bsd() in Linux's net/unix/af_unix.c).
+    A datagram socket cannot connect to a stream socket, but the error differs for a live one (EPROTOTYPE) and a dead one (ECONNREFUSED).
+    A listening process notices nothing (unix_find_bsd() in Linux's net/unix/af_unix.c).
 
-    :raise ConfigError: somebody listens there, or it is no socket at all.
+    :raise ConfigError: another process is listening there, or it is not a socket.
     :raise OSError: its directory cannot be reached.
     """
     directory = open_directory(os.path.dirname(path))
@@ -190,7 +190,7 @@ def _clear_stale(directory: int, path: str) -> None:
     try:
         found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
-        return  # not there, or nothing that we could see: whoever listens next will be told
+        return  # not there, or not visible to us; the attempt to listen will report it
     try:
         if not stat.S_ISSOCK(os.fstat(found).st_mode):
             raise ConfigError(f"{path}: it exists and is not a socket")

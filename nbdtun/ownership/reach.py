@@ -1,13 +1,13 @@
 """
-Sockets that others listen on: reached without following anybody's links, and left again if somebody else answers.
+Sockets that others listen on: connected to without following foreign links, and closed again if the wrong user answers.
 
-The harm that QEMU's user could do is to have root speak to a socket that only root may use. So it must not be possible for him to say
-which one that is. In a directory that only root and we can write to, whatever listens was put there by us. In any other, the socket must
+QEMU's user could try to make root talk to a socket that only root may use. So that user must have no say in which socket we reach. In a
+directory that only root and we can write to, root or we have put the socket there. In any other directory, the socket must
 
-- be under one name only: a hard link could lead to anybody's socket, where ``fs.protected_hardlinks`` is off;
-- belong to whoever owns the directory, who could use it himself; or be listened on by him, or by the user that it belongs to.
+- have only one name: a hard link could lead to any user's socket, where ``fs.protected_hardlinks`` is off;
+- belong to the directory's owner, who could use it anyway; or be listened on by that owner, or by the socket's own owner.
 
-Where the caller knows who must answer, because QEMU's monitor has told, it is one of those and nobody else.
+Where the caller knows which users may answer (QEMU's monitor has reported it), only those are accepted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from zope.interface import implementer
 from nbdtun.ownership.way import check_length, is_ours, known, walked
 from nbdtun.process import Reactor, adopt
 
-#: Seconds for a server to accept those who wait already, and between two looks whether it has (QEMU's queues are short).
+#: Seconds to wait for room in a server's queue, and between two attempts (QEMU's queues are short).
 QUEUE_SECONDS, QUEUE_INTERVAL = 10.0, 0.02
 
 _PEER = struct.Struct("3i")
@@ -41,7 +41,7 @@ _PEER = struct.Struct("3i")
 
 @frozen
 class Credentials:
-    """Whose process is behind a UNIX socket."""
+    """The process behind a UNIX socket, and its user."""
 
     pid: int
     uid: int
@@ -49,7 +49,7 @@ class Credentials:
 
 
 def peer(sock: socket.socket) -> Credentials:
-    """Who listens: the kernel knows who called listen(2); what QEMU's ``-runas`` made of it later, only /proc."""
+    """Return who listens. The kernel knows who called listen(2); only /proc knows a later change by QEMU's ``-runas``."""
     pid, uid, gid = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     with suppress(OSError, KeyError, ValueError, IndexError):
         fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
@@ -59,10 +59,10 @@ def peer(sock: socket.socket) -> Credentials:
 
 def reach(path: str, allowed: Collection[int] | None = None) -> socket.socket:
     """
-    Connect to the UNIX socket ``path``, where one of the users ``allowed`` must listen, if there are any; a socket that does not block.
+    Connect to the UNIX socket ``path``; if ``allowed`` is given, one of these users must listen there. Returns a non-blocking socket.
 
-    :raise BlockingIOError: too many wait there already.
-    :raise OSError: that cannot be, or somebody else listens.
+    :raise BlockingIOError: the server's queue is full.
+    :raise OSError: the connection failed, or another user listens.
     """
     check_length(path)
     with walked(path) as (directory, there):
@@ -94,14 +94,14 @@ def _check(uid: int, found: os.stat_result, around: os.stat_result, allowed: Col
 @implementer(IStreamClientEndpoint)
 @frozen
 class Reacher:
-    """Connects to a UNIX socket as :func:`reach` does, and waits its turn for a moment."""
+    """Connects to a UNIX socket as :func:`reach` does, and waits a while for room in its queue."""
 
     reactor: Reactor
     path: str
     allowed: Collection[int] | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; the Deferred fails with :exc:`OSError` if that cannot be."""
+        """Connect; the Deferred fails with :exc:`OSError` if the connection does."""
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:

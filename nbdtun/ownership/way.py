@@ -1,8 +1,8 @@
 """
-Ways: from the root directory to a file, by descriptors, through no link that somebody else could have put there.
+Ways: from the root directory to a file, by descriptors, through no link that another user could have put there.
 
-Whoever owns a directory, or may write to it where it is not sticky, can rename what is in it at any time (rename(2)). A descriptor with
-O_PATH stays with what it was opened for, and O_NOFOLLOW opens a link itself (open(2)).
+The owner of a directory can rename anything in it at any time; so can all who may write to it, unless it is sticky (rename(2)). An O_PATH
+descriptor stays with the file that it was opened for, and O_NOFOLLOW opens a link itself (open(2)).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: Bytes of a socket's path, for whoever connects to it: sockaddr_un.sun_path is 108 with its final NUL (unix(7)).
+#: The most bytes of a socket's path: sockaddr_un.sun_path is 108 with its final NUL (unix(7)).
 LONGEST_SOCKET_PATH = 107
-#: As many links as the kernel follows on one way (path_resolution(7)).
+#: The most links that the kernel follows in one path (path_resolution(7)).
 MOST_LINKS = 40
 
 _HELD = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,24 +25,24 @@ _UID_MAP, _OVERFLOW_UID = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/ove
 
 
 def known() -> frozenset[int]:
-    """Who may decide for us: root, this user, and whoever the system's own root seems to be in a namespace (user_namespaces(7))."""
+    """The users that we trust: root, our own, and in a user namespace the one that the outer root appears as (user_namespaces(7))."""
     mapped = _UID_MAP.read_text().split() == ["0", "0", "4294967295"]
     return frozenset({0, os.geteuid()} if mapped else {0, os.geteuid(), int(_OVERFLOW_UID.read_text())})
 
 
 def is_ours(directory: os.stat_result) -> bool:
-    """Whether only root and we can put anything into a directory."""
+    """Whether only root and we can write to a directory."""
     return directory.st_uid in known() and not directory.st_mode & 0o022
 
 
 def _keeps_links(directory: os.stat_result) -> bool:
-    """Whether only root, we, and who has made a link in a directory can replace that."""
+    """Whether a link in a directory can be replaced only by root, us and the link's owner."""
     return directory.st_uid in known() and bool(not directory.st_mode & 0o022 or directory.st_mode & stat.S_ISVTX)
 
 
 def check_length(path: str) -> None:
     """
-    See that a socket can have this path for everybody; through a descriptor it could be longer.
+    Check that all programs can use this path for a socket; through a descriptor it could be longer.
 
     :raise OSError: it is too long.
     """
@@ -51,7 +51,7 @@ def check_length(path: str) -> None:
 
 
 class _Walker:
-    """Where we have come to on the way to ``path``; missing directories are made with the mode ``make``, if there is one."""
+    """The position on the way to ``path``; missing directories are made with the mode ``make``, if it is given."""
 
     def __init__(self, path: str, make: int | None) -> None:
         self._parts = deque(part for part in os.path.abspath(path).split("/") if part)
@@ -61,7 +61,7 @@ class _Walker:
         self.here = os.dup(self.parent)
 
     def walk(self) -> None:
-        """Go to the end of it."""
+        """Go to the end of the path."""
         while self._parts:
             name = self._parts.popleft()
             step = self._open(name)
@@ -81,12 +81,12 @@ class _Walker:
         except FileNotFoundError:
             if self._make is None:
                 raise
-        with suppress(FileExistsError):  # somebody was quicker
+        with suppress(FileExistsError):  # another process was quicker
             os.mkdir(name, self._make, dir_fd=self.here)
         return os.open(name, _HELD, dir_fd=self.here)
 
     def _turn(self, name: str, link: int, found: os.stat_result) -> None:
-        """Go on where a link leads to, if that can be believed."""
+        """Follow a link, if it can be trusted."""
         if found.st_uid not in known() or not _keeps_links(os.fstat(self.here)):
             raise OSError(
                 errno.ELOOP, f"{name} is a symbolic link that users other than root and nbdtun's own can change; it is not followed"
@@ -101,7 +101,7 @@ class _Walker:
             self.here = os.open("/", _HELD)
 
     def close(self) -> None:
-        """Let go of both descriptors."""
+        """Close both descriptors."""
         os.close(self.parent)
         os.close(self.here)
 
@@ -109,9 +109,9 @@ class _Walker:
 @contextmanager
 def walked(path: str, make: int | None = None) -> Iterator[tuple[int, int]]:
     """
-    Walk to ``path``, making missing directories with the mode ``make``; descriptors (O_PATH) of the directory it is in, and of itself.
+    Walk to ``path``, making missing directories with the mode ``make``; yields O_PATH descriptors of its directory, and of itself.
 
-    :raise OSError: it is not there, or behind a link that is not followed.
+    :raise OSError: it does not exist, or is behind a link that is not followed.
     """
     walker = _Walker(path, make)
     try:
@@ -123,9 +123,9 @@ def walked(path: str, make: int | None = None) -> Iterator[tuple[int, int]]:
 
 def open_directory(path: str, make: int | None = None) -> int:
     """
-    Walk to a directory as :func:`walked` does; a descriptor (O_PATH) of it, which the caller closes.
+    Walk to a directory as :func:`walked` does; returns an O_PATH descriptor of it, which the caller closes.
 
-    :raise OSError: that cannot be, or it is no directory.
+    :raise OSError: it cannot be reached, or is not a directory.
     """
     with walked(path, make) as (_, here):
         return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)

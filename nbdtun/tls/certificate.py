@@ -1,4 +1,4 @@
-"""The names in a certificate, for decisions and for messages; from when until when it is valid."""
+"""The names in a certificate, for decisions and for messages, and its validity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbdtun.errors import ConfigError, printable
 
 
 class Kind(enum.Enum):
-    """Where in a certificate a name stands."""
+    """The place of a name in a certificate."""
 
     COMMON_NAME = "CN"
     DNS = "DNS"
@@ -23,7 +23,7 @@ class Kind(enum.Enum):
 
 @frozen
 class Name:
-    """One name; only in a URI does it matter whether a letter is a capital (RFC 5280, 7.1 to 7.5)."""
+    """One name; only URIs are case-sensitive (RFC 5280, 7.1 to 7.5)."""
 
     kind: Kind
     value: str
@@ -33,8 +33,8 @@ class Name:
 
 
 def names_of(der: bytes) -> tuple[Name, ...]:
-    """Return the common names and the alternative names in a certificate; none of one that makes no sense."""
-    from cryptography import x509  # here, because it is slow to import, and not every end looks at names
+    """Return the common names and the alternative names in a certificate; nothing for a malformed one."""
+    from cryptography import x509  # here, because it is slow to import, and not every end needs names
     from cryptography.x509.oid import NameOID
 
     try:
@@ -43,7 +43,7 @@ def names_of(der: bytes) -> tuple[Name, ...]:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return tuple(common)
-    except Exception:  # fuzzing has seen ValueError, TypeError, InvalidVersion, DuplicateExtension; none is promised to be the last
+    except Exception:  # fuzzing found ValueError, TypeError, InvalidVersion, DuplicateExtension; there may be more
         return ()
     kinds: dict[type[x509.GeneralName], Kind] = {
         x509.DNSName: Kind.DNS,
@@ -63,7 +63,7 @@ class Validity:
 
     def check(self, path: Path) -> None:
         """
-        See that it is good now.
+        Check that the certificate is valid now.
 
         :raise ConfigError: it is not; the text names ``path``.
         """
@@ -74,7 +74,7 @@ class Validity:
 
 
 def validity(pem: bytes) -> Validity | None:
-    """That of the first certificate in ``pem``; None for what only OpenSSL can parse, which is left to the peers."""
+    """Return the validity of the first certificate in ``pem``; None where only OpenSSL can parse it: the peers check it then."""
     from cryptography import x509  # here, because it is slow to import and needed once
 
     try:
@@ -85,5 +85,5 @@ def validity(pem: bytes) -> Validity | None:
 
 
 def date(when: float) -> str:
-    """A time as an operator reads it."""
+    """A time, for an operator."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))

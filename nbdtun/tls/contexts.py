@@ -1,17 +1,17 @@
 """
 Mutual TLS 1.3: contexts from a directory with QEMU's file names, and sockets wrapped with them.
 
-The byte path speaks TLS by the standard library's ``ssl`` on the real socket: half the cost of Twisted's memory BIO. A socket is wrapped
-so that a torn connection is never taken for an end. ``tls_files`` loads, ``tls_errors`` explains what failed.
+The byte path uses the standard library's ``ssl`` on the real socket: half the cost of Twisted's memory BIO. A socket is wrapped so that a
+broken connection never looks like a clean end. ``files`` loads the certificates, ``failures`` explains errors.
 
-What is not left to defaults:
+These settings differ from the defaults, or must not depend on them:
 
 - TLS 1.3 only, and both ends must present a certificate that the directory's CA has signed; the client verifies the server's name;
-- ``OP_IGNORE_UNEXPECTED_EOF`` is cleared, whoever may have set it (an ``openssl.cnf`` can): with it, a cut cable reads like a clean end;
-- session tickets are off: every link does a full handshake, and a ticket would be one more secret and one more message;
-- a certificate in ``ca-cert.pem`` is trusted even if it is not self-signed, as GnuTLS has it, so QEMU's and libvirt's directories mean
-  here what they mean there; so does ``ca-crl.pem``, if there is one;
-- AES-128-GCM first, where Python can say so (3.15); kernel TLS, where OpenSSL (3.0) and the kernel have it.
+- ``OP_IGNORE_UNEXPECTED_EOF`` is cleared (an ``openssl.cnf`` may have set it): with it, a cut cable reads like a clean end;
+- session tickets are off: every link does a full handshake; a ticket would be one more secret and one more message;
+- a certificate in ``ca-cert.pem`` is trusted even if it is not self-signed, as in GnuTLS, so that QEMU's and libvirt's directories mean
+  the same here; so does ``ca-crl.pem``, if there is one;
+- AES-128-GCM first, where Python can set it (3.15); kernel TLS, where OpenSSL (3.0) and the kernel support it.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def _harden(context: ssl.SSLContext) -> None:
 
 
 def wrap_server(context: ssl.SSLContext, sock: socket) -> ssl.SSLSocket:
-    """Take over an accepted socket; the caller drives ``do_handshake()``."""
+    """Wrap an accepted socket; the caller drives ``do_handshake()``."""
     return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
 
 
 def wrap_client(context: ssl.SSLContext, sock: socket, name: str) -> ssl.SSLSocket:
     """
-    Take over a connected socket; the caller drives ``do_handshake()``, which fails unless the server's certificate is for ``name``.
+    Wrap a connected socket; the caller drives ``do_handshake()``, which fails unless the server's certificate is for ``name``.
 
     :raise ConfigError: ``name`` is neither a host name nor an address.
     """
@@ -85,7 +85,7 @@ def wrap_client(context: ssl.SSLContext, sock: socket, name: str) -> ssl.SSLSock
 
 def verify_name(host: str) -> str:
     """
-    ``host`` as ``ssl`` wants the name to verify: an address without brackets and zone, or a name in ASCII without its final dot.
+    ``host`` in the form that ``ssl`` verifies: an address without brackets and zone, or a name in ASCII without its final dot.
 
     :raise ConfigError: it is neither.
     """
@@ -104,9 +104,9 @@ def verify_name(host: str) -> str:
 
 def fingerprint(peer: ssl.SSLSocket | bytes) -> str:
     """
-    The SHA-256 of a peer's certificate (or of one in DER), in hexadecimal: who may resume what this peer has opened.
+    The SHA-256 of a peer's certificate (or of one in DER), in hexadecimal. Only a peer with the same one may resume its channels.
 
-    :raise TLSError: the peer has presented none.
+    :raise TLSError: the peer presented no certificate.
     """
     der = peer if isinstance(peer, bytes) else peer.getpeercert(binary_form=True)
     if not der:

@@ -1,9 +1,9 @@
 """
-Why TLS with the other end has failed: one line for each way in which it can.
+Why TLS with the other end failed: one line for each cause.
 
-In TLS 1.3 the client has finished its handshake *before* the server has looked at its certificate; a refusal reaches it as an alert out
-of its first ``recv``, in words like ``SSLV3_ALERT_BAD_CERTIFICATE``. :func:`explain` serves the errors of handshakes, reads and writes,
-at both ends.
+In TLS 1.3 the client finishes its handshake *before* the server checks the client's certificate. A refusal reaches the client as an alert
+from its first ``recv``, such as ``SSLV3_ALERT_BAD_CERTIFICATE``. :func:`explain` covers the errors of handshakes, reads and writes, at both
+ends.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> TLS
     """
     One line that says why TLS with ``peer`` failed.
 
-    :param error: what ``do_handshake``, or the first ``recv`` or ``send`` after it, has raised.
-    :param peer: how the operator knows the other end: an endpoint, or the address that called.
-    :param sock: the failed socket, not closed yet; then a wrong name is told with the names that there are.
+    :param error: raised by ``do_handshake``, or by the first ``recv`` or ``send`` after it.
+    :param peer: the other end, as the operator knows it: an endpoint, or the address that connected.
+    :param sock: the failed socket, not closed yet; with it, the error of a wrong name lists the certificate's names.
     """
     return TLSError(f"{peer}: {_explanation(error, sock)}")
 
 
-#: Python's own reason where the other end has sent something and hung up before the socket was wrapped (ssl.py, SSLSocket._create).
+#: Python's reason when the other end sent data and closed before the socket was wrapped (ssl.py, SSLSocket._create).
 _GONE_BEFORE: Final = "Closed before TLS handshake with data in recv buffer."
 
 
 def is_end(error: OSError) -> bool:
-    """Whether the other end has just closed the connection, properly or not; Python calls that an SSLEOFError only since 3.11.4."""
+    """Whether the other end closed the connection, properly or not; Python has SSLEOFError for it only since 3.11.4."""
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return True
     return getattr(error, "reason", None) in ("UNEXPECTED_EOF_WHILE_READING", _GONE_BEFORE)
@@ -117,17 +117,17 @@ def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None)
     quoted = re.search(r"not valid for '(.*)'", error.verify_message)
     wanted = quoted[1] if quoted else "the name that we asked for"
     presented = names_of(_presented(sock))
-    verified = [name for name in presented if name.kind is not Kind.COMMON_NAME] or presented  # what OpenSSL has looked at
+    verified = [name for name in presented if name.kind is not Kind.COMMON_NAME] or presented  # OpenSSL compares these
     names = ", ".join(printable(name.value, 100) for name in verified[:8])
     return f"its certificate is {f'for {names}, ' if names else ''}not for {wanted} (--tls-name verifies another name)"
 
 
 def _presented(sock: ssl.SSLSocket | None) -> bytes:
     """
-    The certificate that the peer presented, in DER, though the handshake has failed; nothing if it cannot be learned.
+    The certificate that the peer presented, in DER, although the handshake failed; empty if it is not available.
 
-    ``getpeercert()`` has none then. The chain is a socket's own method from Python 3.13 on; before, it has to be asked of what the socket
-    wraps. Nothing but the text of a message hangs on it.
+    ``getpeercert()`` has none after a failure. The chain is a method of the socket from Python 3.13 on; before, only the wrapped object has
+    it. Only the text of a message depends on it.
     """
     try:
         chain: Any = getattr(sock, "get_unverified_chain", None) or getattr(sock, "_sslobj").get_unverified_chain  # noqa: B009

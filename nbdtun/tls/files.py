@@ -1,7 +1,7 @@
 """
-The files of TLS, under QEMU's names: each that is missing, damaged or out of date is named, when it is loaded.
+The files of TLS, under QEMU's names. Loading names each file that is missing, damaged or expired.
 
-Every file is read once before OpenSSL sees it, because OpenSSL's errors do not say which file they are about.
+Each file is read once before OpenSSL loads it, because OpenSSL's errors do not name the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLIENT_CERT, CLIENT_KEY = "client-cert.pem", "client-key.pem"
 
 def load(context: ssl.SSLContext, directory: Path, certificate: str, key: str) -> None:
     """
-    Give ``context`` what there is in ``directory``: whom to trust, whose certificates are revoked, and the certificate to present.
+    Load the files of ``directory`` into ``context``: the CAs to trust, the revocation list, and the certificate to present.
 
     :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
     """
@@ -90,12 +90,12 @@ def _read_pem(path: Path, marker: str, noun: str) -> bytes:
 
 
 def _refuse_outdated(path: Path, pem: bytes) -> None:
-    """Tell the operator now what every peer would say later."""
+    """Refuse an expired certificate now; otherwise each peer would refuse it later."""
     found = validity(pem)
     if found is not None:
         found.check(path)
 
 
 def in_words(error: ssl.SSLError) -> str:
-    """OpenSSL's own name for ``error``, as people write; not every error has one, and not every one has the attribute."""
+    """OpenSSL's name for ``error``, as words; not every error has one, or the attribute."""
     return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()

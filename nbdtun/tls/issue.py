@@ -1,17 +1,17 @@
 """
-Makes a certificate authority and the certificates of both ends, under the file names that QEMU and libvirt use.
+A certificate authority and the certificates of both ends, under the file names of QEMU and libvirt.
 
-Why our own and not a recipe for ``certtool``: the usual mistakes of such recipes (a name that is only in the CN, a key that the whole
-machine can read, a clock that is a minute behind) all end in "handshake failed". What is made here:
+Why this and not a recipe for ``certtool``: the usual mistakes of such recipes (a name only in the CN, a key that all users can read, a
+clock that is a minute behind) all end in "handshake failed". Here:
 
-- ECDSA P-256 keys: small, quick to sign with, and known to GnuTLS and OpenSSL alike;
-- a CA for ten years that may sign end certificates only, and end certificates for two years, never longer than their CA;
-- all of them valid from an hour ago, so that a host whose clock is behind accepts a fresh one;
-- each host in the server certificate's subjectAltName, as a name or as an address; the client's certificate names no host, because
-  the destination asks only whether its CA has signed it.
+- keys are ECDSA P-256: small, quick to sign with, and supported by GnuTLS and OpenSSL;
+- the CA is valid for ten years and may sign end certificates only; these are valid for two years, never longer than their CA;
+- all are valid from an hour ago, so that a host whose clock is behind accepts a fresh one;
+- the server certificate has each host in its subjectAltName, as a name or an address; the client's certificate names no host, because
+  the destination checks only that its CA signed it.
 
-An authority that is already in the directory is used again and never replaced. A file appears whole, under its final name and with
-its final mode, or not at all.
+An authority that is already in the directory is reused, never replaced. Each file appears complete, with its final name and mode, or not
+at all.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 @frozen
 class Issued:
-    """What :func:`make` did: the files that it wrote, and whether the authority among them is a new one."""
+    """The result of :func:`make`: the files that it wrote, and whether it made a new authority."""
 
     directory: Path
     written: tuple[Path, ...]
@@ -61,7 +61,7 @@ class _Authority:
 
     @property
     def digest(self) -> hashes.SHA256 | None:
-        """What to sign with; Ed25519 brings its own."""
+        """The digest to sign with; Ed25519 has its own."""
         return None if isinstance(self.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
@@ -70,9 +70,9 @@ def make(directory: str | os.PathLike[str], hosts: Sequence[str], *, force: bool
     Write both ends' certificates and keys into ``directory``, and an authority if it has none.
 
     :param hosts: the names and addresses under which the destination is reached.
-    :param force: replace both ends' certificates if there are any; an authority is never replaced.
-    :raise ConfigError: a host that is none, certificates that are there already, an authority that cannot sign, a file that
-        cannot be written.
+    :param force: replace existing certificates of both ends; an authority is never replaced.
+    :raise ConfigError: an invalid host, certificates that already exist, an authority that cannot sign, a file that cannot be
+        written.
     """
     folder = Path(directory)
     names = [_general_name(host) for host in hosts]
@@ -104,7 +104,7 @@ def _refuse_existing(folder: Path) -> None:
 
 
 def _general_name(host: str) -> x509.GeneralName:
-    """``host`` as a certificate names it: an address, or a name in its ASCII form, perhaps with a leading ``*.``."""
+    """``host`` in a certificate's form: an address, or a name in ASCII, perhaps with a leading ``*.``."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
@@ -128,7 +128,7 @@ def _now() -> datetime.datetime:
 
 
 def _authority(folder: Path) -> tuple[_Authority, dict[str, bytes]]:
-    """The authority of ``folder``, and the files to write if it is a new one."""
+    """The authority of ``folder``, and the files to write if it is new."""
     certificate, key = folder / CA_CERT, folder / CA_KEY
     if certificate.exists() and key.exists():
         return _load_authority(certificate, key), {}

@@ -1,8 +1,8 @@
 """
-Kernel TLS: the kernel encrypts what is written to a socket, where OpenSSL and the kernel can.
+Kernel TLS: the kernel encrypts a socket's output, where OpenSSL and the kernel support it.
 
-The contexts ask for it; whether a connection has it is OpenSSL's decision, made in the handshake, and the socket's "upper layer protocol"
-tells (Linux, Documentation/networking/tls.rst). OpenSSL 3.0 has it for writing TLS 1.3, 3.2 for reading too.
+The contexts request it. OpenSSL decides for each connection, in the handshake, and the socket's "upper layer protocol" shows the result
+(Linux, Documentation/networking/tls.rst). OpenSSL 3.0 supports it for writing TLS 1.3, 3.2 for reading too.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Final
 #: The socket option, which Python does not name (linux/tcp.h).
 TCP_ULP = 31
 
-#: What a context asks OpenSSL with: SSL_OP_ENABLE_KTLS (openssl/ssl.h). Python has a name for it from 3.12 on, and passes it on before.
+#: The option that requests it: SSL_OP_ENABLE_KTLS (openssl/ssl.h). Python names it from 3.12 on, but passes it on before, too.
 OPTION: Final = 0x8 if ssl.OPENSSL_VERSION_INFO >= (3,) else 0
 
 _AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_ulp")
 
 
 def obstacle() -> str | None:
-    """Why no connection of this process can have it; None where it can."""
+    """Why no connection of this process can use kernel TLS; None if one can."""
     if not OPTION:
         return f"{ssl.OPENSSL_VERSION} does not support it (OpenSSL 3.0 does)"
     try:
@@ -33,7 +33,7 @@ def obstacle() -> str | None:
 
 
 def active(sock: socket.socket) -> bool:
-    """Whether the kernel does the encryption of ``sock``, a TCP socket after its handshake."""
+    """Whether the kernel encrypts for ``sock``, a TCP socket after its handshake."""
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, TCP_ULP, 16).startswith(b"tls\0")
     except OSError:

@@ -1,8 +1,8 @@
 """
-Renewal: certificates that are replaced while a daemon runs, as those with short lives are; and revocations, which are to hold at once.
+Renewal: certificates that are replaced while a daemon runs, such as short-lived ones, and revocations, which must take effect at once.
 
-Whoever makes links asks for the TLS context each time. It is made anew when a file that it is made of has changed. Where that fails, be it
-that one of two files is there and the other not yet, the one before goes on to serve: a daemon that worked does not stop working.
+Each new link asks for the TLS context. The context is made anew when one of its files has changed. If that fails, perhaps because only one
+of two files has been replaced yet, the previous context stays in use: a daemon that worked does not stop working.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.logs import make_logger
 from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 
-#: Gives the TLS context for a link that is made now.
+#: Returns the TLS context for a new link.
 Secrets = Callable[[], ssl.SSLContext]
 
 _FILES = (CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY)
@@ -24,9 +24,9 @@ _FILES = (CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY)
 
 class Renewal:
     """
-    The context that ``make`` makes of ``directory``.
+    The TLS context that ``make`` creates from ``directory``.
 
-    :raise ConfigError: when made: it cannot be.
+    :raise ConfigError: the first context cannot be made.
     """
 
     log = make_logger()
@@ -41,10 +41,10 @@ class Renewal:
         return f"<Renewal of {self._directory}>"
 
     def __call__(self) -> ssl.SSLContext:
-        """Return it, as the files are now."""
+        """Return the context for the present files."""
         seen = self._look()
         if seen != self._seen:
-            self._seen = seen  # once for each change, be it good or bad
+            self._seen = seen  # once for each change, good or bad
             self._renew()
         return self._context
 

@@ -1,10 +1,10 @@
-"""What both ends of a tunnel are set to: its terms, a destination's limits, and the names of the targets that are built in."""
+"""The settings of a tunnel: the terms of its channels, a destination's limits, and the names of the built-in targets."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
-#: The targets that the destination itself is: the control channel of migrations, and the :mod:`~nbdtun.tunnel.destination.sink`.
+#: The targets within the destination itself: the control channel of migrations, and the :mod:`~nbdtun.tunnel.destination.sink`.
 CONTROL, SINK = "control", "sink"
 
 BUILT_IN = frozenset({CONTROL, SINK})
@@ -13,11 +13,11 @@ BUILT_IN = frozenset({CONTROL, SINK})
 @frozen
 class Limits:
     """
-    Counts of what there may be at one time.
+    The most that a destination serves at one time.
 
-    ``channels``: in all. ``channels_per_peer``: of one source, which is known by its certificate (without TLS: by its address).
-    ``handshakes``: connections that have not become links yet, once of strangers and once of those who have shown a certificate that
-    is admitted. ``handshakes_per_address``: of strangers from one address.
+    ``channels``: in all. ``channels_per_peer``: of one source, identified by its certificate (without TLS: by its address).
+    ``handshakes``: connections that are not links yet, counted apart for strangers and for sources with an admitted certificate.
+    ``handshakes_per_address``: of strangers from one address.
     """
 
     channels: int = 1024
@@ -29,11 +29,11 @@ class Limits:
 @frozen
 class Terms:
     """
-    How channels are treated.
+    The terms of each channel.
 
-    ``window``: bytes that one direction of a channel keeps at most. ``link_timeout``: seconds without a byte after which a link is
-    dead. ``resume_window``: seconds that a channel waits for its next link. ``handshake_timeout``: seconds that a new connection has to
-    become a link, and that a first link is tried for.
+    ``window``: the most bytes that one direction of a channel keeps. ``link_timeout``: seconds without a byte after which a link is
+    dead. ``resume_window``: seconds that a channel waits for its next link. ``handshake_timeout``: seconds for a new connection to
+    become a link, and for all attempts at a first link.
     """
 
     window: int = 16 * 1024 * 1024

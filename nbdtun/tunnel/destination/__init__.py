@@ -1,11 +1,11 @@
 """
-The destination end: it accepts channels, and knows what it has accepted.
+The destination end: it accepts channels, and keeps track of them.
 
-    fair_table  a table that displaces its largest owner's entries
-    allowlist   the names that may connect
-    admission   connections that are no links yet, within limits
+    fair_table  a table with a limit, which drops the entries of its largest owner first
+    allowlist   the certificate names that may connect
+    admission   connections that are not links yet, within limits
     targets     the names that a source may ask for, and where each leads
-    sink        the target that only counts
+    sink        the target that discards all data
     tombstones  channels that have ended, for sources that ask again
     server      accepts connections, and keeps the channels
 """

@@ -1,10 +1,10 @@
 """
-Admission: the connections at the destination's door, from their arrival until they are links or gone.
+Admission: new connections at the destination, until they become links or close.
 
-Anybody can connect and be silent, or drip one byte after the other. All of these connections have an end by time; this bounds how many
-there are meanwhile. A newcomer is never turned away, because among a thousand who only block the door it may be a source that has lost
-its link: an older one goes for it, of the address that has the most. Who has shown a certificate that is admitted (or, where there is
-no TLS, has asked for a channel) is counted apart, so that no stranger can displace him.
+Any host can connect and stay silent, or send one byte at a time. Each connection has a time limit; this module limits their number. It
+never rejects the newest one: among a thousand that only block the port, it may be a source that has lost its link. Instead it closes the
+oldest connection of the address that has the most. Sources with an admitted certificate (without TLS: those that have asked for a channel)
+are counted apart, so that no stranger can displace them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from nbdtun.tunnel.destination.fair_table import FairTable
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.settings import Limits
 
-#: Whoever has one IPv6 address mostly has the 2**64 of its network.
+#: A host with one IPv6 address can usually use all 2**64 of its network.
 NETWORK_BITS = 64
 
 
 @frozen
 class Caller:
-    """Who has connected: how messages name it, where from, and the fingerprint of its certificate, "" without TLS."""
+    """A peer: its name in messages, its address, and its certificate's fingerprint ("" without TLS)."""
 
     peer: str
     address: str
@@ -34,12 +34,12 @@ class Caller:
 
     @property
     def owner(self) -> str:
-        """On whose account its channels go."""
+        """The account that its channels count for."""
         return self.identity or self.address
 
     @classmethod
     def at(cls, address: Any) -> Caller:
-        """Read one of Twisted's addresses, of whoever has just connected."""
+        """Return the caller at ``address``, one of Twisted's addresses."""
         host, port = getattr(address, "host", None), getattr(address, "port", None)
         if host is None:
             return cls("a local peer", "local")
@@ -59,7 +59,7 @@ def _network(host: str) -> str:
 
 
 class Admission:
-    """Keeps within ``limits``; iterates over all connections at the door."""
+    """Keeps new connections within ``limits``; iterates over all of them."""
 
     def __init__(self, limits: Limits) -> None:
         self._strangers: FairTable[OpeningTransport, None] = FairTable(limits.handshakes, limits.handshakes_per_address)
@@ -76,12 +76,12 @@ class Admission:
         yield from self._known
 
     def enter(self, transport: OpeningTransport, address: str) -> None:
-        """A stranger has connected from ``address``; it leaves by itself."""
+        """A stranger has connected from ``address``; it is removed when its opening is over."""
         _displace(self._strangers.add(address, transport, None))
         transport.over.addCallback(lambda _: self._leave(transport))
 
     def recognise(self, transport: OpeningTransport, owner: str) -> None:
-        """It is not a stranger any more."""
+        """The peer is no longer a stranger: count its connection for ``owner``."""
         if transport in self._strangers:
             self._strangers.pop(transport)
             _displace(self._known.add(owner, transport, None))

@@ -1,9 +1,9 @@
 """
-The allow-list of sources: which certificates are admitted, of those that the CA has signed.
+The allow-list of sources: it selects certificates among those that the CA has signed.
 
-A CA often signs for more than migrations. A pattern is a shell's: ``*`` stands for any letters (dots and slashes too), ``?`` for one,
-``[...]`` for one of some. It has to fit a whole name: the subject's common name, or a DNS name, an e-mail address or a URI among the
-alternative names.
+A CA often signs for more than migrations. Patterns are those of a shell: ``*`` stands for any characters (including dots and slashes),
+``?`` for one, ``[...]`` for one of a set. A pattern must match a whole name: the subject's common name, or a DNS name, e-mail address or
+URI among the alternative names.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from attrs import frozen
 from nbdtun.errors import ConfigError, NotAllowed
 from nbdtun.tls.certificate import Kind, Name, names_of
 
-#: Names that a message quotes.
+#: The most names that a message quotes.
 QUOTED = 8
 
 
 def check_pattern(text: str) -> str:
     """
-    Give back ``text`` if a certificate could fit it.
+    Return ``text`` if it could match a certificate.
 
-    :raise ConfigError: it is empty, which no name is.
+    :raise ConfigError: it is empty, as no name is.
     """
     if not text.strip():
         raise ConfigError("an empty pattern matches no certificate")
@@ -32,13 +32,13 @@ def check_pattern(text: str) -> str:
 
 @frozen
 class AllowList:
-    """Admits certificates that have a name which one of ``patterns`` fits; all, if there are no patterns."""
+    """Admits certificates with a name that matches one of ``patterns``; without patterns, all certificates."""
 
     patterns: tuple[str, ...] = ()
 
     def check(self, certificate: bytes | None, peer: str) -> None:
         """
-        Look at the certificate, in DER, that ``peer`` has proved to own.
+        Check the certificate, in DER, that ``peer`` has proved to own.
 
         :raise NotAllowed: it is not admitted.
         """

@@ -1,8 +1,8 @@
 """
 FairTable: a table with a limit, divided fairly between owners.
 
-Each entry belongs to somebody. When the table is full, whoever has the most in it (with the newest counted) loses his oldest entry: so
-who floods it displaces himself, and never those who have little in it.
+Each entry has an owner. When the table is full, the owner with the most entries (including the new one) loses its oldest entry. So an
+owner that floods the table displaces only itself, never those with few entries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class FairTable(Generic[K, V]):
     def __init__(self, limit: int, each: int | None = None) -> None:
         self._limit = limit
         self._each = limit if each is None else each
-        self._entries: dict[K, tuple[str, V]] = {}  # the oldest first, as the keys of an owner are
+        self._entries: dict[K, tuple[str, V]] = {}  # oldest first, as are the keys of each owner
         self._owned: dict[str, dict[K, None]] = {}
 
     def __repr__(self) -> str:
@@ -36,7 +36,7 @@ class FairTable(Generic[K, V]):
         return iter(tuple(self._entries))
 
     def add(self, owner: str, key: K, value: V) -> tuple[K, V] | None:
-        """Take an entry in, as the newest of ``owner``; returns the one which had to go for it, if any."""
+        """Add an entry, as the newest of ``owner``; returns the entry that it displaced, if any."""
         self.pop(key)
         owned = self._owned.get(owner, {})
         loser: str | None = None
@@ -50,17 +50,17 @@ class FairTable(Generic[K, V]):
         return gone
 
     def find(self, key: K) -> tuple[str, V] | None:
-        """The owner and the value, if there is such an entry."""
+        """Return the owner and the value, if there is such an entry."""
         return self._entries.get(key)
 
     def oldest(self) -> tuple[K, V] | None:
-        """The oldest of all entries."""
+        """Return the oldest of all entries."""
         for key, (_, value) in self._entries.items():
             return key, value
         return None
 
     def pop(self, key: K) -> V | None:
-        """Take an entry out, if it is there."""
+        """Remove an entry and return its value, if it is there."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None

@@ -1,7 +1,7 @@
 """
-The destination's end of a tunnel: it accepts connections on its one port and lets channels come out at its targets.
+The destination's end of a tunnel: it accepts connections on its one port and connects channels to its targets.
 
-It remembers ended channels for as long as their source may still ask for them: a source that missed the last word gets it again.
+It remembers ended channels for as long as their source may ask for them: a source that missed the last message gets it again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from nbdtun.tunnel.settings import Limits
 
 @frozen
 class _Entry:
-    """A channel (or, while its target is being connected to, the promise of one), and whose it is."""
+    """A channel and its owner; the Deferred has no result while the target is being connected to."""
 
     caller: Caller
     target: str
@@ -59,9 +59,10 @@ class _Entry:
 
 class Destination(ServerFactory):
     """
-    Serves sources: opens channels to ``targets`` and takes them up again.
+    Serves sources: opens channels to ``targets``, and resumes them.
 
-    ``tls`` gives the context for each of its connections, None for none; ``allow`` says which of the sources that it trusts are admitted.
+    ``tls`` returns the context for each connection (None: no TLS); ``allow`` selects the admitted sources among those with a trusted
+    certificate.
     """
 
     log = make_logger()
@@ -87,20 +88,20 @@ class Destination(ServerFactory):
         self._tombstones = Tombstones(runtime.reactor.seconds, runtime.terms.resume_window)
 
     def buildProtocol(self, addr: object) -> Protocol:
-        """Return the protocol that takes the connection over."""
+        """Return the protocol that takes over the connection."""
         return Catch(partial(self.arrived, caller=Caller.at(addr)))
 
     @property
     def idle(self) -> bool:
-        """Whether it has no channel, nor one that is being opened."""
+        """Whether no channel is open or being opened."""
         return not self._entries
 
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
-        """A connection was accepted: what it is for, it must say soon."""
+        """A connection was accepted. It must open or resume a channel soon."""
         if self._tls is not None:
             try:
                 sock = wrap_server(self._tls(), sock)
-            except OSError as gone:  # it was reset before it was looked at, as port scanners do
+            except OSError as gone:  # it was reset before TLS began; port scanners do that
                 self.refusals.tell(caller.address, explain(gone, caller.peer))
                 return
         opening = DestinationOpening(self, caller)
@@ -110,11 +111,11 @@ class Destination(ServerFactory):
         self.admission.enter(transport, caller.address)
 
     def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening) -> None:
-        """The peer has proved its certificate, where there is TLS."""
+        """The peer has proved its certificate, if there is TLS: check the allow-list."""
         try:
             self._allow.check(transport.certificate, transport.peer)
         except NotAllowed as refusal:
-            opening.refusal = refusal  # told as the answer to its command, so that its operator can read it
+            opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
             raise
         opening.caller = evolve(opening.caller, identity=transport.identity)
         if self._tls is not None:
@@ -122,7 +123,7 @@ class Destination(ServerFactory):
 
     async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
         """
-        Return the channel ``ident``, new or, if this was asked before, the one there is.
+        Return the channel ``ident``: a new one, or the existing one if this is a repeated request.
 
         :raise TunnelError: there is no such target, it cannot be connected to, or a limit is reached.
         """
@@ -141,7 +142,7 @@ class Destination(ServerFactory):
         """
         Return the channel ``ident``, if it belongs to ``identity``.
 
-        :raise TunnelError: it does not, there is none, or it is over: then the reason why.
+        :raise TunnelError: it does not, or there is none, or it is over (then how it ended).
         """
         entry = self._entries.get(ident)
         if entry is not None and entry.caller.identity == identity:
@@ -152,7 +153,7 @@ class Destination(ServerFactory):
         raise ResumeRefused(f"the destination has no channel {ident.hex()[:8]} of this source (any more); was its daemon restarted?")
 
     def reset(self, target: str, reason: str) -> None:
-        """End the channels to ``target``, with those that are still being made."""
+        """End the channels to ``target``, including those that are still being opened."""
         self._end(lambda each: each == target, reason)
 
     async def stop(self) -> None:
@@ -191,7 +192,7 @@ class Destination(ServerFactory):
     def _unmade(self, ident: bytes, entry: _Entry, failure: Any) -> None:
         del self._entries[ident]
         entry.channel.errback(failure)
-        entry.channel.addErrback(lambda _: None)  # all who asked have been told
+        entry.channel.addErrback(lambda _: None)  # each request has had its own error
 
     def _channel_ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         self.channels.discard(channel)
@@ -214,7 +215,7 @@ class Destination(ServerFactory):
 
 
 class DestinationOpening(Opening):
-    """Answers the one command with which a connection becomes a link."""
+    """Answers the one command that turns a connection into a link."""
 
     def __init__(self, destination: Destination, caller: Caller) -> None:
         super().__init__()
@@ -224,11 +225,11 @@ class DestinationOpening(Opening):
         self._asked = False
 
     def locateResponder(self, name: bytes) -> Any:
-        """A second channel could not become this connection's link, and nothing would ever end it."""
+        """Find no responder for a second command: its channel could not get this connection as its link, and would never end."""
         return None if self._asked else super().locateResponder(name)
 
     def command_refused(self, reason: str) -> None:
-        """Write it down, unless the peer is refused for more than that."""
+        """Log it, unless the peer is already refused as a whole."""
         if self.refusal is None:
             self._destination.refusals.tell(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
@@ -242,7 +243,7 @@ class DestinationOpening(Opening):
 
     @ResumeChannel.responder
     def resume_channel(self, version: int, channel: bytes, received: int, seal: bytes | None) -> Deferred[Answer]:
-        """Take a channel up again."""
+        """Resume a channel."""
         return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received, seal))
 
     @property
@@ -273,7 +274,7 @@ class DestinationOpening(Opening):
             )
 
     def _agree(self, theirs: bytes | None) -> bytes | None:
-        """What this end contributes to the link's seals, if the source has; from now on they are the connection's."""
+        """Return this end's contribution to the link's seals, if the source sent one; the connection has these seals from now on."""
         ours = self._connection.contribution() if theirs is not None else None
         if ours is not None and theirs is not None:
             self._connection.seals = destination_seals(ours, theirs)

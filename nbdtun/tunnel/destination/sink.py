@@ -1,8 +1,8 @@
 """
-The sink: a target in the destination's own process which swallows what it is sent, for a source that measures the tunnel.
+The sink: a target in the destination's own process that discards all data, for a source that measures the tunnel.
 
-It is there for whoever may open channels at all, so it has bounds: of bytes and seconds for each channel, and of channels. Beyond them the
-channel is ended. What was swallowed is overwritten by what comes next, and never looked at.
+Any source that may open channels can use it. So it limits the bytes and seconds of each channel, and the number of channels; a channel that
+exceeds a limit is ended. The data is overwritten by the next read, and never looked at.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nbdtun.errors import TargetUnreachable
 from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.selector import WireSelector
 
-#: Bytes that one channel may send, seconds that it may take, and channels at a time.
+#: The most bytes of one channel, the most seconds, and the most channels at a time.
 MAX_BYTES = 4 << 30
 MAX_SECONDS = 15.0
 MAX_AT_ONCE = 4
@@ -34,9 +34,9 @@ class Sink:
 
     async def connect(self, name: str) -> socket.socket:
         """
-        Return a socket from which everything is swallowed.
+        Return a socket whose data is discarded.
 
-        :raise TargetUnreachable: there are too many of them.
+        :raise TargetUnreachable: there are too many channels.
         """
         if len(self._drains) >= MAX_AT_ONCE:
             raise TargetUnreachable(f"target {name}: {MAX_AT_ONCE} sources are already measuring the tunnel", "try again later")
@@ -60,7 +60,7 @@ class _Drain:
         self._deadline = selector.reactor.callLater(MAX_SECONDS, self._close)
 
     def wire_readable(self) -> None:
-        """Swallow what is there."""
+        """Discard the data."""
         for _ in range(self._wire.selector.reads):
             count = self._wire.read_into(self._sink.scratch)
             if count is None:

@@ -1,7 +1,7 @@
 """
-Targets: the names that a source may ask for, and what the destination connects to for each.
+Targets: the names that a source may ask for, and the place that the destination connects to for each.
 
-An allow-list: a peer says a name, never a path, and what is not listed does not exist.
+This is an allow-list: a peer sends a name, never a path, and a name that is not listed does not exist.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from nbdtun.tunnel.wires.tuning import make_roomy
 
 
 class Target(Protocol):
-    """Something that a channel can come out at."""
+    """A place that a channel can lead to."""
 
     async def connect(self, name: str) -> socket.socket:
         """
         Return a socket that is connected to it.
 
-        :raise TargetUnreachable: with the operating system's own reason.
+        :raise TargetUnreachable: it cannot be reached; the text has the operating system's reason.
         """
 
 
 @frozen
 class EndpointTarget:
-    """A client endpoint, which messages call ``label``."""
+    """A client endpoint, called ``label`` in messages."""
 
     endpoint: IStreamClientEndpoint
     label: str
 
     async def connect(self, name: str) -> socket.socket:
-        """Connect to it now; QEMU drops NBD clients that are connected and silent, so it is never done ahead."""
+        """Connect to it now, never in advance: QEMU drops NBD clients that connect and stay silent."""
         try:
             return make_roomy(await connect(self.endpoint))
         except ConnectError as failure:
@@ -51,13 +51,13 @@ class EndpointTarget:
 
 @frozen
 class LocalTarget:
-    """A protocol in this process: what is spoken with it crosses a channel like anything else."""
+    """A protocol in this process; a channel to it is like any other."""
 
     reactor: Reactor
     factory: IProtocolFactory
 
     async def connect(self, name: str) -> socket.socket:
-        """Return one end of a socket pair, and give the factory's protocol the other."""
+        """Return one end of a socket pair, and give the other to the factory's protocol."""
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.setblocking(False)
@@ -67,16 +67,16 @@ class LocalTarget:
 
 @define
 class Targets:
-    """The list, which may change while channels are open."""
+    """The list of targets, which may change while channels are open."""
 
     _known: dict[str, Target] = field(factory=dict)
 
     def add(self, name: str, target: Target) -> None:
-        """Let channels to ``name`` come out at ``target``."""
+        """Let channels to ``name`` lead to ``target``."""
         self._known[name] = target
 
     def remove(self, name: str) -> None:
-        """Let no further channel be opened to ``name``."""
+        """Allow no further channels to ``name``."""
         self._known.pop(name, None)
 
     def find(self, name: str) -> Target:

@@ -1,8 +1,8 @@
 """
-Tombstones: what to answer to a source that asks for a channel which is over.
+Tombstones: the answers to a source that asks for a channel which is over.
 
-A source that has missed the last word of a channel asks again, and gets it again, for as long as it may ask: the resume window. Only
-the source whose channel it was is told.
+A source that missed the last message of a channel asks again, and gets it again, for as long as it may ask: the resume window. Only the
+source that opened the channel gets the answer.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from nbdtun.errors import LinkLost, ResumeRefused, TunnelError
 from nbdtun.tunnel.destination.fair_table import FairTable
 
-#: Ended channels that are remembered at most.
+#: The most ended channels that are remembered.
 MAX_REMEMBERED = 4096
 
 
 class Tombstones:
-    """Remembers for ``seconds`` by the clock ``now``."""
+    """Remembers ended channels for ``seconds``, by the clock ``now``."""
 
     def __init__(self, now: Callable[[], float], seconds: float) -> None:
         self._now = now
@@ -34,13 +34,13 @@ class Tombstones:
 
     def remember(self, ident: bytes, identity: str, ending: TunnelError) -> None:
         """The channel ``ident`` of ``identity`` is over."""
-        # A source that hears of a lost link tries again; of this one there will never be another.
+        # A source retries after a LinkLost; but this channel will never have another link.
         final = ResumeRefused(str(ending)) if isinstance(ending, LinkLost) else ending
         self._forget()
         self._ended.add(identity, ident, (self._now() + self._seconds, final))
 
     def find(self, ident: bytes, identity: str) -> TunnelError | None:
-        """How it ended, if it was a channel of ``identity``."""
+        """Return how the channel ended, if it belonged to ``identity``."""
         self._forget()
         entry = self._ended.find(ident)
         return entry[1][1] if entry is not None and entry[0] == identity else None

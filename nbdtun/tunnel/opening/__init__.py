@@ -1,5 +1,5 @@
 """
-A new connection, until it is a link: two AMP commands, bounded in size and time.
+A new connection, until it becomes a link: two AMP commands, limited in size and time.
 
     detach     takes a connected socket out of Twisted
     commands   OpenChannel and ResumeChannel

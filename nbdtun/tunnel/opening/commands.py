@@ -1,5 +1,5 @@
 """
-The AMP commands with which a link begins: it opens a channel, or takes one up again.
+The AMP commands with which a link begins: one opens a channel, the other resumes it.
 
 The destination's answer is the last box on the connection: both ends then switch to frames. See ``docs/protocol``.
 """
@@ -19,7 +19,7 @@ from nbdtun.tunnel.protocol.seal import CONTRIBUTION
 #: The protocol's version; both ends must have the same.
 VERSION = 1
 
-#: Bytes of a channel's id; it is all that it takes, with the same certificate, to take a channel up again.
+#: Bytes of a channel's id. The id and the same certificate are all that a resume needs.
 IDENT_SIZE = 16
 
 #: The largest offset that a frame can carry.
@@ -27,22 +27,22 @@ MAX_OFFSET = (1 << 64) - 1
 
 
 class Contribution(amp.Argument):
-    """What an end contributes to a link's seals."""
+    """One end's contribution to a link's seals."""
 
     def fromString(self, data: bytes) -> bytes:
-        """Take just as many bytes as it has."""
+        """Accept exactly the right number of bytes."""
         if len(data) != CONTRIBUTION:
             raise Refused("not a contribution")
         return data
 
     def toString(self, contribution: bytes) -> bytes:
-        """It is what it is."""
+        """Send it unchanged."""
         return contribution
 
 
 @frozen
 class Answer:
-    """What the destination answers, and the protocol that it switches to."""
+    """The destination's answer, and the protocol that it switches to."""
 
     link: IProtocol
     received: int
@@ -51,7 +51,7 @@ class Answer:
 
 
 class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
-    """A command after whose answer the connection is a link."""
+    """A command whose answer turns the connection into a link."""
 
     response: ClassVar = [(b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET)), (b"seal", Contribution(optional=True))]
     errors = wire_errors(TunnelError)
@@ -59,7 +59,7 @@ class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
 
     @classmethod
     def makeResponse(cls, objects: Any, proto: Any) -> amp.AmpBox:
-        """Make the switching box; AMP's own has no room for values, but is a dictionary like any other box."""
+        """Make the switching box. AMP provides no way to put values into it, but it is a dictionary like any other box."""
         box: amp.AmpBox = super().makeResponse(objects.link, proto)
         box[b"received"] = b"%d" % objects.received
         box[b"window"] = b"%d" % objects.window
@@ -72,11 +72,11 @@ class OpenChannel(_Switching):
     """
     Open the channel ``channel`` (16 random bytes, chosen by the source) to ``target``.
 
-    An ``urgent`` channel (memory, control) goes ahead of the others where the destination limits what it sends.
-    ``window`` is how many bytes the source is ready to keep for each direction; the answer's, never larger, is in force for both ends.
-    ``seal`` is what the source contributes to the link's keys, and the answer's what the destination does: then what follows is sealed
-    with them (``nbdtun.tunnel.protocol.seal``), and else goes on under TLS, if there is any.
-    Repeated for a channel that exists (its answer was lost with a link), it takes that up again.
+    An ``urgent`` channel (memory, control) goes ahead of others where the destination has a bandwidth limit.
+    ``window`` is the most bytes that the source is ready to keep for each direction. The answer's ``window``, never larger, is in force for
+    both ends. ``seal`` is the source's contribution to the link's keys, and the answer's ``seal`` the destination's. With both, all that
+    follows is sealed with these keys (``nbdtun.tunnel.protocol.seal``). Otherwise TLS, if there is any, goes on.
+    Repeated for an existing channel (its answer was lost with a link), the command resumes that channel.
     """
 
     arguments: ClassVar = [
@@ -91,7 +91,7 @@ class OpenChannel(_Switching):
 
 class ResumeChannel(_Switching):
     """
-    Take up ``channel`` again; the source has ``received`` bytes of it, the answer says how many the destination has.
+    Resume ``channel``. The source has ``received`` bytes of it; the answer says how many the destination has.
 
     ``seal``: see :class:`OpenChannel`.
     """

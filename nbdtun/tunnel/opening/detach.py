@@ -1,7 +1,7 @@
 """
-Taking a connected socket out of Twisted's hands.
+Takes a connected socket out of Twisted.
 
-Twisted's endpoints listen, connect, resolve and parse; when a connection stands, its socket is taken over and the transport is left empty.
+Twisted's endpoints listen, connect, resolve and parse. Once connected, the socket is taken over and the transport is left empty.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from nbdtun.tunnel.wires.tuning import make_prompt
 
 def detach(transport: object) -> socket.socket:
     """
-    Return the socket of ``transport``, which must just have been connected and is of no more use afterwards.
+    Return the socket of ``transport``, which must have just been connected and cannot be used afterwards.
 
-    :raise ConfigError: there is no plain socket below it (a TLS or PROXY wrapper of Twisted's, say).
+    :raise ConfigError: there is no plain socket below it (but Twisted's TLS or PROXY wrapper, for example).
     """
     handle = getattr(transport, "getHandle", lambda: None)()
     if not isinstance(handle, socket.socket):
         raise ConfigError(f"{type(transport).__name__} has no socket of its own; use a tcp: or unix: endpoint")
-    transport.pauseProducing()  # type: ignore[attr-defined]  # the reactor must not watch it any more
+    transport.pauseProducing()  # type: ignore[attr-defined]  # the reactor must no longer watch it
     return make_prompt(socket.socket(fileno=handle.detach()))
 
 
 class Catch(Protocol):
-    """A protocol that hands its socket over to ``take`` as soon as it is connected, or has been accepted."""
+    """A protocol that gives its socket to ``take`` as soon as it is connected or accepted."""
 
     def __init__(self, take: Callable[[socket.socket], object]) -> None:
         self._take = take
@@ -41,7 +41,7 @@ class Catch(Protocol):
 
 
 async def connect(endpoint: IStreamClientEndpoint) -> socket.socket:
-    """Connect to ``endpoint`` and return the socket; whatever the endpoint raises is raised."""
+    """Connect to ``endpoint`` and return the socket; the endpoint's errors are passed on."""
     caught: list[socket.socket] = []
     factory = Factory.forProtocol(lambda: Catch(caught.append))
     factory.noisy = False

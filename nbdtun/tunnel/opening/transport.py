@@ -1,8 +1,8 @@
 """
 The beginning of a link: a few AMP boxes on a wire, before it carries frames.
 
-:class:`OpeningTransport` is the transport that AMP wants, on a wire. It bounds what a peer can send and how long it may take, for
-nothing has been asked of that peer yet but its certificate.
+:class:`OpeningTransport` is AMP's transport, on a wire. It limits how much a peer can send and how long it may take, since only the peer's
+certificate has been checked so far.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from nbdtun.tunnel.wires.selector import WireSelector
 from nbdtun.tunnel.wires.tls import TLSWire
 from nbdtun.units import size_text
 
-#: Bytes of AMP that one connection may send before it becomes a link; a command has less than 1 KiB.
+#: The most bytes of AMP on a connection before it becomes a link; a command has less than 1 KiB.
 MAX_OPENING = 16 * 1024
 
 
@@ -37,7 +37,7 @@ class Opening(Peer):
     """AMP on a wire that is to become a link."""
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
-        """Take a question or an answer; what a question opens would be nobody's without an answer."""
+        """Take a question or an answer. A question that wants no answer is refused: no link could use the channel that it opens."""
         if amp.COMMAND in box and amp.ASK not in box:
             raise ProtocolViolation("a question that wants no answer")
         super().ampBoxReceived(box)
@@ -48,8 +48,8 @@ class OpeningTransport:
     """
     Carries an :class:`Opening` over a wire.
 
-    ``peer`` is how messages name the other end. ``ready`` must be waited for: it tells a handshake's failure, as a TLSError or LinkLost.
-    A command that waits for its answer when the connection is lost fails with the same.
+    Messages call the other end ``peer``. Wait for ``ready``: it fails with a TLSError or LinkLost when the handshake does.
+    A command that waits for its answer when the connection is lost fails in the same way.
     """
 
     disconnecting = False
@@ -59,12 +59,12 @@ class OpeningTransport:
         self._protocol = protocol
         self._out = bytearray()
         self._taken = 0
-        self.ready: Deferred[None] = Deferred()  # the connection stands, with TLS and all; or why it does not
-        self.over: Deferred[None] = Deferred()  # it has become a link, or is lost
+        self.ready: Deferred[None] = Deferred()  # the connection is up, including TLS; or the reason of the failure
+        self.over: Deferred[None] = Deferred()  # the connection has become a link, or is lost
         self._reactor = selector.reactor
         self._deadline = self._reactor.callLater(timeout, self._too_slow, timeout)
         self._breaking: IDelayedCall | None = None
-        self.seals: Seals | None = None  # what the link is to be encrypted with
+        self.seals: Seals | None = None  # to encrypt the link with
         self.wire: Wire
         if isinstance(sock, ssl.SSLSocket):
             self.wire = TLSWire(selector, sock, self)
@@ -75,7 +75,7 @@ class OpeningTransport:
 
     @property
     def identity(self) -> str:
-        """Who the peer is: its certificate's fingerprint, nothing without TLS. A channel belongs to whoever opened it."""
+        """The peer's identity: its certificate's fingerprint, "" without TLS. A channel belongs to the identity that opened it."""
         certificate = self.certificate
         return "" if certificate is None else fingerprint(certificate)
 
@@ -85,7 +85,7 @@ class OpeningTransport:
         return self.wire.peer_certificate
 
     def contribution(self) -> bytes | None:
-        """What this end contributes to the link's seals; None where there are none, or where the kernel encrypts it."""
+        """This end's contribution to the link's seals; None without TLS, or where the kernel encrypts the link."""
         return contribute() if isinstance(self.wire, TLSWire) and not self.wire.in_kernel else None
 
     def give_up(self, reason: TunnelError) -> None:
@@ -93,20 +93,20 @@ class OpeningTransport:
         self._lose(reason)
 
     def release(self, records: SlabPool) -> tuple[Wire, memoryview | None]:
-        """The connection has become a link: give its wire away, sealed if so agreed, and the rest of the last box, which goes first."""
+        """The connection has become a link: return its wire, sealed if so agreed, and the rest of the last box, to be sent first."""
         self._stop_waiting()
         rest = memoryview(bytes(self._out)) if self._out else None
         if self.seals is None:
             return self.wire, rest
         sealed = SealedWire(self.wire, self.seals, records)
-        if rest:  # the answer should have gone under TLS: the other end waits for it in vain
+        if rest:  # the answer belonged under TLS, and can no longer be sent there
             sealed.close()
         return sealed, rest
 
     # The wire's user.
 
     def wire_readable(self) -> None:
-        """Hand AMP what came."""
+        """Pass the data to AMP."""
         buffer = memoryview(bytearray(4096))
         count = self.wire.read_record(buffer)
         if count is None:
@@ -120,7 +120,7 @@ class OpeningTransport:
             self._protocol.dataReceived(bytes(buffer[:count]))
 
     def wire_writable(self) -> None:
-        """The connection stands (the first time), or has room again."""
+        """The connection is up (the first time), or has room again."""
         if not self.ready.called:
             self.wire.listen(True)
             self._protocol.makeConnection(self)
@@ -129,7 +129,7 @@ class OpeningTransport:
             self._flush()
 
     def wire_lost(self, reason: Exception) -> None:
-        """Tell AMP why in words for an operator."""
+        """Report the reason to AMP, in words for an operator."""
         if not self.wire.closed:
             self._lose(reason)
 
@@ -142,14 +142,14 @@ class OpeningTransport:
             self.wire.close()
             self._protocol.connectionLost(Failure(why))
         else:
-            # If we refuse its certificate, the peer is to know; of anything else there is nothing on its way that it could wait for.
+            # If we refuse its certificate, the alert must reach the peer; otherwise nothing is on its way.
             self.wire.close_gently() if isinstance(reason, ssl.SSLError) else self.wire.close()
             self.ready.errback(why)
 
     def _explain(self, reason: Exception) -> TunnelError:
         if isinstance(reason, TunnelError):
             return reason
-        torn = self.ready.called and isinstance(reason, ConnectionError)  # long after the handshake: no word about trust
+        torn = self.ready.called and isinstance(reason, ConnectionError)  # long after the handshake: not about trust
         if isinstance(self.wire, TLSWire) and isinstance(reason, OSError) and not torn:
             return explain(reason, self.peer, self.wire.tls)
         return self._lost(str(reason))
@@ -169,7 +169,7 @@ class OpeningTransport:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close at once; AMP is told."""
+        """Close at once, and report the loss to AMP."""
         self.disconnecting = True
         self._lose(self._lost("the connection was closed"))
 
@@ -178,18 +178,18 @@ class OpeningTransport:
         self.loseConnection()
 
     def getPeer(self) -> Any:
-        """How the other end is named."""
+        """The other end's name in messages."""
         return self.peer
 
     def getHost(self) -> Any:
-        """AMP asks, nobody reads it."""
+        """AMP asks for it, but nothing reads it."""
         return "here"
 
     def _flush(self) -> None:
         try:
             sent = self.wire.write(memoryview(bytes(self._out)))
         except OSError as broken:
-            # Not from within AMP's own call: it would be told of the loss before it remembers that it has asked.
+            # Later, not within AMP's own call: AMP would see the loss before it has recorded its question.
             self._breaking = self._breaking or self._reactor.callLater(0, self._lose, broken)
             return
         del self._out[:sent]

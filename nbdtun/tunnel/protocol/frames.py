@@ -1,14 +1,14 @@
 """
-Frames: what a link carries once it is open. Rules only: no socket, no clock.
+Frames: the units that an open link carries. Rules only: no socket, no clock.
 
 Every frame starts with one header of 16 bytes, big-endian::
 
     kind  u8 | zero  3 bytes | length  u32 | offset  u64
 
-``length`` bytes of payload follow. What ``offset`` means depends on the kind; offsets count the bytes of one direction of a channel
-from its start, so that a frame says by itself where it belongs, on whichever link it arrives.
+``length`` bytes of payload follow. The meaning of ``offset`` depends on the kind. Offsets count the bytes of one direction of a channel
+from its start, so each frame says where it belongs, on whichever link it arrives.
 
-A payload is handed on as it comes, in pieces, as views of the reader's buffer: a frame never has to be whole in memory.
+A payload is passed on as it arrives, in pieces, as views of the reader's buffer: a frame is never held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from nbdtun.errors import ProtocolViolation
 
 HEADER = struct.Struct("!B3xIQ")
 
-#: Bytes of payload that a DATA frame may have at most.
+#: The most bytes of payload in a DATA frame.
 MAX_DATA = 1024 * 1024
 
-#: Bytes of payload that a RESET frame may have at most.
+#: The most bytes of payload in a RESET frame.
 MAX_REASON = 1024
 
 
 class Kind(enum.IntEnum):
-    """What a frame is."""
+    """The kind of a frame."""
 
     DATA = 1  # payload: bytes of the stream; offset: that of the first one
     ACK = 2  # offset: everything before it is in the reader's kernel; one more than the end acknowledges a FIN
@@ -42,13 +42,13 @@ class Kind(enum.IntEnum):
 
 
 class FrameReceiver(Protocol):
-    """Who wants to know what a link said."""
+    """Receives the frames of a link."""
 
     def data_received(self, offset: int, piece: memoryview) -> None:
         """``piece`` belongs at ``offset``; it is only valid until :meth:`Decoder.feed` returns."""
 
     def ack_asked(self, offset: int) -> None:
-        """The other end wants to know when everything before ``offset`` is in this end's kernel; that data follows."""
+        """The other end asks for an acknowledgement once everything before ``offset`` is in this end's kernel; the data follows."""
 
     def ack_received(self, offset: int) -> None:
         """Everything before ``offset`` is in the other end's kernel."""
@@ -75,16 +75,16 @@ def encode(kind: Kind, offset: int, payload: bytes = b"") -> bytes:
 
 
 def encode_reset(code: str, reason: str) -> bytes:
-    """Return a RESET frame that carries an error's stable code and as much of its text as fits."""
+    """Return a RESET frame that has an error's stable code and as much of its text as fits."""
     payload = f"{code} {reason}".encode()[:MAX_REASON]
     return encode(Kind.RESET, 0, payload)
 
 
-# As plain integers: an enumeration's members cost a lookup each time, and these are looked at for every frame.
+# As plain integers: each use of an enumeration's member costs a lookup, and these are used for every frame.
 _HEADER, _unpack_from = HEADER.size, HEADER.unpack_from
 _DATA, _ACK, _FIN, _RESET, _PING, _PONG, _BYE, _DATA_ASK = (int(kind) for kind in Kind)
 
-#: Bytes of payload that a frame of each kind may have at most; those not named may have none.
+#: The most bytes of payload by kind of frame; kinds not listed may have none.
 _LIMITS = {_DATA: MAX_DATA, _RESET: MAX_REASON}
 
 
@@ -93,18 +93,18 @@ class Decoder:
 
     def __init__(self, receiver: FrameReceiver) -> None:
         self._receiver = receiver
-        self._header = bytearray()  # the beginning of a header whose rest has not come: less than 16 bytes
+        self._header = bytearray()  # the beginning of a header whose rest has not arrived: less than 16 bytes
         self._reason = bytearray()  # the beginning of a RESET's payload: at most MAX_REASON bytes
         self._kind = _DATA
         self.offset = 0  # where the rest of the current payload belongs
-        self.missing = 0  # bytes of the current payload that have not come; more than MAX_REASON are DATA's
-        self.over = False  # set by whoever has heard enough: the rest is not looked at, not even of the present piece
+        self.missing = 0  # bytes of the current payload that have not arrived; if more than MAX_REASON, it is DATA
+        self.over = False  # set by the user to ignore all further frames, even those in the present piece
 
     def feed(self, data: memoryview) -> None:
         """
         Take the next bytes of the link.
 
-        :raise ProtocolViolation: they are no frames.
+        :raise ProtocolViolation: they are not frames.
         """
         at, end = 0, len(data)
         while at < end and not self.over:
@@ -115,7 +115,7 @@ class Decoder:
             else:
                 kind, length, offset = _unpack_from(data, at)
                 start = at + _HEADER
-                if kind == _DATA and 0 < length <= MAX_DATA and length <= end - start:  # whole, as most are
+                if kind == _DATA and 0 < length <= MAX_DATA and length <= end - start:  # complete, as most are
                     at = start + length
                     self._receiver.data_received(offset, data[start:at])
                 else:

@@ -8,25 +8,25 @@ from nbdtun.errors import ProtocolViolation
 from nbdtun.tunnel.protocol.slab import Backlog, SlabPool
 from nbdtun.units import size_text
 
-#: Acknowledge at the latest when so many bytes were written: often enough that the sender's memory stays in its CPU's cache.
+#: The most bytes between two acknowledgements: few enough that the sender's memory stays in its CPU's cache.
 ACK_EVERY = 1024 * 1024
 
-#: Times that at least are acknowledged in each window, or share of it, so that the sender need not stop.
+#: The fewest acknowledgements in each window, or share of it, so that the sender need not stop.
 ACKS = 4
 
 
 class Inbound:
     """
-    The receiving half: what came from the other end, until the local socket's kernel has it.
+    The receiving half: it keeps bytes from the other end until they are in the local socket's kernel buffer.
 
-    Its bound: ``window`` bytes wait at most; a sender that exceeds it breaks the protocol.
+    At most ``window`` bytes wait; a sender that exceeds this violates the protocol.
     """
 
     def __init__(self, window: int, pool: SlabPool) -> None:
-        self.acked = 0  # up to where the other end knows that it was written
-        self._asked = 0  # up to where the other end wants to be told
+        self.acked = 0  # up to where writes are acknowledged to the other end
+        self._asked = 0  # up to where the other end asked for an acknowledgement
         self.agree(window)
-        self.received = 0  # the next offset that is expected; one more than the end once the FIN is there
+        self.received = 0  # the next expected offset; one more than the end once the FIN has arrived
         self.written = 0  # everything before it is in the local socket's kernel; the same for the end
         self.final: int | None = None
         self.backlog = Backlog(pool)
@@ -39,21 +39,21 @@ class Inbound:
         self.window = window
         self._ack_every = min(ACK_EVERY, window // ACKS)
         self._ack_along = self._ack_every // 16
-        self._due = self.acked + self._ack_every  # tell the other end when so much was written
+        self._due = self.acked + self._ack_every  # acknowledge when this offset is written
 
     @property
     def done(self) -> bool:
-        """Whether everything is written, and the local socket knows that it was all."""
+        """Whether everything is written to the local socket, including the end."""
         return self.final is not None and self.written > self.final
 
     @property
     def ended(self) -> bool:
-        """Whether all data is written, and only the end itself is still to be told to the local socket."""
+        """Whether all data is written, and only the end itself is missing."""
         return self.final is not None and self.written == self.final
 
     def accept(self, offset: int, count: int) -> None:
         """
-        ``count`` bytes have come that belong at ``offset``.
+        ``count`` bytes have arrived for ``offset``.
 
         :raise ProtocolViolation: as :meth:`expect`.
         """
@@ -62,9 +62,9 @@ class Inbound:
 
     def expect(self, offset: int, count: int) -> None:
         """
-        ``count`` bytes are about to come that belong at ``offset``.
+        ``count`` bytes are about to arrive for ``offset``.
 
-        :raise ProtocolViolation: something is missing before them, they come after the end, or there is no room for them.
+        :raise ProtocolViolation: bytes before them are missing, they are beyond the end, or they exceed the window.
         """
         if self.final is not None or offset != self.received:
             raise ProtocolViolation(f"data for offset {offset} arrived, but {self.received} is next")
@@ -72,15 +72,15 @@ class Inbound:
             raise ProtocolViolation(f"more than the window of {size_text(self.window)} arrived without an acknowledgement")
 
     def asked(self, offset: int) -> None:
-        """The other end wants to know when everything before ``offset`` is written."""
+        """The other end asks for an acknowledgement when everything before ``offset`` is written."""
         self._asked = max(self._asked, offset)
         self._due = min(self._due, offset)
 
     def accept_end(self, offset: int) -> None:
         """
-        The other end has sent its FIN: both must have counted the same.
+        The other end has sent its FIN: both ends must have counted the same.
 
-        :raise ProtocolViolation: they have not.
+        :raise ProtocolViolation: they differ.
         """
         if self.final is not None or offset != self.received:
             raise ProtocolViolation(f"the stream ends at {offset}, but {self.received} bytes arrived")
@@ -88,26 +88,26 @@ class Inbound:
         self.received = offset + 1
 
     def wrote(self, count: int) -> None:
-        """``count`` more bytes are in the local socket's kernel (or, with the end, the end is)."""
+        """``count`` more bytes are in the local socket's kernel buffer; the end counts as one."""
         self.written += count
 
     @property
     def owed(self) -> int:
-        """How many bytes were written that the other end does not know of; the end counts as one."""
+        """Bytes that are written but not acknowledged; the end counts as one."""
         return self.written - self.acked
 
     @property
     def ack_due(self) -> bool:
-        """Whether the other end should be told now."""
+        """Whether to acknowledge now."""
         written, final = self.written, self.final
         return written >= self._due or (final is not None and written > final and written > self.acked)
 
     def ack_along(self) -> int | None:
-        """As :meth:`take_ack`, for an acknowledgement that travels with data; None when it is not worth the other end's time yet."""
+        """As :meth:`take_ack`, for an acknowledgement that travels with data; None while it is not worth the other end's time."""
         return self.take_ack() if self.written - self.acked >= self._ack_along else None
 
     def take_ack(self) -> int:
-        """Return the offset to acknowledge, which counts as told from now on."""
+        """Return the offset to acknowledge, which counts as acknowledged from now on."""
         self.acked = self.written
         self._due = self.written + self._ack_every
         if self.written < self._asked < self._due:

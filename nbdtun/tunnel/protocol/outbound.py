@@ -1,11 +1,10 @@
 """
 The outbound stream: the sending half of a direction of a channel. Rules only: no socket, no clock, no Deferred.
 
-Each direction counts its bytes from 0. The sender keeps what the other end has not acknowledged and can send it again from any offset that
-the other end may ask for; the receiver (``inbound``) takes each byte once and in order. Links come and go beneath: no stream knows them.
+Each direction counts its bytes from 0. The sender keeps all bytes that are not acknowledged, and can send them again from any offset that
+the other end may ask for; the receiver (``inbound``) takes each byte once and in order. Links come and go, and streams do not know them.
 
-A stream's end is counted like one byte more: a FIN at ``n`` is acknowledged with ``n + 1``, and whoever has received it resumes at
-``n + 1``.
+A stream's end counts as one more byte: a FIN at ``n`` is acknowledged with ``n + 1``, and a receiver that has it resumes at ``n + 1``.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from nbdtun.tunnel.protocol.frames import HEADER, Kind
 from nbdtun.tunnel.protocol.inflight import InFlight, ack_interval
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 
-#: Bytes kept free before each payload, so that its header, and an acknowledgement before that, can be sent with it in one piece.
+#: Bytes kept free before each payload, so that an acknowledgement, the header and the payload can be sent in one piece.
 HEADROOM = 2 * HEADER.size
 
-#: A slab with less space left than this is not read into any more: small reads cost as much as large ones.
+#: A slab with less free space than this is not read into: small reads cost as much as large ones.
 MIN_READ = 64 * 1024
 
-#: What :meth:`Outbound.read` returns where there is no room.
+#: Returned by :meth:`Outbound.read` when there is no room.
 FULL = -1
 
-#: Fills the beginning of a buffer, and returns how much of it: 0 at the end, None when nothing is there now.
+#: Fills the beginning of a buffer, and returns the count of bytes: 0 at the end, None when there is nothing now.
 Receive = Callable[[memoryview], "int | None"]
 
 _DATA, _DATA_ASK, _ACK = int(Kind.DATA), int(Kind.DATA_ASK), int(Kind.ACK)
@@ -47,7 +46,7 @@ class Segment:
         self.cost = end - start + HEADROOM
 
     def grow(self, count: int) -> None:
-        """``count`` bytes more lie behind it."""
+        """Extend the segment by ``count`` bytes."""
         self.end += count
         self.cost += count
 
@@ -59,29 +58,29 @@ class Segment:
 
 class Outbound:
     """
-    The sending half: what was read from the local socket, until the other end has it.
+    The sending half: it keeps bytes from the local socket until the other end has acknowledged them.
 
-    Its bound: the payload that it keeps and the headroom of each piece together are never more than ``window`` bytes (and one headroom).
+    The kept payload and the headroom of each piece together never exceed ``window`` bytes (plus one headroom).
     """
 
     def __init__(self, window: int, pool: SlabPool, inflight: InFlight | None = None) -> None:
         self.window = window
         self.end = 0  # bytes taken from the local socket
-        self.acked = 0  # everything before it is the other end's
+        self.acked = 0  # the other end has everything before it
         self.final: int | None = None
-        self.bdp: int | None = None  # bytes that the line holds, once that is known
+        self.bdp: int | None = None  # bytes that the line holds, once known
         self._pool = pool
         self._inflight = inflight or InFlight()
-        self._allowance = window  # bytes that it may have under way, as of the latest acknowledgement
-        self._ack_interval = 0  # bytes of it after which the other end is asked to acknowledge at once; 0 when it does so by itself
-        self._asked = 0  # up to where the other end was asked to acknowledge at once
+        self._allowance = window  # bytes that it may have in flight, as of the latest acknowledgement
+        self._ack_interval = 0  # bytes after which the other end is asked to acknowledge at once; 0: never
+        self._asked = 0  # up to where the other end was asked to
         self._slab: Slab | None = None
         self._sent: deque[Segment] = deque()
         self.unsent: deque[Segment] = deque()
         self._kept = 0
-        self._promised = 0  # the highest offset that ever was on a link; the FIN counts as one
-        self._resumed = 0  # where the present link began; what is before it may be overwritten by headers
-        self.leaving = False  # whether the latest frame may be only partly on the link: then its memory is still needed
+        self._promised = 0  # the highest offset that was ever on a link; the FIN counts as one
+        self._resumed = 0  # where the present link began; headers may overwrite bytes before it
+        self.leaving = False  # whether the latest frame may be only partly sent: its memory is still needed then
         self._fin_sent = False
 
     def __repr__(self) -> str:
@@ -89,7 +88,7 @@ class Outbound:
 
     @property
     def done(self) -> bool:
-        """Whether the other end has everything and knows that it is all."""
+        """Whether the other end has everything, including the end."""
         return self.final is not None and self.acked > self.final
 
     @property
@@ -99,16 +98,16 @@ class Outbound:
 
     def read(self, receive: Receive, most: int | None = None) -> int | None:
         """
-        Let ``receive`` put the next bytes of the stream where they go, at most ``most`` where that is given.
+        Let ``receive`` put the next bytes of the stream into place, at most ``most`` if given.
 
-        Returns what it does: how many, 0 at the end, None when nothing is there now. Or ``FULL``, without having called it: while the
-        window or the share is, and after the end.
+        Returns its result: the count, 0 at the end, None when there is nothing now. Returns ``FULL`` without calling it while the window
+        or the allowance is full, and after the end.
         """
         kept, end = self._kept, self.end
         used = max(kept, end - self.acked)
         room = self.window - used
         if room <= 0 or self.final is not None or (used >= self._allowance and self._asked > self.acked):
-            return FULL  # a share is no more than a gate: a small read, for the last of it, would cost as much as a large one
+            return FULL  # the allowance only opens or closes: a small read for its rest would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
             slab = self._fresh_slab()
@@ -138,7 +137,7 @@ class Outbound:
             self._slab = None
 
     def finish(self) -> None:
-        """The local socket has said that nothing more will come."""
+        """The local socket has reached its end."""
         if self.final is None:
             self.final = self.end
             self._lay_aside()
@@ -156,9 +155,9 @@ class Outbound:
 
     def next_frame(self, ack: int | None = None) -> memoryview | None:
         """
-        Return what to send next, or None; ``leaving`` is to be unset when all of it is sent.
+        Return the next piece to send, or None; the caller unsets ``leaving`` when all of it is sent.
 
-        Header and payload lie in one piece. ``ack``, where given, goes before them as a frame of its own.
+        Header and payload are one piece. ``ack``, if given, goes before them as a frame of its own.
         """
         if not self.unsent:
             return self._fin_frame(ack)
@@ -191,9 +190,9 @@ class Outbound:
     @property
     def sent(self) -> int:
         """
-        How far the other end can have heard of the stream on the present link; the FIN counts as one.
+        The offset up to which the other end may have received the stream on the present link; the FIN counts as one.
 
-        Of a frame that is still leaving it may have all but the last byte: it takes bytes as they come, and acknowledges them.
+        Of a frame that is still leaving, it may have all but the last byte: it takes bytes as they arrive, and acknowledges them.
         """
         if self.leaving:
             return self._sent[-1].stop - 1
@@ -203,7 +202,7 @@ class Outbound:
         """
         The other end has everything before ``offset`` and will never ask for it again.
 
-        :raise ProtocolViolation: it was never sent, or is still being sent: its memory must not be lent to others meanwhile.
+        :raise ProtocolViolation: it was never sent, or is still being sent, so that its memory must not be reused.
         """
         if offset > self.sent:
             raise ProtocolViolation(f"{offset} bytes were acknowledged, but only {self.sent} were sent")
@@ -213,19 +212,19 @@ class Outbound:
             self._look_around()
 
     def _look_around(self) -> None:
-        """How much may be under way, beside the others? By itself the other end acknowledges too seldom for a small share."""
+        """Recompute this channel's share of the bytes in flight. With a small share, ask the peer for earlier acknowledgements."""
         if self.bdp is not None:
             allowance = self._allowance = self._inflight.allowance(self.window, self.bdp)
             self._ack_interval = ack_interval(allowance) if allowance < self.window else 0
 
     def rewind(self, offset: int) -> int:
         """
-        A new link is there, and the other end has received everything before ``offset``: send again from there.
+        There is a new link, and the other end has received everything before ``offset``: send again from there.
 
-        Returns how many bytes that is. Nothing is changed where it raises.
+        Returns the count of bytes to be sent again. It changes nothing if it raises.
 
         :raise ProtocolViolation: those bytes were never sent.
-        :raise ResumeRefused: the other end has already had more of them: its request is an old one that has come late.
+        :raise ResumeRefused: the other end has already received more: this is an old request that arrived late.
         """
         if offset > self._promised:
             raise ProtocolViolation(f"a resume at offset {offset}, but only {self._promised} bytes were sent")
@@ -254,7 +253,7 @@ class Outbound:
         self.unsent.clear()
 
     def _extends(self, slab: Slab) -> bool:
-        """Whether the next bytes join the last piece: it lies at the slab's end and is not on its way yet."""
+        """Whether the next bytes join the last piece: it is at the slab's end and not yet being sent."""
         last = self.unsent[-1]
         return last.slab is slab and last.end == slab.used
 

@@ -1,9 +1,9 @@
 """
-The reader: where a link's sealed records come in. Rules only: no socket, no clock.
+The reader: it collects a link's sealed records. Rules only: no socket, no clock.
 
-It says where the next bytes go and how many are wanted: those that a record still lacks, and with them the next one's header, so that the
-next read, too, can be just as long as it has to be. A buffer is lent while there is more than such a header: mostly, all links read into
-the same one, which the processor still has in its cache.
+It says where the next bytes go and how many are wanted: the rest of a record, and the next one's header, so that the next read can have
+exactly the right length, too. A buffer is borrowed only while more than such a header is kept. So all links mostly read into the same
+buffer, which is still in the processor's cache.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 
 
 class RecordReader:
-    """Records as they come, until they are opened with ``seal``; ``pool`` lends buffers of ``seal.BUFFER`` bytes."""
+    """Collects records until they are opened with ``seal``; ``pool`` lends buffers of ``seal.BUFFER`` bytes."""
 
     def __init__(self, seal: Seal, pool: SlabPool) -> None:
         self._open = seal.open
         self._pool = pool
         self._slab: Slab | None = None
-        self._header = b""  # of the next record, or the beginning of that, where nothing else is there
-        self._size = 0  # of the next record, once its header is there
-        self.missing: int | None = None  # bytes of the next record, 0 when it is whole; None before its header is there
+        self._header = b""  # of the next record, or its beginning, while nothing else has arrived
+        self._size = 0  # of the next record, once its header has arrived
+        self.missing: int | None = None  # bytes that the next record lacks, 0 when it is whole; None before its header has arrived
 
     def __repr__(self) -> str:
         return f"<RecordReader missing={self.missing}>"
 
     def space(self) -> memoryview:
-        """Where the next bytes go."""
+        """Return where the next bytes go."""
         slab = self._slab
         if slab is None:
             slab = self._slab = self._pool.take()
@@ -38,9 +38,9 @@ class RecordReader:
 
     def filled(self, count: int) -> None:
         """
-        ``count`` bytes, or none, were put where :meth:`space` said.
+        ``count`` bytes (perhaps 0) were put into the buffer from :meth:`space`.
 
-        :raise ProtocolViolation: they are no records.
+        :raise ProtocolViolation: they are not records.
         """
         slab = self._slab
         assert slab is not None
@@ -52,7 +52,7 @@ class RecordReader:
         """
         Open all whole records for which ``buffer`` has room, and return how many bytes of it they fill.
 
-        :raise ProtocolViolation: they are not the other end's.
+        :raise ProtocolViolation: the other end has not sealed them.
         """
         slab, start, filled = self._slab, 0, 0
         if slab is None:
@@ -72,7 +72,7 @@ class RecordReader:
             self._pool.give(slab)
 
     def _look(self, slab: Slab, start: int) -> None:
-        """Is there a record at ``start``, and how much of it?"""
+        """Measure the record at ``start``, and how much of it is missing."""
         size = measure(slab.view, start, slab.used)
         if size is None:
             self.missing = None
@@ -81,7 +81,7 @@ class RecordReader:
             self.missing = max(0, size - (slab.used - start))
 
     def _keep(self, slab: Slab, start: int) -> None:
-        """What was before ``start`` is needed no more."""
+        """Drop the bytes before ``start``."""
         view, end = slab.view, slab.used
         if end - start <= HEADER:
             self._header = bytes(view[start:end])

@@ -1,18 +1,18 @@
 """
-Seals: how a link's bytes are encrypted once it has become one. Rules only: no socket, no clock.
+Seals: the encryption of a link, once the opening is over. Rules only: no socket, no clock.
 
-TLS 1.3 has authenticated both ends and keeps its own secrets; over it each end sends the other 32 random bytes, and from both of them come
-two keys, one for each direction, that serve for this link alone. What follows are records::
+TLS 1.3 has authenticated both ends, and its own keys stay secret. Over it, each end sends the other 32 random bytes. Two keys, one for each
+direction of this link only, are derived from both. Records follow::
 
     length  u32, big-endian | ciphertext, ``length`` bytes | tag, 16 bytes
 
-sealed by AES-128-GCM (RFC 5116): the length is authenticated with it, and the nonce counts the records of a direction, so that none can be
-changed, left out, repeated or moved. Deriving keys for a protocol of one's own from a TLS handshake is what DTLS-SRTP (RFC 5764) and
-NTS (RFC 8915) do.
+They are sealed by AES-128-GCM (RFC 5116). The length is authenticated too, and the nonce counts the records of a direction, so that no
+record can be changed, dropped, repeated or moved. DTLS-SRTP (RFC 5764) and NTS (RFC 8915) also derive keys for their own protocols from a
+TLS handshake.
 
-Why not TLS's own records: they end at 16 KiB (RFC 8446, 5.1), and OpenSSL reads and writes each with system calls of its own. A record of
-256 KiB is sealed by one call from one buffer into another, and the ``cryptography`` package brings an OpenSSL that does AES more than twice
-as fast as the one that Debian 12 has. See ``docs/performance`` for what both save.
+Why not TLS's own records: they end at 16 KiB (RFC 8446, 5.1), and OpenSSL reads and writes each with separate system calls. A record of
+256 KiB is sealed by one call from one buffer into another, and the ``cryptography`` package brings an OpenSSL whose AES is more than twice
+as fast as that of Debian 12. ``docs/performance`` has the figures.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from nbdtun.errors import ProtocolViolation
 #: Random bytes that each end contributes to the keys.
 CONTRIBUTION = 32
 
-#: Bytes of payload that a record has at most: a slab's frame as a whole.
+#: The most bytes of payload in a record: the whole frame of a slab.
 MAX_RECORD = 256 * 1024
 
 #: Bytes of a record that are not payload.
 HEADER, TAG = 4, 16
 OVERHEAD = HEADER + TAG
 
-#: Bytes of a buffer for records: the largest, and the beginning of what comes behind it.
+#: Bytes of a buffer for records: room for the largest, and for the beginning of the next.
 BUFFER = MAX_RECORD + 4096
 
 _KEY = 16
@@ -43,7 +43,7 @@ _length, _nonce = struct.Struct("!I"), struct.Struct("!4xQ").pack
 
 
 def contribute() -> bytes:
-    """What this end contributes; it is told to the other under TLS, and to nobody else."""
+    """Return this end's contribution. It is sent only to the other end, under TLS."""
     return os.urandom(CONTRIBUTION)
 
 
@@ -71,9 +71,9 @@ class Seal:
 
     def open(self, record: memoryview, payload: memoryview) -> int:
         """
-        Put what is in ``record``, a whole one, into ``payload``, and return how many bytes that is.
+        Decrypt ``record``, a whole one, into ``payload``, and return the count of bytes.
 
-        :raise ProtocolViolation: it is not what the other end has sent, or not what is next.
+        :raise ProtocolViolation: it is not the next record that the other end sealed.
         """
         size = len(record) - OVERHEAD
         try:
@@ -86,9 +86,9 @@ class Seal:
 
 def measure(view: memoryview, start: int, end: int) -> int | None:
     """
-    Return the bytes of the record that begins at ``start``, all together; None while too little of it is there, before ``end``.
+    Return the size of the whole record that begins at ``start``; None while too little of it has arrived, before ``end``.
 
-    :raise ProtocolViolation: there are no such records.
+    :raise ProtocolViolation: no record has this size.
     """
     if end - start < HEADER:
         return None
@@ -100,26 +100,26 @@ def measure(view: memoryview, start: int, end: int) -> int | None:
 
 @frozen
 class Seals:
-    """Those of both directions of one link."""
+    """The seals of both directions of one link."""
 
     outgoing: Seal
     incoming: Seal
 
 
 def source_seals(ours: bytes, theirs: bytes) -> Seals:
-    """The source's, of what both ends have contributed."""
+    """The source's seals, from both ends' contributions."""
     forth, back = _keys(ours, theirs)
     return Seals(Seal(forth), Seal(back))
 
 
 def destination_seals(ours: bytes, theirs: bytes) -> Seals:
-    """The destination's, of what both ends have contributed."""
+    """The destination's seals, from both ends' contributions."""
     forth, back = _keys(theirs, ours)
     return Seals(Seal(back), Seal(forth))
 
 
 def _keys(source: bytes, destination: bytes) -> tuple[bytes, bytes]:
-    """The keys for what the source sends, and for what the destination sends (HKDF, RFC 5869)."""
+    """The keys of the source's and of the destination's direction (HKDF, RFC 5869)."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 

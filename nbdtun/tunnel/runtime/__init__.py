@@ -1,8 +1,8 @@
 """
-What all channels of one end share.
+Shared by all channels of one end.
 
-    log_limits  lines in the log that peers cause
-    throttle    the limit of bandwidth
-    batches     timers, many in one
-    runtime     the reactor, buffers, timers and the others, in one value
+    log_limits  limits for log lines that peers cause
+    throttle    the bandwidth limit
+    batches     timers that fire together
+    runtime     the reactor, buffers, timers and the rest, in one value
 """

@@ -1,7 +1,7 @@
 """
-Timers in batches: a thousand links with a heartbeat each wake the process up once a second, not a thousand times.
+Timers in batches: the heartbeats of a thousand links wake the process once a second, not a thousand times.
 
-txaio has batched timers too. They belong to the one reactor that the process told txaio of, and may fire up to a second early.
+txaio has batched timers too. They use the one reactor that txaio was set to in this process, and may fire up to a second early.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.logs import make_logger
 
-#: Calls of one batch after which the reactor gets its turn.
+#: Calls of one batch before the reactor gets its turn.
 CHUNK = 100
 
 
 class Batches:
-    """Calls functions later, never early and up to a second late: together with all others that are due in that second."""
+    """Calls functions later, together with all others due in the same second: never early, and up to a second late."""
 
     log = make_logger()
 
@@ -32,7 +32,7 @@ class Batches:
         return f"<Batches {len(self._due)}>"
 
     def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
-        """Call ``function`` in ``delay`` seconds; it cannot be taken back."""
+        """Call ``function`` in ``delay`` seconds; this cannot be cancelled."""
         now = self._reactor.seconds()
         second = math.ceil(now + delay)
         if second not in self._due:

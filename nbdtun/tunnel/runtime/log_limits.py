@@ -1,8 +1,8 @@
 """
 Log limits: peers cause lines in the log, and must not fill the disk with them.
 
-An admitted peer can open channels, and have them cut, as often as it likes. A stranger who reaches the port can be refused as often. So
-each gets some lines in a while; the others are counted, and the count is one line. RefusalLog count by address, too.
+An admitted peer can open and break channels without end, and a stranger that reaches the port can be refused without end. So each gets a
+limited number of lines in a period. The others are counted, and the count is one line. RefusalLog also counts by address.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 from nbdtun.errors import TunnelError
 from nbdtun.logs import make_logger
 
-#: Seconds of one while, and lines about channels in it.
+#: Seconds of one period, and the most lines about channels in it.
 PERIOD, LINES = 60.0, 200
 
-#: Lines about refusals in one while: of one address, and in all.
+#: The most lines about refusals in one period: of one address, and in all.
 REFUSALS_EACH, REFUSALS = 5, 50
 
 
 class LineLimit:
-    """Counts the lines of one end of a tunnel; ``call_later`` calls when a while is over."""
+    """Counts the lines of one end of a tunnel; ``call_later`` calls back at the end of a period."""
 
     log = make_logger()
 
@@ -34,7 +34,7 @@ class LineLimit:
         return f"<LineLimit {self._wanted}>"
 
     def allows(self) -> bool:
-        """Whether one more line may be written; one that may not is counted, and the count is a line at the end of the while."""
+        """Whether one more line may be written. If not, it is counted, and the count is logged at the end of the period."""
         if not self._wanted:
             self._call_later(PERIOD, self._account)
         self._wanted += 1
@@ -47,7 +47,7 @@ class LineLimit:
 
 
 class RefusalLog:
-    """Writes to ``log``; ``call_later`` calls when a while is over."""
+    """Writes to ``log``; ``call_later`` calls back at the end of a period."""
 
     def __init__(self, log: Any, call_later: Callable[..., object]) -> None:
         self._log = log
@@ -57,7 +57,7 @@ class RefusalLog:
         self._latest: TunnelError | None = None
 
     def tell(self, address: str, error: TunnelError) -> None:
-        """Somebody at ``address`` was refused with ``error``, whose text names who it was."""
+        """Log that a peer at ``address`` was refused with ``error``, whose text names the peer."""
         if not self._lines:
             self._call_later(PERIOD, self._account)
         if self._lines[address] >= REFUSALS_EACH or self._lines.total() >= REFUSALS:

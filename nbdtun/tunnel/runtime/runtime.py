@@ -1,4 +1,4 @@
-"""What all parts of one end of a tunnel share, and the terms on which its channels live."""
+"""The objects that all parts of one end of a tunnel share, and the terms of its channels."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.pipe import PipePool
 from nbdtun.tunnel.wires.selector import Selector, WireSelector
 
-#: Seconds from which a delay may be kept in a batch with others, which makes it up to a second longer.
+#: Delays of at least so many seconds are batched with others, which makes them up to a second longer.
 BATCHED_FROM = 1.0
 
-#: Buffers for sealed records that are kept for later: as many as channels are busy at one time.
+#: Buffers for sealed records that are kept for later: as many as there are busy channels at one time.
 KEEP_RECORDS = 64
 
 
 @frozen
 class Runtime:
-    """The reactor, buffers and pipes, the watch over all wires, the throttle, the batched timers and the bounds of the log of one end."""
+    """The reactor, buffers and pipes, the selector of all wires, the throttle, the batched timers and the log limits of one end."""
 
     reactor: Reactor
     terms: Terms
@@ -57,9 +57,9 @@ class Runtime:
 
     def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
         """
-        Call ``function`` in ``delay`` seconds, or up to a second later, together with others; it cannot be taken back.
+        Call ``function`` in ``delay`` seconds, or up to a second later, together with others; this cannot be cancelled.
 
-        A delay of less than a second is kept exactly, by a timer of its own.
+        A delay of less than a second is exact: it has a timer of its own.
         """
         if delay < BATCHED_FROM:
             self.reactor.callLater(delay, function, *arguments)
@@ -67,5 +67,5 @@ class Runtime:
             self._batched.call_later(delay, function, *arguments)
 
 
-#: Calls a function once after some seconds, together with others, since there are many links. It cannot be taken back.
+#: Calls a function once after some seconds, batched with others, since there are many links. It cannot be cancelled.
 CallLater = Callable[..., object]

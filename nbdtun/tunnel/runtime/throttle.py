@@ -1,8 +1,8 @@
 """
-The throttle: a limit to what all channels of one end send together.
+The throttle: one limit for the rate at which all channels of one end send together.
 
-It is a bucket that fills with time. Whoever has bytes to read from a local socket asks for them first; when the bucket is empty he waits
-in line. The urgent (memory and control) go ahead of the bulk, but not for ever: a disk whose guest waits for it gets its turn, too.
+It is a bucket that fills with time. A splice asks for bytes before it reads them from its local socket; when the bucket is empty, it waits
+in line. Urgent channels (memory and control) go ahead of bulk ones, but not for ever: a disk that its guest waits for gets its turn, too.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds that the bucket fills for at most: a reactor that is late by less loses none of the rate.
+#: The bucket holds so many seconds' worth at most: a reactor that is late by less loses nothing of the rate.
 DEPTH = 0.1
 
-#: Seconds' worth of bytes that are given out at least, as long as that is not more than a read: small reads cost as much as large ones.
+#: The smallest grant, in seconds' worth of bytes, and the most bytes that it can be (one read): small reads cost as much as large ones.
 QUANTUM = 0.01
 MOST = 128 * 1024
 
-#: Seconds that it waits at least, since reactors know nothing shorter.
+#: The shortest wait in seconds; reactors have none that is shorter.
 TICK = 0.001
 
-#: Seconds after which one of the bulk is served though somebody urgent is waiting.
+#: Seconds after which a bulk channel is served although an urgent one is waiting.
 PATIENCE = 0.1
 
 
 class Waiter(Protocol):
-    """Who has something to read, and was told to wait."""
+    """Has something to read, and waits for its turn."""
 
     urgent: bool
 
@@ -38,7 +38,7 @@ class Throttle:
     """
     Limits all channels together to ``rate`` bytes per second; None for no limit. It can be changed at any time.
 
-    What counts is the streams' payload; frames and TLS add less than a hundredth to it.
+    Only the streams' payload counts; frames and TLS add less than one percent.
     """
 
     def __init__(self, reactor: IReactorTime, rate: float | None = None) -> None:
@@ -46,8 +46,8 @@ class Throttle:
         self._rate = rate
         self.limited = rate is not None
         self._spent_until = 0.0  # the time at which the bucket is, or was, empty
-        self._waiting: dict[Waiter, float] = {}  # since when; in the order in which they came
-        self._served: Waiter | None = None  # whose turn it is just now
+        self._waiting: dict[Waiter, float] = {}  # since when; in order of arrival
+        self._served: Waiter | None = None  # the waiter whose turn it is
         self._timer: IDelayedCall | None = None
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class Throttle:
         self._serve_all()
 
     def grant(self, waiter: Waiter) -> int:
-        """Return how many bytes ``waiter`` may read now; if 0, it will be told when to ask again. There must be a limit."""
+        """Return how many bytes ``waiter`` may read now; after 0, its ``allowed`` is called later. There must be a limit."""
         assert self._rate is not None
         if self._waiting and waiter is not self._served and not waiter.urgent:
             return self._wait(waiter)
@@ -77,12 +77,12 @@ class Throttle:
         return int(there)
 
     def spent(self, count: int) -> None:
-        """``count`` bytes of what was granted were there."""
+        """``count`` of the granted bytes were read."""
         if self._rate is not None:
             self._spent_until += count / self._rate
 
     def forget(self, waiter: Waiter) -> None:
-        """``waiter`` wants nothing any more."""
+        """``waiter`` no longer waits."""
         self._waiting.pop(waiter, None)
 
     @property
@@ -105,7 +105,7 @@ class Throttle:
         return 0
 
     def _serve(self) -> None:
-        """Let those ask whose turn it is, until the bucket is empty; the others stay in line."""
+        """Let the waiters ask in turn until the bucket is empty; the others stay in line."""
         self._timer = None
         if self._rate is None:
             return
@@ -121,7 +121,7 @@ class Throttle:
             self._wait(left)
 
     def _in_turn(self) -> list[Waiter]:
-        """Those of the bulk come last, but for the one that has waited longest, if that is too long."""
+        """Bulk waiters come last, except the one that has waited longest, once that is too long."""
         late = self._reactor.seconds() - PATIENCE
         first = next((each for each, since in self._waiting.items() if not each.urgent and since <= late), None)
         return sorted(self._waiting, key=lambda each: (each is not first, not each.urgent))

@@ -1,7 +1,7 @@
 """
 The source end: it opens channels.
 
-    dialer      gets links for channels, again and again
+    dialer      gets a channel its links, one after the other
     client      opens channels, for the programs that connect to a local socket
-    throughput  measures what a tunnel carries
+    throughput  measures a tunnel's throughput
 """

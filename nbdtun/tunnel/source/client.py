@@ -1,5 +1,5 @@
 """
-The source's end of a tunnel: what connects to one of its sockets becomes a channel to a target at the destination.
+The source's end of a tunnel: each connection to one of its sockets becomes a channel to a target at the destination.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Source:
 
     async def open(self, target: str, sock: socket.socket, *, urgent: bool = False) -> Channel:
         """
-        Open a channel between ``sock``, which it owns from now on, and ``target``; an ``urgent`` one goes ahead where a limit is set.
+        Open a channel between ``sock``, which it owns from now on, and ``target``. Under a bandwidth limit, an ``urgent`` one goes first.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
@@ -55,14 +55,14 @@ class Source:
         try:
             await opening
         except BaseException as failure:
-            if channel.error is not None:  # it was ended meanwhile, which has ended the dialling
+            if channel.error is not None:  # the channel ended meanwhile, which cancelled the dialling
                 raise channel.error from failure
             channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was being opened"))
             raise
         return channel
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the channels to come to their own ends, for at most so long."""
+        """Wait at most so many seconds for the channels to end by themselves."""
         until = self.runtime.reactor.seconds() + seconds
         with contextlib.suppress(defer.TimeoutError):  # Twisted's own
             for channel in tuple(self.channels):
@@ -77,7 +77,7 @@ class Source:
 
     @property
     def resumes(self) -> int:
-        """How many links were replaced so far."""
+        """Links that were replaced so far."""
         return self._resumes + sum(channel.resumes for channel in self.channels)
 
     @property
@@ -87,7 +87,7 @@ class Source:
 
     @property
     def lost_for(self) -> float | None:
-        """Seconds since a link was lost that is not back yet; None if all are there."""
+        """Seconds since the oldest present outage began; None while all channels have links."""
         lost = [channel.outage.since for channel in self.channels if channel.outage.since is not None]
         now: float = self.runtime.reactor.seconds()
         return now - min(lost) if lost else None
@@ -101,7 +101,7 @@ class Source:
         if failure.check(CancelledError):
             return
         error = failure.value
-        if not isinstance(error, TunnelError):  # a bug, after which nobody would dial any more
+        if not isinstance(error, TunnelError):  # a bug, after which nothing would dial again
             self.log.failure("a link could not be dialled", failure=failure)
             error = ChannelReset(f"internal error: {error!r}")
         channel.refused(error)
@@ -114,7 +114,7 @@ class Source:
 
 
 class Forwarder(ServerFactory):
-    """Listens, by whatever endpoint it is given to: each connection becomes a channel to ``target``, ``urgent`` or not."""
+    """The factory of a listening endpoint: each connection becomes a channel to ``target``, ``urgent`` or not."""
 
     log = make_logger()
     noisy = False
@@ -128,11 +128,11 @@ class Forwarder(ServerFactory):
         self._opening: set[Deferred[Any]] = set()
 
     def buildProtocol(self, addr: object) -> Protocol:
-        """Return the protocol that takes the connection over."""
+        """Return the protocol that takes over the connection."""
         return Catch(lambda sock: self.arrived(make_roomy(sock)))
 
     def arrived(self, sock: socket.socket) -> None:
-        """A local program has connected: open a channel, or close its connection at once and say why."""
+        """A local program has connected: open a channel, or close its connection at once and log why."""
         opening = Deferred.fromCoroutine(self._open(sock))
         self._opening.add(opening)
         opening.addBoth(self._opened, opening)
@@ -140,12 +140,12 @@ class Forwarder(ServerFactory):
 
     @property
     def idle(self) -> bool:
-        """Whether no channel that came in here is open, nor being opened."""
+        """Whether none of its channels is open or being opened."""
         return not self._opening and not self._channels
 
     async def drained(self) -> None:
         """
-        Wait until all channels that came in here have ended.
+        Wait until all its channels have ended.
 
         :raise TunnelError: one of them failed.
         """
@@ -155,7 +155,7 @@ class Forwarder(ServerFactory):
             raise self.trouble
 
     def reset(self, reason: str) -> None:
-        """End the channels that came in here."""
+        """End all its channels."""
         for opening in tuple(self._opening):
             opening.cancel()
         for channel in tuple(self._channels):

@@ -1,7 +1,7 @@
 """
-The dialer: how the source gets links.
+The dialer: it gets the source's links.
 
-Each link is a connection of its own to the destination's one port: dialled, put under TLS where that is wanted, and begun with one AMP
+Each link is a connection of its own to the destination's one port. It is dialled, put under TLS if so configured, and begun with one AMP
 command.
 """
 
@@ -34,15 +34,15 @@ from nbdtun.tunnel.protocol.seal import Seals, source_seals
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.units import size_text
 
-#: Seconds for one attempt to connect: a lost SYN is sent again after 1, 3 and 7 s, and a fresh attempt is sooner than the last of these.
+#: Seconds for one attempt to connect. A lost SYN is sent again after 1, 3 and 7 s; a fresh attempt comes sooner than the last of these.
 CONNECT_TIMEOUT = 4.0
 
-#: Seconds before the next attempt: at once, then more and more, 4 s at most, and never all channels at the same moment.
+#: Seconds before the next attempt: almost none at first, then more and more, at most 4 s; jitter keeps channels apart.
 backoff: Callable[[int], float] = backoffPolicy(initialDelay=0.05, factor=2.0, maxDelay=3.5, jitter=lambda: random.random() / 2)
 
 
 class _Interlude(Protocol):
-    """Between AMP and the link: keeps the frames that came right behind the answer, until the answer itself is understood."""
+    """Between AMP and the link: keeps frames that arrive right behind the answer, until the answer is processed."""
 
     over = False
 
@@ -50,7 +50,7 @@ class _Interlude(Protocol):
         self._early = b""
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it; what more can come is bounded as all that comes before a link is."""
+        """Keep the data; the limit for all data before a link applies to it."""
         self._early += data
 
     def give_way(self, link: Link, transport: OpeningTransport) -> None:
@@ -62,13 +62,13 @@ class _Interlude(Protocol):
 
 
 class _InterludeFactory(ClientFactory):
-    """What AMP switches through."""
+    """The factory that AMP's protocol switch needs."""
 
     def __init__(self, interlude: _Interlude) -> None:
         self._interlude = interlude
 
     def buildProtocol(self, addr: object) -> _Interlude:
-        """Return the one there is."""
+        """Return the one interlude."""
         return self._interlude
 
 
@@ -83,7 +83,7 @@ def _agreed(ours: bytes | None, theirs: bytes | None) -> Seals | None:
 @frozen
 class Dialer:
     """
-    Dials ``endpoint``, which messages call ``peer``; ``tls`` and ``tls_name`` (the name that the destination must prove) go together.
+    Dials ``endpoint``, called ``peer`` in messages. ``tls`` and ``tls_name`` (the name in the destination's certificate) go together.
     """
 
     runtime: Runtime
@@ -93,7 +93,7 @@ class Dialer:
     tls_name: str = ""
 
     def pinned(self) -> Dialer:
-        """Return one that stays with the certificate of just now, for a channel: with another it could not be taken up again."""
+        """Return a dialer pinned to the current certificate: a channel can be resumed only with the one that opened it."""
         if self.tls is None:
             return self
         context = self.tls()
@@ -103,8 +103,8 @@ class Dialer:
         """
         Give ``channel`` its first link.
 
-        :raise LinkLost: the destination could not be reached for as long as an opening may take.
-        :raise TunnelError: it refused, and says why.
+        :raise LinkLost: the destination could not be reached within the handshake timeout.
+        :raise TunnelError: it refused, with a reason.
         """
 
         async def once() -> None:
@@ -117,9 +117,9 @@ class Dialer:
 
     async def resume(self, channel: Channel) -> None:
         """
-        Give ``channel`` its next link; it is tried until that succeeds, the destination refuses, or this is cancelled.
+        Give ``channel`` its next link. Attempts go on until one succeeds, the destination refuses, or this is cancelled.
 
-        :raise TunnelError: the destination will not take the channel up again.
+        :raise TunnelError: the destination will not resume the channel.
         """
 
         async def once() -> None:
@@ -132,7 +132,7 @@ class Dialer:
         await self._persist(once, float("inf"), channel.flaps.count)
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float, failures: int = 0) -> None:
-        """Repeat ``attempt``, which has failed so often, while it fails for want of a connection, for ``patience`` seconds at most."""
+        """Repeat ``attempt`` while it fails with LinkLost, for at most ``patience`` seconds; ``failures`` of it came before."""
         reactor = self.runtime.reactor
         end = reactor.seconds() + patience
         if failures:
@@ -149,9 +149,9 @@ class Dialer:
 
     async def _begin(self, channel: Channel, command: type[amp.Command], arguments: Callable[[], dict[str, Any]]) -> None:
         """
-        Make one connection a link of ``channel`` by ``command``.
+        Turn one connection into a link of ``channel``, by ``command``.
 
-        Its ``arguments`` are asked for at the last moment: the lost link may still be handing over what it had read, while this begins.
+        ``arguments`` is called at the last moment: the lost link may still deliver data that it had read while this begins.
         """
         opening, interlude = Opening(), _Interlude()
         transport = await self._connect(opening)
@@ -181,7 +181,7 @@ class Dialer:
                 sock = wrap_client(self.tls(), sock, self.tls_name)
         except (ConnectError, OSError) as failure:
             raise LinkLost(f"{self.peer}: {failure}") from failure
-        except ConnectingCancelledError:  # Twisted's endpoints have a word of their own for it
+        except ConnectingCancelledError:  # Twisted's endpoints raise this when they are cancelled
             raise CancelledError from None
         return OpeningTransport(self.runtime.selector, sock, self.peer, opening, self.runtime.terms.handshake_timeout)
 

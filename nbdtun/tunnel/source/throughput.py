@@ -1,8 +1,8 @@
 """
-How fast the tunnel is just now, by trying: a channel to the destination's sink, filled for a moment.
+The tunnel's present throughput, measured on a channel to the destination's sink that is filled for a moment.
 
-What counts is what was acknowledged, which means that it has left the tunnel at the other end. So encryption, both daemons and the window
-are measured as a migration will meet them, on one channel. What is sent is random, lest something on the way compresses it.
+Only acknowledged bytes count: they have left the tunnel at the other end. So encryption, both daemons and the window have the same effect
+as in a migration with one channel. The data is random, so that no compression on the way can distort the result.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.selector import WireSelector
 
 SECONDS = 2.0
-#: Bytes of a piece that is written at a time.
+#: Bytes that are written at a time.
 PIECE = 256 * 1024
 
 
 async def throughput(source: Source, seconds: float = SECONDS) -> float:
     """
-    Bytes per second that arrive at the destination of one channel, measured for ``seconds``.
+    Bytes per second that one channel delivers to the destination, measured for ``seconds``.
 
-    :raise TunnelError: no channel could be opened, or it did not last, or nothing has arrived.
+    :raise TunnelError: the channel could not be opened, or failed, or nothing arrived.
     """
     reactor = source.runtime.reactor
     ours, theirs = socket.socketpair()
@@ -56,7 +56,7 @@ class _Pump:
         self._wire.want_room()
 
     def stop(self) -> None:
-        """Say that it is the end, which ends the channel in both directions."""
+        """Send the end, which ends the channel in both directions."""
         self._wire.write_end()
         self._wire.close()
 
@@ -70,5 +70,5 @@ class _Pump:
         """The sink never answers."""
 
     def wire_lost(self, reason: Exception) -> None:
-        """The channel is gone, and its own error says why."""
+        """The channel is gone; its own error has the reason."""
         self._wire.close()
