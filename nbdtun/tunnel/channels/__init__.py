@@ -1,10 +1,10 @@
 """
 Channels: durable streams in both directions, which outlive the links that carry them.
 
-    rtt        the round trip of a link, and how much its line holds
-    heartbeat  whether a link lives
+    rtt        the round trip of a link, and the bytes that its line holds
+    heartbeat  whether a link is alive
     outage     the time between two links
-    link       one connection that carries a channel just now
+    link       one connection that carries a channel at present
     splice     the local socket of a channel
-    channel    the whole, from its opening to its end
+    channel    a channel as a whole, from its opening to its end
 """

@@ -3,12 +3,12 @@ Channels: a tunnelled byte stream in both directions, which outlives its links.
 
 A channel begins fresh, is linked, may be severed and linked again any number of times, and ends exactly once:
 
-- **complete**: both directions have ended and both ends know it. The destination says BYE last; until then the source would dial again,
-  because an end that only one side knows of is none;
-- **reset**: either side gave up, with a reason that both sides get to know;
+- **complete**: both directions have ended and both ends know it. The destination says BYE last. Until then the source would dial again,
+  because an end that only one side knows of does not count;
+- **reset**: either side gave up, with a reason that both sides learn;
 - **expired**: there was no new link within the resume window.
 
-Source and destination differ in two points only: who dials, and who says BYE.
+Source and destination differ in two points only: the source dials, and the destination says BYE.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nbdtun.units import size_text
 
 
 class State(enum.Enum):
-    """Where a channel is; it is OVER once, and stays so."""
+    """The state of a channel; OVER is final."""
 
     FRESH = "fresh"
     LINKED = "linked"
@@ -45,9 +45,9 @@ class State(enum.Enum):
 class Trigger(enum.Enum):
     """What can happen to a channel."""
 
-    ATTACH = "attach"  # a new link carries it from now on
+    ATTACH = "attach"  # it has a new link
     SEVER = "sever"  # its link is gone
-    END = "end"  # it is complete, or has failed
+    END = "end"  # it is complete or has failed
 
 
 TRANSITIONS: Final = Transitions(
@@ -56,7 +56,7 @@ TRANSITIONS: Final = Transitions(
         State.FRESH: {Trigger.ATTACH: State.LINKED, Trigger.SEVER: State.SEVERED, Trigger.END: State.OVER},
         State.LINKED: {Trigger.SEVER: State.SEVERED, Trigger.END: State.OVER},
         State.SEVERED: {Trigger.ATTACH: State.LINKED, Trigger.END: State.OVER},
-        State.OVER: {Trigger.ATTACH: State.OVER},  # the link is told so
+        State.OVER: {Trigger.ATTACH: State.OVER},  # the link gets a RESET
     },
     impossible={Trigger.ATTACH},
     ignored={Trigger.SEVER, Trigger.END},
@@ -67,10 +67,11 @@ class Channel:
     """
     One channel at one end.
 
-    ``urgent`` puts it ahead of others where a limit is set to all.
+    Under a bandwidth limit, ``urgent`` puts it ahead of others.
 
-    ``redial`` is how the source gets a new link: called when the last one is lost, it returns what can be cancelled; None at the
-    destination, which waits. ``ended`` fires once with None or the error. ``resumes`` and ``replayed`` (bytes) say what lost links cost.
+    ``redial`` gets the source a new link: it is called when the last one is lost, and returns a Deferred that can be cancelled. It is None
+    at the destination, which waits. ``ended`` fires once, with None or the error. ``resumes`` and ``replayed`` (bytes) count the cost of
+    lost links.
     """
 
     log = make_logger()
@@ -109,7 +110,7 @@ class Channel:
 
     @property
     def name(self) -> str:
-        """How messages name it."""
+        """Its name in messages."""
         return f"{self.target} {self.ident.hex()[:8]}"
 
     @property
@@ -143,10 +144,10 @@ class Channel:
 
     def resume(self, received: int) -> None:
         """
-        A new link is about to come, and the other end has ``received`` bytes: whatever link there was counts no more.
+        A new link is about to come, and the other end has ``received`` bytes: it replaces any present link.
 
-        :raise ProtocolViolation: it cannot have.
-        :raise ResumeRefused: it has had more before; the link that there is stays.
+        :raise ProtocolViolation: the other end cannot have so many.
+        :raise ResumeRefused: the other end had more before; the present link stays.
         """
         self.replayed += self.outbound.rewind(received)
         if self._link is not None:
@@ -155,17 +156,17 @@ class Channel:
             self._sever(LinkLost("a newer link replaced it"))
 
     def abandoned(self, reason: Exception) -> None:
-        """The connection that asked for this channel is gone before it became a link; another may have come meanwhile."""
+        """The connection that asked for this channel was lost before it became a link; another may have come meanwhile."""
         if self._link is None:
             self._sever(reason)
 
     def refused(self, error: TunnelError) -> None:
-        """The destination will not take this channel up again; it may have good reason."""
+        """The destination will not resume this channel; that is no failure if the channel is already complete."""
         complete = self.inbound.done and isinstance(error, AlreadyComplete)
         self._end(None if complete else self._last_words or error)
 
     def reset(self, error: TunnelError) -> None:
-        """Give the channel up, and tell the other end why, as soon as there is a link."""
+        """Give up the channel, and send the reason to the other end as soon as there is a link."""
         link, self._link = self._link, None
         if link is not None:
             link.reset(error.code, str(error))
@@ -175,10 +176,10 @@ class Channel:
             return
         self._end(error)
 
-    # What its links tell.
+    # Called by its links.
 
     def link_attached(self, link: Link) -> None:
-        """A new link carries it from now on."""
+        """The channel has a new link."""
         before = self._life.state
         self._life.advance(Trigger.ATTACH)
         if before is State.OVER:
@@ -196,18 +197,18 @@ class Channel:
             self._sever(reason)
 
     def deliver(self, pieces: list[memoryview]) -> None:
-        """Bytes for the local socket."""
+        """Write bytes to the local socket."""
         self._splice.write(pieces)
         self._delivered()
 
     @property
     def pourable(self) -> bool:
-        """Whether :meth:`pour` can be used now: nothing waits for the local socket, and the system has pipes."""
+        """Whether :meth:`pour` can be used now: no bytes wait for the local socket, and the system has pipes."""
         inbound = self.inbound
         return inbound.received == inbound.written and self.runtime.pipes.usable
 
     def pour(self, source: int, count: int) -> int | None:
-        """At most ``count`` bytes for the local socket, from the descriptor ``source``; returns as :meth:`Splice.pour`."""
+        """Write at most ``count`` bytes from the descriptor ``source`` to the local socket; returns as :meth:`Splice.pour`."""
         poured = self._splice.pour(source, count)
         if poured:
             self._delivered()
@@ -226,7 +227,7 @@ class Channel:
         self.written()
 
     def acknowledged(self) -> None:
-        """The other end has more of what was sent."""
+        """The other end has acknowledged more bytes."""
         self._splice.make_room()
         if self.outbound.final is not None:
             self._check_end()
@@ -245,7 +246,7 @@ class Channel:
             link.close()
         self._end(None if self.complete else ChannelReset("the other end closed the channel before it was complete"))
 
-    # What its splice tells.
+    # Called by its splice.
 
     def filled(self) -> None:
         """There is more to send."""
@@ -255,12 +256,12 @@ class Channel:
             self._check_end()
 
     def full(self) -> None:
-        """Nothing more can be sent until the other end acknowledges, which only the link can tell."""
+        """Nothing more can be sent until the other end acknowledges, so read the link."""
         if self._link is not None:
             self._link.go_on()
 
     def drained(self) -> None:
-        """The local socket has taken all that there was."""
+        """The local socket has taken all waiting bytes."""
         if self._link is not None:
             self._link.go_on()
 
@@ -275,7 +276,7 @@ class Channel:
 
     @property
     def complete(self) -> bool:
-        """Whether both directions have come to their end, as far as this end knows."""
+        """Whether both directions have ended, as far as this end knows."""
         return self.inbound.done and self.outbound.done
 
     def _check_end(self) -> None:

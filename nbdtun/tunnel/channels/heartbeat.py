@@ -1,8 +1,8 @@
 """
-Heartbeats: whether a link lives, and when it has to say that it does. Rules only, with a given clock.
+Heartbeats: whether a link is alive, and when it has to send a sign of life. Rules only, with a given clock.
 
-A link beats :data:`BEATS` times in its timeout. At a beat, one that has said nothing since the last says PING; one that has heard nothing
-for the timeout is dead; and one whose keys are worn is given up for another with new ones.
+A link beats :data:`BEATS` times in its timeout. At a beat, a link that has sent nothing since the last beat sends a PING. A link that has
+received nothing for the timeout is dead. A link whose keys have encrypted enough is replaced by one with new keys.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 from nbdtun.errors import LinkLost
 
-#: A link speaks at least so many times in its timeout.
+#: A link sends something at least so many times in its timeout.
 BEATS = 3
 
-#: Bytes of a record that is not whole which tell, from one beat to the next, that a slow link is alive. PINGs alone must not: a record
-#: whose length was changed on its way would swallow them for hours.
+#: Bytes of an incomplete record that show, from one beat to the next, that a slow link is alive. PINGs alone must not suffice: a record
+#: whose length was altered in transit would swallow them for hours.
 PROGRESS = 4096
 
-#: Bytes that a link's keys encrypt at most: AES-GCM keeps its margin for 388 GB (RFC 8446, 5.5), and OpenSSL makes no new keys by itself.
+#: The most bytes for a link's keys: AES-GCM keeps its safety margin for 388 GB (RFC 8446, 5.5), and OpenSSL does not rekey by itself.
 KEYS_SERVE = 256 << 30
 
 
@@ -26,7 +26,7 @@ class Heartbeat:
     """
     The heartbeat of one link, which is dead after ``timeout`` seconds of silence by the clock ``seconds``.
 
-    ``heard`` and ``spoke`` tell what there was since the last beat. The link sets them itself, with each read and each frame.
+    ``heard`` and ``spoke`` say whether anything was received or sent since the last beat. The link sets them, with each read and frame.
     """
 
     __slots__ = ("_heard_at", "_keys_since", "_seconds", "_timeout", "heard", "interval", "spoke")
@@ -43,14 +43,15 @@ class Heartbeat:
         return f"<Heartbeat heard={self.heard} spoke={self.spoke}>"
 
     def watch_keys(self, carried: int) -> None:
-        """Its keys are new, at so many bytes of its channel, and it is this end that can replace it."""
+        """Count the use of its keys from now on, where its channel has ``carried`` bytes; for the end that can replace the link."""
         self._keys_since = carried
 
     def trouble(self, partial: int, carried: int, *, closing: bool) -> LinkLost | None:
         """
-        Why the link is to be given up at this beat, if it is. It has ``partial`` bytes of a record, its channel has ``carried`` so many.
+        Return why the link must be given up at this beat, or None. ``partial`` counts the bytes of an incomplete record, ``carried`` those of
+        the channel.
 
-        What comes on a link that is ``closing`` counts no more.
+        Data that arrives on a ``closing`` link does not count.
         """
         now = self._seconds()
         if (self.heard or partial >= PROGRESS) and not closing:
@@ -62,5 +63,5 @@ class Heartbeat:
         return None
 
     def rest(self) -> None:
-        """Until the next beat."""
+        """Start the interval until the next beat."""
         self.heard = self.spoke = False

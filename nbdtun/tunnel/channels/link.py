@@ -1,8 +1,8 @@
 """
-Links: one live connection that carries a channel just now.
+Links: one live connection that carries a channel at present.
 
-A link turns bytes into frames and back, and notices when the other end is gone, even if TCP says nothing: the end that has nothing to say
-says PING now and then (see ``heartbeat``). What the frames mean is the channel's business.
+A link turns bytes into frames and back. It notices when the other end is gone, even if TCP reports nothing: an end with nothing to send
+sends a PING from time to time (see ``heartbeat``). The meaning of the frames is the channel's business.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ ACK_DELAY = 0.02
 #: Seconds after which a link is read even though the local socket is full.
 READ_AGAIN = 0.05
 
-#: Bytes of a frame that are worth the pipe.
+#: The fewest bytes of a frame for which a pipe pays.
 BULK = 64 * 1024
 
-#: Reads after a large frame in which the next one is expected, so that nothing behind its header is read.
+#: Reads after a large frame in which another one is expected, so that nothing behind its header is read.
 EXPECT = 8
 
 
@@ -50,20 +50,20 @@ class LinkUser(Protocol):
         """Bytes that have arrived, both ways."""
 
     def deliver(self, pieces: list[memoryview]) -> None:
-        """Bytes came, and were accepted; ``pieces`` stay as they are until this returns."""
+        """Bytes arrived and were accepted; ``pieces`` are valid until this returns."""
 
     @property
     def pourable(self) -> bool:
         """Whether :meth:`pour` can be used now."""
 
     def pour(self, source: int, count: int) -> int | None:
-        """At most ``count`` expected bytes go from ``source`` to the local socket; how many did, 0 at the end, None when none are there."""
+        """Move at most ``count`` expected bytes from ``source`` to the local socket; the count, 0 at the end, None when there are none."""
 
     def end_received(self, offset: int) -> None:
-        """The other end's FIN came."""
+        """The other end's FIN arrived."""
 
     def acknowledged(self) -> None:
-        """The other end has more of what was sent."""
+        """The other end has acknowledged more bytes."""
 
     def link_attached(self, link: Link) -> None:
         """The connection has become a link of this channel."""
@@ -72,41 +72,41 @@ class LinkUser(Protocol):
         """The link is gone."""
 
     def reset_received(self, code: str, reason: str) -> None:
-        """The other end has given the channel up."""
+        """The other end has given up the channel."""
 
     def bye_received(self) -> None:
         """The destination is done."""
 
     def reset(self, error: TunnelError) -> None:
-        """This end gives the channel up, and tells the other."""
+        """Give up the channel, and send the reason to the other end."""
 
 
 class Link(TwistedProtocol, FrameReceiver):
-    """One connection of ``channel``, from the moment at which AMP has switched to it."""
+    """One connection of ``channel``, once AMP has switched to it."""
 
     def __init__(self, channel: LinkUser, runtime: Runtime) -> None:
-        self.wire = cast("Wire", None)  # until that moment
+        self.wire = cast("Wire", None)  # until AMP has switched
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._runtime = runtime
         self._reactor = reactor = runtime.reactor
         self._scratch = runtime.pool.scratch
-        self._expected = 0  # reads in which a large frame may still come
+        self._expected = 0  # reads in which another large frame is expected
         self._decoder = Decoder(self)
         self._round_trip = RoundTrip(reactor.seconds)
-        self._out: memoryview | None = None  # a frame, or what is left of it, for which the wire had no room
+        self._out: memoryview | None = None  # a frame, or its rest, for which the wire had no room
         self._control = bytearray()  # frames other than the stream's: a few headers, one RESET at most
         self._ack_timer: IDelayedCall | None = None
         self._read_timer: IDelayedCall | None = None
         self._heartbeat = Heartbeat(runtime.terms.link_timeout, reactor.seconds)
         self._closing = False
-        self._pieces: list[memoryview] = []  # of the stream, in the same read: they go on together
+        self._pieces: list[memoryview] = []  # of the stream, from one read: they are passed on together
 
     def __repr__(self) -> str:
         return f"<Link {self.wire or 'unmade'!r} closing={self._closing}>"
 
     def makeConnection(self, transport: Any) -> None:
-        """AMP has switched: take its wire, and say at once where this end stands."""
+        """AMP has switched: take its wire, and acknowledge at once what this end has."""
         assert isinstance(transport, OpeningTransport)
         self.wire, self._out = transport.release(self._runtime.records)
         if not self.wire.plain and self._channel.dials:
@@ -116,23 +116,23 @@ class Link(TwistedProtocol, FrameReceiver):
         self._control += encode(Kind.ACK, self._channel.inbound.take_ack()) + self._round_trip.ping()
         self.wire.listen(True)
         self._channel.link_attached(self)
-        if self.wire.closed:  # it broke while the answer was written; nobody else would tell
+        if self.wire.closed:  # it broke while the answer was written; nothing else reports that
             self._channel.link_lost(self, LinkLost("the other end closed the link"))
 
     def dataReceived(self, data: bytes) -> None:
-        """What came together with AMP's last box."""
+        """Take data that arrived together with AMP's last box."""
         self._understand(memoryview(data))
 
     def close(self) -> None:
-        """Close at once; the channel is not told."""
+        """Close at once, without a call to the channel."""
         self._stop_timers()
-        self._decoder.over = True  # what comes behind the cause of this in the same piece is no channel's any more
-        self.wire.close()  # the next beat finds it closed, and is the last
+        self._decoder.over = True  # the rest of the present piece belongs to no channel
+        self.wire.close()  # the next beat sees that, and is the last
 
     # Sending.
 
     def pump(self) -> None:
-        """Send what there is to send, as far as there is room."""
+        """Send all that is ready, as far as there is room."""
         wire = self.wire
         if wire.closed:
             return
@@ -154,19 +154,19 @@ class Link(TwistedProtocol, FrameReceiver):
             wire.close_gently()
 
     def say_last(self, frame: bytes) -> None:
-        """Send ``frame`` and close as soon as it is on its way; nothing is heard any more."""
+        """Send ``frame``, and close as soon as it is sent; further input is ignored."""
         if self._out:
-            self._out = memoryview(bytes(self._out))  # the channel is over, and its memory will be lent to others
+            self._out = memoryview(bytes(self._out))  # the channel is over, and its memory will be reused
         self._control += frame
         self._closing = self._decoder.over = True
         self.pump()
 
     def reset(self, code: str, reason: str) -> None:
-        """Tell the other end that the channel is over, and close."""
+        """Send a RESET to the other end, and close."""
         self.say_last(encode_reset(code, reason))
 
     def acknowledge(self) -> None:
-        """Tell the other end what was written: now if it is much, else with the next data, or soon."""
+        """Acknowledge written bytes: now if they are many, else with the next data, or soon."""
         if self._inbound.ack_due:
             self.pump()
         elif self._ack_timer is None and self._inbound.owed:
@@ -198,7 +198,7 @@ class Link(TwistedProtocol, FrameReceiver):
                 timer.cancel()
         self._ack_timer = self._read_timer = None
 
-    # Being alive.
+    # Heartbeat.
 
     def _beat(self) -> None:
         wire = self.wire
@@ -207,7 +207,7 @@ class Link(TwistedProtocol, FrameReceiver):
         heartbeat = self._heartbeat
         self._runtime.call_later(heartbeat.interval, self._beat)
         if not heartbeat.heard and wire.listening:
-            wire.doRead()  # of a large record the kernel tells only when it is whole, and a slow line may take its time for that
+            wire.doRead()  # the kernel reports a large record only when it is whole, which takes long on a slow line
             if wire.closed:
                 return
         if (trouble := heartbeat.trouble(wire.partial, self._channel.carried, closing=self._closing)) is not None:
@@ -223,9 +223,9 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def hold(self) -> None:
         """
-        Leave what comes in the kernel's buffers: the local socket is full, and here it would only be copied.
+        Leave input in the kernel's buffers: the local socket is full, and the input would only be copied here.
 
-        Not for long, since it may be something else than data: now and then the link is read all the same.
+        The link is read again soon all the same, since the input may be other frames than data.
         """
         self.wire.listen(False)
         if self._read_timer is None:
@@ -242,7 +242,7 @@ class Link(TwistedProtocol, FrameReceiver):
     # The wire's user.
 
     def wire_readable(self) -> None:
-        """Read frames, but leave others their turn."""
+        """Read frames, but let other wires have their turn."""
         decoder = self._decoder
         for _ in range(self.wire.selector.reads):
             if decoder.missing >= BULK and self._passable:
@@ -271,7 +271,7 @@ class Link(TwistedProtocol, FrameReceiver):
 
     @property
     def _passable(self) -> bool:
-        """Whether bytes may go from here to the local socket without passing through this process."""
+        """Whether bytes may go to the local socket without passing through this process."""
         return self.wire.plain and self._channel.pourable and not self._decoder.over
 
     def _pour(self) -> int | None:
@@ -319,7 +319,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._pieces.append(piece)
 
     def ack_received(self, offset: int) -> None:
-        """The other end has more."""
+        """The other end has received more."""
         self._outbound.acknowledge(offset)
         self._channel.acknowledged()
 
@@ -338,13 +338,13 @@ class Link(TwistedProtocol, FrameReceiver):
         self._channel.bye_received()
 
     def ping_received(self, token: int) -> None:
-        """Say that this end is alive."""
+        """Answer that this end is alive."""
         if len(self._control) < 1024:
             self._control += encode(Kind.PONG, token)
             self.pump()
 
     def pong_received(self, token: int) -> None:
-        """It was heard, and tells how far the other end is."""
+        """The answer arrived; it measures the round trip."""
         self._control += self._round_trip.answered(token)
         self._outbound.bdp = self._round_trip.bdp
         self.pump()

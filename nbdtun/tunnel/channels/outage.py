@@ -1,7 +1,7 @@
 """
-Outages: the time between two links of a channel, in which the next one is waited for.
+Outages: the time between two links of a channel.
 
-Links in a row that are lost soon, and before they have carried anything, flap: each then waits longer for the next.
+Links that are lost soon, and before they have carried anything, flap: after each such link in a row, the wait for the next is longer.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nbdtun.errors import LinkLost
 
-#: Seconds after which a link has been good for something, even if it was idle.
+#: Seconds after which a lost link is no flap, even if it was idle.
 BRIEF = 10.0
 
 
 class Outage:
     """
-    What a channel without a link waits for, ``seconds`` at most; then ``expired`` is called with what to say about it.
+    A channel's wait for its next link. After ``seconds``, ``expired`` is called with the error.
 
-    ``redial`` gets the next link, where it is this end that does: what it returns is cancelled when there is a link, or none is wanted.
-    ``since`` is when the outage began, on the reactor's clock, None while there is none; ``trouble`` why the latest attempt failed.
+    ``redial`` gets the next link, if this end dials; its Deferred is cancelled when there is a link, or none is wanted any more. ``since``
+    is when the outage began, on the reactor's clock, None while there is none. ``trouble`` is why the latest attempt failed.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Outage:
 
     @property
     def redialling(self) -> bool:
-        """Whether it is about to."""
+        """Whether it is getting one now."""
         return self._redialling is not None
 
     def begin(self) -> None:
@@ -58,7 +58,7 @@ class Outage:
             self._redialling = self._redial()
 
     def end(self) -> float:
-        """The next one is there, or none is wanted any more; returns the seconds that it took."""
+        """There is a new link, or none is wanted any more; returns the seconds that the outage lasted."""
         if self._expiry is not None and self._expiry.active():
             self._expiry.cancel()
         redialling, self._redialling = self._redialling, None

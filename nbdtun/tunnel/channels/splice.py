@@ -1,9 +1,9 @@
 """
 A splice: the local socket of a channel, joined to its two streams.
 
-It reads while the outbound stream has room and stops when it has not: that is how back-pressure reaches the local program. What comes
-from the other end is written at once, straight from the link's buffer or from the link itself, through a pipe; only what the socket does
-not take is kept.
+It reads while the outbound stream has room, and stops when there is none: that is how back-pressure reaches the local program. Data from
+the other end is written at once, straight from the link's buffer or through a pipe from the link itself. Only bytes that the socket does
+not take are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nbdtun.tunnel.wires.pipe import Pipe, PipePool
 from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.selector import WireSelector
 
-#: Bytes of a read behind which there is most likely nothing more.
+#: After a read of fewer bytes than this, most likely nothing more is there.
 SMALL = 128 * 1024
 
 
@@ -29,13 +29,13 @@ class SpliceUser(Protocol):
     outbound: Outbound
 
     def filled(self) -> None:
-        """There is more to send to the other end, or the end of it."""
+        """There is more to send to the other end, or the end of the stream."""
 
     def full(self) -> None:
         """There is no room for more from the local socket."""
 
     def drained(self) -> None:
-        """The local socket has taken all that there was for it."""
+        """The local socket has taken all waiting bytes."""
 
     def written(self) -> None:
         """There is more to acknowledge to the other end."""
@@ -45,8 +45,8 @@ class Splice:
     """
     Joins ``sock`` to the streams of ``channel``.
 
-    A local program that closes its socket without reading all that was sent to it only cuts that one direction off: what it wrote itself
-    before that still goes to the other end, to the last byte (QEMU ends its migration stream like that).
+    A local program that closes its socket with unread data cuts off only that direction. All that it wrote before still goes to the other
+    end, to the last byte (QEMU ends its migration stream like that).
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Splice:
         self._waiting = False  # in the throttle's line
         self._wire = Wire(selector, sock, self)
         self._pipes = pipes
-        self._pipe: Pipe | None = None  # whose bytes wait for room, before those of the backlog
+        self._pipe: Pipe | None = None  # its bytes wait for room, before those of the backlog
         self.write_error: Exception | None = None  # why nothing can be written to the local socket any more
 
     def __repr__(self) -> str:
@@ -76,13 +76,13 @@ class Splice:
     # From the local socket.
 
     def wire_readable(self) -> None:
-        """Read as much as there is room for, and pass on each piece as soon as it is there."""
+        """Read as much as there is room for, and pass on each piece at once."""
         wire, read, limited = self._wire, self._outbound.read, self._throttle.limited
         for _ in range(wire.selector.reads):
             try:
                 count = self._read_limited() if limited else read(wire.read_into)
             except OSError:
-                count = 0  # closed with our bytes unread: an end like any other for those who listen to it
+                count = 0  # closed with our bytes unread: for the other direction, an end like any other
             if count is None:
                 return
             if count == FULL:
@@ -130,7 +130,7 @@ class Splice:
     # To the local socket.
 
     def write(self, pieces: list[memoryview]) -> None:
-        """Write ``pieces``, in one go; what there is no room for is kept."""
+        """Write ``pieces`` in one call; bytes without room are kept."""
         inbound = self._inbound
         sent = 0
         if self._pipe is None and not inbound.backlog.size:
@@ -142,10 +142,9 @@ class Splice:
 
     def pour(self, source: int, count: int) -> int | None:
         """
-        Write at most ``count`` bytes of what can be read from the descriptor ``source``, when nothing waits; what there is no room for
-        is kept.
+        Write at most ``count`` bytes from the descriptor ``source``, when no earlier bytes wait; bytes without room are kept.
 
-        Returns how many came, 0 at the end, None when nothing is there now.
+        Returns the count of bytes, 0 at the end, None when there is nothing now.
 
         :raise OSError: ``source`` broke.
         """
@@ -163,7 +162,7 @@ class Splice:
         return poured or came
 
     def _empty(self, pipe: Pipe) -> None:
-        """Write what ``pipe`` holds, or pretend to."""
+        """Write the bytes in ``pipe``, or discard them if nothing can be written any more."""
         count = pipe.held
         if self.write_error is None:
             try:
@@ -173,7 +172,7 @@ class Splice:
         self._inbound.written += count
 
     def _return_pipe(self, pipe: Pipe) -> None:
-        """Keep ``pipe`` if there was no room for all that it holds, or else what it holds, or else nothing."""
+        """Return ``pipe``, unless bytes are left in it: then keep it, or copy them to the backlog."""
         if pipe.held and self.write_error is None:
             self._wire.want_room()
             if self._pipes.keep(pipe):
@@ -193,14 +192,14 @@ class Splice:
         self._wire.want_room()
 
     def write_end(self) -> None:
-        """If all is written that will ever come, tell the local program so."""
+        """If all data is written, pass the end to the local program."""
         inbound = self._inbound
         if inbound.ended:
             self._wire.write_end()
             inbound.wrote(1)
 
     def wire_writable(self) -> None:
-        """Write what was kept."""
+        """Write the kept bytes."""
         if self._pipe is not None:
             self._empty(self._pipe)
             self._return_pipe(self._pipe)
@@ -210,7 +209,7 @@ class Splice:
         self._channel.written()
 
     def _write_backlog(self) -> bool:
-        """Whether all of it was written."""
+        """Write the backlog; returns whether all of it was written."""
         backlog = self._inbound.backlog
         while backlog:
             sent = self._try([backlog.head()])
@@ -222,13 +221,13 @@ class Splice:
         return True
 
     def wire_lost(self, reason: Exception) -> None:
-        """The local program has closed its socket: nothing can be written to it, but what it wrote is still to be read."""
+        """The local program has closed its socket: nothing can be written to it, but its last bytes must still be read."""
         self.write_error = self.write_error or reason
         self.wire_writable()
         self.make_room()
 
     def _try(self, pieces: list[memoryview]) -> int:
-        """Write, or pretend to where nobody reads any more: the other end must not wait for a reader that has gone."""
+        """Write, or pretend to after the reader has gone, so that the other end does not wait for it."""
         if self.write_error is None:
             try:
                 return self._wire.write(pieces[0]) if len(pieces) == 1 else self._wire.write_all(pieces)

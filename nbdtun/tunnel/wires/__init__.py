@@ -1,10 +1,10 @@
 """
-Wires: sockets on the reactor, which move bytes in and out.
+Wires: the sockets that carry bytes, on the reactor.
 
-    tuning    options of sockets
+    tuning    socket options
     pipe      splice(2), from one socket to another
     selector  serves all wires of an end from one epoll descriptor
-    plain     a wire without TLS, which the others build upon
-    tls       one with Python's ``ssl``
-    sealed    one with records of the tunnel's own, under keys that TLS has exchanged
+    plain     a wire without TLS, the base of the others
+    tls       a wire with Python's ``ssl``
+    sealed    a wire with the tunnel's own records, under keys that were exchanged over TLS
 """

@@ -1,11 +1,11 @@
 """
-PipePool: they move bytes from one socket to another within the kernel.
+Pipes: they move bytes from one socket to another within the kernel.
 
-Reading and writing copies each byte twice; splice(2) hands the pages over. That takes two calls more than it saves for small pieces, and
-pays for large ones.
+Reading and writing copies each byte twice; splice(2) passes the pages on. That pays for large pieces; for small ones, the additional system
+calls cost more than the copies.
 
-Mostly one pipe is enough for a process: its user empties it before anything else is done. Where the socket that they go to is full, the
-rest stays in the pipe, and the pipe with its user, until there is room: bytes that were read out of it would be copied twice more.
+One pipe is usually enough for a process: its user empties it before doing anything else. If the target socket is full, the rest stays in
+the pipe, and the pipe with its user, until there is room: reading the bytes out of it would copy them twice more.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ import fcntl
 import os
 from typing import Final
 
-#: Bytes that it holds at most: what any user may ask for (/proc/sys/fs/pipe-max-size). The kernel counts pieces, each of a page or more.
+#: The most bytes in a pipe: the default of /proc/sys/fs/pipe-max-size, allowed for all users. The kernel counts pieces of a page or more.
 SIZE = 1024 * 1024
 
-#: Empty ones that are held ready.
+#: Empty pipes that are kept ready.
 SPARE = 2
 
-#: Ones that may stay with their users at one time. All of one system user's processes have 64 of 1 MiB together, before theirs become
-#: small (/proc/sys/fs/pipe-user-pages-soft).
+#: The most pipes that may stay with their users at one time. The processes of one system user share 64 of 1 MiB; further ones are small
+#: (/proc/sys/fs/pipe-user-pages-soft).
 MOST = 16
 
 _FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
-#: What splice(2) says of a socket of a kind that it cannot handle.
+#: Errors of splice(2) for a kind of socket that it cannot handle.
 _UNFIT = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class Pipe:
     """
-    Holds what is on its way: ``held`` bytes. ``fit`` turns False when a socket shows up that splice(2) cannot handle.
+    Holds ``held`` bytes between two sockets. ``fit`` turns False when splice(2) cannot handle a socket.
 
-    :raise OSError: there are no descriptors for it.
+    :raise OSError: there are no descriptors left for it.
     """
 
     def __init__(self) -> None:
-        self._ends: tuple[int, int] | None = None  # that is what __del__ finds where there are no descriptors
+        self._ends: tuple[int, int] | None = None  # for __del__, if there are no descriptors left
         self._ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.fit = True
         self.held = 0
-        with contextlib.suppress(OSError):  # the user has had his share of pipes; then it is small
+        with contextlib.suppress(OSError):  # the system user's share of pipes is used up; then it is small
             fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, SIZE)
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ class Pipe:
 
     def fill(self, source: int, count: int) -> int | None:
         """
-        Take at most ``count`` bytes from the socket ``source``; return how many, 0 at the end, None when nothing is there now.
+        Take at most ``count`` bytes from the socket ``source``; return the count, 0 at the end, None when there is nothing now.
 
         :raise OSError: the connection broke.
         """
@@ -71,7 +71,7 @@ class Pipe:
 
     def empty(self, target: int) -> int:
         """
-        Give what it holds to the socket ``target``; return how many bytes that took.
+        Write its bytes to the socket ``target``; return the count that was taken.
 
         :raise OSError: the connection broke.
         """
@@ -87,14 +87,14 @@ class Pipe:
         return given
 
     def read(self) -> memoryview:
-        """Return what it holds, or the beginning of it."""
+        """Take out its bytes, or the first of them."""
         assert self._ends is not None
         data = os.read(self._ends[0], self.held)
         self.held -= len(data)
         return memoryview(data)
 
     def close(self) -> None:
-        """Throw it away, with all that it holds."""
+        """Close it, and discard its bytes."""
         ends, self._ends = self._ends, None
         for end in ends or ():
             os.close(end)
@@ -105,7 +105,7 @@ class Pipe:
 
 
 class PipePool:
-    """Lends pipes. ``usable`` is False where the system has no such thing, or no more descriptors; then nobody asks for one."""
+    """Lends pipes. ``usable`` is False where the system lacks splice(2), or descriptors; then no pipes are used."""
 
     def __init__(self) -> None:
         self.usable = hasattr(os, "splice")
@@ -116,23 +116,23 @@ class PipePool:
         return f"<PipePool usable={self.usable} spare={len(self._spare)} kept={len(self._kept)}>"
 
     def take(self) -> Pipe | None:
-        """Lend an empty one; None when there is none, and will be none."""
+        """Lend an empty pipe; None if there is none, now and later."""
         if self._spare:
             return self._spare.pop()
         try:
             return Pipe()
-        except OSError:  # too many open files; without it, it is slower
+        except OSError:  # too many open files; it works without pipes, but slower
             self.usable = False
             return None
 
     def keep(self, pipe: Pipe) -> bool:
-        """Whether ``pipe`` may stay with its user, with what it holds, until he gives it back."""
+        """Whether ``pipe`` may stay with its user, with its bytes, until the user returns it."""
         if len(self._kept) < MOST:
             self._kept.add(pipe)
         return pipe in self._kept
 
     def give(self, pipe: Pipe) -> None:
-        """Take one back. What it holds was for nobody else, and goes with it."""
+        """Take back a pipe. Bytes that are left in it are discarded."""
         self._kept.discard(pipe)
         if not pipe.fit:
             self.usable = False

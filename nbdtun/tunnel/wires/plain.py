@@ -1,10 +1,10 @@
 """
-Wires: one connected, non-blocking socket on the reactor, read into and written from buffers of its user.
+Wires: one connected, non-blocking socket on the reactor, read into and written from its user's buffers.
 
-Twisted's own transports copy each byte several times and cost twice what the system calls do; endpoints, factories and services stay
-Twisted's, only the bytes take this way. All that is asked of the reactor is ``addReader`` and ``addWriter``, so any reactor does.
+Twisted's own transports copy each byte several times, at twice the cost of the system calls. So endpoints, factories and services are
+Twisted's, and only the bytes bypass it. A wire needs no more than ``addReader`` and ``addWriter``, so any reactor will do.
 
-``tls_wire`` and ``sealed_wire`` have those that encrypt.
+The wires of ``tls`` and ``sealed`` encrypt.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from zope.interface import implementer
 from nbdtun.tls.ktls import active
 from nbdtun.tunnel.wires.selector import WireSelector
 
-#: Seconds for the other end to hear the last word.
+#: Seconds for the other end to read the last message.
 FAREWELL = 2.0
 
-#: Last words that are waited for at one time: whoever makes himself be refused again and again is not worth a descriptor for each time.
+#: The most sockets that wait for this at one time: a peer that is refused again and again must not use up descriptors.
 MAX_LINGERING = 128
 
 
 class WireUser(Protocol):
-    """Who uses a wire; what it is told, it is told by the reactor, never from within its own call."""
+    """The user of a wire. The reactor makes these calls; a wire never makes them from within its user's own call."""
 
     def wire_readable(self) -> None:
-        """There is something to read, or the end."""
+        """There is data to read, or the end."""
 
     def wire_writable(self) -> None:
         """There is room again; only after :meth:`Wire.want_room`."""
 
     def wire_lost(self, reason: Exception) -> None:
-        """The wire broke. What came before can still be read; the user closes it."""
+        """The wire broke. Earlier data can still be read; the user closes the wire."""
 
 
 @implementer(IReadWriteDescriptor)
 class Wire:
     """A plain socket."""
 
-    #: Whether what is in the socket is what its user reads.
+    #: Whether the socket carries the user's bytes unencrypted.
     plain = True
 
-    #: Bytes that have come and that its user has not heard of, since they make no whole yet; the user sets it to 0.
+    #: Bytes received that do not yet complete a record. The user resets it.
     partial = 0
 
     def __init__(self, selector: WireSelector, sock: socket.socket, user: WireUser) -> None:
@@ -66,10 +66,10 @@ class Wire:
         state = "closed" if self.closed else f"fd={self._socket.fileno()} reading={self.listening} full={self._wants_room}"
         return f"<{type(self).__name__} {state}>"
 
-    # What its user does.
+    # Called by its user.
 
     def listen(self, on: bool) -> None:
-        """Tell the user, or do not, when there is something to read."""
+        """Start or stop calling ``wire_readable``."""
         if on == self.listening or self.closed:
             return
         self.listening = on
@@ -79,7 +79,7 @@ class Wire:
             self.selector.removeReader(self)
 
     def want_room(self, on: bool = True) -> None:
-        """Tell the user once when there is room to write."""
+        """Call ``wire_writable`` once, when there is room to write."""
         if on == self._wants_room or self.closed:
             return
         self._wants_room = on
@@ -90,7 +90,7 @@ class Wire:
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
-        Fill ``buffer`` with what is there; return the count of bytes, 0 at the end, None when nothing is there now.
+        Read into ``buffer``; return the count of bytes, 0 at the end, None when there is nothing now.
 
         :raise OSError: the connection broke.
         """
@@ -100,12 +100,12 @@ class Wire:
             return None
 
     def read_record(self, buffer: memoryview) -> int | None:
-        """As :meth:`read_into`, but no further than to the end of a record of TLS: what comes behind it may be something else."""
+        """As :meth:`read_into`, but not beyond the end of a TLS record: other data than TLS may follow it."""
         return self.read_into(buffer)
 
     def write(self, data: memoryview) -> int:
         """
-        Write what fits of ``data`` and return the count of bytes, 0 when there is no room now.
+        Write as much of ``data`` as fits, and return the count of bytes, 0 when there is no room now.
 
         :raise OSError: the connection broke.
         """
@@ -115,28 +115,28 @@ class Wire:
             return 0
 
     def write_all(self, pieces: list[memoryview]) -> int:
-        """As :meth:`write`, of several pieces in one go."""
+        """As :meth:`write`, for several pieces in one call."""
         try:
             return self._socket.sendmsg(pieces)
         except BlockingIOError:
             return 0
 
     def write_end(self) -> None:
-        """Tell the other side that nothing more comes; reading goes on."""
-        with contextlib.suppress(OSError):  # it is gone altogether, which the next read tells
+        """Send the end of the stream; reading goes on."""
+        with contextlib.suppress(OSError):  # the connection is gone; the next read reports it
             self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close at once. Nobody is told."""
+        """Close at once, without a call to the user."""
         if not self.closed:
             self.detach().close()
 
     def close_gently(self, seconds: float = FAREWELL) -> None:
         """
-        Close, but let what was written last arrive: a TLS alert, say, which tells the peer why.
+        Close, but let the last data arrive, such as a TLS alert with the reason.
 
-        A socket that is closed while bytes wait in it unread resets the connection, and the peer never sees what came before. So it is
-        only shut down, and read from until the peer closes too, for at most ``seconds``.
+        A socket that is closed with unread bytes resets the connection, and the peer loses the data before the reset. So it is only shut
+        down, and read until the peer closes too, for at most ``seconds``.
         """
         if not self.closed:
             sock = self.detach()
@@ -146,7 +146,7 @@ class Wire:
                 sock.close()
 
     def detach(self) -> socket.socket:
-        """Give the socket away, without any TLS that it had; this wire is closed."""
+        """Return the socket, without its TLS; this wire is closed."""
         self.listen(False)
         self.want_room(False)
         self.closed = True
@@ -159,21 +159,21 @@ class Wire:
 
     @property
     def in_kernel(self) -> bool:
-        """Whether the kernel encrypts what is written."""
+        """Whether the kernel encrypts the written data."""
         return active(self._socket)
 
-    # What the reactor does.
+    # Called by the reactor.
 
     def fileno(self) -> int:
         """The descriptor that the reactor watches."""
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
-        """How twistd's log names it."""
+        """Its name in twistd's log."""
         return "wire"
 
     def doRead(self) -> None:
-        """There is something to read."""
+        """There is data to read."""
         if self.listening:
             try:
                 self.user.wire_readable()
@@ -187,14 +187,14 @@ class Wire:
             self._let(self.user.wire_writable)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor found the descriptor broken, or is stopping; it watches it no more."""
+        """The descriptor broke, or the reactor is stopping; the reactor no longer watches it."""
         self.listening = self._wants_room = False
         if not self.closed:
             self.user.wire_lost(reason.value if isinstance(reason.value, Exception) else CONNECTION_LOST)
 
     def _let(self, act: Any) -> None:
         if self.closed:
-            return  # by the first of two things that the reactor tells in a row: it can be read, it can be written
+            return  # by the first of two calls in a row: readable, then writable
         try:
             act()
         except OSError as broken:
@@ -202,11 +202,11 @@ class Wire:
 
 
 class BufferedWire(Wire):
-    """A wire that can have bytes for its user which no descriptor shows; a subclass says when."""
+    """A wire that may hold bytes for its user that its descriptor does not show."""
 
     @property
     def pending(self) -> bool:
-        """Whether there are any."""
+        """Whether it holds such bytes."""
         raise NotImplementedError
 
     def listen(self, on: bool) -> None:
@@ -215,7 +215,7 @@ class BufferedWire(Wire):
         self._read_pending()
 
     def doRead(self) -> None:
-        """There is something to read."""
+        """There is data to read."""
         super().doRead()
         self._read_pending()
 
@@ -225,7 +225,7 @@ class BufferedWire(Wire):
 
 
 class _LingeringClose:
-    """Keeps a socket that has been shut down until its peer has read to the end."""
+    """Keeps a shut-down socket until its peer has read to the end."""
 
     lasting: ClassVar[WeakSet[_LingeringClose]] = WeakSet()
 
@@ -237,7 +237,7 @@ class _LingeringClose:
         self.lasting.add(self)
 
     def wire_readable(self) -> None:
-        """Nobody wants it."""
+        """Discard the data."""
         if self._wire.read_into(memoryview(bytearray(65536))) == 0:
             self.wire_lost(ConnectionError("the end"))
 

@@ -1,8 +1,8 @@
 """
-Sealed wires: a socket whose TLS has done its part, from then on encrypted record by record; see ``seal`` for why and how.
+Sealed wires: a socket that is encrypted record by record once TLS has exchanged the keys; see ``seal`` for why and how.
 
-A record can only be believed as a whole. So where the rest of a large one is waited for, the kernel is asked not to tell of less
-(SO_RCVLOWAT, socket(7)): it is read once, and does not lie about in this process meanwhile.
+A record can be authenticated only as a whole. So while the rest of a large one is missing, the kernel is asked to report nothing less
+(SO_RCVLOWAT, socket(7)): the rest is read in one call, and takes no memory here meanwhile.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from nbdtun.tunnel.protocol.seal import MAX_RECORD, Seals
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 from nbdtun.tunnel.wires.plain import BufferedWire, Wire
 
-#: Bytes that are worth being waited for.
+#: The fewest missing bytes that the kernel is asked to wait for.
 BULK = 32 * 1024
 
-#: Payload of a link's first record at most. What has been sent is added to it, up to ``MAX_RECORD``: so of what a line carries until it is
-#: cut nearly half at least arrives, and a channel gets on over one that is cut again and again.
+#: The most payload of a link's first record. The limit grows by all that is sent, up to ``MAX_RECORD``. So nearly half of the bytes that a
+#: line carries before it is cut arrive, or more, and a channel makes progress on a line that is cut again and again.
 FIRST_RECORD = 16 * 1024
 
 
@@ -27,7 +27,7 @@ class SealedWire(BufferedWire):
     """
     Takes over the socket of ``wire``; ``records`` lends buffers of ``seal.BUFFER`` bytes.
 
-    As with TLS, a write that found no room must be repeated with the same bytes: their record is made, and counted, already.
+    As with TLS, a write that found no room must be repeated with the same bytes: their record is already sealed and counted.
     """
 
     plain = False
@@ -37,21 +37,21 @@ class SealedWire(BufferedWire):
         self._seal = seals.outgoing.seal
         self._records = records
         self._most = FIRST_RECORD
-        self._leaving: Slab | None = None  # a record, for which there was not enough room
-        self._left = memoryview(b"")  # what of it has not left
+        self._leaving: Slab | None = None  # a record that is not sent completely
+        self._left = memoryview(b"")  # the rest of it
         self._reader = RecordReader(seals.incoming, records)
-        self._wanted = 1  # bytes that have to be there before the kernel tells of any
+        self._wanted = 1  # bytes that must be there before the kernel reports any
 
     @property
     def pending(self) -> bool:
-        """Whether a whole record is there."""
+        """Whether a whole record has arrived."""
         return self._reader.missing == 0
 
     def read_into(self, buffer: memoryview) -> int | None:
         """
-        See :meth:`Wire.read_into`; fills the buffer, which has room for at least ``MAX_RECORD`` bytes, from the whole records there are.
+        See :meth:`Wire.read_into`; fills the buffer, which has room for at least ``MAX_RECORD`` bytes, from whole records.
 
-        :raise OSError: the connection broke, or what is on it is not the other end's.
+        :raise OSError: the connection broke, or a record failed authentication.
         """
         reader = self._reader
         try:

@@ -1,11 +1,11 @@
 """
-The watch: all wires of one end of a tunnel, looked after by one epoll of their own, which the reactor sees as one descriptor.
+The selector: it watches all wires of one end of a tunnel with an epoll of its own, which the reactor sees as one descriptor.
 
-A reactor does much for each event that a relay has no use for, and then looks for timers; with small requests that costs more than
-moving their bytes. The watch goes from event to event without that. While there is traffic it also waits for the next event itself, for
-a moment: the answer to a small request is back before the reactor would have come round; and where the last event came at once, without
-going to sleep. Both have bounds, which are what an application that shares the reactor may be late by. Any reactor can watch an epoll, so
-any reactor does.
+For each event, a reactor does much that a relay does not need, and then checks its timers. With small requests, that costs more than moving
+their bytes. The selector goes from event to event without it. While there is traffic, it also waits a moment for the next event itself: the
+answer to a small request arrives before the reactor would have come round. If the last event came at once, it waits without going to sleep.
+Both waits have limits; an application that shares the reactor may be late by that much. Any reactor can watch an epoll, so any reactor will
+do.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from zope.interface import implementer
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 
-#: Seconds to wait for the next event when there just was one. Not less: a timer that is due before the kernel's own next tick has to be
-#: set in the (virtual) machine's hardware each time, which costs a small request some 10 us on each hop.
+#: Seconds to wait for the next event after an event. Not less: a timer that is due before the kernel's next tick must be set in the
+#: (virtual) machine's hardware each time, which costs a small request some 10 us on each hop.
 LINGER = 0.005
 
-#: Seconds for which the next event is looked out for without going to sleep, where the last one came as soon as that. To sleep and be woken
-#: costs a small request more than all that is done for it. Whoever else wants to run goes first.
+#: Seconds to poll for the next event without going to sleep, if the last one came within this time. Sleeping and waking up costs a small
+#: request more than all its processing. Other processes that want to run go first.
 SPIN = 0.0001
 
-#: Seconds that it takes at most to serve a small request. Who is busy for longer, with bulk, has little to gain by not sleeping.
+#: The most seconds to serve a small request. A process that is busy for longer, with bulk data, gains little by not sleeping.
 LIGHT = 0.00006
 
-#: Seconds after which the reactor gets its turn, however much is going on.
+#: Seconds after which the reactor gets its turn, however much traffic there is.
 STAY = 0.01
 
 #: Events that are taken at a time.
 EVENTS = 64
 
-#: Reads of one wire before others get their turn; those that are ready together share them. What one has read then goes on at the other end
-#: while the next one reads, and is still in the processor's cache there.
+#: Reads of one wire before others get their turn; wires that are ready together share them. The other end can then process one wire's data,
+#: still in the processor's cache, while the next wire reads.
 READS = 8
 
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
@@ -76,7 +76,7 @@ class WireSelector(Protocol):
 
 @implementer(IReactorFDSet, IReadDescriptor)
 class Selector:
-    """Watches wires on behalf of ``reactor``, for which it is one descriptor as long as there is a wire to watch."""
+    """Watches wires for ``reactor``, which sees it as one descriptor while there is a wire to watch."""
 
     log = make_logger()
 
@@ -88,49 +88,49 @@ class Selector:
         self._wires: dict[int, IReadWriteDescriptor] = {}
         self._masks: dict[int, int] = {}
         self._again: dict[IReadWriteDescriptor, None] = {}
-        self.reads = READS  # that a wire may make now before others get their turn
+        self.reads = READS  # reads of a wire now, before others get their turn
         self._serving = False
-        self._spins = False  # whether the last event came at once
-        self._came = 0.0  # and when
-        self._turn: IDelayedCall | None = None  # for those who read again, when no descriptor will wake the reactor
+        self._spins = False  # whether the last event came within SPIN
+        self._came = 0.0  # when it came
+        self._turn: IDelayedCall | None = None  # for wires that read again: no descriptor will wake the reactor for them
 
     def __repr__(self) -> str:
         return f"<Selector of {len(self._wires)} wires>"
 
-    # What wires ask for.
+    # Called by wires.
 
     def addReader(self, reader: Any) -> None:
-        """Tell ``reader`` when it can read."""
+        """Call ``reader`` when it can read."""
         self._change(reader, _READ, 0)
 
     def addWriter(self, writer: Any) -> None:
-        """Tell ``writer`` when it can write."""
+        """Call ``writer`` when it can write."""
         self._change(writer, _WRITE, 0)
 
     def removeReader(self, reader: Any) -> None:
-        """Tell ``reader`` no more; its descriptor must still be open."""
+        """Stop calling ``reader``; its descriptor must still be open."""
         self._again.pop(reader, None)
         self._change(reader, 0, _READ)
 
     def removeWriter(self, writer: Any) -> None:
-        """Tell ``writer`` no more; its descriptor must still be open."""
+        """Stop calling ``writer``; its descriptor must still be open."""
         self._change(writer, 0, _WRITE)
 
     def read_again(self, reader: Any) -> None:
-        """Let ``reader`` read once more in the next round: it has bytes that no descriptor shows."""
+        """Let ``reader`` read once more in the next round: it has bytes that its descriptor does not show."""
         self._again[reader] = None
         self._take_turn()
 
     def getReaders(self) -> list[Any]:
-        """Who waits to read."""
+        """The wires that wait to read."""
         return [self._wires[fd] for fd, mask in self._masks.items() if mask & _READ]
 
     def getWriters(self) -> list[Any]:
-        """Who waits to write."""
+        """The wires that wait to write."""
         return [self._wires[fd] for fd, mask in self._masks.items() if mask & _WRITE]
 
     def removeAll(self) -> list[Any]:
-        """Watch nothing any more; returns who was watched."""
+        """Stop watching all wires, and return them."""
         watched = list(self._wires.values())
         self._again.clear()
         for wire in watched:
@@ -163,7 +163,7 @@ class Selector:
         return self._epoll
 
     def _close_if_idle(self) -> None:
-        """An end without channels holds no descriptor; but the reactor must find the same one when a round ends as when it began."""
+        """An end without channels holds no descriptor; but during a round, the descriptor must not change for the reactor."""
         if self._epoll is not None and not self._wires and not self._serving:
             self.reactor.removeReader(self)
             self._epoll.close()
@@ -177,18 +177,18 @@ class Selector:
         self._turn = None
         self.doRead()
 
-    # What the reactor does.
+    # Called by the reactor.
 
     def fileno(self) -> int:
         """The descriptor that the reactor watches."""
         return -1 if self._epoll is None else self._epoll.fileno()
 
     def logPrefix(self) -> str:
-        """How twistd's log names it."""
+        """Its name in twistd's log."""
         return "selector"
 
     def doRead(self) -> None:
-        """Something has happened: serve it, and what follows shortly."""
+        """There are events: serve them, and those that follow shortly."""
         self._serving = True
         try:
             self._serve_for(self._stay)
@@ -219,7 +219,7 @@ class Selector:
             ready = poll(0, EVENTS) if self._again else self._next(poll, now)
 
     def _next(self, poll: Callable[[float, int], list[tuple[int, int]]], now: float) -> list[tuple[int, int]]:
-        """Wait for the next events, from ``now`` on; none come for a moment if nothing is going on any more."""
+        """Wait a moment for the next events, from ``now`` on; the list is empty if none come."""
         ready: list[tuple[int, int]] = []
         spins = self._spins and now - self._came < LIGHT
         while spins and not (ready := poll(0, EVENTS)) and time.monotonic() - now < SPIN:
@@ -239,9 +239,9 @@ class Selector:
         for fd, event in ready:
             wire = wires.get(fd)
             if wire is None:
-                continue  # closed by what came before it in the same round
+                continue  # closed by an earlier event of the same round
             try:
-                # A wire that broke finds out by itself when it reads, or else when it writes; what it does not want, it does not do.
+                # A broken wire notices that when it reads or writes; it ignores calls that it has not asked for.
                 if event != _WRITE:
                     wire.doRead()
                 if event != _READ:
@@ -250,7 +250,7 @@ class Selector:
                 self._drop(wire, Failure())
 
     def _drop(self, wire: IReadWriteDescriptor, failure: Failure) -> None:
-        """A bug in one wire's user is not the others' end."""
+        """A bug in one wire's user must not end the other wires."""
         self.log.failure("a bug in the user of {wire!r}", failure=failure, wire=wire)
         self._again.pop(wire, None)
         self._change(wire, 0, _READ | _WRITE)

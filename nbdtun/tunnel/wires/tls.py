@@ -1,8 +1,7 @@
 """
-TLS wires: a socket under TLS by the standard library's ``ssl``, on the socket itself, with no memory BIO between it and OpenSSL.
+TLS wires: a socket under TLS with the standard library's ``ssl``, on the socket itself, without a memory BIO between it and OpenSSL.
 
-OpenSSL's reads may want the socket to be writable and its writes may want it readable; the wire deals with that, and its user sees none of
-it.
+OpenSSL may need a writable socket to read, and a readable one to write. The wire handles that; its user does not see it.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from nbdtun.tunnel.wires.selector import WireSelector
 
 class TLSWire(BufferedWire):
     """
-    A socket under TLS. Its user hears nothing until the handshake is done, and then :meth:`WireUser.wire_writable` once.
+    A socket under TLS. Its user is not called until the handshake is done, and then :meth:`WireUser.wire_writable` once.
 
-    OpenSSL wants a write that found no room to be repeated with the same bytes: who got 0 from :meth:`write` must try the same data again.
+    OpenSSL requires that a write without room is repeated with the same bytes: after 0 from :meth:`write`, try the same data again.
     """
 
     plain = False
@@ -38,11 +37,11 @@ class TLSWire(BufferedWire):
 
     @property
     def pending(self) -> bool:
-        """Whether the rest of a record that was read in part lies in OpenSSL."""
+        """Whether OpenSSL holds the rest of a partly read record."""
         return bool(self.tls.pending())
 
     def read_into(self, buffer: memoryview) -> int | None:
-        """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as are there."""
+        """See :meth:`Wire.read_into`; fills the buffer from as many TLS records as have arrived."""
         filled = 0
         while filled < len(buffer):
             try:
@@ -67,7 +66,7 @@ class TLSWire(BufferedWire):
             self.want_room()
             return None
         except OSError as broken:
-            if is_end(broken):  # without a farewell; but here no end is taken for more than a lost link, so it need not prove itself
+            if is_end(broken):  # even without close_notify: an end here only means a lost link, so it needs no proof
                 return 0
             raise
 
@@ -86,7 +85,7 @@ class TLSWire(BufferedWire):
             raise
 
     def doRead(self) -> None:
-        """There is something to read: of the handshake, for a write that waits for it, or for the user."""
+        """There is data to read: for the handshake, for a write that needs it, or for the user."""
         if self._shaking:
             self._let(self._handshake)
             return
@@ -96,7 +95,7 @@ class TLSWire(BufferedWire):
             super().doWrite()
 
     def doWrite(self) -> None:
-        """There is room to write: for the handshake, for a read that waits for it, or for the user."""
+        """There is room to write: for the handshake, for a read that needs it, or for the user."""
         if self._shaking:
             self.want_room(False)
             self._let(self._handshake)
@@ -115,5 +114,5 @@ class TLSWire(BufferedWire):
             self.want_room()
             return
         self._shaking = False
-        self._certificate = self.tls.getpeercert(binary_form=True)  # now: a connection that has failed since would not tell
+        self._certificate = self.tls.getpeercert(binary_form=True)  # now: a connection that failed later has none
         self.user.wire_writable()

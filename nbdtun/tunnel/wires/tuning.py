@@ -1,10 +1,10 @@
 """
 Tuning: options of the sockets that carry bytes.
 
-TCP within a host cannot be congested, and nothing should pace it. Where BBR is the host's choice for all its connections, it waits between
-packets, with a timer for each few of them, which costs a tenth of the speed (docs/performance). A connection that BBR has begun stays paced
-whatever it is given later (Linux never resets ``sk_pacing_status``, include/net/sock.h), so the choice is made before the connection is.
-An accepted connection inherits it from its listener.
+TCP within a host has no congestion, and should not be paced. If BBR is the host's default, it waits between packets, with a timer for every
+few of them, which costs a tenth of the speed (docs/performance). A connection that began with BBR stays paced whatever is set later (Linux
+never resets ``sk_pacing_status``, include/net/sock.h), so the option is set before connecting. An accepted connection inherits it from its
+listener.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from twisted.python.components import proxyForInterface
 
 from nbdtun.tunnel.protocol.slab import SLAB_SIZE
 
-#: The congestion control that every kernel has, that everybody may use, and that does not pace (Linux's net/ipv4/tcp_cong.c).
+#: A congestion control that every kernel has, that any user may set, and that does not pace (Linux's net/ipv4/tcp_cong.c).
 UNPACED = b"reno"
 
 
 def make_roomy(sock: socket.socket) -> socket.socket:
-    """Give a local program's UNIX socket room, so that it is woken less often, for more; the kernel doubles it, to a limit of its own."""
+    """Enlarge the buffer to a local program, so that it wakes up less often, for more data; the kernel doubles it, up to its own limit."""
     if sock.family == socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SLAB_SIZE)
     return sock
 
 
 def make_prompt(sock: socket.socket) -> socket.socket:
-    """Let nothing wait that is written to a TCP connection; others do not let it."""
+    """Send at once all that is written to a TCP connection; other sockets always do."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        # NBD sends its header and its payload apart; without this each request waits for an acknowledgement.
+        # NBD sends header and payload separately; without this, each request waits for an acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
 class LoopbackReactor(proxyForInterface(IReactorTCP, "reactor")):  # type: ignore[misc]
-    """``reactor`` for endpoints that dial loopback, or listen there."""
+    """``reactor``, for endpoints that connect to loopback or listen there."""
 
     def connectTCP(self, *arguments: Any, **named: Any) -> Any:
         """Connect; see Twisted's IReactorTCP. The connection is attempted in a later turn of the reactor."""
@@ -54,7 +54,7 @@ class LoopbackReactor(proxyForInterface(IReactorTCP, "reactor")):  # type: ignor
 
 
 def _stop_pacing(owner: Any) -> None:
-    sock = getattr(owner, "socket", None)  # there is none when the process has no descriptor left, as the connector's user is told
+    sock = getattr(owner, "socket", None)  # there is none if the process has no descriptor left; the connector reports that
     if sock is not None:
-        with contextlib.suppress(OSError):  # a kernel without it has its own way
+        with contextlib.suppress(OSError):  # the kernel lacks it
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
