@@ -1,16 +1,10 @@
-"""What an image has besides its content, and what becomes of that."""
+"""What an image has besides its content, as QEMU tells it."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.left_behind import MAX_NAMES, note_left_behind
-from nbdtun.migration.settings import Belonging
 from nbdtun.migration.vm.belongings import Belongings, Bitmap, belongings
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.graph import Graph
@@ -40,36 +34,6 @@ def test_all_images_of_a_disk_are_looked_at() -> None:
     assert got == [(Belongings(DISK, ("before", "7"), bitmaps),)]
 
 
-def told(*leave: Belonging, **found: Any) -> list[str]:
-    checklist = Checklist()
-    note_left_behind(checklist, [Belongings(Disk("vda", "", "d0", 4096), **found)], frozenset(leave))
-    return [f"{finding.level.value} {finding}" for finding in checklist.findings]
-
-
-def test_nothing_is_left_behind() -> None:
-    assert told() == ["ok the images have no snapshots or bitmaps"]
-
-
-@pytest.mark.parametrize(
-    ("found", "kind", "belonging"),
-    [
-        ({"snapshots": ("before",)}, "internal snapshots", Belonging.SNAPSHOTS),
-        ({"bitmaps": (Bitmap("before", "vda", True),)}, "persistent bitmaps", Belonging.BITMAPS),
-    ],
-)
-def test_it_is_refused_unless_it_was_asked_for(found: Any, kind: str, belonging: Belonging) -> None:
-    other = next(one for one in Belonging if one is not belonging)
-    refusal = f"failure disk vda: its {kind} would stay behind: before; delete them, or migrate without them: --leave-behind"
-    assert told(**found) == told(other, **found) == [f"{refusal} {belonging.value}"]
-    assert told(belonging, **found) == [f"warning disk vda: its {kind} stay behind (--leave-behind): before"]
-
-
-def test_what_is_not_in_the_image_is_lost_anyway() -> None:
-    [line] = told(bitmaps=(Bitmap("b", "vda", False, "busy"),))
-    assert line.startswith("warning disk vda: bitmaps outside its image will be lost: b (busy); backups that rely on them")
-
-
-def test_a_line_has_an_end() -> None:
-    [line] = told(snapshots=tuple(f"s{number}" for number in range(MAX_NAMES + 3)))
-    assert "s7 and 3 more; " in line
-    assert "s8" not in line
+def test_a_bitmap_is_called_by_its_state() -> None:
+    """One that is inconsistent is of no use any more, and so is asked about first."""
+    assert [str(Bitmap("b0", "vda", True, state)) for state in ("", "busy", "inconsistent")] == ["b0", "b0 (busy)", "b0 (inconsistent)"]

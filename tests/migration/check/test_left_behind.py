@@ -1,0 +1,85 @@
+"""What of a disk would be lost with its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.left_behind import MAX_NAMES, note_left_behind
+from nbdtun.migration.settings import Belonging
+from nbdtun.migration.vm.belongings import Belongings, Bitmap
+from nbdtun.migration.vm.disks import Disk
+
+VDA = Disk("vda", "", "d0", 4096)
+CLEAN = "ok the images have nothing but their contents"
+
+
+def noted(*found: Belongings, leave: tuple[Belonging, ...] = ()) -> Checklist:
+    checklist = Checklist()
+    note_left_behind(checklist, found, frozenset(leave))
+    return checklist
+
+
+def told(*leave: Belonging, **found: Any) -> list[str]:
+    return [f"{one.level.value} {one}" for one in noted(Belongings(VDA, **found), leave=leave).findings]
+
+
+def test_nothing_is_left_behind() -> None:
+    assert told() == told(*Belonging) == [CLEAN]
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "belonging"),
+    [
+        ({"snapshots": ("before",)}, "internal snapshots", Belonging.SNAPSHOTS),
+        ({"bitmaps": (Bitmap("before", "vda", True),)}, "persistent bitmaps", Belonging.BITMAPS),
+    ],
+)
+def test_it_is_refused_unless_it_was_asked_for(found: Any, kind: str, belonging: Belonging) -> None:
+    other = next(one for one in Belonging if one is not belonging)
+    refusal = f"failure disk vda: its {kind} would stay behind: before; delete them, or move it without them by --leave-behind"
+    assert told(**found) == told(other, **found) == [f"{refusal} {belonging.value}"]
+    assert told(belonging, **found) == [f"warning disk vda: its {kind} stay behind, as was asked for: before"]
+
+
+def test_a_refusal_keeps_it_from_being_begun_and_a_wish_does_not() -> None:
+    found = Belongings(VDA, ("before",))
+    with pytest.raises(NotMigratable, match=r"^disk vda: its internal snapshots would stay behind: before; delete them"):
+        noted(found).refuse()
+    noted(found, leave=(Belonging.SNAPSHOTS,)).refuse()
+
+
+def test_what_is_not_in_the_image_is_lost_anyway() -> None:
+    """Nobody can ask for it: it lives in QEMU, and ends with it."""
+    [line] = told(bitmaps=(Bitmap("b", "vda", False, "busy"),))
+    assert line.startswith("warning disk vda: bitmaps that are not in its image are lost: b (busy); who made incremental backups")
+    assert told(*Belonging, bitmaps=(Bitmap("b", "vda", False, "busy"),)) == [line]
+
+
+def test_bitmaps_of_both_kinds_are_told_apart() -> None:
+    both = (Bitmap("kept", "vda", True, "inconsistent"), Bitmap("lost", "base", False))
+    refused, lost = told(bitmaps=both)
+    assert refused.startswith("failure disk vda: its persistent bitmaps would stay behind: kept (inconsistent); ")
+    assert lost.startswith("warning disk vda: bitmaps that are not in its image are lost: lost; ")
+
+
+def test_each_disk_is_named() -> None:
+    checklist = noted(Belongings(VDA), Belongings(Disk("#block7", "", "/machine/peripheral/d1/virtio-backend", 1), ("before",)))
+    assert [finding.what for finding in checklist.findings] == ["disk d1: its internal snapshots would stay behind: before"]
+
+
+def test_what_was_found_before_does_not_count() -> None:
+    checklist = Checklist()
+    checklist.warn("memory", "something else")
+    note_left_behind(checklist, [Belongings(VDA)], frozenset())
+    assert [f"{one.level.value} {one}" for one in checklist.findings] == ["warning something else", CLEAN]
+
+
+@pytest.mark.parametrize(("number", "end"), [(MAX_NAMES, "s6, s7; "), (MAX_NAMES + 1, "s7 and 1 more; "), (1000, "s7 and 992 more; ")])
+def test_a_line_has_an_end(number: int, end: str) -> None:
+    [line] = told(snapshots=tuple(f"s{each}" for each in range(number)))
+    assert end in line
+    assert "s8" not in line
