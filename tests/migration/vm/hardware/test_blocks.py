@@ -60,7 +60,8 @@ def test_a_row_in_another_dress(row: str) -> None:
         ROW.replace("    4 KiB", ""),
         ROW.replace("4 KiB", "4 kibibytes"),
         ROW.replace("0x", ""),
-        ROW.replace("0x00000000080000", "0x000000000800000000"),  # more than 64 bits
+        f"{ROW.rpartition(' ')[0]} 0x10000000000000000",  # more than 64 bits
+        "pc.ram    4 KiB  0x0000000008000000 0x10000000000000000 0x0000000008000000",
         ROW.replace("pc.ram", "pc ram"),  # there is no such name
         "no memory is mapped",
     ],
