@@ -144,8 +144,9 @@ class Qemu(Process):
             *(word.replace("NAME", name) for word in extra),
         ]
         if user is not None:
-            for path in (directory, *(drive.disk.path for drive in drives)):
-                os.chown(path, user, user)
+            directory.chmod(0o1777)  # and not its own: nbdtun makes no run directory where QEMU's user could replace it
+            for drive in drives:
+                os.chown(drive.disk.path, user, user)
         super().__init__(command, directory / f"{name}.log", self.build.env(), user=user)
         try:
             wait(self._connect, 20, f"the monitor of {name}", self)

@@ -44,7 +44,7 @@ def plug_processor(vm: Qemu) -> None:
 
 CHANGES = {
     "a NIC": (plug_nic, "device nic1 (e1000e) was added"),
-    "a processor": (plug_processor, "the number of processors was 1 and is 2; device cpu1 (max-x86_64-cpu) was added"),
+    "a processor": (plug_processor, "the number of processors was 1 and is 2; device cpu1 (Nehalem-x86_64-cpu) was added"),
     "a medium": (eject, "drive cd0 was read-only, 1048576 bytes, {iso} and is empty"),
 }
 

@@ -8,7 +8,7 @@ from attrs import evolve
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.hardware.compare import allow, compare
-from nbdtun.migration.vm.hardware.model import Block, Device, Hardware, Scalar
+from nbdtun.migration.vm.hardware.model import Block, Device, Hardware
 from nbdtun.migration.vm.machine import Machine
 from tests.migration.vm.hardware.stage import BRIDGE, DISK, HERE, NIC, NIC_ITSELF, cpu, having, lines, replaced, without
 
