@@ -1,103 +1,95 @@
-"""Who may call what: rules about the product's modules that can be seen in their text."""
+"""The walls hold; and each rule that keeps them would see a violation."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-OWNER = "nbdtun/ownership/"
+import nbdtun
+from tests.architecture.rooms import MAX_FILES, MAX_FUNCTION, MAX_LINES
+from tests.architecture.rules import RULES, Rule
+from tests.architecture.tree import Tree
 
-#: Functions of modules that act on a name in the file system, or give something away.
-FUNCTIONS = {
-    *(
-        f"os.{name}"
-        for name in ("chown", "lchown", "fchown", "chmod", "lchmod", "fchmod", "unlink", "remove", "rmdir", "removedirs", "rename")
-    ),
-    *(
-        f"os.{name}"
-        for name in ("renames", "replace", "link", "symlink", "mkdir", "makedirs", "mknod", "mkfifo", "setxattr", "removexattr")
-    ),
-    *(f"shutil.{name}" for name in ("rmtree", "move", "chown", "copymode", "copystat", "copytree")),
-    *(f"tempfile.{name}" for name in ("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile")),
-}
-#: Methods of the same kind, of paths, sockets and reactors, whatever they are called on.
-METHODS = {
-    *("chmod", "lchmod", "unlink", "rmdir", "rename", "touch", "mkdir", "symlink_to", "hardlink_to", "write_text", "write_bytes"),
-    *("bind", "connect_ex", "listenUNIX", "connectUNIX", "connectUNIXDatagram", "listenUNIXDatagram"),
-}
-#: Names that listen on UNIX sockets, or connect to them, by path, or use a socket of ours as a file.
-NAMES = {"UNIXServerEndpoint", "UNIXClientEndpoint", "open_unix_connection", "start_unix_server", "create_unix_connection"}
+ROOT = Path(nbdtun.__file__).parent.parent
 
-#: Who may, nevertheless, and why.
-EXCEPTIONS = {
-    ("nbdtun/tls/issue.py", "os.replace"): "certificates go where an operator has said, by a command that works as him",
-    ("nbdtun/tls/issue.py", "os.unlink"): "the draft of one",
-    ("nbdtun/tls/issue.py", "mkdir"): "their directory",
-    ("nbdtun/daemon/service.py", "os.unlink"): "the pidfile, which twistd itself has made by that path, and would remove by it",
-    ("nbdtun/migration/rollback/presence.py", "bind"): "an abstract name, which is in no file system",
+#: Something that breaks each rule, planted into a copy of the product: what is appended to which file.
+PLANTED: dict[str, tuple[str, str]] = {
+    "layers": ("nbdtun/tunnel/wires/plain.py", "from nbdtun.tunnel.channels.channel import Channel"),
+    "apart": ("nbdtun/tunnel/source/client.py", "def late():\n    from nbdtun.tunnel.destination import sink"),
+    "circles": ("nbdtun/errors.py", "def late():\n    from nbdtun.units import size_text"),
+    "bans": ("nbdtun/tunnel/protocol/frames.py", "import socket"),
+    "sizes": ("nbdtun/units.py", "def long():\n" + "    pass\n" * MAX_FUNCTION),
+    "maps": ("nbdtun/tls/unnamed.py", ""),
+    "paths": ("README.md", "See nbdtun/tunnel/gone.py."),
+    "namespaces": ("nbdtun/cli/log.py", 'GONE = "nbdtun.tunnel.gone"'),
+    "questions": ("nbdtun/tunnel/channels/outage.py", ""),
+    "owners": ("nbdtun/service/source.py", "import os\nos.chown('x', 1, 1)"),
+    "twins": ("nbdtun/tls/untested.py", ""),
 }
 
 
-def offences(path: Path, name: str) -> Iterator[tuple[str, str, int]]:
-    """Calls, and mentions, in the module ``name`` of what belongs to the owner: the module, what, and the line."""
-    tree = ast.parse(path.read_text())
-    called = _called(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Name):
-            what = called.get(ast.unparse(node).partition(".")[0], "") + ast.unparse(node)[len(ast.unparse(node).partition(".")[0]) :]
-            if isinstance(node, ast.Attribute) and what not in FUNCTIONS and node.attr in METHODS and not _is_module(node.value, called):
-                what = node.attr
-            if what in FUNCTIONS or what in METHODS or what.rpartition(".")[2] in NAMES:
-                yield name, what, node.lineno
-        elif isinstance(node, ast.Call):
-            yield from _connects(node, name)
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "nbdtun", tmp_path / "nbdtun", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    (tmp_path / "README.md").write_text("")
+    return tmp_path
 
 
-def _called(tree: ast.Module) -> dict[str, str]:
-    """What each imported name means."""
-    found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {alias.asname or alias.name: alias.name for alias in node.names}
-    return found
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_it_holds(rule: Rule) -> None:
+    assert list(rule(Tree(ROOT))) == []
 
 
-def _is_module(value: ast.expr, called: dict[str, str]) -> bool:
-    return isinstance(value, ast.Name) and called.get(value.id) in ("os", "shutil", "tempfile")
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_violation_is_seen(rule: Rule, copy: Path) -> None:
+    assert list(rule(Tree(copy))) == []
+    path, text = PLANTED[rule.__name__]
+    file = copy / path
+    with file.open("a") as end:
+        end.write(f"\n{text}\n")
+    if rule.__name__ == "questions":
+        file.unlink()
+    assert list(rule(Tree(copy)))
 
 
-def _connects(call: ast.Call, name: str) -> Iterator[tuple[str, str, int]]:
-    """A connect() or open() to something that is written as a path."""
-    function = call.func
-    if isinstance(function, ast.Attribute) and function.attr == "connect" and _is_socket(function.value):
-        yield name, "connect", call.lineno
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("nbdtun/migration/vm/memory.py", "from nbdtun.tunnel.settings import Terms"),
+        ("nbdtun/tunnel/wires/pipe.py", "import nbdtun.migration.ids"),
+        ("nbdtun/migration/destination/session.py", "from nbdtun.migration.source import outcome"),
+        ("nbdtun/migration/source/migration.py", "from nbdtun.migration.check.preflight import Preflight"),
+        ("nbdtun/display/bars.py", "from nbdtun import service"),
+    ],
+)
+def test_rooms_stay_apart(copy: Path, path: str, text: str) -> None:
+    append(copy / path, text)
+    assert _broken("apart", copy)
 
 
-def _is_socket(value: ast.expr) -> bool:
-    """By the names that sockets have; endpoints, monitors and targets connect in their own ways."""
-    return (isinstance(value, ast.Name) and ("sock" in value.id or value.id in ("probe", "client"))) or (
-        isinstance(value, ast.Call) and ast.unparse(value.func) in ("socket.socket", "socket")
-    )
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("nbdtun/migration/vm/guest.py", "import asyncio"),
+        ("nbdtun/service/source.py", "from qemu.qmp import QMPClient"),
+        ("nbdtun/cli/check.py", "from twisted.internet import reactor"),
+        ("nbdtun/tunnel/protocol/seal.py", "from time import monotonic"),
+    ],
+)
+def test_libraries_stay_in_their_rooms(copy: Path, path: str, text: str) -> None:
+    append(copy / path, text)
+    assert _broken("bans", copy)
 
 
-def product(root: Path) -> Iterator[tuple[str, str, int]]:
-    """All of them in the product below ``root``, but the owner's own."""
-    for path in sorted([*root.glob("nbdtun/**/*.py"), *root.glob("twisted/**/*.py")]):
-        name = str(path.relative_to(root))
-        if not name.startswith(OWNER):
-            yield from offences(path, name)
-
-
-def test_only_ownership_owns() -> None:
-    found = list(product(ROOT))
-    assert [(*which, line) for *which, line in found if tuple(which) not in EXCEPTIONS] == []
-    assert {(name, what) for name, what, _ in found} == set(EXCEPTIONS), "an exception that nobody needs"
+def test_files_and_folders_are_counted(copy: Path) -> None:
+    append(copy / "nbdtun/units.py", "# \n" * MAX_LINES)
+    for number in range(MAX_FILES):
+        (copy / f"nbdtun/tls/more{number}.py").touch()
+    assert [line.split(" has ")[0] for line in _broken("sizes", copy)] == ["nbdtun/tls", "units"]
 
 
 @pytest.mark.parametrize(
@@ -118,16 +110,17 @@ def test_only_ownership_owns() -> None:
         "import asyncio\nasyncio.open_unix_connection('x')",
     ],
 )
-def test_a_violation_is_seen(tmp_path: Path, violation: str) -> None:
-    (tmp_path / "nbdtun/ownership").mkdir(parents=True)
-    for name in ("nbdtun/ownership/mine.py", "nbdtun/other.py"):
-        (tmp_path / name).write_text(violation + "\n")
-    assert {name for name, _, _ in product(tmp_path)} == {"nbdtun/other.py"}
+def test_only_ownership_owns(copy: Path, violation: str) -> None:
+    for name in ("nbdtun/ownership/way.py", "nbdtun/units.py"):
+        append(copy / name, violation)
+    assert {line.partition(":")[0] for line in _broken("owners", copy)} == {"units"}
 
 
-def test_it_knows_neither_tunnel_nor_qemu() -> None:
-    ground = ("nbdtun.errors", "nbdtun.process")
-    for path in (ROOT / OWNER).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nbdtun"):
-                assert node.module in ground or str(node.module).startswith("nbdtun.ownership"), path
+def append(file: Path, text: str) -> None:
+    with file.open("a") as end:
+        end.write(f"\n{text}\n")
+
+
+def _broken(name: str, root: Path) -> list[str]:
+    rules: dict[str, Callable[[Tree], object]] = {rule.__name__: rule for rule in RULES}
+    return list(rules[name](Tree(root)))  # type: ignore[call-overload, no-any-return]

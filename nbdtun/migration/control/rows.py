@@ -10,8 +10,11 @@ from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 
 MAX_FINDINGS = MAX_DISKS + 32
-#: Bounds of a finding's texts, so that MAX_FINDINGS of them fit into one AMP value of 65,535 bytes.
+#: Characters of a finding's texts.
 MAX_WHAT, MAX_REMEDY, MAX_NAME = 380, 140, 64
+
+#: Bytes of all findings together, in one AMP value.
+MAX_BYTES = 65_535
 
 FINDINGS = Rows(
     [
@@ -34,12 +37,25 @@ def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
 
 
 def rows_of_findings(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """Findings as rows for the wire; if there are too many, the least serious are left out."""
-    every = list(findings)
-    if len(every) > MAX_FINDINGS:
-        order = list(reversed(Level))
-        every = sorted(every, key=lambda finding: order.index(finding.level))[:MAX_FINDINGS]
-    return [{"level": f.level.value, "check": f.check, "what": f.what, "remedy": f.remedy, "code": f.code, "name": f.name} for f in every]
+    """Findings as rows for the wire; if there are too many, or their texts too long, the least serious are left out."""
+    rows = list(map(_row, findings))
+    if not _fit(rows):
+        order = [level.value for level in reversed(Level)]
+        rows.sort(key=lambda row: order.index(row["level"]))
+    while not _fit(rows):
+        rows.pop()
+    return rows
+
+
+def _row(found: Finding) -> dict[str, Any]:
+    texts = {"what": found.what[:MAX_WHAT], "remedy": found.remedy[:MAX_REMEDY], "name": found.name[:MAX_NAME]}
+    return {"level": found.level.value, "check": found.check, "code": found.code, **texts}
+
+
+def _fit(rows: list[dict[str, Any]]) -> bool:
+    """Whether they fit into one value; each name and each text has a length of two bytes before it, and each row two more at its end."""
+    size = sum(2 + sum(4 + len(name) + len(text.encode()) for name, text in row.items()) for row in rows)
+    return len(rows) <= MAX_FINDINGS and size <= MAX_BYTES
 
 
 def findings_of(rows: list[dict[str, Any]]) -> tuple[Finding, ...]:

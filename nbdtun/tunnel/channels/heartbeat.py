@@ -48,8 +48,9 @@ class Heartbeat:
 
     def trouble(self, partial: int, carried: int, *, closing: bool) -> LinkLost | None:
         """
-        Return why the link must be given up at this beat, or None. ``partial`` counts the bytes of an incomplete record, ``carried`` those of
-        the channel.
+        Return why the link must be given up at this beat, or None.
+
+        ``partial`` counts the bytes of an incomplete record, ``carried`` those of the channel.
 
         Data that arrives on a ``closing`` link does not count.
         """

@@ -14,7 +14,7 @@ from nbdtun.migration.vm.belongings import Belongings, Bitmap
 from nbdtun.migration.vm.disks import Disk
 
 VDA = Disk("vda", "", "d0", 4096)
-CLEAN = "ok the images have nothing but their contents"
+CLEAN = "ok the images have no snapshots or bitmaps"
 
 
 def noted(*found: Belongings, leave: tuple[Belonging, ...] = ()) -> Checklist:
@@ -40,9 +40,9 @@ def test_nothing_is_left_behind() -> None:
 )
 def test_it_is_refused_unless_it_was_asked_for(found: Any, kind: str, belonging: Belonging) -> None:
     other = next(one for one in Belonging if one is not belonging)
-    refusal = f"failure disk vda: its {kind} would stay behind: before; delete them, or move it without them by --leave-behind"
+    refusal = f"failure disk vda: its {kind} would stay behind: before; delete them, or migrate without them: --leave-behind"
     assert told(**found) == told(other, **found) == [f"{refusal} {belonging.value}"]
-    assert told(belonging, **found) == [f"warning disk vda: its {kind} stay behind, as was asked for: before"]
+    assert told(belonging, **found) == [f"warning disk vda: its {kind} stay behind (--leave-behind): before"]
 
 
 def test_a_refusal_keeps_it_from_being_begun_and_a_wish_does_not() -> None:
@@ -55,7 +55,7 @@ def test_a_refusal_keeps_it_from_being_begun_and_a_wish_does_not() -> None:
 def test_what_is_not_in_the_image_is_lost_anyway() -> None:
     """Nobody can ask for it: it lives in QEMU, and ends with it."""
     [line] = told(bitmaps=(Bitmap("b", "vda", False, "busy"),))
-    assert line.startswith("warning disk vda: bitmaps that are not in its image are lost: b (busy); who made incremental backups")
+    assert line.startswith("warning disk vda: bitmaps outside its image will be lost: b (busy); backups that rely on them")
     assert told(*Belonging, bitmaps=(Bitmap("b", "vda", False, "busy"),)) == [line]
 
 
@@ -63,7 +63,7 @@ def test_bitmaps_of_both_kinds_are_told_apart() -> None:
     both = (Bitmap("kept", "vda", True, "inconsistent"), Bitmap("lost", "base", False))
     refused, lost = told(bitmaps=both)
     assert refused.startswith("failure disk vda: its persistent bitmaps would stay behind: kept (inconsistent); ")
-    assert lost.startswith("warning disk vda: bitmaps that are not in its image are lost: lost; ")
+    assert lost.startswith("warning disk vda: bitmaps outside its image will be lost: lost; ")
 
 
 def test_each_disk_is_named() -> None:

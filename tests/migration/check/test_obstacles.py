@@ -21,13 +21,13 @@ GRAPH = {"nodes": [{"id": 1, "name": "vda"}, {"id": 2, "name": "base"}], "edges"
 SNAPSHOT = [{"node-name": "base", "image": {"snapshots": [{"id": "1", "name": "before"}]}}]
 NOTHING = {
     End.SOURCE: [
-        "ok capabilities: QEMU at the source has nothing switched on that would break its migration",
-        "ok jobs: nobody else works at the source on what is to be moved",
-        "ok images: the images have nothing but their contents",
+        "ok capabilities: QEMU at the source has no conflicting migration capability on",
+        "ok jobs: no job, export or dump is in the way at the source",
+        "ok images: the images have no snapshots or bitmaps",
     ],
     End.DESTINATION: [
-        "ok capabilities: QEMU at the destination has nothing switched on that would break its migration",
-        "ok jobs: nobody else works at the destination on what is to be moved",
+        "ok capabilities: QEMU at the destination has no conflicting migration capability on",
+        "ok jobs: no job, export or dump is in the way at the destination",
     ],
 }
 
@@ -74,7 +74,7 @@ def test_all_of_it_is_told_at_once() -> None:
 def test_an_image_matters_only_where_it_is_left() -> None:
     qemu = sheet(query_named_block_nodes=SNAPSHOT)
     assert looked(qemu, End.SOURCE, Belonging.SNAPSHOTS)[0][-1] == (
-        "warning images: disk vda: its internal snapshots stay behind, as was asked for: before"
+        "warning images: disk vda: its internal snapshots stay behind (--leave-behind): before"
     )
     assert looked(qemu, End.DESTINATION)[0] == NOTHING[End.DESTINATION]
 
@@ -90,7 +90,7 @@ def test_what_breaks_the_stream_at_one_end_may_be_harmless_at_the_other() -> Non
 @pytest.mark.parametrize("end", End)
 def test_a_capability_of_a_later_qemu_is_a_warning_and_nothing_is_broken(end: End) -> None:
     warning = (
-        f"warning capabilities: QEMU at the {end.value} has the migration capability x-quantum on, which nbdtun does not know; "
+        f"warning capabilities: QEMU at the {end.value} has the migration capability x-quantum on, which is unknown to nbdtun; "
         "turn it off if in doubt"
     )
     assert looked(sheet("x-quantum"), end)[0] == [warning, *NOTHING[end]]

@@ -90,7 +90,7 @@ def test_no_failure_is_left_out_for_what_is_well() -> None:
 
 def test_more_rows_than_are_allowed_are_no_list() -> None:
     (row,) = rows_of_findings([Finding(Level.OK, "a", "b")])
-    with pytest.raises(amp.RemoteAmpError, match=f"more than {MAX_FINDINGS} of them"):
+    with pytest.raises(amp.RemoteAmpError, match=f"more than {MAX_FINDINGS} rows"):
         across(FINDINGS, [row] * (MAX_FINDINGS + 1))
 
 

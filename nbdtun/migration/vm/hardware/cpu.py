@@ -17,7 +17,7 @@ from nbdtun.migration.vm.hardware.model import Scalar
 _NO_FEATURE = frozenset(
     {
         *("realized", "hotplugged", "hotpluggable", "start-powered-off", "check", "enforce", "migratable", "host-phys-bits"),
-        *("full-cpuid-auto-level", "host-cache-info", "ht", "cmp-legacy", "sse3", "i64", "xd", "ffxsr"),
+        *("full-cpuid-auto-level", "host-cache-info", "ht", "cmp-legacy", "sse3", "i64", "xd", "ffxsr", "pclmuldq"),
     }
 )
 _NO_FEATURES = ("x-", "legacy-")
@@ -26,8 +26,8 @@ LEVELS = ("level", "xlevel", "xlevel2", "phys-bits")
 #: The vendor: a guest chooses its instructions by it.
 VENDOR = ("vendor", "hv-vendor-id")
 #: Properties that programs display, and seldom rely on.
-MODEL = ("family", "model", "stepping", "model-id")
-VALUES = frozenset({*LEVELS, *VENDOR, *MODEL, "hv-spinlocks", "tsc-frequency"})
+MODEL = ("family", "model", "stepping", "model-id", "tsc-frequency", "hv-spinlocks")
+VALUES = frozenset({*LEVELS, *VENDOR, *MODEL})
 #: Features that need another one: QEMU itself removes them without it. They are two thirds of all names, and each costs a query.
 _PARTS = {"vmx-": "vmx", "sgx": "sgx", "avx512": "avx512f", "avx10-": "avx10", "amx-": "amx-tile"}
 _PARTS_OF_SVM = frozenset(

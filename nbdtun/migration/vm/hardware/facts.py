@@ -9,6 +9,7 @@ threads belong to the host, and are ignored. A NIC's ``mac`` and a serial port's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 #: Properties that must be equal.
@@ -34,7 +35,7 @@ _NO_FEATURE = frozenset(
 
 def is_virtio(kind: str) -> bool:
     """Whether it is the virtio device itself, behind its PCI device."""
-    return kind.startswith(("virtio-", "vhost-")) and kind.endswith("-device")
+    return (kind.startswith("virtio-") and kind.endswith("-device")) or (kind.startswith("vhost-") and not re.search("-(pci|ccw)", kind))
 
 
 def wanted(kind: str, properties: Mapping[str, str]) -> frozenset[str]:

@@ -29,7 +29,7 @@ _PASSED = "is passed through from the host, and its content stays there"
 _KINDS = (
     (r"vhost-user-(blk|scsi)|vhost-scsi|vhost-vdpa", _DISK),
     (r"vhost-user-fs|virtio-9p|usb-mtp", _FILES),
-    (r"vfio-|scsi-block|scsi-generic|usb-host|usb-redir|usb-smartcard|x-vfio", _PASSED),
+    (r"vfio-|scsi-block|scsi-generic|usb-host|usb-redir|ccid-card-passthru|u2f-passthru|x-vfio", _PASSED),
     (r"virtio-pmem", "is memory backed by a file, which is not copied"),
 )
 _REMEDY = "unplug it first; or give the destination access to the same content, and use --allow-mismatch {}"

@@ -40,11 +40,11 @@ def test_all_differences_are_told_at_once_in_one_order() -> None:
         (evolve(HERE, settings={}), ""),
         (evolve(HERE, settings={"slots": 4, "smm": "off"}), ""),  # of which the source tells nothing
         (evolve(HERE, blocks=(Block("mem0", 1 << 27, 1 << 27),)), "the RAM block pc.ram of the source is missing at the destination"),
-        (evolve(HERE, blocks=(Block("pc.ram", 5, 5),)), "the RAM block pc.ram has 134217728 bytes at the source and 5 at the destination"),
+        (evolve(HERE, blocks=(Block("pc.ram", 5, 5),)), "the RAM block pc.ram has 128 MiB at the source and 5 B at the destination"),
         (evolve(HERE, blocks=(*HERE.blocks, Block("more", 5, 5))), ""),
         (evolve(HERE, blocks=()), ""),
         (evolve(HERE, machine=Machine("pc-q35-8.0-machine", 1 << 27)), "the machine is pc-q35-7.2 at the source and pc-q35-8.0 at"),
-        (evolve(HERE, machine=Machine("pc-q35-7.2-machine", 5)), "the VM has 134217728 bytes of RAM at the source and 5 at"),
+        (evolve(HERE, machine=Machine("pc-q35-7.2-machine", 5)), "the VM has 128 MiB of RAM at the source and 5 B at"),
         (evolve(HERE, machine=Machine("", 1 << 27)), ""),
         (evolve(HERE, version="10.0.2"), ""),
     ],
@@ -66,7 +66,7 @@ def test_the_remedy_is_the_option_that_says_it() -> None:
 def test_more_memory_is_told_once() -> None:
     """With -m, and not once more by its block, which follows from that."""
     here = evolve(HERE, machine=Machine("pc-q35-7.2-machine", 1 << 28), blocks=(Block("pc.ram", 1 << 28, 1 << 28),))
-    assert [one[2] for one in told(HERE, here)] == ["the VM has 134217728 bytes of RAM at the source and 268435456 at the destination"]
+    assert [one[2] for one in told(HERE, here)] == ["the VM has 128 MiB of RAM at the source and 256 MiB at the destination"]
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_a_name_allows_all_that_has_it_and_no_warning() -> None:
     findings = compare(HERE, replaced(NIC, vectors=3))
     mac = compare(HERE, replaced(NIC_ITSELF, mac="52:54:00:00:00:02"))
     assert [one.level for one in allow(findings * 2 + mac, ("n0", "n0"))] == [Level.WARNING] * 3
-    assert allow(mac, ("n0",)) == [*mac, Finding(Level.WARNING, "allowed", "--allow-mismatch n0: there is no failure of that name")]
+    assert allow(mac, ("n0",)) == [*mac, Finding(Level.WARNING, "allowed", "--allow-mismatch n0 has no effect: no failure has that name")]

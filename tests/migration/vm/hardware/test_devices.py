@@ -36,7 +36,7 @@ def at(device: Device, place: str, **changed: Any) -> Device:
     [
         (HERE, without(NIC, NIC_ITSELF), "failure", "n0 (virtio-net-pci at pci:05.0) is missing at the destination"),
         (HERE, without(DISK), "failure", "virtio-blk-pci at pci:06.0 is missing at the destination"),
-        (without(DISK), HERE, "warning", "virtio-blk-pci at pci:06.0 is at the destination only"),
+        (without(DISK), HERE, "warning", "virtio-blk-pci at pci:06.0 exists only at the destination"),
         (HERE, replaced(DISK, key=f"{BRIDGE}/pci:07.0"), "failure", "virtio-blk-pci at pci:06.0 is at pci:07.0 at the destination"),
         (HERE, replaced(DISK, kind="e1000"), "failure", "virtio-blk-pci at pci:06.0 is e1000 at the destination"),
         (having(PORT), having(at(PORT, "pci:09.0")), "failure", "rp (pcie-root-port at pci:08.0) is at pci:09.0 at the destination"),
@@ -45,7 +45,7 @@ def at(device: Device, place: str, **changed: Any) -> Device:
         (having(KBD), having(evolve(KBD, key=f"{BRIDGE}/usb-kbd~1")), "failure", "usb-kbd at usb-kbd~0 is missing at the destination"),
         (having(PORT, BEHIND, BEHIND_ITSELF), HERE, "failure", "rp (pcie-root-port at pci:08.0) is missing at the destination"),
         (having(PORT, BEHIND), having(PORT), "failure", "rng (virtio-rng-pci at pci:08.0/pci:00.0) is missing at the destination"),
-        (HERE, having(PORT, BEHIND, BEHIND_ITSELF), "warning", "rp (pcie-root-port at pci:08.0) is at the destination only"),
+        (HERE, having(PORT, BEHIND, BEHIND_ITSELF), "warning", "rp (pcie-root-port at pci:08.0) exists only at the destination"),
     ],
 )
 def test_one_difference(there: Hardware, here: Hardware, level: str, what: str) -> None:
@@ -99,7 +99,7 @@ def test_facts_of_devices() -> None:
         ("failure", "n0", "n0 (virtio-net-pci at pci:05.0) has vectors=4 at the source and 3 at the destination")
     ]
     assert told(HERE, replaced(NIC_ITSELF, mq=False)) == [("failure", "n0", "n0 (virtio-net at pci:05.0) lacks mq at the destination")]
-    assert told(replaced(NIC_ITSELF, mq=False), HERE) == [("warning", "n0", "n0 (virtio-net at pci:05.0) has mq at the destination only")]
+    assert told(replaced(NIC_ITSELF, mq=False), HERE) == [("warning", "n0", "n0 (virtio-net at pci:05.0) has mq only at the destination")]
     assert [one[0] for one in told(HERE, replaced(NIC_ITSELF, mac="x"))] == ["warning"]
     assert told(HERE, replaced(NIC_ITSELF, in_order=True)) == []  # which the other release does not know
 
@@ -127,7 +127,7 @@ def test_a_remedy_has_an_end_and_the_list_too() -> None:
     other = having(Device(f"{BRIDGE}/pci:09.0/virtio", "virtio-net-device", "x", dict.fromkeys(many, False)))
     ((found,), _), ((more,), _) = compare_devices(one, other), compare_devices(other, one)
     assert found.what.endswith("f15 and 4 more at the destination")
-    assert found.remedy == "start it with f00=on,f01=on,f02=on,f03=on,f04=on,f05=on"
+    assert found.remedy == "add to that device: f00=on,f01=on,f02=on,f03=on,f04=on,f05=on"
     assert (more.level, more.remedy) == (Level.WARNING, "")
 
 
@@ -168,10 +168,10 @@ def test_ports_that_qemu_has_chosen() -> None:
     assert told(there, here) == [
         (
             *("failure", "usb"),
-            "Hub at port 2 of bus 0, Kbd at port 1 of bus 0 of the source: at the destination, Kbd at port 3 of bus 0",
+            "Hub at port 2 of bus 0, Kbd at port 1 of bus 0 at the source; at the destination Kbd at port 3 of bus 0",
         )
     ]
-    assert told(there, HERE)[0][2].endswith("at the destination, nothing is there")
+    assert told(there, HERE)[0][2].endswith("at the destination nothing")
 
 
 def test_ports_of_what_is_missing_are_not_told_too() -> None:

@@ -11,8 +11,8 @@ from nbdtun.migration.vm.hardware import keepers
 from nbdtun.migration.vm.hardware.model import Device
 from tests.migration.vm.hardware.stage import BRIDGE, HERE, having
 
-OUTSIDE = "is a disk outside of QEMU's block layer, which cannot be copied"
-FILES = "shows the guest files of the host, which are not copied"
+OUTSIDE = "is a disk outside QEMU's block layer, which cannot be copied"
+FILES = "gives the guest access to files of the host, which are not copied"
 PASSED = "is passed through from the host, and its content stays there"
 
 
@@ -26,7 +26,7 @@ def find(kind: str, ident: str = "x") -> list[Finding]:
         (("vhost-user-blk-pci", "vhost-scsi-pci", "vhost-user-scsi-pci-non-transitional", "vhost-vdpa-device-pci"), OUTSIDE),
         (("vhost-user-fs-pci", "virtio-9p-pci", "virtio-9p-pci-transitional", "usb-mtp"), FILES),
         (("vfio-pci", "vfio-pci-nohotplug", "vfio-ap", "scsi-block", "scsi-generic", "usb-host", "usb-redir"), PASSED),
-        (("virtio-pmem-pci",), "is memory with a file behind it, which is not copied"),
+        (("virtio-pmem-pci",), "is memory backed by a file, which is not copied"),
     ],
 )
 def test_what_keeps_content_that_nobody_carries(kinds: tuple[str, ...], why: str) -> None:
@@ -34,7 +34,7 @@ def test_what_keeps_content_that_nobody_carries(kinds: tuple[str, ...], why: str
         (found,) = find(kind)
         assert (found.level, found.check, found.name, found.code) == (Level.FAILURE, "content", "x", NotMigratable.code)
         assert found.what == f"x ({kind} at pci:08.0) {why}"
-        assert found.remedy == "unplug it first, or let the destination reach the same and say --allow-mismatch x"
+        assert found.remedy == "unplug it first; or give the destination access to the same content, and use --allow-mismatch x"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,10 @@ def test_what_is_carried(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ivshmem-plain", "ivshmem-doorbell"])
 def test_shared_memory_travels_without_those_who_share_it(kind: str) -> None:
     (found,) = find(kind)
-    assert (found.level, found.what) == (Level.WARNING, f"x ({kind} at pci:08.0) shares memory with others at the source, who stay there")
+    assert (found.level, found.what) == (
+        Level.WARNING,
+        f"x ({kind} at pci:08.0) shares memory with other programs at the source, which stay there",
+    )
 
 
 def test_a_device_is_told_once_by_its_outer_part() -> None:

@@ -19,8 +19,8 @@ def told(there: Hardware, here: Hardware) -> list[tuple[str, str]]:
     [
         (cpu(aes=True), HERE, "failure", "the destination's CPU lacks aes"),
         (cpu(avx=True), HERE, "failure", "the destination's CPU lacks avx"),  # which an older QEMU there does not even know
-        (HERE, cpu(aes=True), "warning", "the destination's CPU has aes, which the source's has not"),
-        (HERE, cpu(avx=True), "warning", "the destination's CPU has avx, which the source's has not"),
+        (HERE, cpu(aes=True), "warning", "the destination's CPU has aes, which the source's lacks"),
+        (HERE, cpu(avx=True), "warning", "the destination's CPU has avx, which the source's lacks"),
         (HERE, cpu(vendor="AuthenticAMD"), "failure", "the CPU's vendor is GenuineIntel at the source and AuthenticAMD at the destination"),
         (HERE, cpu(model=27), "warning", "the CPU's model is 26 at the source and 27 at the destination"),
         (HERE, cpu(phys_bits=39), "failure", "the CPU's phys-bits is 40 at the source and 39 at the destination"),

@@ -106,5 +106,5 @@ def test_it_ends(number: int, asks: int) -> None:
     qemu = Tree(qom_list=rows(number))
     error = walked(qemu)
     assert isinstance(error, MonitorError)
-    assert str(error) == f"web1: QEMU has more than {MAX_OBJECTS} objects; is /run/web1.qmp a QEMU's monitor?"
+    assert str(error) == f"web1: QEMU has more than {MAX_OBJECTS} objects; is /run/web1.qmp a QEMU monitor?"
     assert len(qemu.asked) == asks

@@ -1,0 +1,76 @@
+"""The rooms of the product: which may import which, what no room does, and how large a file may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Rooms from the ground up: each may import those of earlier rows, and itself.
+LAYERS = (
+    ("errors", "process", "deferreds", "states", "logs", "lazy"),
+    ("units", "amp", "ownership"),
+    ("tls", "dialogue", "rate", "validators"),
+    ("tunnel.settings", "tunnel.protocol"),
+    ("tunnel.wires",),
+    ("tunnel.opening", "tunnel.runtime"),
+    ("tunnel.channels",),
+    ("tunnel.source", "tunnel.destination"),
+    ("migration.progress", "migration.ids", "migration.finding", "migration.qmp"),
+    ("migration.timeouts", "migration.carrier", "migration.rollback"),
+    ("migration.settings",),
+    ("migration.vm",),
+    ("migration.control", "migration.supervision"),
+    ("migration.check",),
+    ("migration.source", "migration.destination"),
+    ("config", "display"),
+    ("service.local",),
+    ("service.tunnel", "service.control"),
+    ("service.checks",),
+    ("service",),
+    ("cli", "daemon"),
+    ("__main__",),
+)
+
+#: Rooms that never import each other.
+APART = (("tunnel", "migration"), ("tunnel.source", "tunnel.destination"), ("migration.source", "migration.destination"))
+
+#: Rooms that never import another one, though it is below them.
+NEVER = (("migration.source", "migration.check.preflight"), ("display", "service"))
+
+#: What a room does not import: the tunnel's rules do no I/O.
+BANNED: Mapping[str, frozenset[str]] = {
+    "tunnel.protocol": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio"}),
+}
+
+#: What only one room imports.
+ONLY: Mapping[str, str] = {"asyncio": "migration.qmp", "qemu": "migration.qmp"}
+
+MAX_FILES, MAX_LINES, MAX_FUNCTION = 16, 350, 40
+
+#: Where a newcomer finds what is asked for: the file, and the name in it.
+QUESTIONS: Mapping[str, tuple[str, str]] = {
+    "the reconnect back-off": ("tunnel/source/dialer.py", "_persist"),
+    "the resume window's timer": ("tunnel/channels/outage.py", "Outage"),
+    "the round-trip measurement": ("tunnel/channels/rtt.py", "RoundTrip"),
+    "a channel's part of the bytes in flight": ("tunnel/protocol/inflight.py", "InFlight"),
+    "the epoll loop": ("tunnel/wires/selector.py", "Selector"),
+    "socket options": ("tunnel/wires/tuning.py", "make_prompt"),
+    "reassembly and decryption of records": ("tunnel/protocol/records.py", "RecordReader"),
+    "the layout of a frame's header": ("tunnel/protocol/frames.py", "HEADER"),
+    "back-pressure": ("tunnel/channels/splice.py", "Splice"),
+    "which certificates are admitted": ("tunnel/destination/allowlist.py", "AllowList"),
+    "fair eviction of connections": ("tunnel/destination/fair_table.py", "FairTable"),
+    "answers for channels that are over": ("tunnel/destination/tombstones.py", "Tombstones"),
+    "limits against a flooded log": ("tunnel/runtime/log_limits.py", "LineLimit"),
+    "texts of TLS errors": ("tls/failures.py", "explain"),
+    "which disks are copied": ("migration/vm/disks.py", "choose"),
+    "the mirror job": ("migration/vm/mirror.py", "Mirror"),
+    "the NBD server at the destination": ("migration/vm/exports.py", "Exports"),
+    "shapes of QMP's answers": ("migration/qmp/schema.py", "ANSWERS"),
+    "time limits of phases": ("migration/timeouts.py", "Timeouts"),
+    "stall detection": ("migration/supervision/watchdog.py", "Watchdog"),
+    "the poll of QEMU": ("migration/supervision/sampler.py", "Sampler"),
+    "crash recovery at the source": ("migration/source/recovery.py", "Recovery"),
+    "crash recovery at the destination": ("migration/destination/recovery.py", "clean_up"),
+    "the rate and the time left": ("migration/supervision/meter.py", "Meter"),
+    "the undo stack": ("migration/rollback/undo.py", "UndoStack"),
+}
