@@ -53,7 +53,7 @@ class Daemon(MultiService):
             line = f"{self._plugin}: {error.line}"
             self._undo()
             print(line, file=sys.stderr)  # twistd's log by now, which has the whole line
-            self._tell(line)
+            self._report(line)
             raise SystemExit(1) from None
 
     def startService(self) -> None:
@@ -73,7 +73,7 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(lambda: maybeDeferred(self.stopService).addBoth(lambda _: self._reactor.stop()))
         self._reactor.run()
 
-    def _tell(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         """
         Remove the pidfile, and report to the process that waits at the operator's terminal, which reads 100 bytes.
 

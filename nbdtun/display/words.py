@@ -50,14 +50,14 @@ class Row:
         return 0 < self.total <= self.done
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         """The part that is done, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     @property
     def percentage(self) -> str:
         """The share as text; 100 % only when nothing is left."""
-        return f"{math.floor(self.share * 100)} %"
+        return f"{math.floor(self.fraction * 100)} %"
 
 
 def rows(progress: Progress) -> Iterator[Row]:

@@ -54,7 +54,7 @@ class DestinationService(MultiService):
             self.tunnel.targets.add(target.name, self._target(target))
         self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
-        self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._look)
+        self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._check_surroundings)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._sessions.control)))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
@@ -77,7 +77,7 @@ class DestinationService(MultiService):
 
         return Deferred.fromCoroutine(stop())
 
-    def _look(self, checklist: Checklist, qemu: Credentials) -> None:
+    def _check_surroundings(self, checklist: Checklist, qemu: Credentials) -> None:
         if self._tls_dir is not None:
             certificates.check_certificates(checklist, "destination-tls", self._tls_dir, SERVER_CERT)
         access.check_access(checklist, "destination-sockets", self._rundir, qemu)

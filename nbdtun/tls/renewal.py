@@ -34,7 +34,7 @@ class Renewal:
     def __init__(self, make: Callable[[Path], ssl.SSLContext], directory: str | os.PathLike[str]) -> None:
         self._make = make
         self._directory = Path(directory)
-        self._seen = self._look()
+        self._seen = self._stamps()
         self._context = make(self._directory)
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class Renewal:
 
     def __call__(self) -> ssl.SSLContext:
         """Return the context for the present files."""
-        seen = self._look()
+        seen = self._stamps()
         if seen != self._seen:
             self._seen = seen  # once for each change, good or bad
             self._renew()
@@ -56,7 +56,7 @@ class Renewal:
         else:
             self.log.info("{directory}: the certificates have changed; new links use them", directory=self._directory)
 
-    def _look(self) -> tuple[object, ...]:
+    def _stamps(self) -> tuple[object, ...]:
         return tuple(_stamp(self._directory / name) for name in _FILES)
 
 

@@ -137,7 +137,7 @@ class Session:
         self._tidy.push("close the monitor", self._monitor.close)
         self._monitor.when_lost().addCallback(self._fail)
         self._heartbeat.start(HEARTBEAT_SECONDS, now=False)
-        self._undo.push("stop polling QEMU", self._rest)
+        self._undo.push("stop polling QEMU", self._stop_watching)
 
     async def _take_over_from_the_dead(self) -> None:
         await end_used_up(self._monitor)
@@ -160,7 +160,7 @@ class Session:
         await suitable(self._monitor, End.DESTINATION)
         await self._constancy.check()
         await self._journal.memory_begins(runs=False)
-        self._undo.push("end QEMU", self._discard)
+        self._undo.push("end QEMU", self._end_qemu)
         await self._incoming.listen(path)
         egress.admit(ram_target(self.ident), path)
         return ram_target(self.ident)
@@ -175,12 +175,12 @@ class Session:
         self._advance(Trigger.FINISH)
         await self._attempt(self._finish(run))
         self._advance(Trigger.FINISHED)  # the answer need not wait for the clean-up
-        self.cleaned_up = Deferred.fromCoroutine(self._settle_down()).addErrback(self._log_bug)
+        self.cleaned_up = Deferred.fromCoroutine(self._clean_up_after()).addErrback(self._log_bug)
 
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._steps.complete)
         await self._constancy.check()
-        self._constancy.rest()
+        self._constancy.end()
         assert self._exports is not None
         await self._exports.stop()
         await self._journal.note(handed_over=True, runs=run)
@@ -206,13 +206,13 @@ class Session:
     async def _let_go(self) -> None:
         """The outcome is uncertain: undo nothing, but free the monitor and the journal for the process that will settle it."""
         self._undo.forget()
-        await self._rest()
+        await self._stop_watching()
         await self._monitor.close()
         assert self._egress is not None
         await self._egress.close()
-        self._journal.leave()
+        self._journal.abandon()
 
-    async def _settle_down(self) -> None:
+    async def _clean_up_after(self) -> None:
         """It has arrived: clean up. A failure here is only worth a warning."""
         self._undo.forget()
         ours = self._tidy
@@ -220,10 +220,10 @@ class Session:
         assert self._egress is not None
         ours.push("remove the session's sockets", self._egress.close)
         ours.push("restore the migration's capabilities", self._tuning.restore)
-        ours.push("stop polling QEMU", self._rest)
+        ours.push("stop polling QEMU", self._stop_watching)
         for line in await ours.unwind():
             self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
-        self._journal.leave()
+        self._journal.abandon()
 
     async def _attempt(self, work: Coroutine[Any, Any, R]) -> R:
         """Do one step, which an abort can interrupt; if it fails, undo the session."""
@@ -265,7 +265,7 @@ class Session:
             self._tidy.push("erase the session's journal", self._journal.close)
         for line in [*left, *await self._tidy.unwind()]:
             self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
-        self._journal.leave()
+        self._journal.abandon()
         self._advance(Trigger.UNDONE)
 
     def _fail(self, error: BaseException | None) -> None:
@@ -279,19 +279,19 @@ class Session:
         self.log.failure("undoing a session failed", failure=failure)
 
     def _beat(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._look()).addErrback(lambda failure: self._fail(failure.value))
+        return Deferred.fromCoroutine(self._check_incoming()).addErrback(lambda failure: self._fail(failure.value))
 
-    async def _look(self) -> None:
+    async def _check_incoming(self) -> None:
         now = await query_migration(self._monitor)
         if self.state is State.LISTENING and now.status == "failed":
             raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration failed'}")
 
-    async def _rest(self) -> None:
-        self._constancy.rest()
+    async def _stop_watching(self) -> None:
+        self._constancy.end()
         if self._heartbeat.running:
             self._heartbeat.stop()
 
-    async def _discard(self) -> None:
+    async def _end_qemu(self) -> None:
         """End a QEMU that has used up its incoming migration."""
         with suppress(CommandFailed, MonitorLost):
             await self._monitor.execute("quit")

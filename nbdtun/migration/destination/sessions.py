@@ -204,10 +204,10 @@ class Sessions:
                 return Outcome.GONE
         elif vm in self._busy:
             raise NotMigratable(_BUSY.format(vm))
-        outcome = await self._look_for_outcome(vm)
+        outcome = await self._find_outcome(vm)
         return Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome
 
-    async def _look_for_outcome(self, vm: str) -> Outcome:
+    async def _find_outcome(self, vm: str) -> Outcome:
         monitor = self.monitor(vm)
         try:
             await monitor.connect()
@@ -221,10 +221,10 @@ class Sessions:
         state = "unknown" if session is None else session.state.value
         answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
         if session is None or session.state.over:
-            answer |= await self._look(vm)
+            answer |= await self._query(vm)
         return answer
 
-    async def _look(self, vm: str) -> dict[str, str]:
+    async def _query(self, vm: str) -> dict[str, str]:
         if vm not in self._vms or vm in self._busy:
             return {}
         monitor = self.monitor(vm)

@@ -202,13 +202,13 @@ class Monitor:
 
     def listen(self, *names: str) -> Listener:
         """Listen to the events of these names from now on; a context manager."""
-        listener = Listener(self._reactor, names, self._leave)
+        listener = Listener(self._reactor, names, self._forget)
         self._listeners.append(listener)
         if self._loss is not None:
             listener.end(self._loss)
         return listener
 
-    def _leave(self, listener: Listener) -> None:
+    def _forget(self, listener: Listener) -> None:
         if listener in self._listeners:
             self._listeners.remove(listener)
 

@@ -160,8 +160,8 @@ class Journal:
         if self._open:
             self._open = False
             await erase(self._monitor)
-        self.leave()
+        self.abandon()
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """Leave the entry in QEMU, for a later process to undo."""
         self._presence.release()

@@ -157,7 +157,7 @@ class Migration:
             self._forward = Deferred.fromCoroutine(self._steps())
             await self._forward
         except OutcomeUnknown as error:
-            await self._leave(error)
+            await self._abandon(error)
             raise
         except BaseException as error:
             raise await self._roll_back(error) from None
@@ -243,7 +243,7 @@ class Migration:
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
         self._supervision.meter.enter(Phase.SWITCHOVER)
         await self._constancy.check()
-        self._constancy.rest()
+        self._constancy.end()
         seconds = None if self._supervision.watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)
         self._supervision.meter.copied()
@@ -267,7 +267,7 @@ class Migration:
         """Undo everything; returns the error to raise."""
         self._life.advance(Trigger.FAIL)
         self._sampler.stop()
-        self._constancy.rest()
+        self._constancy.end()
         if (lost := self._session.lost) is not None and isinstance(error, NbdtunError):
             error = LinkLost(f"{lost}; {error}")  # a failure without a session is a consequence of its loss
         self._cause = cause = self._cause or error
@@ -295,7 +295,7 @@ class Migration:
         found = [f"at the destination: {diagnosis}"] if diagnosis and diagnosis not in str(cause) else []
         return type(cause)("; ".join([str(cause), *found, *left])) if found or left else cause
 
-    async def _leave(self, error: OutcomeUnknown) -> None:
+    async def _abandon(self, error: OutcomeUnknown) -> None:
         """The outcome is unknown: nothing may be undone, and the source stays paused."""
         self._undo.forget()
         await self._close()
@@ -315,9 +315,9 @@ class Migration:
 
     async def _close(self) -> None:
         self._sampler.stop()
-        self._constancy.rest()
-        self._guest.leave()
+        self._constancy.end()
+        self._guest.unwatch()
         for line in await self._tidy.unwind():
             self.log.warn("{vm}: {line}", vm=self.settings.vm, line=line)
-        self._journal.leave()
+        self._journal.abandon()
         self._life.advance(Trigger.END)

@@ -77,14 +77,14 @@ class Recovery:
             await clean_up(self._reactor, self._monitor, left)
         elif left.handed_over and await run_state(self._monitor) not in RUNNING and await self._has_arrived(left):
             await clean_up(self._reactor, self._monitor, left)
-            self._tell("was interrupted after the handover; the VM has arrived at the destination")
+            self._log("was interrupted after the handover; the VM has arrived at the destination")
             return True
         else:
             await roll_back(self._reactor, self._monitor, left)
-            self._tell(f"was interrupted {_when(left)}; it has been rolled back, and the VM is at the source as before")
+            self._log(f"was interrupted {_when(left)}; it has been rolled back, and the VM is at the source as before")
         return False
 
-    def _tell(self, what: str) -> None:
+    def _log(self, what: str) -> None:
         self.log.info("{vm}: an earlier migration {what}", vm=self._settings.vm, what=what)
 
     async def _has_arrived(self, left: Entry) -> bool:

@@ -61,7 +61,7 @@ class Resolution:
         :raise MigrationError: it did not arrive; it runs at the source again.
         """
         await self._check()
-        self._tell(Phase.FINISH)
+        self._progress(Phase.FINISH)
         left = await find(self._monitor, self._uptime())
         outcome = await ask(self._reactor, self._carrier, self._settings, left.session if left else None)
         if outcome is not Outcome.ARRIVED:
@@ -70,7 +70,7 @@ class Resolution:
             await clean_up(self._reactor, self._monitor, left)
         if not self._settings.keep_source:
             await Guest(self._monitor).end(self._reactor)
-        return self._tell(Phase.COMPLETED)
+        return self._progress(Phase.COMPLETED)
 
     async def _check(self) -> None:
         vm = self._settings.vm
@@ -87,7 +87,7 @@ class Resolution:
             await roll_back(self._reactor, self._monitor, left)
         return "it runs at the source again" if left is None or left.runs else "it is paused at the source, as it was before"
 
-    def _tell(self, phase: Phase) -> Progress:
+    def _progress(self, phase: Phase) -> Progress:
         progress = Progress(time=time(), elapsed=self._reactor.seconds() - self._began, phase=phase, link=self._carrier.link)
         self._report(progress)
         return progress

@@ -17,7 +17,7 @@ POLL_SECONDS = 5.0
 
 class Constancy:
     """
-    Watches the machine behind ``monitor`` from :meth:`begin` to :meth:`rest`; messages call it ``name``.
+    Watches the machine behind ``monitor`` from :meth:`begin` to :meth:`end`; messages call it ``name``.
 
     ``alarm`` is called with NotMigratable when it has changed, or with the error that prevents the check.
     """
@@ -28,7 +28,7 @@ class Constancy:
         self._alarm = alarm
         self._was: Outline | None = None
         self._following: Deferred[None] | None = None
-        self._poll = LoopingCall(self._look)
+        self._poll = LoopingCall(self._poll_machine)
         self._poll.clock = clock
 
     def __repr__(self) -> str:
@@ -57,7 +57,7 @@ class Constancy:
                 "give both ends the same devices and media, then migrate again",
             )
 
-    def rest(self) -> None:
+    def end(self) -> None:
         """Stop watching it."""
         self._was = None
         if self._poll.running:
@@ -65,7 +65,7 @@ class Constancy:
         if self._following is not None:
             self._following.cancel()
 
-    def _look(self) -> Deferred[None]:
+    def _poll_machine(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.check()).addErrback(self._failed)
 
     async def _follow(self) -> None:

@@ -50,7 +50,7 @@ class Meter:
     def enter(self, phase: Phase) -> None:
         """Begin the next phase."""
         self._change(phase=phase)
-        self._tell()
+        self._report_now()
 
     def copied(self) -> None:
         """Mark all disks as copied."""
@@ -80,7 +80,7 @@ class Meter:
         left = sum(disk.total for disk in self.now.disks) + self.now.ram.total - done
         rate = self._rate.sample(self._clock.seconds(), done) or 0.0
         self._change(rate=rate, eta=left / rate if rate > 0 else None)
-        self._tell()
+        self._report_now()
 
     def finish(self, phase: Phase, downtime: float | None = None, error: str | None = None, code: str | None = None) -> Progress:
         """End in ``phase``; ``downtime`` is in seconds."""
@@ -89,13 +89,13 @@ class Meter:
         milliseconds = None if downtime is None else round(downtime * 1000, 1)
         rate = done / elapsed if elapsed > 0 else 0.0
         self._change(phase=phase, downtime_ms=milliseconds, error=error, code=code, eta=None, rate=rate)
-        self._tell()
+        self._report_now()
         return self.now
 
     def _change(self, **changes: Any) -> None:
         self.now = evolve(self.now, **changes)
 
-    def _tell(self) -> None:
+    def _report_now(self) -> None:
         self._change(time=self._wall(), elapsed=self._clock.seconds() - self._start, link=self._link())
         self._report(self.now)
 

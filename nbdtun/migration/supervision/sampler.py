@@ -17,7 +17,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.supervision.supervision import Supervision
 from nbdtun.migration.supervision.watchdog import Verdict
 from nbdtun.migration.vm.memory import query_migration
-from nbdtun.migration.vm.mirror import reach
+from nbdtun.migration.vm.mirror import written_up_to
 
 POLL_SECONDS = 1.0
 
@@ -46,7 +46,7 @@ class Sampler:
         self._seconds = seconds
         self._alarm = alarm
         self._judge = judge
-        self._reach = 0
+        self._written = 0
         self._poll = LoopingCall(self._sampling)
         self._poll.clock = clock
 
@@ -75,7 +75,7 @@ class Sampler:
             return
         self._meter.converge(self._convergence.measures)
         self._meter.sample()
-        verdict = self._watchdog.check(self._clock.seconds(), self._meter.now, self._meter.moved + self._reach)
+        verdict = self._watchdog.check(self._clock.seconds(), self._meter.now, self._meter.moved + self._written)
         if verdict is not None:
             self._judge(verdict)
 
@@ -85,7 +85,7 @@ class Sampler:
             return
         self._meter.jobs(await self._monitor.execute("query-block-jobs", seconds=self._seconds))
         if any(not disk.done for disk in self._meter.now.disks):
-            self._reach = await reach(self._monitor, self._seconds)
+            self._written = await written_up_to(self._monitor, self._seconds)
         await self._convergence.disks(self._clock.seconds(), self._meter.now)
 
     async def _sample_memory(self) -> None:

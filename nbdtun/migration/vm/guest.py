@@ -117,7 +117,7 @@ class Guest:
                 return
             await deferLater(clock, ENDING_MIGRATION_SECONDS)
 
-    def leave(self) -> None:
+    def unwatch(self) -> None:
         """Stop watching it."""
         if self._watch is not None:
             self._watch.cancel()

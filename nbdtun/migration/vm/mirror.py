@@ -235,7 +235,7 @@ async def can_change_mode(monitor: Monitor) -> bool:
     return await monitor.has(_CHANGE)
 
 
-async def reach(monitor: Monitor, seconds: float) -> int:
+async def written_up_to(monitor: Monitor, seconds: float) -> int:
     """How far our mirrors have written, in bytes of all disks together; only this grows while targets are zeroed."""
     stats = await monitor.execute("query-blockstats", {"query-nodes": True}, seconds=seconds)
     return sum(node["stats"]["wr_highest_offset"] for node in stats if str(node.get("node-name")).startswith(PREFIX))

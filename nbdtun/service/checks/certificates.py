@@ -24,10 +24,10 @@ def check_certificates(checklist: Checklist, check: str, directory: str, certifi
     """
     for path in (Path(directory) / certificate, Path(directory) / CA_CERT):
         with checklist.collecting(check):
-            _look(checklist, check, path)
+            _check(checklist, check, path)
 
 
-def _look(checklist: Checklist, check: str, path: Path) -> None:
+def _check(checklist: Checklist, check: str, path: Path) -> None:
     try:
         found = validity(path.read_bytes())
     except OSError as error:

@@ -78,7 +78,7 @@ class Admission:
     def enter(self, transport: OpeningTransport, address: str) -> None:
         """A stranger has connected from ``address``; it is removed when its opening is over."""
         _displace(self._strangers.add(address, transport, None))
-        transport.over.addCallback(lambda _: self._leave(transport))
+        transport.over.addCallback(lambda _: self._forget(transport))
 
     def recognise(self, transport: OpeningTransport, owner: str) -> None:
         """The peer is no longer a stranger: count its connection for ``owner``."""
@@ -86,7 +86,7 @@ class Admission:
             self._strangers.pop(transport)
             _displace(self._known.add(owner, transport, None))
 
-    def _leave(self, transport: OpeningTransport) -> None:
+    def _forget(self, transport: OpeningTransport) -> None:
         self._strangers.pop(transport)
         self._known.pop(transport)
 

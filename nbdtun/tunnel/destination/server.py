@@ -102,7 +102,7 @@ class Destination(ServerFactory):
             try:
                 sock = wrap_server(self._tls(), sock)
             except OSError as gone:  # it was reset before TLS began; port scanners do that
-                self.refusals.tell(caller.address, explain(gone, caller.peer))
+                self.refusals.report(caller.address, explain(gone, caller.peer))
                 return
         opening = DestinationOpening(self, caller)
         transport = OpeningTransport(self.runtime.selector, sock, caller.peer, opening, self.runtime.terms.handshake_timeout)
@@ -211,7 +211,7 @@ class Destination(ServerFactory):
     def _refused(self, failure: Failure, caller: Caller) -> None:
         failure.trap(TunnelError)
         assert isinstance(failure.value, TunnelError)
-        self.refusals.tell(caller.address, failure.value)
+        self.refusals.report(caller.address, failure.value)
 
 
 class DestinationOpening(Opening):
@@ -231,7 +231,7 @@ class DestinationOpening(Opening):
     def command_refused(self, reason: str) -> None:
         """Log it, unless the peer is already refused as a whole."""
         if self.refusal is None:
-            self._destination.refusals.tell(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
+            self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
     @OpenChannel.responder
     def open_channel(
@@ -262,7 +262,7 @@ class DestinationOpening(Opening):
         except (AlreadyComplete, NotAllowed):
             raise
         except TunnelError as refusal:
-            self._destination.refusals.tell(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
+            self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
             raise
         return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window, ours)
 

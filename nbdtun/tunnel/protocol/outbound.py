@@ -209,9 +209,9 @@ class Outbound:
         if offset > self.acked:
             self.acked = offset
             self._forget(offset)
-            self._look_around()
+            self._update_allowance()
 
-    def _look_around(self) -> None:
+    def _update_allowance(self) -> None:
         """Recompute this channel's share of the bytes in flight. With a small share, ask the peer for earlier acknowledgements."""
         if self.bdp is not None:
             allowance = self._allowance = self._inflight.allowance(self.window, self.bdp)

@@ -45,7 +45,7 @@ class RecordReader:
         slab = self._slab
         assert slab is not None
         slab.used += count
-        self._look(slab, 0)
+        self._measure(slab, 0)
         self._keep(slab, 0)
 
     def take(self, buffer: memoryview) -> int:
@@ -61,7 +61,7 @@ class RecordReader:
             stop = start + self._size
             filled += self._open(slab.view[start:stop], buffer[filled:])
             start = stop
-            self._look(slab, start)
+            self._measure(slab, start)
         self._keep(slab, start)
         return filled
 
@@ -71,7 +71,7 @@ class RecordReader:
         if slab is not None:
             self._pool.give(slab)
 
-    def _look(self, slab: Slab, start: int) -> None:
+    def _measure(self, slab: Slab, start: int) -> None:
         """Measure the record at ``start``, and how much of it is missing."""
         size = measure(slab.view, start, slab.used)
         if size is None:

@@ -56,7 +56,7 @@ class RefusalLog:
         self._untold = 0
         self._latest: TunnelError | None = None
 
-    def tell(self, address: str, error: TunnelError) -> None:
+    def report(self, address: str, error: TunnelError) -> None:
         """Log that a peer at ``address`` was refused with ``error``, whose text names the peer."""
         if not self._lines:
             self._call_later(PERIOD, self._account)

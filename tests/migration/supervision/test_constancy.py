@@ -69,7 +69,7 @@ def test_a_qemu_that_cannot_be_asked_is_an_alarm(watched: Watched) -> None:
 
 
 def test_after_the_end_nobody_is_told(watched: Watched) -> None:
-    watched.constancy.rest()
+    watched.constancy.end()
     watched.qemu.plugged["d1"] = "virtio-blk-pci"
     watched.qemu.heard("DEVICE_DELETED", {})
     watched.clock.pump([POLL_SECONDS, 0.01])

@@ -56,7 +56,7 @@ def test_somebody_else_pauses_it_and_lets_it_run_again() -> None:
     qemu.cont()
     qemu.clock.pump([0.001] * 5)
     assert guest.runs
-    guest.leave()
+    guest.unwatch()
     qemu.stop()
     qemu.clock.pump([0.001] * 5)
     assert guest.runs

@@ -12,7 +12,7 @@ from nbdtun.migration.qmp.events import Event
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk
-from nbdtun.migration.vm.mirror import Mirror, Mirrors, can_change_mode, discard, reach, sweep
+from nbdtun.migration.vm.mirror import Mirror, Mirrors, can_change_mode, discard, sweep, written_up_to
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import PaperIngress
 
@@ -124,7 +124,7 @@ def test_how_far_ours_have_written() -> None:
     desk = Desk()
     desk.start()
     desk.qemu.reach = 7
-    assert desk.do(reach(desk.qemu, 5), 0.1) == 7  # and not the guest's own disk
+    assert desk.do(written_up_to(desk.qemu, 5), 0.1) == 7  # and not the guest's own disk
 
 
 @pytest.mark.parametrize("command", ["blockdev-add", "blockdev-mirror"])

@@ -60,7 +60,7 @@ class Log:
 def test_a_few_are_told_one_by_one() -> None:
     log, clock = Log(), Clock()
     refusals = RefusalLog(log, clock.callLater)
-    refusals.tell("a", TLSError("a:1: it does not support TLS 1.3"))
+    refusals.report("a", TLSError("a:1: it does not support TLS 1.3"))
     clock.advance(PERIOD)
     assert log.lines == ["refused a:1: it does not support TLS 1.3 [tls]"]
     assert log.codes == ["tls"]
@@ -71,8 +71,8 @@ def test_one_address_has_a_few_lines_and_the_others_have_theirs() -> None:
     log, clock = Log(), Clock()
     refusals = RefusalLog(log, clock.callLater)
     for number in range(100):
-        refusals.tell("flood", LinkLost(f"flood:{number}: no answer in 10 s"))
-    refusals.tell("b", TLSError("b:1: its certificate has expired"))
+        refusals.report("flood", LinkLost(f"flood:{number}: no answer in 10 s"))
+    refusals.report("b", TLSError("b:1: its certificate has expired"))
     assert len(log.lines) == REFUSALS_EACH + 1
     assert log.lines[-1] == "refused b:1: its certificate has expired [tls]"
     clock.advance(PERIOD)
@@ -84,7 +84,7 @@ def test_all_addresses_together_have_a_limit_and_then_it_begins_again() -> None:
     refusals = RefusalLog(log, clock.callLater)
     for while_ in (1, 2, 3):
         for number in range(1000):
-            refusals.tell(f"address {number}", LinkLost("gone"))
+            refusals.report(f"address {number}", LinkLost("gone"))
         assert len(log.lines) == while_ * (REFUSALS + 1) - 1
         clock.advance(PERIOD)
         assert len(log.lines) == while_ * (REFUSALS + 1)
@@ -92,5 +92,5 @@ def test_all_addresses_together_have_a_limit_and_then_it_begins_again() -> None:
 
 def test_what_a_peer_has_put_into_it_is_one_line() -> None:
     log = Log()
-    RefusalLog(log, Clock().callLater).tell("a", LinkLost("a:1: \x1b[2J\nrefused b:1: nothing"))
+    RefusalLog(log, Clock().callLater).report("a", LinkLost("a:1: \x1b[2J\nrefused b:1: nothing"))
     assert log.lines == ["refused a:1: ?[2J refused b:1: nothing [link-lost]"]
