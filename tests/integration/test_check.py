@@ -198,7 +198,7 @@ def test_a_blocker(pairs: Callable[..., Pair], crossings: Callable[..., Crossing
     (line,) = failures(report)
     assert line.startswith("blockers: web1 cannot be migrated: ")
     assert "ivshmem" in line
-    assert line.endswith("; remove what blocks it")
+    assert line.endswith("; remove the blocker")
 
 
 def test_a_destination_that_does_not_wait(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
@@ -207,7 +207,7 @@ def test_a_destination_that_does_not_wait(pairs: Callable[..., Pair], crossings:
         status, report = check(crossing)
     assert status == 1
     assert failures(report) == [
-        "destination: web1 at the destination: QEMU is not waiting for a migration but prelaunch; start it with -S -incoming defer"
+        "destination: web1 at the destination: QEMU is prelaunch, not waiting for a migration; start it with -S -incoming defer"
     ]
     status, report = check(crossing)  # and now there is none
     assert status == 1
@@ -311,7 +311,7 @@ def test_a_vm_that_is_being_migrated(pairs: Callable[..., Pair], crossings: Call
     attempt.wait_phase("mirror")
     status, report = check(crossing)
     assert status == 1
-    assert any("another client (another nbdtun?) holds it" in line for line in failures(report))
+    assert any("another client holds it (another nbdtun?)" in line for line in failures(report))
     attempt.signal(signal.SIGINT)
     assert attempt.wait_exit(60) == 130
 

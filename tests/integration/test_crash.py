@@ -306,4 +306,4 @@ def test_the_destinations_daemon_is_killed(struck: Callable[..., Struck], phase:
         pair.renew_destination()
     moves(crossing)
     if phase != "ram":
-        assert "which a daemon that was killed has left" in crossing.daemon.log()
+        assert "left over from a killed daemon" in crossing.daemon.log()

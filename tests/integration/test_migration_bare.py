@@ -213,7 +213,7 @@ async def test_a_destination_that_runs(rig: Any) -> None:
         one.destination.quit()
         drives, guest = one.destination.drives, one.pair.guest
         one.destination = one.pair.destination = one.ended.enter_context(Qemu("dst", one.pair.directory, guest, drives, paused=True))
-        with pytest.raises(NotMigratable, match="not waiting for a migration but prelaunch; start it with -S -incoming defer"):
+        with pytest.raises(NotMigratable, match="QEMU is prelaunch, not waiting for a migration; start it with -S -incoming defer"):
             await one.start()
         one.destination.quit()
         with pytest.raises(MonitorError, match=r"dst.qmp: (Connection refused|No such file)"):

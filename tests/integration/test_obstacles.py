@@ -70,8 +70,8 @@ def test_a_capability_that_somebody_has_left_on(pairs: Maker, crossings: Callabl
     switch(vm, True, "multifd")
     refused(
         crossing,
-        f"QEMU at the {end} has the migration capability multifd on: the memory would be sent over several connections, for which one end "
-        "waits in vain; turn it off with migrate-set-capabilities, or restart that QEMU",
+        f"QEMU at the {end} has the migration capability multifd on: the memory would be sent over several connections, and one end "
+        "would wait for them for ever; turn it off with migrate-set-capabilities, or restart that QEMU",
     )
     switch(vm, False, "multifd")
     assert findings(crossing) == []
@@ -136,7 +136,7 @@ def test_a_parameter_that_somebody_has_set(pairs: Maker, crossings: Callable[...
     crossing.pair.destination.qmp("migrate-set-parameters", **{"tls-creds": "tls0"})
     refused(
         crossing,
-        "QEMU at the destination has the migration parameter tls-creds set to tls0: the stream would be encrypted by QEMU too, which the "
+        "QEMU at the destination has the migration parameter tls-creds set to tls0: QEMU would also encrypt the stream, which the "
         'other end does not expect; set it to "" with migrate-set-parameters, or restart that QEMU',
     )
 
