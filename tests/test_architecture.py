@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ PLANTED: dict[str, tuple[str, str]] = {
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "nbdtun", tmp_path / "nbdtun", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "nbdtun", tmp_path / "nbdtun", ignore=shutil.ignore_patterns("__pycache__"), copy_function=linked)
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "README.md").write_text("")
     return tmp_path
@@ -46,13 +47,10 @@ def test_it_holds(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_violation_is_seen(rule: Rule, copy: Path) -> None:
-    assert list(rule(Tree(copy))) == []
     path, text = PLANTED[rule.__name__]
-    file = copy / path
-    with file.open("a") as end:
-        end.write(f"\n{text}\n")
+    append(copy / path, text)
     if rule.__name__ == "questions":
-        file.unlink()
+        (copy / path).unlink()
     assert list(rule(Tree(copy)))
 
 
@@ -116,9 +114,19 @@ def test_only_ownership_owns(copy: Path, violation: str) -> None:
     assert {line.partition(":")[0] for line in _broken("owners", copy)} == {"units"}
 
 
+def linked(source: str, copy: str) -> None:
+    """As good as a copy, and quicker, where both are on one file system."""
+    try:
+        os.link(source, copy)
+    except OSError:
+        shutil.copyfile(source, copy)
+
+
 def append(file: Path, text: str) -> None:
-    with file.open("a") as end:
-        end.write(f"\n{text}\n")
+    """Behind what is there; the file is linked, so another takes its place."""
+    before = file.read_text() if file.exists() else ""
+    file.unlink(missing_ok=True)
+    file.write_text(f"{before}\n{text}\n")
 
 
 def _broken(name: str, root: Path) -> list[str]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from attrs import frozen
 
 from tests.architecture.rooms import LAYERS
+
+
+@cache
+def parsed(text: str) -> ast.Module:
+    """The same text is parsed once, however many checkouts have it."""
+    return ast.parse(text)
 
 
 @frozen(eq=False)
@@ -21,7 +27,7 @@ class Module:
 
     @cached_property
     def tree(self) -> ast.Module:
-        return ast.parse(self.path.read_text())
+        return parsed(self.path.read_text())
 
     @property
     def room(self) -> str:
