@@ -30,9 +30,9 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> None:
-    """What is there before the first test need not be looked through after each."""
+    """What is there before a module's first test need not be looked through after each."""
     from twisted.internet import reactor  # noqa: F401  # it takes descriptors of its own when it is first imported
 
     gc.collect()
