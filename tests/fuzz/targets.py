@@ -7,9 +7,11 @@ long as one likes. A target fails by an exception, or by anything that the produ
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -72,6 +74,7 @@ def staged(tls_dir: Path | None = None) -> Iterator[Stage]:
 @functools.cache
 def _certificates() -> Path:
     directory = Path(tempfile.mkdtemp(prefix="nbdtun-fuzz-"))
+    atexit.register(shutil.rmtree, directory)
     issue.make(directory, ["localhost"])
     return directory
 
