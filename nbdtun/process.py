@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime, IReadDescriptor, IWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IReactorTime, IReadDescriptor, IWriteDescriptor
+from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 #: The signals for an orderly end: from Ctrl-C, from a service manager, from a terminal that was closed.
@@ -62,6 +63,14 @@ def adopt(reactor: Reactor, sock: socket.socket, factory: IProtocolFactory) -> N
     """Connect a protocol of ``factory`` to the UNIX socket ``sock``, of which ``reactor`` takes a descriptor of its own."""
     adopting: Any = reactor  # an IReactorSocket, which Twisted types as taking no other than a ServerFactory
     adopting.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, factory)
+
+
+def quiet_factory(make: Callable[[], IProtocol]) -> Factory[Any]:
+    """Return a factory of protocols for sockets that are already connected; it logs nothing."""
+    factory: Factory[Any] = Factory()
+    factory.buildProtocol = lambda addr: make()  # type: ignore[method-assign]
+    factory.noisy = False
+    return factory
 
 
 def steady(reactor: IReactorTime) -> None:

@@ -20,18 +20,16 @@ import struct
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from nbdtun.ownership.way import check_length, is_ours, known, walked
-from nbdtun.process import Reactor, adopt
+from nbdtun.process import Reactor, adopt, quiet_factory
 
 #: Seconds to wait for room in a server's queue, and between two attempts (QEMU's queues are short).
 QUEUE_SECONDS, QUEUE_INTERVAL = 10.0, 0.02
@@ -110,10 +108,7 @@ class Reacher:
             protocol = factory.buildProtocol(UNIXAddress(os.fsencode(self.path)))
             if protocol is None:
                 raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
-            once: Factory[Any] = Factory()
-            once.noisy = False
-            once.buildProtocol = lambda addr: protocol  # type: ignore[method-assign]
-            adopt(self.reactor, sock, once)
+            adopt(self.reactor, sock, quiet_factory(lambda: protocol))
         return protocol
 
     async def _reach(self) -> socket.socket:

@@ -13,11 +13,11 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.ownership.reach import Credentials
-from nbdtun.process import Reactor
+from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
-from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, quiet_factory
+from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.tls import ktls
 from nbdtun.tls.contexts import server_context

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.config import SourceSettings, TunnelSettings
 from nbdtun.config.endpoints import Address, Role, parse
@@ -71,11 +69,3 @@ def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) ->
 
 def _reactor_for(reactor: Reactor, address: Address) -> Any:
     return LoopbackReactor(reactor) if address.kind == "tcp" and address.local else reactor
-
-
-def quiet_factory(make: Callable[[], Protocol]) -> Factory[Any]:
-    """Return a factory of protocols for socket pairs, which logs nothing."""
-    factory: Factory[Any] = Factory()
-    factory.buildProtocol = lambda addr: make()  # type: ignore[method-assign]
-    factory.noisy = False
-    return factory

@@ -20,10 +20,9 @@ from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.ownership.listening import Listener
 from nbdtun.ownership.reach import Reacher
-from nbdtun.process import Reactor
+from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
-from nbdtun.service.tunnel.build import quiet_factory
 from nbdtun.service.tunnel.endpoint import ChannelEndpoint
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget

@@ -22,8 +22,8 @@ from nbdtun.config import SourceSettings, options
 from nbdtun.config.build import tunnel_settings
 from nbdtun.config.values import check_name
 from nbdtun.errors import ConfigError
-from nbdtun.process import Reactor, adopt
-from nbdtun.service.tunnel.build import make_source, quiet_factory
+from nbdtun.process import Reactor, adopt, quiet_factory
+from nbdtun.service.tunnel.build import make_source
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.source.client import Source
 
