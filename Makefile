@@ -37,8 +37,12 @@ docs: $(VENV)/.installed ## the documentation, as HTML in build/docs
 
 chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then the tests that wait for long
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(MAKE) storm
 	NBDTUN_SLOW=1 $(TESTS) -m slow
 	$(MAKE) fuzz
+
+storm: setup ## 100 small migrations over a cable that is cut at random from the first byte on: SEED=
+	$(RUN) lab.storm $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.installed ## look for bytes that break a parser, guided by coverage: MINUTES=10
 	@$(RUN) pip install -q --disable-pip-version-check -e '.[fuzz]' --config-settings editable_mode=compat || echo "atheris cannot be installed here"
@@ -70,4 +74,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos fuzz bench clean packages lint
+.PHONY: help setup demo check test integration docs chaos storm fuzz bench clean packages lint

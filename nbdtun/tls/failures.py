@@ -1,6 +1,9 @@
 """
 Why TLS with the other end failed: one line for each cause.
 
+A refusal (a certificate, a version, another service) is a TLSError, and the next attempt would end in the same way. A connection that ends,
+or whose bytes were altered, is a LinkLost: the network may have done it, and the next attempt may succeed.
+
 In TLS 1.3 the client finishes its handshake *before* the server checks the client's certificate. A refusal reaches the client as an alert
 from its first ``recv``, such as ``SSLV3_ALERT_BAD_CERTIFICATE``. :func:`explain` covers the errors of handshakes, reads and writes, at both
 ends.
@@ -12,7 +15,7 @@ import re
 import ssl
 from typing import Any, Final
 
-from nbdtun.errors import TLSError, printable
+from nbdtun.errors import LinkLost, TLSError, TunnelError, printable
 from nbdtun.tls.certificate import Kind, names_of
 from nbdtun.tls.files import CA_CERT, CA_CRL, in_words
 
@@ -61,23 +64,29 @@ _REASONS: Final = {
     "HTTPS_PROXY_REQUEST": "it speaks HTTP, not TLS",
     "RECORD_LAYER_FAILURE": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
     "PACKET_LENGTH_TOO_LONG": "it does not speak TLS; is it an nbdtun without --tls-dir, or another service?",
-    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "a TLS record failed authentication: it was altered in transit",
 }
-_CLOSED = (
-    "it closed the connection during or right after the TLS handshake; see its log, "
-    "unless it is another service or an nbdtun without --tls-dir"
-)
+_CLOSED: Final = "it closed the connection during or right after the TLS handshake"
+_CLOSED_REMEDY: Final = "see its log, unless it is another service or an nbdtun without --tls-dir"
+_ALTERED: Final = "a TLS record failed authentication: it was altered in transit"
 
 
-def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> TLSError:
+def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> TunnelError:
     """
-    One line that says why TLS with ``peer`` failed.
+    One line that says why TLS with ``peer`` failed: a LinkLost if the next attempt may succeed, else a TLSError.
 
     :param error: raised by ``do_handshake``, or by the first ``recv`` or ``send`` after it.
     :param peer: the other end, as the operator knows it: an endpoint, or the address that connected.
     :param sock: the failed socket, not closed yet; with it, the error of a wrong name lists the certificate's names.
     """
-    return TLSError(f"{peer}: {_explanation(error, sock)}")
+    if is_end(error) or isinstance(error, ConnectionError):
+        return LinkLost(f"{peer}: {_CLOSED}", _CLOSED_REMEDY)
+    if isinstance(error, TimeoutError):
+        return LinkLost(f"{peer}: it did not finish the TLS handshake in time", "is it another service?")
+    if not isinstance(error, ssl.SSLError):
+        return LinkLost(f"{peer}: TLS failed: {error.strerror or error}")
+    if "BAD_RECORD_MAC" in (getattr(error, "reason", None) or ""):  # found here, or at the other end, which says so by an alert
+        return LinkLost(f"{peer}: {_ALTERED}")
+    return TLSError(f"{peer}: {_refusal(error, sock)}")
 
 
 #: Python's reason when the other end sent data and closed before the socket was wrapped (ssl.py, SSLSocket._create).
@@ -91,15 +100,9 @@ def is_end(error: OSError) -> bool:
     return getattr(error, "reason", None) in ("UNEXPECTED_EOF_WHILE_READING", _GONE_BEFORE)
 
 
-def _explanation(error: OSError, sock: ssl.SSLSocket | None) -> str:
+def _refusal(error: ssl.SSLError, sock: ssl.SSLSocket | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _verification(error, sock)
-    if is_end(error) or isinstance(error, ConnectionError):
-        return _CLOSED
-    if isinstance(error, TimeoutError):
-        return "it did not finish the TLS handshake in time; is it another service?"
-    if not isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.strerror or error}"
     reason = getattr(error, "reason", None) or ""
     alert = reason.partition("_ALERT_")[2]
     if alert:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.errors import TLSError
+from nbdtun.errors import LinkLost, TLSError, TunnelError
 from nbdtun.tls import contexts, files
 from nbdtun.tls.failures import explain
 from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
@@ -167,17 +167,31 @@ def test_a_connection_that_just_closes(said: bytes, directory: Directory, pair: 
     assert end.error.startswith(f"{PEER}: it closed the connection during or right after the TLS handshake")
 
 
+def with_reason(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
 @pytest.mark.parametrize(
-    ("error", "text"),
+    ("error", "kind", "text"),
     [
-        (ConnectionResetError(104, "Connection reset by peer"), "it closed the connection during or right after the TLS handshake"),
-        (TimeoutError("timed out"), "it did not finish the TLS handshake in time"),
-        (OSError(113, "No route to host"), "TLS failed: No route to host"),
-        (ssl.SSLError(1, "[SSL] unheard of"), "TLS failed"),
+        (
+            ConnectionResetError(104, "Connection reset by peer"),
+            LinkLost,
+            "it closed the connection during or right after the TLS handshake",
+        ),
+        (TimeoutError("timed out"), LinkLost, "it did not finish the TLS handshake in time"),
+        (OSError(113, "No route to host"), LinkLost, "TLS failed: No route to host"),
+        (with_reason("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), LinkLost, "a TLS record failed authentication: it was altered in transit"),
+        (with_reason("SSLV3_ALERT_BAD_RECORD_MAC"), LinkLost, "a TLS record failed authentication: it was altered in transit"),
+        (with_reason("TLSV1_ALERT_UNKNOWN_CA"), TLSError, "it refused our certificate"),
+        (ssl.SSLError(1, "[SSL] unheard of"), TLSError, "TLS failed"),
     ],
 )
-def test_every_error_becomes_one_line(error: OSError, text: str) -> None:
+def test_every_error_becomes_one_line(error: OSError, kind: type[TunnelError], text: str) -> None:
+    """The network's own are lost links, after which another attempt is made."""
     told = explain(error, PEER)
-    assert isinstance(told, TLSError)
+    assert type(told) is kind
     assert str(told).startswith(f"{PEER}: {text}")
     assert "\n" not in str(told)

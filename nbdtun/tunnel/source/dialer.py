@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve, frozen
 from twisted.application.internet import backoffPolicy
@@ -36,6 +36,9 @@ from nbdtun.units import size_text
 
 #: Seconds for one attempt to connect. A lost SYN is sent again after 1, 3 and 7 s; a fresh attempt comes sooner than the last of these.
 CONNECT_TIMEOUT = 4.0
+
+#: What one attempt may take of the time for a first link, so that there is another if its connection falls silent.
+SHARE: Final = 0.4
 
 #: Seconds before the next attempt: almost none at first, then more and more, at most 4 s; jitter keeps channels apart.
 backoff: Callable[[int], float] = backoffPolicy(initialDelay=0.05, factor=2.0, maxDelay=3.5, jitter=lambda: random.random() / 2)
@@ -103,14 +106,19 @@ class Dialer:
         """
         Give ``channel`` its first link.
 
+        A cut at any moment is no refusal: the same request is sent again. If the destination has made the channel already, it answers for
+        that one.
+
         :raise LinkLost: the destination could not be reached within the handshake timeout.
         :raise TunnelError: it refused, with a reason.
         """
 
-        async def once() -> None:
-            await self._begin(channel, OpenChannel, lambda: self._wanted(channel))
+        patience = self.runtime.terms.handshake_timeout
 
-        await self._persist(once, self.runtime.terms.handshake_timeout)
+        async def once() -> None:
+            await self._begin(channel, OpenChannel, lambda: self._wanted(channel), patience * SHARE)
+
+        await self._persist(once, patience)
 
     def _wanted(self, channel: Channel) -> dict[str, Any]:
         return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
@@ -122,9 +130,11 @@ class Dialer:
         :raise TunnelError: the destination will not resume the channel.
         """
 
+        limit = self.runtime.terms.handshake_timeout
+
         async def once() -> None:
             try:
-                await self._begin(channel, ResumeChannel, lambda: {"received": channel.inbound.received})
+                await self._begin(channel, ResumeChannel, lambda: {"received": channel.inbound.received}, limit)
             except (LinkLost, TLSError) as trouble:
                 channel.outage.trouble = trouble
                 raise LinkLost(str(trouble)) from trouble
@@ -137,24 +147,26 @@ class Dialer:
         end = reactor.seconds() + patience
         if failures:
             await deferLater(reactor, backoff(failures - 1))
+        seen: set[str] = set()
         while True:
             try:
                 return await attempt()
-            except LinkLost:
+            except LinkLost as lost:
+                seen.add(lost.what)
                 delay = backoff(failures)
                 failures += 1
                 if reactor.seconds() + delay > end:
-                    raise
+                    raise lost if len(seen) == 1 else LinkLost(lost.what) from lost  # a remedy is for what happens each time
             await deferLater(reactor, delay)
 
-    async def _begin(self, channel: Channel, command: type[amp.Command], arguments: Callable[[], dict[str, Any]]) -> None:
+    async def _begin(self, channel: Channel, command: type[amp.Command], arguments: Callable[[], dict[str, Any]], limit: float) -> None:
         """
-        Turn one connection into a link of ``channel``, by ``command``.
+        Turn one connection into a link of ``channel``, by ``command``, within ``limit`` seconds from when it is connected.
 
         ``arguments`` is called at the last moment: the lost link may still deliver data that it had read while this begins.
         """
         opening, interlude = Opening(), _Interlude()
-        transport = await self._connect(opening)
+        transport = await self._connect(opening, limit)
         try:
             await transport.ready
             seal = transport.contribution()
@@ -172,7 +184,7 @@ class Dialer:
             if not interlude.over:
                 transport.abortConnection()
 
-    async def _connect(self, opening: Opening) -> OpeningTransport:
+    async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))
         waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor, onTimeoutCancel=self._too_slow)
         try:
@@ -183,7 +195,7 @@ class Dialer:
             raise LinkLost(f"{self.peer}: {failure}") from failure
         except ConnectingCancelledError:  # Twisted's endpoints raise this when they are cancelled
             raise CancelledError from None
-        return OpeningTransport(self.runtime.selector, sock, self.peer, opening, self.runtime.terms.handshake_timeout)
+        return OpeningTransport(self.runtime.selector, sock, self.peer, opening, limit)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:
         if isinstance(result, Failure):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ from zope.interface import implementer
 
 from nbdtun.tunnel.destination.server import Destination
 from tests.tunnel.stage.crank import Crank
+
+
+#: A linger of 0 s: closing such a socket sends a reset.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Handle:
@@ -89,6 +94,7 @@ class Line:
         self._ends = near, far
         self.there, self.back = Flow(near, far), Flow(far, near)
         self.cut_after = cut_after
+        self.loss = "end"  # or "reset", or "silence": how it is cut after so many bytes
         self.open = True
         crank.movers.append(self._move)
 
@@ -106,6 +112,8 @@ class Line:
             self.open = False
             self._crank.movers.remove(self._move)
             for end in self._ends:
+                if self.loss == "reset":
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
                 end.close()
 
     def _move(self) -> bool:
@@ -113,7 +121,9 @@ class Line:
         for flow in (self.there, self.back):
             left = (1 << 40) if self.cut_after is None else self.cut_after - self.carried
             moved = flow.move(left) or moved
-        if self.carried == self.cut_after or (self.there.sink_ended and self.back.sink_ended):
+        if self.carried == self.cut_after and self.loss == "silence":
+            self.stall()
+        elif self.carried == self.cut_after or (self.there.sink_ended and self.back.sink_ended):
             self.cut()
             return True
         return moved
