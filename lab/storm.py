@@ -93,9 +93,9 @@ class Storm:
         chance = random.Random(f"{self.seed} {number}")
         with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
             plan = Plan(chance.choice([4, 16]) * MIB)
-            with Pair(Path(name), guest.build(), [plan] * chance.choice([1, 2]), booted=self.booted) as pair:
-                with Crossing(pair, self.tls, cable=True, options=OPTIONS) as crossing:
-                    return self._cross(crossing, Weather(crossing.cable, chance, self.done))
+            pairs = Pair(Path(name), guest.build(), [plan] * chance.choice([1, 2]), booted=self.booted)
+            with pairs as pair, Crossing(pair, self.tls, cable=True, options=OPTIONS) as crossing:
+                return self._cross(crossing, Weather(crossing.cable, chance, self.done))
 
     def _cross(self, crossing: Crossing, weather: Weather) -> list[str]:
         weather.cable.cut_after(weather.chance.randrange(1, OPENING), weather.chance.choice(WAYS))  # of the very first link

@@ -18,7 +18,6 @@ from zope.interface import implementer
 from nbdtun.tunnel.destination.server import Destination
 from tests.tunnel.stage.crank import Crank
 
-
 #: A linger of 0 s: closing such a socket sends a reset.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
