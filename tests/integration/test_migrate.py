@@ -75,9 +75,14 @@ def test_paused_before_and_after(pairs: Callable[..., Pair], crossings: Callable
     arrived(crossing)
 
 
-def test_two_disks_side_by_side(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+@pytest.mark.parametrize("which", ["native_qemu", "recent_qemu"])
+def test_two_disks_side_by_side(
+    request: pytest.FixtureRequest, pairs: Callable[..., Pair], crossings: Callable[..., Crossing], which: str
+) -> None:
     """One is qcow2 and goes to a larger raw one; sparse ones stay sparse."""
-    crossing = crossings(pairs(Plan(256 * MIB, filled=0.25), Plan(128 * MIB, "qcow2", target_fmt="raw", target_size=192 * MIB)))
+    build = request.getfixturevalue(which)
+    plans = Plan(256 * MIB, filled=0.25), Plan(128 * MIB, "qcow2", target_fmt="raw", target_size=192 * MIB)
+    crossing = crossings(pairs(*plans, builds=(build, build)))
     pair = crossing.pair
     pair.source.wait_ticks(10)
     attempt = crossing.migrate("--bandwidth", "40MiB")

@@ -4,7 +4,8 @@ The destination's side of the disks: an NBD server inside the waiting QEMU, with
 QEMU facts (7.2 and 10.0, with ``-drive`` and ``-blockdev``, IDE, SCSI and virtio): a writable export of a node that an
 ``-incoming`` machine's device holds is allowed, and activates the image by itself. Mirrors need exactly equal sizes: a disk that is
 larger here is exported through a raw node of the source's size on top of it. That works on qcow2 as well, and ``blockdev-del``
-removes it once ``nbd-server-stop`` has returned, which waits for the exports to be gone.
+removes it once ``nbd-server-stop`` has returned, which waits for the exports to be gone. From 9.1 on, a node without ``discard=unmap``
+lets no holes through (QEMU's block/io.c, bdrv_co_do_pwrite_zeroes; before, an export's own node was not asked).
 
 QEMU before 8.2 with the fix of CVE-2024-7409 (Debian's 7.2.22) never returns from ``nbd-server-stop``, and its monitor hangs, if a client
 is in its handshake then: QEMU waits for the connection to end, and the handshake for an event loop that does not run meanwhile (fixed by
@@ -13,6 +14,7 @@ QEMU's 06e0f098d6). So nothing is stopped before all clients have gone; QEMU its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -86,9 +88,7 @@ class Exports:
         node = pairing.here.node
         if pairing.here.size > pairing.source.size:
             self._slices.append(pairing.name)
-            await self._monitor.execute(
-                "blockdev-add", {"driver": "raw", "node-name": pairing.name, "offset": 0, "size": pairing.source.size, "file": node}
-            )
+            await self._monitor.execute("blockdev-add", _slice(pairing.name, node, pairing.source.size))
             node = pairing.name
         export = {"type": "nbd", "id": pairing.name, "name": pairing.name, "node-name": node, "writable": True}
         await self._monitor.execute("block-export-add", export)
@@ -109,6 +109,11 @@ class Exports:
         until = self._clock.seconds() + LEAVING_SECONDS
         while connections(self.path) and self._clock.seconds() < until:
             await deferLater(self._clock, AGAIN_SECONDS)
+
+
+def _slice(name: str, node: str, size: int) -> Mapping[str, Any]:
+    """A node of ``size`` bytes at the start of ``node``; it passes the mirror's holes on."""
+    return {"driver": "raw", "node-name": name, "offset": 0, "size": size, "discard": "unmap", "file": node}
 
 
 async def nodes(monitor: Monitor) -> frozenset[str]:
