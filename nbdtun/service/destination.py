@@ -62,9 +62,10 @@ class DestinationService(MultiService):
         ListeningService(endpoint, self.tunnel).setServiceParent(self)
 
     def startService(self) -> None:
-        """Start; first remove the directories of killed daemons."""
+        """Start; first remove the directories of killed daemons, then what they have left in the QEMUs."""
         self._rundir.sweep()
         super().startService()
+        self._sessions.start()
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed and undone."""

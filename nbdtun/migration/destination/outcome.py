@@ -6,13 +6,9 @@ The answer also ends the migration: a QEMU that has received the VM, but not the
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from nbdtun.errors import MonitorError
 from nbdtun.migration.control.commands import Outcome
-from nbdtun.migration.destination.recovery import clean_up
+from nbdtun.migration.destination.recovery import clean_up, end, read_ours
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.rollback.journal import read
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.migration.vm.memory import query_migration
 
@@ -29,6 +25,7 @@ async def settle(monitor: Monitor) -> Outcome:
     migration, and a mirror's writes do not count for the guest's device.
 
     :raise MonitorError: QEMU does not answer; it may have ended, or not.
+    :raise NotMigratable: a migration of this VM to another host has not ended.
     """
     state = await run_state(monitor)
     if state == "inmigrate" and (await query_migration(monitor)).status == "none":
@@ -37,13 +34,12 @@ async def settle(monitor: Monitor) -> Outcome:
     if state not in WAITING or await _was_taken_over(monitor):
         await clean_up(monitor)
         return Outcome.ARRIVED
-    with suppress(MonitorError):  # it may end before it answers
-        await monitor.execute("quit")
+    await end(monitor)
     return Outcome.GONE
 
 
 async def _was_taken_over(monitor: Monitor) -> bool:
-    written_down = await read(monitor)
+    written_down = await read_ours(monitor)
     if written_down is not None and not (written_down.handed_over and written_down.runs):
         return written_down.handed_over
     return await _has_written(monitor)

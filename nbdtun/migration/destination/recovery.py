@@ -2,7 +2,10 @@
 Recovery at the destination: the next daemon finds the journal of a killed one in QEMU, and removes its leftovers.
 
 A QEMU that had begun to wait for its memory has used up its one chance to receive it. It is ended, as its own daemon would have done,
-unless the guest may already run in it.
+unless the guest may already run in it. Where nobody will ask for the outcome any more, the next daemon does so as soon as it starts.
+
+QEMU facts: with ``exit-on-error`` off (9.1 and later), an incoming QEMU whose stream breaks stays, in the status ``failed``; one that
+nobody has connected to stays in every version, in ``setup``.
 """
 
 from __future__ import annotations
@@ -11,19 +14,32 @@ from contextlib import suppress
 
 from nbdtun.errors import MonitorError, NotMigratable
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.rollback.journal import erase, read
+from nbdtun.migration.rollback.journal import End, Entry, erase, read
 from nbdtun.migration.vm.exports import sweep
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.migration.vm.memory import put, query_migration
+
+
+async def read_ours(monitor: Monitor) -> Entry | None:
+    """
+    The journal of a session that came to this QEMU; None if there is none.
+
+    :raise NotMigratable: it is one of a migration *from* this QEMU, whose guest must not be touched.
+    """
+    left = await read(monitor)
+    if left is not None and left.end is not End.DESTINATION:
+        why = f"{monitor.name}: a migration of this VM to another host has not ended"
+        raise NotMigratable(why, "repeat `nbdtun migrate` on this host: it ends that one first")
+    return left
 
 
 async def clean_up(monitor: Monitor) -> list[str]:
     """
     Remove all leftovers, but not the guest; returns their names.
 
-    :raise NotMigratable: the daemon that they belong to lives.
+    :raise NotMigratable: the daemon that they belong to lives, or they belong to a migration from here.
     """
-    left = await read(monitor)
+    left = await read_ours(monitor)
     if left is None:
         return []
     if left.alive:
@@ -38,16 +54,41 @@ async def end_used_up(monitor: Monitor) -> None:
     """
     End the QEMU if a killed daemon has let it wait for its memory.
 
-    :raise NotMigratable: it was ended.
+    :raise NotMigratable: it was ended, or a migration from here has not ended.
     """
-    left = await read(monitor)
-    if left is None or left.alive or left.began is None or left.handed_over:
+    left = await read_ours(monitor)
+    if left is None or not _waited(left):
         return
     if await run_state(monitor) not in ("inmigrate", "paused") or (await query_migration(monitor)).status == "none":
         return  # its guest runs, or it did not begin to wait
-    with suppress(MonitorError):  # it may end before it answers
-        await monitor.execute("quit")
+    await end(monitor)
     raise NotMigratable(
         f"{monitor.name}: QEMU was receiving an earlier migration when nbdtun-dest was killed, so it has been ended; "
         f"start it again with -S -incoming defer"
     )
+
+
+async def end_failed(monitor: Monitor) -> str | None:
+    """
+    End the QEMU if its memory can never arrive since its daemon was killed; returns that session's id, or None.
+
+    One whose memory has arrived is left for its source to settle.
+    """
+    left = await read_ours(monitor)
+    if left is None or not _waited(left) or await run_state(monitor) != "inmigrate":
+        return None
+    if (await query_migration(monitor)).status not in ("setup", "failed"):
+        return None
+    await end(monitor)
+    return left.session
+
+
+def _waited(left: Entry) -> bool:
+    """Whether QEMU has waited for its memory, of a session that nobody works on and that was not handed over."""
+    return left.began is not None and not left.handed_over and not left.alive
+
+
+async def end(monitor: Monitor) -> None:
+    """End a QEMU that has used up its incoming migration."""
+    with suppress(MonitorError):  # it may end before it answers
+        await monitor.execute("quit")

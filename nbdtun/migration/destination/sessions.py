@@ -26,6 +26,7 @@ from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
 from nbdtun.migration.control.rows import disks_of, rows_of_findings
 from nbdtun.migration.destination.life import State
+from nbdtun.migration.destination.orphans import Orphans
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.qmp.monitor import Monitor
@@ -71,9 +72,14 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._latest: dict[str, Session] = {}
         self._busy: dict[str, tuple[Session, Control]] = {}
+        self._orphans = Orphans(self.monitor)
 
     def __repr__(self) -> str:
         return f"<Sessions of {', '.join(self._vms) or 'no VM'}, {len(self._busy)} sessions>"
+
+    def start(self) -> None:
+        """End the QEMUs that a killed daemon has left in the middle of their memory."""
+        self._orphans.look(self._vms)
 
     def control(self) -> Control:
         """The protocol for one control channel."""
@@ -81,6 +87,7 @@ class Sessions:
 
     async def stop(self) -> None:
         """Undo all sessions that can be undone, wait for the others, and then for their sources to receive the reports."""
+        await self._orphans.stop()
         busy = tuple(self._busy.values())
         for session, control in busy:
             self._report(control, session.ident, DestinationFailed(STOPPED))
@@ -202,6 +209,8 @@ class Sessions:
                 return Outcome.ARRIVED
             if ident and state is State.ABORTED:
                 return Outcome.GONE
+        elif ident in self._orphans:
+            return Outcome.GONE
         elif vm in self._busy:
             raise NotMigratable(_BUSY.format(vm))
         outcome = await self._find_outcome(vm)

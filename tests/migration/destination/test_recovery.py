@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import NotMigratable
+from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.destination.recovery import clean_up, end_used_up
 from nbdtun.migration.ids import JOURNAL, block_name
 from nbdtun.migration.rollback.journal import End, Entry
@@ -21,7 +22,7 @@ NAME = block_name(SESSION, 0)
 def scene(state: str = "inmigrate", **left: Any) -> tuple[PaperQemu, Entry]:
     qemu = PaperQemu(Clock(), "web1", state=state)
     Deferred.fromCoroutine(qemu.connect())
-    journal = entry(End.DESTINATION, **({"runs": False} | left))
+    journal = entry(**({"end": End.DESTINATION, "runs": False} | left))
     qemu.objects[JOURNAL] = journal.text()
     return qemu, journal
 
@@ -87,3 +88,17 @@ def test_one_that_is_not_or_whose_guest_may_run_is_not(state: str, status: str, 
     qemu.migration = {} if status == "none" else {"status": status}
     assert do(qemu, end_used_up(qemu)) is None
     assert qemu.alive
+
+
+@pytest.mark.parametrize("work", [clean_up, end_used_up, settle])
+def test_a_migration_from_here_is_not_touched(work: Any) -> None:
+    """Its process was killed when the guest was paused: the QEMU has the only copy of it."""
+    qemu, left = scene("paused", end=End.SOURCE, began=1.0)
+    qemu.migration = {"status": "pre-switchover"}
+    error = do(qemu, work(qemu))
+    assert isinstance(error, NotMigratable)
+    assert str(error) == (
+        "web1: a migration of this VM to another host has not ended; repeat `nbdtun migrate` on this host: it ends that one first"
+    )
+    assert qemu.alive
+    assert qemu.objects[JOURNAL] == left.text()

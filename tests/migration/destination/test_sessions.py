@@ -7,11 +7,14 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, NotMigratable, OutcomeUnknown, VersionMismatch, VMUnknown
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Ping, Prepare, Query, Settle
+from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle
 from nbdtun.migration.destination import sessions as module
+from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.progress import Phase
+from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.source.session_client import SourceControl
 from tests.failures import nothing_logged
+from tests.migration.stage.left import entry
 from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.stage import Stage
 from tests.tunnel.stage.stranger import box
@@ -66,6 +69,19 @@ def test_a_whole_session() -> None:
     assert talk.stage.destination.state == "running"
     assert talk.ask(Query, vm="web1") == {"state": "finished", "machine": "running", "reason": ""}
     assert talk.ask(Abort) == {"state": "finished"}
+
+
+def test_a_source_that_asks_for_a_qemu_which_was_ended_at_the_start() -> None:
+    """The daemon was killed while the memory came; the next one has ended the QEMU, and so knows what became of the VM."""
+    talk = Talk()
+    talk.stage.destination.objects[JOURNAL] = entry(End.DESTINATION, runs=False, began=1.0).text()
+    talk.stage.destination.migration = {"status": "failed"}
+    talk.stage.daemon.start()
+    talk.stage.turn(1)
+    assert not talk.stage.destination.alive
+    assert talk.ask(Settle, vm="web1") == {"outcome": Outcome.GONE}
+    error = talk.ask(Settle, vm="web1", session=OTHER)
+    assert "nobody listens there" in str(error)
 
 
 def test_a_vm_that_it_was_not_told_of() -> None:

@@ -51,7 +51,8 @@ async def test_a_larger_disk_is_exported_through_a_slice() -> None:
     qemu = sheet()
     undo = UndoStack(qemu.clock, 1)
     await Exports(qemu.clock, qemu, "/run/nbd.sock").start((LARGER,), undo)
-    assert qemu.arguments["blockdev-add"] == [{"driver": "raw", "node-name": NAME, "offset": 0, "size": 512, "discard": "unmap", "file": "b"}]
+    its_node = {"driver": "raw", "node-name": NAME, "offset": 0, "size": 512, "discard": "unmap", "file": "b"}
+    assert qemu.arguments["blockdev-add"] == [its_node]
     assert qemu.arguments["block-export-add"][0]["node-name"] == NAME
     qemu.answers["query-named-block-nodes"] = [{"node-name": NAME}]
     assert await undo.unwind() == []
