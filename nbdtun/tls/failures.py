@@ -94,8 +94,13 @@ _GONE_BEFORE: Final = "Closed before TLS handshake with data in recv buffer."
 
 
 def is_end(error: OSError) -> bool:
-    """Whether the other end closed the connection, properly or not; Python has SSLEOFError for it only since 3.11.4."""
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+    """
+    Whether a read or a handshake failed as the other end closed the connection, properly or not.
+
+    Python has SSLEOFError for it since 3.11.4 only. OpenSSL answers an improper end with an alert; with 3.5, where nobody takes that any
+    more, the read fails with EPIPE instead (seen on UNIX sockets; a TCP socket takes the alert).
+    """
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, BrokenPipeError)):
         return True
     return getattr(error, "reason", None) in ("UNEXPECTED_EOF_WHILE_READING", _GONE_BEFORE)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -95,6 +97,21 @@ class TestTLS:
         crank.rest()
         client.wire.close()
         crank.rest()
+        assert server.ended
+
+    def test_an_end_whose_alert_nobody_takes_is_an_end(self, crank: Crank, tls_dir: Path) -> None:
+        """As with OpenSSL 3.5, whose read fails with EPIPE, every time, once it has tried to tell the other end of its mistake."""
+        _, server = shaking(crank, tls_dir)
+        crank.rest()
+
+        class Mistaken:
+            def read(self, size: int, buffer: memoryview) -> int:
+                raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        wire = server.wire
+        assert isinstance(wire, TLSWire)
+        wire.tls = cast("ssl.SSLSocket", Mistaken())
+        server.wire_readable()
         assert server.ended
 
     @pytest.mark.parametrize(
