@@ -114,7 +114,7 @@ class CheckedCommand(amp.Command):
             return super().parseArguments(box, protocol)
         except Refused as nonsense:
             raise Refused(nonsense.description, cls.fatal) from nonsense
-        except (KeyError, ValueError, TypeError) as nonsense:
+        except (KeyError, ValueError, TypeError, RecursionError) as nonsense:
             raise Refused(f"{cls.commandName.decode()} is malformed", cls.fatal) from nonsense
 
     @classmethod
@@ -122,7 +122,7 @@ class CheckedCommand(amp.Command):
         """Parse a peer's answer."""
         try:
             return super().parseResponse(box, protocol)
-        except (KeyError, ValueError, TypeError, Refused) as nonsense:
+        except (KeyError, ValueError, TypeError, RecursionError, Refused) as nonsense:
             raise ProtocolViolation(f"the answer to {cls.commandName.decode()} is malformed") from nonsense
 
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.amp import MAX_ERROR, Peer, Refused
 from nbdtun.deferreds import with_timeout
-from nbdtun.errors import ConfigError, LinkLost, NbdtunError, NoAnswer, ProtocolViolation, printable
+from nbdtun.errors import ConfigError, LinkLost, NbdtunError, NoAnswer, ProtocolViolation
 
 #: The most commands of the other end at one time, and in all over one connection: each may keep an answer in memory.
 MAX_PENDING, MAX_COMMANDS = 16, 4096
@@ -100,7 +100,7 @@ class Dialogue(Peer):
         super().unhandledError(failure)
 
     def _log_end(self, error: NbdtunError) -> None:
-        self.log.warn("{channel} closed: {reason}", channel=self.channel, reason=printable(str(error)), code=error.code)
+        self.log.warn("{channel} closed: {reason}", channel=self.channel, reason=str(error), code=error.code)
 
     def hang_up(self) -> None:
         """End the connection, if there is one."""

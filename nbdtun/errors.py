@@ -31,7 +31,8 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
         ├── DestinationFailed      the destination reported a failure of its own
         └── OutcomeUnknown         it is unknown whether the VM runs at the destination
 
-The text of an error is the one line that an operator reads. It names the thing, the reason and, where there is one, the remedy.
+The text of an error is the one line that an operator reads. It names the thing, the reason and, where there is one, the remedy. A peer or a
+QEMU may have put words into it. So each error makes its text printable when it is made, and no user of it has to.
 ``remedy`` also has the remedy by itself, where the error was raised with one.
 ``code`` is stable: it crosses the wire, is ``code`` in JSON and in log events, and ends the operator's line, in brackets.
 """
@@ -39,7 +40,8 @@ The text of an error is the one line that an operator reads. It names the thing,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, TypeVar
+from copy import copy
+from typing import ClassVar, Self, TypeVar
 
 
 class NbdtunError(Exception):
@@ -48,14 +50,22 @@ class NbdtunError(Exception):
     code: ClassVar[str] = "failed"
 
     def __init__(self, what: str = "", remedy: str = "") -> None:
-        super().__init__(f"{what}; {remedy}" if remedy else what)
-        self.what = what
-        self.remedy = remedy
+        self.what = printable(what)
+        self.remedy = printable(remedy)
+        super().__init__(f"{self.what}; {self.remedy}" if remedy else self.what)
 
     @property
     def line(self) -> str:
-        """The text followed by the code, as logs and exit texts show it: one line, without terminal control characters."""
-        return f"{printable(str(self))} [{self.code}]"
+        """The text followed by the code, as logs and exit texts show it."""
+        return f"{self} [{self.code}]"
+
+    def again(self) -> Self:
+        """
+        Return an error like this one, to raise in its place.
+
+        Each ``raise`` of the same object adds to its traceback, and so keeps the frames of all who were ever told of it.
+        """
+        return copy(self)
 
 
 E = TypeVar("E", bound=NbdtunError)
@@ -250,7 +260,7 @@ def tree(root: type[E] = NbdtunError) -> Iterator[type[E]]:  # type: ignore[assi
 def error_of(code: str, text: str, root: type[E], other: type[E]) -> E:
     """Return the error in ``root``'s tree that has the ``code`` which the other end sent; ``other`` where there is none."""
     found = (error for error in tree(root) if error.code == code)
-    return next(found, other)(printable(text))
+    return next(found, other)(text)
 
 
 def wire_errors(root: type[NbdtunError] = NbdtunError, without: tuple[type[NbdtunError], ...] = ()) -> dict[type[Exception], bytes]:

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import provider
 
-from nbdtun.migration.rollback.presence import Presence
+from nbdtun.migration.rollback import presence
+from nbdtun.ownership.names import claim, holder
 from tests.failures import nothing_logged
 
 pytest.register_assert_rewrite(
@@ -57,18 +58,12 @@ def said() -> Iterator[list[str]]:
 @pytest.fixture(autouse=True)
 def _presences_of_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A presence's name is the whole machine's, and so is the one session of all tests, which two workers run at a time."""
-    hold = Presence.acquire
 
-    def held(presence: Presence) -> bool:
-        name = presence.name
-        if name != "nbdtun-test-presence":
-            presence.name = f"{name} {os.getpid()}"
-        try:
-            return hold(presence)
-        finally:
-            presence.name = name
+    def own(name: str) -> str:
+        return name if name == "nbdtun-test-presence" else f"{name} {os.getpid()}"
 
-    monkeypatch.setattr(Presence, "acquire", held)
+    monkeypatch.setattr(presence, "claim", lambda name: claim(own(name)))
+    monkeypatch.setattr(presence, "holder", lambda name: holder(own(name)))
 
 
 @pytest.fixture(autouse=True)

@@ -105,3 +105,25 @@ def test_a_code_that_is_none_or_is_not_among_those_that_may_come() -> None:
 def test_somebody_elses_text_is_a_part_of_one_line(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert MirrorFailed(text).line == f"{shown} [mirror]"
+
+
+@pytest.mark.parametrize("error", list(tree(NbdtunError)))
+def test_no_error_has_a_text_that_is_more_than_one_line(error: type[NbdtunError]) -> None:
+    """Whoever prints, logs or sends it need not think of that."""
+    hostile = error("no\x1b]0;owned\x07\x1b[2J\n2026-11-29 [nbdtun] all is well")
+    assert str(hostile) == hostile.what == "no?]0;owned??[2J 2026-11-29 [nbdtun] all is well"
+    assert hostile.args == (str(hostile),)
+
+
+def test_a_remedy_is_a_part_of_the_line() -> None:
+    error = MirrorFailed("full\n", "make\x1broom")
+    assert (str(error), error.remedy) == ("full; make?room", "make?room")
+
+
+def test_an_error_can_be_raised_again_without_its_past() -> None:
+    error = CommandFailed("QEMU refused it", "DeviceNotFound")
+    for _ in range(3):
+        with pytest.raises(CommandFailed) as caught:
+            raise error.again()
+        assert len(caught.traceback) == 1
+        assert (caught.value.line, caught.value.kind) == (error.line, error.kind)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from twisted.logger import FileLogObserver, LogLevel, formatEventAsClassicLogText, globalLogPublisher
+from twisted.python.failure import Failure
 
-from nbdtun.logs import make_logger
+from nbdtun.errors import MirrorFailed
+from nbdtun.logs import make_logger, traced
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,11 +38,69 @@ class Somebody:
     log = make_logger()
 
 
+@pytest.fixture
+def written() -> Iterator[StringIO]:
+    """What twistd would write into its log, without the time."""
+    file = StringIO()
+    observer = FileLogObserver(file, lambda event: formatEventAsClassicLogText(event, lambda _: "-"))
+    globalLogPublisher.addObserver(observer)
+    yield file
+    globalLogPublisher.removeObserver(observer)
+
+
 def test_a_logger_is_called_as_its_class(said: list[str]) -> None:
     assert Somebody.log._logger.namespace == f"{__name__}.Somebody"
     Somebody.log.debug("nobody has asked")
     Somebody.log.info("{number} of {all}", number=1, all=2)
     assert said == ["1 of 2"]
+
+
+HOSTILE = "no\x1b]0;owned\x07\n2026-11-29 [nbdtun] all is well\u202e"
+SHOWN = "no?]0;owned? 2026-11-29 [nbdtun] all is well?"
+
+
+class Rude:
+    def __repr__(self) -> str:
+        return HOSTILE
+
+
+@pytest.mark.parametrize("value", [HOSTILE, ValueError(HOSTILE), Rude(), MirrorFailed(HOSTILE)])
+@pytest.mark.parametrize("level", ["info", "warn", "error"])
+def test_a_line_of_the_log_is_one_line(written: StringIO, level: str, value: object) -> None:
+    getattr(Somebody.log, level)("it said: {value}", value=value)
+    assert written.getvalue() == f"- [{__name__}.Somebody#{level}] it said: {SHOWN}\n"
+
+
+def test_numbers_stay_numbers(written: StringIO) -> None:
+    Somebody.log.info("{count:03} {seconds:.1f} {nothing} {sure}", count=7, seconds=0.25, nothing=None, sure=True)
+    assert written.getvalue().endswith("007 0.2 None True\n")
+
+
+def test_a_line_is_bounded(written: StringIO) -> None:
+    Somebody.log.info("{text}", text="x" * 100_000)
+    assert len(written.getvalue()) < 5000
+
+
+def fail() -> None:
+    raise ValueError(HOSTILE)
+
+
+def test_a_traceback_has_lines_of_its_own_only(written: StringIO) -> None:
+    try:
+        fail()
+    except ValueError:
+        Somebody.log.failure("a bug at {value}", level=LogLevel.error, value=HOSTILE)
+    lines = written.getvalue().splitlines()
+    assert lines[0].endswith(f"a bug at {SHOWN}")
+    assert f"\tbuiltins.ValueError: {SHOWN}" in lines
+    assert written.getvalue().replace("\n", "").replace("\t", "").isprintable()
+    assert not [line for line in lines[1:] if not line.startswith("\t")]
+
+
+def test_a_failure_is_still_what_it_was() -> None:
+    failure = Failure(MirrorFailed("full"))
+    assert traced(failure).value is failure.value
+    assert traced(failure).check(MirrorFailed)
 
 
 @pytest.mark.parametrize("package", ["service", "config"])

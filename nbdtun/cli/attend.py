@@ -22,6 +22,7 @@ from nbdtun.cli.reactor import run
 from nbdtun.cli.streams import complain
 from nbdtun.display import Display
 from nbdtun.errors import ConfigError, NbdtunError, OutcomeUnknown
+from nbdtun.logs import traced
 from nbdtun.migration.progress import Phase, Progress
 
 
@@ -102,7 +103,7 @@ class _Attended:
             self._end_with(error)
         else:
             self._end(Phase.FAILED, NbdtunError(f"internal error: {failure.getErrorMessage()}"))
-            failure.printTraceback(sys.stderr)
+            traced(failure).printTraceback(sys.stderr)
 
     def _end_with(self, error: NbdtunError) -> None:
         phase = Phase.UNKNOWN if isinstance(error, OutcomeUnknown) else Phase.FAILED

@@ -19,11 +19,12 @@ def command(vm: str, run_dir: str | None) -> int:
                  2  wrong usage, or there is no such migration
     """
     from nbdtun.display.words import OUTCOMES
+    from nbdtun.errors import printable
     from nbdtun.migration.progress import Phase, Progress
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.socket import Cancel
 
     final = Progress.from_json(asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))["progress"])
     detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""
-    click.echo(f"{vm} {OUTCOMES[final.phase]}{detail}")
+    click.echo(printable(f"{vm} {OUTCOMES[final.phase]}{detail}"))
     return 0 if final.phase in (Phase.CANCELLED, Phase.FAILED) else 1

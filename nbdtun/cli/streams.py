@@ -10,6 +10,11 @@ import contextlib
 import os
 import sys
 
+from nbdtun.errors import printable
+
+#: The most characters of a line: a bug's traceback is one line, too.
+LONGEST = 16_000
+
 
 def fill_streams() -> None:
     """
@@ -39,4 +44,4 @@ def flushed(status: int) -> int:
 def complain(text: str) -> None:
     """Print one line to standard error, as the program's own; a failure of its terminal or disk cannot be reported."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"nbdtun: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        print(f"nbdtun: {printable(text, LONGEST)}", file=sys.stderr, flush=True)

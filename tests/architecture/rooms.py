@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 #: Rooms from the ground up: each may import those of earlier rows, and itself.
 LAYERS = (
-    ("errors", "process", "deferreds", "states", "logs", "lazy"),
-    ("units", "amp", "ownership"),
+    ("errors", "process", "deferreds", "states", "lazy"),
+    ("logs", "units", "amp", "ownership"),
     ("tls", "dialogue", "rate", "validators"),
     ("tunnel.settings", "tunnel.protocol"),
     ("tunnel.wires",),

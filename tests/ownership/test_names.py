@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from nbdtun.ownership.names import claim
+from nbdtun.ownership import names
+from nbdtun.ownership.names import claim, holder
 
 
 @pytest.fixture
@@ -30,6 +31,21 @@ def test_one_at_a_time(name: str) -> None:
     with hold(name):
         assert claim(name) is None
     hold(name).close()
+
+
+def test_who_holds_it(name: str) -> None:
+    assert holder(name) is None
+    with hold(name):
+        for _ in range(20):
+            assert holder(name) == os.getpid()
+    assert holder(name) is None
+
+
+def test_whose_queue_is_full_is_not_known(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "CALLERS", 0)
+    with hold(name):
+        assert holder(name) == os.getpid()
+        assert holder(name) == 0
 
 
 def test_names_are_told_apart_by_their_last_letter(name: str) -> None:

@@ -191,7 +191,7 @@ class TwoEnds(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         for end in getattr(self, "ends", []):
             outbound, backlog = end.outbound, end.inbound.backlog
-            assert 0 <= outbound.kept <= self.window + HEADROOM
+            assert 0 <= outbound.kept <= self.window + HEADROOM  # which a piece costs here
             assert outbound.end - outbound.acked <= self.window
             assert len(backlog) <= self.window
             usable = SLAB - MIN_READ - HEADROOM
@@ -228,6 +228,7 @@ class TwoEnds(RuleBasedStateMachine):
 def small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbound, "MIN_READ", MIN_READ)
+        patch.setattr(outbound, "PIECE", HEADROOM)  # so that a small window has several
         patch.setattr(inflight, "LEAST", 30)
         yield
 

@@ -86,7 +86,7 @@ class Listener:
         """
         while not self._heard:
             if self._lost is not None:
-                raise self._lost
+                raise self._lost.again()
             self._waiting = Deferred()
             await (self._waiting if seconds is None else self._at_most(seconds, self._waiting))
         return self._heard.popleft()

@@ -189,7 +189,7 @@ class Monitor:
     async def _asked(self, command: str, seconds: float, ask: Callable[[_Client], Coroutine[Any, Any, Any]]) -> Any:
         client, loop = self._client, self._loop
         if client is None or loop is None or self._life.state is not State.CONNECTED:
-            raise self._loss or MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
+            raise self._loss.again() if self._loss else MonitorLost(f"{self.name}: {command}: the monitor {self.path} is not connected")
         answer = in_loop(self._threads, loop, lambda: ask(client))
         try:
             return await with_timeout(self._reactor, seconds, answer, lambda: self._unanswered(command, seconds))

@@ -25,9 +25,11 @@ from attrs import asdict, evolve, field, frozen, validators
 from nbdtun.errors import CommandFailed, NotMigratable
 from nbdtun.migration.ids import JOURNAL, SESSION
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.rollback.presence import Presence, is_present
+from nbdtun.migration.rollback.presence import Presence, identity, is_present
 
 PATH = f"/objects/{JOURNAL}"
+#: The form of a process's identity.
+PROCESS = r"(\d{1,20} \d{1,10} \d{1,20})?\Z"
 _NUMBER = validators.optional(validators.instance_of((int, float)))
 
 
@@ -43,10 +45,10 @@ class Entry:
     """
     The contents of a journal.
 
-    ``pid`` is the process that works on the session; ``runs``: the guest is to run in the end. ``began`` is when the source began to send
-    the memory (the destination: to wait for it), ``switched`` when the source began to send the last of it, in seconds since the host's
-    boot; None before. Once ``handed_over``, the guest may run at the destination. ``capabilities`` and ``parameters`` are QEMU's earlier
-    ones.
+    ``pid`` is the process that works on the session, ``process`` tells it from all others (see ``presence``); ``runs``: the guest is to
+    run in the end. ``began`` is when the source began to send the memory (the destination: to wait for it), ``switched`` when the source
+    began to send the last of it, in seconds since the host's boot; None before. Once ``handed_over``, the guest may run at the
+    destination. ``capabilities`` and ``parameters`` are QEMU's earlier ones.
     """
 
     session: str = field(validator=validators.matches_re(SESSION))
@@ -58,6 +60,7 @@ class Entry:
     handed_over: bool = field(default=False, validator=validators.instance_of(bool))
     capabilities: Mapping[str, bool] = field(factory=dict, validator=validators.instance_of(dict))
     parameters: Mapping[str, Any] = field(factory=dict, validator=validators.instance_of(dict))
+    process: str = field(default="", validator=validators.matches_re(PROCESS))
 
     @classmethod
     def parse(cls, text: str) -> Entry:
@@ -68,7 +71,7 @@ class Entry:
         """
         try:
             return cls(**json.loads(text))
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise ValueError(f"not a journal entry: {error}") from error
 
     def text(self) -> str:
@@ -77,13 +80,17 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The name that its process holds while it lives. Every user can see it, so it does not contain the session's id."""
-        return f"nbdtun-{self.end.value}-{sha256(self.session.encode()).hexdigest()[:32]}"
+        """
+        The name that its process holds while it lives.
+
+        Every user can see it, so it does not contain the session's id; and take it afterwards, so the session's next process has another.
+        """
+        return f"nbdtun-{self.end.value}-{sha256(f'{self.session} {self.process}'.encode()).hexdigest()[:32]}"
 
     @property
     def alive(self) -> bool:
         """Whether its process lives."""
-        return is_present(self.name)
+        return is_present(self.name, self.process)
 
 
 async def read(monitor: Monitor) -> Entry | None:
@@ -114,7 +121,7 @@ class Journal:
     def __init__(self, monitor: Monitor, end: End, session: str, uptime: Callable[[], float] = monotonic) -> None:
         self._monitor = monitor
         self._uptime = uptime
-        self._entry = Entry(session=session, end=end, pid=os.getpid(), runs=False)
+        self._entry = Entry(session=session, end=end, pid=os.getpid(), runs=False, process=identity(os.getpid()))
         self._presence = Presence(self._entry.name)
         self._open = False
 

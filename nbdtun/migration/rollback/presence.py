@@ -3,13 +3,19 @@ Whether the process that works on a session lives: it holds a name for as long a
 
 The name is an abstract UNIX socket's. The kernel releases it when its process ends, however that happens, and no file can be left
 behind. Abstract names belong to a network namespace, so two processes that are to see each other must share one.
+
+Any local user can see the name, and take it as soon as its process has ended. So a holder counts only if it is that process: the one with
+its pid and its start time, which no other process of the host has had since it was booted (proc(5), ``starttime``). Pids of another PID
+namespace cannot be compared; there, any holder counts.
 """
 
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 
-from nbdtun.ownership.names import claim
+from nbdtun.ownership.names import claim, holder
 
 
 class Presence:
@@ -34,9 +40,28 @@ class Presence:
             self._socket = None
 
 
-def is_present(name: str) -> bool:
-    """Whether a process holds ``name``."""
-    mine = Presence(name)
-    free = mine.acquire()
-    mine.release()
-    return not free
+def is_present(name: str, process: str = "") -> bool:
+    """Whether ``process`` holds ``name``, as :func:`identity` has it; if that is "", or cannot be compared: whether any process does."""
+    pid = holder(name)
+    if pid is None:
+        return False
+    parts = process.split()
+    if len(parts) != 3 or parts[0] != _namespace():
+        return True
+    return identity(pid or int(parts[1])) == process
+
+
+def identity(pid: int) -> str:
+    """What tells the process ``pid`` from all others of this host: its namespace, its pid, and when it began; "" if there is none."""
+    try:
+        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+    return f"{_namespace()} {pid} {began}"
+
+
+def _namespace() -> str:
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:  # no /proc here
+        return ""

@@ -272,6 +272,11 @@ class Channel:
         if self.outbound.final is not None:
             self._check_end()
 
+    def broken(self, reason: OSError) -> None:
+        """The local socket has failed, or its connection was reset."""
+        here = "source" if self.dials else "destination"
+        self.reset(ChannelReset(f"the {here}'s connection to its local program failed: {reason.strerror or reason}"))
+
     # Its end.
 
     @property

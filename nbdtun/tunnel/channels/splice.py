@@ -8,6 +8,7 @@ not take are kept.
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Protocol
 
@@ -40,6 +41,9 @@ class SpliceUser(Protocol):
     def written(self) -> None:
         """There is more to acknowledge to the other end."""
 
+    def broken(self, reason: OSError) -> None:
+        """The local socket has failed: give up the channel."""
+
 
 class Splice:
     """
@@ -47,6 +51,10 @@ class Splice:
 
     A local program that closes its socket with unread data cuts off only that direction. All that it wrote before still goes to the other
     end, to the last byte (QEMU ends its migration stream like that).
+
+    On a UNIX socket the kernel reports that as ECONNRESET or EPIPE, and all that was written before can be read. On a TCP connection a
+    reset may have destroyed bytes on their way, so it is no end of the stream: only EPIPE follows a proper end. Any other error
+    (ENOBUFS, ENOMEM, ETIMEDOUT...) says nothing of the program. After these the channel is given up.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Splice:
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._throttle = throttle
         self._waiting = False  # in the throttle's line
+        self._ends = {errno.EPIPE, errno.ECONNRESET} if sock.family == socket.AF_UNIX else {errno.EPIPE}
         self._wire = Wire(selector, sock, self)
         self._pipes = pipes
         self._pipe: Pipe | None = None  # its bytes wait for room, before those of the backlog
@@ -81,7 +90,10 @@ class Splice:
         for _ in range(wire.selector.reads):
             try:
                 count = self._read_limited() if limited else read(wire.read_into)
-            except OSError:
+            except OSError as broken:
+                if broken.errno not in self._ends:
+                    self._fail(broken)
+                    return
                 count = 0  # closed with our bytes unread: for the other direction, an end like any other
             if count is None:
                 return
@@ -168,7 +180,7 @@ class Splice:
             try:
                 count = pipe.empty(self._wire.fileno())
             except OSError as broken:
-                self.write_error = broken
+                self._unwritable(broken)
         self._inbound.written += count
 
     def _return_pipe(self, pipe: Pipe) -> None:
@@ -200,9 +212,10 @@ class Splice:
 
     def wire_writable(self) -> None:
         """Write the kept bytes."""
-        if self._pipe is not None:
-            self._empty(self._pipe)
-            self._return_pipe(self._pipe)
+        if (pipe := self._pipe) is not None:
+            self._empty(pipe)
+            if self._pipe is pipe:  # not given back, as the channel was given up
+                self._return_pipe(pipe)
         if self._pipe is None and self._write_backlog():
             self._channel.drained()
         self.write_end()
@@ -213,6 +226,8 @@ class Splice:
         backlog = self._inbound.backlog
         while backlog:
             sent = self._try([backlog.head()])
+            if self._wire.closed:
+                return True
             if not sent:
                 self._wire.want_room()
                 return False
@@ -232,5 +247,15 @@ class Splice:
             try:
                 return self._wire.write(pieces[0]) if len(pieces) == 1 else self._wire.write_all(pieces)
             except OSError as broken:
-                self.write_error = broken
+                self._unwritable(broken)
         return sum(map(len, pieces))
+
+    def _unwritable(self, broken: OSError) -> None:
+        """Discard what is written from now on, or give up the channel if the program has not closed its socket."""
+        self.write_error = broken
+        if broken.errno not in self._ends:
+            self._fail(broken)
+
+    def _fail(self, broken: OSError) -> None:
+        if not self._wire.closed:
+            self._channel.broken(broken)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 
 from nbdtun.errors import TargetUnreachable
+from nbdtun.tunnel.destination.targets import local_pair
 from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.selector import WireSelector
 
@@ -36,11 +37,11 @@ class Sink:
         """
         Return a socket whose data is discarded.
 
-        :raise TargetUnreachable: there are too many channels.
+        :raise TargetUnreachable: there are too many channels, or open files.
         """
         if len(self._drains) >= MAX_AT_ONCE:
             raise TargetUnreachable(f"target {name}: {MAX_AT_ONCE} sources are already measuring the tunnel", "try again later")
-        ours, theirs = socket.socketpair()
+        ours, theirs = local_pair(name)
         self._drains.add(_Drain(self._selector, theirs, self))
         return ours
 

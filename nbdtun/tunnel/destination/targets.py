@@ -57,12 +57,32 @@ class LocalTarget:
     factory: IProtocolFactory
 
     async def connect(self, name: str) -> socket.socket:
-        """Return one end of a socket pair, and give the other to the factory's protocol."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            theirs.setblocking(False)
-            adopt(self.reactor, theirs, self.factory)
+        """
+        Return one end of a socket pair, and give the other to the factory's protocol.
+
+        :raise TargetUnreachable: there are too many open files.
+        """
+        ours, theirs = local_pair(name)
+        try:
+            with theirs:
+                theirs.setblocking(False)
+                adopt(self.reactor, theirs, self.factory)
+        except OSError as failure:
+            ours.close()
+            raise TargetUnreachable(f"target {name}: {failure.strerror}") from failure
         return ours
+
+
+def local_pair(name: str) -> tuple[socket.socket, socket.socket]:
+    """
+    Return two sockets that are connected to each other, for a channel to the target ``name`` in this process.
+
+    :raise TargetUnreachable: there are too many open files.
+    """
+    try:
+        return socket.socketpair()
+    except OSError as failure:
+        raise TargetUnreachable(f"target {name}: {failure.strerror}") from failure
 
 
 @define

@@ -40,10 +40,10 @@ class Tombstones:
         self._ended.add(identity, ident, (self._now() + self._seconds, final))
 
     def find(self, ident: bytes, identity: str) -> TunnelError | None:
-        """Return how the channel ended, if it belonged to ``identity``."""
+        """Return how the channel ended, if it belonged to ``identity``, as an error of the caller's own."""
         self._forget()
         entry = self._ended.find(ident)
-        return entry[1][1] if entry is not None and entry[0] == identity else None
+        return entry[1][1].again() if entry is not None and entry[0] == identity else None
 
     def _forget(self) -> None:
         now = self._now()

@@ -103,8 +103,12 @@ class Inbound:
         return written >= self._due or (final is not None and written > final and written > self.acked)
 
     def ack_along(self) -> int | None:
-        """As :meth:`take_ack`, for an acknowledgement that travels with data; None while it is not worth the other end's time."""
-        return self.take_ack() if self.written - self.acked >= self._ack_along else None
+        """
+        As :meth:`take_ack`, for an acknowledgement that travels with data; None while it is not worth the other end's time.
+
+        One that is due travels too: while there is always data to send, it has no frame of its own.
+        """
+        return self.take_ack() if self.written - self.acked >= self._ack_along or self.ack_due else None
 
     def take_ack(self) -> int:
         """Return the offset to acknowledge, which counts as acknowledged from now on."""

@@ -20,6 +20,9 @@ from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 #: Bytes kept free before each payload, so that an acknowledgement, the header and the payload can be sent in one piece.
 HEADROOM = 2 * HEADER.size
 
+#: Bytes that each piece costs beside its payload: its headroom, and Python's objects for it (some 230 bytes in CPython 3.11).
+PIECE = 256
+
 #: A slab with less free space than this is not read into: small reads cost as much as large ones.
 MIN_READ = 64 * 1024
 
@@ -43,7 +46,7 @@ class Segment:
         self.start = start
         self.end = end
         self.offset = offset
-        self.cost = end - start + HEADROOM
+        self.cost = end - start + PIECE
 
     def grow(self, count: int) -> None:
         """Extend the segment by ``count`` bytes."""
@@ -60,7 +63,7 @@ class Outbound:
     """
     The sending half: it keeps bytes from the local socket until the other end has acknowledged them.
 
-    The kept payload and the headroom of each piece together never exceed ``window`` bytes (plus one headroom).
+    The kept payload and the costs of its pieces together never exceed ``window`` bytes (plus the costs of one piece).
     """
 
     def __init__(self, window: int, pool: SlabPool, inflight: InFlight | None = None) -> None:
@@ -93,7 +96,7 @@ class Outbound:
 
     @property
     def kept(self) -> int:
-        """Bytes held in memory for a replay, headroom included."""
+        """Bytes of memory that are held for a replay."""
         return self._kept
 
     def read(self, receive: Receive, most: int | None = None) -> int | None:
@@ -125,7 +128,7 @@ class Outbound:
         else:
             self.unsent.append(Segment(slab, start, slab.used, end))
             slab.users += 1
-            self._kept = kept + count + HEADROOM
+            self._kept = kept + count + PIECE
         if not kept:
             self._inflight.busy += 1
         return count

@@ -152,7 +152,7 @@ class Forwarder(ServerFactory):
         while waited_for := next(iter((*self._opening, *self._channels.values())), None):
             await end_of(waited_for)
         if self.trouble is not None:
-            raise self.trouble
+            raise self.trouble.again()
 
     def reset(self, reason: str) -> None:
         """End all its channels."""

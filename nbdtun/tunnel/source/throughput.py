@@ -41,7 +41,7 @@ async def throughput(source: Source, seconds: float = SECONDS) -> float:
             pump.stop()
     arrived = channel.outbound.acked
     if channel.error is not None:
-        raise channel.error
+        raise channel.error.again()
     if not arrived:
         raise LinkLost(f"nothing arrived at the destination within {seconds:g} s")
     return float(arrived / (reactor.seconds() - began))

@@ -10,6 +10,7 @@ do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReadDescriptor, IReadWriteDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 from zope.interface import implementer
 
 from nbdtun.logs import make_logger
@@ -149,12 +151,12 @@ class Selector:
             epoll.unregister(fd)
             self._close_if_idle()
             return
-        self._masks[fd] = mask
-        self._wires[fd] = wire
         if before:
             epoll.modify(fd, mask)
         else:
             epoll.register(fd, mask)
+        self._masks[fd] = mask
+        self._wires[fd] = wire
 
     def _open(self) -> select.epoll:
         if self._epoll is None:
@@ -200,7 +202,7 @@ class Selector:
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is stopping."""
         for wire in self.removeAll():
-            wire.connectionLost(reason)
+            self._lose(wire, reason)
 
     def _serve_for(self, seconds: float) -> None:
         if self._epoll is None:
@@ -247,11 +249,25 @@ class Selector:
                 if event != _READ:
                     wire.doWrite()
             except Exception:
-                self._drop(wire, Failure())
+                self._drop(wire, fd, Failure())
 
-    def _drop(self, wire: IReadWriteDescriptor, failure: Failure) -> None:
+    def _drop(self, wire: IReadWriteDescriptor, fd: int, failure: Failure) -> None:
         """A bug in one wire's user must not end the other wires."""
-        self.log.failure("a bug in the user of {wire!r}", failure=failure, wire=wire)
+        self.log.failure("a bug in the user of {wire}", failure=failure, wire=safe_repr(wire))
         self._again.pop(wire, None)
-        self._change(wire, 0, _READ | _WRITE)
-        wire.connectionLost(failure)
+        self._forget(wire, fd)
+        self._lose(wire, failure)
+
+    def _forget(self, wire: IReadWriteDescriptor, fd: int) -> None:
+        """Watch ``wire`` no more. Another one may have its descriptor by now."""
+        if self._epoll is not None and self._wires.get(fd) is wire:
+            del self._masks[fd], self._wires[fd]
+            with contextlib.suppress(OSError):  # it was closed without a word, and the kernel has forgotten it
+                self._epoll.unregister(fd)
+
+    def _lose(self, wire: IReadWriteDescriptor, reason: Failure) -> None:
+        """Tell ``wire`` that it is lost. Where its user fails at this too, nobody closes its socket but the garbage collector."""
+        try:
+            wire.connectionLost(reason)
+        except Exception:
+            self.log.failure("another bug in the user of {wire}, as it was lost", wire=safe_repr(wire))

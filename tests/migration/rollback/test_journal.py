@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as some
 from twisted.internet.defer import Deferred
@@ -13,6 +16,7 @@ from twisted.internet.task import Clock
 from nbdtun.errors import MonitorError, NotMigratable
 from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.rollback.journal import End, Entry, Journal, read
+from nbdtun.migration.rollback.presence import identity
 from tests.migration.stage.left import entry
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.talk import SESSION
@@ -29,6 +33,7 @@ entries = some.builds(
     handed_over=some.booleans(),
     capabilities=some.dictionaries(some.text(), some.booleans()),
     parameters=some.dictionaries(some.text(), some.integers() | some.text()),
+    process=some.just("") | some.just(identity(os.getpid())),
 )
 
 
@@ -52,7 +57,17 @@ def test_what_is_written_can_be_read(one: Entry) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "[]", "{}", "7", '{"session": "x", "end": "source", "pid": 1, "runs": true}', entry().text()[:-1] + ', "what": 1}'],
+    [
+        "",
+        "x",
+        "[" * 100_000,
+        '{"session":' * 100_000,
+        "[]",
+        "{}",
+        "7",
+        '{"session": "x", "end": "source", "pid": 1, "runs": true}',
+        entry().text()[:-1] + ', "what": 1}',
+    ],
 )
 def test_what_cannot_be_understood_is_left_alone(text: str) -> None:
     one = qemu()
@@ -68,7 +83,7 @@ def test_its_life() -> None:
     journal = Journal(one, End.SOURCE, SESSION, one.clock.seconds)
     assert do(one, read(one)) is None
     do(one, journal.open(runs=True))
-    assert do(one, read(one)) == entry(pid=os.getpid())
+    assert do(one, read(one)) == entry(pid=os.getpid(), process=identity(os.getpid()))
     assert do(one, read(one)).alive
     do(one, journal.remember({"events": False}, {"max-bandwidth": 5}))
     do(one, journal.remember({"events": True}, {"max-bandwidth": 6, "downtime-limit": 300}))
@@ -95,6 +110,22 @@ def test_it_outlives_who_wrote_it(kill: Callable[[], None]) -> None:
     left = do(one, read(one))
     assert left is not None
     assert not left.alive
+
+
+def test_who_takes_its_name_afterwards_does_not_prevent_a_recovery() -> None:
+    """Every user can see the name while it is held, and take it as soon as its process has been killed."""
+    killed = entry(process=f"{identity(os.getpid())}1")
+    with squatting(f"{killed.name} {os.getpid()}"):
+        assert not killed.alive
+        assert evolve(killed, process=identity(os.getpid())).name != killed.name  # nor does the next process find its own name taken
+
+
+@contextmanager
+def squatting(name: str) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as squatter:
+        squatter.bind(f"\0{name}")
+        squatter.listen()
+        yield
 
 
 def test_what_everybody_can_see_does_not_tell_the_session() -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
-from nbdtun.migration.rollback.presence import Presence, is_present
+import pytest
+
+from nbdtun.migration.rollback.presence import Presence, identity, is_present
+from nbdtun.ownership import names
 
 NAME = "nbdtun-test-presence"
 
@@ -21,6 +25,42 @@ def test_a_name_is_held_once() -> None:
     one.release()
     one.release()
     assert not is_present(NAME)
+
+
+def test_only_the_process_counts_whose_name_it_is() -> None:
+    """Any user can hold a name that he has seen."""
+    mine, other = identity(os.getpid()), identity(1)
+    assert mine != other
+    held = Presence(NAME)
+    assert held.acquire()
+    assert is_present(NAME, mine)
+    assert not is_present(NAME, other)
+    assert not is_present(NAME, f"{mine}0")  # the pid of another process, which has ended
+    held.release()
+    assert not is_present(NAME, mine)
+
+
+def test_a_process_that_cannot_be_compared_counts() -> None:
+    held = Presence(NAME)
+    assert held.acquire()
+    for unknown in ("", f"1 {os.getpid()} 1"):
+        assert is_present(NAME, unknown)
+    held.release()
+
+
+def test_a_queue_that_was_filled_hides_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the kernel does not tell who holds a name; whether the process lives is known all the same."""
+    monkeypatch.setattr(names, "CALLERS", 0)
+    held = Presence(NAME)
+    assert held.acquire()
+    for _ in range(3):
+        assert is_present(NAME, identity(os.getpid()))
+        assert not is_present(NAME, f"{identity(os.getpid())}0")
+    held.release()
+
+
+def test_there_is_no_such_process() -> None:
+    assert identity(1 << 22) == ""
 
 
 def test_a_process_that_is_killed_holds_nothing() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 
 import pytest
 from twisted.internet.defer import Deferred
 
+from nbdtun.tunnel.protocol.outbound import PIECE
 from nbdtun.tunnel.settings import Terms
+from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.noise import noise
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger
@@ -36,6 +40,36 @@ class TestWholeLives:
         stage.pass_time(1)
         assert bytes(near.got) == b"the answer"
         stage.assert_all_gone()
+
+    def test_a_target_that_is_reset_in_the_middle_has_not_ended(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A truncated stream must not look whole."""
+        monkeypatch.setattr("tests.tunnel.stage.program.socket.socketpair", tcp_pair)
+        near, far = stage.meet()
+        near_end, far_end = stage.ending()
+        far.send(b"the first half")
+        stage.rest()
+        far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()
+        stage.pass_time(1)
+        line = "the destination's connection to its local program failed: Connection reset by peer [reset]"
+        assert [error.line if error else None for error in (*near_end, *far_end)] == [line, line]
+        assert bytes(near.got) == b"the first half"
+        stage.assert_all_gone()
+
+    def test_the_end_of_a_saturated_peer_is_acknowledged_at_once(self, stage: Stage) -> None:
+        """As long as there is always data to send, an acknowledgement has to travel with it."""
+        near, far = stage.meet()
+        far.send(bytes(50_000_000))
+        stage.cable.line.back.chunk = 20_000  # so that there are always bytes that have to wait
+        for _ in range(20):
+            stage.crank.turn()
+        near.shut()
+        for _ in range(200):
+            stage.crank.turn()
+            assert far.to_send, "it was never saturated"
+            if stage.near.outbound.done:
+                break
+        assert stage.near.outbound.done
 
     def test_a_cut_is_not_noticed_by_the_programs(self, stage: Stage) -> None:
         near, far = stage.meet()
@@ -224,7 +258,7 @@ class TestWindow:
         stage.pass_time(1)
         kernel = 2 * 300_000  # what the sockets of both local programs hold
         assert near.sent < window + kernel
-        assert stage.near.outbound.kept <= window + 32
+        assert stage.near.outbound.kept <= window + PIECE
         assert len(stage.far.inbound.backlog) <= window
         assert stage.near_pool.most <= 3
         assert stage.far_pool.most <= 3

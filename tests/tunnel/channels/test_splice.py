@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import select
 import socket
+import struct
+import time
 from collections.abc import Callable
 
 import pytest
 
+from nbdtun.tunnel.channels import splice
 from nbdtun.tunnel.channels.splice import Splice
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.throttle import Throttle
-from nbdtun.tunnel.wires.pipe import MOST, PipePool
+from nbdtun.tunnel.wires.pipe import MOST, Pipe, PipePool
+from nbdtun.tunnel.wires.plain import Wire
 from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
@@ -31,6 +37,7 @@ class Side:
         self.outbound = Outbound(WINDOW, self.pool)
         self.inbound = Inbound(WINDOW, self.pool)
         self.fills = self.writes = self.fulls = self.drains = 0
+        self.trouble: list[OSError] = []
         self.splice = Splice(crank, sock, self, Throttle(crank), pipes or PipePool())
 
     def filled(self) -> None:
@@ -44,6 +51,12 @@ class Side:
 
     def written(self) -> None:
         self.writes += 1
+
+    def broken(self, reason: OSError) -> None:
+        self.trouble.append(reason)
+        self.splice.close()
+        self.outbound.clear()
+        self.inbound.backlog.clear()
 
     def deliver(self, data: bytes) -> None:
         self.inbound.accept(self.inbound.received, len(data))
@@ -66,11 +79,21 @@ class Side:
 
 @pytest.fixture(params=[socket.socketpair, tcp_pair], ids=["unix", "tcp"])
 def joined(crank: Crank, request: pytest.FixtureRequest) -> tuple[Side, socket.socket]:
-    ours, theirs = request.param()
+    return beside(crank, request.param)
+
+
+def beside(crank: Crank, pair: Pair) -> tuple[Side, socket.socket]:
+    ours, theirs = pair()
     theirs.setblocking(False)
     side = Side(crank, ours)
     side.splice.make_room()
     return side, theirs
+
+
+def reset(program: socket.socket) -> None:
+    """Close a TCP connection as a program does that is killed with data unread, or that wants it so."""
+    program.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    program.close()
 
 
 Joined = tuple[Side, socket.socket]
@@ -134,9 +157,9 @@ class TestFromTheProgram:
         assert got + side.sent() == data
         assert side.outbound.final == 150_000
 
-    def test_its_tail_is_read_although_it_left_our_bytes_unread(self, crank: Crank, joined: Joined) -> None:
-        """Then the kernel reports a reset, which for those who listen to it is an end like any other."""
-        side, program = joined
+    def test_its_tail_is_read_although_it_left_our_bytes_unread(self, crank: Crank) -> None:
+        """Then the kernel reports a reset, which on a UNIX socket is an end like any other."""
+        side, program = beside(crank, socket.socketpair)
         side.deliver(b"unread")
         program.send(b"the tail")
         program.close()
@@ -144,8 +167,8 @@ class TestFromTheProgram:
         assert side.sent() == b"the tail"
         assert side.outbound.final == 8
 
-    def test_its_tail_is_read_although_we_wait_for_room(self, crank: Crank, joined: Joined) -> None:
-        side, program = joined
+    def test_its_tail_is_read_although_we_wait_for_room(self, crank: Crank) -> None:
+        side, program = beside(crank, socket.socketpair)
         data = noise(150_000)
         program.send(data)
         crank.rest()
@@ -225,6 +248,103 @@ class TestToTheProgram:
         assert not crank.getReaders()
 
 
+class Sick(Wire):
+    """A wire whose socket has this trouble when it is written to, or read."""
+
+    trouble: int | None = None
+
+    def write(self, data: memoryview) -> int:
+        self._ail()
+        return super().write(data)
+
+    def write_all(self, pieces: list[memoryview]) -> int:
+        self._ail()
+        return super().write_all(pieces)
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        self._ail()
+        return super().read_into(buffer)
+
+    def _ail(self) -> None:
+        if self.trouble is not None:
+            raise OSError(self.trouble, os.strerror(self.trouble))
+
+
+class TestTrouble:
+    """What the kernel says of a socket is the program's end only where that is all that it can mean."""
+
+    def test_a_reset_of_tcp_is_no_end(self, crank: Crank) -> None:
+        side, program = beside(crank, tcp_pair)
+        program.send(b"the first half")
+        crank.rest()
+        reset(program)
+        settle(crank, side)
+        assert [each.errno for each in side.trouble] == [errno.ECONNRESET]
+        assert side.fills == 1
+
+    def test_nor_when_a_write_finds_it(self, crank: Crank) -> None:
+        side, program = beside(crank, tcp_pair)
+        side.splice._wire.listen(False)
+        reset(program)
+        while not side.trouble:
+            side.deliver(b"to nobody")
+        assert [each.errno for each in side.trouble] == [errno.ECONNRESET]
+        assert side.pool.lent == 0
+
+    def test_a_reset_behind_an_end_is_one_of_the_other_direction(self, crank: Crank) -> None:
+        side, program = beside(crank, tcp_pair)
+        program.send(b"all")
+        program.shutdown(socket.SHUT_WR)
+        crank.rest()
+        reset(program)
+        for _ in range(50):
+            side.deliver(b"to nobody")
+            crank.rest()
+        assert side.splice.write_error is not None
+        assert (side.trouble, side.outbound.final) == ([], 3)
+        assert side.inbound.written == side.inbound.received
+
+    @pytest.mark.parametrize("trouble", [errno.ENOBUFS, errno.ENOMEM, errno.EINVAL, errno.ETIMEDOUT, errno.EIO])
+    @pytest.mark.parametrize("waits", [False, True])
+    def test_other_trouble_of_a_write_is_told(self, crank: Crank, monkeypatch: pytest.MonkeyPatch, trouble: int, waits: bool) -> None:
+        monkeypatch.setattr(splice, "Wire", Sick)
+        side, _ = beside(crank, socket.socketpair)
+        side.inbound.window = 1 << 24
+        while waits and not side.inbound.backlog:
+            side.deliver(bytes(100_000))
+        side.splice._wire.trouble = trouble  # type: ignore[attr-defined]
+        side.splice.wire_writable() if waits else side.deliver(b"hello")
+        assert [each.errno for each in side.trouble] == [trouble]
+        assert side.pool.lent == 0
+
+    def test_other_trouble_of_a_read_is_told(self, crank: Crank, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(splice, "Wire", Sick)
+        side, program = beside(crank, socket.socketpair)
+        side.splice._wire.trouble = errno.ENOMEM  # type: ignore[attr-defined]
+        program.send(b"hello")
+        crank.rest()
+        assert [each.errno for each in side.trouble] == [errno.ENOMEM]
+        assert side.fills == 0
+
+    @pytest.mark.parametrize("trouble", [errno.EPIPE, errno.ECONNRESET])
+    def test_a_program_that_has_closed_is_no_trouble(self, crank: Crank, monkeypatch: pytest.MonkeyPatch, trouble: int) -> None:
+        monkeypatch.setattr(splice, "Wire", Sick)
+        side, _ = beside(crank, socket.socketpair)
+        side.splice._wire.trouble = trouble  # type: ignore[attr-defined]
+        side.deliver(b"hello")
+        assert side.trouble == []
+        assert side.inbound.written == 5
+
+
+def settle(crank: Crank, side: Side) -> None:
+    """What TCP says may be on another processor still."""
+    for _ in range(1000):
+        crank.rest()
+        if side.trouble:
+            return
+        time.sleep(0.001)
+
+
 class TestPouring:
     """Straight from the link's descriptor to the program, through a pipe."""
 
@@ -301,6 +421,22 @@ class TestPouring:
         assert side.splice.write_error is not None
         assert side.inbound.received == side.inbound.written
         assert "kept=0" in repr(pipes)
+
+    @pytest.mark.parametrize("waits", [False, True])
+    def test_trouble_of_the_programs_socket_is_told(
+        self, side: Side, pipes: PipePool, monkeypatch: pytest.MonkeyPatch, waits: bool
+    ) -> None:
+        if waits:
+            self.fill(side)
+
+        def broken(pipe: Pipe, target: int) -> int:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+        monkeypatch.setattr(Pipe, "empty", broken)
+        side.splice.wire_writable() if waits else self.pour(side, b"hello")
+        assert [each.errno for each in side.trouble] == [errno.ENOMEM]
+        assert "kept=0" in repr(pipes)
+        assert side.pool.lent == 0
 
     def test_closed_it_keeps_no_pipe(self, side: Side, pipes: PipePool) -> None:
         self.fill(side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 
 import pytest
@@ -27,6 +29,19 @@ def ended(sock: socket.socket) -> bool:
         return False
     except ConnectionResetError:
         return True
+
+
+def test_without_descriptors_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socketpair", no_descriptors)
+    sink = Sink(Crank())
+    refused: list[str] = []
+    Deferred.fromCoroutine(sink.connect("sink")).addErrback(lambda failure: refused.append(failure.value.line))  # type: ignore[call-overload]
+    assert refused == ["target sink: Too many open files [target-unreachable]"]
+    assert repr(sink) == "<Sink, 0 channels>"
+
+
+def no_descriptors(*_: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def test_it_swallows_until_the_end() -> None:

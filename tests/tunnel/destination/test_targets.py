@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -14,6 +15,8 @@ from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.errors import TargetUnknown, TargetUnreachable
 from nbdtun.tunnel.destination.targets import EndpointTarget, LocalTarget, Targets
+from tests.tunnel.stage.crank import Crank
+from tests.tunnel.stage.stage import open_sockets
 
 
 def at(endpoint: str) -> EndpointTarget:
@@ -94,6 +97,19 @@ class TestReaching:
 
 
 class TestLocal:
+    @pytest.mark.parametrize("where", ["socket.socketpair", "nbdtun.tunnel.destination.targets.adopt"])
+    @ensureDeferred
+    async def test_without_descriptors_it_cannot_be_reached(self, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: object) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        before = open_sockets()
+        monkeypatch.setattr(where, fails)
+        with pytest.raises(TargetUnreachable) as refused:
+            await LocalTarget(Crank(), Factory()).connect("control")
+        assert refused.value.line == "target control: Too many open files [target-unreachable]"
+        assert open_sockets() == before
+
     @ensureDeferred
     async def test_a_protocol_in_this_process(self) -> None:
         from twisted.internet import reactor

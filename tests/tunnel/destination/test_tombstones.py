@@ -12,8 +12,9 @@ from nbdtun.tunnel.destination.tombstones import Tombstones
 
 def test_the_one_whose_it_was_is_told_and_nobody_else() -> None:
     kept = Tombstones(Clock().seconds, 10)
-    kept.remember(b"1", "alice", ending := AlreadyComplete("done"))
-    assert kept.find(b"1", "alice") is ending
+    kept.remember(b"1", "alice", AlreadyComplete("done"))
+    told = kept.find(b"1", "alice")
+    assert (type(told), str(told)) == (AlreadyComplete, "done")
     assert kept.find(b"1", "bob") is None
     assert kept.find(b"2", "alice") is None
 
@@ -24,6 +25,16 @@ def test_a_lost_link_is_told_as_final() -> None:
     told = kept.find(b"1", "")
     assert isinstance(told, ResumeRefused)
     assert str(told) == "no new link within 300 s"
+
+
+def test_each_is_told_anew() -> None:
+    """One object that is raised again and again keeps the frames of all who ever asked."""
+    kept = Tombstones(Clock().seconds, 10)
+    kept.remember(b"1", "", ChannelReset("no more"))
+    for _ in range(3):
+        with pytest.raises(ChannelReset) as caught:
+            raise kept.find(b"1", "") or AssertionError
+        assert len(caught.traceback) == 1
 
 
 def test_it_is_forgotten_in_time() -> None:

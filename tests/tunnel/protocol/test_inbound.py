@@ -113,6 +113,18 @@ def test_an_acknowledgement_that_travels_along_is_worth_it_sooner() -> None:
     assert stream.ack_along() is None
 
 
+@pytest.mark.parametrize("kind", ["end", "asked"])
+def test_one_that_is_due_travels_along_however_small_it_is(kind: str) -> None:
+    """A stream that always has data to send would never have a frame for it alone."""
+    stream = inbound(64 * MIB)
+    stream.accept(0, 1000)
+    stream.asked(1000) if kind == "asked" else stream.accept_end(1000)
+    stream.wrote(stream.received)
+    assert stream.ack_due
+    assert stream.ack_along() == stream.received
+    assert stream.ack_along() is None
+
+
 def test_a_smaller_window_is_acknowledged_more_often_from_then_on() -> None:
     stream = inbound(64 * MIB)
     stream.agree(MIB)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
-from nbdtun.tunnel.protocol.outbound import Outbound
-from nbdtun.tunnel.protocol.slab import SlabPool
+from nbdtun.tunnel.protocol.outbound import FULL, PIECE, Outbound
+from nbdtun.tunnel.protocol.slab import SLAB_SIZE, SlabPool
+from tests.tunnel.stage.pool import CountingPool
 from tests.tunnel.stage.reading import reading
 
 
@@ -47,6 +50,26 @@ def test_a_resume_sends_what_was_not_received() -> None:
         stream.rewind(6)
     with pytest.raises(ProtocolViolation):
         stream.rewind(11)
+
+
+@pytest.mark.parametrize("size", [1, 16, 28, 500, 5000, 100_000])
+def test_the_window_bounds_what_pieces_really_cost(size: int) -> None:
+    """Many small answers to a peer that never acknowledges: Python's objects for them are most of the memory."""
+    window, pool, piece = 1 << 20, CountingPool(), bytes(size)
+    stream = Outbound(window, pool)
+    receive = reading(piece)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        while stream.read(receive) != FULL:
+            stream.next_frame()
+            stream.leaving = False
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    slabs = pool.lent * SLAB_SIZE
+    assert taken + min(slabs, stream.end + 32 * len(stream._sent)) <= 1.05 * window
+    assert stream.kept <= window + PIECE
 
 
 def test_a_peer_that_asks_for_less_and_then_for_more_again() -> None:

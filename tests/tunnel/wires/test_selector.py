@@ -264,3 +264,39 @@ def test_a_bug_in_one_user_is_not_the_others_end(crank: Crank, selector: Selecto
     assert sound.told == [b"hello"]
     assert faulty.told == logged
     assert str(logged[0]) == "a bug"
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_nor_is_a_bug_in_one_that_is_told_of_its_first(crank: Crank, selector: Selector, closes: bool) -> None:
+    """The reactor would take the whole selector for broken, and with it all channels."""
+    (faulty, one), (sound, two) = wired(selector), wired(selector)
+
+    def fault(_: object = None) -> None:
+        if closes:
+            faulty.wire._socket.close()  # behind the selector's back
+        raise RuntimeError("a bug")
+
+    faulty.wire_readable = faulty.wire_lost = fault  # type: ignore[method-assign,assignment]
+    for user in (faulty, sound):
+        user.wire.listen(True)
+    logged: list[str] = []
+    selector.log = type("Log", (), {"failure": lambda self, text, **said: logged.append(text.format(**said))})()
+    for word in (b"hello", b"again"):
+        if word == b"hello":
+            one.send(b"x")
+        two.send(word)
+        crank.rest()
+    assert sound.told == [b"hello", b"again"]
+    assert selector.getReaders() == [sound.wire]
+    assert len(logged) == 2
+    assert logged[1].startswith("another bug in the user of <Wire ")
+
+
+def test_a_wire_that_cannot_be_watched_is_not_taken_for_watched(selector: Selector) -> None:
+    user, _ = wired(selector)
+    selector._open()
+    assert selector._epoll is not None
+    selector._epoll.register(user.wire.fileno(), 0)  # so that it cannot be once more
+    with pytest.raises(FileExistsError):
+        selector.addReader(user.wire)
+    assert selector.getReaders() == []
