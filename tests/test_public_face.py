@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 PUBLIC = {
     "nbdtun.config": {
-        *("TunnelSettings", "SourceSettings", "DestinationSettings", "MigrateSettings", "Limits"),
+        *("TunnelSettings", "SourceSettings", "DestinationSettings", "MigrateSettings", "Limits", "LocalLimits"),
         *("Forward", "Target", "FactoryTarget", "VM", "Owner"),
         *("MigrationSettings", "Strategy", "Timeouts", "OnTimeout", "StepTimeouts"),
     },

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nbdtun.migration.timeouts import OnTimeout as OnTimeout
     from nbdtun.migration.timeouts import Timeouts as Timeouts
     from nbdtun.tunnel.settings import Limits as Limits
+    from nbdtun.tunnel.settings import LocalLimits as LocalLimits
 else:
     from nbdtun.lazy import exports
 
@@ -41,7 +42,7 @@ else:
         "nbdtun.config.values": "VM FactoryTarget Forward Owner Target",
         "nbdtun.migration.settings": "MigrationSettings StepTimeouts Strategy",
         "nbdtun.migration.timeouts": "OnTimeout Timeouts",
-        "nbdtun.tunnel.settings": "Limits",
+        "nbdtun.tunnel.settings": "Limits LocalLimits",
     }
     __all__ = sorted(" ".join(_HOMES.values()).split())
     __getattr__, __dir__ = exports(__name__, _HOMES)

@@ -76,6 +76,7 @@ WINDOW = Option(
 LINK_TIMEOUT = Option("link-timeout", "Silence after which a link counts as lost.", "TIME", _DURATION, "15s")
 RESUME_WINDOW = Option("resume-window", "How long to try to restore a lost link before its channel fails.", "TIME", _DURATION, "300s")
 HANDSHAKE_TIMEOUT = Option("handshake-timeout", "How long a new connection may take to become a link.", "TIME", _DURATION, "10s")
+MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", "nbdtun.units:parse_count", "1024")
 DISK = Option("disk", "Disk to migrate, by the name of its node, drive or device.", "NODE", unset="all writable disks", repeatable=True)
 ALLOW_MISMATCH = Option(
     "allow-mismatch",

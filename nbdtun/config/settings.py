@@ -16,7 +16,7 @@ from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, chec
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
-from nbdtun.tunnel.settings import BUILT_IN, Limits
+from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits
 from nbdtun.units import duration_text, size_text
 from nbdtun.validators import between
 
@@ -96,10 +96,15 @@ class _Dialling:
 
 @frozen(kw_only=True)
 class SourceSettings(_Dialling):
-    """A source daemon that forwards local sockets to targets of the destination. ``urgent`` targets go first under a bandwidth limit."""
+    """
+    A source daemon that forwards local sockets to targets of the destination.
+
+    ``urgent`` targets go first under a bandwidth limit. ``limits`` bounds what local programs can open.
+    """
 
     forwards: tuple[Forward, ...]
     urgent: tuple[str, ...] = ()
+    limits: LocalLimits = field(factory=LocalLimits)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

@@ -6,7 +6,7 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import Option
+from nbdtun.config.options import MAX_CHANNELS, Option
 from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
@@ -41,7 +41,7 @@ ALLOW = Option(
 )
 _COUNT = "nbdtun.units:parse_count"
 LIMITS = (
-    Option("max-channels", "Maximum number of channels.", "COUNT", _COUNT, "1024"),
+    MAX_CHANNELS,
     Option("max-channels-per-peer", "The same for one source: one certificate, or one address without TLS.", "COUNT", _COUNT, "512"),
     Option("max-handshakes", "Connections that may wait to open a channel; beyond that the oldest are closed.", "COUNT", _COUNT, "256"),
     Option(

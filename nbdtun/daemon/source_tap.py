@@ -7,16 +7,13 @@ from functools import partial
 from attrs import frozen
 from twisted.application.service import IService
 
-from nbdtun.config import MigrateSettings, SourceSettings, TunnelSettings
+from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import migration_settings, tunnel_settings
-from nbdtun.config.options import BANDWIDTH, CONNECT, KEEP_SOURCE, MIGRATION, QMP, TLS_NAME, Option
+from nbdtun.config.options import BANDWIDTH, CONNECT, KEEP_SOURCE, MAX_CHANNELS, MIGRATION, QMP, TLS_NAME, Option
 from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.process import make_room, needed, steady
-
-#: The channels that descriptors are reserved for: as many as a destination serves by default.
-CHANNELS = 1024
 
 FORWARD = Option(
     "forward",
@@ -32,6 +29,16 @@ URGENT = Option(
     repeatable=True,
 )
 MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
+LIMITS = (
+    MAX_CHANNELS,
+    Option(
+        "max-channels-per-user",
+        "The same for one local user; all clients of TCP ports count as one.",
+        "COUNT",
+        "nbdtun.units:parse_count",
+        "512",
+    ),
+)
 _ONLY_MIGRATIONS = (QMP, KEEP_SOURCE, *MIGRATION)
 
 
@@ -43,7 +50,7 @@ class SourceTask:
     migrate: MigrateSettings | None
 
 
-class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, MIGRATE, *_ONLY_MIGRATIONS, *TUNNEL)):
+class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, *LIMITS, MIGRATE, *_ONLY_MIGRATIONS, *TUNNEL)):
     """The options of ``twistd nbdtun-source``."""
 
     synopsis = "--connect ENDPOINT --tls-dir DIR --forward TARGET=ENDPOINT... | --migrate VM --qmp SOCKET"
@@ -66,7 +73,8 @@ class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, MIG
             raise ConfigError("nothing to do: give --forward, or --migrate with --qmp")
         if urgent and not forwards:
             raise ConfigError("--urgent needs --forward")
-        forward = SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=urgent) if forwards else None
+        limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()})
+        forward = SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=urgent, limits=limits) if forwards else None
         return SourceTask(forward, migrate)
 
     def _migration(self, tunnel: TunnelSettings, connect: str) -> MigrateSettings | None:
@@ -90,8 +98,8 @@ def makeService(options: Options) -> IService:
     from nbdtun.service import DaemonControl, MigrationService, SourceService
 
     steady(reactor)
-    make_room(needed(CHANNELS, 0))
     forward, migrate = options.settings.forward, options.settings.migrate
+    make_room(needed((forward.limits if forward else LocalLimits()).channels, 0))
     try:
         services: list[IService] = []
         if forward is not None:

@@ -1,4 +1,4 @@
-"""The settings of a tunnel: the terms of its channels, a destination's limits, and the names of the built-in targets."""
+"""The settings of a tunnel: the terms of its channels, the limits of its two ends, and the names of the built-in targets."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ class Limits:
     channels_per_peer: int = 512
     handshakes: int = 256
     handshakes_per_address: int = 128
+
+
+@frozen
+class LocalLimits:
+    """
+    The most channels that a source's sockets open at one time, those that are being opened included.
+
+    ``channels``: in all. ``channels_per_user``: of one local user.
+    """
+
+    channels: int = 1024
+    channels_per_user: int = 512
 
 
 @frozen

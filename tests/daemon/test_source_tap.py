@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbdtun.config import Forward, MigrateSettings, SourceSettings, TunnelSettings
+from nbdtun.config import Forward, LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.daemon.service import Daemon
 from nbdtun.daemon.source_tap import Options, SourceTask, makeService
 from nbdtun.errors import ConfigError
@@ -66,6 +66,12 @@ def test_what_is_urgent() -> None:
     assert task.forward.urgent == ("ram",)
 
 
+def test_how_much_local_programs_can_open() -> None:
+    task = source(*FORWARD, "--max-channels", "9", "--max-channels-per-user", "8")
+    assert task.forward is not None
+    assert task.forward.limits == LocalLimits(9, 8)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -78,6 +84,7 @@ def test_what_is_urgent() -> None:
         ((*FORWARD, "--converge", "downtime"), "--converge needs --migrate"),
         ((*FORWARD, "--keep-source"), "--keep-source needs --migrate"),
         ((*FORWARD, "--urgent", "ram"), "urgent: no forward leads to target ram"),
+        ((*FORWARD, "--max-channels-per-user", "0"), "--max-channels-per-user: '0' is not a number from 1"),
         ((*MIGRATE, "--urgent", "ram"), "--urgent needs --forward"),
         (("--connect", "unix:/a", "--forward", "unix:/a"), "--forward: 'unix:/a' does not have the form TARGET=SERVER-ENDPOINT"),
         (("--connect", "dest:10810", "--forward", "a=unix:/a"), "'dest:10810' is not an endpoint"),

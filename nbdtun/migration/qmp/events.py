@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,35 @@ from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import MonitorError, MonitorLost
+
+#: Seconds of a period, and the most events of one QEMU in it: each takes time from all channels of this process, whoever wants it.
+PERIOD, EVENTS = 5.0, 5000
+
+#: Why a monitor ends that sends more.
+FLOODED = f"QEMU sends more than {EVENTS} events in {PERIOD:g} s, or sends them faster than they are dealt with; is it a QEMU monitor?"
+
+#: The most events that may wait in one listener.
+WAITING = 1024
+
+
+class Flood:
+    """Counts the events of one QEMU; ``now`` is its clock, in seconds."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._began = -PERIOD
+        self._count = 0
+
+    def __repr__(self) -> str:
+        return f"<Flood of {self._count}>"
+
+    def rises(self) -> bool:
+        """One more has come; returns whether these are too many."""
+        now = self._now()
+        if now - self._began >= PERIOD:
+            self._began, self._count = now, 0
+        self._count += 1
+        return self._count > EVENTS
 
 
 @frozen
@@ -61,6 +91,11 @@ class Listener:
         if event.name in self.names:
             self._heard.append(event)
             self._wake()
+
+    @property
+    def overrun(self) -> bool:
+        """Whether more events wait than a QEMU at work can have caused."""
+        return len(self._heard) > WAITING
 
     def end(self, lost: MonitorLost) -> None:
         """No event will come any more (called by the monitor)."""

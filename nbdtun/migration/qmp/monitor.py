@@ -30,7 +30,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.dial import dial
-from nbdtun.migration.qmp.events import Event, Listener
+from nbdtun.migration.qmp.events import FLOODED, Event, Flood, Listener
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
 from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, MANY, mismatch
 from nbdtun.ownership.reach import Credentials, peer
@@ -246,9 +246,11 @@ class Monitor:
         event = Event(name, data, self._reactor.seconds())
         for listener in tuple(self._listeners):
             listener.hear(event)
+        if any(listener.overrun for listener in self._listeners):
+            self._drop(FLOODED)
 
     def _drop(self, reason: str) -> None:
-        """Close the connection: the malformed event may be one that is waited for."""
+        """Close the connection: a malformed event may be one that is waited for."""
         if self._life.state is State.CONNECTED:
             self.lose(reason)
             self._hang_up()
@@ -332,12 +334,16 @@ class _Client:
 
 
 class _Tap(EventListener):
-    """Hands every event over to the reactor's thread."""
+    """Hands events over to the reactor's thread, unless they are a flood."""
 
     def __init__(self, monitor: Monitor) -> None:
         super().__init__()
         self._monitor = monitor
+        self._flood = Flood()
 
     async def put(self, event: Message) -> None:
         name, data = str(event["event"]), event.get("data", {})
-        self._monitor._threads.callFromThread(self._monitor.heard, name, data)
+        if self._flood.rises():
+            self._monitor._threads.callFromThread(self._monitor._drop, FLOODED)
+        else:
+            self._monitor._threads.callFromThread(self._monitor.heard, name, data)

@@ -45,7 +45,8 @@ def make_source(reactor: Reactor, settings: SourceSettings | MigrateSettings) ->
     tunnel = settings.tunnel
     tls = Renewal(client_context, tunnel.tls_dir) if tunnel.tls_dir else None
     endpoint = make_client(reactor, settings.connect)
-    return Source(Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or ""))
+    dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "")
+    return Source(dialer, settings.limits if isinstance(settings, SourceSettings) else None)
 
 
 def make_client(reactor: Reactor, text: str) -> IStreamClientEndpoint:

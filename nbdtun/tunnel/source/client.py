@@ -16,12 +16,15 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import end_of
-from nbdtun.errors import ChannelReset, TunnelError
+from nbdtun.errors import ChannelReset, TooManyChannels, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
+from nbdtun.tunnel.runtime.log_limits import RefusalLog
+from nbdtun.tunnel.settings import LocalLimits
 from nbdtun.tunnel.source.dialer import Dialer
+from nbdtun.tunnel.source.local_users import LocalUsers
 from nbdtun.tunnel.wires.tuning import make_roomy
 from nbdtun.units import size_text
 
@@ -31,8 +34,10 @@ class Source:
 
     log = make_logger()
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, limits: LocalLimits | None = None) -> None:
         self.runtime = dialer.runtime
+        self.users = LocalUsers(limits or LocalLimits())
+        self.refusals = RefusalLog(self.log, self.runtime.call_later)
         self._dialer = dialer
         self.channels: set[Channel] = set()
         self._resumes = 0  # of channels that have ended
@@ -133,7 +138,13 @@ class Forwarder(ServerFactory):
 
     def arrived(self, sock: socket.socket) -> None:
         """A local program has connected: open a channel, or close its connection at once and log why."""
-        opening = Deferred.fromCoroutine(self._open(sock))
+        try:
+            user = self._source.users.enter(sock)
+        except TooManyChannels as refusal:
+            sock.close()
+            self._source.refusals.report(refusal.what.partition(":")[0], refusal)
+            return
+        opening = Deferred.fromCoroutine(self._open(sock, user))
         self._opening.add(opening)
         opening.addBoth(self._opened, opening)
         opening.addErrback(self._failed)
@@ -161,11 +172,16 @@ class Forwarder(ServerFactory):
         for channel in tuple(self._channels):
             channel.reset(ChannelReset(reason))
 
-    async def _open(self, sock: socket.socket) -> None:
-        channel = await self._source.open(self.target, sock, urgent=self._urgent)
+    async def _open(self, sock: socket.socket, user: str) -> None:
+        try:
+            channel = await self._source.open(self.target, sock, urgent=self._urgent)
+        except BaseException:
+            self._source.users.leave(user)
+            raise
         self._channels[channel] = channel.ended
-        channel.ended.addCallback(self._ended, channel)
-        self.log.info("channel {name} is open{ktls}", name=channel.name, ktls=", encrypted by the kernel" if channel.in_kernel else "")
+        channel.ended.addCallback(self._ended, channel, user)
+        if self._may_log():
+            self.log.info("channel {name} is open{ktls}", name=channel.name, ktls=", encrypted by the kernel" if channel.in_kernel else "")
 
     def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
         self._opening.discard(opening)
@@ -176,10 +192,15 @@ class Forwarder(ServerFactory):
             failure.trap(TunnelError)
             assert isinstance(failure.value, TunnelError)
             self.trouble = failure.value
-            self.log.error("{reason}", reason=failure.value.line, code=failure.value.code)
+            if self._may_log():
+                self.log.error("{reason}", reason=failure.value.line, code=failure.value.code)
 
-    def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
+    def _ended(self, error: TunnelError | None, channel: Channel, user: str) -> TunnelError | None:
         del self._channels[channel]
+        self._source.users.leave(user)
+        self.trouble = error or self.trouble
+        if not self._may_log():
+            return error
         if error is None:
             self.log.info(
                 "channel {name} is complete: {sent} sent, {received} received",
@@ -188,9 +209,12 @@ class Forwarder(ServerFactory):
                 received=size_text(channel.inbound.written - 1),
             )
         else:
-            self.trouble = error
             self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
         return error
+
+    def _may_log(self) -> bool:
+        """Whether one more line may be written: local programs can connect without end."""
+        return self._source.runtime.line_limit.allows()
 
 
 def _cancel(error: TunnelError | None, dialling: Deferred[None]) -> TunnelError | None:

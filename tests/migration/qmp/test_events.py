@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import MonitorError, MonitorLost
-from nbdtun.migration.qmp.events import Event, Listener
+from nbdtun.migration.qmp.events import EVENTS, PERIOD, WAITING, Event, Flood, Listener
 
 
 def listener(clock: Clock, *names: str) -> tuple[Listener, list[Listener]]:
@@ -60,6 +60,26 @@ def test_a_loss_ends_the_wait() -> None:
     waiting = next_of(events)
     events.end(MonitorLost("gone"))
     assert str(waiting[0]) == "gone"
+
+
+def test_a_listener_is_overrun_by_what_nobody_takes() -> None:
+    events, _ = listener(Clock(), "STOP")
+    for _ in range(WAITING):
+        events.hear(Event("STOP"))
+        events.hear(Event("OTHER"))
+    assert not events.overrun
+    events.hear(Event("STOP"))
+    assert events.overrun
+
+
+def test_a_flood_is_more_than_so_many_in_a_period() -> None:
+    clock = Clock()
+    flood = Flood(clock.seconds)
+    for _ in range(3):
+        assert not any(flood.rises() for _ in range(EVENTS))
+        assert flood.rises()
+        clock.advance(PERIOD)
+    assert repr(flood) == f"<Flood of {EVENTS + 1}>"
 
 
 def test_leaving_the_context_is_leaving() -> None:

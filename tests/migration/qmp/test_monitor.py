@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
@@ -17,6 +18,7 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp import monitor as module
+from nbdtun.migration.qmp.events import EVENTS, WAITING
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.ownership.reach import Credentials
 from tests.migration.stage.qmp_server import QmpServer, Serving
@@ -35,6 +37,8 @@ def obey(server: QmpServer, message: dict[str, Any]) -> None:
         server.send({"return": message.get("arguments", {}), "id": ident})
     elif command == "fail":
         server.send({"error": {"class": "DeviceNotFound", "desc": "no such thing"}, "id": ident})
+    elif command == "insult":
+        server.send({"error": {"class": "GenericError", "desc": "no\x1b]0;owned\x07\u202e\nnbdtun: all is well"}, "id": ident})
     elif command == "tell":
         server.send({"event": "STOP", "data": {"a": 1}, "timestamp": {"seconds": 1, "microseconds": 2}})
         server.send({"return": {}, "id": ident})
@@ -309,6 +313,47 @@ async def test_an_event_that_no_qemu_sends_ends_every_wait(path: str) -> None:
         with pytest.raises(MonitorLost, match="is malformed"):
             await monitor.execute("echo")
         await monitor.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_flood_of_events_ends_its_own_monitor(path: str) -> None:
+    """Whether anybody listens to them or not: each takes time from every other channel."""
+    async with connected(path) as (monitor, server), connected(f"{path}2") as (other, _):
+        lost = monitor.when_lost()
+        for _ in range(EVENTS + 10):
+            server.send({"event": "RTC_CHANGE", "data": {"offset": 1}, "timestamp": {"seconds": 1, "microseconds": 2}})
+        assert "QEMU sends more than 5000 events in 5 s" in str(await lost)
+        assert await other.execute("echo") == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_events_that_nobody_takes_end_it_too(path: str) -> None:
+    async with connected(path) as (monitor, server):
+        with monitor.listen("STOP"):
+            lost = monitor.when_lost()
+            for _ in range(WAITING + 10):
+                server.send({"event": "STOP", "data": {}, "timestamp": {"seconds": 1, "microseconds": 2}})
+            assert "or sends them faster than they are dealt with" in str(await lost)
+
+
+@pytest.mark.parametrize("nonsense", ["[" * 5000, '{"event":' * 5000, '{"event": 7}', '{"event": "STOP"}', '{"return": 1, "id": {}}'])
+@pytest_twisted.ensureDeferred
+async def test_nonsense_ends_it_in_one_line(path: str, nonsense: str) -> None:
+    async with connected(path) as (monitor, server):
+        server.transport.write(nonsense.encode() + b"\r\n")  # type: ignore[union-attr]
+        with contextlib.suppress(MonitorError):
+            await monitor.execute("drop")
+        with pytest.raises(MonitorLost) as lost:
+            await monitor.execute("echo")
+        assert lost.value.line.isprintable()
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_words_are_a_part_of_one_line(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        with pytest.raises(CommandFailed) as failed:
+            await monitor.execute("insult")
+        assert str(failed.value) == "web1: QEMU refused insult: no?]0;owned?? nbdtun: all is well"
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,48 @@
+"""
+Local users: the channels that programs of this host have opened through a source's sockets, within limits.
+
+Anybody who can connect to a socket gets a channel, which takes descriptors and memory here, and a channel of the destination's. So one user
+must not get all of them. The kernel tells which user has connected to a UNIX socket; the clients of TCP ports count as one user.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+
+from nbdtun.errors import TooManyChannels
+from nbdtun.ownership.reach import peer
+from nbdtun.tunnel.settings import LocalLimits
+
+
+class LocalUsers:
+    """Counts channels, from the moment at which they begin to be opened."""
+
+    def __init__(self, limits: LocalLimits) -> None:
+        self._limits = limits
+        self._channels: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<LocalUsers {dict(self._channels)}>"
+
+    def enter(self, sock: socket.socket) -> str:
+        """
+        A program has connected: return its user, to :meth:`leave` with when its channel has ended.
+
+        :raise TooManyChannels: a limit is reached.
+        """
+        user = f"uid {peer(sock).uid}" if sock.family == socket.AF_UNIX else "TCP clients"
+        limits = self._limits
+        if self._channels.total() >= limits.channels:
+            raise TooManyChannels(f"{user}: this source has reached its limit of {limits.channels} channels (--max-channels)")
+        if self._channels[user] >= limits.channels_per_user:
+            most = f"{limits.channels_per_user} channels for one local user (--max-channels-per-user)"
+            raise TooManyChannels(f"{user}: this source has reached its limit of {most}")
+        self._channels[user] += 1
+        return user
+
+    def leave(self, user: str) -> None:
+        """A channel has ended, or could not be opened."""
+        self._channels[user] -= 1
+        if not self._channels[user]:
+            del self._channels[user]
