@@ -10,6 +10,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
     │   ├── TargetUnknown          the destination lists no target of that name
     │   ├── TargetUnreachable      the destination could not connect to the target's socket
     │   ├── TooManyChannels        a limit of the destination is reached
+    │   ├── ShuttingDown           the destination's daemon is shutting down, and begins nothing new
     │   ├── ResumeRefused          the other end does not know this channel, or not at this offset
     │   ├── AlreadyComplete        the destination has seen this channel to its end
     │   ├── LinkLost               the other end cannot be reached
@@ -117,6 +118,12 @@ class TooManyChannels(TunnelError):
     """The destination has reached a limit of channels."""
 
     code = "too-many-channels"
+
+
+class ShuttingDown(TunnelError):
+    """The destination's daemon is shutting down: it finishes what is under way, and begins nothing new."""
+
+    code = "shutting-down"
 
 
 class ResumeRefused(TunnelError):

@@ -77,6 +77,13 @@ LINK_TIMEOUT = Option("link-timeout", "Silence after which a link counts as lost
 RESUME_WINDOW = Option("resume-window", "How long to try to restore a lost link before its channel fails.", "TIME", _DURATION, "300s")
 HANDSHAKE_TIMEOUT = Option("handshake-timeout", "How long a new connection may take to become a link.", "TIME", _DURATION, "10s")
 MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", "nbdtun.units:parse_count", "1024")
+DRAIN_TIMEOUT = Option(
+    "drain-timeout",
+    "After SIGTERM, how long to wait for memory, handovers and channels that are under way. 0s: not at all.",
+    "TIME",
+    _DURATION,
+    "10min",
+)
 DISK = Option("disk", "Disk to migrate, by the name of its node, drive or device.", "NODE", unset="all writable disks", repeatable=True)
 ALLOW_MISMATCH = Option(
     "allow-mismatch",

@@ -23,6 +23,10 @@ from nbdtun.validators import between
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 
+#: Checks how long a daemon may wait for what is under way when it is stopped.
+_DRAIN = between(0, 7 * 86400, duration_text)
+
+
 def _mode(_: object, __: Attribute[int], value: int) -> None:
     if not 0 <= value <= 0o777:
         raise ConfigError(f"{value:o} is not a mode for a socket; it must be between 0 and 777")
@@ -99,12 +103,14 @@ class SourceSettings(_Dialling):
     """
     A source daemon that forwards local sockets to targets of the destination.
 
-    ``urgent`` targets go first under a bandwidth limit. ``limits`` bounds what local programs can open.
+    ``urgent`` targets go first under a bandwidth limit. ``limits`` bounds what local programs can open. ``drain_timeout``: the seconds that
+    channels under way have for their end when the daemon is stopped.
     """
 
     forwards: tuple[Forward, ...]
     urgent: tuple[str, ...] = ()
     limits: LocalLimits = field(factory=LocalLimits)
+    drain_timeout: float = field(default=600.0, validator=_DRAIN)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -125,6 +131,7 @@ class DestinationSettings:
     A destination daemon: its endpoint, and the targets and VMs that it serves. Nothing else can be reached through it.
 
     ``allow`` has patterns for the names in sources' certificates; without any, all of the CA's are admitted. ``limits`` bounds its load.
+    ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
     """
 
     tunnel: TunnelSettings = TunnelSettings()
@@ -133,6 +140,7 @@ class DestinationSettings:
     vms: tuple[VM, ...] = ()
     allow: tuple[str, ...] = ()
     limits: Limits = field(factory=Limits)
+    drain_timeout: float = field(default=600.0, validator=_DRAIN)
 
     def __attrs_post_init__(self) -> None:
         self.tunnel.check_exposure(self.listen, Role.LISTEN)

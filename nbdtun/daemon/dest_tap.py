@@ -6,7 +6,7 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import MAX_CHANNELS, Option
+from nbdtun.config.options import DRAIN_TIMEOUT, MAX_CHANNELS, Option
 from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
@@ -54,7 +54,7 @@ LIMITS = (
 )
 
 
-class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, *LIMITS)):
+class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)):
     """The options of ``twistd nbdtun-dest``."""
 
     synopsis = "--listen ENDPOINT --tls-dir DIR [--target NAME=ENDPOINT]... [--vm NAME=SOCKET]..."
@@ -75,6 +75,7 @@ class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, *LI
             targets=self.value(TARGET),
             vms=self.value(VM),
             allow=self.value(ALLOW),
+            drain_timeout=self.value(DRAIN_TIMEOUT),
             limits=Limits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()}),
         )
 

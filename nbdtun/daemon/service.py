@@ -1,7 +1,9 @@
 """
-The service that the twistd plugins run. A failure to start is one line, not a traceback; and it ends properly when its terminal closes.
+The service that the twistd plugins run. A failure to start is one line, not a traceback; and a signal ends it in good order.
 
-The services themselves raise errors, for applications that embed them to catch.
+The first SIGTERM, SIGINT or SIGHUP lets the services finish what would be lost, as far as each can; a second one (but
+SIGHUP) stops them at once. The
+services themselves raise errors, for applications that embed them to catch.
 """
 
 from __future__ import annotations
@@ -11,25 +13,46 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import CancelledError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.python.failure import Failure
 
+from nbdtun.deferreds import gather
 from nbdtun.errors import NbdtunError, OutcomeUnknown
+from nbdtun.logs import make_logger
 from nbdtun.ownership.files import remove_file
 from nbdtun.process import ENDING
+
+
+@runtime_checkable
+class Drainable(Protocol):
+    """A service that has something to finish before it is stopped."""
+
+    def drain(self) -> Deferred[None]:
+        """Finish it, within a limit; cancelling this ends the wait."""
 
 
 class Daemon(MultiService):
     """
     Holds ``services``. ``plugin`` is the name that its error lines begin with; ``twistd`` has twistd's own options.
+
+    With ``outlives_terminal`` it goes on when its terminal is closed.
     """
 
-    def __init__(self, reactor: IReactorCore, plugin: str, twistd: Mapping[str, Any], *services: IService) -> None:
+    log = make_logger()
+
+    def __init__(
+        self, reactor: IReactorCore, plugin: str, twistd: Mapping[str, Any], *services: IService, outlives_terminal: bool = False
+    ) -> None:
         super().__init__()
+        self._outlives_terminal = outlives_terminal
+        self._draining: Deferred[Any] | None = None
         self._reactor = reactor
         self._plugin = plugin
         self._twistd = twistd
@@ -57,16 +80,33 @@ class Daemon(MultiService):
             raise SystemExit(1) from None
 
     def startService(self) -> None:
-        """Start what needs no privileges. From now on SIGHUP, for which Twisted has no handler, stops like SIGTERM, except under nohup."""
+        """Start what needs no privileges, and handle signals as soon as the reactor runs."""
         super().startService()
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, self._hang_up)
-        self._reactor.callWhenRunning(signal.pthread_sigmask, signal.SIG_SETMASK, self._mask)
-        self._reactor.addSystemEventTrigger("before", "shutdown", _stop_listening_to_signals)
+        self._reactor.callWhenRunning(self._handle_signals)
+        self._reactor.addSystemEventTrigger("before", "shutdown", _ignore_signals)
 
-    def _hang_up(self, number: int, _: FrameType | None) -> None:
-        _stop_listening_to_signals()
-        cast("IReactorFromThreads", self._reactor).callFromThread(self._reactor.stop)
+    def _handle_signals(self) -> None:
+        """In place of Twisted's handlers, which stop the reactor at once. Signals that are ignored stay so, such as SIGHUP under nohup."""
+        for number in ENDING:
+            if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._signalled)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def _signalled(self, number: int, _: FrameType | None) -> None:
+        cast("IReactorFromThreads", self._reactor).callFromThread(self._end, number)
+
+    def _end(self, number: int) -> None:
+        if number == signal.SIGHUP and self._outlives_terminal:
+            self.log.info("the terminal was closed; the migration goes on, SIGTERM rolls it back")
+        elif self._draining is None:
+            self._draining = gathered = Deferred.fromCoroutine(gather(each.drain() for each in self if isinstance(each, Drainable)))
+            gathered.addErrback(self._undrained).addBoth(lambda _: stop(self._reactor))
+        elif number != signal.SIGHUP:  # both the shell and the kernel may send it for one terminal
+            self._draining.cancel()
+
+    def _undrained(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self.log.failure("what was under way could not be waited for", failure=failure)
 
     def _undo(self) -> None:
         """Stop the services that have started; removing their sockets takes the reactor."""
@@ -87,10 +127,16 @@ class Daemon(MultiService):
             os.write(pipe, f"1 {line}".encode("ascii", "backslashreplace")[:100])
 
 
-def _stop_listening_to_signals() -> None:
+def _ignore_signals() -> None:
     """Ignore further signals: a reactor can be stopped once, and the undo must run to its end."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def stop(reactor: IReactorCore) -> None:
+    """Stop ``reactor``, if that has not begun."""
+    with suppress(ReactorNotRunning):
+        reactor.stop()
 
 
 def leave(reactor: IReactorCore, error: NbdtunError | CancelledError | None) -> None:
@@ -102,4 +148,4 @@ def leave(reactor: IReactorCore, error: NbdtunError | CancelledError | None) -> 
     if error is not None:
         status = 130 if isinstance(error, CancelledError) else 3 if isinstance(error, OutcomeUnknown) else 1
         atexit.register(os._exit, status)
-    reactor.callWhenRunning(reactor.stop)  # it may have failed before the reactor runs
+    reactor.callWhenRunning(stop, reactor)  # it may have failed before the reactor runs

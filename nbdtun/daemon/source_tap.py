@@ -9,7 +9,7 @@ from twisted.application.service import IService
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import migration_settings, tunnel_settings
-from nbdtun.config.options import BANDWIDTH, CONNECT, KEEP_SOURCE, MAX_CHANNELS, MIGRATION, QMP, TLS_NAME, Option
+from nbdtun.config.options import BANDWIDTH, CONNECT, DRAIN_TIMEOUT, KEEP_SOURCE, MAX_CHANNELS, MIGRATION, QMP, TLS_NAME, Option
 from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
@@ -50,7 +50,10 @@ class SourceTask:
     migrate: MigrateSettings | None
 
 
-class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, *LIMITS, MIGRATE, *_ONLY_MIGRATIONS, *TUNNEL)):
+_DECLARED = (CONNECT, TLS_NAME, FORWARD, URGENT, *LIMITS, MIGRATE, *_ONLY_MIGRATIONS, *TUNNEL, DRAIN_TIMEOUT)
+
+
+class Options(DeclaredOptions, declared=_DECLARED):
     """The options of ``twistd nbdtun-source``."""
 
     synopsis = "--connect ENDPOINT --tls-dir DIR --forward TARGET=ENDPOINT... | --migrate VM --qmp SOCKET"
@@ -73,9 +76,13 @@ class Options(DeclaredOptions, declared=(CONNECT, TLS_NAME, FORWARD, URGENT, *LI
             raise ConfigError("nothing to do: give --forward, or --migrate with --qmp")
         if urgent and not forwards:
             raise ConfigError("--urgent needs --forward")
+        if not forwards:
+            return SourceTask(None, migrate)
         limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()})
-        forward = SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=urgent, limits=limits) if forwards else None
-        return SourceTask(forward, migrate)
+        drain = self.value(DRAIN_TIMEOUT)
+        return SourceTask(
+            SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=urgent, limits=limits, drain_timeout=drain), migrate
+        )
 
     def _migration(self, tunnel: TunnelSettings, connect: str) -> MigrateSettings | None:
         if not self.has(MIGRATE):
@@ -109,4 +116,4 @@ def makeService(options: Options) -> IService:
             services.append(MigrationService(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
     except NbdtunError as error:
         give_up("nbdtun-source", error)
-    return Daemon(reactor, "nbdtun-source", options.parent or {}, *services)
+    return Daemon(reactor, "nbdtun-source", options.parent or {}, *services, outlives_terminal=migrate is not None)

@@ -9,14 +9,17 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
+from nbdtun.deferreds import shield, with_timeout
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.destination.sessions import Sessions
+from nbdtun.migration.destination.draining import Draining
+from nbdtun.migration.destination.sessions import STOPPED, Sessions
 from nbdtun.ownership.reach import Credentials
 from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.tls import ktls
@@ -26,14 +29,15 @@ from nbdtun.tls.renewal import Renewal
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.sink import Sink
-from nbdtun.tunnel.destination.targets import EndpointTarget, LocalTarget, Targets
+from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, Targets
 from nbdtun.tunnel.settings import CONTROL, SINK
+from nbdtun.units import duration_text
 
 
 class DestinationService(MultiService):
     """
     Serves sources on the settings' endpoint. When stopped, it stops listening, removes its sockets, ends its channels, and undoes the
-    migrations under way.
+    migrations under way; :meth:`drain` before that saves them.
 
     :raise ConfigError: when made, if the certificates cannot be used; when started, if the port is taken.
     """
@@ -55,6 +59,7 @@ class DestinationService(MultiService):
         self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
         self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._check_surroundings)
+        self._draining = Draining(self._sessions)
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._sessions.control)))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
@@ -66,6 +71,53 @@ class DestinationService(MultiService):
         self._rundir.sweep()
         super().startService()
         self._sessions.start()
+
+    def drain(self) -> Deferred[None]:
+        """
+        Begin nothing new, wait for memory, handovers and channels that are under way, for at most the settings' ``drain_timeout``, and
+        leave the sessions that still copy disks to the next daemon. Then there is nothing left but to stop.
+
+        Until they are left, the port stays open: a lost link is restored. Cancelling the Deferred ends the wait; stop the service then.
+        """
+        return Deferred.fromCoroutine(self._drain())
+
+    async def _drain(self) -> None:
+        await self._draining.begin()
+        for name in (*self._offered, *([SINK] if self.settings.vms else [])):
+            self.tunnel.targets.add(name, ClosedTarget())
+        ending = Deferred.fromCoroutine(self._ended())
+        if not ending.called:
+            self.log.info("shutting down: {waiting}", waiting=patience(self._under_way(), self.settings.drain_timeout))
+        try:
+            await with_timeout(self._reactor, self.settings.drain_timeout, ending, TimeoutError)
+        except TimeoutError:
+            await self._give_up()
+        await shield(Deferred.fromCoroutine(self._leave()), lambda: None)
+
+    async def _ended(self) -> None:
+        await self._draining.received()
+        await self.tunnel.drained(self._offered)
+        await self._draining.received()  # a session may have gone on meanwhile
+
+    def _under_way(self) -> list[str]:
+        return [*(f"the memory of {vm}" for vm in self._draining.receiving), *map("channel {}".format, self.tunnel.names(self._offered))]
+
+    async def _give_up(self) -> None:
+        """The time is up: end what was waited for."""
+        why = f"--drain-timeout ({duration_text(self.settings.drain_timeout)}) has passed"
+        self.log.warn("{why}: ending {what}", why=why, what=listed(self._under_way()))
+        await self._draining.end(f"{STOPPED}: {why}")
+        for target in self._offered:
+            self.tunnel.reset(target, f"the destination was stopped: {why}")
+
+    async def _leave(self) -> None:
+        await super().stopService()  # first: no link comes back here
+        self.tunnel.leave()
+        await self._draining.leave()
+
+    @property
+    def _offered(self) -> list[str]:
+        return [target.name for target in self.settings.targets]
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed and undone."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from nbdtun.config import MigrateSettings
-from nbdtun.deferreds import shield
+from nbdtun.deferreds import end_of, shield
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
@@ -107,8 +107,8 @@ class MigrationService(Service):
     """
     Migrates as soon as it is started; when stopped before the end, it rolls back first.
 
-    ``then`` is called when the migration has ended by itself, with the error if it failed or was cancelled by another command. It is not
-    called when the service was stopped.
+    ``then`` is called when the migration has ended, with the error if it failed, was cancelled by another command, or by :meth:`drain`. It
+    is not called when the service was stopped without that.
 
     :raise ConfigError: the certificates cannot be used.
     """
@@ -122,11 +122,20 @@ class MigrationService(Service):
         self._source = make_source(reactor, settings)
         self._migration: Deferred[None] | None = None
         self._phase: object = None
+        self._draining = False
 
     def startService(self) -> None:
         """Begin."""
         super().startService()
         self._migration = Deferred.fromCoroutine(self._run())
+
+    def drain(self) -> Deferred[None]:
+        """Roll back a migration under way; fires when that is done. Cancelling the Deferred only ends this wait."""
+        self._draining = True
+        if self._migration is None:
+            return succeed(None)
+        self._migration.cancel()
+        return end_of(self._migration)
 
     def stopService(self) -> Deferred[None]:
         """Roll back a migration under way; fires when that is done."""
@@ -144,7 +153,7 @@ class MigrationService(Service):
         failed = await self._attempt()
         if isinstance(failed, NbdtunError):
             self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=failed.line, code=failed.code)
-        if self.running:
+        if self.running or self._draining:
             self._then(failed)
 
     async def _attempt(self) -> NbdtunError | CancelledError | None:

@@ -9,14 +9,17 @@ from nbdtun.config import SourceSettings
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import ListeningService
+from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.tunnel.build import make_listener, make_source
 from nbdtun.tls import ktls
 from nbdtun.tunnel.source.client import Forwarder
+from nbdtun.units import duration_text
 
 
 class SourceService(MultiService):
     """
-    Listens on the settings' forwards. When stopped, it stops listening, removes its sockets and ends its channels.
+    Listens on the settings' forwards. When stopped, it stops listening, removes its sockets and ends its channels; :meth:`drain` before
+    that lets them end by themselves.
 
     :raise ConfigError: when made, if the certificates cannot be used; when started, if a socket cannot be made.
     """
@@ -33,6 +36,27 @@ class SourceService(MultiService):
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
             forwarder = Forwarder(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
             ListeningService(endpoint, forwarder).setServiceParent(self)
+
+    def drain(self) -> Deferred[None]:
+        """
+        Stop listening, and wait until the channels under way have ended by themselves, for at most the settings' ``drain_timeout``.
+
+        Cancelling the Deferred ends the wait. Stop the service in any case.
+        """
+        return Deferred.fromCoroutine(self._drain())
+
+    async def _drain(self) -> None:
+        await super().stopService()
+        seconds = self.settings.drain_timeout
+        if self.tunnel.channels:
+            self.log.info("shutting down: {waiting}", waiting=patience(self._under_way(), seconds))
+        await self.tunnel.drain(seconds)
+        if self.tunnel.channels:
+            why = f"--drain-timeout ({duration_text(seconds)}) has passed"
+            self.log.warn("{why}: ending {what}", why=why, what=listed(self._under_way()))
+
+    def _under_way(self) -> list[str]:
+        return sorted(f"channel {channel.name}" for channel in self.tunnel.channels)
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed."""

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactor
 
-from nbdtun.daemon.service import Daemon, leave
+from nbdtun.daemon.service import Daemon, leave, stop
 from nbdtun.errors import ConfigError, MirrorFailed, NbdtunError, OutcomeUnknown
 
 
@@ -29,13 +31,16 @@ class Signals:
     """The module signal, without a process: the tests' own keeps its handlers."""
 
     def __init__(self) -> None:
-        self.handlers: dict[int, Any] = {signal.SIGHUP: signal.SIG_DFL}
+        self.handlers: dict[int, Any] = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
         self.held: set[int] = {signal.SIGCHLD}
         self.getsignal = self.handlers.__getitem__
         self.signal = self.handlers.__setitem__
 
     def __getattr__(self, name: str) -> Any:
         return getattr(signal, name)
+
+    def send(self, number: int) -> None:
+        self.handlers[number](number, None)
 
     def pthread_sigmask(self, how: int, which: set[int]) -> set[int]:
         before = self.held
@@ -62,6 +67,41 @@ def test_it_holds_its_services() -> None:
     assert other.running
 
 
+class Draining(Service):
+    """A service that has something to finish."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.drained: Deferred[None] = Deferred()
+
+    def drain(self) -> Deferred[None]:
+        self.asked += 1
+        return self.drained
+
+
+class Running(MemoryReactor):
+    """A reactor that runs what its threads ask for at once, and is stopped once."""
+
+    stops = 0
+
+    def callFromThread(self, call: Any, *arguments: Any) -> None:
+        call(*arguments)
+
+    def stop(self) -> None:
+        super().stop()
+        self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+
+def running(signals: Signals, *services: Service, **options: Any) -> Running:
+    reactor = Running()
+    start(Daemon(reactor, "nbdtun-dest", {}, *services, **options))
+    reactor.run()
+    reactor.stops = 0  # a MemoryReactor stops as soon as it runs
+    return reactor
+
+
 def test_what_ends_it_waits_until_the_reactor_handles_it(signals: Signals) -> None:
     reactor, service = MemoryReactor(), Service()
     waiting: list[set[int]] = []
@@ -72,14 +112,55 @@ def test_what_ends_it_waits_until_the_reactor_handles_it(signals: Signals) -> No
     assert signals.held == {signal.SIGCHLD}
 
 
-def test_a_terminal_that_is_closed_stops_it(signals: Signals) -> None:
-    reactor = MemoryReactor()
-    reactor.callFromThread = lambda call: call()  # type: ignore[attr-defined]
-    start(Daemon(reactor, "nbdtun-dest", {}))
-    assert not reactor.hasStopped
-    signals.handlers[signal.SIGHUP](signal.SIGHUP, None)
-    assert reactor.hasStopped
-    assert signals.handlers[signal.SIGHUP] == signal.SIG_IGN
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_its_services_finish(signals: Signals, number: signal.Signals) -> None:
+    service = Draining()
+    reactor = running(signals, service, Service())
+    signals.send(number)
+    assert (service.asked, reactor.stops) == (1, 0)
+    service.drained.callback(None)
+    assert reactor.stops == 1
+
+
+def test_one_with_nothing_to_finish_is_stopped_at_once(signals: Signals) -> None:
+    reactor = running(signals, Service())
+    signals.send(signal.SIGTERM)
+    assert reactor.stops == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_waits_for_nothing(signals: Signals, number: signal.Signals) -> None:
+    service = Draining()
+    reactor = running(signals, service)
+    signals.send(signal.SIGTERM)
+    signals.send(signal.SIGHUP)  # of the terminal, perhaps the second of two
+    assert reactor.stops == 0
+    signals.send(number)
+    assert (service.asked, reactor.stops) == (1, 1)
+    signals.send(number)
+    assert reactor.stops == 1
+
+
+def test_one_that_cannot_finish_is_stopped_all_the_same(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[type[BaseException]] = []
+    monkeypatch.setattr(Daemon.log, "failure", lambda text, failure: logged.append(failure.type))
+    service = Draining()
+    reactor = running(signals, service)
+    signals.send(signal.SIGTERM)
+    service.drained.errback(ZeroDivisionError())
+    assert reactor.stops == 1
+    assert logged == [ZeroDivisionError]
+
+
+def test_one_that_outlives_its_terminal_does_so(signals: Signals) -> None:
+    service = Draining()
+    reactor = running(signals, service, outlives_terminal=True)
+    signals.send(signal.SIGHUP)
+    signals.send(signal.SIGHUP)
+    assert (service.asked, reactor.stops) == (0, 0)
+    signals.send(signal.SIGTERM)
+    assert service.asked == 1
+    service.drained.callback(None)
 
 
 def test_it_is_stopped_once(signals: Signals) -> None:
@@ -88,12 +169,17 @@ def test_it_is_stopped_once(signals: Signals) -> None:
     for call, arguments, _ in reactor.triggers["before"]["shutdown"]:
         call(*arguments)
     assert signals.handlers == dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)
+    stop(Running())
+    ended = Running()
+    ended.stop()
+    stop(ended)
 
 
 def test_nohup_is_heeded(signals: Signals) -> None:
     signals.handlers[signal.SIGHUP] = signal.SIG_IGN
-    start(Daemon(MemoryReactor(), "nbdtun-dest", {}))
-    assert signals.handlers == {signal.SIGHUP: signal.SIG_IGN}
+    running(signals)
+    assert signals.handlers[signal.SIGHUP] == signal.SIG_IGN
+    assert callable(signals.handlers[signal.SIGTERM])
 
 
 class TestItCannotStart:

@@ -104,7 +104,7 @@ class Rig:
 
     async def cleared(self) -> None:
         """Nothing of ours is left at the destination."""
-        for session in self.daemon._sessions.values():
+        for session in self.daemon.register._known.values():
             await session.cleaned_up
         assert await deferToThread(self.destination.leftovers) == []
 

@@ -25,7 +25,6 @@ from lab.qemu import Build, Interface, Style
 from nbdtun.tls.issue import make
 from tests.integration.outcome import arrived, stayed
 
-CLEAN = (0, -signal.SIGTERM)
 SMALL = Plan(32 * MIB)
 NOBODY = 65534
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/embed.py"

@@ -74,9 +74,9 @@ class Way:
         forwards = (Forward("nbd", f"unix:{self.entrance}"),)
         return SourceService(reactor, SourceSettings(tunnel=self.settings, connect=f"unix:{self.tunnel}", forwards=forwards, **more))
 
-    def destination(self) -> DestinationService:
+    def destination(self, **more: Any) -> DestinationService:
         targets, vms = (Target("nbd", f"unix:{self.exit}"),), (VM("web1", f"{self.base}/web1.qmp"),)
-        settings = DestinationSettings(tunnel=self.settings, listen=f"unix:{self.tunnel}", targets=targets, vms=vms)
+        settings = DestinationSettings(tunnel=self.settings, listen=f"unix:{self.tunnel}", targets=targets, vms=vms, **more)
         return DestinationService(reactor, settings)
 
     async def serve(self) -> IListeningPort:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import CancelledError
 
 from nbdtun.config import TunnelSettings
 from nbdtun.errors import ConfigError, TargetUnknown
@@ -56,3 +57,72 @@ def test_certificates_are_read_when_it_is_made(base: Path) -> None:
     way.settings = TunnelSettings(tls_dir=f"{base}/none")
     with pytest.raises(ConfigError, match="none: No such file or directory"):
         way.destination()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_drained_waits_for_its_channels_and_begins_none(base: Path, said: list[str]) -> None:
+    way = Way(base)
+    source, destination, port = way.source(), way.destination(), await way.serve()
+    destination.startService()
+    source.startService()
+    program = await way.enter()
+    assert await program.ask(b"ping") == b"ping"
+    draining = destination.drain()
+    (channel,) = destination.tunnel.channels
+    line = f"shutting down: waiting up to 10 min (--drain-timeout) for channel {channel.name}; a second signal ends it now"
+    assert line in said
+    await (await way.enter()).gone
+    assert any("target nbd: the destination's daemon is shutting down" in text for text in said)
+    assert await program.ask(b"still") == b"still"
+    program.transport.loseConnection()  # type: ignore[union-attr]
+    await draining
+    assert said.count(line) == 1
+    await destination.stopService()
+    await source.stopService()
+    await port.stopListening()  # type: ignore[misc]
+    assert way.left() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_when_the_time_is_up_channels_are_ended_by_name(base: Path, said: list[str]) -> None:
+    way = Way(base)
+    source, destination, port = way.source(), way.destination(drain_timeout=0.05), await way.serve()
+    destination.startService()
+    source.startService()
+    program = await way.enter()
+    assert await program.ask(b"ping") == b"ping"
+    (channel,) = destination.tunnel.channels
+    await destination.drain()
+    await program.gone
+    assert f"--drain-timeout (50 ms) has passed: ending channel {channel.name}" in said
+    await destination.stopService()
+    await source.stopService()
+    await port.stopListening()  # type: ignore[misc]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wait_that_is_cancelled_leaves_the_rest_to_the_stop(base: Path) -> None:
+    way = Way(base)
+    source, destination, port = way.source(), way.destination(), await way.serve()
+    destination.startService()
+    source.startService()
+    program = await way.enter()
+    assert await program.ask(b"ping") == b"ping"
+    draining = destination.drain()
+    draining.cancel()
+    with pytest.raises(CancelledError):
+        await draining
+    await destination.stopService()
+    await program.gone
+    await source.stopService()
+    await port.stopListening()  # type: ignore[misc]
+    assert way.left() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_with_nothing_under_way_is_drained_at_once_and_says_nothing(base: Path, said: list[str]) -> None:
+    destination = Way(base).destination()
+    destination.startService()
+    await destination.drain()
+    await destination.stopService()
+    assert not any("shutting down" in line for line in said)

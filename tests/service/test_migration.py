@@ -77,6 +77,25 @@ async def test_a_service_that_is_stopped_rolls_back_and_tells_nobody(base: Path,
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_service_that_is_drained_rolls_back_and_tells_so(base: Path) -> None:
+    wanted = migration_settings(base)
+    silent = Serving(lambda server, message: None, greet=False)
+    port = await UNIXServerEndpoint(reactor, wanted.qmp).listen(silent)
+    ends: list[Any] = []
+    service = MigrationService(reactor, wanted, ends.append)
+    await service.drain()
+    service.startService()
+    while not silent.connections:
+        await deferLater(reactor, 0.01)
+    await service.drain()
+    assert [type(end) for end in ends] == [CancelledError]
+    await service.stopService()
+    assert len(ends) == 1
+    await port.stopListening()
+    assert left(base) == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_cancelled_migration_ends_in_its_own_time(base: Path) -> None:
     wanted = migration_settings(base)
     silent = Serving(lambda server, message: None, greet=False)

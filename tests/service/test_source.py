@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from nbdtun.config import TunnelSettings
 from nbdtun.errors import ConfigError
@@ -64,5 +66,45 @@ async def test_what_is_urgent_is_so_on_its_way(base: Path, urgent: tuple[str, ..
     (channel,) = source.tunnel.channels
     assert channel.urgent is bool(urgent)
     await source.stopService()
+    await destination.stopService()
+    await port.stopListening()  # type: ignore[misc]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_drained_waits_for_its_channels_and_takes_no_more(base: Path, said: list[str]) -> None:
+    way = Way(base)
+    source, destination, port = way.source(), way.destination(), await way.serve()
+    destination.startService()
+    source.startService()
+    program = await way.enter()
+    assert await program.ask(b"ping") == b"ping"
+    (channel,) = source.tunnel.channels
+    draining = source.drain()
+    while way.entrance.exists():
+        await deferLater(reactor, 0.01)
+    assert await program.ask(b"still") == b"still"
+    assert not draining.called
+    assert any(line.endswith(f"for channel {channel.name}; a second signal ends it now") for line in said)
+    program.transport.loseConnection()  # type: ignore[union-attr]
+    await draining
+    await source.stopService()
+    await destination.stopService()
+    await port.stopListening()  # type: ignore[misc]
+    assert way.left() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_channels_that_do_not_end_are_named_and_ended_by_the_stop(base: Path, said: list[str]) -> None:
+    way = Way(base)
+    source, destination, port = way.source(drain_timeout=0.05), way.destination(), await way.serve()
+    destination.startService()
+    source.startService()
+    program = await way.enter()
+    assert await program.ask(b"ping") == b"ping"
+    (channel,) = source.tunnel.channels
+    await source.drain()
+    assert f"--drain-timeout (50 ms) has passed: ending channel {channel.name}" in said
+    await source.stopService()
+    await program.gone
     await destination.stopService()
     await port.stopListening()  # type: ignore[misc]

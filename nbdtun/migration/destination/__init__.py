@@ -6,5 +6,7 @@ The destination's side of a migration.
     orphans   QEMUs that a killed daemon has left in the middle of their memory
     outcome   whether a VM has run here
     session   one VM that arrives
-    sessions  all of them, and the VMs that may arrive
+    register  all of them: those under way, and those that have ended
+    sessions  begins them, for the VMs that may arrive
+    draining  their orderly end, before the daemon's
 """

@@ -2,21 +2,20 @@
 The destination: the VMs that it serves, their sessions, and the answers to a source's commands.
 
 One VM has one session at a time. A session belongs to the control channel that began it: when that channel is lost for good (it
-outlives its links), the session is undone. It is remembered for a while after its end, so that a source that lost the answer to
-Finish can ask again over a new control channel.
+outlives its links), the session is undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.deferreds import gather, with_timeout
-from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, VersionMismatch, VMUnknown
+from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VersionMismatch, VMUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
@@ -28,6 +27,7 @@ from nbdtun.migration.control.rows import disks_of, rows_of_findings
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.orphans import Orphans
 from nbdtun.migration.destination.outcome import settle
+from nbdtun.migration.destination.register import Entry, Register
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
@@ -35,9 +35,7 @@ from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.reach import Credentials
 
-REMEMBERED = 256
 PING_SECONDS = 5.0
-FAREWELL_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
 
 #: Checks the surroundings of a QEMU with these credentials, for its checklist.
@@ -69,13 +67,12 @@ class Sessions:
         self._vms = dict(vms)
         self._egresses = egresses
         self._surroundings = surroundings
-        self._sessions: dict[str, Session] = {}
-        self._latest: dict[str, Session] = {}
-        self._busy: dict[str, tuple[Session, Control]] = {}
         self._orphans = Orphans(self.monitor)
+        self.register = Register(reactor)
+        self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Sessions of {', '.join(self._vms) or 'no VM'}, {len(self._busy)} sessions>"
+        return f"<Sessions of {', '.join(self._vms) or 'no VM'}, {len(self.register.busy)} sessions>"
 
     def start(self) -> None:
         """End the QEMUs that a killed daemon has left in the middle of their memory."""
@@ -85,39 +82,46 @@ class Sessions:
         """The protocol for one control channel."""
         return DestinationControl(self)
 
+    def close(self) -> None:
+        """Begin no more sessions; those under way go on."""
+        self._closed = True
+
     async def stop(self) -> None:
         """Undo all sessions that can be undone, wait for the others, and then for their sources to receive the reports."""
         await self._orphans.stop()
-        busy = tuple(self._busy.values())
-        for session, control in busy:
-            self._report(control, session.ident, DestinationFailed(STOPPED))
-            await session.abort(STOPPED)
-        await gather(self._farewell(control) for _, control in busy)
-        for session in tuple(self._sessions.values()):
-            await session.cleaned_up
+        await self.end(self.register.busy.values(), STOPPED)
 
-    def _farewell(self, control: Control) -> Deferred[Any]:
-        """Wait until the source hangs up, as it does when its part is done; not for longer than a limit."""
-        return with_timeout(self.reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
+    async def end(self, busy: Iterable[Entry], reason: str) -> None:
+        """Undo these sessions as far as possible, wait for the others, and for their sources to receive the reports."""
+        for each in tuple(busy):
+            self._report(each.control, each.session.ident, DestinationFailed(reason))
+            await each.session.abort(reason)
+        await self.register.settled()
 
     async def begin(self, vm: str, ident: str, control: Control) -> Session:
         """
         A new session for ``vm``.
 
         :raise VMUnknown: there is no such VM.
+        :raise ShuttingDown: the daemon is shutting down.
         :raise NotMigratable: it has another session.
         """
-        self._check_known(vm)
-        if ident in self._sessions:
+        self.check_open(vm)
+        if ident in self.register:
             raise NotMigratable(f"{vm}: session {ident[:8]} already exists")
         await self._displace(vm)
-        if vm in self._busy:
+        if vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
-        session = Session(
-            self.reactor, ident, self.monitor(vm), self._egresses, lambda error: self._report(control, ident, error), self.steps
-        )
-        self._remember(vm, session, control)
+        tell = partial(self._report, control, ident)
+        session = Session(self.reactor, ident, self.monitor(vm), self._egresses, tell, self.steps)
+        self.register.add(Entry(vm, session, control))
         return session
+
+    def check_open(self, vm: str) -> None:
+        """Refuse an unknown VM; and every VM while the daemon is shutting down (:exc:`ShuttingDown`)."""
+        self._check_known(vm)
+        if self._closed:
+            raise ShuttingDown(f"{vm}: the destination's daemon is shutting down", "migrate it when the daemon has been restarted")
 
     def _check_known(self, vm: str) -> None:
         if vm not in self._vms:
@@ -129,25 +133,24 @@ class Sessions:
 
     async def _displace(self, vm: str) -> None:
         """Abort the session of a killed source: it would block a new one."""
-        if vm in self._busy and await self._deserted(vm):
-            session, _ = self._busy[vm]
+        if vm in self.register.busy and await self._deserted(vm):
+            session = self.register.busy[vm].session
             self.log.info("{vm}: session {ident} is aborted, its source does not answer", vm=vm, ident=session.ident[:8])
             await session.abort("its source did not answer, and a new session replaced it")
 
     async def _deserted(self, vm: str) -> bool:
         """Whether the source of the VM's session no longer answers."""
-        _, control = self._busy[vm]
         try:
-            await control.ask(Ping, seconds=PING_SECONDS)
+            await self.register.busy[vm].control.ask(Ping, seconds=PING_SECONDS)
         except NbdtunError:
-            return vm in self._busy
+            return vm in self.register.busy
         return False
 
     async def check(self, checklist: Checklist, vm: str, wanted: Wanted) -> None:
         """Check whether ``vm`` could come here now, and change nothing."""
         with checklist.collecting("destination"):
-            self._check_known(vm)
-            if vm not in self._busy:
+            self.check_open(vm)
+            if vm not in self.register.busy:
                 await self._examine(checklist, vm, wanted)
             elif await self._deserted(vm):
                 what = f"{vm} has a session here whose source does not answer; its QEMU cannot be checked meanwhile"
@@ -165,32 +168,8 @@ class Sessions:
         finally:
             await monitor.close()
 
-    def _remember(self, vm: str, session: Session, control: Control) -> None:
-        self._sessions[session.ident] = self._latest[vm] = session
-        self._busy[vm] = (session, control)
-        session.over.addCallback(lambda _: self._free(vm, session))
-        over = [ident for ident, old in self._sessions.items() if old.state.over]
-        for ident in over[: max(0, len(self._sessions) - REMEMBERED)]:
-            del self._sessions[ident]
-
-    def _free(self, vm: str, session: Session) -> None:
-        if self._busy.get(vm, (None,))[0] is session:
-            del self._busy[vm]
-        why = f": {session.reason}" if session.reason else ""
-        self.log.info("{vm}: session {ident} {state}{why}", vm=vm, ident=session.ident[:8], state=session.state.value, why=why)
-
     def _report(self, control: Control, ident: str, error: NbdtunError) -> None:
         control.notify(Trouble, session=ident, code=error.code, reason=str(error))
-
-    def session(self, ident: str) -> Session:
-        """
-        The session of that id.
-
-        :raise DestinationFailed: there is none, or none any more.
-        """
-        if ident not in self._sessions:
-            raise DestinationFailed("the destination does not know this session; its daemon has been restarted")
-        return self._sessions[ident]
 
     async def settle(self, vm: str, ident: str | None = None) -> Outcome:
         """
@@ -201,7 +180,7 @@ class Sessions:
         :raise MonitorError: its QEMU does not answer.
         """
         self._check_known(vm)
-        session = self._sessions.get(ident) if ident else self._latest.get(vm)
+        session = self.register.find(ident) if ident else self.register.latest.get(vm)
         if session is not None:
             state = await session.abort("its source asked for the outcome")
             await session.cleaned_up
@@ -211,7 +190,7 @@ class Sessions:
                 return Outcome.GONE
         elif ident in self._orphans:
             return Outcome.GONE
-        elif vm in self._busy:
+        elif vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
         outcome = await self._find_outcome(vm)
         return Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome
@@ -226,7 +205,7 @@ class Sessions:
 
     async def query(self, ident: str, vm: str) -> dict[str, str]:
         """The answer to :class:`~nbdtun.migration.control.commands.Query`."""
-        session = self._sessions.get(ident)
+        session = self.register.find(ident)
         state = "unknown" if session is None else session.state.value
         answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
         if session is None or session.state.over:
@@ -234,7 +213,7 @@ class Sessions:
         return answer
 
     async def _query(self, vm: str) -> dict[str, str]:
-        if vm not in self._vms or vm in self._busy:
+        if vm not in self._vms or vm in self.register.busy:
             return {}
         monitor = self.monitor(vm)
         try:
@@ -287,7 +266,11 @@ class DestinationControl(Control):
             self._session = begun = await self._destination.begin(vm, session, self)
             if self.lost:
                 await begun.abort("its control channel was lost")
-            target, checklist = await begun.prepare(_wanted(**told))
+            try:
+                target, checklist = await begun.prepare(_wanted(**told))
+            except DestinationFailed:
+                self._destination.check_open(vm)  # then this is why it was ended
+                raise
             return {"target": target, "findings": rows_of_findings(checklist.findings)}
 
         return self.respond(work)
@@ -295,14 +278,14 @@ class DestinationControl(Control):
     @Listen.responder
     def listen(self, session: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            return {"target": await self._destination.session(session).listen()}
+            return {"target": await self._destination.register.session(session).listen()}
 
         return self.respond(work)
 
     @Finish.responder
     def finish(self, session: str, run: bool) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            await self._destination.session(session).finish(run)
+            await self._destination.register.session(session).finish(run)
             return {}
 
         return self.respond(work)
@@ -310,7 +293,7 @@ class DestinationControl(Control):
     @Abort.responder
     def abort(self, session: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            state = await self._destination.session(session).abort("the source aborted it")
+            state = await self._destination.register.session(session).abort("the source aborted it")
             return {"state": state.value}
 
         return self.respond(work)

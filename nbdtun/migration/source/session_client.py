@@ -15,9 +15,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import end_of
-from nbdtun.errors import LinkLost, NbdtunError
+from nbdtun.errors import LinkLost, NbdtunError, ShuttingDown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.departure import Departure, told_of
@@ -28,6 +29,7 @@ from nbdtun.migration.finding import Finding
 from nbdtun.migration.settings import MigrationSettings
 
 DIAGNOSIS_SECONDS = 5.0
+AGAIN_SECONDS = 1.0
 
 
 class SourceControl(Control):
@@ -125,24 +127,36 @@ class SessionClient:
     def _lost(self, error: Exception, control: Control) -> None:
         if control is not self.control:
             return
-        if self._prepared is None or self._renewing is not None:
+        if self._prepared is None:
             self._alarm(error)
-        else:
+        elif self._renewing is None:  # else the renewal notices it as well
             self.lost = error
             self._renewing = Deferred.fromCoroutine(self._renew(error, self._prepared))
             self._renewing.addBoth(self._renewed)
 
     async def _renew(self, lost: Exception, prepared: dict[str, Any]) -> None:
-        """Prepare the session again, with the restarted daemon; if this fails, ``lost`` is reported as the cause."""
+        """
+        Prepare the session again, with the restarted daemon; if this fails, ``lost`` is reported as the cause.
+
+        That daemon may be stopped in turn. It is tried for as long as QEMU holds the disks' requests back.
+        """
+        until = self._reactor.seconds() + self._settings.reconnect_delay
+        while (failed := await self._prepare_again(prepared)) is not None:
+            self.log.debug("{session} could not be prepared again: {error}", session=self._ident[:8], error=failed)
+            if not isinstance(failed, ShuttingDown | LinkLost) or self._reactor.seconds() >= until:
+                self._alarm(lost)
+                return
+            await deferLater(self._reactor, AGAIN_SECONDS)
+        self.lost = None
+        self.log.warn("{vm}: the destination's daemon was restarted; copying the disks continues", vm=self._settings.vm)
+
+    async def _prepare_again(self, prepared: dict[str, Any]) -> NbdtunError | None:
         try:
             await self.open()
             await self._ask(Prepare, **prepared)
         except NbdtunError as error:
-            self.log.debug("{session} could not be prepared again: {error}", session=self._ident[:8], error=error)
-            self._alarm(lost)
-        else:
-            self.lost = None
-            self.log.warn("{vm}: the destination's daemon was restarted; copying the disks continues", vm=self._settings.vm)
+            return error
+        return None
 
     def _renewed(self, _: object) -> None:
         self._renewing = None

@@ -176,6 +176,13 @@ class Channel:
             return
         self._end(error)
 
+    def leave(self, reason: str) -> None:
+        """End the channel here only. The other end is told nothing, and goes on looking for a link until somebody refuses it."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        self._end(ChannelReset(reason))
+
     # Called by its links.
 
     def link_attached(self, link: Link) -> None:

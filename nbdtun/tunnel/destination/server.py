@@ -7,7 +7,7 @@ It remembers ended channels for as long as their source may ask for them: a sour
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import branch
+from nbdtun.deferreds import branch, end_of
 from nbdtun.errors import (
     AlreadyComplete,
     ChannelReset,
@@ -85,6 +85,7 @@ class Destination(ServerFactory):
         self._tls = tls
         self._allow = allow or AllowList()
         self._entries: dict[bytes, _Entry] = {}
+        self._leaving = False
         self._tombstones = Tombstones(runtime.reactor.seconds, runtime.terms.resume_window)
 
     def buildProtocol(self, addr: object) -> Protocol:
@@ -156,11 +157,35 @@ class Destination(ServerFactory):
         """End the channels to ``target``, including those that are still being opened."""
         self._end(lambda each: each == target, reason)
 
+    async def drained(self, targets: Collection[str]) -> None:
+        """Wait until the channels to ``targets`` have ended."""
+        while opened := next((entry.channel for entry in self._entries.values() if entry.target in targets), None):
+            await end_of(opened)  # it may fail, and then its entry is gone
+            for channel in tuple(self.channels):
+                if channel.target in targets:
+                    await end_of(channel.ended)
+
+    def names(self, targets: Collection[str]) -> list[str]:
+        """The names of the open channels to ``targets``."""
+        return sorted(channel.name for channel in self.channels if channel.target in targets)
+
     async def stop(self) -> None:
         """End all channels and connections."""
+        self._drop_connections()
+        self._end(lambda _: True, "the destination was stopped")
+
+    def leave(self) -> None:
+        """End all channels and connections here only: their sources dial until the next daemon has started."""
+        self._leaving = True
+        self._drop_connections()
+        for entry in tuple(self._entries.values()):
+            entry.channel.cancel()
+        for channel in tuple(self.channels):
+            channel.leave("it is left to the next daemon")
+
+    def _drop_connections(self) -> None:
         for transport in self.admission:
             transport.abortConnection()
-        self._end(lambda _: True, "the destination was stopped")
 
     def _end(self, wanted: Callable[[str], bool], reason: str) -> None:
         """End the channels to the targets that are ``wanted``."""
@@ -200,7 +225,7 @@ class Destination(ServerFactory):
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
             self._tombstones.remember(channel.ident, entry.caller.identity, ending)
-        if not self.runtime.line_limit.allows():
+        if self._leaving or not self.runtime.line_limit.allows():
             return error
         if error is None:
             self.log.info("channel {name} is complete", name=channel.name)

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 
-from nbdtun.errors import TargetUnknown, TargetUnreachable
+from nbdtun.errors import ShuttingDown, TargetUnknown, TargetUnreachable
 from nbdtun.process import Reactor, adopt
 from nbdtun.tunnel.opening.detach import connect
 from nbdtun.tunnel.wires.tuning import make_roomy
@@ -47,6 +47,19 @@ class EndpointTarget:
         except OSError as failure:
             reason = failure.strerror or str(failure)
         raise TargetUnreachable(f"target {name}: {self.label}: {reason}")
+
+
+@frozen
+class ClosedTarget:
+    """A target of a daemon that is shutting down."""
+
+    async def connect(self, name: str) -> socket.socket:
+        """
+        Refuse.
+
+        :raise ShuttingDown: always.
+        """
+        raise ShuttingDown(f"target {name}: the destination's daemon is shutting down", "try again when it has been restarted")
 
 
 @frozen

@@ -99,11 +99,15 @@ TABLE: Mapping[str, Row] = {
         (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, TOO_LATE, TOO_LATE),
     ),
     "kill": Row("``kill -9`` of ``nbdtun migrate``", (*(KILLED,) * 6, KILLED_LATE, KILLED_LATE)),
+    "daemon-restart": Row(
+        "SIGTERM to ``nbdtun-dest``, which is started again when it has ended",
+        (stays("the destination's daemon is shutting down"), *(MOVES,) * 7),
+    ),
     "daemon-terminate": Row(
-        "SIGTERM to ``nbdtun-dest``",
+        "SIGTERM to ``nbdtun-dest``, twice; it is started again",
         (
-            stays("the destination's daemon was stopped"),
-            stays("the destination's daemon was stopped"),
+            stays("the destination's daemon is shutting down"),
+            MOVES,
             afresh("the destination's daemon was stopped"),
             afresh("the destination's daemon was stopped"),
             afresh("the destination's daemon was stopped"),
@@ -204,6 +208,7 @@ TABLE: Mapping[str, Row] = {
 QUICK = frozenset(
     {
         ("kill", "mirror"),
+        ("daemon-restart", "ram"),
         ("daemon-terminate", "ready"),
         ("source-monitor", "pre-switchover"),
         ("destination-killed", "switchover"),

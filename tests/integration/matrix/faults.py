@@ -51,12 +51,25 @@ def _signal(number: signal.Signals) -> Deed:
     return send
 
 
+def _restart_daemon(cell: Cell) -> None:
+    """SIGTERM, and a new one as soon as the old one has ended; what that has to say to QEMU must pass the gate."""
+    cell.crossing.daemon.signal(signal.SIGTERM)
+    time.sleep(RESTART_SECONDS)
+    cell.open()
+    cell.crossing.cable.plug()
+    assert cell.crossing.daemon.wait_exit(120) == 0
+    cell.crossing.start_daemon()
+
+
 def _end_daemon(cell: Cell) -> None:
-    """SIGTERM: what it has to say to QEMU must pass the gate."""
+    """SIGTERM twice, which does not wait for what is under way."""
+    cell.crossing.daemon.signal(signal.SIGTERM)
+    time.sleep(RESTART_SECONDS)
     cell.crossing.daemon.signal(signal.SIGTERM)
     cell.open()
     cell.crossing.cable.plug()
-    cell.crossing.daemon.wait_exit(120)
+    assert cell.crossing.daemon.wait_exit(120) == 0
+    cell.crossing.start_daemon()
 
 
 def _kill_daemon(cell: Cell) -> None:
@@ -64,11 +77,6 @@ def _kill_daemon(cell: Cell) -> None:
     cell.crossing.daemon.kill()
     time.sleep(RESTART_SECONDS)
     cell.crossing.start_daemon()
-
-
-def _start_daemon(cell: Cell) -> None:
-    if not cell.crossing.daemon.running():
-        cell.crossing.start_daemon()
 
 
 def _vm(cell: Cell, end: str) -> Qemu:
@@ -190,7 +198,8 @@ FAULTS: dict[str, Fault] = {
     "interrupt": Fault(_signal(signal.SIGINT)),
     "terminate": Fault(_signal(signal.SIGTERM)),
     "kill": Fault(_signal(signal.SIGKILL)),
-    "daemon-terminate": Fault(_end_daemon, _start_daemon),
+    "daemon-restart": Fault(_restart_daemon),
+    "daemon-terminate": Fault(_end_daemon),
     "daemon-kill": Fault(_kill_daemon),
     "source-killed": Fault(_kill("source")),
     "source-stopped": Fault(_stop("source"), _continue("source"), hasty=True),

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import DestinationFailed, NotMigratable, OutcomeUnknown, VersionMismatch, VMUnknown
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle
-from nbdtun.migration.destination import sessions as module
+from nbdtun.migration.destination import register as module
 from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.rollback.journal import End
@@ -178,7 +178,7 @@ def test_sessions_are_remembered_and_not_for_ever(monkeypatch: pytest.MonkeyPatc
     for number in range(10):
         talk.prepare(session=f"{number:032x}")
         talk.ask(Abort, session=f"{number:032x}")
-    assert len(talk.stage.daemon._sessions) <= 4
+    assert len(talk.stage.daemon.register) <= 4
     assert talk.ask(Query, session=f"{9:032x}", vm="web1")["state"] == "aborted"
     assert talk.ask(Query, session=f"{0:032x}", vm="web1")["state"] == "unknown"
 

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable, ShuttingDown
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Prepare, Query
 from nbdtun.migration.settings import MigrationSettings
@@ -64,10 +64,10 @@ class Carrier:
 PREPARED = {"target": f"nbd.{SESSION}", "findings": []}
 
 
-def client(*channels: Channel | NbdtunError) -> tuple[SessionClient, list[Exception]]:
+def client(*channels: Channel | NbdtunError, clock: Clock | None = None) -> tuple[SessionClient, list[Exception]]:
     alarms: list[Exception] = []
     carrier: Any = Carrier(*channels)
-    return SessionClient(Clock(), carrier, SESSION, MigrationSettings(vm="web1"), alarms.append), alarms
+    return SessionClient(clock or Clock(), carrier, SESSION, MigrationSettings(vm="web1"), alarms.append), alarms
 
 
 def done(work: Any) -> Any:
@@ -81,8 +81,8 @@ def done(work: Any) -> Any:
     return results[0]
 
 
-def prepared(*channels: Channel | NbdtunError) -> tuple[SessionClient, list[Exception]]:
-    speaking, alarms = client(*channels)
+def prepared(*channels: Channel | NbdtunError, clock: Clock | None = None) -> tuple[SessionClient, list[Exception]]:
+    speaking, alarms = client(*channels, clock=clock)
     done(speaking.open())
     assert done(speaking.prepare(departure())) == (PREPARED["target"], ())
     return speaking, alarms
@@ -108,10 +108,42 @@ def test_and_again() -> None:
     assert speaking.control is channels[2]
 
 
-@pytest.mark.parametrize("refusal", [LinkLost("no connection"), Channel(Prepare=NotMigratable("this session exists already"))])
-def test_one_that_is_not_there_or_knows_the_session_is_the_end(refusal: Channel | NbdtunError) -> None:
+@pytest.mark.parametrize("refusal", [LinkLost("no connection"), ShuttingDown("web1: the destination's daemon is shutting down")])
+def test_one_that_is_not_there_or_shutting_down_may_be_followed_by_another(refusal: NbdtunError) -> None:
+    first, last = Channel(Prepare=PREPARED), Channel(Prepare=PREPARED)
+    clock = Clock()
+    speaking, alarms = prepared(first, refusal, Channel(Prepare=refusal), last, clock=clock)
+    first.lose()
+    assert str(speaking.lost) == "the daemon has died"
+    clock.pump([1, 1])
+    assert alarms == []
+    assert speaking.control is last
+
+
+def test_it_is_not_looked_for_for_ever() -> None:
+    first, clock = Channel(Prepare=PREPARED), Clock()
+    speaking, alarms = prepared(first, *(LinkLost("no connection") for _ in range(20)), clock=clock)
+    first.lose()
+    clock.pump([1] * 9)
+    assert alarms == []
+    clock.pump([1, 1])
+    assert [str(alarm) for alarm in alarms] == ["the daemon has died"] == [str(speaking.lost)]
+
+
+def test_one_that_is_lost_while_it_is_asked_is_noticed_once() -> None:
+    first, second, third = Channel(Prepare=PREPARED), Channel(Prepare=LinkLost("gone")), Channel(Prepare=PREPARED)
+    clock = Clock()
+    speaking, alarms = prepared(first, second, third, clock=clock)
+    first.lose()
+    second.lose()
+    clock.advance(1)
+    assert alarms == []
+    assert speaking.control is third
+
+
+def test_one_that_knows_the_session_is_the_end() -> None:
     first = Channel(Prepare=PREPARED)
-    speaking, alarms = prepared(first, refusal)
+    speaking, alarms = prepared(first, Channel(Prepare=NotMigratable("this session exists already")))
     first.lose()
     assert [str(alarm) for alarm in alarms] == ["the daemon has died"] == [str(speaking.lost)]
 

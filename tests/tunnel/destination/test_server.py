@@ -223,6 +223,51 @@ class TestStopping:
         assert all(program.got_end for program in stage.target.programs)
         stage.assert_all_gone()
 
+    def test_what_is_left_is_looked_for_until_somebody_refuses_it(self, stage: Stage, said: list[str]) -> None:
+        """Its source is told nothing: it dials, and the program there waits."""
+        near, far = stage.meet()
+        waiting = Stranger(stage)
+        stage.rest()
+        stage.cable.refuses = True
+        stage.destination.leave()
+        stage.pass_time(5)
+        assert waiting.closed
+        assert far.got_end
+        assert not near.got_end
+        assert not any("failed" in line for line in said)
+        stage.cable.refuses = False
+        stage.pass_time(10)  # another daemon does not know it, and this one has put it on no list of ended ones
+        assert near.got_end
+        stage.assert_all_gone()
+
+    def test_what_is_still_being_connected_is_left_too(self, stage: Stage) -> None:
+        stage.target.delay = 1.0
+        near = stage.arrive()
+        stage.pass_time(0.5)
+        stage.cable.refuses = True
+        stage.destination.leave()
+        stage.pass_time(stage.terms.handshake_timeout + 5)
+        assert near.got_end
+        stage.assert_all_gone()
+
+    def test_the_ends_of_channels_can_be_waited_for(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        assert Deferred.fromCoroutine(stage.destination.drained(["another"])).called
+        drained = Deferred.fromCoroutine(stage.destination.drained(["disk"]))
+        assert stage.destination.names(["disk"]) == [stage.far.name]
+        stage.target.delay = 1.0
+        late = stage.arrive()
+        near.shut()
+        far.shut()
+        stage.pass_time(0.5)
+        assert not drained.called  # one is still being opened
+        late.shut()
+        stage.pass_time(2)
+        stage.target.programs[-1].shut()
+        stage.pass_time(1)
+        assert drained.called
+        stage.assert_all_gone()
+
     def test_a_target_can_be_reset_alone(self, stage: Stage) -> None:
         near, _ = stage.meet()
         stage.destination.reset("another", "not meant")

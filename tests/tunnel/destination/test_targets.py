@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory, Protocol
 
-from nbdtun.errors import TargetUnknown, TargetUnreachable
-from nbdtun.tunnel.destination.targets import EndpointTarget, LocalTarget, Targets
+from nbdtun.errors import ShuttingDown, TargetUnknown, TargetUnreachable
+from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, Targets
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.stage import open_sockets
 
@@ -43,6 +43,15 @@ class TestTheList:
         with pytest.raises(TargetUnknown) as refused:
             targets.find(name)
         assert len(str(refused.value)) < 200
+
+
+class TestClosed:
+    @ensureDeferred
+    async def test_a_daemon_that_shuts_down_says_so(self) -> None:
+        with pytest.raises(
+            ShuttingDown, match=r"^target nbd: the destination's daemon is shutting down; try again when it has been restarted$"
+        ):
+            await ClosedTarget().connect("nbd")
 
 
 class TestReaching:

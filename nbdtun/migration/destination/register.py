@@ -1,0 +1,104 @@
+"""
+The register of a destination's sessions: those under way, and, for a while, those that have ended.
+
+A VM has one session under way at a time. An ended one is remembered so that a source that lost the answer to Finish can ask again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from nbdtun.deferreds import gather, with_timeout
+from nbdtun.errors import DestinationFailed
+from nbdtun.logs import make_logger
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.destination.session import Session
+
+REMEMBERED = 256
+FAREWELL_SECONDS = 5.0
+
+#: The reason of a session that was undone without its source's knowledge: the source prepares it again with the next daemon.
+LEFT = "is left to the next daemon"
+
+
+@frozen
+class Entry:
+    """A session, the VM that it is for, and the control channel that began it."""
+
+    vm: str
+    session: Session
+    control: Control
+
+
+class Register:
+    """Keeps sessions; ``busy`` has the one under way for each VM, ``latest`` the last one."""
+
+    log = make_logger()
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self.busy: dict[str, Entry] = {}
+        self.latest: dict[str, Session] = {}
+        self._reactor = reactor
+        self._known: dict[str, Session] = {}
+        self._connected: dict[Control, Session] = {}
+
+    def __repr__(self) -> str:
+        return f"<Register of {len(self.busy)} sessions under way, {len(self._known)} in all>"
+
+    def __contains__(self, ident: str) -> bool:
+        return ident in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, entry: Entry) -> None:
+        """Keep a session that begins."""
+        session = entry.session
+        self._known[session.ident] = self.latest[entry.vm] = session
+        self.busy[entry.vm] = entry
+        session.over.addCallback(lambda _: self._free(entry))
+        self._connected[entry.control] = session
+        entry.control.when_lost().addCallback(lambda _: self._hung_up(entry))
+        over = [ident for ident, old in self._known.items() if old.state.over]
+        for ident in over[: max(0, len(self._known) - REMEMBERED)]:
+            del self._known[ident]
+
+    def find(self, ident: str) -> Session | None:
+        """The session of that id; None if there is none, or none any more."""
+        return self._known.get(ident)
+
+    def session(self, ident: str) -> Session:
+        """
+        The session of that id.
+
+        :raise DestinationFailed: there is none, or none any more.
+        """
+        if ident not in self._known:
+            raise DestinationFailed("the destination does not know this session; its daemon has been restarted")
+        return self._known[ident]
+
+    async def settled(self) -> None:
+        """Wait for the ends of sessions: until all is cleaned up, and until their sources hang up, which a limit bounds."""
+        await gather(self._farewell(control) for control, session in self._connected.items() if session.state.over)
+        for session in tuple(self._known.values()):
+            await session.cleaned_up
+
+    def _farewell(self, control: Control) -> Deferred[Any]:
+        """A source hangs up when its part is done."""
+        return with_timeout(self._reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
+
+    def _free(self, entry: Entry) -> None:
+        vm, session = entry.vm, entry.session
+        if self.busy.get(vm) is entry:
+            del self.busy[vm]
+        why = f": {session.reason}" if session.reason else ""
+        state = f"{session.state.value}{why}" if session.reason != LEFT else LEFT
+        self.log.info("{vm}: session {ident} {state}", vm=vm, ident=session.ident[:8], state=state)
+
+    def _hung_up(self, entry: Entry) -> None:
+        if self._connected.get(entry.control) is entry.session:
+            del self._connected[entry.control]

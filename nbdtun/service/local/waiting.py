@@ -1,0 +1,21 @@
+"""The words of a daemon that is shutting down, about what it still waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nbdtun.units import duration_text
+
+#: The most things that a line names.
+NAMED = 8
+
+
+def listed(things: Sequence[str]) -> str:
+    """``a, b``, or ``a, b and 7 more``."""
+    more = len(things) - NAMED
+    return ", ".join(things[:NAMED]) + (f" and {more} more" if more > 0 else "") if things else "nothing"
+
+
+def patience(things: Sequence[str], seconds: float) -> str:
+    """``waiting up to 10 min (--drain-timeout) for ...``: the line for the log, said once."""
+    return f"waiting up to {duration_text(seconds)} (--drain-timeout) for {listed(things)}; a second signal ends it now"

@@ -1,0 +1,103 @@
+"""Which sessions a destination knows; whole lives of sessions are in test_sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from nbdtun.errors import DestinationFailed
+from nbdtun.migration.destination import register as module
+from nbdtun.migration.destination.life import State
+from nbdtun.migration.destination.register import Entry, Register
+
+
+class FakeSession:
+    """A session that is over when a test says so."""
+
+    def __init__(self, ident: str) -> None:
+        self.ident = ident
+        self.state = State.PREPARED
+        self.reason = ""
+        self.over: Deferred[None] = Deferred()
+        self.cleaned_up = succeed(None)
+
+    def end(self, state: State, reason: str = "") -> None:
+        self.state, self.reason = state, reason
+        self.over.callback(None)
+
+
+class FakeControl:
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[None]] = []
+
+    def when_lost(self) -> Deferred[None]:
+        self._waiting.append(Deferred())
+        return self._waiting[-1]
+
+    def lose(self) -> None:
+        for each in self._waiting:
+            if not each.called:
+                each.callback(None)
+
+
+def entry(ident: str, vm: str = "web1") -> Any:
+    session: Any = FakeSession(ident)
+    control: Any = FakeControl()
+    return Entry(vm, session, control)
+
+
+def test_a_session_is_under_way_until_it_is_over(said: list[str]) -> None:
+    register, one = Register(Clock()), entry("a" * 32)
+    register.add(one)
+    assert register.busy == {"web1": one}
+    one.session.end(State.ABORTED, "the source aborted it")
+    assert register.busy == {}
+    assert said == ["web1: session aaaaaaaa aborted: the source aborted it"]
+    assert register.session("a" * 32) is register.find("a" * 32) is register.latest["web1"] is one.session
+
+
+def test_what_nobody_knows() -> None:
+    register = Register(Clock())
+    assert register.find("a" * 32) is None
+    assert "a" * 32 not in register
+    with pytest.raises(DestinationFailed, match="does not know this session"):
+        register.session("a" * 32)
+    assert repr(register) == "<Register of 0 sessions under way, 0 in all>"
+
+
+def test_those_that_are_over_are_forgotten_those_under_way_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 2)
+    register = Register(Clock())
+    long = entry("f" * 32, "web2")
+    register.add(long)
+    for number in range(5):
+        one = entry(f"{number:032x}")
+        register.add(one)
+        one.session.end(State.FINISHED)
+    assert "f" * 32 in register
+    assert len(register) <= 3
+
+
+def test_an_end_is_settled_when_the_source_hangs_up_or_after_a_while() -> None:
+    clock = Clock()
+    register, one, other, third = Register(clock), entry("a" * 32), entry("b" * 32, "web2"), entry("c" * 32, "web3")
+    for each in (one, other, third):
+        register.add(each)
+    for each in (one, other):  # the third is under way, and its source stays
+        each.session.end(State.FINISHED)
+    settled = Deferred.fromCoroutine(register.settled())
+    one.control.lose()
+    assert not settled.called
+    clock.advance(module.FAREWELL_SECONDS)
+    assert settled.called
+
+
+def test_nothing_is_waited_for_where_all_have_hung_up() -> None:
+    register, one = Register(Clock()), entry("a" * 32)
+    register.add(one)
+    one.session.end(State.FINISHED)
+    one.control.lose()
+    assert Deferred.fromCoroutine(register.settled()).called
