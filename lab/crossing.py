@@ -18,7 +18,7 @@ from lab.process import Process, wait
 VM = "web1"
 """The name that the destination knows the VM by."""
 
-PHASES = ("prepare", "mirror", "ready", "ram", "switchover", "finish")
+PHASES = ("prepare", "mirror", "ready", "ram", "switchover", "finish", "settle")
 
 
 def certificates(directory: Path) -> Path:
@@ -79,8 +79,9 @@ class Crossing:
         qmp: tuple[Path, Path] | None = None,
         options: Sequence[str] = (),
         daemon_options: Sequence[str] = (),
+        settle: str = "200ms",
     ) -> None:
-        """`options` are those of both ends; `qmp` are other monitors of the pair than its own."""
+        """`options` are those of both ends; `qmp` are other monitors of the pair than its own; `settle` is short, for speed."""
         self.pair = pair
         self.directory = pair.directory
         self.qmp = qmp or (pair.source.qmp_path, pair.destination.qmp_path)
@@ -88,6 +89,7 @@ class Crossing:
         """Where each end makes its sockets: they would be different hosts."""
         self.port = free_port()
         self._options = [*options, *(["--tls-dir", f"{tls}"] if tls else [])]
+        self._settle = ["--settle", settle]
         self._daemon_options = list(daemon_options)
         self._attempts = 0
         self._ended = ExitStack()
@@ -118,12 +120,12 @@ class Crossing:
 
     def arguments(self, *more: str) -> list[str]:
         """What follows `nbdtun migrate`."""
-        return [VM, "--qmp", f"{self.qmp[0]}", "--to", self.to, *self._options, "--run-dir", f"{self.run_dir}", *more]
+        return [VM, "--qmp", f"{self.qmp[0]}", "--to", self.to, *self._options, "--run-dir", f"{self.run_dir}", *self._settle, *more]
 
     def service_arguments(self, *more: str) -> list[str]:
         """What follows `twistd nbdtun-source` for the same as a service."""
         migration = ["--connect", self.to, "--migrate", VM, "--qmp", f"{self.qmp[0]}"]
-        return [*migration, *self._options, "--run-dir", f"{self.run_dir}", *more]
+        return [*migration, *self._options, "--run-dir", f"{self.run_dir}", *self._settle, *more]
 
     def migrate(self, *more: str) -> Attempt:
         """Begin a migration."""

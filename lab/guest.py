@@ -15,8 +15,8 @@ from lab import ticks
 from lab.cache import CACHE, LAB, fetch, locked
 from lab.initramfs import KERNEL, archive, install
 
-DRIVERS = ("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ata_piix", "ahci")
-"""What the disks need."""
+DRIVERS = ("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ata_piix", "ahci", "pvpanic_mmio")
+"""What the disks need; and what tells the host of a panic, where there is such a device."""
 
 LOAD_END = 66 << 20
 """Where the part of the first disk ends that a guest with `disk` load writes to."""
@@ -32,6 +32,8 @@ class Guest:
     """The pause between two ticks."""
     ram: int = 0
     """MiB a second that it dirties in its memory, round and round in 64 MiB."""
+    obeys: bool = False
+    """It obeys the orders `crash`, `off` and `reset` of a second serial port."""
     disk: int = 0
     """MiB a second that it writes to its first disk, from 2 MiB to 66 MiB."""
 
@@ -39,7 +41,7 @@ class Guest:
         """QEMU's options to boot it; it waits a little for that many disks."""
         line = (
             "console=ttyS0 quiet loglevel=3 panic=-1 tsc=reliable no_timer_check "
-            f"lab.tick_ms={self.tick_ms} lab.ram={self.ram} lab.disk={self.disk} "
+            f"lab.tick_ms={self.tick_ms} lab.ram={self.ram} lab.disk={self.disk} lab.obeys={self.obeys:d} "
             f"lab.disks={disks}"
         )
         return ["-kernel", f"{self.kernel}", "-initrd", f"{self.initramfs}", "-append", line]

@@ -30,6 +30,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
         ├── Stalled                nothing moves any more
         ├── TooLate                a running migration is past the point where the request is possible
         ├── DestinationFailed      the destination reported a failure of its own
+        ├── GuestLost              the VM has moved, and its guest was lost at the destination at once
         └── OutcomeUnknown         it is unknown whether the VM runs at the destination
 
 The text of an error is the one line that an operator reads. It names the thing, the reason and, where there is one, the remedy. A peer or a
@@ -242,6 +243,12 @@ class DestinationFailed(MigrationError):
     """The destination reported a failure of its own."""
 
     code = "destination"
+
+
+class GuestLost(MigrationError):
+    """The VM has run at the destination, and does not any more; the source is left paused, as it was handed over."""
+
+    code = "guest-lost"
 
 
 class OutcomeUnknown(MigrationError):

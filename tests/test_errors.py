@@ -50,6 +50,7 @@ CODES = {
     "stall": "Stalled",
     "too-late": "TooLate",
     "destination": "DestinationFailed",
+    "guest-lost": "GuestLost",
     "unknown": "OutcomeUnknown",
 }
 """Programs depend on these: a line may be added, none changed."""

@@ -23,7 +23,7 @@ PUBLIC = {
         *("check", "migrate", "resolve", "steady"),
         *("Progress", "Phase", "LinkState", "DiskProgress", "MemoryProgress", "Measures"),
         *("Report", "Finding", "Level", "Activity", "Forecast"),
-        *("NbdtunError", "ConfigError", "TunnelError", "MigrationError", "OutcomeUnknown"),
+        *("NbdtunError", "ConfigError", "TunnelError", "MigrationError", "GuestLost", "OutcomeUnknown"),
     },
 }
 #: The tree of errors is described as a whole.

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from nbdtun.cli.reactor import run
 from nbdtun.cli.streams import complain
 from nbdtun.display import Display
-from nbdtun.errors import ConfigError, NbdtunError, OutcomeUnknown
+from nbdtun.errors import ConfigError, GuestLost, NbdtunError, OutcomeUnknown
 from nbdtun.logs import traced
 from nbdtun.migration.progress import Phase, Progress
 
@@ -33,6 +33,7 @@ class Status(enum.IntEnum):
     FAILED = 1
     USAGE = 2
     UNKNOWN = 3
+    LOST = 4
     INTERRUPTED = 130
 
 
@@ -41,7 +42,10 @@ _BY_PHASE: Final = {
     Phase.FAILED: Status.FAILED,
     Phase.CANCELLED: Status.INTERRUPTED,
     Phase.UNKNOWN: Status.UNKNOWN,
+    Phase.LOST: Status.LOST,
 }
+
+_BY_ERROR: Final = ((OutcomeUnknown, Phase.UNKNOWN), (GuestLost, Phase.LOST))
 
 Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
 
@@ -80,7 +84,7 @@ class _Attended:
         """Handle a signal: cancel once, while that is possible."""
         if self._interrupted:
             complain("already rolling back")
-        elif self._latest is not None and self._latest.phase is Phase.FINISH:
+        elif self._latest is not None and self._latest.phase.handed_over:
             complain("too late to interrupt: the destination is taking over")
         else:
             self._interrupted = True
@@ -106,7 +110,7 @@ class _Attended:
             traced(failure).printTraceback(sys.stderr)
 
     def _end_with(self, error: NbdtunError) -> None:
-        phase = Phase.UNKNOWN if isinstance(error, OutcomeUnknown) else Phase.FAILED
+        phase = next((phase for kind, phase in _BY_ERROR if isinstance(error, kind)), Phase.FAILED)
         if self._latest is not None and self._latest.phase.final:
             phase = self._latest.phase
         self._end(phase, error)

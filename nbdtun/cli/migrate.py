@@ -28,6 +28,7 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
                  1  the migration failed; VM is still running on the source
                  2  wrong usage
                  3  outcome unknown; VM is paused on the source: use --resolve
+                 4  VM has run at the destination and was lost there; it is paused on the source
                130  interrupted; VM is still running on the source
     """
     from nbdtun.cli.attend import attend

@@ -45,5 +45,6 @@ def migration_settings(vm: str, given: Given) -> MigrationSettings:
         converge=given["converge"] or frozenset(),
         max_downtime=given["max_downtime"],
         timeouts=make_timeouts(given["timeout"], given["stall_timeout"], given["on_timeout"]),
+        settle=given["settle"],
         keep_source=given.get("keep_source", False),
     )

@@ -128,6 +128,13 @@ ON_TIMEOUT = Option(
     "nbdtun.config.timeouts:parse_on_timeout",
     "cancel",
 )
+SETTLE = Option(
+    "settle",
+    "How long the guest is watched at the destination before the source QEMU is ended; 0s: not at all.",
+    "TIME",
+    _DURATION,
+    "2s",
+)
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 
 #: How the two ends authenticate each other.
@@ -137,4 +144,4 @@ TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT)
 #: For a process that makes sockets for other programs.
 SOCKETS = (RUN_DIR, SOCKET_OWNER)
 #: How to migrate.
-MIGRATION = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT)
+MIGRATION = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, SETTLE)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from types import FrameType
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import gather
-from nbdtun.errors import NbdtunError, OutcomeUnknown
+from nbdtun.errors import GuestLost, NbdtunError, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.ownership.files import remove_file
 from nbdtun.process import ENDING
@@ -139,13 +139,16 @@ def stop(reactor: IReactorCore) -> None:
         reactor.stop()
 
 
+_STATUSES: Final = ((CancelledError, 130), (OutcomeUnknown, 3), (GuestLost, 4))
+
+
 def leave(reactor: IReactorCore, error: NbdtunError | CancelledError | None) -> None:
     """
-    End a daemon whose only work is done: with status 0, 1 for an error, 3 for an unknown outcome, 130 if it was cancelled.
+    End a daemon whose only work is done: with status 0, 1 for an error, 3 for an unknown outcome, 4 for a lost guest, 130 if cancelled.
 
     twistd itself always ends with status 0. So the process exits with its own status last, when all is stopped and removed.
     """
     if error is not None:
-        status = 130 if isinstance(error, CancelledError) else 3 if isinstance(error, OutcomeUnknown) else 1
+        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 1)
         atexit.register(os._exit, status)
     reactor.callWhenRunning(stop, reactor)  # it may have failed before the reactor runs

@@ -62,7 +62,8 @@ class Options(DeclaredOptions, declared=_DECLARED):
         "destination's target of that name, through one encrypted port, and outlives a lost network link. With --migrate, it migrates a "
         "running VM with its disks to the QEMU that waits for it at the destination. Without --forward the daemon then ends, with status "
         "0 if the VM runs there, 1 if the migration failed and the VM still runs here, 3 if the outcome is unknown and the VM is paused "
-        "here. Endpoints are Twisted's endpoint strings; sizes and times are written like 500MiB and 300ms."
+        "here, 4 if the guest was lost at the destination and the VM is paused here. "
+        "Endpoints are Twisted's endpoint strings; sizes and times are written like 500MiB and 300ms."
     )
     settings: SourceTask
 

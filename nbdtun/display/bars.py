@@ -138,8 +138,15 @@ _MARKS = {
     Phase.FAILED: ("✗", "red"),
     Phase.CANCELLED: ("✗", "yellow"),
     Phase.UNKNOWN: ("?", "bold red"),
+    Phase.LOST: ("✗", "bold red"),
 }
-_PHASE_STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.CANCELLED: "yellow", Phase.UNKNOWN: "bold red"}
+_PHASE_STYLES = {
+    Phase.COMPLETED: "green",
+    Phase.FAILED: "red",
+    Phase.CANCELLED: "yellow",
+    Phase.UNKNOWN: "bold red",
+    Phase.LOST: "bold red",
+}
 
 
 def _shares_terminal(stream: TextIO | None) -> bool:

@@ -19,10 +19,12 @@ PHASES: Final = {
     Phase.RAM: "copying memory",
     Phase.SWITCHOVER: "switching over",
     Phase.FINISH: "starting at the destination",
+    Phase.SETTLE: "runs at the destination, watched",
     Phase.COMPLETED: "completed",
     Phase.FAILED: "failed",
     Phase.CANCELLED: "rolled back",
     Phase.UNKNOWN: "outcome unknown",
+    Phase.LOST: "lost",
 }
 
 #: Where the VM is now; the caller prints the error itself.
@@ -31,6 +33,7 @@ OUTCOMES: Final = {
     Phase.FAILED: "was not migrated; it is at the source as before",
     Phase.CANCELLED: "was not migrated; it is at the source as before",
     Phase.UNKNOWN: "is paused at the source; it may be running at the destination",
+    Phase.LOST: "is paused at the source; it was lost at the destination",
 }
 
 MEMORY: Final = "memory"

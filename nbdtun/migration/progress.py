@@ -14,7 +14,7 @@ from attrs import frozen
 
 
 class Phase(enum.Enum):
-    """The steps of a migration in their order, and the four ways in which it can end."""
+    """The steps of a migration in their order, and the five ways in which it can end."""
 
     PREPARE = "prepare"
     MIRROR = "mirror"
@@ -22,15 +22,22 @@ class Phase(enum.Enum):
     RAM = "ram"
     SWITCHOVER = "switchover"
     FINISH = "finish"
+    SETTLE = "settle"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
+    LOST = "lost"
 
     @property
     def final(self) -> bool:
         """Whether nothing comes after it."""
-        return self in (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED, Phase.UNKNOWN)
+        return self in (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED, Phase.UNKNOWN, Phase.LOST)
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the destination has the VM, or is taking it, so that nothing can be cancelled."""
+        return self in (Phase.FINISH, Phase.SETTLE)
 
 
 @frozen
@@ -111,7 +118,8 @@ class Progress:
     One sample of a migration.
 
     ``time`` is seconds since the epoch, ``elapsed`` seconds since its start, ``rate`` bytes per second, ``eta`` seconds or None
-    if unknown. ``downtime_ms`` and ``error`` are only set in a final phase; ``code`` is the stable name of the error.
+    if unknown. ``downtime_ms`` is set from the phase ``settle`` on, and ``elapsed`` stays the same then: the VM runs at the destination.
+    ``error`` is only set in a final phase; ``code`` is the stable name of the error.
     """
 
     time: float
@@ -145,8 +153,10 @@ class Progress:
             },
             "converge": self.converge.as_json(),
         }
+        if self.phase.final or self.phase is Phase.SETTLE:
+            report["downtime_ms"] = self.downtime_ms
         if self.phase.final:
-            report |= {"downtime_ms": self.downtime_ms, "error": self.error, "code": self.code}
+            report |= {"error": self.error, "code": self.code}
         return report
 
     @classmethod

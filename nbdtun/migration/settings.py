@@ -8,7 +8,8 @@ from attrs import field, frozen, validators
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.timeouts import Timeouts
-from nbdtun.validators import positive
+from nbdtun.units import duration_text
+from nbdtun.validators import between, positive
 
 
 @frozen(kw_only=True)
@@ -60,8 +61,9 @@ class MigrationSettings:
     writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None for no limit. ``downtime``
     is QEMU's goal, in seconds. ``converge`` are the strategies for a guest that changes faster than it can be copied; the strategy
     ``downtime`` raises the downtime, up to ``max_downtime``. ``timeouts`` limits how long it may last. ``leave_behind`` is what may be
-    lost of the disks' images besides their contents. ``keep_source`` leaves the source QEMU paused instead of ending it. ``allowed`` are
-    the names of differences between the two machines that do not prevent a migration.
+    lost of the disks' images besides their contents. ``keep_source`` leaves the source QEMU paused instead of ending it. ``settle`` is how
+    many seconds the guest is watched at the destination before the source QEMU is ended, 0 for not at all. ``allowed`` are the names of
+    differences between the two machines that do not prevent a migration.
     ``reconnect_delay`` is how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. If the
     connection breaks while QEMU pauses the guest to hand over, the whole QEMU stands still for so long, and does not answer its monitor:
     it drains its disks then.
@@ -78,6 +80,7 @@ class MigrationSettings:
     timeouts: Timeouts = field(factory=Timeouts)
     leave_behind: frozenset[Belonging] = frozenset()
     keep_source: bool = False
+    settle: float = field(default=2.0, validator=between(0, 600, duration_text))
     allowed: tuple[str, ...] = ()
     reconnect_delay: int = field(default=10, validator=positive())
     steps: StepTimeouts = field(factory=StepTimeouts)

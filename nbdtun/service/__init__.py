@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nbdtun.errors import ConfigError as ConfigError
+    from nbdtun.errors import GuestLost as GuestLost
     from nbdtun.errors import MigrationError as MigrationError
     from nbdtun.errors import NbdtunError as NbdtunError
     from nbdtun.errors import OutcomeUnknown as OutcomeUnknown
@@ -47,7 +48,7 @@ else:
     from nbdtun.lazy import exports
 
     _HOMES = {
-        "nbdtun.errors": "ConfigError MigrationError NbdtunError OutcomeUnknown TunnelError",
+        "nbdtun.errors": "ConfigError GuestLost MigrationError NbdtunError OutcomeUnknown TunnelError",
         "nbdtun.migration.check.activity": "Activity",
         "nbdtun.migration.finding": "Finding Level",
         "nbdtun.migration.check.forecast": "Forecast",

@@ -39,6 +39,7 @@ def migrate(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progr
     ``COMPLETED``. Cancelling it rolls the migration back, while that is possible.
 
     :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
+    :raise GuestLost: (in the Deferred) the VM has run at the destination, and was lost there; it is paused at the source.
     :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
     :raise ConfigError: the certificates cannot be used.
     """
@@ -52,6 +53,7 @@ def resolve(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progr
     The Deferred fires with a :class:`~nbdtun.migration.progress.Progress` whose phase is ``COMPLETED`` if the VM is at the destination.
 
     :raise OutcomeUnknown: (in the Deferred) the outcome is still unknown; the VM stays paused at the source.
+    :raise GuestLost: (in the Deferred) the VM was lost at the destination after its arrival; it stays paused at the source.
     :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
     :raise ConfigError: the certificates cannot be used.
     """

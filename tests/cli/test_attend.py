@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from nbdtun.cli.attend import Status, attend
-from nbdtun.errors import ConfigError, MirrorFailed, NbdtunError, OutcomeUnknown
+from nbdtun.errors import ConfigError, GuestLost, MirrorFailed, NbdtunError, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
 from tests.cli.stage import FakeReactor, Gone, interrupts
 
@@ -67,6 +67,7 @@ def test_completed(display: Recorder, capsys: pytest.CaptureFixture[str]) -> Non
     [
         (MirrorFailed("vda: no space left"), 1, Phase.FAILED),
         (OutcomeUnknown("ask the destination"), 3, Phase.UNKNOWN),
+        (GuestLost("it has crashed there"), 4, Phase.LOST),
         (ConfigError("/pki/client-key.pem: Permission denied"), 2, Phase.FAILED),
     ],
 )
@@ -156,8 +157,11 @@ def test_an_interrupt_that_comes_too_late_changes_nothing(display: Recorder) -> 
     assert attend(reactor, migration.start, display) == 0
 
 
-def test_an_interrupt_while_the_destination_takes_over_is_told_so(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
-    finish, final = evolve(MIRROR, phase=Phase.FINISH), evolve(MIRROR, phase=Phase.COMPLETED)
+@pytest.mark.parametrize("phase", [Phase.FINISH, Phase.SETTLE])
+def test_an_interrupt_while_the_destination_takes_over_is_told_so(
+    phase: Phase, display: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish, final = evolve(MIRROR, phase=phase), evolve(MIRROR, phase=Phase.COMPLETED)
     deferred: Deferred[Progress] = Deferred()
     reactor = FakeReactor(interrupts(signal.SIGINT), lambda: deferred.callback(final))
     assert attend(reactor, reporting(finish, then=deferred), display) == 0
@@ -179,4 +183,4 @@ def test_a_terminal_that_is_gone_makes_no_signal_deaf(gone: bool, display: Recor
 
 def test_a_status_has_its_number() -> None:
     numbers: dict[str, Any] = {status.name: status.value for status in Status}
-    assert numbers == {"COMPLETED": 0, "FAILED": 1, "USAGE": 2, "UNKNOWN": 3, "INTERRUPTED": 130}
+    assert numbers == {"COMPLETED": 0, "FAILED": 1, "USAGE": 2, "UNKNOWN": 3, "LOST": 4, "INTERRUPTED": 130}

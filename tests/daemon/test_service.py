@@ -14,7 +14,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactor
 
 from nbdtun.daemon.service import Daemon, leave, stop
-from nbdtun.errors import ConfigError, MirrorFailed, NbdtunError, OutcomeUnknown
+from nbdtun.errors import ConfigError, GuestLost, MirrorFailed, NbdtunError, OutcomeUnknown
 
 
 class Failing(Service):
@@ -238,7 +238,13 @@ class TestItCannotStart:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(None, None), (MirrorFailed("vda: no space left"), 1), (OutcomeUnknown("ask the destination"), 3)]
+    ("error", "status"),
+    [
+        (None, None),
+        (MirrorFailed("vda: no space left"), 1),
+        (OutcomeUnknown("ask the destination"), 3),
+        (GuestLost("it has crashed"), 4),
+    ],
 )
 def test_a_daemon_whose_work_is_done_leaves(monkeypatch: pytest.MonkeyPatch, error: NbdtunError | None, status: int | None) -> None:
     last: list[int] = []

@@ -29,7 +29,7 @@ DISK = b"".join(len(part).to_bytes(2, "big") + part.encode() for pair in _FIELDS
 PREPARE = box(_command="Prepare", _ask="1", version=1, session=SESSION, vm="web1", hardware=PACKED, disks=DISK + b"\0\0", allowed=b"")
 COMMANDS = [
     box(_command="Listen", _ask="2", session=SESSION),
-    box(_command="Finish", _ask="3", session=SESSION, run="True"),
+    box(_command="Finish", _ask="3", session=SESSION, run="True", settle="2000"),
     box(_command="Query", _ask="4", session=SESSION, vm="web1"),
     box(_command="Abort", _ask="5", session=SESSION),
     box(_command="Settle", _ask="6", vm="web1"),

@@ -219,7 +219,7 @@ def command_answers(data: bytes) -> None:
         asked: list[tuple[Any, dict[str, Any]]] = [
             (Prepare, {"session": SESSION, "version": 1, "vm": "web1", "hardware": HARDWARE, "disks": [], "allowed": []}),
             (Listen, {"session": SESSION}),
-            (Finish, {"session": SESSION, "run": True}),
+            (Finish, {"session": SESSION, "run": True, "settle": 0}),
             (Abort, {"session": SESSION}),
             (Query, {"session": SESSION, "vm": "web1"}),
             (Settle, {"vm": "web1"}),

@@ -47,7 +47,7 @@ class Rig:
         self.reports.clear()
         self.entered: set[Phase] = set()
         self.phases: dict[Phase, Deferred[None]] = {phase: Deferred() for phase in Phase}
-        wanted: dict[str, Any] = {"vm": "web1", "steps": self.steps} | options
+        wanted: dict[str, Any] = {"vm": "web1", "steps": self.steps, "settle": 0.2} | options
         self.running = Deferred.fromCoroutine(self._run(MigrationSettings(**wanted)))
         return self.running
 

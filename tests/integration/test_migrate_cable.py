@@ -60,10 +60,13 @@ def under_way(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) ->
                 end, command = HELD[phase]
                 gate = ended.enter_context(Gate(pair.directory / "gate.qmp", monitors[end], command))
                 monitors[end] = gate.path
-            crossing = crossings(pair, cable=True, qmp=(monitors["source"], monitors["destination"]), options=options or [])
+            ways, settle = (monitors["source"], monitors["destination"]), "4s" if phase == "settle" else "200ms"
+            crossing = crossings(pair, cable=True, qmp=ways, options=options or [], settle=settle)
             attempt = crossing.migrate()
             if gate is not None:
                 gate.wait_held()
+            elif phase == "settle":
+                attempt.wait_phase(phase)
             else:
                 crossing.cable.slow(SLOW)
                 attempt.wait_phase(phase)
@@ -129,7 +132,7 @@ def test_a_link_that_dies_without_a_word(under_way: Callable[..., UnderWay], tro
     assert moving.attempt.last["link"]["resumes"] > 0
 
 
-LONG = [pytest.param(phase, marks=[] if phase == "mirror" else pytest.mark.slow) for phase in PHASES if phase != "finish"]
+LONG = [pytest.param(phase, marks=[] if phase == "mirror" else pytest.mark.slow) for phase in PHASES if phase not in ("finish", "settle")]
 
 
 @pytest.mark.parametrize("phase", LONG)

@@ -35,5 +35,6 @@ def test_only_the_last_one_has_an_outcome(phase: Phase) -> None:
     report = Progress(1.0, 1.0, phase, downtime_ms=5.0, error="e", code="c").as_json()
     assert ("error" in report) is phase.final
     assert report["link"]["state"] == "up"
+    assert ("downtime_ms" in report) is (phase.final or phase is Phase.SETTLE)
     if phase.final:
         assert (report["downtime_ms"], report["error"], report["code"]) == (5.0, "e", "c")

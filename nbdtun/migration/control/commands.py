@@ -9,7 +9,7 @@ order::
     Finish    all has been sent: take over, and run if asked   the one step that cannot be undone
     Abort     drop everything
     Query     the state of this session                        at any time, over any control channel
-    Settle    the outcome for this VM; if it has not arrived, make sure that it never does
+    Settle    the outcome for this VM, once it is settled; if it has not arrived, make sure that it never does
 
 Errors keep their class across the wire, by their ``code``, and their text, which is the one line that an operator reads.
 
@@ -25,7 +25,7 @@ from typing import ClassVar
 from twisted.protocols import amp
 
 from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, Text
-from nbdtun.errors import ConfigError, OutcomeUnknown, wire_errors
+from nbdtun.errors import ConfigError, GuestLost, OutcomeUnknown, wire_errors
 from nbdtun.migration.control.rows import FINDINGS
 from nbdtun.migration.ids import SESSION
 from nbdtun.migration.vm.disks import MAX_DISKS
@@ -47,11 +47,15 @@ class SessionId(amp.Argument):
 
 VERSION = 1
 
-#: Errors that the other end cannot report: a wrong option of ours; and an unknown outcome, except by the one command that has an outcome.
-NOT_ITS_TO_TELL = (ConfigError, OutcomeUnknown)
+#: Errors that the other end cannot report: a wrong option of ours; a lost guest, which is an answer; and an unknown outcome, except by the
+#: one command that has an outcome.
+NOT_ITS_TO_TELL = (ConfigError, GuestLost, OutcomeUnknown)
 
 ERRORS = wire_errors(without=NOT_ITS_TO_TELL)
-ERRORS_OF_FINISH = wire_errors(without=(ConfigError,))
+ERRORS_OF_FINISH = wire_errors(without=(ConfigError, GuestLost))
+
+#: The longest that a guest is watched after its arrival, in milliseconds.
+MAX_SETTLE = 600_000
 
 
 _DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image"))
@@ -89,12 +93,14 @@ class Listen(CheckedCommand):
 
 class Finish(CheckedCommand):
     """
-    The source has sent everything and is paused: take over, and let the guest run if ``run``.
+    The source has sent everything and is paused: take over, and let the guest run if ``run``. Then watch it for ``settle`` milliseconds.
+
+    The answer comes before that, the answer to Settle after it.
 
     Any error except ``unknown`` means that the guest does not run here, and never will by this session.
     """
 
-    arguments: ClassVar = [(b"session", SessionId()), (b"run", Flag())]
+    arguments: ClassVar = [(b"session", SessionId()), (b"run", Flag()), (b"settle", Number(MAX_SETTLE))]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = ERRORS_OF_FINISH
 
@@ -124,6 +130,8 @@ class Outcome(enum.StrEnum):
     """The answer to :class:`Settle`."""
 
     ARRIVED = "arrived"
+    #: It has run at the destination, and its guest is lost there: it has crashed, or shut down, or its QEMU has ended.
+    LOST = "lost"
     #: It has not run at the destination, and its QEMU there was ended, so that it never will.
     GONE = "gone"
     #: QEMU there has received nothing, but it may be another QEMU than the session's; only if the destination does not know the session.
@@ -145,13 +153,13 @@ class Settled(amp.Argument):
 
 class Settle(CheckedCommand):
     """
-    End a migration of ``vm`` whose outcome is unknown, and answer whether the VM has arrived.
+    End a migration of ``vm``, and answer whether the VM has arrived; for one that has, after its guest was watched.
 
-    ``session`` is its session, if the source knows it.
+    ``session`` is its session, if the source knows it. ``reason`` is why a guest is lost.
     """
 
     arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True))]
-    response: ClassVar = [(b"outcome", Settled())]
+    response: ClassVar = [(b"outcome", Settled()), (b"reason", Text(MAX_ERROR))]
     errors = ERRORS
 
 

@@ -6,14 +6,43 @@ The answer also ends the migration: a QEMU that has received the VM, but not the
 
 from __future__ import annotations
 
+from nbdtun.errors import MonitorError
 from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.destination.recovery import clean_up, end, read_ours
+from nbdtun.migration.qmp.dial import is_served
 from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.fate import ENDED, FALLEN, fallen
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.migration.vm.memory import query_migration
 
 #: Run states of a machine whose guest waits for ``cont``, for the first time or again.
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
+
+
+async def find_outcome(monitor: Monitor) -> tuple[Outcome, str]:
+    """
+    Connect ``monitor``, and :func:`settle`; with the reason if the guest is lost.
+
+    :raise MonitorError: as of :func:`settle`.
+    """
+    try:
+        await monitor.connect()
+        why = await fallen(monitor)  # first: the next may end it
+        return await settle(monitor), why
+    finally:
+        await monitor.close()
+
+
+async def find_loss(monitor: Monitor) -> str:
+    """Connect ``monitor``, of a VM that has arrived; returns why its guest is lost, empty if it is not, or may not be."""
+    try:
+        await monitor.connect()
+        fresh = await run_state(monitor) == "inmigrate"
+        return f"{ENDED}, and another one waits for a migration" if fresh else await fallen(monitor)
+    except MonitorError:
+        return "" if is_served(monitor.path) else ENDED  # one that lives may serve another client
+    finally:
+        await monitor.close()
 
 
 async def settle(monitor: Monitor) -> Outcome:
@@ -31,6 +60,9 @@ async def settle(monitor: Monitor) -> Outcome:
     if state == "inmigrate" and (await query_migration(monitor)).status == "none":
         await clean_up(monitor)
         return Outcome.FRESH  # it can still be used
+    if state in FALLEN:  # after it had arrived
+        await clean_up(monitor)
+        return Outcome.LOST
     if state not in WAITING or await _was_taken_over(monitor):
         await clean_up(monitor)
         return Outcome.ARRIVED

@@ -81,6 +81,11 @@ class Register:
             raise DestinationFailed("the destination does not know this session; its daemon has been restarted")
         return self._known[ident]
 
+    def hurry(self) -> None:
+        """Watch no guest any longer that has arrived."""
+        for session in self._known.values():
+            session.fate.hurry()
+
     async def settled(self) -> None:
         """Wait for the ends of sessions: until all is cleaned up, and until their sources hang up, which a limit bounds."""
         await gather(self._farewell(control) for control, session in self._connected.items() if session.state.over)

@@ -19,7 +19,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from nbdtun.errors import CommandFailed, DestinationFailed, MemoryFailed, MonitorLost, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import (
+    CommandFailed,
+    DestinationFailed,
+    MemoryFailed,
+    MonitorError,
+    MonitorLost,
+    NbdtunError,
+    NotMigratable,
+    OutcomeUnknown,
+)
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
@@ -34,6 +43,7 @@ from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.supervision.constancy import Constancy
 from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.exports import Exports, pair
+from nbdtun.migration.vm.fate import Fate
 from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
 from nbdtun.states import Life
@@ -47,7 +57,8 @@ class Session:
     The session ``ident`` of the VM behind ``monitor``, which it connects, and closes at the end.
 
     ``egresses`` makes the session's end of the tunnel for QEMU's user. If the session fails by itself, ``tell`` is called with the error.
-    ``reason`` is why it was undone. ``over`` fires when its outcome is certain, ``cleaned_up`` when it has cleaned up after a success.
+    ``reason`` is why it was undone. ``over`` fires when its outcome is certain. After a success ``fate`` has what became of the guest while
+    it was watched, ``doubt`` why that is unknown, and ``cleaned_up`` fires when that is over, and all is cleaned up.
     """
 
     log = make_logger()
@@ -65,6 +76,8 @@ class Session:
         self.reason = ""
         self.over: Deferred[None] = Deferred()
         self.cleaned_up: Deferred[None] = succeed(None)
+        self.fate = Fate(reactor, monitor)
+        self.doubt: MonitorError | None = None
         self._life = Life(TRANSITIONS)
         self._reactor = reactor
         self._monitor = monitor
@@ -165,9 +178,9 @@ class Session:
         egress.admit(ram_target(self.ident), path)
         return ram_target(self.ident)
 
-    async def finish(self, run: bool) -> None:
+    async def finish(self, run: bool, settle: float = 0.0) -> None:
         """
-        Take over; with ``run`` the guest runs here afterwards.
+        Take over; with ``run`` the guest runs here afterwards. Then it is watched for ``settle`` seconds.
 
         :raise OutcomeUnknown: QEMU did not answer ``cont``.
         :raise NbdtunError: anything else; the guest does not run here, and the session is undone.
@@ -175,7 +188,7 @@ class Session:
         self._advance(Trigger.FINISH)
         await self._attempt(self._finish(run))
         self._advance(Trigger.FINISHED)  # the answer need not wait for the clean-up
-        self.cleaned_up = Deferred.fromCoroutine(self._clean_up_after()).addErrback(self._log_bug)
+        self.cleaned_up = Deferred.fromCoroutine(self._watch_and_clean_up(settle)).addErrback(self._log_bug)
 
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._steps.complete)
@@ -184,6 +197,7 @@ class Session:
         assert self._exports is not None
         await self._exports.stop()
         await self._journal.note(handed_over=True, runs=run)
+        self.fate.begin()
         if run:
             await self._run()
 
@@ -212,6 +226,14 @@ class Session:
         await self._egress.close()
         self._journal.abandon()
 
+    async def _watch_and_clean_up(self, settle: float) -> None:
+        if settle:
+            try:
+                await self.fate.watch(settle)
+            except MonitorError as error:
+                self.doubt = error
+        await self._clean_up_after()
+
     async def _clean_up_after(self) -> None:
         """It has arrived: clean up. A failure here is only worth a warning."""
         self._undo.forget()
@@ -221,7 +243,8 @@ class Session:
         ours.push("remove the session's sockets", self._egress.close)
         ours.push("restore the migration's capabilities", self._tuning.restore)
         ours.push("stop polling QEMU", self._stop_watching)
-        for line in await ours.unwind():
+        left = await ours.unwind()
+        for line in () if self.fate.lost else left:  # its QEMU may have ended
             self.log.warn("{name}: {line}", name=self._monitor.name, line=line)
         self._journal.abandon()
 

@@ -26,7 +26,7 @@ from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Ou
 from nbdtun.migration.control.rows import disks_of, rows_of_findings
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.orphans import Orphans
-from nbdtun.migration.destination.outcome import settle
+from nbdtun.migration.destination.outcome import find_loss, find_outcome
 from nbdtun.migration.destination.register import Entry, Register
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.qmp.monitor import Monitor
@@ -89,6 +89,7 @@ class Sessions:
     async def stop(self) -> None:
         """Undo all sessions that can be undone, wait for the others, and then for their sources to receive the reports."""
         await self._orphans.stop()
+        self.register.hurry()
         await self.end(self.register.busy.values(), STOPPED)
 
     async def end(self, busy: Iterable[Entry], reason: str) -> None:
@@ -171,9 +172,9 @@ class Sessions:
     def _report(self, control: Control, ident: str, error: NbdtunError) -> None:
         control.notify(Trouble, session=ident, code=error.code, reason=str(error))
 
-    async def settle(self, vm: str, ident: str | None = None) -> Outcome:
+    async def settle(self, vm: str, ident: str | None = None) -> tuple[Outcome, str]:
         """
-        The answer to :class:`~nbdtun.migration.control.commands.Settle`.
+        The answer to :class:`~nbdtun.migration.control.commands.Settle`, and the reason if the guest is lost.
 
         :raise VMUnknown: there is no such VM.
         :raise NotMigratable: another session uses it.
@@ -182,33 +183,34 @@ class Sessions:
         self._check_known(vm)
         session = self.register.find(ident) if ident else self.register.latest.get(vm)
         if session is not None:
+            watched = bool(session.cleaned_up.called)
             state = await session.abort("its source asked for the outcome")
-            await session.cleaned_up
             if state is State.FINISHED:
-                return Outcome.ARRIVED
+                lost = await self._loss(vm, session, watched)
+                return (Outcome.LOST, lost) if lost else (Outcome.ARRIVED, "")
             if ident and state is State.ABORTED:
-                return Outcome.GONE
+                return Outcome.GONE, ""
         elif ident in self._orphans:
-            return Outcome.GONE
+            return Outcome.GONE, ""
         elif vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
-        outcome = await self._find_outcome(vm)
-        return Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome
+        outcome, why = await find_outcome(self.monitor(vm))
+        return (Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome), why
 
-    async def _find_outcome(self, vm: str) -> Outcome:
-        monitor = self.monitor(vm)
-        try:
-            await monitor.connect()
-            return await settle(monitor)
-        finally:
-            await monitor.close()
+    async def _loss(self, vm: str, session: Session, watched: bool) -> str:
+        """Why the guest of a session that has finished is lost; empty if it is not. One that is watched no more is looked at again."""
+        if not watched:
+            await session.cleaned_up
+            if session.doubt is not None:
+                raise session.doubt
+        return session.fate.lost or (await find_loss(self.monitor(vm)) if watched else "")
 
     async def query(self, ident: str, vm: str) -> dict[str, str]:
         """The answer to :class:`~nbdtun.migration.control.commands.Query`."""
         session = self.register.find(ident)
         state = "unknown" if session is None else session.state.value
         answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
-        if session is None or session.state.over:
+        if session is None or (session.state.over and session.cleaned_up.called):
             answer |= await self._query(vm)
         return answer
 
@@ -283,9 +285,9 @@ class DestinationControl(Control):
         return self.respond(work)
 
     @Finish.responder
-    def finish(self, session: str, run: bool) -> Deferred[Any]:
+    def finish(self, session: str, run: bool, settle: int) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            await self._destination.register.session(session).finish(run)
+            await self._destination.register.session(session).finish(run, settle / 1000)
             return {}
 
         return self.respond(work)
@@ -301,7 +303,8 @@ class DestinationControl(Control):
     @Settle.responder
     def settle(self, vm: str, session: str | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            return {"outcome": await self._destination.settle(vm, session)}
+            outcome, reason = await self._destination.settle(vm, session)
+            return {"outcome": outcome, "reason": reason}
 
         return self.respond(work)
 

@@ -18,6 +18,15 @@ def dial(path: str) -> socket.socket:
         raise MonitorError(f"{path}: {_remedy(error, path)}") from error
 
 
+def is_served(path: str) -> bool:
+    """Whether a process listens on a UNIX socket, or may: a QEMU that has ended does not, whatever it has left behind."""
+    try:
+        reach(path).close()
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ECONNREFUSED)
+    return True
+
+
 def _remedy(error: OSError, path: str) -> str:
     if isinstance(error, BlockingIOError):
         return "another client holds this monitor, and others are waiting for it; give QEMU a second -qmp"

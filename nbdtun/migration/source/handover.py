@@ -42,8 +42,9 @@ class Handover:
         :raise NbdtunError: it did not, and never will.
         """
         steps = self._settings.steps
+        asked = {"session": self._ident, "run": run, "settle": round(self._settings.settle * 1000)}
         try:
-            await self._control.ask(Finish, seconds=steps.complete + steps.answer, session=self._ident, run=run)
+            await self._control.ask(Finish, seconds=steps.complete + steps.answer, **asked)
         except OutcomeUnknown as error:
             raise self._unknown(str(error)) from error
         except TunnelError as error:

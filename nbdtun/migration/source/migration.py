@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield, with_timeout
-from nbdtun.errors import LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.errors import GuestLost, LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier, Ingress
 from nbdtun.migration.check.checklist import Checklist
@@ -34,6 +34,7 @@ from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.handover import Handover
 from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
+from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.source.recovery import Recovery
 from nbdtun.migration.source.session_client import SessionClient
 from nbdtun.migration.supervision.budget import Budget
@@ -111,6 +112,7 @@ class Migration:
         Cancelling the Deferred of this coroutine is :meth:`cancel`.
 
         :raise OutcomeUnknown: it is unknown whether it runs there; the source stays paused.
+        :raise GuestLost: it has run there, and was lost at once; the source stays paused.
         :raise CancelledError: it was cancelled; the VM runs on at the source.
         :raise NbdtunError: it failed; the VM runs on at the source. In each case the final progress was reported before.
         """
@@ -156,7 +158,7 @@ class Migration:
         try:
             self._forward = Deferred.fromCoroutine(self._steps())
             await self._forward
-        except OutcomeUnknown as error:
+        except (OutcomeUnknown, GuestLost) as error:
             await self._abandon(error)
             raise
         except BaseException as error:
@@ -175,6 +177,7 @@ class Migration:
         outgoing, ram = await self._send(mirrors)
         await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
+        await self._settle()
 
     async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:
         departure = await self._survey()
@@ -263,6 +266,14 @@ class Migration:
         if self._guest.stopped_at is not None:
             self._downtime = self._reactor.seconds() - self._guest.stopped_at
 
+    async def _settle(self) -> None:
+        """It runs there. Until it was watched for a moment, the source's QEMU is kept."""
+        self._undo.forget()
+        settings = self.settings
+        if settings.settle:
+            self._supervision.meter.arrived(self._downtime)
+            await ask(self._reactor, self._carrier, settings, self.session, settings.steps.settle)
+
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything; returns the error to raise."""
         self._life.advance(Trigger.FAIL)
@@ -295,11 +306,14 @@ class Migration:
         found = [f"at the destination: {diagnosis}"] if diagnosis and diagnosis not in str(cause) else []
         return type(cause)("; ".join([str(cause), *found, *left])) if found or left else cause
 
-    async def _abandon(self, error: OutcomeUnknown) -> None:
-        """The outcome is unknown: nothing may be undone, and the source stays paused."""
+    async def _abandon(self, error: OutcomeUnknown | GuestLost) -> None:
+        """The outcome is unknown, or the guest is lost: nothing may be undone, and the source stays paused."""
         self._undo.forget()
+        lost = isinstance(error, GuestLost)
+        if lost:  # an operator may let it go on
+            self._tidy.push("restore the migration's parameters", self._tuning.restore)
         await self._close()
-        self._supervision.meter.finish(Phase.UNKNOWN, None, str(error), error.code)
+        self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._downtime, str(error), error.code)
 
     async def _confirm(self) -> None:
         """It runs there. A failure to tidy up here is only worth a warning."""

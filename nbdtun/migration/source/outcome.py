@@ -1,38 +1,63 @@
-"""Asks the destination for the unknown outcome of a migration; only the destination can find out."""
+"""Asks the destination for the outcome of a migration; only the destination can find out."""
 
 from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
-from nbdtun.errors import NbdtunError, OutcomeUnknown
+from nbdtun.errors import GuestLost, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Outcome, Settle
 from nbdtun.migration.settings import MigrationSettings
 
+AGAIN_SECONDS = 1.0
 
-async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
+
+async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None, patience: float = 0.0) -> Outcome:
     """
     At the source: let the destination end ``session`` (None: whichever it has for the VM); returns the outcome.
 
+    A destination that cannot be reached is asked again for ``patience`` seconds. It answers when it has watched the guest.
+
     :raise OutcomeUnknown: it is still unknown.
+    :raise GuestLost: the VM has run there, and is lost; the source has to stay paused until an operator decides.
     """
-    try:
-        return await _settle_there(reactor, carrier, settings, session)
-    except NbdtunError as error:
-        raise OutcomeUnknown(
-            f"{settings.vm}: it is still unknown whether it runs at the destination ({error}). The source stays paused. "
-            f"When the destination can be reached again, run `nbdtun migrate --resolve`. "
-            f"By hand: if it runs there, quit the source; only if its QEMU there has ended, `cont` the source"
-        ) from error
+    deadline = reactor.seconds() + patience
+    while True:
+        try:
+            outcome, reason = await _settle_there(reactor, carrier, settings, session)
+        except NbdtunError as error:
+            if not isinstance(error, TunnelError) or reactor.seconds() >= deadline:
+                raise _unknown(settings.vm, error) from error
+            await deferLater(reactor, AGAIN_SECONDS)
+        else:
+            if outcome is Outcome.LOST:
+                raise _lost(settings.vm, reason)
+            return outcome
 
 
-async def _settle_there(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> Outcome:
+async def _settle_there(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> tuple[Outcome, str]:
     seconds = settings.steps.answer
     control = await Control(reactor).open(carrier, seconds)
     try:
-        answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session)
-        outcome: Outcome = answer["outcome"]
-        return outcome
+        answer = await control.ask(Settle, seconds=seconds + settings.settle, vm=settings.vm, session=session)
+        return answer["outcome"], answer["reason"]
     finally:
         control.hang_up()
+
+
+def _unknown(vm: str, error: NbdtunError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{vm}: it is still unknown whether it runs at the destination ({error}). The source stays paused. "
+        f"When the destination can be reached again, run `nbdtun migrate --resolve`. "
+        f"By hand: if it runs there, quit the source; only if its QEMU there has ended, `cont` the source"
+    )
+
+
+def _lost(vm: str, reason: str) -> GuestLost:
+    return GuestLost(
+        f"{vm} has run at the destination, and was lost there: {reason}. The source stays paused, as it was at the handover. "
+        f"To go on from there: quit QEMU at the destination, then `cont` the source; all that the guest has since written to its disks "
+        f"there is lost then, and what it has sent was sent. To stay at the destination, or if the guest was to shut down: quit the source"
+    )

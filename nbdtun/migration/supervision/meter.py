@@ -35,6 +35,7 @@ class Meter:
         self._report = report
         self._link = link
         self._start = clock.seconds()
+        self._end: float | None = None
         self._rate = Rate()
         self._nodes: dict[str, str] = {}
         self.now = Progress(wall(), 0.0, Phase.PREPARE)
@@ -51,6 +52,12 @@ class Meter:
         """Begin the next phase."""
         self._change(phase=phase)
         self._report_now()
+
+    def arrived(self, downtime: float | None) -> None:
+        """The VM runs at the destination, after a ``downtime`` in seconds: its times count up to now."""
+        self._end = self._clock.seconds()
+        self._change(downtime_ms=_milliseconds(downtime), eta=None)
+        self.enter(Phase.SETTLE)
 
     def copied(self) -> None:
         """Mark all disks as copied."""
@@ -84,11 +91,8 @@ class Meter:
 
     def finish(self, phase: Phase, downtime: float | None = None, error: str | None = None, code: str | None = None) -> Progress:
         """End in ``phase``; ``downtime`` is in seconds."""
-        elapsed = self._clock.seconds() - self._start
-        done = self.moved
-        milliseconds = None if downtime is None else round(downtime * 1000, 1)
-        rate = done / elapsed if elapsed > 0 else 0.0
-        self._change(phase=phase, downtime_ms=milliseconds, error=error, code=code, eta=None, rate=rate)
+        rate = self.moved / self._elapsed if self._elapsed > 0 else 0.0
+        self._change(phase=phase, downtime_ms=_milliseconds(downtime), error=error, code=code, eta=None, rate=rate)
         self._report_now()
         return self.now
 
@@ -96,8 +100,16 @@ class Meter:
         self.now = evolve(self.now, **changes)
 
     def _report_now(self) -> None:
-        self._change(time=self._wall(), elapsed=self._clock.seconds() - self._start, link=self._link())
+        self._change(time=self._wall(), elapsed=self._elapsed, link=self._link())
         self._report(self.now)
+
+    @property
+    def _elapsed(self) -> float:
+        return (self._clock.seconds() if self._end is None else self._end) - self._start
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def _moved(disk: DiskProgress, job: Mapping[str, Any]) -> DiskProgress:

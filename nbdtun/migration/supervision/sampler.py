@@ -81,7 +81,7 @@ class Sampler:
 
     async def _sample_disks(self) -> None:
         """Nothing is sampled before and after the copying: only the link's state is reported then."""
-        if self._meter.now.phase in (Phase.PREPARE, Phase.FINISH):
+        if self._meter.now.phase is Phase.PREPARE or self._meter.now.phase.handed_over:
             return
         self._meter.jobs(await self._monitor.execute("query-block-jobs", seconds=self._seconds))
         if any(not disk.done for disk in self._meter.now.disks):

@@ -13,6 +13,7 @@ QEMU's own nouns, one each.
     outline       the parts of a machine that must not change during a migration
     exports       the destination's NBD server, with one export a disk
     guest         the guest at the source: running, paused, resumed
+    fate          the guest's first moments at the destination
     memory        its memory, sent and received
     mirror        a disk's copy, kept in sync
 

@@ -68,7 +68,7 @@ class MigrationControl:
         :raise TooLate: it was handed over to the destination, or has ended.
         """
         phase = self._latest.phase
-        if not isinstance(self.work, Migration) or phase is Phase.FINISH or phase.final:
+        if not isinstance(self.work, Migration) or phase.handed_over or phase.final:
             raise TooLate(f"{self._vm}: cannot be cancelled in phase {phase.value}")
         if self.work.cancel():  # else it is already rolling back
             self.log.warn("{vm}: cancelled by another command, rolling back", vm=self._vm)

@@ -27,7 +27,7 @@ class Cell:
             for end, vm in (("source", pair.source), ("destination", pair.destination))
         }
         ways = (self.gates["src"].path, self.gates["dst"].path)
-        self.crossing = ended.enter_context(Crossing(pair, tls, cable=True, qmp=ways, options=options))
+        self.crossing = ended.enter_context(Crossing(pair, tls, cable=True, qmp=ways, options=options, settle=phase.settle))
 
     @property
     def gate(self) -> Gate | None:
@@ -52,6 +52,8 @@ class Cell:
             self.open()
             self.attempt.wait_phase(self.phase.word)
             cable.wait_bytes(UNDER_WAY)
+        if self.phase.settle != "200ms":
+            self.attempt.wait_phase(self.phase.word)
         wait(lambda: self.attempt.last["phase"] == self.phase.word, 5, self.phase.word, self.attempt)
 
     def open(self) -> None:

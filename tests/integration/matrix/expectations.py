@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PHASES = ("prepare", "mirror", "ready", "ram", "pre-switchover", "switchover", "finish", "confirm")
+PHASES = ("prepare", "mirror", "ready", "ram", "pre-switchover", "switchover", "finish", "settle", "confirm")
 
 
 class End(enum.Enum):
@@ -21,6 +21,7 @@ class End(enum.Enum):
     LEFT = "left"
     GONE = "gone"
     PAUSED = "paused"
+    LOST = "lost"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def paused(says: str, hand: str = "") -> Outcome:
     return Outcome(End.PAUSED, 3, says, hand=hand)
 
 
+def lost(says: str) -> Outcome:
+    """The guest has died at the destination, and goes on at the source when an operator says so."""
+    return Outcome(End.LOST, 4, says, hand="cont")
+
+
 MOVES = Outcome(End.MOVES, 0)
 KILLED = Outcome(End.LEFT, -9)
 KILLED_LATE = Outcome(End.LEFT, -9, hand="--resolve")
@@ -84,6 +90,7 @@ TOO_LATE = Outcome(End.MOVES, 0, "too late to interrupt")
 KEPT = Outcome(End.MOVES, 0, "could not end the source QEMU, which is paused", hand="quit")
 BEFORE = Never("the fault is there from the beginning")
 STILL = Never("the guest stands still, and nothing is written")
+REPORTED = Never("QEMU reports it to the guest, which decides")
 ENDED = Never("it runs at the destination already")
 
 INTERRUPTED = stays("interrupted", 130)
@@ -92,16 +99,16 @@ INTERRUPTED_LATER = afresh("interrupted", 130)
 TABLE: Mapping[str, Row] = {
     "interrupt": Row(
         "Ctrl-C to ``nbdtun migrate``",
-        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, TOO_LATE, TOO_LATE),
+        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, *(TOO_LATE,) * 3),
     ),
     "terminate": Row(
         "SIGTERM to ``nbdtun migrate``",
-        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, TOO_LATE, TOO_LATE),
+        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, *(TOO_LATE,) * 3),
     ),
-    "kill": Row("``kill -9`` of ``nbdtun migrate``", (*(KILLED,) * 6, KILLED_LATE, KILLED_LATE)),
+    "kill": Row("``kill -9`` of ``nbdtun migrate``", (*(KILLED,) * 6, *(KILLED_LATE,) * 3)),
     "daemon-restart": Row(
         "SIGTERM to ``nbdtun-dest``, which is started again when it has ended",
-        (stays("the destination's daemon is shutting down"), *(MOVES,) * 7),
+        (stays("the destination's daemon is shutting down"), *(MOVES,) * 8),
     ),
     "daemon-terminate": Row(
         "SIGTERM to ``nbdtun-dest``, twice; it is started again",
@@ -112,6 +119,7 @@ TABLE: Mapping[str, Row] = {
             afresh("the destination's daemon was stopped"),
             afresh("the destination's daemon was stopped"),
             afresh("the destination's daemon was stopped"),
+            MOVES,
             MOVES,
             MOVES,
         ),
@@ -127,24 +135,25 @@ TABLE: Mapping[str, Row] = {
             afresh("was its daemon started again?"),
             paused("The source stays paused"),
             MOVES,
+            MOVES,
         ),
     ),
     "source-killed": Row(
         "The source's QEMU is killed",
-        (gone("QEMU closed its monitor", False),) * 2 + (gone("QEMU closed its monitor"),) * 4 + (MOVES, MOVES),
+        (gone("QEMU closed its monitor", False),) * 2 + (gone("QEMU closed its monitor"),) * 4 + (MOVES,) * 3,
     ),
     "source-stopped": Row(
         "The source's QEMU is stopped (SIGSTOP), and continued later",
-        (stays("has not answered"), stays("has not answered", later=True), *(left("has not answered"),) * 4, KEPT, KEPT),
+        (stays("has not answered"), stays("has not answered", later=True), *(left("has not answered"),) * 4, KEPT, KEPT, KEPT),
     ),
     "source-monitor": Row(
-        "The source's monitor is closed", (stays("closed its monitor"),) * 2 + (afresh("closed its monitor"),) * 4 + (MOVES, MOVES)
+        "The source's monitor is closed", (stays("closed its monitor"),) * 2 + (afresh("closed its monitor"),) * 4 + (MOVES,) * 3
     ),
     "destination-killed": Row(
         "The destination's QEMU is killed",
         # The sixth: whoever connects to the gate before its monitor is not refused, but hung up on, if that comes first.
         (afresh("at the destination: QEMU closed its monitor"),) * 5
-        + (afresh("at the destination: "), paused("The source stays paused", "cont"), ENDED),
+        + (afresh("at the destination: "), paused("The source stays paused", "cont"), lost("its QEMU has ended"), ENDED),
     ),
     "destination-stopped": Row(
         "The destination's QEMU is stopped (SIGSTOP), and continued later",
@@ -156,6 +165,7 @@ TABLE: Mapping[str, Row] = {
             afresh("has not answered"),
             afresh("has not answered"),
             paused("The source stays paused"),
+            paused("The source stays paused"),
             ENDED,
         ),
     ),
@@ -163,7 +173,7 @@ TABLE: Mapping[str, Row] = {
         "The destination's monitor is closed",
         (stays("at the destination: QEMU closed its monitor"),) * 2
         + (afresh("at the destination: QEMU closed its monitor"),) * 4
-        + (MOVES, MOVES),
+        + (MOVES,) * 3,
     ),
     "disk-full": Row(
         "The destination's disk is full",
@@ -174,34 +184,36 @@ TABLE: Mapping[str, Row] = {
             afresh("No space left on device"),
         )
         + (STILL,) * 3
-        + (ENDED,),
+        + (lost("a disk has failed or is full"), ENDED),
     ),
     "disk-error": Row(
         "The destination's disk fails with an I/O error",
         (stays("Input/output error"), stays("Input/output error"), afresh("Input/output error"), afresh("Input/output error"))
         + (STILL,) * 3
-        + (ENDED,),
+        + (REPORTED, ENDED),
     ),
-    "disk-read-only": Row("The destination's disk is read-only", (stays("read-only"),) + (BEFORE,) * 7),
+    "disk-read-only": Row("The destination's disk is read-only", (stays("read-only"),) + (BEFORE,) * 8),
     "guest-off": Row(
         "The guest shuts down, and its QEMU ends",
-        (gone("the guest has shut down", False),) * 2 + (gone("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,),
+        (gone("the guest has shut down", False),) * 2 + (gone("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,) * 2,
     ),
     "guest-off-kept": Row(
         "The guest shuts down, and its QEMU stays (``-no-shutdown``)",
-        (stays("the guest has shut down"),) * 2 + (afresh("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,),
+        (stays("the guest has shut down"),) * 2 + (afresh("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,) * 2,
     ),
-    "guest-reset": Row("The guest is reset", (MOVES,) * 4 + (STILL,) * 3 + (ENDED,)),
-    "source-resized": Row("Another tool resizes the source's disk", (stays("Source and target image have different sizes"), *(MOVES,) * 7)),
+    "guest-reset": Row("The guest is reset", (MOVES,) * 4 + (STILL,) * 3 + (ENDED,) * 2),
+    "source-resized": Row("Another tool resizes the source's disk", (stays("Source and target image have different sizes"), *(MOVES,) * 8)),
     "destination-resized": Row(
         "Another tool resizes the destination's disk",
-        (afresh("at the destination: QEMU closed its monitor"), *(MOVES,) * 7),  # QEMU aborts: an image that is not active yet
+        (afresh("at the destination: QEMU closed its monitor"), *(MOVES,) * 8),  # QEMU aborts: an image that is not active yet
     ),
-    "source-monitor-taken": Row("Another client connects to the source's monitor", (MOVES,) * 8),
-    "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 8),
+    "source-monitor-taken": Row("Another client connects to the source's monitor", (MOVES,) * 9),
+    "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 9),
     "cut": Row(
         "The network is away for longer than the resume window",
-        (stays("no new link"),) * 2 + (afresh("no new link"),) * 4 + (paused("The source stays paused"), MOVES),
+        (stays("no new link"),) * 2
+        + (afresh("no new link"),) * 4
+        + (paused("The source stays paused"), paused("The source stays paused"), MOVES),
     ),
 }
 
@@ -216,6 +228,7 @@ QUICK = frozenset(
         ("guest-off-kept", "ram"),
         ("daemon-kill", "finish"),
         ("destination-stopped", "finish"),
+        ("destination-killed", "settle"),
     }
 )
 """The cells that `make test` runs; `make chaos` runs all."""

@@ -31,6 +31,8 @@ class Phase:
     slow: bool = False
     reported: str = ""
     """The phase that the command reports, if it has another name."""
+    settle: str = "200ms"
+    """How long the guest is watched at the destination: so long does that phase last."""
 
     @property
     def word(self) -> str:
@@ -45,5 +47,6 @@ PHASES = (
     Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
     Phase("switchover", Held("source", "migrate-continue")),
     Phase("finish", Held("destination", "cont")),
-    Phase("confirm", Held("source", "quit"), reported="finish"),
+    Phase("settle", settle="10s"),
+    Phase("confirm", Held("source", "quit"), reported="settle"),
 )

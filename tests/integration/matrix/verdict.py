@@ -34,7 +34,7 @@ def _one_line(attempt: Attempt, outcome: Outcome) -> None:
     assert outcome.says in attempt.log(), attempt.log()
     if outcome.end is not End.MOVES and outcome.status != 130:
         assert outcome.says in attempt.complaints()[-1]
-        assert attempt.last["phase"] == ("unknown" if outcome.end is End.PAUSED else "failed")
+        assert attempt.last["phase"] == {End.PAUSED: "unknown", End.LOST: "lost"}.get(outcome.end, "failed")
 
 
 def _moves(cell: Cell, outcome: Outcome) -> None:
@@ -128,7 +128,21 @@ def _paused(cell: Cell, outcome: Outcome) -> None:
     _moves(cell, outcome)
 
 
-ENDS = {End.MOVES: _moves, End.STAYS: _stays, End.LEFT: _left, End.GONE: _gone, End.PAUSED: _paused}
+def _lost(cell: Cell, outcome: Outcome) -> None:
+    """The guest is dead there; QEMU is ended, and the source goes on from the handover. Then it moves with the next attempt."""
+    pair = cell.pair
+    assert pair.source.status() == "postmigrate"
+    if pair.destination.running():
+        pair.destination.kill()
+    pair.source.qmp("cont")
+    pair.source.wait_ticks(2)
+    pair.renew_destination()
+    again = cell.again()
+    assert again.wait_exit(120) == 0, again.log()
+    _moves(cell, outcome)
+
+
+ENDS = {End.MOVES: _moves, End.STAYS: _stays, End.LEFT: _left, End.GONE: _gone, End.PAUSED: _paused, End.LOST: _lost}
 
 
 def _nothing_left(cell: Cell) -> None:

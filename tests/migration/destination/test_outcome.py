@@ -49,10 +49,17 @@ def settled(qemu: Any) -> str:
     return answers[0]
 
 
-@pytest.mark.parametrize("state", ["running", "shutdown", "guest-panicked", "suspended", "io-error"])
+@pytest.mark.parametrize("state", ["running", "suspended", "debug"])
 def test_a_guest_that_runs_or_has_run_has_arrived(state: str) -> None:
     qemu = Qemu(state)
     assert settled(qemu) is Outcome.ARRIVED
+    assert not qemu.ended
+
+
+@pytest.mark.parametrize("state", ["shutdown", "guest-panicked", "internal-error", "io-error", "watchdog"])
+def test_a_guest_that_does_not_run_any_more_is_lost(state: str) -> None:
+    qemu = Qemu(state)
+    assert settled(qemu) is Outcome.LOST
     assert not qemu.ended
 
 

@@ -65,7 +65,7 @@ def test_a_whole_session() -> None:
     assert talk.ask(Listen) == {"target": f"ram.{SESSION}"}
     talk.stage.destination.arrived()
     assert talk.ask(Query, vm="web1")["state"] == "listening"
-    assert talk.ask(Finish, run=True) == {}
+    assert talk.ask(Finish, run=True, settle=0) == {}
     assert talk.stage.destination.state == "running"
     assert talk.ask(Query, vm="web1") == {"state": "finished", "machine": "running", "reason": ""}
     assert talk.ask(Abort) == {"state": "finished"}
@@ -105,7 +105,7 @@ def test_a_check_without_its_fields_is_not_worth_a_traceback() -> None:
 
 def test_a_session_that_it_does_not_know() -> None:
     talk = Talk()
-    questions: list[tuple[Any, dict[str, Any]]] = [(Listen, {}), (Finish, {"run": True}), (Abort, {})]
+    questions: list[tuple[Any, dict[str, Any]]] = [(Listen, {}), (Finish, {"run": True, "settle": 0}), (Abort, {})]
     for command, arguments in questions:
         error = talk.ask(command, **arguments)
         assert isinstance(error, DestinationFailed)
@@ -190,10 +190,10 @@ def test_a_guest_that_came_to_run_after_all_has_arrived() -> None:
     qemu = talk.stage.destination
     qemu.arrived()
     qemu.hangs.add("cont")
-    assert isinstance(talk.ask(Finish, run=True, seconds=61), OutcomeUnknown)
+    assert isinstance(talk.ask(Finish, run=True, settle=0, seconds=61), OutcomeUnknown)
     qemu.state = "running"
     assert talk.prepare(talk.connect(), session=OTHER) != f"nbd.{OTHER}"
-    assert talk.ask(Settle, vm="web1") == {"outcome": "arrived"}
+    assert talk.ask(Settle, vm="web1") == {"outcome": "arrived", "reason": ""}
     assert not qemu.objects
 
 

@@ -1,9 +1,23 @@
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 from nbdtun.migration.qmp import dial as module
+from nbdtun.migration.qmp.dial import is_served
 
 
 def test_a_socket_of_somebody_else() -> None:
     text = module._remedy(PermissionError(13, "Permission denied"), "/proc/1/mem")
     assert text == "Permission denied; run as root or as QEMU's user (it is owned by uid 0)"
     assert "another user" in module._remedy(PermissionError(13, "Permission denied"), "/no/such/file")
+
+
+def test_a_socket_that_nobody_serves(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.sock"
+    assert not is_served(f"{path}")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{path}")
+        server.listen()
+        assert is_served(f"{path}")
+    assert not is_served(f"{path}")

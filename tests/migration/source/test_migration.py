@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.errors import (
     CommandFailed,
+    GuestLost,
     LinkLost,
     MemoryFailed,
     MirrorFailed,
@@ -56,7 +58,114 @@ def test_it_moves() -> None:
     assert 50 < last.downtime_ms < 500
     assert not stage.source.alive
     seen = [report.phase for report in stage.reports]
-    assert sorted(set(seen), key=seen.index) == [*PHASES, Phase.FINISH, Phase.COMPLETED]
+    assert sorted(set(seen), key=seen.index) == [*PHASES, Phase.FINISH, Phase.SETTLE, Phase.COMPLETED]
+
+
+def test_it_tells_at_once_that_it_runs_there() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.SETTLE)
+    told = stage.reports[-1]
+    assert stage.running() == ["web1 at the destination"]
+    assert stage.source.alive
+    last = stage.outcome(migration)
+    assert isinstance(last, Progress)
+    assert (last.elapsed, last.downtime_ms) == (told.elapsed, told.downtime_ms)
+    assert last.downtime_ms is not None
+    assert_moved(stage, last)
+
+
+def test_without_a_moment_to_settle_it_ends_at_once() -> None:
+    stage = Stage()
+    assert_moved(stage, stage.outcome(stage.start(settle=0)))
+    assert Phase.SETTLE not in {report.phase for report in stage.reports}
+
+
+def crash(stage: Stage) -> None:
+    stage.destination.heard("GUEST_PANICKED", {"action": "pause"})
+
+
+def shut_down(stage: Stage) -> None:
+    stage.destination.heard("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"})
+    stage.destination.die()
+
+
+def stand_still(stage: Stage) -> None:
+    stage.destination.state = "io-error"
+    stage.destination.tell("STOP")
+
+
+DEATHS: dict[str, Callable[[Stage], None]] = {
+    "the guest has crashed": crash,
+    "the guest has shut down by itself": shut_down,
+    "a disk has failed or is full": stand_still,
+    "its QEMU has ended": lambda stage: stage.destination.die(),
+}
+
+
+@pytest.mark.parametrize("why", DEATHS)
+def test_a_guest_that_is_lost_at_the_destination_is_still_at_the_source(why: str) -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.SETTLE)
+    DEATHS[why](stage)
+    error = stage.outcome(migration)
+    assert isinstance(error, GuestLost)
+    assert why in str(error)
+    assert stage.reports[-1].phase is Phase.LOST
+    assert stage.reports[-1].code == "guest-lost"
+    assert stage.source.state == "postmigrate"
+    assert not any(stage.source.capabilities.values())
+    assert list(stage.source.objects) == ["nbdtun-journal"]
+
+
+def test_an_operator_pauses_it_while_it_settles() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.SETTLE)
+    stage.destination.stop()
+    assert isinstance(stage.outcome(migration), Progress)
+    assert (stage.source.alive, stage.destination.state) == (False, "paused")
+
+
+def test_a_destination_that_cannot_be_asked_any_more_leaves_it_open() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.SETTLE)
+    stage.reachable = False
+    stage.cut()
+    assert isinstance(stage.outcome(migration), OutcomeUnknown)
+    assert stage.source.state == "postmigrate"
+
+
+def test_a_link_that_is_lost_while_it_settles_costs_nothing() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.SETTLE)
+    stage.reachable = False
+    stage.cut()
+    stage.turn(20)
+    stage.reachable = True
+    assert_moved(stage, stage.outcome(migration))
+
+
+def test_a_daemon_that_is_stopped_while_it_settles_answers_first() -> None:
+    stage = Stage()
+    migration = stage.start(settle=300)
+    stage.turn(60, until=Phase.SETTLE)
+    stage.turn(1)
+    stopped = Deferred.fromCoroutine(stage.daemon.stop())
+    stage.turn(1)
+    assert stopped.called
+    assert_moved(stage, stage.outcome(migration, 5))
+
+
+def test_it_cannot_be_cancelled_while_it_settles() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.SETTLE)
+    assert not stage.migration.cancel()
+    assert_moved(stage, stage.outcome(migration))
 
 
 def test_a_vm_without_disks_moves() -> None:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from nbdtun.errors import LinkLost, NbdtunError, OutcomeUnknown
+from nbdtun.errors import GuestLost, LinkLost, NbdtunError, OutcomeUnknown
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
 from tests.migration.stage.left import Answer
@@ -43,6 +43,15 @@ def test_the_destination_knows(session: str | None) -> None:
     assert channel.hung_up
 
 
+def test_a_guest_that_is_lost_there() -> None:
+    got = asked(Answer("lost"))[1]
+    assert isinstance(got[0], Failure)
+    assert got[0].check(GuestLost)
+    told = str(got[0].value)
+    assert "web1 has run at the destination, and was lost there: the guest has crashed. The source stays paused" in told
+    assert "quit QEMU at the destination, then `cont` the source" in told
+
+
 def unknown(got: list[Any]) -> str:
     assert isinstance(got[0], Failure)
     assert got[0].check(OutcomeUnknown)
@@ -64,7 +73,8 @@ def test_a_destination_that_has_an_error_for_an_answer() -> None:
 def test_a_destination_that_is_silent_is_waited_for_as_long_as_for_any_answer() -> None:
     channel = Answer(None, Clock())
     clock, got = asked(channel)
-    seconds = MigrationSettings(vm="web1").steps.answer
+    settings = MigrationSettings(vm="web1")
+    seconds = settings.steps.answer + settings.settle
     clock.advance(seconds - 0.1)
     assert got == []
     clock.advance(0.2)

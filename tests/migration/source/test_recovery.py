@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from nbdtun.errors import LinkLost, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LinkLost, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.rollback.presence import Presence
@@ -108,6 +108,13 @@ def test_it_was_handed_over_and_never_arrived() -> None:
     assert scene.settle() is False
     assert scene.qemu.state == "running"
     assert scene.is_clean()
+
+
+def test_one_that_is_lost_there_stays_paused_here() -> None:
+    scene = Scene("postmigrate", "completed", "lost", **HANDED)
+    assert isinstance(scene.settle(), GuestLost)
+    assert scene.qemu.state == "postmigrate"
+    assert scene.qemu.objects
 
 
 @pytest.mark.parametrize("outcome", [LinkLost("no connection"), MonitorError("no QEMU there"), "fresh"])

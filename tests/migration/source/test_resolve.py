@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import LinkLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LinkLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.rollback.presence import Presence
 from nbdtun.migration.settings import MigrationSettings
@@ -54,6 +54,13 @@ def test_it_never_will_and_runs_here_again(outcome: str) -> None:
     assert str(resolve(scene)) == "web1 did not arrive and never will; it runs at the source again"
     assert scene.qemu.state == "running"
     assert scene.is_clean()
+
+
+def test_one_that_is_lost_there_stays_paused_here() -> None:
+    scene = open_ended("lost")
+    assert isinstance(resolve(scene), GuestLost)
+    assert scene.qemu.state == "postmigrate"
+    assert scene.qemu.objects
 
 
 def test_an_outcome_that_there_is_not_lets_nothing_run() -> None:

@@ -44,7 +44,8 @@ class Answer(Control):
         if self.outcome is None:
             await deferLater(self.clock, seconds or 0.0)
             raise NoAnswer(f"the destination has not answered for {seconds:g} s")
-        answer: dict[str, Any] = Settle.parseResponse(amp.AmpBox({b"outcome": self.outcome.encode()}), None)
+        box = amp.AmpBox({b"outcome": self.outcome.encode(), b"reason": b"the guest has crashed"})
+        answer: dict[str, Any] = Settle.parseResponse(box, None)
         return answer
 
     def hang_up(self) -> None:

@@ -31,7 +31,7 @@ class Echo(Control):
         return self._answer(session, {"state": "aborted"})
 
     @Finish.responder
-    def finish(self, session: str, run: bool) -> Any:
+    def finish(self, session: str, run: bool, settle: int) -> Any:
         return self._answer(session, {})
 
     def _answer(self, session: str, answer: dict[str, str]) -> Any:

@@ -55,6 +55,17 @@ def test_the_time_to_go_is_what_is_left_by_the_rate() -> None:
     assert round(reports[-1].eta, 3) == round((1500 + 500 - 300) / reports[-1].rate, 3)
 
 
+def test_its_time_counts_up_to_its_arrival() -> None:
+    clock, one, reports = meter()
+    one.copied()
+    clock.advance(10)
+    one.arrived(0.0714)
+    assert (reports[-1].phase, reports[-1].elapsed, reports[-1].downtime_ms) == (Phase.SETTLE, 10, 71.4)
+    clock.advance(2)
+    last = one.finish(Phase.COMPLETED, 0.0714)
+    assert (last.elapsed, last.rate, last.downtime_ms) == (10, 150, 71.4)
+
+
 def test_the_end_has_the_mean_rate_and_the_downtime() -> None:
     clock, one, reports = meter()
     one.copied()
