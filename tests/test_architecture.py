@@ -75,7 +75,7 @@ def test_rooms_stay_apart(copy: Path, path: str, text: str) -> None:
         ("nbdtun/migration/vm/guest.py", "import asyncio"),
         ("nbdtun/service/source.py", "from qemu.qmp import QMPClient"),
         ("nbdtun/cli/check.py", "from twisted.internet import reactor"),
-        ("nbdtun/tunnel/protocol/seal.py", "from time import monotonic"),
+        ("nbdtun/tunnel/protocol/records.py", "from time import monotonic"),
     ],
 )
 def test_libraries_stay_in_their_rooms(copy: Path, path: str, text: str) -> None:

@@ -38,7 +38,7 @@ def test_what_has_states() -> None:
         "nbdtun.migration.qmp.monitor",
         "nbdtun.migration.source.life",
         "nbdtun.migration.vm.mirror",
-        "nbdtun.tunnel.channels.channel",
+        "nbdtun.tunnel.channels.life",
     ]
 
 

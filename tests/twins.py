@@ -12,5 +12,7 @@ WITHOUT_TWIN: Final = {
     "nbdtun.migration.destination.life": "a table of states: test_states has it whole, destination/test_session each of its ways",
     "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration each of its ways",
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
+    "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",
+    "nbdtun.tunnel.channels.link_user": "an interface without code",
     "nbdtun.tunnel.settings": "values without rules of their own",
 }

@@ -5,16 +5,14 @@
 
 The same are: the sockets' own descriptors, looked after as the daemons look after theirs, reading into pooled
 memory and writing at once, the pipe for large pieces, TLS with the same contexts and
-then the same seals, the back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
+the same records, the back-pressure. Missing are: frames and their headers, offsets, the bytes that are kept
 for a replay, acknowledgements in both directions, heartbeats, the opening by AMP.
 """
 
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
-from collections.abc import Callable
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -26,14 +24,12 @@ from nbdtun.tls import contexts
 from nbdtun.tunnel.channels.link import BULK
 from nbdtun.tunnel.channels.splice import SMALL
 from nbdtun.tunnel.opening.detach import connect, detach
-from nbdtun.tunnel.protocol.seal import CONTRIBUTION, Seals, contribute, destination_seals, source_seals
 from nbdtun.tunnel.runtime.runtime import Runtime
-from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.settings import Records, Terms
 from nbdtun.tunnel.wires.pipe import Pipe
 from nbdtun.tunnel.wires.plain import Wire
-from nbdtun.tunnel.wires.sealed import SealedWire
+from nbdtun.tunnel.wires.secure import Security
 from nbdtun.tunnel.wires.selector import READS
-from nbdtun.tunnel.wires.tls import TLSWire
 from nbdtun.tunnel.wires.tuning import LoopbackReactor, make_roomy
 
 RUNTIME = Runtime(reactor, Terms())
@@ -125,28 +121,6 @@ class Half:
             self.wire_lost(ConnectionError("both have ended"))
 
 
-class Shake:
-    """Lets a TLS wire shake hands, and seals it with what both ends contribute."""
-
-    def __init__(self, half: Half, sock: ssl.SSLSocket, seals: Callable[[bytes, bytes], Seals]) -> None:
-        self._half, self._seals = half, seals
-        self._ours = contribute()
-        self._wire = half.wire = TLSWire(SELECTOR, sock, self)
-        self._wire.listen(True)
-        self._wire.doWrite()
-
-    def wire_writable(self) -> None:
-        self._wire.write(memoryview(self._ours))
-
-    def wire_readable(self) -> None:
-        theirs = bytearray(CONTRIBUTION)
-        if self._wire.read_record(memoryview(theirs)):
-            self._half.join(SealedWire(self._wire, self._seals(self._ours, bytes(theirs)), RUNTIME.records))
-
-    def wire_lost(self, reason: Exception) -> None:
-        self._half.wire_lost(reason)
-
-
 class End:
     """Makes two halves of each connection."""
 
@@ -171,11 +145,10 @@ class End:
             half.piped = True
             half.join(Wire(SELECTOR, sock, half))
             return
-        sock.setblocking(False)
-        if self._role == "source":
-            Shake(half, contexts.wrap_client(self._context, sock, "127.0.0.1"), source_seals)
-        else:
-            Shake(half, contexts.wrap_server(self._context, sock), destination_seals)
+        security = Security(self._context, Records.BATCHED, "127.0.0.1" if self._role == "source" else None)
+        half.wire = security.wire(SELECTOR, sock, half, RUNTIME.records)
+        half.wire.listen(True)
+        half.wire.want_room()
 
 
 class Arrival(Protocol):

@@ -1,4 +1,4 @@
-"""``.. states:: nbdtun.tunnel.channels.channel`` is the table of states that this module declares, made of the table itself."""
+"""``.. states:: nbdtun.tunnel.channels.life`` is the table of states that this module declares, made of the table itself."""
 
 from __future__ import annotations
 

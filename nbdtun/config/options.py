@@ -84,6 +84,13 @@ DRAIN_TIMEOUT = Option(
     _DURATION,
     "10min",
 )
+RECORDS = Option(
+    "records",
+    "How TLS records are made: batched, sixteen at a time, by nbdtun; or library, by OpenSSL or the kernel. Each end chooses for itself.",
+    "batched|library",
+    "nbdtun.config.values:parse_records",
+    "batched",
+)
 DISK = Option("disk", "Disk to migrate, by the name of its node, drive or device.", "NODE", unset="all writable disks", repeatable=True)
 ALLOW_MISMATCH = Option(
     "allow-mismatch",
@@ -140,7 +147,7 @@ KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of end
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, INSECURE)
 #: The terms of the tunnel's channels.
-TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT)
+TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT, RECORDS)
 #: For a process that makes sockets for other programs.
 SOCKETS = (RUN_DIR, SOCKET_OWNER)
 #: How to migrate.

@@ -16,7 +16,7 @@ from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, chec
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
-from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits
+from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits, Records
 from nbdtun.units import duration_text, size_text
 from nbdtun.validators import between
 
@@ -43,6 +43,7 @@ class TunnelSettings:
 
     ``bandwidth`` (bytes per second, None for no limit) applies to all channels together, in the direction that this end sends.
     ``tls_dir`` and ``run_dir`` are relative to the current directory of now; twistd's --rundir changes that later.
+    ``records`` says who makes the TLS records; in FIPS mode, OpenSSL does in any case.
     ``insecure`` accepts endpoints that others can reach without a certificate. It weakens nothing where ``tls_dir`` is given.
     """
 
@@ -57,6 +58,7 @@ class TunnelSettings:
     bandwidth: int | None = None
     resume_window: float = field(default=300.0, validator=between(0, 7 * 86400, duration_text))
     handshake_timeout: float = field(default=10.0, validator=between(0.1, 3600, duration_text))
+    records: Records = Records.BATCHED
 
     def __attrs_post_init__(self) -> None:
         if self.tls_name is not None:

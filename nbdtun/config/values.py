@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from nbdtun.config.endpoints import Address, Role, check_socket_path, parse
 from nbdtun.errors import ConfigError
+from nbdtun.tunnel.settings import Records
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNCHANGED = -1
@@ -166,3 +167,15 @@ def _id(text: str) -> int | None:
     if len(text) > 10 or int(text) > _LARGEST_ID:
         raise ConfigError(f"{text} is not a user or group id")
     return int(text)
+
+
+def parse_records(text: str) -> Records:
+    """
+    Who makes the TLS records, by name.
+
+    :raise ConfigError: there is no such choice.
+    """
+    known = {each.value: each for each in Records}
+    if text not in known:
+        raise ConfigError(f"{text!r} is not a choice: use one of {', '.join(known)}")
+    return known[text]

@@ -22,7 +22,7 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
 from nbdtun.service.tunnel.carrier import TunnelEgress
-from nbdtun.tls import ktls
+from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.contexts import server_context
 from nbdtun.tls.files import SERVER_CERT
 from nbdtun.tls.renewal import Renewal
@@ -47,7 +47,7 @@ class DestinationService(MultiService):
     def __init__(self, reactor: Reactor, settings: DestinationSettings) -> None:
         super().__init__()
         if settings.tunnel.tls_dir:
-            self.log.info("{ktls}", ktls=ktls.explain())
+            self.log.info("{records}", records=explain(settings.tunnel.records))
         self.settings = settings
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)

@@ -11,7 +11,7 @@ from nbdtun.process import Reactor
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.tunnel.build import make_listener, make_source
-from nbdtun.tls import ktls
+from nbdtun.service.tunnel.records import explain
 from nbdtun.tunnel.source.client import Forwarder
 from nbdtun.units import duration_text
 
@@ -29,7 +29,7 @@ class SourceService(MultiService):
     def __init__(self, reactor: Reactor, settings: SourceSettings) -> None:
         super().__init__()
         if settings.tunnel.tls_dir:
-            self.log.info("{ktls}", ktls=ktls.explain())
+            self.log.info("{records}", records=explain(settings.tunnel.records))
         self.settings = settings
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:

@@ -4,10 +4,14 @@ TLS: it authenticates both ends. It knows neither the tunnel nor QEMU.
 From the ground up; a module imports only what stands above it here:
 
     ktls         whether the kernel does the encryption
+    fips         whether the system wants its validated module alone
+    records      TLS 1.3 records of our own
     certificate  the names and the validity of a certificate
     files        the directory of certificates and keys, laid out as QEMU's own (qemu-tls-creds-x509)
     failures     why TLS failed, as one line for an operator
     contexts     TLS 1.3, with certificates at both ends
+    keylog       the secrets of our own connections
+    handshake    OpenSSL's handshake, after which records are ours
     renewal      contexts that are reloaded when their files change
     issue        a small CA, for sites without one (`nbdtun certs`)
 """

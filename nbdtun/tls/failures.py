@@ -70,7 +70,7 @@ _CLOSED_REMEDY: Final = "see its log, unless it is another service or an nbdtun 
 _ALTERED: Final = "a TLS record failed authentication: it was altered in transit"
 
 
-def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> TunnelError:
+def explain(error: OSError, peer: str, sock: ssl.SSLSocket | ssl.SSLObject | None = None) -> TunnelError:
     """
     One line that says why TLS with ``peer`` failed: a LinkLost if the next attempt may succeed, else a TLSError.
 
@@ -78,6 +78,8 @@ def explain(error: OSError, peer: str, sock: ssl.SSLSocket | None = None) -> Tun
     :param peer: the other end, as the operator knows it: an endpoint, or the address that connected.
     :param sock: the failed socket, not closed yet; with it, the error of a wrong name lists the certificate's names.
     """
+    if isinstance(error, ConnectionAbortedError):  # by a record that we refused
+        return LinkLost(f"{peer}: {error}")
     if is_end(error) or isinstance(error, ConnectionError):
         return LinkLost(f"{peer}: {_CLOSED}", _CLOSED_REMEDY)
     if isinstance(error, TimeoutError):
@@ -105,7 +107,7 @@ def is_end(error: OSError) -> bool:
     return getattr(error, "reason", None) in ("UNEXPECTED_EOF_WHILE_READING", _GONE_BEFORE)
 
 
-def _refusal(error: ssl.SSLError, sock: ssl.SSLSocket | None) -> str:
+def _refusal(error: ssl.SSLError, sock: ssl.SSLSocket | ssl.SSLObject | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _verification(error, sock)
     reason = getattr(error, "reason", None) or ""
@@ -115,13 +117,13 @@ def _refusal(error: ssl.SSLError, sock: ssl.SSLSocket | None) -> str:
     return _REASONS.get(reason, f"TLS failed ({in_words(error)})")
 
 
-def _verification(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None) -> str:
+def _verification(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | ssl.SSLObject | None) -> str:
     if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
         return _wrong_name(error, sock)
     return _VERIFY.get(error.verify_code, f"its certificate was not accepted: {error.verify_message}")
 
 
-def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None) -> str:
+def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | ssl.SSLObject | None) -> str:
     quoted = re.search(r"not valid for '(.*)'", error.verify_message)
     wanted = quoted[1] if quoted else "the name that we asked for"
     presented = names_of(_presented(sock))
@@ -130,7 +132,7 @@ def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | None)
     return f"its certificate is {f'for {names}, ' if names else ''}not for {wanted} (--tls-name verifies another name)"
 
 
-def _presented(sock: ssl.SSLSocket | None) -> bytes:
+def _presented(sock: ssl.SSLSocket | ssl.SSLObject | None) -> bytes:
     """
     The certificate that the peer presented, in DER, although the handshake failed; empty if it is not available.
 

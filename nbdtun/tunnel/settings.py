@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 from attrs import frozen
 
 #: The targets within the destination itself: the control channel of migrations, and the :mod:`~nbdtun.tunnel.destination.sink`.
@@ -26,6 +28,17 @@ class Limits:
     handshakes_per_address: int = 128
 
 
+class Records(enum.Enum):
+    """
+    Who makes a link's TLS records. The other end cannot tell.
+
+    BATCHED: this program, sixteen for one write, under the keys that OpenSSL has agreed on. LIBRARY: OpenSSL, or the kernel.
+    """
+
+    BATCHED = "batched"
+    LIBRARY = "library"
+
+
 @frozen
 class LocalLimits:
     """
@@ -45,10 +58,11 @@ class Terms:
 
     ``window``: the most bytes that one direction of a channel keeps. ``link_timeout``: seconds without a byte after which a link is
     dead. ``resume_window``: seconds that a channel waits for its next link. ``handshake_timeout``: seconds for a new connection to
-    become a link, and for all attempts at a first link.
+    become a link, and for all attempts at a first link. ``records``: who makes the TLS records.
     """
 
     window: int = 16 * 1024 * 1024
     link_timeout: float = 15.0
     resume_window: float = 300.0
     handshake_timeout: float = 10.0
+    records: Records = Records.BATCHED

@@ -36,8 +36,9 @@ APART = (("tunnel", "migration"), ("tunnel.source", "tunnel.destination"), ("mig
 #: Rooms that never import another one, though it is below them.
 NEVER = (("migration.source", "migration.check.preflight"), ("display", "service"))
 
-#: What a room does not import: the tunnel's rules do no I/O.
+#: What a room does not import: rules do no I/O.
 BANNED: Mapping[str, frozenset[str]] = {
+    "tls.records": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio"}),
     "tunnel.protocol": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio"}),
 }
 
@@ -54,7 +55,8 @@ QUESTIONS: Mapping[str, tuple[str, str]] = {
     "a channel's part of the bytes in flight": ("tunnel/protocol/inflight.py", "InFlight"),
     "the epoll loop": ("tunnel/wires/selector.py", "Selector"),
     "socket options": ("tunnel/wires/tuning.py", "make_prompt"),
-    "reassembly and decryption of records": ("tunnel/protocol/records.py", "RecordReader"),
+    "reassembly of records": ("tunnel/protocol/records.py", "RecordReader"),
+    "encryption of records": ("tls/records/protection.py", "Sealer"),
     "the layout of a frame's header": ("tunnel/protocol/frames.py", "HEADER"),
     "back-pressure": ("tunnel/channels/splice.py", "Splice"),
     "which certificates are admitted": ("tunnel/destination/allowlist.py", "AllowList"),

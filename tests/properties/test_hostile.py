@@ -31,7 +31,7 @@ LINKS = st.lists(FRAMES, max_size=12).map(b"".join)
 VALUES = ["1", "0", "-1", "", "True", "9" * 30, "i" * 16, "disk", "web1", SESSION, "/etc/shadow", "../x", "nbd.sock", "[config]"]
 WORDS = st.one_of(st.sampled_from(VALUES), st.text(max_size=20))
 AMP = ["_ask", "_command", "_answer", "_error", "_error_code", "_error_description"]
-TUNNEL = ["version", "channel", "target", "window", "received", "urgent", "seal"]
+TUNNEL = ["version", "channel", "target", "window", "received", "urgent"]
 MIGRATION = ["session", "vm", "machine", "memory", "disks", "run", "state", "reason", "code", "outcome"]
 KEYS = st.sampled_from([*AMP, *TUNNEL, *MIGRATION])
 NAMES = st.sampled_from([*("OpenChannel", "ResumeChannel", "StartTLS", "Check"), *(name for name in vars(commands) if name.istitle())])

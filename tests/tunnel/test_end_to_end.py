@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbdtun.tls import ktls
-from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.settings import Records, Terms
 from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage
@@ -136,7 +136,7 @@ def play_resumed(stage: Stage, seed: int) -> None:
 
 @pytest.mark.skipif(ktls.obstacle() is not None, reason=ktls.explain())
 def test_a_channel_is_encrypted_by_the_kernel(make_stage: Callable[..., Stage], tls_dir: Path, said: list[str]) -> None:
-    stage = make_stage(tls_dir=tls_dir)
+    stage = make_stage(Terms(records=Records.LIBRARY), Terms(records=Records.LIBRARY), tls_dir=tls_dir)
     near = stage.arrive()
     near.send(b"hello")
     stage.pass_time(1)

@@ -1,6 +1,7 @@
 """
 The tunnel, built from settings, and as the migration uses it.
 
+    records   who makes the TLS records
     build     the two ends of a tunnel
     endpoint  a channel as a transport, for Twisted applications and for the control channel
     carrier   the migration's ingresses at the source, and the egress at the destination

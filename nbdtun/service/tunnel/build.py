@@ -14,6 +14,7 @@ from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reach import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import LocalEndpoint
+from nbdtun.service.tunnel.records import in_force
 from nbdtun.tls.contexts import client_context
 from nbdtun.tls.renewal import Renewal
 from nbdtun.tunnel.runtime.runtime import Runtime
@@ -30,6 +31,7 @@ def make_runtime(reactor: Reactor, settings: TunnelSettings) -> Runtime:
         link_timeout=settings.link_timeout,
         resume_window=settings.resume_window,
         handshake_timeout=settings.handshake_timeout,
+        records=in_force(settings.records),
     )
     runtime = Runtime(reactor, terms)
     runtime.throttle.rate = settings.bandwidth

@@ -4,7 +4,9 @@ Channels: durable streams in both directions, which outlive the links that carry
     rtt        the round trip of a link, and the bytes that its line holds
     heartbeat  whether a link is alive
     outage     the time between two links
+    link_user  a channel, as its links see it
     link       one connection that carries a channel at present
     splice     the local socket of a channel
+    life       the states of a channel
     channel    a channel as a whole, from its opening to its end
 """

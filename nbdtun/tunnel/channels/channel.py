@@ -13,16 +13,15 @@ Source and destination differ in two points only: the source dials, and the dest
 
 from __future__ import annotations
 
-import enum
 import socket
 from collections.abc import Callable
-from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
 from nbdtun.logs import make_logger
-from nbdtun.states import Life, Transitions
+from nbdtun.states import Life
+from nbdtun.tunnel.channels.life import TRANSITIONS, State, Trigger
 from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.channels.outage import Flaps, Outage
 from nbdtun.tunnel.channels.splice import Splice
@@ -31,36 +30,6 @@ from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.units import size_text
-
-
-class State(enum.Enum):
-    """The state of a channel; OVER is final."""
-
-    FRESH = "fresh"
-    LINKED = "linked"
-    SEVERED = "severed"
-    OVER = "over"
-
-
-class Trigger(enum.Enum):
-    """What can happen to a channel."""
-
-    ATTACH = "attach"  # it has a new link
-    SEVER = "sever"  # its link is gone
-    END = "end"  # it is complete or has failed
-
-
-TRANSITIONS: Final = Transitions(
-    State.FRESH,
-    {
-        State.FRESH: {Trigger.ATTACH: State.LINKED, Trigger.SEVER: State.SEVERED, Trigger.END: State.OVER},
-        State.LINKED: {Trigger.SEVER: State.SEVERED, Trigger.END: State.OVER},
-        State.SEVERED: {Trigger.ATTACH: State.LINKED, Trigger.END: State.OVER},
-        State.OVER: {Trigger.ATTACH: State.OVER},  # the link gets a RESET
-    },
-    impossible={Trigger.ATTACH},
-    ignored={Trigger.SEVER, Trigger.END},
-)
 
 
 class Channel:
@@ -155,13 +124,37 @@ class Channel:
             old.close()
             self._sever(LinkLost("a newer link replaced it"))
 
+    def renew(self) -> None:
+        """Get another link, and keep the present one until then."""
+        self.outage.renew()
+
+    def pause(self) -> int:
+        """Read nothing more from the present link, if there is one; returns how many bytes were received."""
+        if self._link is not None:
+            self._link.paused = True
+            self._link.go_on()
+        return self.inbound.received
+
+    def go_on(self) -> None:
+        """The next link has failed: go on with the present one, if there is one."""
+        if self._link is not None:
+            self._link.paused = False
+            self._link.go_on()
+
     def abandoned(self, reason: Exception) -> None:
         """The connection that asked for this channel was lost before it became a link; another may have come meanwhile."""
         if self._link is None:
             self._sever(reason)
 
     def refused(self, error: TunnelError) -> None:
-        """The destination will not resume this channel; that is no failure if the channel is already complete."""
+        """
+        The destination will not resume this channel; that is no failure if the channel is already complete.
+
+        Nor if it has a link: the next one was only for new keys, and is asked for again later.
+        """
+        if self._link is not None and not isinstance(error, AlreadyComplete):
+            self.outage.kept()
+            return
         complete = self.inbound.done and isinstance(error, AlreadyComplete)
         self._end(None if complete else self._last_words or error)
 

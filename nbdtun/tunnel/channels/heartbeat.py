@@ -2,7 +2,7 @@
 Heartbeats: whether a link is alive, and when it has to send a sign of life. Rules only, with a given clock.
 
 A link beats :data:`BEATS` times in its timeout. At a beat, a link that has sent nothing since the last beat sends a PING. A link that has
-received nothing for the timeout is dead. A link whose keys have encrypted enough is replaced by one with new keys.
+received nothing for the timeout is dead. A link whose keys do not change by themselves is replaced when they have encrypted enough.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ BEATS = 3
 #: whose length was altered in transit would swallow them for hours.
 PROGRESS = 4096
 
-#: The most bytes for a link's keys: AES-GCM keeps its safety margin for 388 GB (RFC 8446, 5.5), and OpenSSL does not rekey by itself.
-KEYS_SERVE = 256 << 30
+#: Bytes after which a link with new keys is wanted, and after which the old one is given up: AES-GCM keeps its safety margin for 388 GB
+#: (RFC 8446, 5.5), and OpenSSL changes no key by itself.
+KEYS_SERVE, KEYS_END = 256 << 30, 352 << 30
 
 
 class Heartbeat:
@@ -59,9 +60,16 @@ class Heartbeat:
             self._heard_at = now
         if now - self._heard_at >= self._timeout:
             return LinkLost(f"nothing was received for {self._timeout:g} s")
-        if self._keys_since is not None and carried - self._keys_since >= KEYS_SERVE:
-            return LinkLost("its keys have encrypted enough data")
+        if self._encrypted(carried) >= KEYS_END:
+            return LinkLost("its keys have encrypted too much data")
         return None
+
+    def worn(self, carried: int) -> bool:
+        """Whether another link should take over, with new keys."""
+        return self._encrypted(carried) >= KEYS_SERVE
+
+    def _encrypted(self, carried: int) -> int:
+        return 0 if self._keys_since is None else carried - self._keys_since
 
     def rest(self) -> None:
         """Start the interval until the next beat."""

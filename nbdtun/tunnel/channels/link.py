@@ -7,18 +7,17 @@ sends a PING from time to time (see ``heartbeat``). The meaning of the frames is
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
-from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
+from nbdtun.errors import LinkLost, ProtocolViolation
 from nbdtun.tunnel.channels.heartbeat import Heartbeat
+from nbdtun.tunnel.channels.link_user import LinkUser
 from nbdtun.tunnel.channels.rtt import RoundTrip
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.protocol.frames import HEADER, Decoder, FrameReceiver, Kind, encode, encode_reset
-from nbdtun.tunnel.protocol.inbound import Inbound
-from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.wires.plain import Wire
 
@@ -35,56 +34,10 @@ BULK = 64 * 1024
 EXPECT = 8
 
 
-class LinkUser(Protocol):
-    """The channel, as its links see it."""
-
-    inbound: Inbound
-    outbound: Outbound
-
-    @property
-    def dials(self) -> bool:
-        """Whether this end gets the next link when this one is lost."""
-
-    @property
-    def carried(self) -> int:
-        """Bytes that have arrived, both ways."""
-
-    def deliver(self, pieces: list[memoryview]) -> None:
-        """Bytes arrived and were accepted; ``pieces`` are valid until this returns."""
-
-    @property
-    def pourable(self) -> bool:
-        """Whether :meth:`pour` can be used now."""
-
-    def pour(self, source: int, count: int) -> int | None:
-        """Move at most ``count`` expected bytes from ``source`` to the local socket; the count, 0 at the end, None when there are none."""
-
-    def end_received(self, offset: int) -> None:
-        """The other end's FIN arrived."""
-
-    def acknowledged(self) -> None:
-        """The other end has acknowledged more bytes."""
-
-    def link_attached(self, link: Link) -> None:
-        """The connection has become a link of this channel."""
-
-    def link_lost(self, link: Link, reason: Exception) -> None:
-        """The link is gone."""
-
-    def reset_received(self, code: str, reason: str) -> None:
-        """The other end has given up the channel."""
-
-    def bye_received(self) -> None:
-        """The destination is done."""
-
-    def reset(self, error: TunnelError) -> None:
-        """Give up the channel, and send the reason to the other end."""
-
-
 class Link(TwistedProtocol, FrameReceiver):
     """One connection of ``channel``, once AMP has switched to it."""
 
-    def __init__(self, channel: LinkUser, runtime: Runtime) -> None:
+    def __init__(self, channel: LinkUser[Link], runtime: Runtime) -> None:
         self.wire = cast("Wire", None)  # until AMP has switched
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
@@ -100,6 +53,7 @@ class Link(TwistedProtocol, FrameReceiver):
         self._read_timer: IDelayedCall | None = None
         self._heartbeat = Heartbeat(runtime.terms.link_timeout, reactor.seconds)
         self._closing = False
+        self.paused = False  # nothing is read: the other end is being told how much has been received
         self._pieces: list[memoryview] = []  # of the stream, from one read: they are passed on together
 
     def __repr__(self) -> str:
@@ -108,8 +62,8 @@ class Link(TwistedProtocol, FrameReceiver):
     def makeConnection(self, transport: Any) -> None:
         """AMP has switched: take its wire, and acknowledge at once what this end has."""
         assert isinstance(transport, OpeningTransport)
-        self.wire, self._out = transport.release(self._runtime.records)
-        if not self.wire.plain and self._channel.dials:
+        self.wire, self._out = transport.release()
+        if not self.wire.rekeys and self._channel.dials:
             self._heartbeat.watch_keys(self._channel.carried)
         self.wire.user = self
         self._runtime.call_later(self._heartbeat.interval, self._beat)
@@ -213,6 +167,8 @@ class Link(TwistedProtocol, FrameReceiver):
         if (trouble := heartbeat.trouble(wire.partial, self._channel.carried, closing=self._closing)) is not None:
             self.wire_lost(trouble)
             return
+        if heartbeat.worn(self._channel.carried):
+            self._channel.renew()
         if not heartbeat.spoke:
             self._control += self._round_trip.ping()
             self.pump()
@@ -233,7 +189,7 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def go_on(self) -> None:
         """Read again."""
-        self.wire.listen(True)
+        self.wire.listen(not self.paused)
 
     def _read_on(self) -> None:
         self._read_timer = None

@@ -21,7 +21,7 @@ class Outage:
     """
     A channel's wait for its next link. After ``seconds``, ``expired`` is called with the error.
 
-    ``redial`` gets the next link, if this end dials; its Deferred is cancelled when there is a link, or none is wanted any more. ``since``
+    ``redial`` gets the next link, if this end dials; its Deferred is cancelled when there is one, or none is wanted any more. ``since``
     is when the outage began, on the reactor's clock, None while there is none. ``trouble`` is why the latest attempt failed.
     """
 
@@ -54,8 +54,16 @@ class Outage:
         """A link is gone."""
         self.since = self._reactor.seconds()
         self._expiry = self._reactor.callLater(self._seconds, self._expire)
-        if self._redial is not None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Get the next link, perhaps while there is still one: if that is lost meanwhile, the next is already on its way."""
+        if self._redial is not None and self._redialling is None:
             self._redialling = self._redial()
+
+    def kept(self) -> None:
+        """The next link was refused, but the present one is still there."""
+        self._redialling = None
 
     def end(self) -> float:
         """There is a new link, or none is wanted any more; returns the seconds that the outage lasted."""

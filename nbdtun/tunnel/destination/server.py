@@ -25,12 +25,12 @@ from nbdtun.errors import (
     NotAllowed,
     ProtocolViolation,
     ResumeRefused,
+    TLSError,
     TooManyChannels,
     TunnelError,
     VersionMismatch,
 )
 from nbdtun.logs import make_logger
-from nbdtun.tls.contexts import wrap_server
 from nbdtun.tls.failures import explain
 from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.channels.channel import Channel
@@ -42,10 +42,10 @@ from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChan
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
-from nbdtun.tunnel.protocol.seal import destination_seals
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Limits
+from nbdtun.tunnel.wires.secure import Security
 
 
 @frozen
@@ -99,14 +99,18 @@ class Destination(ServerFactory):
 
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
         """A connection was accepted. It must open or resume a channel soon."""
-        if self._tls is not None:
-            try:
-                sock = wrap_server(self._tls(), sock)
-            except OSError as gone:  # it was reset before TLS began; port scanners do that
-                self.refusals.report(caller.address, explain(gone, caller.peer))
-                return
+        runtime, terms = self.runtime, self.runtime.terms
+        security = None if self._tls is None else Security(self._tls(), terms.records)
         opening = DestinationOpening(self, caller)
-        transport = OpeningTransport(self.runtime.selector, sock, caller.peer, opening, self.runtime.terms.handshake_timeout)
+        try:
+            transport = OpeningTransport(runtime.selector, sock, caller.peer, opening, terms.handshake_timeout, security, runtime.records)
+        except OSError as gone:  # it was reset before TLS began; port scanners do that
+            self.refusals.report(caller.address, explain(gone, caller.peer))
+            return
+        except TLSError as unable:
+            self.refusals.report(caller.address, unable)
+            sock.close()
+            return
         transport.ready.addCallback(self._examine, transport, opening)
         transport.ready.addErrback(self._refused, caller)
         self.admission.enter(transport, caller.address)
@@ -259,37 +263,34 @@ class DestinationOpening(Opening):
             self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
     @OpenChannel.responder
-    def open_channel(
-        self, version: int, channel: bytes, target: str, window: int, urgent: bool | None, seal: bytes | None
-    ) -> Deferred[Answer]:
+    def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
         """Open a channel."""
         opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
-        return Deferred.fromCoroutine(self._answer(version, opening, 0, seal))
+        return Deferred.fromCoroutine(self._answer(version, opening, 0))
 
     @ResumeChannel.responder
-    def resume_channel(self, version: int, channel: bytes, received: int, seal: bytes | None) -> Deferred[Answer]:
+    def resume_channel(self, version: int, channel: bytes, received: int) -> Deferred[Answer]:
         """Resume a channel."""
-        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received, seal))
+        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received))
 
     @property
     def _connection(self) -> OpeningTransport:
         assert isinstance(self.transport, OpeningTransport)
         return self.transport
 
-    async def _answer(self, version: int, finding: Any, received: int, seal: bytes | None) -> Answer:
+    async def _answer(self, version: int, finding: Any, received: int) -> Answer:
         self._asked = True
         try:
             self._check(version, finding)
             self._destination.admission.recognise(self._connection, self.caller.owner)
             channel = await finding
-            ours = self._agree(seal)
             self._take_up(channel, received)
         except (AlreadyComplete, NotAllowed):
             raise
         except TunnelError as refusal:
             self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
             raise
-        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window, ours)
+        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
 
     def _check(self, version: int, finding: Any) -> None:
         if self.refusal is not None or version != VERSION:
@@ -297,13 +298,6 @@ class DestinationOpening(Opening):
             raise self.refusal or VersionMismatch(
                 f"the source speaks protocol version {version}, the destination {VERSION}; install the same nbdtun on both"
             )
-
-    def _agree(self, theirs: bytes | None) -> bytes | None:
-        """Return this end's contribution to the link's seals, if the source sent one; the connection has these seals from now on."""
-        ours = self._connection.contribution() if theirs is not None else None
-        if ours is not None and theirs is not None:
-            self._connection.seals = destination_seals(ours, theirs)
-        return ours
 
     def _take_up(self, channel: Channel, received: int) -> None:
         if self._connection.wire.closed:

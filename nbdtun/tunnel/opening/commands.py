@@ -12,9 +12,8 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
 
-from nbdtun.amp import CheckedCommand, Flag, Number, Refused
+from nbdtun.amp import CheckedCommand, Flag, Number
 from nbdtun.errors import TunnelError, wire_errors
-from nbdtun.tunnel.protocol.seal import CONTRIBUTION
 
 #: The protocol's version; both ends must have the same.
 VERSION = 1
@@ -26,20 +25,6 @@ IDENT_SIZE = 16
 MAX_OFFSET = (1 << 64) - 1
 
 
-class Contribution(amp.Argument):
-    """One end's contribution to a link's seals."""
-
-    def fromString(self, data: bytes) -> bytes:
-        """Accept exactly the right number of bytes."""
-        if len(data) != CONTRIBUTION:
-            raise Refused("not a contribution")
-        return data
-
-    def toString(self, contribution: bytes) -> bytes:
-        """Send it unchanged."""
-        return contribution
-
-
 @frozen
 class Answer:
     """The destination's answer, and the protocol that it switches to."""
@@ -47,13 +32,12 @@ class Answer:
     link: IProtocol
     received: int
     window: int
-    seal: bytes | None
 
 
 class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
     """A command whose answer turns the connection into a link."""
 
-    response: ClassVar = [(b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET)), (b"seal", Contribution(optional=True))]
+    response: ClassVar = [(b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET))]
     errors = wire_errors(TunnelError)
     fatal = False
 
@@ -63,8 +47,6 @@ class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
         box: amp.AmpBox = super().makeResponse(objects.link, proto)
         box[b"received"] = b"%d" % objects.received
         box[b"window"] = b"%d" % objects.window
-        if objects.seal is not None:
-            box[b"seal"] = objects.seal
         return box
 
 
@@ -74,8 +56,7 @@ class OpenChannel(_Switching):
 
     An ``urgent`` channel (memory, control) goes ahead of others where the destination has a bandwidth limit.
     ``window`` is the most bytes that the source is ready to keep for each direction. The answer's ``window``, never larger, is in force for
-    both ends. ``seal`` is the source's contribution to the link's keys, and the answer's ``seal`` the destination's. With both, all that
-    follows is sealed with these keys (``nbdtun.tunnel.protocol.seal``). Otherwise TLS, if there is any, goes on.
+    both ends.
     Repeated for an existing channel (its answer was lost with a link), the command resumes that channel.
     """
 
@@ -85,20 +66,14 @@ class OpenChannel(_Switching):
         (b"target", amp.Unicode()),
         (b"window", Number(MAX_OFFSET)),
         (b"urgent", Flag(optional=True)),
-        (b"seal", Contribution(optional=True)),
     ]
 
 
 class ResumeChannel(_Switching):
-    """
-    Resume ``channel``. The source has ``received`` bytes of it; the answer says how many the destination has.
-
-    ``seal``: see :class:`OpenChannel`.
-    """
+    """Resume ``channel``. The source has ``received`` bytes of it; the answer says how many the destination has."""
 
     arguments: ClassVar = [
         (b"version", Number(MAX_OFFSET)),
         (b"channel", amp.String()),
         (b"received", Number(MAX_OFFSET)),
-        (b"seal", Contribution(optional=True)),
     ]

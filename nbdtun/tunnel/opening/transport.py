@@ -21,16 +21,20 @@ from nbdtun.amp import Peer
 from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
 from nbdtun.tls.contexts import fingerprint
 from nbdtun.tls.failures import explain
-from nbdtun.tunnel.protocol.seal import Seals, contribute
+from nbdtun.tunnel.protocol.records import ROOM
 from nbdtun.tunnel.protocol.slab import SlabPool
+from nbdtun.tunnel.wires.batched import BatchedWire
 from nbdtun.tunnel.wires.plain import Wire
-from nbdtun.tunnel.wires.sealed import SealedWire
+from nbdtun.tunnel.wires.secure import Security
 from nbdtun.tunnel.wires.selector import WireSelector
 from nbdtun.tunnel.wires.tls import TLSWire
 from nbdtun.units import size_text
 
 #: The most bytes of AMP on a connection before it becomes a link; a command has less than 1 KiB.
 MAX_OPENING = 16 * 1024
+
+#: Bytes that are read at a time; under TLS, it is a record.
+SOME = 4096
 
 
 class Opening(Peer):
@@ -49,12 +53,23 @@ class OpeningTransport:
     Carries an :class:`Opening` over a wire.
 
     Messages call the other end ``peer``. Wait for ``ready``: it fails with a TLSError or LinkLost when the handshake does.
-    A command that waits for its answer when the connection is lost fails in the same way.
+    A command that waits for its answer when the connection is lost fails in the same way. ``pool`` lends buffers for TLS records.
+
+    :raise OSError: the connection is already gone.
     """
 
     disconnecting = False
 
-    def __init__(self, selector: WireSelector, sock: socket.socket, peer: str, protocol: Opening, timeout: float) -> None:
+    def __init__(
+        self,
+        selector: WireSelector,
+        sock: socket.socket,
+        peer: str,
+        protocol: Opening,
+        timeout: float,
+        security: Security | None,
+        pool: SlabPool,
+    ) -> None:
         self.peer = peer
         self._protocol = protocol
         self._out = bytearray()
@@ -62,15 +77,10 @@ class OpeningTransport:
         self.ready: Deferred[None] = Deferred()  # the connection is up, including TLS; or the reason of the failure
         self.over: Deferred[None] = Deferred()  # the connection has become a link, or is lost
         self._reactor = selector.reactor
+        self.wire = Wire(selector, sock, self) if security is None else security.wire(selector, sock, self, pool)
         self._deadline = self._reactor.callLater(timeout, self._too_slow, timeout)
         self._breaking: IDelayedCall | None = None
-        self.seals: Seals | None = None  # to encrypt the link with
-        self.wire: Wire
-        if isinstance(sock, ssl.SSLSocket):
-            self.wire = TLSWire(selector, sock, self)
-            self.wire.listen(True)
-        else:
-            self.wire = Wire(selector, sock, self)
+        self.wire.listen(security is not None)
         self.wire.want_room()
 
     @property
@@ -84,31 +94,21 @@ class OpeningTransport:
         """The certificate that the peer has proved to own, in DER; None without TLS."""
         return self.wire.peer_certificate
 
-    def contribution(self) -> bytes | None:
-        """This end's contribution to the link's seals; None without TLS, or where the kernel encrypts the link."""
-        return contribute() if isinstance(self.wire, TLSWire) and not self.wire.in_kernel else None
-
     def give_up(self, reason: TunnelError) -> None:
         """Close at once, for a reason of our own."""
         self._lose(reason)
 
-    def release(self, records: SlabPool) -> tuple[Wire, memoryview | None]:
-        """The connection has become a link: return its wire, sealed if so agreed, and the rest of the last box, to be sent first."""
+    def release(self) -> tuple[Wire, memoryview | None]:
+        """The connection has become a link: return its wire, and the rest of the last box, to be sent first."""
         self._stop_waiting()
-        rest = memoryview(bytes(self._out)) if self._out else None
-        if self.seals is None:
-            return self.wire, rest
-        sealed = SealedWire(self.wire, self.seals, records)
-        if rest:  # the answer belonged under TLS, and can no longer be sent there
-            sealed.close()
-        return sealed, rest
+        return self.wire, memoryview(bytes(self._out)) if self._out else None
 
     # The wire's user.
 
     def wire_readable(self) -> None:
         """Pass the data to AMP."""
-        buffer = memoryview(bytearray(4096))
-        count = self.wire.read_record(buffer)
+        buffer = memoryview(bytearray(SOME if self.wire.plain else ROOM))
+        count = self.wire.read_into(buffer)
         if count is None:
             return
         self._taken += count
@@ -150,7 +150,7 @@ class OpeningTransport:
         if isinstance(reason, TunnelError):
             return reason
         torn = self.ready.called and isinstance(reason, ConnectionError)  # long after the handshake: not about trust
-        if isinstance(self.wire, TLSWire) and isinstance(reason, OSError) and not torn:
+        if isinstance(self.wire, (BatchedWire, TLSWire)) and isinstance(reason, OSError) and not torn:
             return explain(reason, self.peer, self.wire.tls)
         return self._lost(str(reason))
 

@@ -6,6 +6,5 @@ The tunnel's rules, without I/O: no socket, no clock, no Deferred.
     inflight  how much each channel may have in flight
     outbound  a stream's sending half: bytes are kept until they are acknowledged
     inbound   a stream's receiving half: how far it has arrived, and is acknowledged
-    seal      the keys of a link, and the sealing and opening of records
-    records   a reader of sealed records
+    records   a reader of TLS records
 """

@@ -1,67 +1,91 @@
 """
-The reader: it collects a link's sealed records. Rules only: no socket, no clock.
+The reader: it collects a link's TLS records, and opens those that are whole. Rules only: no socket, no clock.
 
-It says where the next bytes go and how many are wanted: the rest of a record, and the next one's header, so that the next read can have
-exactly the right length, too. A buffer is borrowed only while more than such a header is kept. So all links mostly read into the same
-buffer, which is still in the processor's cache.
+A buffer is borrowed only while part of a record is kept. So all links mostly read into the same buffer, which is still in the processor's
+cache.
 """
 
 from __future__ import annotations
 
-from nbdtun.tunnel.protocol.seal import HEADER, OVERHEAD, Seal, measure
+from nbdtun.tls.records.messages import DATA, read_alert
+from nbdtun.tls.records.protection import BATCH_SIZE, HEADER, MAX_BODY, TAG, Opener, measure
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
+
+#: Bytes of a buffer for records: a batch, and the beginning of the next record.
+BUFFER = BATCH_SIZE + HEADER + MAX_BODY
+
+#: The least room that the receiver of the data must offer: for one record, opened.
+ROOM = MAX_BODY - TAG
+
+#: The most kept bytes for which no buffer is borrowed.
+FEW = 64
 
 
 class RecordReader:
-    """Collects records until they are opened with ``seal``; ``pool`` lends buffers of ``seal.BUFFER`` bytes."""
+    """
+    Collects records and opens them with ``opener``; ``pool`` lends buffers of :data:`BUFFER` bytes.
 
-    def __init__(self, seal: Seal, pool: SlabPool) -> None:
-        self._open = seal.open
+    ``alert`` is the name of the alert with which the other end has ended the connection, once it has.
+    """
+
+    def __init__(self, opener: Opener, pool: SlabPool) -> None:
+        self._opener = opener
         self._pool = pool
         self._slab: Slab | None = None
-        self._header = b""  # of the next record, or its beginning, while nothing else has arrived
-        self._size = 0  # of the next record, once its header has arrived
-        self.missing: int | None = None  # bytes that the next record lacks, 0 when it is whole; None before its header has arrived
+        self._few = b""  # the beginning of a record, while nothing else has arrived
+        self._size: int | None = None  # of the next record, once its header has arrived
+        self.alert: str | None = None
 
     def __repr__(self) -> str:
-        return f"<RecordReader missing={self.missing}>"
+        return f"<RecordReader {'few' if self._slab is None else 'some'} alert={self.alert}>"
+
+    @property
+    def whole(self) -> bool:
+        """Whether a whole record has arrived that is not yet opened."""
+        kept = len(self._few) if self._slab is None else self._slab.used
+        return self._size is not None and kept >= self._size
 
     def space(self) -> memoryview:
         """Return where the next bytes go."""
         slab = self._slab
         if slab is None:
             slab = self._slab = self._pool.take()
-            slab.used = len(self._header)
-            slab.view[: slab.used] = self._header
-        end = slab.size if self.missing is None else slab.used + self.missing + HEADER
-        return slab.view[slab.used : end]
+            slab.used = len(self._few)
+            slab.view[: slab.used] = self._few
+        return slab.view[slab.used :]
 
     def filled(self, count: int) -> None:
         """
         ``count`` bytes (perhaps 0) were put into the buffer from :meth:`space`.
 
-        :raise ProtocolViolation: they are not records.
+        :raise RecordError: they are not records.
         """
         slab = self._slab
         assert slab is not None
         slab.used += count
-        self._measure(slab, 0)
+        self._size = measure(slab.view, 0, slab.used)
         self._keep(slab, 0)
 
     def take(self, buffer: memoryview) -> int:
         """
-        Open all whole records for which ``buffer`` has room, and return how many bytes of it they fill.
+        Open whole records as long as ``buffer`` has room for another, and return how many bytes of data they put there.
 
-        :raise ProtocolViolation: the other end has not sealed them.
+        :raise RecordError: they are not what TLS 1.3 allows the other end to send now.
         """
-        slab, start, filled = self._slab, 0, 0
+        slab = self._slab
         if slab is None:
             return 0
-        while self.missing == 0 and self._size <= len(buffer) - filled + OVERHEAD:
-            stop = start + self._size
-            filled += self._open(slab.view[start:stop], buffer[filled:])
-            start = stop
-            self._measure(slab, start)
+        start, filled, view, end, size = 0, 0, slab.view, slab.used, self._size
+        opened, room = self._opener.open, len(buffer) - ROOM
+        while size is not None and start + size <= end and filled <= room and self.alert is None:
+            kind, count = opened(view[start : start + size], buffer[filled:])
+            start += size
+            if kind == DATA:
+                filled += count
+            else:
+                self._alerted(bytes(buffer[filled : filled + count]))
+            size = measure(view, start, end)
+        self._size = size
         self._keep(slab, start)
         return filled
 
@@ -71,20 +95,16 @@ class RecordReader:
         if slab is not None:
             self._pool.give(slab)
 
-    def _measure(self, slab: Slab, start: int) -> None:
-        """Measure the record at ``start``, and how much of it is missing."""
-        size = measure(slab.view, start, slab.used)
-        if size is None:
-            self.missing = None
-        else:
-            self._size = size
-            self.missing = max(0, size - (slab.used - start))
+    def _alerted(self, payload: bytes) -> None:
+        name = read_alert(payload)
+        if name != "USER_CANCELED":  # close_notify follows (RFC 8446, 6.1)
+            self.alert = name
 
     def _keep(self, slab: Slab, start: int) -> None:
         """Drop the bytes before ``start``."""
         view, end = slab.view, slab.used
-        if end - start <= HEADER:
-            self._header = bytes(view[start:end])
+        if end - start <= FEW and not (self._size is not None and self._size <= end - start):
+            self._few = bytes(view[start:end])
             self.clear()
         elif start:
             slab.used = end - start

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from nbdtun.process import Reactor
 from nbdtun.tunnel.protocol.inflight import InFlight
-from nbdtun.tunnel.protocol.seal import BUFFER
+from nbdtun.tunnel.protocol.records import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.runtime.batches import Batches
 from nbdtun.tunnel.runtime.log_limits import LineLimit
@@ -20,7 +20,7 @@ from nbdtun.tunnel.wires.selector import Selector, WireSelector
 #: Delays of at least so many seconds are batched with others, which makes them up to a second longer.
 BATCHED_FROM = 1.0
 
-#: Buffers for sealed records that are kept for later: as many as there are busy channels at one time.
+#: Buffers for TLS records that are kept for later: as many as there are busy channels at one time.
 KEEP_RECORDS = 64
 
 

@@ -8,6 +8,7 @@ command.
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -22,7 +23,6 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from nbdtun.errors import LinkLost, ProtocolViolation, TLSError
-from nbdtun.tls.contexts import wrap_client
 from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
@@ -30,8 +30,8 @@ from nbdtun.tunnel.opening.commands import VERSION, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.detach import connect
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
-from nbdtun.tunnel.protocol.seal import Seals, source_seals
 from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.wires.secure import Security
 from nbdtun.units import size_text
 
 #: Seconds for one attempt to connect. A lost SYN is sent again after 1, 3 and 7 s; a fresh attempt comes sooner than the last of these.
@@ -73,14 +73,6 @@ class _InterludeFactory(ClientFactory):
     def buildProtocol(self, addr: object) -> _Interlude:
         """Return the one interlude."""
         return self._interlude
-
-
-def _agreed(ours: bytes | None, theirs: bytes | None) -> Seals | None:
-    if theirs is None:
-        return None
-    if ours is None:
-        raise ProtocolViolation("the destination offered a sealed link that was not requested")
-    return source_seals(ours, theirs)
 
 
 @frozen
@@ -134,7 +126,7 @@ class Dialer:
 
         async def once() -> None:
             try:
-                await self._begin(channel, ResumeChannel, lambda: {"received": channel.inbound.received}, limit)
+                await self._begin(channel, ResumeChannel, lambda: {"received": channel.pause()}, limit)
             except (LinkLost, TLSError) as trouble:
                 channel.outage.trouble = trouble
                 raise LinkLost(str(trouble)) from trouble
@@ -163,19 +155,17 @@ class Dialer:
         """
         Turn one connection into a link of ``channel``, by ``command``, within ``limit`` seconds from when it is connected.
 
-        ``arguments`` is called at the last moment: the lost link may still deliver data that it had read while this begins.
+        ``arguments`` is called at the last moment: another link may still deliver data while this begins.
         """
         opening, interlude = Opening(), _Interlude()
         transport = await self._connect(opening, limit)
         try:
             await transport.ready
-            seal = transport.contribution()
             factory = _InterludeFactory(interlude)
-            answer = await opening.callRemote(command, factory, version=VERSION, channel=channel.ident, seal=seal, **arguments())
+            answer = await opening.callRemote(command, factory, version=VERSION, channel=channel.ident, **arguments())
             if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
                 raise ProtocolViolation(f"{self.peer}: it offered a window of {size_text(answer['window'])}, which was not requested")
             channel.agree_window(answer["window"])
-            transport.seals = _agreed(seal, answer["seal"])
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)
         except amp.AmpError as unknown:
@@ -183,19 +173,22 @@ class Dialer:
         finally:
             if not interlude.over:
                 transport.abortConnection()
+                channel.go_on()
 
     async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))
         waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor, onTimeoutCancel=self._too_slow)
         try:
-            sock = await waiting
-            if self.tls is not None:
-                sock = wrap_client(self.tls(), sock, self.tls_name)
+            return self._transport(await waiting, opening, limit)
         except (ConnectError, OSError) as failure:
             raise LinkLost(f"{self.peer}: {failure}") from failure
         except ConnectingCancelledError:  # Twisted's endpoints raise this when they are cancelled
             raise CancelledError from None
-        return OpeningTransport(self.runtime.selector, sock, self.peer, opening, limit)
+
+    def _transport(self, sock: socket.socket, opening: Opening, limit: float) -> OpeningTransport:
+        runtime = self.runtime
+        security = None if self.tls is None else Security(self.tls(), runtime.terms.records, self.tls_name)
+        return OpeningTransport(runtime.selector, sock, self.peer, opening, limit, security, runtime.records)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:
         if isinstance(result, Failure):

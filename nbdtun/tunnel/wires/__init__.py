@@ -6,5 +6,6 @@ Wires: the sockets that carry bytes, on the reactor.
     selector  serves all wires of an end from one epoll descriptor
     plain     a wire without TLS, the base of the others
     tls       a wire with Python's ``ssl``
-    sealed    a wire with the tunnel's own records, under keys that were exchanged over TLS
+    batched   a wire under TLS whose records are made here
+    secure    which of them a new connection gets
 """

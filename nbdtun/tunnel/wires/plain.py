@@ -4,7 +4,7 @@ Wires: one connected, non-blocking socket on the reactor, read into and written 
 Twisted's own transports copy each byte several times, at twice the cost of the system calls. So endpoints, factories and services are
 Twisted's, and only the bytes bypass it. A wire needs no more than ``addReader`` and ``addWriter``, so any reactor will do.
 
-The wires of ``tls`` and ``sealed`` encrypt.
+The wires of ``tls`` and ``batched`` encrypt.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ class Wire:
     #: Whether the socket carries the user's bytes unencrypted.
     plain = True
 
-    #: Bytes received that do not yet complete a record. The user resets it.
+    #: Bytes received that may not yet complete a record. The user resets it.
     partial = 0
+
+    #: Whether its keys change by themselves before they have encrypted too much.
+    rekeys = True
 
     def __init__(self, selector: WireSelector, sock: socket.socket, user: WireUser) -> None:
         sock.setblocking(False)
@@ -98,10 +101,6 @@ class Wire:
             return self._receive(buffer)
         except BlockingIOError:
             return None
-
-    def read_record(self, buffer: memoryview) -> int | None:
-        """As :meth:`read_into`, but not beyond the end of a TLS record: other data than TLS may follow it."""
-        return self.read_into(buffer)
 
     def write(self, data: memoryview) -> int:
         """

@@ -21,6 +21,7 @@ class TLSWire(BufferedWire):
     """
 
     plain = False
+    rekeys = False  # Python's ssl cannot send a KeyUpdate
 
     def __init__(self, selector: WireSelector, sock: ssl.SSLSocket, user: WireUser) -> None:
         super().__init__(selector, sock, user)
@@ -45,7 +46,7 @@ class TLSWire(BufferedWire):
         filled = 0
         while filled < len(buffer):
             try:
-                count = self.read_record(buffer[filled:])
+                count = self._read_some(buffer[filled:])
             except OSError:
                 if not filled:
                     raise
@@ -55,8 +56,7 @@ class TLSWire(BufferedWire):
             filled += count
         return filled
 
-    def read_record(self, buffer: memoryview) -> int | None:
-        """See :meth:`Wire.read_record`."""
+    def _read_some(self, buffer: memoryview) -> int | None:
         try:
             return self.tls.read(len(buffer), buffer)  # type: ignore[return-value]  # with a buffer, a count
         except ssl.SSLWantReadError:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.tunnel.channels.heartbeat import BEATS, KEYS_SERVE, PROGRESS, Heartbeat
+from nbdtun.tunnel.channels.heartbeat import BEATS, KEYS_END, KEYS_SERVE, PROGRESS, Heartbeat
 
 TIMEOUT = 15.0
 
@@ -70,12 +70,14 @@ def test_what_comes_while_it_closes_counts_no_more() -> None:
 def test_keys_wear_out_where_they_are_watched(before: int) -> None:
     heart = Heart()
     heart.beat.heard = True
-    assert heart.pass_time(carried=2 * KEYS_SERVE) == ""
+    assert heart.pass_time(carried=2 * KEYS_END) == ""
     heart.beat.watch_keys(before)
+    assert not heart.beat.worn(before + KEYS_SERVE - 1)
+    assert heart.beat.worn(before + KEYS_SERVE)
     heart.beat.heard = True
-    assert heart.pass_time(carried=before + KEYS_SERVE - 1) == ""
+    assert heart.pass_time(carried=before + KEYS_END - 1) == ""
     heart.beat.heard = True
-    assert heart.pass_time(carried=before + KEYS_SERVE) == "its keys have encrypted enough data"
+    assert heart.pass_time(carried=before + KEYS_END) == "its keys have encrypted too much data"
 
 
 def test_how_it_is_shown() -> None:

@@ -43,6 +43,25 @@ def test_the_source_dials_until_there_is_a_link() -> None:
     assert owner.outage.since is None
 
 
+def test_the_next_link_may_be_on_its_way_before_the_present_one_is_lost() -> None:
+    owner = Owner(dials=True)
+    owner.outage.renew()
+    owner.outage.renew()
+    owner.outage.begin()
+    assert len(owner.dials) == 1
+    owner.clock.advance(2)
+    assert owner.outage.end() == 2
+    assert owner.cancels == 1
+
+
+def test_a_next_link_that_is_refused_is_asked_for_again() -> None:
+    owner = Owner(dials=True)
+    owner.outage.renew()
+    owner.outage.kept()
+    owner.outage.renew()
+    assert len(owner.dials) == 2
+
+
 def test_the_destination_waits() -> None:
     owner = Owner(dials=False)
     owner.outage.begin()

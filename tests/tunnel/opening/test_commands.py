@@ -8,28 +8,18 @@ import pytest
 from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 
-from nbdtun.amp import Refused
 from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, Contribution, OpenChannel, ResumeChannel
-from nbdtun.tunnel.protocol.seal import CONTRIBUTION
+from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
 
 CHANNEL = b"c" * IDENT_SIZE
 OPEN = {"version": VERSION, "channel": CHANNEL, "target": "nbd", "window": 1 << 20}
-
-
-def test_a_contribution_has_its_size() -> None:
-    whole = bytes(range(CONTRIBUTION))
-    assert Contribution().toString(Contribution().fromString(whole)) == whole
-    for wrong in (b"", whole[1:], whole + b"x"):
-        with pytest.raises(Refused, match="not a contribution"):
-            Contribution().fromString(wrong)
 
 
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
         (OpenChannel, OPEN),
-        (OpenChannel, {**OPEN, "urgent": True, "seal": bytes(CONTRIBUTION)}),
+        (OpenChannel, {**OPEN, "urgent": True}),
         (ResumeChannel, {"version": VERSION, "channel": CHANNEL, "received": 2**40}),
     ],
 )
@@ -45,7 +35,6 @@ def test_a_question_arrives_as_it_was_asked(command: Any, arguments: dict[str, A
         (b"version", b"one", "not a number from 0 to"),
         (b"window", b"9" * 30, "not a number from 0 to"),
         (b"target", b"\xff", "OpenChannel is malformed"),
-        (b"seal", b"short", "not a contribution"),
         (b"channel", None, "OpenChannel is malformed"),
     ],
 )
@@ -61,10 +50,9 @@ def test_nonsense_is_answered_with_an_error_and_no_traceback(field: bytes, value
     assert caught.value.description.startswith(line)
 
 
-@pytest.mark.parametrize("seal", [None, bytes(CONTRIBUTION)], ids=["plain", "sealed"])
-def test_an_answer_arrives_as_it_was_given(seal: bytes | None) -> None:
-    box = ResumeChannel.makeResponse(Answer(Protocol(), 5, 1 << 20, seal), None)
-    assert ResumeChannel.parseResponse(amp.AmpBox(box), None) == {"received": 5, "window": 1 << 20, "seal": seal}
+def test_an_answer_arrives_as_it_was_given() -> None:
+    box = ResumeChannel.makeResponse(Answer(Protocol(), 5, 1 << 20), None)
+    assert ResumeChannel.parseResponse(amp.AmpBox(box), None) == {"received": 5, "window": 1 << 20}
 
 
 @pytest.mark.parametrize("box", [{}, {b"received": b"5"}, {b"received": b"-5", b"window": b"1"}])

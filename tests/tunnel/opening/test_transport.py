@@ -16,9 +16,8 @@ from nbdtun.errors import LinkLost
 from nbdtun.tunnel.opening.commands import VERSION, ResumeChannel
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.slab import SlabPool
-from nbdtun.tunnel.settings import Terms
-from nbdtun.tunnel.wires.plain import Wire
-from nbdtun.tunnel.wires.sealed import SealedWire
+from nbdtun.tunnel.settings import Records, Terms
+from nbdtun.tunnel.wires.batched import BatchedWire
 from nbdtun.tunnel.wires.tls import TLSWire
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
@@ -30,7 +29,7 @@ def test_a_wire_that_breaks_under_the_question_fails_the_question() -> None:
     crank = Crank()
     ours, theirs = socket.socketpair()
     opening = Opening()
-    transport = OpeningTransport(crank, ours, "the peer", opening, 10)
+    transport = OpeningTransport(crank, ours, "the peer", opening, 10, None, SlabPool())
     crank.turn()
     theirs.close()
     asked = opening.callRemote(ResumeChannel, ClientFactory(), version=VERSION, channel=b"x" * 16, received=0)
@@ -47,12 +46,12 @@ def test_a_wire_that_breaks_under_the_question_fails_the_question() -> None:
 def test_a_wire_that_breaks_under_the_answer_is_the_links_to_find_out() -> None:
     crank = Crank()
     ours, theirs = socket.socketpair()
-    transport = OpeningTransport(crank, ours, "the peer", Opening(), 10)
+    transport = OpeningTransport(crank, ours, "the peer", Opening(), 10, None, SlabPool())
     crank.turn()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     theirs.close()
     transport.write(b"the answer")
-    wire, rest = transport.release(SlabPool())
+    wire, rest = transport.release()
     wire.listen(False)
     crank.rest()
     assert not wire.closed
@@ -61,62 +60,27 @@ def test_a_wire_that_breaks_under_the_answer_is_the_links_to_find_out() -> None:
     wire.close()
 
 
-class TestSeals:
-    def test_a_link_under_tls_is_sealed(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
-        stage = make_stage(tls_dir=tls_dir)
-        near, far = stage.meet()
-        near.send(b"there")
-        far.send(b"back")
+class TestTLS:
+    @pytest.mark.parametrize("near", Records)
+    @pytest.mark.parametrize("far", Records)
+    def test_each_end_makes_its_records_as_it_likes(
+        self, make_stage: Callable[..., Stage], tls_dir: Path, near: Records, far: Records
+    ) -> None:
+        stage = make_stage(Terms(records=near), Terms(records=far), tls_dir=tls_dir)
+        here, there = stage.meet()
+        here.send(noise(300_000, 1))
+        there.send(noise(300_000, 2))
         stage.pass_time(1)
-        assert (bytes(far.got), bytes(near.got)) == (b"there", b"back")
-        for channel in (stage.near, stage.far):
+        assert (bytes(there.got), bytes(here.got)) == (noise(300_000, 1), noise(300_000, 2))
+        kinds = {Records.BATCHED: BatchedWire, Records.LIBRARY: TLSWire}
+        for channel, records in ((stage.near, near), (stage.far, far)):
             assert channel.link is not None
-            assert isinstance(channel.link.wire, SealedWire)
+            assert type(channel.link.wire) is kinds[records]
 
-    def test_without_tls_there_is_nothing_to_seal_it_with(self, stage: Stage) -> None:
+    def test_without_tls_there_are_no_records(self, stage: Stage) -> None:
         stage.meet()
         assert stage.near.link is not None
         assert stage.near.link.wire.plain
-
-    @pytest.mark.parametrize("end", ["near", "far"])
-    def test_what_the_kernel_encrypts_at_either_end_is_left_to_it(
-        self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch, end: str
-    ) -> None:
-        stage = make_stage(tls_dir=tls_dir)
-        asked: list[bool] = []
-
-        def in_kernel(wire: TLSWire) -> bool:
-            asked.append(True)
-            return len(asked) == (1 if end == "near" else 2)  # the source is the first that wants to know
-
-        monkeypatch.setattr(TLSWire, "in_kernel", property(in_kernel))
-        near, far = stage.meet()
-        near.send(bytes(100_000))
-        stage.pass_time(1)
-        assert far.got == bytes(100_000)
-        for channel in (stage.near, stage.far):
-            assert channel.link is not None
-            assert isinstance(channel.link.wire, TLSWire)
-
-    def test_a_link_whose_answer_found_no_room_is_given_up(
-        self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """What is left of the answer should have gone under TLS, which is over; the source dials once more."""
-        stage = make_stage(tls_dir=tls_dir)
-        original, shortened = OpeningTransport.release, list[bool]()
-
-        def release(transport: OpeningTransport, records: SlabPool) -> tuple[Wire, memoryview | None]:
-            if not shortened and stage.destination.channels:
-                shortened.append(True)
-                transport._out += b"the rest of the answer"
-            return original(transport, records)
-
-        monkeypatch.setattr(OpeningTransport, "release", release)
-        near, far = stage.meet()
-        near.send(b"x")
-        stage.pass_time(2)
-        assert shortened
-        assert far.got == b"x"
 
     @pytest.mark.parametrize("byte", [0, 1, 2, 3, 4, 1000, -1])
     def test_a_bit_that_flips_on_the_way_costs_a_link_and_no_byte(self, make_stage: Callable[..., Stage], tls_dir: Path, byte: int) -> None:

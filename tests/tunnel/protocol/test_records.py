@@ -6,34 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.protocol.records import RecordReader
-from nbdtun.tunnel.protocol.seal import BUFFER, HEADER, MAX_RECORD, OVERHEAD, contribute, destination_seals, source_seals
+from nbdtun.tls.records.messages import ALERT, CLOSE_NOTIFY, HANDSHAKE, KEY_UPDATE, RecordError, fatal
+from nbdtun.tls.records.protection import HEADER, MAX_BATCH, MAX_DATA, OVERHEAD
+from nbdtun.tunnel.protocol.records import BUFFER, FEW, ROOM, RecordReader
+from tests.tls.records.stage import Direction
 from tests.tunnel.stage.pool import CountingPool
 
 
-class Sender:
+class Sender(Direction):
     """The other end, and a reader for what it sends."""
 
     def __init__(self) -> None:
-        near, far = contribute(), contribute()
-        self._seal = source_seals(near, far).outgoing
+        super().__init__()
         self.pool = CountingPool(size=BUFFER)
-        self.reader = RecordReader(destination_seals(far, near).incoming, self.pool)
-
-    def record(self, payload: bytes) -> bytes:
-        record = memoryview(bytearray(BUFFER))
-        return bytes(record[: self._seal.seal(memoryview(payload), record)])
+        self.reader = RecordReader(self.opener, self.pool)
 
     def feed(self, data: bytes, most: int = BUFFER) -> int:
-        """Put in as much as is wanted, at most ``most``; return how much that was."""
+        """Put in as much as there is room for, at most ``most``; return how much that was."""
         space = self.reader.space()
         count = min(len(data), len(space), most)
         space[:count] = data[:count]
         self.reader.filled(count)
         return count
 
-    def take(self, size: int = MAX_RECORD) -> bytes:
+    def take(self, size: int = MAX_BATCH + ROOM) -> bytes:
         buffer = memoryview(bytearray(size))
         return bytes(buffer[: self.reader.take(buffer)])
 
@@ -43,49 +39,71 @@ def sender() -> Sender:
     return Sender()
 
 
-payloads = st.lists(st.binary(min_size=1, max_size=3000) | st.integers(1, MAX_RECORD).map(bytes), max_size=6)
+payloads = st.lists(st.binary(min_size=1, max_size=3000) | st.integers(1, MAX_BATCH).map(bytes), max_size=6)
 
 
 @given(payloads, st.lists(st.integers(1, BUFFER), min_size=1), st.data())
 def test_whatever_the_pieces_all_comes_out(payloads: list[bytes], pieces: list[int], data: st.DataObject) -> None:
     sender = Sender()
-    line = b"".join(sender.record(payload) for payload in payloads)
+    line = b"".join(map(sender.batch, payloads))
     got, turn = bytearray(), 0
-    while line or sender.reader.missing == 0:
-        if sender.reader.missing != 0:
+    while line or sender.reader.whole:
+        if not sender.reader.whole:
             line = line[sender.feed(line, pieces[turn % len(pieces)]) :]
             turn += 1
-        got += sender.take(MAX_RECORD + data.draw(st.integers(0, 100)))
+        got += sender.take(ROOM + data.draw(st.integers(0, 100_000)))
         assert sender.pool.lent <= 1
     assert got == b"".join(payloads)
     assert sender.pool.lent == 0
-    assert sender.reader.missing is None
 
 
-def test_no_more_is_wanted_than_a_record_and_the_next_ones_header(sender: Sender) -> None:
-    first, second = sender.record(bytes(100_000)), sender.record(bytes(50_000))
-    sender.feed(first[:1000])
-    assert sender.reader.missing == len(first) - 1000
-    assert sender.feed(first[1000:] + second) == len(first) - 1000 + HEADER
-    assert sender.reader.missing == 0
-    assert len(sender.take()) == 100_000
-    assert sender.reader.missing == len(second) - HEADER
-    assert sender.pool.lent == 0, "a header alone needs no buffer"
-    sender.feed(second[HEADER:])
-    assert len(sender.take()) == 50_000
-
-
-def test_several_small_ones_are_taken_at_once(sender: Sender) -> None:
-    sender.feed(sender.record(b"one") + sender.record(b"two") + sender.record(b"three")[:-1])
-    assert sender.take() == b"onetwo"
-    assert sender.reader.missing == 1
+def test_a_batch_is_taken_at_once(sender: Sender) -> None:
+    line = sender.batch(bytes(MAX_BATCH))
+    assert sender.feed(line) == len(line)
+    assert len(sender.take()) == MAX_BATCH
 
 
 def test_what_has_no_room_waits(sender: Sender) -> None:
-    sender.feed(sender.record(b"one") + sender.record(b"three"))
-    assert sender.take(7) == b"one"
-    assert sender.reader.missing == 0
-    assert sender.take(7) == b"three"
+    sender.feed(sender.batch(b"one") + sender.batch(b"three"))
+    assert sender.take(ROOM) == b"one"
+    assert sender.reader.whole
+    assert sender.take(ROOM) == b"three"
+    assert not sender.reader.whole
+
+
+def test_few_bytes_need_no_buffer_but_a_small_whole_record_does(sender: Sender) -> None:
+    line = sender.batch(bytes(1000))
+    sender.feed(line[:FEW])
+    assert sender.pool.lent == 0
+    sender.feed(line[FEW:] + sender.batch(b"x"))
+    assert sender.take(ROOM) == bytes(1000)
+    assert sender.pool.lent == 1
+    assert sender.take(ROOM) == b"x"
+    assert sender.pool.lent == 0
+
+
+def test_what_is_no_data_is_passed_over(sender: Sender) -> None:
+    ticket = bytes([4, 0, 0, 9]) + bytes(9)
+    sender.feed(sender.sealed(HANDSHAKE, ticket) + sender.batch(b"one") + sender.sealed(HANDSHAKE, KEY_UPDATE))
+    assert sender.take() == b"one"
+    sender.sealer._change()
+    sender.feed(sender.batch(b"two"))
+    assert sender.take() == b"two"
+
+
+def test_an_alert_ends_it_behind_the_data_that_came_before(sender: Sender) -> None:
+    sender.feed(sender.batch(b"last") + sender.sealed(ALERT, CLOSE_NOTIFY) + sender.batch(b"too late"))
+    assert sender.take() == b"last"
+    assert sender.reader.alert == "CLOSE_NOTIFY"
+    assert sender.take() == b""
+    sender.reader.clear()
+    assert repr(sender.reader) == "<RecordReader few alert=CLOSE_NOTIFY>"
+
+
+def test_a_user_who_has_cancelled_still_says_goodbye(sender: Sender) -> None:
+    sender.feed(sender.sealed(ALERT, fatal("USER_CANCELED")))
+    sender.take()
+    assert sender.reader.alert is None
 
 
 def test_nothing_came(sender: Sender) -> None:
@@ -95,17 +113,20 @@ def test_nothing_came(sender: Sender) -> None:
 
 
 def test_an_absurd_length_is_not_believed(sender: Sender) -> None:
-    with pytest.raises(ProtocolViolation):
-        sender.feed(b"\xff" * 100)
+    with pytest.raises(RecordError):
+        sender.feed(b"\x17\3\3\xff\xff" + bytes(100))
     sender.reader.clear()
     assert sender.pool.lent == 0
 
 
 def test_a_forgery_gives_its_buffer_back(sender: Sender) -> None:
-    sender.feed((10).to_bytes(4, "big") + bytes(10 + OVERHEAD))
-    with pytest.raises(ProtocolViolation):
+    sender.feed(b"\x17\3\3\0\x64" + bytes(100))
+    with pytest.raises(RecordError):
         sender.take()
     sender.reader.clear()
     sender.reader.clear()
     assert sender.pool.lent == 0
-    assert repr(sender.reader) == "<RecordReader missing=0>"
+
+
+def test_a_buffer_holds_a_batch_and_the_beginning_of_the_next_record() -> None:
+    assert MAX_BATCH + 16 * OVERHEAD + OVERHEAD + len(KEY_UPDATE) + MAX_DATA + HEADER <= BUFFER

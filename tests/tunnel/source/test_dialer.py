@@ -186,7 +186,7 @@ class TestFirstLink:
             near.send(b"there")
             far.send(b"back")
             stage.pass_time(20)
-            assert (far.got, near.got) == (b"there", b"back"), f"{how} at byte {byte}"
+            assert (bytes(far.got), bytes(near.got)) == (b"there", b"back"), f"{how} at byte {byte}"
             near.close()
             far.close()
             stage.pass_time(20)
@@ -250,8 +250,6 @@ class TestAnswers:
             box(_answer="1", received="0", window="0"),
             box(_answer="1", received="0", window="-5"),
             box(_answer="1", received="0", window="999999999"),
-            box(_answer="1", received="0", window="262144", seal="too short"),
-            box(_answer="1", received="0", window="262144", seal="x" * 32),  # nothing was contributed to it
             box(_error="1", _error_code="nothing-known", _error_description="?"),
         ],
     )

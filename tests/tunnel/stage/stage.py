@@ -20,7 +20,7 @@ from nbdtun.tls import contexts
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import Targets
-from nbdtun.tunnel.protocol.seal import BUFFER
+from nbdtun.tunnel.protocol.records import BUFFER
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.source.client import Forwarder, Source

@@ -1,0 +1,20 @@
+"""Who makes the TLS records of an end, and the line that its log has about it."""
+
+from __future__ import annotations
+
+from nbdtun.tls import ktls
+from nbdtun.tls.fips import fips_mode
+from nbdtun.tunnel.settings import Records
+
+
+def in_force(wanted: Records) -> Records:
+    """``wanted``, but OpenSSL in FIPS mode: the batched records' ciphers are not those of the system's validated module."""
+    return Records.LIBRARY if fips_mode() else wanted
+
+
+def explain(wanted: Records) -> str:
+    """One line for the log."""
+    if in_force(wanted) is Records.BATCHED:
+        return "TLS records: batched"
+    why = "FIPS mode is on" if wanted is Records.BATCHED else ktls.explain()
+    return f"TLS records: by OpenSSL ({why})"

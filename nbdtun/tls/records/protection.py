@@ -1,0 +1,196 @@
+"""
+The protection of records (RFC 8446, 5.2 to 5.5), one direction each: data is sealed in batches, and records are opened one by one.
+
+Both ends hold to the limits of a key. The sender changes it long before, in band. The receiver refuses records beyond its own limit.
+What costs a receiver work and brings no data (empty records, tickets, key changes) is allowed only now and then.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from nbdtun.tls.records.messages import ALERT, CHANGE_CIPHER_SPEC, DATA, HANDSHAKE, KEY_UPDATE, HandshakeMessages, RecordError
+from nbdtun.tls.records.schedule import Traffic
+from nbdtun.tls.records.suites import CHANGE_AFTER, MAX_RECORDS, Suite
+
+#: Bytes of a record's header and tag, and the byte that says what its content is.
+HEADER, TAG, KIND = 5, 16, 1
+OVERHEAD = HEADER + TAG + KIND
+
+#: The most data in a record, and the most records in a batch.
+MAX_DATA = 1 << 14
+BATCH = 16
+
+#: The most data, and the most bytes, of a batch; a KeyUpdate may go ahead of it.
+MAX_BATCH = BATCH * MAX_DATA
+BATCH_SIZE = BATCH * (MAX_DATA + OVERHEAD) + OVERHEAD + len(KEY_UPDATE)
+
+#: The most bytes that may follow the header: a peer may expand its data by 256 bytes, padding for example.
+MAX_BODY = MAX_DATA + 256
+
+#: Records without data in a row, and key changes: one for so many records, after the first few.
+MAX_EMPTY = 32
+FREE_CHANGES, RECORDS_PER_CHANGE = 16, 1024
+
+_header = struct.Struct("!BHH")
+_VERSION = 0x0303
+_FULL: Final = _header.pack(DATA, _VERSION, MAX_DATA + KIND + TAG)
+
+
+class Sealer:
+    """Makes the records of one direction, under the keys of ``secret``."""
+
+    def __init__(self, suite: Suite, secret: bytes | bytearray) -> None:
+        self._traffic = Traffic(suite, secret)
+        self._count = 0
+        #: Whether the key changes before the next data, because the other end asked for that.
+        self.change_due = False
+
+    def __repr__(self) -> str:
+        return f"<Sealer of {self._count} records>"
+
+    def seal_data(self, data: memoryview, out: memoryview) -> int:
+        """Seal ``data``, at most :data:`MAX_BATCH` bytes, into ``out``; returns how many of its bytes that takes."""
+        end = 0
+        if self.change_due or self._count >= CHANGE_AFTER:
+            end = self.seal(HANDSHAKE, KEY_UPDATE, out)
+            self._change()
+        encrypt, nonce, count, size = self._traffic.cipher.encrypt_into, self._traffic.nonce, self._count, len(data)
+        for start in range(0, size - MAX_DATA + 1, MAX_DATA):
+            out[end : end + HEADER] = _FULL
+            body = out[end + HEADER : end + MAX_DATA + OVERHEAD]
+            body[:MAX_DATA] = data[start : start + MAX_DATA]
+            body[MAX_DATA] = DATA
+            encrypt((nonce ^ count).to_bytes(12), body[: MAX_DATA + KIND], _FULL, body)
+            count += 1
+            end += MAX_DATA + OVERHEAD
+        self._count = count
+        if rest := size % MAX_DATA:
+            end += self.seal(DATA, data[size - rest :], out[end:])
+        return end
+
+    def seal(self, kind: int, payload: bytes | memoryview, out: memoryview) -> int:
+        """Seal one record with ``payload`` into ``out``; returns how many of its bytes that takes."""
+        size = len(payload)
+        header = _header.pack(DATA, _VERSION, size + KIND + TAG)
+        out[:HEADER] = header
+        body = out[HEADER : size + OVERHEAD]
+        body[:size] = payload
+        body[size] = kind
+        traffic = self._traffic
+        traffic.cipher.encrypt_into((traffic.nonce ^ self._count).to_bytes(12), body[: size + KIND], header, body)
+        self._count += 1
+        return size + OVERHEAD
+
+    def wipe(self) -> None:
+        """Forget the secret; nothing can be sealed under a later key."""
+        self._traffic.wipe()
+
+    def _change(self) -> None:
+        self._traffic.change()
+        self._count = 0
+        self.change_due = False
+
+
+class Opener:
+    """Opens the records of one direction, under the keys of ``secret``."""
+
+    def __init__(self, suite: Suite, secret: bytes | bytearray) -> None:
+        from cryptography.exceptions import InvalidTag  # here, because it is slow to import, and not every end has TLS
+
+        self._invalid = InvalidTag
+        self._traffic = Traffic(suite, secret)
+        self._messages = HandshakeMessages()
+        self._count = 0
+        self._changes = 0
+        self._records = 0  # under earlier keys
+        self._empty = 0
+        #: Whether the peer has asked for a change of our key.
+        self.change_asked = False
+
+    def __repr__(self) -> str:
+        return f"<Opener of {self._count} records>"
+
+    def open(self, record: memoryview, out: memoryview) -> tuple[int, int]:
+        """
+        Open ``record``, a whole one, into ``out``, which has room for its body without the tag.
+
+        Returns the kind of its content, DATA or ALERT, and its size. Handshake messages are dealt with here: they count as no data.
+
+        :raise RecordError: it is not the next record that the peer sealed, or what it contains is not allowed now.
+        """
+        size = len(record) - HEADER - TAG
+        traffic = self._traffic
+        if self._count >= MAX_RECORDS:
+            raise RecordError("its key has protected too many records", "UNEXPECTED_MESSAGE")
+        try:
+            traffic.cipher.decrypt_into((traffic.nonce ^ self._count).to_bytes(12), record[HEADER:], record[:HEADER], out[:size])
+        except self._invalid:
+            raise RecordError("a TLS record failed authentication: it was altered in transit", "BAD_RECORD_MAC") from None
+        self._count += 1
+        size -= 1
+        kind = out[size]
+        if kind == DATA and self._messages.complete and 0 < size <= MAX_DATA:
+            self._empty = 0
+            return DATA, size
+        if not kind:
+            kind, size = _unpad(out[:size])
+        return self._other(kind, out[:size])
+
+    def wipe(self) -> None:
+        """Forget the secret."""
+        self._traffic.wipe()
+
+    def _other(self, kind: int, content: memoryview) -> tuple[int, int]:
+        """Anything but a plain record with data."""
+        if len(content) > MAX_DATA:
+            raise RecordError(f"a TLS record with {len(content)} bytes", "RECORD_OVERFLOW")
+        if kind not in (DATA, ALERT, HANDSHAKE) or (kind != HANDSHAKE and not self._messages.complete):
+            raise RecordError(f"a TLS record of type {kind} at the wrong time", "UNEXPECTED_MESSAGE")
+        if kind == DATA and content:
+            self._empty = 0
+            return DATA, len(content)
+        self._empty += 1
+        if self._empty > MAX_EMPTY:
+            raise RecordError(f"{self._empty} TLS records in a row without data", "UNEXPECTED_MESSAGE")
+        if kind == HANDSHAKE:
+            changes, asks = self._messages.read(content)
+            if changes:
+                self._change(asks)
+            return DATA, 0
+        return kind, len(content)
+
+    def _change(self, asks: bool) -> None:
+        self._changes += 1
+        self._records += self._count
+        self._count = 0
+        if self._changes > FREE_CHANGES + self._records // RECORDS_PER_CHANGE:
+            raise RecordError(f"{self._changes} key changes within {self._records} records", "UNEXPECTED_MESSAGE")
+        self._traffic.change()
+        self.change_asked = self.change_asked or asks
+
+
+def _unpad(content: memoryview) -> tuple[int, int]:
+    """The kind and size of the content before its padding, which is zeros."""
+    stripped = bytes(content).rstrip(b"\0")
+    if not stripped:
+        raise RecordError("a TLS record of padding alone", "UNEXPECTED_MESSAGE")
+    return stripped[-1], len(stripped) - 1
+
+
+def measure(view: memoryview, start: int, end: int) -> int | None:
+    """
+    The size of the whole record that begins at ``start``; None while too little of it has arrived, before ``end``.
+
+    :raise RecordError: no record of TLS 1.3 begins like this.
+    """
+    if end - start < HEADER:
+        return None
+    kind, version, size = _header.unpack_from(view, start)
+    if kind != DATA or version != _VERSION:
+        what = "an unprotected TLS record" if kind in (CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE) else "no TLS record"
+        raise RecordError(f"{what} after the handshake", "UNEXPECTED_MESSAGE")
+    if not TAG < size <= MAX_BODY:
+        raise RecordError(f"a TLS record of {size} bytes", "RECORD_OVERFLOW")
+    return HEADER + int(size)
