@@ -2,26 +2,33 @@
 Sizes and durations, as operators write and read them.
 
 Units follow ``dd``: ``k``, ``M``, ``G``, ``T``, with or without ``iB``, count in 1024s as QEMU does; ``kB``, ``MB``, ``GB``, ``TB`` in
-1000s. Case does not matter. A bare number is bytes, or seconds. The parsers read what :func:`size_text` and :func:`duration_text` print.
+1000s. Rates may be in bits as well: ``Mbit/s`` and ``Mbps`` count in 1000s. Case does not matter, but for ``Mb``: some write it for bits
+and some for bytes, so it is refused. Every number but 0 has its unit: to users of virsh, ``--bandwidth 100`` is in MiB/s, and
+``--downtime 300`` in milliseconds. The parsers read what :func:`size_text` and :func:`duration_text` print.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Final
 
 from nbdtun.errors import ConfigError
 
 _PREFIXES: Final = "kmgtpe"
-_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgtpe]?)(ib|b)?", re.IGNORECASE)
+_AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
+_BYTES: Final = re.compile(r"([kmgtpe]?)(ib|b)?", re.IGNORECASE)
+_BITS: Final = re.compile(r"([kmgtpe]?)(ib|b)it", re.IGNORECASE)
+_BITS_PER_SECOND: Final = re.compile(r"([kmgtpe]?)(b)ps", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zµ]*)\s*", re.IGNORECASE)
 _SECONDS: Final = {
-    **dict.fromkeys(("us", "µs"), Decimal("0.000001")),
-    "ms": Decimal("0.001"),
-    **dict.fromkeys(("", "s", "sec", "second", "seconds"), Decimal(1)),
-    **dict.fromkeys(("m", "min", "minute", "minutes"), Decimal(60)),
-    **dict.fromkeys(("h", "hour", "hours"), Decimal(3600)),
+    **dict.fromkeys(("us", "µs", "usec"), Decimal("0.000001")),
+    **dict.fromkeys(("ms", "msec"), Decimal("0.001")),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), Decimal(1)),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), Decimal(60)),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), Decimal(3600)),
     **dict.fromkeys(("d", "day", "days"), Decimal(86400)),
 }
 _MOST: Final = 10**6
@@ -31,20 +38,43 @@ _MOST_SECONDS: Final = 10**9
 
 def parse_size(text: str) -> int:
     """
-    ``500MiB``, ``1GiB``, ``10G``, ``64k``, ``1.5 GiB``, ``4096``: bytes, fractions rounded down.
+    ``500MiB``, ``1GiB``, ``10G``, ``64k``, ``1.5 GiB``, ``4096B``, ``0``: bytes, fractions rounded down.
 
-    :raise ConfigError: it is not a size, or is 8 EiB or more.
+    :raise ConfigError: it is not a size, has no unit or an ambiguous one, or is 8 EiB or more.
     """
-    match = _SIZE.fullmatch(text.strip())
+    number, unit = _amount(text, "a size such as 64KiB, 500MiB or 10G")
+    match = _BYTES.fullmatch(unit)
     if match is None:
-        raise ConfigError(f"{text!r} is not a size such as 64KiB, 500MiB or 10G")
-    number, prefix, suffix = match.groups(default="")
+        raise ConfigError(f"{text!r} is not a size such as 64KiB, 500MiB or 10G", _meant(number, unit))
+    if not unit and Decimal(number):
+        raise ConfigError(f"{text!r} has no unit", f"write {number}MiB, {number}KiB or {number}B")
+    if unit.endswith("b") and not unit.endswith("ib"):
+        raise ConfigError(f"{text!r} could be bits or bytes", f"write {number}{unit[:-1].upper()}{'i' * (len(unit) > 1)}B")
+    return _scaled(text, number, match, 1)
+
+
+def _amount(text: str, wanted: str) -> tuple[str, str]:
+    """The number and its unit, which may be empty or unknown."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is not {wanted}")
+    return match.group(1), match.group(2)
+
+
+def _scaled(text: str, number: str, unit: re.Match[str], bits: int) -> int:
+    """``number`` of ``unit``, which are bytes, or of which ``bits`` make a byte."""
+    prefix, suffix = unit.groups(default="")
     base = 1000 if prefix and suffix.lower() == "b" else 1024
     power = _PREFIXES.index(prefix.lower()) + 1 if prefix else 0
-    size = int(Decimal(number) * base**power)
+    size = int(Decimal(number) * base**power / bits)
     if size > _MOST_BYTES:
         raise ConfigError(f"{text!r} is more than 8 EiB")
     return size
+
+
+def _meant(number: str, unit: str) -> str:
+    """A remedy for a size or rate whose unit is unknown, if its first letter tells which was meant."""
+    return f"did you mean {number}{unit[:1].upper()}iB?" if re.fullmatch("[kmgt](i|i?bytes?)", unit, re.IGNORECASE) else ""
 
 
 def parse_count(text: str) -> int:
@@ -61,32 +91,60 @@ def parse_count(text: str) -> int:
 
 def parse_rate(text: str) -> int:
     """
-    A size per second, with or without ``/s`` at its end: bytes per second.
+    ``500MiB``, ``500MiB/s``, ``100Mbit/s``, ``10Gbit``, ``10Gbps``: bytes per second, fractions rounded down.
 
-    :raise ConfigError: it is not a size.
+    :raise ConfigError: it is not a rate, has no unit or an ambiguous one.
     """
-    return parse_size(text.strip().removesuffix("/s"))
+    wanted = "a rate such as 500MiB or 100Mbit/s"
+    amount = text.strip()
+    number, unit = _amount(amount.removesuffix("/s"), wanted)
+    bits = _BITS.fullmatch(unit) or (_BITS_PER_SECOND.fullmatch(unit) if not amount.endswith("/s") else None)
+    if bits is not None:
+        if unit.endswith("Bps"):
+            raise ConfigError(f"{text!r} could be bits or bytes", f"write {_either(number, unit[:-3])}")
+        return _scaled(text, number, bits, 8)
+    if not unit and Decimal(number):
+        raise ConfigError(f"{text!r} has no unit", f"write {_either(number, 'M')}")
+    if re.fullmatch("[kmgtpe]?b", unit, re.IGNORECASE) and unit.endswith("b"):
+        raise ConfigError(f"{text!r} could be bits or bytes", f"write {_either(number, unit[:-1])}")
+    if _BYTES.fullmatch(unit) is None:
+        raise ConfigError(f"{text!r} is not {wanted}", _meant(number, unit))
+    return parse_size(f"{number}{unit}")
+
+
+def _either(number: str, prefix: str) -> str:
+    """The two ways to write a rate with this prefix."""
+    return f"{number}{prefix.upper()}{'i' * bool(prefix)}B or {number}{prefix}bit/s"
 
 
 def parse_duration(text: str) -> float:
     """
-    ``300ms``, ``2s``, ``5min``, ``1h``, ``1 min 30 s``, ``0.5``: seconds.
+    ``300ms``, ``2s``, ``5min``, ``1h``, ``1 min 30 s``, ``0``: seconds.
 
-    :raise ConfigError: it is not a duration, or is more than 30 years.
+    :raise ConfigError: it is not a duration, has no unit, or is more than 30 years.
     """
     parts = _NUMBER.findall(text.strip())
     whole = "".join(match.group(0) for match in _NUMBER.finditer(text.strip()))
-    if not parts or whole != text.strip() or any(unit.lower() not in _SECONDS for _, unit in parts) or _lacks_units(parts):
-        raise ConfigError(f"{text!r} is not a duration such as 300ms, 2s or 5min")
+    if len(parts) == 1 and whole == text.strip() and not parts[0][1]:
+        if not Decimal(parts[0][0]):
+            return 0.0
+        raise ConfigError(f"{text!r} has no unit", f"write {parts[0][0]}s or {parts[0][0]}ms")
+    if not parts or whole != text.strip() or any(unit.lower() not in _SECONDS for _, unit in parts):
+        raise ConfigError(
+            f"{text!r} is not a duration such as 300ms, 2s or 5min", _nearest_duration(parts if whole == text.strip() else [])
+        )
     seconds = sum(Decimal(number) * _SECONDS[unit.lower()] for number, unit in parts)
     if seconds > _MOST_SECONDS:
         raise ConfigError(f"{text!r} is more than 30 years")
     return float(seconds)
 
 
-def _lacks_units(parts: list[tuple[str, str]]) -> bool:
-    """``1 30``, and ``1 min 30``, are typing errors, not sums."""
-    return len(parts) > 1 and any(not unit for _, unit in parts)
+def _nearest_duration(parts: Iterable[tuple[str, str]]) -> str:
+    """A remedy: the same with the nearest known units; empty if one is like none."""
+    near = [(number, get_close_matches(unit.lower(), _SECONDS, 1, 0.5)) for number, unit in parts]
+    if not near or not all(units for _, units in near):
+        return ""
+    return f"did you mean {' '.join(number + units[0] for number, units in near)}?"
 
 
 def size_text(size: float) -> str:

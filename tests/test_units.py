@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ConfigError
@@ -16,7 +18,7 @@ from nbdtun.units import duration_text, milliseconds_text, parse_count, parse_du
     ("text", "size"),
     [
         ("0", 0),
-        ("4096", 4096),
+        ("4096B", 4096),
         ("512B", 512),
         ("64k", 65536),
         ("64K", 65536),
@@ -39,7 +41,29 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "k", "-1", "1x", "1 2", "1Gi", "1MMiB", "0x10", "1e6", "1,5G", "inf", "8EiB", "1G\n1", "٣G1", "1/s", "1bb"]
+    "text",
+    [
+        "",
+        "k",
+        "-1",
+        "1x",
+        "1 2",
+        "1Gi",
+        "1MMiB",
+        "0x10",
+        "1e6",
+        "1,5G",
+        "inf",
+        "8EiB",
+        "1G\n1",
+        "٣G1",
+        "1/s",
+        "1bb",
+        "4096",
+        "64kb",
+        "4b",
+        "10Mbit",
+    ],
 )
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -52,12 +76,64 @@ def test_rates_may_say_that_they_are_rates() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("0", 0),
+        ("100Mbit/s", 12_500_000),
+        ("100Mbit", 12_500_000),
+        ("100mbps", 12_500_000),
+        ("10Gbit/s", 1_250_000_000),
+        ("10Gbps", 1_250_000_000),
+        ("1 Gbit/s", 125_000_000),
+        ("8Kibit/s", 1024),
+        ("100MB/s", 100_000_000),
+        ("10 bit/s", 1),
+    ],
+)
+def test_rates_in_bits_and_bytes(text: str, rate: int) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "told"),
+    [
+        (parse_rate, "100", "'100' has no unit; write 100MiB or 100Mbit/s"),
+        (parse_rate, "100Mb", "'100Mb' could be bits or bytes; write 100MiB or 100Mbit/s"),
+        (parse_rate, "64kb/s", "'64kb/s' could be bits or bytes; write 64KiB or 64kbit/s"),
+        (parse_rate, "10GBps", "'10GBps' could be bits or bytes; write 10GiB or 10Gbit/s"),
+        (parse_rate, "100Mi", "'100Mi' is not a rate such as 500MiB or 100Mbit/s; did you mean 100MiB?"),
+        (parse_size, "64", "'64' has no unit; write 64MiB, 64KiB or 64B"),
+        (parse_size, "64kb", "'64kb' could be bits or bytes; write 64KiB"),
+        (parse_size, "16Mbytes", "'16Mbytes' is not a size such as 64KiB, 500MiB or 10G; did you mean 16MiB?"),
+        (parse_duration, "300", "'300' has no unit; write 300s or 300ms"),
+        (parse_duration, "5 minuts", "'5 minuts' is not a duration such as 300ms, 2s or 5min; did you mean 5minutes?"),
+    ],
+)
+def test_a_number_without_a_clear_unit_is_refused_with_the_ways_to_write_it(parse: Callable[[str], float], text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert str(caught.value) == told
+
+
+@given(st.text(st.sampled_from("0123456789.kKmMgGtTiIbBpPsSehnrd /"), min_size=1, max_size=10))
+@example("100")
+@example("1.5Gi")
+@example("5 minuts")
+def test_every_suggestion_can_be_used(text: str) -> None:
+    for parse in (parse_rate, parse_size, parse_duration):
+        try:
+            parse(text)
+        except ConfigError as error:
+            for suggestion in re.findall(r"[0-9][^,?]*?(?=,| or |\?|$)", error.remedy):
+                assert parse(suggestion) >= 0
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("0", 0.0),
-        ("15", 15.0),
-        ("0.5", 0.5),
         ("300ms", 0.3),
+        ("300msec", 0.3),
         ("300 ms", 0.3),
         ("250us", 0.00025),
         ("2s", 2.0),
@@ -74,7 +150,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1s", "1 30", "1min30", "1x", "1e3", "inf", "nan", "1:30", "1s!", "1 s,", "99999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1s", "1 30", "1min30", "1x", "1e3", "inf", "nan", "1:30", "15", "0.5", "1s!", "1 s,", "99999999999"]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_duration(text)
@@ -127,7 +205,7 @@ def test_a_printed_size_can_be_read_again(size: int) -> None:
     assert math.isclose(parse_size(size_text(size)), size, rel_tol=0.006)
 
 
-@given(st.integers(0, 999), st.sampled_from(["", "k", "M", "G", "T", "P"]))
+@given(st.integers(0, 999), st.sampled_from(["B", "k", "M", "G", "T", "P"]))
 def test_round_sizes_survive_exactly(number: int, prefix: str) -> None:
     size = parse_size(f"{number}{prefix}")
     assert parse_size(size_text(size)) == size

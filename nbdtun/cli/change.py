@@ -11,7 +11,7 @@ from nbdtun.errors import ConfigError
 
 @click.command("set")
 @click.argument("vm", metavar="VM|PID")
-@click.option("--bandwidth", type=ANY_RATE, help="New limit in bytes per second, such as 500MiB. none: no limit.")
+@click.option("--bandwidth", type=ANY_RATE, help="New limit, such as 500MiB or 100Mbit/s. none: no limit.")
 @click.option("--downtime", type=DURATION, help="New guest downtime that QEMU aims for.")
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:

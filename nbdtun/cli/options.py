@@ -42,7 +42,7 @@ class _Read(_ParamType):
             self.fail(str(error), param, ctx)
 
 
-ANY_RATE, DURATION = _Read("SIZE", "nbdtun.config.timeouts:parse_any_rate"), _Read("TIME", "nbdtun.units:parse_duration")
+ANY_RATE, DURATION = _Read("RATE", "nbdtun.config.timeouts:parse_any_rate"), _Read("TIME", "nbdtun.units:parse_duration")
 
 
 def option(declared: Option, *names: str, required: bool = False) -> Callable[[_Command], _Command]:

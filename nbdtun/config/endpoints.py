@@ -1,6 +1,7 @@
 """
 Endpoint strings, before anything listens or dials: is one valid, who can reach it, and which host does it name?
 
+``HOST:PORT`` and its kin (:mod:`.addresses`) and absolute paths are strings as well. All others are Twisted's.
 Twisted has no public parser for its endpoint strings, only functions that make endpoints of them. So these few lines read them as those
 functions do (``:`` separates, ``=`` names, a backslash escapes either), and :func:`parse` lets Twisted itself check the known kinds.
 Kinds that a plugin adds (``tor:``, ``systemd:``) are left to the plugin, and count as reachable by anybody.
@@ -11,14 +12,16 @@ from __future__ import annotations
 import enum
 import ipaddress
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IStreamClientEndpointStringParserWithReactor, IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
+from nbdtun.config.addresses import dialled, is_address, listened
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.way import LONGEST_SOCKET_PATH
 
@@ -31,8 +34,8 @@ class Role(enum.Enum):
 
 
 _FORMS = {
-    ("tcp", Role.LISTEN): "tcp:PORT or tcp:PORT:interface=ADDRESS",
-    ("tcp", Role.CONNECT): r"tcp:HOST:PORT (escape the colons of an IPv6 address: tcp:fd00\:\:1:10810)",
+    ("tcp", Role.LISTEN): "PORT or ADDRESS:PORT ([ADDRESS]:PORT for IPv6)",
+    ("tcp", Role.CONNECT): "HOST or HOST:PORT ([ADDRESS]:PORT for IPv6)",
     ("unix", Role.LISTEN): "unix:PATH or unix:PATH:mode=660",
     ("unix", Role.CONNECT): "unix:PATH",
 }
@@ -41,16 +44,19 @@ _FORMS = {
 @frozen
 class Address:
     """
-    The parts of an endpoint string. ``host`` is the host to dial, or the interface to listen on ("" for all). ``path``, ``mode`` and
-    ``backlog`` belong to a UNIX socket, and are None where the string does not give them.
+    The parts of an endpoint string. ``text`` is as the operator wrote it, ``endpoint`` is the same for Twisted. ``host`` is the host to
+    dial, or the interface to listen on ("" for all). ``path`` and ``mode`` belong to a UNIX socket. What the string does not give is None.
     """
 
     text: str
+    endpoint: str
     kind: str
     host: str | None = None
+    port: int | None = None
     path: str | None = None
     mode: int | None = None
     backlog: int | None = None
+    named: Mapping[str, str] = field(factory=dict)
 
     @property
     def local(self) -> bool:
@@ -64,25 +70,35 @@ def parse(text: str, role: Role) -> Address:
 
     :raise ConfigError: it is not a valid endpoint, or a UNIX socket's path is too long; the text names it.
     """
-    positional, named = _split(text)
+    endpoint = _in_full(text, role)
+    positional, named = _split(endpoint)
     kind = positional.pop(0).lower() if positional else ""
     if not positional and not named:
         raise ConfigError(f"{text!r} is not an endpoint to {role.value}; use a form such as {_FORMS['tcp', role]}")
     if kind in ("tcp", "unix"):
-        _check_by_twisted(text, role, kind)
-    else:
-        _check_kind(text, role, kind)
+        _check_by_twisted(text, endpoint, role, kind)
+    elif not _is_kind(kind, role):
+        raise ConfigError(f"{text!r} is not an endpoint to {role.value}", _remedy(text, kind, role))
     if kind == "unix":
-        return _unix(text, positional, named)
+        return _unix(text, endpoint, positional, named)
     if kind == "tcp":
         host, port = (_listened if role is Role.LISTEN else _dialled)(positional, named)
         if not 0 <= int(port) < 65536:
             raise ConfigError(f"{text!r} is not an endpoint to {role.value}: there is no port {port}")
-        return Address(text, kind, host=host)
-    return Address(text, kind)
+        backlog = named.get("backlog")
+        return Address(text, endpoint, kind, host=host, port=int(port), backlog=int(backlog) if backlog else None, named=named)
+    return Address(text, endpoint, kind)
 
 
-def _unix(text: str, positional: list[str], named: dict[str, str]) -> Address:
+def _in_full(text: str, role: Role) -> str:
+    """The endpoint string that an address or a path stands for; any other text is itself."""
+    if text.startswith("/"):
+        return f"unix:{text}"
+    complete = dialled if role is Role.CONNECT else listened
+    return complete(text, lambda kind: "." not in kind and _is_kind(kind, role)) or text
+
+
+def _unix(text: str, endpoint: str, positional: list[str], named: dict[str, str]) -> Address:
     """Read ``unix:PATH[:MODE[:BACKLOG[:LOCKFILE]]]``. Each may be named instead; to connect, all but PATH must be."""
     rest = iter(positional)
     path = check_socket_path(named.get("address") or named.get("path") or next(rest, ""))
@@ -90,7 +106,7 @@ def _unix(text: str, positional: list[str], named: dict[str, str]) -> Address:
     if given.get("lockfile", "0") != "0":
         raise ConfigError(f"{text}: nbdtun does not use lock files; leave lockfile= out")
     mode, backlog = given.get("mode"), given.get("backlog")
-    return Address(text, "unix", path=path, mode=int(mode, 8) if mode else None, backlog=int(backlog) if backlog else None)
+    return Address(text, endpoint, "unix", path=path, mode=int(mode, 8) if mode else None, backlog=int(backlog) if backlog else None)
 
 
 def host_of(text: str) -> str | None:
@@ -152,20 +168,30 @@ def _split(text: str) -> tuple[list[str], dict[str, str]]:
     return [field[0] for field in fields if len(field) == 1], {field[0]: field[1] for field in fields if len(field) == 2}
 
 
-def _check_by_twisted(text: str, role: Role, kind: str) -> None:
+def _check_by_twisted(text: str, endpoint: str, role: Role, kind: str) -> None:
     """Make the endpoint and drop it: for the known kinds this touches neither network nor reactor."""
     make: Callable[[object, str], object] = serverFromString if role is Role.LISTEN else clientFromString
     try:
-        make(object(), text)
+        make(object(), endpoint)
     except Exception as error:  # Twisted documents no error class: a trailing backslash is a RuntimeError
-        raise ConfigError(f"{text!r} is not an endpoint to {role.value}; use the form {_FORMS[kind, role]}") from error
+        raise ConfigError(f"{text!r} is not an endpoint to {role.value}", _remedy(text, kind, role)) from error
 
 
-def _check_kind(text: str, role: Role, kind: str) -> None:
-    """A user who does not know endpoint strings types ``dest:10810``; Twisted's "unknown plugin" would not help."""
+def _remedy(text: str, kind: str, role: Role) -> str:
+    """The nearest that the operator may have meant, or the form of an endpoint."""
+    address, _, port = text.removeprefix("tcp:").rpartition(":")
+    if ":" in address and port.isdigit() and is_address(address):
+        return f"did you mean [{address}]:{port}?"
+    near = get_close_matches(kind, ("tcp", "unix"), 1, 0.6)
+    if near and near[0] != kind:
+        return f"did you mean {near[0]}{text[len(kind) :]}?"
+    return f"use the form {_FORMS.get((kind, role), _FORMS['tcp', role])}"
+
+
+def _is_kind(kind: str, role: Role) -> bool:
+    """Whether Twisted or a plugin knows endpoints of this kind."""
     interface = IStreamServerEndpointStringParser if role is Role.LISTEN else IStreamClientEndpointStringParserWithReactor
-    if kind not in {"ssl", *_prefixes(getPlugins(interface))}:
-        raise ConfigError(f"{text!r} is not an endpoint to {role.value}: unknown kind {kind!r}; use a form such as {_FORMS['tcp', role]}")
+    return kind.lower() in {"tcp", "unix", "ssl", *_prefixes(getPlugins(interface))}
 
 
 def _prefixes(parsers: Iterable[Any]) -> Iterator[str]:

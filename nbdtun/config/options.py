@@ -57,7 +57,7 @@ def parser(where: str) -> Callable[[str], Any]:
 _SIZE, _RATE, _DURATION = "nbdtun.units:parse_size", "nbdtun.units:parse_rate", "nbdtun.units:parse_duration"
 _PATH = "nbdtun.config.endpoints:check_socket_path"
 
-CONNECT = Option("connect", "Where the destination listens, such as tcp:HOST:10810.", "ENDPOINT")
+CONNECT = Option("connect", "Where the destination listens, such as HOST or HOST:10810.", "ENDPOINT")
 QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
 TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR")
 TLS_NAME = Option("tls-name", "Name that the destination's certificate must have.", "NAME", unset="the destination's host")
@@ -69,7 +69,7 @@ SOCKET_OWNER = Option(
     "USER[:GROUP]",
     "nbdtun.config.values:Owner.parse",
 )
-BANDWIDTH = Option("bandwidth", "Limit in bytes per second, for all channels together, such as 500MiB.", "SIZE", _RATE, unset="no limit")
+BANDWIDTH = Option("bandwidth", "Limit for all channels together, such as 500MiB or 100Mbit/s.", "RATE", _RATE, unset="no limit")
 WINDOW = Option(
     "window", "Unacknowledged bytes per channel and direction, kept to be sent again after a lost link.", "SIZE", _SIZE, "16MiB"
 )

@@ -16,7 +16,7 @@ from nbdtun.process import make_room, needed, steady
 log = make_logger()
 
 
-LISTEN = Option("listen", "Where to listen for sources: a server endpoint such as tcp:10810.", "ENDPOINT")
+LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
 TARGET = Option(
     "target",
     "Let sources reach a socket by a name, such as nbd=unix:/run/qemu/nbd.sock.",

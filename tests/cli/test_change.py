@@ -29,7 +29,7 @@ def test_only_what_is_given_is_changed(words: str, wanted: dict[str, int], runni
         (("set",), "Missing argument 'VM|PID'."),
         (("set", "web1"), "nothing to set: give --bandwidth or --downtime"),
         (("set", "web1", "--bandwidth", "0"), "Invalid value for '--bandwidth': bandwidth must be more than 0; for no limit, give none"),
-        (("set", "web1", "--bandwidth", "fast"), "Invalid value for '--bandwidth': 'fast' is not a size"),
+        (("set", "web1", "--bandwidth", "fast"), "Invalid value for '--bandwidth': 'fast' is not a rate"),
         (("set", "web1", "--downtime", "soon"), "Invalid value for '--downtime': 'soon' is not a duration"),
     ],
 )

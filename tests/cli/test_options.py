@@ -44,7 +44,7 @@ def test_the_defaults_are_those_of_the_settings() -> None:
 
 def test_all_options() -> None:
     words = "--tls-dir /pki --tls-name d --insecure --disk a --disk b --bandwidth 500MiB/s --downtime 1s"
-    more = "--run-dir /run/x --socket-owner 0:0 --resume-window 1min --link-timeout 5 --handshake-timeout 3s --window 1GiB"
+    more = "--run-dir /run/x --socket-owner 0:0 --resume-window 1min --link-timeout 5s --handshake-timeout 3s --window 1GiB"
     timeouts = "--timeout 2h --timeout mirror=1h --timeout ready=none --stall-timeout none --on-timeout force"
     helps = "--converge write-blocking,downtime --max-downtime 9s"
     tunnel = TunnelSettings(
@@ -84,7 +84,7 @@ def test_the_limits_that_the_help_tells_are_those_in_force() -> None:
         (("web1",), "Missing option '--qmp'."),
         ((*WEB1, "--window", "much"), "Invalid value for '--window': 'much' is not a size such as 64KiB, 500MiB or 10G"),
         ((*WEB1, "--downtime", "soon"), "Invalid value for '--downtime': 'soon' is not a duration such as 300ms, 2s or 5min"),
-        ((*WEB1, "--bandwidth", "-1"), "Invalid value for '--bandwidth': '-1' is not a size"),
+        ((*WEB1, "--bandwidth", "-1"), "Invalid value for '--bandwidth': '-1' is not a rate"),
         ((*WEB1, "--socket-owner", "nobody-here"), "Invalid value for '--socket-owner': there is no user 'nobody-here'"),
         ((*WEB1, "--timeout", "soon"), "Invalid value for '--timeout': 'soon' is not a duration such as 300ms, 2s or 5min"),
         ((*WEB1, "--timeout", "finish=1s"), "Invalid value for '--timeout': 'finish' is not a phase with a time limit: use one of"),

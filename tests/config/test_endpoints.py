@@ -60,11 +60,90 @@ def test_which_host_is_dialled(text: str, host: str, local: bool) -> None:
         ("unix:address=/run/a.sock:mode=660", Role.LISTEN),
         ("unix:path=/run/a.sock", Role.CONNECT),
         (r"unix:/run\/a.sock", Role.CONNECT),
+        ("/run/a.sock", Role.CONNECT),
+        ("/run/a.sock:mode=660", Role.LISTEN),
     ],
 )
 def test_unix_sockets_are_local(text: str, role: Role) -> None:
     address = parse(text, role)
     assert (address.path, address.local, address.host) == ("/run/a.sock", True, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("dest", "dest", 10810),
+        ("dest.example", "dest.example", 10810),
+        ("dest:5", "dest", 5),
+        ("tcp:dest", "dest", 10810),
+        ("192.0.2.1", "192.0.2.1", 10810),
+        ("192.0.2.1:5", "192.0.2.1", 5),
+        ("fd00::1", "fd00::1", 10810),
+        ("[fd00::1]", "fd00::1", 10810),
+        ("[fd00::1]:5", "fd00::1", 5),
+        ("tcp:[fd00::1]", "fd00::1", 10810),
+        ("tcp:[fd00::1]:5", "fd00::1", 5),
+        ("tcp:[fd00::1]:5:timeout=3", "fd00::1", 5),
+        ("[fe80::1%eth0]:5", "fe80::1%eth0", 5),
+        ("fe80::1%eth0.5", "fe80::1%eth0.5", 10810),
+        (r"tcp:fe80\:\:1%eth0:5", "fe80::1%eth0", 5),
+    ],
+)
+def test_addresses_to_connect_to(text: str, host: str, port: int) -> None:
+    address = parse(text, Role.CONNECT)
+    assert (address.text, address.kind, address.host, address.port) == (text, "tcp", host, port)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("5", "", 5),
+        (":5", "", 5),
+        ("*:5", "", 5),
+        ("tcp:5", "", 5),
+        ("tcp::5", "", 5),
+        ("0.0.0.0:5", "0.0.0.0", 5),
+        ("192.0.2.1", "192.0.2.1", 10810),
+        ("tcp:192.0.2.1:5", "192.0.2.1", 5),
+        ("[::]:5", "::", 5),
+        ("::1", "::1", 10810),
+        ("localhost:5", "localhost", 5),
+    ],
+)
+def test_addresses_to_listen_on(text: str, host: str, port: int) -> None:
+    address = parse(text, Role.LISTEN)
+    assert (address.text, address.kind, address.host, address.port) == (text, "tcp", host, port)
+
+
+_NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9.-]{0,20}", fullmatch=True).filter(lambda name: "." in name)
+_ADDRESSES = st.ip_addresses().map(str)
+
+
+@given(_NAMES | _ADDRESSES, st.integers(1, 65535))
+def test_an_address_and_its_endpoint_string_in_full_are_the_same(host: str, port: int) -> None:
+    short = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    escaped = f"tcp:{quoteStringArgument(host)}:{port}"
+    for text in (short, f"tcp:{short}", escaped):
+        address = parse(text, Role.CONNECT)
+        assert (address.endpoint, address.host, address.port) == (escaped, host, port)
+        assert parse(address.endpoint, Role.CONNECT).endpoint == address.endpoint
+
+
+@given(_ADDRESSES, st.integers(1, 65535))
+def test_addresses_of_listeners_survive_as_well(host: str, port: int) -> None:
+    address = parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", Role.LISTEN)
+    assert (address.host, address.port) == (host, port)
+    again = parse(address.endpoint, Role.LISTEN)
+    assert (again.host, again.port, again.endpoint) == (host, port, address.endpoint)
+
+
+@given(st.ip_addresses(v=6).map(str), st.integers(10000, 65535))
+def test_an_address_that_lacks_its_brackets_is_suggested_with_them(host: str, port: int) -> None:
+    try:
+        assert parse(f"{host}:{port}", Role.CONNECT).port == 10810  # the port reads as a part of an address that is valid
+    except ConfigError as error:
+        assert error.remedy == f"did you mean [{host}]:{port}?"  # noqa: PT017
+        assert parse(error.remedy.removeprefix("did you mean ").rstrip("?"), Role.CONNECT).port == port  # noqa: PT017
 
 
 @given(st.text(st.characters(exclude_characters="\0=", codec="utf-8"), min_size=1, max_size=25))
@@ -75,21 +154,29 @@ def test_quoted_paths_are_read_as_twisted_reads_them(path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "role", "remedy"),
     [
-        ("", Role.CONNECT, "tcp:HOST:PORT"),
-        ("tcp", Role.LISTEN, "tcp:PORT"),
-        ("tcp:", Role.LISTEN, "tcp:PORT"),
-        ("tcp:nbd", Role.LISTEN, "tcp:PORT"),
-        ("tcp:10810:interfaec=127.0.0.1", Role.LISTEN, "tcp:PORT"),
+        ("", Role.CONNECT, "HOST or HOST:PORT"),
+        ("tcp", Role.LISTEN, "PORT or ADDRESS:PORT"),
+        ("tcp:", Role.LISTEN, "PORT or ADDRESS:PORT"),
+        ("tcp:nbd", Role.LISTEN, "PORT or ADDRESS:PORT"),
+        ("tcp:10810:interfaec=127.0.0.1", Role.LISTEN, "PORT or ADDRESS:PORT"),
         ("tcp:70000", Role.LISTEN, "there is no port 70000"),
         ("tcp:-1", Role.LISTEN, "there is no port -1"),
-        ("tcp:10810\\", Role.LISTEN, "tcp:PORT"),
-        ("tcp:dest", Role.CONNECT, "tcp:HOST:PORT"),
-        ("tcp:dest:nbd", Role.CONNECT, "tcp:HOST:PORT"),
+        ("tcp:10810\\", Role.LISTEN, "PORT or ADDRESS:PORT"),
+        ("tcp:10810", Role.CONNECT, "HOST or HOST:PORT"),
+        ("10810", Role.CONNECT, "HOST or HOST:PORT"),
+        (":10810", Role.CONNECT, "HOST or HOST:PORT"),
+        ("*:10810", Role.CONNECT, "HOST or HOST:PORT"),
+        ("tcp:dest:nbd", Role.CONNECT, "HOST or HOST:PORT"),
         ("tcp:dest:70000", Role.CONNECT, "there is no port 70000"),
-        ("tcp:[fd00::1]:10810", Role.CONNECT, "escape the colons"),
-        ("dest:10810", Role.CONNECT, "unknown kind 'dest'"),
-        ("192.0.2.1:10810", Role.CONNECT, "tcp:HOST:PORT"),
-        ("/run/a.sock", Role.CONNECT, "tcp:HOST:PORT"),
+        ("tcp:fd00::1:10810", Role.CONNECT, "did you mean [fd00::1]:10810?"),
+        ("fd00::1:10810", Role.LISTEN, "did you mean [fd00::1]:10810?"),
+        ("tpc:dest:10810", Role.CONNECT, "did you mean tcp:dest:10810?"),
+        ("unxi:/run/a.sock", Role.LISTEN, "did you mean unix:/run/a.sock?"),
+        ("[dest]:10810", Role.CONNECT, "HOST or HOST:PORT"),
+        ("[::1]:70000", Role.CONNECT, "there is no port 70000"),
+        ("dest:nbd", Role.CONNECT, "HOST or HOST:PORT"),
+        ("tcp", Role.CONNECT, "HOST or HOST:PORT"),
+        ("dest", Role.LISTEN, "PORT or ADDRESS:PORT"),
         ("unix:/a:mode=rw", Role.LISTEN, "unix:PATH:mode=660"),
         ("unix:/a:moed=660", Role.LISTEN, "unix:PATH:mode=660"),
         ("unix:/a:mode=660", Role.CONNECT, "unix:PATH"),

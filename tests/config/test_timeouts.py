@@ -22,7 +22,7 @@ def test_no_limit_of_bandwidth_is_the_word_and_not_a_zero() -> None:
     assert parse_any_rate("500MiB/s") == 500 << 20
     assert parse_any_rate("none") == 0
     assert refused(parse_any_rate, "0") == "bandwidth must be more than 0; for no limit, give none"
-    assert "'fast' is not a size" in refused(parse_any_rate, "fast")
+    assert "'fast' is not a rate" in refused(parse_any_rate, "fast")
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_a_smaller_target_is_refused(pairs: Callable[..., Pair], crossings: Call
         (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "NOKEY"], 2, "NOKEY/client-key.pem: No such file or directory"),
         (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "/nonexistent"], 2, "/nonexistent: No such file or directory"),
         (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--disk", "vdz"], 2, "web1 has no disk vdz; it has vda"),
-        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--bandwidth", "much"], 2, "'much' is not a size"),
+        (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--bandwidth", "much"], 2, "'much' is not a rate"),
         (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--nonsense"], 2, "--nonsense"),
         (["web1", "--qmp", "QMP", "--to", "TO", "--tls-dir", "TLS", "--run-dir", "/proc/x"], 2, "run directory /proc/x"),
         (["web1", "--qmp", "QMP", "--to", "tcp:192.0.2.1:10810"], 2, "without --tls-dir"),

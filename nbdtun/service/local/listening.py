@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from typing import Any
 
 from attrs import frozen
 from twisted.application.internet import StreamServerEndpointService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from zope.interface import implementer
 
 from nbdtun.errors import ConfigError
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class BothFamilies:
+    """
+    Listens on ``port`` of all addresses, of IPv6 and IPv4, with one socket; of IPv4 alone where the system has no IPv6.
+
+    Twisted's ``tcp:PORT`` is of IPv4, its ``tcp6:PORT`` of both only where ``net.ipv6.bindv6only`` is 0.
+    """
+
+    reactor: Any
+    port: int
+    backlog: int
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; the Deferred fails with :exc:`OSError` if that is not possible."""
+        return execute(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        try:
+            sock = self._bound(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+        except OSError as failure:
+            if failure.errno != errno.EADDRNOTAVAIL:  # IPv6 is there, and has no address
+                raise OSError(failure.errno, os.strerror(failure.errno or 0)) from failure  # its text names a tuple
+            sock = self._bound(socket.AF_INET)
+        with sock:  # the reactor takes a descriptor of its own
+            sock.setblocking(False)
+            port: IListeningPort = self.reactor.adoptStreamPort(sock.fileno(), sock.family, factory)
+        return port
+
+    def _bound(self, family: socket.AddressFamily) -> socket.socket:
+        return socket.create_server(("", self.port), family=family, backlog=self.backlog, dualstack_ipv6=family == socket.AF_INET6)
 
 
 @implementer(IStreamServerEndpoint)
@@ -27,7 +63,8 @@ class LocalEndpoint:
             port: IListeningPort = await self.endpoint.listen(factory)
         except (CannotListenError, OSError) as failure:
             reason = getattr(failure, "socketError", failure)
-            raise ConfigError(f"{self.label}: {getattr(reason, 'strerror', None) or reason}") from failure
+            remedy = "`ss -ltnp` shows the process that listens there" if getattr(reason, "errno", None) == errno.EADDRINUSE else ""
+            raise ConfigError(f"{self.label}: {getattr(reason, 'strerror', None) or reason}", remedy) from failure
         return port
 
     def listen(self, protocolFactory: IProtocolFactory) -> Any:

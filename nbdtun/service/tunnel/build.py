@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.endpoints import HostnameEndpoint, clientFromString, serverFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from nbdtun.config import SourceSettings, TunnelSettings
+from nbdtun.config.addresses import is_address
 from nbdtun.config.endpoints import Address, Role, parse
 from nbdtun.config.settings import MigrateSettings
 from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reach import Reacher
 from nbdtun.process import Reactor
-from nbdtun.service.local.listening import LocalEndpoint
+from nbdtun.service.local.listening import BothFamilies, LocalEndpoint
 from nbdtun.service.tunnel.records import in_force
 from nbdtun.tls.contexts import client_context
 from nbdtun.tls.renewal import Renewal
@@ -56,14 +57,19 @@ def make_client(reactor: Reactor, text: str) -> IStreamClientEndpoint:
     address = parse(text, Role.CONNECT)
     if address.path is not None:
         return Reacher(reactor, address.path)
-    endpoint: IStreamClientEndpoint = clientFromString(_reactor_for(reactor, address), text)
-    return endpoint
+    if address.host is None or address.port is None or address.local or is_address(address.host):
+        endpoint: IStreamClientEndpoint = clientFromString(_reactor_for(reactor, address), address.endpoint)
+        return endpoint
+    timeout, bind = address.named.get("timeout", "30"), address.named.get("bindAddress")
+    return HostnameEndpoint(reactor, address.host, address.port, int(timeout), (bind, 0) if bind else None)  # tcp: looks up IPv4 only
 
 
 def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) -> LocalEndpoint:
     """Make the endpoint that a daemon listens on; a UNIX socket gets the settings' mode unless its own string has one."""
     if address.path is None:
-        return LocalEndpoint(serverFromString(_reactor_for(reactor, address), address.text), address.text)
+        if address.host == "" and address.port is not None:
+            return LocalEndpoint(BothFamilies(reactor, address.port, address.backlog or BACKLOG), address.text)
+        return LocalEndpoint(serverFromString(_reactor_for(reactor, address), address.endpoint), address.text)
     mode = tunnel.socket_mode if address.mode is None else address.mode
     owner = tunnel.socket_owner
     listener = Listener(reactor, address.path, mode, (owner.uid, owner.gid) if owner else None, address.backlog or BACKLOG)

@@ -43,7 +43,17 @@ class Caller:
         host, port = getattr(address, "host", None), getattr(address, "port", None)
         if host is None:
             return cls("a local peer", "local")
-        return cls(f"{host}:{port}", _network(host))
+        host = _unmapped(host)
+        return cls(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", _network(host))
+
+
+def _unmapped(host: str) -> str:
+    """An IPv4 address as such, also where it has come to a listener of IPv6."""
+    try:
+        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return host if mapped is None else str(mapped)
 
 
 def _network(host: str) -> str:
@@ -53,8 +63,6 @@ def _network(host: str) -> str:
         return host
     if isinstance(address, ipaddress.IPv4Address):
         return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, NETWORK_BITS), strict=False))
 
 

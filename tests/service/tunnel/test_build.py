@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 
 from nbdtun.config import Owner, SourceSettings, TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.errors import ConfigError
+from nbdtun.service.local.listening import BothFamilies
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_source
 from nbdtun.tunnel.wires.tuning import UNPACED
 from tests.tunnel.stage.crank import Crank
@@ -58,7 +61,7 @@ def test_a_socket_has_an_owner_and_a_port_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "unpaced"), [("127.0.0.1", True), ("localhost", True), (r"\:\:1", True), ("192.0.2.1", False), ("dest", False)]
+    ("host", "unpaced"), [("127.0.0.1", True), ("localhost", True), (r"\:\:1", True), ("192.0.2.1", False), (r"fd00\:\:1", False)]
 )
 def test_what_is_dialled_within_a_host_is_not_paced(host: str, unpaced: bool) -> None:
     reactor = Reactor()
@@ -66,11 +69,25 @@ def test_what_is_dialled_within_a_host_is_not_paced(host: str, unpaced: bool) ->
     assert reactor.asked == ([(host.replace("\\", ""), UNPACED)] if unpaced else [])
 
 
-@pytest.mark.parametrize(("interface", "unpaced"), [("127.0.0.1", True), (r"\:\:1", True), ("192.0.2.1", False), ("", False)])
+@pytest.mark.parametrize(("interface", "unpaced"), [("127.0.0.1", True), (r"\:\:1", True), ("192.0.2.1", False)])
 def test_what_is_accepted_within_a_host_is_not_paced(interface: str, unpaced: bool) -> None:
     reactor = Reactor()
     make_listener(reactor, parse(f"tcp:1:interface={interface}", Role.LISTEN), TunnelSettings()).endpoint.listen(Factory())
     assert reactor.asked == ([(interface.replace("\\", ""), UNPACED)] if unpaced else [])
+
+
+def test_a_name_is_looked_up_in_both_families() -> None:
+    from twisted.internet import reactor
+
+    endpoint = make_client(reactor, "dest.example:1:timeout=7:bindAddress=192.0.2.9")
+    assert isinstance(endpoint, HostnameEndpoint)
+    assert (endpoint._hostText, endpoint._port, endpoint._timeout, endpoint._bindAddress) == ("dest.example", 1, 7, ("192.0.2.9", 0))
+
+
+def test_a_port_alone_is_of_both_families() -> None:
+    for text in ("10810:backlog=7", "tcp:10810:backlog=7"):
+        assert listener(text) == BothFamilies(ANY, 10810, 7)
+    assert not isinstance(listener("0.0.0.0:10810"), BothFamilies)
 
 
 def test_terms_are_those_of_the_settings() -> None:

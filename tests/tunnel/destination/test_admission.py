@@ -85,9 +85,9 @@ def test_who_leaves_makes_room() -> None:
     ("address", "peer", "counted"),
     [
         (IPv4Address("TCP", "192.0.2.1", 7), "192.0.2.1:7", "192.0.2.1"),
-        (IPv6Address("TCP", "2001:db8::1:2:3:4", 7), "2001:db8::1:2:3:4:7", "2001:db8::/64"),
-        (IPv6Address("TCP", "::ffff:192.0.2.1", 7), "::ffff:192.0.2.1:7", "192.0.2.1"),
-        (IPv6Address("TCP", "fe80::1%eth0", 7), "fe80::1%eth0:7", "fe80::/64"),
+        (IPv6Address("TCP", "2001:db8::1:2:3:4", 7), "[2001:db8::1:2:3:4]:7", "2001:db8::/64"),
+        (IPv6Address("TCP", "::ffff:192.0.2.1", 7), "192.0.2.1:7", "192.0.2.1"),
+        (IPv6Address("TCP", "fe80::1%eth0", 7), "[fe80::1%eth0]:7", "fe80::/64"),
         (UNIXAddress(None), "a local peer", "local"),
     ],
 )
