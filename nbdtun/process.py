@@ -1,5 +1,5 @@
 """
-The process itself: its reactor, the signals that end it, its clock, and how many files it may have open.
+The process itself: its reactor, the signals that end it, its clock, its core dumps, and how many files it may have open.
 
 Twisted uses wall-clock time (``time.time``, in twisted/python/runtime.py), which NTP and administrators set. When it is set forward, every
 time limit expires at once, and links count as silent. When it is set back, everything waits that much longer.
@@ -10,6 +10,7 @@ select(2), and with a much higher hard limit for all others (systemd.exec(5), Li
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import signal
 import socket
@@ -26,6 +27,9 @@ ENDING: Final = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
 #: Files that a daemon has open besides channels and new connections: its log, listeners, monitors, those of Python and the reactor.
 OWN = 256
+
+#: linux/prctl.h
+_PR_SET_DUMPABLE = 4
 
 
 @implementer(IReactorTime)
@@ -81,6 +85,23 @@ def steady(reactor: IReactorTime) -> None:
     """
     if reactor.seconds is time.time and not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic  # type: ignore[method-assign]  # Twisted's reactors have it as an attribute
+
+
+def settle_in(reactor: IReactorTime) -> None:
+    """Make this process one of nbdtun's own: with a steady clock, and without core dumps."""
+    steady(reactor)
+    no_core_dumps()
+
+
+def no_core_dumps() -> None:
+    """
+    Let this process leave no core dump, which would have keys and guests' memory in it. Only for a process that is nbdtun's own.
+
+    The limit alone does not bind a program that takes core dumps (core(5)); a process that is not "dumpable" leaves none (prctl(2)). Other
+    processes of its user cannot trace it, either.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def needed(channels: int, handshakes: int) -> int:

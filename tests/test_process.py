@@ -35,6 +35,18 @@ def test_what_waits_already_is_not_made_to_wait_for_ever() -> None:
     call.cancel()
 
 
+def test_it_leaves_no_core_dump() -> None:
+    program = """
+import ctypes, resource
+from twisted.internet.task import Clock
+from nbdtun.process import settle_in
+settle_in(Clock())
+print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
+"""
+    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert told == "(0, 0) 0\n"
+
+
 def test_a_clock_of_its_own_is_kept() -> None:
     clock = Clock()
     steady(clock)

@@ -37,9 +37,9 @@ def command(no_measure: bool, as_json: bool, **options: Any) -> int:
     from twisted.internet import reactor
 
     from nbdtun import service
-    from nbdtun.process import steady
+    from nbdtun.process import settle_in
 
-    steady(reactor)
+    settle_in(reactor)
     shown = Findings(sys.stdout)
     listen = (lambda finding: None) if as_json else shown.show
     report = run(reactor, partial(service.check, reactor, settings, listen, measure=not no_measure))

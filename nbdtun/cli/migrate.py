@@ -40,7 +40,7 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
     from twisted.internet import reactor
 
     from nbdtun import service
-    from nbdtun.process import steady
+    from nbdtun.process import settle_in
 
-    steady(reactor)
+    settle_in(reactor)
     return attend(reactor, partial(service.resolve if resolve else service.migrate, reactor, settings), display)

@@ -11,7 +11,7 @@ from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
-from nbdtun.process import make_room, needed, steady
+from nbdtun.process import make_room, needed, settle_in
 
 log = make_logger()
 
@@ -103,7 +103,7 @@ def makeService(options: Options) -> IService:
 
     from nbdtun.service import DaemonControl, DestinationService
 
-    steady(reactor)
+    settle_in(reactor)
     make_room_for(options.settings.limits)
     try:
         destination = DestinationService(reactor, options.settings)

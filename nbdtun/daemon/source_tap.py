@@ -13,7 +13,7 @@ from nbdtun.config.options import BANDWIDTH, CONNECT, DRAIN_TIMEOUT, KEEP_SOURCE
 from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
-from nbdtun.process import make_room, needed, steady
+from nbdtun.process import make_room, needed, settle_in
 
 FORWARD = Option(
     "forward",
@@ -105,7 +105,7 @@ def makeService(options: Options) -> IService:
 
     from nbdtun.service import DaemonControl, MigrationService, SourceService
 
-    steady(reactor)
+    settle_in(reactor)
     forward, migrate = options.settings.forward, options.settings.migrate
     make_room(needed((forward.limits if forward else LocalLimits()).channels, 0))
     try:
