@@ -6,13 +6,19 @@ The migration's port to the tunnel: all that it asks of a tunnel, and all that i
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 
 from nbdtun.migration.progress import LinkState
 
 P = TypeVar("P", bound=AMP)
+
+
+#: Called before QEMU hears that one of its connections has ended at the far side; QEMU's connection stays until the Deferred fires.
+Farewell = Callable[[], "Deferred[Any]"]
 
 
 class Ingress(Protocol):
@@ -55,8 +61,12 @@ class Carrier(Protocol):
         :raise TunnelError: the destination cannot be reached.
         """
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> Ingress:
-        """Make the socket ``name`` in a directory that QEMU can use. Its connections reach ``target``; ``urgent`` ones go first."""
+    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> Ingress:
+        """
+        Make the socket ``name`` in a directory that QEMU can use. Its connections reach ``target``; ``urgent`` ones go first.
+
+        ``farewell`` is called, and waited for, before QEMU hears of an end that it has not asked for.
+        """
 
     async def throughput(self) -> float:
         """

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.errors import GuestLost, LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
 from nbdtun.logs import make_logger
-from nbdtun.migration.carrier import Carrier, Ingress
+from nbdtun.migration.carrier import Carrier, Farewell, Ingress
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.ids import block_name, new_session
@@ -97,6 +97,7 @@ class Migration:
         self._constancy = Constancy(reactor, monitor, f"{settings.vm} at the source", self._alarm)
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
+        self._mirrors = Mirrors(monitor, ())
         self._checklist = Checklist()
 
     def __repr__(self) -> str:
@@ -190,7 +191,7 @@ class Migration:
             self._checklist.add(finding)
         self._checklist.raise_failures(self.settings.vm)
         names = {block_name(self.session, number): disk for number, disk in enumerate(departure.disks)}
-        return names, await self._enter(target, "nbd")
+        return names, await self._enter(target, "nbd", farewell=lambda: Deferred.fromCoroutine(self._part_from_disks()))
 
     async def _survey(self) -> Departure:
         """Check whether the VM can leave, and which disks go with it; changes nothing."""
@@ -202,8 +203,13 @@ class Migration:
             self.log.info("{vm}: {left}", vm=self.settings.vm, left=left)
         return departure
 
-    async def _enter(self, target: str, name: str, *, urgent: bool = False) -> Ingress:
-        ingress = self._ingresses[name] = await self._carrier.enter(target, name, urgent=urgent)
+    async def _part_from_disks(self) -> None:
+        """A disk's connection has ended at the far side. While the session can be renewed, QEMU connects again; later it must not wait."""
+        if not self._session.renewable:
+            await self._mirrors.sever()
+
+    async def _enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> Ingress:
+        ingress = self._ingresses[name] = await self._carrier.enter(target, name, urgent=urgent, farewell=farewell)
         self._tidy.push(f"close the {name} socket", lambda: self._shut(name))
         return ingress
 
@@ -215,7 +221,7 @@ class Migration:
         self._supervision.meter.expect(disks)
         self._supervision.meter.enter(Phase.MIRROR)
         each = [Mirror(self._monitor, self._reactor, disk, name, ingress, self._alarm) for name, disk in disks.items()]
-        mirrors = Mirrors(self._monitor, each)
+        mirrors = self._mirrors = Mirrors(self._monitor, each)
         await self._supervision.convergence.begin(mirrors)
         await mirrors.start(self._undo, self.settings, self.budget.part(len(mirrors)))
         await self.budget.limit_disks(mirrors)
@@ -284,7 +290,8 @@ class Migration:
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
         for name in ("ram", "nbd") if self._supervision.meter.now.phase is Phase.SWITCHOVER else ("nbd",):
-            self._undo.push(f"close the {name} socket", partial(self._shut, name))  # first: QEMU may wait there, and its guest with it
+            self._undo.push(f"close the {name} socket", partial(self._shut, name))  # early: QEMU may wait there, and its guest with it
+        self._undo.push("cut the mirrors off", self._mirrors.sever)  # first: a node that has lost its connection can no longer be yanked
         await self._monitor.renew()
         left = await self._undo.unwind()
         found = await diagnosis

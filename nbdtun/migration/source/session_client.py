@@ -75,6 +75,11 @@ class SessionClient:
     def __repr__(self) -> str:
         return f"<SessionClient with session {self._ident[:8]} over {self.control!r}>"
 
+    @property
+    def renewable(self) -> bool:
+        """Whether the session can be prepared a second time; not before it is prepared, nor from Listen on."""
+        return self._prepared is not None
+
     async def open(self) -> None:
         """
         Open the control channel.

@@ -12,6 +12,10 @@ QEMU facts (7.2 and 10.0):
   JOB_STATUS_CHANGE ``null``.
 - ``blockdev-del`` flushes, and a flush on a broken connection waits for ``reconnect-delay``, which blocks QEMU's main loop and so the
   guest. ``yank`` ends that: it fails all requests that wait for the node, and is executed out of band, even while the monitor is busy.
+- That is so only while the node is connected: the node registers with ``yank`` when a connection stands, and not while it dials again
+  (block/nbd.c, ``nbd_reconnect_attempt``). So a node must be yanked before QEMU hears of the loss. Afterwards, all that drains the
+  disks waits for the rest of ``reconnect-delay``: ``stop``, and before 9.1 the end of each migration of the memory (``bdrv_drain_all`` in
+  migration/block.c, ``block_migration_cleanup``).
 - An empty image makes a job of length 0.
 - Where the target may hold data, and an NBD node may, a mirror first writes zeroes over all of it, and its ``offset`` stays 0;
   the node's ``wr_highest_offset`` (``query-blockstats``) grows meanwhile.
@@ -31,7 +35,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import gather, with_timeout
-from nbdtun.errors import CommandFailed, MirrorFailed, MonitorLost
+from nbdtun.errors import CommandFailed, MirrorFailed, MonitorError, MonitorLost
 from nbdtun.migration.carrier import Ingress, with_trouble
 from nbdtun.migration.ids import PREFIX
 from nbdtun.migration.qmp.events import Event
@@ -44,6 +48,8 @@ from nbdtun.states import Life, Transitions
 
 EVENTS = ("BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "JOB_STATUS_CHANGE")
 AGAIN_SECONDS = 0.1
+#: QEMU answers it out of band, even if its main loop is busy; if not, it is stopped.
+YANK_SECONDS = 2.0
 
 _CHANGE = "block-job-change"
 _WRITE_BLOCKING = "write-blocking"
@@ -107,6 +113,7 @@ class Mirror:
         self.ended: Deferred[None] = Deferred()
         self.write_blocking = False
         self._speed = 0
+        self._severed = False
         self._life = Life(TRANSITIONS)
         self._monitor = monitor
         self._clock = clock
@@ -181,7 +188,8 @@ class Mirror:
         ended = Trigger.COMPLETED if event.name == "BLOCK_JOB_COMPLETED" else Trigger.CANCELLED
         self._life.advance(ended if error is None else Trigger.BROKEN)
         if self._life.state is State.FAILED:
-            self._alarm(self._failure(error or "its job was ended by another tool"))
+            reason = "its connection was closed at the destination" if self._severed else error
+            self._alarm(self._failure(reason or "its job was ended by another tool"))
 
     def _failure(self, reason: str) -> MirrorFailed:
         return MirrorFailed(f"disk {self.disk.nickname}: {with_trouble(reason, self._ingress)}")
@@ -203,6 +211,12 @@ class Mirror:
             raise self._failure("its last writes were lost")
         await self._monitor.execute("blockdev-del", {"node-name": self.name})
 
+    async def sever(self) -> None:
+        """Let all that waits for its connection fail now, and do not connect again. It is of no use while QEMU dials already."""
+        self._severed = True
+        with suppress(MonitorError):
+            await yank(self._monitor, self.name, YANK_SECONDS)
+
     async def cancel(self) -> None:
         """Cancel it, in any state; safe to repeat."""
         self._life.advance(Trigger.CANCEL)
@@ -215,14 +229,19 @@ async def discard(monitor: Monitor, clock: IReactorTime, name: str) -> None:
 
     The cancellation is repeated: the job may wait for a connection that broke after the first one.
     """
-    with suppress(CommandFailed):  # there is no such node, or none yet
-        await monitor.execute("yank", {"instances": [{"type": "block-node", "node-name": name}]}, urgent=True)
+    await yank(monitor, name)
     while name in await jobs(monitor):
         with suppress(CommandFailed):  # it has just ended by itself
             await monitor.execute("block-job-cancel", {"device": name, "force": True})
         await deferLater(clock, AGAIN_SECONDS)
     if name in await nodes(monitor):
         await monitor.execute("blockdev-del", {"node-name": name})
+
+
+async def yank(monitor: Monitor, name: str, seconds: float | None = None) -> None:
+    """Let all requests fail that wait for the connection of the NBD node ``name``, if there is such a node; ``seconds`` for the answer."""
+    with suppress(CommandFailed):  # there is no such node, or none yet
+        await monitor.execute("yank", {"instances": [{"type": "block-node", "node-name": name}]}, seconds=seconds, urgent=True)
 
 
 async def jobs(monitor: Monitor) -> frozenset[str]:
@@ -296,6 +315,10 @@ class Mirrors:
     async def ready(self) -> None:
         """Wait until all disks are in sync, and stay so; lasts as long as the data does."""
         await gather(mirror.ready for mirror in self._mirrors)
+
+    async def sever(self) -> None:
+        """See :meth:`Mirror.sever`; all at once."""
+        await gather(Deferred.fromCoroutine(mirror.sever()) for mirror in self._mirrors)
 
     async def cancel(self) -> None:
         """

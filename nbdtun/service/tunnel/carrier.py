@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.amp import AMP
 
 from nbdtun.deferreds import stopped
+from nbdtun.migration.carrier import Farewell
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.ownership.listening import Listener
@@ -69,11 +70,11 @@ class TunnelCarrier:
         await ChannelEndpoint(self.reactor, self.source, CONTROL, urgent=True).connect(quiet_factory(lambda: protocol))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> TunnelIngress:
+    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> TunnelIngress:
         """Make the socket ``name``: its connections reach ``target``, ahead of those that are not ``urgent``."""
         path = self.rundir.socket(name)
         endpoint = LocalEndpoint(Listener(self.reactor, path, 0o600, self.rundir.owner), f"unix:{path}")
-        channels = Forwarder(self.source, target, urgent=urgent)
+        channels = Forwarder(self.source, target, urgent=urgent, farewell=farewell)
         return TunnelIngress(path, channels, await endpoint.listen(channels))
 
     async def throughput(self) -> float:

@@ -24,7 +24,7 @@ from nbdtun.states import Life
 from nbdtun.tunnel.channels.life import TRANSITIONS, State, Trigger
 from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.channels.outage import Flaps, Outage
-from nbdtun.tunnel.channels.splice import Splice
+from nbdtun.tunnel.channels.splice import Farewell, Splice
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
@@ -36,7 +36,8 @@ class Channel:
     """
     One channel at one end.
 
-    Under a bandwidth limit, ``urgent`` puts it ahead of others.
+    Under a bandwidth limit, ``urgent`` puts it ahead of others. ``farewell`` is called before the local program hears of an end that it has
+    not asked for.
 
     ``redial`` gets the source a new link: it is called when the last one is lost, and returns a Deferred that can be cancelled. It is None
     at the destination, which waits. ``ended`` fires once, with None or the error. ``resumes`` and ``replayed`` (bytes) count the cost of
@@ -55,6 +56,7 @@ class Channel:
         redial: Callable[[Channel], Deferred[None]] | None,
         *,
         urgent: bool = False,
+        farewell: Farewell | None = None,
     ) -> None:
         self.runtime = runtime
         self.ident = ident
@@ -69,7 +71,7 @@ class Channel:
         self.flaps = Flaps()
         reactor, longest = runtime.reactor, runtime.terms.resume_window
         self.outage = Outage(reactor, longest, None if redial is None else lambda: redial(self), self._expire)
-        self._splice = Splice(runtime.selector, sock, self, runtime.throttle, runtime.pipes, urgent=urgent)
+        self._splice = Splice(runtime.selector, sock, self, runtime.throttle, runtime.pipes, urgent=urgent, farewell=farewell)
         self._link: Link | None = None
         self._last_words: TunnelError | None = None
         self._life = Life(TRANSITIONS)

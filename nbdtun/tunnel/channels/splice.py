@@ -9,15 +9,23 @@ not take are kept.
 from __future__ import annotations
 
 import errno
+import os
 import socket
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
+
+from nbdtun.deferreds import end_of
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.wires.pipe import Pipe, PipePool
 from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.selector import WireSelector
+
+#: Called before a local program hears of an end that it has not asked for; its connection stays until the Deferred fires.
+Farewell = Callable[[], "Deferred[Any]"]
 
 #: After a read of fewer bytes than this, most likely nothing more is there.
 SMALL = 128 * 1024
@@ -58,9 +66,19 @@ class Splice:
     """
 
     def __init__(
-        self, selector: WireSelector, sock: socket.socket, channel: SpliceUser, throttle: Throttle, pipes: PipePool, *, urgent: bool = False
+        self,
+        selector: WireSelector,
+        sock: socket.socket,
+        channel: SpliceUser,
+        throttle: Throttle,
+        pipes: PipePool,
+        *,
+        urgent: bool = False,
+        farewell: Farewell | None = None,
     ) -> None:
         self.urgent = urgent
+        self._farewell = farewell
+        self._parting: Deferred[Any] | None = None
         self._channel = channel
         self._inbound, self._outbound = channel.inbound, channel.outbound
         self._throttle = throttle
@@ -75,12 +93,26 @@ class Splice:
         return f"<Splice {self._wire!r} write_error={self.write_error!r}>"
 
     def close(self) -> None:
-        """Close the local socket at once."""
+        """Close the local socket at once, or, as its program sees it, after the farewell."""
         self._throttle.forget(self)
+        if not self._wire.closed and self._unasked:
+            kept = os.dup(self._wire.fileno())
+            self._after_farewell(lambda: os.close(kept))
         self._wire.close()
         if self._pipe is not None:
             self._pipes.give(self._pipe)
             self._pipe = None
+
+    @property
+    def _unasked(self) -> bool:
+        """Whether an end must wait for the farewell: the local program has not ended its own stream."""
+        return self._farewell is not None and self._outbound.final is None
+
+    def _after_farewell(self, then: Callable[[], object]) -> None:
+        if self._parting is None:
+            assert self._farewell is not None
+            self._parting = self._farewell()
+        end_of(self._parting).addCallback(lambda _: then())
 
     # From the local socket.
 
@@ -205,10 +237,21 @@ class Splice:
 
     def write_end(self) -> None:
         """If all data is written, pass the end to the local program."""
-        inbound = self._inbound
-        if inbound.ended:
-            self._wire.write_end()
-            inbound.wrote(1)
+        if not self._inbound.ended:
+            return
+        if not self._unasked:
+            self._pass_end()
+        elif self._parting is None:
+            self._after_farewell(self._pass_end_late)
+
+    def _pass_end(self) -> None:
+        self._wire.write_end()
+        self._inbound.wrote(1)
+
+    def _pass_end_late(self) -> None:
+        if self._inbound.ended and not self._wire.closed:
+            self._pass_end()
+            self._channel.written()
 
     def wire_writable(self) -> None:
         """Write the kept bytes."""

@@ -19,6 +19,7 @@ from nbdtun.deferreds import end_of
 from nbdtun.errors import ChannelReset, TooManyChannels, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.splice import Farewell
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
@@ -43,16 +44,17 @@ class Source:
         self._resumes = 0  # of channels that have ended
         self._replayed = 0
 
-    async def open(self, target: str, sock: socket.socket, *, urgent: bool = False) -> Channel:
+    async def open(self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None) -> Channel:
         """
         Open a channel between ``sock``, which it owns from now on, and ``target``. Under a bandwidth limit, an ``urgent`` one goes first.
+        ``farewell`` is called before the program behind ``sock`` hears of an end that it has not asked for.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
         runtime, dialer = self.runtime, self._dialer.pinned()
         ident = secrets.token_bytes(IDENT_SIZE)
         redial = partial(self._redial, dialer)
-        channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent)
+        channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent, farewell=farewell)
         self.channels.add(channel)
         channel.ended.addCallback(self._ended, channel)
         opening = Deferred.fromCoroutine(dialer.open(channel))
@@ -119,14 +121,19 @@ class Source:
 
 
 class Forwarder(ServerFactory):
-    """The factory of a listening endpoint: each connection becomes a channel to ``target``, ``urgent`` or not."""
+    """
+    The factory of a listening endpoint: each connection becomes a channel to ``target``, ``urgent`` or not.
+
+    ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for.
+    """
 
     log = make_logger()
     noisy = False
 
-    def __init__(self, source: Source, target: str, *, urgent: bool = False) -> None:
+    def __init__(self, source: Source, target: str, *, urgent: bool = False, farewell: Farewell | None = None) -> None:
         self._source = source
         self._urgent = urgent
+        self._farewell = farewell
         self.target = target
         self.trouble: TunnelError | None = None
         self._channels: dict[Channel, Deferred[TunnelError | None]] = {}
@@ -174,7 +181,7 @@ class Forwarder(ServerFactory):
 
     async def _open(self, sock: socket.socket, user: str) -> None:
         try:
-            channel = await self._source.open(self.target, sock, urgent=self._urgent)
+            channel = await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell)
         except BaseException:
             self._source.users.leave(user)
             raise

@@ -20,6 +20,7 @@ from twisted.protocols.amp import AMP
 from zope.interface import implementer
 
 from nbdtun.errors import TargetUnknown, TargetUnreachable, TunnelError
+from nbdtun.migration.carrier import Farewell
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.reach import Credentials
 
@@ -178,7 +179,7 @@ class Tunnel:
         self.controls.append(await connectProtocol(endpoint, protocol))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> DirectIngress:
+    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> DirectIngress:
         """The Carrier's."""
         ingress = DirectIngress(self, target, str(self.directory / f"{name}.sock"))
         await ingress.listen()

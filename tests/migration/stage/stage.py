@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import LinkLost
+from nbdtun.migration.carrier import Farewell
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
@@ -89,7 +90,7 @@ class Stage:
         self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False) -> PaperIngress:
+    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> PaperIngress:
         self.ingresses.append(PaperIngress(self, target, name))
         return self.ingresses[-1]
 
