@@ -22,7 +22,7 @@ NAME = block_name(SESSION, 0)
 def scene(state: str = "inmigrate", **left: Any) -> tuple[PaperQemu, Entry]:
     qemu = PaperQemu(Clock(), "web1", state=state)
     Deferred.fromCoroutine(qemu.connect())
-    journal = entry(left.pop("end", End.DESTINATION), **{"runs": False, **left})
+    journal = entry(left.pop("end", End.DESTINATION), **({"runs": False} | left))
     qemu.objects[JOURNAL] = journal.text()
     return qemu, journal
 
