@@ -15,6 +15,7 @@ from zope.interface import provider
 from nbdtun.migration.rollback import presence
 from nbdtun.ownership.names import claim, holder
 from tests.failures import nothing_logged
+from tests.skips import summary
 
 pytest.register_assert_rewrite(
     "tests.tunnel.stage.stage", "tests.tunnel.stage.pool", "tests.tunnel.stage.crank", "tests.tunnel.stage.cable", "tests.fuzz.targets"
@@ -29,6 +30,15 @@ settings.load_profile("nbdtun")
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """At the end: what was skipped, and why."""
+    lines = list(summary(terminalreporter.stats.get("skipped", [])))
+    if lines:
+        terminalreporter.section("skipped")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="module", autouse=True)
