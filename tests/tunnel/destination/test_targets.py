@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.errors import ShuttingDown, TargetUnknown, TargetUnreachable
 from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, Targets
+from tests.powers import ordinary
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.stage import open_sockets
 
@@ -92,7 +93,6 @@ class TestReaching:
                 await at(f"tcp:127.0.0.1:{port}").connect("nbd")
         assert str(refused.value) == f"target nbd: tcp:127.0.0.1:{port}: Connection refused"
 
-    @pytest.mark.skipif(os.getuid() == 0, reason="root may connect to anything")
     @ensureDeferred
     async def test_a_socket_that_is_forbidden(self, tmp_path: Path) -> None:
         path = f"{tmp_path}/nbd.sock"
@@ -100,7 +100,7 @@ class TestReaching:
             listening.bind(path)
             listening.listen()
             os.chmod(path, 0)
-            with pytest.raises(TargetUnreachable) as refused:
+            with ordinary(), pytest.raises(TargetUnreachable) as refused:
                 await at(f"unix:{path}").connect("nbd")
         assert str(refused.value) == f"target nbd: unix:{path}: Permission denied"
 
