@@ -8,7 +8,10 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").read_text(), re.MULTILINE)[1]
 
-TESTS = ["pytest >= 8", "pytest-twisted >= 1.14", "pytest-xdist >= 3.5", "pytest-timeout >= 2.3", "hypothesis >= 6.100", "build", "wheel"]
+TESTS = [
+    *("pytest >= 8", "pytest-twisted >= 1.14", "pytest-xdist >= 3.5", "pytest-timeout >= 2.3", "hypothesis >= 6.100"),
+    *("build", "wheel", "matplotlib >= 3.6"),
+]
 CHECKS = ["mypy >= 1.10", "mypy-zope >= 1.0", "ruff >= 0.5", "types-setuptools"]
 DOCS = ["sphinx >= 7", "furo"]
 BENCH = ["matplotlib >= 3.6", "twisted[tls] >= 24.7"]  # for its --plot; for the TLS of Twisted's own, a peer

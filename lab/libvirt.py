@@ -55,7 +55,7 @@ class Host(Process):
         self.socket = self._directory / "run/libvirt/libvirt-sock"
         self.uri = f"qemu+unix:///system?socket={self.socket}"
         self._settle(user)
-        mounts = [f"mount --bind {self._directory / folder} {place}" for folder, place in _PRIVATE.items()]
+        mounts = [f"mkdir -p {place} && mount --bind {self._directory / folder} {place}" for folder, place in _PRIVATE.items()]
         libvirtd = f"{{ libvirtd --pid-file {self._directory}/pid; exit; }}"  # not exec: the shell buries the dead
         script = " && ".join([*mounts, f"hostname {name}", libvirtd])
         super().__init__([*_UNSHARE, "sh", "-c", script], directory / f"{name}.log")

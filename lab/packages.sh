@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that the lab needs and that are missing;
-# with `peers`, those that only the benchmark needs: its client, and other tunnels.
+# with `peers`, those that only the benchmark needs: its client, and other tunnels;
+# with `trees`, those that bootstrap another Debian release.
 # With all of them there it does nothing: no network, no root.
 set -euo pipefail
 
@@ -14,12 +15,33 @@ packages=(
     xz-utils zstd           # kernel modules come compressed on newer releases
     openssl ca-certificates # certificates that the product did not make itself
     libfaketime             # clocks that are set while something runs
+    gcc libc6-dev           # a program that attacks, and must be quick
+    libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel
     util-linux              # setpriv ties the lab's processes to their parent's life
 )
 
-if [ "${1:-}" = peers ]; then
-    packages=(fio socat openssh-client openssh-server stunnel4 haproxy)
-fi
+case ${1:-} in
+peers) packages=(fio socat openssh-client openssh-server stunnel4 haproxy) ;;
+trees) packages=(debootstrap debian-archive-keyring) ;;
+esac
+
+# While it is there, the services that packages bring are not started (invoke-rc.d(8)).
+policy=/usr/sbin/policy-rc.d
+start_nothing() {
+    [ ! -e $policy ] || return 0
+    trap '"${sudo[@]}" rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
+    "${sudo[@]}" chmod +x $policy
+}
+
+# disable_new BEFORE: what was not among those packages must not be started by the next boot: the lab starts its own.
+disable_new() {
+    installed | comm -13 "$1" - | grep -E '^(openssh-server|stunnel4|haproxy|libvirt-daemon.*)$' | xargs -r dpkg -L |
+        sed -n 's#.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$#\1#p' |
+        xargs -r "${sudo[@]}" systemctl disable 2>/dev/null || true
+}
+
+installed() { dpkg-query -W -f '${Package}\n' | sort; }
 
 missing=()
 for package in "${packages[@]}"; do
@@ -36,15 +58,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "installing ${missing[*]}"
     # A dead third-party source must not stop us: what counts is the install.
     "${sudo[@]}" apt-get update -q || true
+    start_nothing
+    before=$(mktemp)
+    installed >"$before"
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -q --no-install-recommends "${missing[@]}"
-    # What was not here before must not serve anybody now: the benchmark starts its own.
-    for package in "${missing[@]}"; do
-        case $package in
-        openssh-server) "${sudo[@]}" systemctl disable --now ssh 2>/dev/null || true ;;
-        stunnel4 | haproxy) "${sudo[@]}" systemctl disable --now "$package" 2>/dev/null || true ;;
-        esac
-    done
+    disable_new "$before"
+    rm -f "$before"
 fi
 
 python=${PYTHON:-python3}

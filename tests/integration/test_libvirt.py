@@ -1,7 +1,4 @@
-"""libvirt's own migration through the plain tunnel: three sockets a host, and a cable that is pulled while it runs.
-
-Skipped where libvirt is not installed: `apt-get install --no-install-recommends libvirt-daemon-system libvirt-clients`.
-"""
+"""libvirt's own migration through the plain tunnel: three sockets a host, and a cable that is pulled while it runs."""
 
 from __future__ import annotations
 
