@@ -15,7 +15,7 @@ TESTS = $(RUN) pytest -n $(WORKERS) --dist loadgroup --durations=15
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: packages $(VENV)/.installed ## install what is missing: packages, virtual environment, the guest's kernel
 	@lab/kernel.sh
@@ -35,11 +35,17 @@ integration: setup ## the tests with real processes only
 docs: $(VENV)/.installed ## the documentation, as HTML in build/docs
 	$(RUN) sphinx -W -b html docs build/docs
 
-chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then the tests that wait for long
+chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then storm, the slow tests, fuzz, test-pythons and test-trixie
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 	$(MAKE) storm
 	NBDTUN_SLOW=1 $(TESTS) -m slow
-	$(MAKE) fuzz
+	$(MAKE) fuzz test-pythons test-trixie
+
+test-trixie: ## make test and make demo on Debian 13, in a tree in the cache; takes root
+	lab/tree.sh trixie make test demo WORKERS=$(WORKERS)
+
+test-pythons: $(VENV)/.installed ## the tests without QEMU with Python 3.11 to 3.14, and the oldest and newest of all that is required
+	$(RUN) lab.pythons --workers $(WORKERS)
 
 storm: setup ## 100 small migrations over a cable that is cut at random from the first byte on: SEED=
 	$(RUN) lab.storm $(if $(SEED),--seed $(SEED))
@@ -74,4 +80,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos storm fuzz bench clean packages lint
+.PHONY: help setup demo check test integration docs chaos storm test-trixie test-pythons fuzz bench clean packages lint

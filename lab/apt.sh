@@ -1,4 +1,4 @@
-# Sourced by kernel.sh and backports.sh: apt with a state of its own, so that
+# Sourced by kernel.sh, backports.sh and tree.sh: apt with a state of its own, so that
 # fetching a package needs no root and leaves the system's lists and sources alone.
 
 cache=${NBDTUN_CACHE:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.cache}
