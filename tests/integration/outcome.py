@@ -16,7 +16,7 @@ def arrived(crossing: Crossing) -> None:
     """The guest runs on at the destination and nowhere else, with all that it ever wrote."""
     pair = crossing.pair
     pair.destination.wait_ticks(5)
-    assert not pair.source.running(), pair.source.status()
+    pair.source.wait_exit()
     assert pair.faults() == []
     wait(lambda: journals(pair.destination) == [], 10, "the end of the journal")
     assert pair.destination.leftovers() == []

@@ -248,7 +248,7 @@ def test_a_guest_that_was_paused_stays_so(struck: Callable[..., Struck], recent_
     moving.clean_up_at_the_destination()
     again = moving.crossing.migrate()
     assert again.wait_exit(120) == 0, again.log()
-    assert not pair.source.running()
+    pair.source.wait_exit()
     assert pair.destination.status() in ("paused", "prelaunch")
 
 
@@ -264,7 +264,7 @@ def test_one_that_lives_is_left_alone(struck: Callable[..., Struck], directory: 
     assert moving.running.wait_exit(60) == 0
     pair = crossing.pair
     pair.destination.wait_ticks(5)
-    assert not pair.source.running()
+    pair.source.wait_exit()
     assert pair.faults() == []
 
 

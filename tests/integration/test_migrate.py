@@ -67,7 +67,7 @@ def test_paused_before_and_after(pairs: Callable[..., Pair], crossings: Callable
     pair.source.qmp("stop")
     attempt = crossing.migrate()
     assert attempt.wait_exit(120) == 0, attempt.log()
-    assert not pair.source.running()
+    pair.source.wait_exit()
     assert pair.destination.status() == "paused"
     assert not pair.destination.ticking()
     pair.destination.qmp("cont")

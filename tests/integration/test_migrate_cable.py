@@ -179,7 +179,7 @@ def test_an_unknown_outcome_turns_out_well(under_way: Callable[..., UnderWay]) -
     moving.crossing.cable.plug()
     resolving = moving.crossing.migrate("--resolve")
     assert resolving.wait_exit(60) == 0, resolving.log()
-    assert not pair.source.running()
+    pair.source.wait_exit()
     pair.destination.wait_ticks(5)
     assert pair.faults() == []
     assert moving.crossing.leftovers() == []
@@ -207,7 +207,7 @@ def test_an_unknown_outcome_turns_out_badly(under_way: Callable[..., UnderWay]) 
     assert resolving.wait_exit(60) == 1, resolving.log()
     assert "did not arrive" in resolving.complaints()[-1]
     assert crossing.pair.disturbance() == []
-    assert not crossing.pair.destination.running()
+    crossing.pair.destination.wait_exit()
 
 
 def test_the_destinations_daemon_dies_while_disks_are_copied(under_way: Callable[..., UnderWay]) -> None:

@@ -49,7 +49,7 @@ async def test_two_disks_move(request: pytest.FixtureRequest, rig: Any, here: st
         assert last.downtime_ms is not None
         assert 0 < last.downtime_ms < 5000
         await one.moved()
-        assert not one.source.running()
+        one.source.wait_exit()
         assert one.destination.drives[0].disk.allocated() < 80 * MIB
         seen = [progress.phase for progress in one.reports]
         order = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER, Phase.FINISH, Phase.COMPLETED]

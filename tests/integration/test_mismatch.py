@@ -66,7 +66,7 @@ class Two:
         status, said = self.migrate(*more)
         assert status == 0, said
         assert [line.partition(f"{VM}: ")[2] for line in said.splitlines()] == told
-        assert not self.source.running()
+        self.source.wait_exit()
         assert self.destination.status() in ("paused", "prelaunch")
         return told
 

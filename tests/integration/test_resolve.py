@@ -37,7 +37,7 @@ def test_a_guest_that_came_to_run_while_qemu_was_not_heard(
         gate.unmute()
         resolving = crossing.migrate("--resolve")
         assert resolving.wait_exit(60) == 0, resolving.log()
-        assert not pair.source.running()
+        pair.source.wait_exit()
         pair.destination.wait_ticks(5)
         assert pair.faults() == []
         assert pair.destination.leftovers() == []

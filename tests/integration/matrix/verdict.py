@@ -97,7 +97,7 @@ def _left(cell: Cell, outcome: Outcome) -> None:
 def _gone(cell: Cell, outcome: Outcome) -> None:
     """The VM is nowhere, as it would be without a migration; its disk is whole, and it can be started again, and moved."""
     source = cell.pair.source
-    assert not source.running()
+    source.wait_exit()
     for drive in source.drives:
         assert ticks.lost(drive.disk.ticks(), source.ticks()) == []
     _destination_is_clean(cell, outcome.fresh)
