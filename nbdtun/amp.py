@@ -8,6 +8,7 @@ used or quoted. A box has a limited number of keys. Input that does not parse is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, ClassVar
 
 from twisted.internet.protocol import connectionDone
@@ -137,9 +138,14 @@ class Peer(amp.AMP):
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fail the commands that wait for an answer."""
+        """
+        Fail the commands that wait for an answer.
+
+        Twisted's transports give the same two objects for a reason, always (``twisted.internet.main``). To raise them would keep the frames
+        of every connection that was ever lost.
+        """
         self._has_ended = True
-        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        amp.BinaryBoxProtocol.connectionLost(self, Failure(copy(reason.value)))
 
     def dataReceived(self, data: bytes) -> None:
         """Parse input. AMP raises many kinds of exceptions for malformed input."""

@@ -72,7 +72,8 @@ def staged(tls_dir: Path | None = None) -> Iterator[Stage]:
 
 
 @functools.cache
-def _certificates() -> Path:
+def certificates() -> Path:
+    """A PKI of its own, as long as this process lives."""
     directory = Path(tempfile.mkdtemp(prefix="nbdtun-fuzz-"))
     atexit.register(shutil.rmtree, directory)
     issue.make(directory, ["localhost"])
@@ -117,7 +118,7 @@ def opening(data: bytes) -> None:
 
 def before_tls(data: bytes) -> None:
     """Whatever a stranger says where TLS is spoken."""
-    with staged(_certificates()) as stage:
+    with staged(certificates()) as stage:
         stranger = Stranger(stage)
         _say(stranger, data)
         assert not stage.target.programs

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
@@ -135,7 +135,10 @@ class _Client(Dialogue):
     def cancel(self) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._subject.end()
-            await self._over()
+            ending = self._over()
+            self.when_lost().addCallback(lambda _: ending.cancel())
+            with suppress(CancelledError):  # nobody waits for the answer any more
+                await ending
             return await self._report()
 
         return self.respond(work)
@@ -194,8 +197,8 @@ class ControlSocket:
         return client
 
     def _over(self) -> Deferred[None]:
-        """Fires when all has ended."""
-        waiting: Deferred[None] = Deferred()
+        """Fires when all has ended; forgotten when it is cancelled."""
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         return waiting
 

@@ -94,7 +94,7 @@ class Far:
         if self.delay:
             await deferLater(self._crank, self.delay)
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.again()
         ours, theirs = socket.socketpair()
         self.programs.append(Program(self._crank, theirs))
         return ours

@@ -96,8 +96,8 @@ class Stage:
     def rest(self) -> None:
         self.crank.rest()
 
-    def pass_time(self, seconds: float) -> None:
-        self.crank.pass_time(seconds)
+    def pass_time(self, seconds: float, step: float = 0.05) -> None:
+        self.crank.pass_time(seconds, step)
 
     def assert_all_gone(self) -> None:
         """Nothing is left of any channel, at either end: no entry, no socket, no memory, no timer but the batched ones."""
