@@ -31,6 +31,7 @@ CODES = {
     "target-unknown": "TargetUnknown",
     "target-unreachable": "TargetUnreachable",
     "too-many-channels": "TooManyChannels",
+    "shutting-down": "ShuttingDown",
     "resume-refused": "ResumeRefused",
     "complete": "AlreadyComplete",
     "link-lost": "LinkLost",

@@ -8,6 +8,7 @@ From the ground up:
     log      log lines on standard error, beside the progress
     options  the shared options, as options of this command
     remote   for the commands that ask another process
+    detached where the lines of a command go whose terminal has gone away
     attend   one migration with its display, signals and exit status
     check, migrate, status, cancel, certs
              the subcommands of these names

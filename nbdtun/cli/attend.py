@@ -1,25 +1,31 @@
 """
 One attended migration: shows its progress, obeys Ctrl-C, reports an error in one line, and ends with a status.
 
-The first SIGINT, SIGTERM or SIGHUP cancels the migration, which then rolls back in its own time. Later signals change nothing: an
-interrupted rollback would leave both machines in a bad state. Nor do signals after the handover, which cannot be taken back.
+The first SIGINT or SIGTERM cancels the migration, which then rolls back in its own time. Later ones change nothing: an interrupted rollback
+would leave both machines in a bad state. Nor do signals after the handover, which cannot be taken back.
+
+When its terminal goes away, with SIGHUP or without, the migration goes on, and is shown in a log. Ctrl-Z stops it only where the guest
+cannot be paused meanwhile: nobody would let it run on.
 """
 
 from __future__ import annotations
 
 import enum
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TextIO
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
+from nbdtun.cli.detached import Terminal
 from nbdtun.cli.reactor import run
-from nbdtun.cli.streams import complain
+from nbdtun.cli.streams import before_complaint, complain
 from nbdtun.display import Display
 from nbdtun.errors import ConfigError, GuestLost, NbdtunError, OutcomeUnknown
 from nbdtun.logs import traced
@@ -47,26 +53,42 @@ _BY_PHASE: Final = {
 
 _BY_ERROR: Final = ((OutcomeUnknown, Phase.UNKNOWN), (GuestLost, Phase.LOST))
 
+#: The phases in which the guest may be paused, or will be by QEMU.
+_DELICATE: Final = (Phase.RAM, Phase.SWITCHOVER, Phase.FINISH)
+
 Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
+Detached = Callable[[TextIO], Display]
 
 
-def attend(reactor: IReactorCore, start: Start, display: Display) -> Status:
-    """Run ``reactor`` until the migration that ``start`` begins has ended; return its status."""
-    attended = _Attended(start, display)
+def attend(reactor: IReactorCore, start: Start, display: Display, terminal: Terminal, detached: Detached) -> Status:
+    """
+    Run ``reactor`` until the migration that ``start`` begins has ended; return its status.
+
+    When ``terminal`` goes away, ``detached`` makes another display for its log.
+    """
+    attended = _Attended(start, display, terminal, detached)
+    handled: dict[int, Callable[[], None]] = dict.fromkeys((signal.SIGINT, signal.SIGTERM), attended.interrupt)
+    handled |= {signal.SIGHUP: attended.hang_up, signal.SIGTSTP: attended.stop}
+    background = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # writing to the terminal stops no migration, whatever stty says
+    before_complaint.append(attended.look)
     try:
-        run(reactor, attended.begin, attended.interrupt)
+        run(reactor, attended.begin, handled)
     finally:
-        display.close()
+        before_complaint.remove(attended.look)
+        signal.signal(signal.SIGTTOU, background)
+        attended.close()
     return attended.status
 
 
 class _Attended:
     """A migration, its display, and whether it has been interrupted."""
 
-    def __init__(self, start: Start, display: Display) -> None:
+    def __init__(self, start: Start, display: Display, terminal: Terminal, detached: Detached) -> None:
         self.status = Status.FAILED
         self._start = start
         self._display = display
+        self._terminal = terminal
+        self._detached = detached
         self._began = time.monotonic()
         self._latest: Progress | None = None
         self._running: Deferred[Progress] | None = None
@@ -92,8 +114,29 @@ class _Attended:
             if self._running is not None:
                 self._running.cancel()
 
+    def hang_up(self) -> None:
+        """Handle SIGHUP: go on without the terminal."""
+        complain("the terminal was closed; the migration goes on: `nbdtun status` shows it, `nbdtun cancel` rolls it back")
+
+    def stop(self) -> None:
+        """Handle Ctrl-Z: stop, unless the guest could stay paused."""
+        if self._latest is not None and self._latest.phase in _DELICATE:
+            complain("Ctrl-Z is ignored in this phase: the guest could stay paused; Ctrl-C rolls the migration back")
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def look(self) -> None:
+        """Show the progress in the log from now on, if the terminal has gone away."""
+        if self._terminal.leave(self._display.close):
+            self._display = self._detached(sys.stdout)
+
+    def close(self) -> None:
+        """Show nothing more."""
+        self._display.close()
+
     def _report(self, progress: Progress) -> None:
         self._latest = progress
+        self.look()
         self._display.show(progress)
 
     def _succeeded(self, final: Progress) -> None:

@@ -9,6 +9,7 @@ import click
 
 from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import migration_options, option, read_settings
+from nbdtun.cli.remote import base
 from nbdtun.config.options import KEEP_SOURCE
 
 
@@ -30,12 +31,17 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
                  3  outcome unknown; VM is paused on the source: use --resolve
                  4  VM has run at the destination and was lost there; it is paused on the source
                130  interrupted; VM is still running on the source
+
+    When the terminal is closed, the migration goes on: nbdtun status shows it, and where its messages go.
     """
     from nbdtun.cli.attend import attend
+    from nbdtun.cli.detached import Terminal, open_log
     from nbdtun.display import make_display
 
     settings = read_settings(**options)
-    display = make_display(progress, settings.migration.vm)
+    vm = settings.migration.vm
+    terminal = Terminal(lambda: open_log(vm, base(settings.tunnel.run_dir)))
+    display = make_display(progress, vm)
     log_to_stderr(bars=progress == "bar")
     from twisted.internet import reactor
 
@@ -43,4 +49,6 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
     from nbdtun.process import settle_in
 
     settle_in(reactor)
-    return attend(reactor, partial(service.resolve if resolve else service.migrate, reactor, settings), display)
+    work = service.resolve if resolve else service.migrate
+    start = partial(work, reactor, settings, log=lambda: terminal.where)
+    return attend(reactor, start, display, terminal, lambda log: make_display("none" if progress == "none" else "log", vm, log))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -15,12 +15,12 @@ from nbdtun.process import ENDING
 T = TypeVar("T")
 
 
-def run(reactor: IReactorCore, start: Callable[[], Deferred[T]], on_signal: Callable[[], object] | None = None) -> T:
+def run(reactor: IReactorCore, start: Callable[[], Deferred[T]], handlers: Mapping[int, Callable[[], object]] | None = None) -> T:
     """
     Run ``reactor`` until the work that ``start`` begins has ended; return its result.
 
-    A signal that ends a process calls ``on_signal`` on the reactor, or without one cancels the work. Twisted's own signal handling is off:
-    it would stop the reactor at once. A signal that is ignored stays ignored, such as SIGHUP under nohup.
+    Signals call their ``handlers`` on the reactor; without any, those that end a process cancel the work. Twisted's own signal handling is
+    off: it would stop the reactor at once. A signal that is ignored stays ignored, such as SIGHUP under nohup.
 
     :raise KeyboardInterrupt: the work was cancelled, and has ended.
     """
@@ -35,11 +35,12 @@ def run(reactor: IReactorCore, start: Callable[[], Deferred[T]], on_signal: Call
         for each in working:
             each.cancel()
 
-    def interrupt(*_: object) -> None:  # at any point of any code: the rest is the reactor's
-        cast("IReactorFromThreads", reactor).callFromThread(on_signal or cancel)
+    def signalled(number: int, _: object) -> None:  # at any point of any code: the rest is the reactor's
+        cast("IReactorFromThreads", reactor).callFromThread(wanted[number])
 
+    wanted: Mapping[int, Callable[[], object]] = dict.fromkeys(map(int, ENDING), cancel) if handlers is None else handlers
     reactor.callWhenRunning(begin)
-    kept = {number: signal.signal(number, interrupt) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
+    kept = {number: signal.signal(number, signalled) for number in wanted if signal.getsignal(number) != signal.SIG_IGN}
     try:
         reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]  # all reactors take it, Twisted's interface has it not
     finally:

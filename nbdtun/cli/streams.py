@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
+from collections.abc import Callable
 
 from nbdtun.errors import printable
 
@@ -41,7 +43,24 @@ def flushed(status: int) -> int:
     return status
 
 
+def gone(number: int) -> bool:
+    """
+    Whether nobody is at the other end of the descriptor ``number`` any more: of a terminal, or of a pipe that it writes to.
+
+    poll(2) tells it without a write: POLLHUP for a terminal that was closed, POLLERR for a pipe without a reader.
+    """
+    watched = select.poll()
+    watched.register(number, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in watched.poll(0))
+
+
+#: Is called before each complaint, by a command that has another place for it when the terminal is gone.
+before_complaint: list[Callable[[], object]] = []
+
+
 def complain(text: str) -> None:
     """Print one line to standard error, as the program's own; a failure of its terminal or disk cannot be reported."""
+    for prepare in before_complaint:
+        prepare()
     with contextlib.suppress(OSError, ValueError):
         print(f"nbdtun: {printable(text, LONGEST)}", file=sys.stderr, flush=True)

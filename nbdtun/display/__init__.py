@@ -7,6 +7,7 @@ From the ground up:
     lines     progress for logs and pipes
     bars      progress on a terminal
     findings  the findings of a check, as lines
+    reports   what `nbdtun status` prints
 
 A display takes :class:`~nbdtun.migration.progress.Progress` values and nothing else, not even a clock: the same values always give the same
 picture. It never makes a migration fail: if its reader has gone away, it stops printing.
@@ -23,6 +24,9 @@ from nbdtun.migration.progress import Progress
 
 KINDS: Final = ("bar", "json", "none")
 
+#: Seconds between two lines of a log without a change.
+LOG_INTERVAL: Final = 600.0
+
 
 class Display(Protocol):
     """Shows a migration."""
@@ -36,7 +40,8 @@ class Display(Protocol):
 
 def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Display:
     """
-    Make a display of one of :data:`KINDS`, on ``stream`` or else standard output; ``title`` is the VM's name.
+    Make a display of one of :data:`KINDS`, on ``stream`` or else standard output; ``title`` is the VM's name. The kind ``log`` is that of
+    a migration that has lost its terminal: a line at each change, and one every ten minutes.
 
     If ``stream`` is not a terminal, ``bar`` prints lines of text without control characters.
 
@@ -47,6 +52,10 @@ def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Di
         return Patient(Json(stream))
     if kind == "bar":
         return Patient(_bars_or_lines(title, stream))
+    if kind == "log":
+        from nbdtun.display.lines import Lines
+
+        return Patient(Lines(stream, title, LOG_INTERVAL))
     if kind == "none":
         return Nothing()
     raise ConfigError(f"{kind!r} is not a kind of progress display: use one of {', '.join(KINDS)}")

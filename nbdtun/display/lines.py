@@ -14,10 +14,11 @@ INTERVAL = 10.0
 
 
 class Lines:
-    """Prints a line at each change, and otherwise every :data:`INTERVAL` seconds."""
+    """Prints a line at each change, and otherwise every ``interval`` seconds."""
 
-    def __init__(self, stream: TextIO, title: str) -> None:
+    def __init__(self, stream: TextIO, title: str, interval: float = INTERVAL) -> None:
         self._stream = stream
+        self._interval = interval
         self._title = printable(title) or "the VM"
         self._said: tuple[Phase, bool] | None = None
         self._next = 0.0
@@ -27,7 +28,7 @@ class Lines:
         state = (progress.phase, progress.link.lost_for is not None)
         if state == self._said and progress.elapsed < self._next:
             return
-        self._said, self._next = state, progress.elapsed + INTERVAL
+        self._said, self._next = state, progress.elapsed + self._interval
         self._stream.write(f"{self._title}: {line(progress)}\n")
         self._stream.flush()
 

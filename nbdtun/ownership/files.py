@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import TextIO
 
 
 def make_folder(path: Path) -> None:
@@ -35,6 +36,16 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
     except BaseException:
         os.unlink(draft)
         raise
+
+
+def append_to(path: Path) -> TextIO:
+    """
+    Open the file ``path`` to add lines to it; if there is none, it is made, for this user alone.
+
+    :raise OSError: that cannot be, or it is a link.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
 def remove_file(path: str) -> None:

@@ -30,23 +30,30 @@ from nbdtun.tunnel.source.client import Source
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
 SETTLE = 3.0
 
+Report = Callable[[Progress], None]
 
-def migrate(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
+
+def migrate(
+    reactor: Reactor, settings: MigrateSettings, report: Report = lambda progress: None, log: Callable[[], str | None] = lambda: None
+) -> Deferred[Progress]:
     """
     Migrate one VM.
 
     ``report`` is called with each new :class:`~nbdtun.migration.progress.Progress`; the Deferred fires with the last one, whose phase is
-    ``COMPLETED``. Cancelling it rolls the migration back, while that is possible.
+    ``COMPLETED``. Cancelling it rolls the migration back, while that is possible. ``log`` returns where messages are now to be found, for
+    ``nbdtun status``; None where its user sees them.
 
     :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
     :raise GuestLost: (in the Deferred) the VM has run at the destination, and was lost there; it is paused at the source.
     :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
     :raise ConfigError: the certificates cannot be used.
     """
-    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report))
+    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report, log=log))
 
 
-def resolve(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progress], None] = lambda progress: None) -> Deferred[Progress]:
+def resolve(
+    reactor: Reactor, settings: MigrateSettings, report: Report = lambda progress: None, log: Callable[[], str | None] = lambda: None
+) -> Deferred[Progress]:
     """
     Ask the destination again what became of a migration whose outcome was unknown, and end it one way or the other.
 
@@ -57,20 +64,21 @@ def resolve(reactor: Reactor, settings: MigrateSettings, report: Callable[[Progr
     :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
     :raise ConfigError: the certificates cannot be used.
     """
-    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report, Resolution))
+    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report, Resolution, log))
 
 
 async def _migrate(
     reactor: Reactor,
     settings: MigrateSettings,
     source: Source,
-    report: Callable[[Progress], None],
+    report: Report,
     work: type[Migration] | type[Resolution] = Migration,
+    log: Callable[[], str | None] = lambda: None,
 ) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.steps.command)
     rundir.sweep()
-    controlled = MigrationControl(settings.migration.vm, report)
+    controlled = MigrationControl(settings.migration.vm, report, log)
     control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, controlled)
     try:
         await control.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -38,8 +39,33 @@ def display() -> Recorder:
     return Recorder()
 
 
+def attend_to(reactor: Any, start: Callable[[Report], Deferred[Progress]], display: Any, terminal: Any = None) -> Status:
+    """Attend it on a terminal that stays, unless another is given."""
+    return attend(reactor, start, display, Staying() if terminal is None else terminal, lambda log: display)  # type: ignore[arg-type]
+
+
+class Staying:
+    """A terminal that stays."""
+
+    def leave(self, release: Callable[[], object]) -> bool:
+        return False
+
+
+class Leaving:
+    """A terminal that goes away when a test says so, once."""
+
+    def __init__(self) -> None:
+        self.gone = False
+
+    def leave(self, release: Callable[[], object]) -> bool:
+        gone, self.gone = self.gone, False
+        if gone:
+            release()
+        return gone
+
+
 def ended(display: Recorder, start: Callable[[Report], Deferred[Progress]]) -> Status:
-    status = attend(FakeReactor(), start, display)
+    status = attend_to(FakeReactor(), start, display)
     assert display.closed
     assert display.shown[-1].phase.final
     assert sum(progress.phase.final for progress in display.shown) == 1
@@ -121,7 +147,7 @@ class Cancellable:
         return self.rollback
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_cancels_once_and_waits_for_the_rollback(number: int, display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
     migration = Cancellable()
 
@@ -132,7 +158,7 @@ def test_a_signal_cancels_once_and_waits_for_the_rollback(number: int, display: 
 
     reactor = FakeReactor(interrupts(number), interrupts(number), interrupts(signal.SIGTERM), rolled_back)
     before = signal.getsignal(number)
-    assert attend(reactor, migration.start, display) == 130
+    assert attend_to(reactor, migration.start, display) == 130
     assert migration.cancelled == 1
     assert signal.getsignal(number) == before
     assert capsys.readouterr().err == ("nbdtun: interrupted, rolling back\nnbdtun: already rolling back\nnbdtun: already rolling back\n")
@@ -140,21 +166,21 @@ def test_a_signal_cancels_once_and_waits_for_the_rollback(number: int, display: 
 
 def test_a_plain_cancellation_counts_as_rolled_back(display: Recorder) -> None:
     deferred: Deferred[Progress] = Deferred()
-    assert attend(FakeReactor(interrupts(signal.SIGINT)), reporting(MIRROR, then=deferred), display) == 130
+    assert attend_to(FakeReactor(interrupts(signal.SIGINT)), reporting(MIRROR, then=deferred), display) == 130
     assert display.shown[-1].phase is Phase.CANCELLED
 
 
 def test_an_interrupted_migration_whose_outcome_is_unknown_is_unknown(display: Recorder) -> None:
     migration = Cancellable()
     reactor = FakeReactor(interrupts(signal.SIGINT), lambda: migration.rollback.errback(OutcomeUnknown("ask")))
-    assert attend(reactor, migration.start, display) == 3
+    assert attend_to(reactor, migration.start, display) == 3
 
 
 def test_an_interrupt_that_comes_too_late_changes_nothing(display: Recorder) -> None:
     migration = Cancellable()
     final = evolve(MIRROR, phase=Phase.COMPLETED)
     reactor = FakeReactor(interrupts(signal.SIGINT), lambda: migration.rollback.callback(final))
-    assert attend(reactor, migration.start, display) == 0
+    assert attend_to(reactor, migration.start, display) == 0
 
 
 @pytest.mark.parametrize("phase", [Phase.FINISH, Phase.SETTLE])
@@ -164,7 +190,7 @@ def test_an_interrupt_while_the_destination_takes_over_is_told_so(
     finish, final = evolve(MIRROR, phase=phase), evolve(MIRROR, phase=Phase.COMPLETED)
     deferred: Deferred[Progress] = Deferred()
     reactor = FakeReactor(interrupts(signal.SIGINT), lambda: deferred.callback(final))
-    assert attend(reactor, reporting(finish, then=deferred), display) == 0
+    assert attend_to(reactor, reporting(finish, then=deferred), display) == 0
     assert capsys.readouterr().err == "nbdtun: too late to interrupt: the destination is taking over\n"
 
 
@@ -178,7 +204,51 @@ def test_a_terminal_that_is_gone_makes_no_signal_deaf(gone: bool, display: Recor
 
     if gone:
         monkeypatch.setattr("sys.stderr", Gone())
-    assert attend(FakeReactor(interrupts(signal.SIGTERM), interrupts(signal.SIGTERM), rolled_back), migration.start, display) == 130
+    assert attend_to(FakeReactor(interrupts(signal.SIGTERM), interrupts(signal.SIGTERM), rolled_back), migration.start, display) == 130
+
+
+@pytest.mark.parametrize("by", ["report", "complaint"])
+def test_when_the_terminal_goes_away_another_display_goes_on(by: str, display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    log, terminal, migration = Recorder(), Leaving(), Cancellable()
+
+    def goes() -> None:
+        terminal.gone = True
+        if by == "report":
+            migration.report(MIRROR)
+
+    def comes_to_its_end() -> None:
+        final = evolve(MIRROR, phase=Phase.COMPLETED)
+        migration.report(final)
+        migration.rollback.callback(final)
+
+    script = (goes, interrupts(signal.SIGHUP), interrupts(signal.SIGHUP), interrupts(signal.SIGTERM), comes_to_its_end)
+    assert attend(FakeReactor(*script), migration.start, display, terminal, lambda stream: log) == 0  # type: ignore[arg-type]
+    assert display.closed
+    assert [progress.phase for progress in log.shown][-1] is Phase.COMPLETED
+    assert migration.cancelled == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "nbdtun: the terminal was closed; the migration goes on: `nbdtun status` shows it, `nbdtun cancel` rolls it back"
+    assert lines[-1] == "nbdtun: interrupted, rolling back"
+
+
+@pytest.mark.parametrize("phase", [Phase.RAM, Phase.SWITCHOVER, Phase.FINISH])
+def test_ctrl_z_does_not_leave_a_guest_paused(phase: Phase, display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    deferred: Deferred[Progress] = Deferred()
+    reactor = FakeReactor(interrupts(signal.SIGTSTP), lambda: deferred.callback(evolve(MIRROR, phase=Phase.COMPLETED)))
+    assert attend_to(reactor, reporting(evolve(MIRROR, phase=phase), then=deferred), display) == 0
+    line = "nbdtun: Ctrl-Z is ignored in this phase: the guest could stay paused; Ctrl-C rolls the migration back\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("before", [(), (MIRROR,)])
+def test_ctrl_z_stops_it_elsewhere(before: tuple[Progress, ...], display: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    kill = os.kill
+    monkeypatch.setattr("os.kill", lambda pid, number: sent.append(number) if number == signal.SIGSTOP else kill(pid, number))
+    deferred: Deferred[Progress] = Deferred()
+    reactor = FakeReactor(interrupts(signal.SIGTSTP), lambda: deferred.callback(evolve(MIRROR, phase=Phase.COMPLETED)))
+    assert attend_to(reactor, reporting(*before, then=deferred), display) == 0
+    assert sent == [signal.SIGSTOP]
 
 
 def test_a_status_has_its_number() -> None:

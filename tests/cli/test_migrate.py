@@ -49,12 +49,13 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     """What would have been started, with the display's kind; nothing is."""
     started: list[tuple[Any, str]] = []
     service = ModuleType("nbdtun.service")
-    service.migrate = lambda reactor, settings, report: None  # type: ignore[attr-defined]
+    service.migrate = lambda reactor, settings, report, log: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nbdtun.service", service)
     monkeypatch.setattr("nbdtun.service", service, raising=False)
     monkeypatch.setattr("nbdtun.cli.migrate.log_to_stderr", lambda *, bars: None)
 
-    def attend(reactor: Any, start: Any, display: Any) -> int:
+    def attend(reactor: Any, start: Any, display: Any, terminal: Any, detached: Any) -> int:
+        assert start.keywords["log"]() is None
         started.append((start.args[1], type(display).__name__))
         return 3
 
@@ -97,7 +98,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import MirrorFailed
 from nbdtun.migration.progress import Phase, Progress
 
-def migrate(reactor, settings, report):
+def migrate(reactor, settings, report, log):
     deferred, rollback = Deferred(), Deferred()
     final = Progress(time=3.0, elapsed=2.0, phase=Phase.CANCELLED)
     def rolled_back():
@@ -115,8 +116,9 @@ def migrate(reactor, settings, report):
 
 service = types.ModuleType("nbdtun.service")
 service.migrate = migrate
-sys.modules["nbdtun.service"] = service
 import nbdtun
+service.__path__ = [nbdtun.__path__[0] + "/service"]
+sys.modules["nbdtun.service"] = service
 nbdtun.service = service
 from nbdtun.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -192,24 +194,41 @@ def on_a_terminal(*words: str, stderr: int | None = None) -> Iterator[tuple[subp
 
 
 @pytest.mark.parametrize("redirected", [False, True])
-def test_a_terminal_that_is_closed_rolls_back(redirected: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_that_is_closed_changes_nothing_and_signals_are_heard(redirected: bool, number: int, tmp_path: Path) -> None:
     """It is closed with SIGHUP, and nothing can be written to it any more."""
     err = (tmp_path / "err").open("wb")
-    with err, on_a_terminal("migrate", "stays", *MIGRATE[2:], stderr=err.fileno() if redirected else None) as (running, terminal):
-        os.close(terminal)
-        assert running.wait(20) == 130
-    assert (tmp_path / "err").read_text() == ("nbdtun: interrupted, rolling back\n" if redirected else "")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_below_nohup_a_closed_terminal_changes_nothing_and_signals_are_heard(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.FAKE", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + FAKE)
-    with on_a_terminal("migrate", "stays", *MIGRATE[2:]) as (running, terminal):
+    words = ("migrate", "stays", *MIGRATE[2:], "--run-dir", f"{tmp_path}/run")
+    with err, on_a_terminal(*words, stderr=err.fileno() if redirected else None) as (running, terminal):
         os.close(terminal)
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(1)
         running.send_signal(number)
         assert running.wait(20) == 130
+    log, told = (tmp_path / "run/stays.log").read_text(), (tmp_path / "err").read_text()
+    gone = "the terminal was closed; the migration goes on: `nbdtun status` shows it, `nbdtun cancel` rolls it back"
+    for line in (gone, "interrupted, rolling back"):
+        assert f"nbdtun: {line}\n" in (told if redirected else log)
+    assert "stays: was not migrated; it is at the source as before" in log
+    assert all(f" nbdtun[{running.pid}]: " in line for line in log.splitlines())
+    assert "Traceback" not in log + told
+    assert redirected or told == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_below_nohup_a_closed_terminal_is_noticed_and_signals_are_heard(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.FAKE", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + FAKE)
+    with on_a_terminal("migrate", "stays", *MIGRATE[2:], "--run-dir", f"{tmp_path}/run") as (running, terminal):
+        os.close(terminal)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(1)
+        running.send_signal(number)
+        assert running.wait(20) == 130
+    log = (tmp_path / "run/stays.log").read_text()
+    assert "interrupted, rolling back" in log
+    assert "the terminal was closed" not in log
 
 
 def test_bars_leave_a_redirected_standard_error_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,9 +40,14 @@ def test_a_signal_cancels_it_and_it_comes_to_its_own_end(number: int) -> None:
 def test_who_wants_to_decide_is_called_instead() -> None:
     working: Deferred[int] = Deferred()
     heard: list[str] = []
-    script = (interrupts(signal.SIGINT), interrupts(signal.SIGTERM), lambda: working.callback(3))
-    assert run(FakeReactor(*script), lambda: working, lambda: heard.append("signal")) == 3
-    assert heard == ["signal", "signal"]
+    script = (interrupts(signal.SIGINT), interrupts(signal.SIGTSTP), interrupts(signal.SIGINT), lambda: working.callback(3))
+    handlers: dict[int, Callable[[], object]] = {
+        signal.SIGINT: lambda: heard.append("Ctrl-C"),
+        signal.SIGTSTP: lambda: heard.append("Ctrl-Z"),
+    }
+    assert run(FakeReactor(*script), lambda: working, handlers) == 3
+    assert heard == ["Ctrl-C", "Ctrl-Z", "Ctrl-C"]
+    assert signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL
 
 
 def test_nohup_stays_nohup() -> None:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import pty
 import subprocess
-import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-
-import pytest
 
 from lab.crossing import PHASES, VM, Crossing
 from lab.daemon import BIN
 from lab.disks import MIB
 from lab.pair import Pair, Plan
-from tests.integration.outcome import arrived, stayed
+from tests.integration.outcome import arrived
 
 SMALL = Plan(32 * MIB)
 
@@ -64,42 +59,6 @@ def test_bars_on_a_terminal(pairs: Callable[..., Pair], crossings: Callable[...,
     assert "runs at the destination" in text
     assert "downtime" in text or "total" in text
     assert "\x1b[?25h" in text  # the cursor is back
-
-
-@pytest.mark.parametrize("phase", ["copying disks", "copying memory"])
-def test_a_terminal_that_is_closed_rolls_back(phase: str, pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
-    """With SIGHUP, as a lost ssh connection does it; and nothing can be written to it any more."""
-    crossing = crossings(pairs(replace(SMALL, filled=1.0)))
-    crossing.pair.source.wait_ticks(5)
-    terminal, end = pty.openpty()
-    migrating = subprocess.Popen(
-        [BIN / "nbdtun", "migrate", *crossing.arguments("--bandwidth", "8MiB")],
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
-    os.close(end)
-    with killed(migrating):
-        shown = b""
-        while phase.encode() not in shown:
-            shown += os.read(terminal, 65536)
-        os.close(terminal)
-        assert migrating.wait(60) == 130
-    stayed(crossing)
-    assert crossing.leftovers() == []
-
-
-@contextlib.contextmanager
-def killed(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Nothing is left of it afterwards."""
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def read_to_end(terminal: int) -> str:

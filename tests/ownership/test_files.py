@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.ownership.files import make_folder, remove_file, replace_file
+from nbdtun.ownership.files import append_to, make_folder, remove_file, replace_file
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +127,14 @@ def test_removing_is_no_ones_trouble(tmp_path: Path) -> None:
     for name in ("pid", "pid", "link", "folder", "none/pid"):
         remove_file(f"{tmp_path}/{name}")
     assert sorted(os.listdir(tmp_path)) == ["folder", "precious"]
+
+
+def test_lines_are_added_to_a_private_file_and_to_no_link(tmp_path: Path) -> None:
+    path = tmp_path / "web1.log"
+    for line in ("one", "two"):
+        with append_to(path) as file:
+            file.write(f"{line}\n")
+    assert (path.read_text(), mode(path)) == ("one\ntwo\n", 0o600)
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(OSError, match="symbolic links"):
+        append_to(tmp_path / "link")

@@ -19,15 +19,18 @@ class MigrationControl:
     """
     Controls ``work``, which migrates ``vm`` and reports to :meth:`heed`, which passes it on to ``report``.
 
+    ``log`` returns where its messages go, if nobody sees them.
+
     A :class:`~nbdtun.service.control.socket.Controllable`.
     """
 
     log = make_logger()
 
-    def __init__(self, vm: str, report: Callable[[Progress], None]) -> None:
+    def __init__(self, vm: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None) -> None:
         self.work: Migration | Resolution | None = None
         self._vm = vm
         self._report = report
+        self._log = log
         self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
 
     def __repr__(self) -> str:
@@ -43,7 +46,12 @@ class MigrationControl:
         allowed: dict[str, Any] = {}
         if isinstance(self.work, Migration):
             allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
-        return {"kind": "migration", "name": self._vm, "pid": os.getpid(), **allowed, "progress": self._latest.as_json()}
+        place = {} if (log := self._log()) is None else {"log": log}
+        return {"kind": "migration", "name": self._vm, "pid": os.getpid(), **allowed, **place, "progress": self._latest.as_json()}
+
+    async def survey(self) -> dict[str, Any]:
+        """The same: all of it is known."""
+        return self.report()
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         """

@@ -36,6 +36,14 @@ def test_what_it_reports() -> None:
     assert "bandwidth" not in report
 
 
+def test_it_reports_where_its_messages_go() -> None:
+    places: list[str | None] = [None]
+    control = MigrationControl("web1", lambda progress: None, lambda: places[-1])
+    assert "log" not in control.report()
+    places.append("/run/nbdtun/web1.log")
+    assert control.report()["log"] == "/run/nbdtun/web1.log"
+
+
 def test_before_it_begins_nothing_can_be_done() -> None:
     control = MigrationControl("web1", lambda progress: None)
     assert isinstance(told(control.change(1, None)), TooLate)
