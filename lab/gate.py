@@ -21,6 +21,7 @@ class Gate:
     def __init__(self, path: Path, monitor: Path, held: str, nth: int = 1) -> None:
         """The first `nth` - 1 of those commands pass."""
         self.path = path
+        self._aside = path.with_suffix(".aside")
         self._before = nth - 1
         self._monitor = monitor
         self._held = held
@@ -53,6 +54,15 @@ class Gate:
         """Hang up at both sides, as QEMU sees it when its client has died; what is held back is lost."""
         for end in self._ends:
             _shut(end)
+
+    def refuse(self) -> None:
+        """Refuse everybody from now on, as the socket of a QEMU that has ended."""
+        self.path.rename(self._aside)
+
+    def admit(self) -> None:
+        """Refuse nobody any more."""
+        if self._aside.exists():
+            self._aside.rename(self.path)
 
     def _serve(self) -> None:
         while True:

@@ -18,12 +18,126 @@ class Level(enum.Enum):
     FAILURE = "failure"
 
 
+class Check(enum.StrEnum):
+    """The stable names of the checks, in the order in which they are made; ``about`` says what each is about."""
+
+    about: str
+
+    def __new__(cls, name: str, about: str) -> Check:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.about = about
+        return member
+
+    TLS = (
+        "tls",
+        "This end's certificates: readable, each with its key, valid now, and for 30 days more.",
+    )
+    SOURCE = (
+        "source",
+        "The source's QMP socket answers, and its QEMU has all commands that are needed.",
+    )
+    SOCKETS = (
+        "sockets",
+        "QEMU's user will be able to use the sockets in the run directory: modes of the path's directories, owner, "
+        "length of the path. A warning where AppArmor or SELinux confines QEMU, because their policies cannot be "
+        "predicted.",
+    )
+    STATE = (
+        "state",
+        "The guest is in a state that can be migrated.",
+    )
+    MEMORY = (
+        "memory",
+        "A warning where QEMU itself would lose guest writes to memory: before 9.0, and without KVM.",
+    )
+    BLOCKERS = (
+        "blockers",
+        "QEMU reports no migration blocker, and no migration is under way.",
+    )
+    CAPABILITIES = (
+        "capabilities",
+        "No migration capability or parameter that would break the migration is on at either end (``multifd``, "
+        "post-copy, ``tls-creds``...). Harmless ones may be on.",
+    )
+    JOBS = (
+        "jobs",
+        "At either end no backup, mirror, stream, commit or other job runs on a disk or its backing files, no disk is "
+        "exported, and no dump of the guest is being written. A warning where a throttle filter limits the copying.",
+    )
+    IMAGES = (
+        "images",
+        "The disks' images, backing files too, have no snapshots or bitmaps that would stay behind: see :ref:`leave-behind`.",
+    )
+    TUNNEL = (
+        "tunnel",
+        "The destination can be reached under its TLS name, and answers: the round trip.",
+    )
+    CLOCK = (
+        "clock",
+        "A warning where the two hosts' clocks differ by more than 5 s.",
+    )
+    DESTINATION = (
+        "destination",
+        "Its daemon knows the VM, the QMP socket answers, and QEMU is waiting and has all commands.",
+    )
+    MACHINE = (
+        "machine",
+        "Both machines have the same type, size of RAM, accelerator and settings.",
+    )
+    CPU = (
+        "cpu",
+        "Both have the same number of CPUs with the same features.",
+    )
+    DEVICES = (
+        "devices",
+        "All devices of the source are at the destination, at the same addresses.",
+    )
+    RAM = (
+        "ram",
+        "All RAM and ROM blocks of the source are at the destination, with the same sizes.",
+    )
+    CONTENT = (
+        "content",
+        "No device of the source has content that would stay behind.",
+    )
+    ALLOWED = (
+        "allowed",
+        "A warning where a ``--allow-mismatch`` matches no failure.",
+    )
+    DISKS = (
+        "disks",
+        "The disks to copy. Each has a counterpart that can be written, is large enough, and is not the same image (on "
+        "one host, on a filesystem that the hosts share, or at one network address).",
+    )
+    DESTINATION_TLS = (
+        "destination-tls",
+        "The same as ``tls``, at the destination.",
+    )
+    DESTINATION_SOCKETS = (
+        "destination-sockets",
+        "The same as ``sockets``, at the destination.",
+    )
+    THROUGHPUT = (
+        "throughput",
+        "The throughput of one channel to the destination, through TLS and both daemons, for two seconds.",
+    )
+    ACTIVITY = (
+        "activity",
+        "How fast the guest dirties its memory (QEMU's ``calc-dirty-rate``, for a second) and writes to its disks.",
+    )
+    FORECAST = (
+        "forecast",
+        "The times that follow from that: see below.",
+    )
+
+
 @frozen
 class Finding:
     """
     The result of one check.
 
-    ``check`` is its stable name (``docs/migrate`` lists them), ``what`` was found, ``remedy`` is what to do about it, ``code`` is the code
+    ``check`` is its stable name, a :class:`Check`, ``what`` was found, ``remedy`` is what to do about it, ``code`` is the code
     of the error that a migration would end with. ``name`` is what ``--allow-mismatch`` takes, where the finding can be allowed.
     """
 

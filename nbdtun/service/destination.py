@@ -11,6 +11,7 @@ from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.logs import make_logger
+from nbdtun.migration.catalogue import DESTINATION_CERTIFICATES, DESTINATION_SOCKETS
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.draining import Draining
 from nbdtun.migration.destination.sessions import STOPPED, Sessions
@@ -132,8 +133,8 @@ class DestinationService(MultiService):
 
     def _check_surroundings(self, checklist: Checklist, qemu: Credentials) -> None:
         if self._tls_dir is not None:
-            certificates.check_certificates(checklist, "destination-tls", self._tls_dir, SERVER_CERT)
-        access.check_access(checklist, "destination-sockets", self._rundir, qemu)
+            certificates.check_certificates(checklist, DESTINATION_CERTIFICATES, self._tls_dir, SERVER_CERT)
+        access.check_access(checklist, DESTINATION_SOCKETS, self._rundir, qemu)
 
     def _target(self, target: Target | FactoryTarget) -> EndpointTarget | LocalTarget:
         if isinstance(target, FactoryTarget):

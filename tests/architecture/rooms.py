@@ -15,7 +15,7 @@ LAYERS = (
     ("tunnel.channels",),
     ("tunnel.source", "tunnel.destination"),
     ("migration.progress", "migration.ids", "migration.finding", "migration.qmp"),
-    ("migration.timeouts", "migration.carrier", "migration.rollback"),
+    ("migration.timeouts", "migration.carrier", "migration.rollback", "migration.catalogue"),
     ("migration.settings",),
     ("migration.vm",),
     ("migration.control", "migration.supervision"),

@@ -13,9 +13,10 @@ from twisted.internet.defer import Deferred, succeed
 
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import NotMigratable
+from nbdtun.migration.catalogue import CLOCK, MACHINE
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.report import Report
-from nbdtun.migration.finding import Finding
+from nbdtun.migration.finding import Check, Finding
 from nbdtun.migration.settings import MigrationSettings
 from tests.cli.stage import MIGRATE, run
 
@@ -28,9 +29,9 @@ def checked(error: NotMigratable | None) -> Callable[..., Any]:
     def check(reactor: Any, settings: Any, report: Callable[[Finding], None], *, measure: bool) -> Deferred[Report]:
         asked.append((settings, measure))
         checklist = Checklist(report)
-        checklist.ok("state", "the guest runs")
-        checklist.warn("clock", "two hours\nbehind", "set it")
-        with checklist.collecting("machine"):
+        checklist.ok(Check.STATE, "the guest runs")
+        checklist.add(CLOCK("two hours\nbehind", "set it"))
+        with checklist.collecting(MACHINE):
             if error is not None:
                 raise error
         return succeed(Report("web1", checklist.level, tuple(checklist.findings)))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from nbdtun.migration.catalogue import DESTINATION, DISKS
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving
-from nbdtun.migration.finding import Level
+from nbdtun.migration.finding import Check, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.hardware.compare import allow, compare
@@ -38,21 +39,21 @@ async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tupl
 
     :raise MonitorError: QEMU does not answer.
     """
-    with checklist.collecting("destination"):
+    with checklist.collecting(DESTINATION):
         await require_incoming(monitor)
         await require_commands(monitor, RECEIVING)
-        checklist.ok("destination", f"QEMU {await version(monitor)} is waiting for a migration")
+        checklist.ok(Check.DESTINATION, f"QEMU {await version(monitor)} is waiting for a migration")
     here = await hardware(monitor)
     _compare(checklist, here, wanted)
     there = await inventory(monitor, here)
-    with checklist.collecting("destination"):
+    with checklist.collecting(DESTINATION):
         await note_obstacles_to_arriving(checklist, monitor, there.disks)
     matches = Matches(there, wanted.disks)
     found = []
     for disk in wanted.disks:
-        with checklist.collecting("disks"):
+        with checklist.collecting(DISKS):
             found.append(matches.find(disk))
-            checklist.ok("disks", f"disk {disk.nickname}: {_pair(disk, found[-1])}")
+            checklist.ok(Check.DISKS, f"disk {disk.nickname}: {_pair(disk, found[-1])}")
     return tuple(found)
 
 
@@ -66,13 +67,13 @@ def _compare(checklist: Checklist, here: Hardware, wanted: Wanted) -> None:
         checklist.add(finding)
 
 
-def _alike(here: Hardware) -> tuple[tuple[str, str], ...]:
+def _alike(here: Hardware) -> tuple[tuple[Check, str], ...]:
     """The text for each part in which nothing differs."""
     machine, count = here.machine, len(here.processors)
     both = f"both are {machine.type} with {size_text(machine.memory)} of RAM" if machine.kind else "both have the same RAM"
     cpus = f"both have {count} CPU{'s' if count > 1 else ''} {model(here)} with the same features" if here.cpu else ""
     devices = f"all {len(here.devices)} devices match, at the same addresses" if here.devices else ""
-    return ("machine", both), ("cpu", cpus), ("devices", devices)
+    return (Check.MACHINE, both), (Check.CPU, cpus), (Check.DEVICES, devices)
 
 
 def _pair(there: Disk, here: Disk) -> str:

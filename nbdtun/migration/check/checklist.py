@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from nbdtun.errors import DestinationFailed, NbdtunError, error_of
 from nbdtun.logs import make_logger
-from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.catalogue import Kind
+from nbdtun.migration.finding import Check, Finding, Level
 
 
 class Checklist:
@@ -33,13 +34,9 @@ class Checklist:
         self.findings.append(finding)
         self._report(finding)
 
-    def ok(self, check: str, what: str) -> None:
+    def ok(self, check: Check, what: str) -> None:
         """Add a good result."""
         self.add(Finding(Level.OK, check, what))
-
-    def warn(self, check: str, what: str, remedy: str = "") -> None:
-        """Add a warning: an operator should know it, but it does not prevent a migration."""
-        self.add(Finding(Level.WARNING, check, what, remedy))
 
     def refuse(self) -> None:
         """
@@ -63,9 +60,9 @@ class Checklist:
                 self.log.warn("{vm}: {finding}", vm=vm, finding=str(finding))
 
     @contextmanager
-    def collecting(self, check: str, level: Level = Level.FAILURE) -> Iterator[None]:
-        """Add the error that ends the block, if one does, and go on after it."""
+    def collecting(self, kind: Kind) -> Iterator[None]:
+        """Add the error that ends the block, if one does, as a finding of this kind; and go on after it."""
         try:
             yield
         except NbdtunError as error:
-            self.add(Finding.of(check, error, level))
+            self.add(kind.of(error))

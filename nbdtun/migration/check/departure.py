@@ -6,11 +6,13 @@ from typing import Any
 
 from attrs import frozen
 
+from nbdtun.migration.catalogue import BLOCKED, DISKS, MEMORY_LOSS, SOURCE, STATE
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.emulation import REMEDY, memory_loss_risk
+from nbdtun.migration.check.emulation import memory_loss_risk
 from nbdtun.migration.check.obstacles import note_obstacles_to_leaving
 from nbdtun.migration.control.commands import VERSION
 from nbdtun.migration.control.rows import rows_of_disks
+from nbdtun.migration.finding import Check
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import Disk, LeftOut, choose
@@ -48,24 +50,24 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
     runs = False
     disks: tuple[Disk, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    with checklist.collecting("source"):
+    with checklist.collecting(SOURCE):
         await require_commands(monitor, SENDING)
-        checklist.ok("source", f"QEMU {await version(monitor)}, machine {here.machine.type}, {size_text(here.machine.memory)} of RAM")
-    with checklist.collecting("state"):
+        checklist.ok(Check.SOURCE, f"QEMU {await version(monitor)}, machine {here.machine.type}, {size_text(here.machine.memory)} of RAM")
+    with checklist.collecting(STATE):
         runs = await migratable_state(monitor) in RUNNING
-        checklist.ok("state", "the guest is running" if runs else "the guest is paused, and stays paused at the destination")
-    with checklist.collecting("memory"):
+        checklist.ok(Check.STATE, "the guest is running" if runs else "the guest is paused, and stays paused at the destination")
+    with checklist.collecting(SOURCE):
         if runs and (loss := await memory_loss_risk(monitor)):
-            checklist.warn("memory", f"{monitor.name}: {loss}", REMEDY)
-    with checklist.collecting("blockers"):
+            checklist.add(MEMORY_LOSS(f"{monitor.name}: {loss}"))
+    with checklist.collecting(BLOCKED):
         await require_unblocked(monitor)
-        checklist.ok("blockers", "no migration blockers")
-    with checklist.collecting("disks"):
+        checklist.ok(Check.BLOCKERS, "no migration blockers")
+    with checklist.collecting(DISKS):
         disks, left_out = await choose(monitor, settings, here)
-        checklist.ok("disks", f"to be copied: {_listed(disks)}")
+        checklist.ok(Check.DISKS, f"to be copied: {_listed(disks)}")
         for left in left_out:
-            checklist.ok("disks", str(left))
-    with checklist.collecting("source"):
+            checklist.ok(Check.DISKS, str(left))
+    with checklist.collecting(SOURCE):
         await note_obstacles_to_leaving(checklist, monitor, disks, settings.leave_behind)
     return Departure(here, disks, runs, left_out)
 

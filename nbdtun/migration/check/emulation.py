@@ -20,7 +20,6 @@ from nbdtun.migration.vm.requirements import version
 MENDED = (9, 0, 0)
 #: Bytes of memory for one word of the dirty bitmap, with one bit for each of x86's pages.
 COLLECTED_AT_ONCE = 64 * 4096
-REMEDY = "use KVM, or QEMU 9.0 or later, or pause the guest before the migration"
 
 
 async def memory_loss_risk(monitor: Monitor) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nbdtun.errors import NotMigratable
+from nbdtun.migration.catalogue import BITMAPS, BITMAPS_LOST, LEFT_BEHIND, SNAPSHOTS, Kind
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.finding import Finding
+from nbdtun.migration.finding import Check
 from nbdtun.migration.settings import Belonging
 from nbdtun.migration.vm.belongings import Belongings
 
-CHECK = "images"
 #: The most names in one line.
 MAX_NAMES = 8
 
@@ -22,22 +21,21 @@ def note_left_behind(checklist: Checklist, found: Iterable[Belongings], leave: f
         name = f"disk {one.disk.nickname}"
         kept = [str(bitmap) for bitmap in one.bitmaps if bitmap.persistent]
         lost = [str(bitmap) for bitmap in one.bitmaps if not bitmap.persistent]
-        _note(checklist, name, "internal snapshots", one.snapshots, Belonging.SNAPSHOTS, leave)
-        _note(checklist, name, "persistent bitmaps", kept, Belonging.BITMAPS, leave)
+        _note(checklist, SNAPSHOTS, f"{name}: its internal snapshots", one.snapshots, Belonging.SNAPSHOTS in leave)
+        _note(checklist, BITMAPS, f"{name}: its persistent bitmaps", kept, Belonging.BITMAPS in leave)
         if lost:
             what = f"{name}: bitmaps outside its image will be lost: {_listed(lost)}"
-            checklist.warn(CHECK, what, "backups that rely on them must start again with a full one")
+            checklist.add(BITMAPS_LOST(what))
     if len(checklist.findings) == before:
-        checklist.ok(CHECK, "the images have no snapshots or bitmaps")
+        checklist.ok(Check.IMAGES, "the images have no snapshots or bitmaps")
 
 
-def _note(checklist: Checklist, disk: str, kind: str, names: Iterable[str], belonging: Belonging, leave: frozenset[Belonging]) -> None:
+def _note(checklist: Checklist, kind: Kind, them: str, names: Iterable[str], leave: bool) -> None:
     listed = _listed(list(names))
-    if listed and belonging in leave:
-        checklist.warn(CHECK, f"{disk}: its {kind} stay behind (--leave-behind): {listed}")
+    if listed and leave:
+        checklist.add(LEFT_BEHIND(f"{them} stay behind (--leave-behind): {listed}"))
     elif listed:
-        remedy = f"delete them, or migrate without them: --leave-behind {belonging.value}"
-        checklist.add(Finding.of(CHECK, NotMigratable(f"{disk}: its {kind} would stay behind: {listed}", remedy)))
+        checklist.add(kind(f"{them} would stay behind: {listed}"))
 
 
 def _listed(names: list[str]) -> str:

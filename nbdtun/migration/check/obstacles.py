@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from nbdtun.migration.catalogue import CAPABILITY, CAPABILITY_UNKNOWN
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.left_behind import note_left_behind
 from nbdtun.migration.check.users import note_users
-from nbdtun.migration.finding import Finding
+from nbdtun.migration.finding import Check
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.settings import Belonging
@@ -39,12 +40,12 @@ async def note_obstacles_to_arriving(checklist: Checklist, monitor: Monitor, dis
 
 
 async def _note_capabilities(checklist: Checklist, monitor: Monitor, end: End) -> None:
-    check, name = "capabilities", f"QEMU at the {end.value}"
+    name = f"QEMU at the {end.value}"
     capabilities = await switched_on(monitor)
     found = list(unsuitable(end, name, capabilities, await monitor.execute("query-migrate-parameters")))
     for error in found:
-        checklist.add(Finding.of(check, error))
+        checklist.add(CAPABILITY.of(error))
     for capability in unknown(capabilities):
-        checklist.warn(check, f"{name} has the migration capability {capability} on, which is unknown to nbdtun", "turn it off if in doubt")
+        checklist.add(CAPABILITY_UNKNOWN(f"{name} has the migration capability {capability} on, which is unknown to nbdtun"))
     if not found:
-        checklist.ok(check, f"{name} has no conflicting migration capability on")
+        checklist.ok(Check.CAPABILITIES, f"{name} has no conflicting migration capability on")

@@ -13,6 +13,7 @@ from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.catalogue import ACTIVITY, CLOCK, DESTINATION, FORECAST, NOT_COMPARED, SOURCE, THROUGHPUT, TUNNEL
 from nbdtun.migration.check.activity import RESOLUTION, activity
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
@@ -22,6 +23,7 @@ from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Ping
 from nbdtun.migration.control.rows import findings_of
+from nbdtun.migration.finding import Check as Names
 from nbdtun.migration.finding import Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
@@ -65,7 +67,7 @@ class Preflight:
         """Check everything, and ``measure`` if there is no failure so far."""
         expected = None
         if self._monitor is not None:
-            with self._list.collecting("source"):
+            with self._list.collecting(SOURCE):
                 self._departure = await depart(self._list, self._monitor, self._settings)
         if self._carrier is not None:
             await self._visit(self._carrier)
@@ -77,11 +79,11 @@ class Preflight:
 
     async def _visit(self, carrier: Carrier) -> None:
         """Query the destination."""
-        with self._list.collecting("tunnel"):
+        with self._list.collecting(TUNNEL):
             control = await Control(self._reactor).open(carrier, self._settings.steps.answer)
             try:
                 await self._ping(control)
-                with self._list.collecting("destination"):
+                with self._list.collecting(DESTINATION):
                     await self._have_it_looked_at(control)
             finally:
                 control.hang_up()
@@ -95,11 +97,11 @@ class Preflight:
         middle = statistics.median(times)
         self._measured = evolve(self._measured, round_trip=middle)
         reached = f"the destination is verified as {self._peer_name}" if self._peer_name else "the destination answers"
-        self._list.ok("tunnel", f"{reached}, round trip {milliseconds_text(middle)}")
+        self._list.ok(Names.TUNNEL, f"{reached}, round trip {milliseconds_text(middle)}")
 
     async def _have_it_looked_at(self, control: Control) -> None:
         if self._departure is None:
-            self._list.warn("destination", "not compared: the source QEMU did not answer")
+            self._list.add(NOT_COMPARED("not compared: the source QEMU did not answer"))
             return
         answer = await control.ask(Check, seconds=self._settings.steps.answer, **told_of(self._departure, self._settings))
         now = time()
@@ -110,25 +112,25 @@ class Preflight:
     def _compare_clocks(self, ahead: float) -> None:
         self._measured = evolve(self._measured, clock=ahead)
         if abs(ahead) <= SKEW_SECONDS:
-            self._list.ok("clock", f"clocks agree within {milliseconds_text(abs(ahead))}")
+            self._list.ok(Names.CLOCK, f"clocks agree within {milliseconds_text(abs(ahead))}")
             return
         far = f"the destination's clock is {duration_text(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this host's"
-        self._list.warn("clock", far, "synchronise both with NTP; certificate checks depend on it")
+        self._list.add(CLOCK(far))
 
     async def _try_tunnel(self, carrier: Carrier) -> None:
-        with self._list.collecting("throughput", Level.WARNING):
+        with self._list.collecting(THROUGHPUT):
             rate = await carrier.throughput()
             self._measured = evolve(self._measured, throughput=rate)
-            self._list.ok("throughput", f"one tunnel channel carries {rate_text(rate)}")
+            self._list.ok(Names.THROUGHPUT, f"one tunnel channel carries {rate_text(rate)}")
 
     async def _watch_guest(self) -> None:
         if self._monitor is None or self._departure is None or not self._departure.runs:
             return
-        with self._list.collecting("activity", Level.WARNING):
+        with self._list.collecting(ACTIVITY):
             busy = await activity(self._monitor, self._reactor, self._departure.disks)
             self._measured = evolve(self._measured, activity=busy)
             changes = rate_text(busy.memory) if busy.memory else f"less than {rate_text(RESOLUTION)}"
-            self._list.ok("activity", f"the guest dirties {changes} of memory and writes {rate_text(busy.writes)} to its disks")
+            self._list.ok(Names.ACTIVITY, f"the guest dirties {changes} of memory and writes {rate_text(busy.writes)} to its disks")
 
     def _foresee(self) -> Forecast | None:
         measured, departure, settings = self._measured, self._departure, self._settings
@@ -145,18 +147,14 @@ class Preflight:
         if expected.disks is None:
             copied = rate_text(path.for_disks())
             what = f"will not converge: the guest writes {rate_text(load.writes)} to its disks, but only {copied} can be copied"
-            self._list.warn(
-                "forecast",
-                what,
-                "use --converge write-blocking, more --bandwidth or a faster network, or migrate when the guest is less busy",
-            )
+            remedy = "use --converge write-blocking, more --bandwidth or a faster network, or migrate when the guest is less busy"
+            self._list.add(FORECAST(what, remedy))
         elif expected.memory is None or expected.downtime is None or expected.total is None:
             left = path.for_memory(load.writes)
             what = f"will not converge: the guest dirties {rate_text(load.dirty)} of memory, but only {rate_text(left)} can be sent"
-            self._list.warn(
-                "forecast", what, "use --converge auto-converge,downtime or more --bandwidth, or migrate when the guest is less busy"
-            )
+            remedy = "use --converge auto-converge,downtime or more --bandwidth, or migrate when the guest is less busy"
+            self._list.add(FORECAST(what, remedy))
         else:
             pause = f", with a downtime of about {milliseconds_text(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
-            self._list.ok("forecast", f"it takes about {duration_text(expected.total)} ({parts}){pause}")
+            self._list.ok(Names.FORECAST, f"it takes about {duration_text(expected.total)} ({parts}){pause}")

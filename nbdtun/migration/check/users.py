@@ -11,15 +11,15 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from nbdtun.errors import NotMigratable
+from nbdtun.migration.catalogue import THROTTLED, USED
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.finding import Finding
+from nbdtun.migration.finding import Check
 from nbdtun.migration.ids import PREFIX
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.graph import Graph
 
-CHECK = "jobs"
 _ENDED = frozenset({"concluded", "null"})
 _THROTTLE = "throttle"
 
@@ -29,13 +29,13 @@ async def note_users(checklist: Checklist, monitor: Monitor, end: End, disks: It
     nicknames = {disk.node: disk.nickname for disk in disks}
     found = [error async for error in _users(monitor, end, nicknames, graph)]
     for error in found:
-        checklist.add(Finding.of(CHECK, error))
+        checklist.add(USED.of(error))
     if not found:
-        checklist.ok(CHECK, f"no job, export or dump is in the way at the {end.value}")
+        checklist.ok(Check.JOBS, f"no job, export or dump is in the way at the {end.value}")
     for disk in disks:
         if disk.format == _THROTTLE:
             what = f"disk {disk.nickname}{_at(end)}: its throttle filter {disk.node} also limits the copy"
-            checklist.warn(CHECK, what, "raise the limits of its throttle-group with qom-set during the migration")
+            checklist.add(THROTTLED(what))
 
 
 async def _users(monitor: Monitor, end: End, nicknames: dict[str, str], graph: Graph) -> AsyncIterator[NotMigratable]:

@@ -60,7 +60,7 @@ class Register:
         session = entry.session
         self._known[session.ident] = self.latest[entry.vm] = session
         self.busy[entry.vm] = entry
-        session.over.addCallback(lambda _: self._free(entry))
+        session.over.addCallback(lambda _: self._over(entry))
         self._connected[entry.control] = session
         entry.control.when_lost().addCallback(lambda _: self._hung_up(entry))
         over = [ident for ident, old in self._known.items() if old.state.over]
@@ -96,13 +96,17 @@ class Register:
         """A source hangs up when its part is done."""
         return with_timeout(self._reactor, FAREWELL_SECONDS, control.when_lost(), TimeoutError).addErrback(lambda _: None)
 
-    def _free(self, entry: Entry) -> None:
+    def _over(self, entry: Entry) -> None:
+        """Its monitor is free when it is cleaned up."""
         vm, session = entry.vm, entry.session
-        if self.busy.get(vm) is entry:
-            del self.busy[vm]
+        session.cleaned_up.addCallback(lambda _: self._free(entry))
         why = f": {session.reason}" if session.reason else ""
         state = f"{session.state.value}{why}" if session.reason != LEFT else LEFT
         self.log.info("{vm}: session {ident} {state}", vm=vm, ident=session.ident[:8], state=state)
+
+    def _free(self, entry: Entry) -> None:
+        if self.busy.get(entry.vm) is entry:
+            del self.busy[entry.vm]
 
     def _hung_up(self, entry: Entry) -> None:
         if self._connected.get(entry.control) is entry.session:

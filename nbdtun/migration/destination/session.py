@@ -187,8 +187,9 @@ class Session:
         """
         self._advance(Trigger.FINISH)
         await self._attempt(self._finish(run))
+        self.cleaned_up = Deferred()
         self._advance(Trigger.FINISHED)  # the answer need not wait for the clean-up
-        self.cleaned_up = Deferred.fromCoroutine(self._watch_and_clean_up(settle)).addErrback(self._log_bug)
+        Deferred.fromCoroutine(self._watch_and_clean_up(settle)).addErrback(self._log_bug).chainDeferred(self.cleaned_up)
 
     async def _finish(self, run: bool) -> None:
         await self._incoming.completed(self._steps.complete)

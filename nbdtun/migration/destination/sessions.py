@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VersionMismatch, VMUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
+from nbdtun.migration.catalogue import DESERTED, DESTINATION
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
@@ -149,13 +150,13 @@ class Sessions:
 
     async def check(self, checklist: Checklist, vm: str, wanted: Wanted) -> None:
         """Check whether ``vm`` could come here now, and change nothing."""
-        with checklist.collecting("destination"):
+        with checklist.collecting(DESTINATION):
             self.check_open(vm)
             if vm not in self.register.busy:
                 await self._examine(checklist, vm, wanted)
             elif await self._deserted(vm):
                 what = f"{vm} has a session here whose source does not answer; its QEMU cannot be checked meanwhile"
-                checklist.warn("destination", what, "a new migration will replace that session")
+                checklist.add(DESERTED(what))
             else:
                 raise NotMigratable(_BUSY.format(vm))
 
@@ -210,7 +211,7 @@ class Sessions:
         session = self.register.find(ident)
         state = "unknown" if session is None else session.state.value
         answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
-        if session is None or (session.state.over and session.cleaned_up.called):
+        if session is None or session.state.over:
             answer |= await self._query(vm)
         return answer
 

@@ -278,7 +278,7 @@ class Migration:
         settings = self.settings
         if settings.settle:
             self._supervision.meter.arrived(self._downtime)
-            await ask(self._reactor, self._carrier, settings, self.session, settings.steps.settle)
+            await ask(self._reactor, self._carrier, settings, self.session, self._session.control, settings.steps.settle)
 
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything; returns the error to raise."""

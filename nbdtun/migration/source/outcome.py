@@ -14,11 +14,19 @@ from nbdtun.migration.settings import MigrationSettings
 AGAIN_SECONDS = 1.0
 
 
-async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None, patience: float = 0.0) -> Outcome:
+async def ask(
+    reactor: IReactorTime,
+    carrier: Carrier,
+    settings: MigrationSettings,
+    session: str | None,
+    control: Control | None = None,
+    patience: float = 0.0,
+) -> Outcome:
     """
     At the source: let the destination end ``session`` (None: whichever it has for the VM); returns the outcome.
 
-    A destination that cannot be reached is asked again for ``patience`` seconds. It answers when it has watched the guest.
+    It is asked over ``control`` if there is one, else over a new channel, and again for ``patience`` seconds if it cannot be reached. It
+    answers when it has watched the guest.
 
     :raise OutcomeUnknown: it is still unknown.
     :raise GuestLost: the VM has run there, and is lost; the source has to stay paused until an operator decides.
@@ -26,7 +34,10 @@ async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettin
     deadline = reactor.seconds() + patience
     while True:
         try:
-            outcome, reason = await _settle_there(reactor, carrier, settings, session)
+            if control is None or control.lost:
+                outcome, reason = await _settle_there(reactor, carrier, settings, session)
+            else:
+                outcome, reason = await _settle(control, settings, session)
         except NbdtunError as error:
             if not isinstance(error, TunnelError) or reactor.seconds() >= deadline:
                 raise _unknown(settings.vm, error) from error
@@ -38,13 +49,17 @@ async def ask(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettin
 
 
 async def _settle_there(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> tuple[Outcome, str]:
-    seconds = settings.steps.answer
-    control = await Control(reactor).open(carrier, seconds)
+    control = await Control(reactor).open(carrier, settings.steps.answer)
     try:
-        answer = await control.ask(Settle, seconds=seconds + settings.settle, vm=settings.vm, session=session)
-        return answer["outcome"], answer["reason"]
+        return await _settle(control, settings, session)
     finally:
         control.hang_up()
+
+
+async def _settle(control: Control, settings: MigrationSettings, session: str | None) -> tuple[Outcome, str]:
+    seconds = settings.steps.answer + settings.settle
+    answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session)
+    return answer["outcome"], answer["reason"]
 
 
 def _unknown(vm: str, error: NbdtunError) -> OutcomeUnknown:

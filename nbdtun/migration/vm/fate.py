@@ -103,4 +103,6 @@ class Fate:
         except MonitorLost:
             if await self._monitor.renew():  # only its monitor was closed
                 return await fallen(self._monitor)
-            return "" if is_served(self._monitor.path) else ENDED
+            if is_served(self._monitor.path):  # by it, or in its place
+                raise
+            return ENDED

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from nbdtun.config import Owner
 from nbdtun.errors import ConfigError
+from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.ownership.reach import Credentials
 from nbdtun.service.local.rundir import RunDir
@@ -51,18 +52,17 @@ class User:
         return bool(directory.st_mode & (stat.S_IXGRP if directory.st_gid in self.groups else stat.S_IXOTH))
 
 
-def check_access(checklist: Checklist, check: str, rundir: RunDir, qemu: Credentials) -> None:
-    """Note whether the QEMU of these credentials could use sockets in ``rundir``."""
+def check_access(checklist: Checklist, kinds: tuple[Kind, Kind], rundir: RunDir, qemu: Credentials) -> None:
+    """Note, by ``kinds``, whether the QEMU of these credentials could use sockets in ``rundir``."""
     user = User.of(qemu, _PROC)
-    with checklist.collecting(check):
+    with checklist.collecting(kinds[0]):
         for trouble in _troubles(rundir, qemu, user):
             raise trouble
-        checklist.ok(check, f"{rundir.base}: QEMU (uid {qemu.uid}) can use sockets there")
+        checklist.ok(kinds[0].check, f"{rundir.base}: QEMU (uid {qemu.uid}) can use sockets there")
     confined = confinement(_read(_PROC / f"{qemu.pid}/attr/current"))
     if confined:
-        checklist.warn(
-            check, f"QEMU is confined by {confined}", f"let its policy allow sockets below {rundir.base}, or choose another with --run-dir"
-        )
+        remedy = f"let its policy allow sockets below {rundir.base}, or choose another with --run-dir"
+        checklist.add(kinds[1](f"QEMU is confined by {confined}", remedy))
 
 
 def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[ConfigError]:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import MigrateSettings
+from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
-from nbdtun.migration.finding import Finding
+from nbdtun.migration.finding import Check, Finding
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
@@ -60,13 +61,13 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
 
 def _source(reactor: Reactor, settings: MigrateSettings, checklist: Checklist) -> Source | None:
     """The source's end of the tunnel; None if its certificates cannot be used."""
-    with checklist.collecting("tls"):
+    with checklist.collecting(CERTIFICATES[0]):
         return make_source(reactor, settings)
     return None
 
 
 async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
-    with checklist.collecting("source"):
+    with checklist.collecting(SOURCE):
         await monitor.connect()
         return True
     return False
@@ -75,12 +76,12 @@ async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
 def check_tls(checklist: Checklist, settings: MigrateSettings) -> None:
     """Note until when our certificates are valid."""
     if settings.tunnel.tls_dir is not None:
-        certificates.check_certificates(checklist, "tls", settings.tunnel.tls_dir, CLIENT_CERT)
+        certificates.check_certificates(checklist, CERTIFICATES, settings.tunnel.tls_dir, CLIENT_CERT)
     else:
-        checklist.ok("tls", "TLS is off: there is no --tls-dir")
+        checklist.ok(Check.TLS, "TLS is off: there is no --tls-dir")
 
 
 def check_sockets(checklist: Checklist, rundir: RunDir, monitor: Monitor) -> None:
     """Note whether the QEMU behind ``monitor`` could use our sockets."""
     if monitor.credentials is not None:
-        access.check_access(checklist, "sockets", rundir, monitor.credentials)
+        access.check_access(checklist, SOCKETS, rundir, monitor.credentials)

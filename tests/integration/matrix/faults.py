@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.disks import MIB
+from lab.gate import Gate
 from lab.process import Process, wait
 from lab.qemu import Qemu
 from lab.qmp import QmpError
@@ -84,7 +85,19 @@ def _vm(cell: Cell, end: str) -> Qemu:
 
 
 def _kill(end: str) -> Deed:
-    return lambda cell: _vm(cell, end).kill()
+    def kill(cell: Cell) -> None:
+        _gate(cell, end).refuse()
+        _vm(cell, end).kill()
+
+    return kill
+
+
+def _admit(end: str) -> Deed:
+    return lambda cell: _gate(cell, end).admit()
+
+
+def _gate(cell: Cell, end: str) -> Gate:
+    return cell.gates["src" if end == "source" else "dst"]
 
 
 def _stop(end: str) -> Deed:
@@ -96,7 +109,7 @@ def _continue(end: str) -> Deed:
 
 
 def _hang_up(end: str) -> Deed:
-    return lambda cell: cell.gates["src" if end == "source" else "dst"].drop()
+    return lambda cell: _gate(cell, end).drop()
 
 
 def _broken(error: str) -> Deed:
@@ -201,10 +214,10 @@ FAULTS: dict[str, Fault] = {
     "daemon-restart": Fault(_restart_daemon),
     "daemon-terminate": Fault(_end_daemon),
     "daemon-kill": Fault(_kill_daemon),
-    "source-killed": Fault(_kill("source")),
+    "source-killed": Fault(_kill("source"), _admit("source")),
     "source-stopped": Fault(_stop("source"), _continue("source"), hasty=True),
     "source-monitor": Fault(_hang_up("source")),
-    "destination-killed": Fault(_kill("destination")),
+    "destination-killed": Fault(_kill("destination"), _admit("destination")),
     "destination-stopped": Fault(_stop("destination"), _continue("destination"), hasty=True),
     "destination-monitor": Fault(_hang_up("destination")),
     "disk-full": Fault(_break, _repair, _broken("ENOSPC")),

@@ -3,40 +3,46 @@ from __future__ import annotations
 import pytest
 
 from nbdtun.errors import DiskMismatch, NotMigratable
+from nbdtun.migration.catalogue import CLOCK, DISKS, THROUGHPUT
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.finding import Check, Finding, Level
 
 
 def test_it_goes_on_behind_an_error() -> None:
     told: list[Finding] = []
     checklist = Checklist(told.append)
     assert checklist.level is Level.OK
-    with checklist.collecting("a", Level.WARNING):
+    with checklist.collecting(THROUGHPUT):
         raise NotMigratable("one", "two")
-    checklist.ok("b", "three")
+    checklist.ok(Check.STATE, "three")
     assert checklist.level is Level.WARNING
-    with checklist.collecting("c"):
+    with checklist.collecting(DISKS):
         raise DiskMismatch("four")
-    checklist.warn("d", "five", "six")
+    checklist.add(CLOCK("five", "six"))
     assert checklist.level is Level.FAILURE
-    assert [(finding.level.value, finding.check) for finding in told] == [("warning", "a"), ("ok", "b"), ("failure", "c"), ("warning", "d")]
+    assert [(finding.level.value, finding.check) for finding in told] == [
+        ("warning", "throughput"),
+        ("ok", "state"),
+        ("failure", "disks"),
+        ("warning", "clock"),
+    ]
     assert told == checklist.findings
     assert repr(checklist) == "<Checklist of 4, failure>"
 
 
 def test_a_bug_is_no_finding() -> None:
     checklist = Checklist()
-    with pytest.raises(ZeroDivisionError), checklist.collecting("a"):
+    with pytest.raises(ZeroDivisionError), checklist.collecting(DISKS):
         raise ZeroDivisionError
     assert checklist.findings == []
 
 
 def test_who_obeys_is_stopped_by_all_failures_at_once() -> None:
     checklist = Checklist()
-    checklist.warn("a", "one")
+    checklist.add(CLOCK("one"))
     checklist.raise_failures("web1")
     for error in (DiskMismatch("too small", "enlarge it"), NotMigratable("later")):
-        with checklist.collecting("b"):
+        with checklist.collecting(DISKS):
             raise error
     with pytest.raises(DiskMismatch, match=r"^too small; enlarge it; later$"):
         checklist.raise_failures("web1")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nbdtun.errors import NotMigratable
+from nbdtun.migration.catalogue import CLOCK
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.left_behind import MAX_NAMES, note_left_behind
 from nbdtun.migration.settings import Belonging
@@ -73,7 +74,7 @@ def test_each_disk_is_named() -> None:
 
 def test_what_was_found_before_does_not_count() -> None:
     checklist = Checklist()
-    checklist.warn("memory", "something else")
+    checklist.add(CLOCK("something else", ""))
     note_left_behind(checklist, [Belongings(VDA)], frozenset())
     assert [f"{one.level.value} {one}" for one in checklist.findings] == ["warning something else", CLEAN]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbdtun.config import Owner
+from nbdtun.migration.catalogue import SOCKETS
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.ownership.reach import Credentials
 from nbdtun.service.checks import access
@@ -41,7 +42,7 @@ def proc(base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def lines(rundir: RunDir, qemu: Credentials = QEMU) -> list[str]:
     checklist = Checklist()
-    check_access(checklist, "sockets", rundir, qemu)
+    check_access(checklist, SOCKETS, rundir, qemu)
     return [f"{one.level.value}: {one}" for one in checklist.findings]
 
 

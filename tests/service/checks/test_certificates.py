@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nbdtun.migration.catalogue import CERTIFICATES
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.service.checks.certificates import check_certificates
 from nbdtun.tls import issue
@@ -12,7 +13,7 @@ from nbdtun.tls import issue
 
 def lines(directory: Path) -> list[str]:
     checklist = Checklist()
-    check_certificates(checklist, "tls", str(directory), "client-cert.pem")
+    check_certificates(checklist, CERTIFICATES, str(directory), "client-cert.pem")
     return [f"{one.level.value} {one.check}: {one}".replace(f"{directory}/", "") for one in checklist.findings]
 
 

@@ -9,17 +9,13 @@ release adds some.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
-from nbdtun.errors import NotMigratable
+from nbdtun.migration.catalogue import ALLOWED, MACHINE, MACHINE_SETTING, RAM_BLOCK
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.hardware import keepers, processors
 from nbdtun.migration.vm.hardware.devices import compare_devices
 from nbdtun.migration.vm.hardware.model import Device, Hardware
 from nbdtun.migration.vm.machine import sizes
-
-_failure = partial(Finding, Level.FAILURE, code=NotMigratable.code)
-_warning = partial(Finding, Level.WARNING)
 
 
 def compare(there: Hardware, here: Hardware) -> list[Finding]:
@@ -41,25 +37,25 @@ def allow(findings: Iterable[Finding], allowed: Iterable[str]) -> list[Finding]:
     unused = names - {finding.name for finding in every if finding.level is Level.FAILURE}
     return [
         *(_excused(finding) if finding.name in names and finding.level is Level.FAILURE else finding for finding in every),
-        *(_warning("allowed", f"--allow-mismatch {name} has no effect: no failure has that name") for name in sorted(unused)),
+        *(ALLOWED(f"--allow-mismatch {name} has no effect: no failure has that name") for name in sorted(unused)),
     ]
 
 
 def _excused(finding: Finding) -> Finding:
-    return _warning(finding.check, f"{finding.what} (allowed)", name=finding.name)
+    return Finding(Level.WARNING, finding.check, f"{finding.what} (allowed)", name=finding.name)
 
 
 def _machine(there: Hardware, here: Hardware) -> Iterator[Finding]:
     for error in here.machine.differences(there.machine):
-        yield Finding.of("machine", error)
+        yield MACHINE.of(error)
     if there.accelerator != here.accelerator and there.accelerator and here.accelerator:
         both = f"the guest runs with {there.accelerator} at the source and with {here.accelerator} at the destination"
-        yield _failure("machine", both, f"start the destination with -accel {there.accelerator}", name="accel")
+        yield MACHINE_SETTING(both, f"start the destination with -accel {there.accelerator}", name="accel")
     for name in sorted(there.settings.keys() & here.settings.keys()):
         if there.settings[name] != here.settings[name]:
             both = f"the machine's {name} is {there.settings[name]} at the source and {here.settings[name]} at the destination"
             option = "-m" if name in ("slots", "max-size") else "-machine"
-            yield _failure("machine", both, f"start the destination with the same {option}", name=name)
+            yield MACHINE_SETTING(both, f"start the destination with the same {option}", name=name)
 
 
 def _blocks(there: Hardware, here: Hardware, strangers: Iterable[Device]) -> Iterator[Finding]:
@@ -74,11 +70,11 @@ def _blocks(there: Hardware, here: Hardware, strangers: Iterable[Device]) -> Ite
         mine = known.get(block.name)
         if mine is None:
             remedy = f"give the destination a memory backend with id={block.name}" if ":" not in block.name else "use the same ROM there"
-            yield _failure("ram", f"the RAM block {block.name} of the source is missing at the destination", remedy, name=block.name)
+            yield RAM_BLOCK(f"the RAM block {block.name} of the source is missing at the destination", remedy, name=block.name)
         elif there.machine.memory == here.machine.memory and not (mine.total >= block.used if mine.resizable else mine.used == block.used):
             theirs, ours = sizes(block.used, mine.used)
             both = f"the RAM block {block.name} has {theirs} at the source and {ours} at the destination"
-            yield _failure("ram", both, "give it the same size there", name=block.name)
+            yield RAM_BLOCK(both, "give it the same size there", name=block.name)
 
 
 def _belongs(name: str, device: Device) -> bool:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import partial
 
-from nbdtun.errors import NotMigratable
+from nbdtun.migration.catalogue import (
+    DEVICE,
+    DEVICE_FACT,
+    DEVICE_LESS,
+    DEVICE_MORE,
+    DEVICE_TOLD,
+    DEVICES_EXCHANGED,
+    USB_PORTS,
+)
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.hardware.cpu import listed
 from nbdtun.migration.vm.hardware.facts import TOLD, is_virtio
 from nbdtun.migration.vm.hardware.model import COUNTED, Device, Hardware, Scalar
-
-_failure = partial(Finding, Level.FAILURE, "devices", code=NotMigratable.code)
-_warning = partial(Finding, Level.WARNING, "devices")
 
 
 def compare_devices(there: Hardware, here: Hardware) -> tuple[list[Finding], list[Device]]:
@@ -31,7 +35,7 @@ def compare_devices(there: Hardware, here: Hardware) -> tuple[list[Finding], lis
     facts = there.machine.kind == here.machine.kind  # else they follow from that
     findings = [
         *(_missing(device, mine, surplus) for device in missing),
-        *(_warning(f"{device} exists only at the destination", name=device.name) for device in _unmoved(surplus, missing)),
+        *(DEVICE_MORE(f"{device} exists only at the destination", name=device.name) for device in _unmoved(surplus, missing)),
         *_exchanged(theirs, mine),
         *(each for key in theirs.keys() & mine.keys() if facts for each in _facts(theirs[key], mine[key])),
         *(_ports(there, here) if not missing else ()),
@@ -67,7 +71,7 @@ def _missing(device: Device, mine: Mapping[str, Device], surplus: list[Device]) 
         what = f"{device} is at {moved.place} at the destination"
     else:
         what = f"{device} is missing at the destination"
-    return _failure(what, "start the destination with the same -device, at the same address", name=device.name)
+    return DEVICE(what, name=device.name)
 
 
 def _named(device: Device, mine: Mapping[str, Device]) -> list[Device]:
@@ -83,7 +87,7 @@ def _exchanged(theirs: Mapping[str, Device], mine: Mapping[str, Device]) -> Iter
             continue
         meant = idents.get(other.ident)
         if device.ident and meant is not None and device.ident not in (other.ident, meant.ident) and meant.kind == device.kind:
-            yield _failure(f"{device} is {other.ident} at the destination", "give the devices the same ids there", name=device.name)
+            yield DEVICES_EXCHANGED(f"{device} is {other.ident} at the destination", name=device.name)
 
 
 def _moved(device: Device, other: Device) -> bool:
@@ -103,7 +107,7 @@ def _facts(theirs: Device, mine: Device) -> Iterator[Finding]:
     plain = [name for name in both if theirs.facts[name] != mine.facts[name] and not (features and type(theirs.facts[name]) is bool)]
     for name in plain:
         what = f"{theirs} has {name}={_shown(theirs.facts[name])} at the source and {_shown(mine.facts[name])} at the destination"
-        yield _warning(what, name=theirs.name) if name in TOLD else _failure(what, "use the same value there", name=theirs.name)
+        yield DEVICE_TOLD(what, name=theirs.name) if name in TOLD else DEVICE_FACT(what, name=theirs.name)
     if features:
         differ = [name for name in both if type(theirs.facts[name]) is bool and theirs.facts[name] != mine.facts[name]]
         yield from _features(theirs, [name for name in differ if theirs.facts[name]], [name for name in differ if mine.facts[name]])
@@ -116,9 +120,9 @@ def _shown(value: Scalar) -> str:
 def _features(device: Device, less: list[str], more: list[str]) -> Iterator[Finding]:
     if less:
         remedy = f"add to that device: {','.join(f'{name}=on' for name in less[:6])}"
-        yield _failure(f"{device} lacks {listed(less)} at the destination", remedy, name=device.name)
+        yield DEVICE_LESS(f"{device} lacks {listed(less)} at the destination", remedy, name=device.name)
     if more:
-        yield _warning(f"{device} has {listed(more)} only at the destination", name=device.name)
+        yield DEVICE_MORE(f"{device} has {listed(more)} only at the destination", name=device.name)
 
 
 def _ports(there: Hardware, here: Hardware) -> Iterator[Finding]:
@@ -126,4 +130,4 @@ def _ports(there: Hardware, here: Hardware) -> Iterator[Finding]:
     theirs, mine = Counter(there.usb), Counter(here.usb)
     if gone := sorted((theirs - mine).elements()):
         what = f"{listed(gone)} at the source; at the destination {listed(sorted((mine - theirs).elements())) or 'nothing'}"
-        yield _failure(what, "give each USB device the same port= at both ends", name="usb")
+        yield USB_PORTS(what, name="usb")

@@ -13,14 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
 
-from nbdtun.errors import NotMigratable
-from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.catalogue import CONTENT, SHARED
+from nbdtun.migration.finding import Finding
 from nbdtun.migration.vm.hardware.model import Hardware
-
-_failure = partial(Finding, Level.FAILURE, "content", code=NotMigratable.code)
-_warning = partial(Finding, Level.WARNING, "content")
 
 _DISK = "is a disk outside QEMU's block layer, which cannot be copied"
 _FILES = "gives the guest access to files of the host, which are not copied"
@@ -40,8 +36,8 @@ def find(there: Hardware) -> Iterator[Finding]:
     for device in there.devices:
         why = next((why for kind, why in _KINDS if re.match(kind, device.kind)), "")
         if why and not device.key.endswith("/virtio"):
-            yield _failure(f"{device} {why}", _REMEDY.format(device.name), name=device.name)
+            yield CONTENT(f"{device} {why}", _REMEDY.format(device.name), name=device.name)
         if device.kind.startswith("ivshmem"):
-            yield _warning(f"{device} shares memory with other programs at the source, which stay there", name=device.name)
+            yield SHARED(f"{device} shares memory with other programs at the source, which stay there", name=device.name)
     if "passthrough" in there.keepers:
-        yield _failure(f"the TPM {_PASSED}", _REMEDY.format("tpm"), name="tpm")
+        yield CONTENT(f"the TPM {_PASSED}", _REMEDY.format("tpm"), name="tpm")

@@ -8,16 +8,13 @@ stream, or starts its guest with one that never ran. Places for more are in the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
-from nbdtun.errors import NotMigratable
-from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.catalogue import CPU_LESS, CPU_MORE, CPU_PLACES
+from nbdtun.migration.finding import Finding
 from nbdtun.migration.vm.hardware.cpu import LEVELS, MODEL, VENDOR, lacking, listed
 from nbdtun.migration.vm.hardware.model import Hardware
 
 CPU, SMP = "cpu", "smp"
-_failure = partial(Finding, Level.FAILURE, CPU, code=NotMigratable.code)
-_warning = partial(Finding, Level.WARNING, CPU)
 
 
 def compare(there: Hardware, here: Hardware) -> Iterator[Finding]:
@@ -26,7 +23,7 @@ def compare(there: Hardware, here: Hardware) -> Iterator[Finding]:
         yield from _less(there, here)
         yield from _more(there, here)
     if there.processors != here.processors and there.processors and here.processors:
-        yield _failure(_counted(there, here), "start the destination with the same -smp, and plug in the same CPUs", name=SMP)
+        yield CPU_PLACES(_counted(there, here), name=SMP)
 
 
 def model(hardware: Hardware) -> str:
@@ -42,13 +39,13 @@ def _less(there: Hardware, here: Hardware) -> Iterator[Finding]:
     one, other = model(there), model(here)
     models = f" (-cpu {one} at the source, {other} there)" if one != other else ""
     if less := lacking(there.cpu, here.cpu):
-        yield _failure(f"the destination's CPU lacks {listed(less)}{models}", _same(there), name=CPU)
+        yield CPU_LESS(f"the destination's CPU lacks {listed(less)}{models}", _same(there), name=CPU)
     for name in (*VENDOR, *LEVELS):
         here_is, there_is = here.cpu.get(name), there.cpu.get(name)
         worse = here_is != there_is if name in VENDOR else _below(here_is, there_is)
         if here_is is not None and there_is is not None and worse:
             both = f"the CPU's {name} is {there_is} at the source and {here_is} at the destination"
-            yield _failure(both, _same(there), name=CPU)
+            yield CPU_LESS(both, _same(there), name=CPU)
 
 
 def _below(one: object, other: object) -> bool:
@@ -57,12 +54,12 @@ def _below(one: object, other: object) -> bool:
 
 def _more(there: Hardware, here: Hardware) -> Iterator[Finding]:
     if more := lacking(here.cpu, there.cpu):
-        yield _warning(f"the destination's CPU has {listed(more)}, which the source's lacks", name=CPU)
+        yield CPU_MORE(f"the destination's CPU has {listed(more)}, which the source's lacks", name=CPU)
     for name in (*MODEL, *LEVELS):
         here_is, there_is = here.cpu.get(name), there.cpu.get(name)
         differs = here_is != there_is if name in MODEL else _below(there_is, here_is)
         if here_is is not None and there_is is not None and differs:
-            yield _warning(f"the CPU's {name} is {there_is} at the source and {here_is} at the destination", name=CPU)
+            yield CPU_MORE(f"the CPU's {name} is {there_is} at the source and {here_is} at the destination", name=CPU)
 
 
 def _counted(there: Hardware, here: Hardware) -> str:
