@@ -4,7 +4,7 @@ A Twisted application that migrates a VM by itself, without twistd and without t
     python examples/embed.py VM QMP-SOCKET DESTINATION TLS-DIR
     python examples/embed.py web1 /run/qemu/web1.qmp tcp:dest.example:10810 /etc/nbdtun
 
-The destination runs ``twistd nbdtun-dest --vm web1=...``, or an application with a ``DestinationService``.
+The destination runs ``nbdtun dest --vm web1=...``, or an application with a ``DestinationService``.
 """
 
 import sys

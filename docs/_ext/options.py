@@ -1,33 +1,17 @@
 """
 Option lists that are made of the programs themselves, so that they cannot say anything else.
 
-``.. twistd-options:: nbdtun.daemon.dest_tap`` lists the options of a twistd plugin, ``.. click-options:: migrate`` those of a subcommand of
-``nbdtun``.
+``.. click-options:: migrate`` lists the options of a subcommand of ``nbdtun``.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 
 import click
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
-
-TWISTDS_OWN = ("help", "version")
-
-
-def twistd_options(module: str) -> Iterator[tuple[str, str]]:
-    """Each option of a plugin, and what it says of itself."""
-    options = importlib.import_module(module).Options()
-    for long in sorted(options.longOpt):
-        name = long.rstrip("=")
-        if name in TWISTDS_OWN:
-            continue
-        text = " ".join((options.docs.get(name) or "").split())
-        default = options.defaults.get(name) if long.endswith("=") else None
-        yield f"--{long}", text + (f" [default: {default}]" if default else "")
 
 
 def click_options(name: str) -> Iterator[tuple[str, str]]:
@@ -52,12 +36,6 @@ class _Options(Directive):
         return [listed]
 
 
-class TwistdOptions(_Options):
-    """The options of a twistd plugin."""
-
-    options_of = staticmethod(twistd_options)
-
-
 class ClickOptions(_Options):
     """The options of a subcommand."""
 
@@ -66,6 +44,5 @@ class ClickOptions(_Options):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx."""
-    app.add_directive("twistd-options", TwistdOptions)
     app.add_directive("click-options", ClickOptions)
     return {"parallel_read_safe": True}

@@ -9,10 +9,12 @@ From the ground up:
     options  the shared options, as options of this command
     remote   for the commands that ask another process
     detached where the lines of a command go whose terminal has gone away
+    complete names that a shell completes
     attend   one migration with its display, signals and exit status
     check, migrate, status, cancel, certs
              the subcommands of these names
     change   the subcommand `set`
+    serve    the subcommands `dest` and `source`
 
 Imports are late: ``--help`` answers at once, and no import installs a reactor. Every error is one line on standard error, with the exit
 status of its kind.
@@ -28,7 +30,7 @@ from typing import NoReturn
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import cancel, certs, change, check, migrate, status
+from nbdtun.cli import cancel, certs, change, check, migrate, serve, status
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
@@ -38,12 +40,12 @@ from nbdtun.errors import ConfigError, NbdtunError
 def command() -> None:
     """Migrate running QEMU virtual machines, with their disks, to another host through one encrypted port.
 
-    The two ends of the tunnel are twistd plugins: see twistd nbdtun-source --help and twistd nbdtun-dest --help.
+    The destination runs nbdtun dest, the source runs nbdtun migrate.
     """
 
 
-for _each in (check, migrate, status, change, cancel, certs):
-    command.add_command(_each.command)
+for _each in (check.command, migrate.command, serve.dest, serve.source, status.command, change.command, cancel.command, certs.command):
+    command.add_command(_each)
 
 
 def script() -> NoReturn:
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     fill_streams()
-    if not arguments:
+    if not arguments and "_NBDTUN_COMPLETE" not in os.environ:  # a shell asks for completions without arguments
         click.echo(command.get_help(click.Context(command, info_name="nbdtun")), err=True)
         return 2
     try:

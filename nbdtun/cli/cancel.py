@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from nbdtun.cli.complete import migrations
 from nbdtun.cli.remote import RUN_DIR, asked, base
 
 
 @click.command("cancel")
-@click.argument("vm", metavar="VM")
+@click.argument("vm", metavar="VM", shell_complete=migrations)
 @RUN_DIR
 def command(vm: str, run_dir: str | None) -> int:
     """Cancel the running migration of VM, as Ctrl-C does, and wait until it is rolled back.

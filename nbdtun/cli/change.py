@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from nbdtun.cli.complete import running
 from nbdtun.cli.options import ANY_RATE, DURATION
 from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
 from nbdtun.errors import ConfigError
 
 
 @click.command("set")
-@click.argument("vm", metavar="VM|PID")
+@click.argument("vm", metavar="VM|PID", shell_complete=running)
 @click.option("--bandwidth", type=ANY_RATE, help="New limit, such as 500MiB or 100Mbit/s. none: no limit.")
 @click.option("--downtime", type=DURATION, help="New guest downtime that QEMU aims for.")
 @RUN_DIR

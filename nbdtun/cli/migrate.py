@@ -21,7 +21,7 @@ from nbdtun.config.options import KEEP_SOURCE
 def command(progress: str, resolve: bool, **options: Any) -> int:
     """Migrate a running VM to a QEMU that is waiting for it at the destination.
 
-    VM is its name at the destination's daemon (twistd nbdtun-dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
+    VM is its name at the destination's daemon (nbdtun dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
     the same devices.
 
     \b

@@ -6,11 +6,12 @@ import json
 
 import click
 
+from nbdtun.cli.complete import running
 from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
 
 
 @click.command("status")
-@click.argument("vm", metavar="[VM|PID]", required=False)
+@click.argument("vm", metavar="[VM|PID]", required=False, shell_complete=running)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @RUN_DIR
 def command(vm: str | None, as_json: bool, run_dir: str | None) -> None:

@@ -76,7 +76,6 @@ WINDOW = Option(
 LINK_TIMEOUT = Option("link-timeout", "Silence after which a link counts as lost.", "TIME", _DURATION, "15s")
 RESUME_WINDOW = Option("resume-window", "How long to try to restore a lost link before its channel fails.", "TIME", _DURATION, "300s")
 HANDSHAKE_TIMEOUT = Option("handshake-timeout", "How long a new connection may take to become a link.", "TIME", _DURATION, "10s")
-MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", "nbdtun.units:parse_count", "1024")
 DRAIN_TIMEOUT = Option(
     "drain-timeout",
     "After SIGTERM, how long to wait for memory, handovers and channels that are under way. 0s: not at all.",
@@ -144,11 +143,73 @@ SETTLE = Option(
 )
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 
+LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
+TARGET = Option(
+    "target",
+    "Let sources reach a socket by a name, such as nbd=unix:/run/qemu/nbd.sock.",
+    "NAME=CLIENT-ENDPOINT",
+    "nbdtun.config.values:Target.parse",
+    repeatable=True,
+)
+VM = Option(
+    "vm",
+    "Receive a VM of this name in the QEMU with this QMP socket, such as web1=/run/qemu/web1-incoming.qmp.",
+    "NAME=PATH",
+    "nbdtun.config.values:VM.parse",
+    repeatable=True,
+)
+ALLOW = Option(
+    "allow",
+    "Admit only sources whose certificate has a matching name: CN, DNS name, e-mail address or URI. * matches anything.",
+    "PATTERN",
+    "nbdtun.tunnel.destination.allowlist:check_pattern",
+    unset="every certificate of the CA",
+    repeatable=True,
+)
+_COUNT = "nbdtun.units:parse_count"
+MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", _COUNT, "1024")
+LIMITS = (
+    MAX_CHANNELS,
+    Option("max-channels-per-peer", "The same for one source: one certificate, or one address without TLS.", "COUNT", _COUNT, "512"),
+    Option("max-handshakes", "Connections that may wait to open a channel; beyond that the oldest are closed.", "COUNT", _COUNT, "256"),
+    Option(
+        "max-handshakes-per-address",
+        "The same for one address (IPv6: one /64) that has not shown a certificate yet.",
+        "COUNT",
+        _COUNT,
+        "128",
+    ),
+)
+LOCAL_LIMITS = (
+    MAX_CHANNELS,
+    Option("max-channels-per-user", "The same for one local user; all clients of TCP ports count as one.", "COUNT", _COUNT, "512"),
+)
+FORWARD = Option(
+    "forward",
+    "Forward a socket to a target of the destination, such as nbd=unix:/run/nbdtun/nbd.sock:mode=660.",
+    "TARGET=SERVER-ENDPOINT",
+    "nbdtun.config.values:Forward.parse",
+    repeatable=True,
+)
+URGENT = Option(
+    "urgent",
+    "Send this target's channels ahead of the others under --bandwidth, such as memory ahead of disks.",
+    "TARGET",
+    repeatable=True,
+)
+MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
+
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, INSECURE)
 #: The terms of the tunnel's channels.
 TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT, RECORDS)
 #: For a process that makes sockets for other programs.
 SOCKETS = (RUN_DIR, SOCKET_OWNER)
+#: Of both daemons.
+TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 #: How to migrate.
 MIGRATION = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, SETTLE)
+#: Of a destination daemon.
+DESTINATION = (LISTEN, TARGET, VM, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)
+#: Of a source daemon.
+SOURCE = (CONNECT, TLS_NAME, FORWARD, URGENT, MIGRATE, QMP, KEEP_SOURCE, *MIGRATION, *TUNNEL, DRAIN_TIMEOUT, *LOCAL_LIMITS)

@@ -1,8 +1,9 @@
 """
-The two twistd plugins, `nbdtun-source` and `nbdtun-dest`.
+The two daemons, as the commands `nbdtun source` and `nbdtun dest` and as twistd plugins.
 
     options     the shared options, as options of twistd
-    service     the service that twistd runs; a failure to start is one line
-    source_tap  `twistd nbdtun-source`
-    dest_tap    `twistd nbdtun-dest`
+    log         log lines as text and as JSON
+    service     the service that is run; a failure to start is one line
+    source_tap  the source daemon: its options and services
+    dest_tap    the destination daemon
 """

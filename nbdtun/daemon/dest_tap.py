@@ -1,4 +1,4 @@
-"""``twistd nbdtun-dest``: one port, which leads to the targets and waiting VMs of its options, and to nothing else."""
+"""``nbdtun dest`` and ``twistd nbdtun-dest``: one port, which leads to the targets and waiting VMs of its options, and to nothing else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import DRAIN_TIMEOUT, MAX_CHANNELS, Option
-from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
+from nbdtun.config.options import ALLOW, DESTINATION, DRAIN_TIMEOUT, LIMITS, LISTEN, TARGET, TUNNEL, VM
+from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
@@ -16,53 +16,15 @@ from nbdtun.process import make_room, needed, settle_in
 log = make_logger()
 
 
-LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
-TARGET = Option(
-    "target",
-    "Let sources reach a socket by a name, such as nbd=unix:/run/qemu/nbd.sock.",
-    "NAME=CLIENT-ENDPOINT",
-    "nbdtun.config.values:Target.parse",
-    repeatable=True,
-)
-VM = Option(
-    "vm",
-    "Receive a VM of this name in the QEMU with this QMP socket, such as web1=/run/qemu/web1-incoming.qmp.",
-    "NAME=PATH",
-    "nbdtun.config.values:VM.parse",
-    repeatable=True,
-)
-ALLOW = Option(
-    "allow",
-    "Admit only sources whose certificate has a matching name: CN, DNS name, e-mail address or URI. * matches anything.",
-    "PATTERN",
-    "nbdtun.tunnel.destination.allowlist:check_pattern",
-    unset="every certificate of the CA",
-    repeatable=True,
-)
-_COUNT = "nbdtun.units:parse_count"
-LIMITS = (
-    MAX_CHANNELS,
-    Option("max-channels-per-peer", "The same for one source: one certificate, or one address without TLS.", "COUNT", _COUNT, "512"),
-    Option("max-handshakes", "Connections that may wait to open a channel; beyond that the oldest are closed.", "COUNT", _COUNT, "256"),
-    Option(
-        "max-handshakes-per-address",
-        "The same for one address (IPv6: one /64) that has not shown a certificate yet.",
-        "COUNT",
-        _COUNT,
-        "128",
-    ),
-)
+class Options(DeclaredOptions, declared=DESTINATION):
+    """The options of ``nbdtun dest`` and ``twistd nbdtun-dest``."""
 
-
-class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)):
-    """The options of ``twistd nbdtun-dest``."""
-
+    plugin = "nbdtun-dest"
     synopsis = "--listen ENDPOINT --tls-dir DIR [--target NAME=ENDPOINT]... [--vm NAME=SOCKET]..."
     longdesc = (
         "The destination end of the tunnel, on the host that a VM moves to. It listens on one encrypted port, connects the source's "
         "channels to the sockets of --target, and receives the VMs of --vm, whose QEMUs are started with -S -incoming defer. Nothing "
-        "else can be reached, whatever a peer sends. Endpoints are Twisted's endpoint strings; sizes and times are written like 16MiB "
-        "and 300s."
+        "else can be reached, whatever a peer sends."
     )
 
     settings: DestinationSettings
@@ -78,6 +40,13 @@ class Options(DeclaredOptions, declared=(LISTEN, TARGET, VM, ALLOW, *TUNNEL, DRA
             drain_timeout=self.value(DRAIN_TIMEOUT),
             limits=Limits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()}),
         )
+
+    def account(self) -> str:
+        """The line that says what is served, once it is."""
+        settings = self.settings
+        served = [(noun, [one.name for one in some]) for noun, some in (("VM", settings.vms), ("target", settings.targets))]
+        words = [f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}" for noun, names in served if names]
+        return f"listening on {settings.listen}{'' if settings.tunnel.tls_dir else ' without TLS'}, for {' and '.join(words)}"
 
 
 def make_room_for(limits: Limits) -> None:

@@ -1,20 +1,21 @@
 """
 The options of :mod:`nbdtun.config.options` as options of twistd, and how their texts become settings.
 
-Values are parsed in ``postOptions``, all at once. So an error can name its option, and every error is a ``UsageError``, which twistd prints
-as a line and not as a traceback.
+Values are parsed in ``postOptions``, all at once, so an error can name its option. twistd would print the whole help before the error, and
+end with 1: so an error ends the process here, in one line and with the status of wrong usage.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from twisted.python.usage import Options, UsageError
 
 from nbdtun import __version__
-from nbdtun.config.options import BANDWIDTH, SOCKETS, TERMS, TRUST, Option
+from nbdtun.config.options import Option
 from nbdtun.errors import ConfigError, NbdtunError
 
 
@@ -24,6 +25,8 @@ class DeclaredOptions(Options):
     optFlags: ClassVar[list[list[str | None]]]
     optParameters: ClassVar[list[list[str | None]]]
 
+    #: The plugin's name, with which error lines begin.
+    plugin = ""
     settings: Any
 
     def __init_subclass__(cls, declared: tuple[Option, ...] = ()) -> None:
@@ -45,12 +48,32 @@ class DeclaredOptions(Options):
         print(f"nbdtun {__version__}")
         raise SystemExit(0)
 
-    def postOptions(self) -> None:
-        """Make the settings; :exc:`UsageError` with one line if they are not valid."""
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the command line; a mistake in it ends the process."""
         try:
-            self.settings = self.build()
+            self.read(options)
         except ConfigError as error:
-            raise UsageError(error.line) from None
+            print(f"{self.plugin}: {error.line}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    def read(self, words: Sequence[str] | None) -> None:
+        """
+        Read the options, and make the settings of them.
+
+        :raise ConfigError: they are not valid.
+        """
+        try:
+            super().parseOptions(words)
+        except UsageError as error:
+            raise ConfigError(str(error), f"`{self.plugin.replace('-', ' ')} --help` lists the options") from None
+
+    def postOptions(self) -> None:
+        """Make the settings; :exc:`ConfigError` if they are not valid."""
+        self.settings = self.build()
+
+    def account(self) -> str:
+        """The line that says what the daemon does, once it has started."""
+        raise NotImplementedError
 
     def build(self) -> Any:
         """Make the settings of this daemon; :exc:`ConfigError` if the options do not fit."""
@@ -92,14 +115,11 @@ def _collect(option: Option) -> Callable[[DeclaredOptions, str], None]:
     return collect
 
 
-#: The options of both daemons.
-TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
-
-
 def give_up(plugin: str, error: NbdtunError) -> NoReturn:
     """
-    End the process with one line and status 1, when valid options do not make a service: with an unreadable key, for example.
+    End the process with one line, when valid options do not make a service: with status 2 for an unreadable key, for example.
 
-    twistd catches a ``UsageError`` while it parses options, but not while it makes the service.
+    twistd would print a traceback.
     """
-    raise SystemExit(f"{plugin}: {error.line}") from None
+    print(f"{plugin}: {error.line}", file=sys.stderr)
+    raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None

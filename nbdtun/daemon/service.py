@@ -56,7 +56,7 @@ class Daemon(MultiService):
         self._reactor = reactor
         self._plugin = plugin
         self._twistd = twistd
-        self._mask: Iterable[int] = ()  # the signals that were blocked before
+        self._mask: Iterable[int] | None = None  # the signals that were blocked before
         for service in services:
             service.setServiceParent(self)
 
@@ -81,6 +81,8 @@ class Daemon(MultiService):
 
     def startService(self) -> None:
         """Start what needs no privileges, and handle signals as soon as the reactor runs."""
+        if self._mask is None:  # twist starts services at once
+            self.privilegedStartService()
         super().startService()
         self._reactor.callWhenRunning(self._handle_signals)
         self._reactor.addSystemEventTrigger("before", "shutdown", _ignore_signals)
@@ -90,7 +92,7 @@ class Daemon(MultiService):
         for number in ENDING:
             if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._signalled)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask or ())
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         cast("IReactorFromThreads", self._reactor).callFromThread(self._end, number)

@@ -1,4 +1,4 @@
-"""``twistd nbdtun-source``: forwards local sockets through the tunnel, or migrates one VM through it, or both."""
+"""``nbdtun source`` and ``twistd nbdtun-source``: forwards local sockets through the tunnel, or migrates one VM through it, or both."""
 
 from __future__ import annotations
 
@@ -9,36 +9,26 @@ from twisted.application.service import IService
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import migration_settings, tunnel_settings
-from nbdtun.config.options import BANDWIDTH, CONNECT, DRAIN_TIMEOUT, KEEP_SOURCE, MAX_CHANNELS, MIGRATION, QMP, TLS_NAME, Option
-from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
+from nbdtun.config.options import (
+    BANDWIDTH,
+    CONNECT,
+    DRAIN_TIMEOUT,
+    FORWARD,
+    KEEP_SOURCE,
+    LOCAL_LIMITS,
+    MIGRATE,
+    MIGRATION,
+    QMP,
+    SOURCE,
+    TLS_NAME,
+    TUNNEL,
+    URGENT,
+)
+from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.process import make_room, needed, settle_in
 
-FORWARD = Option(
-    "forward",
-    "Forward a socket to a target of the destination, such as nbd=unix:/run/nbdtun/nbd.sock:mode=660.",
-    "TARGET=SERVER-ENDPOINT",
-    "nbdtun.config.values:Forward.parse",
-    repeatable=True,
-)
-URGENT = Option(
-    "urgent",
-    "Send this target's channels ahead of the others under --bandwidth, such as memory ahead of disks.",
-    "TARGET",
-    repeatable=True,
-)
-MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
-LIMITS = (
-    MAX_CHANNELS,
-    Option(
-        "max-channels-per-user",
-        "The same for one local user; all clients of TCP ports count as one.",
-        "COUNT",
-        "nbdtun.units:parse_count",
-        "512",
-    ),
-)
 _ONLY_MIGRATIONS = (QMP, KEEP_SOURCE, *MIGRATION)
 
 
@@ -50,20 +40,17 @@ class SourceTask:
     migrate: MigrateSettings | None
 
 
-_DECLARED = (CONNECT, TLS_NAME, FORWARD, URGENT, *LIMITS, MIGRATE, *_ONLY_MIGRATIONS, *TUNNEL, DRAIN_TIMEOUT)
+class Options(DeclaredOptions, declared=SOURCE):
+    """The options of ``nbdtun source`` and ``twistd nbdtun-source``."""
 
-
-class Options(DeclaredOptions, declared=_DECLARED):
-    """The options of ``twistd nbdtun-source``."""
-
+    plugin = "nbdtun-source"
     synopsis = "--connect ENDPOINT --tls-dir DIR --forward TARGET=ENDPOINT... | --migrate VM --qmp SOCKET"
     longdesc = (
         "The source end of the tunnel, on the host that a VM leaves. Each connection to a forward's socket becomes a channel to the "
         "destination's target of that name, through one encrypted port, and outlives a lost network link. With --migrate, it migrates a "
         "running VM with its disks to the QEMU that waits for it at the destination. Without --forward the daemon then ends, with status "
         "0 if the VM runs there, 1 if the migration failed and the VM still runs here, 3 if the outcome is unknown and the VM is paused "
-        "here, 4 if the guest was lost at the destination and the VM is paused here. "
-        "Endpoints are Twisted's endpoint strings; sizes and times are written like 500MiB and 300ms."
+        "here, 4 if the guest was lost at the destination and the VM is paused here."
     )
     settings: SourceTask
 
@@ -79,7 +66,7 @@ class Options(DeclaredOptions, declared=_DECLARED):
             raise ConfigError("--urgent needs --forward")
         if not forwards:
             return SourceTask(None, migrate)
-        limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()})
+        limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LOCAL_LIMITS).items()})
         drain = self.value(DRAIN_TIMEOUT)
         return SourceTask(
             SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=urgent, limits=limits, drain_timeout=drain), migrate
@@ -93,6 +80,12 @@ class Options(DeclaredOptions, declared=_DECLARED):
             return None
         wanted = migration_settings(self.required(MIGRATE), self.given(BANDWIDTH, KEEP_SOURCE, *MIGRATION))
         return MigrateSettings(tunnel=tunnel, connect=connect, qmp=self.required(QMP), migration=wanted)
+
+    def account(self) -> str:
+        """The line that says what is done, once it has begun."""
+        task = self.settings
+        words = [f"forwarding {', '.join(each.target for each in task.forward.forwards)} to {task.forward.connect}"] if task.forward else []
+        return " and ".join([*words, *([f"migrating {task.migrate.migration.vm} to {task.migrate.connect}"] if task.migrate else [])])
 
 
 def makeService(options: Options) -> IService:

@@ -26,7 +26,8 @@ LAYERS = (
     ("service.tunnel", "service.control"),
     ("service.checks",),
     ("service",),
-    ("cli", "daemon"),
+    ("daemon",),
+    ("cli",),
     ("__main__",),
 )
 

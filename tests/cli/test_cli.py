@@ -17,10 +17,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version") == (0, f"nbdtun {__version__}\n", "")
 
 
-def test_help_names_the_commands_and_the_plugins(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "--help")
     assert (status, err) == (0, "")
-    for word in ("certs", "migrate", "nbdtun-source", "nbdtun-dest"):
+    for word in ("certs", "migrate", "source", "dest"):
         assert word in out
 
 

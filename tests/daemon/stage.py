@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from twisted.application.service import IService, Service
-from twisted.python.usage import UsageError
 
 from nbdtun.errors import ConfigError
 
@@ -43,7 +42,7 @@ class FakeServices(ModuleType):
 
 def mistake(read: Callable[..., object], *words: str) -> str:
     """The one line that a wrong command line ends in."""
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         read(*words)
     assert "\n" not in str(caught.value)
     return str(caught.value)

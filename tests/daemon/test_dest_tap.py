@@ -13,7 +13,7 @@ from tests.daemon.stage import FakeServices, mistake
 
 def destination(*words: str) -> DestinationSettings:
     options = Options()
-    options.parseOptions(words)
+    options.read(words)
     return options.settings
 
 
@@ -79,13 +79,14 @@ def test_the_service_is_made_of_the_settings(services: FakeServices) -> None:
     assert services.governed == ["nbdtun-dest"]
 
 
-def test_settings_that_fail_later_end_in_one_line_too(services: FakeServices) -> None:
+def test_settings_that_fail_later_end_in_one_line_too(services: FakeServices, capsys: pytest.CaptureFixture[str]) -> None:
     services.error = ConfigError("/pki/server-key.pem: Permission denied")
     options = Options()
     options.parseOptions(["--listen", "unix:/a", "--vm", "a=/q"])
     with pytest.raises(SystemExit) as caught:
         makeService(options)
-    assert caught.value.code == "nbdtun-dest: /pki/server-key.pem: Permission denied [config]"
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "nbdtun-dest: /pki/server-key.pem: Permission denied [config]\n"
 
 
 @pytest.mark.parametrize(("allowed", "lines"), [(10_000, 0), (2_500, 0), (2_499, 1)])

@@ -9,8 +9,8 @@ import pytest
 from nbdtun import __version__
 from nbdtun.config import Owner, TunnelSettings
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import TLS_DIR, Option
-from nbdtun.daemon.options import TUNNEL, DeclaredOptions, give_up
+from nbdtun.config.options import TLS_DIR, TUNNEL, Option
+from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.errors import ConfigError
 from tests.daemon.stage import mistake
 
@@ -20,13 +20,15 @@ SIZES = Option("size", "A size.", "SIZE", "nbdtun.units:parse_size", repeatable=
 class Options(DeclaredOptions, declared=(*TUNNEL, SIZES)):
     """A plugin that has no options but those of its tunnel, and one that is repeatable."""
 
+    plugin = "nbdtun-dest"
+
     def build(self) -> TunnelSettings:
         return tunnel_settings(self.given(*TUNNEL))
 
 
 def read(*words: str) -> Any:
     options = Options()
-    options.parseOptions(words)
+    options.read(words)
     return options.settings
 
 
@@ -88,7 +90,19 @@ def test_what_must_be_there() -> None:
         options.required(TLS_DIR)
 
 
-def test_giving_up_is_one_line() -> None:
+def test_giving_up_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         give_up("nbdtun-dest", ConfigError("/pki: No such file or directory"))
-    assert ended.value.code == "nbdtun-dest: /pki: No such file or directory [config]"
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "nbdtun-dest: /pki: No such file or directory [config]\n"
+
+
+def test_a_mistake_ends_twistd_with_one_line_and_the_status_of_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, line in (
+        (["--window", "much"], "--window: 'much' is not a size such as 64KiB, 500MiB or 10G"),
+        (["--nonsense"], "option --nonsense not recognized; `nbdtun dest --help` lists the options"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            Options().parseOptions(words)
+        assert caught.value.code == 2
+        assert capsys.readouterr() == ("", f"nbdtun-dest: {line} [config]\n")

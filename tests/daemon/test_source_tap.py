@@ -19,7 +19,7 @@ FORWARD = ("--connect", "unix:/t", "--forward", "a=unix:/a")
 
 def source(*words: str) -> SourceTask:
     options = Options()
-    options.parseOptions(words)
+    options.read(words)
     return options.settings
 
 
@@ -127,10 +127,11 @@ def test_a_daemon_that_only_migrates_leaves_after_it(services: FakeServices) -> 
         services.ends.clear()
 
 
-def test_settings_that_fail_later_end_in_one_line_too(services: FakeServices) -> None:
+def test_settings_that_fail_later_end_in_one_line_too(services: FakeServices, capsys: pytest.CaptureFixture[str]) -> None:
     services.error = ConfigError("/pki/client-key.pem: Permission denied")
     options = Options()
     options.parseOptions(FORWARD)
     with pytest.raises(SystemExit) as caught:
         makeService(options)
-    assert caught.value.code == "nbdtun-source: /pki/client-key.pem: Permission denied [config]"
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "nbdtun-source: /pki/client-key.pem: Permission denied [config]\n"

@@ -1,0 +1,47 @@
+"""Names that a shell completes: those of this user's control sockets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from nbdtun.cli import cancel, change, status
+from nbdtun.cli.complete import migrations, running
+from nbdtun.errors import ConfigError
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "nbdtun.service.control.socket.names", lambda base: ["@4711", "db1", "web1", "web2"] if base == Path("/run/x") else []
+    )
+
+
+def context(**params: str) -> click.Context:
+    made = click.Context(click.Command("set"))
+    made.params = {"run_dir": "/run/x", **params}
+    return made
+
+
+@pytest.mark.usefixtures("names")
+def test_names_that_begin_so() -> None:
+    parameter = change.command.params[0]
+    assert running(context(), parameter, "web") == ["web1", "web2"]
+    assert running(context(), parameter, "") == ["4711", "db1", "web1", "web2"]
+    assert migrations(context(), parameter, "") == ["db1", "web1", "web2"]
+
+
+def test_what_cannot_be_read_completes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(base: Path) -> list[str]:
+        raise ConfigError("Permission denied")
+
+    monkeypatch.setattr("nbdtun.service.control.socket.names", refuse)
+    assert running(context(), change.command.params[0], "") == []
+
+
+def test_the_commands_use_them() -> None:
+    wanted = {status: running, change: running, cancel: migrations}
+    for module, complete in wanted.items():
+        assert module.command.params[0]._custom_shell_complete is complete
