@@ -15,7 +15,7 @@ author = "The nbdtun authors"
 copyright = f"2026, {author}"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "commands", "findings", "matrix", "options", "states"]
+extensions = ["sphinx.ext.autodoc", "commands", "findings", "matrix", "options", "states", "waits"]
 exclude_patterns = ["_ext"]
 html_theme = "furo"
 html_title = f"nbdtun {version}"

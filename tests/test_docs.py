@@ -13,6 +13,7 @@ import pytest
 from nbdtun.cli import command
 from nbdtun.daemon.dest_tap import Options as DestinationOptions
 from nbdtun.daemon.source_tap import Options as SourceOptions
+from nbdtun.migration.waits import WAITS
 from tests.test_states import DECLARED
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +71,12 @@ def test_every_table_of_states_is_there(site: Path) -> None:
     for table in DECLARED.values():
         for state, moves in table.lines():
             assert f"{state} {moves}".strip() in text
+
+
+def test_every_wait_is_there(site: Path) -> None:
+    text = " ".join(_read(site / "waits.html").split())
+    for wait in WAITS:
+        assert f"{wait.limit} {wait.ended_by}" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -13,6 +13,7 @@ From the ground up; a package imports only what stands above it here:
     check        whether a VM can be migrated, and how long that would take
     source       runs a migration, from the first step to the handover or back
     destination  keeps the sessions of VMs that arrive
+    waits        each wait of a migration, as a table
 
 ``source`` and ``destination`` never import each other.
 

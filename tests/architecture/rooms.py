@@ -21,6 +21,7 @@ LAYERS = (
     ("migration.control", "migration.supervision"),
     ("migration.check",),
     ("migration.source", "migration.destination"),
+    ("migration.waits",),
     ("config", "display"),
     ("service.local",),
     ("service.tunnel", "service.control"),

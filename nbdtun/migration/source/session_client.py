@@ -30,6 +30,8 @@ from nbdtun.migration.settings import MigrationSettings
 
 DIAGNOSIS_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
+#: For an answer in a roll-back while the link is lost. Abort is sent when a link comes back; without one the destination aborts by itself.
+LOST_SECONDS = 1.0
 
 
 class SourceControl(Control):
@@ -110,12 +112,12 @@ class SessionClient:
         if self._renewing is not None:
             self._renewing.cancel()
         with suppress(NbdtunError):
-            await self._ask(Abort, self._settings.steps.farewell)
+            await self._ask(Abort, self._at_most(self._settings.steps.farewell))
 
     async def diagnose(self) -> str:
         """The destination's own reason for a failure, if any; to be asked before anything is undone there."""
         with suppress(NbdtunError):
-            return str((await self._ask(Query, DIAGNOSIS_SECONDS, vm=self._settings.vm))["reason"])
+            return str((await self._ask(Query, self._at_most(DIAGNOSIS_SECONDS), vm=self._settings.vm))["reason"])
         return ""
 
     async def close(self) -> None:
@@ -123,6 +125,9 @@ class SessionClient:
         self._prepared = None
         if self.control is not None:
             self.control.hang_up()
+
+    def _at_most(self, seconds: float) -> float:
+        return seconds if self._carrier.link.lost_for is None else LOST_SECONDS
 
     async def _ask(self, command: Any, seconds: float | None = None, **arguments: Any) -> dict[str, Any]:
         if self.control is None:

@@ -1,7 +1,8 @@
 """
 Samples a migration every second: its progress, whether it converges, and whether it lasts too long.
 
-Its queries to QEMU have a time limit, so they also notice a QEMU that hangs.
+Its queries to QEMU have a time limit, so they also notice a QEMU that hangs. The watchdog does not wait for them: while QEMU answers
+nothing, time passes all the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.qmp.monitor import Monitor
@@ -47,7 +49,8 @@ class Sampler:
         self._alarm = alarm
         self._judge = judge
         self._written = 0
-        self._poll = LoopingCall(self._sampling)
+        self._asking = False
+        self._poll = LoopingCall(self._tick)
         self._poll.clock = clock
 
     def __repr__(self) -> str:
@@ -62,15 +65,27 @@ class Sampler:
         if self._poll.running:
             self._poll.stop()
 
-    def _sampling(self) -> Deferred[None]:
-        def failed(failure: Any) -> None:
-            self._alarm(failure.value)
+    def _tick(self) -> None:
+        if self._asking:
+            self._look()
+            return
+        self._asking = True
+        Deferred.fromCoroutine(self._sample()).addErrback(self._failed)
 
-        return Deferred.fromCoroutine(self._sample()).addErrback(failed)
+    def _failed(self, failure: Failure) -> None:
+        assert isinstance(failure.value, Exception)
+        self._alarm(failure.value)
 
     async def _sample(self) -> None:
-        await self._sample_disks()
-        await self._sample_memory()
+        try:
+            await self._sample_disks()
+            await self._sample_memory()
+        finally:
+            self._asking = False
+        self._look()
+
+    def _look(self) -> None:
+        """Report what is known, and let the watchdog judge it."""
         if not self._poll.running:
             return
         self._meter.converge(self._convergence.measures)

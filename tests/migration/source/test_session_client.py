@@ -11,6 +11,7 @@ from twisted.internet.task import Clock, deferLater
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable, ShuttingDown
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Prepare, Query
+from nbdtun.migration.progress import LinkState
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.session_client import SessionClient
 from tests.migration.stage.machines import departure
@@ -50,6 +51,8 @@ class Channel(Control):
 
 class Carrier:
     """Hands out the channels that there are, one after the other."""
+
+    link = LinkState()
 
     def __init__(self, *channels: Channel | NbdtunError) -> None:
         self.channels = list(channels)

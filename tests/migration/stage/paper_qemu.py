@@ -294,6 +294,12 @@ class PaperQemu(Paper):
         self.state = "running" if self.autostart else "paused"
         self._now("completed")
 
+    def cut_off(self) -> None:
+        """The socket that its memory goes to is closed."""
+        if self._step("device", "failed") and self.ran_before:
+            self.state = "running"
+            self.tell("RESUME")
+
     def migrate_cancel(self) -> Any:
         if self.migration.get("status") in ("setup", "active", "pre-switchover", "device"):
             self._now("cancelling")

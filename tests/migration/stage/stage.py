@@ -25,12 +25,16 @@ class PaperIngress:
         self.target = target
         self.path = f"/run/{name}.sock"
         self.trouble: Exception | None = None
+        self.farewell: Farewell | None = None
 
     async def drained(self) -> None:
-        return None
+        if self.stage.never_arrives:
+            await Deferred()
 
     async def close(self) -> None:
         self.stage.ingresses.remove(self)
+        if self.target.startswith("ram"):
+            self.stage.source.cut_off()
 
 
 class PaperEgress:
@@ -64,7 +68,7 @@ class Stage:
         self.egresses: list[PaperEgress] = []
         self.admitted: dict[str, str] = {}
         self.pumps: list[tuple[Any, Any, Any]] = []
-        self.reachable, self.silent = True, False
+        self.reachable, self.silent, self.never_arrives = True, False, False
         self.reports: list[Progress] = []
         self.new_daemon()
 
@@ -92,6 +96,7 @@ class Stage:
 
     async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> PaperIngress:
         self.ingresses.append(PaperIngress(self, target, name))
+        self.ingresses[-1].farewell = farewell
         return self.ingresses[-1]
 
     async def throughput(self) -> float:
