@@ -18,8 +18,9 @@ from lab.process import wait
 class Gate:
     """Listens at `path` for QMP clients and passes all on to `monitor`, but for `held`."""
 
-    def __init__(self, path: Path, monitor: Path, held: str, nth: int = 1) -> None:
-        """The first `nth` - 1 of those commands pass."""
+    def __init__(self, path: Path, monitor: Path, held: str, nth: int = 1, *, loses: bool = False) -> None:
+        """The first `nth` - 1 of those commands pass. One that `loses` it never answers that one, and lets all others pass."""
+        self._loses = loses
         self.path = path
         self._aside = path.with_suffix(".aside")
         self._before = nth - 1
@@ -90,11 +91,20 @@ class Gate:
                     command, end = decoder.raw_decode(text)
                 except ValueError:
                     break  # there is more to come of it
-                if command.get("execute") == self._held and not self._hold(client):
-                    break  # nobody wants it any more
-                _send(server, text[:end].encode())
+                if command.get("execute") != self._held or not self._lose():
+                    if command.get("execute") == self._held and not self._hold(client):
+                        break  # nobody wants it any more
+                    _send(server, text[:end].encode())
                 text = text[end:]
         _shut(server)
+
+    def _lose(self) -> bool:
+        """Whether the command is lost, as one is."""
+        if not self._loses or self._before or self._came.is_set():
+            return False
+        self._came.set()
+        self._open.set()
+        return True
 
     def _hold(self, client: socket.socket) -> bool:
         """Wait until the gate is open, which is True, or its client has gone."""

@@ -69,7 +69,7 @@ def test_paused_before_and_after(pairs: Callable[..., Pair], crossings: Callable
     assert attempt.wait_exit(120) == 0, attempt.log()
     pair.source.wait_exit()
     assert pair.destination.status() == "paused"
-    assert not pair.destination.ticking()
+    assert not pair.destination.ticking(1.0)
     pair.destination.qmp("cont")
     arrived(crossing)
 

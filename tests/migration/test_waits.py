@@ -224,3 +224,22 @@ def test_errors_that_end_a_wait_name_it() -> None:
     for name, error in {"control": LinkLost, "command": MonitorError}.items():
         hung = Hung(FORWARD[name], Phase.PREPARE, None, gone=False)
         assert isinstance(hung.end(), error)
+
+
+def test_a_step_that_answers_its_cancellation_with_another_error_is_cancelled_all_the_same() -> None:
+    stage = Stage()
+    stage.silent = True
+    control = stage.control
+
+    async def failing(protocol: Any) -> Any:
+        try:
+            return await control(protocol)
+        except CancelledError:
+            raise LinkLost("the channel has just ended") from None
+
+    stage.control = failing  # type: ignore[method-assign]
+    migration = stage.start()
+    stage.turn(1)
+    migration.cancel()
+    assert isinstance(stage.outcome(migration), CancelledError)
+    assert stage.reports[-1].phase is Phase.CANCELLED

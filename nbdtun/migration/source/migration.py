@@ -150,7 +150,7 @@ class Migration:
     def _interrupt(self, cause: BaseException | None) -> bool:
         if self._forward is None or not self._life.advance(Trigger.INTERRUPT):
             return False
-        self._cause = cause
+        self._cause = cause or CancelledError()  # whatever the step that is cancelled makes of it
         self._reactor.callLater(0, self._forward.cancel)  # not now: this may be called from inside of it
         return True
 
@@ -218,11 +218,12 @@ class Migration:
             await self._ingresses.pop(name).close()
 
     async def _mirror(self, disks: dict[str, Disk], ingress: Ingress) -> Mirrors:
-        self._supervision.meter.expect(disks)
-        self._supervision.meter.enter(Phase.MIRROR)
         each = [Mirror(self._monitor, self._reactor, disk, name, ingress, self._alarm) for name, disk in disks.items()]
         mirrors = self._mirrors = Mirrors(self._monitor, each)
         await self._supervision.convergence.begin(mirrors)
+        self._supervision.meter.expect(disks)
+        self._supervision.meter.converge(self._supervision.convergence.measures)  # known from the phase's first report on
+        self._supervision.meter.enter(Phase.MIRROR)
         await mirrors.start(self._undo, self.settings, self.budget.part(len(mirrors)))
         await self.budget.limit_disks(mirrors)
         await mirrors.ready()

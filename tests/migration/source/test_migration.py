@@ -22,6 +22,7 @@ from nbdtun.errors import (
     OutcomeUnknown,
 )
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.settings import Strategy
 from tests.migration.stage.stage import Stage
 
 PHASES = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER]
@@ -429,6 +430,14 @@ def test_a_destination_that_is_silent() -> None:
     assert not isinstance(outcome, MonitorError)
     assert "has not answered Listen for 90 s" in str(outcome)
     assert stage.running() == ["web1"]
+
+
+def test_writes_that_wait_are_reported_from_the_first_report_of_the_copying_on() -> None:
+    """However long the preparation took: it was empty in that one, and what read it after a second sometimes found it so."""
+    stage = Stage()
+    stage.outcome(stage.start(converge=frozenset({Strategy.WRITE_BLOCKING})))
+    first = next(report for report in stage.reports if report.disks)
+    assert (first.phase, first.converge.write_blocking) == (Phase.MIRROR, ("vda",))
 
 
 def test_its_repr_tells_where_it_is() -> None:
