@@ -35,7 +35,7 @@ setup(
         "rich >= 13",
         "setuptools",
         "twisted >= 24.7",
-        "txaio >= 23.1",
+        "txaio >= 23.1.1",
     ],
     extras_require={"test": TESTS, "docs": DOCS, "bench": BENCH, "fuzz": FUZZ, "dev": [*TESTS, *CHECKS, *DOCS]},
     entry_points={"console_scripts": ["nbdtun = nbdtun.cli:script"]},

@@ -27,7 +27,7 @@ _PYENV = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
 _USABLE = "import ensurepip, sys, venv; print('.'.join(map(str, sys.version_info[:2])))"
 _REQUIRED = "from importlib.metadata import requires; print(*requires('nbdtun'), sep='\\n')"
 _PIP = ("-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade", "--upgrade-strategy", "eager")
-_EDITABLE = (*("-e", f"{PROJECT}[test]"), *("--config-settings", "editable_mode=compat"))
+_EDITABLE = (*("-e", f"{PROJECT}[test,docs]"), *("--config-settings", "editable_mode=compat"))
 
 
 @dataclass(frozen=True)
