@@ -6,6 +6,7 @@ RUN = $(VENV)/bin/python -m
 WORKERS ?= 2
 MINUTES ?= 10
 SEED ?=
+NEW ?= 120
 QUICK ?=
 
 # Tests side by side: each worker has its own processes, directories and ports. What shares an expensive fixture is in one group.
@@ -26,8 +27,9 @@ demo: setup ## move a running guest with its disk, and prove it
 check: $(VENV)/.installed lint ## the quick one: lint, strict types, unit and property tests
 	$(TESTS) -m "not integration"
 
+# New random examples for NEW seconds, of a seed that is printed: `make test SEED=...` has the same ones.
 test: setup lint ## everything, with real QEMU, nbdkit and twistd processes; WORKERS=2 side by side
-	$(TESTS)
+	NBDTUN_NEW=$(NEW) NBDTUN_SEED=$(or $(SEED),$(shell date +%s)) $(TESTS)
 
 integration: setup ## the tests with real processes only
 	$(TESTS) -m integration

@@ -82,3 +82,9 @@ def _nothing_unexpected_is_logged() -> Iterator[None]:
     with nothing_logged():
         yield
         gc.collect()
+
+
+def pytest_report_header() -> list[str]:
+    """What repeats the random examples of this run."""
+    seed = os.environ.get("NBDTUN_SEED")
+    return [f"new examples: NBDTUN_SEED={seed} NBDTUN_NEW={os.environ.get('NBDTUN_NEW', 0)}"] if seed else []

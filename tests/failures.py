@@ -12,7 +12,7 @@ from zope.interface import provider
 @contextlib.contextmanager
 def nothing_logged() -> Iterator[None]:
     """
-    A traceback in the log is a failure.
+    A traceback in the log is a failure, and so is a line of ours that is more than one, or that a terminal would obey.
 
     :raise AssertionError: with what was logged.
     """
@@ -23,6 +23,8 @@ def nothing_logged() -> Iterator[None]:
         if event.get("log_level") is LogLevel.critical:
             failure = event.get("log_failure")
             found.append((formatEvent(event) or "") + ("\n" + failure.getTraceback() if failure else ""))
+        if str(event.get("log_namespace", "")).startswith("nbdtun") and not formatEvent(event).isprintable():
+            found.append(repr(formatEvent(event)))
 
     globalLogPublisher.addObserver(observe)
     try:

@@ -25,7 +25,7 @@ def command(vm: str, run_dir: str | None) -> int:
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.socket import Cancel
 
-    final = Progress.from_json(asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))["progress"])
+    final = Progress.from_json(asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel)).get("progress", {}))
     detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""
     click.echo(printable(f"{vm} {OUTCOMES[final.phase]}{detail}"))
     return 0 if final.phase in (Phase.CANCELLED, Phase.FAILED) else 1

@@ -7,10 +7,12 @@ A :class:`Progress` is complete in itself; a display needs no history, except to
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from attrs import frozen
+
+from nbdtun.errors import ProtocolViolation
 
 
 class Phase(enum.Enum):
@@ -101,14 +103,14 @@ class Measures:
     @classmethod
     def from_json(cls, report: Mapping[str, Any]) -> Measures:
         """The reverse of :meth:`as_json`."""
-        milliseconds = report["downtime_ms"]
+        milliseconds = _perhaps(_number, report["downtime_ms"])
         return cls(
-            lagging=tuple(report["lagging"]),
-            write_blocking=tuple(report["write_blocking"]),
-            throttle=report["throttle"],
-            passes=report["passes"],
+            lagging=tuple(map(_text, report["lagging"])),
+            write_blocking=tuple(map(_text, report["write_blocking"])),
+            throttle=_count(report["throttle"]),
+            passes=_count(report["passes"]),
             downtime=None if milliseconds is None else milliseconds / 1000,
-            forced=report["forced"],
+            forced=bool(report["forced"]),
         )
 
 
@@ -161,19 +163,58 @@ class Progress:
 
     @classmethod
     def from_json(cls, report: Mapping[str, Any]) -> Progress:
-        """The reverse of :meth:`as_json`, except for digits that it has rounded off."""
+        """
+        The reverse of :meth:`as_json`, except for digits that it has rounded off.
+
+        :raise ProtocolViolation: it is not such an object, or one of another release of nbdtun.
+        """
+        try:
+            return cls._of(report)
+        except (KeyError, ValueError, TypeError, AttributeError) as odd:
+            raise ProtocolViolation(f"the progress is malformed ({odd!r})", "is it of another release of nbdtun?") from odd
+
+    @classmethod
+    def _of(cls, report: Mapping[str, Any]) -> Progress:
         link = report["link"]
         return cls(
-            time=report["time"],
-            elapsed=report["elapsed"],
+            time=_number(report["time"]),
+            elapsed=_number(report["elapsed"]),
             phase=Phase(report["phase"]),
-            disks=tuple(DiskProgress(disk["node"], disk["total"], disk["done"]) for disk in report["disks"]),
-            ram=MemoryProgress(report["ram"]["total"], report["ram"]["done"]),
-            rate=report["rate"],
-            eta=report["eta"],
-            link=LinkState(link["lost_for"], link["resumes"], link["replayed"]),
+            disks=tuple(DiskProgress(_text(disk["node"]), _count(disk["total"]), _count(disk["done"])) for disk in report["disks"]),
+            ram=MemoryProgress(_count(report["ram"]["total"]), _count(report["ram"]["done"])),
+            rate=_number(report["rate"]),
+            eta=_perhaps(_number, report["eta"]),
+            link=LinkState(_perhaps(_number, link["lost_for"]), _count(link["resumes"]), _count(link["replayed"])),
             converge=Measures.from_json(report["converge"]),
-            downtime_ms=report.get("downtime_ms"),
-            error=report.get("error"),
-            code=report.get("code"),
+            downtime_ms=_perhaps(_number, report.get("downtime_ms")),
+            error=_perhaps(_text, report.get("error")),
+            code=_perhaps(_text, report.get("code")),
         )
+
+
+T = TypeVar("T")
+
+#: More than any time in seconds, or count of bytes, that is shown.
+_TOO_MUCH = 1 << 64
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _TOO_MUCH:
+        raise ValueError("not a number")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _TOO_MUCH:
+        raise ValueError("not a count")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _perhaps(read: Callable[[object], T], value: object) -> T | None:
+    return None if value is None else read(value)

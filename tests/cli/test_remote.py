@@ -33,6 +33,18 @@ def test_a_daemon_has_no_progress() -> None:
     assert sentence({"name": "nbdtun-dest", "pid": 7, "bandwidth": 1 << 20}) == "nbdtun-dest (pid 7): at most 1 MiB/s"
 
 
+@pytest.mark.parametrize("odd", [{"progress": {}}, {"progress": [7]}, {"bandwidth": "much"}, {"bandwidth": 7, "downtime": []}], ids=str)
+def test_one_of_another_release_is_no_reason_to_fail(odd: dict[str, Any]) -> None:
+    assert sentence({"name": "web1", "pid": 7, **odd}).startswith("web1 (pid 7): it reports what cannot be read: ")
+
+
+def test_its_words_are_one_line() -> None:
+    hostile = {"name": "web1\x1b[2J\nnbdtun: all is well", "error": "no\x07\nmore"}
+    assert sentence(hostile) == "no? more"
+    del hostile["error"]
+    assert sentence(hostile) == "web1?[2J nbdtun: all is well (pid None):"
+
+
 def test_one_that_does_not_answer() -> None:
     assert sentence({"name": "web1", "error": "web1: its process has not answered"}) == "web1: its process has not answered"
 

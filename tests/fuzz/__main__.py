@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 CORPUS = Path(__file__).parent.parent.parent / ".cache/fuzz"
-LONGEST = 8192
+LONGEST = 256 * 1024
 
 
 def fuzz(name: str, arguments: list[str]) -> None:

@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping
 
 from nbdtun.migration.control.commands import ERRORS
+from nbdtun.migration.progress import DiskProgress, Phase, Progress
+from nbdtun.migration.qmp.schema import EVENTS
 from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from tests.fuzz.targets import ANSWER, SESSION
+from tests.migration.stage.left import entry as left
 from tests.migration.stage.machines import PACKED
 from tests.tls.stage.certificates import certificate
 from tests.tunnel.stage.stranger import box
@@ -24,6 +27,10 @@ CONVERSATION = (
     + encode_reset("reset", "no more")
     + encode(Kind.BYE, 0)
 )
+#: A whole window in one frame, most of which goes through a pipe.
+LONG = encode(Kind.DATA, 0, bytes(1 << 17)) + encode(Kind.FIN, 1 << 17)
+PROGRESS = Progress(1.0, 2.5, Phase.MIRROR, (DiskProgress("vda", 10, 5),), eta=1.5).as_json()
+REPORT = json.dumps({"kind": "migration", "name": "web1", "pid": 7, "progress": PROGRESS, "bandwidth": 7, "downtime": 0.3}).encode()
 _FIELDS = {"node": "vda", "device": "", "qdev": "vda-dev", "size": "1048576", "format": "raw", "place": "pci:05.0", "serial": ""}
 DISK = b"".join(len(part).to_bytes(2, "big") + part.encode() for pair in _FIELDS.items() for part in pair)
 PREPARE = box(_command="Prepare", _ask="1", version=1, session=SESSION, vm="web1", hardware=PACKED, disks=DISK + b"\0\0", allowed=b"")
@@ -35,10 +42,13 @@ COMMANDS = [
     box(_command="Settle", _ask="6", vm="web1"),
     box(_command="Check", _ask="7", version=1, vm="web1", machine="q35", memory=1 << 27, disks=""),
 ]
+UNKNOWN = box(_error="1", _error_code="whatever", _error_description="no\x1b[2J\nmore")
+COMPLETE = box(_error="1", _error_code="complete", _error_description="over")
 TOLD = [
     box(_answer="1", target=f"nbd.{SESSION}", findings=b""),
     box(_answer="5", state="aborted", machine="running", reason="why"),
     *(box(_error="3", _error_code=code, _error_description="why") for code in ERRORS.values()),
+    UNKNOWN,
     box(_command="Trouble", session=SESSION, code="mirror", reason="no space"),
 ]
 QEMU = {
@@ -81,11 +91,29 @@ QEMU = {
 SEEDS: Mapping[str, list[bytes]] = {
     "opening": [OPEN, RESUME, OPEN + CONVERSATION, box(_command="StartTLS", _ask="1"), box(_answer="1"), b"GET / HTTP/1.1\r\n\r\n"],
     "before_tls": [b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n", OPEN, b"\x15\x03\x03\x00\x02\x02\x28"],
-    "frames": [CONVERSATION, CONVERSATION * 2, encode(Kind.DATA, 0, bytes(1000))],
-    "answers": [ANSWER, ANSWER + CONVERSATION, box(_error="1", _error_code="complete", _error_description="over"), box(_answer="1")],
+    "frames": [LONG, CONVERSATION, CONVERSATION * 2, encode(Kind.DATA, 0, bytes(1000))],
+    "answers": [
+        ANSWER,
+        ANSWER + CONVERSATION,
+        box(_error="1", _error_code="complete", _error_description="over"),
+        box(_answer="1"),
+        UNKNOWN,
+    ],
     "link_of_destination": [CONVERSATION, encode(Kind.BYE, 0), encode_reset("link-lost", "why"), encode(Kind.FIN, 0) + encode(Kind.ACK, 1)],
     "commands": [PREPARE, PREPARE.replace(b"\0\4size", b"\1\4size"), *COMMANDS, PREPARE + b"".join(COMMANDS)],
     "command_answers": [*TOLD, b"".join(TOLD)],
     "qmp": [json.dumps(QEMU).encode(), *(json.dumps({key: value}).encode() for key, value in QEMU.items()), b"[]", b"null"],
     "certificate": [certificate("src1")],
+    "with_keys": [bytes([first]) + said for first in (0, 1, 254, 255) for said in (CONVERSATION, LONG, b"\xff" + CONVERSATION)],
+    "control_socket": [box(_command="Status", _ask="1"), box(_command="Set", _ask="2", bandwidth=7), box(_command="Cancel", _ask="3")],
+    "control_client": [
+        *(box(_answer=ask, report=REPORT) for ask in "123"),
+        box(_error="1", _error_code="whatever", _error_description="why"),
+    ],
+    "report": [REPORT, json.dumps(PROGRESS).encode()],
+    "journal": [left().text().encode(), b"{}"],
+    "events": [json.dumps({name: {"device": "nbdtun-0", "id": "nbdtun-0", "status": "active"}}).encode() for name in EVENTS]
+    + [json.dumps({"MIGRATE": "no\x1b[2J\nmore", "STOP": {}, "RESUME": {}, "SHUTDOWN": {}}).encode()],
+    "endpoint": [b"tcp:dest:10810", b"unix:/run/a.sock:mode=660", b"tcp:10810:interface=::1", b"unix:address=/x/y-mode=z.sock", b"ssl:1"],
+    "pem": [b"\x80", b"\x85\x00\x10x", b"\x01-----BEGIN X509 CRL-----\n"],
 }

@@ -7,12 +7,8 @@ long as one likes. A target fails by an exception, or by anything that the produ
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,15 +37,18 @@ from nbdtun.migration.vm.machine import machine, run_state
 from nbdtun.migration.vm.memory import Tuning, query_migration, require_incoming, require_unblocked
 from nbdtun.migration.vm.mirror import jobs
 from nbdtun.migration.vm.outline import outline
-from nbdtun.tls import issue
 from nbdtun.tls.certificate import names_of
-from nbdtun.tunnel.protocol.frames import HEADER
+from nbdtun.tunnel.protocol.outbound import PIECE
 from nbdtun.tunnel.settings import Terms
+from nbdtun.tunnel.wires.plain import Wire
 from tests.failures import nothing_logged
+from tests.fuzz import local
+from tests.fuzz.cuts import pieces
+from tests.fuzz.pki import certificates
 from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.stage import Stage as PaperStage
-from tests.tunnel.stage.cable import Handle
+from tests.tunnel.stage.cable import Flow, Handle
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger, box
@@ -71,25 +70,8 @@ def staged(tls_dir: Path | None = None) -> Iterator[Stage]:
             program.close()
 
 
-@functools.cache
-def certificates() -> Path:
-    """A PKI of its own, as long as this process lives."""
-    directory = Path(tempfile.mkdtemp(prefix="nbdtun-fuzz-"))
-    atexit.register(shutil.rmtree, directory)
-    issue.make(directory, ["localhost"])
-    return directory
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    """Cut where the data itself says: a piece is as long as its first byte, or all there is."""
-    while data:
-        count = data[0] or len(data)
-        yield data[:count]
-        data = data[count:]
-
-
 def _say(stranger: Stranger, data: bytes) -> None:
-    for piece in _pieces(data):
+    for piece in pieces(data):
         if stranger.closed:
             return
         stranger.say(piece)
@@ -134,12 +116,14 @@ def frames(data: bytes) -> None:
         known = set(stage.destination.channels)
         for resumed, said in enumerate((data[: len(data) // 2], data[len(data) // 2 :])):
             stranger = Stranger(stage)
+            if len(said) % 2 == 0:
+                stage.cable.line.there.chunk = 20_000  # so that a large frame begins before all of it has come
             stranger.resume(received=said[0] if said else 0) if resumed else stranger.open()
             stranger.hear_box()
             _say(stranger, said)
             channels = set(stage.destination.channels) - known
             assert all(len(each.inbound.backlog) <= TERMS.window for each in channels)
-            assert all(each.outbound.kept <= TERMS.window + HEADER.size * 2 for each in channels)
+            assert all(each.outbound.kept <= TERMS.window + PIECE for each in channels)
             for program in stage.target.programs[1:]:
                 program.send(b"from the target")
             stage.rest()
@@ -148,6 +132,54 @@ def frames(data: bytes) -> None:
         stage.pass_time(TERMS.resume_window + 3)
         assert set(stage.destination.channels) == known
         assert stage.far_pool.lent == 0
+
+
+def with_keys(data: bytes) -> None:
+    """
+    Whatever somebody says who has proved a certificate, and encrypts it properly; and whatever the network does to that.
+
+    The first byte says which end it is, and how many bytes the network carries at a time. A piece that begins with 0xff is damaged on its
+    way. How a link is encrypted is not known here: it is written to as the product does it.
+    """
+    if not data:
+        return
+    with staged(certificates()) as stage:
+        near, far = stage.meet()
+        speaker = stage.near if data[0] & 1 else stage.far
+        line = stage.cable.line
+        flow = line.there if data[0] & 1 else line.back
+        line.there.chunk = line.back.chunk = (data[0] >> 1) * 37 + 101
+        other_near, other_far = stage.meet()
+        assert speaker.link is not None
+        wire = speaker.link.wire
+        for piece in pieces(data[1:]):
+            _encrypted(stage, wire, piece, flow)
+        for channel in (*stage.source.channels, *stage.destination.channels):
+            assert len(channel.inbound.backlog) <= TERMS.window
+            assert channel.outbound.kept <= TERMS.window + PIECE
+        _is_untouched(stage, other_near, other_far)
+        near.close()
+        far.close()
+        for program in (other_near, other_far):
+            program.shut()
+        stage.pass_time(TERMS.resume_window + TERMS.link_timeout + 5, 0.5)
+        stage.assert_all_gone()
+
+
+def _encrypted(stage: Stage, wire: Wire, piece: bytes, flow: Flow) -> None:
+    """Write ``piece`` as the plaintext of a link."""
+    left = memoryview(bytearray(piece))
+    for _ in range(100):
+        if wire.closed or not left:
+            break
+        try:
+            left = left[wire.write(left) :]
+        except OSError:
+            break
+        stage.crank.turn()
+        if piece[0] == 0xFF and flow.held:
+            flow.held[len(flow.held) // 2] ^= 1
+    stage.rest()
 
 
 class HostileDestination:
@@ -196,7 +228,7 @@ def commands(data: bytes) -> None:
         server, client = stage.daemon.control(), Control(stage.clock)
         ends = FakeTransport(server, isServer=True), FakeTransport(client, isServer=False)
         pump = connect(server, ends[0], client, ends[1])
-        for piece in _pieces(data):
+        for piece in pieces(data):
             if not server.lost:
                 server.dataReceived(piece)
                 stage.clock.pump([0.01] * 20)
@@ -227,7 +259,7 @@ def command_answers(data: bytes) -> None:
         ]
         for command, arguments in asked:
             Deferred.fromCoroutine(control.ask(command, seconds=None, **arguments)).addBoth(outcomes.append)
-        for piece in _pieces(data):
+        for piece in pieces(data):
             if not control.lost:
                 control.dataReceived(piece)
                 clock.advance(0.01)
@@ -311,5 +343,9 @@ def certificate(data: bytes) -> None:
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (opening, before_tls, frames, answers, link_of_destination, commands, command_answers, qmp, certificate)
+    each.__name__: each
+    for each in (
+        *(opening, before_tls, frames, with_keys, answers, link_of_destination, commands, command_answers, qmp, certificate),
+        *(local.control_socket, local.control_client, local.report, local.journal, local.events, local.endpoint, local.pem),
+    )
 }

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from attrs import evolve
 
+from nbdtun.errors import ProtocolViolation
 from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Phase, Progress
 
 
@@ -28,6 +30,29 @@ def test_it_can_be_read_again() -> None:
     progress = Progress(1.0, 2.5, Phase.FAILED, (DiskProgress("a", 10, 5),), MemoryProgress(7, 3), 99, 1.5, LinkState(3.5, 2, 1), measures)
     for one in (progress, evolve(progress, error="e", code="c", downtime_ms=4.5), Progress(1.0, 1.0, Phase.MIRROR)):
         assert Progress.from_json(json.loads(json.dumps(one.as_json()))) == one
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"phase": "teleport"},
+        {"rate": "fast"},
+        {"rate": float("nan")},
+        {"elapsed": -1},
+        {"eta": 1e300},
+        {"disks": [{"node": "vda"}]},
+        {"disks": [{"node": 7, "total": 1, "done": 1}]},
+        {"ram": None},
+        {"link": {}},
+        {"converge": {"lagging": [7]}},
+        {"error": ["no"]},
+    ],
+    ids=str,
+)
+def test_what_is_none_or_of_another_release_is_told_in_one_line(change: dict[str, Any]) -> None:
+    report = Progress(1.0, 1.0, Phase.FAILED, error="e").as_json() | change
+    with pytest.raises(ProtocolViolation, match=r"^the progress is malformed \(.*\); is it of another release of nbdtun\?$"):
+        Progress.from_json(report)
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -27,7 +27,8 @@ from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from nbdtun.tunnel.settings import Limits, LocalLimits, Terms
 from nbdtun.tunnel.source.local_users import LocalUsers
-from tests.fuzz.targets import HostileDestination, certificates
+from tests.fuzz.pki import certificates
+from tests.fuzz.targets import HostileDestination
 from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import Stage as PaperStage

@@ -53,12 +53,12 @@ _MOST = 0xFFFF
 
 
 class Report(amp.Argument):
-    """A JSON object. If it is too large, its disks are left out, which make it large."""
+    """A JSON object with a name. If it is too large, its disks are left out, which make it large."""
 
     def fromString(self, data: bytes) -> dict[str, Any]:
         report = json.loads(data)
-        if not isinstance(report, dict):
-            raise TypeError("not an object")
+        if not isinstance(report, dict) or not isinstance(report.get("name"), str):
+            raise TypeError("not an object with a name")
         return report
 
     def toString(self, report: Mapping[str, Any]) -> bytes:
