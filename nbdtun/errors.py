@@ -9,7 +9,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
     │   ├── VersionMismatch        the two ends speak different protocols
     │   ├── TargetUnknown          the destination lists no target of that name
     │   ├── TargetUnreachable      the destination could not connect to the target's socket
-    │   ├── TooManyChannels        a limit of the destination is reached
+    │   ├── TooManyChannels        a limit of channels is reached
     │   ├── ShuttingDown           the destination's daemon is shutting down, and begins nothing new
     │   ├── ResumeRefused          the other end does not know this channel, or not at this offset
     │   ├── AlreadyComplete        the destination has seen this channel to its end
@@ -116,7 +116,7 @@ class TargetUnreachable(TunnelError):
 
 
 class TooManyChannels(TunnelError):
-    """The destination has reached a limit of channels."""
+    """The destination, or the source for its local users, has reached a limit of channels."""
 
     code = "too-many-channels"
 

@@ -72,7 +72,7 @@ def control_client(data: bytes) -> None:
         client = Client(clock, "web1")
         client.makeConnection(FakeTransport(client, isServer=False))
         for command, arguments in ((Status, {}), (Set, {"bandwidth": 7}), (Cancel, {})):
-            asking = Deferred.fromCoroutine(client.ask(command, seconds=5, **arguments))  # type: ignore[arg-type]
+            asking = Deferred.fromCoroutine(client.ask(command, seconds=5, **arguments))
             asking.addBoth(outcomes.append)
         for piece in pieces(data):
             if not client.lost:

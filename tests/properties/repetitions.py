@@ -455,11 +455,11 @@ AT_A_SOURCE: Mapping[str, Case] = {
 }
 ENDS: Mapping[str, Case] = {
     "complete": ending(complete),
-    "the program closes": ending(lambda stage, near, far: (near.close(), stage.pass_time(0.2))),
-    "the target closes": ending(lambda stage, near, far: (far.close(), stage.pass_time(0.2))),
+    "the program closes": ending(lambda stage, near, far: near.close()),
+    "the target closes": ending(lambda stage, near, far: far.close()),
     "the program is reset": ending(reset_by_tcp),
-    "reset here": ending(lambda stage, near, far: (stage.forwarder.reset("enough"), stage.rest())),
-    "reset there": ending(lambda stage, near, far: (stage.destination.reset("disk", "enough"), stage.rest())),
+    "reset here": ending(lambda stage, near, far: stage.forwarder.reset("enough")),
+    "reset there": ending(lambda stage, near, far: stage.destination.reset("disk", "enough")),
     "cut, and complete": ending(cut_and_complete),
     "silent, and complete": ending(silent),
     "expired": ending(expired),
