@@ -93,12 +93,16 @@ class Splice:
         return f"<Splice {self._wire!r} write_error={self.write_error!r}>"
 
     def close(self) -> None:
-        """Close the local socket at once, or, as its program sees it, after the farewell."""
+        """
+        Close the local socket at once, or, as its program sees it, after the farewell.
+
+        That is the end of a stream if the other end's was passed to the program, else a reset, where TCP has one.
+        """
         self._throttle.forget(self)
         if not self._wire.closed and self._unasked:
             kept = os.dup(self._wire.fileno())
             self._after_farewell(lambda: os.close(kept))
-        self._wire.close()
+        self._wire.close() if self._inbound.done else self._wire.tear()
         if self._pipe is not None:
             self._pipes.give(self._pipe)
             self._pipe = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from typing import Any, ClassVar, Protocol
 from weakref import WeakSet
 
@@ -24,6 +25,9 @@ from nbdtun.tunnel.wires.selector import WireSelector
 
 #: Seconds for the other end to read the last message.
 FAREWELL = 2.0
+
+#: struct linger: close(2) resets the connection (socket(7)).
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 #: The most sockets that wait for this at one time: a peer that is refused again and again must not use up descriptors.
 MAX_LINGERING = 128
@@ -129,6 +133,14 @@ class Wire:
         """Close at once, without a call to the user."""
         if not self.closed:
             self.detach().close()
+
+    def tear(self) -> None:
+        """As :meth:`close`; but a TCP connection is reset, so that the other end does not take this for the end of a stream."""
+        if not self.closed:
+            if self._socket.family != socket.AF_UNIX:
+                with contextlib.suppress(OSError):
+                    self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self.close()
 
     def close_gently(self, seconds: float = FAREWELL) -> None:
         """

@@ -347,6 +347,24 @@ def settle(crank: Crank, side: Side) -> None:
         time.sleep(0.001)
 
 
+class TestClosing:
+    def test_a_program_is_not_told_an_end_that_was_not_said(self, crank: Crank) -> None:
+        side, program = beside(crank, tcp_pair)
+        side.deliver(b"the first half")
+        assert take(crank, program) == b"the first half"
+        side.splice.close()
+        with pytest.raises(ConnectionResetError):
+            take(crank, program)
+
+    def test_after_its_end_it_is_closed_as_usual(self, crank: Crank) -> None:
+        side, program = beside(crank, tcp_pair)
+        side.deliver(b"all")
+        side.end()
+        side.splice.close()
+        assert take(crank, program) == b"all"
+        assert take(crank, program) == b""
+
+
 class TestPouring:
     """Straight from the link's descriptor to the program, through a pipe."""
 
