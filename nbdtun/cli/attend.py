@@ -107,7 +107,8 @@ class _Attended:
         if self._interrupted:
             complain("already rolling back")
         elif self._latest is not None and self._latest.phase.handed_over:
-            complain("too late to interrupt: the destination is taking over")
+            running = self._latest.phase is Phase.SETTLE
+            complain(f"too late to interrupt: {'it runs at the destination' if running else 'the destination is taking over'}")
         else:
             self._interrupted = True
             complain("interrupted, rolling back")

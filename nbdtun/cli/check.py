@@ -25,11 +25,12 @@ def command(no_measure: bool, as_json: bool, **options: Any) -> int:
     \b
     Exit status: 0  it can be migrated; there may be warnings
                  1  it cannot
-                 2  wrong usage
+                 2  wrong usage: an option, a file or a certificate cannot be used
                130  interrupted
     """
     from nbdtun.cli.reactor import run
     from nbdtun.display.findings import Findings
+    from nbdtun.errors import ConfigError
     from nbdtun.migration.finding import Level
 
     settings = read_settings(**options)
@@ -47,4 +48,5 @@ def command(no_measure: bool, as_json: bool, **options: Any) -> int:
         click.echo(json.dumps(report.as_json(), allow_nan=False))
     else:
         shown.conclude(report)
-    return 1 if report.level is Level.FAILURE else 0
+    failed = [finding for finding in report.findings if finding.level is Level.FAILURE]
+    return 0 if not failed else 2 if failed[0].code == ConfigError.code else 1  # as migrate, which ends with the first one's error

@@ -19,7 +19,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
 from nbdtun.migration.source.resolve import Resolution
 from nbdtun.process import Reactor
-from nbdtun.service.checks.preflight import check_sockets, check_tls
+from nbdtun.service.checks.preflight import begin, source_of, the_rest
 from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
@@ -48,7 +48,7 @@ def migrate(
     :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
     :raise ConfigError: the certificates cannot be used.
     """
-    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report, log=log))
+    return Deferred.fromCoroutine(_migrate(reactor, settings, None, report, log=log))
 
 
 def resolve(
@@ -64,13 +64,13 @@ def resolve(
     :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
     :raise ConfigError: the certificates cannot be used.
     """
-    return Deferred.fromCoroutine(_migrate(reactor, settings, make_source(reactor, settings), report, Resolution, log))
+    return Deferred.fromCoroutine(_migrate(reactor, settings, None, report, Resolution, log))
 
 
 async def _migrate(
     reactor: Reactor,
     settings: MigrateSettings,
-    source: Source,
+    given: Source | None,
     report: Report,
     work: type[Migration] | type[Resolution] = Migration,
     log: Callable[[], str | None] = lambda: None,
@@ -80,22 +80,26 @@ async def _migrate(
     rundir.sweep()
     controlled = MigrationControl(settings.migration.vm, report, log)
     control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, controlled)
+    checklist = Checklist()
+    source = given or source_of(reactor, settings, checklist)
     try:
         await control.open()
-        await monitor.connect()
-        checklist = Checklist()
-        check_tls(checklist, settings)
-        check_sockets(checklist, rundir, monitor)
-        checklist.raise_failures(settings.migration.vm)
+        connected = await begin(settings, checklist, rundir, monitor, source)
+        if source is None or not connected:
+            await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source)
+            checklist.refuse()
+        assert source is not None
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
-        controlled.work = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
-        return await controlled.work.run()
+        controlled.work = made = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
+        made.checklist = checklist
+        return await made.run()
     finally:
 
         async def end() -> None:
-            await source.drain(SETTLE)
-            await source.stop()
+            if source is not None:
+                await source.drain(SETTLE)
+                await source.stop()
             await monitor.close()
             rundir.remove()
             await control.close()

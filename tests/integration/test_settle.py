@@ -145,7 +145,7 @@ def test_a_signal_comes_too_late(settling: Callable[..., Settling]) -> None:
     one = settling()
     one.attempt.signal(signal.SIGTERM)
     one.attempt.wait_log("nbdtun: too late to interrupt")
-    assert one.crossing.command("cancel", VM).returncode == 1
+    assert one.crossing.command("cancel", VM).returncode in (1, 2)  # too late, or ended by now
     assert one.attempt.wait_exit(60) == 0, one.attempt.log()
     arrived(one.crossing)
 

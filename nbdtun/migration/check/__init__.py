@@ -12,6 +12,7 @@ From the ground up; a migration uses the same functions before its first step, s
     departure    the source's QEMU
     arrival      the destination's QEMU
     command      the command for a check at the destination
+    consult      asks the destination for its findings
     forecast     time and downtime
     report       the report of a check, as one value
     preflight    a whole check, from its first query to its report

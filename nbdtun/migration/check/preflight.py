@@ -13,16 +13,15 @@ from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.catalogue import ACTIVITY, CLOCK, DESTINATION, FORECAST, NOT_COMPARED, SOURCE, THROUGHPUT, TUNNEL
+from nbdtun.migration.catalogue import ACTIVITY, CLOCK, FORECAST, SOURCE, THROUGHPUT, TUNNEL
 from nbdtun.migration.check.activity import RESOLUTION, activity
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.command import Check
-from nbdtun.migration.check.departure import Departure, depart, told_of
+from nbdtun.migration.check.consult import consult
+from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Ping
-from nbdtun.migration.control.rows import findings_of
 from nbdtun.migration.finding import Check as Names
 from nbdtun.migration.finding import Level
 from nbdtun.migration.qmp.monitor import Monitor
@@ -83,8 +82,9 @@ class Preflight:
             control = await Control(self._reactor).open(carrier, self._settings.steps.answer)
             try:
                 await self._ping(control)
-                with self._list.collecting(DESTINATION):
-                    await self._have_it_looked_at(control)
+                there = await consult(self._list, control, self._departure, self._settings)
+                if there is not None:
+                    self._compare_clocks(there + (self._measured.round_trip or 0.0) / 2 - time())
             finally:
                 control.hang_up()
 
@@ -98,16 +98,6 @@ class Preflight:
         self._measured = evolve(self._measured, round_trip=middle)
         reached = f"the destination is verified as {self._peer_name}" if self._peer_name else "the destination answers"
         self._list.ok(Names.TUNNEL, f"{reached}, round trip {milliseconds_text(middle)}")
-
-    async def _have_it_looked_at(self, control: Control) -> None:
-        if self._departure is None:
-            self._list.add(NOT_COMPARED("not compared: the source QEMU did not answer"))
-            return
-        answer = await control.ask(Check, seconds=self._settings.steps.answer, **told_of(self._departure, self._settings))
-        now = time()
-        for finding in findings_of(answer["findings"]):
-            self._list.add(finding)
-        self._compare_clocks(answer["time"] / 1e6 + (self._measured.round_trip or 0.0) / 2 - now)
 
     def _compare_clocks(self, ahead: float) -> None:
         self._measured = evolve(self._measured, clock=ahead)

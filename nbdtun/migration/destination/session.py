@@ -49,6 +49,8 @@ from nbdtun.ownership.reach import Credentials
 from nbdtun.states import Life
 
 R = TypeVar("R")
+#: Checks the surroundings of a QEMU with these credentials, for its checklist.
+Surroundings = Callable[[Checklist, Credentials], object]
 HEARTBEAT_SECONDS = 5.0
 
 
@@ -56,7 +58,8 @@ class Session:
     """
     The session ``ident`` of the VM behind ``monitor``, which it connects, and closes at the end.
 
-    ``egresses`` makes the session's end of the tunnel for QEMU's user. If the session fails by itself, ``tell`` is called with the error.
+    ``egresses`` makes the session's end of the tunnel for QEMU's user, ``surroundings`` checks what is around that QEMU. If the session
+    fails by itself, ``tell`` is called with the error.
     ``reason`` is why it was undone. ``over`` fires when its outcome is certain. After a success ``fate`` has what became of the guest while
     it was watched, ``doubt`` why that is unknown, and ``cleaned_up`` fires when that is over, and all is cleaned up.
     """
@@ -71,6 +74,7 @@ class Session:
         egresses: Callable[[str, Credentials], Egress],
         tell: Callable[[NbdtunError], None],
         steps: StepTimeouts,
+        surroundings: Surroundings = lambda checklist, qemu: None,
     ) -> None:
         self.ident = ident
         self.reason = ""
@@ -86,6 +90,7 @@ class Session:
         self._exports: Exports | None = None
         self._tell = tell
         self._steps = steps
+        self._surroundings = surroundings
         self._undo = UndoStack(reactor, steps.undo)
         self._tidy = UndoStack(reactor, steps.undo)
         self._incoming = Incoming(monitor)
@@ -133,11 +138,14 @@ class Session:
         await self._take_over_from_the_dead()
         await self._constancy.begin()
         disks = await arrive(checklist, self._monitor, wanted)
+        qemu = self._monitor.credentials or Credentials(0, 0, 0)
+        if self._monitor.credentials is not None:
+            self._surroundings(checklist, qemu)
         checklist.refuse()
         pairings = pair(self.ident, wanted.disks, disks)
         await self._journal.open(runs=False)
         await self._incoming.hold()
-        self._egress = egress = self._egresses(self.ident, self._monitor.credentials or Credentials(0, 0, 0))
+        self._egress = egress = self._egresses(self.ident, qemu)
         self._undo.push("remove the session's sockets", egress.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
         self._exports = exports = Exports(self._reactor, self._monitor, f"{egress.directory}/nbd.sock")

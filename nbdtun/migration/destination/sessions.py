@@ -29,7 +29,7 @@ from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.orphans import Orphans
 from nbdtun.migration.destination.outcome import find_loss, find_outcome
 from nbdtun.migration.destination.register import Entry, Register
-from nbdtun.migration.destination.session import Session
+from nbdtun.migration.destination.session import Session, Surroundings
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.hardware.model import Hardware
@@ -38,9 +38,6 @@ from nbdtun.ownership.reach import Credentials
 
 PING_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
-
-#: Checks the surroundings of a QEMU with these credentials, for its checklist.
-Surroundings = Callable[[Checklist, Credentials], object]
 
 _BUSY = "{} is already being migrated to this destination by another session"
 
@@ -115,7 +112,7 @@ class Sessions:
         if vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
         tell = partial(self._report, control, ident)
-        session = Session(self.reactor, ident, self.monitor(vm), self._egresses, tell, self.steps)
+        session = Session(self.reactor, ident, self.monitor(vm), self._egresses, tell, self.steps, self._surroundings)
         self.register.add(Entry(vm, session, control))
         return session
 

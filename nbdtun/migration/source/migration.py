@@ -21,11 +21,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield, with_timeout
-from nbdtun.errors import GuestLost, LinkLost, MemoryFailed, MigrationError, NbdtunError, OutcomeUnknown
+from nbdtun.errors import GuestLost, LinkLost, MemoryFailed, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier, Farewell, Ingress
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import Departure, depart
+from nbdtun.migration.finding import Level
 from nbdtun.migration.ids import block_name, new_session
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
@@ -57,7 +58,7 @@ class Migration:
     One migration of the VM behind ``monitor``, which is already connected; the caller closes it.
 
     ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
-    the final one. ``budget`` may be changed while it is :attr:`under_way`.
+    the final one. ``budget`` may be changed while it is :attr:`under_way`. ``checklist`` may have earlier findings.
     """
 
     log = make_logger()
@@ -98,7 +99,7 @@ class Migration:
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
         self._mirrors = Mirrors(monitor, ())
-        self._checklist = Checklist()
+        self.checklist = Checklist()
 
     def __repr__(self) -> str:
         return f"<Migration of {self.settings.vm} {self._life.state.value} {self._supervision.meter.now.phase.value}>"
@@ -188,17 +189,21 @@ class Migration:
         self._undo.push("undo the destination's session", self._session.abort)
         target, found = await self._session.prepare(departure)
         for finding in found:
-            self._checklist.add(finding)
-        self._checklist.raise_failures(self.settings.vm)
+            self.checklist.add(finding)
+        self.checklist.raise_failures(self.settings.vm)
         names = {block_name(self.session, number): disk for number, disk in enumerate(departure.disks)}
         return names, await self._enter(target, "nbd", farewell=lambda: Deferred.fromCoroutine(self._part_from_disks()))
 
     async def _survey(self) -> Departure:
         """Check whether the VM can leave, and which disks go with it; changes nothing."""
-        await self._guest.check()
+        with suppress(NotMigratable):  # it is a finding, below
+            await self._guest.check()
         await self._constancy.begin()
-        departure = await depart(self._checklist, self._monitor, self.settings)
-        self._checklist.refuse()
+        departure = await depart(self.checklist, self._monitor, self.settings)
+        if self.checklist.level is Level.FAILURE:
+            self._tidy.push("close the control channel", self._session.close)
+            await self._session.consult(self.checklist, departure)
+        self.checklist.refuse()
         for left in departure.left_out:
             self.log.info("{vm}: {left}", vm=self.settings.vm, left=left)
         return departure

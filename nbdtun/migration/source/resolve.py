@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.errors import MigrationError, NotMigratable
 from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
@@ -33,7 +34,7 @@ from nbdtun.migration.vm.memory import query_migration
 
 
 class Resolution:
-    """Resolves the unknown outcome of a migration of the VM behind ``monitor``, which is already connected."""
+    """Resolves the unknown outcome of a migration of the VM behind ``monitor``, which is connected. ``checklist`` may have findings."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Resolution:
         self._report = report
         self._uptime = uptime
         self._began = reactor.seconds()
+        self.checklist = Checklist()
 
     async def run(self) -> Progress:
         """
@@ -60,6 +62,7 @@ class Resolution:
         :raise OutcomeUnknown: it is still unknown; the source stays paused.
         :raise MigrationError: it did not arrive; it runs at the source again.
         """
+        self.checklist.raise_failures(self._settings.vm)
         await self._check()
         self._progress(Phase.FINISH)
         left = await find(self._monitor, self._uptime())

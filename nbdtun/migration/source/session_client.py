@@ -21,6 +21,9 @@ from nbdtun.deferreds import end_of
 from nbdtun.errors import LinkLost, NbdtunError, ShuttingDown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
+from nbdtun.migration.catalogue import TUNNEL
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.consult import consult
 from nbdtun.migration.check.departure import Departure, told_of
 from nbdtun.migration.control.channel import Control, remote_error
 from nbdtun.migration.control.commands import Abort, Listen, Ping, Prepare, Query, Trouble
@@ -91,6 +94,13 @@ class SessionClient:
         control = await SourceControl(self._reactor, self._alarm).open(self._carrier, self._settings.steps.answer)
         self.control = control
         control.when_lost().addCallback(self._lost, control)
+
+    async def consult(self, checklist: Checklist, departure: Departure) -> None:
+        """Something prevents the migration already: hear what else does so at the destination, so that all is said at once."""
+        with checklist.collecting(TUNNEL):
+            await self.open()
+            if self.control is not None:
+                await consult(checklist, self.control, departure, self._settings)
 
     async def prepare(self, departure: Departure) -> tuple[str, tuple[Finding, ...]]:
         """Prepare the destination for ``departure``; returns the target for NBD connections, and the findings there."""

@@ -15,6 +15,7 @@ from nbdtun.migration.finding import Check, Finding
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
+from nbdtun.service.control.socket import refuse_second
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
@@ -38,17 +39,15 @@ def check(
 
 
 async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
-    source = _source(reactor, settings, checklist)
-    if source is not None:
-        check_tls(checklist, settings)
+    source = source_of(reactor, settings, checklist)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
-    connected = await _connect(monitor, checklist)
     try:
-        check_sockets(checklist, rundir, monitor)
-        carrier = None if source is None else TunnelCarrier(reactor, source, rundir)
-        asked = monitor if connected else None
-        return await Preflight(reactor, asked, carrier, settings.migration, checklist, settings.peer_name).run(measure)
+        connected = False
+        with checklist.collecting(SOURCE):  # the monitor of a VM that is being migrated would not answer for 10 s
+            refuse_second(settings.tunnel.run_dir, settings.migration.vm)
+            connected = await begin(settings, checklist, rundir, monitor, source)
+        return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source, measure)
     finally:
         try:
             if source is not None:
@@ -59,18 +58,36 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
             await monitor.close()
 
 
-def _source(reactor: Reactor, settings: MigrateSettings, checklist: Checklist) -> Source | None:
+async def begin(settings: MigrateSettings, checklist: Checklist, rundir: RunDir, monitor: Monitor, source: Source | None) -> bool:
+    """The first checks, which a migration makes too: of this host, and whether ``monitor`` can be connected; returns that."""
+    if source is not None:
+        check_tls(checklist, settings)
+    with checklist.collecting(SOURCE):
+        await monitor.connect()
+        check_sockets(checklist, rundir, monitor)
+        return True
+    return False
+
+
+async def the_rest(
+    reactor: Reactor,
+    settings: MigrateSettings,
+    checklist: Checklist,
+    rundir: RunDir,
+    monitor: Monitor | None,
+    source: Source | None,
+    measure: bool = False,
+) -> Report:
+    """The other checks, as far as there are a ``monitor`` and a ``source``."""
+    carrier = None if source is None else TunnelCarrier(reactor, source, rundir)
+    return await Preflight(reactor, monitor, carrier, settings.migration, checklist, settings.peer_name).run(measure)
+
+
+def source_of(reactor: Reactor, settings: MigrateSettings, checklist: Checklist) -> Source | None:
     """The source's end of the tunnel; None if its certificates cannot be used."""
     with checklist.collecting(CERTIFICATES[0]):
         return make_source(reactor, settings)
     return None
-
-
-async def _connect(monitor: Monitor, checklist: Checklist) -> bool:
-    with checklist.collecting(SOURCE):
-        await monitor.connect()
-        return True
-    return False
 
 
 def check_tls(checklist: Checklist, settings: MigrateSettings) -> None:

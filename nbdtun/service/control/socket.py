@@ -36,6 +36,7 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.control.commands import ERRORS
 from nbdtun.ownership.directories import locked, make_directories, make_if_missing, remove_empty
 from nbdtun.ownership.listening import Listener, clear_stale
+from nbdtun.ownership.reach import peer, reach
 from nbdtun.process import Reactor
 from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
@@ -184,7 +185,7 @@ class ControlSocket:
         with _made(self._base) as folder:
             sweep(folder)
             if os.path.lexists(path):
-                raise NotMigratable(f"{self._name}: another process is migrating it; `nbdtun status` shows it, `nbdtun cancel` ends it")
+                raise _second(self._name, path)
             endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600), f"unix:{path}")
             self._port = await endpoint.listen(_Clients(self._client))
 
@@ -241,6 +242,31 @@ def names(base: Path) -> list[str]:
 def socket_of(base: Path, name: str) -> str:
     """The path of the control socket ``name``."""
     return str(directory(base) / (name + _SUFFIX))
+
+
+def refuse_second(run_dir: str | None, vm: str) -> None:
+    """
+    Refuse a VM that another process of this user is migrating.
+
+    :raise NotMigratable: one is; with its process id.
+    """
+    path = socket_of(base_of(run_dir), vm)
+    with suppress(ConfigError, OSError):
+        clear_stale(path)
+    if os.path.lexists(path):
+        raise _second(vm, path)
+
+
+def _second(vm: str, path: str) -> NotMigratable:
+    try:
+        with reach(path) as sock:
+            found = peer(sock)
+    except OSError:
+        found = None
+    return NotMigratable(
+        f"{vm} is being migrated by another process{f' (pid {found.pid})' if found else ''}",
+        "`nbdtun status` shows it, `nbdtun cancel` ends it",
+    )
 
 
 def sweep(folder: Path) -> None:

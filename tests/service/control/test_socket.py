@@ -64,7 +64,7 @@ async def test_who_cancels_waits_for_the_end(base: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_one_for_each_vm(base: Path) -> None:
     first, other = await opened(base, Controllable()), await opened(base, Controllable("web2"))
-    with pytest.raises(NotMigratable, match="web1: another process is migrating it; `nbdtun status` shows it"):
+    with pytest.raises(NotMigratable, match="web1 is being migrated by another process"):
         await opened(base, Controllable())
     assert [report["name"] for report in await reports(reactor, base)] == ["web1", "web2"]
     await first.close()

@@ -1,0 +1,28 @@
+"""The destination is asked for its findings: for a check, and for a migration that something prevents already."""
+
+from __future__ import annotations
+
+from nbdtun.migration.catalogue import DESTINATION, NOT_COMPARED
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.command import Check
+from nbdtun.migration.check.departure import Departure, told_of
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.rows import findings_of
+from nbdtun.migration.settings import MigrationSettings
+
+
+async def consult(checklist: Checklist, control: Control, departure: Departure | None, settings: MigrationSettings) -> float | None:
+    """
+    Add the findings of the destination about ``departure``; returns its time of day in seconds since the epoch.
+
+    None if it could not compare anything.
+    """
+    with checklist.collecting(DESTINATION):
+        if departure is None:
+            checklist.add(NOT_COMPARED("not compared: the source QEMU did not answer"))
+            return None
+        answer = await control.ask(Check, seconds=settings.steps.answer, **told_of(departure, settings))
+        for finding in findings_of(answer["findings"]):
+            checklist.add(finding)
+        return float(answer["time"]) / 1e6
+    return None

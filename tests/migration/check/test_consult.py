@@ -1,0 +1,49 @@
+"""The destination is asked for its findings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import NotMigratable
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.consult import consult
+from nbdtun.migration.check.departure import Departure
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.hardware.model import Hardware
+from nbdtun.migration.vm.machine import Machine
+
+HERE = Departure(Hardware(Machine("pc", 1)), (), True)
+
+
+class Told:
+    """A control channel whose other end has one answer."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    async def ask(self, command: Any, *, seconds: float, **told: Any) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+def consulted(answer: Any, departure: Departure | None = HERE) -> tuple[Any, list[str]]:
+    checklist, got, control = Checklist(), list[Any](), Told(answer)
+    asking = consult(checklist, control, departure, MigrationSettings(vm="web1"))  # type: ignore[arg-type]
+    Deferred.fromCoroutine(asking).addCallback(got.append)
+    return got[0], [f"{finding.level.value} {finding}" for finding in checklist.findings]
+
+
+def test_its_findings_and_its_time() -> None:
+    row = {"level": "failure", "check": "cpu", "what": "it lacks aes", "remedy": "add it", "code": "not-migratable", "name": "cpu"}
+    assert consulted({"findings": [row], "time": 2_000_000}) == (2.0, ["failure it lacks aes; add it"])
+
+
+def test_it_refuses() -> None:
+    assert consulted(NotMigratable("web1 is busy")) == (None, ["failure web1 is busy"])
+
+
+def test_nothing_to_compare() -> None:
+    assert consulted(None, None) == (None, ["warning not compared: the source QEMU did not answer"])
