@@ -136,9 +136,9 @@ class Crossing:
         """Begin a migration as a service does it: `twistd nbdtun-source --migrate`."""
         return self._ended.enter_context(Twistd(self.directory, "nbdtun-source", *self.service_arguments(*more)))
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `nbdtun` as from another terminal, to its end: `command("status")`."""
-        run = [f"{BIN}/nbdtun", *words, "--run-dir", f"{self.run_dir}"]
+    def command(self, *words: str, far: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run `nbdtun` as from another terminal, to its end: `command("status")`; `far`: of the destination's host."""
+        run = [f"{BIN}/nbdtun", *words, "--run-dir", f"{self.far_run_dir if far else self.run_dir}"]
         return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
     def leftovers(self) -> list[str]:

@@ -6,7 +6,7 @@ import click
 
 from nbdtun.cli.complete import running
 from nbdtun.cli.options import ANY_RATE, DURATION
-from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
+from nbdtun.cli.remote import RUN_DIR, asked, base
 from nbdtun.errors import ConfigError
 
 
@@ -17,6 +17,7 @@ from nbdtun.errors import ConfigError
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
     """Change the limits of the running migration of VM, or of the daemon with process id PID."""
+    from nbdtun.display.reports import sentence
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.socket import Set
 

@@ -35,24 +35,3 @@ def base(run_dir: str | None) -> Path:
     from nbdtun.service.local.rundir import base_of
 
     return base_of(run_dir)
-
-
-def sentence(report: dict[str, Any]) -> str:
-    """A report in one line; also one of another release of nbdtun."""
-    from nbdtun.display.lines import line
-    from nbdtun.errors import NbdtunError, printable
-    from nbdtun.migration.progress import Progress
-    from nbdtun.units import duration_text, rate_text
-
-    if "error" in report:
-        return printable(str(report["error"]))
-    parts = [f"{report['name']} (pid {report.get('pid')})"]
-    try:
-        if "progress" in report:
-            parts.append(line(Progress.from_json(report["progress"])))
-        if "bandwidth" in report:
-            limit = f"at most {rate_text(report['bandwidth'])}" if report["bandwidth"] else "no bandwidth limit"
-            parts.append(f"{limit}, downtime {duration_text(report['downtime'])}" if "downtime" in report else limit)
-    except (NbdtunError, ValueError, TypeError, ArithmeticError) as odd:
-        parts.append(f"it reports what cannot be read: {odd}")
-    return printable(f"{parts[0]}: {'; '.join(parts[1:])}")

@@ -7,7 +7,7 @@ import json
 import click
 
 from nbdtun.cli.complete import running
-from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
+from nbdtun.cli.remote import RUN_DIR, asked, base
 
 
 @click.command("status")
@@ -15,12 +15,16 @@ from nbdtun.cli.remote import RUN_DIR, asked, base, sentence
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @RUN_DIR
 def command(vm: str | None, as_json: bool, run_dir: str | None) -> None:
-    """Show this user's running migrations and daemons, or only the migration of VM or the daemon PID."""
+    """Show this user's running migrations and daemons, or only the migration of VM or the daemon PID.
+
+    A destination's daemon shows what arrives, from whom and how far, and the VMs that may arrive; a source's daemon its forwards.
+    """
+    from nbdtun.display.reports import lines_of
     from nbdtun.service.control.client import ask, nothing, reports
 
     there = base(run_dir)
     found = asked(lambda reactor: reports(reactor, there)) if vm is None else [asked(lambda reactor: ask(reactor, there, vm))]
     for report in found:
-        click.echo(json.dumps(report) if as_json else sentence(report))
+        click.echo(json.dumps(report) if as_json else "\n".join(lines_of(report)))
     if not found and not as_json:
         click.echo(nothing(there))

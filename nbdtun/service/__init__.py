@@ -7,6 +7,7 @@ From the ground up::
     tunnel       the tunnel, built from settings, and as the migration uses it
     control      the control sockets that `nbdtun status`, `set` and `cancel` reach
     checks       the checks of a migration that need neither QEMU nor the tunnel, and `nbdtun check`
+    survey       what a daemon serves, and what is under way
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive
     migration    one migration with its tunnel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -21,6 +22,7 @@ from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.waiting import listed, patience
+from nbdtun.service.survey import expiry, links_of, sessions_of, vms_of
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
@@ -60,7 +62,7 @@ class DestinationService(MultiService):
         self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
         self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._check_surroundings)
-        self._draining = Draining(self._sessions)
+        self._draining, self._drains = Draining(self._sessions), False
         if settings.vms:
             self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._sessions.control)))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
@@ -80,6 +82,7 @@ class DestinationService(MultiService):
 
         Until they are left, the port stays open: a lost link is restored. Cancelling the Deferred ends the wait; stop the service then.
         """
+        self._drains = True
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
@@ -119,6 +122,20 @@ class DestinationService(MultiService):
     @property
     def _offered(self) -> list[str]:
         return [target.name for target in self.settings.targets]
+
+    async def survey(self) -> dict[str, Any]:
+        """What it serves, and what is under way, for `nbdtun status`."""
+        vms = await vms_of(self._sessions, self.settings.vms)
+        return {
+            "listen": self.settings.listen,
+            "state": "draining" if self._drains else "serving",
+            "waits_for": self._under_way() if self._drains else [],
+            "certificate_expires": expiry(self._tls_dir, SERVER_CERT),
+            **links_of(self.tunnel),
+            "targets": [{"name": name, "channels": len(self.tunnel.names([name]))} for name in self._offered],
+            "vms": vms,
+            "sessions": sessions_of(self._sessions, self.tunnel),
+        }
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed and undone."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
@@ -10,8 +12,10 @@ from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
+from nbdtun.service.survey import expiry, links_of
 from nbdtun.service.tunnel.build import make_listener, make_source
 from nbdtun.service.tunnel.records import explain
+from nbdtun.tls.files import CLIENT_CERT
 from nbdtun.tunnel.source.client import Forwarder
 from nbdtun.units import duration_text
 
@@ -31,6 +35,7 @@ class SourceService(MultiService):
         if settings.tunnel.tls_dir:
             self.log.info("{records}", records=explain(settings.tunnel.records))
         self.settings = settings
+        self._drains = False
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
@@ -43,6 +48,7 @@ class SourceService(MultiService):
 
         Cancelling the Deferred ends the wait. Stop the service in any case.
         """
+        self._drains = True
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
@@ -57,6 +63,26 @@ class SourceService(MultiService):
 
     def _under_way(self) -> list[str]:
         return sorted(f"channel {channel.name}" for channel in self.tunnel.channels)
+
+    async def survey(self) -> dict[str, Any]:
+        """What it forwards, for `nbdtun status`."""
+        forwards = [
+            {
+                "target": forward.target,
+                "listen": forward.endpoint,
+                "channels": sum(channel.target == forward.target for channel in self.tunnel.channels),
+            }
+            for forward in self.settings.forwards
+        ]
+        return {
+            "connect": self.settings.connect,
+            "state": "draining" if self._drains else "serving",
+            "waits_for": self._under_way() if self._drains else [],
+            "certificate_expires": expiry(self.settings.tunnel.tls_dir, CLIENT_CERT),
+            **links_of(self.tunnel),
+            "link_lost_for": self.tunnel.lost_for,
+            "forwards": forwards,
+        }
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed."""

@@ -1,4 +1,4 @@
-"""What ``status``, ``set`` and ``cancel`` have in common: a sentence for each report, and a reactor that runs once."""
+"""What ``status``, ``set`` and ``cancel`` have in common: a reactor that runs once."""
 
 from __future__ import annotations
 
@@ -7,46 +7,13 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.cli.remote import asked, base, sentence
+from nbdtun.cli.remote import asked, base
 from nbdtun.errors import MigrationError
-from tests.cli.stage import REPORT, SENTENCE, FakeReactor, interrupts
-
-
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [
-        ({}, ""),
-        ({"bandwidth": None, "downtime": 0.3}, "; no bandwidth limit, downtime 300 ms"),
-        ({"bandwidth": 1 << 30, "downtime": 2.0}, "; at most 1 GiB/s, downtime 2.0 s"),
-    ],
-)
-def test_a_sentence(limits: dict[str, Any], words: str) -> None:
-    assert sentence({**REPORT, **limits}) == SENTENCE + words
-
-
-def test_a_daemon_has_no_progress() -> None:
-    assert sentence({"name": "nbdtun-dest", "pid": 7, "bandwidth": 1 << 20}) == "nbdtun-dest (pid 7): at most 1 MiB/s"
-
-
-@pytest.mark.parametrize("odd", [{"progress": {}}, {"progress": [7]}, {"bandwidth": "much"}, {"bandwidth": 7, "downtime": []}], ids=str)
-def test_one_of_another_release_is_no_reason_to_fail(odd: dict[str, Any]) -> None:
-    assert sentence({"name": "web1", "pid": 7, **odd}).startswith("web1 (pid 7): it reports what cannot be read: ")
-
-
-def test_its_words_are_one_line() -> None:
-    hostile = {"name": "web1\x1b[2J\nnbdtun: all is well", "error": "no\x07\nmore"}
-    assert sentence(hostile) == "no? more"
-    del hostile["error"]
-    assert sentence(hostile) == "web1?[2J nbdtun: all is well (pid None):"
-
-
-def test_one_that_does_not_answer() -> None:
-    assert sentence({"name": "web1", "error": "web1: its process has not answered"}) == "web1: its process has not answered"
+from tests.cli.stage import FakeReactor, interrupts
 
 
 def test_nothing_runs(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 
-from nbdtun.cli.remote import sentence
 from nbdtun.config.endpoints import Role, check_exposure, host_of
+from nbdtun.display.reports import sentence
 from nbdtun.errors import CommandFailed, NbdtunError
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.schema import EVENTS, mismatch

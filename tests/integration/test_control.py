@@ -68,6 +68,36 @@ def test_status_and_set(pairs: Callable[..., Pair], crossings: Callable[..., Cro
     assert crossing.leftovers() == []
 
 
+def test_the_destination_tells_what_arrives(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    pair = pairs(Plan(64 * MIB, filled=1.0))
+    pair.source.wait_ticks(5)
+    crossing = crossings(pair)
+
+    def there(*words: str) -> str:
+        return crossing.command("status", *words, far=True).stdout
+
+    waiting = json.loads(there("--json"))
+    assert (waiting["listen"], waiting["state"], waiting["sessions"]) == (f"tcp:{crossing.port}:interface=127.0.0.1", "serving", [])
+    assert waiting["vms"] == [{"name": VM, "qmp": f"{crossing.qmp[1]}", "qemu": "inmigrate"}]
+    assert waiting["certificate_expires"] > waiting["channels"] == 0
+    attempt = crossing.migrate("--bandwidth", "8MiB")
+    attempt.wait_copied(8 * MIB)
+    report = json.loads(there("--json"))
+    (session,) = report["sessions"]
+    assert (session["vm"], session["phase"], session["certificate"]) == (VM, "copying disks", "CN nbdtun client")
+    assert session["source"].startswith("127.0.0.1:")
+    assert session["disks"]["total"] == 64 * MIB
+    assert 4 * MIB < session["disks"]["received"] < 64 * MIB
+    assert report["vms"][0]["qemu"] == "receiving"
+    assert report["channels"] == report["links"] == 2
+    shown = there()
+    assert shown.startswith(f"nbdtun-dest (pid {crossing.daemon.pid}): listens on tcp:{crossing.port}")
+    assert f"\n  {VM} arrives from 127.0.0.1:" in shown
+    assert "received for disks of 64 MiB" in shown
+    assert attempt.wait_exit(120) == 0
+    assert json.loads(there("--json"))["vms"][0]["qemu"] == "running"
+
+
 def test_cancel(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     crossing, attempt = begun(pairs, crossings)
     cancelled = crossing.command("cancel", VM)

@@ -60,8 +60,9 @@ class Session:
 
     ``egresses`` makes the session's end of the tunnel for QEMU's user, ``surroundings`` checks what is around that QEMU. If the session
     fails by itself, ``tell`` is called with the error.
-    ``reason`` is why it was undone. ``over`` fires when its outcome is certain. After a success ``fate`` has what became of the guest while
-    it was watched, ``doubt`` why that is unknown, and ``cleaned_up`` fires when that is over, and all is cleaned up.
+    ``reason`` is why it was undone; ``size`` is how large its disks are, in bytes, once that is known. ``over`` fires when its outcome is
+    certain. After a success ``fate`` has what became of the guest while it was watched, ``doubt`` why that is unknown, and ``cleaned_up``
+    fires when that is over, and all is cleaned up.
     """
 
     log = make_logger()
@@ -78,6 +79,7 @@ class Session:
     ) -> None:
         self.ident = ident
         self.reason = ""
+        self.size: int | None = None
         self.over: Deferred[None] = Deferred()
         self.cleaned_up: Deferred[None] = succeed(None)
         self.fate = Fate(reactor, monitor)
@@ -128,6 +130,7 @@ class Session:
         :raise NbdtunError: it failed, and everything is undone.
         """
         self._advance(Trigger.PREPARE)
+        self.size = sum(disk.size for disk in wanted.disks)
         answer = await self._attempt(self._prepare(wanted))
         self._advance(Trigger.PREPARED)
         return answer

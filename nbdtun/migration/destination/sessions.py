@@ -212,17 +212,26 @@ class Sessions:
             answer |= await self._query(vm)
         return answer
 
-    async def _query(self, vm: str) -> dict[str, str]:
-        if vm not in self._vms or vm in self.register.busy:
-            return {}
+    async def machine(self, vm: str) -> str:
+        """
+        The run state of the QEMU of ``vm``, which has no session.
+
+        :raise MonitorError: it cannot be asked.
+        """
         monitor = self.monitor(vm)
         try:
             await monitor.connect()
-            return {"machine": await run_state(monitor)}
-        except MonitorError as error:
-            return {"reason": str(error)}
+            return await run_state(monitor)
         finally:
             await monitor.close()
+
+    async def _query(self, vm: str) -> dict[str, str]:
+        if vm not in self._vms or vm in self.register.busy:
+            return {}
+        try:
+            return {"machine": await self.machine(vm)}
+        except MonitorError as error:
+            return {"reason": str(error)}
 
 
 class DestinationControl(Control):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -31,21 +32,37 @@ class Governed(Protocol):
     def tunnel(self) -> Source | Destination:
         """Its end of the tunnel."""
 
+    async def survey(self) -> dict[str, Any]:
+        """What it serves, and what is under way."""
+
+
+async def _nothing() -> dict[str, Any]:
+    return {}
+
 
 class DaemonControl(Service):
     """
     Controls the ``throttle`` of the daemon ``plugin``, over a control socket named by its process id, in the directory for ``run_dir``.
+    ``survey`` returns what else its report has.
 
     A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot make a control socket logs a warning and works without.
     """
 
     log = make_logger()
 
-    def __init__(self, reactor: Reactor, run_dir: str | None, plugin: str, throttle: Throttle) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        run_dir: str | None,
+        plugin: str,
+        throttle: Throttle,
+        survey: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = _nothing,
+    ) -> None:
         self._reactor = reactor
         self._run_dir = run_dir
         self._plugin = plugin
         self._throttle = throttle
+        self._survey = survey
         self._control: ControlSocket | None = None
 
     @classmethod
@@ -56,7 +73,7 @@ class DaemonControl(Service):
         An application with several services sets ``service.tunnel.runtime.throttle.rate`` itself: bytes per second, None for no limit.
         """
         runtime = service.tunnel.runtime
-        return cls(runtime.reactor, service.settings.tunnel.run_dir, plugin, runtime.throttle)
+        return cls(runtime.reactor, service.settings.tunnel.run_dir, plugin, runtime.throttle, service.survey)
 
     def startService(self) -> None:
         """Listen."""
@@ -73,6 +90,10 @@ class DaemonControl(Service):
         """Its bandwidth limit, in bytes per second; None for no limit."""
         rate = self._throttle.rate
         return {"kind": "daemon", "name": self._plugin, "pid": os.getpid(), "bandwidth": None if rate is None else int(rate)}
+
+    async def survey(self) -> dict[str, Any]:
+        """The same, with what it serves and what is under way."""
+        return {**self.report(), **await self._survey()}
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         """

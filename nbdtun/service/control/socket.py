@@ -54,7 +54,7 @@ _MOST = 0xFFFF
 
 
 class Report(amp.Argument):
-    """A JSON object with a name. If it is too large, its disks are left out, which make it large."""
+    """A JSON object with a name. If it is too large, its lists are left out, the longest first, and named as ``left_out``."""
 
     def fromString(self, data: bytes) -> dict[str, Any]:
         report = json.loads(data)
@@ -64,7 +64,29 @@ class Report(amp.Argument):
 
     def toString(self, report: Mapping[str, Any]) -> bytes:
         data = json.dumps(report).encode()
-        return data if len(data) <= _MOST else json.dumps({**report, "progress": {**report["progress"], "disks": []}}).encode()
+        while len(data) > _MOST and (longest := _longest(report)):
+            report = _without(report, longest)
+            data = json.dumps(report).encode()
+        return data
+
+
+def _longest(report: Mapping[str, Any]) -> str:
+    """The name of the longest list in it, or in the objects in it; empty if there is none."""
+    found = {name: value for part in (report, *_objects(report)) for name, value in part.items() if isinstance(value, list) and value}
+    found.pop("left_out", None)
+    return max(found, key=lambda name: len(json.dumps(found[name])), default="")
+
+
+def _without(report: Mapping[str, Any], longest: str) -> dict[str, Any]:
+    def cut(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: [] if name == longest else value for name, value in part.items()}
+
+    left = {name: cut(value) if isinstance(value, dict) else value for name, value in cut(report).items()}
+    return {**left, "left_out": [*report.get("left_out", []), longest]}
+
+
+def _objects(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [value for value in report.values() if isinstance(value, dict)]
 
 
 class _Reported(CheckedCommand):
@@ -91,6 +113,9 @@ class Controllable(Protocol):
 
     def report(self) -> dict[str, Any]:
         """Its state: an object with ``kind``, ``name`` and ``pid``."""
+
+    async def survey(self) -> dict[str, Any]:
+        """The same, with what takes time to find out."""
 
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         """See :class:`Set`; None leaves a value as it is."""
@@ -119,16 +144,19 @@ class _Client(Dialogue):
 
     @Status.responder
     def status(self) -> Deferred[Any]:
-        return self.respond(self._report)
+        async def work() -> dict[str, Any]:
+            return {"report": await self._subject.survey()}
 
-    async def _report(self) -> dict[str, Any]:
+        return self.respond(work)
+
+    def _report(self) -> dict[str, Any]:
         return {"report": self._subject.report()}
 
     @Set.responder
     def change(self, bandwidth: int | None = None, downtime: int | None = None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             await self._subject.change(bandwidth, downtime)
-            return await self._report()
+            return self._report()
 
         return self.respond(work)
 
@@ -140,7 +168,7 @@ class _Client(Dialogue):
             self.when_lost().addCallback(lambda _: ending.cancel())
             with suppress(CancelledError):  # nobody waits for the answer any more
                 await ending
-            return await self._report()
+            return self._report()
 
         return self.respond(work)
 

@@ -117,6 +117,7 @@ class TunnelEgress:
         for target in admitted:
             self._destination.targets.remove(target)
             self._destination.reset(target, "the migration no longer needs it")
+            self._destination.forget(target)
 
     async def close(self) -> None:
         """Dismiss, and remove the directory."""

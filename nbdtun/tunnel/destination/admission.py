@@ -26,11 +26,12 @@ NETWORK_BITS = 64
 
 @frozen
 class Caller:
-    """A peer: its name in messages, its address, and its certificate's fingerprint ("" without TLS)."""
+    """A peer: its name in messages, its address, and its certificate's fingerprint and first name ("" without TLS)."""
 
     peer: str
     address: str
     identity: str = ""
+    name: str = ""
 
     @property
     def owner(self) -> str:

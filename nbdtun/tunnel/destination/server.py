@@ -7,6 +7,7 @@ It remembers ended channels for as long as their source may ask for them: a sour
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from nbdtun.errors import (
     VersionMismatch,
 )
 from nbdtun.logs import make_logger
+from nbdtun.tls.certificate import names_of
 from nbdtun.tls.failures import explain
 from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.channels.channel import Channel
@@ -55,6 +57,14 @@ class _Entry:
     caller: Caller
     target: str
     channel: Deferred[Channel]
+
+
+@frozen
+class Traffic:
+    """The bytes that have arrived for one target, and who sends them, if somebody does now."""
+
+    received: int
+    caller: Caller | None
 
 
 class Destination(ServerFactory):
@@ -86,6 +96,7 @@ class Destination(ServerFactory):
         self._allow = allow or AllowList()
         self._entries: dict[bytes, _Entry] = {}
         self._leaving = False
+        self._received: Counter[str] = Counter()  # by channels that have ended
         self._tombstones = Tombstones(runtime.reactor.seconds, runtime.terms.resume_window)
 
     def buildProtocol(self, addr: object) -> Protocol:
@@ -122,7 +133,8 @@ class Destination(ServerFactory):
         except NotAllowed as refusal:
             opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
             raise
-        opening.caller = evolve(opening.caller, identity=transport.identity)
+        names = names_of(transport.certificate) if transport.certificate is not None else ()
+        opening.caller = evolve(opening.caller, identity=transport.identity, name=str(next(iter(names), "")))
         if self._tls is not None:
             self.admission.recognise(transport, opening.caller.owner)
 
@@ -156,6 +168,16 @@ class Destination(ServerFactory):
         if entry is None and ending is not None:
             raise ending
         raise ResumeRefused(f"the destination has no channel {ident.hex()[:8]} of this source (any more); was its daemon restarted?")
+
+    def traffic(self, target: str) -> Traffic:
+        """What has arrived for ``target`` so far, and from whom."""
+        arrived = sum(_arrived(channel) for channel in self.channels if channel.target == target)
+        callers = [entry.caller for entry in self._entries.values() if entry.target == target]
+        return Traffic(self._received[target] + arrived, callers[-1] if callers else None)
+
+    def forget(self, target: str) -> None:
+        """Count no longer what has arrived for ``target``."""
+        self._received.pop(target, None)
 
     def reset(self, target: str, reason: str) -> None:
         """End the channels to ``target``, including those that are still being opened."""
@@ -225,6 +247,7 @@ class Destination(ServerFactory):
 
     def _channel_ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         self.channels.discard(channel)
+        self._received[channel.target] += _arrived(channel)
         entry = self._entries.pop(channel.ident, None)
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
@@ -241,6 +264,12 @@ class Destination(ServerFactory):
         failure.trap(TunnelError)
         assert isinstance(failure.value, TunnelError)
         self.refusals.report(caller.address, failure.value)
+
+
+def _arrived(channel: Channel) -> int:
+    """The bytes that have arrived over a channel; its end counts as one more byte for the protocol."""
+    received, final = channel.inbound.received, channel.inbound.final
+    return received if final is None else min(received, final)
 
 
 class DestinationOpening(Opening):

@@ -24,6 +24,9 @@ class Controllable:
     def report(self) -> dict[str, Any]:
         return {"kind": "migration", "name": self.name, "pid": os.getpid(), "ending": self.ending}
 
+    async def survey(self) -> dict[str, Any]:
+        return self.report()
+
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         self.changes.append((bandwidth, downtime))
 

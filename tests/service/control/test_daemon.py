@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -29,6 +30,18 @@ async def test_its_rate_is_told_and_changed(base: Path) -> None:
     assert (await ask(reactor, base, f"{pid}", Set, bandwidth=NO_LIMIT))["bandwidth"] is throttle.rate is None
     await control.stopService()
     assert list(base.rglob("*")) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_its_service_tells_is_reported_too(base: Path) -> None:
+    async def survey() -> dict[str, Any]:
+        return {"listen": "tcp:10810"}
+
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor), survey)
+    control.startService()
+    (report,) = await reports(reactor, base)
+    assert (report["name"], report["listen"]) == ("nbdtun-dest", "tcp:10810")
+    await control.stopService()
 
 
 @pytest_twisted.ensureDeferred

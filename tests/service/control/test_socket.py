@@ -160,4 +160,12 @@ async def readable(sock: socket.socket) -> bool:
 def test_a_report_that_is_too_large_goes_without_its_disks() -> None:
     report = {"name": "web1", "progress": {"phase": "mirror", "disks": [{"node": "x" * 70_000}]}}
     argument = Report()
-    assert argument.fromString(argument.toString(report)) == {"name": "web1", "progress": {"phase": "mirror", "disks": []}}
+    left = {"name": "web1", "progress": {"phase": "mirror", "disks": []}, "left_out": ["disks"]}
+    assert argument.fromString(argument.toString(report)) == left
+
+
+def test_a_report_that_is_too_large_goes_without_its_longest_lists() -> None:
+    report = {"name": "nbdtun-dest", "vms": ["x" * 70] * 2000, "sessions": ["x" * 70] * 1000, "targets": ["nbd"]}
+    argument = Report()
+    left = {"name": "nbdtun-dest", "vms": [], "sessions": [], "targets": ["nbd"], "left_out": ["vms", "sessions"]}
+    assert argument.fromString(argument.toString(report)) == left

@@ -10,6 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset
+from nbdtun.tunnel.destination.server import Traffic
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Limits, Terms
 from tests.tunnel.stage.stage import Stage
@@ -267,6 +268,27 @@ class TestStopping:
         stage.pass_time(1)
         assert drained.called
         stage.assert_all_gone()
+
+    def test_what_has_arrived_is_counted_for_a_target_until_it_is_forgotten(self, stage: Stage) -> None:
+        near, far = stage.meet()
+        near.send(b"x" * 1000)
+        stage.pass_time(1)
+        traffic = stage.destination.traffic("disk")
+        assert traffic.received == 1000
+        assert traffic.caller is not None
+        assert traffic.caller.peer == "a local peer"
+        near.shut()
+        far.shut()
+        stage.pass_time(1)
+        more, _ = stage.meet()
+        more.send(b"y" * 500)
+        stage.pass_time(1)
+        assert stage.destination.traffic("disk").received == 1500
+        assert stage.destination.traffic("another") == Traffic(0, None)
+        stage.destination.reset("disk", "its VM is gone")
+        stage.destination.forget("disk")
+        stage.pass_time(1)
+        assert stage.destination.traffic("disk") == Traffic(0, None)
 
     def test_a_target_can_be_reset_alone(self, stage: Stage) -> None:
         near, _ = stage.meet()

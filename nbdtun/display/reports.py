@@ -1,0 +1,106 @@
+"""The reports of migrations and daemons, for people: what `nbdtun status` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from nbdtun.display.lines import line
+from nbdtun.errors import NbdtunError, printable
+from nbdtun.migration.progress import Progress
+from nbdtun.tls.certificate import date
+from nbdtun.units import duration_text, rate_text, size_text
+
+#: What a QEMU does that may receive a VM; another run state stands for itself.
+QEMU: Final = {"inmigrate": "QEMU waits for it", "receiving": "", None: "QEMU does not answer"}
+
+Report = Mapping[str, Any]
+
+#: The errors of a report that another release has made.
+_ODD: Final = (NbdtunError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
+
+
+def lines_of(report: Report) -> list[str]:
+    """A report: its sentence, then a line for each thing that a daemon serves or receives, indented."""
+    try:
+        return [sentence(report), *(f"  {printable(detail)}" for detail in details(report))]
+    except _ODD as odd:
+        return [_unreadable(report, odd)]
+
+
+def sentence(report: Report) -> str:
+    """A report in one line; also one of another release of nbdtun."""
+    try:
+        return printable(_sentence(report))
+    except _ODD as odd:
+        return _unreadable(report, odd)
+
+
+def _unreadable(report: Report, odd: Exception) -> str:
+    return printable(f"{report.get('name')} (pid {report.get('pid')}): it reports what cannot be read: {odd!r}")
+
+
+def _sentence(report: Report) -> str:
+    if "error" in report:
+        return str(report["error"])
+    parts = [_state(report)] if "state" in report else []
+    if "progress" in report:
+        parts.append(line(Progress.from_json(report["progress"])))
+    if "bandwidth" in report:
+        limit = f"at most {rate_text(report['bandwidth'])}" if report["bandwidth"] else "no bandwidth limit"
+        parts.append(f"{limit}, downtime {duration_text(report['downtime'])}" if "downtime" in report else limit)
+    if "channels" in report:
+        parts.append(_links(report))
+    if report.get("certificate_expires"):
+        parts.append(f"certificate valid until {date(report['certificate_expires'])}")
+    if "log" in report:
+        parts.append(f"its terminal was closed, messages go to {report['log']}")
+    return f"{report['name']} (pid {report['pid']}): {'; '.join(parts)}"
+
+
+def _state(report: Report) -> str:
+    place = f"listens on {report['listen']}" if "listen" in report else f"forwards to {report['connect']}"
+    if report["state"] == "serving":
+        return place
+    return f"{place}, shutting down, waits for {', '.join(report['waits_for']) or 'nothing any more'}"
+
+
+def _links(report: Report) -> str:
+    channels, links = report["channels"], report["links"]
+    if not channels:
+        return "no channels"
+    noun = "channel" if channels == 1 else "channels"
+    return f"{channels} {noun}" if links == channels else f"{channels} {noun}, {channels - links} without a link"
+
+
+def details(report: Report) -> Iterator[str]:
+    """Sessions that arrive, VMs that may, targets and forwards."""
+    for session in report.get("sessions", []):
+        yield _session(session)
+    arriving = {session["vm"] for session in report.get("sessions", [])}
+    for vm in report.get("vms", []):
+        if vm["name"] not in arriving:
+            yield f"{vm['name']}: {QEMU.get(vm['qemu'], 'QEMU is ' + str(vm['qemu']))} ({vm['qmp']})"
+    for target in report.get("targets", []):
+        yield f"target {target['name']}: {_count(target['channels'])}"
+    for forward in report.get("forwards", []):
+        yield f"{forward['listen']} to target {forward['target']}: {_count(forward['channels'])}"
+    if report.get("left_out"):
+        yield f"left out, because they are too many: {', '.join(report['left_out'])}"
+
+
+def _session(session: Report) -> str:
+    source = printable(session["source"] or "a source without a link")
+    who = f"{source} ({printable(session['certificate'])})" if session["certificate"] else source
+    disks, memory = session["disks"], session["memory"]["received"]
+    parts = []
+    if disks["total"]:
+        percent = min(100, disks["received"] * 100 // disks["total"])
+        parts.append(f"{size_text(disks['received'])} received for disks of {size_text(disks['total'])} ({percent} %)")
+    if memory:
+        parts.append(f"{size_text(memory)} of memory")
+    return f"{session['vm']} arrives from {who}: {'; '.join([session['phase'], *parts])}"
+
+
+def _count(channels: int) -> str:
+    return "no channels" if not channels else f"{channels} channel{'s' * (channels != 1)}"
