@@ -44,7 +44,7 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
 
 def _change(pair: Pair, rate: int) -> None:
     assert pair.source is not None
-    words = ["set", f"{pair.source.pid}", "--bandwidth", f"{rate}MB", "--run-dir", f"{nbdtun.run_dir(pair.entrance)}"]
+    words = ["set", f"@{pair.source.pid}", "--bandwidth", f"{rate}MB", "--run-dir", f"{nbdtun.run_dir(pair.entrance)}"]
     subprocess.run([BIN / "nbdtun", *words], check=True, stdout=subprocess.DEVNULL)
 
 

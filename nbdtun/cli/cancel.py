@@ -9,10 +9,10 @@ from nbdtun.cli.remote import RUN_DIR, asked, base
 
 
 @click.command("cancel")
-@click.argument("vm", metavar="VM", shell_complete=migrations)
+@click.argument("vm", metavar="VM|SOCKET", shell_complete=migrations)
 @RUN_DIR
 def command(vm: str, run_dir: str | None) -> int:
-    """Cancel the running migration of VM, as Ctrl-C does, and wait until it is rolled back.
+    """Cancel the running migration of VM, or of the QMP socket SOCKET, as Ctrl-C does, and wait until it is rolled back.
 
     \b
     Exit status: 0  rolled back; VM is still running on the source
@@ -25,7 +25,8 @@ def command(vm: str, run_dir: str | None) -> int:
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.socket import Cancel
 
-    final = Progress.from_json(asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel)).get("progress", {}))
+    report = asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))
+    final = Progress.from_json(report.get("progress", {}))
     detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""
-    click.echo(printable(f"{vm} {OUTCOMES[final.phase]}{detail}"))
+    click.echo(printable(f"{report.get('name', vm)} {OUTCOMES[final.phase]}{detail}"))
     return 0 if final.phase in (Phase.CANCELLED, Phase.FAILED) else 1

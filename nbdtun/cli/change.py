@@ -11,12 +11,12 @@ from nbdtun.errors import ConfigError
 
 
 @click.command("set")
-@click.argument("vm", metavar="VM|PID", shell_complete=running)
+@click.argument("vm", metavar="VM|SOCKET|@PID", shell_complete=running)
 @click.option("--bandwidth", type=ANY_RATE, help="New limit, such as 500MiB or 100Mbit/s. none: no limit.")
 @click.option("--downtime", type=DURATION, help="New guest downtime that QEMU aims for.")
 @RUN_DIR
 def command(vm: str, bandwidth: int | None, downtime: float | None, run_dir: str | None) -> None:
-    """Change the limits of the running migration of VM, or of the daemon with process id PID."""
+    """Change the limits of the running migration of VM, or of the QMP socket SOCKET, or of the daemon with process id PID."""
     from nbdtun.display.reports import sentence
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.socket import Set

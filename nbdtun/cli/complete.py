@@ -6,7 +6,7 @@ import click
 
 
 def running(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The names of this user's running migrations, and the process ids of its daemons, that begin with ``incomplete``."""
+    """The names of this user's running migrations, and of its daemons (``@PID``), that begin with ``incomplete``."""
     from nbdtun.cli.remote import base
     from nbdtun.errors import NbdtunError
     from nbdtun.service.control.socket import names
@@ -15,9 +15,9 @@ def running(context: click.Context, parameter: click.Parameter, incomplete: str)
         found = names(base(context.params.get("run_dir")))
     except (NbdtunError, OSError):
         return []
-    return [name for name in (each.removeprefix("@") for each in found) if name.startswith(incomplete)]
+    return [each.text for each in found if each.text.startswith(incomplete)]
 
 
 def migrations(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The same, without daemons."""
-    return [name for name in running(context, parameter, incomplete) if not name.isdigit()]
+    return [name for name in running(context, parameter, incomplete) if not name.startswith("@")]

@@ -20,18 +20,22 @@ Report = Mapping[str, Any]
 _ODD: Final = (NbdtunError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
 
 
-def lines_of(report: Report) -> list[str]:
-    """A report: its sentence, then a line for each thing that a daemon serves or receives, indented."""
+def lines_of(report: Report, *, by_monitor: bool = False) -> list[str]:
+    """
+    A report: its sentence, then a line for each thing that a daemon serves or receives, indented.
+
+    ``by_monitor`` also names a VM's monitor, where its name is not enough.
+    """
     try:
-        return [sentence(report), *(f"  {printable(detail)}" for detail in details(report))]
+        return [sentence(report, by_monitor=by_monitor), *(f"  {printable(detail)}" for detail in details(report))]
     except _ODD as odd:
         return [_unreadable(report, odd)]
 
 
-def sentence(report: Report) -> str:
+def sentence(report: Report, *, by_monitor: bool = False) -> str:
     """A report in one line; also one of another release of nbdtun."""
     try:
-        return printable(_sentence(report))
+        return printable(_sentence(report, by_monitor))
     except _ODD as odd:
         return _unreadable(report, odd)
 
@@ -40,7 +44,7 @@ def _unreadable(report: Report, odd: Exception) -> str:
     return printable(f"{report.get('name')} (pid {report.get('pid')}): it reports what cannot be read: {odd!r}")
 
 
-def _sentence(report: Report) -> str:
+def _sentence(report: Report, by_monitor: bool) -> str:
     if "error" in report:
         return str(report["error"])
     parts = [_state(report)] if "state" in report else []
@@ -55,7 +59,8 @@ def _sentence(report: Report) -> str:
         parts.append(f"certificate valid until {date(report['certificate_expires'])}")
     if "log" in report:
         parts.append(f"its terminal was closed, messages go to {report['log']}")
-    return f"{report['name']} (pid {report['pid']}): {'; '.join(parts)}"
+    place = f"{report['qmp']}, " if by_monitor and "qmp" in report else ""
+    return f"{report['name']} ({place}pid {report['pid']}): {'; '.join(parts)}"
 
 
 def _state(report: Report) -> str:

@@ -21,7 +21,9 @@ from nbdtun.migration.source.resolve import Resolution
 from nbdtun.process import Reactor
 from nbdtun.service.checks.preflight import begin, source_of, the_rest
 from nbdtun.service.control.migration import MigrationControl
+from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
+from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
@@ -78,13 +80,14 @@ async def _migrate(
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.steps.command)
     rundir.sweep()
-    controlled = MigrationControl(settings.migration.vm, report, log)
-    control = ControlSocket(reactor, settings.tunnel.run_dir, settings.migration.vm, controlled)
+    controlled = MigrationControl(settings.migration.vm, settings.qmp, report, log)
+    control = ControlSocket(reactor, settings.tunnel.run_dir, Name.of_vm(settings.migration.vm, settings.qmp), controlled)
     checklist = Checklist()
     source = given or source_of(reactor, settings, checklist)
+    hold = Hold(reactor, settings.qmp)
     try:
         await control.open()
-        connected = await begin(settings, checklist, rundir, monitor, source)
+        connected = await begin(settings, checklist, rundir, monitor, source, hold.connect)
         if source is None or not connected:
             await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source)
             checklist.refuse()
@@ -102,6 +105,7 @@ async def _migrate(
                 await source.stop()
             await monitor.close()
             rundir.remove()
+            hold.release()
             await control.close()
 
         await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late

@@ -26,7 +26,7 @@ def test_only_what_is_given_is_changed(words: str, wanted: dict[str, int], runni
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("set",), "Missing argument 'VM|PID'."),
+        (("set",), "Missing argument 'VM|SOCKET|@PID'."),
         (("set", "web1"), "nothing to set: give --bandwidth or --downtime"),
         (("set", "web1", "--bandwidth", "0"), "Invalid value for '--bandwidth': bandwidth must be more than 0; for no limit, give none"),
         (("set", "web1", "--bandwidth", "fast"), "Invalid value for '--bandwidth': 'fast' is not a rate"),

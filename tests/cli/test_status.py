@@ -17,6 +17,12 @@ def test_a_line_for_each(running: Running, capsys: pytest.CaptureFixture[str]) -
     assert running.asked == []
 
 
+def test_vms_of_one_name_are_shown_with_their_monitors(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    running.reports = [{**REPORT, "qmp": f"/run/{each}.qmp"} for each in "ab"]
+    out = "".join(SENTENCE.replace("(pid", f"(/run/{each}.qmp, pid") + "\n" for each in "ab")
+    assert run(capsys, "status") == (0, out, "")
+
+
 def test_one_of_them(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     running.reports = [REPORT]
     assert run(capsys, "status", "web1") == (0, f"{SENTENCE}\n", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lab.disks import MIB
 from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import wait
+from lab.qemu import Qemu
 
 SLOW = ("--bandwidth", "4MiB")
 
@@ -46,7 +48,8 @@ def test_status_and_set(pairs: Callable[..., Pair], crossings: Callable[..., Cro
         assert told.stdout.startswith(f"{VM} (pid {attempt.pid}): ")
         assert told.stdout.endswith("; at most 4 MiB/s, downtime 300 ms\n")
         (control,) = (crossing.run_dir / "control").iterdir()
-        assert (control.name, stat.S_IMODE(control.stat().st_mode)) == (f"{VM}.sock", 0o600)
+        assert control.name.startswith(f"{VM}@")
+        assert stat.S_IMODE(control.stat().st_mode) == 0o600
         assert stat.S_IMODE(control.parent.stat().st_mode) == 0o700
 
         changed = crossing.command("set", VM, "--bandwidth", "32MiB", "--downtime", "1s")
@@ -134,11 +137,30 @@ def test_one_migration_of_a_vm_at_a_time(pairs: Callable[..., Pair], crossings: 
     assert second.wait_exit(20) == 1
     assert second.complaints() == [f"nbdtun: {VM}: another process is migrating it; `nbdtun status` shows it, `nbdtun cancel` ends it"]
     assert report(crossing)["pid"] == first.pid
+    link = crossing.directory / "link.qmp"
+    link.symlink_to(crossing.qmp[0])
+    began = time.monotonic()
+    alias = crossing.migrate("--qmp", f"{link}", "--run-dir", f"{crossing.directory}/elsewhere")
+    assert alias.wait_exit(20) == 1
+    assert time.monotonic() - began < 9  # QEMU would let it wait for 10 s, and then it would not know why
+    assert f"{VM}: another nbdtun is migrating the VM behind {link}" in alias.complaints()[-1]
     first.kill()
     wait(lambda: crossing.command("status").stdout.startswith("no migration or daemon is running here"), 10, "the end of the first")
-    assert not (crossing.run_dir / "control" / f"{VM}.sock").exists()
+    assert list((crossing.run_dir / "control").glob("*.sock")) == []
     third = crossing.migrate()
     assert third.wait_exit(60) == 0, third.log()
+
+
+def test_two_vms_of_one_name(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    """The other one is not taken for the first: it is the destination that has no room for both."""
+    crossing, first = begun(pairs, crossings)
+    with Qemu("two", crossing.directory, crossing.pair.guest, []) as two:
+        other = crossing.migrate("--qmp", f"{two.qmp_path}")
+        assert other.wait_exit(30) == 1
+        assert other.complaints()[-1].endswith("by another session")
+    assert crossing.command("cancel", f"{crossing.qmp[0]}").stdout == f"{VM} was not migrated; it is at the source as before\n"
+    assert first.wait_exit(10) == 130
+    assert crossing.pair.disturbance() == []
 
 
 def test_sockets_that_others_could_use(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:

@@ -109,7 +109,7 @@ class TestDetached:
 
     def test_its_process_id_is_what_other_commands_know_it_by(self, detached: Callable[..., Detached], directory: Path) -> None:
         daemon = detached("nbdtun-dest", "--listen", f"tcp:{free_port()}:interface=127.0.0.1", "--target", "nbd=unix:/x")
-        run = [f"{BIN}/nbdtun", "set", f"{daemon.pid}", "--bandwidth", "5MiB", "--run-dir", f"{directory}/run"]
+        run = [f"{BIN}/nbdtun", "set", f"@{daemon.pid}", "--bandwidth", "5MiB", "--run-dir", f"{directory}/run"]
         changed = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
         assert (changed.stdout, changed.stderr) == (f"nbdtun-dest (pid {daemon.pid}): at most 5 MiB/s\n", "")
 

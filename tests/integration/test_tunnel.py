@@ -305,7 +305,7 @@ def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], direc
     with Process(["nbdcopy", random, tunnel.uri], directory / "copy.log") as copying:
         with pytest.raises(subprocess.TimeoutExpired):
             copying.wait_exit(2)
-        assert told("set", f"{tunnel.source.pid}", "--bandwidth", "none") == f"{source}: no bandwidth limit\n"
+        assert told("set", f"@{tunnel.source.pid}", "--bandwidth", "none") == f"{source}: no bandwidth limit\n"
         assert copying.wait_exit(60) == 0, copying.log()
     assert "bandwidth is now unlimited" in tunnel.source.log()
     with pytest.raises(subprocess.CalledProcessError) as refused:

@@ -13,9 +13,11 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import ConfigError, MonitorError, NotMigratable
+from nbdtun.service.control.names import Name
+from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.migration import MigrationService, migrate, resolve
 from tests.migration.stage.qmp_server import Serving
-from tests.service.control.stage import Controllable, opened
+from tests.service.control.stage import Controllable
 from tests.service.stage import migration_settings
 
 
@@ -34,7 +36,8 @@ async def test_a_vm_that_is_not_there(work: Any, base: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_one_vm_has_one_migration_at_a_time(base: Path) -> None:
     wanted = migration_settings(base)
-    control = await opened(base, Controllable())
+    control = ControlSocket(reactor, str(base), Name.of_vm("web1", wanted.qmp), Controllable())
+    await control.open()
     with pytest.raises(NotMigratable, match="web1: another process is migrating it"):
         await migrate(reactor, wanted)
     await control.close()

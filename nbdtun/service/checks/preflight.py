@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import Deferred
 
@@ -15,7 +15,9 @@ from nbdtun.migration.finding import Check, Finding
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
+from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import refuse_second
+from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
@@ -45,8 +47,8 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
     try:
         connected = False
         with checklist.collecting(SOURCE):  # the monitor of a VM that is being migrated would not answer for 10 s
-            refuse_second(settings.tunnel.run_dir, settings.migration.vm)
-            connected = await begin(settings, checklist, rundir, monitor, source)
+            refuse_second(settings.tunnel.run_dir, Name.of_vm(settings.migration.vm, settings.qmp))
+            connected = await begin(settings, checklist, rundir, monitor, source, Hold(reactor, settings.qmp).look)
         return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source, measure)
     finally:
         try:
@@ -58,12 +60,19 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
             await monitor.close()
 
 
-async def begin(settings: MigrateSettings, checklist: Checklist, rundir: RunDir, monitor: Monitor, source: Source | None) -> bool:
-    """The first checks, which a migration makes too: of this host, and whether ``monitor`` can be connected; returns that."""
+async def begin(
+    settings: MigrateSettings,
+    checklist: Checklist,
+    rundir: RunDir,
+    monitor: Monitor,
+    source: Source | None,
+    connect: Callable[[Monitor], Awaitable[None]],
+) -> bool:
+    """The first checks, which a migration makes too: of this host, and whether ``connect`` can connect ``monitor``; returns that."""
     if source is not None:
         check_tls(checklist, settings)
     with checklist.collecting(SOURCE):
-        await monitor.connect()
+        await connect(monitor)
         check_sockets(checklist, rundir, monitor)
         return True
     return False

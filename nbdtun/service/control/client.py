@@ -15,7 +15,8 @@ from nbdtun.errors import ConfigError, LinkLost, MigrationError, NoAnswer
 from nbdtun.logs import make_logger
 from nbdtun.ownership.reach import Reacher
 from nbdtun.process import Reactor
-from nbdtun.service.control.socket import Cancel, Status, directory, names, socket_of, trustees
+from nbdtun.service.control.names import Name, directory, is_daemon
+from nbdtun.service.control.socket import Cancel, Status, names, trustees
 
 #: Seconds to wait for an answer. A healthy process answers at once, but a change may have to wait for QEMU.
 ANSWER_SECONDS = 10.0
@@ -34,28 +35,32 @@ class Client(Dialogue):
         self.other = f"{name}: its process"
 
 
-async def ask(reactor: Reactor, base: Path, name: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
+async def ask(reactor: Reactor, base: Path, whom: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
     """
-    Ask the process that migrates the VM ``name``, or the daemon with that process id; return its report.
+    Ask the process that migrates a VM, or a daemon; return its report. ``whom`` is the VM's name, the path of its monitor, or ``@PID``.
 
-    :raise ConfigError: there is none.
+    :raise ConfigError: there is none, or more than one VM of that name.
     :raise NoAnswer: it did not answer in time.
     :raise MigrationError: it ended without answering.
     :raise NbdtunError: the error that it answered with.
     """
-    path = _socket(base, name)
+    return await _ask(reactor, base, await _find(reactor, base, whom), whom, command, **arguments)
+
+
+async def _ask(reactor: Reactor, base: Path, name: Name, whom: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
+    path = name.path(base)
     try:
-        client = await connectProtocol(Reacher(reactor, path, trustees(base)), Client(reactor, name))
+        client = await connectProtocol(Reacher(reactor, path, trustees(base)), Client(reactor, whom))
     except PermissionError as error:
-        raise ConfigError(f"{name}: {path}: {error.strerror}") from error
+        raise ConfigError(f"{whom}: {path}: {error.strerror}") from error
     except OSError as error:
-        raise ConfigError(f"{name}: no such migration or daemon is running here ({directory(base)}); `nbdtun status` lists them") from error
+        raise _nobody(base, whom) from error
     try:
         answer = await client.ask(command, seconds=None if command is Cancel else ANSWER_SECONDS, **arguments)
     except NoAnswer as error:
-        raise NoAnswer(f"{name}: its process has not answered for {ANSWER_SECONDS:g} s", "is it stopped?") from error
+        raise NoAnswer(f"{whom}: its process has not answered for {ANSWER_SECONDS:g} s", "is it stopped?") from error
     except LinkLost as error:
-        raise MigrationError(f"{name}: its process ended without answering") from error
+        raise MigrationError(f"{whom}: its process ended without answering") from error
     finally:
         client.hang_up()
     report: dict[str, Any] = answer["report"]
@@ -68,21 +73,43 @@ async def reports(reactor: Reactor, base: Path) -> list[dict[str, Any]]:
 
     :raise ConfigError: ``base`` cannot be read.
     """
-    found = []
-    for name in names(base):
-        try:
-            found.append(await ask(reactor, base, name))
-        except ConfigError:
-            continue
-        except (MigrationError, NoAnswer) as error:
-            found.append({"name": name, "error": str(error)})
-    return found
+    return [report for name in names(base) if (report := await _report(reactor, base, name)) is not None]
 
 
-def _socket(base: Path, name: str) -> str:
-    check_name(name.removeprefix("@"))
-    daemon = socket_of(base, f"@{name}")
-    return daemon if os.path.exists(daemon) else socket_of(base, name)
+async def _report(reactor: Reactor, base: Path, name: Name) -> dict[str, Any] | None:
+    try:
+        return await _ask(reactor, base, name, name.text)
+    except ConfigError:
+        return None
+    except (MigrationError, NoAnswer) as error:
+        return {"name": name.text, "error": str(error)}
+
+
+async def _find(reactor: Reactor, base: Path, whom: str) -> Name:
+    """A VM's name is never taken for anything else, not even if it is a number."""
+    if is_daemon(whom):
+        return Name("", whom[1:])
+    if "/" in whom:
+        found = [name for name in names(base) if name == Name.of_vm(name.vm, whom)]
+    else:
+        check_name(whom)
+        found = [name for name in names(base) if name.fits(whom)]
+    if len(found) > 1 or any(name.vm != whom for name in found if "/" not in whom):  # a long name is cut in a socket's path
+        found = [name for name in found if (await _report(reactor, base, name) or {}).get("name") in (whom, name.text)]
+    if not found:
+        raise _nobody(base, whom)
+    if len(found) > 1:
+        monitors = [str((await _report(reactor, base, name) or {}).get("qmp")) for name in found]
+        raise ConfigError(
+            f"{whom}: {len(found)} VMs of that name are being migrated here", f"name one by its monitor: {', '.join(monitors)}"
+        )
+    return found[0]
+
+
+def _nobody(base: Path, whom: str) -> ConfigError:
+    if whom.isdecimal() and os.path.exists(Name.of_daemon(int(whom)).path(base)):
+        return ConfigError(f"{whom}: no migration of a VM of that name is running here", f"the daemon with that process id is @{whom}")
+    return ConfigError(f"{whom}: no such migration or daemon is running here ({directory(base)}); `nbdtun status` lists them")
 
 
 def nothing(base: Path) -> str:

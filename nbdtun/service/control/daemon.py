@@ -14,6 +14,7 @@ from nbdtun.config import DestinationSettings, SourceSettings
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
+from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import NO_LIMIT, ControlSocket
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.runtime.throttle import Throttle
@@ -68,7 +69,7 @@ class DaemonControl(Service):
     @classmethod
     def of(cls, service: Governed, plugin: str) -> DaemonControl:
         """
-        Make the control through which `nbdtun status` and `nbdtun set PID --bandwidth` reach ``service``; a process has one at most.
+        Make the control through which `nbdtun status` and `nbdtun set @PID --bandwidth` reach ``service``; a process has one at most.
 
         An application with several services sets ``service.tunnel.runtime.throttle.rate`` itself: bytes per second, None for no limit.
         """
@@ -78,7 +79,7 @@ class DaemonControl(Service):
     def startService(self) -> None:
         """Listen."""
         super().startService()
-        self._control = ControlSocket(self._reactor, self._run_dir, f"@{os.getpid()}", self)  # not before: twistd forks
+        self._control = ControlSocket(self._reactor, self._run_dir, Name.of_daemon(os.getpid()), self)  # not before: twistd forks
         Deferred.fromCoroutine(self._control.open()).addErrback(self._ungoverned)
 
     def stopService(self) -> Deferred[None]:

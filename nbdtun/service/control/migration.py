@@ -17,7 +17,7 @@ from nbdtun.units import duration_text, rate_text
 
 class MigrationControl:
     """
-    Controls ``work``, which migrates ``vm`` and reports to :meth:`heed`, which passes it on to ``report``.
+    Controls ``work``, which migrates ``vm`` with the monitor ``qmp`` and reports to :meth:`heed`, which passes it on to ``report``.
 
     ``log`` returns where its messages go, if nobody sees them.
 
@@ -26,9 +26,10 @@ class MigrationControl:
 
     log = make_logger()
 
-    def __init__(self, vm: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(self, vm: str, qmp: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None) -> None:
         self.work: Migration | Resolution | None = None
         self._vm = vm
+        self._qmp = os.path.abspath(qmp)
         self._report = report
         self._log = log
         self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
@@ -47,7 +48,8 @@ class MigrationControl:
         if isinstance(self.work, Migration):
             allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
         place = {} if (log := self._log()) is None else {"log": log}
-        return {"kind": "migration", "name": self._vm, "pid": os.getpid(), **allowed, **place, "progress": self._latest.as_json()}
+        whose = {"kind": "migration", "name": self._vm, "qmp": self._qmp, "pid": os.getpid()}
+        return {**whose, **allowed, **place, "progress": self._latest.as_json()}
 
     async def survey(self) -> dict[str, Any]:
         """The same: all of it is known."""

@@ -2,8 +2,8 @@
 The control socket of a running process, over which other commands of the same user reach it.
 
 It is ``control/NAME.sock`` below the base of the run directories, in a directory of this user's own with mode 0700, and not in the
-process's run directory, which may belong to QEMU's user. NAME is a VM's name, so that one VM has one migration at a time, or ``@`` and a
-process id for a daemon. It is removed at the end; the next process that opens one removes the sockets of killed processes.
+process's run directory, which may belong to QEMU's user. It is removed at the end; the next process that opens one removes the sockets of
+killed processes.
 
 AMP, one box each way. Every command is answered with the same report, as JSON::
 
@@ -38,6 +38,7 @@ from nbdtun.ownership.directories import locked, make_directories, make_if_missi
 from nbdtun.ownership.listening import Listener, clear_stale
 from nbdtun.ownership.reach import peer, reach
 from nbdtun.process import Reactor
+from nbdtun.service.control.names import SUFFIX, Name, directory
 from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import base_of
@@ -48,7 +49,6 @@ FAREWELL_SECONDS = 2.0
 #: The bandwidth that means no limit, on the wire.
 NO_LIMIT = 0
 
-_SUFFIX = ".sock"
 #: Bytes of an AMP value.
 _MOST = 0xFFFF
 
@@ -190,7 +190,7 @@ class ControlSocket:
 
     log = make_logger()
 
-    def __init__(self, reactor: Reactor, run_dir: str | None, name: str, subject: Controllable) -> None:
+    def __init__(self, reactor: Reactor, run_dir: str | None, name: Name, subject: Controllable) -> None:
         self._reactor = reactor
         self._base = base_of(run_dir)
         self._name = name
@@ -200,7 +200,7 @@ class ControlSocket:
         self._waiting: list[Deferred[None]] = []
 
     def __repr__(self) -> str:
-        return f"<ControlSocket {self._name} {'open' if self._port else 'closed'}, {len(self._clients)} clients>"
+        return f"<ControlSocket {self._name.text} {'open' if self._port else 'closed'}, {len(self._clients)} clients>"
 
     async def open(self) -> None:
         """
@@ -209,11 +209,10 @@ class ControlSocket:
         :raise NotMigratable: another process has this socket.
         :raise ConfigError: the socket cannot be made.
         """
-        path = check_socket_path(str(directory(self._base) / (self._name + _SUFFIX)))
+        path = check_socket_path(self._name.path(self._base))
         with _made(self._base) as folder:
             sweep(folder)
-            if os.path.lexists(path):
-                raise _second(self._name, path)
+            refuse_others(self._base, self._name)
             endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600), f"unix:{path}")
             self._port = await endpoint.listen(_Clients(self._client))
 
@@ -250,12 +249,7 @@ class ControlSocket:
             await one_gone
 
 
-def directory(base: Path) -> Path:
-    """The directory of the control sockets."""
-    return base / "control"
-
-
-def names(base: Path) -> list[str]:
+def names(base: Path) -> list[Name]:
     """The names of all control sockets that a process listens on."""
     try:
         trustees(base)
@@ -264,42 +258,43 @@ def names(base: Path) -> list[str]:
     except OSError as failure:
         raise ConfigError(f"run directory {directory(base)}: {failure.strerror}; choose another with --run-dir") from failure
     sweep(directory(base))
-    return sorted(path.name.removesuffix(_SUFFIX) for path in directory(base).glob(f"*{_SUFFIX}"))
+    return [Name.of_file(path) for path in sorted(directory(base).glob(f"*@*{SUFFIX}"))]
 
 
-def socket_of(base: Path, name: str) -> str:
-    """The path of the control socket ``name``."""
-    return str(directory(base) / (name + _SUFFIX))
-
-
-def refuse_second(run_dir: str | None, vm: str) -> None:
+def refuse_second(run_dir: str | None, name: Name) -> None:
     """
     Refuse a VM that another process of this user is migrating.
 
     :raise NotMigratable: one is; with its process id.
     """
-    path = socket_of(base_of(run_dir), vm)
-    with suppress(ConfigError, OSError):
-        clear_stale(path)
-    if os.path.lexists(path):
-        raise _second(vm, path)
+    base = base_of(run_dir)
+    for path in name.present(base):
+        with suppress(ConfigError, OSError):
+            clear_stale(str(path))
+    refuse_others(base, name)
 
 
-def _second(vm: str, path: str) -> NotMigratable:
+def refuse_others(base: Path, name: Name) -> None:
+    """Refuse a VM for which there is a control socket, under whatever name (:exc:`NotMigratable`)."""
+    if others := name.present(base):
+        other = Name.of_file(others[0]).vm
+        known_as = "" if name.vm.startswith(other) else f", as {other}"
+        what = f"{name.text} is being migrated by another process{_pid_of(str(others[0]))}{known_as}"
+        raise NotMigratable(what, "`nbdtun status` shows it, `nbdtun cancel` ends it")
+
+
+def _pid_of(path: str) -> str:
     try:
         with reach(path) as sock:
             found = peer(sock)
     except OSError:
-        found = None
-    return NotMigratable(
-        f"{vm} is being migrated by another process{f' (pid {found.pid})' if found else ''}",
-        "`nbdtun status` shows it, `nbdtun cancel` ends it",
-    )
+        return ""
+    return f" (pid {found.pid})" if found else ""
 
 
 def sweep(folder: Path) -> None:
     """Remove the sockets that no process listens on any more."""
-    for path in folder.glob(f"*{_SUFFIX}"):
+    for path in folder.glob(f"*{SUFFIX}"):
         with suppress(ConfigError, OSError):
             clear_stale(str(path))
 

@@ -4,5 +4,6 @@ Sockets and directories of this host, and their owners.
     ownership  directories that other users could replace
     listening  endpoints to listen on, with errors of one line
     rundir     directories for the sockets of one process
+    monitors   the identity of a VM: its monitor's socket
     waiting    what a daemon that is shutting down still waits for, in words
 """

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet import reactor
 
 from nbdtun.errors import TooLate
+from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
 
 
@@ -36,7 +37,12 @@ class Controllable:
         self.ending = True
 
 
+def named(text: str, qmp: str = "") -> Name:
+    """The name of a control socket as an operator writes it; each VM has its own monitor, unless another is given."""
+    return Name("", text[1:]) if text.startswith("@") else Name.of_vm(text, qmp or f"/run/{text}.qmp")
+
+
 async def opened(base: Path, subject: Controllable) -> ControlSocket:
-    control = ControlSocket(reactor, str(base), subject.name, subject)
+    control = ControlSocket(reactor, str(base), named(subject.name), subject)
     await control.open()
     return control

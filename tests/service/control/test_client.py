@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import ConfigError, MigrationError, NoAnswer, TooLate
 from nbdtun.process import Reactor
+from nbdtun.service.control import client
 from nbdtun.service.control.client import ask, nothing, reports
-from nbdtun.service.control.socket import Cancel, Set
-from tests.service.control.stage import Controllable, opened
+from nbdtun.service.control.names import Name
+from nbdtun.service.control.socket import Cancel, ControlSocket, Set
+from tests.service.control.stage import Controllable, named, opened
 
 
 class Stopped(Controllable):
@@ -40,9 +43,80 @@ async def test_errors_arrive_as_what_they_are(base: Path) -> None:
 async def test_a_daemon_is_named_by_its_process(base: Path) -> None:
     daemon = Controllable("@4711")
     control = await opened(base, daemon)
-    assert await ask(reactor, base, "4711") == daemon.report()
+    assert await ask(reactor, base, "@4711") == daemon.report()
     assert await reports(reactor, base) == [daemon.report()]
     await control.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_vms_name_is_never_taken_for_a_daemon(base: Path) -> None:
+    """Some number their VMs."""
+    daemon = await opened(base, Controllable("@4711"))
+    with pytest.raises(ConfigError) as caught:
+        await ask(reactor, base, "4711", Set, bandwidth=1)
+    assert str(caught.value) == "4711: no migration of a VM of that name is running here; the daemon with that process id is @4711"
+    vm = await opened(base, Controllable("4711"))
+    assert (await ask(reactor, base, "4711"))["name"] == "4711"
+    assert (await ask(reactor, base, "@4711"))["name"] == "@4711"
+    await daemon.close()
+    await vm.close()
+
+
+@pytest.mark.parametrize("name", ["list", "all", "none", "help", "status", "control", "0", "nbdtun-dest", "x" * 64])
+@pytest_twisted.ensureDeferred
+async def test_no_name_means_anything_else(name: str, base: Path) -> None:
+    other, control = await opened(base, Controllable("web1")), await opened(base, Controllable(name))
+    assert (await ask(reactor, base, name))["name"] == name
+    assert sorted(report["name"] for report in await reports(reactor, base)) == sorted([name, "web1"])
+    await control.close()
+    with pytest.raises(ConfigError, match="no such migration or daemon"):
+        await ask(reactor, base, name)
+    await other.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_vms_of_one_name_are_told_apart_by_their_monitors(base: Path) -> None:
+    base.mkdir()
+    monitors = [str(base / f"{number}.qmp") for number in "12"]
+    controls = []
+    for qmp in monitors:
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.bind(qmp)
+        control = ControlSocket(reactor, str(base), named("web1", qmp), Behind(qmp))
+        await control.open()
+        controls.append(control)
+    with pytest.raises(ConfigError) as caught:
+        await ask(reactor, base, "web1")
+    assert str(caught.value).startswith("web1: 2 VMs of that name are being migrated here; name one by its monitor: ")
+    for qmp in monitors:
+        assert qmp in str(caught.value)
+        assert (await ask(reactor, base, qmp))["qmp"] == qmp
+    (base / "link.qmp").symlink_to(monitors[0])
+    assert (await ask(reactor, base, f"{base}/link.qmp"))["qmp"] == monitors[0]
+    for control in controls:
+        await control.close()
+
+
+class Behind(Controllable):
+    """A migration of web1, whose monitor it tells."""
+
+    def __init__(self, qmp: str) -> None:
+        super().__init__()
+        self._qmp = qmp
+
+    def report(self) -> dict[str, Any]:
+        return {**super().report(), "qmp": self._qmp}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_name_that_was_cut_is_still_a_whole_one(tmp_path: Path) -> None:
+    base = tmp_path / ("d" * max(1, 60 - len(str(tmp_path))))
+    names = ["x" * 63 + "1", "x" * 63 + "2"]
+    controls = [await opened(base, Controllable(name)) for name in names]
+    for name in names:
+        assert (await ask(reactor, base, name))["name"] == name
+    for control in controls:
+        await control.close()
 
 
 @pytest_twisted.ensureDeferred
@@ -54,7 +128,7 @@ async def test_nobody_of_that_name(base: Path) -> None:
     assert str(caught.value) == f"web1: no such migration or daemon is running here ({base}/control); `nbdtun status` lists them"
 
 
-@pytest.mark.parametrize("name", ["../web1", "", "@", "a/b"])
+@pytest.mark.parametrize("name", ["", "@", "@x", "--help", "web 1"])
 @pytest_twisted.ensureDeferred
 async def test_a_name_leads_nowhere_else(name: str, base: Path) -> None:
     with pytest.raises(ConfigError, match="is not a valid name"):
@@ -100,12 +174,13 @@ async def test_one_that_does_not_answer_does_not_hide_the_others(base: Path, mon
     web2 = Controllable("web2")
     first, other = await opened(base, Controllable()), await opened(base, web2)
 
-    async def silent(reactor: Reactor, base: Path, name: str) -> dict[str, Any]:
-        if name == "web1":
+    async def silent(reactor: Reactor, base: Path, name: Name, whom: str, *more: Any) -> dict[str, Any]:
+        if whom == "web1":
             raise MigrationError("web1: its process has not answered")
-        return await ask(reactor, base, name)
+        return await asking(reactor, base, name, whom, *more)
 
-    monkeypatch.setattr("nbdtun.service.control.client.ask", silent)
+    asking = client._ask
+    monkeypatch.setattr(client, "_ask", silent)
     found = await reports(reactor, base)
     assert found == [{"name": "web1", "error": "web1: its process has not answered"}, web2.report()]
     await first.close()

@@ -26,8 +26,8 @@ async def test_its_rate_is_told_and_changed(base: Path) -> None:
     control.startService()
     pid = os.getpid()
     assert await reports(reactor, base) == [{"kind": "daemon", "name": "nbdtun-dest", "pid": pid, "bandwidth": 1000}]
-    assert (await ask(reactor, base, f"{pid}", Set, bandwidth=5000))["bandwidth"] == throttle.rate == 5000
-    assert (await ask(reactor, base, f"{pid}", Set, bandwidth=NO_LIMIT))["bandwidth"] is throttle.rate is None
+    assert (await ask(reactor, base, f"@{pid}", Set, bandwidth=5000))["bandwidth"] == throttle.rate == 5000
+    assert (await ask(reactor, base, f"@{pid}", Set, bandwidth=NO_LIMIT))["bandwidth"] is throttle.rate is None
     await control.stopService()
     assert list(base.rglob("*")) == []
 
@@ -50,9 +50,9 @@ async def test_it_has_no_guest_and_no_end(base: Path) -> None:
     control = DaemonControl(reactor, str(base), "nbdtun-dest", throttle)
     control.startService()
     with pytest.raises(MigrationError, match="nbdtun-dest: --downtime applies to a migration, not to a daemon"):
-        await ask(reactor, base, f"{os.getpid()}", Set, bandwidth=1, downtime=300)
+        await ask(reactor, base, f"@{os.getpid()}", Set, bandwidth=1, downtime=300)
     with pytest.raises(MigrationError, match="nbdtun-dest: a daemon cannot be cancelled; stop it with SIGTERM"):
-        await ask(reactor, base, f"{os.getpid()}", Cancel)
+        await ask(reactor, base, f"@{os.getpid()}", Cancel)
     assert throttle.rate == 1000
     await control.stopService()
 

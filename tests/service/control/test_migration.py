@@ -14,7 +14,7 @@ from tests.migration.stage.stage import Stage
 
 def steered(stage: Stage) -> tuple[MigrationControl, Deferred[Progress]]:
     running = stage.start()
-    control = MigrationControl("web1", lambda progress: None)
+    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
     control.work = stage.migration
     return control, running
 
@@ -27,25 +27,25 @@ def told(change: Any) -> Any:
 
 def test_what_it_reports() -> None:
     reported: list[Progress] = []
-    control = MigrationControl("web1", reported.append)
+    control = MigrationControl("web1", "/run/web1.qmp", reported.append)
     assert control.report()["progress"]["phase"] == "prepare"
     control.heed(Progress(time=1.0, elapsed=2.0, phase=Phase.RAM))
     assert [progress.phase for progress in reported] == [Phase.RAM]
     report = control.report()
-    assert (report["kind"], report["name"], report["progress"]["phase"]) == ("migration", "web1", "ram")
+    assert (report["kind"], report["name"], report["qmp"], report["progress"]["phase"]) == ("migration", "web1", "/run/web1.qmp", "ram")
     assert "bandwidth" not in report
 
 
 def test_it_reports_where_its_messages_go() -> None:
     places: list[str | None] = [None]
-    control = MigrationControl("web1", lambda progress: None, lambda: places[-1])
+    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None, lambda: places[-1])
     assert "log" not in control.report()
     places.append("/run/nbdtun/web1.log")
     assert control.report()["log"] == "/run/nbdtun/web1.log"
 
 
 def test_before_it_begins_nothing_can_be_done() -> None:
-    control = MigrationControl("web1", lambda progress: None)
+    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
     assert isinstance(told(control.change(1, None)), TooLate)
     with pytest.raises(TooLate, match="web1: cannot be cancelled in phase prepare"):
         control.end()

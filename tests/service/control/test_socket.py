@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater
 from nbdtun.errors import ConfigError, MigrationError, NoAnswer, NotMigratable
 from nbdtun.service.control import client
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.socket import MAX_CLIENTS, Cancel, Report, Set, Status
-from tests.service.control.stage import Controllable, opened
+from nbdtun.service.control.socket import MAX_CLIENTS, Cancel, ControlSocket, Report, Set, Status
+from tests.service.control.stage import Controllable, named, opened
 
 
 def left(base: Path) -> list[str]:
@@ -29,7 +29,7 @@ def left(base: Path) -> list[str]:
 async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
     subject = Controllable()
     control = await opened(base, subject)
-    path = base / "control" / "web1.sock"
+    path = Path(named("web1").path(base))
     assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
     assert await ask(reactor, base, "web1") == subject.report()
     await ask(reactor, base, "web1", Set, bandwidth=7)
@@ -68,10 +68,24 @@ async def test_one_for_each_vm(base: Path) -> None:
         await opened(base, Controllable())
     assert [report["name"] for report in await reports(reactor, base)] == ["web1", "web2"]
     await first.close()
-    assert left(base) == ["control", "web2.sock"]
+    assert left(base) == ["control", Path(named("web2").path(base)).name]
     again = await opened(base, Controllable())
     await again.close()
     await other.close()
+    assert left(base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_vm_has_one_under_whatever_name_and_two_vms_may_have_one_name(base: Path) -> None:
+    first = await opened(base, Controllable())
+    alias = ControlSocket(reactor, str(base), named("db1", "/run/web1.qmp"), Controllable("db1"))
+    with pytest.raises(NotMigratable, match=r"^db1: another process is migrating it as web1; "):
+        await alias.open()
+    namesake = ControlSocket(reactor, str(base), named("web1", "/run/other.qmp"), Controllable())
+    await namesake.open()
+    assert [report["name"] for report in await reports(reactor, base)] == ["web1", "web1"]
+    await namesake.close()
+    await first.close()
     assert left(base) == []
 
 
@@ -80,10 +94,10 @@ async def test_what_a_killed_process_left_is_swept(base: Path) -> None:
     (base / "control").mkdir(parents=True, mode=0o700)
     for name in ("web1", "web2"):
         dead = socket.socket(socket.AF_UNIX)
-        dead.bind(str(base / "control" / f"{name}.sock"))
+        dead.bind(named(name).path(base))
         dead.close()
     control = await opened(base, Controllable())
-    assert left(base) == ["control", "web1.sock"]
+    assert left(base) == ["control", Path(named("web1").path(base)).name]
     await control.close()
 
 
@@ -100,7 +114,7 @@ async def test_a_directory_that_others_can_use_is_refused(base: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_garbage_and_crowds_do_no_harm(base: Path) -> None:
     control = await opened(base, Controllable())
-    path = str(base / "control" / "web1.sock")
+    path = named("web1").path(base)
     with socket.socket(socket.AF_UNIX) as babbler:
         babbler.connect(path)
         babbler.sendall(b"\xff" * 4096)
@@ -125,7 +139,7 @@ async def test_a_process_that_does_not_answer(base: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.1)
     control = await opened(base, Controllable())
     with socket.socket(socket.AF_UNIX) as stopped:
-        stopped.bind(str(base / "control" / "web2.sock"))
+        stopped.bind(named("web2").path(base))
         stopped.listen()
         late = "web2: its process has not answered for 0.1 s; is it stopped?"
         with pytest.raises(NoAnswer, match=late.replace("?", r"\?")):
