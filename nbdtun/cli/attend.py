@@ -175,4 +175,4 @@ class _Attended:
         elapsed = time.monotonic() - self._began
         if self._latest is None:
             return Progress(time=time.time(), elapsed=elapsed, phase=phase, error=text, code=code)
-        return evolve(self._latest, time=time.time(), elapsed=elapsed, phase=phase, rate=0.0, eta=None, error=text, code=code)
+        return evolve(self._latest, time=time.time(), elapsed=elapsed, phase=phase, rate=None, eta=None, error=text, code=code)

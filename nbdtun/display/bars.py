@@ -1,33 +1,31 @@
 """
 Progress on a terminal: a title line, a bar for each disk and for the memory, a line of figures; at the end, a summary.
 
-The picture is calm on purpose: every row is there from the start and keeps its place, figures have their own columns, rates are smoothed,
-and colours have a meaning (cyan: running, green: done, yellow: waiting, red: failed). It is drawn when there is something new to show, and
-by no thread of its own.
+The picture is calm on purpose: every row is there from the start and keeps its place, figures have their own columns, there is one rate
+and one time left, and colours have a meaning (cyan: running, green: done, yellow: waiting, red: failed). It is drawn when there is
+something new to show, and by no thread of its own.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, rows, summary_words
+from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, rows, time_words, volume_words
 from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.rate import Rate
 from nbdtun.units import rate_text, size_text
 
 _WIDEST = 120
-#: Columns from which on each bar has its own ETA.
-_ROOM_FOR_ETA = 96
 _LONGEST_NAME = 20
+#: Seconds from which on a time left is none.
+_LONGEST = 360000.0
 
 
 class Bars:
@@ -36,7 +34,6 @@ class Bars:
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = printable(title)
-        self._rates: defaultdict[str, Rate] = defaultdict(Rate)
         self._live = Live(console=console, auto_refresh=False, redirect_stderr=_shares_terminal(sys.stderr))
         self._closed = False
 
@@ -47,9 +44,6 @@ class Bars:
         """Draw it; after a final phase the picture stays, and a summary follows."""
         if self._closed:
             return
-        for row in rows(progress):
-            self._rates[row.name].sample(progress.elapsed, row.done)
-        self._rates[""].sample(progress.elapsed, sum(row.done for row in rows(progress)))
         if not self._live.is_started:
             self._live.start()
         self._live.update(self._picture(progress), refresh=True)
@@ -84,50 +78,43 @@ class Bars:
         names = [min(len(row.name), _LONGEST_NAME) for row in rows(progress)]
         table.add_column(overflow="ellipsis", no_wrap=True, width=max(names) + 2)
         table.add_column(ratio=1)
-        for columns in (5, 17, 10, 7)[: 4 if width >= _ROOM_FOR_ETA else 3]:
+        for columns in (5, 17):
             table.add_column(justify="right", no_wrap=True, width=columns)
         for row in rows(progress):
-            table.add_row(*self._cells(row, progress)[: len(table.columns)])
+            table.add_row(*self._cells(row))
         return table
 
-    def _cells(self, row: Row, progress: Progress) -> list[RenderableType]:
-        """Name, bar, share, amount, rate, and time left."""
-        rate = self._rates[row.name].value
-        runs = bool(rate) and not row.complete and not progress.phase.final and progress.link.lost_for is None
-        left = (row.total - row.done) / rate if runs and rate else None
+    def _cells(self, row: Row) -> list[RenderableType]:
+        """Name, bar, share and amount."""
         started = row.done > 0 or row.complete
+        plain = self._console.color_system is None or not self._console.encoding.startswith("utf")
         return [
             Text(f"  {row.name}"),
-            ProgressBar(
-                total=max(row.total, 1),
-                completed=min(row.done, row.total),
-                style="bright_black",
-                complete_style="cyan",
-                finished_style="green",
-            ),
+            _PlainBar(row.fraction) if plain else _bar(row.fraction),
             Text(row.percentage, "" if started else "dim"),
             Text(_amount(row), "" if started else "dim"),
-            Text(rate_text(rate) if runs and rate else ""),
-            Text(clock_text(left) if left is not None and left < 360000 else "", "dim"),
         ]
 
     def _footing(self, progress: Progress) -> RenderableType:
         words = []
-        if progress.link.lost_for is None and (rate := self._rates[""].value):
-            words.append(Text(rate_text(rate)))
-        if progress.link.lost_for is None and progress.eta is not None:
+        if progress.link.up and progress.rate:
+            words.append(Text(rate_text(progress.rate)))
+        if progress.link.up and progress.eta is not None and progress.eta < _LONGEST:
             words.append(Text(f"{clock_text(progress.eta)} left"))
         words += [Text(word, "yellow") for word in converge_words(progress)]
-        style = "yellow" if progress.link.lost_for is not None else "dim"
-        words += [Text(word, style) for word in link_words(progress)]
+        style = "dim" if progress.link.up else "yellow"
+        words += [Text(word, style) for word in link_words(progress, self._title or "the VM")]
         return Text("  ") + self._joined(words)
 
     def _summary(self, progress: Progress) -> RenderableType:
         mark, style = _MARKS[progress.phase]
         mark = mark if self._console.encoding.startswith("utf") else "-"
         outcome = Text.assemble((f"{mark} ", style), (self._title or "the VM", "bold"), f" {OUTCOMES[progress.phase]}")
-        figures = [words for words in (summary_words(progress), link_words(progress)) if words]
+        figures = [words for words in self._figures(progress) if words]
         return Text("\n").join([outcome, *(Text("  ") + self._joined([Text(word, "dim") for word in words]) for words in figures)])
+
+    def _figures(self, progress: Progress) -> tuple[list[str], ...]:
+        return time_words(progress), volume_words(progress), link_words(progress, self._title or "the VM")
 
     def _joined(self, words: list[Text]) -> Text:
         return Text(" · " if self._console.encoding.startswith("utf") else ", ", "dim").join(words)
@@ -149,13 +136,31 @@ _PHASE_STYLES = {
 }
 
 
+def _bar(fraction: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=fraction, style="bright_black", complete_style="cyan", finished_style="green")
+
+
+class _PlainBar:
+    """``====>.....``: a bar that tells done from to-do without colours and in ASCII."""
+
+    def __init__(self, fraction: float) -> None:
+        self._fraction = fraction
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Fill the room that there is."""
+        width = options.max_width
+        done = int(width * self._fraction)
+        head = ">" if 0 < done < width else ""
+        yield Text("=" * (done - len(head)) + head + "." * (width - done), overflow="crop", no_wrap=True)
+
+
 def _shares_terminal(stream: TextIO | None) -> bool:
     """Whether ``stream`` would write into the bars; a stream to a file would not."""
     return stream is not None and stream.isatty()
 
 
 def _phase(progress: Progress) -> Text:
-    if progress.link.lost_for is not None and not progress.phase.final:
+    if (not progress.link.up or progress.phase is Phase.ROLLBACK) and not progress.phase.final:
         return Text(PHASES[progress.phase], "yellow")
     return Text(PHASES[progress.phase], _PHASE_STYLES.get(progress.phase, "cyan"))
 
@@ -165,6 +170,6 @@ def _amount(row: Row) -> str:
     if not row.total:
         return ""
     if row.complete:
-        return size_text(row.done)
+        return size_text(max(row.done, row.total))
     done, total = size_text(row.done).split(" "), size_text(row.total).split(" ")
     return f"{done[0]} of {' '.join(total)}" if done[1] == total[1] else f"{' '.join(done)} of {' '.join(total)}"

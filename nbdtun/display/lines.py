@@ -1,7 +1,12 @@
-"""Progress for logs and pipes: one line at each change of phase or link, and one every ten seconds. Plain ASCII, except for names."""
+"""
+Progress for logs and pipes, with the time: one line at each change of phase or link, and one every ten seconds.
+
+Plain ASCII, except for names.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TextIO
 
 from nbdtun.display.words import OUTCOMES, PHASES, converge_words, link_words, rows, summary_words
@@ -20,32 +25,33 @@ class Lines:
         self._stream = stream
         self._interval = interval
         self._title = printable(title) or "the VM"
-        self._said: tuple[Phase, bool] | None = None
+        self._said: tuple[Phase, str] | None = None
         self._next = 0.0
 
     def show(self, progress: Progress) -> None:
         """Print a line, if one is due."""
-        state = (progress.phase, progress.link.lost_for is not None)
+        state = (progress.phase, progress.link.state)
         if state == self._said and progress.elapsed < self._next:
             return
         self._said, self._next = state, progress.elapsed + self._interval
-        self._stream.write(f"{self._title}: {line(progress)}\n")
+        when = datetime.fromtimestamp(progress.time).astimezone().isoformat(" ", "seconds")
+        self._stream.write(f"{when} {self._title}: {line(progress, self._title)}\n")
         self._stream.flush()
 
     def close(self) -> None:
         """Do nothing."""
 
 
-def line(progress: Progress) -> str:
-    """The state of a migration in one line, without the VM's name."""
+def line(progress: Progress, vm: str) -> str:
+    """The state of the migration of ``vm`` in one line, without that name before it."""
     if progress.phase.final:
-        return f"{OUTCOMES[progress.phase]}; " + ", ".join([*summary_words(progress), *link_words(progress)])
+        return f"{OUTCOMES[progress.phase]}; " + ", ".join([*summary_words(progress), *link_words(progress, vm)])
     copied = ", ".join(f"{row.name} {row.percentage} of {size_text(row.total)}" for row in rows(progress) if row.total)
-    pace = [rate_text(progress.rate)] if progress.rate else []
-    if progress.eta is not None:
+    pace = [rate_text(progress.rate)] if progress.rate and progress.link.up else []
+    if progress.eta is not None and progress.link.up:
         pace.append(f"{duration_text(progress.eta)} left")
     return "; ".join(
         part
-        for part in (PHASES[progress.phase], copied, ", ".join(pace), ", ".join(converge_words(progress)), *link_words(progress))
+        for part in (PHASES[progress.phase], copied, ", ".join(pace), ", ".join(converge_words(progress)), *link_words(progress, vm))
         if part
     )

@@ -49,7 +49,7 @@ def _sentence(report: Report, by_monitor: bool) -> str:
         return str(report["error"])
     parts = [_state(report)] if "state" in report else []
     if "progress" in report:
-        parts.append(line(Progress.from_json(report["progress"])))
+        parts.append(line(Progress.from_json(report["progress"]), report["name"]))
     if "bandwidth" in report:
         limit = f"at most {rate_text(report['bandwidth'])}" if report["bandwidth"] else "no bandwidth limit"
         parts.append(f"{limit}, downtime {duration_text(report['downtime'])}" if "downtime" in report else limit)

@@ -20,6 +20,7 @@ PHASES: Final = {
     Phase.SWITCHOVER: "switching over",
     Phase.FINISH: "starting at the destination",
     Phase.SETTLE: "runs at the destination, watched",
+    Phase.ROLLBACK: "rolling back",
     Phase.COMPLETED: "completed",
     Phase.FAILED: "failed",
     Phase.CANCELLED: "rolled back",
@@ -38,24 +39,30 @@ OUTCOMES: Final = {
 
 MEMORY: Final = "memory"
 
+#: From here on the disks are in sync, and stay so: a write of the guest is not complete before it is at both ends, or soon is.
+_IN_SYNC: Final = (Phase.READY, Phase.RAM, Phase.SWITCHOVER, Phase.FINISH, Phase.COMPLETED)
+#: The phases in which the guest runs at the source.
+_AT_SOURCE: Final = (Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM)
+
 
 @frozen
 class Row:
-    """A disk or the memory, and how much of it is copied."""
+    """A disk or the memory, and how much of it is copied; ``synced``: it was complete, and is kept so."""
 
     name: str
     done: int
     total: int
+    synced: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether there is something to copy, and none of it is left."""
-        return 0 < self.total <= self.done
+        return self.synced or 0 < self.total <= self.done
 
     @property
     def fraction(self) -> float:
         """The part that is done, 0 to 1."""
-        return min(1.0, self.done / self.total) if self.total else 0.0
+        return 1.0 if self.complete else self.done / self.total if self.total else 0.0
 
     @property
     def percentage(self) -> str:
@@ -66,7 +73,7 @@ class Row:
 def rows(progress: Progress) -> Iterator[Row]:
     """Every disk, then the memory."""
     for disk in progress.disks:
-        yield Row(printable(disk.node), disk.done, disk.total)
+        yield Row(printable(disk.node), disk.done, disk.total, progress.phase in _IN_SYNC)
     yield Row(MEMORY, progress.ram.done, progress.ram.total)
 
 
@@ -77,13 +84,23 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def link_words(progress: Progress) -> list[str]:
-    """Words for lost links and resumes; none while the link has always been up."""
+def link_words(progress: Progress, vm: str) -> list[str]:
+    """Words for a link that is silent or lost, and for past outages; none while it has always been up."""
     link = progress.link
-    words = [str(link)] if link.lost_for is not None else []
-    if link.resumes:
-        words.append(f"{link.resumes} {'resume' if link.resumes == 1 else 'resumes'}, {size_text(link.replayed)} replayed")
-    return words
+    if link.lost_for is not None:
+        more = "" if link.retry_for is None else f" for {clock_text(link.retry_for)} more"
+        words = [f"link lost {link.lost_for:.0f} s, retrying{more}"]
+        runs = progress.phase in _AT_SOURCE and not progress.converge.forced
+        return [*words, f"{vm} keeps running here"] if runs else words
+    if link.silent_for is not None and not progress.phase.final:
+        return [f"nothing from the destination for {link.silent_for:.0f} s"]
+    if link.given_up and not progress.phase.final:
+        return ["the link is given up"]
+    if not link.outages:
+        return []
+    times = "once for" if link.outages == 1 else f"{link.outages} times, for"
+    again = f", {size_text(link.replayed)} sent again" if link.replayed else ""
+    return [f"link lost {times} {duration_text(link.down)}{again}"]
 
 
 def converge_words(progress: Progress) -> list[str]:
@@ -102,11 +119,21 @@ def converge_words(progress: Progress) -> list[str]:
 
 
 def summary_words(progress: Progress) -> list[str]:
-    """The figures of the summary: times, bytes, mean rate."""
+    """All figures of the summary."""
+    return [*time_words(progress), *volume_words(progress)]
+
+
+def time_words(progress: Progress) -> list[str]:
+    """How long it took."""
     words = [f"total {duration_text(progress.elapsed)}"]
-    if progress.downtime_ms is not None:
-        words.append(f"downtime {duration_text(progress.downtime_ms / 1000)}")
-    moved = sum(row.done for row in rows(progress))
-    if moved:
-        words.append(size_text(moved) + (f" at {rate_text(moved / progress.elapsed)}" if progress.elapsed >= 1 else ""))
+    return words if progress.downtime_ms is None else [*words, f"downtime {duration_text(progress.downtime_ms / 1000)}"]
+
+
+def volume_words(progress: Progress) -> list[str]:
+    """What was copied, and how much of it was sent: holes are not."""
+    disks, memory = sum(disk.done for disk in progress.disks), progress.ram.done
+    copied = [f"{size_text(size)} of {what}" for size, what in ((disks, "disks"), (memory, "memory")) if size]
+    words = [" and ".join(copied)] if copied else []
+    if sent := progress.link.sent:
+        words.append(f"{size_text(sent)} sent" + (f" at {rate_text(sent / progress.elapsed)}" if progress.elapsed >= 1 else ""))
     return words

@@ -16,7 +16,7 @@ from nbdtun.errors import ProtocolViolation
 
 
 class Phase(enum.Enum):
-    """The steps of a migration in their order, and the five ways in which it can end."""
+    """The steps of a migration in their order, the way back, and the five ways in which it can end."""
 
     PREPARE = "prepare"
     MIRROR = "mirror"
@@ -25,6 +25,7 @@ class Phase(enum.Enum):
     SWITCHOVER = "switchover"
     FINISH = "finish"
     SETTLE = "settle"
+    ROLLBACK = "rollback"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -61,14 +62,61 @@ class MemoryProgress:
 
 @frozen
 class LinkState:
-    """The tunnel under the migration: for how many seconds it has been down (None: it is up), and what outages have cost so far."""
+    """
+    The tunnel under the migration.
+
+    ``lost_for``: seconds without a link, None while there is one; ``retry_for``: seconds until it is given up. ``silent_for``: seconds for
+    which the other end has sent nothing on a link, None where that is normal. ``outages`` and ``down`` (seconds) count those so far; all
+    links that one cut has taken are one. ``resumes`` counts links that were replaced, ``replayed`` bytes that were sent again, and
+    ``sent`` bytes that the other end has.
+    """
 
     lost_for: float | None = None
     resumes: int = 0
     replayed: int = 0
+    silent_for: float | None = None
+    retry_for: float | None = None
+    given_up: bool = False
+    outages: int = 0
+    down: float = 0.0
+    sent: int = 0
 
-    def __str__(self) -> str:
-        return "up" if self.lost_for is None else f"link lost {self.lost_for:.0f} s, retrying"
+    @property
+    def state(self) -> str:
+        """``up``, ``silent``, ``lost`` or ``given up``."""
+        if self.lost_for is not None:
+            return "lost"
+        return "given up" if self.given_up else "up" if self.silent_for is None else "silent"
+
+    @property
+    def up(self) -> bool:
+        """Whether bytes pass."""
+        return self.state == "up"
+
+    def as_json(self) -> dict[str, Any]:
+        """A part of the object that ``--progress json`` prints."""
+        return {
+            "state": self.state,
+            "lost_for": _tenths(self.lost_for),
+            "retry_for": _tenths(self.retry_for),
+            "silent_for": _tenths(self.silent_for),
+            "outages": self.outages,
+            "down": round(self.down, 1),
+            "resumes": self.resumes,
+            "replayed": self.replayed,
+            "sent": self.sent,
+        }
+
+    @classmethod
+    def from_json(cls, report: Mapping[str, Any]) -> LinkState:
+        """The reverse of :meth:`as_json`."""
+        times = {name: _perhaps(_number, report[name]) for name in ("lost_for", "retry_for", "silent_for")}
+        counts = {name: _count(report[name]) for name in ("outages", "resumes", "replayed", "sent")}
+        return cls(given_up=report["state"] == "given up", down=_number(report["down"]), **times, **counts)
+
+
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 @frozen
@@ -119,9 +167,10 @@ class Progress:
     """
     One sample of a migration.
 
-    ``time`` is seconds since the epoch, ``elapsed`` seconds since its start, ``rate`` bytes per second, ``eta`` seconds or None
-    if unknown. ``downtime_ms`` is set from the phase ``settle`` on, and ``elapsed`` stays the same then: the VM runs at the destination.
-    ``error`` is only set in a final phase; ``code`` is the stable name of the error.
+    ``time`` is seconds since the epoch, ``elapsed`` seconds since its start. ``rate`` is in bytes per second, ``eta`` the seconds until
+    disks and memory are copied; both are None where that cannot be told. ``downtime_ms`` is set from the phase ``settle`` on, and
+    ``elapsed`` stays the same then: the VM runs at the destination. ``error`` is only set in a final phase; ``code`` is the stable name of
+    the error.
     """
 
     time: float
@@ -129,7 +178,7 @@ class Progress:
     phase: Phase
     disks: tuple[DiskProgress, ...] = ()
     ram: MemoryProgress = MemoryProgress()
-    rate: float = 0.0
+    rate: float | None = None
     eta: float | None = None
     link: LinkState = LinkState()
     converge: Measures = Measures()
@@ -145,14 +194,9 @@ class Progress:
             "phase": self.phase.value,
             "disks": [{"node": d.node, "total": d.total, "done": d.done} for d in self.disks],
             "ram": {"total": self.ram.total, "done": self.ram.done},
-            "rate": round(self.rate),
-            "eta": None if self.eta is None else round(self.eta, 1),
-            "link": {
-                "state": str(self.link),
-                "lost_for": None if self.link.lost_for is None else round(self.link.lost_for, 1),
-                "resumes": self.link.resumes,
-                "replayed": self.link.replayed,
-            },
+            "rate": None if self.rate is None else round(self.rate),
+            "eta": _tenths(self.eta),
+            "link": self.link.as_json(),
             "converge": self.converge.as_json(),
         }
         if self.phase.final or self.phase is Phase.SETTLE:
@@ -175,16 +219,15 @@ class Progress:
 
     @classmethod
     def _of(cls, report: Mapping[str, Any]) -> Progress:
-        link = report["link"]
         return cls(
             time=_number(report["time"]),
             elapsed=_number(report["elapsed"]),
             phase=Phase(report["phase"]),
             disks=tuple(DiskProgress(_text(disk["node"]), _count(disk["total"]), _count(disk["done"])) for disk in report["disks"]),
             ram=MemoryProgress(_count(report["ram"]["total"]), _count(report["ram"]["done"])),
-            rate=_number(report["rate"]),
+            rate=_perhaps(_number, report["rate"]),
             eta=_perhaps(_number, report["eta"]),
-            link=LinkState(_perhaps(_number, link["lost_for"]), _count(link["resumes"]), _count(link["replayed"])),
+            link=LinkState.from_json(report["link"]),
             converge=Measures.from_json(report["converge"]),
             downtime_ms=_perhaps(_number, report.get("downtime_ms")),
             error=_perhaps(_text, report.get("error")),

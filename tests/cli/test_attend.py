@@ -103,7 +103,7 @@ def test_an_error_is_shown_said_and_has_its_status(
 ) -> None:
     assert ended(display, reporting(*before, then=fail(error))) == status
     last = display.shown[-1]
-    assert (last.phase, last.error, last.code, last.rate, last.eta) == (phase, str(error), error.code, 0.0, None)
+    assert (last.phase, last.error, last.code, last.rate, last.eta) == (phase, str(error), error.code, None, None)
     assert capsys.readouterr().err == f"nbdtun: {error} [{error.code}]\n"
 
 

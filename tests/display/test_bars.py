@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -14,9 +15,9 @@ from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, P
 from tests.display.stage import END, GIB, MIB, MIRROR, START, run
 
 
-def terminal(width: int = 80, encoding: str = "utf-8") -> tuple[Bars, io.TextIOWrapper]:
+def terminal(width: int = 80, encoding: str = "utf-8", colours: Any = None) -> tuple[Bars, io.TextIOWrapper]:
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    return Bars(Console(file=stream, force_terminal=True, width=width, height=24, color_system=None, highlight=False), "web1"), stream
+    return Bars(Console(file=stream, force_terminal=True, width=width, height=24, color_system=colours, highlight=False), "web1"), stream
 
 
 def written(stream: io.TextIOWrapper) -> str:
@@ -28,30 +29,39 @@ def written(stream: io.TextIOWrapper) -> str:
 
 def screen(stream: io.TextIOWrapper) -> list[str]:
     """The latest picture and what came after it, without control sequences."""
-    latest = re.split(r"(?=web1  )", written(stream))[-1]
-    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", latest).replace("\r", "").splitlines()]
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written(stream)).replace("\r", "")
+    return [line.rstrip() for line in re.split(r"(?=web1  )", plain)[-1].splitlines()]
 
 
 def test_a_picture_of_80_columns() -> None:
-    display, stream = terminal()
-    before = evolve(MIRROR, elapsed=41.0, disks=(DiskProgress("vda", 10 * GIB, 5 * GIB - 400 * MIB), MIRROR.disks[1]))
-    run(display, before, MIRROR)
+    display, stream = terminal(colours="standard")
+    run(display, MIRROR)
     display.close()
     assert screen(stream) == [
         "web1  copying disks                                                         0:42",
-        "  vda     ━━━━━━━━━━━━━━━━                   50 %        5 of 10 GiB   400 MiB/s",
-        "  data    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  100 %              1 GiB",
-        "  memory                                      0 %",
+        "  vda     ━━━━━━━━━━━━━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━━   50 %        5 of 10 GiB",
+        "  data    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  100 %              1 GiB",
+        "  memory  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━    0 %",
         "  400 MiB/s · 0:13 left",
     ]
 
 
-def test_a_picture_of_120_columns_has_room_for_each_bars_rest() -> None:
-    display, stream = terminal(120)
-    before = evolve(MIRROR, elapsed=41.0, disks=(DiskProgress("vda", 10 * GIB, 5 * GIB - 400 * MIB), MIRROR.disks[1]))
-    run(display, before, MIRROR)
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_without_colours_a_bar_tells_done_from_to_do(encoding: str) -> None:
+    display, stream = terminal(encoding=encoding)
+    run(display, MIRROR)
     display.close()
-    assert screen(stream)[1].endswith("   50 %        5 of 10 GiB   400 MiB/s     0:13")
+    assert screen(stream)[1:4] == [
+        "  vda     =====================>......................   50 %        5 of 10 GiB",
+        "  data    ============================================  100 %              1 GiB",
+        "  memory  ............................................    0 %",
+    ]
+
+
+def test_a_picture_is_120_columns_wide_at_most() -> None:
+    display, stream = terminal(200)
+    run(display, MIRROR)
+    display.close()
     assert {len(line) for line in screen(stream)[:2]} == {120}
 
 
@@ -76,18 +86,29 @@ def test_rows_stay_where_they_are() -> None:
 def test_a_lost_link_is_said_instead_of_a_rate_that_is_none() -> None:
     display, stream = terminal()
     run(display, evolve(MIRROR, elapsed=41.0), evolve(MIRROR, link=LinkState(lost_for=3.4, resumes=1, replayed=0)))
-    assert screen(stream)[-1] == "  link lost 3 s, retrying · 1 resume, 0 B replayed"
+    assert screen(stream)[-1] == "  link lost 3 s, retrying · web1 keeps running here"
+    display.close()
+
+
+def test_silence_and_the_way_back_are_said() -> None:
+    display, stream = terminal()
+    display.show(evolve(MIRROR, link=LinkState(silent_for=5.0)))
+    assert screen(stream)[-1] == "  nothing from the destination for 5 s"
+    display.show(evolve(MIRROR, phase=Phase.ROLLBACK, rate=None, eta=None, link=LinkState(given_up=True)))
+    assert screen(stream)[0].startswith("web1  rolling back")
+    assert screen(stream)[-1] == "  the link is given up"
     display.close()
 
 
 def test_the_summary_follows_the_last_picture() -> None:
     display, stream = terminal()
-    run(display, MIRROR, evolve(END, link=LinkState(resumes=2, replayed=34 * MIB)))
+    run(display, MIRROR, evolve(END, link=LinkState(outages=1, down=8.2, replayed=34 * MIB, sent=3 * GIB)))
     assert screen(stream)[0].startswith("web1  completed ")
-    assert screen(stream)[-3:] == [
+    assert screen(stream)[-4:] == [
         "✓ web1 runs at the destination",
-        "  total 1 min · downtime 87 ms · 8 GiB at 137 MiB/s",
-        "  2 resumes, 34 MiB replayed",
+        "  total 1 min · downtime 87 ms",
+        "  6 GiB of disks and 2 GiB of memory · 3 GiB sent at 51.2 MiB/s",
+        "  link lost once for 8.2 s, 34 MiB sent again",
     ]
 
 
@@ -95,7 +116,7 @@ def test_without_unicode_there_are_other_marks() -> None:
     display, stream = terminal(encoding="ascii")
     run(display, START, END)
     assert "- web1 runs at the destination" in screen(stream)
-    assert "  total 1 min, downtime 87 ms, 8 GiB at 137 MiB/s" in screen(stream)
+    assert "  total 1 min, downtime 87 ms" in screen(stream)
 
 
 @pytest.mark.parametrize("last", [MIRROR, END])

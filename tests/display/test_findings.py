@@ -66,3 +66,25 @@ def test_each_line_is_there_at_once() -> None:
     display.show(OK)
     display.show(WARNING)
     assert stream.seen == [1, 2]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_whole_words_and_a_red_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    what, remedy = "00:10.0 virtio-rng is missing at the destination", "start it with the same devices"
+    Findings(stream).show(Finding(Level.FAILURE, "devices", what, remedy))
+    assert stream.getvalue() == (
+        "\x1b[31mfailure  devices              00:10.0 virtio-rng is missing at the destination;\n"
+        "                              start it with the same devices\x1b[0m\n"
+    )
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal()
+    Findings(plain).show(FAILURE)
+    assert plain.getvalue() == "failure  machine              they differ; make them alike\n"

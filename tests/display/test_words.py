@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words
-from nbdtun.migration.progress import Measures, Phase
+from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, rows, summary_words
+from nbdtun.migration.progress import DiskProgress, LinkState, Measures, Phase
 from tests.display.stage import GIB, MIRROR
 
 
@@ -35,6 +35,37 @@ def test_a_hundred_percent_only_when_nothing_is_left() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")])
 def test_clock(seconds: float, text: str) -> None:
     assert clock_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("phase", "link", "words"),
+    [
+        (Phase.MIRROR, LinkState(), []),
+        (Phase.MIRROR, LinkState(lost_for=26.0, retry_for=274.0), ["link lost 26 s, retrying for 4:34 more", "web1 keeps running here"]),
+        (Phase.SWITCHOVER, LinkState(lost_for=2.0, retry_for=60.0), ["link lost 2 s, retrying for 1:00 more"]),
+        (Phase.MIRROR, LinkState(silent_for=5.2), ["nothing from the destination for 5 s"]),
+        (Phase.ROLLBACK, LinkState(given_up=True), ["the link is given up"]),
+        (Phase.FAILED, LinkState(given_up=True, outages=1, down=8.0), ["link lost once for 8.0 s"]),
+        (Phase.MIRROR, LinkState(outages=3, down=24.0, replayed=1024), ["link lost 3 times, for 24 s, 1 KiB sent again"]),
+    ],
+)
+def test_the_link(phase: Phase, link: LinkState, words: list[str]) -> None:
+    assert link_words(evolve(MIRROR, phase=phase, link=link), "web1") == words
+
+
+def test_a_guest_that_was_paused_does_not_run_here() -> None:
+    assert link_words(evolve(MIRROR, link=LinkState(lost_for=2.0), converge=Measures(forced=True)), "web1") == ["link lost 2 s, retrying"]
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.RAM, Phase.SWITCHOVER, Phase.COMPLETED])
+def test_a_disk_that_is_in_sync_stays_so(phase: Phase) -> None:
+    written = evolve(MIRROR, phase=phase, disks=(DiskProgress("vda", 2 * GIB, GIB),))
+    assert next((row.percentage, row.complete) for row in rows(written)) == ("100 %", True)
+    assert not next(iter(rows(evolve(written, phase=Phase.MIRROR)))).complete
+
+
+def test_the_summary_tells_what_was_copied_from_what_was_sent() -> None:
+    assert summary_words(evolve(MIRROR, elapsed=0.5, link=LinkState(sent=3 * GIB))) == ["total 500 ms", "6 GiB of disks", "3 GiB sent"]
 
 
 def test_every_phase_has_words() -> None:

@@ -111,9 +111,38 @@ def test_a_cut(under_way: Callable[..., UnderWay], phase: str, seconds: float) -
     assert moving.attempt.last["link"]["resumes"] > 0
     assert moving.attempt.last["link"]["state"] == "up"
     if seconds >= 2 and phase != "switchover":  # there the gate holds the progress back too
-        assert any(report["link"]["state"].startswith("link lost") for report in moving.attempt.reports())
+        assert any(report["link"]["state"] == "lost" for report in moving.attempt.reports())
     assert any("link lost" in line for line in moving.attempt.complaints())
     assert any("link back" in line for line in moving.attempt.complaints())
+
+
+def test_silence_is_said_before_the_link_is_lost_and_one_cut_is_one(under_way: Callable[..., UnderWay]) -> None:
+    moving = under_way("mirror")
+    cable = moving.crossing.cable
+    cable.plug()
+    cable.stall()
+    wait(lambda: any(report["link"]["state"] == "silent" for report in moving.attempt.reports()), 15, "silence", moving.attempt)
+    cable.cut()
+    cable.plug()
+    moving.go_on()
+    completed(moving.crossing, moving.attempt)
+    silent = [report for report in moving.attempt.reports() if report["link"]["state"] == "silent"]
+    assert 3 <= silent[0]["link"]["silent_for"] < 8
+    away = [report for report in moving.attempt.reports() if report["link"]["state"] in ("silent", "lost")]
+    assert {(report["rate"], report["eta"]) for report in away} == {(None, None)}
+    assert moving.attempt.last["link"]["outages"] == 1
+    assert moving.attempt.last["link"]["sent"] > 0
+
+
+def test_a_link_that_is_given_up_is_not_up(under_way: Callable[..., UnderWay]) -> None:
+    moving = under_way("mirror", options=["--resume-window", "3s"])
+    moving.crossing.cable.pull()
+    assert moving.attempt.wait_exit(60) == 1
+    reports = moving.attempt.reports()
+    lost = next(number for number, report in enumerate(reports) if report["link"]["state"] == "lost")
+    assert "up" not in {report["link"]["state"] for report in reports[lost:]}
+    assert [report["phase"] for report in reports[-2:]] == ["rollback", "failed"]
+    assert reports[-2]["link"]["state"] == "given up"
 
 
 @pytest.mark.parametrize("trouble", ["stall", "one way", "linger"])

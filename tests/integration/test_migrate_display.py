@@ -81,7 +81,7 @@ def test_lines_in_a_pipe(pairs: Callable[..., Pair], crossings: Callable[..., Cr
     assert shown.stderr == ""
     lines = shown.stdout.splitlines()
     assert all(line.startswith(f"{VM}: ") for line in lines)
-    assert lines[-1].startswith(f"{VM}: runs at the destination; total ")
+    assert f" {VM}: runs at the destination; total " in lines[-1]
     assert "\x1b" not in shown.stdout
 
 

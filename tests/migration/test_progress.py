@@ -11,7 +11,8 @@ from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryP
 
 
 def test_the_json_of_a_step() -> None:
-    progress = Progress(1.23456, 1.0, Phase.MIRROR, (DiskProgress("vda", 10, 5),), MemoryProgress(7, 3), 99.9, 1.26, LinkState(3.4, 2, 1))
+    link = LinkState(3.4, 2, 1, None, 5.55)
+    progress = Progress(1.23456, 1.0, Phase.MIRROR, (DiskProgress("vda", 10, 5),), MemoryProgress(7, 3), 99.9, 1.26, link)
     assert progress.as_json() == {
         "time": 1.235,
         "elapsed": 1.0,
@@ -20,15 +21,28 @@ def test_the_json_of_a_step() -> None:
         "ram": {"total": 7, "done": 3},
         "rate": 100,
         "eta": 1.3,
-        "link": {"state": "link lost 3 s, retrying", "lost_for": 3.4, "resumes": 2, "replayed": 1},
+        "link": {
+            "state": "lost",
+            "lost_for": 3.4,
+            "retry_for": 5.5,
+            "silent_for": None,
+            "outages": 0,
+            "down": 0.0,
+            "resumes": 2,
+            "replayed": 1,
+            "sent": 0,
+        },
         "converge": {"lagging": [], "write_blocking": [], "throttle": 0, "passes": 0, "downtime_ms": None, "forced": False},
     }
 
 
 def test_it_can_be_read_again() -> None:
     measures = Measures(lagging=("vda",), write_blocking=("vda", "b"), throttle=20, passes=4, downtime=0.6, forced=True)
-    progress = Progress(1.0, 2.5, Phase.FAILED, (DiskProgress("a", 10, 5),), MemoryProgress(7, 3), 99, 1.5, LinkState(3.5, 2, 1), measures)
-    for one in (progress, evolve(progress, error="e", code="c", downtime_ms=4.5), Progress(1.0, 1.0, Phase.MIRROR)):
+    link = LinkState(3.5, 2, 1, None, 4.5, outages=3, down=7.5, sent=9)
+    progress = Progress(1.0, 2.5, Phase.FAILED, (DiskProgress("a", 10, 5),), MemoryProgress(7, 3), 99, 1.5, link, measures)
+    silent = Progress(1.0, 1.0, Phase.MIRROR, link=LinkState(silent_for=4.0))
+    given_up = evolve(silent, phase=Phase.ROLLBACK, link=LinkState(given_up=True))
+    for one in (progress, evolve(progress, error="e", code="c", downtime_ms=4.5), silent, given_up):
         assert Progress.from_json(json.loads(json.dumps(one.as_json()))) == one
 
 
@@ -63,3 +77,21 @@ def test_only_the_last_one_has_an_outcome(phase: Phase) -> None:
     assert ("downtime_ms" in report) is (phase.final or phase is Phase.SETTLE)
     if phase.final:
         assert (report["downtime_ms"], report["error"], report["code"]) == (5.0, "e", "c")
+
+
+@pytest.mark.parametrize(
+    ("link", "state"),
+    [
+        (LinkState(), "up"),
+        (LinkState(silent_for=3.0), "silent"),
+        (LinkState(lost_for=0.1, given_up=True), "lost"),
+        (LinkState(given_up=True), "given up"),
+    ],
+)
+def test_the_link_is_in_one_of_four_states(link: LinkState, state: str) -> None:
+    assert (link.state, link.up) == (state, state == "up")
+
+
+def test_what_cannot_be_told_is_null() -> None:
+    report = Progress(1.0, 1.0, Phase.MIRROR).as_json()
+    assert (report["rate"], report["eta"]) == (None, None)

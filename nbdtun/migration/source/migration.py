@@ -191,6 +191,7 @@ class Migration:
         for finding in found:
             self.checklist.add(finding)
         self.checklist.raise_failures(self.settings.vm)
+        self._supervision.meter.expect_memory(departure.machine.memory)
         names = {block_name(self.session, number): disk for number, disk in enumerate(departure.disks)}
         return names, await self._enter(target, "nbd", farewell=lambda: Deferred.fromCoroutine(self._part_from_disks()))
 
@@ -290,12 +291,14 @@ class Migration:
         """Undo everything; returns the error to raise."""
         self._life.advance(Trigger.FAIL)
         self._sampler.stop()
+        switching = self._supervision.meter.now.phase is Phase.SWITCHOVER
+        self._supervision.meter.enter(Phase.ROLLBACK)
         self._constancy.end()
         if (lost := self._session.lost) is not None and isinstance(error, NbdtunError):
             error = LinkLost(f"{lost}; {error}")  # a failure without a session is a consequence of its loss
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
-        for name in ("ram", "nbd") if self._supervision.meter.now.phase is Phase.SWITCHOVER else ("nbd",):
+        for name in ("ram", "nbd") if switching else ("nbd",):
             self._undo.push(f"close the {name} socket", partial(self._shut, name))  # early: QEMU may wait there, and its guest with it
         self._undo.push("cut the mirrors off", self._mirrors.sever)  # first: a node that has lost its connection can no longer be yanked
         await self._monitor.renew()

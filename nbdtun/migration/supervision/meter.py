@@ -1,8 +1,8 @@
 """
 The migration's meter: QEMU's answers about its progress go in, :class:`~nbdtun.migration.progress.Progress` comes out.
 
-The rate counts the bytes that really crossed (copied by the mirrors, sent by the migration), smoothed over some seconds; the rest
-divided by it is the time left. Both totals grow while the guest writes, so the time left is honest and not monotonic.
+The rate counts the bytes that were copied, smoothed over some seconds; the rest of disks and memory, divided by it, is the time left. Both
+totals grow while the guest writes, so the time left is honest and not monotonic.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryP
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.memory import Migrated
 from nbdtun.rate import Rate
+
+#: The phases in which there is something left to copy.
+_COPYING = (Phase.MIRROR, Phase.READY, Phase.RAM)
 
 
 class Meter:
@@ -48,9 +51,13 @@ class Meter:
         self._nodes = {job: disk.nickname for job, disk in disks.items()}
         self._change(disks=tuple(DiskProgress(disk.nickname, disk.size, 0) for disk in disks.values()))
 
+    def expect_memory(self, size: int) -> None:
+        """Set the size of the memory in bytes, of which QEMU will find some that need not be sent."""
+        self._change(ram=MemoryProgress(size))
+
     def enter(self, phase: Phase) -> None:
         """Begin the next phase."""
-        self._change(phase=phase)
+        self._change(phase=phase, **({} if phase in _COPYING else {"rate": None, "eta": None}))
         self._report_now()
 
     def arrived(self, downtime: float | None) -> None:
@@ -82,11 +89,14 @@ class Meter:
         return sum(disk.done for disk in self.now.disks) + self.now.ram.done
 
     def sample(self) -> None:
-        """A sample is complete: compute the rate and report."""
+        """A sample is complete: compute the rate, which there is none of while the link is not up, and report."""
+        self._change(link=self._link())
         done = self.moved
+        if not self.now.link.up:
+            self._rate = Rate()
+        rate = self._rate.sample(self._clock.seconds(), done) if self.now.link.up else None
         left = sum(disk.total for disk in self.now.disks) + self.now.ram.total - done
-        rate = self._rate.sample(self._clock.seconds(), done) or 0.0
-        self._change(rate=rate, eta=left / rate if rate > 0 else None)
+        self._change(rate=rate, eta=left / rate if rate and self.now.phase in _COPYING else None)
         self._report_now()
 
     def finish(self, phase: Phase, downtime: float | None = None, error: str | None = None, code: str | None = None) -> Progress:

@@ -84,7 +84,19 @@ class TunnelCarrier:
     @property
     def link(self) -> LinkState:
         """The state of the tunnel's links."""
-        return LinkState(self.source.lost_for, self.source.resumes, self.source.replayed)
+        source, presence = self.source, self.source.runtime.presence
+        lost_for = source.lost_for
+        return LinkState(
+            lost_for=lost_for,
+            resumes=source.resumes,
+            replayed=source.replayed,
+            silent_for=source.silent_for,
+            retry_for=None if lost_for is None else max(0.0, source.runtime.terms.resume_window - lost_for),
+            given_up=source.given_up and lost_for is None,
+            outages=presence.outages,
+            down=presence.down,
+            sent=source.sent,
+        )
 
 
 class TunnelEgress:

@@ -212,6 +212,7 @@ class Link(TwistedProtocol, FrameReceiver):
                 self.wire_lost(LinkLost("the other end closed the link"))
                 return
             self._heartbeat.heard = True
+            self._runtime.presence.heard()
             if not self.wire.listening or not (self._expected or count == len(self._scratch)):
                 return
 

@@ -12,6 +12,7 @@ from nbdtun.tunnel.protocol.records import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.runtime.batches import Batches
 from nbdtun.tunnel.runtime.log_limits import LineLimit
+from nbdtun.tunnel.runtime.presence import Presence
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.pipe import PipePool
@@ -26,7 +27,10 @@ KEEP_RECORDS = 64
 
 @frozen
 class Runtime:
-    """The reactor, buffers and pipes, the selector of all wires, the throttle, the batched timers and the log limits of one end."""
+    """
+    The reactor, buffers and pipes, the selector of all wires, the throttle, the batched timers and the log limits of one end, and the
+    presence of the other.
+    """
 
     reactor: Reactor
     terms: Terms
@@ -38,6 +42,7 @@ class Runtime:
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: Batches = field(init=False)
     line_limit: LineLimit = field(init=False)
+    presence: Presence = field(init=False)
 
     @selector.default
     def _make_selector(self) -> Selector:
@@ -54,6 +59,10 @@ class Runtime:
     @line_limit.default
     def _make_line_limit(self) -> LineLimit:
         return LineLimit(self.call_later)
+
+    @presence.default
+    def _make_presence(self) -> Presence:
+        return Presence(lambda: self.reactor.seconds())
 
     def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
         """

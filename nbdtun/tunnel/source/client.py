@@ -16,9 +16,10 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import end_of
-from nbdtun.errors import ChannelReset, TooManyChannels, TunnelError
+from nbdtun.errors import ChannelReset, LinkLost, TooManyChannels, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.heartbeat import BEATS
 from nbdtun.tunnel.channels.splice import Farewell
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
@@ -28,6 +29,9 @@ from nbdtun.tunnel.source.dialer import Dialer
 from nbdtun.tunnel.source.local_users import LocalUsers
 from nbdtun.tunnel.wires.tuning import make_roomy
 from nbdtun.units import size_text
+
+#: Seconds of silence, while an answer is due, that are worth a word.
+SILENCE = 3.0
 
 
 class Source:
@@ -43,6 +47,8 @@ class Source:
         self.channels: set[Channel] = set()
         self._resumes = 0  # of channels that have ended
         self._replayed = 0
+        self._sent = 0
+        self.given_up = False  #: a lost link did not come back in time, and no other has come since
 
     async def open(self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None) -> Channel:
         """
@@ -66,6 +72,7 @@ class Source:
                 raise channel.error from failure
             channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was being opened"))
             raise
+        self.given_up = False
         return channel
 
     async def drain(self, seconds: float) -> None:
@@ -93,6 +100,20 @@ class Source:
         return self._replayed + sum(channel.replayed for channel in self.channels)
 
     @property
+    def sent(self) -> int:
+        """Bytes that the other end has received so far."""
+        return self._sent + sum(channel.outbound.acked for channel in self.channels)
+
+    @property
+    def silent_for(self) -> float | None:
+        """Seconds for which the other end has sent nothing although it should have; None where that is normal, or a link is lost."""
+        seconds = self.runtime.presence.silent_for
+        waiting = any(channel.outbound.sent > channel.outbound.acked for channel in self.channels)
+        normal = SILENCE if waiting else SILENCE + self.runtime.terms.link_timeout / BEATS
+        linked = bool(self.channels) and all(channel.link is not None for channel in self.channels)
+        return seconds if linked and seconds >= normal else None
+
+    @property
     def lost_for(self) -> float | None:
         """Seconds since the oldest present outage began; None while all channels have links."""
         lost = [channel.outage.since for channel in self.channels if channel.outage.since is not None]
@@ -117,6 +138,8 @@ class Source:
         self.channels.discard(channel)
         self._resumes += channel.resumes
         self._replayed += channel.replayed
+        self._sent += channel.outbound.acked
+        self.given_up = self.given_up or isinstance(error, LinkLost)
         return error
 
 

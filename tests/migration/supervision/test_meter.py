@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from twisted.internet.task import Clock
 
 from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
@@ -41,7 +42,8 @@ def test_jobs_move_the_disks_that_they_copy() -> None:
 def test_the_time_to_go_is_what_is_left_by_the_rate() -> None:
     clock, one, reports = meter()
     one.sample()
-    assert (reports[-1].rate, reports[-1].eta) == (0, None)
+    assert (reports[-1].rate, reports[-1].eta) == (None, None)
+    one.enter(Phase.MIRROR)
     clock.advance(1)
     one.jobs([{"device": "job0", "len": 1000, "offset": 100}])
     one.sample()
@@ -50,6 +52,7 @@ def test_the_time_to_go_is_what_is_left_by_the_rate() -> None:
     one.memory(Migrated("active", sent=200, left=300))
     one.sample()
     assert reports[-1].ram == MemoryProgress(500, 200)
+    assert reports[-1].rate is not None
     assert round(reports[-1].rate) == 118  # on the way from 100 to 200: one second, smoothed over five
     assert reports[-1].eta is not None
     assert round(reports[-1].eta, 3) == round((1500 + 500 - 300) / reports[-1].rate, 3)
@@ -75,3 +78,43 @@ def test_the_end_has_the_mean_rate_and_the_downtime() -> None:
     assert (last.rate, last.downtime_ms, last.eta) == (150, 71.4, None)
     failed = one.finish(Phase.FAILED, None, "no", "mirror")
     assert (failed.error, failed.code, failed.downtime_ms) == ("no", "mirror", None)
+
+
+def test_the_time_left_is_of_disks_and_memory_together() -> None:
+    clock, one, reports = meter()
+    one.expect_memory(600)
+    one.enter(Phase.MIRROR)
+    one.sample()
+    clock.advance(1)
+    one.jobs([{"device": "job0", "len": 1000, "offset": 100}])
+    one.sample()
+    assert reports[-1].ram == MemoryProgress(600, 0)
+    assert reports[-1].eta == (1500 + 600 - 100) / 100
+
+
+@pytest.mark.parametrize("phase", [Phase.SWITCHOVER, Phase.FINISH, Phase.ROLLBACK])
+def test_there_is_no_time_left_where_nothing_is_copied(phase: Phase) -> None:
+    clock, one, reports = meter()
+    one.enter(Phase.MIRROR)
+    one.sample()
+    clock.advance(1)
+    one.jobs([{"device": "job0", "len": 1000, "offset": 100}])
+    one.sample()
+    assert reports[-1].eta is not None
+    one.enter(phase)
+    assert reports[-1].rate is reports[-1].eta is None
+
+
+@pytest.mark.parametrize("down", [LinkState(lost_for=1.0), LinkState(silent_for=4.0), LinkState(given_up=True)])
+def test_without_a_link_there_is_no_rate_and_a_fresh_one_after_it(down: LinkState) -> None:
+    clock, reports, link = Clock(), list[Progress](), [LinkState()]
+    one = Meter(clock, reports.append, lambda: link[0], clock.seconds)
+    one.expect({"job0": VDA})
+    one.enter(Phase.MIRROR)
+    up = LinkState()
+    for state, offset, rate in ((up, 0, None), (up, 100, 100), (down, 100, None), (up, 100, None), (up, 300, 200)):
+        link[0] = state
+        one.jobs([{"device": "job0", "len": 1000, "offset": offset}])
+        one.sample()
+        assert (reports[-1].rate, reports[-1].eta is None) == (rate, rate is None)
+        clock.advance(1)

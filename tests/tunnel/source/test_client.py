@@ -68,6 +68,33 @@ class TestEntrance:
         stage.pass_time(7)
         assert stage.source.lost_for == pytest.approx(7, abs=0.1)
 
+    def test_one_cut_of_two_channels_is_one_outage(self, stage: Stage) -> None:
+        stage.meet()
+        stage.meet()
+        stage.cable.cut()
+        stage.pass_time(2)
+        assert stage.source.resumes == 2
+        assert stage.source.runtime.presence.outages == 1
+
+    def test_silence_is_worth_a_word_where_an_answer_is_due(self, stage: Stage) -> None:
+        near, _ = stage.meet()
+        stage.pass_time(4)
+        assert stage.source.silent_for is None  # both ends have nothing to say
+        stage.cable.line.stall()
+        near.send(bytes(1000))
+        stage.pass_time(3.5)
+        assert stage.source.silent_for == pytest.approx(5.5, abs=3)
+        assert stage.source.sent == 0
+
+    def test_a_link_that_did_not_come_back_is_given_up(self, stage: Stage) -> None:
+        stage.meet()
+        stage.cable.refuses = True
+        stage.cable.cut()
+        stage.pass_time(1)
+        assert not stage.source.given_up
+        stage.pass_time(stage.source.runtime.terms.resume_window + 1)
+        assert stage.source.given_up
+
     def test_a_bug_in_the_dialling_is_the_channels_end(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """Else nobody would dial any more, and the local program would wait until the resume window closes."""
         near, _ = stage.meet()
@@ -96,7 +123,7 @@ class TestEntrance:
         far.shut()
         stage.pass_time(1)
         assert not stage.source.channels
-        assert (stage.source.resumes, stage.source.replayed) == (1, 1000)
+        assert (stage.source.resumes, stage.source.replayed, stage.source.sent) == (1, 1000, 1001)
 
     def test_it_is_drained_when_its_channels_have_ended(self, stage: Stage) -> None:
         near, far = stage.meet()

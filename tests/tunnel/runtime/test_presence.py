@@ -1,0 +1,64 @@
+"""One cut is one outage, however many links it takes; and silence is counted from what was heard last."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from nbdtun.tunnel.runtime.presence import SAME, Presence
+
+
+def presence() -> tuple[Clock, Presence]:
+    clock = Clock()
+    return clock, Presence(clock.seconds)
+
+
+def test_nothing_has_happened_yet() -> None:
+    _, one = presence()
+    assert (one.outages, one.down, one.silent_for) == (0, 0.0, 0.0)
+
+
+def test_silence_ends_with_what_is_heard() -> None:
+    clock, one = presence()
+    clock.advance(4)
+    assert one.silent_for == 4
+    one.heard()
+    assert one.silent_for == 0
+
+
+def test_a_cut_of_three_links_is_one_outage() -> None:
+    clock, one = presence()
+    one.lost()
+    clock.advance(1)
+    one.lost()
+    one.lost()
+    clock.advance(6)
+    assert (one.outages, one.down) == (1, 7)
+    one.back()
+    clock.advance(1)
+    one.back()
+    one.back()
+    clock.advance(100)
+    assert (one.outages, one.down) == (1, 8)
+
+
+def test_a_link_that_is_lost_a_little_later_belongs_to_it() -> None:
+    clock, one = presence()
+    one.lost()
+    clock.advance(2)
+    one.back()
+    clock.advance(SAME)
+    one.lost()
+    clock.advance(1)
+    one.back()
+    assert (one.outages, one.down) == (1, 3 + SAME)
+
+
+def test_outages_add_up() -> None:
+    clock, one = presence()
+    for seconds in (2, 3):
+        one.lost()
+        clock.advance(seconds)
+        one.back()
+        clock.advance(SAME + 1)
+    assert (one.outages, one.down) == (2, 5)
+    assert repr(one) == "<Presence outages=2 missing=0>"
