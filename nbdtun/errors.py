@@ -14,7 +14,9 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
     │   ├── ResumeRefused          the other end does not know this channel, or not at this offset
     │   ├── AlreadyComplete        the destination has seen this channel to its end
     │   ├── LinkLost               the other end cannot be reached
-    │   │   └── NoAnswer           it is connected, but has not answered in time
+    │   │   ├── NoAnswer           it is connected, but has not answered in time
+    │   │   ├── Unreachable        nobody listens there
+    │   │   └── HostUnknown        its name has no address
     │   ├── ProtocolViolation      the other end sent what the protocol does not allow
     │   └── ChannelReset           a channel was ended before its end
     └── MigrationError
@@ -149,6 +151,18 @@ class NoAnswer(LinkLost):
     """The other end has not answered in time. As after a lost link, the request may or may not have been carried out."""
 
     code = "no-answer"
+
+
+class Unreachable(LinkLost):
+    """Nobody listens at the destination's address."""
+
+    code = "unreachable"
+
+
+class HostUnknown(LinkLost):
+    """The destination's name has no address."""
+
+    code = "host-unknown"
 
 
 class ProtocolViolation(TunnelError):

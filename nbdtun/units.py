@@ -77,6 +77,13 @@ def _meant(number: str, unit: str) -> str:
     return f"did you mean {number}{unit[:1].upper()}iB?" if re.fullmatch("[kmgt](i|i?bytes?)", unit, re.IGNORECASE) else ""
 
 
+def choice_remedy(given: str, known: Iterable[str]) -> str:
+    """A remedy for a word that is not among ``known``: the nearest of them, or all."""
+    words = list(known)
+    near = get_close_matches(given.lower(), words, 1, 0.7)
+    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(words)}"
+
+
 def parse_count(text: str) -> int:
     """
     ``1``, ``1024``: a limit of how many.

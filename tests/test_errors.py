@@ -36,6 +36,8 @@ CODES = {
     "complete": "AlreadyComplete",
     "link-lost": "LinkLost",
     "no-answer": "NoAnswer",
+    "unreachable": "Unreachable",
+    "host-unknown": "HostUnknown",
     "protocol": "ProtocolViolation",
     "reset": "ChannelReset",
     "migration": "MigrationError",

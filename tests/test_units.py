@@ -11,7 +11,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ConfigError
-from nbdtun.units import duration_text, milliseconds_text, parse_count, parse_duration, parse_rate, parse_size, rate_text, size_text
+from nbdtun.units import (
+    choice_remedy,
+    duration_text,
+    milliseconds_text,
+    parse_count,
+    parse_duration,
+    parse_rate,
+    parse_size,
+    rate_text,
+    size_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -239,3 +249,11 @@ def test_no_counts(text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.00034, "0.34 ms"), (0.0021, "2.1 ms"), (0.05, "50 ms"), (2.0, "2.0 s")])
 def test_short_times(seconds: float, text: str) -> None:
     assert milliseconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [("autoconverge", "did you mean auto-converge?"), ("Downtime", "did you mean downtime?"), ("x", "use one of auto-converge, downtime")],
+)
+def test_the_nearest_choice(given: str, remedy: str) -> None:
+    assert choice_remedy(given, ["auto-converge", "downtime"]) == remedy

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status = command.main(arguments, prog_name="nbdtun", standalone_mode=False)
     except click.ClickException as error:
-        status = _fail(ConfigError(error.format_message()).line, error.exit_code)
+        status = _fail(ConfigError(_text(error)).line, error.exit_code)
     except ConfigError as error:
         status = _fail(error.line, 2)
     except NbdtunError as error:
@@ -79,6 +79,14 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         status = _fail(str(error), 1)
     return flushed(int(status or 0))
+
+
+def _text(error: click.ClickException) -> str:
+    """Its text; and what a missing option is for."""
+    text = error.format_message()
+    if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option) and error.param.help:
+        return f"{text.rstrip('.')}: {error.param.help.rstrip('.')}"
+    return text
 
 
 def _fail(text: str, status: int) -> int:

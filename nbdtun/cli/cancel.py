@@ -8,7 +8,7 @@ from nbdtun.cli.complete import migrations
 from nbdtun.cli.remote import RUN_DIR, asked, base
 
 
-@click.command("cancel")
+@click.command("cancel", short_help="Cancel a running migration.")
 @click.argument("vm", metavar="VM|SOCKET", shell_complete=migrations)
 @RUN_DIR
 def command(vm: str, run_dir: str | None) -> int:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nbdtun.tls.issue import Issued
 
 
-@click.command("certs")
+@click.command("certs", short_help="Make certificates for both ends.")
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @click.option("--host", "hosts", metavar="NAME-or-IP", multiple=True, required=True, help="Name or address of the destination. Repeatable.")
 @click.option("--force", is_flag=True, help="Replace the certificates of both ends. The CA is kept.")

@@ -10,7 +10,7 @@ from nbdtun.cli.remote import RUN_DIR, asked, base
 from nbdtun.errors import ConfigError
 
 
-@click.command("set")
+@click.command("set", short_help="Change the limits of a migration or daemon.")
 @click.argument("vm", metavar="VM|SOCKET|@PID", shell_complete=running)
 @click.option("--bandwidth", type=ANY_RATE, help="New limit, such as 500MiB or 100Mbit/s. none: no limit.")
 @click.option("--downtime", type=DURATION, help="New guest downtime that QEMU aims for.")

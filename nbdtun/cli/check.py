@@ -13,7 +13,7 @@ from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import migration_options, read_settings
 
 
-@click.command("check")
+@click.command("check", short_help="Check whether a VM can be migrated.")
 @migration_options
 @click.option("--no-measure", is_flag=True, help="Skip the measurements: two seconds of tunnel throughput, and one of guest memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")

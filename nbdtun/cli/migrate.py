@@ -13,7 +13,7 @@ from nbdtun.cli.remote import base
 from nbdtun.config.options import KEEP_SOURCE
 
 
-@click.command("migrate")
+@click.command("migrate", short_help="Migrate a running VM.")
 @migration_options
 @click.option("--resolve", is_flag=True, help="After exit status 3: ask the destination again, and complete or undo the migration.")
 @option(KEEP_SOURCE)

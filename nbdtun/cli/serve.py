@@ -37,7 +37,7 @@ def _daemon(name: str, tap: str, declared: tuple[Option, ...], help: str) -> cli
         click.Option(["--log-format"], type=click.Choice(_FORMATS), default="text", show_default=True, help="How to write the log."),
         click.Option(["--log-level"], type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level to log."),
     ]
-    return click.Command(name, callback=run, params=[*texts, *logging], help=help)
+    return click.Command(name, callback=run, params=[*texts, *logging], help=help, short_help=help.partition(",")[0] + ".")
 
 
 def _words(declared: tuple[Option, ...], given: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from nbdtun.cli.complete import running
 from nbdtun.cli.remote import RUN_DIR, asked, base
 
 
-@click.command("status")
+@click.command("status", short_help="Show running migrations and daemons.")
 @click.argument("vm", metavar="[VM|SOCKET|@PID]", required=False, shell_complete=running)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @RUN_DIR

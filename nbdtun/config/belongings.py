@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import Belonging
+from nbdtun.units import choice_remedy
 
 
 def parse_belongings(text: str) -> frozenset[Belonging]:
@@ -17,7 +18,7 @@ def parse_belongings(text: str) -> frozenset[Belonging]:
     known = {belonging.value: belonging for belonging in Belonging}
     for name in text.split(","):
         if name not in known:
-            raise ConfigError(f"{name!r} cannot be left behind: use one of {', '.join(known)}")
+            raise ConfigError(f"{name!r} cannot be left behind", choice_remedy(name, known))
     return frozenset(known[name] for name in text.split(","))
 
 

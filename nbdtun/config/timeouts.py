@@ -8,7 +8,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import Strategy
 from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
-from nbdtun.units import parse_duration, parse_rate
+from nbdtun.units import choice_remedy, parse_duration, parse_rate
 
 UNLIMITED = "none"
 
@@ -49,7 +49,7 @@ def parse_timeout(text: str) -> Timeout:
         return None, parse_limit(text)
     phases = {phase.value: phase for phase in DEFAULTS}
     if name not in phases:
-        raise ConfigError(f"{name!r} is not a phase with a time limit: use one of {', '.join(phases)}")
+        raise ConfigError(f"{name!r} is not a phase with a time limit", choice_remedy(name, phases))
     return phases[name], parse_limit(time)
 
 
@@ -62,7 +62,7 @@ def parse_strategies(text: str) -> frozenset[Strategy]:
     known = {strategy.value: strategy for strategy in Strategy}
     for name in text.split(","):
         if name not in known:
-            raise ConfigError(f"{name!r} is not a way to converge: use one of {', '.join(known)}")
+            raise ConfigError(f"{name!r} is not a way to converge", choice_remedy(name, known))
     return frozenset(known[name] for name in text.split(","))
 
 
@@ -74,7 +74,7 @@ def parse_on_timeout(text: str) -> OnTimeout:
     """
     known = {each.value: each for each in OnTimeout}
     if text not in known:
-        raise ConfigError(f"{text!r} is not a choice: use one of {', '.join(known)}")
+        raise ConfigError(f"{text!r} is not a choice", choice_remedy(text, known))
     return known[text]
 
 

@@ -110,7 +110,7 @@ class LinkState:
     @classmethod
     def from_json(cls, report: Mapping[str, Any]) -> LinkState:
         """The reverse of :meth:`as_json`."""
-        times = {name: _perhaps(_number, report[name]) for name in ("lost_for", "retry_for", "silent_for")}
+        times: dict[str, Any] = {name: _perhaps(_number, report[name]) for name in ("lost_for", "retry_for", "silent_for")}
         counts = {name: _count(report[name]) for name in ("outages", "resumes", "replayed", "sent")}
         return cls(given_up=report["state"] == "given up", down=_number(report["down"]), **times, **counts)
 

@@ -66,7 +66,7 @@ def reach(path: str, allowed: Collection[int] | None = None) -> socket.socket:
     with walked(path) as (directory, there):
         found, around = os.fstat(there), os.fstat(directory)
         if not stat.S_ISSOCK(found.st_mode):
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+            raise OSError(errno.ENOTSOCK, "it is not a socket")
         if not is_ours(around) and found.st_nlink != 1:
             raise PermissionError(errno.EPERM, "it is a hard link in another user's directory, and could be any user's socket")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)

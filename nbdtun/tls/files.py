@@ -25,11 +25,20 @@ def load(context: ssl.SSLContext, directory: Path, certificate: str, key: str) -
     :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
     """
     if not directory.is_dir():
-        raise ConfigError(f"{directory}: {'Not a directory' if directory.exists() else 'No such file or directory'}")
+        raise ConfigError(f"--tls-dir {directory}: {'Not a directory' if directory.exists() else 'No such file or directory'}")
     _trust(context, directory / CA_CERT)
     if (directory / CA_CRL).exists():
         _heed_revocations(context, directory / CA_CRL)
+    _refuse_the_other_ends(directory, certificate, key)
     _present(context, directory / certificate, directory / key)
+
+
+def _refuse_the_other_ends(directory: Path, certificate: str, key: str) -> None:
+    """The two ends' directories are easily mixed up."""
+    other, ours = ("the destination", "the source") if certificate == CLIENT_CERT else ("the source", "the destination")
+    if not (directory / certificate).exists() and (directory / (SERVER_CERT if certificate == CLIENT_CERT else CLIENT_CERT)).exists():
+        what = f"--tls-dir {directory}: it has the certificate of {other}, and no {certificate}"
+        raise ConfigError(what, f"{ours} needs {CA_CERT}, {certificate} and {key}")
 
 
 def _trust(context: ssl.SSLContext, path: Path) -> None:

@@ -64,3 +64,21 @@ def test_help_is_quick_and_installs_no_reactor() -> None:
         )
         times.append(os.times().children_user + os.times().children_system - began)
     assert min(times) < 0.6  # CPU seconds: 0.2 here; rich, cryptography or the reactor would double it
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["migrate", "web1"], "Missing option '--qmp': QMP socket of the VM to migrate"),
+        (["check", "web1", "--qmp", "/q"], "Missing option '--to': Where the destination listens, such as HOST or HOST:10810"),
+        (["migrate"], "Missing argument 'VM'."),
+    ],
+)
+def test_what_is_missing_is_told_with_its_meaning(capsys: pytest.CaptureFixture[str], words: list[str], line: str) -> None:
+    assert run(capsys, *words) == (2, "", f"nbdtun: {line} [config]\n")
+
+
+def test_no_summary_of_a_command_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = run(capsys, "--help")[1].partition("Commands:")[2]
+    assert listed.count("\n") > 7
+    assert "..." not in listed

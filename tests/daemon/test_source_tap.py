@@ -92,7 +92,7 @@ def test_how_much_local_programs_can_open() -> None:
         ((*MIGRATE, "--downtime", "soon"), "--downtime: 'soon' is not a duration"),
         ((*MIGRATE, "--timeout", "finish=1s"), "--timeout: 'finish' is not a phase with a time limit"),
         ((*MIGRATE, "--stall-timeout", "never"), "--stall-timeout: 'never' is not a duration"),
-        ((*MIGRATE, "--on-timeout", "wait"), "--on-timeout: 'wait' is not a choice: use one of cancel, force"),
+        ((*MIGRATE, "--on-timeout", "wait"), "--on-timeout: 'wait' is not a choice; use one of cancel, force"),
     ],
 )
 def test_a_mistake_is_one_line(words: tuple[str, ...], line: str) -> None:

@@ -240,7 +240,7 @@ def test_what_is_wrong_of_the_tunnel(
     status, report = check(crossing)
     (line,) = failures(report)
     assert status == 1
-    assert f"{crossing.to}: Connection was refused" in line
+    assert f"{crossing.to}: connection refused" in line
 
 
 def test_what_is_wrong_of_the_source(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path) -> None:

@@ -156,7 +156,7 @@ def test_nobody_at_the_destination(tunnels: Callable[..., Tunnel], memory: Path)
     tunnel.destination.terminate()
     with dial(tunnel.entrance) as peer:
         assert peer.recv(1) == b""
-    tunnel.source.wait_log(f"tcp:127.0.0.1:{tunnel.port}: Connection was refused")
+    tunnel.source.wait_log(f"tcp:127.0.0.1:{tunnel.port}: connection refused")
 
 
 def test_a_stalled_reader_stalls_only_itself(tunnels: Callable[..., Tunnel], directory: Path, memory: Path, random: Path) -> None:

@@ -68,7 +68,7 @@ def test_who_listens(place: Path, listening: socket.socket) -> None:
 
 def test_what_cannot_be_reached(place: Path) -> None:
     (place / "file").touch()
-    assert refused(place / "file") == "Connection refused"
+    assert refused(place / "file") == "it is not a socket"
     assert refused(place / "none") == "No such file or directory"
     assert refused(place / ("x" * 120)) == "File name too long"
 

@@ -20,10 +20,23 @@ from tests.tls.stage.conversation import Directory
 @pytest.mark.parametrize("name", [CA_CERT, SERVER_CERT, SERVER_KEY])
 def test_a_missing_file_is_named(name: str, directory: Directory) -> None:
     d = directory()
+    for end in (CLIENT_CERT, CLIENT_KEY):
+        (d / end).unlink()
     (d / name).unlink()
     with pytest.raises(ConfigError) as caught:
         contexts.server_context(d)
     assert str(caught.value) == f"{d / name}: No such file or directory"
+
+
+def test_the_other_ends_directory_is_told_as_such(directory: Directory) -> None:
+    d = directory()
+    (d / CLIENT_CERT).unlink()
+    with pytest.raises(ConfigError) as caught:
+        contexts.client_context(d)
+    assert str(caught.value) == (
+        f"--tls-dir {d}: it has the certificate of the destination, and no client-cert.pem; "
+        "the source needs ca-cert.pem, client-cert.pem and client-key.pem"
+    )
 
 
 @pytest.mark.parametrize("name", [CA_CERT, CLIENT_CERT, CLIENT_KEY])
@@ -126,4 +139,4 @@ def test_a_directory_that_is_none(make: Callable[[Path], None], text: str, tmp_p
     make(tmp_path / "tls")
     with pytest.raises(ConfigError) as caught:
         contexts.server_context(tmp_path / "tls")
-    assert str(caught.value) == f"{tmp_path / 'tls'}: {text}"
+    assert str(caught.value) == f"--tls-dir {tmp_path / 'tls'}: {text}"

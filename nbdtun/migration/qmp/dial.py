@@ -33,7 +33,7 @@ def _remedy(error: OSError, path: str) -> str:
     hint = {
         errno.ENOENT: "is QEMU running, with -qmp unix:PATH,server=on,wait=off?",
         errno.EACCES: f"run as root or as QEMU's user (it is owned by {_owner(path)})",
-        errno.ECONNREFUSED: "QEMU has ended, or this is not a socket",
+        errno.ECONNREFUSED: "QEMU has ended; start it again",
         errno.ENAMETOOLONG: "the path of a UNIX socket has at most 107 bytes",
     }.get(error.errno or 0)
     return (error.strerror or str(error)) + (f"; {hint}" if hint else "")

@@ -308,7 +308,9 @@ class _Client:
         except ExecuteError as error:
             raise CommandFailed(f"{self._name}: QEMU refused {command}: {error}", error.error_class) from error
         except (QMPError, OSError, EOFError) as error:
-            raise MonitorLost(f"{self._name}: QEMU closed its monitor {self._path} during {command}; has it ended, or crashed?") from error
+            raise MonitorLost(
+                f"{self._name}: QEMU closed its monitor {self._path} during {command}; it has ended, and its log (stderr) has the reason"
+            ) from error
 
     async def ask_all(self, command: str, questions: Sequence[Mapping[str, Any]]) -> list[Any]:
         """The answers in the order of the questions; enough are under way at a time that QEMU never waits for the next."""
@@ -330,7 +332,7 @@ class _Client:
         except Exception as error:
             if not isinstance(error, EOFError | ConnectionError | TimeoutError):
                 return f"the monitor {self._path} failed: {error!r}"
-        return f"QEMU closed its monitor {self._path}; has it ended, or crashed?"
+        return f"QEMU closed its monitor {self._path}; it has ended, and its log (stderr) has the reason"
 
 
 class _Tap(EventListener):

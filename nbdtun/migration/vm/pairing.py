@@ -111,10 +111,17 @@ def _sought(wanted: Disk) -> str:
         f"with id {wanted.ident}" if wanted.ident else "",
         f"with drive id {wanted.device}" if wanted.device else "",
     ]
-    return " or ".join(mark for mark in marks if mark) or f"on device {wanted.qdev}"
+    return " or ".join(mark for mark in marks if mark) or f"on device {_device(wanted)}"
+
+
+def _device(disk: Disk) -> str:
+    """The id of its device, of which ``qdev`` may be the whole path in QEMU's object tree."""
+    return next(
+        (part for part in disk.qdev.split("/") if part not in ("", "machine", "peripheral", "peripheral-anon", "unattached")), disk.qdev
+    )
 
 
 def _listed(inventory: Inventory) -> str:
-    there = [f"{disk.nickname} ({disk.ident or disk.place or disk.qdev})" for disk in inventory.disks]
+    there = [f"{disk.nickname} ({disk.ident or disk.place or _device(disk)})" for disk in inventory.disks]
     none = "no writable disk" if inventory.left_out else "no disks at all"
     return "; ".join([f"it has {', '.join(there) or none}", *map(str, inventory.left_out)])

@@ -48,6 +48,7 @@ class Source:
         self._resumes = 0  # of channels that have ended
         self._replayed = 0
         self._sent = 0
+        self._met = False
         self.given_up = False  #: a lost link did not come back in time, and no other has come since
 
     async def open(self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None) -> Channel:
@@ -63,7 +64,7 @@ class Source:
         channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent, farewell=farewell)
         self.channels.add(channel)
         channel.ended.addCallback(self._ended, channel)
-        opening = Deferred.fromCoroutine(dialer.open(channel))
+        opening = Deferred.fromCoroutine(dialer.open(channel, met=self._met))
         channel.ended.addCallback(_cancel, opening)
         try:
             await opening
@@ -72,7 +73,7 @@ class Source:
                 raise channel.error from failure
             channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was being opened"))
             raise
-        self.given_up = False
+        self.given_up, self._met = False, True
         return channel
 
     async def drain(self, seconds: float) -> None:

@@ -15,14 +15,14 @@ from typing import Any, Final
 from attrs import evolve, frozen
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError, UnknownHostError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import LinkLost, ProtocolViolation, TLSError
+from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, Unreachable
 from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
@@ -39,6 +39,8 @@ CONNECT_TIMEOUT = 4.0
 
 #: What one attempt may take of the time for a first link, so that there is another if its connection falls silent.
 SHARE: Final = 0.4
+#: Seconds for which a destination that was never reached may refuse connections: its daemon may be starting.
+REFUSED = 2.0
 
 #: Seconds before the next attempt: almost none at first, then more and more, at most 4 s; jitter keeps channels apart.
 backoff: Callable[[int], float] = backoffPolicy(initialDelay=0.05, factor=2.0, maxDelay=3.5, jitter=lambda: random.random() / 2)
@@ -94,9 +96,9 @@ class Dialer:
         context = self.tls()
         return evolve(self, tls=lambda: context)
 
-    async def open(self, channel: Channel) -> None:
+    async def open(self, channel: Channel, *, met: bool = True) -> None:
         """
-        Give ``channel`` its first link.
+        Give ``channel`` its first link. If the destination was never ``met``, it is not waited for as after a restart of its daemon.
 
         A cut at any moment is no refusal: the same request is sent again. If the destination has made the channel already, it answers for
         that one.
@@ -110,7 +112,7 @@ class Dialer:
         async def once() -> None:
             await self._begin(channel, OpenChannel, lambda: self._wanted(channel), patience * SHARE)
 
-        await self._persist(once, patience)
+        await self._persist(once, patience, met=met)
 
     def _wanted(self, channel: Channel) -> dict[str, Any]:
         return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
@@ -133,21 +135,25 @@ class Dialer:
 
         await self._persist(once, float("inf"), channel.flaps.count)
 
-    async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float, failures: int = 0) -> None:
+    async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float, failures: int = 0, *, met: bool = True) -> None:
         """Repeat ``attempt`` while it fails with LinkLost, for at most ``patience`` seconds; ``failures`` of it came before."""
         reactor = self.runtime.reactor
-        end = reactor.seconds() + patience
+        begun = reactor.seconds()
+        end = begun + patience
         if failures:
             await deferLater(reactor, backoff(failures - 1))
         seen: set[str] = set()
         while True:
             try:
                 return await attempt()
+            except HostUnknown:  # a resume, which has met the destination, does not raise it
+                raise
             except LinkLost as lost:
                 seen.add(lost.what)
                 delay = backoff(failures)
                 failures += 1
-                if reactor.seconds() + delay > end:
+                in_vain = not met and isinstance(lost, Unreachable) and reactor.seconds() + delay > begun + REFUSED
+                if in_vain or reactor.seconds() + delay > end:
                     raise lost if len(seen) == 1 else LinkLost(lost.what) from lost  # a remedy is for what happens each time
             await deferLater(reactor, delay)
 
@@ -180,6 +186,10 @@ class Dialer:
         waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor, onTimeoutCancel=self._too_slow)
         try:
             return self._transport(await waiting, opening, limit)
+        except ConnectionRefusedError as failure:
+            raise Unreachable(f"{self.peer}: connection refused, nobody listens there", "is `nbdtun dest` running?") from failure
+        except (DNSLookupError, UnknownHostError) as failure:
+            raise HostUnknown(f"{self.peer}: this name has no address", "check its spelling and DNS") from failure
         except (ConnectError, OSError) as failure:
             raise LinkLost(f"{self.peer}: {failure}") from failure
         except ConnectingCancelledError:  # Twisted's endpoints raise this when they are cancelled

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import DNSLookupError
 from twisted.python.failure import Failure
 
-from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError
+from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError, Unreachable
 from nbdtun.tls import issue
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Terms
@@ -36,6 +37,10 @@ def failure(outcome: list[Any]) -> BaseException:
     assert isinstance(outcome[0], Failure)
     assert outcome[0].value is not None
     return outcome[0].value
+
+
+async def fails(error: Exception) -> Any:
+    raise error
 
 
 class TestTrying:
@@ -80,11 +85,38 @@ class TestTrying:
     def test_the_destination_comes_up_late(self, stage: Stage) -> None:
         stage.cable.refuses = True
         _, outcome, ours = opening(stage)
-        stage.pass_time(3)
+        stage.pass_time(0.5)
         assert not outcome
         stage.cable.refuses = False
         stage.pass_time(5)
         assert outcome == [stage.near]
+        ours.close()
+
+    def test_one_that_was_met_is_waited_for_longer(self, stage: Stage) -> None:
+        stage.meet()
+        stage.cable.refuses = True
+        _, outcome, ours = opening(stage)
+        stage.pass_time(4)
+        assert not outcome
+        stage.cable.refuses = False
+        stage.pass_time(5)
+        assert outcome
+        ours.close()
+
+    def test_nobody_there_is_told_soon(self, stage: Stage) -> None:
+        stage.cable.refuses = True
+        _, outcome, ours = opening(stage)
+        stage.pass_time(2.5)
+        assert isinstance(failure(outcome), Unreachable)
+        assert str(failure(outcome)) == "the cable: connection refused, nobody listens there; is `nbdtun dest` running?"
+        ours.close()
+
+    def test_a_name_without_an_address_is_told_at_once(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nbdtun.tunnel.source.dialer.connect", lambda endpoint: fails(DNSLookupError()))
+        _, outcome, ours = opening(stage)
+        stage.rest()
+        assert str(failure(outcome)) == "the cable: this name has no address; check its spelling and DNS"
+        assert getattr(failure(outcome), "code", "") == "host-unknown"
         ours.close()
 
     def test_a_first_link_is_tried_for_a_limited_time(self, stage: Stage) -> None:
