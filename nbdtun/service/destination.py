@@ -90,8 +90,8 @@ class DestinationService(MultiService):
         for name in (*self._offered, *([SINK] if self.settings.vms else [])):
             self.tunnel.targets.add(name, ClosedTarget())
         ending = Deferred.fromCoroutine(self._ended())
-        if not ending.called:
-            self.log.info("shutting down: {waiting}", waiting=patience(self._under_way(), self.settings.drain_timeout))
+        if under_way := self._under_way():
+            self.log.info("shutting down: {waiting}", waiting=patience(under_way, self.settings.drain_timeout))
         try:
             await with_timeout(self._reactor, self.settings.drain_timeout, ending, TimeoutError)
         except TimeoutError:

@@ -16,14 +16,14 @@ from lab.pair import Pair, Plan
 from lab.process import wait
 from lab.qemu import Qemu
 
-SLOW = ("--bandwidth", "4MiB")
+SLOW, SLOWER = ("--bandwidth", "4MiB"), ("--bandwidth", "1MiB")
 
 
-def begun(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> tuple[Crossing, Attempt]:
+def begun(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], options: tuple[str, ...] = SLOWER) -> tuple[Crossing, Attempt]:
     """A migration that copies its disk so slowly that it still does when a busy machine has run some commands."""
     crossing = crossings(pairs(Plan(64 * MIB)))
     crossing.pair.source.wait_ticks(5)
-    attempt = crossing.migrate("--bandwidth", "1MiB")
+    attempt = crossing.migrate(*options)
     attempt.wait_copied(2 * MIB)
     return crossing, attempt
 
@@ -83,20 +83,21 @@ def test_the_destination_tells_what_arrives(pairs: Callable[..., Pair], crossing
     assert (waiting["listen"], waiting["state"], waiting["sessions"]) == (f"tcp:{crossing.port}:interface=127.0.0.1", "serving", [])
     assert waiting["vms"] == [{"name": VM, "qmp": f"{crossing.qmp[1]}", "qemu": "inmigrate"}]
     assert waiting["certificate_expires"] > waiting["channels"] == 0
-    attempt = crossing.migrate("--bandwidth", "8MiB")
-    attempt.wait_copied(8 * MIB)
+    attempt = crossing.migrate(*SLOWER)
+    attempt.wait_copied(4 * MIB)
     report = json.loads(there("--json"))
     (session,) = report["sessions"]
     assert (session["vm"], session["phase"], session["certificate"]) == (VM, "copying disks", "CN nbdtun client")
     assert session["source"].startswith("127.0.0.1:")
     assert session["disks"]["total"] == 64 * MIB
-    assert 4 * MIB < session["disks"]["received"] < 64 * MIB
+    assert 2 * MIB < session["disks"]["received"] < 64 * MIB
     assert report["vms"][0]["qemu"] == "receiving"
     assert report["channels"] == report["links"] == 2
     shown = there()
     assert shown.startswith(f"nbdtun-dest (pid {crossing.daemon.pid}): listens on tcp:{crossing.port}")
     assert f"\n  {VM} arrives from 127.0.0.1:" in shown
     assert "received for disks of 64 MiB" in shown
+    assert crossing.command("set", VM, "--bandwidth", "none").returncode == 0
     assert attempt.wait_exit(120) == 0
     assert json.loads(there("--json"))["vms"][0]["qemu"] == "running"
 
@@ -132,7 +133,7 @@ def test_cancel_a_daemon(pairs: Callable[..., Pair], crossings: Callable[..., Cr
 
 
 def test_one_migration_of_a_vm_at_a_time(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
-    crossing, first = begun(pairs, crossings)
+    crossing, first = begun(pairs, crossings, SLOWER)
     second = crossing.migrate()
     assert second.wait_exit(20) == 1
     assert second.complaints() == [f"nbdtun: {VM}: another process is migrating it; `nbdtun status` shows it, `nbdtun cancel` ends it"]
@@ -153,7 +154,7 @@ def test_one_migration_of_a_vm_at_a_time(pairs: Callable[..., Pair], crossings: 
 
 def test_two_vms_of_one_name(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     """The other one is not taken for the first: it is the destination that has no room for both."""
-    crossing, first = begun(pairs, crossings)
+    crossing, first = begun(pairs, crossings, SLOWER)
     with Qemu("two", crossing.directory, crossing.pair.guest, []) as two:
         other = crossing.migrate("--qmp", f"{two.qmp_path}")
         assert other.wait_exit(30) == 1

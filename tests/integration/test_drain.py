@@ -80,6 +80,7 @@ def test_disks_that_are_copied_go_on_with_the_next_daemon(pairs: Callable[..., P
     arrived(crossing)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_restarted_again_and_again(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     """The next one may be stopped before the source has found it."""
     crossing, attempt = copying(pairs, crossings)
@@ -113,6 +114,9 @@ def test_nothing_new_begins_meanwhile(receiving: Callable[..., Receiving]) -> No
         line = f"{VM}: the destination's daemon is shutting down; migrate it when the daemon has been restarted"
         assert refused.complaints() == [f"nbdtun: {line}"]
         assert refused.last["code"] == "shutting-down"
+        told = crossing.command("status", far=True).stdout
+        assert f", shutting down, waits for the memory of {VM}; " in told
+        assert f"  {VM} arrives from 127.0.0.1:" in told
         checked = crossing.command("check", *crossing.arguments("--no-measure", *elsewhere))
         assert checked.returncode == 1
         assert line in checked.stdout
@@ -121,6 +125,7 @@ def test_nothing_new_begins_meanwhile(receiving: Callable[..., Receiving]) -> No
     arrived(crossing)
 
 
+@pytest.mark.slow
 def test_a_link_that_breaks_meanwhile_is_restored(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
     pair = pairs(PLAN)
     pair.source.wait_ticks(5)
@@ -138,6 +143,7 @@ def test_a_link_that_breaks_meanwhile_is_restored(pairs: Callable[..., Pair], cr
     arrived(crossing)
 
 
+@pytest.mark.slow
 def test_when_the_time_is_up_memory_is_ended(receiving: Callable[..., Receiving]) -> None:
     moving = receiving("migrate-incoming", "--drain-timeout", "500ms")
     moving.draining()

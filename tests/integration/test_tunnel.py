@@ -301,7 +301,11 @@ def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], direc
         return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=True).stdout
 
     source, destination = f"nbdtun-source (pid {tunnel.source.pid})", f"nbdtun-dest (pid {tunnel.destination.pid})"
-    assert sorted(told("status").splitlines()) == [f"{destination}: no bandwidth limit", f"{source}: at most 16 KiB/s"]
+    there, target, here, forward = sorted(told("status").splitlines(), key=lambda line: "nbdtun-source" in line or "unix:" in line)
+    assert there.startswith(f"{destination}: listens on tcp:{tunnel.port}:interface=127.0.0.1; no bandwidth limit; no channels")
+    assert target == "  target nbd: no channels"
+    assert here.startswith(f"{source}: forwards to tcp:127.0.0.1:{tunnel.port}; at most 16 KiB/s; no channels")
+    assert forward == f"  unix:{tunnel.entrance} to target nbd: no channels"
     with Process(["nbdcopy", random, tunnel.uri], directory / "copy.log") as copying:
         with pytest.raises(subprocess.TimeoutExpired):
             copying.wait_exit(2)
@@ -309,7 +313,7 @@ def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], direc
         assert copying.wait_exit(60) == 0, copying.log()
     assert "bandwidth is now unlimited" in tunnel.source.log()
     with pytest.raises(subprocess.CalledProcessError) as refused:
-        told("cancel", f"{tunnel.source.pid}")
+        told("cancel", f"@{tunnel.source.pid}")
     assert "a daemon cannot be cancelled; stop it with SIGTERM" in refused.value.stderr
     for daemon in (tunnel.source, tunnel.destination):
         daemon.terminate()
