@@ -100,6 +100,7 @@ def full() -> Repeated:
         one = Stranger(stage).open()
         assert one.hear_box()["_error_code"] == b"too-many-channels"
         one.hang_up()
+        stage.near_programs.pop()
 
     return again
 

@@ -8,8 +8,10 @@ import gc
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
+from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from nbdtun.migration.destination import sessions
 from tests.properties.repetitions import CASES, Repeated
@@ -28,10 +30,23 @@ def _few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "REMEMBERED", 4)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _like_a_daemon() -> Iterator[None]:
+    """It has been at work for a while, and its log has begun: before that, Twisted keeps all events."""
+    early = globalLogBeginner._temporaryObserver
+    globalLogPublisher.removeObserver(early)
+    for case in ("an end: complete", "a session: moved", "a control socket: asked"):
+        repeat(CASES[case](), 2)
+        Measure()
+    yield
+    globalLogPublisher.addObserver(early)
+
+
 class Measure:
     """What this process has now, with this object; later it says what there is more."""
 
     def __init__(self) -> None:
+        gc.collect()  # what goes later would hide what has come
         self._descriptors = len(os.listdir("/proc/self/fd"))
         self._objects = _objects()
         gc.collect()
