@@ -85,7 +85,7 @@ def _text(error: click.ClickException) -> str:
     """Its text; and what a missing option is for."""
     text = error.format_message()
     if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option) and error.param.help:
-        return f"{text.rstrip('.')}: {error.param.help.rstrip('.')}"
+        return f"{text.rstrip('.')}: {error.param.help.partition('. ')[0].rstrip('.')}"
     return text
 
 

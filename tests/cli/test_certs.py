@@ -12,7 +12,7 @@ from tests.cli.stage import run
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("certs", "/tmp/nowhere"), "Missing option '--host'."),
+        (("certs", "/tmp/nowhere"), "Missing option '--host': Name or address of the destination"),
         (("certs", "/tmp/nowhere", "--host", "a b"), "'a b' is neither a host name nor an IP address"),
     ],
 )

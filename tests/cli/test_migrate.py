@@ -29,7 +29,7 @@ from tests.cli.stage import MIGRATE, ROOT, run
     ("words", "line"),
     [
         (("migrate",), "Missing argument 'VM'."),
-        (("migrate", "web1"), "Missing option '--qmp'."),
+        (("migrate", "web1"), "Missing option '--qmp': QMP socket of the VM to migrate"),
         ((*MIGRATE, "--nonsense"), "No such option"),
         ((*MIGRATE, "--window", "much"), "Invalid value for '--window': 'much' is not a size such as 64KiB, 500MiB or 10G"),
         ((*MIGRATE, "--progress", "pie"), "Invalid value for '--progress': 'pie' is not one of 'bar', 'json', 'none'."),

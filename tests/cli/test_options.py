@@ -81,7 +81,7 @@ def test_the_limits_that_the_help_tells_are_those_in_force() -> None:
     ("words", "line"),
     [
         ((), "Missing argument 'VM'."),
-        (("web1",), "Missing option '--qmp'."),
+        (("web1",), "Missing option '--qmp'"),
         ((*WEB1, "--window", "much"), "Invalid value for '--window': 'much' is not a size such as 64KiB, 500MiB or 10G"),
         ((*WEB1, "--downtime", "soon"), "Invalid value for '--downtime': 'soon' is not a duration such as 300ms, 2s or 5min"),
         ((*WEB1, "--bandwidth", "-1"), "Invalid value for '--bandwidth': '-1' is not a rate"),

@@ -29,6 +29,6 @@ def test_commands(directory: Path, guest: Guest, page: str, said: str) -> None:
     script.write_text(f"set -eu\ncd {ROOT}\n{_commands(page)}\necho followed to the end\n")
     env = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}"}
     with Process(["bash", script], directory / "commands.log", env) as following:
-        assert following.wait_exit(120) == 0, following.log()
+        assert following.wait_exit(240) == 0, following.log()
         assert said in following.log()
         assert following.log().endswith("followed to the end\n")

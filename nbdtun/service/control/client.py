@@ -114,4 +114,4 @@ def _nobody(base: Path, whom: str) -> ConfigError:
 
 def nothing(base: Path) -> str:
     """Return the line for an empty list."""
-    return f"no migration or daemon of this user is running here ({directory(base)})"
+    return f"no migration or daemon is running here ({directory(base)})"

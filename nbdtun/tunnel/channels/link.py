@@ -1,8 +1,8 @@
 """
 Links: one live connection that carries a channel at present.
 
-A link turns bytes into frames and back. It notices when the other end is gone, even if TCP reports nothing: an end with nothing to send
-sends a PING from time to time (see ``heartbeat``). The meaning of the frames is the channel's business.
+A link turns bytes into frames and back; their meaning is the channel's business. It notices when the other end is gone, even if TCP
+reports nothing: an end with nothing to send sends a PING from time to time (see ``heartbeat``).
 """
 
 from __future__ import annotations
@@ -180,7 +180,6 @@ class Link(TwistedProtocol, FrameReceiver):
     def hold(self) -> None:
         """
         Leave input in the kernel's buffers: the local socket is full, and the input would only be copied here.
-
         The link is read again soon all the same, since the input may be other frames than data.
         """
         self.wire.listen(False)

@@ -121,7 +121,7 @@ async def test_a_long_name_that_was_cut_is_still_a_whole_one(tmp_path: Path) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_nobody_of_that_name(base: Path) -> None:
-    assert nothing(base) == f"no migration or daemon of this user is running here ({base}/control)"
+    assert nothing(base) == f"no migration or daemon is running here ({base}/control)"
     assert await reports(reactor, base) == []
     with pytest.raises(ConfigError) as caught:
         await ask(reactor, base, "web1")
