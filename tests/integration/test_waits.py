@@ -172,6 +172,7 @@ def test_a_destination_qemu_that_dies_does_not_hold_the_guest(
 ) -> None:
     """The guest writes to its disk all the while, so that requests are under way when their connection ends."""
     pair = pairs(Plan(80 * MIB), behaves=replace(guest, disk=8))
+    pair.source.wait_ticks(5)
     for _ in range(times):
         crossing = crossings(pair)
         attempt = crossing.migrate("--bandwidth", "64MiB")
