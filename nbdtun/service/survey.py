@@ -32,6 +32,7 @@ DOES = {
     State.PREPARED: "copying disks",
     State.LISTENING: "copying memory",
     State.FINISHING: "starting at the destination",
+    State.FINISHED: "runs here, watched",
     State.ABORTING: "rolling back",
 }
 

@@ -183,15 +183,13 @@ def test_an_interrupt_that_comes_too_late_changes_nothing(display: Recorder) -> 
     assert attend_to(reactor, migration.start, display) == 0
 
 
-@pytest.mark.parametrize("phase", [Phase.FINISH, Phase.SETTLE])
-def test_an_interrupt_while_the_destination_takes_over_is_told_so(
-    phase: Phase, display: Recorder, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(("phase", "why"), [(Phase.FINISH, "the destination is taking over"), (Phase.SETTLE, "it runs at the destination")])
+def test_an_interrupt_that_comes_too_late_is_told_so(phase: Phase, why: str, display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
     finish, final = evolve(MIRROR, phase=phase), evolve(MIRROR, phase=Phase.COMPLETED)
     deferred: Deferred[Progress] = Deferred()
     reactor = FakeReactor(interrupts(signal.SIGINT), lambda: deferred.callback(final))
     assert attend_to(reactor, reporting(finish, then=deferred), display) == 0
-    assert capsys.readouterr().err == "nbdtun: too late to interrupt: the destination is taking over\n"
+    assert capsys.readouterr().err == f"nbdtun: too late to interrupt: {why}\n"
 
 
 @pytest.mark.parametrize("gone", [True, False])

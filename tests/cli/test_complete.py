@@ -10,12 +10,14 @@ import pytest
 from nbdtun.cli import cancel, change, status
 from nbdtun.cli.complete import migrations, running
 from nbdtun.errors import ConfigError
+from nbdtun.service.control.names import Name
 
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "nbdtun.service.control.socket.names", lambda base: ["@4711", "db1", "web1", "web2"] if base == Path("/run/x") else []
+        "nbdtun.service.control.socket.names",
+        lambda base: [Name("", "4711"), Name("db1", "0a"), Name("web1", "0b"), Name("web2", "0c")] if base == Path("/run/x") else [],
     )
 
 
@@ -29,7 +31,7 @@ def context(**params: str) -> click.Context:
 def test_names_that_begin_so() -> None:
     parameter = change.command.params[0]
     assert running(context(), parameter, "web") == ["web1", "web2"]
-    assert running(context(), parameter, "") == ["4711", "db1", "web1", "web2"]
+    assert running(context(), parameter, "") == ["@4711", "db1", "web1", "web2"]
     assert migrations(context(), parameter, "") == ["db1", "web1", "web2"]
 
 

@@ -15,6 +15,6 @@ def services(monkeypatch: pytest.MonkeyPatch) -> FakeServices:
     monkeypatch.setitem(sys.modules, "nbdtun.service", fake)
     monkeypatch.setattr("nbdtun.service", fake, raising=False)
     for tap in (source_tap, dest_tap):
-        monkeypatch.setattr(tap, "steady", lambda reactor: None)  # the tests' own keeps its clock
+        monkeypatch.setattr(tap, "settle_in", lambda reactor: None)  # the tests' own keeps its clock
         monkeypatch.setattr(tap, "make_room", lambda wanted: wanted)  # and its limit of open files
     return fake

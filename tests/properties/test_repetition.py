@@ -34,6 +34,7 @@ def _few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 def _like_a_daemon() -> Iterator[None]:
     """It has been at work for a while, and its log has begun: before that, Twisted keeps all events."""
     early = globalLogBeginner._temporaryObserver
+    assert early is not None
     globalLogPublisher.removeObserver(early)
     for case in ("an end: complete", "a session: moved", "a control socket: asked"):
         repeat(CASES[case](), 2)

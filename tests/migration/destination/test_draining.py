@@ -65,7 +65,7 @@ def test_memory_and_its_handover_are_waited_for() -> None:
     waiting = talk.begin(talk.draining.received())
     assert (waiting.called, talk.draining.receiving) == (False, ["web1"])
     talk.stage.destination.arrived()
-    assert talk.ask(Finish, run=True) == {}
+    assert talk.ask(Finish, run=True, settle=0) == {}
     assert (waiting.called, talk.draining.receiving) == (False, [])  # its source has yet to read the answer
     talk.client.hang_up()
     talk.stage.cut()

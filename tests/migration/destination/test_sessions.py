@@ -79,7 +79,7 @@ def test_a_source_that_asks_for_a_qemu_which_was_ended_at_the_start() -> None:
     talk.stage.daemon.start()
     talk.stage.turn(1)
     assert not talk.stage.destination.alive
-    assert talk.ask(Settle, vm="web1") == {"outcome": Outcome.GONE}
+    assert talk.ask(Settle, vm="web1") == {"outcome": Outcome.GONE, "reason": ""}
     error = talk.ask(Settle, vm="web1", session=OTHER)
     assert "nobody listens there" in str(error)
 
