@@ -39,7 +39,17 @@ class Two:
         port = free_port()
         options = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"{VM}={self.destination.qmp_path}"]
         start(Twistd(self.directory, "nbdtun-dest", *options, "--run-dir", f"{self.directory}/far")).wait_port(port)
-        self._words = [VM, "--qmp", f"{self.source.qmp_path}", "--to", f"tcp:127.0.0.1:{port}", "--run-dir", f"{self.directory}/near"]
+        self._words = [
+            VM,
+            "--qmp",
+            f"{self.source.qmp_path}",
+            "--to",
+            f"tcp:127.0.0.1:{port}",
+            "--run-dir",
+            f"{self.directory}/near",
+            "--settle",
+            "200ms",
+        ]
 
     def check(self, *more: str) -> dict[str, Any]:
         return report_of([*self._words, "--no-measure", *more])[1]
@@ -83,6 +93,32 @@ def across(request: pytest.FixtureRequest, directory: Path, guest: Guest) -> Ite
     here, there = (request.getfixturevalue(name) for name in request.param)
     with ExitStack() as ended:
         yield Two(directory, guest, ended, (here, there))
+
+
+PORT = "pcie-root-port,id=port1,chassis=1,addr=0x11"
+GENERATION = "vmgenid,id=gen1,guid=11111111-1111-1111-1111-11111111111"
+UUID = "11111111-1111-1111-1111-11111111111"
+
+
+def test_what_qemu_would_refuse_or_the_guest_would_notice(two: Two) -> None:
+    """Of a port's configuration space QEMU says so after all was copied; of the others never."""
+    ports = ["-device", f"{PORT},port=1,hotplug=on,x-speed=16"], ["-device", f"{PORT},port=2,hotplug=off,x-speed=2_5"]
+    sleep = ["-global", "ICH9-LPC.disable_s3=0"], ["-global", "ICH9-LPC.disable_s3=1"]
+    here, there = (
+        ["-uuid", f"{UUID}{end}", "-device", f"{GENERATION}{end}", *port, *deep] for end, port, deep in zip("12", ports, sleep, strict=True)
+    )
+    two.start(here, there)
+    told = two.refused()
+    for says in (
+        f"the machine's uuid is {UUID}1 at the source and {UUID}2 at the destination; start the destination with the same -uuid {UUID}1",
+        f"gen1 (vmgenid at vmgenid~0) has guid={UUID}1 at the source and {UUID}2 at the destination; use the same value there",
+        "port1 (pcie-root-port at pci:11.0) has port=1 at the source and 2 at the destination; use the same value there",
+        "has hotplug=on at the source and off at the destination; use the same value there",
+        "has x-speed=16 at the source and 2_5 at the destination; use the same value there",
+        "has disable_s3=0 at the source and 1 at the destination; use the same value there",
+    ):
+        assert any(says in line for line in told), (says, told)
+    assert len(told) == 6
 
 
 def disk(directory: Path, name: str, letter: str, *options: str) -> list[str]:

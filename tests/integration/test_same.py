@@ -120,12 +120,13 @@ def test_of_the_destination(crossing: Crossing) -> None:
     for says, options in machines.items():
         with waiting(crossing, **options):
             assert any(says in line for line in both(crossing)), says
-    for says, drives in {
-        "is too small for": [empty(crossing.directory, "vda", PLAN.size // 2)],
-        "it is read-only": [empty(crossing.directory, "vda", PLAN.size, read_only=True)],
+    disks: dict[str, list[dict[str, Any]]] = {
+        "is too small for": [{"size": PLAN.size // 2}],
+        "it is read-only": [{"size": PLAN.size, "read_only": True}],
         "no writable disk": [],
-    }.items():
-        with waiting(crossing, drives):
+    }
+    for says, images in disks.items():
+        with waiting(crossing, [empty(crossing.directory, "vda", **image) for image in images]):
             assert any(says in line for line in both(crossing)), says
     assert "QEMU has ended" in both(crossing)[0]
 

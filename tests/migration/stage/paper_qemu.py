@@ -69,6 +69,9 @@ class PaperQemu(Paper):
     def query_hotpluggable_cpus(self) -> Any:
         return [{"props": {"core-id": 0}, "qom-path": "/machine/unattached/device[0]"}]
 
+    def query_uuid(self) -> Any:
+        return {"UUID": "00000000-0000-0000-0000-000000000000"}
+
     def query_tpm(self) -> Any:
         return []
 

@@ -54,7 +54,7 @@ def _machine(there: Hardware, here: Hardware) -> Iterator[Finding]:
     for name in sorted(there.settings.keys() & here.settings.keys()):
         if there.settings[name] != here.settings[name]:
             both = f"the machine's {name} is {there.settings[name]} at the source and {here.settings[name]} at the destination"
-            option = "-m" if name in ("slots", "max-size") else "-machine"
+            option = {"slots": "-m", "max-size": "-m", "uuid": f"-uuid {there.settings[name]}"}.get(name, "-machine")
             yield MACHINE_SETTING(both, f"start the destination with the same {option}", name=name)
 
 

@@ -5,6 +5,10 @@ QEMU facts. ``virtio_load`` (``hw/virtio/virtio.c``) refuses features that the g
 another length or number do not load. ``get_pci_config_device`` (``hw/pci/pci.c``) refuses a configuration space with other capabilities:
 a number of vectors, a header type. A block size that changes under a guest makes it read the wrong sectors. Paths, backends, caches and
 threads belong to the host, and are ignored. A NIC's ``mac`` and a serial port's ``name`` travel in the stream, and the stream's are used.
+
+A vmgenid's ``guid`` does not: the destination writes its own into the guest's memory, and the guest takes itself for a copy (a domain
+controller goes into recovery). What firmware has told the guest at its boot, and would tell otherwise at the next, is not in the stream
+either: whether it may sleep, and how devices are plugged in.
 """
 
 from __future__ import annotations
@@ -20,6 +24,18 @@ EQUAL = frozenset(
         *("logical_block_size", "serial", "wwn", "model"),
         *("size", "node", "slot", "memdev", "chassis", "irq", "p2", "p3", "intrs", "slots", "streams"),
         *("vgamem_mb", "vram_size_mb", "ram_size_mb", "max_outputs"),
+        *("guid", "ioport", "msi", "ats", "aer", "speed", "duplex"),
+        *("max_ioqpairs", "msix_qsize", "cmb_size_mb", "mdts"),
+        *("aw-bits", "caching-mode", "intremap", "eim", "device-iotlb", "x-scalable-mode"),
+        *("disable_s3", "disable_s4", "s4_val", "noreboot", "memory-hotplug-support"),
+        *("acpi-pci-hotplug-with-bridge-support", "acpi-root-pci-hotplug"),
+    }
+)
+#: Properties of a PCIe port that are in its configuration space: QEMU refuses another one, after all was copied.
+PORT = frozenset(
+    {
+        *("port", "hotplug", "x-speed", "x-width", "power_controller_present", "disable-acs"),
+        *("io-reserve", "mem-reserve", "bus-reserve", "pref32-reserve", "pref64-reserve"),
     }
 )
 #: Properties that differ only until the stream has arrived.
@@ -40,7 +56,7 @@ def is_virtio(kind: str) -> bool:
 
 def wanted(kind: str, properties: Mapping[str, str]) -> frozenset[str]:
     """The properties to compare of a device of this kind."""
-    facts = (EQUAL | TOLD) & properties.keys()
+    facts = (EQUAL | TOLD | (PORT if "chassis" in properties else frozenset())) & properties.keys()
     if is_virtio(kind):
         facts |= {name for name, of in properties.items() if of == "bool" and name not in _NO_FEATURE and not name.startswith("x-")}
     return facts

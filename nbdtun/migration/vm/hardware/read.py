@@ -22,7 +22,7 @@ from nbdtun.migration.vm.requirements import version
 
 MAX_TEXT = 255
 #: Properties of the machine that its guest or the stream depends on. ``max-ram-below-4g`` moves RAM, ``smm`` is a state of each processor.
-SETTINGS = ("smm", "acpi", "nvdimm", "max-ram-below-4g")
+SETTINGS = ("smm", "acpi", "nvdimm", "max-ram-below-4g", "default-bus-bypass-iommu", "default_bus_bypass_iommu")
 _PLACES = ("node-id", "socket-id", "die-id", "cluster-id", "module-id", "core-id", "thread-id")
 
 
@@ -67,6 +67,7 @@ def _processor(row: Mapping[str, Any]) -> str:
 async def _settings(monitor: Monitor, properties: Mapping[str, str]) -> dict[str, Scalar]:
     (told,) = await values(monitor, [("/machine", SETTINGS & properties.keys())])
     (memory,) = await monitor.ask_all("qom-get", [{"path": "/machine", "property": "memory"}])
+    told["uuid"] = str((await _ask(monitor, "query-uuid", {})).get("UUID", "auto"))
     if isinstance(memory, dict):
         told |= {name: memory[name] for name in ("slots", "max-size") if isinstance(memory.get(name), int)}
     return {name: value for name, value in told.items() if value != "auto"}

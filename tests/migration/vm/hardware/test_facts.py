@@ -83,3 +83,9 @@ def test_which_half_is_the_device_itself(kind: str, virtio: bool) -> None:
 
 def test_nothing_is_both_equal_and_told() -> None:
     assert not EQUAL & TOLD
+
+
+def test_a_ports_number_is_one_only_of_a_bridge() -> None:
+    kinds = {"port": "uint8", "hotplug": "bool"}
+    assert wanted("pcie-root-port", {**kinds, "chassis": "uint8"}) == {"port", "hotplug", "chassis"}
+    assert wanted("usb-tablet", kinds) == frozenset()
