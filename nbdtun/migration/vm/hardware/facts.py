@@ -24,7 +24,7 @@ EQUAL = frozenset(
         *("logical_block_size", "serial", "wwn", "model"),
         *("size", "node", "slot", "memdev", "chassis", "irq", "p2", "p3", "intrs", "slots", "streams"),
         *("vgamem_mb", "vram_size_mb", "ram_size_mb", "max_outputs"),
-        *("guid", "ioport", "msi", "ats", "aer", "speed", "duplex"),
+        *("guid", "ioport", "msi", "ats", "aer"),
         *("max_ioqpairs", "msix_qsize", "cmb_size_mb", "mdts"),
         *("aw-bits", "caching-mode", "intremap", "eim", "device-iotlb", "x-scalable-mode"),
         *("disable_s3", "disable_s4", "s4_val", "noreboot", "memory-hotplug-support"),

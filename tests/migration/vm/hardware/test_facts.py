@@ -43,7 +43,7 @@ BLK = typed(
 @pytest.mark.parametrize(
     ("kind", "properties", "names"),
     [
-        ("virtio-net-pci", PCI, {"vectors", "disable-legacy", "disable-modern", "page-per-vq", "multifunction"}),
+        ("virtio-net-pci", PCI, {"ats", "vectors", "disable-legacy", "disable-modern", "page-per-vq", "multifunction"}),
         ("virtio-net-device", NET, {"mac", "mq", "guest_tso4", "host_mtu", "rx_queue_size"}),
         (
             *("virtio-blk-device", BLK),
