@@ -92,7 +92,7 @@ def parse_count(text: str) -> int:
     """
     digits = text.strip()
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 7 and 1 <= int(digits) <= _MOST):
-        raise ConfigError(f"{text!r} is not a number from 1 to {_MOST}")
+        raise ConfigError(f"{text!r:.40} is not a number from 1 to {_MOST}")
     return int(digits)
 
 

@@ -23,7 +23,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 
-from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
+from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPError, Runstate
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
@@ -31,6 +31,7 @@ from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.dial import dial
 from nbdtun.migration.qmp.events import FLOODED, Event, Flood, Listener
+from nbdtun.migration.qmp.greeting import Client, require_qmp
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
 from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, MANY, mismatch
 from nbdtun.ownership.reach import Credentials, peer
@@ -286,7 +287,7 @@ class _Client:
     def __init__(self, monitor: Monitor) -> None:
         self._name = monitor.name
         self._path = monitor.path
-        self._qmp = QMPClient()
+        self._qmp = Client()
         self._qmp.logger = _quiet
         self._qmp.events.event_filter = lambda _: False  # the default listener would keep every event for ever
         self._qmp.register_listener(_Tap(monitor))
@@ -296,11 +297,15 @@ class _Client:
             f"{self._path}: no QMP greeting; another client holds it (another nbdtun?), or it is not a QMP socket; give QEMU a second -qmp"
         )
         try:
-            await asyncio.wait_for(self._qmp.connect(sock), GREETING_SECONDS)
+            await asyncio.wait_for(self._greet(sock), GREETING_SECONDS)
         except TimeoutError:
             raise MonitorError(busy) from None
         except ConnectError as error:
             raise MonitorError(busy if isinstance(error.exc, EOFError) else f"{self._path}: {error}") from error
+
+    async def _greet(self, sock: socket.socket) -> None:
+        await require_qmp(sock, self._path)
+        await self._qmp.connect(sock)
 
     async def ask(self, command: str, arguments: Mapping[str, Any] | None, urgent: bool) -> object:
         try:
