@@ -139,8 +139,14 @@ SNAPSHOTS: Final = _failure(
 )
 BITMAPS: Final = _failure(
     Check.IMAGES,
-    "An image has persistent bitmaps, which would stay behind.",
+    "An image has persistent bitmaps that cannot be sent: they are busy, inconsistent or in a backing file, or QEMU cannot send any.",
     "delete them, or migrate without them: --leave-behind bitmaps",
+    override="--leave-behind bitmaps",
+)
+BITMAPS_REFUSED: Final = _failure(
+    Check.IMAGES,
+    "The destination's image cannot take the persistent bitmaps: it is no qcow2, is larger, or has bitmaps of these names.",
+    "use a qcow2 image of the same size there, without such bitmaps; or migrate without them: --leave-behind bitmaps",
     override="--leave-behind bitmaps",
 )
 LEFT_BEHIND: Final = _warning(Check.IMAGES, "Snapshots or bitmaps stay behind, as --leave-behind says.")

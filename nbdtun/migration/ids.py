@@ -33,3 +33,8 @@ def ram_target(session: str) -> str:
 def block_name(session: str, number: int) -> str:
     """The name of the node, the job and the export of a session's disk ``number``."""
     return f"{PREFIX}{session[:16]}-{number}"
+
+
+def bitmap_name(export: str, number: int) -> str:
+    """The name of the copy of a bitmap, with this number on the disk of that ``export``."""
+    return f"{export}-{number}"

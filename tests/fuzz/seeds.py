@@ -32,15 +32,28 @@ LONG = encode(Kind.DATA, 0, bytes(1 << 17)) + encode(Kind.FIN, 1 << 17)
 PROGRESS = Progress(1.0, 2.5, Phase.MIRROR, (DiskProgress("vda", 10, 5),), eta=1.5).as_json()
 REPORT = json.dumps({"kind": "migration", "name": "web1", "pid": 7, "progress": PROGRESS, "bandwidth": 7, "downtime": 0.3}).encode()
 _FIELDS = {"node": "vda", "device": "", "qdev": "vda-dev", "size": "1048576", "format": "raw", "place": "pci:05.0", "serial": ""}
+_FIELDS |= {"image": "", "cache": "writeback"}
 DISK = b"".join(len(part).to_bytes(2, "big") + part.encode() for pair in _FIELDS.items() for part in pair)
-PREPARE = box(_command="Prepare", _ask="1", version=1, session=SESSION, vm="web1", hardware=PACKED, disks=DISK + b"\0\0", allowed=b"")
+_BITMAP = {"disk": "0", "name": "backup0", "persistent": "True"}
+BITMAP = b"".join(len(part).to_bytes(2, "big") + part.encode() for pair in _BITMAP.items() for part in pair)
+PREPARE = box(
+    _command="Prepare",
+    _ask="1",
+    version=2,
+    session=SESSION,
+    vm="web1",
+    hardware=PACKED,
+    disks=DISK + b"\0\0",
+    bitmaps=BITMAP + b"\0\0",
+    allowed=b"",
+)
 COMMANDS = [
-    box(_command="Listen", _ask="2", session=SESSION),
+    box(_command="Listen", _ask="2", session=SESSION, bitmaps=BITMAP + b"\0\0"),
     box(_command="Finish", _ask="3", session=SESSION, run="True", settle="2000"),
     box(_command="Query", _ask="4", session=SESSION, vm="web1"),
     box(_command="Abort", _ask="5", session=SESSION),
     box(_command="Settle", _ask="6", vm="web1"),
-    box(_command="Check", _ask="7", version=1, vm="web1", machine="q35", memory=1 << 27, disks=""),
+    box(_command="Check", _ask="7", version=2, vm="web1", machine="q35", memory=1 << 27, disks=""),
 ]
 UNKNOWN = box(_error="1", _error_code="whatever", _error_description="no\x1b[2J\nmore")
 COMPLETE = box(_error="1", _error_code="complete", _error_description="over")
@@ -71,7 +84,12 @@ QEMU = {
     "query-kvm": {"enabled": False},
     "query-memdev": [{"size": 1 << 27}],
     "query-named-block-nodes": [
-        {"node-name": "d0", "image": {"snapshots": [{"id": "1", "name": "old"}]}, "dirty-bitmaps": [{"name": "b", "persistent": True}]}
+        {
+            "node-name": "d0",
+            "drv": "qcow2",
+            "image": {"snapshots": [{"id": "1", "name": "old"}], "format-specific": {"data": {"compat": "1.1"}}},
+            "dirty-bitmaps": [{"name": "b", "persistent": True, "recording": False, "granularity": 65536}],
+        }
     ],
     "query-memory-size-summary": {"base-memory": 1 << 27},
     "query-blockstats": [{"stats": {"wr_operations": 0}}],

@@ -250,8 +250,8 @@ def command_answers(data: bytes) -> None:
         transport = FakeTransport(control, isServer=False)
         control.makeConnection(transport)
         asked: list[tuple[Any, dict[str, Any]]] = [
-            (Prepare, {"session": SESSION, "version": 1, "vm": "web1", "hardware": HARDWARE, "disks": [], "allowed": []}),
-            (Listen, {"session": SESSION}),
+            (Prepare, {"session": SESSION, "version": 1, "vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}),
+            (Listen, {"session": SESSION, "bitmaps": []}),
             (Finish, {"session": SESSION, "run": True, "settle": 0}),
             (Abort, {"session": SESSION}),
             (Query, {"session": SESSION, "vm": "web1"}),

@@ -69,12 +69,13 @@ def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
         "vm": vm,
         "hardware": evolve(HARDWARE, devices=devices),
         "disks": disks,
+        "bitmaps": [],
         "allowed": [],
     }
     asked: list[tuple[Any, dict[str, Any]]] = [
         (Prepare, prepare),
         (Query, {"session": SESSION, "vm": vm}),
-        (Listen, {"session": SESSION}),
+        (Listen, {"session": SESSION, "bitmaps": []}),
         (Abort, {"session": SESSION}),
         (Settle, {"vm": vm}),
     ]

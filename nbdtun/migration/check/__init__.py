@@ -8,6 +8,7 @@ From the ground up; a migration uses the same functions before its first step, s
     activity     how fast the guest dirties its memory and writes to its disks
     users        other users of a disk: jobs, exports and dumps
     left_behind  snapshots and bitmaps that would stay behind
+    bitmaps      the bitmaps that the destination can take
     obstacles    all that prevents a machine from leaving or arriving
     departure    the source's QEMU
     arrival      the destination's QEMU

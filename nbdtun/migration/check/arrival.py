@@ -9,10 +9,12 @@ from __future__ import annotations
 from attrs import frozen
 
 from nbdtun.migration.catalogue import DESTINATION, DISKS
+from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving
 from nbdtun.migration.finding import Check, Level
 from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.bitmaps import Passenger
 from nbdtun.migration.vm.disks import Disk, inventory
 from nbdtun.migration.vm.hardware.compare import allow, compare
 from nbdtun.migration.vm.hardware.model import Hardware
@@ -26,11 +28,12 @@ from nbdtun.units import size_text
 
 @frozen
 class Wanted:
-    """The VM that is to arrive: the source's ``hardware`` and ``disks``, and the names in which the destination may differ."""
+    """The VM that is to arrive: the source's ``hardware``, ``disks`` and ``bitmaps``, and the names in which the destination may differ."""
 
     hardware: Hardware
     disks: tuple[Disk, ...]
     allowed: tuple[str, ...] = ()
+    bitmaps: tuple[Passenger, ...] = ()
 
 
 async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tuple[Disk, ...]:
@@ -49,12 +52,15 @@ async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tupl
     with checklist.collecting(DESTINATION):
         await note_obstacles_to_arriving(checklist, monitor, there.disks)
     matches = Matches(there, wanted.disks)
-    found = []
-    for disk in wanted.disks:
+    found: dict[int, Disk] = {}
+    for number, disk in enumerate(wanted.disks):
         with checklist.collecting(DISKS):
-            found.append(matches.find(disk))
-            checklist.ok(Check.DISKS, f"disk {disk.nickname}: {_pair(disk, found[-1])}")
-    return tuple(found)
+            found[number] = matches.find(disk)
+            checklist.ok(Check.DISKS, f"disk {disk.nickname}: {_pair(disk, found[number])}")
+    pairs = {number: (wanted.disks[number], here) for number, here in found.items()}
+    with checklist.collecting(DESTINATION):
+        await accept(checklist, monitor, pairs, wanted.bitmaps)
+    return tuple(found.values())
 
 
 def _compare(checklist: Checklist, here: Hardware, wanted: Wanted) -> None:

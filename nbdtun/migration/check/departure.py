@@ -11,10 +11,11 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.emulation import memory_loss_risk
 from nbdtun.migration.check.obstacles import note_obstacles_to_leaving
 from nbdtun.migration.control.commands import VERSION
-from nbdtun.migration.control.rows import rows_of_disks
+from nbdtun.migration.control.rows import rows_of_bitmaps, rows_of_disks
 from nbdtun.migration.finding import Check
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.bitmaps import Passenger
 from nbdtun.migration.vm.disks import Disk, LeftOut, choose
 from nbdtun.migration.vm.guest import migratable_state
 from nbdtun.migration.vm.hardware.model import Hardware
@@ -27,12 +28,13 @@ from nbdtun.units import size_text
 
 @frozen
 class Departure:
-    """The VM that is to leave; ``runs``: its guest is running."""
+    """The VM that is to leave; ``runs``: its guest is running; ``bitmaps``: those that are to go with its disks."""
 
     hardware: Hardware
     disks: tuple[Disk, ...]
     runs: bool
     left_out: tuple[LeftOut, ...] = ()
+    bitmaps: tuple[Passenger, ...] = ()
 
     @property
     def machine(self) -> Machine:
@@ -50,6 +52,7 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
     runs = False
     disks: tuple[Disk, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    bitmaps: tuple[Passenger, ...] = ()
     with checklist.collecting(SOURCE):
         await require_commands(monitor, SENDING)
         checklist.ok(Check.SOURCE, f"QEMU {await version(monitor)}, machine {here.machine.type}, {size_text(here.machine.memory)} of RAM")
@@ -68,8 +71,8 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
         for left in left_out:
             checklist.ok(Check.DISKS, str(left))
     with checklist.collecting(SOURCE):
-        await note_obstacles_to_leaving(checklist, monitor, disks, settings.leave_behind)
-    return Departure(here, disks, runs, left_out)
+        bitmaps = await note_obstacles_to_leaving(checklist, monitor, disks, settings.leave_behind)
+    return Departure(here, disks, runs, left_out, bitmaps)
 
 
 def told_of(departure: Departure, settings: MigrationSettings) -> dict[str, Any]:
@@ -79,6 +82,7 @@ def told_of(departure: Departure, settings: MigrationSettings) -> dict[str, Any]
         "vm": settings.vm,
         "hardware": departure.hardware,
         "disks": rows_of_disks(departure.disks),
+        "bitmaps": rows_of_bitmaps(departure.bitmaps),
         "allowed": [{"name": name} for name in settings.allowed],
     }
 

@@ -11,22 +11,25 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.settings import Belonging
 from nbdtun.migration.vm.belongings import belongings
+from nbdtun.migration.vm.bitmaps import Passenger, able
 from nbdtun.migration.vm.capabilities import unknown, unsuitable
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.graph import graph
 from nbdtun.migration.vm.memory import switched_on
 
 
-async def note_obstacles_to_leaving(checklist: Checklist, monitor: Monitor, disks: tuple[Disk, ...], leave: frozenset[Belonging]) -> None:
+async def note_obstacles_to_leaving(
+    checklist: Checklist, monitor: Monitor, disks: tuple[Disk, ...], leave: frozenset[Belonging]
+) -> tuple[Passenger, ...]:
     """
-    Check the source's QEMU; ``disks`` are to be moved, and parts in ``leave`` may stay behind.
+    Check the source's QEMU; ``disks`` are to be moved, and parts in ``leave`` may stay behind. Returns the bitmaps that are to travel.
 
     :raise MonitorError: QEMU does not answer.
     """
     await _note_capabilities(checklist, monitor, End.SOURCE)
     seen = await graph(monitor)
     await note_users(checklist, monitor, End.SOURCE, disks, seen)
-    note_left_behind(checklist, await belongings(monitor, disks, seen), leave)
+    return note_left_behind(checklist, await belongings(monitor, disks, seen), leave, await able(monitor))
 
 
 async def note_obstacles_to_arriving(checklist: Checklist, monitor: Monitor, disks: tuple[Disk, ...]) -> None:

@@ -15,6 +15,7 @@ Errors keep their class across the wire, by their ``code``, and their text, whic
 
 The peer is not trusted: each text and number has a bound that is checked before use, boxes have a limited number of keys, and no path,
 QMP command or target of a peer's choosing is ever used: the VM is a key of a table, disks are compared, and the session's id has one form.
+Only the names of bitmaps are taken over, as texts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from twisted.protocols import amp
 
 from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, Text
 from nbdtun.errors import ConfigError, GuestLost, OutcomeUnknown, wire_errors
-from nbdtun.migration.control.rows import FINDINGS
+from nbdtun.migration.control.rows import BITMAPS, FINDINGS
 from nbdtun.migration.ids import SESSION
 from nbdtun.migration.vm.disks import MAX_DISKS
 from nbdtun.migration.vm.hardware.wire import HardwareArgument
@@ -45,7 +46,7 @@ class SessionId(amp.Argument):
         return session.encode()
 
 
-VERSION = 1
+VERSION = 2
 
 #: Errors that the other end cannot report: a wrong option of ours; a lost guest, which is an answer; and an unknown outcome, except by the
 #: one command that has an outcome.
@@ -60,12 +61,13 @@ MAX_SETTLE = 600_000
 
 _DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image"))
 
-#: The source's part in both Check and Prepare: its hardware, its disks, and the names in which the machines may differ.
+#: The source's part in both Check and Prepare: its hardware, its disks with their bitmaps, and the names in which the machines may differ.
 WANTED = (
     (b"version", Number(65535)),
     (b"vm", Text()),
     (b"hardware", HardwareArgument()),
     (b"disks", Rows([*_DISK, (b"size", Number())], MAX_DISKS)),
+    (b"bitmaps", BITMAPS),
     (b"allowed", Rows([(b"name", Text())], MAX_DISKS)),
 )
 
@@ -84,10 +86,14 @@ class Prepare(CheckedCommand):
 
 
 class Listen(CheckedCommand):
-    """Let the destination QEMU wait for its memory; the answer has the target of the migration stream."""
+    """
+    Let the destination QEMU wait for its memory, and for these ``bitmaps``.
 
-    arguments: ClassVar = [(b"session", SessionId())]
-    response: ClassVar = [(b"target", Text())]
+    The answer has the target of the migration stream, and the bitmaps that the destination takes.
+    """
+
+    arguments: ClassVar = [(b"session", SessionId()), (b"bitmaps", BITMAPS)]
+    response: ClassVar = [(b"target", Text()), (b"bitmaps", BITMAPS)]
     errors = ERRORS
 
 

@@ -1,12 +1,13 @@
-"""Lists on the control channel: disks, findings and names as rows, and back."""
+"""Lists on the control channel: disks, bitmaps, findings and names as rows, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from nbdtun.amp import Rows, Text
+from nbdtun.amp import Flag, Number, Rows, Text
 from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.vm.bitmaps import MAX_BITMAPS, Passenger
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 
 MAX_FINDINGS = MAX_DISKS + 32
@@ -23,6 +24,7 @@ FINDINGS = Rows(
     ],
     MAX_FINDINGS,
 )
+BITMAPS = Rows([(b"disk", Number(MAX_DISKS - 1)), (b"name", Text()), (b"persistent", Flag())], MAX_BITMAPS)
 _DISK = ("node", "device", "qdev", "size", "format", "place", "serial", "image")
 
 
@@ -34,6 +36,16 @@ def rows_of_disks(disks: Iterable[Disk]) -> list[dict[str, Any]]:
 def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
     """The reverse of :func:`rows_of_disks`."""
     return tuple(Disk(**{name: row[name] for name in _DISK}) for row in rows)
+
+
+def rows_of_bitmaps(bitmaps: Iterable[Passenger]) -> list[dict[str, Any]]:
+    """Bitmaps as rows for the wire."""
+    return [{"disk": one.disk, "name": one.name, "persistent": one.persistent} for one in bitmaps]
+
+
+def bitmaps_of(rows: list[dict[str, Any]]) -> tuple[Passenger, ...]:
+    """The reverse of :func:`rows_of_bitmaps`."""
+    return tuple(Passenger(row["disk"], row["name"], row["persistent"]) for row in rows)
 
 
 def rows_of_findings(findings: Iterable[Finding]) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ from nbdtun.errors import (
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
+from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.destination.recovery import clean_up, end_used_up
@@ -41,10 +42,11 @@ from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.supervision.constancy import Constancy
+from nbdtun.migration.vm.bitmaps import CAPABILITY, Passenger, expected
 from nbdtun.migration.vm.capabilities import suitable
-from nbdtun.migration.vm.exports import Exports, pair
+from nbdtun.migration.vm.exports import Exports, Pairing, pair
 from nbdtun.migration.vm.fate import Fate
-from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
+from nbdtun.migration.vm.memory import MAPPING, Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
 from nbdtun.states import Life
 
@@ -90,6 +92,7 @@ class Session:
         self._egresses = egresses
         self._egress: Egress | None = None
         self._exports: Exports | None = None
+        self._pairings: tuple[Pairing, ...] = ()
         self._tell = tell
         self._steps = steps
         self._surroundings = surroundings
@@ -145,7 +148,7 @@ class Session:
         if self._monitor.credentials is not None:
             self._surroundings(checklist, qemu)
         checklist.refuse()
-        pairings = pair(self.ident, wanted.disks, disks)
+        self._pairings = pairings = pair(self.ident, wanted.disks, disks)
         await self._journal.open(runs=False)
         await self._incoming.hold()
         self._egress = egress = self._egresses(self.ident, qemu)
@@ -168,26 +171,38 @@ class Session:
         for name in await clean_up(self._monitor):
             self.log.info("{vm}: removed {name}, left over from a killed daemon", vm=self._monitor.name, name=name)
 
-    async def listen(self) -> str:
+    async def listen(self, bitmaps: tuple[Passenger, ...] = ()) -> tuple[str, tuple[Passenger, ...]]:
         """
-        Let QEMU wait for its memory; returns the target of its stream.
+        Let QEMU wait for its memory, and for ``bitmaps``; returns the target of its stream, and the bitmaps that it takes.
 
         :raise NbdtunError: it failed, and the session is undone.
         """
         self._advance(Trigger.LISTEN)
-        return await self._attempt(self._listen())
+        return await self._attempt(self._listen(bitmaps))
 
-    async def _listen(self) -> str:
+    async def _listen(self, bitmaps: tuple[Passenger, ...]) -> tuple[str, tuple[Passenger, ...]]:
         egress = self._egress
         assert egress is not None
         path = f"{egress.directory}/ram.sock"
         await suitable(self._monitor, End.DESTINATION)
         await self._constancy.check()
+        taken = await self._expect(bitmaps)
         await self._journal.memory_begins(runs=False)
         self._undo.push("end QEMU", self._end_qemu)
         await self._incoming.listen(path)
         egress.admit(ram_target(self.ident), path)
-        return ram_target(self.ident)
+        return ram_target(self.ident), taken
+
+    async def _expect(self, bitmaps: tuple[Passenger, ...]) -> tuple[Passenger, ...]:
+        """Let QEMU accept those of ``bitmaps`` that it can take; some may have come since the session was prepared."""
+        checklist = Checklist()
+        pairs = {number: (pairing.source, pairing.here) for number, pairing in enumerate(self._pairings)}
+        accepted = await accept(checklist, self._monitor, pairs, bitmaps)
+        checklist.refuse()
+        if accepted.bitmaps:
+            nodes = {number: (node, self._pairings[number].name) for number, node in accepted.nodes.items()}
+            await self._tuning.set(self._undo, (CAPABILITY,), {MAPPING: expected(accepted.bitmaps, nodes)})
+        return accepted.bitmaps
 
     async def finish(self, run: bool, settle: float = 0.0) -> None:
         """

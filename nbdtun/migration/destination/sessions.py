@@ -24,7 +24,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
-from nbdtun.migration.control.rows import disks_of, rows_of_findings
+from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.orphans import Orphans
 from nbdtun.migration.destination.outcome import find_loss, find_outcome
@@ -285,9 +285,10 @@ class DestinationControl(Control):
         return self.respond(work)
 
     @Listen.responder
-    def listen(self, session: str) -> Deferred[Any]:
+    def listen(self, session: str, bitmaps: list[dict[str, Any]]) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            return {"target": await self._destination.register.session(session).listen()}
+            target, taken = await self._destination.register.session(session).listen(bitmaps_of(bitmaps))
+            return {"target": target, "bitmaps": rows_of_bitmaps(taken)}
 
         return self.respond(work)
 
@@ -320,8 +321,8 @@ class DestinationControl(Control):
         return self.respond(lambda: self._destination.query(session, vm))
 
 
-def _wanted(hardware: Hardware, disks: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:
-    return Wanted(hardware, disks_of(disks), tuple(row["name"] for row in allowed))
+def _wanted(hardware: Hardware, disks: list[dict[str, Any]], bitmaps: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:
+    return Wanted(hardware, disks_of(disks), tuple(row["name"] for row in allowed), bitmaps_of(bitmaps))
 
 
 def _check_version(version: int) -> None:

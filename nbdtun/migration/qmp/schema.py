@@ -50,7 +50,14 @@ ANSWERS: Mapping[str, Shape] = {
         {
             "device?": NAME,
             "qdev?": NAME,
-            "inserted?": {"node-name?": NAME, "ro?": FLAG, "drv?": NAME, "file?": TEXT, "image?": {"virtual-size?": COUNT}},
+            "inserted?": {
+                "node-name?": NAME,
+                "ro?": FLAG,
+                "drv?": NAME,
+                "file?": TEXT,
+                "cache?": {"writeback?": FLAG},
+                "image?": {"virtual-size?": COUNT},
+            },
         }
     ],
     "query-block-exports": [{"id": NAME, "node-name?": NAME, "type?": NAME}],
@@ -78,8 +85,15 @@ ANSWERS: Mapping[str, Shape] = {
     "query-named-block-nodes": [
         {
             "node-name": NAME,
-            "image?": {"snapshots?": [{"id": NAME, "name": NAME}]},
-            "dirty-bitmaps?": [{"name?": NAME, "persistent?": FLAG, "busy?": FLAG, "inconsistent?": FLAG}],
+            "drv?": NAME,
+            "file?": TEXT,
+            "image?": {
+                "snapshots?": [{"id": NAME, "name": NAME}],
+                "format-specific?": {"data?": {"compat?": NAME}},
+            },
+            "dirty-bitmaps?": [
+                {"name?": NAME, "persistent?": FLAG, "busy?": FLAG, "inconsistent?": FLAG, "recording?": FLAG, "granularity?": COUNT}
+            ],
         }
     ],
     "query-status": {"status": NAME},

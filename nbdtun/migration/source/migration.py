@@ -32,7 +32,7 @@ from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.settings import Belonging, MigrationSettings
 from nbdtun.migration.source.handover import Handover
 from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.source.outcome import ask
@@ -45,6 +45,7 @@ from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.sampler import Sampler
 from nbdtun.migration.supervision.supervision import Supervision
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
+from nbdtun.migration.vm.bitmaps import Copies
 from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.guest import Guest
@@ -99,6 +100,7 @@ class Migration:
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
         self._ingresses: dict[str, Ingress] = {}
         self._mirrors = Mirrors(monitor, ())
+        self._copies: Copies | None = None
         self.checklist = Checklist()
 
     def __repr__(self) -> str:
@@ -245,10 +247,14 @@ class Migration:
         await require_unblocked(self._monitor)  # again: the next steps use up the destination QEMU
         await suitable(self._monitor, End.SOURCE)
         await self._constancy.check()
+        self._copies = copies = self._copies_of(mirrors)
+        await copies.make(self._undo, self._tuning)
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
-        ram = await self._enter(await self._session.listen(), "ram", urgent=True)
+        target, taken = await self._session.listen(copies.passengers)
+        await copies.restrict(taken, self._tuning)
+        ram = await self._enter(target, "ram", urgent=True)
         self._supervision.meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
         await outgoing.start(ram)
@@ -256,10 +262,16 @@ class Migration:
         await outgoing.paused()
         return outgoing, ram
 
+    def _copies_of(self, mirrors: Mirrors) -> Copies:
+        disks = {mirror.name: mirror.disk for mirror in mirrors}
+        return Copies(self._monitor, disks, leave=Belonging.BITMAPS in self.settings.leave_behind)
+
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
         self._supervision.meter.enter(Phase.SWITCHOVER)
         await self._constancy.check()
         self._constancy.end()
+        assert self._copies is not None
+        await self._copies.check()
         seconds = None if self._supervision.watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
         await mirrors.drain(seconds)
         self._supervision.meter.copied()
@@ -339,6 +351,8 @@ class Migration:
         if self.settings.keep_source:
             self._tidy.push("erase the migration's journal", self._journal.close)
             self._tidy.push("restore the migration's parameters", self._tuning.restore)
+            if self._copies is not None:
+                self._tidy.push("remove the copies of the bitmaps", self._copies.remove)
         else:
             self._tidy.push("end the source QEMU, which is paused", lambda: self._guest.end(self._reactor))
         await self._close()

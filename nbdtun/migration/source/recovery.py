@@ -26,6 +26,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Entry, erase, read
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
+from nbdtun.migration.vm import bitmaps
 from nbdtun.migration.vm.guest import ENDING_MIGRATION_SECONDS
 from nbdtun.migration.vm.machine import RUNNING, run_state
 from nbdtun.migration.vm.memory import ENDED, Migrated, Outgoing, put, query_migration
@@ -171,5 +172,6 @@ async def roll_back(reactor: IReactorTime, monitor: Monitor, left: Entry) -> Non
 async def clean_up(reactor: IReactorTime, monitor: Monitor, left: Entry) -> None:
     """Remove all that is ours from QEMU, and the journal last; the guest stays as it is."""
     await sweep(monitor, reactor)
+    await bitmaps.sweep(monitor)
     await put(monitor, left.capabilities, left.parameters)
     await erase(monitor)

@@ -27,9 +27,10 @@ from nbdtun.migration.check.consult import consult
 from nbdtun.migration.check.departure import Departure, told_of
 from nbdtun.migration.control.channel import Control, remote_error
 from nbdtun.migration.control.commands import Abort, Listen, Ping, Prepare, Query, Trouble
-from nbdtun.migration.control.rows import findings_of
+from nbdtun.migration.control.rows import bitmaps_of, findings_of, rows_of_bitmaps
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.bitmaps import Passenger
 
 DIAGNOSIS_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
@@ -109,12 +110,17 @@ class SessionClient:
         self._prepared = asked
         return str(answer["target"]), findings_of(answer["findings"])
 
-    async def listen(self) -> str:
-        """Let the destination wait for the memory; returns the target for it. A session that is lost from now on cannot be renewed."""
+    async def listen(self, bitmaps: tuple[Passenger, ...] = ()) -> tuple[str, tuple[Passenger, ...]]:
+        """
+        Let the destination wait for the memory, and for ``bitmaps``; returns the target for it, and the bitmaps that it takes.
+
+        A session that is lost from now on cannot be renewed.
+        """
         if self._renewing is not None:
             await end_of(self._renewing)
         self._prepared = None
-        return str((await self._ask(Listen))["target"])
+        answer = await self._ask(Listen, bitmaps=rows_of_bitmaps(bitmaps))
+        return str(answer["target"]), bitmaps_of(answer["bitmaps"])
 
     async def abort(self) -> None:
         """Abort the session; without a control channel it aborts by itself."""

@@ -12,6 +12,7 @@ QEMU facts (7.2 and 10.0):
 - ``stop`` on a machine that waits for its migration means: do not run after arrival (QEMU clears ``autostart``). So this does
   not depend on ``-S``.
 - The default ``max-bandwidth`` is 128 MiB/s.
+- ``block-bitmap-mapping`` is not among the parameters until somebody sets it. It cannot be removed then, only emptied.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.vm.machine import RUNNING, run_state
 
 Remember = Callable[[Mapping[str, bool], Mapping[str, Any]], Coroutine[Any, Any, None]]
+
+MAPPING = "block-bitmap-mapping"
+#: The earlier values of parameters that QEMU does not report.
+_UNSET: Mapping[str, Any] = {MAPPING: []}
 
 DEVICE_SECONDS = 10.0
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -120,18 +125,19 @@ class Tuning:
     def __repr__(self) -> str:
         return f"<Tuning, was {self._capabilities} {self._parameters}>"
 
-    async def set(self, undo: UndoStack, capabilities: Iterable[str], parameters: Mapping[str, int]) -> None:
-        """Switch ``capabilities`` on and set ``parameters``."""
+    async def set(self, undo: UndoStack, capabilities: Iterable[str], parameters: Mapping[str, Any]) -> None:
+        """Switch ``capabilities`` on and set ``parameters``; may be repeated, with others."""
         there = await switched_on(self._monitor)
-        before = await self._monitor.execute("query-migrate-parameters")
-        self._capabilities = dict.fromkeys((name for name in capabilities if not there.get(name, False)), False)
-        self._parameters = {name: before[name] for name in parameters if name in before}
+        before = {**_UNSET, **await self._monitor.execute("query-migrate-parameters")}
+        off = dict.fromkeys((name for name in capabilities if not there.get(name, False)), False)
+        self._capabilities |= off
+        self._parameters = {name: before[name] for name in parameters if name in before} | self._parameters
         if self._remember is not None:
             await self._remember(self._capabilities, self._parameters)
         undo.push("restore the migration's parameters", self.restore)
-        await put(self._monitor, dict.fromkeys(self._capabilities, True), parameters)
+        await put(self._monitor, dict.fromkeys(off, True), parameters)
 
-    async def change(self, parameters: Mapping[str, int]) -> None:
+    async def change(self, parameters: Mapping[str, Any]) -> None:
         """Change ``parameters`` while the memory is sent; :meth:`restore` still puts the original values back."""
         await self._monitor.execute("migrate-set-parameters", parameters)
 

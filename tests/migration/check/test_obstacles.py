@@ -13,6 +13,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving, note_obstacles_to_leaving
 from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.settings import Belonging
+from nbdtun.migration.vm.bitmaps import Passenger
 from nbdtun.migration.vm.disks import Disk
 from tests.migration.stage.paper import Sheet
 
@@ -37,7 +38,10 @@ def sheet(*capabilities: str, **answers: Any) -> Sheet:
     given = {name.replace("_", "-"): answer for name, answer in answers.items()}
     empty: dict[str, Any] = {"query-jobs": [], "query-block-exports": [], "query-named-block-nodes": []}
     on = [{"capability": name, "state": True} for name in capabilities]
-    more = {"query-migrate-capabilities": [*on, {"capability": "xbzrle", "state": False}], "x-debug-query-block-graph": GRAPH}
+    more = {
+        "query-migrate-capabilities": [*on, {"capability": "xbzrle", "state": False}, {"capability": "dirty-bitmaps", "state": False}],
+        "x-debug-query-block-graph": GRAPH,
+    }
     qemu = Sheet(Clock(), {**empty, **more, **given})
     qemu.more = {"x-debug-query-block-graph"}
     return qemu
@@ -46,6 +50,7 @@ def sheet(*capabilities: str, **answers: Any) -> Sheet:
 def looked(qemu: Sheet, end: End, *leave: Belonging) -> tuple[list[str], list[Exception]]:
     """What was found at ``end``, and the error with which the look has ended."""
     checklist, failed = Checklist(), []
+    done: Deferred[Any]
     if end is End.SOURCE:
         done = Deferred.fromCoroutine(note_obstacles_to_leaving(checklist, qemu, (DISK,), frozenset(leave)))
     else:
@@ -77,6 +82,15 @@ def test_an_image_matters_only_where_it_is_left() -> None:
         "warning images: disk vda: its internal snapshots stay behind (--leave-behind): before"
     )
     assert looked(qemu, End.DESTINATION)[0] == NOTHING[End.DESTINATION]
+
+
+def test_bitmaps_of_the_image_are_told_as_those_that_travel() -> None:
+    qemu = sheet(query_named_block_nodes=[{"node-name": "vda", "drv": "qcow2", "dirty-bitmaps": [{"name": "b0", "persistent": True}]}])
+    checklist = Checklist()
+    got: list[object] = []
+    Deferred.fromCoroutine(note_obstacles_to_leaving(checklist, qemu, (DISK,), frozenset())).addCallback(got.append)
+    assert got == [(Passenger(0, "b0", True),)]
+    assert checklist.findings[-1].what == "disk vda has the bitmaps b0"
 
 
 def test_what_breaks_the_stream_at_one_end_may_be_harmless_at_the_other() -> None:

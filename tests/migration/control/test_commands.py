@@ -16,7 +16,7 @@ def test_disks_cross() -> None:
         Disk("#block1", "ide0-hd0", "/machine/unattached/device[16]", 512),
     )
     pair = Pair(Echo())
-    arguments = {"version": 1, "session": SESSION, "vm": "wéb1", "hardware": HARDWARE, "allowed": [{"name": "cpu"}]}
+    arguments = {"version": 2, "session": SESSION, "vm": "wéb1", "hardware": HARDWARE, "bitmaps": [], "allowed": [{"name": "cpu"}]}
     assert pair.ask(Prepare, disks=rows_of_disks(disks), **arguments) == {"target": "t", "findings": []}
     (got,) = pair.server.got  # type: ignore[attr-defined]
     assert disks_of(got.pop("disks")) == disks
@@ -31,7 +31,7 @@ def test_finish_keeps_every_error_apart(error: type[NbdtunError]) -> None:
 
 def test_as_many_disks_as_are_allowed_fit_into_a_message() -> None:
     disks = (Disk("n" * 150, "d" * 150, "/" + "q" * 200, 1 << 62, "qcow2", "p" * 200, "s" * 100),) * MAX_DISKS
-    arguments = {"version": 1, "session": SESSION, "vm": "w" * 255, "hardware": HARDWARE, "allowed": [{"name": "cpu"}]}
+    arguments = {"version": 2, "session": SESSION, "vm": "w" * 255, "hardware": HARDWARE, "bitmaps": [], "allowed": [{"name": "cpu"}]}
     assert Pair(Echo()).ask(Prepare, disks=rows_of_disks(disks), **arguments) == {"target": "t", "findings": []}
     refused = Pair(Echo()).ask(Prepare, disks=rows_of_disks(disks + disks[:1])[:65], **(arguments | {"vm": "w"}))
     assert isinstance(refused, NbdtunError | LinkLost)

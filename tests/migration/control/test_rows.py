@@ -12,17 +12,22 @@ from twisted.protocols import amp
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.control.commands import WANTED
 from nbdtun.migration.control.rows import (
+    BITMAPS,
     FINDINGS,
     MAX_FINDINGS,
     MAX_NAME,
     MAX_REMEDY,
     MAX_WHAT,
+    bitmaps_of,
     disks_of,
     findings_of,
+    rows_of_bitmaps,
     rows_of_disks,
     rows_of_findings,
 )
 from nbdtun.migration.finding import Finding, Level
+from nbdtun.migration.vm.bitmaps import MAX_BITMAPS, Passenger
+from nbdtun.migration.vm.bitmaps import MAX_NAME as MAX_BITMAP_NAME
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 
 DISKS = dict(WANTED)[b"disks"]
@@ -108,3 +113,15 @@ def test_generated_names_cross() -> None:
     rows = across(DISKS, rows_of_disks(disks))
     assert disks_of(rows) == disks
     assert disks_of([row | {"zoned": "yes"} for row in rows]) == disks
+
+
+def test_bitmaps_cross() -> None:
+    bitmaps = (Passenger(0, "backup 0", True), Passenger(MAX_DISKS - 1, "é", False))
+    assert bitmaps_of(across(BITMAPS, rows_of_bitmaps(bitmaps))) == bitmaps
+    with pytest.raises(amp.RemoteAmpError, match=f"not a number from 0 to {MAX_DISKS - 1}"):
+        across(BITMAPS, [{"disk": MAX_DISKS, "name": "b", "persistent": True}])
+
+
+def test_as_many_bitmaps_as_are_allowed_fit_into_one_value() -> None:
+    every = [Passenger(MAX_DISKS - 1, "b" * MAX_BITMAP_NAME, True)] * MAX_BITMAPS
+    assert len(across(BITMAPS, rows_of_bitmaps(every))) == MAX_BITMAPS

@@ -24,6 +24,7 @@ from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.settings import StepTimeouts
+from nbdtun.migration.vm.bitmaps import Passenger
 from nbdtun.migration.vm.disks import Disk
 from tests.migration.stage.machines import wanted
 from tests.migration.stage.paper_qemu import PaperQemu
@@ -71,7 +72,8 @@ class Room:
         return answer[0] if isinstance(answer, tuple) else answer
 
     def listen(self) -> Any:
-        return self.do(self.session.listen())
+        answer = self.do(self.session.listen())
+        return answer[0] if isinstance(answer, tuple) else answer
 
     def is_clean(self) -> bool:
         return not (self.qemu.exports or self.qemu.serving or any(self.qemu.capabilities.values())) and self.closed == 1
@@ -104,6 +106,40 @@ def test_it_goes_its_way() -> None:
     assert room.session.cleaned_up.called
 
 
+BITMAPS = (Passenger(0, "b0", True), Passenger(0, "m0", False))
+MAPPED = [
+    {"node-name": "vda", "alias": "nbdtun-0123456789abcdef-0", "bitmaps": [{"name": name, "alias": name} for name in ("b0", "m0")]},
+]
+
+
+def with_bitmaps(driver: str = "qcow2") -> tuple[Room, Any]:
+    room = Room()
+    room.qemu.driver = driver
+    room.prepare()
+    return room, room.do(room.session.listen(BITMAPS))
+
+
+def test_bitmaps_are_waited_for_and_nothing_of_that_is_left() -> None:
+    room, answer = with_bitmaps()
+    assert answer == (ram_target(SESSION), BITMAPS)
+    assert room.qemu.parameters["block-bitmap-mapping"] == MAPPED
+    assert room.qemu.capabilities["dirty-bitmaps"]
+    assert '"dirty-bitmaps": false' in room.qemu.objects["nbdtun-journal"]  # for the one that comes after a kill
+    room.qemu.arrived()
+    assert room.do(room.session.finish(True)) is None
+    assert room.qemu.parameters["block-bitmap-mapping"] == []
+    assert room.is_clean()
+
+
+def test_a_bitmap_that_cannot_be_stored_here_costs_no_qemu() -> None:
+    room, error = with_bitmaps("raw")
+    assert isinstance(error, NotMigratable)
+    assert "its persistent bitmaps would stay behind: b0; the destination's image is raw" in str(error)
+    assert "migrate-incoming" not in room.qemu.asked
+    assert room.qemu.alive
+    assert room.is_clean()
+
+
 def test_without_run_it_stays_paused() -> None:
     room = ready()
     room.qemu.arrived()
@@ -124,7 +160,7 @@ def test_a_step_out_of_turn_is_refused(step: str) -> None:
     room.prepare()
     if step == "listen":
         room.listen()
-    work = {
+    work: Any = {
         "prepare": lambda: room.session.prepare(wanted()),
         "listen": room.session.listen,
         "finish": lambda: room.session.finish(True),

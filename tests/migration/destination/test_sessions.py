@@ -53,7 +53,7 @@ class Talk:
         return got[0] if got else "waits"
 
     def prepare(self, client: Client | None = None, seconds: float = 1, **changed: Any) -> Any:
-        arguments = {"version": VERSION, "vm": "web1", "hardware": HARDWARE, "disks": [], "allowed": []}
+        arguments = {"version": VERSION, "vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}
         answer = self.ask(Prepare, client, seconds, **(arguments | changed))
         return answer["target"] if isinstance(answer, dict) else answer
 
@@ -62,7 +62,7 @@ def test_a_whole_session() -> None:
     talk = Talk()
     assert repr(talk.stage.daemon) == "<Sessions of web1, 0 sessions>"
     assert talk.prepare() == f"nbd.{SESSION}"
-    assert talk.ask(Listen) == {"target": f"ram.{SESSION}"}
+    assert talk.ask(Listen, bitmaps=[]) == {"target": f"ram.{SESSION}", "bitmaps": []}
     talk.stage.destination.arrived()
     assert talk.ask(Query, vm="web1")["state"] == "listening"
     assert talk.ask(Finish, run=True, settle=0) == {}
@@ -105,7 +105,7 @@ def test_a_check_without_its_fields_is_not_worth_a_traceback() -> None:
 
 def test_a_session_that_it_does_not_know() -> None:
     talk = Talk()
-    questions: list[tuple[Any, dict[str, Any]]] = [(Listen, {}), (Finish, {"run": True, "settle": 0}), (Abort, {})]
+    questions: list[tuple[Any, dict[str, Any]]] = [(Listen, {"bitmaps": []}), (Finish, {"run": True, "settle": 0}), (Abort, {})]
     for command, arguments in questions:
         error = talk.ask(command, **arguments)
         assert isinstance(error, DestinationFailed)
@@ -186,7 +186,7 @@ def test_sessions_are_remembered_and_not_for_ever(monkeypatch: pytest.MonkeyPatc
 def test_a_guest_that_came_to_run_after_all_has_arrived() -> None:
     talk = Talk()
     talk.prepare()
-    talk.ask(Listen)
+    talk.ask(Listen, bitmaps=[])
     qemu = talk.stage.destination
     qemu.arrived()
     qemu.hangs.add("cont")

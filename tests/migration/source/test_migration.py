@@ -22,15 +22,23 @@ from nbdtun.errors import (
     OutcomeUnknown,
 )
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.migration.settings import Strategy
+from nbdtun.migration.settings import Belonging, Strategy
 from tests.migration.stage.stage import Stage
 
 PHASES = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER]
 
 
+def with_bitmaps() -> Stage:
+    """A disk with a bitmap in its image, and one in memory."""
+    stage = Stage()
+    stage.source.driver = stage.destination.driver = "qcow2"
+    stage.source.bitmaps = [{"node": "vda", "name": "b0", "persistent": True}, {"node": "vda", "name": "m0"}]
+    return stage
+
+
 def commands(end: str) -> list[str]:
     """Every command that a good migration asks of that QEMU, once each."""
-    stage = Stage()
+    stage = with_bitmaps()
     assert isinstance(stage.outcome(stage.start()), Progress)
     return list(dict.fromkeys(getattr(stage, end).asked))
 
@@ -39,7 +47,9 @@ def assert_at_source(stage: Stage, outcome: Any, error: type[BaseException] = Nb
     assert isinstance(outcome, error), outcome
     assert stage.running() == ["web1"]
     assert stage.leftovers() == []
-    assert stage.source.parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+    parameters = {name: value for name, value in stage.source.parameters.items() if name != "block-bitmap-mapping" or value}
+    assert parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+    assert not any(bitmap["name"].startswith("nbdtun-") for bitmap in stage.source.bitmaps)
     assert stage.reports[-1].phase is (Phase.CANCELLED if error is CancelledError else Phase.FAILED)
 
 
@@ -169,6 +179,54 @@ def test_it_cannot_be_cancelled_while_it_settles() -> None:
     assert_moved(stage, stage.outcome(migration))
 
 
+def test_bitmaps_move_with_it() -> None:
+    stage = with_bitmaps()
+    assert_moved(stage, stage.outcome(stage.start(keep_source=True)))
+    (mapped,) = stage.source.sent
+    assert [(one["alias"], one["transform"]) for one in mapped["bitmaps"]] == [("b0", {"persistent": True}), ("m0", {"persistent": False})]
+    (wanted,) = stage.destination.sent
+    assert (wanted["node-name"], wanted["alias"]) == ("vda", mapped["alias"])
+    assert wanted["bitmaps"] == [{"name": "b0", "alias": "b0"}, {"name": "m0", "alias": "m0"}]
+    assert [bitmap["name"] for bitmap in stage.source.bitmaps] == ["b0", "m0"]  # the copies are gone
+
+
+def test_bitmaps_stay_if_asked() -> None:
+    stage = with_bitmaps()
+    assert_moved(stage, stage.outcome(stage.start(leave_behind=frozenset({Belonging.BITMAPS}))))
+    assert stage.source.sent == stage.destination.sent == []
+
+
+def test_a_bitmap_that_cannot_move_ends_it_before_anything_is_done() -> None:
+    stage = with_bitmaps()
+    stage.destination.driver = "raw"
+    assert_at_source(stage, stage.outcome(stage.start()), NotMigratable)
+    assert "blockdev-mirror" not in stage.source.asked
+    assert stage.destination.alive
+
+
+def test_a_bitmap_that_comes_while_the_memory_is_sent_ends_it() -> None:
+    stage = with_bitmaps()
+    migration = stage.start()
+    stage.turn(60, Phase.RAM)
+    stage.turn(0.5)
+    stage.source.bitmaps.append({"node": "vda", "name": "b1", "persistent": True})
+    outcome = stage.outcome(migration)
+    assert_at_source(stage, outcome, NotMigratable)
+    assert "bitmaps were added or removed while the memory was sent: b1" in str(outcome)
+    assert [bitmap["name"] for bitmap in stage.source.bitmaps] == ["b0", "m0", "b1"]
+
+
+@pytest.mark.parametrize("phase", [Phase.RAM, Phase.SWITCHOVER])
+def test_the_copies_of_bitmaps_go_when_it_is_cancelled(phase: Phase) -> None:
+    stage = with_bitmaps()
+    migration = stage.start()
+    stage.turn(60, phase)
+    assert [bitmap["of"] for bitmap in stage.source.bitmaps[2:]] == ["b0", "m0"]
+    stage.migration.cancel()
+    assert_at_source(stage, stage.outcome(migration), CancelledError)
+    assert len(stage.source.bitmaps) == 2
+
+
 def test_a_vm_without_disks_moves() -> None:
     stage = Stage(disks={})
     assert_moved(stage, stage.outcome(stage.start()))
@@ -200,7 +258,7 @@ def test_the_source_is_kept_if_asked() -> None:
 
 @pytest.mark.parametrize("command", [name for name in commands("source") if name not in ("quit", "query-migrate")])
 def test_a_command_that_the_source_refuses(command: str) -> None:
-    stage = Stage()
+    stage = with_bitmaps()
     stage.source.fails[command] = CommandFailed(f"web1: QEMU refused {command}: because")
     migration = stage.start()
     stage.turn(1)
@@ -215,7 +273,7 @@ def test_a_command_that_the_source_refuses(command: str) -> None:
 
 @pytest.mark.parametrize("command", commands("destination"))
 def test_a_command_that_the_destination_refuses(command: str) -> None:
-    stage = Stage()
+    stage = with_bitmaps()
     stage.destination.fails[command] = CommandFailed(f"web1 at the destination: QEMU refused {command}: because")
     outcome = stage.outcome(stage.start())
     if isinstance(outcome, Progress):  # a command without which it can do
@@ -229,7 +287,7 @@ def test_a_command_that_the_destination_refuses(command: str) -> None:
 @pytest.mark.parametrize("command", commands("destination"))
 @pytest.mark.parametrize("how", ["hang", "die"])
 def test_the_destination_qemu_hangs_or_dies_at(command: str, how: str) -> None:
-    stage = Stage()
+    stage = with_bitmaps()
     if how == "hang":
         stage.destination.hangs.add(command)
     else:
@@ -258,7 +316,7 @@ def test_the_destination_qemu_hangs_or_dies_at(command: str, how: str) -> None:
 
 @pytest.mark.parametrize("command", [name for name in commands("source") if name != "quit"])
 def test_the_source_qemu_hangs_at(command: str) -> None:
-    stage = Stage()
+    stage = with_bitmaps()
     stage.source.hangs.add(command)
     migration = stage.start()
     outcome = stage.outcome(migration)
@@ -271,7 +329,7 @@ def test_the_source_qemu_hangs_at(command: str) -> None:
 
 @pytest.mark.parametrize("command", [name for name in commands("source") if name != "quit"])
 def test_the_source_qemu_dies_at(command: str) -> None:
-    stage = Stage()
+    stage = with_bitmaps()
     original = stage.source._answer
 
     def answer(asked: str, arguments: dict[str, Any], /) -> Any:

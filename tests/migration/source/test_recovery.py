@@ -59,6 +59,15 @@ def test_mirrors_are_taken_out() -> None:
     assert scene.answer.asked == []
 
 
+def test_copies_of_bitmaps_are_removed_after_the_memory_was_cancelled() -> None:
+    """Until then they are busy."""
+    scene = Scene("finish-migrate", "pre-switchover", **SENDING)
+    scene.qemu.bitmaps = [{"node": "vda", "name": "b0"}, {"node": "vda", "name": "nbdtun-0123456789abcdef-0-0"}]
+    assert scene.settle() is False
+    assert [bitmap["name"] for bitmap in scene.qemu.bitmaps] == ["b0"]
+    assert scene.qemu.asked.index("migrate_cancel") < scene.qemu.asked.index("block-dirty-bitmap-remove")
+
+
 @pytest.mark.parametrize("status", ["failed", "active", "pre-switchover"])
 def test_memory_is_cancelled_after_the_mirrors(status: str) -> None:
     scene = Scene("finish-migrate" if status == "pre-switchover" else "running", status, **SENDING)

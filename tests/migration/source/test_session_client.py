@@ -92,14 +92,14 @@ def prepared(*channels: Channel | NbdtunError, clock: Clock | None = None) -> tu
 
 
 def test_a_daemon_that_was_started_again_is_found_again() -> None:
-    first, second = Channel(Prepare=PREPARED), Channel(Prepare=PREPARED, Listen={"target": "ram"})
+    first, second = Channel(Prepare=PREPARED), Channel(Prepare=PREPARED, Listen={"target": "ram", "bitmaps": []})
     speaking, alarms = prepared(first, second)
     first.lose()
     assert alarms == []
     assert speaking.lost is None
     assert speaking.control is second
     assert first.asked == second.asked  # the same session, the same machine, the same disks
-    assert done(speaking.listen()) == "ram"
+    assert done(speaking.listen()) == ("ram", ())
 
 
 def test_and_again() -> None:
@@ -156,7 +156,7 @@ def test_nothing_is_found_again_before_there_is_a_session_or_once_the_memory_is_
     speaking, alarms = client(early)
     done(speaking.open())
     early.lose()
-    late = Channel(Prepare=PREPARED, Listen={"target": "ram"})
+    late = Channel(Prepare=PREPARED, Listen={"target": "ram", "bitmaps": []})
     speaking, more = prepared(late)
     done(speaking.listen())
     late.lose()

@@ -31,8 +31,13 @@ class PaperQemu(Paper):
             "late-block-activate": False,
             "auto-converge": False,
             "xbzrle": False,
+            "dirty-bitmaps": False,
         }
-        self.parameters = {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+        self.bitmaps: list[dict[str, Any]] = []
+        self.driver = "raw"
+        self.cache = ""
+        self.sent: list[Any] = []
+        self.parameters: dict[str, Any] = {"max-bandwidth": 128 << 20, "downtime-limit": 300}
         self.migration: dict[str, Any] = {}
         self.blockers: list[str] = []
         self.autostart = True
@@ -110,14 +115,19 @@ class PaperQemu(Paper):
         return [{"cpu-index": number} for number in range(self.processors)]
 
     def query_block(self) -> Any:
-        image = {disk: {"virtual-size": size} for disk, size in self.disks.items()}
-        return [
-            {"device": "", "qdev": f"{disk}-dev", "inserted": {"node-name": disk, "ro": False, "drv": "raw", "image": image[disk]}}
-            for disk in self.disks
-        ]
+        cache = {"cache": {"writeback": self.cache == "writeback"}} if self.cache else {}
+        inserted = {
+            disk: {"node-name": disk, "ro": False, "drv": "raw", "image": {"virtual-size": size}, **cache}
+            for disk, size in self.disks.items()
+        }
+        return [{"device": "", "qdev": f"{disk}-dev", "inserted": inserted[disk]} for disk in self.disks]
 
     def query_named_block_nodes(self, flat: bool) -> Any:
-        return [{"node-name": node} for node in self.nodes]
+        return [{"node-name": node, "drv": self.driver, "dirty-bitmaps": self._bitmaps_of(node)} for node in self.nodes]
+
+    def _bitmaps_of(self, node: str) -> list[dict[str, Any]]:
+        plain = {"persistent": False, "busy": False, "recording": True, "granularity": 1 << 16}
+        return [{**plain, **{key: bitmap[key] for key in bitmap if key != "node"}} for bitmap in self.bitmaps if bitmap["node"] == node]
 
     def quit(self) -> Any:
         self.clock.callLater(0, self.die)
@@ -137,6 +147,15 @@ class PaperQemu(Paper):
             self.tell("RESUME")
 
     # Disks.
+
+    def block_dirty_bitmap_add(self, node: str, name: str, granularity: int, disabled: bool) -> Any:
+        self.bitmaps.append({"node": node, "name": name, "granularity": granularity, "recording": not disabled})
+
+    def block_dirty_bitmap_merge(self, node: str, target: str, bitmaps: list[Any]) -> Any:
+        next(one for one in self.bitmaps if (one["node"], one["name"]) == (node, target))["of"] = bitmaps[0]["name"]
+
+    def block_dirty_bitmap_remove(self, node: str, name: str) -> Any:
+        self.bitmaps = [one for one in self.bitmaps if (one["node"], one["name"]) != (node, name)]
 
     def blockdev_add(self, driver: str, node_name: str, **_: Any) -> Any:
         if node_name in self.nodes:
@@ -244,9 +263,15 @@ class PaperQemu(Paper):
             self.refuse("Parameter 'exit-on-error' is unexpected")
         if self.migration:
             self.refuse("The incoming migration has already been started")
+        self._map_bitmaps()
         self._now("setup", **{"socket-address": [{"type": "unix", "path": uri.removeprefix("unix:")}]})
 
+    def _map_bitmaps(self) -> None:
+        """Bitmaps are sent, or waited for, by the mapping as it is when the migration begins."""
+        self.sent = self.parameters.get("block-bitmap-mapping", []) if self.capabilities.get("dirty-bitmaps") else []
+
     def migrate(self, uri: str) -> Any:
+        self._map_bitmaps()
         self.ran_before = self.state == "running"
         self.began, self.ended = self.clock.seconds(), None
         self._now("setup")

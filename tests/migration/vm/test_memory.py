@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable, ResumeRefused
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.vm.memory import Incoming, Migrated, Outgoing, Tuning, require_incoming, require_unblocked
+from nbdtun.migration.vm.memory import MAPPING, Incoming, Migrated, Outgoing, Tuning, require_incoming, require_unblocked
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import PaperIngress
@@ -57,6 +58,24 @@ def test_what_was_set_is_put_back() -> None:
     asked = len(one.asked)
     do(one, tuning.restore())
     assert len(one.asked) == asked
+
+
+def test_a_second_setting_is_put_back_with_the_first() -> None:
+    """``block-bitmap-mapping`` is told of only once it is set, and can only be emptied then."""
+    one = qemu()
+    remembered: list[tuple[dict[str, bool], dict[str, Any]]] = []
+
+    async def remember(capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:
+        remembered.append((dict(capabilities), dict(parameters)))
+
+    undo, tuning = UndoStack(one.clock, 1), Tuning(one, remember)
+    do(one, tuning.set(undo, ("events",), {"max-bandwidth": 1}))
+    do(one, tuning.set(undo, ("dirty-bitmaps", "events"), {"max-bandwidth": 2, MAPPING: [{"alias": "a"}]}))
+    assert remembered[-1] == ({"events": False, "dirty-bitmaps": False}, {"max-bandwidth": 128 << 20, MAPPING: []})
+    assert one.parameters[MAPPING] == [{"alias": "a"}]
+    assert do(one, undo.unwind()) == []
+    assert not any(one.capabilities.values())
+    assert (one.parameters["max-bandwidth"], one.parameters[MAPPING]) == (128 << 20, [])
 
 
 def test_the_memory_goes_out() -> None:
