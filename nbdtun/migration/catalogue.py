@@ -243,6 +243,15 @@ DISKS: Final = _failure(
     NotMigratable,
     CommandFailed,
 )
+DISK_SECTORS: Final = _failure(
+    Check.DISKS,
+    "The destination's image ends within one of its sectors, so that QEMU cannot write to it.",
+    "use a qcow2 image there, or a raw one without cache.direct or on 512-byte sectors",
+    DiskMismatch,
+)
+DISK_CACHE: Final = _warning(
+    Check.DISKS, "A disk's write cache is off at the source and on at the destination.", "use write-cache=off for the device there"
+)
 THROUGHPUT: Final = _warning(Check.THROUGHPUT, "The tunnel could not be measured.", "", TunnelError)
 ACTIVITY: Final = _warning(Check.ACTIVITY, "The guest's activity could not be measured.", "try again later")
 FORECAST: Final = _warning(

@@ -305,6 +305,53 @@ def test_disks_that_could_be_paired_in_two_ways(two: Two) -> None:
     ]
 
 
+def test_what_a_disk_tells_of_itself(two: Two) -> None:
+    """What identifies it, and where its sectors are, must be the same; a hint for the guest's speed need not."""
+    at, scsi = two.directory, ["-device", "virtio-scsi-pci,addr=5"]
+    here = [*scsi, *disk(at, "src-a", "A", "scsi-hd", "id=one"), *disk(at, "src-b", "B", "virtio-blk-pci", "id=two", "addr=6")]
+    other = ["product=another", "vendor=other", "wwn=5", "rotation_rate=1"]
+    there = [*scsi, *disk(at, "dst-a", ".", "scsi-hd", "id=one", *other)]
+    there += disk(at, "dst-b", ".", "virtio-blk-pci", "id=two", "addr=6", "physical_block_size=4096")
+    two.start(here, there)
+    assert [line.partition(" has ")[2].partition(" at the source")[0] for line in two.refused()] == [
+        "product=QEMU HARDDISK",
+        "vendor=QEMU",
+        "wwn=0",
+        "physical_block_size=512",
+    ]
+    assert "one (scsi-hd at pci:05.0/scsi:0:0:0) has rotation_rate=0 at the source and 1 at the destination" in two.moved(
+        "--allow-mismatch", "one", "--allow-mismatch", "two"
+    )
+
+
+def test_a_write_cache_that_is_off(two: Two) -> None:
+    at = two.directory
+    here = disk(at, "src-a", "A", "virtio-blk-pci", "id=one", "write-cache=off")
+    two.start(here, disk(at, "dst-a", ".", "virtio-blk-pci", "id=one"))
+    assert two.moved() == [
+        "disk a: its write cache is off at the source and on at the destination, so its guest may lose writes if that host fails; "
+        "use write-cache=off for the device there"
+    ]
+
+
+def test_an_image_that_ends_within_a_sector(two: Two) -> None:
+    """By blkdebug; a file beside the cache on a filesystem with such sectors was tried by hand."""
+    size = MIB + 512
+    for name in ("src", "dst"):
+        (two.directory / f"{name}.raw").write_bytes(bytes(size))
+    device = ["-device", "virtio-blk-pci,drive=vda,id=one"]
+    image = f"{two.directory}/dst.raw"
+    large = f"driver=raw,node-name=vda,file.driver=blkdebug,file.align=4096,file.image.driver=file,file.image.filename={image}"
+    two.start(
+        ["-blockdev", f"driver=raw,node-name=vda,file.driver=file,file.filename={two.directory}/src.raw", *device],
+        ["-blockdev", large, *device],
+    )
+    assert two.refused() == [
+        f"disk vda: the destination's image has {size} bytes, which is no multiple of its 4096-byte sectors; "
+        "use a qcow2 image there, or a raw one without cache.direct or on 512-byte sectors"
+    ]
+
+
 def test_nameless_usb_disks(two: Two) -> None:
     """One is found by its turn, two are not told apart."""
     at, usb = two.directory, ["-device", "qemu-xhci,addr=5"]

@@ -91,8 +91,8 @@ def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
 
 
 WORD = st.one_of(SAID, PATHS)
-_MORE = {"format": "raw", "place": "", "serial": "", "image": ""}
-_DISK = {"size": st.just(1 << 20), "format": WORD, "place": WORD, "serial": WORD, "image": WORD}
+_MORE = {"format": "raw", "place": "", "serial": "", "image": "", "cache": ""}
+_DISK = {"size": st.just(1 << 20), "format": WORD, "place": WORD, "serial": WORD, "image": WORD, "cache": WORD}
 
 
 @settings(max_examples=40)

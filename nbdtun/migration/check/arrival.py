@@ -6,16 +6,19 @@ One list serves both: ``check`` shows it, and a migration obeys it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import frozen
 
-from nbdtun.migration.catalogue import DESTINATION, DISKS
+from nbdtun.migration.catalogue import DESTINATION, DISK_CACHE, DISK_SECTORS, DISKS
 from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving
 from nbdtun.migration.finding import Check, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.bitmaps import Passenger
-from nbdtun.migration.vm.disks import Disk, inventory
+from nbdtun.migration.vm.disks import WRITE_BACK, WRITE_THROUGH, Disk, inventory
+from nbdtun.migration.vm.graph import graph
 from nbdtun.migration.vm.hardware.compare import allow, compare
 from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.hardware.processors import model
@@ -23,6 +26,7 @@ from nbdtun.migration.vm.hardware.read import hardware
 from nbdtun.migration.vm.memory import require_incoming
 from nbdtun.migration.vm.pairing import Matches
 from nbdtun.migration.vm.requirements import RECEIVING, require_commands, version
+from nbdtun.migration.vm.sectors import sectors
 from nbdtun.units import size_text
 
 
@@ -59,8 +63,30 @@ async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tupl
             checklist.ok(Check.DISKS, f"disk {disk.nickname}: {_pair(disk, found[number])}")
     pairs = {number: (wanted.disks[number], here) for number, here in found.items()}
     with checklist.collecting(DESTINATION):
+        await _note_sectors(checklist, monitor, pairs.values())
+        _note_caches(checklist, pairs.values())
         await accept(checklist, monitor, pairs, wanted.bitmaps)
     return tuple(found.values())
+
+
+async def _note_sectors(checklist: Checklist, monitor: Monitor, pairs: Iterable[tuple[Disk, Disk]]) -> None:
+    """Find images that QEMU itself could not write to."""
+    each = tuple(pairs)
+    sizes = await sectors(monitor, [here for _, here in each], await graph(monitor))
+    for (there, here), sector in zip(each, sizes, strict=True):
+        if here.size % sector:
+            what = (
+                f"disk {there.nickname}: the destination's image has {here.size} bytes, which is no multiple of its {sector}-byte sectors"
+            )
+            checklist.add(DISK_SECTORS(what))
+
+
+def _note_caches(checklist: Checklist, pairs: Iterable[tuple[Disk, Disk]]) -> None:
+    """Find disks whose guest relies on a cache being off; only IDE's mode of the cache is in the stream."""
+    for there, here in pairs:
+        if (there.cache, here.cache) == (WRITE_THROUGH, WRITE_BACK) and "/ide:" not in f"/{there.place}":
+            what = f"disk {there.nickname}: its write cache is off at the source and on at the destination"
+            checklist.add(DISK_CACHE(f"{what}, so its guest may lose writes if that host fails"))
 
 
 def _compare(checklist: Checklist, here: Hardware, wanted: Wanted) -> None:

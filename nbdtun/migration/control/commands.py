@@ -59,7 +59,7 @@ ERRORS_OF_FINISH = wire_errors(without=(ConfigError, GuestLost))
 MAX_SETTLE = 600_000
 
 
-_DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image"))
+_DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image", b"cache"))
 
 #: The source's part in both Check and Prepare: its hardware, its disks with their bitmaps, and the names in which the machines may differ.
 WANTED = (

@@ -25,7 +25,7 @@ FINDINGS = Rows(
     MAX_FINDINGS,
 )
 BITMAPS = Rows([(b"disk", Number(MAX_DISKS - 1)), (b"name", Text()), (b"persistent", Flag())], MAX_BITMAPS)
-_DISK = ("node", "device", "qdev", "size", "format", "place", "serial", "image")
+_DISK = ("node", "device", "qdev", "size", "format", "place", "serial", "image", "cache")
 
 
 def rows_of_disks(disks: Iterable[Disk]) -> list[dict[str, Any]]:

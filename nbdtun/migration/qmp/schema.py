@@ -87,6 +87,7 @@ ANSWERS: Mapping[str, Shape] = {
             "node-name": NAME,
             "drv?": NAME,
             "file?": TEXT,
+            "cache?": {"direct?": FLAG},
             "image?": {
                 "snapshots?": [{"id": NAME, "name": NAME}],
                 "format-specific?": {"data?": {"compat?": NAME}},

@@ -10,6 +10,7 @@ QEMU's own nouns, one each.
     graph         the block graph: other users of a disk
     belongings    the parts of an image besides its content: snapshots, bitmaps
     capabilities  migration capabilities that another client has switched on
+    sectors       the sectors in which a disk's image is written
     bitmaps       the bitmaps that travel with the memory
     outline       the parts of a machine that must not change during a migration
     exports       the destination's NBD server, with one export a disk

@@ -30,6 +30,8 @@ from nbdtun.migration.vm.images import image_of
 
 MAX_DISKS = 64
 
+#: The mode of a disk's write cache: without one, the guest need not flush what it writes.
+WRITE_BACK, WRITE_THROUGH = "writeback", "writethrough"
 NAMED = re.compile(r"/machine/peripheral/([^/]+)")
 CARRIED_BY_QEMU = frozenset({"cfi.pflash01", "cfi.pflash02"})
 
@@ -42,7 +44,8 @@ class Disk:
 
     ``allocated`` is how many bytes its images (backing files too) take on the host, or ``size`` if that is unknown, as for block devices.
     It changes while the guest writes, so two disks are compared without it. They are also compared without ``image``, which shows whether
-    two disks share one image: see :mod:`nbdtun.migration.vm.images`.
+    two disks share one image: see :mod:`nbdtun.migration.vm.images`; and without ``cache``, which is :data:`WRITE_BACK` or
+    :data:`WRITE_THROUGH`, as the guest may change it.
     """
 
     node: str
@@ -54,6 +57,7 @@ class Disk:
     serial: str = ""
     allocated: int = field(default=0, eq=False)
     image: str = field(default="", eq=False)
+    cache: str = field(default="", eq=False)
 
     @property
     def ident(self) -> str:
@@ -146,7 +150,12 @@ def _disk(drive: Mapping[str, Any], pid: int) -> Disk:
         format=inserted.get("drv", ""),
         allocated=_allocated(image),
         image=image_of(inserted.get("file", ""), pid),
+        cache=_cache(inserted.get("cache", {})),
     )
+
+
+def _cache(told: Mapping[str, Any]) -> str:
+    return "" if "writeback" not in told else WRITE_BACK if told["writeback"] else WRITE_THROUGH
 
 
 def _placed(disk: Disk, hardware: Hardware | None) -> Disk:

@@ -91,7 +91,10 @@ class Exports:
             await self._monitor.execute("blockdev-add", _slice(pairing.name, node, pairing.source.size))
             node = pairing.name
         export = {"type": "nbd", "id": pairing.name, "name": pairing.name, "node-name": node, "writable": True}
-        await self._monitor.execute("block-export-add", export)
+        try:
+            await self._monitor.execute("block-export-add", export)
+        except CommandFailed as error:
+            raise CommandFailed(f"disk {pairing.source.nickname}: its image at the destination cannot be written to: {error}") from error
 
     async def stop(self) -> None:
         """Stop serving, and remove all of our nodes; safe to repeat."""

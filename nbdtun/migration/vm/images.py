@@ -1,5 +1,6 @@
 """
-The location of a disk's image, so that both ends can tell whether they have the same one: shared storage, one host, a bind mount.
+The location of a disk's image, so that both ends can tell whether they have the same one: shared storage, one host, a bind mount. And the
+sectors of the device that it is on.
 
 A mirror onto its own source would destroy it. On one host a file is identified by device and inode, as QEMU sees it, which may have a mount
 namespace of its own. On two hosts, a file on a filesystem that both may have mounted is identified by inode and size; an image that QEMU
@@ -13,7 +14,7 @@ import stat
 from hashlib import sha256
 from pathlib import Path
 
-_PROC = Path("/proc")
+_PROC, _SYS = Path("/proc"), Path("/sys")
 _SHARED = frozenset({"nfs", "nfs4", "cifs", "ceph", "ocfs2", "gfs2", "fuse.glusterfs", "fuse.ceph", "lustre", "gpfs", "9p", "virtiofs"})
 _NETWORK = ("rbd:", "nbd://", "nbds://", "iscsi://", "gluster://", "http://", "https://", "ssh://", "nfs://")
 
@@ -27,9 +28,8 @@ def image_of(file: str, pid: int, proc: Path = _PROC) -> str:
 
 
 def _image_of_file(file: str, pid: int, proc: Path) -> str:
-    base = proc / f"{pid}/root" if file.startswith("/") else proc / f"{pid}/cwd"
     try:
-        found = os.stat(base / file.lstrip("/"))
+        found = _stat(file, pid, proc)
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         shared = _filesystem(found.st_dev, (proc / f"{pid}/mountinfo").read_text()) in _SHARED
     except (OSError, ValueError):
@@ -37,6 +37,27 @@ def _image_of_file(file: str, pid: int, proc: Path) -> str:
     if stat.S_ISBLK(found.st_mode):
         return f"{boot} {found.st_rdev}"
     return f"{found.st_ino} {found.st_size}" if shared else f"{boot} {found.st_dev} {found.st_ino}"
+
+
+def sector_of(file: str, pid: int, proc: Path = _PROC, sys: Path = _SYS) -> int:
+    """The size in bytes of the sectors of the device that ``file`` is, or is on, as the QEMU with this process id sees it; 1 if unknown."""
+    try:
+        found = _stat(file, pid, proc)
+    except (OSError, ValueError):
+        return 1
+    device = found.st_rdev if stat.S_ISBLK(found.st_mode) else found.st_dev
+    where = sys / f"dev/block/{os.major(device)}:{os.minor(device)}"
+    for queue in (where / "queue", where / "../queue"):  # a partition has its disk's
+        try:
+            return max(1, int((queue / "logical_block_size").read_text()))
+        except (OSError, ValueError):
+            continue
+    return 1
+
+
+def _stat(file: str, pid: int, proc: Path) -> os.stat_result:
+    base = proc / f"{pid}/root" if file.startswith("/") else proc / f"{pid}/cwd"
+    return os.stat(base / file.lstrip("/"))
 
 
 def _filesystem(device: int, mounts: str) -> str:

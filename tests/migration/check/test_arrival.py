@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed
+from nbdtun.migration.check import arrival
 from nbdtun.migration.check.arrival import arrive
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.vm.disks import Disk
+from nbdtun.migration.vm.disks import WRITE_BACK, WRITE_THROUGH, Disk
 from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import Machine
 from tests.migration.stage.machines import wanted
@@ -82,6 +84,40 @@ def test_a_qemu_that_lacks_what_receiving_needs() -> None:
     qemu = waiting()
     qemu.lacks = {"nbd-server-start"}
     assert check(qemu)[0].startswith("failure destination: web1: QEMU 7.2.22 does not support nbd-server-start")
+
+
+@pytest.mark.parametrize(("size", "sector", "told"), [((1 << 20) + 512, 4096, 1), ((1 << 20) + 512, 1, 0), (1 << 20, 4096, 0)])
+def test_an_image_that_ends_within_a_sector(monkeypatch: pytest.MonkeyPatch, size: int, sector: int, told: int) -> None:
+    async def sectors(monitor: object, disks: tuple[Disk, ...], graph: object) -> tuple[int, ...]:
+        return (sector,) * len(disks)
+
+    monkeypatch.setattr(arrival, "sectors", sectors)
+    failures = [line for line in check(waiting(vda=size), disks=(evolve(VDA, size=size),)) if line.startswith("failure")]
+    assert failures == told * [
+        "failure disks: disk vda: the destination's image has 1049088 bytes, which is no multiple of its 4096-byte sectors; "
+        "use a qcow2 image there, or a raw one without cache.direct or on 512-byte sectors"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "place", "warned"),
+    [
+        (WRITE_THROUGH, WRITE_BACK, "pci:05.0", True),
+        (WRITE_THROUGH, WRITE_BACK, "pci:1f.2/ide:0.0", False),
+        (WRITE_THROUGH, WRITE_THROUGH, "pci:05.0", False),
+        (WRITE_BACK, WRITE_THROUGH, "pci:05.0", False),
+        ("", WRITE_BACK, "pci:05.0", False),
+    ],
+)
+def test_a_write_cache_that_the_guest_does_not_know_of(there: str, here: str, place: str, warned: bool) -> None:
+    """It would not flush it. The stream of an IDE disk has the mode, and QEMU sets it again."""
+    qemu = waiting()
+    qemu.cache = here
+    lines = [line for line in check(qemu, disks=(evolve(VDA, cache=there, place=place),)) if line.startswith("warning")]
+    assert lines == warned * [
+        "warning disks: disk vda: its write cache is off at the source and on at the destination, so its guest may lose writes if that "
+        "host fails; use write-cache=off for the device there"
+    ]
 
 
 def test_it_asks_and_does_nothing() -> None:

@@ -101,10 +101,21 @@ def test_more_rows_than_are_allowed_are_no_list() -> None:
 
 def test_an_image_crosses_and_what_it_takes_on_the_host_does_not() -> None:
     """Both are no part of what a disk is, so ``==`` does not see them; by its image a disk that both ends share is found."""
-    disk = Disk("vda", "", "vda-dev", 1 << 40, "qcow2", "pci:05.0", "S1", allocated=7 << 30, image="8b1a9953c4611296a827abf8c47804d7")
+    disk = Disk(
+        "vda",
+        "",
+        "vda-dev",
+        1 << 40,
+        "qcow2",
+        "pci:05.0",
+        "S1",
+        allocated=7 << 30,
+        image="8b1a9953c4611296a827abf8c47804d7",
+        cache="writethrough",
+    )
     (got,) = disks_of(across(DISKS, rows_of_disks([disk])))
     assert got == disk
-    assert (got.image, got.allocated) == ("8b1a9953c4611296a827abf8c47804d7", 0)
+    assert (got.image, got.cache, got.allocated) == ("8b1a9953c4611296a827abf8c47804d7", "writethrough", 0)
 
 
 def test_generated_names_cross() -> None:

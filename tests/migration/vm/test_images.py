@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.migration.vm.images import image_of
+from nbdtun.migration.vm.images import image_of, sector_of
 
 
 def test_a_file_is_known_by_whatever_name(tmp_path: Path) -> None:
@@ -51,3 +51,19 @@ def test_a_filesystem_that_two_hosts_may_have(tmp_path: Path) -> None:
     assert places[0] == places[1] != ""
     (tmp_path / "two/7/mountinfo").write_text(f"36 35 {number} / /srv rw - ext4 /dev/vda rw\n")
     assert image_of(f"{image}", 7, tmp_path / "two") not in ("", places[0])
+
+
+@pytest.mark.parametrize(("where", "size"), [("queue", 4096), ("../queue", 4096), ("elsewhere", 1)])
+def test_the_sectors_below_a_file(tmp_path: Path, where: str, size: int) -> None:
+    """A partition has those of its disk."""
+    image = tmp_path / "image"
+    image.write_bytes(b"a")
+    device = image.stat().st_dev
+    block = tmp_path / f"sys/dev/block/{os.major(device)}:{os.minor(device)}"
+    block.mkdir(parents=True)
+    (block / where).mkdir()
+    (block / where / "logical_block_size").write_text("4096\n")
+    assert sector_of(f"{image}", os.getpid(), sys=tmp_path / "sys") == size
+    assert sector_of("/gone", os.getpid(), sys=tmp_path / "sys") == 1
+    (block / where / "logical_block_size").write_text("many")
+    assert sector_of(f"{image}", os.getpid(), sys=tmp_path / "sys") == 1

@@ -21,7 +21,8 @@ EQUAL = frozenset(
     {
         *("vectors", "num-queues", "num_queues", "queue-size", "virtqueue_size", "rx_queue_size", "tx_queue_size", "max_ports"),
         *("disable-legacy", "disable-modern", "page-per-vq", "modern-pio-notify", "multifunction", "host_mtu"),
-        *("logical_block_size", "serial", "wwn", "model"),
+        *("logical_block_size", "physical_block_size", "serial", "wwn", "port_wwn", "port_index", "model", "vendor", "product", "ver"),
+        *("device_id", "removable", "dpofua", "scsi_version"),
         *("size", "node", "slot", "memdev", "chassis", "irq", "p2", "p3", "intrs", "slots", "streams"),
         *("vgamem_mb", "vram_size_mb", "ram_size_mb", "max_outputs"),
         *("guid", "ioport", "msi", "ats", "aer"),
@@ -38,8 +39,14 @@ PORT = frozenset(
         *("io-reserve", "mem-reserve", "bus-reserve", "pref32-reserve", "pref64-reserve"),
     }
 )
-#: Properties that differ only until the stream has arrived.
-TOLD = frozenset({"mac", "name"})
+#: Properties whose difference is a warning: those that differ only until the stream has arrived, and hints for the guest's speed.
+TOLD = frozenset(
+    {
+        *("mac", "name"),
+        *("rotation_rate", "min_io_size", "opt_io_size", "discard_granularity", "max_io_size", "max_unmap_size"),
+        *("max-discard-sectors", "max-write-zeroes-sectors"),
+    }
+)
 #: The boolean properties of a virtio device are features, except these.
 _NO_FEATURE = frozenset(
     {

@@ -49,9 +49,16 @@ BLK = typed(
             *("virtio-blk-device", BLK),
             {"num-queues", "queue-size", "serial", "logical_block_size", "discard", "config-wce", "seg-max-adjust"},
         ),
+        (
+            *(
+                "scsi-hd",
+                typed(str="serial vendor product ver device_id drive", uint64="wwn port_wwn", uint16="rotation_rate", bool="removable"),
+            ),
+            {"serial", "vendor", "product", "ver", "device_id", "wwn", "port_wwn", "rotation_rate", "removable"},
+        ),
         ("pc-dimm", typed(link="memdev", uint32="node", int32="slot", uint64="size addr"), {"memdev", "node", "slot", "size"}),
         ("virtserialport", typed(uint32="nr", str="name chardev"), {"name"}),
-        ("ide-hd", typed(str="serial model ver", uint64="wwn", uint32="unit"), {"serial", "wwn", "model"}),
+        ("ide-hd", typed(str="serial model ver", uint64="wwn", uint32="unit"), {"serial", "wwn", "model", "ver"}),
     ],
 )
 def test_what_is_asked_of_a_device(kind: str, properties: dict[str, str], names: set[str]) -> None:
