@@ -30,7 +30,15 @@ Maker = Callable[..., Pair]
 Crossings = Callable[..., Crossing]
 
 
-@pytest.fixture(params=[("native", "native"), ("recent", "recent"), ("native", "recent"), ("recent", "native")], ids="-".join)
+@pytest.fixture(
+    params=[
+        pytest.param(("native", "native"), marks=pytest.mark.slow),
+        pytest.param(("recent", "recent"), marks=pytest.mark.slow),
+        ("native", "recent"),
+        ("recent", "native"),
+    ],
+    ids="-".join,
+)
 def builds(request: pytest.FixtureRequest) -> tuple[Build, Build]:
     here, there = (request.getfixturevalue(f"{name}_qemu") for name in request.param)
     return here, there
@@ -141,7 +149,7 @@ def gates(directory: Path) -> Iterator[Callable[..., Gate]]:
         yield lambda vm, *held: ended.enter_context(Gate(directory / "gate.qmp", vm.qmp_path, *held))
 
 
-@pytest.mark.parametrize("held", ["migrate", "migrate-continue"])
+@pytest.mark.parametrize("held", [pytest.param("migrate", marks=pytest.mark.slow), "migrate-continue"])
 def test_after_a_rollback_they_are_at_the_source(
     pairs: Maker, crossings: Crossings, gates: Callable[..., Gate], alike: tuple[Build, Build], held: str
 ) -> None:
@@ -330,6 +338,7 @@ def test_beneath_a_filter_and_on_it(pairs: Maker, crossings: Crossings, alike: t
     assert {name: told[:2] for name, told in bitmaps(pair.destination).items()} == {KEPT: (True, True), PASSING: (False, True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["source", "destination"])
 def test_a_mapping_that_somebody_has_set(pairs: Maker, crossings: Crossings, gates: Callable[..., Gate], end: str) -> None:
     """It is put back after a failure, and has no effect meanwhile."""
