@@ -288,8 +288,10 @@ class TestTrouble:
         side, program = beside(crank, tcp_pair)
         side.splice._wire.listen(False)
         reset(program)
-        while not side.trouble:
-            side.deliver(b"to nobody")
+        for _ in range(1000):
+            if not side.trouble:
+                side.deliver(b"to nobody")
+                time.sleep(0.001)
         assert [each.errno for each in side.trouble] == [errno.ECONNRESET]
         assert side.pool.lent == 0
 
