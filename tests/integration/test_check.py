@@ -211,7 +211,7 @@ def test_a_destination_that_does_not_wait(pairs: Callable[..., Pair], crossings:
     ]
     status, report = check(crossing)  # and now there is none
     assert status == 1
-    assert "Connection refused; QEMU has ended, or this is not a socket" in failures(report)[0]
+    assert "Connection refused; QEMU has ended; start it again" in failures(report)[0]
 
 
 def test_what_is_wrong_of_the_tunnel(
