@@ -35,7 +35,7 @@ each = pytest.mark.parametrize("table", DECLARED.values(), ids=DECLARED)
 def test_what_has_states() -> None:
     assert sorted(DECLARED) == [
         "nbdtun.migration.destination.life",
-        "nbdtun.migration.qmp.monitor",
+        "nbdtun.migration.qmp.life",
         "nbdtun.migration.source.life",
         "nbdtun.migration.vm.mirror",
         "nbdtun.tunnel.channels.life",

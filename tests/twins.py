@@ -10,6 +10,7 @@ from typing import Final
 
 WITHOUT_TWIN: Final = {
     "nbdtun.migration.destination.life": "a table of states: test_states has it whole, destination/test_session each of its ways",
+    "nbdtun.migration.qmp.life": "a table of states: test_states has it whole, qmp/test_monitor each of its ways",
     "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration each of its ways",
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",

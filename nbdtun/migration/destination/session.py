@@ -35,7 +35,7 @@ from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.life import TRANSITIONS, State, Trigger
-from nbdtun.migration.destination.recovery import clean_up, end_used_up
+from nbdtun.migration.destination.recovery import clean_up, end, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
@@ -188,7 +188,7 @@ class Session:
         await self._constancy.check()
         taken = await self._expect(bitmaps)
         await self._journal.memory_begins(runs=False)
-        self._undo.push("end QEMU", self._end_qemu)
+        self._undo.push("end QEMU", lambda: end(self._monitor))
         await self._incoming.listen(path)
         egress.admit(ram_target(self.ident), path)
         return ram_target(self.ident), taken
@@ -340,11 +340,6 @@ class Session:
         self._constancy.end()
         if self._heartbeat.running:
             self._heartbeat.stop()
-
-    async def _end_qemu(self) -> None:
-        """End a QEMU that has used up its incoming migration."""
-        with suppress(CommandFailed, MonitorLost):
-            await self._monitor.execute("quit")
 
     async def diagnose(self) -> str:
         """The reason for a failure here, as far as it is known; empty if there is none."""

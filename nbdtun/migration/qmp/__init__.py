@@ -6,5 +6,6 @@ QMP: QEMU's monitor, on Twisted's side.
     schema       the shapes of QEMU's answers: a mismatch is an error, never a traceback
     greeting     the first bytes of a monitor, and those of other sockets
     dial         a connection to a monitor's socket
+    life         the states of a monitor
     monitor      one monitor: every wait ends with an answer, a timeout or the monitor's loss
 """

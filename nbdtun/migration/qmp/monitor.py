@@ -15,13 +15,12 @@ comes; the one after that gets EAGAIN, as the listen queue is short.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPError, Runstate
 from twisted.internet.defer import Deferred
@@ -32,56 +31,23 @@ from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.qmp.dial import dial
 from nbdtun.migration.qmp.events import FLOODED, Event, Flood, Listener
 from nbdtun.migration.qmp.greeting import Client, require_qmp
+from nbdtun.migration.qmp.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.qmp.loop_thread import LoopThread, in_loop
 from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, MANY, mismatch
 from nbdtun.ownership.reach import Credentials, peer
-from nbdtun.states import Life, Transitions
+from nbdtun.states import Life
 
 GREETING_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
 #: How many of many questions are under way at a time.
 AT_ONCE = 64
 
-__all__ = ["Credentials", "Monitor", "State"]
+__all__ = ["Credentials", "Monitor"]
 
 _thread = LoopThread()
 _quiet = logging.getLogger("nbdtun.qmp")  # what qemu.qmp logs we raise; set propagate to see its wire log
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
-
-
-class State(enum.Enum):
-    """The states of a monitor. A LOST one was not closed by us, and can be renewed."""
-
-    NEW = "new"
-    CONNECTED = "connected"
-    LOST = "lost"
-    RENEWING = "renewing"
-    CLOSED = "closed"
-
-
-class Trigger(enum.Enum):
-    """What can happen to a monitor."""
-
-    CONNECT = "connect"
-    FAIL = "fail"  # to connect
-    LOSE = "lose"
-    RENEW = "renew"
-    CLOSE = "close"
-
-
-TRANSITIONS: Final = Transitions(
-    State.NEW,
-    {
-        State.NEW: {Trigger.CONNECT: State.CONNECTED, Trigger.FAIL: State.CLOSED},
-        State.CONNECTED: {Trigger.LOSE: State.LOST, Trigger.CLOSE: State.CLOSED},
-        State.LOST: {Trigger.RENEW: State.RENEWING},
-        State.RENEWING: {Trigger.CONNECT: State.CONNECTED, Trigger.FAIL: State.LOST},
-        State.CLOSED: {Trigger.LOSE: State.CLOSED},
-    },
-    impossible={Trigger.CONNECT, Trigger.FAIL, Trigger.LOSE},
-    ignored={Trigger.RENEW, Trigger.CLOSE},
-)
 
 
 class Monitor:

@@ -3,6 +3,8 @@ The source's side of a migration.
 
     life            the states of a migration
     outcome         asks the destination how a migration ended
+    ingresses       the tunnel's entrances for QEMU
+    failure         the error of a failed migration
     session_client  the destination's session, as the source sees it
     handover        the step after which the guest runs there
     recovery        undoes or completes a killed migration

@@ -21,9 +21,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield, with_timeout
-from nbdtun.errors import GuestLost, LinkLost, MemoryFailed, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LinkLost, MemoryFailed, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.logs import make_logger
-from nbdtun.migration.carrier import Carrier, Farewell, Ingress
+from nbdtun.migration.carrier import Carrier, Ingress
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.finding import Level
@@ -33,7 +33,9 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import Belonging, MigrationSettings
+from nbdtun.migration.source.failure import failure_of
 from nbdtun.migration.source.handover import Handover
+from nbdtun.migration.source.ingresses import Ingresses
 from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.source.recovery import Recovery
@@ -98,7 +100,7 @@ class Migration:
         self._downtime: float | None = None
         self._constancy = Constancy(reactor, monitor, f"{settings.vm} at the source", self._alarm)
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
-        self._ingresses: dict[str, Ingress] = {}
+        self._ingresses = Ingresses(carrier, self._tidy)
         self._mirrors = Mirrors(monitor, ())
         self._copies: Copies | None = None
         self.checklist = Checklist()
@@ -178,7 +180,7 @@ class Migration:
             return  # it is there
         disks, ingress = await self._prepare()
         mirrors = await self._mirror(disks, ingress)
-        outgoing, ram = await self._send(mirrors)
+        outgoing, ram = await self._send(mirrors, disks)
         await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
         await self._settle()
@@ -195,7 +197,7 @@ class Migration:
         self.checklist.raise_failures(self.settings.vm)
         self._supervision.meter.expect_memory(departure.machine.memory)
         names = {block_name(self.session, number): disk for number, disk in enumerate(departure.disks)}
-        return names, await self._enter(target, "nbd", farewell=lambda: Deferred.fromCoroutine(self._part_from_disks()))
+        return names, await self._ingresses.enter(target, "nbd", farewell=lambda: Deferred.fromCoroutine(self._part_from_disks()))
 
     async def _survey(self) -> Departure:
         """Check whether the VM can leave, and which disks go with it; changes nothing."""
@@ -216,15 +218,6 @@ class Migration:
         if not self._session.renewable:
             await self._mirrors.sever()
 
-    async def _enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> Ingress:
-        ingress = self._ingresses[name] = await self._carrier.enter(target, name, urgent=urgent, farewell=farewell)
-        self._tidy.push(f"close the {name} socket", lambda: self._shut(name))
-        return ingress
-
-    async def _shut(self, name: str) -> None:
-        if name in self._ingresses:
-            await self._ingresses.pop(name).close()
-
     async def _mirror(self, disks: dict[str, Disk], ingress: Ingress) -> Mirrors:
         each = [Mirror(self._monitor, self._reactor, disk, name, ingress, self._alarm) for name, disk in disks.items()]
         mirrors = self._mirrors = Mirrors(self._monitor, each)
@@ -240,31 +233,27 @@ class Migration:
         self._supervision.meter.enter(Phase.READY)
         return mirrors
 
-    async def _send(self, mirrors: Mirrors) -> tuple[Outgoing, Ingress]:
+    async def _send(self, mirrors: Mirrors, disks: dict[str, Disk]) -> tuple[Outgoing, Ingress]:
         capabilities = ("events", "pause-before-switchover", *self._supervision.convergence.capabilities)
         await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
         await require_unblocked(self._monitor)  # again: the next steps use up the destination QEMU
         await suitable(self._monitor, End.SOURCE)
         await self._constancy.check()
-        self._copies = copies = self._copies_of(mirrors)
+        self._copies = copies = Copies(self._monitor, disks, leave=Belonging.BITMAPS in self.settings.leave_behind)
         await copies.make(self._undo, self._tuning)
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
         target, taken = await self._session.listen(copies.passengers)
         await copies.restrict(taken, self._tuning)
-        ram = await self._enter(target, "ram", urgent=True)
+        ram = await self._ingresses.enter(target, "ram", urgent=True)
         self._supervision.meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
         await outgoing.start(ram)
         await self._constancy.check()  # once more: from here on QEMU itself refuses to add or remove a device
         await outgoing.paused()
         return outgoing, ram
-
-    def _copies_of(self, mirrors: Mirrors) -> Copies:
-        disks = {mirror.name: mirror.disk for mirror in mirrors}
-        return Copies(self._monitor, disks, leave=Belonging.BITMAPS in self.settings.leave_behind)
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
         self._supervision.meter.enter(Phase.SWITCHOVER)
@@ -311,7 +300,7 @@ class Migration:
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
         for name in ("ram", "nbd") if switching else ("nbd",):
-            self._undo.push(f"close the {name} socket", partial(self._shut, name))  # early: QEMU may wait there, and its guest with it
+            self._undo.push(f"close the {name} socket", partial(self._ingresses.shut, name))  # early: QEMU may wait there
         self._undo.push("cut the mirrors off", self._mirrors.sever)  # first: a node that has lost its connection can no longer be yanked
         await self._monitor.renew()
         left = await self._undo.unwind()
@@ -322,17 +311,11 @@ class Migration:
         if isinstance(cause, CancelledError):
             self._supervision.meter.finish(Phase.CANCELLED, error="; ".join(["cancelled", *left]))
             return cause
-        failure = self._failure(cause, found, left)
-        self._supervision.meter.finish(Phase.FAILED, None, str(failure), failure.code)
-        return failure
-
-    def _failure(self, cause: BaseException, diagnosis: str, left: list[str]) -> NbdtunError:
-        """The error for the operator: the cause, the destination's diagnosis, and the failed undo steps."""
         if not isinstance(cause, NbdtunError):
             self.log.failure("{vm}: a bug in nbdtun", failure=Failure(cause), vm=self.settings.vm)
-            return MigrationError("; ".join([f"a bug in nbdtun: {cause!r}", *left]))
-        found = [f"at the destination: {diagnosis}"] if diagnosis and diagnosis not in str(cause) else []
-        return type(cause)("; ".join([str(cause), *found, *left])) if found or left else cause
+        failure = failure_of(cause, found, left)
+        self._supervision.meter.finish(Phase.FAILED, None, str(failure), failure.code)
+        return failure
 
     async def _abandon(self, error: OutcomeUnknown | GuestLost) -> None:
         """The outcome is unknown, or the guest is lost: nothing may be undone, and the source stays paused."""

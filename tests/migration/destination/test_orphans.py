@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.migration.destination.orphans import Orphans
 from nbdtun.migration.ids import JOURNAL
-from nbdtun.migration.qmp.monitor import State
+from nbdtun.migration.qmp.life import State
 from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.rollback.presence import Presence
 from tests.migration.stage.left import entry

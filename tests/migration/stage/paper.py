@@ -15,7 +15,8 @@ from twisted.internet.task import Clock
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
-from nbdtun.migration.qmp.monitor import TRANSITIONS, Monitor, State, Trigger
+from nbdtun.migration.qmp.life import TRANSITIONS, State, Trigger
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.qmp.schema import MANY, mismatch
 from nbdtun.migration.vm.requirements import RECEIVING, SENDING
 from nbdtun.ownership.reach import Credentials

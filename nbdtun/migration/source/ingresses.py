@@ -1,0 +1,35 @@
+"""The source's ends of the tunnel for QEMU, by name: ``nbd`` for its disks, ``ram`` for its memory."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from nbdtun.migration.carrier import Carrier, Farewell, Ingress
+from nbdtun.migration.rollback.undo import UndoStack
+
+
+class Ingresses:
+    """Opens them through ``carrier``; ``tidy`` closes those that are left."""
+
+    def __init__(self, carrier: Carrier, tidy: UndoStack) -> None:
+        self._carrier = carrier
+        self._tidy = tidy
+        self._open: dict[str, Ingress] = {}
+
+    def __repr__(self) -> str:
+        return f"<Ingresses {', '.join(self._open) or 'none'}>"
+
+    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> Ingress:
+        """
+        Open one to ``target``.
+
+        :raise NbdtunError: its socket cannot be made.
+        """
+        ingress = self._open[name] = await self._carrier.enter(target, name, urgent=urgent, farewell=farewell)
+        self._tidy.push(f"close the {name} socket", partial(self.shut, name))
+        return ingress
+
+    async def shut(self, name: str) -> None:
+        """Close one, if it is open."""
+        if name in self._open:
+            await self._open.pop(name).close()
