@@ -67,7 +67,7 @@ def _processor(row: Mapping[str, Any]) -> str:
 async def _settings(monitor: Monitor, properties: Mapping[str, str]) -> dict[str, Scalar]:
     (told,) = await values(monitor, [("/machine", SETTINGS & properties.keys())])
     (memory,) = await monitor.ask_all("qom-get", [{"path": "/machine", "property": "memory"}])
-    told["uuid"] = str((await _ask(monitor, "query-uuid", {}))["UUID"])
+    told["uuid"] = str((await _ask(monitor, "query-uuid", {})).get("UUID", "auto"))
     if isinstance(memory, dict):
         told |= {name: memory[name] for name in ("slots", "max-size") if isinstance(memory.get(name), int)}
     return {name: value for name, value in told.items() if value != "auto"}
