@@ -37,8 +37,7 @@ from nbdtun.migration.qmp.schema import ANSWERS, EVENTS, MANY, mismatch
 from nbdtun.ownership.reach import Credentials, peer
 from nbdtun.states import Life
 
-GREETING_SECONDS = 10.0
-CLOSING_SECONDS = 5.0
+GREETING_SECONDS, CLOSING_SECONDS = 10.0, 5.0
 #: How many of many questions are under way at a time.
 AT_ONCE = 64
 
@@ -278,7 +277,9 @@ class _Client:
             return await self._qmp.execute(command, arguments, oob=urgent)
         except ExecuteError as error:
             raise CommandFailed(f"{self._name}: QEMU refused {command}: {error}", error.error_class) from error
-        except (QMPError, OSError, EOFError) as error:
+        except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._qmp.runstate is Runstate.RUNNING:
+                raise  # by us, and not by qemu.qmp, which has met nonsense
             raise MonitorLost(
                 f"{self._name}: QEMU closed its monitor {self._path} during {command}; it has ended, and its log (stderr) has the reason"
             ) from error
