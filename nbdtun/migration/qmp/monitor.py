@@ -278,8 +278,7 @@ class _Client:
         except ExecuteError as error:
             raise CommandFailed(f"{self._name}: QEMU refused {command}: {error}", error.error_class) from error
         except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and self._qmp.runstate is Runstate.RUNNING:
-                raise  # by us, and not by qemu.qmp, which has met nonsense
+            # qemu.qmp cancels what waits when it meets nonsense; where we cancel, nobody waits for this error.
             raise MonitorLost(
                 f"{self._name}: QEMU closed its monitor {self._path} during {command}; it has ended, and its log (stderr) has the reason"
             ) from error
