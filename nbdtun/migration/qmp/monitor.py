@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, cast
 
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPError, Runstate
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from nbdtun.deferreds import with_timeout
@@ -161,6 +161,10 @@ class Monitor:
             return await with_timeout(self._reactor, seconds, answer, lambda: self._unanswered(command, seconds))
         except MonitorLost:
             self._breaking = True
+            raise
+        except CancelledError:
+            if self._loss is not None and self._life.state is not State.CONNECTED:  # not by the asker: the thread's work ended with it
+                raise self._loss.again() from None
             raise
 
     def _unanswered(self, command: str, seconds: float) -> MonitorError:
