@@ -48,7 +48,7 @@ def migrate(
     :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
     :raise GuestLost: (in the Deferred) the VM has run at the destination, and was lost there; it is paused at the source.
     :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
-    :raise ConfigError: the certificates cannot be used.
+    :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
     return Deferred.fromCoroutine(_migrate(reactor, settings, None, report, log=log))
 
@@ -64,7 +64,7 @@ def resolve(
     :raise OutcomeUnknown: (in the Deferred) the outcome is still unknown; the VM stays paused at the source.
     :raise GuestLost: (in the Deferred) the VM was lost at the destination after its arrival; it stays paused at the source.
     :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
-    :raise ConfigError: the certificates cannot be used.
+    :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
     return Deferred.fromCoroutine(_migrate(reactor, settings, None, report, Resolution, log))
 

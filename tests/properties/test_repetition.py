@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
-from nbdtun.migration.destination import sessions
+from nbdtun.migration.destination import register
 from tests.properties.repetitions import CASES, Repeated
 
 #: How often each thing happens: now, and when there is time. The first of them may fill caches and pools.
@@ -27,7 +27,7 @@ BYTES = 1 << 20
 @pytest.fixture(autouse=True)
 def _few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions that are over are remembered up to a number, which is reached before anything is measured."""
-    monkeypatch.setattr(sessions, "REMEMBERED", 4)
+    monkeypatch.setattr(register, "REMEMBERED", 4)
 
 
 @pytest.fixture(autouse=True, scope="module")

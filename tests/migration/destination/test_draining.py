@@ -60,7 +60,7 @@ def test_what_it_left_is_said(said: list[str]) -> None:
 def test_memory_and_its_handover_are_waited_for() -> None:
     talk = Drained()
     talk.prepare()
-    talk.ask(Listen)
+    talk.ask(Listen, bitmaps=[])
     talk.begin(talk.draining.begin())
     waiting = talk.begin(talk.draining.received())
     assert (waiting.called, talk.draining.receiving) == (False, ["web1"])
@@ -89,7 +89,7 @@ def test_disks_that_are_copied_meanwhile_may_go_on_to_their_memory() -> None:
     talk = Drained()
     talk.prepare()
     talk.begin(talk.draining.begin())
-    assert talk.ask(Listen) == {"target": f"ram.{SESSION}"}
+    assert talk.ask(Listen, bitmaps=[]) == {"target": f"ram.{SESSION}", "bitmaps": []}
     assert talk.draining.receiving == ["web1"]
 
 
@@ -105,7 +105,7 @@ def test_a_new_session_is_refused_and_may_be_tried_again() -> None:
 def test_a_check_says_so_too() -> None:
     talk = Drained()
     talk.begin(talk.draining.begin())
-    asking = talk.client.ask(Check, seconds=None, version=VERSION, vm="web1", hardware=HARDWARE, disks=[], allowed=[])
+    asking = talk.client.ask(Check, seconds=None, version=VERSION, vm="web1", hardware=HARDWARE, disks=[], bitmaps=[], allowed=[])
     answer = talk.begin(asking)
     assert [row["code"] for row in answer.result["findings"]] == ["shutting-down"]  # type: ignore[index]
 
@@ -125,14 +125,14 @@ def test_a_session_that_is_still_being_prepared_is_refused() -> None:
 
 async def _prepare(talk: Drained) -> Any:
     return await talk.client.ask(
-        Prepare, seconds=None, session=SESSION, version=VERSION, vm="web1", hardware=HARDWARE, disks=[], allowed=[]
+        Prepare, seconds=None, session=SESSION, version=VERSION, vm="web1", hardware=HARDWARE, disks=[], bitmaps=[], allowed=[]
     )
 
 
 def test_when_the_time_is_up_memory_is_ended_and_its_source_told_why() -> None:
     talk = Drained()
     talk.prepare()
-    talk.ask(Listen)
+    talk.ask(Listen, bitmaps=[])
     ending = talk.begin(talk.draining.end("the time is up"))
     assert [str(error) for error in talk.told] == ["the time is up"]
     assert talk.state is State.ABORTED
@@ -143,7 +143,7 @@ def test_when_the_time_is_up_memory_is_ended_and_its_source_told_why() -> None:
 def test_a_wait_that_is_cancelled_undoes_nothing_by_itself() -> None:
     talk = Drained()
     talk.prepare()
-    talk.ask(Listen)
+    talk.ask(Listen, bitmaps=[])
     waiting = talk.begin(talk.draining.received())
     waiting.cancel()
     with pytest.raises(CancelledError):

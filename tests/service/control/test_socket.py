@@ -79,7 +79,7 @@ async def test_one_for_each_vm(base: Path) -> None:
 async def test_one_vm_has_one_under_whatever_name_and_two_vms_may_have_one_name(base: Path) -> None:
     first = await opened(base, Controllable())
     alias = ControlSocket(reactor, str(base), named("db1", "/run/web1.qmp"), Controllable("db1"))
-    with pytest.raises(NotMigratable, match=r"^db1: another process is migrating it as web1; "):
+    with pytest.raises(NotMigratable, match=r"^db1 is being migrated by another process \(pid [0-9]+\), as web1; "):
         await alias.open()
     namesake = ControlSocket(reactor, str(base), named("web1", "/run/other.qmp"), Controllable())
     await namesake.open()
