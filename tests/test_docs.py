@@ -19,7 +19,7 @@ from tests.test_states import DECLARED
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.rst"))]
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 OPTIONS = {
     "nbdtun-dest": {f"--{name.rstrip('=')}" for name in DestinationOptions().longOpt},
@@ -81,7 +81,7 @@ def test_every_wait_is_there(site: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_make_command_exists(page: Path) -> None:
-    named = re.findall(r"(?:``|`|^ {4}|\$ )make ([a-z]+)", page.read_text(), re.MULTILINE)
+    named = re.findall(r"(?:``|`|^ {4}|\$ )make ([a-z-]+)", page.read_text(), re.MULTILINE)
     assert set(named) <= TARGETS
 
 
