@@ -18,7 +18,7 @@ def parsed(text: str) -> ast.Module:
     return ast.parse(text)
 
 
-@frozen(eq=False)
+@frozen(eq=False, slots=False)
 class Module:
     """One file of the product; ``name`` is dotted, without ``nbdtun``."""
 
@@ -44,7 +44,7 @@ class Module:
                 yield from ((node.module, alias.name) for alias in node.names)
 
 
-@frozen(eq=False)
+@frozen(eq=False, slots=False)
 class Tree:
     """A checkout at ``root``."""
 

@@ -173,7 +173,7 @@ class _Client(Dialogue):
         return self.respond(work)
 
 
-class _Clients(Factory[Any]):
+class _Clients(Factory):  # before 25, Twisted has no Factory[Any] when it runs
     """Makes clients, as long as there are not too many."""
 
     noisy = False

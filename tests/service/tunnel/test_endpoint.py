@@ -116,7 +116,7 @@ async def test_a_target_that_is_not_offered(connect: Connect) -> None:
 
 @ensureDeferred
 async def test_a_factory_that_wants_no_connection(connect: Connect) -> None:
-    class Refusing(Factory[Any]):
+    class Refusing(Factory):
         noisy = False
 
         def buildProtocol(self, addr: Any) -> None:
