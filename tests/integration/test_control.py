@@ -136,7 +136,8 @@ def test_one_migration_of_a_vm_at_a_time(pairs: Callable[..., Pair], crossings: 
     crossing, first = begun(pairs, crossings, SLOWER)
     second = crossing.migrate()
     assert second.wait_exit(20) == 1
-    assert second.complaints() == [f"nbdtun: {VM}: another process is migrating it; `nbdtun status` shows it, `nbdtun cancel` ends it"]
+    why = f"{VM} is being migrated by another process (pid {first.pid}); `nbdtun status` shows it, `nbdtun cancel` ends it"
+    assert second.complaints() == [f"nbdtun: {why}"]
     assert report(crossing)["pid"] == first.pid
     link = crossing.directory / "link.qmp"
     link.symlink_to(crossing.qmp[0])
