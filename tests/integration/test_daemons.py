@@ -121,7 +121,7 @@ class TestDetached:
         with socket.create_server(("127.0.0.1", free_port())) as taken:
             endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
             daemon = detached("nbdtun-dest", "--listen", endpoint, "--target", "nbd=unix:/x")
-        line = f"nbdtun-dest: {endpoint}: Address already in use [config]"
+        line = f"nbdtun-dest: {endpoint}: Address already in use"
         assert daemon.command.returncode == 1
         assert line in daemon.command.stderr
         assert line in daemon.log.read_text()

@@ -205,7 +205,7 @@ def test_interrupted(pairs: Callable[..., Pair], crossings: Callable[..., Crossi
             gate.open()
         assert attempt.wait_exit(60) == 130, attempt.log()
         assert attempt.last["phase"] == "cancelled"
-        assert attempt.phases()[-2] == phase
+        assert attempt.phases()[-3:] == [phase, "rollback", "cancelled"]
         stayed(crossing)
         if pair.destination.running():
             assert phase in ("prepare", "mirror")  # its memory had not been asked for
@@ -239,7 +239,7 @@ def test_a_smaller_target_is_refused(pairs: Callable[..., Pair], crossings: Call
     assert "disk vdb: 48 MiB" in (line := one_line(attempt))
     assert "64 MiB" in line
     assert attempt.last["code"] == "disk-mismatch"
-    assert attempt.phases() == ["prepare", "failed"]
+    assert attempt.phases() == ["prepare", "rollback", "failed"]
     crossing.pair.source.wait_ticks(5)
     stayed(crossing)
     assert crossing.leftovers() == []

@@ -171,7 +171,7 @@ def test_longer_than_the_resume_window(under_way: Callable[..., UnderWay], phase
     moving.go_on()
     assert moving.attempt.wait_exit(120) == 1, moving.attempt.log()
     (line,) = [line for line in moving.attempt.complaints() if "link" not in line or "no new link" in line]
-    assert "no new link within 2 s" in line
+    assert "no new link within 2 s" in line or "nobody listens there" in line  # of the memory, or of a disk that QEMU connects again
     moving.crossing.cable.plug()
     failed_and_can_be_tried_again(moving.crossing, moving.attempt)
 

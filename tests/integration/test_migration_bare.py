@@ -52,7 +52,7 @@ async def test_two_disks_move(request: pytest.FixtureRequest, rig: Any, here: st
         one.source.wait_exit()
         assert one.destination.drives[0].disk.allocated() < 80 * MIB
         seen = [progress.phase for progress in one.reports]
-        order = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER, Phase.FINISH, Phase.COMPLETED]
+        order = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER, Phase.FINISH, Phase.SETTLE, Phase.COMPLETED]
         assert sorted(set(seen), key=seen.index) == order
         assert [disk.node for disk in last.disks] == ["vda", "vdb"]
         assert all(disk.done == disk.total > 0 for disk in last.disks)
@@ -84,7 +84,7 @@ async def test_a_smaller_target_is_refused_before_anything_starts(rig: Any) -> N
         with pytest.raises(DiskMismatch, match="disk vdb: 32 MiB at the destination is too small for 64 MiB"):
             await one.start()
         await one.untouched()
-        assert {progress.phase for progress in one.reports} == {Phase.PREPARE, Phase.FAILED}
+        assert {progress.phase for progress in one.reports} == {Phase.PREPARE, Phase.ROLLBACK, Phase.FAILED}
         await one.cleared()
         assert one.destination.status() == "inmigrate"
 

@@ -50,7 +50,7 @@ def refused(crossing: Crossing, *told: str) -> None:
     attempt = crossing.migrate()
     assert attempt.wait_exit(30) == 1
     assert attempt.complaints()[-1] == f"nbdtun: {told[0]}"
-    assert attempt.phases() == ["prepare", "failed"]
+    assert attempt.phases() == ["prepare", "rollback", "failed"]
     assert crossing.pair.destination.status() == "inmigrate"
     assert crossing.pair.destination.leftovers() == []
 

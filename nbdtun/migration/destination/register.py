@@ -87,8 +87,11 @@ class Register:
             session.fate.hurry()
 
     async def settled(self) -> None:
-        """Wait for the ends of sessions: until all is cleaned up, and until their sources hang up, which a limit bounds."""
-        await gather(self._farewell(control) for control, session in self._connected.items() if session.state.over)
+        """Wait for the ends of sessions: until all is cleaned up, and until their sources hang up, which a limit bounds once for each."""
+        parting = [control for control, session in self._connected.items() if session.state.over]
+        await gather(map(self._farewell, parting))
+        for control in parting:  # a killed source never hangs up
+            self._connected.pop(control, None)
         for session in tuple(self._known.values()):
             await session.cleaned_up
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbdtun.errors import MemoryFailed, MigrationError
+from nbdtun.errors import DestinationFailed, MemoryFailed, MigrationError, MirrorFailed
 from nbdtun.migration.source.failure import failure_of
 
 CAUSE = MemoryFailed("the memory did not arrive")
@@ -23,6 +23,14 @@ def test_it_has_the_cause_and_what_more_is_known(diagnosis: str, left: list[str]
     failure = failure_of(CAUSE, diagnosis, left)
     assert isinstance(failure, MemoryFailed)
     assert str(failure) == text
+
+
+def test_a_disk_that_was_cut_off_is_not_the_cause() -> None:
+    failure = failure_of(
+        MirrorFailed("disk vda: its connection was closed"), "web1 at the destination: the machine has changed", ["x is left"]
+    )
+    assert type(failure) is DestinationFailed
+    assert str(failure) == "web1 at the destination: the machine has changed; x is left"
 
 
 def test_a_bug_is_called_one() -> None:
