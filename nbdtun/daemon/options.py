@@ -18,6 +18,9 @@ from nbdtun import __version__
 from nbdtun.config.options import Option
 from nbdtun.errors import ConfigError, NbdtunError
 
+#: twistd's own default, in the current directory.
+DEFAULT_PIDFILE = "twistd.pid"
+
 
 class DeclaredOptions(Options):
     """Options declared like the command's; a subclass names its own, and makes its settings of them in :meth:`build`."""
@@ -70,6 +73,13 @@ class DeclaredOptions(Options):
     def postOptions(self) -> None:
         """Make the settings; :exc:`ConfigError` if they are not valid."""
         self.settings = self.build()
+        self._spare_pidfile()
+
+    def _spare_pidfile(self) -> None:
+        """In a container each daemon is process 1: after a kill, twistd would take its default pidfile for that of a running daemon."""
+        twistd = self.parent
+        if twistd is not None and twistd.get("nodaemon") and twistd.get("pidfile") == DEFAULT_PIDFILE:
+            twistd["pidfile"] = ""
 
     def account(self) -> str:
         """The line that says what the daemon does, once it has started."""

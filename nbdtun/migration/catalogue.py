@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from nbdtun.errors import (
     CommandFailed,
     ConfigError,
+    DestinationFailed,
     DiskMismatch,
     MonitorError,
     NbdtunError,
@@ -57,8 +58,9 @@ class Kind:
         return Finding(self.level, self.check, what, self.remedy if remedy is None else remedy, self.code, name)
 
     def of(self, error: NbdtunError) -> Finding:
-        """Make one that reports ``error``."""
-        return Finding.of(self.check, error, self.level)
+        """Make one that reports ``error``; a wrong option of the other end's is no wrong usage here, and has the declared code."""
+        code = self.code if isinstance(error, ConfigError) and ConfigError not in self.errors else error.code
+        return evolve(Finding.of(self.check, error, self.level), code=code)
 
 
 def kinds() -> tuple[Kind, ...]:
@@ -78,24 +80,24 @@ def _warning(check: Check, found: str, remedy: str = "", *errors: type[NbdtunErr
 _RENEW = "renew it, as `nbdtun certs DIR --host NAME --force` does"
 
 
-def _certificates(check: Check) -> tuple[Kind, Kind]:
+def _certificates(check: Check, *errors: type[NbdtunError]) -> tuple[Kind, Kind]:
     what = "A certificate, the key or the CA's certificate is missing, unreadable, expired, or does not belong to the others."
-    return _failure(check, what, _RENEW, ConfigError, TLSError), _warning(check, "A certificate expires within 30 days.", _RENEW)
+    return _failure(check, what, _RENEW, *errors, TLSError), _warning(check, "A certificate expires within 30 days.", _RENEW)
 
 
-def _sockets(check: Check) -> tuple[Kind, Kind]:
-    what = "QEMU's user cannot reach the sockets that nbdtun makes, or the run directory cannot be used."
+def _sockets(check: Check, *errors: type[NbdtunError]) -> tuple[Kind, Kind]:
+    what = "QEMU or its user cannot reach the sockets that nbdtun makes, or the run directory cannot be used."
     remedy, policy = (
         "choose another with --run-dir; run nbdtun as root or as QEMU's user",
         "let its policy allow sockets below the run directory",
     )
-    return _failure(check, what, remedy, ConfigError), _warning(check, "AppArmor or SELinux confines QEMU.", policy)
+    return _failure(check, what, remedy, *errors, NotMigratable), _warning(check, "AppArmor or SELinux confines QEMU.", policy)
 
 
-CERTIFICATES: Final = _certificates(Check.TLS)
-SOCKETS: Final = _sockets(Check.SOCKETS)
-DESTINATION_CERTIFICATES: Final = _certificates(Check.DESTINATION_TLS)
-DESTINATION_SOCKETS: Final = _sockets(Check.DESTINATION_SOCKETS)
+CERTIFICATES: Final = _certificates(Check.TLS, ConfigError)
+SOCKETS: Final = _sockets(Check.SOCKETS, ConfigError)
+DESTINATION_CERTIFICATES: Final = _certificates(Check.DESTINATION_TLS, DestinationFailed)
+DESTINATION_SOCKETS: Final = _sockets(Check.DESTINATION_SOCKETS, DestinationFailed)
 SOURCE: Final = _failure(
     Check.SOURCE,
     "The source's QEMU cannot be asked, lacks a command, or is being migrated.",

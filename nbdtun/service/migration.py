@@ -13,6 +13,7 @@ from nbdtun.deferreds import end_of, shield
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.finding import Level
 from nbdtun.migration.progress import Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
@@ -86,10 +87,10 @@ async def _migrate(
     source = given or source_of(reactor, settings, checklist)
     hold = Hold(reactor, settings.qmp)
     try:
-        await control.open()
-        connected = await begin(settings, checklist, rundir, monitor, source, hold.connect)
-        if source is None or not connected:
-            await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source)
+        connected = await begin(settings, checklist, rundir, monitor, source, control.open, hold.connect)
+        if checklist.level is Level.FAILURE:
+            examined = monitor if connected and work is Migration else None
+            await the_rest(reactor, settings, checklist, rundir, examined, source)
             checklist.refuse()
         assert source is not None
         if monitor.credentials is not None:

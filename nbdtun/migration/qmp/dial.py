@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 
 from nbdtun.errors import MonitorError
 from nbdtun.ownership.reach import reach
+
+#: The kernel's list of UNIX sockets: the flags, the state and, last, the path (net/unix/af_unix.c). A server's end of a connection has its
+#: path too; its state is SS_CONNECTING until it is accepted, then SS_CONNECTED.
+_LISTED = Path("/proc/net/unix")
+_WAITING, _ACCEPTED = "02", "03"
 
 
 def dial(path: str) -> socket.socket:
@@ -25,6 +31,15 @@ def is_served(path: str) -> bool:
     except OSError as error:
         return error.errno not in (errno.ENOENT, errno.ECONNREFUSED)
     return True
+
+
+def is_held(path: str) -> bool:
+    """Whether the server of a UNIX socket has accepted a client, and lets another one wait; unknown, and so False, in another namespace."""
+    try:
+        rows = [line.split(maxsplit=7) for line in _LISTED.read_text(errors="surrogateescape").splitlines()[1:]]
+    except OSError:
+        return False
+    return {_WAITING, _ACCEPTED} <= {row[5] for row in rows if len(row) == 8 and row[7] in (path, os.path.realpath(path))}
 
 
 def _remedy(error: OSError, path: str) -> str:

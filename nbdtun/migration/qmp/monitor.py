@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
-from nbdtun.migration.qmp.dial import dial
+from nbdtun.migration.qmp.dial import dial, is_held
 from nbdtun.migration.qmp.events import FLOODED, Event, Flood, Listener
 from nbdtun.migration.qmp.greeting import Client, require_qmp
 from nbdtun.migration.qmp.life import TRANSITIONS, State, Trigger
@@ -38,6 +38,8 @@ from nbdtun.ownership.reach import Credentials, peer
 from nbdtun.states import Life
 
 GREETING_SECONDS, CLOSING_SECONDS = 10.0, 5.0
+#: Seconds after which the monitor of another client is given up; one that is just closed is free before.
+HELD_SECONDS = 3.0
 #: How many of many questions are under way at a time.
 AT_ONCE = 64
 
@@ -262,15 +264,21 @@ class _Client:
         self._qmp.register_listener(_Tap(monitor))
 
     async def open(self, sock: socket.socket) -> None:
-        busy = (
-            f"{self._path}: no QMP greeting; another client holds it (another nbdtun?), or it is not a QMP socket; give QEMU a second -qmp"
-        )
+        remedy = "give QEMU a second -qmp"
+        busy = f"{self._path}: no QMP greeting; another client holds it (another nbdtun?), or it is not a QMP socket; {remedy}"
+        greeting = asyncio.ensure_future(self._greet(sock))
         try:
-            await asyncio.wait_for(self._greet(sock), GREETING_SECONDS)
+            await asyncio.wait({greeting}, timeout=HELD_SECONDS)
+            if not greeting.done() and is_held(self._path):
+                raise MonitorError(f"{self._path}: another client holds this monitor (another nbdtun?); {remedy}")
+            await asyncio.wait_for(greeting, GREETING_SECONDS - HELD_SECONDS)
         except TimeoutError:
             raise MonitorError(busy) from None
         except ConnectError as error:
             raise MonitorError(busy if isinstance(error.exc, EOFError) else f"{self._path}: {error}") from error
+        finally:
+            greeting.cancel()
+            await asyncio.wait({greeting})  # it still watches the socket
 
     async def _greet(self, sock: socket.socket) -> None:
         await require_qmp(sock, self._path)

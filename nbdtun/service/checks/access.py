@@ -5,6 +5,9 @@ QEMU's user needs search permission on every directory of the path; nbdtun can g
 CAP_DAC_OVERRIDE, as root has it, may enter all. A security module's decisions cannot be predicted from outside: where one confines QEMU,
 a warning says so. The kernel names it in ``/proc/PID/attr/current``: ``unconfined`` or ``PROFILE (MODE)`` by
 AppArmor, and ``USER:ROLE:TYPE:LEVEL`` by SELinux.
+
+A QEMU in a container, or with ``-chroot``, may have another directory at the same path, or none. ``/proc/PID/root`` leads to what it has
+(proc(5)), for those who may trace it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from pathlib import Path
 from attrs import frozen
 
 from nbdtun.config import Owner
-from nbdtun.errors import ConfigError
+from nbdtun.errors import ConfigError, NbdtunError, NotMigratable
 from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.ownership.reach import Credentials
@@ -52,8 +55,25 @@ class User:
         return bool(directory.st_mode & (stat.S_IXGRP if directory.st_gid in self.groups else stat.S_IXOTH))
 
 
+def check_own_access(checklist: Checklist, kind: Kind, rundir: RunDir) -> bool:
+    """Note, by ``kind``, if this process itself could not make its sockets in ``rundir``; returns whether it could."""
+    with checklist.collecting(kind):
+        rundir.check()
+        existing = _existing(rundir)
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
+            raise ConfigError(f"run directory {rundir.base}: {existing} cannot be written to", "choose another with --run-dir")
+        return True
+    return False
+
+
 def check_access(checklist: Checklist, kinds: tuple[Kind, Kind], rundir: RunDir, qemu: Credentials) -> None:
-    """Note, by ``kinds``, whether the QEMU of these credentials could use sockets in ``rundir``."""
+    """Note, by ``kinds``, whether this process could make its sockets in ``rundir``, and the QEMU of these credentials use them."""
+    if check_own_access(checklist, kinds[0], rundir):
+        check_access_of(checklist, kinds, rundir, qemu)
+
+
+def check_access_of(checklist: Checklist, kinds: tuple[Kind, Kind], rundir: RunDir, qemu: Credentials) -> None:
+    """Note, by ``kinds``, whether the QEMU of these credentials could use sockets in ``rundir``, if this process can make them."""
     user = User.of(qemu, _PROC)
     with checklist.collecting(kinds[0]):
         for trouble in _troubles(rundir, qemu, user):
@@ -65,12 +85,18 @@ def check_access(checklist: Checklist, kinds: tuple[Kind, Kind], rundir: RunDir,
         checklist.add(kinds[1](f"QEMU is confined by {confined}", remedy))
 
 
-def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[ConfigError]:
-    with_dir = f"run directory {rundir.base}"
-    rundir.check()
-    existing = next(path for path in (rundir.base, *rundir.base.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
-        yield ConfigError(f"{with_dir}: {existing} cannot be written to", "choose another with --run-dir")
+def _existing(rundir: RunDir) -> Path:
+    """The part of its path that is there already."""
+    return next(path for path in (rundir.base, *rundir.base.parents) if path.exists())
+
+
+def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[NbdtunError]:
+    with_dir, existing = f"run directory {rundir.base}", _existing(rundir)
+    if not _sees(qemu.pid, existing):
+        yield NotMigratable(
+            f"{with_dir}: QEMU (pid {qemu.pid}) has another {existing} than this host, or none; it is in a container, or has -chroot",
+            "choose with --run-dir a directory that is the same inside and outside",
+        )
     owner = rundir.owner_for(qemu) or Owner(os.geteuid())
     if owner.uid != user.uid and not user.almighty:
         yield ConfigError(
@@ -83,6 +109,19 @@ def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[ConfigE
                 f"{with_dir}: QEMU (uid {user.uid}) may not enter {path} (mode {path.stat().st_mode & 0o7777:o})",
                 f"chmod o+x {path}, or choose another with --run-dir",
             )
+
+
+def _sees(pid: int, directory: Path) -> bool:
+    """Whether the process finds the same directory at that path, as far as /proc tells."""
+    seen = _PROC / f"{pid}/root"
+    try:
+        (seen / ".").stat()  # where this is refused, so is all below it
+        there, here = (seen / os.path.realpath(directory)[1:]).stat(), directory.stat()
+    except FileNotFoundError:
+        return not seen.is_dir()
+    except OSError:
+        return True
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def confinement(attribute: str) -> str:

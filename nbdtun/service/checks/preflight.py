@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import MigrateSettings
+from nbdtun.errors import ConfigError
 from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.preflight import Preflight
@@ -16,7 +17,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.control.names import Name
-from nbdtun.service.control.socket import refuse_second
+from nbdtun.service.control.socket import refuse_second, trustees
 from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
@@ -44,11 +45,13 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
     source = source_of(reactor, settings, checklist)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
+    name = Name.of_vm(settings.migration.vm, settings.qmp)
+
+    async def claim() -> None:
+        refuse_second(settings.tunnel.run_dir, name)
+
     try:
-        connected = False
-        with checklist.collecting(SOURCE):  # the monitor of a VM that is being migrated would not answer for 10 s
-            refuse_second(settings.tunnel.run_dir, Name.of_vm(settings.migration.vm, settings.qmp))
-            connected = await begin(settings, checklist, rundir, monitor, source, Hold(reactor, settings.qmp).look)
+        connected = await begin(settings, checklist, rundir, monitor, source, claim, Hold(reactor, settings.qmp).look)
         return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source, measure)
     finally:
         try:
@@ -66,14 +69,24 @@ async def begin(
     rundir: RunDir,
     monitor: Monitor,
     source: Source | None,
+    claim: Callable[[], Awaitable[None]],
     connect: Callable[[Monitor], Awaitable[None]],
 ) -> bool:
-    """The first checks, which a migration makes too: of this host, and whether ``connect`` can connect ``monitor``; returns that."""
+    """
+    The first checks, which a migration makes too: of this host, and whether ``connect`` can connect ``monitor``; returns that.
+
+    ``claim`` comes before it, where the run directory can be used: it fails for a VM that another process is migrating, whose monitor would
+    keep ``connect`` waiting.
+    """
     if source is not None:
         check_tls(checklist, settings)
+    usable = check_own_sockets(checklist, rundir)
     with checklist.collecting(SOURCE):
+        if usable:
+            await claim()
         await connect(monitor)
-        check_sockets(checklist, rundir, monitor)
+        if usable and monitor.credentials is not None:
+            access.check_access_of(checklist, SOCKETS, rundir, monitor.credentials)
         return True
     return False
 
@@ -107,7 +120,16 @@ def check_tls(checklist: Checklist, settings: MigrateSettings) -> None:
         checklist.ok(Check.TLS, "TLS is off: there is no --tls-dir")
 
 
-def check_sockets(checklist: Checklist, rundir: RunDir, monitor: Monitor) -> None:
-    """Note whether the QEMU behind ``monitor`` could use our sockets."""
-    if monitor.credentials is not None:
-        access.check_access(checklist, SOCKETS, rundir, monitor.credentials)
+def check_own_sockets(checklist: Checklist, rundir: RunDir) -> bool:
+    """Note if this process could not make its sockets, or others could replace its control socket; returns whether all is well."""
+    with checklist.collecting(SOCKETS[0]):
+        if not access.check_own_access(checklist, SOCKETS[0], rundir):
+            return False
+        try:
+            trustees(rundir.base)
+        except FileNotFoundError:
+            pass  # there is none yet
+        except OSError as error:
+            raise ConfigError(f"run directory {rundir.base}: {error.strerror}", "choose another with --run-dir") from None
+        return True
+    return False

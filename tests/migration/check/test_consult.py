@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import NotMigratable
@@ -45,5 +46,12 @@ def test_it_refuses() -> None:
     assert consulted(NotMigratable("web1 is busy")) == (None, ["failure web1 is busy"])
 
 
-def test_nothing_to_compare() -> None:
-    assert consulted(None, None) == (None, ["warning not compared: the source QEMU did not answer"])
+@pytest.mark.parametrize("machine", ["inmigrate", "prelaunch", "unreachable"])
+def test_nothing_to_compare(machine: str) -> None:
+    assert consulted({"machine": machine}, None) == (None, ["warning not compared: the source QEMU did not answer"])
+
+
+@pytest.mark.parametrize("machine", ["running", "paused"])
+def test_it_has_moved_already(machine: str) -> None:
+    told = f"failure web1 is already {machine} at the destination; if it has moved, nothing is left to do"
+    assert consulted({"machine": machine}, None) == (None, [told])

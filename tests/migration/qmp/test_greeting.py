@@ -112,6 +112,7 @@ async def test_a_pretty_message_without_an_end_is_a_loss(path: str, monkeypatch:
 @pytest_twisted.ensureDeferred
 async def test_silence_is_a_monitor_that_is_held(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GREETING_SECONDS", 0.05)
+    monkeypatch.setattr(module, "HELD_SECONDS", 0.02)
     async with saying(path, b"") as monitor:
         with pytest.raises(MonitorError, match="no QMP greeting; another client holds it"):
             await monitor.connect()

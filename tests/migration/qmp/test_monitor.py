@@ -235,13 +235,43 @@ async def test_sockets_that_cannot_be_used(path: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_monitor_that_another_client_holds(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This server has accepted us too, so nothing is certain."""
     monkeypatch.setattr(module, "GREETING_SECONDS", 0.05)
+    monkeypatch.setattr(module, "HELD_SECONDS", 0.02)
     async with serve(path, greet=False):
         text = await refused(path)
         assert (
             text
             == f"{path}: no QMP greeting; another client holds it (another nbdtun?), or it is not a QMP socket; give QEMU a second -qmp"
         )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_monitor_that_another_client_certainly_holds(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server has accepted one client, and lets us wait: that is told long before the time for a greeting is over."""
+    monkeypatch.setattr(module, "HELD_SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
+        listener.bind(path)
+        listener.listen(1)
+        other.connect(path)
+        with listener.accept()[0]:
+            text = await refused(path)
+    assert text == f"{path}: another client holds this monitor (another nbdtun?); give QEMU a second -qmp"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_monitor_that_is_closed_just_now(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that has accepted nobody may be busy; whoever waits is served."""
+    monkeypatch.setattr(module, "HELD_SECONDS", 0.02)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(1)
+        connecting = Deferred.fromCoroutine(Monitor(reactor, path, "web1").connect())
+        await deferLater(reactor, 0.1)
+        assert not connecting.called
+        listener.accept()[0].close()
+        with pytest.raises(MonitorError, match="no QMP greeting"):
+            await connecting
 
 
 @pytest_twisted.ensureDeferred

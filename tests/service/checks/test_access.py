@@ -93,6 +93,21 @@ def test_a_place_that_is_no_directory(base: Path, proc: Path) -> None:
     assert line == f"failure: run directory {base}/file/run: {base}/file cannot be written to; choose another with --run-dir"
 
 
+def test_a_container_that_has_another_directory_there(base: Path, proc: Path) -> None:
+    """Nothing, another one, or the same by a bind mount; nothing is known of a process that may not be traced."""
+    rundir, other = RunDir(f"{base}/run", Owner(107)), f"QEMU (pid {QEMU.pid}) has another {base} than this host, or none"
+    root = proc / "root"
+    root.mkdir()
+    assert other in lines(rundir)[0]
+    (root / f"{base}"[1:]).mkdir(parents=True)
+    assert other in lines(rundir)[0]
+    root.rename(proc / "away")
+    root.symlink_to("/")
+    assert lines(rundir)[0].startswith("ok")
+    root.unlink()
+    assert lines(rundir)[0].startswith("ok")
+
+
 def test_a_security_module_is_told_of(base: Path, proc: Path) -> None:
     (proc / "attr/current").write_text("libvirt-1234 (enforce)\n")
     assert lines(RunDir(f"{base}/run", Owner(107)))[1] == (

@@ -9,10 +9,12 @@ from twisted.internet import reactor
 
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Finding, Level
-from nbdtun.migration.qmp.monitor import Credentials, Monitor
-from nbdtun.service.checks.preflight import check, check_sockets, check_tls
+from nbdtun.service.checks.preflight import check, check_own_sockets, check_tls
+from nbdtun.service.control.names import Name
+from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.tls import issue
+from tests.service.control.stage import Controllable
 from tests.service.stage import migration_settings
 
 
@@ -53,10 +55,31 @@ def test_no_certificates_were_asked_for(base: Path) -> None:
     assert lines(checklist) == ["ok tls: TLS is off: there is no --tls-dir"]
 
 
-def test_sockets_are_judged_only_when_it_is_known_who_uses_them(base: Path) -> None:
-    checklist, monitor = Checklist(), Monitor(reactor, f"{base}/web1.qmp", "web1")
-    check_sockets(checklist, RunDir(str(base)), monitor)
-    assert lines(checklist) == []
-    monitor.credentials = Credentials(1, 0, 0)
-    check_sockets(checklist, RunDir(str(base)), monitor)
-    assert {one.check for one in checklist.findings} == {"sockets"}
+def test_our_own_sockets(base: Path) -> None:
+    checklist = Checklist()
+    assert check_own_sockets(checklist, RunDir(str(base)))
+    assert lines(checklist) == []  # QEMU's part is told later
+    (base / "control").mkdir(0o755, parents=True)
+    assert not check_own_sockets(checklist, RunDir(str(base)))
+    assert not check_own_sockets(checklist, RunDir(f"{base}/{'x' * 80}"))
+    other, long = lines(checklist)
+    assert other.startswith(f"failure sockets: {base}/control: it must be this user's own directory with mode 0700; ")
+    assert "too long for the path of a UNIX socket" in long
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_vm_that_another_process_migrates(base: Path) -> None:
+    """It is told by its control socket; its monitor is not even tried. Certificates and the tunnel are checked all the same."""
+    settings = migration_settings(base, handshake_timeout=0.5)
+    other = ControlSocket(reactor, str(base), Name.of_vm("web1", settings.qmp), Controllable())
+    await other.open()
+    try:
+        report = await check(reactor, settings, measure=False)
+    finally:
+        await other.close()
+    assert [(one.level, one.check) for one in report.findings] == [
+        (Level.OK, "tls"),
+        (Level.FAILURE, "source"),
+        (Level.FAILURE, "tunnel"),
+    ]
+    assert "web1 is being migrated by another process" in str(report.findings[1])
