@@ -106,3 +106,18 @@ def test_a_mistake_ends_twistd_with_one_line_and_the_status_of_wrong_usage(capsy
             Options().parseOptions(words)
         assert caught.value.code == 2
         assert capsys.readouterr() == ("", f"nbdtun-dest: {line} [config]\n")
+
+
+@pytest.mark.parametrize(
+    ("twistd", "pidfile"),
+    [
+        ({"nodaemon": 1, "pidfile": "twistd.pid"}, ""),
+        ({"nodaemon": 0, "pidfile": "twistd.pid"}, "twistd.pid"),
+        ({"nodaemon": 1, "pidfile": "/run/d.pid"}, "/run/d.pid"),
+    ],
+)
+def test_twistds_default_pidfile_is_for_the_background(twistd: dict[str, Any], pidfile: str) -> None:
+    options = Options()
+    options.parent = twistd  # type: ignore[assignment]
+    options.parseOptions([])
+    assert twistd["pidfile"] == pidfile
