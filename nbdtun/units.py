@@ -194,3 +194,10 @@ def milliseconds_text(seconds: float) -> str:
 def _two_units(seconds: float, large: int, large_unit: str, small: int, small_unit: str) -> str:
     count, rest = divmod(round(seconds / small), large // small)
     return f"{count} {large_unit}" + (f" {rest} {small_unit}" if rest else "")
+
+
+def listed(things: Iterable[object], most: int = 8) -> str:
+    """``a, b``, or ``a, b and 7 more``: in one line, at most so many."""
+    every = [str(thing) for thing in things]
+    more = len(every) - most
+    return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")

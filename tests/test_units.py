@@ -14,6 +14,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.units import (
     choice_remedy,
     duration_text,
+    listed,
     milliseconds_text,
     parse_count,
     parse_duration,
@@ -257,3 +258,11 @@ def test_short_times(seconds: float, text: str) -> None:
 )
 def test_the_nearest_choice(given: str, remedy: str) -> None:
     assert choice_remedy(given, ["auto-converge", "downtime"]) == remedy
+
+
+@pytest.mark.parametrize(
+    ("number", "most", "line"),
+    [(0, 4, ""), (4, 4, "0, 1, 2, 3"), (5, 4, "0, 1, 2, 3 and 1 more"), (16, 16, ", ".join(map(str, range(16))))],
+)
+def test_a_line_has_an_end(number: int, most: int, line: str) -> None:
+    assert listed(map(str, range(number)), most) == line

@@ -27,6 +27,7 @@ from nbdtun.cli.detached import Terminal
 from nbdtun.cli.reactor import run
 from nbdtun.cli.streams import before_complaint, complain
 from nbdtun.display import Display
+from nbdtun.display.words import outcome
 from nbdtun.errors import ConfigError, GuestLost, NbdtunError, OutcomeUnknown
 from nbdtun.logs import traced
 from nbdtun.migration.progress import Phase, Progress
@@ -60,13 +61,14 @@ Start = Callable[[Callable[[Progress], None]], "Deferred[Progress]"]
 Detached = Callable[[TextIO], Display]
 
 
-def attend(reactor: IReactorCore, start: Start, display: Display, terminal: Terminal, detached: Detached) -> Status:
+def attend(reactor: IReactorCore, start: Start, display: Display, terminal: Terminal, detached: Detached, silent_about: str = "") -> Status:
     """
     Run ``reactor`` until the migration that ``start`` begins has ended; return its status.
 
-    When ``terminal`` goes away, ``detached`` makes another display for its log.
+    When ``terminal`` goes away, ``detached`` makes another display for its log. ``silent_about`` names the VM if ``display`` shows nothing:
+    then the last line says what became of it.
     """
-    attended = _Attended(start, display, terminal, detached)
+    attended = _Attended(start, display, terminal, detached, silent_about)
     handled: dict[int, Callable[[], None]] = dict.fromkeys((signal.SIGINT, signal.SIGTERM), attended.interrupt)
     handled |= {signal.SIGHUP: attended.hang_up, signal.SIGTSTP: attended.stop}
     background = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # writing to the terminal stops no migration, whatever stty says
@@ -83,8 +85,9 @@ def attend(reactor: IReactorCore, start: Start, display: Display, terminal: Term
 class _Attended:
     """A migration, its display, and whether it has been interrupted."""
 
-    def __init__(self, start: Start, display: Display, terminal: Terminal, detached: Detached) -> None:
+    def __init__(self, start: Start, display: Display, terminal: Terminal, detached: Detached, silent_about: str) -> None:
         self.status = Status.FAILED
+        self._silent_about = silent_about
         self._start = start
         self._display = display
         self._terminal = terminal
@@ -166,9 +169,18 @@ class _Attended:
         if self._latest is None or not self._latest.phase.final:
             self._report(self._last_words(phase, error))
         self._display.close()
-        if error is not None:
-            complain(error.line)
+        self._tell(phase, error)
         self.status = _BY_PHASE[phase]
+
+    def _tell(self, phase: Phase, error: NbdtunError | None) -> None:
+        """Report the error in one line, and what became of the VM, unless the display or the error says so."""
+        words = ""
+        if self._silent_about and self._latest is not None and phase in (Phase.FAILED, Phase.CANCELLED):
+            words = f"{self._silent_about} {outcome(self._latest)}"
+        if error is not None:
+            complain(f"{error}; {words} [{error.code}]" if words else error.line)
+        elif words:
+            complain(words)
 
     def _last_words(self, phase: Phase, error: NbdtunError | None) -> Progress:
         text, code = (None, None) if error is None else (str(error), error.code)

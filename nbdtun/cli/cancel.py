@@ -19,7 +19,7 @@ def command(vm: str, run_dir: str | None) -> int:
                  1  too late, or the rollback was incomplete
                  2  wrong usage, or there is no such migration
     """
-    from nbdtun.display.words import OUTCOMES
+    from nbdtun.display.words import outcome
     from nbdtun.errors import printable
     from nbdtun.migration.progress import Phase, Progress
     from nbdtun.service.control.client import ask
@@ -28,5 +28,5 @@ def command(vm: str, run_dir: str | None) -> int:
     report = asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))
     final = Progress.from_json(report.get("progress", {}))
     detail = f" ({final.error})" if final.error not in (None, "cancelled") else ""
-    click.echo(printable(f"{report.get('name', vm)} {OUTCOMES[final.phase]}{detail}"))
+    click.echo(printable(f"{report.get('name', vm)} {outcome(final)}{detail}"))
     return 0 if final.phase in (Phase.CANCELLED, Phase.FAILED) else 1

@@ -51,4 +51,6 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
     settle_in(reactor)
     work = service.resolve if resolve else service.migrate
     start = partial(work, reactor, settings, log=lambda: terminal.where)
-    return attend(reactor, start, display, terminal, lambda log: make_display("none" if progress == "none" else "log", vm, log))
+    quiet = progress == "none"
+    detached = partial(make_display, "none" if quiet else "log", vm)
+    return attend(reactor, start, display, terminal, detached, vm if quiet else "")

@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, rows, time_words, volume_words
+from nbdtun.display.words import PHASES, Row, clock_text, converge_words, link_words, outcome, rows, time_words, volume_words
 from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import rate_text, size_text
@@ -109,9 +109,9 @@ class Bars:
     def _summary(self, progress: Progress) -> RenderableType:
         mark, style = _MARKS[progress.phase]
         mark = mark if self._console.encoding.startswith("utf") else "-"
-        outcome = Text.assemble((f"{mark} ", style), (self._title or "the VM", "bold"), f" {OUTCOMES[progress.phase]}")
+        ended = Text.assemble((f"{mark} ", style), (self._title or "the VM", "bold"), f" {outcome(progress)}")
         figures = [words for words in self._figures(progress) if words]
-        return Text("\n").join([outcome, *(Text("  ") + self._joined([Text(word, "dim") for word in words]) for words in figures)])
+        return Text("\n").join([ended, *(Text("  ") + self._joined([Text(word, "dim") for word in words]) for words in figures)])
 
     def _figures(self, progress: Progress) -> tuple[list[str], ...]:
         return time_words(progress), volume_words(progress), link_words(progress, self._title or "the VM")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TextIO
 
-from nbdtun.display.words import OUTCOMES, PHASES, converge_words, link_words, rows, summary_words
+from nbdtun.display.words import PHASES, converge_words, link_words, outcome, rows, summary_words
 from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import duration_text, rate_text, size_text
@@ -45,7 +45,7 @@ class Lines:
 def line(progress: Progress, vm: str) -> str:
     """The state of the migration of ``vm`` in one line, without that name before it."""
     if progress.phase.final:
-        return f"{OUTCOMES[progress.phase]}; " + ", ".join([*summary_words(progress), *link_words(progress, vm)])
+        return f"{outcome(progress)}; " + ", ".join([*summary_words(progress), *link_words(progress, vm)])
     copied = ", ".join(f"{row.name} {row.percentage} of {size_text(row.total)}" for row in rows(progress) if row.total)
     pace = [rate_text(progress.rate)] if progress.rate and progress.link.up else []
     if progress.eta is not None and progress.link.up:

@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from nbdtun.errors import printable
-from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.progress import GuestState, Phase, Progress
 from nbdtun.units import duration_text, rate_text, size_text
 
 PHASES: Final = {
@@ -28,13 +28,18 @@ PHASES: Final = {
     Phase.LOST: "lost",
 }
 
-#: Where the VM is now; the caller prints the error itself.
+#: What became of the VM; :func:`outcome` also says what a guest does that was not migrated. The caller prints the error itself.
 OUTCOMES: Final = {
     Phase.COMPLETED: "runs at the destination",
-    Phase.FAILED: "was not migrated; it is at the source as before",
-    Phase.CANCELLED: "was not migrated; it is at the source as before",
+    Phase.FAILED: "was not migrated",
+    Phase.CANCELLED: "was not migrated",
     Phase.UNKNOWN: "is paused at the source; it may be running at the destination",
     Phase.LOST: "is paused at the source; it was lost at the destination",
+}
+
+STAYS: Final = {
+    GuestState.RUNS: "it is still running at the source",
+    GuestState.PAUSED: "it is paused at the source",
 }
 
 MEMORY: Final = "memory"
@@ -90,7 +95,7 @@ def link_words(progress: Progress, vm: str) -> list[str]:
     if link.lost_for is not None:
         more = "" if link.retry_for is None else f" for {clock_text(link.retry_for)} more"
         words = [f"link lost {link.lost_for:.0f} s, retrying{more}"]
-        runs = progress.phase in _AT_SOURCE and not progress.converge.forced
+        runs = progress.phase in _AT_SOURCE and progress.guest is GuestState.RUNS
         return [*words, f"{vm} keeps running here"] if runs else words
     if link.silent_for is not None and not progress.phase.final:
         return [f"nothing from the destination for {link.silent_for:.0f} s"]
@@ -101,6 +106,13 @@ def link_words(progress: Progress, vm: str) -> list[str]:
     times = "once for" if link.outages == 1 else f"{link.outages} times, for"
     again = f", {size_text(link.replayed)} sent again" if link.replayed else ""
     return [f"link lost {times} {duration_text(link.down)}{again}"]
+
+
+def outcome(progress: Progress) -> str:
+    """Where the VM is after a final phase."""
+    words = OUTCOMES[progress.phase]
+    stays = STAYS.get(progress.guest) if progress.phase in (Phase.FAILED, Phase.CANCELLED) else None
+    return f"{words}; {stays}" if stays else words
 
 
 def converge_words(progress: Progress) -> list[str]:

@@ -43,6 +43,14 @@ class Phase(enum.Enum):
         return self in (Phase.FINISH, Phase.SETTLE)
 
 
+class GuestState(enum.Enum):
+    """What the guest does at the source, as far as the migration knows; the pause of the switchover is not meant."""
+
+    UNKNOWN = "unknown"
+    RUNS = "runs"
+    PAUSED = "paused"
+
+
 @frozen
 class DiskProgress:
     """One disk: ``done`` of ``total`` bytes are copied (both grow while the guest writes)."""
@@ -170,7 +178,7 @@ class Progress:
     ``time`` is seconds since the epoch, ``elapsed`` seconds since its start. ``rate`` is in bytes per second, ``eta`` the seconds until
     disks and memory are copied; both are None where that cannot be told. ``downtime_ms`` is set from the phase ``settle`` on, and
     ``elapsed`` stays the same then: the VM runs at the destination. ``error`` is only set in a final phase; ``code`` is the stable name of
-    the error.
+    the error. ``guest`` tells a guest that runs from one that its operator has paused, or that ``--on-timeout force`` has.
     """
 
     time: float
@@ -185,6 +193,7 @@ class Progress:
     downtime_ms: float | None = None
     error: str | None = None
     code: str | None = None
+    guest: GuestState = GuestState.UNKNOWN
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--progress json`` prints: see ``docs/migrate``."""
@@ -198,6 +207,7 @@ class Progress:
             "eta": _tenths(self.eta),
             "link": self.link.as_json(),
             "converge": self.converge.as_json(),
+            "guest": self.guest.value,
         }
         if self.phase.final or self.phase is Phase.SETTLE:
             report["downtime_ms"] = self.downtime_ms
@@ -232,6 +242,7 @@ class Progress:
             downtime_ms=_perhaps(_number, report.get("downtime_ms")),
             error=_perhaps(_text, report.get("error")),
             code=_perhaps(_text, report.get("code")),
+            guest=GuestState(report["guest"]),
         )
 
 

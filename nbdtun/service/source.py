@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.config import SourceSettings
+from nbdtun.errors import TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import ListeningService
@@ -36,11 +37,28 @@ class SourceService(MultiService):
             self.log.info("{records}", records=explain(settings.tunnel.records))
         self.settings = settings
         self._drains = False
+        self._greeting: Deferred[None] | None = None
         self.tunnel = make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
             forwarder = Forwarder(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
             ListeningService(endpoint, forwarder).setServiceParent(self)
+
+    def startService(self) -> None:
+        """Listen; and say in the log, once, whether the destination can be reached. The local programs come whenever they like."""
+        super().startService()
+        self._greeting = Deferred.fromCoroutine(self._greet())
+
+    async def _greet(self) -> None:
+        try:
+            await self.tunnel.greet()
+        except CancelledError:
+            return
+        except TunnelError as error:
+            what = "the destination cannot be reached: {reason}; until it can, local connections are closed"
+            self.log.warn(what, reason=error.line, code=error.code)
+        else:
+            self.log.info("the destination {connect} answers", connect=self.settings.connect)
 
     def drain(self) -> Deferred[None]:
         """
@@ -88,6 +106,8 @@ class SourceService(MultiService):
         """Stop; fires when everything is closed."""
 
         async def stop() -> None:
+            if self._greeting is not None:
+                self._greeting.cancel()
             await super(SourceService, self).stopService()
             await self.tunnel.stop()
 

@@ -23,10 +23,14 @@ def test_nothing_runs(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-m", "nbdtun", *words, "--run-dir", str(tmp_path)], capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
-    where = f"is running here ({tmp_path}/control)"
-    assert said("status") == (0, f"no migration or daemon {where}\n", "")
+    where = f"of this user is running here ({tmp_path}/control)"
+    assert said("status") == (0, f"no migration or daemon {where}; those of other users are not shown\n", "")
     assert said("status", "--json") == (0, "", "")
-    assert said("cancel", "web1") == (2, "", f"nbdtun: web1: no such migration or daemon {where}; `nbdtun status` lists them [config]\n")
+    assert said("cancel", "web1") == (
+        2,
+        "",
+        f"nbdtun: web1: no such migration or daemon {where}; `nbdtun status` lists this user's [config]\n",
+    )
     assert said("set", "../web1", "--bandwidth", "1G")[0] == 2
 
 

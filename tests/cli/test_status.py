@@ -37,7 +37,8 @@ def test_json_is_one_object_a_line(running: Running, capsys: pytest.CaptureFixtu
 
 
 def test_nothing_runs(running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "status", "--run-dir", str(tmp_path)) == (0, f"no migration or daemon is running here ({tmp_path}/control)\n", "")
+    line = f"no migration or daemon of this user is running here ({tmp_path}/control); those of other users are not shown\n"
+    assert run(capsys, "status", "--run-dir", str(tmp_path)) == (0, line, "")
     assert run(capsys, "status", "--json") == (0, "", "")
     assert tmp_path in running.bases
 

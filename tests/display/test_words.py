@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, rows, summary_words
-from nbdtun.migration.progress import DiskProgress, LinkState, Measures, Phase
+from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, outcome, rows, summary_words
+from nbdtun.migration.progress import DiskProgress, GuestState, LinkState, Measures, Phase
 from tests.display.stage import GIB, MIRROR
 
 
@@ -53,8 +53,26 @@ def test_the_link(phase: Phase, link: LinkState, words: list[str]) -> None:
     assert link_words(evolve(MIRROR, phase=phase, link=link), "web1") == words
 
 
-def test_a_guest_that_was_paused_does_not_run_here() -> None:
-    assert link_words(evolve(MIRROR, link=LinkState(lost_for=2.0), converge=Measures(forced=True)), "web1") == ["link lost 2 s, retrying"]
+@pytest.mark.parametrize("guest", [GuestState.PAUSED, GuestState.UNKNOWN])
+def test_a_guest_that_was_paused_does_not_run_here(guest: GuestState) -> None:
+    assert link_words(evolve(MIRROR, link=LinkState(lost_for=2.0), guest=guest), "web1") == ["link lost 2 s, retrying"]
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.CANCELLED])
+@pytest.mark.parametrize(
+    ("guest", "words"),
+    [
+        (GuestState.RUNS, "was not migrated; it is still running at the source"),
+        (GuestState.PAUSED, "was not migrated; it is paused at the source"),
+        (GuestState.UNKNOWN, "was not migrated"),
+    ],
+)
+def test_where_the_vm_is_that_stays(phase: Phase, guest: GuestState, words: str) -> None:
+    assert outcome(evolve(MIRROR, phase=phase, guest=guest)) == words
+
+
+def test_what_its_guest_did_here_is_no_matter_once_it_is_there() -> None:
+    assert outcome(evolve(MIRROR, phase=Phase.COMPLETED, guest=GuestState.RUNS)) == "runs at the destination"
 
 
 @pytest.mark.parametrize("phase", [Phase.READY, Phase.RAM, Phase.SWITCHOVER, Phase.COMPLETED])

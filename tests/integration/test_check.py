@@ -225,7 +225,9 @@ def test_what_is_wrong_of_the_tunnel(
     assert "b.example" in line
 
     status, report = check(crossing, arguments=["other", *crossing.arguments("--no-measure")[1:]])
-    assert failures(report) == ["destination: the destination has no VM 'other'; start nbdtun-dest with --vm other=QMP-SOCKET"]
+    assert failures(report) == [
+        f"destination: the destination has no VM 'other'; it has {VM}; start `nbdtun dest` with --vm other=QMP-SOCKET"
+    ]
 
     for days, level, text in ((-1 / 48, "failure", "expired on"), (10, "warning", "expires soon, on")):
         monkeypatch.setattr(issue, "LIFETIME", datetime.timedelta(days=days))

@@ -67,7 +67,7 @@ def test_status_and_set(pairs: Callable[..., Pair], crossings: Callable[..., Cro
     assert "nbdtun: web1: bandwidth is now unlimited" in attempt.complaints()
     pair.destination.wait_ticks(5)
     assert pair.faults() == []
-    assert crossing.command("status").stdout.startswith("no migration or daemon is running here")
+    assert crossing.command("status").stdout.startswith("no migration or daemon of this user is running here")
     assert crossing.leftovers() == []
 
 
@@ -106,14 +106,14 @@ def test_cancel(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) 
     crossing, attempt = begun(pairs, crossings)
     cancelled = crossing.command("cancel", VM)
     assert (cancelled.returncode, cancelled.stderr) == (0, "")
-    assert cancelled.stdout == f"{VM} was not migrated; it is at the source as before\n"
+    assert cancelled.stdout == f"{VM} was not migrated; it is still running at the source\n"
     assert crossing.pair.source.leftovers() == []  # it has waited
     assert attempt.wait_exit(10) == 130
     assert attempt.last["phase"] == "cancelled"
     assert attempt.complaints() == [f"nbdtun: {VM}: cancelled by another command, rolling back"]
     again = crossing.command("cancel", VM)
     assert (again.returncode, again.stdout) == (2, "")
-    assert again.stderr.startswith(f"nbdtun: {VM}: no such migration or daemon is running here (")
+    assert again.stderr.startswith(f"nbdtun: {VM}: no such migration or daemon of this user is running here (")
     assert crossing.migrate().wait_exit(60) == 0
     crossing.pair.destination.wait_ticks(5)
     assert crossing.pair.faults() == []
@@ -147,7 +147,11 @@ def test_one_migration_of_a_vm_at_a_time(pairs: Callable[..., Pair], crossings: 
     assert time.monotonic() - began < 9  # QEMU would let it wait for 10 s, and then it would not know why
     assert f"{VM}: another nbdtun is migrating the VM behind {link}" in alias.complaints()[-1]
     first.kill()
-    wait(lambda: crossing.command("status").stdout.startswith("no migration or daemon is running here"), 10, "the end of the first")
+    wait(
+        lambda: crossing.command("status").stdout.startswith("no migration or daemon of this user is running here"),
+        10,
+        "the end of the first",
+    )
     assert list((crossing.run_dir / "control").glob("*.sock")) == []
     third = crossing.migrate()
     assert third.wait_exit(60) == 0, third.log()
@@ -160,7 +164,7 @@ def test_two_vms_of_one_name(pairs: Callable[..., Pair], crossings: Callable[...
         other = crossing.migrate("--qmp", f"{two.qmp_path}")
         assert other.wait_exit(30) == 1
         assert other.complaints()[-1].endswith("by another session")
-    assert crossing.command("cancel", f"{crossing.qmp[0]}").stdout == f"{VM} was not migrated; it is at the source as before\n"
+    assert crossing.command("cancel", f"{crossing.qmp[0]}").stdout == f"{VM} was not migrated; it is still running at the source\n"
     assert first.wait_exit(10) == 130
     assert crossing.pair.disturbance() == []
 

@@ -202,7 +202,7 @@ async def test_after_the_hand_over_it_cannot_be_cancelled(rig: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_vm_that_the_destination_does_not_know(rig: Any) -> None:
     async with rig(Plan(64 * MIB)) as one:
-        with pytest.raises(VMUnknown, match=r"has no VM 'web2'; start nbdtun-dest with --vm web2=QMP-SOCKET"):
+        with pytest.raises(VMUnknown, match=r"has no VM 'web2'; it has web1; start `nbdtun dest` with --vm web2=QMP-SOCKET"):
             await one.start(vm="web2")
         await one.untouched()
 

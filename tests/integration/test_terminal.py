@@ -159,7 +159,7 @@ def test_it_obeys_signals(attended: Callable[..., tuple[Attended, Gate | None]],
         gate.open()
     assert one.wait_exit() == 130
     log = one.log.read_text()
-    assert f"{VM}: was not migrated; it is at the source as before" in log
+    assert f"{VM}: was not migrated; it is still running at the source" in log
     assert "Traceback" not in log
     one.log.unlink()
     stayed(one.crossing)

@@ -8,13 +8,14 @@ from attrs import frozen
 
 from nbdtun.migration.catalogue import BITMAPS_REFUSED
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.left_behind import listed, warn_of_loss
+from nbdtun.migration.check.left_behind import warn_of_loss
 from nbdtun.migration.finding import Check
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.belongings import Belongings, belongings
 from nbdtun.migration.vm.bitmaps import Passenger, able
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.graph import graph
+from nbdtun.units import listed
 
 
 @frozen

@@ -61,7 +61,7 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
         checklist.ok(Check.STATE, "the guest is running" if runs else "the guest is paused, and stays paused at the destination")
     with checklist.collecting(SOURCE):
         if runs and (loss := await memory_loss_risk(monitor)):
-            checklist.add(MEMORY_LOSS(f"{monitor.name}: {loss}"))
+            checklist.add(MEMORY_LOSS(loss))
     with checklist.collecting(BLOCKED):
         await require_unblocked(monitor)
         checklist.ok(Check.BLOCKERS, "no migration blockers")

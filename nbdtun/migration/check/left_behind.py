@@ -10,9 +10,7 @@ from nbdtun.migration.finding import Check
 from nbdtun.migration.settings import Belonging
 from nbdtun.migration.vm.belongings import BUSY, Belongings, Bitmap
 from nbdtun.migration.vm.bitmaps import Luggage, Passenger, passengers, sort
-
-#: The most names in one line.
-MAX_NAMES = 8
+from nbdtun.units import listed
 
 
 def note_left_behind(
@@ -62,10 +60,3 @@ def _note(checklist: Checklist, kind: Kind, them: str, names: Iterable[str], lea
         checklist.add(LEFT_BEHIND(f"{them} stay behind (--leave-behind): {told}"))
     elif told:
         checklist.add(kind(f"{them} would stay behind: {told}"))
-
-
-def listed(things: Iterable[object]) -> str:
-    """Some names, as one text."""
-    names = [str(thing) for thing in things]
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more

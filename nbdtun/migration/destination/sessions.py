@@ -35,6 +35,7 @@ from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.reach import Credentials
+from nbdtun.units import listed
 
 PING_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
@@ -93,7 +94,8 @@ class Sessions:
     async def end(self, busy: Iterable[Entry], reason: str) -> None:
         """Undo these sessions as far as possible, wait for the others, and for their sources to receive the reports."""
         for each in tuple(busy):
-            self._report(each.control, each.session.ident, DestinationFailed(reason))
+            stays = f"{each.vm} stays at the source; migrate it again when the daemon runs"
+            self._report(each.control, each.session.ident, DestinationFailed(f"{each.vm}: {reason}", stays))
             await each.session.abort(reason)
         await self.register.settled()
 
@@ -124,7 +126,8 @@ class Sessions:
 
     def _check_known(self, vm: str) -> None:
         if vm not in self._vms:
-            raise VMUnknown(f"the destination has no VM {vm!r}; start nbdtun-dest with --vm {vm}=QMP-SOCKET")
+            known = f"it has {listed(self._vms)}; " if self._vms else ""  # only an admitted peer has a control channel to ask on
+            raise VMUnknown(f"the destination has no VM {vm!r}", f"{known}start `nbdtun dest` with --vm {vm}=QMP-SOCKET")
 
     def monitor(self, vm: str) -> Monitor:
         """A new monitor of that VM, not connected yet."""

@@ -91,7 +91,7 @@ class Migration:
         self._tuning = Tuning(monitor, self._journal.remember)
         self.budget = Budget(settings.bandwidth, settings.downtime)
         self._supervision = Supervision(
-            Meter(reactor, report, lambda: carrier.link, wall),
+            Meter(reactor, report, lambda: carrier.link, wall, lambda: self._guest.state),
             Convergence(monitor, settings, self.budget),
             Watchdog(settings.vm, settings.timeouts, reactor.seconds()),
         )
@@ -304,6 +304,7 @@ class Migration:
         self._undo.push("cut the mirrors off", self._mirrors.sever)  # first: a node that has lost its connection can no longer be yanked
         await self._monitor.renew()
         left = await self._undo.unwind()
+        await self._guest.look()
         found = await diagnosis
         if not left:
             self._tidy.push("erase the migration's journal", self._journal.close)

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Phase, Progress
+from nbdtun.migration.progress import DiskProgress, GuestState, LinkState, Measures, MemoryProgress, Phase, Progress
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.memory import Migrated
 from nbdtun.rate import Rate
@@ -27,16 +27,22 @@ class Meter:
     """
     Collects samples, and calls ``report`` at each change.
 
-    ``clock`` measures intervals, ``wall`` returns the time of day in seconds since the epoch.
+    ``clock`` measures intervals, ``wall`` returns the time of day in seconds since the epoch; ``link`` and ``guest`` tell their states.
     """
 
     def __init__(
-        self, clock: IReactorTime, report: Callable[[Progress], None], link: Callable[[], LinkState], wall: Callable[[], float] = time
+        self,
+        clock: IReactorTime,
+        report: Callable[[Progress], None],
+        link: Callable[[], LinkState],
+        wall: Callable[[], float] = time,
+        guest: Callable[[], GuestState] = lambda: GuestState.UNKNOWN,
     ) -> None:
         self._clock = clock
         self._wall = wall
         self._report = report
         self._link = link
+        self._guest = guest
         self._start = clock.seconds()
         self._end: float | None = None
         self._rate = Rate()
@@ -110,7 +116,7 @@ class Meter:
         self.now = evolve(self.now, **changes)
 
     def _report_now(self) -> None:
-        self._change(time=self._wall(), elapsed=self._elapsed, link=self._link())
+        self._change(time=self._wall(), elapsed=self._elapsed, link=self._link(), guest=self._guest())
         self._report(self.now)
 
     @property

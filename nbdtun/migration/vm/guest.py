@@ -20,7 +20,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import with_timeout
-from nbdtun.errors import MonitorError, MonitorLost, NotMigratable
+from nbdtun.errors import MonitorError, MonitorLost, NbdtunError, NotMigratable
+from nbdtun.migration.progress import GuestState
 from nbdtun.migration.qmp.events import Event
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.machine import MIGRATING, RUNNING, run_state
@@ -66,11 +67,28 @@ class Guest:
         self.runs = False
         self.stopped_at: float | None = None
         self._paused_by_us = False
+        self._seen: GuestState | None = None
         self._monitor = monitor
         self._watch: Deferred[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Guest of {self._monitor.name} {'runs' if self.runs else 'is paused'}>"
+
+    @property
+    def state(self) -> GuestState:
+        """Whether it runs at the source, or was paused by somebody; what the end of a rollback has :meth:`seen` stands."""
+        if self._seen is not None:
+            return self._seen
+        if self._watch is None:
+            return GuestState.UNKNOWN
+        return GuestState.RUNS if self.runs and not self._paused_by_us else GuestState.PAUSED
+
+    async def look(self) -> None:
+        """See what it does after a rollback, which does not have to end well: its QEMU may have ended."""
+        self._seen = GuestState.UNKNOWN
+        with suppress(NbdtunError):
+            now = await run_state(self._monitor)
+            self._seen = GuestState.RUNS if now in RUNNING else GuestState.PAUSED if now in RESUMABLE else GuestState.UNKNOWN
 
     async def check(self) -> None:
         """

@@ -109,9 +109,10 @@ async def _find(reactor: Reactor, base: Path, whom: str) -> Name:
 def _nobody(base: Path, whom: str) -> ConfigError:
     if whom.isdecimal() and os.path.exists(Name.of_daemon(int(whom)).path(base)):
         return ConfigError(f"{whom}: no migration of a VM of that name is running here", f"the daemon with that process id is @{whom}")
-    return ConfigError(f"{whom}: no such migration or daemon is running here ({directory(base)}); `nbdtun status` lists them")
+    where = f"({directory(base)})"
+    return ConfigError(f"{whom}: no such migration or daemon of this user is running here {where}", "`nbdtun status` lists this user's")
 
 
 def nothing(base: Path) -> str:
-    """Return the line for an empty list."""
-    return f"no migration or daemon is running here ({directory(base)})"
+    """Return the line for an empty list, which does not mean that nothing runs: each user has a directory, of mode 0700."""
+    return f"no migration or daemon of this user is running here ({directory(base)}); those of other users are not shown"

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nbdtun.units import duration_text
-
-#: The most things that a line names.
-NAMED = 8
+from nbdtun.units import listed as names_of
 
 
 def listed(things: Sequence[str]) -> str:
-    """``a, b``, or ``a, b and 7 more``."""
-    more = len(things) - NAMED
-    return ", ".join(things[:NAMED]) + (f" and {more} more" if more > 0 else "") if things else "nothing"
+    """``a, b``, ``a, b and 7 more``, or ``nothing``."""
+    return names_of(things) or "nothing"
 
 
 def patience(things: Sequence[str], seconds: float) -> str:

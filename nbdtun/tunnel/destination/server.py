@@ -40,7 +40,7 @@ from nbdtun.tunnel.destination.admission import Admission, Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
-from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
@@ -291,6 +291,13 @@ class DestinationOpening(Opening):
         if self.refusal is None:
             self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
+    @Greet.responder
+    def greet(self, version: int) -> dict[str, Any]:
+        """Answer a source that only wants to know whether it is admitted."""
+        self._asked = True
+        self._admit(version)
+        return {}
+
     @OpenChannel.responder
     def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
         """Open a channel."""
@@ -322,8 +329,14 @@ class DestinationOpening(Opening):
         return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
 
     def _check(self, version: int, finding: Any) -> None:
-        if self.refusal is not None or version != VERSION:
+        try:
+            self._admit(version)
+        except TunnelError:
             finding.close()
+            raise
+
+    def _admit(self, version: int) -> None:
+        if self.refusal is not None or version != VERSION:
             raise self.refusal or VersionMismatch(
                 f"the source speaks protocol version {version}, the destination {VERSION}; install the same nbdtun on both"
             )

@@ -1,7 +1,7 @@
 """
-The AMP commands with which a link begins: one opens a channel, the other resumes it.
+The AMP commands with which a link begins: one opens a channel, the other resumes it. A third one opens nothing.
 
-The destination's answer is the last box on the connection: both ends then switch to frames. See ``docs/protocol``.
+The destination's answer to the former is the last box on the connection: both ends then switch to frames. See ``docs/protocol``.
 """
 
 from __future__ import annotations
@@ -48,6 +48,15 @@ class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
         box[b"received"] = b"%d" % objects.received
         box[b"window"] = b"%d" % objects.window
         return box
+
+
+class Greet(CheckedCommand):
+    """Ask whether this source would be admitted, and nothing else: the connection ends with the answer."""
+
+    arguments: ClassVar = [(b"version", Number(MAX_OFFSET))]
+    response: ClassVar[list[Any]] = []
+    errors = wire_errors(TunnelError)
+    fatal = False
 
 
 class OpenChannel(_Switching):

@@ -76,6 +76,14 @@ class Source:
         self.given_up, self._met = False, True
         return channel
 
+    async def greet(self) -> None:
+        """
+        Check that the destination can be reached and admits this source; opens no channel.
+
+        :raise TunnelError: it cannot be reached, or refuses.
+        """
+        await self._dialer.pinned().greet()
+
     async def drain(self, seconds: float) -> None:
         """Wait at most so many seconds for the channels to end by themselves."""
         until = self.runtime.reactor.seconds() + seconds

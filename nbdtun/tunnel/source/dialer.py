@@ -26,7 +26,7 @@ from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, Un
 from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
-from nbdtun.tunnel.opening.commands import VERSION, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import VERSION, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.detach import connect
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
@@ -117,6 +117,28 @@ class Dialer:
     def _wanted(self, channel: Channel) -> dict[str, Any]:
         return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
 
+    async def greet(self) -> None:
+        """
+        Check that the destination can be reached, is the right one, and admits this source. No channel is opened.
+
+        :raise LinkLost: it could not be reached, as for :meth:`open`.
+        :raise TunnelError: it refused, with a reason.
+        """
+        patience = self.runtime.terms.handshake_timeout
+
+        async def once() -> None:
+            opening = Opening()
+            transport = await self._connect(opening, patience * SHARE)
+            try:
+                await transport.ready
+                await opening.callRemote(Greet, version=VERSION)
+            except amp.AmpError as unknown:
+                raise self._strange(unknown) from unknown
+            finally:
+                transport.abortConnection()
+
+        await self._persist(once, patience, met=False)
+
     async def resume(self, channel: Channel) -> None:
         """
         Give ``channel`` its next link. Attempts go on until one succeeds, the destination refuses, or this is cancelled.
@@ -175,11 +197,14 @@ class Dialer:
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)
         except amp.AmpError as unknown:
-            raise ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}") from unknown
+            raise self._strange(unknown) from unknown
         finally:
             if not interlude.over:
                 transport.abortConnection()
                 channel.go_on()
+
+    def _strange(self, unknown: amp.AmpError) -> ProtocolViolation:
+        return ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}")
 
     async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))

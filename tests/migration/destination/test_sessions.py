@@ -87,7 +87,7 @@ def test_a_source_that_asks_for_a_qemu_which_was_ended_at_the_start() -> None:
 def test_a_vm_that_it_was_not_told_of() -> None:
     error = Talk().prepare(vm="../web1")
     assert isinstance(error, VMUnknown)
-    assert str(error) == "the destination has no VM '../web1'; start nbdtun-dest with --vm ../web1=QMP-SOCKET"
+    assert str(error) == "the destination has no VM '../web1'; it has web1; start `nbdtun dest` with --vm ../web1=QMP-SOCKET"
 
 
 def test_another_version() -> None:
@@ -166,7 +166,9 @@ def test_the_end_of_the_daemon_is_told_and_the_source_may_hang_up_first() -> Non
     stopping = Deferred.fromCoroutine(talk.stage.daemon.stop())
     talk.stage.turn(0.5)
     assert not stopping.called
-    assert [str(alarm) for alarm in alarms] == ["the destination's daemon was stopped"]
+    assert [str(alarm) for alarm in alarms] == [
+        "web1: the destination's daemon was stopped; web1 stays at the source; migrate it again when the daemon runs"
+    ]
     talk.stage.cut()
     talk.stage.turn(0.1)
     assert stopping.called

@@ -121,11 +121,12 @@ async def test_a_long_name_that_was_cut_is_still_a_whole_one(tmp_path: Path) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_nobody_of_that_name(base: Path) -> None:
-    assert nothing(base) == f"no migration or daemon is running here ({base}/control)"
+    assert nothing(base) == f"no migration or daemon of this user is running here ({base}/control); those of other users are not shown"
     assert await reports(reactor, base) == []
     with pytest.raises(ConfigError) as caught:
         await ask(reactor, base, "web1")
-    assert str(caught.value) == f"web1: no such migration or daemon is running here ({base}/control); `nbdtun status` lists them"
+    what = f"web1: no such migration or daemon of this user is running here ({base}/control)"
+    assert str(caught.value) == f"{what}; `nbdtun status` lists this user's"
 
 
 @pytest.mark.parametrize("name", ["", "@", "@x", "--help", "web 1"])

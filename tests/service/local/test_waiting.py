@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from nbdtun.service.local.waiting import NAMED, listed, patience
+from nbdtun.service.local.waiting import listed, patience
 
 
 def test_things_are_listed_by_name_but_not_all() -> None:
     assert listed([]) == "nothing"
     assert listed(["channel nbd a", "the memory of web1"]) == "channel nbd a, the memory of web1"
-    assert listed([str(number) for number in range(NAMED + 2)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+    assert listed([str(number) for number in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
 
 
 def test_how_long_and_for_what() -> None:

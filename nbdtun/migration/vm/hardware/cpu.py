@@ -9,7 +9,7 @@ feature and finds it gone dies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from nbdtun.migration.vm.hardware.model import Scalar
 
@@ -67,9 +67,3 @@ def _aside(name: str) -> bool:
 def lacking(wanted: Mapping[str, Scalar], there: Mapping[str, Scalar]) -> list[str]:
     """The features of ``wanted`` that ``there`` lacks."""
     return sorted(name for name, has in wanted.items() if has is True and there.get(name) is not True)
-
-
-def listed(names: Iterable[str], most: int = 16) -> str:
-    """The names in one line, at most ``most`` of them."""
-    every = list(names)
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

@@ -20,9 +20,9 @@ from nbdtun.migration.catalogue import (
     USB_PORTS,
 )
 from nbdtun.migration.finding import Finding, Level
-from nbdtun.migration.vm.hardware.cpu import listed
 from nbdtun.migration.vm.hardware.facts import TOLD, is_virtio
 from nbdtun.migration.vm.hardware.model import COUNTED, Device, Hardware, Scalar
+from nbdtun.units import listed
 
 
 def compare_devices(there: Hardware, here: Hardware) -> tuple[list[Finding], list[Device]]:
@@ -120,14 +120,14 @@ def _shown(value: Scalar) -> str:
 def _features(device: Device, less: list[str], more: list[str]) -> Iterator[Finding]:
     if less:
         remedy = f"add to that device: {','.join(f'{name}=on' for name in less[:6])}"
-        yield DEVICE_LESS(f"{device} lacks {listed(less)} at the destination", remedy, name=device.name)
+        yield DEVICE_LESS(f"{device} lacks {listed(less, 16)} at the destination", remedy, name=device.name)
     if more:
-        yield DEVICE_MORE(f"{device} has {listed(more)} only at the destination", name=device.name)
+        yield DEVICE_MORE(f"{device} has {listed(more, 16)} only at the destination", name=device.name)
 
 
 def _ports(there: Hardware, here: Hardware) -> Iterator[Finding]:
     """USB ports that QEMU has chosen: the first free one, which may differ after an unplug."""
     theirs, mine = Counter(there.usb), Counter(here.usb)
     if gone := sorted((theirs - mine).elements()):
-        what = f"{listed(gone)} at the source; at the destination {listed(sorted((mine - theirs).elements())) or 'nothing'}"
+        what = f"{listed(gone, 16)} at the source; at the destination {listed(sorted((mine - theirs).elements()), 16) or 'nothing'}"
         yield USB_PORTS(what, name="usb")

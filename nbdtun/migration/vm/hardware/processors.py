@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from nbdtun.migration.catalogue import CPU_LESS, CPU_MORE, CPU_PLACES
 from nbdtun.migration.finding import Finding
-from nbdtun.migration.vm.hardware.cpu import LEVELS, MODEL, VENDOR, lacking, listed
+from nbdtun.migration.vm.hardware.cpu import LEVELS, MODEL, VENDOR, lacking
 from nbdtun.migration.vm.hardware.model import Hardware
+from nbdtun.units import listed
 
 CPU, SMP = "cpu", "smp"
 
@@ -39,7 +40,7 @@ def _less(there: Hardware, here: Hardware) -> Iterator[Finding]:
     one, other = model(there), model(here)
     models = f" (-cpu {one} at the source, {other} there)" if one != other else ""
     if less := lacking(there.cpu, here.cpu):
-        yield CPU_LESS(f"the destination's CPU lacks {listed(less)}{models}", _same(there), name=CPU)
+        yield CPU_LESS(f"the destination's CPU lacks {listed(less, 16)}{models}", _same(there), name=CPU)
     for name in (*VENDOR, *LEVELS):
         here_is, there_is = here.cpu.get(name), there.cpu.get(name)
         worse = here_is != there_is if name in VENDOR else _below(here_is, there_is)
@@ -54,7 +55,7 @@ def _below(one: object, other: object) -> bool:
 
 def _more(there: Hardware, here: Hardware) -> Iterator[Finding]:
     if more := lacking(here.cpu, there.cpu):
-        yield CPU_MORE(f"the destination's CPU has {listed(more)}, which the source's lacks", name=CPU)
+        yield CPU_MORE(f"the destination's CPU has {listed(more, 16)}, which the source's lacks", name=CPU)
     for name in (*MODEL, *LEVELS):
         here_is, there_is = here.cpu.get(name), there.cpu.get(name)
         differs = here_is != there_is if name in MODEL else _below(there_is, here_is)

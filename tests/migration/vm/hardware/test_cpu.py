@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbdtun.migration.vm.hardware.cpu import LEVELS, MODEL, VALUES, VENDOR, lacking, listed, parts, wanted
+from nbdtun.migration.vm.hardware.cpu import LEVELS, MODEL, VALUES, VENDOR, lacking, parts, wanted
 
 BOOL = "bool"
 PLAIN = dict.fromkeys(
@@ -79,11 +79,3 @@ def test_nothing_is_asked_twice_and_no_feature_never() -> None:
 
 def test_what_is_lacking_was_there_and_true() -> None:
     assert lacking({"b": True, "a": True, "c": False, "n": 1, "t": "on", "same": True}, {"b": False, "same": True}) == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("number", "most", "line"),
-    [(0, 4, ""), (4, 4, "0, 1, 2, 3"), (5, 4, "0, 1, 2, 3 and 1 more"), (16, 16, ", ".join(map(str, range(16))))],
-)
-def test_a_line_has_an_end(number: int, most: int, line: str) -> None:
-    assert listed(map(str, range(number)), most) == line
