@@ -15,5 +15,6 @@ WITHOUT_TWIN: Final = {
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",
     "nbdtun.tunnel.channels.link_user": "an interface without code",
+    "nbdtun.tunnel.destination.opening": "the server's half of a dialogue: destination/test_server and test_strangers have all of it",
     "nbdtun.tunnel.settings": "values without rules of their own",
 }

@@ -54,7 +54,7 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     monkeypatch.setattr("nbdtun.service", service, raising=False)
     monkeypatch.setattr("nbdtun.cli.migrate.log_to_stderr", lambda *, bars: None)
 
-    def attend(reactor: Any, start: Any, display: Any, terminal: Any, detached: Any) -> int:
+    def attend(reactor: Any, start: Any, display: Any, terminal: Any, detached: Any, silent_about: str) -> int:
         assert start.keywords["log"]() is None
         started.append((start.args[1], type(display).__name__))
         return 3

@@ -33,6 +33,7 @@ def test_the_json_of_a_step() -> None:
             "sent": 0,
         },
         "converge": {"lagging": [], "write_blocking": [], "throttle": 0, "passes": 0, "downtime_ms": None, "forced": False},
+        "guest": "unknown",
     }
 
 

@@ -283,10 +283,9 @@ class Migration:
     async def _settle(self) -> None:
         """It runs there. Until it was watched for a moment, the source's QEMU is kept."""
         self._undo.forget()
-        settings = self.settings
-        if settings.settle:
+        if self.settings.settle:
             self._supervision.meter.arrived(self._downtime)
-            await ask(self._reactor, self._carrier, settings, self.session, self._session.control, settings.steps.settle)
+            await ask(self._reactor, self._carrier, self.settings, self.session, self._session.control, self.settings.steps.settle)
 
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything; returns the error to raise."""

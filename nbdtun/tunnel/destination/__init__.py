@@ -7,5 +7,6 @@ The destination end: it accepts channels, and keeps track of them.
     targets     the names that a source may ask for, and where each leads
     sink        the target that discards all data
     tombstones  channels that have ended, for sources that ask again
+    opening     answers the one command of a new connection
     server      accepts connections, and keeps the channels
 """

@@ -22,14 +22,12 @@ from nbdtun.deferreds import branch, end_of
 from nbdtun.errors import (
     AlreadyComplete,
     ChannelReset,
-    LinkLost,
     NotAllowed,
     ProtocolViolation,
     ResumeRefused,
     TLSError,
     TooManyChannels,
     TunnelError,
-    VersionMismatch,
 )
 from nbdtun.logs import make_logger
 from nbdtun.tls.certificate import names_of
@@ -38,11 +36,12 @@ from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.admission import Admission, Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
+from nbdtun.tunnel.destination.opening import DestinationOpening
 from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
-from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, Greet, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
-from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
+from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
@@ -270,84 +269,3 @@ def _arrived(channel: Channel) -> int:
     """The bytes that have arrived over a channel; its end counts as one more byte for the protocol."""
     received, final = channel.inbound.received, channel.inbound.final
     return received if final is None else min(received, final)
-
-
-class DestinationOpening(Opening):
-    """Answers the one command that turns a connection into a link."""
-
-    def __init__(self, destination: Destination, caller: Caller) -> None:
-        super().__init__()
-        self.caller = caller
-        self.refusal: NotAllowed | None = None
-        self._destination = destination
-        self._asked = False
-
-    def locateResponder(self, name: bytes) -> Any:
-        """Find no responder for a second command: its channel could not get this connection as its link, and would never end."""
-        return None if self._asked else super().locateResponder(name)
-
-    def command_refused(self, reason: str) -> None:
-        """Log it, unless the peer is already refused as a whole."""
-        if self.refusal is None:
-            self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
-
-    @Greet.responder
-    def greet(self, version: int) -> dict[str, Any]:
-        """Answer a source that only wants to know whether it is admitted."""
-        self._asked = True
-        self._admit(version)
-        return {}
-
-    @OpenChannel.responder
-    def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
-        """Open a channel."""
-        opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
-        return Deferred.fromCoroutine(self._answer(version, opening, 0))
-
-    @ResumeChannel.responder
-    def resume_channel(self, version: int, channel: bytes, received: int) -> Deferred[Answer]:
-        """Resume a channel."""
-        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received))
-
-    @property
-    def _connection(self) -> OpeningTransport:
-        assert isinstance(self.transport, OpeningTransport)
-        return self.transport
-
-    async def _answer(self, version: int, finding: Any, received: int) -> Answer:
-        self._asked = True
-        try:
-            self._check(version, finding)
-            self._destination.admission.recognise(self._connection, self.caller.owner)
-            channel = await finding
-            self._take_up(channel, received)
-        except (AlreadyComplete, NotAllowed):
-            raise
-        except TunnelError as refusal:
-            self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
-            raise
-        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
-
-    def _check(self, version: int, finding: Any) -> None:
-        try:
-            self._admit(version)
-        except TunnelError:
-            finding.close()
-            raise
-
-    def _admit(self, version: int) -> None:
-        if self.refusal is not None or version != VERSION:
-            raise self.refusal or VersionMismatch(
-                f"the source speaks protocol version {version}, the destination {VERSION}; install the same nbdtun on both"
-            )
-
-    def _take_up(self, channel: Channel, received: int) -> None:
-        if self._connection.wire.closed:
-            gone = LinkLost("the connection was lost before the channel was open")
-            channel.abandoned(gone)
-            raise gone
-        try:
-            channel.resume(received)
-        except ProtocolViolation as violation:
-            channel.reset(violation)
-            raise

@@ -1,0 +1,108 @@
+"""The opening of a link, at the destination: it answers the one command of a source."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TunnelError, VersionMismatch
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.destination.admission import Admission, Caller
+from nbdtun.tunnel.opening.commands import VERSION, Answer, Greet, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
+from nbdtun.tunnel.runtime.log_limits import RefusalLog
+
+
+class Answering(Protocol):
+    """The destination, as its openings see it."""
+
+    admission: Admission
+    refusals: RefusalLog
+
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
+        """Open a channel, or find it if this is a repeated request."""
+
+    async def find(self, ident: bytes, identity: str) -> Channel:
+        """Find an open channel."""
+
+
+class DestinationOpening(Opening):
+    """Answers the one command that turns a connection into a link."""
+
+    def __init__(self, destination: Answering, caller: Caller) -> None:
+        super().__init__()
+        self.caller = caller
+        self.refusal: NotAllowed | None = None
+        self._destination = destination
+        self._asked = False
+
+    def locateResponder(self, name: bytes) -> Any:
+        """Find no responder for a second command: its channel could not get this connection as its link, and would never end."""
+        return None if self._asked else super().locateResponder(name)
+
+    def command_refused(self, reason: str) -> None:
+        """Log it, unless the peer is already refused as a whole."""
+        if self.refusal is None:
+            self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
+
+    @Greet.responder
+    def greet(self, version: int) -> dict[str, Any]:
+        """Answer a source that only wants to know whether it is admitted."""
+        self._asked = True
+        self._admit(version)
+        return {}
+
+    @OpenChannel.responder
+    def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
+        """Open a channel."""
+        opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
+        return Deferred.fromCoroutine(self._answer(version, opening, 0))
+
+    @ResumeChannel.responder
+    def resume_channel(self, version: int, channel: bytes, received: int) -> Deferred[Answer]:
+        """Resume a channel."""
+        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received))
+
+    @property
+    def _connection(self) -> OpeningTransport:
+        assert isinstance(self.transport, OpeningTransport)
+        return self.transport
+
+    async def _answer(self, version: int, finding: Any, received: int) -> Answer:
+        self._asked = True
+        try:
+            self._check(version, finding)
+            self._destination.admission.recognise(self._connection, self.caller.owner)
+            channel = await finding
+            self._take_up(channel, received)
+        except (AlreadyComplete, NotAllowed):
+            raise
+        except TunnelError as refusal:
+            self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
+            raise
+        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
+
+    def _check(self, version: int, finding: Any) -> None:
+        try:
+            self._admit(version)
+        except TunnelError:
+            finding.close()
+            raise
+
+    def _admit(self, version: int) -> None:
+        if self.refusal is not None or version != VERSION:
+            raise self.refusal or VersionMismatch(
+                f"the source speaks protocol version {version}, the destination {VERSION}; install the same nbdtun on both"
+            )
+
+    def _take_up(self, channel: Channel, received: int) -> None:
+        if self._connection.wire.closed:
+            gone = LinkLost("the connection was lost before the channel was open")
+            channel.abandoned(gone)
+            raise gone
+        try:
+            channel.resume(received)
+        except ProtocolViolation as violation:
+            channel.reset(violation)
+            raise
