@@ -58,7 +58,7 @@ def test_memory_that_qemu_itself_may_lose() -> None:
     qemu = PaperQemu(Clock(), "web1")
     qemu.more, qemu.kvm = {"query-kvm"}, False
     warning = (
-        "warning memory: web1: QEMU 7.2.22 without KVM may lose memory writes that the guest makes during a migration; "
+        "warning memory: QEMU 7.2.22 without KVM may lose memory writes that the guest makes during a migration; "
         "use KVM, or QEMU 9.0 or later, or pause the guest before the migration"
     )
     assert warning in check(qemu)[1]

@@ -134,7 +134,7 @@ def test_when_the_time_is_up_memory_is_ended_and_its_source_told_why() -> None:
     talk.prepare()
     talk.ask(Listen, bitmaps=[])
     ending = talk.begin(talk.draining.end("the time is up"))
-    assert [str(error) for error in talk.told] == ["the time is up"]
+    assert [str(error) for error in talk.told] == ["web1: the time is up; web1 stays at the source; migrate it again when the daemon runs"]
     assert talk.state is State.ABORTED
     talk.stage.turn(FAREWELL_SECONDS + 1)
     assert ending.called
