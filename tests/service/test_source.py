@@ -108,3 +108,22 @@ async def test_channels_that_do_not_end_are_named_and_ended_by_the_stop(base: Pa
     await program.gone
     await destination.stopService()
     await port.stopListening()  # type: ignore[misc]
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_says_once_whether_the_destination_can_be_reached(base: Path, said: list[str]) -> None:
+    way = Way(base)
+    way.settings = TunnelSettings(run_dir=str(base), handshake_timeout=0.2)
+    alone = way.source()
+    alone.startService()
+    await deferLater(reactor, 0.5)
+    assert sum("the destination cannot be reached: " in line for line in said) == 1
+    await alone.stopService()
+    there, service = way.destination(), way.source()
+    there.startService()
+    service.startService()
+    await deferLater(reactor, 0.3)
+    assert any(line.endswith(" answers") for line in said)
+    assert not any("refused" in line for line in said if "cannot be reached" not in line)
+    await service.stopService()
+    await there.stopService()

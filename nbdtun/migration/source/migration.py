@@ -5,8 +5,7 @@ The guest can run at the destination only after Finish was sent (see ``handover`
 unwinds the steps. After it nothing is undone, unless the destination reports that it did not take over.
 
 Failures outside the current step (a mirror that fails while the memory is sent, a lost monitor or control channel, trouble at the
-destination) ring the alarm, which interrupts the sequence with the failure as the cause. A user's cancellation does the same without a
-cause.
+destination) ring the alarm, which interrupts the sequence with the failure as the cause. A user's cancellation has none.
 """
 
 from __future__ import annotations
