@@ -105,6 +105,7 @@ SOURCE: Final = _failure(
     MonitorError,
     CommandFailed,
     NotMigratable,
+    ConfigError,
 )
 STATE: Final = _failure(
     Check.STATE,
@@ -244,6 +245,7 @@ DISKS: Final = _failure(
     DiskMismatch,
     NotMigratable,
     CommandFailed,
+    ConfigError,
 )
 DISK_SECTORS: Final = _failure(
     Check.DISKS,

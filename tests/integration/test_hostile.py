@@ -145,7 +145,7 @@ def test_a_certificate_of_the_right_ca_may_not_be_enough(directory: Path, tls: P
         if not admitted:
             why = "no --allow at the destination matches its certificate (CN nbdtun client) [not-allowed]"
             assert why in tunnel.source.wait_log("[not-allowed]")
-            assert tunnel.destination.wait_log("[not-allowed]").count(why) == 1
+            assert tunnel.destination.wait_log("[not-allowed]").count(why) in (1, 2)  # the source has greeted before it opened a channel
         assert "Traceback" not in tunnel.source.log() + tunnel.destination.log()
 
 
