@@ -83,8 +83,7 @@ class BatchedWire(BufferedWire):
                 self.partial += count
             filled = reader.take(buffer)
         except RecordError as wrong:
-            self._tell(fatal(wrong.alert))
-            raise ConnectionAbortedError(str(wrong)) from wrong
+            raise self._refused(wrong) from wrong
         if reader.alert is not None and not filled:
             return self._ended(reader.alert)
         return filled or None
@@ -96,6 +95,11 @@ class BatchedWire(BufferedWire):
         error = ssl.SSLError(ssl.SSL_ERROR_SSL, f"the other end sent the TLS alert {alert.replace('_', ' ').lower()}")
         error.reason = f"TLS_ALERT_{alert}"
         raise error
+
+    def _refused(self, wrong: RecordError) -> ConnectionAbortedError:
+        """A record is not what the other end may send; it is told why."""
+        self._tell(fatal(wrong.alert))
+        return ConnectionAbortedError(str(wrong))
 
     # Writing.
 
@@ -208,5 +212,4 @@ class BatchedWire(BufferedWire):
             try:
                 self._reader.filled(len(rest))
             except RecordError as wrong:
-                self._tell(fatal(wrong.alert))
-                raise ConnectionAbortedError(str(wrong)) from wrong
+                raise self._refused(wrong) from wrong
