@@ -13,6 +13,9 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.commands import NOT_ITS_TO_TELL
 
+#: Between two questions, while the destination cannot be reached or cannot answer yet.
+AGAIN_SECONDS = 1.0
+
 
 def remote_error(code: str, reason: str) -> NbdtunError:
     """The error that the other end reports by its code; codes that only this end can use become DestinationFailed."""

@@ -14,11 +14,9 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import DestinationFailed, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
 from nbdtun.migration.control.commands import Abort, Finish, Query
 from nbdtun.migration.settings import MigrationSettings
-
-AGAIN_SECONDS = 1.0
 
 
 class Handover:

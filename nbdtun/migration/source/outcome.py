@@ -7,11 +7,9 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import GuestLost, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
 from nbdtun.migration.control.commands import Outcome, Settle
 from nbdtun.migration.settings import MigrationSettings
-
-AGAIN_SECONDS = 1.0
 
 
 async def ask(

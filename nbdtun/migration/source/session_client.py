@@ -25,7 +25,7 @@ from nbdtun.migration.catalogue import TUNNEL
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.consult import consult
 from nbdtun.migration.check.departure import Departure, told_of
-from nbdtun.migration.control.channel import Control, remote_error
+from nbdtun.migration.control.channel import AGAIN_SECONDS, Control, remote_error
 from nbdtun.migration.control.commands import Abort, Listen, Ping, Prepare, Query, Trouble
 from nbdtun.migration.control.rows import bitmaps_of, findings_of, rows_of_bitmaps
 from nbdtun.migration.finding import Finding
@@ -33,7 +33,6 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.bitmaps import Passenger
 
 DIAGNOSIS_SECONDS = 5.0
-AGAIN_SECONDS = 1.0
 #: For an answer in a roll-back while the link is lost. Abort is sent when a link comes back; without one the destination aborts by itself.
 LOST_SECONDS = 1.0
 
