@@ -22,7 +22,7 @@ MAX_MESSAGE = 16 << 20
 PEEKED = 64
 _SHOWN = 32
 
-#: What begins so is no QMP monitor.
+#: The first bytes of services that are no QMP monitor.
 STRANGERS: Final = (
     (b"QEMU ", "it is a monitor for humans (-monitor)"),
     (b"RFB ", "it is a VNC display"),

@@ -2,7 +2,7 @@
 The protection of records (RFC 8446, 5.2 to 5.5), one direction each: data is sealed in batches, and records are opened one by one.
 
 Both ends hold to the limits of a key. The sender changes it long before, in band. The receiver refuses records beyond its own limit.
-What costs a receiver work and brings no data (empty records, tickets, key changes) is allowed only now and then.
+Records that bring no data (empty ones, tickets, key changes) are allowed only now and then: they cost the receiver work.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from nbdtun.units import size_text
 #: Seconds for one attempt to connect. A lost SYN is sent again after 1, 3 and 7 s; a fresh attempt comes sooner than the last of these.
 CONNECT_TIMEOUT = 4.0
 
-#: What one attempt may take of the time for a first link, so that there is another if its connection falls silent.
+#: The share of the time for a first link that one attempt may take: if its connection falls silent, there is another.
 SHARE: Final = 0.4
 #: Seconds for which a destination that was never reached may refuse connections: its daemon may be starting.
 REFUSED = 2.0
