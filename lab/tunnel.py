@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -59,6 +60,9 @@ class Tunnel:
         arguments = ["--connect", f"tcp:127.0.0.1:{port}", "--forward", f"nbd=unix:{self.entrance}"]
         self.source = self._start("nbdtun-source", *arguments, *self._source_options)
         self.source.wait_socket(self.entrance)
+        for option, value in pairwise(self._source_options):
+            if option == "--forward":
+                self.source.wait_socket(Path(value.partition("=unix:")[2].partition(":")[0]))
 
     def _start(self, plugin: str, *arguments: str) -> Twistd:
         return self._ended.enter_context(Twistd(self.directory, plugin, *arguments))

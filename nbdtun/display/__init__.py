@@ -41,7 +41,7 @@ class Display(Protocol):
 def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Display:
     """
     Make a display of one of :data:`KINDS`, on ``stream`` or else standard output; ``title`` is the VM's name. The kind ``log`` is that of
-    a migration that has lost its terminal: a line at each change, and one every ten minutes.
+    a migration that has lost its terminal: a line at each change, and one every ten minutes. The log itself adds the time.
 
     If ``stream`` is not a terminal, ``bar`` prints lines of text without control characters.
 
@@ -55,7 +55,7 @@ def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Di
     if kind == "log":
         from nbdtun.display.lines import Lines
 
-        return Patient(Lines(stream, title, LOG_INTERVAL))
+        return Patient(Lines(stream, title, LOG_INTERVAL, timed=False))
     if kind == "none":
         return Nothing()
     raise ConfigError(f"{kind!r} is not a kind of progress display: use one of {', '.join(KINDS)}")

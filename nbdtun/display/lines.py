@@ -19,10 +19,11 @@ INTERVAL = 10.0
 
 
 class Lines:
-    """Prints a line at each change, and otherwise every ``interval`` seconds."""
+    """Prints a line at each change, and otherwise every ``interval`` seconds; ``timed``: the line begins with the time."""
 
-    def __init__(self, stream: TextIO, title: str, interval: float = INTERVAL) -> None:
+    def __init__(self, stream: TextIO, title: str, interval: float = INTERVAL, *, timed: bool = True) -> None:
         self._stream = stream
+        self._timed = timed
         self._interval = interval
         self._title = printable(title) or "the VM"
         self._said: tuple[Phase, str] | None = None
@@ -34,8 +35,8 @@ class Lines:
         if state == self._said and progress.elapsed < self._next:
             return
         self._said, self._next = state, progress.elapsed + self._interval
-        when = datetime.fromtimestamp(progress.time).astimezone().isoformat(" ", "seconds")
-        self._stream.write(f"{when} {self._title}: {line(progress, self._title)}\n")
+        when = datetime.fromtimestamp(progress.time).astimezone().isoformat(" ", "seconds") + " " if self._timed else ""
+        self._stream.write(f"{when}{self._title}: {line(progress, self._title)}\n")
         self._stream.flush()
 
     def close(self) -> None:

@@ -76,6 +76,12 @@ def test_an_end_that_is_none_says_where_the_vm_is(phase: Phase) -> None:
     assert "no space left" not in stream.getvalue()  # its caller prints it, once
 
 
+def test_a_log_that_has_the_time_is_not_told_it_again() -> None:
+    stream = io.StringIO()
+    Lines(stream, "web1", timed=False).show(MIRROR)
+    assert stream.getvalue().startswith("web1: copying disks; ")
+
+
 def test_no_control_characters_reach_a_log() -> None:
     stream = io.StringIO()
     display = make_display("bar", "we\x1bb1\n", stream)

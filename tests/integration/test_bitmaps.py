@@ -273,6 +273,7 @@ def stayed_unused(crossing: Crossing) -> None:
 
 def test_one_in_memory_travels_to_a_raw_image(pairs: Maker, crossings: Crossings) -> None:
     crossing = crossings(pairs(Plan(16 * MIB, "qcow2", target_fmt="raw")))
+    crossing.pair.source.wait_ticks(1)  # firmware leaves the write cache off, and is warned of
     crossing.pair.source.qmp("block-dirty-bitmap-add", node="vda", name=PASSING)
     assert findings(crossing) == findings(crossing, level="warning") == []
     assert crossing.migrate().wait_exit(60) == 0
@@ -282,6 +283,7 @@ def test_one_in_memory_travels_to_a_raw_image(pairs: Maker, crossings: Crossings
 
 def test_a_name_that_is_taken_at_the_destination(pairs: Maker, crossings: Crossings) -> None:
     crossing = crossings(pairs(QCOW2))
+    crossing.pair.source.wait_ticks(1)
     add(crossing.pair.source)
     for name in (KEPT, PASSING):
         crossing.pair.destination.qmp("block-dirty-bitmap-add", node="vda", name=name)

@@ -63,7 +63,7 @@ class Two:
         """What is told of failures: the same by both, and nothing has been begun."""
         told = [line.partition(": ")[2] for line in failures(self.check(*more))]
         status, said = self.migrate(*more)
-        assert (status, said.rpartition(" [")[0]) == (1, f"nbdtun: {'; '.join(told)}")
+        assert (status, said.rpartition(" [")[0]) == (1, f"nbdtun: {'; '.join(told)}; {VM} was not migrated")
         assert (self.source.status(), self.destination.status()) == ("prelaunch", "inmigrate")
         assert self.source.leftovers() == self.destination.leftovers() == []
         return told

@@ -192,6 +192,7 @@ def test_an_export_of_a_disk(pairs: Maker, crossings: Callable[..., Crossing], e
 def test_what_an_image_has_besides_its_content(pairs: Maker, crossings: Callable[..., Crossing], builds: Any) -> None:
     crossing = crossings(pairs(QCOW2, builds=builds))
     vm = crossing.pair.source
+    vm.wait_ticks(1)  # firmware leaves the write cache off, and is warned of
     vm.qmp("block-dirty-bitmap-add", node="vda", name="backup0", persistent=True)
     vm.qmp("block-dirty-bitmap-add", node="vda", name="backup1", persistent=True, disabled=True)
     vm.qmp("block-dirty-bitmap-add", node="vda", name="passing")
