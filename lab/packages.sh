@@ -16,7 +16,7 @@ packages=(
     openssl ca-certificates # certificates that the product did not make itself
     libfaketime             # clocks that are set while something runs
     gcc libc6-dev           # a program that attacks, and must be quick
-    libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel
+    libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel
     util-linux              # setpriv ties the lab's processes to their parent's life
 )
 

@@ -207,13 +207,12 @@ class Sessions:
         return session.fate.lost or (await find_loss(self.monitor(vm)) if watched else "")
 
     async def query(self, ident: str, vm: str) -> dict[str, str]:
-        """The answer to :class:`~nbdtun.migration.control.commands.Query`."""
+        """The answer to :class:`~nbdtun.migration.control.commands.Query`: a session's own reason goes before that of a silent QEMU."""
         session = self.register.find(ident)
         state = "unknown" if session is None else session.state.value
-        answer = {"state": state, "machine": "unreachable", "reason": "" if session is None else await session.diagnose()}
-        if session is None or session.state.over:
-            answer |= await self._query(vm)
-        return answer
+        reason = "" if session is None else await session.diagnose()
+        machine = await self._query(vm) if session is None or session.state.over else {}
+        return {"state": state, "machine": "unreachable", "reason": ""} | machine | ({"reason": reason} if reason else {})
 
     async def machine(self, vm: str) -> str:
         """

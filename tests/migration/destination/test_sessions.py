@@ -114,6 +114,17 @@ def test_a_session_that_it_does_not_know() -> None:
     assert talk.ask(Query, vm="web2") == {"state": "unknown", "machine": "unreachable", "reason": ""}
 
 
+def test_a_sessions_own_reason_goes_before_that_of_a_qemu_which_has_ended() -> None:
+    talk = Talk()
+    talk.prepare()
+    talk.ask(Listen, bitmaps=[])
+    Deferred.fromCoroutine(talk.stage.daemon.end(tuple(talk.stage.daemon.register.busy.values()), "the daemon was stopped"))
+    talk.stage.turn(1)
+    assert not talk.stage.destination.alive  # it had begun to take the memory
+    answer = talk.ask(Query, talk.connect(), vm="web1")
+    assert answer == {"state": "aborted", "machine": "unreachable", "reason": "the daemon was stopped"}
+
+
 def test_one_channel_begins_one_session_at_a_time() -> None:
     talk = Talk()
     talk.prepare()
