@@ -32,6 +32,12 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not os.environ.get("NBDTUN_SLOW"):
+            item.add_marker(pytest.mark.skip(reason="slow; make chaos runs it, or NBDTUN_SLOW=1"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """At the end: what was skipped, and why."""
     lines = list(summary(terminalreporter.stats.get("skipped", [])))

@@ -36,8 +36,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.integration)
-        if item.get_closest_marker("slow") and not os.environ.get("NBDTUN_SLOW"):
-            item.add_marker(pytest.mark.skip(reason="slow; make chaos runs it, or NBDTUN_SLOW=1"))
 
 
 @pytest.fixture(autouse=True)

@@ -11,32 +11,16 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import DNSLookupError
-from twisted.python.failure import Failure
 
 from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError, Unreachable
 from nbdtun.tls import issue
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.source.dialer import CONNECT_TIMEOUT, backoff
-from tests.tunnel.stage.cable import Handle, tcp_pair
+from tests.tunnel.stage.cable import Handle
+from tests.tunnel.stage.dialling import failure, opening
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import box
-
-
-def opening(stage: Stage) -> tuple[Deferred[Any], list[Any], socket.socket]:
-    """Open a channel; return what can be cancelled, what comes of it, and the local program's socket."""
-    ours, theirs = socket.socketpair()
-    outcome: list[Any] = []
-    dialling = Deferred.fromCoroutine(stage.source.open("disk", theirs))
-    dialling.addBoth(outcome.append)
-    return dialling, outcome, ours
-
-
-def failure(outcome: list[Any]) -> BaseException:
-    assert len(outcome) == 1
-    assert isinstance(outcome[0], Failure)
-    assert outcome[0].value is not None
-    return outcome[0].value
 
 
 async def fails(error: Exception) -> Any:
@@ -181,74 +165,6 @@ class TestTrying:
         assert max(delays) <= 4.0
         assert min(delays[10:]) >= 3.0
         assert len(set(delays[10:])) > 1, "all channels would dial at the same moment"
-
-
-CUTS = ["end", "reset", "silence"]
-
-
-@pytest.mark.parametrize("how", CUTS)
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-class TestFirstLink:
-    """Its connection is lost at each byte of the TLS handshake, of the command and of the answer, and another one is made."""
-
-    def stage(self, make_stage: Callable[..., Stage], tls_dir: Path, secure: bool) -> Stage:
-        stage = make_stage(tls_dir=tls_dir if secure else None)
-        stage.cable.pair = tcp_pair
-        return stage
-
-    def length(self, make_stage: Callable[..., Stage], tls_dir: Path, secure: bool) -> int:
-        """Bytes of an opening, both ways; those of TLS vary a little with the certificates' signatures."""
-        stage = self.stage(make_stage, tls_dir, secure)
-        near, _ = stage.meet()
-        carried = stage.cable.line.carried
-        near.close()
-        return carried
-
-    @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 67])
-    def test_a_cut_at_each_byte(self, make_stage: Callable[..., Stage], tls_dir: Path, secure: bool, how: str, step: int) -> None:
-        length = self.length(make_stage, tls_dir, secure)
-        assert length > (2000 if secure else 200)
-        for byte in range(1, length + 40, step if secure else 1):
-            stage = self.stage(make_stage, tls_dir, secure)
-            stage.target.delay = 0.01 * (byte % 2)  # so that the request comes again while the target is still being connected to
-            lose(stage, byte, how)
-            near = stage.arrive()
-            stage.pass_time(stage.terms.handshake_timeout)
-            (far,) = stage.target.programs  # the destination has not opened a second one
-            near.send(b"there")
-            far.send(b"back")
-            stage.pass_time(20)
-            assert (bytes(far.got), bytes(near.got)) == (b"there", b"back"), f"{how} at byte {byte}"
-            near.close()
-            far.close()
-            stage.pass_time(20)
-            stage.cable.cut()  # a silent line hears of no end
-            stage.assert_all_gone()
-
-    def test_a_cut_at_each_of_many_attempts(self, make_stage: Callable[..., Stage], tls_dir: Path, secure: bool, how: str) -> None:
-        stage = self.stage(make_stage, tls_dir, secure)
-        lose(stage, 100, how, always=True)
-        _, outcome, ours = opening(stage)
-        stage.pass_time(2 * stage.terms.handshake_timeout)
-        error = failure(outcome)
-        assert isinstance(error, LinkLost)
-        assert stage.cable.attempts > 1
-        assert ("--tls-dir" in str(error)) == (secure and how != "silence")
-        ours.close()
-
-
-def lose(stage: Stage, byte: int, how: str, *, always: bool = False) -> None:
-    """The first connection, or each, is lost when so many bytes have passed: with its end, with a reset, or without a word."""
-    dial = stage.cable.dial
-
-    def lossy(*arguments: Any, **options: Any) -> socket.socket:
-        if not always:
-            stage.cable.dial = dial  # type: ignore[method-assign]
-        ours = dial(byte)
-        stage.cable.line.loss = how
-        return ours
-
-    stage.cable.dial = lossy  # type: ignore[method-assign]
 
 
 class TestAnswers:
