@@ -73,23 +73,25 @@ class Bars:
         return heading
 
     def _table(self, progress: Progress, width: int) -> RenderableType:
-        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table = Table.grid(expand=True)  # without padding: releases of rich differ on whether a width has the last column's
         table.width = width
         names = [min(len(row.name), _LONGEST_NAME) for row in rows(progress)]
         table.add_column(overflow="ellipsis", no_wrap=True, width=max(names) + 2)
+        table.add_column(width=2)
         table.add_column(ratio=1)
-        for columns in (5, 17):
+        for columns in (7, 19):
             table.add_column(justify="right", no_wrap=True, width=columns)
         for row in rows(progress):
             table.add_row(*self._cells(row))
         return table
 
     def _cells(self, row: Row) -> list[RenderableType]:
-        """Name, bar, share and amount."""
+        """Name, gap, bar, share and amount."""
         started = row.done > 0 or row.complete
         plain = self._console.color_system is None or not self._console.encoding.startswith("utf")
         return [
             Text(f"  {row.name}"),
+            Text(),
             _PlainBar(row.fraction) if plain else _bar(row.fraction),
             Text(row.percentage, "" if started else "dim"),
             Text(_amount(row), "" if started else "dim"),

@@ -58,6 +58,17 @@ def test_without_colours_a_bar_tells_done_from_to_do(encoding: str) -> None:
     ]
 
 
+def test_a_narrow_picture_has_whole_figures() -> None:
+    display, stream = terminal(30)
+    run(display, MIRROR)
+    display.close()
+    assert screen(stream)[1:4] == [
+        "  vda   50 %       5 of 10 GiB",
+        "  data 100 %             1 GiB",
+        "  mem…   0 %",
+    ]
+
+
 def test_a_picture_is_120_columns_wide_at_most() -> None:
     display, stream = terminal(200)
     run(display, MIRROR)
