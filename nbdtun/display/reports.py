@@ -11,7 +11,7 @@ from nbdtun.migration.progress import Progress
 from nbdtun.tls.certificate import date
 from nbdtun.units import duration_text, rate_text, size_text
 
-#: What a QEMU does that may receive a VM; another run state stands for itself.
+#: The words for a QEMU that may receive a VM, by its run state. Other states stand for themselves.
 QEMU: Final = {"inmigrate": "QEMU waits for it", "receiving": "", None: "QEMU does not answer"}
 
 Report = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What a destination serves and what arrives there, for `nbdtun status`: an object for JSON."""
+"""A destination's VMs, and those that arrive, for `nbdtun status`: an object for JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASK_SECONDS = 2.0
 #: The QEMUs that are asked at a time.
 AT_ONCE = 16
 
-#: What a session does in a state, in the words of ``nbdtun migrate``.
+#: The words of ``nbdtun migrate`` for each state of a session.
 DOES = {
     State.NEW: "preparing",
     State.PREPARING: "preparing",

@@ -84,7 +84,7 @@ class TunnelCarrier:
     @property
     def link(self) -> LinkState:
         """The state of the tunnel's links."""
-        source, presence = self.source, self.source.runtime.presence
+        source, contact = self.source, self.source.runtime.contact
         lost_for = source.lost_for
         return LinkState(
             lost_for=lost_for,
@@ -93,8 +93,8 @@ class TunnelCarrier:
             silent_for=source.silent_for,
             retry_for=None if lost_for is None else max(0.0, source.runtime.terms.resume_window - lost_for),
             given_up=source.given_up and lost_for is None,
-            outages=presence.outages,
-            down=presence.down,
+            outages=contact.outages,
+            down=contact.down,
             sent=source.sent,
         )
 

@@ -300,7 +300,7 @@ class Channel:
 
     def _take(self, link: Link) -> None:
         self._link = link
-        self.runtime.presence.heard()
+        self.runtime.contact.heard()
         self.flaps.linked(self.runtime.reactor.seconds(), self.carried)
         if self._last_words is not None:
             self.reset(self._last_words)
@@ -311,7 +311,7 @@ class Channel:
 
     def _take_again(self, link: Link) -> None:
         seconds = self.outage.end()
-        self.runtime.presence.back()
+        self.runtime.contact.back()
         self.resumes += 1
         if self.runtime.line_limit.allows():
             said = "channel {name}: link back after {seconds:.1f} s, {replayed} replayed so far"
@@ -324,7 +324,7 @@ class Channel:
         self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
         if self.runtime.line_limit.allows():
             self.log.warn("channel {name}: link lost ({reason}), waiting for a new one", name=self.name, reason=reason)
-        self.runtime.presence.lost()
+        self.runtime.contact.lost()
         self.outage.begin()
 
     def _expire(self, expired: LinkLost) -> None:
@@ -334,7 +334,7 @@ class Channel:
         if not self._life.advance(Trigger.END):
             return
         if self.outage.since is not None:
-            self.runtime.presence.back()
+            self.runtime.contact.back()
         self.outage.end()
         self.error = error
         self._splice.close()

@@ -211,7 +211,7 @@ class Link(TwistedProtocol, FrameReceiver):
                 self.wire_lost(LinkLost("the other end closed the link"))
                 return
             self._heartbeat.heard = True
-            self._runtime.presence.heard()
+            self._runtime.contact.heard()
             if not self.wire.listening or not (self._expected or count == len(self._scratch)):
                 return
 

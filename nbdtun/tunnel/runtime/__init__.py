@@ -4,6 +4,6 @@ Shared by all channels of one end.
     log_limits  limits for log lines that peers cause
     throttle    the bandwidth limit
     batches     timers that fire together
-    presence    when the other end was heard, and its outages
+    contact     when the other end was heard, and its outages
     runtime     the reactor, buffers, timers and the rest, in one value
 """

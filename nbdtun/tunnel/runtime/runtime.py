@@ -11,8 +11,8 @@ from nbdtun.tunnel.protocol.inflight import InFlight
 from nbdtun.tunnel.protocol.records import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.runtime.batches import Batches
+from nbdtun.tunnel.runtime.contact import Contact
 from nbdtun.tunnel.runtime.log_limits import LineLimit
-from nbdtun.tunnel.runtime.presence import Presence
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.pipe import PipePool
@@ -29,7 +29,7 @@ KEEP_RECORDS = 64
 class Runtime:
     """
     The reactor, buffers and pipes, the selector of all wires, the throttle, the batched timers and the log limits of one end, and the
-    presence of the other.
+    contact with the other.
     """
 
     reactor: Reactor
@@ -42,7 +42,7 @@ class Runtime:
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: Batches = field(init=False)
     line_limit: LineLimit = field(init=False)
-    presence: Presence = field(init=False)
+    contact: Contact = field(init=False)
 
     @selector.default
     def _make_selector(self) -> Selector:
@@ -60,9 +60,9 @@ class Runtime:
     def _make_line_limit(self) -> LineLimit:
         return LineLimit(self.call_later)
 
-    @presence.default
-    def _make_presence(self) -> Presence:
-        return Presence(lambda: self.reactor.seconds())
+    @contact.default
+    def _make_contact(self) -> Contact:
+        return Contact(lambda: self.reactor.seconds())
 
     def call_later(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
         """

@@ -116,7 +116,7 @@ class Source:
     @property
     def silent_for(self) -> float | None:
         """Seconds for which the other end has sent nothing although it should have; None where that is normal, or a link is lost."""
-        seconds = self.runtime.presence.silent_for
+        seconds = self.runtime.contact.silent_for
         waiting = any(channel.outbound.sent > channel.outbound.acked for channel in self.channels)
         normal = SILENCE if waiting else SILENCE + self.runtime.terms.link_timeout / BEATS
         linked = bool(self.channels) and all(channel.link is not None for channel in self.channels)

@@ -74,7 +74,7 @@ class TestEntrance:
         stage.cable.cut()
         stage.pass_time(2)
         assert stage.source.resumes == 2
-        assert stage.source.runtime.presence.outages == 1
+        assert stage.source.runtime.contact.outages == 1
 
     def test_silence_is_worth_a_word_where_an_answer_is_due(self, stage: Stage) -> None:
         near, _ = stage.meet()

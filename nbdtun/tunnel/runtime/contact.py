@@ -1,5 +1,5 @@
 """
-The presence of the other end: when it was heard last, and how often all of its links together were lost.
+Contact with the other end: when it was heard last, and how often all of its links together were lost.
 
 One cut of the network takes the links of all channels, each in its own moment. It is one outage, from the first lost link to the last new
 one, also where a link is lost shortly after another is back.
@@ -13,7 +13,7 @@ from collections.abc import Callable
 SAME = 5.0
 
 
-class Presence:
+class Contact:
     """What is known of the other end, by the clock ``seconds``. ``outages`` counts those so far."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -26,7 +26,7 @@ class Presence:
         self.outages = 0
 
     def __repr__(self) -> str:
-        return f"<Presence outages={self.outages} missing={self._missing}>"
+        return f"<Contact outages={self.outages} missing={self._missing}>"
 
     def heard(self) -> None:
         """Something has arrived."""

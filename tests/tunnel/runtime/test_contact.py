@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from nbdtun.tunnel.runtime.presence import SAME, Presence
+from nbdtun.tunnel.runtime.contact import SAME, Contact
 
 
-def presence() -> tuple[Clock, Presence]:
+def contact() -> tuple[Clock, Contact]:
     clock = Clock()
-    return clock, Presence(clock.seconds)
+    return clock, Contact(clock.seconds)
 
 
 def test_nothing_has_happened_yet() -> None:
-    _, one = presence()
+    _, one = contact()
     assert (one.outages, one.down, one.silent_for) == (0, 0.0, 0.0)
 
 
 def test_silence_ends_with_what_is_heard() -> None:
-    clock, one = presence()
+    clock, one = contact()
     clock.advance(4)
     assert one.silent_for == 4
     one.heard()
@@ -26,7 +26,7 @@ def test_silence_ends_with_what_is_heard() -> None:
 
 
 def test_a_cut_of_three_links_is_one_outage() -> None:
-    clock, one = presence()
+    clock, one = contact()
     one.lost()
     clock.advance(1)
     one.lost()
@@ -42,7 +42,7 @@ def test_a_cut_of_three_links_is_one_outage() -> None:
 
 
 def test_a_link_that_is_lost_a_little_later_belongs_to_it() -> None:
-    clock, one = presence()
+    clock, one = contact()
     one.lost()
     clock.advance(2)
     one.back()
@@ -54,11 +54,11 @@ def test_a_link_that_is_lost_a_little_later_belongs_to_it() -> None:
 
 
 def test_outages_add_up() -> None:
-    clock, one = presence()
+    clock, one = contact()
     for seconds in (2, 3):
         one.lost()
         clock.advance(seconds)
         one.back()
         clock.advance(SAME + 1)
     assert (one.outages, one.down) == (2, 5)
-    assert repr(one) == "<Presence outages=2 missing=0>"
+    assert repr(one) == "<Contact outages=2 missing=0>"
