@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from nbdtun.errors import ProtocolViolation, printable
 
 #: The most keys in one box.
-MAX_KEYS = 16
+MAX_KEYS = 32
 
 #: The most characters in an error's text.
 MAX_ERROR = 4000

@@ -13,6 +13,7 @@ from twisted.protocols import amp
 from nbdtun.amp import Flag, Number, Rows, Text
 from nbdtun.migration.control.commands import Outcome, SessionId, Settled
 from nbdtun.migration.vm.hardware.wire import MAX_UNPACKED, HardwareArgument
+from nbdtun.versions import Features
 
 
 def shape(argument: amp.Argument) -> str:
@@ -22,6 +23,8 @@ def shape(argument: amp.Argument) -> str:
             text = f"text, at most {argument.limit} characters"
         case Number():
             text = f"number, 0 to {argument.limit}"
+        case Features():
+            text = "names of features"
         case Flag():
             text = "``True`` or ``False``"
         case SessionId():

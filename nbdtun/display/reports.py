@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from nbdtun import __version__
 from nbdtun.display.lines import line
 from nbdtun.errors import NbdtunError, printable
 from nbdtun.migration.progress import Progress
@@ -41,7 +42,9 @@ def sentence(report: Report, *, by_monitor: bool = False) -> str:
 
 
 def _unreadable(report: Report, odd: Exception) -> str:
-    return printable(f"{report.get('name')} (pid {report.get('pid')}): it reports what cannot be read: {odd!r}")
+    release = report.get("release", __version__)
+    theirs = "" if release == __version__ else f"; it is nbdtun {release}, and this command {__version__}"
+    return printable(f"{report.get('name')} (pid {report.get('pid')}): it reports what cannot be read: {odd!r}{theirs}")
 
 
 def _sentence(report: Report, by_monitor: bool) -> str:

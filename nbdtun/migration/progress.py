@@ -118,9 +118,9 @@ class LinkState:
     @classmethod
     def from_json(cls, report: Mapping[str, Any]) -> LinkState:
         """The reverse of :meth:`as_json`."""
-        times: dict[str, Any] = {name: _perhaps(_number, report[name]) for name in ("lost_for", "retry_for", "silent_for")}
-        counts = {name: _count(report[name]) for name in ("outages", "resumes", "replayed", "sent")}
-        return cls(given_up=report["state"] == "given up", down=_number(report["down"]), **times, **counts)
+        times: dict[str, Any] = {name: _perhaps(_number, report.get(name)) for name in ("lost_for", "retry_for", "silent_for")}
+        counts = {name: _count(report.get(name, 0)) for name in ("outages", "resumes", "replayed", "sent")}
+        return cls(given_up=report.get("state") == "given up", down=_number(report.get("down", 0.0)), **times, **counts)
 
 
 def _tenths(seconds: float | None) -> float | None:
@@ -159,14 +159,14 @@ class Measures:
     @classmethod
     def from_json(cls, report: Mapping[str, Any]) -> Measures:
         """The reverse of :meth:`as_json`."""
-        milliseconds = _perhaps(_number, report["downtime_ms"])
+        milliseconds = _perhaps(_number, report.get("downtime_ms"))
         return cls(
-            lagging=tuple(map(_text, report["lagging"])),
-            write_blocking=tuple(map(_text, report["write_blocking"])),
-            throttle=_count(report["throttle"]),
-            passes=_count(report["passes"]),
+            lagging=tuple(map(_text, report.get("lagging", ()))),
+            write_blocking=tuple(map(_text, report.get("write_blocking", ()))),
+            throttle=_count(report.get("throttle", 0)),
+            passes=_count(report.get("passes", 0)),
             downtime=None if milliseconds is None else milliseconds / 1000,
-            forced=bool(report["forced"]),
+            forced=bool(report.get("forced")),
         )
 
 
@@ -220,7 +220,9 @@ class Progress:
         """
         The reverse of :meth:`as_json`, except for digits that it has rounded off.
 
-        :raise ProtocolViolation: it is not such an object, or one of another release of nbdtun.
+        Another release may have written it. What this one does not know is passed over; what is left out has the value of a new object.
+
+        :raise ProtocolViolation: it is not such an object, or its phase is one of another release.
         """
         try:
             return cls._of(report)
@@ -233,17 +235,21 @@ class Progress:
             time=_number(report["time"]),
             elapsed=_number(report["elapsed"]),
             phase=Phase(report["phase"]),
-            disks=tuple(DiskProgress(_text(disk["node"]), _count(disk["total"]), _count(disk["done"])) for disk in report["disks"]),
-            ram=MemoryProgress(_count(report["ram"]["total"]), _count(report["ram"]["done"])),
-            rate=_perhaps(_number, report["rate"]),
-            eta=_perhaps(_number, report["eta"]),
-            link=LinkState.from_json(report["link"]),
-            converge=Measures.from_json(report["converge"]),
+            disks=tuple(DiskProgress(_text(disk["node"]), _count(disk["total"]), _count(disk["done"])) for disk in report.get("disks", ())),
+            ram=MemoryProgress(**{name: _count(report.get("ram", {}).get(name, 0)) for name in ("total", "done")}),
+            rate=_perhaps(_number, report.get("rate")),
+            eta=_perhaps(_number, report.get("eta")),
+            link=LinkState.from_json(report.get("link", {})),
+            converge=Measures.from_json(report.get("converge", {})),
             downtime_ms=_perhaps(_number, report.get("downtime_ms")),
             error=_perhaps(_text, report.get("error")),
             code=_perhaps(_text, report.get("code")),
-            guest=GuestState(report["guest"]),
+            guest=_guest(report.get("guest")),
         )
+
+
+def _guest(state: object) -> GuestState:
+    return next((known for known in GuestState if known.value == state), GuestState.UNKNOWN)
 
 
 T = TypeVar("T")

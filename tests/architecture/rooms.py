@@ -8,7 +8,7 @@ from collections.abc import Mapping
 LAYERS = (
     ("errors", "process", "deferreds", "states", "lazy"),
     ("logs", "units", "amp", "ownership"),
-    ("tls", "dialogue", "rate", "validators"),
+    ("tls", "dialogue", "rate", "validators", "versions"),
     ("tunnel.settings", "tunnel.protocol"),
     ("tunnel.wires",),
     ("tunnel.opening", "tunnel.runtime"),

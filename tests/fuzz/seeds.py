@@ -13,11 +13,11 @@ from tests.fuzz.targets import ANSWER, SESSION
 from tests.migration.stage.left import entry as left
 from tests.migration.stage.machines import PACKED
 from tests.tls.stage.certificates import certificate
-from tests.tunnel.stage.stranger import box
+from tests.tunnel.stage.stranger import AGREED, OFFER, box
 
 #: As the first byte of a piece stands for its length, which cuts where one would not expect it, these go as they are too.
-OPEN = box(_command="OpenChannel", _ask="1", version=1, channel=b"i" * 16, target="disk", window=65536, urgent="True")
-RESUME = box(_command="ResumeChannel", _ask="1", version=1, channel=b"i" * 16, received=0)
+OPEN = box(_command="OpenChannel", _ask="1", **OFFER, channel=b"i" * 16, target="disk", window=65536, urgent="True")
+RESUME = box(_command="ResumeChannel", _ask="1", **OFFER, channel=b"i" * 16, received=0)
 CONVERSATION = (
     encode(Kind.ACK, 0)
     + encode(Kind.DATA, 0, b"12345")
@@ -39,7 +39,7 @@ BITMAP = b"".join(len(part).to_bytes(2, "big") + part.encode() for pair in _BITM
 PREPARE = box(
     _command="Prepare",
     _ask="1",
-    version=2,
+    **OFFER,
     session=SESSION,
     vm="web1",
     hardware=PACKED,
@@ -53,12 +53,12 @@ COMMANDS = [
     box(_command="Query", _ask="4", session=SESSION, vm="web1"),
     box(_command="Abort", _ask="5", session=SESSION),
     box(_command="Settle", _ask="6", vm="web1"),
-    box(_command="Check", _ask="7", version=2, vm="web1", machine="q35", memory=1 << 27, disks=""),
+    box(_command="Check", _ask="7", **OFFER, vm="web1", machine="q35", memory=1 << 27, disks=""),
 ]
 UNKNOWN = box(_error="1", _error_code="whatever", _error_description="no\x1b[2J\nmore")
 COMPLETE = box(_error="1", _error_code="complete", _error_description="over")
 TOLD = [
-    box(_answer="1", target=f"nbd.{SESSION}", findings=b""),
+    box(_answer="1", **AGREED, target=f"nbd.{SESSION}", findings=b""),
     box(_answer="5", state="aborted", machine="running", reason="why"),
     *(box(_error="3", _error_code=code, _error_description="why") for code in ERRORS.values()),
     UNKNOWN,

@@ -51,7 +51,7 @@ from tests.migration.stage.stage import Stage as PaperStage
 from tests.tunnel.stage.cable import Flow, Handle
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage
-from tests.tunnel.stage.stranger import Stranger, box
+from tests.tunnel.stage.stranger import AGREED, Stranger, box
 
 TERMS = Terms(window=128 * 1024, handshake_timeout=5.0, resume_window=5.0)
 SESSION = "0123456789abcdef" * 2
@@ -212,7 +212,7 @@ def answers(data: bytes) -> None:
         assert stage.near_pool.lent == 0
 
 
-ANSWER = box(_answer="1", received=0, window=TERMS.window)
+ANSWER = box(_answer="1", **AGREED, received=0, window=TERMS.window)
 """What an honest destination answers first."""
 
 

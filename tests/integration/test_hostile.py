@@ -21,7 +21,7 @@ from lab.process import Process, wait
 from lab.tunnel import Tunnel
 from nbdtun.tls.contexts import client_context
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
-from tests.tunnel.stage.stranger import box
+from tests.tunnel.stage.stranger import OFFER, box
 
 MIB = 1024 * 1024
 HANDSHAKE = 2.0
@@ -61,7 +61,7 @@ class Mob:
     def resume(self) -> None:
         """A resume of a channel that it does not know, with a certificate where one is wanted."""
         with self.dial() as plain, self._secured(plain) as peer:
-            peer.sendall(box(_command="ResumeChannel", _ask="1", version=1, channel=self._chance.randbytes(IDENT_SIZE), received=0))
+            peer.sendall(box(_command="ResumeChannel", _ask="1", **OFFER, channel=self._chance.randbytes(IDENT_SIZE), received=0))
             assert b"resume-refused" in peer.recv(4096)
 
     def _secured(self, plain: socket.socket) -> socket.socket:
@@ -151,7 +151,7 @@ def test_a_certificate_of_the_right_ca_may_not_be_enough(directory: Path, tls: P
 
 def test_what_a_source_sends_malformed_is_not_copied_into_the_log(directory: Path, tls: Path, memory: Path) -> None:
     """Nor a traceback of it; least of all for a source that is not admitted."""
-    fields = {"version": 1, "channel": b"i" * IDENT_SIZE, "target": "nbd", "window": MIB, "urgent": "x" * 15_000}
+    fields = {**OFFER, "channel": b"i" * IDENT_SIZE, "target": "nbd", "window": MIB, "urgent": "x" * 15_000}
     nonsense = box(_command="OpenChannel", _ask="1", **fields)
     context = client_context(tls)
     with Tunnel(directory, memory, tls, destination_options=["--allow", "somebody else"]) as tunnel:

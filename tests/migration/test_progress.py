@@ -58,7 +58,7 @@ def test_it_can_be_read_again() -> None:
         {"disks": [{"node": "vda"}]},
         {"disks": [{"node": 7, "total": 1, "done": 1}]},
         {"ram": None},
-        {"link": {}},
+        {"link": []},
         {"converge": {"lagging": [7]}},
         {"error": ["no"]},
     ],

@@ -19,7 +19,7 @@ from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import CommandFailed, TunnelError, tree
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import VERSION, Abort, Listen, Prepare, Query, Settle
+from nbdtun.migration.control.commands import MIGRATION, Abort, Listen, Prepare, Query, Settle
 from nbdtun.migration.progress import Phase
 from nbdtun.service.control.client import Client
 from nbdtun.service.control.socket import Cancel, ControlSocket, Set, Status
@@ -36,7 +36,7 @@ from tests.service.control.stage import Controllable
 from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage
-from tests.tunnel.stage.stranger import Stranger, box
+from tests.tunnel.stage.stranger import AGREED, OFFER, Stranger, box
 
 TERMS = Terms(window=128 * 1024, handshake_timeout=5.0, resume_window=5.0)
 SESSION = "0123456789abcdef" * 2
@@ -403,9 +403,9 @@ def controlled(*said: bytes, command: Any = None, late: bool = False, stops: boo
     return make
 
 
-OPEN = box(_command="OpenChannel", _ask="1", version=1, channel=OTHER, target="disk", window=1 << 18)
-PREPARE = {"session": SESSION, "version": VERSION, "vm": "web1", "hardware": HARDWARE, "disks": [], "allowed": []}
-HONEST = box(_answer="1", received=0, window=TERMS.window)
+OPEN = box(_command="OpenChannel", _ask="1", **OFFER, channel=OTHER, target="disk", window=1 << 18)
+PREPARE = {"session": SESSION, **MIGRATION.offer(), "vm": "web1", "hardware": HARDWARE, "disks": [], "allowed": []}
+HONEST = box(_answer="1", **AGREED, received=0, window=TERMS.window)
 
 AT_A_DESTINATION: Mapping[str, Case] = {
     "a port scanner": stranger(),
@@ -424,8 +424,8 @@ AT_A_DESTINATION: Mapping[str, Case] = {
     "another version": stranger(OPEN.replace(b"version\0\0011", b"version\0\0012")),
     "an unknown target": stranger(OPEN.replace(b"\0\4disk", b"\0\4risk")),
     "a short id": stranger(OPEN.replace(b"\0\x10" + OTHER, b"\0\x01o")),
-    "a tiny window": stranger(box(_command="OpenChannel", _ask="1", version=1, channel=OTHER, target="disk", window=1)),
-    "an unknown channel": stranger(box(_command="ResumeChannel", _ask="1", version=1, channel=OTHER, received=0)),
+    "a tiny window": stranger(box(_command="OpenChannel", _ask="1", **OFFER, channel=OTHER, target="disk", window=1)),
+    "an unknown channel": stranger(box(_command="ResumeChannel", _ask="1", **OFFER, channel=OTHER, received=0)),
     "two commands": stranger(OPEN + OPEN),
     "not admitted": stranger(OPEN, allow=AllowList(("nobody",))),
     "an unreachable target": unreachable,

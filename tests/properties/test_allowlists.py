@@ -16,7 +16,7 @@ from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import TargetUnknown
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import VERSION, Abort, Listen, Prepare, Query, Settle
+from nbdtun.migration.control.commands import MIGRATION, Abort, Listen, Prepare, Query, Settle
 from nbdtun.migration.vm.hardware.model import Device
 from nbdtun.tunnel.destination.targets import Targets
 from tests.fuzz.targets import SESSION, staged
@@ -64,7 +64,7 @@ def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
     pump = connect(server, ends[0], client, ends[1])
     devices = (Device(f"board/{machine}", machine, machine, {machine: machine}),) if machine else ()
     prepare = {
-        "version": VERSION,
+        **MIGRATION.offer(),
         "session": SESSION,
         "vm": vm,
         "hardware": evolve(HARDWARE, devices=devices),

@@ -7,6 +7,7 @@ from typing import ClassVar
 from nbdtun.amp import CheckedCommand, Number
 from nbdtun.migration.control.commands import ERRORS, WANTED
 from nbdtun.migration.control.rows import FINDINGS
+from nbdtun.versions import AGREED
 
 
 class Check(CheckedCommand):
@@ -18,5 +19,5 @@ class Check(CheckedCommand):
     """
 
     arguments: ClassVar = [*WANTED]
-    response: ClassVar = [(b"findings", FINDINGS), (b"time", Number())]
+    response: ClassVar = [*AGREED, (b"findings", FINDINGS), (b"time", Number())]
     errors = ERRORS

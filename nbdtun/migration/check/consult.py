@@ -7,7 +7,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.check.departure import Departure, told_of
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Query
+from nbdtun.migration.control.commands import MIGRATION, Query
 from nbdtun.migration.control.rows import findings_of
 from nbdtun.migration.ids import new_session
 from nbdtun.migration.settings import MigrationSettings
@@ -25,6 +25,7 @@ async def consult(checklist: Checklist, control: Control, departure: Departure |
             await _look(checklist, control, settings)
             return None
         answer = await control.ask(Check, seconds=settings.steps.answer, **told_of(departure, settings))
+        MIGRATION.chosen(answer, "the destination")
         for finding in findings_of(answer["findings"]):
             checklist.add(finding)
         return float(answer["time"]) / 1e6

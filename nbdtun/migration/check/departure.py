@@ -10,7 +10,7 @@ from nbdtun.migration.catalogue import BLOCKED, DISKS, MEMORY_LOSS, SOURCE, STAT
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.emulation import memory_loss_risk
 from nbdtun.migration.check.obstacles import note_obstacles_to_leaving
-from nbdtun.migration.control.commands import VERSION
+from nbdtun.migration.control.commands import MIGRATION
 from nbdtun.migration.control.rows import rows_of_bitmaps, rows_of_disks
 from nbdtun.migration.finding import Check
 from nbdtun.migration.qmp.monitor import Monitor
@@ -78,7 +78,7 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
 def told_of(departure: Departure, settings: MigrationSettings) -> dict[str, Any]:
     """The arguments that describe it to the destination, in Check and in Prepare."""
     return {
-        "version": VERSION,
+        **MIGRATION.offer(),
         "vm": settings.vm,
         "hardware": departure.hardware,
         "disks": rows_of_disks(departure.disks),

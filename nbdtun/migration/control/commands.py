@@ -31,6 +31,7 @@ from nbdtun.migration.control.rows import BITMAPS, FINDINGS
 from nbdtun.migration.ids import SESSION
 from nbdtun.migration.vm.disks import MAX_DISKS
 from nbdtun.migration.vm.hardware.wire import HardwareArgument
+from nbdtun.versions import AGREED, OFFER, Speaks
 
 
 class SessionId(amp.Argument):
@@ -46,7 +47,8 @@ class SessionId(amp.Argument):
         return session.encode()
 
 
-VERSION = 2
+#: What this release speaks. Query and Settle are the same in all versions: ends of any two releases can find out where a VM is.
+MIGRATION = Speaks("the migration protocol")
 
 #: Errors that the other end cannot report: a wrong option of ours; a lost guest, which is an answer; and an unknown outcome, except by the
 #: one command that has an outcome.
@@ -63,7 +65,7 @@ _DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format"
 
 #: The source's part in both Check and Prepare: its hardware, its disks with their bitmaps, and the names in which the machines may differ.
 WANTED = (
-    (b"version", Number(65535)),
+    *OFFER,
     (b"vm", Text()),
     (b"hardware", HardwareArgument()),
     (b"disks", Rows([*_DISK, (b"size", Number())], MAX_DISKS)),
@@ -81,7 +83,7 @@ class Prepare(CheckedCommand):
     """
 
     arguments: ClassVar = [(b"session", SessionId()), *WANTED]
-    response: ClassVar = [(b"target", Text()), (b"findings", FINDINGS)]
+    response: ClassVar = [*AGREED, (b"target", Text()), (b"findings", FINDINGS)]
     errors = ERRORS
 
 

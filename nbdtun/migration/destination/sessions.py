@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VersionMismatch, VMUnknown
+from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VMUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.catalogue import DESERTED, DESTINATION
@@ -23,7 +23,7 @@ from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
 from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.orphans import Orphans
@@ -36,6 +36,7 @@ from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.reach import Credentials
 from nbdtun.units import listed
+from nbdtun.versions import Agreed
 
 PING_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
@@ -259,19 +260,19 @@ class DestinationControl(Control):
         return {}
 
     @Check.responder
-    def check(self, version: int, vm: str, **told: Any) -> Deferred[Any]:
+    def check(self, vm: str, **told: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            _check_version(version)
+            agreed = _agreed(told)
             checklist = Checklist()
             await self._destination.check(checklist, vm, _wanted(**told))
-            return {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
+            return agreed.fields() | {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
 
         return self.respond(work)
 
     @Prepare.responder
-    def prepare(self, version: int, session: str, vm: str, **told: Any) -> Deferred[Any]:
+    def prepare(self, session: str, vm: str, **told: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            _check_version(version)
+            agreed = _agreed(told)
             if self._session is not None and not self._session.state.over:
                 raise NotMigratable(f"{vm}: this control channel already has a session")
             self._session = begun = await self._destination.begin(vm, session, self)
@@ -282,7 +283,7 @@ class DestinationControl(Control):
             except DestinationFailed:
                 self._destination.check_open(vm)  # then this is why it was ended
                 raise
-            return {"target": target, "findings": rows_of_findings(checklist.findings)}
+            return agreed.fields() | {"target": target, "findings": rows_of_findings(checklist.findings)}
 
         return self.respond(work)
 
@@ -327,6 +328,6 @@ def _wanted(hardware: Hardware, disks: list[dict[str, Any]], bitmaps: list[dict[
     return Wanted(hardware, disks_of(disks), tuple(row["name"] for row in allowed), bitmaps_of(bitmaps))
 
 
-def _check_version(version: int) -> None:
-    if version != VERSION:
-        raise VersionMismatch(f"the source speaks version {version} of the migration protocol, the destination {VERSION}")
+def _agreed(told: dict[str, Any]) -> Agreed:
+    """Take the offer out of ``told``, and answer it."""
+    return MIGRATION.agree(told.pop("lowest"), told.pop("highest"), told.pop("features"))

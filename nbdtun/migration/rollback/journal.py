@@ -5,6 +5,9 @@ QEMU keeps named pieces of text for its clients, its ``secret`` objects. One of 
 it lives exactly as long as the QEMU that it describes, and every monitor of that QEMU shows it. QEMU refuses a name that is taken, so it
 is a lock as well. Each change is written *before* the step that it describes.
 
+The next process may be of another release. So an entry has the versions whose readers understand it, and the features that they must have
+to undo it. A reader passes over names that it does not know, and a name that is missing has its default.
+
 QEMU facts (7.2 and 10.0): ``object-add`` of an id that is taken fails; ``data`` of a ``secret`` is read by ``qom-get`` and changed by
 ``qom-set``; objects do not migrate. ``total-time`` in ``query-migrate`` counts, by the same clock as Python's ``time.monotonic``,
 from ``migrate`` to now, or to the end of a migration that has completed.
@@ -20,14 +23,17 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from attrs import asdict, evolve, field, frozen, validators
+from attrs import asdict, evolve, field, fields, frozen, validators
 
-from nbdtun.errors import CommandFailed, NotMigratable
+from nbdtun.errors import CommandFailed, NotMigratable, VersionMismatch
 from nbdtun.migration.ids import JOURNAL, SESSION
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.presence import Presence, identity, is_present
+from nbdtun.versions import Speaks
 
 PATH = f"/objects/{JOURNAL}"
+#: What this release writes, and understands.
+FORMAT = Speaks("the journal")
 #: The form of a process's identity.
 PROCESS = r"(\d{1,20} \d{1,10} \d{1,20})?\Z"
 _NUMBER = validators.optional(validators.instance_of((int, float)))
@@ -68,15 +74,18 @@ class Entry:
         The reverse of :meth:`text`.
 
         :raise ValueError: it is not an entry.
+        :raise VersionMismatch: it is one of another release, which this one does not understand.
         """
         try:
-            return cls(**json.loads(text))
+            told = json.loads(text)
+            FORMAT.understand(told)
+            return cls(**{one.name: told[one.name] for one in fields(cls) if one.name in told})
         except (TypeError, RecursionError) as error:
             raise ValueError(f"not a journal entry: {error}") from error
 
     def text(self) -> str:
         """JSON, for a later process."""
-        return json.dumps(asdict(self))
+        return json.dumps(FORMAT.document() | asdict(self))
 
     @property
     def name(self) -> str:
@@ -105,7 +114,7 @@ async def read(monitor: Monitor) -> Entry | None:
         return None
     try:
         return Entry.parse(text)
-    except ValueError as error:
+    except (ValueError, VersionMismatch) as error:
         why = f"{monitor.name}: another version of nbdtun was migrating it ({error})"
         raise NotMigratable(f"{why}; let that version end it, or `object-del {JOURNAL}` if that migration is long gone") from error
 

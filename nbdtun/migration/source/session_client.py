@@ -26,7 +26,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.consult import consult
 from nbdtun.migration.check.departure import Departure, told_of
 from nbdtun.migration.control.channel import AGAIN_SECONDS, Control, remote_error
-from nbdtun.migration.control.commands import Abort, Listen, Ping, Prepare, Query, Trouble
+from nbdtun.migration.control.commands import MIGRATION, Abort, Listen, Ping, Prepare, Query, Trouble
 from nbdtun.migration.control.rows import bitmaps_of, findings_of, rows_of_bitmaps
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.settings import MigrationSettings
@@ -106,7 +106,8 @@ class SessionClient:
         """Prepare the destination for ``departure``; returns the target for NBD connections, and the findings there."""
         asked = told_of(departure, self._settings)
         answer = await self._ask(Prepare, **asked)
-        self._prepared = asked
+        # A daemon that is restarted meanwhile may be of another release.
+        self._prepared = asked | MIGRATION.only(MIGRATION.chosen(answer, "the destination")).offer()
         return str(answer["target"]), findings_of(answer["findings"])
 
     async def listen(self, bitmaps: tuple[Passenger, ...] = ()) -> tuple[str, tuple[Passenger, ...]]:

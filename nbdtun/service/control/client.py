@@ -11,12 +11,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.config.values import check_name
 from nbdtun.dialogue import Dialogue
-from nbdtun.errors import ConfigError, LinkLost, MigrationError, NoAnswer
+from nbdtun.errors import ConfigError, LinkLost, MigrationError, NbdtunError, NoAnswer
 from nbdtun.logs import make_logger
 from nbdtun.ownership.reach import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.control.names import Name, directory, is_daemon
-from nbdtun.service.control.socket import Cancel, Status, names, trustees
+from nbdtun.service.control.socket import LOCAL, Cancel, Status, names, trustees
 
 #: Seconds to wait for an answer. A healthy process answers at once, but a change may have to wait for QEMU.
 ANSWER_SECONDS = 10.0
@@ -56,7 +56,8 @@ async def _ask(reactor: Reactor, base: Path, name: Name, whom: str, command: Any
     except OSError as error:
         raise _nobody(base, whom) from error
     try:
-        answer = await client.ask(command, seconds=None if command is Cancel else ANSWER_SECONDS, **arguments)
+        answer = await client.ask(command, seconds=None if command is Cancel else ANSWER_SECONDS, **LOCAL.offer(), **arguments)
+        LOCAL.chosen(answer, client.other)
     except NoAnswer as error:
         raise NoAnswer(f"{whom}: its process has not answered for {ANSWER_SECONDS:g} s", "is it stopped?") from error
     except LinkLost as error:
@@ -81,7 +82,7 @@ async def _report(reactor: Reactor, base: Path, name: Name) -> dict[str, Any] | 
         return await _ask(reactor, base, name, name.text)
     except ConfigError:
         return None
-    except (MigrationError, NoAnswer) as error:
+    except NbdtunError as error:
         return {"name": name.text, "error": str(error)}
 
 

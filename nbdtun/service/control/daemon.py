@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from nbdtun import __version__
 from nbdtun.config import DestinationSettings, SourceSettings
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.logs import make_logger
@@ -90,7 +91,8 @@ class DaemonControl(Service):
     def report(self) -> dict[str, Any]:
         """Its bandwidth limit, in bytes per second; None for no limit."""
         rate = self._throttle.rate
-        return {"kind": "daemon", "name": self._plugin, "pid": os.getpid(), "bandwidth": None if rate is None else int(rate)}
+        whose = {"kind": "daemon", "name": self._plugin, "pid": os.getpid(), "release": __version__}
+        return {**whose, "bandwidth": None if rate is None else int(rate)}
 
     async def survey(self) -> dict[str, Any]:
         """The same, with what it serves and what is under way."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from nbdtun import __version__
 from nbdtun.errors import TooLate
 from nbdtun.logs import make_logger
 from nbdtun.migration.progress import Phase, Progress
@@ -48,7 +49,7 @@ class MigrationControl:
         if isinstance(self.work, Migration):
             allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
         place = {} if (log := self._log()) is None else {"log": log}
-        whose = {"kind": "migration", "name": self._vm, "qmp": self._qmp, "pid": os.getpid()}
+        whose = {"kind": "migration", "name": self._vm, "qmp": self._qmp, "pid": os.getpid(), "release": __version__}
         return {**whose, **allowed, **place, "progress": self._latest.as_json()}
 
     async def survey(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ It is ``control/NAME.sock`` below the base of the run directories, in a director
 process's run directory, which may belong to QEMU's user. It is removed at the end; the next process that opens one removes the sockets of
 killed processes.
 
-AMP, one box each way. Every command is answered with the same report, as JSON::
+AMP, one box each way. The command may be of another release than the process: each question offers versions, as everywhere. Every command
+is answered with the same report, as JSON::
 
     Status                    the report, and nothing else
     Set  bandwidth, downtime  either may be left out
@@ -42,12 +43,16 @@ from nbdtun.service.control.names import SUFFIX, Name, directory
 from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import base_of
+from nbdtun.versions import AGREED, OFFER, Agreed, Speaks
 
 MAX_CLIENTS = 16
 #: Seconds for the clients to read their last answer.
 FAREWELL_SECONDS = 2.0
 #: The bandwidth that means no limit, on the wire.
 NO_LIMIT = 0
+
+#: What this release speaks.
+LOCAL = Speaks("the control socket's protocol")
 
 #: Bytes of an AMP value.
 _MOST = 0xFFFF
@@ -90,7 +95,8 @@ def _objects(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 class _Reported(CheckedCommand):
-    response: ClassVar = [(b"report", Report())]
+    arguments: ClassVar = [*OFFER]
+    response: ClassVar = [*AGREED, (b"report", Report())]
     errors = ERRORS
 
 
@@ -101,7 +107,7 @@ class Status(_Reported):
 class Set(_Reported):
     """Change the limits: ``bandwidth`` in bytes per second (:data:`NO_LIMIT`: none), and the ``downtime`` in ms that QEMU aims for."""
 
-    arguments: ClassVar = [(b"bandwidth", Number(optional=True)), (b"downtime", Number(limit=2_000_000, optional=True))]
+    arguments: ClassVar = [*OFFER, (b"bandwidth", Number(optional=True)), (b"downtime", Number(limit=2_000_000, optional=True))]
 
 
 class Cancel(_Reported):
@@ -112,7 +118,7 @@ class Controllable(Protocol):
     """What a control socket controls."""
 
     def report(self) -> dict[str, Any]:
-        """Its state: an object with ``kind``, ``name`` and ``pid``."""
+        """Its state: an object with ``kind``, ``name``, ``pid``, and the ``release`` of nbdtun that has made it."""
 
     async def survey(self) -> dict[str, Any]:
         """The same, with what takes time to find out."""
@@ -143,34 +149,42 @@ class _Client(Dialogue):
         self._over = over
 
     @Status.responder
-    def status(self) -> Deferred[Any]:
+    def status(self, **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            return {"report": await self._subject.survey()}
+            agreed = _agreed(offer)
+            return _answer(agreed, await self._subject.survey())
 
         return self.respond(work)
 
-    def _report(self) -> dict[str, Any]:
-        return {"report": self._subject.report()}
-
     @Set.responder
-    def change(self, bandwidth: int | None = None, downtime: int | None = None) -> Deferred[Any]:
+    def change(self, bandwidth: int | None = None, downtime: int | None = None, **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
+            agreed = _agreed(offer)
             await self._subject.change(bandwidth, downtime)
-            return self._report()
+            return _answer(agreed, self._subject.report())
 
         return self.respond(work)
 
     @Cancel.responder
-    def cancel(self) -> Deferred[Any]:
+    def cancel(self, **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
+            agreed = _agreed(offer)
             self._subject.end()
             ending = self._over()
             self.when_lost().addCallback(lambda _: ending.cancel())
             with suppress(CancelledError):  # nobody waits for the answer any more
                 await ending
-            return self._report()
+            return _answer(agreed, self._subject.report())
 
         return self.respond(work)
+
+
+def _agreed(offer: Mapping[str, Any]) -> Agreed:
+    return LOCAL.agree(**offer, other="the command", here=f"process {os.getpid()}")
+
+
+def _answer(agreed: Agreed, report: Mapping[str, Any]) -> dict[str, Any]:
+    return agreed.fields() | {"report": report}
 
 
 class _Clients(Factory):  # before 25, Twisted has no Factory[Any] when it runs

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TunnelError, VersionMismatch
+from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.admission import Admission, Caller
-from nbdtun.tunnel.opening.commands import VERSION, Answer, Greet, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import TUNNEL, Answer, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
+from nbdtun.versions import Agreed
 
 
 class Answering(Protocol):
@@ -47,32 +49,31 @@ class DestinationOpening(Opening):
             self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
     @Greet.responder
-    def greet(self, version: int) -> dict[str, Any]:
+    def greet(self, **offer: Any) -> dict[str, Any]:
         """Answer a source that only wants to know whether it is admitted."""
         self._asked = True
-        self._admit(version)
-        return {}
+        return self._admit(offer).fields()
 
     @OpenChannel.responder
-    def open_channel(self, version: int, channel: bytes, target: str, window: int, urgent: bool | None) -> Deferred[Answer]:
+    def open_channel(self, channel: bytes, target: str, window: int, urgent: bool | None, **offer: Any) -> Deferred[Answer]:
         """Open a channel."""
         opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
-        return Deferred.fromCoroutine(self._answer(version, opening, 0))
+        return Deferred.fromCoroutine(self._answer(offer, opening, 0))
 
     @ResumeChannel.responder
-    def resume_channel(self, version: int, channel: bytes, received: int) -> Deferred[Answer]:
+    def resume_channel(self, channel: bytes, received: int, **offer: Any) -> Deferred[Answer]:
         """Resume a channel."""
-        return Deferred.fromCoroutine(self._answer(version, self._destination.find(channel, self.caller.identity), received))
+        return Deferred.fromCoroutine(self._answer(offer, self._destination.find(channel, self.caller.identity), received))
 
     @property
     def _connection(self) -> OpeningTransport:
         assert isinstance(self.transport, OpeningTransport)
         return self.transport
 
-    async def _answer(self, version: int, finding: Any, received: int) -> Answer:
+    async def _answer(self, offer: Mapping[str, Any], finding: Any, received: int) -> Answer:
         self._asked = True
         try:
-            self._check(version, finding)
+            agreed = self._check(offer, finding)
             self._destination.admission.recognise(self._connection, self.caller.owner)
             channel = await finding
             self._take_up(channel, received)
@@ -81,20 +82,19 @@ class DestinationOpening(Opening):
         except TunnelError as refusal:
             self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
             raise
-        return Answer(channel.new_link(), channel.inbound.received, channel.inbound.window)
+        return Answer(channel.new_link(), agreed, channel.inbound.received, channel.inbound.window)
 
-    def _check(self, version: int, finding: Any) -> None:
+    def _check(self, offer: Mapping[str, Any], finding: Any) -> Agreed:
         try:
-            self._admit(version)
+            return self._admit(offer)
         except TunnelError:
             finding.close()
             raise
 
-    def _admit(self, version: int) -> None:
-        if self.refusal is not None or version != VERSION:
-            raise self.refusal or VersionMismatch(
-                f"the source speaks protocol version {version}, the destination {VERSION}; install the same nbdtun on both"
-            )
+    def _admit(self, offer: Mapping[str, Any]) -> Agreed:
+        if self.refusal is not None:
+            raise self.refusal
+        return TUNNEL.agree(**offer)
 
     def _take_up(self, channel: Channel, received: int) -> None:
         if self._connection.wire.closed:

@@ -14,9 +14,10 @@ from twisted.protocols import amp
 
 from nbdtun.amp import CheckedCommand, Flag, Number
 from nbdtun.errors import TunnelError, wire_errors
+from nbdtun.versions import AGREED, OFFER, Agreed, Features, Speaks
 
-#: The protocol's version; both ends must have the same.
-VERSION = 1
+#: What this release speaks.
+TUNNEL = Speaks("the tunnel's protocol")
 
 #: Bytes of a channel's id. The id and the same certificate are all that a resume needs.
 IDENT_SIZE = 16
@@ -30,6 +31,7 @@ class Answer:
     """The destination's answer, and the protocol that it switches to."""
 
     link: IProtocol
+    agreed: Agreed
     received: int
     window: int
 
@@ -37,7 +39,7 @@ class Answer:
 class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
     """A command whose answer turns the connection into a link."""
 
-    response: ClassVar = [(b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET))]
+    response: ClassVar = [*AGREED, (b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET))]
     errors = wire_errors(TunnelError)
     fatal = False
 
@@ -45,6 +47,8 @@ class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
     def makeResponse(cls, objects: Any, proto: Any) -> amp.AmpBox:
         """Make the switching box. AMP provides no way to put values into it, but it is a dictionary like any other box."""
         box: amp.AmpBox = super().makeResponse(objects.link, proto)
+        box[b"version"] = b"%d" % objects.agreed.version
+        box[b"features"] = Features().toString(objects.agreed.features)
         box[b"received"] = b"%d" % objects.received
         box[b"window"] = b"%d" % objects.window
         return box
@@ -53,8 +57,8 @@ class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
 class Greet(CheckedCommand):
     """Ask whether this source would be admitted, and nothing else: the connection ends with the answer."""
 
-    arguments: ClassVar = [(b"version", Number(MAX_OFFSET))]
-    response: ClassVar[list[Any]] = []
+    arguments: ClassVar = [*OFFER]
+    response: ClassVar = [*AGREED]
     errors = wire_errors(TunnelError)
     fatal = False
 
@@ -70,7 +74,7 @@ class OpenChannel(_Switching):
     """
 
     arguments: ClassVar = [
-        (b"version", Number(MAX_OFFSET)),
+        *OFFER,
         (b"channel", amp.String()),
         (b"target", amp.Unicode()),
         (b"window", Number(MAX_OFFSET)),
@@ -82,7 +86,7 @@ class ResumeChannel(_Switching):
     """Resume ``channel``. The source has ``received`` bytes of it; the answer says how many the destination has."""
 
     arguments: ClassVar = [
-        (b"version", Number(MAX_OFFSET)),
+        *OFFER,
         (b"channel", amp.String()),
         (b"received", Number(MAX_OFFSET)),
     ]

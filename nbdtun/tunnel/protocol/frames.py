@@ -27,6 +27,11 @@ MAX_DATA = 1024 * 1024
 #: The most bytes of payload in a RESET frame.
 MAX_REASON = 1024
 
+#: Kinds of frames from here on are for extensions: an end that does not know one passes over it.
+EXTENSIONS = 128
+#: The most bytes of payload in such a frame.
+MAX_EXTENSION = 16 * 1024
+
 
 class Kind(enum.IntEnum):
     """The kind of a frame."""
@@ -76,7 +81,7 @@ def encode(kind: Kind, offset: int, payload: bytes = b"") -> bytes:
 
 def encode_reset(code: str, reason: str) -> bytes:
     """Return a RESET frame that has an error's stable code and as much of its text as fits."""
-    payload = f"{code} {reason}".encode()[:MAX_REASON]
+    payload = f"{code} {reason}".encode()[:MAX_REASON].decode(errors="ignore").encode()  # no letter is cut in the middle
     return encode(Kind.RESET, 0, payload)
 
 
@@ -97,7 +102,7 @@ class Decoder:
         self._reason = bytearray()  # the beginning of a RESET's payload: at most MAX_REASON bytes
         self._kind = _DATA
         self.offset = 0  # where the rest of the current payload belongs
-        self.missing = 0  # bytes of the current payload that have not arrived; if more than MAX_REASON, it is DATA
+        self.missing = 0  # bytes of the current payload that have not arrived; if more than MAX_EXTENSION, it is DATA
         self.over = False  # set by the user to ignore all further frames, even those in the present piece
 
     def feed(self, data: memoryview) -> None:
@@ -139,8 +144,9 @@ class Decoder:
             self._receiver.ack_asked(offset + length)
             kind = _DATA
         if length:
-            if length > _LIMITS.get(kind, 0):
-                raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {_LIMITS.get(kind, 0)} are allowed")
+            limit = MAX_EXTENSION if kind >= EXTENSIONS else _LIMITS.get(kind, 0)
+            if length > limit:
+                raise ProtocolViolation(f"a frame of kind {kind} with {length} bytes; at most {limit} are allowed")
             self._kind, self.offset, self.missing = kind, offset, length
         else:
             self._bare(kind, offset)
@@ -159,7 +165,7 @@ class Decoder:
             receiver.bye_received()
         elif kind == _RESET:
             receiver.reset_received("reset", "")
-        else:
+        elif kind < EXTENSIONS:
             raise ProtocolViolation(f"a frame of unknown kind {kind}, or a DATA frame without data")
 
     def _payload(self, piece: memoryview) -> int:
@@ -169,6 +175,8 @@ class Decoder:
             offset = self.offset
             self.offset = offset + size
             self._receiver.data_received(offset, piece)
+            return size
+        if self._kind != _RESET:
             return size
         self._reason += piece
         if not self.missing:

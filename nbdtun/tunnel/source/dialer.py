@@ -22,11 +22,11 @@ from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, Unreachable
+from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, TunnelError, Unreachable
 from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
-from nbdtun.tunnel.opening.commands import VERSION, Greet, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import TUNNEL, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.detach import connect
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
@@ -131,7 +131,7 @@ class Dialer:
             transport = await self._connect(opening, patience * SHARE)
             try:
                 await transport.ready
-                await opening.callRemote(Greet, version=VERSION)
+                TUNNEL.chosen(await opening.callRemote(Greet, **TUNNEL.offer()), self.peer)
             except amp.AmpError as unknown:
                 raise self._strange(unknown) from unknown
             finally:
@@ -190,7 +190,8 @@ class Dialer:
         try:
             await transport.ready
             factory = _InterludeFactory(interlude)
-            answer = await opening.callRemote(command, factory, version=VERSION, channel=channel.ident, **arguments())
+            answer = await opening.callRemote(command, factory, **TUNNEL.offer(), channel=channel.ident, **arguments())
+            TUNNEL.chosen(answer, self.peer)
             if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
                 raise ProtocolViolation(f"{self.peer}: it offered a window of {size_text(answer['window'])}, which was not requested")
             channel.agree_window(answer["window"])
@@ -203,8 +204,9 @@ class Dialer:
                 transport.abortConnection()
                 channel.go_on()
 
-    def _strange(self, unknown: amp.AmpError) -> ProtocolViolation:
-        return ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}")
+    def _strange(self, unknown: amp.AmpError) -> TunnelError:
+        kind = TunnelError if isinstance(unknown, amp.UnknownRemoteError) else ProtocolViolation  # a code of another release
+        return kind(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}")
 
     async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))

@@ -10,7 +10,9 @@ from nbdtun.errors import ProtocolViolation
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.rows import MAX_FINDINGS, MAX_NAME, MAX_REMEDY, MAX_WHAT, findings_of, rows_of_findings
 from nbdtun.migration.finding import Finding, Level
+from nbdtun.versions import Agreed
 
+AGREED = Agreed(1).fields()
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=100)
 short = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=MAX_NAME)
 findings = st.builds(Finding, st.sampled_from(Level), texts, texts, texts, texts, short)
@@ -18,7 +20,7 @@ findings = st.builds(Finding, st.sampled_from(Level), texts, texts, texts, texts
 
 def crossed(found: list[Finding]) -> tuple[Finding, ...]:
     """What the other end makes of it."""
-    box = Check.makeResponse({"findings": rows_of_findings(found), "time": 5}, None)
+    box = Check.makeResponse({**AGREED, "findings": rows_of_findings(found), "time": 5}, None)
     answer: Any = Check.parseResponse(box, None)
     assert answer["time"] == 5
     return findings_of(answer["findings"])
@@ -35,12 +37,12 @@ def test_as_many_as_are_allowed_fit_into_a_message() -> None:
     assert len(got) == MAX_FINDINGS
     assert (len(got[0].what), len(got[0].remedy)) == (MAX_WHAT, MAX_REMEDY)
     (row,) = rows_of_findings([long])
-    assert len(Check.makeResponse({"findings": [row] * MAX_FINDINGS, "time": 5}, None)[b"findings"]) <= 65535
+    assert len(Check.makeResponse({**AGREED, "findings": [row] * MAX_FINDINGS, "time": 5}, None)[b"findings"]) <= 65535
 
 
 def test_more_than_that_are_refused() -> None:
     rows = rows_of_findings([Finding(Level.OK, "a", "b")]) * (MAX_FINDINGS + 1)
-    box = Check.makeResponse({"findings": rows, "time": 5}, None)
+    box = Check.makeResponse({**AGREED, "findings": rows, "time": 5}, None)
     with pytest.raises(ProtocolViolation, match="the answer to Check is malformed"):
         Check.parseResponse(box, None)
 

@@ -14,6 +14,7 @@ from nbdtun.migration.check.departure import Departure
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import Machine
+from nbdtun.versions import Agreed
 
 HERE = Departure(Hardware(Machine("pc", 1)), (), True)
 
@@ -39,7 +40,7 @@ def consulted(answer: Any, departure: Departure | None = HERE) -> tuple[Any, lis
 
 def test_its_findings_and_its_time() -> None:
     row = {"level": "failure", "check": "cpu", "what": "it lacks aes", "remedy": "add it", "code": "not-migratable", "name": "cpu"}
-    assert consulted({"findings": [row], "time": 2_000_000}) == (2.0, ["failure it lacks aes; add it"])
+    assert consulted({**Agreed(1).fields(), "findings": [row], "time": 2_000_000}) == (2.0, ["failure it lacks aes; add it"])
 
 
 def test_it_refuses() -> None:

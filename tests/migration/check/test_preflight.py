@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.errors import LinkLost, MonitorLost
@@ -14,7 +15,7 @@ from nbdtun.migration.check.activity import Activity
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
-from nbdtun.migration.control.commands import VERSION
+from nbdtun.migration.control.commands import MIGRATION
 from nbdtun.migration.finding import Level
 from nbdtun.migration.settings import MigrationSettings
 from tests.migration.stage.stage import Stage
@@ -110,7 +111,7 @@ def test_a_vm_that_has_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nbdtun.migration.check.departure.VERSION", VERSION + 1)
+    monkeypatch.setattr("nbdtun.migration.check.departure.MIGRATION", evolve(MIGRATION, lowest=2, highest=3))
     assert "destination: the source speaks version" in lines(Flight().run(monkeypatch))[0]
 
 

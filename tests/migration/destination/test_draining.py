@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.errors import NbdtunError, ShuttingDown
 from nbdtun.migration.check.command import Check
-from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Prepare
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Prepare
 from nbdtun.migration.destination.draining import Draining
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.register import FAREWELL_SECONDS
@@ -105,7 +105,7 @@ def test_a_new_session_is_refused_and_may_be_tried_again() -> None:
 def test_a_check_says_so_too() -> None:
     talk = Drained()
     talk.begin(talk.draining.begin())
-    asking = talk.client.ask(Check, seconds=None, version=VERSION, vm="web1", hardware=HARDWARE, disks=[], bitmaps=[], allowed=[])
+    asking = talk.client.ask(Check, seconds=None, **MIGRATION.offer(), vm="web1", hardware=HARDWARE, disks=[], bitmaps=[], allowed=[])
     answer = talk.begin(asking)
     assert [row["code"] for row in answer.result["findings"]] == ["shutting-down"]  # type: ignore[index]
 
@@ -125,7 +125,7 @@ def test_a_session_that_is_still_being_prepared_is_refused() -> None:
 
 async def _prepare(talk: Drained) -> Any:
     return await talk.client.ask(
-        Prepare, seconds=None, session=SESSION, version=VERSION, vm="web1", hardware=HARDWARE, disks=[], bitmaps=[], allowed=[]
+        Prepare, seconds=None, session=SESSION, **MIGRATION.offer(), vm="web1", hardware=HARDWARE, disks=[], bitmaps=[], allowed=[]
     )
 
 

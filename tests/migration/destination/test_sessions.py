@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, NotMigratable, OutcomeUnknown, VersionMismatch, VMUnknown
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import VERSION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle
 from nbdtun.migration.destination import register as module
 from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.progress import Phase
@@ -53,7 +53,7 @@ class Talk:
         return got[0] if got else "waits"
 
     def prepare(self, client: Client | None = None, seconds: float = 1, **changed: Any) -> Any:
-        arguments = {"version": VERSION, "vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}
+        arguments = {**MIGRATION.offer(), "vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}
         answer = self.ask(Prepare, client, seconds, **(arguments | changed))
         return answer["target"] if isinstance(answer, dict) else answer
 
@@ -91,7 +91,7 @@ def test_a_vm_that_it_was_not_told_of() -> None:
 
 
 def test_another_version() -> None:
-    assert isinstance(Talk().prepare(version=VERSION + 1), VersionMismatch)
+    assert isinstance(Talk().prepare(lowest=2, highest=3), VersionMismatch)
 
 
 def test_a_check_without_its_fields_is_not_worth_a_traceback() -> None:

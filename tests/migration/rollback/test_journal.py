@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -66,7 +67,8 @@ def test_what_is_written_can_be_read(one: Entry) -> None:
         "{}",
         "7",
         '{"session": "x", "end": "source", "pid": 1, "runs": true}',
-        entry().text()[:-1] + ', "what": 1}',
+        entry().text().replace('"lowest": 1, "highest": 1', '"lowest": 2, "highest": 3'),
+        entry().text().replace('"features": []', '"features": ["ghosts"]'),
     ],
 )
 def test_what_cannot_be_understood_is_left_alone(text: str) -> None:
@@ -76,6 +78,34 @@ def test_what_cannot_be_understood_is_left_alone(text: str) -> None:
     assert isinstance(error, NotMigratable)
     assert "another version of nbdtun was migrating it" in str(error)
     assert one.objects
+
+
+def test_an_entry_of_another_release_that_this_one_understands() -> None:
+    """It tells more, has a wider range, or leaves out what this one has a default for."""
+    later = json.loads(entry().text()) | {"highest": 3, "ghosts": {"how": ["many"]}}
+    assert Entry.parse(json.dumps(later)) == entry()
+    for missing in ("began", "switched", "handed_over", "capabilities", "parameters", "process"):
+        earlier = json.loads(entry().text())
+        del earlier[missing]
+        assert Entry.parse(json.dumps(earlier)) == entry()
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"lowest": 2, "highest": 3}, "it speaks versions 2 to 3 of the journal, this nbdtun version 1; this nbdtun needs a newer release"),
+        ({"features": ["ghosts"]}, "it has ghosts, which this nbdtun has not; this nbdtun needs a newer release"),
+        ({"features": ["\x1b"]}, "it does not say which versions understand it"),
+        ({"pid": "x"}, "not a journal entry"),
+    ],
+)
+def test_an_entry_that_it_does_not_understand_is_one_line(told: dict[str, Any], line: str) -> None:
+    one = qemu()
+    one.objects[JOURNAL] = json.dumps(json.loads(entry().text()) | told)
+    error = do(one, read(one))
+    assert isinstance(error, NotMigratable)
+    assert line in str(error)
+    assert str(error).startswith("web1: another version of nbdtun was migrating it (")
 
 
 def test_its_life() -> None:

@@ -14,6 +14,7 @@ from nbdtun.migration.control.commands import Abort, Prepare, Query
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.session_client import SessionClient
+from nbdtun.versions import Agreed, Speaks
 from tests.migration.stage.machines import departure
 
 SESSION = "ab" * 16
@@ -64,7 +65,7 @@ class Carrier:
         return channel
 
 
-PREPARED = {"target": f"nbd.{SESSION}", "findings": []}
+PREPARED = {**Agreed(1).fields(), "target": f"nbd.{SESSION}", "findings": []}
 
 
 def client(*channels: Channel | NbdtunError, clock: Clock | None = None) -> tuple[SessionClient, list[Exception]]:
@@ -100,6 +101,19 @@ def test_a_daemon_that_was_started_again_is_found_again() -> None:
     assert speaking.control is second
     assert first.asked == second.asked  # the same session, the same machine, the same disks
     assert done(speaking.listen()) == ("ram", ())
+
+
+def test_a_daemon_of_a_later_release_goes_on_with_what_was_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was there chose the first of two versions; the next one must not choose the second for the same session."""
+    speaks = Speaks("the migration protocol", 1, 2, frozenset({"ghosts", "z"}))
+    for user in ("check.departure", "source.session_client"):
+        monkeypatch.setattr(f"nbdtun.migration.{user}.MIGRATION", speaks)
+    first, second = (Channel(Prepare=PREPARED | Agreed(1, frozenset({"z"})).fields()) for _ in range(2))
+    speaking, _ = prepared(first, second)
+    first.lose()
+    offered = [{name: asked[0][1][name] for name in speaks.offer()} for asked in (first.asked, second.asked)]
+    assert offered == [speaks.offer(), {"lowest": 1, "highest": 1, "features": frozenset({"z"})}]
+    assert speaking.lost is None
 
 
 def test_and_again() -> None:

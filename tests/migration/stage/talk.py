@@ -11,6 +11,7 @@ from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import Abort, Finish, Prepare, Trouble
+from nbdtun.versions import Agreed
 
 SESSION = "0123456789abcdef" * 2
 
@@ -56,7 +57,7 @@ class Echo(Control):
     @Prepare.responder
     def prepare(self, **arguments: Any) -> dict[str, Any]:
         self.got.append(arguments)
-        return {"target": "t", "findings": []}
+        return {**Agreed(1).fields(), "target": "t", "findings": []}
 
 
 class Pair:

@@ -10,6 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from nbdtun import __version__
 from nbdtun.config import SourceSettings, TunnelSettings
 from nbdtun.errors import MigrationError
 from nbdtun.service.control.client import ask, reports
@@ -25,7 +26,9 @@ async def test_its_rate_is_told_and_changed(base: Path) -> None:
     control = DaemonControl(reactor, str(base), "nbdtun-dest", throttle)
     control.startService()
     pid = os.getpid()
-    assert await reports(reactor, base) == [{"kind": "daemon", "name": "nbdtun-dest", "pid": pid, "bandwidth": 1000}]
+    assert await reports(reactor, base) == [
+        {"kind": "daemon", "name": "nbdtun-dest", "pid": pid, "release": __version__, "bandwidth": 1000}
+    ]
     assert (await ask(reactor, base, f"@{pid}", Set, bandwidth=5000))["bandwidth"] == throttle.rate == 5000
     assert (await ask(reactor, base, f"@{pid}", Set, bandwidth=NO_LIMIT))["bandwidth"] is throttle.rate is None
     await control.stopService()

@@ -22,7 +22,7 @@ OTHER = b"o" * 16
 class TestOpening:
     def test_an_opened_channel_is_answered_with_its_terms(self, stage: Stage) -> None:
         stranger = Stranger(stage).open(window=1 << 30)
-        assert stranger.hear_box() == {"_answer": b"1", "received": b"0", "window": b"262144"}
+        assert stranger.hear_box() == {"_answer": b"1", "version": b"1", "features": b"", "received": b"0", "window": b"262144"}
 
     def test_the_smaller_window_is_in_force(self, stage: Stage) -> None:
         assert Stranger(stage).open(window=100_000).hear_box()["window"] == b"100000"
@@ -44,7 +44,7 @@ class TestOpening:
         assert said == ["refused a local peer: the destination has no target '/etc/shadow' [target-unknown]"]
 
     def test_another_version_is_refused(self, stage: Stage) -> None:
-        assert Stranger(stage).open(version=2).hear_box()["_error_code"] == b"version"
+        assert Stranger(stage).open(lowest=2, highest=3).hear_box()["_error_code"] == b"version"
         assert not stage.target.programs
 
     @pytest.mark.parametrize(("ident", "window"), [(b"short", 1 << 20), (b"i" * 17, 1 << 20), (b"i" * 16, 100), (b"i" * 16, -1)])

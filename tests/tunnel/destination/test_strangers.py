@@ -12,7 +12,7 @@ from nbdtun.tunnel.runtime.log_limits import PERIOD, REFUSALS_EACH
 from nbdtun.tunnel.settings import Limits, Terms
 from tests.failures import nothing_logged
 from tests.tunnel.stage.stage import Stage
-from tests.tunnel.stage.stranger import Stranger, box
+from tests.tunnel.stage.stranger import OFFER, Stranger, box
 
 OTHER = b"o" * 16
 
@@ -37,9 +37,9 @@ class TestStrangers:
             box(_command="Unknown", _ask="1"),
             box(_command="Unknown"),
             box(_command="OpenChannel", _ask="1"),
-            box(_command="OpenChannel", _ask="1", version="x", channel="i", target="disk", window="1"),
-            box(_command="OpenChannel", _ask="1", version="1", channel="i" * 16, target=b"\xff\xfe", window="100000"),
-            box(_command="ResumeChannel", _ask="1", version="1", channel="i" * 16, received="9" * 5000),
+            box(_command="OpenChannel", _ask="1", **OFFER | {"lowest": "x"}, channel="i", target="disk", window="1"),
+            box(_command="OpenChannel", _ask="1", **OFFER, channel="i" * 16, target=b"\xff\xfe", window="100000"),
+            box(_command="ResumeChannel", _ask="1", **OFFER, channel="i" * 16, received="9" * 5000),
         ],
         ids=lambda garbage: repr(garbage[:20]),
     )
@@ -53,7 +53,7 @@ class TestStrangers:
     @pytest.mark.parametrize("urgent", ["maybe", "x" * 15_000], ids=len)
     def test_a_malformed_command_is_one_short_line(self, stage: Stage, said: list[str], urgent: str) -> None:
         with nothing_logged():
-            stranger = Stranger(stage).ask("OpenChannel", version=1, channel=OTHER, target="disk", window=1 << 18, urgent=urgent)
+            stranger = Stranger(stage).ask("OpenChannel", **OFFER, channel=OTHER, target="disk", window=1 << 18, urgent=urgent)
         assert stranger.hear_box()["_error_code"] == b"protocol"
         assert said == ["refused a local peer: neither True nor False [protocol]"]
         assert not stage.target.programs
@@ -129,7 +129,7 @@ class TestStrangers:
 
     def test_one_connection_opens_one_channel(self, stage: Stage) -> None:
         """A second one could never become a link, so nothing would ever end it."""
-        opened = [box(_command="OpenChannel", _ask=n, version=1, channel=bytes([n]) * 16, target="disk", window=1 << 18) for n in (1, 2)]
+        opened = [box(_command="OpenChannel", _ask=n, **OFFER, channel=bytes([n]) * 16, target="disk", window=1 << 18) for n in (1, 2)]
         stage.target.delay = 1.0
         Stranger(stage).say(b"".join(opened))
         stage.pass_time(2)
@@ -137,7 +137,7 @@ class TestStrangers:
         assert len(stage.target.programs) <= 1
 
     def test_a_command_that_wants_no_answer_opens_nothing(self, stage: Stage) -> None:
-        stranger = Stranger(stage).say(box(_command="OpenChannel", version=1, channel="i" * 16, target="disk", window=1 << 18))
+        stranger = Stranger(stage).say(box(_command="OpenChannel", **OFFER, channel="i" * 16, target="disk", window=1 << 18))
         assert not stage.target.programs
         assert stranger.closed
 

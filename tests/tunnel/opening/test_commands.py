@@ -9,10 +9,13 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.tunnel.opening.commands import IDENT_SIZE, VERSION, Answer, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import IDENT_SIZE, TUNNEL, Answer, OpenChannel, ResumeChannel
+from nbdtun.versions import Agreed
 
 CHANNEL = b"c" * IDENT_SIZE
-OPEN = {"version": VERSION, "channel": CHANNEL, "target": "nbd", "window": 1 << 20}
+AGREED = Agreed(1, frozenset({"ghosts"}))
+CHOSEN = {b"version": b"1", b"features": b""}
+OPEN = {**TUNNEL.offer(), "channel": CHANNEL, "target": "nbd", "window": 1 << 20}
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,7 @@ OPEN = {"version": VERSION, "channel": CHANNEL, "target": "nbd", "window": 1 << 
     [
         (OpenChannel, OPEN),
         (OpenChannel, {**OPEN, "urgent": True}),
-        (ResumeChannel, {"version": VERSION, "channel": CHANNEL, "received": 2**40}),
+        (ResumeChannel, {**TUNNEL.offer(), "channel": CHANNEL, "received": 2**40}),
     ],
 )
 def test_a_question_arrives_as_it_was_asked(command: Any, arguments: dict[str, Any]) -> None:
@@ -32,7 +35,8 @@ def test_a_question_arrives_as_it_was_asked(command: Any, arguments: dict[str, A
 @pytest.mark.parametrize(
     ("field", "value", "line"),
     [
-        (b"version", b"one", "not a number from 0 to"),
+        (b"lowest", b"one", "not a number from 0 to"),
+        (b"features", b"A B", "not a list of features"),
         (b"window", b"9" * 30, "not a number from 0 to"),
         (b"target", b"\xff", "OpenChannel is malformed"),
         (b"channel", None, "OpenChannel is malformed"),
@@ -51,11 +55,11 @@ def test_nonsense_is_answered_with_an_error_and_no_traceback(field: bytes, value
 
 
 def test_an_answer_arrives_as_it_was_given() -> None:
-    box = ResumeChannel.makeResponse(Answer(Protocol(), 5, 1 << 20), None)
-    assert ResumeChannel.parseResponse(amp.AmpBox(box), None) == {"received": 5, "window": 1 << 20}
+    box = ResumeChannel.makeResponse(Answer(Protocol(), AGREED, 5, 1 << 20), None)
+    assert ResumeChannel.parseResponse(amp.AmpBox(box), None) == AGREED.fields() | {"received": 5, "window": 1 << 20}
 
 
-@pytest.mark.parametrize("box", [{}, {b"received": b"5"}, {b"received": b"-5", b"window": b"1"}])
+@pytest.mark.parametrize("box", [{}, {b"received": b"5"}, CHOSEN | {b"received": b"-5", b"window": b"1"}])
 def test_an_answer_that_is_none(box: dict[bytes, bytes]) -> None:
     with pytest.raises(ProtocolViolation, match="the answer to ResumeChannel is malformed"):
         ResumeChannel.parseResponse(amp.AmpBox(box), None)

@@ -13,7 +13,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from nbdtun.errors import LinkLost
-from nbdtun.tunnel.opening.commands import VERSION, ResumeChannel
+from nbdtun.tunnel.opening.commands import TUNNEL, ResumeChannel
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.settings import Records, Terms
@@ -32,7 +32,7 @@ def test_a_wire_that_breaks_under_the_question_fails_the_question() -> None:
     transport = OpeningTransport(crank, ours, "the peer", opening, 10, None, SlabPool())
     crank.turn()
     theirs.close()
-    asked = opening.callRemote(ResumeChannel, ClientFactory(), version=VERSION, channel=b"x" * 16, received=0)
+    asked = opening.callRemote(ResumeChannel, ClientFactory(), **TUNNEL.offer(), channel=b"x" * 16, received=0)
     outcome: list[Any] = []
     asked.addBoth(outcome.append)
     crank.rest()

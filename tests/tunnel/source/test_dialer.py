@@ -20,7 +20,7 @@ from nbdtun.tunnel.source.dialer import CONNECT_TIMEOUT, backoff
 from tests.tunnel.stage.cable import Handle
 from tests.tunnel.stage.dialling import failure, opening
 from tests.tunnel.stage.stage import Stage
-from tests.tunnel.stage.stranger import box
+from tests.tunnel.stage.stranger import AGREED, box
 
 
 async def fails(error: Exception) -> Any:
@@ -191,20 +191,22 @@ class TestAnswers:
         "answer",
         [
             box(_answer="1"),
-            box(_answer="1", received="x", window="262144"),
-            box(_answer="1", received="0", window="262144x"),
-            box(_answer="1", received="5", window="262144"),
-            box(_answer="1", received="-1", window="262144"),
-            box(_answer="1", received="0", window="0"),
-            box(_answer="1", received="0", window="-5"),
-            box(_answer="1", received="0", window="999999999"),
+            box(_answer="1", **AGREED, received="x", window="262144"),
+            box(_answer="1", **AGREED, received="0", window="262144x"),
+            box(_answer="1", **AGREED, received="5", window="262144"),
+            box(_answer="1", **AGREED, received="-1", window="262144"),
+            box(_answer="1", **AGREED, received="0", window="0"),
+            box(_answer="1", **AGREED, received="0", window="-5"),
+            box(_answer="1", **AGREED, received="0", window="999999999"),
+            box(_answer="1", version=2, features="", received="0", window="262144"),
+            box(_answer="1", version=1, features="ghosts", received="0", window="262144"),
             box(_error="1", _error_code="nothing-known", _error_description="?"),
         ],
     )
     def test_a_nonsensical_answer_is_a_violation(self, stage: Stage, answer: bytes) -> None:
         error = failure(self.answered(stage, answer))
         assert isinstance(error, TunnelError)
-        assert error.code in ("protocol", "resume-refused")
+        assert error.code in ("protocol", "resume-refused", "tunnel")
         stage.assert_all_gone()
 
     @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ class TestAnswers:
         stage.assert_all_gone()
 
     def test_frames_right_behind_the_answer_are_taken(self, stage: Stage) -> None:
-        answer = box(_answer="1", received="0", window="262144") + encode(Kind.DATA, 0, b"early") + encode(Kind.RESET, 0)
+        answer = box(_answer="1", **AGREED, received="0", window="262144") + encode(Kind.DATA, 0, b"early") + encode(Kind.RESET, 0)
         (channel,) = self.answered(stage, answer)
         assert channel.inbound.received == 5
         assert str(channel.error) == "reset"

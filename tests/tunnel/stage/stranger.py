@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, Final
 
 from nbdtun.tunnel.protocol.frames import HEADER, Kind
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage
+
+#: What a source of this release offers, as it stands on the wire.
+OFFER: Final[dict[str, object]] = {"lowest": 1, "highest": 1, "features": ""}
+#: And what a destination of this release answers.
+AGREED: Final[dict[str, object]] = {"version": 1, "features": ""}
 
 
 class Stranger:
@@ -27,11 +32,11 @@ class Stranger:
     def ask(self, command: str, **values: object) -> Stranger:
         return self.say(box(_command=command, _ask="1", **values))
 
-    def open(self, ident: bytes = b"i" * 16, target: str = "disk", window: int = 1 << 18, version: int = 1) -> Stranger:
-        return self.ask("OpenChannel", version=version, channel=ident, target=target, window=window)
+    def open(self, ident: bytes = b"i" * 16, target: str = "disk", window: int = 1 << 18, **more: object) -> Stranger:
+        return self.ask("OpenChannel", **OFFER | {"channel": ident, "target": target, "window": window} | more)
 
-    def resume(self, ident: bytes = b"i" * 16, received: int = 0, version: int = 1) -> Stranger:
-        return self.ask("ResumeChannel", version=version, channel=ident, received=received)
+    def resume(self, ident: bytes = b"i" * 16, received: int = 0, **more: object) -> Stranger:
+        return self.ask("ResumeChannel", **OFFER | {"channel": ident, "received": received} | more)
 
     def hear_box(self) -> dict[str, bytes]:
         """The next box that came."""

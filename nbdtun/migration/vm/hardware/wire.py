@@ -21,7 +21,7 @@ MAX_TEXT = 1024
 
 
 class HardwareArgument(amp.Argument):
-    """A :class:`~nbdtun.migration.vm.hardware.model.Hardware`."""
+    """A :class:`~nbdtun.migration.vm.hardware.model.Hardware`. A later version may tell more: other names, and more at the end of a row."""
 
     def toString(self, hardware: Hardware) -> bytes:
         """Pack it."""
@@ -62,7 +62,7 @@ def _plain(hardware: Hardware) -> dict[str, Any]:
 
 
 def _hardware(told: Mapping[str, Any]) -> Hardware:
-    kind, memory = told["machine"]
+    kind, memory, *_ = told["machine"]
     return Hardware(
         machine=Machine(_text(kind), _size(memory)),
         version=_text(told["version"]),
@@ -70,8 +70,8 @@ def _hardware(told: Mapping[str, Any]) -> Hardware:
         settings=_facts(told["settings"]),
         cpu=_facts(told["cpu"]),
         processors=tuple(map(_text, _rows(told["processors"]))),
-        devices=tuple(Device(_text(key), _text(of), _text(ident), _facts(facts)) for key, of, ident, facts in _rows(told["devices"])),
-        blocks=tuple(Block(_text(name), _size(used), _size(total)) for name, used, total in _rows(told["blocks"])),
+        devices=tuple(Device(_text(key), _text(of), _text(ident), _facts(facts)) for key, of, ident, facts, *_ in _rows(told["devices"])),
+        blocks=tuple(Block(_text(name), _size(used), _size(total)) for name, used, total, *_ in _rows(told["blocks"])),
         usb=tuple(map(_text, _rows(told["usb"]))),
         keepers=tuple(map(_text, _rows(told["keepers"]))),
     )
