@@ -157,10 +157,12 @@ class Peer(amp.AMP):
             self.unhandledError(Failure(ProtocolViolation(f"it does not speak the protocol: {error!r:.200}")))
 
     def proto_key(self, string: bytes) -> str:
-        """Limit the keys of a box; AMP limits only the size of each key and value."""
+        """Limit the keys of a box, and take each once; AMP limits only the size of each key and value."""
         self._keys = self._keys + 1 if string else 0
         if self._keys > MAX_KEYS:
             raise ProtocolViolation("a message with too many fields")
+        if string and string in (self._currentBox or ()):
+            raise ProtocolViolation("a message with one field twice")
         state: str = super().proto_key(string)
         return state
 

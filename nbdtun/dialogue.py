@@ -125,7 +125,7 @@ class Dialogue(Peer):
                 raise
             raise LinkLost(f"the {self.channel} was lost before {name} was answered: {error}") from error
         except amp.AmpError as error:
-            reason = _in_its_words(error)
+            reason = getattr(error, "description", "it does not know that command")
             raise self.failed(f"{self.other} failed at {name}: {reason}; its log says more") from error
         except Exception as error:
             raise LinkLost(f"the {self.channel} was lost before {name} was answered{_because(error)}") from error
@@ -147,12 +147,6 @@ class Dialogue(Peer):
             return Failure(type(error)(str(error)[:MAX_ERROR]))
         self.log.failure("a command of the other end failed", failure=failure)
         return Failure(self.failed(f"internal error {self.here}: {error!r}"[:MAX_ERROR]))
-
-
-def _in_its_words(error: amp.AmpError) -> str:
-    """The description of an error whose code this end does not know: one of a later release, or one of AMP's own."""
-    said = str(error)
-    return "it does not know that command" if not said or said.startswith("Unhandled Command") else said
 
 
 def _because(reason: BaseException | None) -> str:

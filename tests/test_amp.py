@@ -214,6 +214,7 @@ def test_amps_own_commands_are_not_answered() -> None:
         box(_error="7", _error_code="X", _error_description="?"),
         box(_command="Greet", _ask="1", _answer="1", name="Ada"),
         box(_command=b"\xff\xfe", _ask="1"),
+        box(_command="Greet", _ask="1", name="Ada")[:-2] + box(name="Eve"),
         b"\0\0",
         b"\xff" * 3000,
     ],

@@ -132,6 +132,16 @@ class TestAsk:
         assert type(outcome) is MigrationError
         assert str(outcome).startswith("the bridge failed at Unknown: ")
 
+    @pytest.mark.parametrize("code", ["ghosts", "config", "UNKNOWN"])
+    def test_an_error_of_a_later_release_keeps_its_words(self, code: str) -> None:
+        pair = Pair(Deferred())
+        pair.begin(text="ahead")
+        pair.server.transport.write(box(_error="1", _error_code=code, _error_description="it is haunted", by="ghosts"))  # type: ignore[union-attr]
+        pair.pump.flush()
+        (error,) = pair.results
+        assert type(error) is MigrationError
+        assert str(error) == "the bridge failed at Echo: it is haunted; its log says more"
+
     def test_one_that_has_no_answer(self) -> None:
         pair = Pair()
         pair.client.notify(Tell, text="one\ntwo")

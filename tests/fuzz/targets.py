@@ -22,7 +22,7 @@ from nbdtun.errors import MonitorError, NbdtunError
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving, note_obstacles_to_leaving
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Abort, Finish, Listen, Prepare, Query, Settle
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Prepare, Query, Settle
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.qmp.monitor import Monitor
@@ -241,6 +241,10 @@ def commands(data: bytes) -> None:
         assert stage.destination.state == "inmigrate" or not stage.destination.alive
 
 
+#: What an honest source tells of its VM.
+WANTED: dict[str, Any] = {"vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}
+
+
 def command_answers(data: bytes) -> None:
     """Whatever a destination says over a control channel to a source that has asked everything."""
     clock = Clock()
@@ -250,7 +254,10 @@ def command_answers(data: bytes) -> None:
         transport = FakeTransport(control, isServer=False)
         control.makeConnection(transport)
         asked: list[tuple[Any, dict[str, Any]]] = [
-            (Prepare, {"session": SESSION, "version": 1, "vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}),
+            (
+                Prepare,
+                {"session": SESSION, **MIGRATION.offer(), "vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []},
+            ),
             (Listen, {"session": SESSION, "bitmaps": []}),
             (Finish, {"session": SESSION, "run": True, "settle": 0}),
             (Abort, {"session": SESSION}),

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, TunnelError, error_of
+from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, ProtocolViolation, TunnelError, error_of
 from nbdtun.logs import make_logger
 from nbdtun.states import Life
 from nbdtun.tunnel.channels.life import TRANSITIONS, State, Trigger
@@ -243,10 +243,13 @@ class Channel:
 
     def bye_received(self) -> None:
         """Both ends are complete."""
+        if not self.dials or not self.complete:
+            self.reset(ProtocolViolation("the other end closed the channel before it was complete"))
+            return
         link, self._link = self._link, None
         if link is not None:
             link.close()
-        self._end(None if self.complete else ChannelReset("the other end closed the channel before it was complete"))
+        self._end(None)
 
     # Called by its splice.
 

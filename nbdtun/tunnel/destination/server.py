@@ -51,10 +51,11 @@ from nbdtun.tunnel.wires.secure import Security
 
 @frozen
 class _Entry:
-    """A channel and its owner; the Deferred has no result while the target is being connected to."""
+    """A channel and its owner, as it was asked for; the Deferred has no result while the target is being connected to."""
 
     caller: Caller
     target: str
+    window: int
     channel: Deferred[Channel]
 
 
@@ -141,15 +142,18 @@ class Destination(ServerFactory):
         """
         Return the channel ``ident``: a new one, or the existing one if this is a repeated request.
 
-        :raise TunnelError: there is no such target, it cannot be connected to, or a limit is reached.
+        :raise TunnelError: there is no such target, it cannot be connected to, or a limit is reached; or it exists and is another one.
         """
         if ident in self._entries or ident in self._tombstones:
+            entry = self._entries.get(ident)
+            if entry is not None and entry.caller.identity == caller.identity and (entry.target, entry.window) != (target, window):
+                raise ProtocolViolation(f"channel {ident.hex()[:8]} was opened with another target or window")
             return await self.find(ident, caller.identity)
         self._check_room(caller)
         if len(ident) != IDENT_SIZE or window < MIN_READ:
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
         making = Deferred.fromCoroutine(self._make(ident, target, window, urgent=urgent))
-        entry = self._entries[ident] = _Entry(caller, target, Deferred(lambda _: making.cancel()))
+        entry = self._entries[ident] = _Entry(caller, target, window, Deferred(lambda _: making.cancel()))
         asked = branch(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked

@@ -194,6 +194,8 @@ class Dialer:
             TUNNEL.chosen(answer, self.peer)
             if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
                 raise ProtocolViolation(f"{self.peer}: it offered a window of {size_text(answer['window'])}, which was not requested")
+            if command is ResumeChannel and answer["window"] != channel.inbound.window:
+                raise ProtocolViolation(f"{self.peer}: it changed the window to {size_text(answer['window'])}")
             channel.agree_window(answer["window"])
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)
@@ -205,8 +207,9 @@ class Dialer:
                 channel.go_on()
 
     def _strange(self, unknown: amp.AmpError) -> TunnelError:
-        kind = TunnelError if isinstance(unknown, amp.UnknownRemoteError) else ProtocolViolation  # a code of another release
-        return kind(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}")
+        if isinstance(unknown, amp.UnknownRemoteError):  # a code of another release
+            return TunnelError(f"{self.peer}: {unknown.description}")
+        return ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}")
 
     async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))

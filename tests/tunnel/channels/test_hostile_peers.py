@@ -113,3 +113,19 @@ class TestHostilePeers:
         else:
             stranger.say({"a reset there": encode(Kind.RESET, 0), "BYE": encode(Kind.BYE, 0), "a violation": encode(Kind.FIN, 7)}[ends_by])
         assert b"SECRET" not in self.reads_on(stage, stranger)
+
+    @pytest.mark.parametrize("there", ["at the destination", "at the source"])
+    def test_a_bye_that_is_none_is_a_violation(self, stage: Stage, there: str) -> None:
+        """Only the destination says it, and only when all is complete."""
+        if there == "at the destination":
+            stranger = Stranger(stage).open()
+            stranger.hear_box()
+            stranger.say(encode(Kind.BYE, 0))
+            assert stranger.hear_frames()[-1][2].startswith(b"protocol ")
+            return
+        near, _ = stage.meet()
+        (channel,) = stage.source.channels
+        channel.bye_received()
+        stage.pass_time(1)
+        assert near.gone is not None or near.got_end
+        assert str(channel.error) == "the other end closed the channel before it was complete"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -85,6 +86,15 @@ class TestOpening:
         assert first.closed
         assert again.hear_box()["received"] == b"0"
         assert again.hear_frames()[-1] == (Kind.DATA, 0, b"welcome")
+
+    @pytest.mark.parametrize("other", [{"target": "slow"}, {"window": 1 << 17}], ids=str)
+    def test_an_opening_that_is_repeated_is_the_same(self, stage: Stage, other: dict[str, Any]) -> None:
+        """Else the source would believe that it speaks to another target, or keeps less."""
+        first, again = Stranger(stage).open(), Stranger(stage).open(**other)
+        assert again.hear_box()["_error_code"] == b"protocol"
+        assert "received" in first.hear_box()
+        first.say(encode(Kind.DATA, 0, b"still here"))
+        assert bytes(stage.target.programs[0].got) == b"still here"
 
     def test_an_opening_that_is_repeated_while_the_target_is_slow(self, stage: Stage) -> None:
         stage.target.delay = 1.0

@@ -67,6 +67,11 @@ def test_a_long_reason_is_cut() -> None:
     assert (code, reason) == ("failed", "x" * (MAX_REASON - len("failed ")))
 
 
+def test_a_reason_is_not_cut_within_a_letter() -> None:
+    ((_, _, reason),) = decoded(encode_reset("failed", "é" * 5000))
+    assert reason == "é" * ((MAX_REASON - len("failed ")) // 2)
+
+
 def test_a_reason_that_is_no_text_is_still_one() -> None:
     assert decoded(encode(Kind.RESET, 0, b"failed \xff")) == [("reset", "failed", "\ufffd")]
 

@@ -34,7 +34,7 @@ class HardwareArgument(amp.Argument):
         """Unpack what a peer has sent."""
         try:
             return _hardware(json.loads(_expanded(data)))
-        except (zlib.error, ValueError, TypeError, KeyError, RecursionError) as nonsense:
+        except (zlib.error, ValueError, TypeError, KeyError, AttributeError, RecursionError) as nonsense:
             raise Refused("not a machine's hardware") from nonsense
 
 
@@ -65,16 +65,21 @@ def _hardware(told: Mapping[str, Any]) -> Hardware:
     kind, memory, *_ = told["machine"]
     return Hardware(
         machine=Machine(_text(kind), _size(memory)),
-        version=_text(told["version"]),
-        accelerator=_text(told["accelerator"]),
-        settings=_facts(told["settings"]),
-        cpu=_facts(told["cpu"]),
-        processors=tuple(map(_text, _rows(told["processors"]))),
-        devices=tuple(Device(_text(key), _text(of), _text(ident), _facts(facts)) for key, of, ident, facts, *_ in _rows(told["devices"])),
-        blocks=tuple(Block(_text(name), _size(used), _size(total)) for name, used, total, *_ in _rows(told["blocks"])),
-        usb=tuple(map(_text, _rows(told["usb"]))),
-        keepers=tuple(map(_text, _rows(told["keepers"]))),
+        version=_text(told.get("version", "")),
+        accelerator=_text(told.get("accelerator", "")),
+        settings=_facts(told.get("settings", {})),
+        cpu=_facts(told.get("cpu", {})),
+        processors=tuple(map(_text, _rows(told.get("processors", [])))),
+        devices=tuple(map(_device, _rows(told.get("devices", [])))),
+        blocks=tuple(Block(_text(name), _size(used), _size(total)) for name, used, total, *_ in _rows(told.get("blocks", []))),
+        usb=tuple(map(_text, _rows(told.get("usb", [])))),
+        keepers=tuple(map(_text, _rows(told.get("keepers", [])))),
     )
+
+
+def _device(row: list[Any]) -> Device:
+    key, kind, ident, facts, *_ = row
+    return Device(_text(key), _text(kind), _text(ident), _facts(facts))
 
 
 def _rows(rows: object) -> list[Any]:

@@ -56,6 +56,14 @@ def refused(data: bytes) -> bool:
     return True
 
 
+def test_a_later_release_may_tell_more_and_another_implementation_less() -> None:
+    whole = json.loads(zlib.decompress(ARGUMENT.toString(large())))
+    more = whole | {"ghosts": {"how": ["many"]}, **{name: [*whole[name], 7] for name in ("machine",)}}
+    more |= {name: [[*row, "more"] for row in whole[name]] for name in ("devices", "blocks")}
+    assert ARGUMENT.fromString(zlib.compress(json.dumps(more).encode())) == large()
+    assert ARGUMENT.fromString(zlib.compress(b'{"machine": ["", 5]}')) == Hardware(Machine("", 5))
+
+
 def changed(**parts: Any) -> bytes:
     return zlib.compress(json.dumps(json.loads(zlib.decompress(PACKED)) | parts).encode())
 
@@ -72,6 +80,7 @@ def changed(**parts: Any) -> bytes:
         {"cpu": {"a": None}},
         {"processors": "core"},
         {"devices": [["a", "b", "c"]]},
+        {"devices": [7]},
         {"devices": [["a" * 2000, "b", "c", {}]]},
         {"devices": {}},
         {"blocks": [["a", True, 1]]},
