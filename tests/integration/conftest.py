@@ -25,7 +25,9 @@ from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
 from lab.process import MARK, Process, marked, wait  # noqa: E402
 
-pytest.register_assert_rewrite("tests.integration.matrix.verdict", "tests.integration.outcome", "tests.integration.rig")
+pytest.register_assert_rewrite(
+    "tests.integration.matrix.verdict", "tests.integration.outcome", "tests.integration.rig", "tests.integration.same"
+)
 
 from tests.integration.rig import Rig, pause  # noqa: E402
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -25,37 +23,10 @@ from lab.qemu import MEMORY, Build, Drive, Qemu
 from nbdtun.migration import catalogue
 from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.finding import Level
+from tests.integration.same import both
 
 PLAN = Plan(32 * MIB)
 BLOCKER = ["-object", "memory-backend-ram,id=m0,size=1M,share=on", "-device", "ivshmem-plain,memdev=m0,master=off,addr=0x17"]
-
-
-def both(crossing: Crossing, *more: str, arguments: list[str] | None = None) -> list[str]:
-    """The failures, in the words of both, which are the same; so are their statuses, and nothing is begun."""
-    words = arguments or crossing.arguments(*more)
-    checked = subprocess.run([BIN / "nbdtun", "check", *words, "--json", "--no-measure"], capture_output=True, text=True, timeout=120)
-    assert checked.stdout, checked.stderr
-    found = [one for one in json.loads(checked.stdout)["findings"] if one["level"] == "failure"]
-    lines = [one["what"] + (f"; {one['remedy']}" if one["remedy"] else "") for one in found]
-    assert lines, checked.stdout
-    before = _seen(crossing.pair)
-    migrated = subprocess.run([BIN / "nbdtun", "migrate", *words, "--progress", "json"], capture_output=True, text=True, timeout=120)
-    last = migrated.stderr.splitlines()[-1]
-    assert _without_ports(last) == _without_ports(f"nbdtun: {'; '.join(lines)} [{found[0]['code']}]")
-    assert migrated.returncode == checked.returncode
-    assert json.loads(migrated.stdout.splitlines()[-1])["phase"] == "failed"
-    assert _seen(crossing.pair) == before
-    return lines
-
-
-def _without_ports(line: str) -> str:
-    """The destination tells from which port it was connected to, which is another one each time."""
-    return re.sub(r"(?<=[^:/]127\.0\.0\.1:)\d+", "PORT", line)
-
-
-def _seen(pair: Pair) -> list[object]:
-    """What a migration would change first, at those ends that live."""
-    return [(vm.status(), vm.leftovers()) for vm in (pair.source, pair.destination) if vm.running()]
 
 
 def told(crossing: Crossing, table: dict[Kind, str], *more: str) -> None:
