@@ -6,7 +6,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
     ├── TunnelError
     │   ├── TLSError               the two ends do not trust each other
     │   ├── NotAllowed             the destination trusts the source's certificate, but does not admit it
-    │   ├── VersionMismatch        the two ends speak different protocols
+    │   ├── VersionMismatch        the two ends speak no version in common
     │   ├── TargetUnknown          the destination lists no target of that name
     │   ├── TargetUnreachable      the destination could not connect to the target's socket
     │   ├── TooManyChannels        a limit of channels is reached
@@ -100,7 +100,7 @@ class NotAllowed(TunnelError):
 
 
 class VersionMismatch(TunnelError):
-    """The two ends speak different versions of the protocol; install the same nbdtun on both."""
+    """There is no version of the protocol that both ends speak; the text names the end that needs a newer release."""
 
     code = "version"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nbdtun import __version__
 from nbdtun.display.reports import lines_of, sentence
 from tests.cli.stage import REPORT, SENTENCE
 
@@ -134,6 +135,11 @@ def test_what_was_too_much() -> None:
 def test_one_of_another_release_is_no_reason_to_fail(odd: dict[str, Any]) -> None:
     (line,) = lines_of({"name": "web1", "pid": 7, **odd})
     assert line.startswith("web1 (pid 7): it reports what cannot be read: ")
+
+
+def test_one_of_a_later_release_says_so() -> None:
+    (line,) = lines_of({"name": "web1", "pid": 7, "release": "9.1", "progress": {"phase": "teleport"}})
+    assert line.endswith(f"; it is nbdtun 9.1, and this command {__version__}")
 
 
 def test_its_words_are_one_line() -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,20 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Shortens the timeouts of every daemon and command that is started after its call."""
     path = f"{HERE / 'hasty'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     return lambda: monkeypatch.setenv("PYTHONPATH", path)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManager[None]]:
+    """Daemons and commands that are started meanwhile are of a later release: `with later(): ...`; `later(2)`: without version 1."""
+
+    @contextmanager
+    def begun(lowest: int = 1) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setenv("PYTHONPATH", f"{HERE / 'later'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+            patch.setenv("NBDTUN_LATER", f"{lowest}")
+            yield
+
+    return begun
 
 
 @pytest.fixture

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import ConfigError, MigrationError, NoAnswer, TooLate
+from nbdtun.errors import ConfigError, MigrationError, NoAnswer, TooLate, VersionMismatch
 from nbdtun.process import Reactor
 from nbdtun.service.control import client
+from nbdtun.service.control import socket as module
 from nbdtun.service.control.client import ask, nothing, reports
 from nbdtun.service.control.names import Name
-from nbdtun.service.control.socket import Cancel, ControlSocket, Set
+from nbdtun.service.control.socket import LOCAL, Cancel, ControlSocket, Set
 from tests.service.control.stage import Controllable, named, opened
 
 
@@ -27,6 +30,20 @@ class Stopped(Controllable):
     async def change(self, bandwidth: int | None, downtime: int | None) -> None:
         await super().change(bandwidth, downtime)
         await Deferred()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_process_of_a_later_release(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes down to this command's version if it can; if it cannot, its line says why, and those of others stand."""
+    control = await opened(base, Controllable())
+    monkeypatch.setattr(module, "LOCAL", evolve(LOCAL, highest=3, features=frozenset({"ghosts"})))
+    assert (await ask(reactor, base, "web1"))["name"] == "web1"
+    monkeypatch.setattr(module, "LOCAL", evolve(LOCAL, lowest=2, highest=3))
+    line = f"the command speaks version 1 of the control socket's protocol, process {os.getpid()} versions 2 to 3"
+    with pytest.raises(VersionMismatch, match=line):
+        await ask(reactor, base, "web1")
+    assert await reports(reactor, base) == [{"name": "web1", "error": f"{line}; the command needs a newer release of nbdtun"}]
+    await control.close()
 
 
 @pytest_twisted.ensureDeferred
