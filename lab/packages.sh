@@ -18,6 +18,7 @@ packages=(
     gcc libc6-dev           # a program that attacks, and must be quick
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel
     util-linux              # setpriv ties the lab's processes to their parent's life
+    openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
 )
 
 case ${1:-} in

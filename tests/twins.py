@@ -13,6 +13,7 @@ WITHOUT_TWIN: Final = {
     "nbdtun.migration.qmp.life": "a table of states: test_states has it whole, qmp/test_monitor each of its ways",
     "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration each of its ways",
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
+    "nbdtun.reach.maker": "an interface without code",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",
     "nbdtun.tunnel.channels.link_user": "an interface without code",
     "nbdtun.tunnel.destination.opening": "the server's half of a dialogue: destination/test_server and test_strangers have all of it",

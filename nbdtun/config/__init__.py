@@ -5,6 +5,7 @@ From the ground up::
 
     options     the options that the command, the daemons and the endpoint strings share
     addresses   HOST:PORT and its kin, as endpoint strings
+    ssh         ``ssh://HOST``, the other host as the system's ssh knows it
     endpoints   endpoint strings: are they valid, who can reach them, which host do they name
     values      names, forwards, targets, VMs, owners of sockets
     settings    the settings of the two daemons and of one migration

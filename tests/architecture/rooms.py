@@ -23,6 +23,7 @@ LAYERS = (
     ("migration.source", "migration.destination"),
     ("migration.waits",),
     ("config", "display"),
+    ("reach",),
     ("service.local",),
     ("service.tunnel", "service.control"),
     ("service.checks",),
@@ -33,7 +34,13 @@ LAYERS = (
 )
 
 #: Rooms that never import each other.
-APART = (("tunnel", "migration"), ("tunnel.source", "tunnel.destination"), ("migration.source", "migration.destination"))
+APART = (
+    ("tunnel", "migration"),
+    ("tunnel.source", "tunnel.destination"),
+    ("migration.source", "migration.destination"),
+    ("reach", "tunnel"),
+    ("reach", "migration"),
+)
 
 #: Rooms that never import another one, though it is below them.
 NEVER = (("migration.source", "migration.check.preflight"), ("display", "service"))

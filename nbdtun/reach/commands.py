@@ -1,0 +1,129 @@
+"""
+The dialogue with the far end, over ssh's standard input and output, or over any other connection whose ends trust each other.
+
+It begins with a line from each end, before AMP. The near end says what the connection is for, ``talk`` or ``link PROOF``. The far end
+answers with its marker: ``nbdtun-receive/1 VERSION PROOF``. All that comes before the marker is skipped: login shells print.
+``docs/reach`` specifies it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any, ClassVar, Final
+
+from twisted.protocols import amp
+
+from nbdtun.amp import CheckedCommand, Flag, Number, Refused, Rows, Text
+from nbdtun.errors import NbdtunError, wire_errors
+from nbdtun.reach.maker import Json
+
+#: The version of the dialogue; both ends must have the same.
+VERSION: Final = 1
+
+#: Begins the far end's first line.
+MARKER: Final = b"nbdtun-receive/"
+
+#: The most bytes of a JSON object, before it is compressed.
+MAX_JSON: Final = 4 * 1024 * 1024
+
+#: AMP's own limit for a value.
+_MAX_VALUE: Final = 0xFFFF
+
+#: A certificate of one elliptic key has some 500 bytes.
+MAX_CERTIFICATE: Final = 4096
+MAX_ADDRESSES: Final = 64
+MAX_TARGETS: Final = 64
+
+
+class Object(amp.Argument):
+    """A JSON object, compressed, since AMP's values end at 64 KiB."""
+
+    def fromString(self, data: bytes) -> Json:
+        inflating = zlib.decompressobj()
+        try:
+            text = inflating.decompress(data, MAX_JSON)
+            value = json.loads(text)
+        except (zlib.error, ValueError, RecursionError):
+            raise Refused("not a JSON object") from None
+        if not inflating.eof or not isinstance(value, dict):
+            raise Refused("not a JSON object, or too large a one")
+        return value
+
+    def toString(self, value: Json) -> bytes:
+        data = zlib.compress(json.dumps(value, allow_nan=False).encode())
+        if len(data) > _MAX_VALUE:
+            raise ValueError(f"a JSON object of {len(data)} bytes, compressed, is too large for the dialogue")
+        return data
+
+
+class Bytes(amp.Argument):
+    """At most ``limit`` bytes."""
+
+    def __init__(self, limit: int, optional: bool = False) -> None:
+        super().__init__(optional=optional)
+        self.limit = limit
+
+    def fromString(self, data: bytes) -> bytes:
+        if len(data) > self.limit:
+            raise Refused(f"{len(data)} bytes are too many (the limit is {self.limit})")
+        return data
+
+    def toString(self, data: bytes) -> bytes:
+        return data
+
+
+class _Asked(CheckedCommand):
+    response: ClassVar[list[Any]] = []
+    errors = wire_errors(NbdtunError)
+    fatal = False
+
+
+class Receive(_Asked):
+    """
+    Be ready to receive, from the source with this ``certificate`` and from no other.
+
+    ``qmp`` is the QMP socket of the QEMU that waits; empty: the far end looks for one, or :class:`Make` makes one. ``targets`` are for a
+    tunnel alone. ``ports`` is ``FIRST-LAST``, empty for the kernel's choice. Asked again, it replaces the source.
+
+    The answer has the far end's certificate, the ``name`` in it, the ``port`` and the ``addresses`` where it listens, its ``door`` for
+    links through ssh, and the ``secret`` with which these prove both ends.
+    """
+
+    arguments: ClassVar = [
+        (b"certificate", Bytes(MAX_CERTIFICATE)),
+        (b"qmp", Text(107)),
+        (b"targets", Rows([(b"target", Text(512))], limit=MAX_TARGETS)),
+        (b"ports", Text(11)),
+        (b"resume_window", Number(7 * 86400 * 1000)),
+    ]
+    response: ClassVar = [
+        (b"certificate", Bytes(MAX_CERTIFICATE)),
+        (b"name", Text(64)),
+        (b"port", Number(65535)),
+        (b"addresses", Rows([(b"address", Text(64))], limit=MAX_ADDRESSES)),
+        (b"secret", Bytes(64)),
+        (b"waits", Flag()),
+    ]
+
+
+class Look(_Asked):
+    """What there is at the far end: :meth:`nbdtun.reach.maker.Maker.look`."""
+
+    arguments: ClassVar = [(b"wanted", Object())]
+    response: ClassVar = [(b"found", Object())]
+
+
+class Make(_Asked):
+    """Make the destination: :meth:`nbdtun.reach.maker.Maker.make`. The far end receives the VM there."""
+
+    arguments: ClassVar = [(b"plan", Object())]
+    response: ClassVar = [(b"qmp", Text(107))]
+
+
+class Remove(_Asked):
+    """Remove what was made: :meth:`nbdtun.reach.maker.Maker.remove`."""
+
+
+class Acknowledge(_Asked):
+    """The outcome is known here: forget it. The far end then ends by itself, as soon as nothing is under way."""
