@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -30,10 +30,10 @@ def certificates(directory: Path) -> Path:
 class Attempt(Process):
     """`nbdtun migrate --progress json` as it runs: what it has reported, and what it complains of."""
 
-    def __init__(self, directory: Path, *arguments: str, number: int = 1) -> None:
+    def __init__(self, directory: Path, *arguments: str, number: int = 1, env: Mapping[str, str] | None = None) -> None:
         self._output = directory / f"migrate-{number}.json"
         command = [f"{BIN}/nbdtun", "migrate", *arguments, "--progress", "json"]
-        super().__init__(command, directory / f"migrate-{number}.log", output=self._output)
+        super().__init__(command, directory / f"migrate-{number}.log", env, output=self._output)
 
     def reports(self) -> list[dict[str, Any]]:
         """All objects that it has printed so far."""

@@ -3,6 +3,8 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
 
     NbdtunError
     ├── ConfigError                an option, a file or a name cannot be used
+    ├── ReachError                 the other host cannot be reached by ssh, or nbdtun cannot be run there
+    │   └── NotInstalled           it has no nbdtun, or one that does not speak with ours
     ├── TunnelError
     │   ├── TLSError               the two ends do not trust each other
     │   ├── NotAllowed             the destination trusts the source's certificate, but does not admit it
@@ -79,6 +81,18 @@ class ConfigError(NbdtunError):
     """An option, a file or a name cannot be used."""
 
     code = "config"
+
+
+class ReachError(NbdtunError):
+    """The other host cannot be reached by ssh, or nbdtun cannot be run there."""
+
+    code = "reach"
+
+
+class NotInstalled(ReachError):
+    """The other host has no nbdtun, or one whose dialogue has another version."""
+
+    code = "not-installed"
 
 
 class TunnelError(NbdtunError):

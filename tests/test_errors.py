@@ -24,6 +24,8 @@ from nbdtun.errors import (
 CODES = {
     "failed": "NbdtunError",
     "config": "ConfigError",
+    "reach": "ReachError",
+    "not-installed": "NotInstalled",
     "tunnel": "TunnelError",
     "tls": "TLSError",
     "not-allowed": "NotAllowed",

@@ -15,6 +15,7 @@ From the ground up:
              the subcommands of these names
     change   the subcommand `set`
     serve    the subcommands `dest` and `source`
+    receive  the subcommand that ssh starts at the far end
 
 Imports are late: ``--help`` answers at once, and no import installs a reactor. Every error is one line on standard error, with the exit
 status of its kind.
@@ -30,7 +31,7 @@ from typing import NoReturn
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import cancel, certs, change, check, migrate, serve, status
+from nbdtun.cli import cancel, certs, change, check, migrate, receive, serve, status
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
@@ -44,7 +45,17 @@ def command() -> None:
     """
 
 
-for _each in (check.command, migrate.command, serve.dest, serve.source, status.command, change.command, cancel.command, certs.command):
+for _each in (
+    check.command,
+    migrate.command,
+    serve.dest,
+    serve.source,
+    receive.command,
+    status.command,
+    change.command,
+    cancel.command,
+    certs.command,
+):
     command.add_command(_each)
 
 

@@ -10,6 +10,7 @@ import click
 from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import migration_options, option, read_settings
 from nbdtun.cli.remote import base
+from nbdtun.cli.streams import complain
 from nbdtun.config.options import KEEP_SOURCE
 
 
@@ -50,7 +51,7 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
 
     settle_in(reactor)
     work = service.resolve if resolve else service.migrate
-    start = partial(work, reactor, settings, log=lambda: terminal.where)
+    start = partial(work, reactor, settings, log=lambda: terminal.where, say=complain)
     quiet = progress == "none"
     detached = partial(make_display, "none" if quiet else "log", vm)
     return attend(reactor, start, display, terminal, detached, vm if quiet else "")

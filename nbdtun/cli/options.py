@@ -66,7 +66,7 @@ _MIGRATION = (
     click.argument("vm", metavar="VM"),
     option(shared.QMP, required=True),
     option(shared.CONNECT, "--to", "connect", required=True),
-    *map(option, (*shared.TRUST, shared.TLS_NAME, shared.BANDWIDTH, *shared.MIGRATION, *shared.SOCKETS, *shared.TERMS)),
+    *map(option, (*shared.FAR, *shared.TRUST, shared.TLS_NAME, shared.BANDWIDTH, *shared.MIGRATION, *shared.SOCKETS, *shared.TERMS)),
 )
 
 
@@ -84,7 +84,7 @@ def read_settings(*, vm: str, qmp: str, connect: str, **given: Any) -> MigrateSe
     :raise ConfigError: the options do not fit.
     """
     from nbdtun.config import MigrateSettings
-    from nbdtun.config.build import migration_settings, tunnel_settings
+    from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
 
     tunnel = tunnel_settings({**given, "bandwidth": None})  # here QEMU itself keeps to the limit
-    return MigrateSettings(tunnel=tunnel, connect=connect, qmp=qmp, migration=migration_settings(vm, given))
+    return MigrateSettings(tunnel=tunnel, connect=connect, far=far_settings(given), qmp=qmp, migration=migration_settings(vm, given))

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import fields
 
 from nbdtun.config.belongings import all_of
-from nbdtun.config.settings import TunnelSettings
+from nbdtun.config.settings import FarSettings, TunnelSettings
 from nbdtun.config.timeouts import make_timeouts
 from nbdtun.migration.settings import MigrationSettings
 
@@ -27,6 +27,16 @@ def tunnel_settings(given: Given) -> TunnelSettings:
     """
     names = (field.name for field in fields(TunnelSettings))
     return TunnelSettings(**{name: given[name] for name in names if name in given})
+
+
+def far_settings(given: Given) -> FarSettings:
+    """
+    Make the settings of a far end that ssh starts.
+
+    :raise ConfigError: the values do not fit.
+    """
+    ports, remote = given["port_range"], given["remote_command"]
+    return FarSettings(qmp=given["far_qmp"] or "", ports=ports, through_ssh=given["through_ssh"], remote=remote)
 
 
 def migration_settings(vm: str, given: Given) -> MigrationSettings:

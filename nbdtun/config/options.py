@@ -57,7 +57,30 @@ def parser(where: str) -> Callable[[str], Any]:
 _SIZE, _RATE, _DURATION = "nbdtun.units:parse_size", "nbdtun.units:parse_rate", "nbdtun.units:parse_duration"
 _PATH = "nbdtun.config.endpoints:check_socket_path"
 
-CONNECT = Option("connect", "Where the destination listens, such as HOST or HOST:10810.", "ENDPOINT")
+CONNECT = Option("connect", "Where the destination listens, such as HOST or HOST:10810; or ssh://HOST, where ssh starts it.", "ENDPOINT")
+FAR_QMP = Option(
+    "far-qmp",
+    "With ssh://HOST: QMP socket of the QEMU that waits there.",
+    "SOCKET",
+    _PATH,
+    unset="/run/qemu/VM-incoming.qmp",
+)
+PORT_RANGE = Option(
+    "port-range",
+    "With ssh://HOST: the ports that it may listen on there, such as 49152-49215.",
+    "FIRST-LAST",
+    "nbdtun.config.values:parse_ports",
+    unset="the kernel's choice",
+)
+THROUGH_SSH = Option(
+    "through-ssh", "With ssh://HOST: send everything through ssh, without a port of its own. So it is done if none can be reached."
+)
+REMOTE_COMMAND = Option(
+    "remote-command",
+    "With ssh://HOST: nbdtun there, for its shell, such as 'sudo nbdtun' or /opt/nbdtun/bin/nbdtun.",
+    "COMMAND",
+    default="nbdtun",
+)
 QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
 TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR")
 TLS_NAME = Option("tls-name", "Name that the destination's certificate must have.", "NAME", unset="the destination's host")
@@ -199,6 +222,8 @@ URGENT = Option(
 )
 MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
 
+#: The far end that ssh starts.
+FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND)
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, INSECURE)
 #: The terms of the tunnel's channels.

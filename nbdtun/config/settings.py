@@ -12,10 +12,12 @@ from collections.abc import Iterable
 from attrs import Attribute, field, frozen
 
 from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of
+from nbdtun.config.ssh import SSHAddress, is_ssh
 from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
+from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits, Records
 from nbdtun.units import duration_text, size_text
 from nbdtun.validators import between
@@ -36,6 +38,10 @@ def _absolute(path: str | None) -> str | None:
     return os.path.abspath(path) if path else None
 
 
+def _path_if_any(path: str) -> str:
+    return check_socket_path(path) if path else ""
+
+
 @frozen(kw_only=True)
 class TunnelSettings:
     """
@@ -45,6 +51,7 @@ class TunnelSettings:
     ``tls_dir`` and ``run_dir`` are relative to the current directory of now; twistd's --rundir changes that later.
     ``records`` says who makes the TLS records; in FIPS mode, OpenSSL does in any case.
     ``insecure`` accepts endpoints that others can reach without a certificate. It weakens nothing where ``tls_dir`` is given.
+    ``secrets`` returns the TLS contexts in the place of those that ``tls_dir`` has the files for.
     """
 
     tls_dir: str | None = field(default=None, converter=_absolute)
@@ -59,28 +66,66 @@ class TunnelSettings:
     resume_window: float = field(default=300.0, validator=between(0, 7 * 86400, duration_text))
     handshake_timeout: float = field(default=10.0, validator=between(0.1, 3600, duration_text))
     records: Records = Records.BATCHED
+    secrets: Secrets | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.tls_name is not None:
-            if self.tls_dir is None:
+            if not self.encrypted:
                 raise ConfigError("--tls-name needs --tls-dir")
             verify_name(self.tls_name)
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether there is TLS."""
+        return self.tls_dir is not None or self.secrets is not None
+
     def check_exposure(self, endpoint: str, role: Role) -> None:
         """Refuse an endpoint of the tunnel that others could reach or read without TLS (:exc:`ConfigError`)."""
-        check_exposure(endpoint, role, tls=self.tls_dir is not None, insecure=self.insecure)
+        check_exposure(endpoint, role, tls=self.encrypted, insecure=self.insecure)
+
+
+@frozen(kw_only=True)
+class FarSettings:
+    """
+    The far end that ssh starts.
+
+    ``qmp`` is the QMP socket of the QEMU that waits there; empty: the usual place. ``ports`` (first and last) are those that it may listen
+    on; None: the kernel's choice. With ``through_ssh`` the links go through ssh in any case. ``remote`` is nbdtun there, as a part of a
+    shell's command line.
+    """
+
+    qmp: str = field(default="", converter=_path_if_any)
+    ports: tuple[int, int] | None = None
+    through_ssh: bool = False
+    remote: str = "nbdtun"
+
+    def __attrs_post_init__(self) -> None:
+        if not self.remote.strip() or "\n" in self.remote:
+            raise ConfigError("--remote-command is empty, or has more than one line")
 
 
 @frozen(kw_only=True)
 class _Dialling:
-    """Common to all sources: the tunnel's settings, and the endpoint of the destination."""
+    """Common to all sources: the tunnel's settings, and the endpoint of the destination, or ``ssh://HOST``, where ``far`` counts."""
 
     tunnel: TunnelSettings = TunnelSettings()
     connect: str
+    far: FarSettings = FarSettings()
 
     def __attrs_post_init__(self) -> None:
+        if self.by_ssh is not None:
+            if self.tunnel.tls_dir is not None or self.tunnel.tls_name is not None:
+                raise ConfigError(f"{self.connect}: both ends make certificates of their own; leave --tls-dir and --tls-name out")
+            return
+        if self.far != FarSettings():
+            raise ConfigError("--far-qmp, --port-range, --through-ssh and --remote-command are for --to ssh://HOST")
         self.tunnel.check_exposure(self.connect, Role.CONNECT)
         self._name_to_verify()
+
+    @property
+    def by_ssh(self) -> SSHAddress | None:
+        """The host to reach by ssh; None for an endpoint of a daemon that listens already."""
+        return SSHAddress.parse(self.connect) if is_ssh(self.connect) else None
 
     @property
     def peer_name(self) -> str | None:
@@ -92,7 +137,7 @@ class _Dialling:
         return self._name_to_verify()
 
     def _name_to_verify(self) -> str | None:
-        if self.tunnel.tls_dir is None:
+        if not self.tunnel.encrypted or is_ssh(self.connect):
             return None
         name = self.tunnel.tls_name or host_of(self.connect)
         if not name:
@@ -146,7 +191,7 @@ class DestinationSettings:
 
     def __attrs_post_init__(self) -> None:
         self.tunnel.check_exposure(self.listen, Role.LISTEN)
-        if self.allow and self.tunnel.tls_dir is None:
+        if self.allow and not self.tunnel.encrypted:
             raise ConfigError("--allow needs --tls-dir: without TLS there are no certificates")
         _refuse_repeated((target.name for target in self.targets), "has two targets named {}")
         for name in BUILT_IN.intersection(target.name for target in self.targets):

@@ -179,3 +179,18 @@ def parse_records(text: str) -> Records:
     if text not in known:
         raise ConfigError(f"{text!r} is not a choice: use one of {', '.join(known)}")
     return known[text]
+
+
+def parse_ports(text: str) -> tuple[int, int]:
+    """
+    ``49152-49215``, or a single port: the first and the last.
+
+    :raise ConfigError: it is neither, or there are no such ports.
+    """
+    found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text.strip(), re.ASCII)
+    if found is None:
+        raise ConfigError(f"{text!r} does not have the form FIRST-LAST, such as 49152-49215")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if not 0 < first <= last < 65536:
+        raise ConfigError(f"{text!r} is not a range of ports from 1 to 65535")
+    return first, last

@@ -51,8 +51,10 @@ def log_to(stream: TextIO, form: str, level: str) -> None:
 
 
 def observer(stream: TextIO, form: str) -> ILogObserver:
-    """Make an observer that prints to ``stream`` in one of :data:`FORMATS`; a stream that fails ends nothing."""
-    shown = _as_json if form == "json" else _for_journal if "JOURNAL_STREAM" in os.environ and not stream.isatty() else _as_text
+    """Make an observer that prints to ``stream`` in one of :data:`FORMATS`, or ``bare``; a stream that fails ends nothing."""
+    shown = {"json": _as_json, "bare": _text}.get(form) or (
+        _for_journal if "JOURNAL_STREAM" in os.environ and not stream.isatty() else _as_text
+    )
 
     @provider(ILogObserver)
     def observe(event: LogEvent) -> None:

@@ -18,7 +18,9 @@ from nbdtun.errors import (
     MonitorError,
     NbdtunError,
     NotAllowed,
+    NotInstalled,
     NotMigratable,
+    ReachError,
     TLSError,
     TunnelError,
     VersionMismatch,
@@ -94,6 +96,14 @@ def _sockets(check: Check, *errors: type[NbdtunError]) -> tuple[Kind, Kind]:
     return _failure(check, what, remedy, *errors, NotMigratable), _warning(check, "AppArmor or SELinux confines QEMU.", policy)
 
 
+SSH: Final = _failure(
+    Check.SSH,
+    "ssh cannot reach the other host, or nbdtun cannot be run there or cannot listen.",
+    "`ssh HOST nbdtun --version` must work; --remote-command says where nbdtun is",
+    ReachError,
+    NotInstalled,
+    TunnelError,
+)
 CERTIFICATES: Final = _certificates(Check.TLS, ConfigError)
 SOCKETS: Final = _sockets(Check.SOCKETS, ConfigError)
 DESTINATION_CERTIFICATES: Final = _certificates(Check.DESTINATION_TLS, DestinationFailed)

@@ -29,6 +29,11 @@ class Check(enum.StrEnum):
         member.about = about
         return member
 
+    SSH = (
+        "ssh",
+        "The other host can be reached by ssh, has an nbdtun that speaks with this one, and can listen; and the way that "
+        "the links take. Only with ``--to ssh://HOST``.",
+    )
     TLS = (
         "tls",
         "This end's certificates: readable, each with its key, valid now, and for 30 days more.",

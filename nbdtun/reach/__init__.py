@@ -5,6 +5,15 @@ From the ground up; a module imports only what stands above it here:
 
     maker     what makes a destination at the far end: an interface of both ends
     commands  the dialogue between both ends
+    greeting  the first line of each end
+    child     a process that is spoken to over one socket
+    command   ssh's command line, and what its failures mean
+    host      a host that ssh reaches
+    near      the near end of the dialogue
+    links     links through ssh
+    relay     the relay at the far end
+    far       the far end of the dialogue
+    addresses the addresses of this host
 
-It ends where a destination listens, and both ends have each other's certificate. docs/reach specifies the dialogue.
+It ends where a destination listens, and both ends have each other's certificate. docs/ssh specifies the dialogue.
 """

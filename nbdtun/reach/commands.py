@@ -3,7 +3,7 @@ The dialogue with the far end, over ssh's standard input and output, or over any
 
 It begins with a line from each end, before AMP. The near end says what the connection is for, ``talk`` or ``link PROOF``. The far end
 answers with its marker: ``nbdtun-receive/1 VERSION PROOF``. All that comes before the marker is skipped: login shells print.
-``docs/reach`` specifies it.
+``docs/ssh`` specifies it.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ class _Asked(CheckedCommand):
 
 class Receive(_Asked):
     """
-    Be ready to receive, from the source with this ``certificate`` and from no other.
+    Be ready to receive from the source with this ``certificate``, besides those of other near ends that are still there.
 
-    ``qmp`` is the QMP socket of the QEMU that waits; empty: the far end looks for one, or :class:`Make` makes one. ``targets`` are for a
-    tunnel alone. ``ports`` is ``FIRST-LAST``, empty for the kernel's choice. Asked again, it replaces the source.
+    ``qmp`` is the QMP socket of the QEMU that waits; empty: the usual place, until :class:`Make` has made one. ``targets`` are for a tunnel
+    alone. ``ports`` is ``FIRST-LAST``, empty for the kernel's choice.
 
-    The answer has the far end's certificate, the ``name`` in it, the ``port`` and the ``addresses`` where it listens, its ``door`` for
-    links through ssh, and the ``secret`` with which these prove both ends.
+    The answer has the far end's certificate, the ``name`` in it, the ``port`` and the ``addresses`` where it listens, and the ``secret``
+    with which links through ssh prove both ends. ``waits`` is whether a QEMU waits for the VM.
     """
 
     arguments: ClassVar = [
@@ -125,5 +125,15 @@ class Remove(_Asked):
     """Remove what was made: :meth:`nbdtun.reach.maker.Maker.remove`."""
 
 
+class Keep(_Asked):
+    """Never remove what was made: :meth:`nbdtun.reach.maker.Maker.keep`."""
+
+
 class Acknowledge(_Asked):
-    """The outcome is known here: forget it. The far end then ends by itself, as soon as nothing is under way."""
+    """
+    The source with this ``certificate`` needs nothing any more. ``settled``: the outcome is known there, so it can be forgotten here.
+
+    When no source is left and nothing is under way, the far end ends by itself.
+    """
+
+    arguments: ClassVar = [(b"certificate", Bytes(MAX_CERTIFICATE)), (b"settled", Flag())]

@@ -10,6 +10,7 @@ From the ground up::
     survey       what a daemon serves, and what is under way
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive
+    receive      a destination for one VM, which ends by itself
     migration    one migration with its tunnel
 
 All of them take the reactor and frozen settings from :mod:`nbdtun.config`; twistd has no privilege. The values that they report, and the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -42,38 +43,42 @@ class DestinationService(MultiService):
     Serves sources on the settings' endpoint. When stopped, it stops listening, removes its sockets, ends its channels, and undoes the
     migrations under way; :meth:`drain` before that saves them.
 
+    ``vms`` is a table of VMs in the place of the settings' own, which may change while it runs.
+
     :raise ConfigError: when made, if the certificates cannot be used; when started, if the port is taken.
     """
 
     log = make_logger()
 
-    def __init__(self, reactor: Reactor, settings: DestinationSettings) -> None:
+    def __init__(self, reactor: Reactor, settings: DestinationSettings, vms: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        if settings.tunnel.tls_dir:
+        if settings.tunnel.encrypted:
             self.log.info("{records}", records=explain(settings.tunnel.records))
         self.settings = settings
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-        tls = Renewal(server_context, settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None
+        tls = settings.tunnel.secrets or (Renewal(server_context, settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None)
         runtime = make_runtime(reactor, settings.tunnel)
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, self._target(target))
         self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
-        self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._check_surroundings)
-        self._draining, self._drains = Draining(self._sessions), False
+        vms = {vm.name: vm.qmp for vm in settings.vms} if vms is None else vms
+        self.sessions = Sessions(reactor, vms, self._egress, surroundings=self._check_surroundings)
+        self._draining, self._drains = Draining(self.sessions), False
         if settings.vms:
-            self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._sessions.control)))
+            self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self.sessions.control)))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
-        ListeningService(endpoint, self.tunnel).setServiceParent(self)
+        self._listening = ListeningService(endpoint, self.tunnel)
+        self._listening.setServiceParent(self)
 
     def startService(self) -> None:
         """Start; first remove the directories of killed daemons, then what they have left in the QEMUs."""
         self._rundir.sweep()
         super().startService()
-        self._sessions.start()
+        self.sessions.start()
 
     def drain(self) -> Deferred[None]:
         """
@@ -120,12 +125,22 @@ class DestinationService(MultiService):
         await self._draining.leave()
 
     @property
+    def port(self) -> int:
+        """The TCP port that it listens on, once it does."""
+        return self._listening.port
+
+    @property
+    def idle(self) -> bool:
+        """Whether no channel is open, and no session under way."""
+        return self.tunnel.idle and not self.sessions.register.busy
+
+    @property
     def _offered(self) -> list[str]:
         return [target.name for target in self.settings.targets]
 
     async def survey(self) -> dict[str, Any]:
         """What it serves, and what is under way, for `nbdtun status`."""
-        vms = await vms_of(self._sessions, self.settings.vms)
+        vms = await vms_of(self.sessions, self.settings.vms)
         return {
             "listen": self.settings.listen,
             "state": "draining" if self._drains else "serving",
@@ -134,7 +149,7 @@ class DestinationService(MultiService):
             **links_of(self.tunnel),
             "targets": [{"name": name, "channels": len(self.tunnel.names([name]))} for name in self._offered],
             "vms": vms,
-            "sessions": sessions_of(self._sessions, self.tunnel),
+            "sessions": sessions_of(self.sessions, self.tunnel),
         }
 
     def stopService(self) -> Deferred[None]:
@@ -142,7 +157,7 @@ class DestinationService(MultiService):
 
         async def stop() -> None:
             await super(DestinationService, self).stopService()
-            await self._sessions.stop()
+            await self.sessions.stop()
             await self.tunnel.stop()
             self._rundir.remove()
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from nbdtun.config import MigrateSettings
 from nbdtun.deferreds import end_of, shield
-from nbdtun.errors import NbdtunError
+from nbdtun.errors import NbdtunError, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Level
@@ -28,6 +28,7 @@ from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
+from nbdtun.service.tunnel.reached import Reached, Say
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
@@ -37,25 +38,33 @@ Report = Callable[[Progress], None]
 
 
 def migrate(
-    reactor: Reactor, settings: MigrateSettings, report: Report = lambda progress: None, log: Callable[[], str | None] = lambda: None
+    reactor: Reactor,
+    settings: MigrateSettings,
+    report: Report = lambda progress: None,
+    log: Callable[[], str | None] = lambda: None,
+    say: Say = lambda line: None,
 ) -> Deferred[Progress]:
     """
     Migrate one VM.
 
     ``report`` is called with each new :class:`~nbdtun.migration.progress.Progress`; the Deferred fires with the last one, whose phase is
     ``COMPLETED``. Cancelling it rolls the migration back, while that is possible. ``log`` returns where messages are now to be found, for
-    ``nbdtun status``; None where its user sees them.
+    ``nbdtun status``; None where its user sees them. ``say`` is called with a line about the way to a destination that ssh reaches.
 
     :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
     :raise GuestLost: (in the Deferred) the VM has run at the destination, and was lost there; it is paused at the source.
     :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
-    return Deferred.fromCoroutine(_migrate(reactor, settings, None, report, log=log))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Migration, log, say))
 
 
 def resolve(
-    reactor: Reactor, settings: MigrateSettings, report: Report = lambda progress: None, log: Callable[[], str | None] = lambda: None
+    reactor: Reactor,
+    settings: MigrateSettings,
+    report: Report = lambda progress: None,
+    log: Callable[[], str | None] = lambda: None,
+    say: Say = lambda line: None,
 ) -> Deferred[Progress]:
     """
     Ask the destination again what became of a migration whose outcome was unknown, and end it one way or the other.
@@ -67,7 +76,35 @@ def resolve(
     :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
-    return Deferred.fromCoroutine(_migrate(reactor, settings, None, report, Resolution, log))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Resolution, log, say))
+
+
+async def _migrate_there(
+    reactor: Reactor,
+    settings: MigrateSettings,
+    report: Report,
+    work: type[Migration] | type[Resolution],
+    log: Callable[[], str | None],
+    say: Say,
+) -> Progress:
+    """Migrate; by way of ssh, if the settings say so."""
+    address = settings.by_ssh
+    if address is None:
+        return await _migrate(reactor, settings, None, report, work, log)
+    reached = Reached(reactor, address, settings, say)
+    try:
+        source = await reached.open()
+        try:
+            final = await _migrate(reactor, settings, source, report, work, log)
+        except OutcomeUnknown:
+            raise
+        except BaseException:
+            await shield(Deferred.fromCoroutine(reached.acknowledge()), lambda: None)
+            raise
+        await shield(Deferred.fromCoroutine(reached.acknowledge()), lambda: None)
+        return final
+    finally:
+        await reached.close()
 
 
 async def _migrate(

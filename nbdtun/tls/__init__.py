@@ -10,6 +10,7 @@ From the ground up; a module imports only what stands above it here:
     files        the directory of certificates and keys, laid out as QEMU's own (qemu-tls-creds-x509)
     failures     why TLS failed, as one line for an operator
     contexts     TLS 1.3, with certificates at both ends
+    throwaway    certificates for one migration, of which nothing touches a disk
     keylog       the secrets of our own connections
     handshake    OpenSSL's handshake, after which records are ours
     renewal      contexts that are reloaded when their files change

@@ -42,7 +42,7 @@ def server_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0
-    _harden(context)
+    harden(context)
     load(context, Path(directory), SERVER_CERT, SERVER_KEY)
     return context
 
@@ -54,12 +54,13 @@ def client_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
     :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname are on
-    _harden(context)
+    harden(context)
     load(context, Path(directory), CLIENT_CERT, CLIENT_KEY)
     return context
 
 
-def _harden(context: ssl.SSLContext) -> None:
+def harden(context: ssl.SSLContext) -> None:
+    """Set what every context of ours has in common: see above."""
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options &= ~_IGNORE_EOF
     context.options |= ssl.OP_NO_COMPRESSION | ktls.OPTION

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nbdtun.config import MigrationSettings, Owner, Strategy, Timeouts, TunnelSettings, options
-from nbdtun.config.build import migration_settings, tunnel_settings
+from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
+from nbdtun.config.settings import FarSettings
 from nbdtun.migration.progress import Phase
 from tests.config.stage import refused
 
@@ -42,6 +43,13 @@ def test_each_value_of_a_migration_has_its_setting() -> None:
         timeouts=Timeouts(phases={Phase.MIRROR: 3600.0}, total=7200.0, stall=None),
         keep_source=True,
     )
+
+
+def test_each_value_of_a_far_end_has_its_setting() -> None:
+    assert far_settings(given(*options.FAR) | {"through_ssh": False}) == FarSettings()
+    values = given(*options.FAR, far_qmp="/run/q", port_range="10-20", remote_command="sudo nbdtun") | {"through_ssh": True}
+    assert far_settings(values) == FarSettings(qmp="/run/q", ports=(10, 20), through_ssh=True, remote="sudo nbdtun")
+    assert refused(far_settings, {**values, "remote_command": " "}) == "--remote-command is empty, or has more than one line"
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

@@ -16,6 +16,7 @@ from nbdtun.config import (
     Target,
     TunnelSettings,
 )
+from nbdtun.config.settings import FarSettings
 from nbdtun.migration.settings import MigrationSettings
 from tests.config.stage import refused
 
@@ -157,3 +158,31 @@ def test_patterns_for_names_need_certificates() -> None:
     vms = (VM("web1", "/q"),)
     assert refused(DestinationSettings, listen="unix:/x", vms=vms, allow=("src*",)).startswith("--allow needs --tls-dir")
     assert DestinationSettings(tunnel=TLS, listen="unix:/x", vms=vms, allow=("src*",)).allow == ("src*",)
+
+
+# Destinations that ssh reaches.
+
+
+def by_ssh(connect: str = "ssh://me@dest", **more: Any) -> MigrateSettings:
+    return MigrateSettings(connect=connect, qmp="/q", migration=WEB1, **more)
+
+
+def test_ssh_needs_no_certificates() -> None:
+    settings = by_ssh(far=FarSettings(qmp="/far", ports=(1, 2)))
+    assert f"{settings.by_ssh}" == "ssh://me@dest"
+    assert settings.peer_name is None
+    assert migration().by_ssh is None
+
+
+def test_nor_takes_any() -> None:
+    assert "leave --tls-dir and --tls-name out" in refused(by_ssh, tunnel=TLS)
+    assert "leave the path out" in refused(by_ssh, "ssh://dest/srv")
+    assert "is empty, or has more than one line" in refused(FarSettings, remote="a\nb")
+
+
+def test_options_of_ssh_are_for_ssh() -> None:
+    assert "are for --to ssh://HOST" in refused(migration, far=FarSettings(through_ssh=True))
+
+
+def migration(**more: Any) -> MigrateSettings:
+    return MigrateSettings(connect="unix:/run/tunnel.sock", qmp="/q", migration=WEB1, **more)

@@ -15,7 +15,7 @@ from nbdtun.config import (
     Owner,
     Target,
 )
-from nbdtun.config.values import check_name
+from nbdtun.config.values import check_name, parse_ports
 from tests.config.stage import refused
 
 
@@ -62,3 +62,13 @@ def test_owners_that_do_not_exist(text: str) -> None:
 def test_pairs_whose_path_is_too_long(make: Any, start: str) -> None:
     make(start + "x" * 106)
     assert "108 bytes" in refused(make, start + "x" * 107)
+
+
+@pytest.mark.parametrize(("text", "ports"), [("49152-49215", (49152, 49215)), ("1", (1, 1)), (" 7-7 ", (7, 7))])
+def test_a_range_of_ports(text: str, ports: tuple[int, int]) -> None:
+    assert parse_ports(text) == ports
+
+
+@pytest.mark.parametrize("text", ["", "a-b", "1-", "-1", "0", "0-1", "2-1", "1-65536", "1-2-3", "\u0661"])
+def test_none(text: str) -> None:
+    assert "range of ports" in refused(parse_ports, text) or "form FIRST-LAST" in refused(parse_ports, text)

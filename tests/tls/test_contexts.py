@@ -54,7 +54,7 @@ def test_no_session_tickets_and_no_silent_ends(directory: Directory) -> None:
 def test_even_if_the_hosts_openssl_ignores_silent_ends_we_do_not() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
-    contexts._harden(context)
+    contexts.harden(context)
     assert not context.options & ssl.OP_IGNORE_UNEXPECTED_EOF
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from nbdtun.errors import MonitorError
 from nbdtun.migration.control.commands import Outcome
+from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.recovery import clean_up, end, read_ours
 from nbdtun.migration.qmp.dial import is_served
 from nbdtun.migration.qmp.monitor import Monitor
@@ -19,9 +20,11 @@ from nbdtun.migration.vm.memory import query_migration
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
 
 
-async def find_outcome(monitor: Monitor) -> tuple[Outcome, str]:
+async def find_outcome(monitor: Monitor, remembered: State | None = None) -> tuple[Outcome, str]:
     """
     Connect ``monitor``, and :func:`settle`; with the reason if the guest is lost.
+
+    If its QEMU has ended, ``remembered`` counts: the state in which its session has ended.
 
     :raise MonitorError: as of :func:`settle`.
     """
@@ -29,6 +32,10 @@ async def find_outcome(monitor: Monitor) -> tuple[Outcome, str]:
         await monitor.connect()
         why = await fallen(monitor)  # first: the next may end it
         return await settle(monitor), why
+    except MonitorError:
+        if remembered not in (State.FINISHED, State.ABORTED) or is_served(monitor.path):
+            raise
+        return (Outcome.LOST, ENDED) if remembered is State.FINISHED else (Outcome.GONE, "")
     finally:
         await monitor.close()
 

@@ -48,6 +48,7 @@ class Sessions:
     """
     Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
 
+    The table is read when it is needed, so it may change.
     ``egresses`` makes a session's end of the tunnel, for a session's id and QEMU's user. ``surroundings`` adds findings about QEMU's
     surroundings to a check.
     """
@@ -64,12 +65,14 @@ class Sessions:
     ) -> None:
         self.reactor = reactor
         self.steps = steps or StepTimeouts()
-        self._vms = dict(vms)
+        self._vms = vms
         self._egresses = egresses
         self._surroundings = surroundings
         self._orphans = Orphans(self.monitor)
         self.register = Register(reactor)
         self._closed = False
+        #: The state in which a session has ended that an earlier process had: of a VM, with this id or any.
+        self.recall: Callable[[str, str | None], State | None] = lambda vm, ident: None
 
     def __repr__(self) -> str:
         return f"<Sessions of {', '.join(self._vms) or 'no VM'}, {len(self.register.busy)} sessions>"
@@ -196,7 +199,7 @@ class Sessions:
             return Outcome.GONE, ""
         elif vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
-        outcome, why = await find_outcome(self.monitor(vm))
+        outcome, why = await find_outcome(self.monitor(vm), self.recall(vm, ident))
         return (Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome), why
 
     async def _loss(self, vm: str, session: Session, watched: bool) -> str:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import ConfigError
-from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE
+from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE, SSH
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
@@ -22,6 +22,7 @@ from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
+from nbdtun.service.tunnel.reached import Reached
 from nbdtun.tls.files import CLIENT_CERT
 from nbdtun.tunnel.source.client import Source
 
@@ -42,7 +43,9 @@ def check(
 
 
 async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
-    source = source_of(reactor, settings, checklist)
+    address = settings.by_ssh
+    reached = None if address is None else Reached(reactor, address, settings, lambda line: checklist.ok(Check.SSH, line))
+    source = source_of(reactor, settings, checklist) if reached is None else await _reach(reached, checklist)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
     name = Name.of_vm(settings.migration.vm, settings.qmp)
@@ -61,6 +64,16 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
             if source is not None:
                 await source.stop()
             await monitor.close()
+            if reached is not None:
+                await reached.acknowledge(settled=False)
+                await reached.close()
+
+
+async def _reach(reached: Reached, checklist: Checklist) -> Source | None:
+    """The source's end of a tunnel to a far end that ssh starts; None if it cannot be reached."""
+    with checklist.collecting(SSH):
+        return await reached.open()
+    return None
 
 
 async def begin(
@@ -114,7 +127,9 @@ def source_of(reactor: Reactor, settings: MigrateSettings, checklist: Checklist)
 
 def check_tls(checklist: Checklist, settings: MigrateSettings) -> None:
     """Note until when our certificates are valid."""
-    if settings.tunnel.tls_dir is not None:
+    if settings.by_ssh is not None:
+        checklist.ok(Check.TLS, "both ends have certificates for this migration alone")
+    elif settings.tunnel.tls_dir is not None:
         certificates.check_certificates(checklist, CERTIFICATES, settings.tunnel.tls_dir, CLIENT_CERT)
     else:
         checklist.ok(Check.TLS, "TLS is off: there is no --tls-dir")

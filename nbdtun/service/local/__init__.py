@@ -5,5 +5,6 @@ Sockets and directories of this host, and their owners.
     listening  endpoints to listen on, with errors of one line
     rundir     directories for the sockets of one process
     monitors   the identity of a VM: its monitor's socket
+    outcomes   the outcomes of sessions, kept until their sources know them
     waiting    what a daemon that is shutting down still waits for, in words
 """

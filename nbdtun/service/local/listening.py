@@ -80,6 +80,13 @@ class ListeningService(StreamServerEndpointService):
 
     _raiseSynchronously = True
 
+    @property
+    def port(self) -> int:
+        """The TCP port that it listens on."""
+        waiting: Any = self._waitingForPort
+        port: int = waiting.result.getHost().port
+        return port
+
     def stopService(self) -> Deferred[None] | None:
         """Stop listening; fires when the socket is gone."""
         if self._waitingForPort is None:

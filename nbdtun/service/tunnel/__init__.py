@@ -4,5 +4,6 @@ The tunnel, built from settings, and as the migration uses it.
     records   who makes the TLS records
     build     the two ends of a tunnel
     endpoint  a channel as a transport, for Twisted applications and for the control channel
+    reached   a destination that ssh reaches and starts
     carrier   the migration's ingresses at the source, and the egress at the destination
 """

@@ -46,7 +46,7 @@ def make_source(reactor: Reactor, settings: SourceSettings | MigrateSettings) ->
     :raise ConfigError: the directory with the certificates cannot be used.
     """
     tunnel = settings.tunnel
-    tls = Renewal(client_context, tunnel.tls_dir) if tunnel.tls_dir else None
+    tls = tunnel.secrets or (Renewal(client_context, tunnel.tls_dir) if tunnel.tls_dir else None)
     endpoint = make_client(reactor, settings.connect)
     dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "")
     return Source(dialer, settings.limits if isinstance(settings, SourceSettings) else None)

@@ -109,9 +109,13 @@ class Destination(ServerFactory):
         return not self._entries
 
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
-        """A connection was accepted. It must open or resume a channel soon."""
+        """
+        A connection was accepted. It must open or resume a channel soon.
+
+        A caller with an identity has proved it already, without TLS.
+        """
         runtime, terms = self.runtime, self.runtime.terms
-        security = None if self._tls is None else Security(self._tls(), terms.records)
+        security = None if self._tls is None or caller.identity else Security(self._tls(), terms.records)
         opening = DestinationOpening(self, caller)
         try:
             transport = OpeningTransport(runtime.selector, sock, caller.peer, opening, terms.handshake_timeout, security, runtime.records)
@@ -128,6 +132,9 @@ class Destination(ServerFactory):
 
     def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening) -> None:
         """The peer has proved its certificate, if there is TLS: check the allow-list."""
+        if opening.caller.identity:
+            self.admission.recognise(transport, opening.caller.owner)
+            return
         try:
             self._allow.check(transport.certificate, transport.peer)
         except NotAllowed as refusal:

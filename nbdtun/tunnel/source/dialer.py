@@ -81,6 +81,7 @@ class _InterludeFactory(ClientFactory):
 class Dialer:
     """
     Dials ``endpoint``, called ``peer`` in messages. ``tls`` and ``tls_name`` (the name in the destination's certificate) go together.
+    One attempt to connect may take ``connect_timeout`` seconds.
     """
 
     runtime: Runtime
@@ -88,6 +89,7 @@ class Dialer:
     peer: str
     tls: Secrets | None = None
     tls_name: str = ""
+    connect_timeout: float = CONNECT_TIMEOUT
 
     def pinned(self) -> Dialer:
         """Return a dialer pinned to the current certificate: a channel can be resumed only with the one that opened it."""
@@ -124,20 +126,23 @@ class Dialer:
         :raise LinkLost: it could not be reached, as for :meth:`open`.
         :raise TunnelError: it refused, with a reason.
         """
-        patience = self.runtime.terms.handshake_timeout
+        await self._persist(self.probe, self.runtime.terms.handshake_timeout, met=False)
 
-        async def once() -> None:
-            opening = Opening()
-            transport = await self._connect(opening, patience * SHARE)
-            try:
-                await transport.ready
-                TUNNEL.chosen(await opening.callRemote(Greet, **TUNNEL.offer()), self.peer)
-            except amp.AmpError as unknown:
-                raise self._strange(unknown) from unknown
-            finally:
-                transport.abortConnection()
+    async def probe(self) -> None:
+        """
+        The same as :meth:`greet`, once.
 
-        await self._persist(once, patience, met=False)
+        :raise TunnelError: the destination cannot be reached, or refuses.
+        """
+        opening = Opening()
+        transport = await self._connect(opening, self.runtime.terms.handshake_timeout * SHARE)
+        try:
+            await transport.ready
+            TUNNEL.chosen(await opening.callRemote(Greet, **TUNNEL.offer()), self.peer)
+        except amp.AmpError as unknown:
+            raise self._strange(unknown) from unknown
+        finally:
+            transport.abortConnection()
 
     async def resume(self, channel: Channel) -> None:
         """
@@ -213,7 +218,7 @@ class Dialer:
 
     async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))
-        waiting.addTimeout(CONNECT_TIMEOUT, self.runtime.reactor, onTimeoutCancel=self._too_slow)
+        waiting.addTimeout(self.connect_timeout, self.runtime.reactor, onTimeoutCancel=self._too_slow)
         try:
             return self._transport(await waiting, opening, limit)
         except ConnectionRefusedError as failure:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import CommandFailed, MonitorLost
+from nbdtun.errors import CommandFailed, MonitorError, MonitorLost
 from nbdtun.migration.control.commands import Outcome
-from nbdtun.migration.destination.outcome import settle
+from nbdtun.migration.destination.life import State
+from nbdtun.migration.destination.outcome import find_outcome, settle
 from nbdtun.migration.rollback.journal import End
 from tests.migration.stage.left import entry
 
@@ -97,3 +98,38 @@ def test_one_that_was_not_taken_over_has_not_arrived() -> None:
     qemu = Qemu("paused", writes=1, runs=False, handed_over=False)
     assert settled(qemu) is Outcome.GONE
     assert qemu.ended
+
+
+class Ended:
+    """The monitor of a QEMU that has ended."""
+
+    name = "web1"
+    path = "/none/web1.qmp"
+
+    async def connect(self) -> None:
+        raise MonitorError("No such file or directory")
+
+    async def close(self) -> None:
+        pass
+
+
+def found(remembered: State | None) -> Any:
+    answers: list[Any] = []
+    qemu: Any = Ended()
+    Deferred.fromCoroutine(find_outcome(qemu, remembered)).addCallbacks(answers.append, lambda failure: answers.append(failure.value))
+    return answers[0]
+
+
+def test_of_a_qemu_that_has_ended_its_session_is_remembered() -> None:
+    assert found(State.FINISHED) == (Outcome.LOST, "its QEMU has ended")
+    assert found(State.ABORTED) == (Outcome.GONE, "")
+
+
+@pytest.mark.parametrize("remembered", [None, State.UNCERTAIN, State.LISTENING])
+def test_or_its_outcome_is_unknown(remembered: State | None) -> None:
+    assert isinstance(found(remembered), MonitorError)
+
+
+def test_one_that_does_not_answer_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbdtun.migration.destination.outcome.is_served", lambda path: True)
+    assert isinstance(found(State.ABORTED), MonitorError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.server import Traffic
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Limits, Terms
@@ -62,6 +64,12 @@ class TestOpening:
         refused = Stranger(stage).open(b"3" * 16).hear_box()
         assert refused["_error_code"] == b"too-many-channels"
         assert b"has reached its limit of 2 channels (--max-channels)" in refused["_error_description"]
+
+    def test_a_caller_that_has_proved_itself_needs_no_tls(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+        stage = make_stage(Terms(window=1 << 18), tls_dir=tls_dir)
+        stranger = Stranger(stage, caller=Caller("the source, through ssh", "ssh", "its identity")).open()
+        assert "received" in stranger.hear_box()
+        assert next(iter(stage.destination._entries.values())).caller.identity == "its identity"
 
     def test_a_channel_that_is_taken_up_again_is_not_one_more(self, make_stage: Callable[..., Stage]) -> None:
         stage = make_stage(Terms(window=1 << 18), limits=Limits(channels=1, channels_per_peer=1))

@@ -167,6 +167,25 @@ class TestTrying:
         assert len(set(delays[10:])) > 1, "all channels would dial at the same moment"
 
 
+class TestProbing:
+    def probe(self, stage: Stage) -> list[Any]:
+        outcome: list[Any] = []
+        Deferred.fromCoroutine(stage.dialer.probe()).addBoth(outcome.append)
+        return outcome
+
+    def test_a_destination_that_admits_us(self, stage: Stage) -> None:
+        outcome = self.probe(stage)
+        stage.rest()
+        assert outcome == [None]
+        stage.assert_all_gone()
+
+    def test_is_asked_once(self, stage: Stage) -> None:
+        stage.cable.refuses = True
+        outcome = self.probe(stage)
+        stage.rest()
+        assert isinstance(failure(outcome), LinkLost)
+
+
 class TestAnswers:
     """A destination that is none."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.protocol.frames import HEADER, Kind
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.stage import Stage
@@ -18,7 +19,12 @@ AGREED: Final[dict[str, object]] = {"version": 1, "features": ""}
 class Stranger:
     """Somebody who speaks to the destination in his own way: boxes, frames, or anything else."""
 
-    def __init__(self, stage: Stage, sock: socket.socket | None = None, address: Any = None) -> None:
+    def __init__(self, stage: Stage, sock: socket.socket | None = None, address: Any = None, caller: Caller | None = None) -> None:
+        """``caller`` is one that has proved itself to the destination before."""
+        if caller is not None:
+            sock, theirs = socket.socketpair()
+            theirs.setblocking(False)
+            stage.destination.arrived(theirs, caller)
         self.sock = sock or stage.cable.dial(address=address)
         self.program = Program(stage.crank, self.sock)
         stage.near_programs.append(self.program)

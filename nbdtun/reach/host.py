@@ -1,0 +1,71 @@
+"""A host that ssh reaches, and connections to the nbdtun there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import frozen
+
+from nbdtun.config.ssh import SSHAddress
+from nbdtun.deferreds import with_timeout
+from nbdtun.errors import LinkLost, ReachError
+from nbdtun.process import Reactor, adopt, quiet_factory
+from nbdtun.reach.child import GRACE, Child
+from nbdtun.reach.command import failure, ssh_command
+from nbdtun.reach.greeting import Calling, Mark
+
+#: Seconds until the far end has spoken: for a connection at which somebody types a password, and for one that asks nobody.
+ATTENDED: Final = 300.0
+UNATTENDED: Final = 30.0
+
+
+@frozen
+class Call:
+    """A connection to the far end whose marker has come: ``calling`` gives it away, ``child`` is its ssh."""
+
+    child: Child
+    calling: Calling
+    mark: Mark
+
+
+@frozen
+class Host:
+    """The host at ``address``, where the command ``remote`` is nbdtun: a part of a shell's command line."""
+
+    reactor: Reactor
+    address: SSHAddress
+    remote: str = "nbdtun"
+
+    async def call(self, words: Sequence[str], line: bytes, *, attended: bool, proof: str = "-") -> Call:
+        """
+        Run nbdtun there with ``words`` as its arguments, say ``line`` to it, and wait for its marker, with this ``proof``.
+
+        :raise NotInstalled: there is no nbdtun, or one that speaks another version.
+        :raise ReachError: ssh failed, or the far end did not answer.
+        """
+        child = Child(self.reactor, ssh_command(self.address, self.remote, words, attended=attended), apart=not attended)
+        try:
+            calling = Calling(line)
+            adopt(self.reactor, child.sock, quiet_factory(lambda: calling))
+            child.sock.close()  # the reactor has its own
+            seconds = ATTENDED if attended else UNATTENDED
+            late = f"{self.address}: no answer in {seconds:g} s"
+            mark = await with_timeout(self.reactor, seconds, calling.met, lambda: ReachError(late))
+            mark.check(proof)
+        except LinkLost as lost:
+            raise await self._explain(child, lost) from None
+        except BaseException:
+            await child.end()
+            raise
+        return Call(child, calling, mark)
+
+    async def _explain(self, child: Child, lost: LinkLost) -> ReachError:
+        """Why ssh has ended."""
+        try:
+            await with_timeout(self.reactor, GRACE, child.when_over(), TimeoutError)
+        except TimeoutError:
+            await child.end()
+            return ReachError(f"{self.address}: {lost}")
+        assert child.status is not None
+        return failure(self.address, self.remote, child.status, child.said)

@@ -1,0 +1,64 @@
+"""
+The outcomes of sessions, kept in files until their sources know them.
+
+A QEMU has the journal of its session, which says more. A file is for when that QEMU has ended, and nbdtun at both ends: it tells a guest
+that has run here from one that never did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from nbdtun.migration.destination.life import State
+from nbdtun.ownership.directories import remove_empty
+from nbdtun.ownership.files import make_folder, remove_file, replace_file
+
+
+def state_dir(run_dir: str | None) -> Path:
+    """Where state is kept: ``/var/lib/nbdtun`` for root, or the user's own; below ``run_dir``, if that was chosen."""
+    if run_dir:
+        return Path(run_dir).absolute() / "state"
+    if os.geteuid() == 0:
+        return Path("/var/lib/nbdtun")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "nbdtun"
+
+
+class Outcomes:
+    """The outcome of the last session of each VM, in files of ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._noted: dict[str, tuple[str, State]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Outcomes in {self._directory}>"
+
+    def note(self, vm: str, session: str, state: State) -> None:
+        """Keep the state of the VM's last session, once it is over. A file that cannot be written is done without."""
+        if state.over and self._noted.get(vm) != (session, state):
+            self._noted[vm] = session, state
+            with suppress(OSError):
+                make_folder(self._directory)
+                text = json.dumps({"session": session, "state": state.value})
+                replace_file(self._path(vm), text.encode(), 0o600)
+
+    def recall(self, vm: str, session: str | None) -> State | None:
+        """The state in which ``session`` of the VM has ended (None: its last one); None if that is unknown."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads(self._path(vm).read_bytes())
+            if session in (None, found["session"]):
+                return State(found["state"])
+        return None
+
+    def forget(self, vm: str) -> None:
+        """The source knows it."""
+        self._noted.pop(vm, None)
+        remove_file(f"{self._path(vm)}")
+        with suppress(OSError):  # others are kept there
+            remove_empty(f"{self._directory}")
+
+    def _path(self, vm: str) -> Path:
+        return self._directory / f"{vm}.outcome"

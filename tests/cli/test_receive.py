@@ -1,0 +1,38 @@
+"""The far end's command, without a receiver; with one, and with ssh, it is in tests/integration/test_ssh.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from nbdtun.cli import receive
+from nbdtun.reach.relay import door_path
+from tests.cli.stage import run
+
+
+def test_there_is_nobody_to_join(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, _, err = run(capsys, "receive", "web1", "--over-ssh", "join", "--run-dir", f"{tmp_path}")
+    assert (status, err) == (1, "nbdtun: nothing receives web1 there any more [reach]\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_no_path(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, _, err = run(capsys, "receive", "../web1", "--over-ssh", "start", "--run-dir", f"{tmp_path}")
+    assert status == 2
+    assert "is not a valid name" in err
+
+
+def test_only_a_door_of_this_user_is_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = door_path(tmp_path, "web1")
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{path}")
+        listening.listen()
+        joined = receive._join(tmp_path, "web1")
+        assert joined is not None
+        joined.close()
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+        assert receive._join(tmp_path, "web1") is None

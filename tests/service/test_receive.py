@@ -1,0 +1,236 @@
+"""A receiver, in this process: what its near ends ask of it, and when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+
+from nbdtun.config import TunnelSettings
+from nbdtun.errors import NotMigratable, ReachError, TLSError
+from nbdtun.ownership.reach import reach
+from nbdtun.process import adopt, quiet_factory
+from nbdtun.reach.commands import Acknowledge, Keep, Look, Make, Receive, Remove
+from nbdtun.reach.greeting import TALK, Calling, far_proof, link
+from nbdtun.reach.maker import Json
+from nbdtun.reach.near import Talk
+from nbdtun.reach.relay import door_path
+from nbdtun.service import receive as module
+from nbdtun.service.local.outcomes import Outcomes
+from nbdtun.service.receive import Receiver
+from nbdtun.service.tunnel.build import make_runtime
+from nbdtun.tls.throwaway import Identity
+from nbdtun.tunnel.source.dialer import Dialer
+
+
+class FakeMaker:
+    """Says what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    async def look(self, wanted: Json) -> Json:
+        self.asked.append(wanted)
+        return {"free": 7}
+
+    async def make(self, plan: Json) -> str:
+        if plan.get("bad"):
+            raise NotMigratable("no such machine")
+        self.asked.append(plan)
+        return "/run/made.qmp"
+
+    async def remove(self) -> None:
+        self.asked.append("remove")
+
+    async def keep(self) -> None:
+        self.asked.append("keep")
+
+
+class Near:
+    """A near end that is connected to the receiver."""
+
+    def __init__(self) -> None:
+        self.talk = Talk(reactor)
+        self.identity = Identity.make()
+
+    async def connect(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        calling = Calling(TALK)
+        with sock:
+            adopt(reactor, sock, quiet_factory(lambda: calling))
+        (await calling.met).check()
+        calling.give_way(self.talk)
+
+    async def receive(self, **changed: Any) -> dict[str, Any]:
+        asked = {"certificate": self.identity.certificate, "qmp": "", "targets": [], "ports": "", "resume_window": 60_000}
+        return await self.talk.ask(Receive, seconds=5, **{**asked, **changed})
+
+    async def leave(self, *, settled: bool = True) -> None:
+        await self.talk.ask(Acknowledge, seconds=5, certificate=self.identity.certificate, settled=settled)
+
+
+class Scene:
+    """A receiver that runs; ``over`` fires when it has ended."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.maker = FakeMaker()
+        self.receiver = Receiver(reactor, "web1", base, Outcomes(base / "state"), self.maker)
+        self.ready: Deferred[None] = Deferred()
+        self.near = Near()
+        self.over: Deferred[None] = Deferred()
+
+    async def begin(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.over = Deferred.fromCoroutine(self.receiver.run(theirs, lambda: self.ready.callback(None)))
+        await self.ready
+        await self.near.connect(ours)
+
+    async def join(self) -> Near:
+        near = Near()
+        await near.connect(reach(f"{door_path(self.base, 'web1')}"))
+        return near
+
+
+@pytest_twisted.async_yield_fixture
+async def scene(base: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(module, "LOOK", 0.02)
+    one = Scene(base)
+    await one.begin()
+    yield one
+    if not one.over.called:
+        one.receiver._over.callback(None)
+    await one.over
+    assert not door_path(base, "web1").parent.exists()
+    assert [path.name for path in base.iterdir() if path.name.startswith("nbdtun-")] == []
+
+
+def dialer(near: Near, answer: dict[str, Any], identity: Identity | None = None) -> Dialer:
+    context = (identity or near.identity).asking(answer["certificate"])
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", answer["port"])
+    return Dialer(make_runtime(reactor, TunnelSettings()), endpoint, "it", lambda: context, answer["name"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_listens_for_the_source_that_asked_and_for_no_other(scene: Scene) -> None:
+    answer = await scene.near.receive()
+    await dialer(scene.near, answer).probe()
+    with pytest.raises(TLSError):
+        await dialer(scene.near, answer, Identity.make()).probe()
+    assert answer["waits"] is False
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_ends_when_its_work_is_done(scene: Scene) -> None:
+    await scene.near.receive()
+    await scene.near.leave()
+    await scene.over
+    assert scene.receiver.done
+    assert scene.maker.asked == ["remove"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_ends_when_nobody_comes_back(scene: Scene) -> None:
+    await scene.near.receive(resume_window=100)
+    scene.near.talk.hang_up()
+    await scene.over
+    assert not scene.receiver.done
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_waits_for_who_does_come_back(scene: Scene) -> None:
+    await scene.near.receive(resume_window=30_000)
+    scene.near.talk.hang_up()
+    back = await scene.join()
+    back.identity = scene.near.identity
+    await back.leave()
+    await scene.over
+    assert scene.receiver.done
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_near_end_disturbs_nobody(scene: Scene) -> None:
+    first = await scene.near.receive()
+    checking = await scene.join()
+    second = await checking.receive()
+    assert second["port"] == first["port"]
+    await dialer(checking, second).probe()
+    await checking.leave(settled=False)
+    with pytest.raises(TLSError):
+        await dialer(checking, second).probe()
+    await dialer(scene.near, first).probe()
+    assert not scene.over.called
+    checking.talk.hang_up()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_port_of_the_range(scene: Scene) -> None:
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ReachError, match=rf"no port of {port}-{port} is free there; give another --port-range"):
+            await scene.near.receive(ports=f"{port}-{port}")
+    assert (await scene.near.receive(ports=f"{port}-{port}"))["port"] == port
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_certificate_that_is_none(scene: Scene) -> None:
+    with pytest.raises(TLSError):
+        await scene.near.receive(certificate=b"nonsense")
+    await scene.near.receive()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_destination_is_made(scene: Scene) -> None:
+    await scene.near.receive()
+    ask = scene.near.talk.ask
+    assert await ask(Look, seconds=5, wanted={"a": 1}) == {"found": {"free": 7}}
+    with pytest.raises(NotMigratable, match="no such machine"):
+        await ask(Make, seconds=5, plan={"bad": True})
+    assert await ask(Make, seconds=5, plan={"b": 2}) == {"qmp": "/run/made.qmp"}
+    assert scene.receiver._vms == {"web1": "/run/made.qmp"}
+    await ask(Keep, seconds=5)
+    await ask(Remove, seconds=5)
+    assert scene.maker.asked == [{"a": 1}, {"b": 2}, "keep", "remove"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_a_maker_there_is_a_remedy(scene: Scene) -> None:
+    scene.receiver._maker = None
+    with pytest.raises(ReachError, match="can make no destination; start a QEMU there with -S -incoming defer"):
+        await scene.near.talk.ask(Make, seconds=5, plan={})
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_link_through_ssh_needs_no_tls(scene: Scene) -> None:
+    answer = await scene.near.receive()
+    assert scene.receiver.secrets() == [answer["secret"]]
+    calling = Calling(link(answer["secret"]))
+    sock = reach(f"{door_path(scene.base, 'web1')}")
+    with sock, contextlib.suppress(BlockingIOError):
+        adopt(reactor, sock, quiet_factory(lambda: calling))
+    (await calling.met).check(far_proof(answer["secret"]))
+    destination = scene.receiver._destination
+    assert destination is not None
+    assert len(destination.tunnel.admission) == 1
+    transport: Any = calling.transport
+    transport.abortConnection()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_second_receiver_of_the_same_name_is_refused(scene: Scene) -> None:
+    from nbdtun.errors import ConfigError
+
+    other = Receiver(reactor, "web1", scene.base, Outcomes(scene.base / "state"))
+    ours, theirs = socket.socketpair()
+    with pytest.raises(ConfigError, match="another process is already listening there"):
+        await other.run(theirs)
+    ours.close()
+    theirs.close()
