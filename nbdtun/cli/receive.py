@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO, cast
@@ -19,12 +20,12 @@ from nbdtun.cli.options import option
 from nbdtun.cli.streams import complain
 from nbdtun.config.options import RUN_DIR
 
-_WAYS: Final = ("start", "join")
+_WAYS: Final = ("start", "join", "serve")
 
 
 @click.command("receive", short_help="Receive one VM, as the far end of ssh.")
 @click.argument("name", metavar="VM")
-@click.option("--over-ssh", type=click.Choice(_WAYS), required=True, help="Start a receiver if there is none, or only join one.")
+@click.option("--over-ssh", type=click.Choice(_WAYS), required=True, help="Start a receiver if there is none; only join one; or be one.")
 @option(RUN_DIR)
 def command(name: str, over_ssh: str, run_dir: str | None) -> int:
     """Receive the VM that nbdtun migrate --to ssh://HOST sends. That command runs this one, at the other end of ssh.
@@ -36,14 +37,17 @@ def command(name: str, over_ssh: str, run_dir: str | None) -> int:
     """
     from nbdtun.config.values import check_name
     from nbdtun.errors import ReachError
-    from nbdtun.reach.relay import relay
+    from nbdtun.reach.relay import NOBODY, relay
+    from nbdtun.reach.session import base_beyond_logout
     from nbdtun.service.local.rundir import base_of
 
-    base = base_of(run_dir)
+    base = base_beyond_logout(base_of(run_dir))
+    if over_ssh == "serve":
+        return _receive(base, name, run_dir, socket.socket(fileno=os.dup(0)))
     sock = _join(base, check_name(name))
     if sock is None:
         if over_ssh == "join":
-            raise ReachError(f"nothing receives {name} there any more")
+            raise ReachError(f"{NOBODY} {name} there any more")
         sock = _begin(base, name, run_dir)
     relay(sock)
     return 0
@@ -60,7 +64,10 @@ def _join(base: Path, name: str) -> socket.socket | None:
 
 
 def _begin(base: Path, name: str, run_dir: str | None) -> socket.socket:
-    """Begin a receiver; returns a connection to it."""
+    """Begin a receiver; returns a connection to it. A login manager may have to be told to spare it."""
+    from nbdtun.reach.session import in_a_scope, is_ended_at_logout
+
+    spared = in_a_scope([word if word != "start" else "serve" for word in sys.orig_argv]) if is_ended_at_logout() else None
     ours, theirs = socket.socketpair()
     if os.fork():
         theirs.close()
@@ -68,6 +75,9 @@ def _begin(base: Path, name: str, run_dir: str | None) -> socket.socket:
     status = 1
     try:
         ours.close()
+        if spared is not None:
+            os.dup2(theirs.fileno(), 0)
+            os.execvp(spared[0], spared)
         status = _receive(base, name, run_dir, theirs)
     except SystemExit:
         pass
@@ -77,7 +87,8 @@ def _begin(base: Path, name: str, run_dir: str | None) -> socket.socket:
 
 def _receive(base: Path, name: str, run_dir: str | None, first: socket.socket) -> int:
     """Be the receiver, in a session of its own. Until its door is open, errors go to the ssh session."""
-    os.setsid()
+    with suppress(OSError):  # systemd-run has done so
+        os.setsid()
     _lead_nowhere(0, 1)
     from nbdtun.errors import NbdtunError
 

@@ -36,7 +36,8 @@ def far_settings(given: Given) -> FarSettings:
     :raise ConfigError: the values do not fit.
     """
     ports, remote = given["port_range"], given["remote_command"]
-    return FarSettings(qmp=given["far_qmp"] or "", ports=ports, through_ssh=given["through_ssh"], remote=remote)
+    targets = given.get("far_target", ())
+    return FarSettings(qmp=given["far_qmp"] or "", ports=ports, through_ssh=given["through_ssh"], remote=remote, targets=targets)
 
 
 def migration_settings(vm: str, given: Given) -> MigrationSettings:

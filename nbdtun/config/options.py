@@ -65,6 +65,13 @@ FAR_QMP = Option(
     _PATH,
     unset="/run/qemu/VM-incoming.qmp",
 )
+FAR_TARGET = Option(
+    "far-target",
+    "With ssh://HOST: a socket there that a forward leads to, such as nbd=unix:/run/qemu/nbd.sock.",
+    "NAME=CLIENT-ENDPOINT",
+    "nbdtun.config.values:Target.parse",
+    repeatable=True,
+)
 PORT_RANGE = Option(
     "port-range",
     "With ssh://HOST: the ports that it may listen on there, such as 49152-49215.",
@@ -237,4 +244,18 @@ MIGRATION = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIM
 #: Of a destination daemon.
 DESTINATION = (LISTEN, TARGET, VM, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)
 #: Of a source daemon.
-SOURCE = (CONNECT, TLS_NAME, FORWARD, URGENT, MIGRATE, QMP, KEEP_SOURCE, *MIGRATION, *TUNNEL, DRAIN_TIMEOUT, *LOCAL_LIMITS)
+SOURCE = (
+    CONNECT,
+    *FAR,
+    FAR_TARGET,
+    TLS_NAME,
+    FORWARD,
+    URGENT,
+    MIGRATE,
+    QMP,
+    KEEP_SOURCE,
+    *MIGRATION,
+    *TUNNEL,
+    DRAIN_TIMEOUT,
+    *LOCAL_LIMITS,
+)

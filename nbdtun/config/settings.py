@@ -91,13 +91,14 @@ class FarSettings:
 
     ``qmp`` is the QMP socket of the QEMU that waits there; empty: the usual place. ``ports`` (first and last) are those that it may listen
     on; None: the kernel's choice. With ``through_ssh`` the links go through ssh in any case. ``remote`` is nbdtun there, as a part of a
-    shell's command line.
+    shell's command line. ``targets`` are those of a tunnel alone.
     """
 
     qmp: str = field(default="", converter=_path_if_any)
     ports: tuple[int, int] | None = None
     through_ssh: bool = False
     remote: str = "nbdtun"
+    targets: tuple[Target, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         if not self.remote.strip() or "\n" in self.remote:
@@ -118,7 +119,7 @@ class _Dialling:
                 raise ConfigError(f"{self.connect}: both ends make certificates of their own; leave --tls-dir and --tls-name out")
             return
         if self.far != FarSettings():
-            raise ConfigError("--far-qmp, --port-range, --through-ssh and --remote-command are for --to ssh://HOST")
+            raise ConfigError("--far-qmp, --far-target, --port-range, --through-ssh and --remote-command are for ssh://HOST")
         self.tunnel.check_exposure(self.connect, Role.CONNECT)
         self._name_to_verify()
 
@@ -161,6 +162,10 @@ class SourceSettings(_Dialling):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if self.by_ssh is not None:
+            for forward in self.forwards:
+                if forward.target not in (target.name for target in self.far.targets):
+                    raise ConfigError(f"{forward.endpoint} leads to target {forward.target}, which no --far-target names")
         for target in self.urgent:
             if target not in (forward.target for forward in self.forwards):
                 raise ConfigError(f"urgent: no forward leads to target {target}")

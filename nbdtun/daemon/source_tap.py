@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.application.service import IService
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
-from nbdtun.config.build import migration_settings, tunnel_settings
+from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
 from nbdtun.config.options import (
     BANDWIDTH,
     CONNECT,
     DRAIN_TIMEOUT,
+    FAR,
+    FAR_TARGET,
     FORWARD,
     KEEP_SOURCE,
     LOCAL_LIMITS,
@@ -24,6 +26,7 @@ from nbdtun.config.options import (
     TUNNEL,
     URGENT,
 )
+from nbdtun.config.settings import FarSettings
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
@@ -58,7 +61,8 @@ class Options(DeclaredOptions, declared=SOURCE):
         """Read all options at once."""
         connect = self.required(CONNECT)
         tunnel = tunnel_settings(self.given(TLS_NAME, *TUNNEL))
-        migrate = self._migration(tunnel, connect)
+        far = far_settings(self.given(*FAR, FAR_TARGET))
+        migrate = self._migration(tunnel, connect, far)
         forwards, urgent = self.value(FORWARD), self.value(URGENT)
         if not forwards and migrate is None:
             raise ConfigError("nothing to do: give --forward, or --migrate with --qmp")
@@ -69,17 +73,18 @@ class Options(DeclaredOptions, declared=SOURCE):
         limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LOCAL_LIMITS).items()})
         drain = self.value(DRAIN_TIMEOUT)
         return SourceTask(
-            SourceSettings(tunnel=tunnel, connect=connect, forwards=forwards, urgent=urgent, limits=limits, drain_timeout=drain), migrate
+            SourceSettings(tunnel=tunnel, connect=connect, far=far, forwards=forwards, urgent=urgent, limits=limits, drain_timeout=drain),
+            migrate,
         )
 
-    def _migration(self, tunnel: TunnelSettings, connect: str) -> MigrateSettings | None:
+    def _migration(self, tunnel: TunnelSettings, connect: str, far: FarSettings) -> MigrateSettings | None:
         if not self.has(MIGRATE):
             given = [option.name for option in _ONLY_MIGRATIONS if option.default is None and self.has(option)]
             if given:
                 raise ConfigError(f"--{given[0]} needs --migrate")
             return None
         wanted = migration_settings(self.required(MIGRATE), self.given(BANDWIDTH, KEEP_SOURCE, *MIGRATION))
-        return MigrateSettings(tunnel=tunnel, connect=connect, qmp=self.required(QMP), migration=wanted)
+        return MigrateSettings(tunnel=tunnel, connect=connect, far=evolve(far, targets=()), qmp=self.required(QMP), migration=wanted)
 
     def account(self) -> str:
         """The line that says what is done, once it has begun."""

@@ -104,6 +104,13 @@ SSH: Final = _failure(
     NotInstalled,
     TunnelError,
 )
+SSH_ASKS: Final = _warning(
+    Check.SSH,
+    "Links through ssh cannot be made, which are needed where the port cannot be reached.",
+    "use a key or an agent that asks nobody",
+    ReachError,
+    TunnelError,
+)
 CERTIFICATES: Final = _certificates(Check.TLS, ConfigError)
 SOCKETS: Final = _sockets(Check.SOCKETS, ConfigError)
 DESTINATION_CERTIFICATES: Final = _certificates(Check.DESTINATION_TLS, DestinationFailed)

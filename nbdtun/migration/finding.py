@@ -32,7 +32,7 @@ class Check(enum.StrEnum):
     SSH = (
         "ssh",
         "The other host can be reached by ssh, has an nbdtun that speaks with this one, and can listen; and the way that "
-        "the links take. Only with ``--to ssh://HOST``.",
+        "the links take, and how fast the other one would be. Only with ``--to ssh://HOST``.",
     )
     TLS = (
         "tls",

@@ -10,8 +10,9 @@ From the ground up; a module imports only what stands above it here:
     command   ssh's command line, and what its failures mean
     host      a host that ssh reaches
     near      the near end of the dialogue
-    links     links through ssh
     relay     the relay at the far end
+    links     links through ssh
+    session   the login session at the far end, and what its end ends too
     far       the far end of the dialogue
     addresses the addresses of this host
 

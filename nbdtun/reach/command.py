@@ -42,8 +42,23 @@ _REMEDIES: Final = (
 
 def ssh_command(address: SSHAddress, remote: str, words: Sequence[str], *, attended: bool) -> list[str]:
     """The command line that runs ``remote``, a part of a shell's command line, with ``words`` as its arguments at ``address``."""
-    where = [*(["-p", f"{address.port}"] if address.port else []), *(["-l", address.user] if address.user else [])]
-    return [SSH, *_ALWAYS, *(() if attended else _UNATTENDED), *where, "--", address.host, f"{remote} {shlex.join(words)}"]
+    return [SSH, *_ALWAYS, *(() if attended else _UNATTENDED), *_where(address), " ".join([remote, *map(shlex.quote, words)])]
+
+
+def resolve_command(address: SSHAddress) -> list[str]:
+    """The command line that prints ssh's configuration for ``address``."""
+    return [SSH, "-G", *_where(address)]
+
+
+def resolved(configuration: str) -> str:
+    """The host name in what :func:`resolve_command` prints; empty if there is none."""
+    words = (line.split(maxsplit=1) for line in configuration.splitlines())
+    return next((pair[1] for pair in words if len(pair) == 2 and pair[0] == "hostname"), "")
+
+
+def _where(address: SSHAddress) -> list[str]:
+    port, user = ["-p", f"{address.port}"] if address.port else [], ["-l", address.user] if address.user else []
+    return [*port, *user, "--", address.host]
 
 
 def failure(address: SSHAddress, remote: str, status: int, said: Sequence[str]) -> ReachError:

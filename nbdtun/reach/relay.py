@@ -17,6 +17,9 @@ from typing import Final
 #: Bytes that are copied at a time.
 PIECE: Final = 256 * 1024
 
+#: How the error begins of a relay that finds no receiver.
+NOBODY: Final = "nothing receives"
+
 
 def door_path(base: Path, name: str) -> Path:
     """The door of the receiver called ``name``, whose run directories are in ``base``."""

@@ -86,14 +86,14 @@ async def _migrate_there(
     work: type[Migration] | type[Resolution],
     log: Callable[[], str | None],
     say: Say,
+    given: Source | None = None,
 ) -> Progress:
     """Migrate; by way of ssh, if the settings say so."""
-    address = settings.by_ssh
-    if address is None:
-        return await _migrate(reactor, settings, None, report, work, log)
-    reached = Reached(reactor, address, settings, say)
+    if settings.by_ssh is None:
+        return await _migrate(reactor, settings, given, report, work, log)
+    reached = Reached.by(reactor, settings, settings.migration.vm, say)
     try:
-        source = await reached.open()
+        source = Source(await reached.open())
         try:
             final = await _migrate(reactor, settings, source, report, work, log)
         except OutcomeUnknown:
@@ -175,7 +175,7 @@ class MigrationService(Service):
         self._reactor = reactor
         self._settings = settings
         self._then = then
-        self._source = make_source(reactor, settings)
+        self._source = make_source(reactor, settings) if settings.by_ssh is None else None
         self._migration: Deferred[None] | None = None
         self._phase: object = None
         self._draining = False
@@ -215,7 +215,7 @@ class MigrationService(Service):
     async def _attempt(self) -> NbdtunError | CancelledError | None:
         vm = self._settings.migration.vm
         try:
-            final = await _migrate(self._reactor, self._settings, self._source, self._report)
+            final = await _migrate_there(self._reactor, self._settings, self._report, Migration, lambda: None, self._say, self._source)
         except CancelledError as cancelled:
             self.log.info("{vm}: rolled back; it is at the source as before", vm=vm)
             return cancelled
@@ -225,6 +225,9 @@ class MigrationService(Service):
             paused = "" if final.downtime_ms is None else f", after a downtime of {final.downtime_ms:.0f} ms"
             self.log.info("{vm}: runs at the destination{paused}", vm=vm, paused=paused)
         return None
+
+    def _say(self, line: str) -> None:
+        self.log.info("{line}", line=line)
 
     def _report(self, progress: Progress) -> None:
         if progress.phase is not self._phase:

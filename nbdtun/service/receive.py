@@ -23,6 +23,7 @@ from nbdtun.config.values import parse_ports
 from nbdtun.deferreds import stopped
 from nbdtun.errors import ConfigError, ReachError
 from nbdtun.logs import make_logger
+from nbdtun.migration.destination.life import State
 from nbdtun.migration.qmp.dial import is_served
 from nbdtun.ownership.directories import make_directories, remove_empty
 from nbdtun.ownership.listening import Listener
@@ -51,6 +52,10 @@ SOURCES: Final = 16
 
 #: Where a QEMU is looked for that waits for its VM.
 USUAL: Final = "/run/qemu/{vm}-incoming.qmp"
+
+
+#: The states of a session whose guest runs here, or may.
+_MAY_HAVE_RUN: Final = (State.FINISHING, State.FINISHED, State.UNCERTAIN)
 
 
 class Receiver:
@@ -116,11 +121,20 @@ class Receiver:
         if self._destination is not None:
             await self._destination.stopService()
             self._note(self._destination)
-        if self._maker is not None:
-            await self._maker.remove()
+        await self._clear()
         await deferLater(self.reactor, 0)  # the last answer leaves
         for talk in tuple(self._talks):
             talk.hang_up()
+
+    async def _clear(self) -> None:
+        """Remove what was made, unless a guest has run on it, or may have."""
+        if self._maker is None:
+            return
+        latest = self._destination and self._destination.sessions.register.latest.get(self._name)
+        if latest and latest.state in _MAY_HAVE_RUN:
+            await self._maker.keep()
+        else:
+            await self._maker.remove()
 
     def _note(self, destination: DestinationService) -> None:
         """Keep the outcome, if there is a new one."""
@@ -215,7 +229,7 @@ class Receiver:
 
     async def remove(self) -> None:
         """See :meth:`nbdtun.reach.maker.Maker.remove`."""
-        await self._made_by.remove()
+        await self._clear()
 
     async def keep(self) -> None:
         """See :meth:`nbdtun.reach.maker.Maker.keep`."""

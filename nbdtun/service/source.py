@@ -15,9 +15,10 @@ from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.survey import expiry, links_of
 from nbdtun.service.tunnel.build import make_listener, make_source
+from nbdtun.service.tunnel.reached import LateDialer
 from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.files import CLIENT_CERT
-from nbdtun.tunnel.source.client import Forwarder
+from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.units import duration_text
 
 
@@ -38,7 +39,8 @@ class SourceService(MultiService):
         self.settings = settings
         self._drains = False
         self._greeting: Deferred[None] | None = None
-        self.tunnel = make_source(reactor, settings)
+        self._late = LateDialer.by(reactor, settings, self._say) if settings.by_ssh is not None else None
+        self.tunnel = Source(self._late, settings.limits) if self._late is not None else make_source(reactor, settings)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
             forwarder = Forwarder(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
@@ -59,6 +61,9 @@ class SourceService(MultiService):
             self.log.warn(what, reason=error.line, code=error.code)
         else:
             self.log.info("the destination {connect} answers", connect=self.settings.connect)
+
+    def _say(self, line: str) -> None:
+        self.log.info("{line}", line=line)
 
     def drain(self) -> Deferred[None]:
         """
@@ -110,5 +115,7 @@ class SourceService(MultiService):
                 self._greeting.cancel()
             await super(SourceService, self).stopService()
             await self.tunnel.stop()
+            if self._late is not None:
+                await self._late.close()
 
         return Deferred.fromCoroutine(stop())

@@ -70,7 +70,10 @@ def test_help_is_quick_and_installs_no_reactor() -> None:
     ("words", "line"),
     [
         (["migrate", "web1"], "Missing option '--qmp': QMP socket of the VM to migrate"),
-        (["check", "web1", "--qmp", "/q"], "Missing option '--to': Where the destination listens, such as HOST or HOST:10810"),
+        (
+            ["check", "web1", "--qmp", "/q"],
+            "Missing option '--to': Where the destination listens, such as HOST or HOST:10810; or ssh://HOST, where ssh starts it",
+        ),
         (["migrate"], "Missing argument 'VM'."),
     ],
 )

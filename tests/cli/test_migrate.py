@@ -49,7 +49,7 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     """What would have been started, with the display's kind; nothing is."""
     started: list[tuple[Any, str]] = []
     service = ModuleType("nbdtun.service")
-    service.migrate = lambda reactor, settings, report, log: None  # type: ignore[attr-defined]
+    service.migrate = lambda reactor, settings, report, log, say: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nbdtun.service", service)
     monkeypatch.setattr("nbdtun.service", service, raising=False)
     monkeypatch.setattr("nbdtun.cli.migrate.log_to_stderr", lambda *, bars: None)
@@ -98,7 +98,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import MirrorFailed
 from nbdtun.migration.progress import Phase, Progress
 
-def migrate(reactor, settings, report, log):
+def migrate(reactor, settings, report, log, say):
     deferred, rollback = Deferred(), Deferred()
     final = Progress(time=3.0, elapsed=2.0, phase=Phase.CANCELLED)
     def rolled_back():

@@ -181,7 +181,13 @@ def test_nor_takes_any() -> None:
 
 
 def test_options_of_ssh_are_for_ssh() -> None:
-    assert "are for --to ssh://HOST" in refused(migration, far=FarSettings(through_ssh=True))
+    assert "are for ssh://HOST" in refused(migration, far=FarSettings(through_ssh=True))
+
+
+def test_a_tunnel_alone_has_its_targets_there() -> None:
+    far = FarSettings(targets=(Target.parse("nbd=unix:/run/far.sock"),))
+    assert SourceSettings(connect="ssh://dest", far=far, forwards=(NBD,)).by_ssh is not None
+    assert "leads to target nbd, which no --far-target names" in refused(SourceSettings, connect="ssh://dest", forwards=(NBD,))
 
 
 def migration(**more: Any) -> MigrateSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from lab.daemon import BIN
 from lab.disks import MIB
 from lab.gate import Gate
 from lab.pair import Pair, Plan
-from lab.process import wait
+from lab.process import Process, wait
 from lab.sshd import SSHD, SSHCrossing
 from tests.integration.outcome import journals, tuned, undisturbed
 
@@ -147,11 +149,34 @@ def test_a_vm_that_is_not_here_leaves_nothing_there(nobody: SSHCrossing) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--through-ssh"]], ids=["port", "ssh"])
+def test_a_tunnel_alone(nobody: SSHCrossing, memory: Path, directory: Path, more: list[str]) -> None:
+    """`nbdtun source` forwards to a socket there; its links are killed, its first connection too."""
+    entrance = directory / "in.sock"
+    far = ["--connect", nobody.sshd.to, "--far-target", f"nbd=unix:{memory}", *more]
+    command = [f"{BIN}/nbdtun", "source", *far, "--forward", f"nbd=unix:{entrance}", "--run-dir", f"{nobody.run_dir}"]
+    with Process(command, directory / "source.log", nobody.sshd.environment) as source:
+        wait(entrance.exists, 20, "the entrance", source)
+        data = directory / "data"
+        data.write_bytes(os.urandom(8 * MIB))
+        with Process(["nbdcopy", data, f"nbd+unix:///?socket={entrance}"], directory / "nbdcopy.log") as copying:
+            time.sleep(0.05)
+            for pid in [*nobody.first(), *nobody.links()]:
+                os.kill(pid, signal.SIGKILL)
+            assert copying.wait_exit(60) == 0, copying.log() + source.log()
+        back = subprocess.run(["nbdcopy", f"nbd+unix:///?socket={entrance}", "-"], capture_output=True, timeout=60)
+        assert back.stdout[: 8 * MIB] == data.read_bytes()
+        assert source.terminate() == 0, source.log()
+    assert nobody.leftovers() == []
+
+
+@pytest.mark.slow
 def test_check(pairs: Callable[..., Pair], by_ssh: Callable[..., SSHCrossing]) -> None:
     crossing = by_ssh(pairs(SMALL))
-    done = crossing.command("check", "--no-measure")
+    done = crossing.command("check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("ok       ssh                  web1: to ssh://dest over ")
+    assert "through ssh, one channel would carry " in done.stdout
     assert "web1 can be migrated" in done.stdout
     stayed(crossing)
     wrong_key(crossing)

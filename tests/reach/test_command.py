@@ -6,7 +6,7 @@ import pytest
 
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.errors import NotInstalled
-from nbdtun.reach.command import failure, ssh_command
+from nbdtun.reach.command import failure, resolve_command, resolved, ssh_command
 
 ADDRESS = SSHAddress("dest", "me", 2222)
 
@@ -27,6 +27,12 @@ def test_a_later_connection_asks_nobody_and_is_its_own() -> None:
 def test_words_stay_words() -> None:
     argv = ssh_command(ADDRESS, "nbdtun", ["a b", "$(id)", "'"], attended=True)
     assert shlex.split(argv[-1]) == ["nbdtun", "a b", "$(id)", "'"]
+
+
+def test_ssh_knows_the_name_of_an_alias() -> None:
+    assert resolve_command(ADDRESS) == ["ssh", "-G", "-p", "2222", "-l", "me", "--", "dest"]
+    assert resolved("host dest\nuser me\nhostname dest.example.org\nport 22\n") == "dest.example.org"
+    assert resolved("") == resolved("hostname\n") == ""
 
 
 @pytest.mark.parametrize(

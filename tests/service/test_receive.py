@@ -6,16 +6,19 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import deferLater
 
 from nbdtun.config import TunnelSettings
 from nbdtun.errors import NotMigratable, ReachError, TLSError
+from nbdtun.migration.destination.life import State
 from nbdtun.ownership.reach import reach
 from nbdtun.process import adopt, quiet_factory
 from nbdtun.reach.commands import Acknowledge, Keep, Look, Make, Receive, Remove
@@ -29,6 +32,8 @@ from nbdtun.service.receive import Receiver
 from nbdtun.service.tunnel.build import make_runtime
 from nbdtun.tls.throwaway import Identity
 from nbdtun.tunnel.source.dialer import Dialer
+
+SESSION = "a" * 32
 
 
 class FakeMaker:
@@ -206,6 +211,37 @@ async def test_without_a_maker_there_is_a_remedy(scene: Scene) -> None:
     scene.receiver._maker = None
     with pytest.raises(ReachError, match="can make no destination; start a QEMU there with -S -incoming defer"):
         await scene.near.talk.ask(Make, seconds=5, plan={})
+
+
+@pytest.mark.parametrize(
+    ("state", "then"), [(State.ABORTED, "remove"), (State.FINISHING, "keep"), (State.FINISHED, "keep"), (State.UNCERTAIN, "keep")]
+)
+@pytest_twisted.ensureDeferred
+async def test_what_a_guest_has_run_on_is_never_removed(scene: Scene, state: State, then: str) -> None:
+    await scene.near.receive()
+    assert scene.receiver._destination is not None
+    session: Any = SimpleNamespace(ident=SESSION, state=state, fate=SimpleNamespace(hurry=lambda: None), cleaned_up=succeed(None))
+    scene.receiver._destination.sessions.register.latest["web1"] = session
+    await scene.near.talk.ask(Remove, seconds=5)
+    assert scene.maker.asked == [then]
+    await scene.near.leave()
+    await scene.over
+    assert scene.maker.asked == [then, then]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_outcome_is_kept_until_its_source_knows_it(scene: Scene) -> None:
+    await scene.near.receive()
+    assert scene.receiver._destination is not None
+    session: Any = SimpleNamespace(ident=SESSION, state=State.FINISHED)
+    scene.receiver._destination.sessions.register.latest["web1"] = session
+    await deferLater(reactor, 0.1)
+    outcomes = Outcomes(scene.base / "state")
+    assert outcomes.recall("web1", SESSION) is State.FINISHED
+    assert scene.receiver._destination.sessions.recall("web1", SESSION) is State.FINISHED
+    await scene.near.leave()
+    await scene.over
+    assert outcomes.recall("web1", SESSION) is None
 
 
 @pytest_twisted.ensureDeferred

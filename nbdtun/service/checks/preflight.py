@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import ConfigError
-from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE, SSH
+from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE, SSH, SSH_ASKS
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
-from nbdtun.migration.finding import Check, Finding
+from nbdtun.migration.finding import Check, Finding, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
@@ -25,6 +25,7 @@ from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.service.tunnel.reached import Reached
 from nbdtun.tls.files import CLIENT_CERT
 from nbdtun.tunnel.source.client import Source
+from nbdtun.units import rate_text
 
 #: Seconds for the channels to end by themselves once all is checked.
 SETTLE = 3.0
@@ -43,8 +44,9 @@ def check(
 
 
 async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
-    address = settings.by_ssh
-    reached = None if address is None else Reached(reactor, address, settings, lambda line: checklist.ok(Check.SSH, line))
+    reached = None
+    if settings.by_ssh is not None:
+        reached = Reached.by(reactor, settings, settings.migration.vm, lambda line: checklist.ok(Check.SSH, line))
     source = source_of(reactor, settings, checklist) if reached is None else await _reach(reached, checklist)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
@@ -55,6 +57,8 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
 
     try:
         connected = await begin(settings, checklist, rundir, monitor, source, claim, Hold(reactor, settings.qmp).look)
+        if measure and reached is not None and checklist.level is not Level.FAILURE:
+            await _compare(reached, checklist)
         return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source, measure)
     finally:
         try:
@@ -72,8 +76,16 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
 async def _reach(reached: Reached, checklist: Checklist) -> Source | None:
     """The source's end of a tunnel to a far end that ssh starts; None if it cannot be reached."""
     with checklist.collecting(SSH):
-        return await reached.open()
+        return Source(await reached.open())
     return None
+
+
+async def _compare(reached: Reached, checklist: Checklist) -> None:
+    """Note how fast links through ssh would be, where they go over a port."""
+    with checklist.collecting(SSH_ASKS):
+        rate = await reached.other_speed()
+        if rate is not None:
+            checklist.ok(Check.SSH, f"through ssh, one channel would carry {rate_text(rate)}")
 
 
 async def begin(

@@ -6,6 +6,7 @@ The port where the far end listens is tried at all its addresses at once. Where 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
@@ -15,22 +16,28 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.config import MigrateSettings
+from nbdtun.config import MigrateSettings, SourceSettings
 from nbdtun.config.settings import FarSettings
 from nbdtun.config.ssh import SSHAddress
-from nbdtun.deferreds import shield, with_timeout
-from nbdtun.errors import LinkLost, NbdtunError, TLSError
+from nbdtun.deferreds import branch, shield, with_timeout
+from nbdtun.errors import LinkLost, NbdtunError, ReachError, TLSError, Unreachable
 from nbdtun.process import Reactor
 from nbdtun.reach.host import UNATTENDED, Host
 from nbdtun.reach.links import SSHLinks
 from nbdtun.reach.near import FarEnd, Listening
 from nbdtun.service.tunnel.build import make_runtime
 from nbdtun.tls.throwaway import Identity
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.source.client import Source
 from nbdtun.tunnel.source.dialer import Dialer
+from nbdtun.tunnel.source.throughput import throughput
 
 #: Seconds in which the port must answer. A firewall that drops packets is silent.
 PORT_SECONDS: Final = 3.0
+
+#: Seconds for a measurement's channel to end by itself.
+SETTLE: Final = 3.0
 
 #: Tells the user one line.
 Say = Callable[[str], object]
@@ -38,26 +45,36 @@ Say = Callable[[str], object]
 
 class Reached:
     """
-    The far end for ``vm`` at ``address``, and the source's end of a tunnel to it; ``say`` is told which way was taken.
+    The far end called ``name`` at ``address``, and the dialers of a tunnel to it, which share ``runtime``. ``say`` is told which way was
+    taken.
 
     ``far`` is a :class:`~nbdtun.reach.maker.Maker`.
     """
 
-    def __init__(self, reactor: Reactor, address: SSHAddress, settings: MigrateSettings, say: Say) -> None:
-        self._reactor = reactor
+    def __init__(self, runtime: Runtime, address: SSHAddress, name: str, settings: FarSettings, say: Say) -> None:
+        self._runtime = runtime
         self._address = address
+        self._name = name
         self._settings = settings
         self._say = say
         self._links: SSHLinks | None = None
+        self._listening: Listening | None = None
         self._identity = Identity.make()
-        self.far = FarEnd(Host(reactor, address, settings.far.remote), settings.migration.vm)
+        self.far = FarEnd(Host(runtime.reactor, address, settings.remote), name)
         self.waits = False  #: a QEMU waits there for the VM
-        self.way = ""  #: the way of the links, in words
 
     def __repr__(self) -> str:
-        return f"<Reached {self._address} {self.way}>"
+        return f"<Reached {self._address}>"
 
-    async def open(self) -> Source:
+    @classmethod
+    def by(cls, reactor: Reactor, settings: MigrateSettings | SourceSettings, name: str, say: Say) -> Reached:
+        """Make it as ``settings`` say, which have an address of ssh."""
+        address = settings.by_ssh
+        assert address is not None
+        patient = evolve(settings.tunnel, handshake_timeout=max(UNATTENDED, settings.tunnel.handshake_timeout))
+        return cls(make_runtime(reactor, patient), address, name, settings.far, say)
+
+    async def open(self) -> Dialer:
         """
         Connect by ssh, start the far end, and find a way for the links.
 
@@ -65,44 +82,69 @@ class Reached:
         :raise NbdtunError: the far end cannot receive the VM.
         """
         await self.far.open()
-        far, tunnel = self._settings.far, self._settings.tunnel
-        listening = await self.far.receive(self._identity.certificate, qmp=far.qmp, ports=_text(far), resume_window=tunnel.resume_window)
-        self.waits = listening.waits
+        far = self._settings
+        listening = await self.far.receive(
+            self._identity.certificate,
+            qmp=far.qmp,
+            targets=tuple(f"{target.name}={target.endpoint}" for target in far.targets),
+            ports=f"{far.ports[0]}-{far.ports[1]}" if far.ports else "",
+            resume_window=self._runtime.terms.resume_window,
+        )
+        self._listening, self.waits = listening, listening.waits
         return await self._find_way(listening)
 
-    async def _find_way(self, listening: Listening) -> Source:
+    async def _find_way(self, listening: Listening) -> Dialer:
         why = "as --through-ssh says"
-        if not self._settings.far.through_ssh:
+        if not self._settings.through_ssh:
             dialer, why = await self._knock(listening)
             if dialer is not None:
-                self._take(f"over {dialer.peer}, under TLS 1.3")
-                return Source(dialer)
-        name = self._settings.migration.vm
-        links = self._links = SSHLinks(self.far.host, name, listening.secret)
-        await links.prove()
-        patient = evolve(self._settings.tunnel, handshake_timeout=max(UNATTENDED, self._settings.tunnel.handshake_timeout))
-        self._take(f"through ssh, {why}")
-        return Source(Dialer(make_runtime(self._reactor, patient), links, f"{self._address}", connect_timeout=UNATTENDED))
+                self._say(f"{self._name}: to {self._address} over {dialer.peer}, under TLS 1.3")
+                return dialer
+        dialer = await self._through_ssh(listening)
+        self._say(f"{self._name}: to {self._address} through ssh, {why}")
+        return dialer
 
-    def _take(self, way: str) -> None:
-        self.way = way
-        self._say(f"{self._settings.migration.vm}: to {self._address} {way}")
+    async def _through_ssh(self, listening: Listening) -> Dialer:
+        """
+        The dialer of links through ssh.
+
+        :raise ReachError: they would ask somebody.
+        """
+        links = SSHLinks(self.far.host, self._name, listening.secret)
+        await links.prove()
+        self._links = links
+        return Dialer(self._runtime, links, f"{self._address}", connect_timeout=UNATTENDED)
+
+    async def other_speed(self) -> float | None:
+        """
+        Bytes per second that one channel through ssh carries, where the links go over a port; None where they go through ssh.
+
+        :raise NbdtunError: links through ssh cannot be made.
+        """
+        if self._listening is None or self._links is not None:
+            return None
+        source = Source(await self._through_ssh(self._listening))
+        try:
+            return await throughput(source)
+        finally:
+            await source.drain(SETTLE)
+            await source.stop()
 
     async def _knock(self, listening: Listening) -> tuple[Dialer | None, str]:
         """The dialer of the first address that answers; or None, and why."""
         context = self._identity.asking(listening.certificate)
-        runtime = make_runtime(self._reactor, self._settings.tunnel)
-        hosts = dict.fromkeys((self._address.host, *listening.addresses))
+        reactor = self._runtime.reactor
+        hosts = dict.fromkeys((await self.far.host.name(), *listening.addresses))
 
         def dialer(host: str) -> Dialer:
             label = f"[{host}]:{listening.port}" if ":" in host else f"{host}:{listening.port}"
-            endpoint = HostnameEndpoint(self._reactor, host, listening.port)
-            return Dialer(runtime, endpoint, label, lambda: context, listening.name)
+            endpoint = HostnameEndpoint(reactor, host, listening.port)
+            return Dialer(self._runtime, endpoint, label, lambda: context, listening.name)
 
         dialers = [dialer(host) for host in hosts]
-        found = await first(self._reactor, PORT_SECONDS, (each.probe() for each in dialers))
+        found = await first(reactor, PORT_SECONDS, (each.probe() for each in dialers))
         # The others' sockets were just closed. epoll may still have events of theirs, which Twisted would give to who gets their numbers.
-        await deferLater(self._reactor, 0)
+        await deferLater(reactor, 0)
         if isinstance(found, int):
             return dialers[found], ""
         if isinstance(found, TLSError):  # it is not the port that is closed
@@ -160,5 +202,65 @@ async def first(clock: IReactorTime, seconds: float, attempts: Iterable[Coroutin
             each.cancel()
 
 
-def _text(far: FarSettings) -> str:
-    return f"{far.ports[0]}-{far.ports[1]}" if far.ports else ""
+class LateDialer:
+    """
+    The dialer of a tunnel alone: its far end is reached when a channel is opened, and again if it is there no more.
+
+    ``runtime`` is what the tunnel's channels share.
+    """
+
+    def __init__(self, reached: Callable[[], Reached], runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._make = reached
+        self._reached: Reached | None = None
+        self._reaching: Deferred[Dialer] | None = None
+
+    def __repr__(self) -> str:
+        return f"<LateDialer by {self._reached}>"
+
+    @classmethod
+    def by(cls, reactor: Reactor, settings: SourceSettings, say: Say) -> LateDialer:
+        """Make it as ``settings`` say, which have an address of ssh."""
+        patient = evolve(settings.tunnel, handshake_timeout=max(UNATTENDED, settings.tunnel.handshake_timeout))
+        runtime, address = make_runtime(reactor, patient), settings.by_ssh
+        assert address is not None
+        return cls(lambda: Reached(runtime, address, f"tunnel-{secrets.token_hex(4)}", settings.far, say), runtime)
+
+    def pinned(self) -> LateDialer:
+        """It is: each far end has certificates of its own."""
+        return self
+
+    async def open(self, channel: Channel, *, met: bool = True) -> None:
+        """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.open`."""
+        try:
+            await (await self._dialer()).open(channel, met=False)
+        except Unreachable:  # it has ended, and with it all channels
+            await self.close()
+            await (await self._dialer()).open(channel, met=met)
+
+    async def resume(self, channel: Channel) -> None:
+        """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.resume`."""
+        await (await self._dialer()).resume(channel)
+
+    async def greet(self) -> None:
+        """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.greet`."""
+        await (await self._dialer()).greet()
+
+    async def _dialer(self) -> Dialer:
+        """The dialer of the far end, which is reached once."""
+        if self._reaching is None:
+            self._reached = self._make()
+            self._reaching = Deferred.fromCoroutine(self._reached.open())
+        try:
+            return await branch(self._reaching)
+        except ReachError as error:
+            self._reaching.addErrback(lambda _: None)
+            await self.close()
+            raise LinkLost(error.what, error.remedy) from error
+
+    async def close(self) -> None:
+        """Leave the far end, which then ends."""
+        reached, self._reached, self._reaching = self._reached, None, None
+        if reached is not None:
+            await reached.acknowledge()
+            await reached.close()

@@ -8,11 +8,11 @@ import contextlib
 import secrets
 import socket
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet import defer
+from twisted.internet import defer, protocol
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import end_of
@@ -24,8 +24,8 @@ from nbdtun.tunnel.channels.splice import Farewell
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
+from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import LocalLimits
-from nbdtun.tunnel.source.dialer import Dialer
 from nbdtun.tunnel.source.local_users import LocalUsers
 from nbdtun.tunnel.wires.tuning import make_roomy
 from nbdtun.units import size_text
@@ -34,12 +34,32 @@ from nbdtun.units import size_text
 SILENCE = 3.0
 
 
+class Dials(Protocol):
+    """A :class:`~nbdtun.tunnel.source.dialer.Dialer`, or what becomes one later."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the channels share."""
+
+    def pinned(self) -> Dials:
+        """The same, for one channel."""
+
+    async def open(self, channel: Channel, *, met: bool = True) -> None:
+        """Give ``channel`` its first link."""
+
+    async def resume(self, channel: Channel) -> None:
+        """Give ``channel`` its next link."""
+
+    async def greet(self) -> None:
+        """Check that the destination admits us."""
+
+
 class Source:
     """Opens channels through ``dialer`` and keeps them alive."""
 
     log = make_logger()
 
-    def __init__(self, dialer: Dialer, limits: LocalLimits | None = None) -> None:
+    def __init__(self, dialer: Dials, limits: LocalLimits | None = None) -> None:
         self.runtime = dialer.runtime
         self.users = LocalUsers(limits or LocalLimits())
         self.refusals = RefusalLog(self.log, self.runtime.call_later)
@@ -129,7 +149,7 @@ class Source:
         now: float = self.runtime.reactor.seconds()
         return now - min(lost) if lost else None
 
-    def _redial(self, dialer: Dialer, channel: Channel) -> Deferred[None]:
+    def _redial(self, dialer: Dials, channel: Channel) -> Deferred[None]:
         redialling = Deferred.fromCoroutine(dialer.resume(channel))
         redialling.addErrback(self._refused, channel)
         return redialling
@@ -171,7 +191,7 @@ class Forwarder(ServerFactory):
         self._channels: dict[Channel, Deferred[TunnelError | None]] = {}
         self._opening: set[Deferred[Any]] = set()
 
-    def buildProtocol(self, addr: object) -> Protocol:
+    def buildProtocol(self, addr: object) -> protocol.Protocol:
         """Return the protocol that takes over the connection."""
         return Catch(lambda sock: self.arrived(make_roomy(sock)))
 
