@@ -75,8 +75,8 @@ def failure(address: SSHAddress, remote: str, status: int, said: Sequence[str]) 
         target = f"{address.user}@{address.host}" if address.user else address.host
         remedy = next((remedy for words, remedy in _REMEDIES if words in text), "").format(target=target)
         return ReachError(f"{address}: {last.rstrip('.').removeprefix('ssh: ') or 'ssh ended without a word'}", remedy)
-    died = f"by signal {-status}" if status < 0 else f"with status {status}"
-    return ReachError(f"{address}: {remote} ended {died} there{f': {last}' if last else ''}")
+    died = f"ssh was ended by signal {-status}" if status < 0 else f"{remote} ended with status {status} there"
+    return ReachError(f"{address}: {died}{f': {last}' if last else ''}")
 
 
 def _without_code(line: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +15,7 @@ from nbdtun.deferreds import with_timeout
 from nbdtun.errors import LinkLost, ReachError
 from nbdtun.process import Reactor, adopt, quiet_factory
 from nbdtun.reach.child import GRACE, Child
-from nbdtun.reach.command import SSH_FAILED, failure, resolve_command, resolved, ssh_command
+from nbdtun.reach.command import failure, resolve_command, resolved, ssh_command
 from nbdtun.reach.greeting import Calling, Mark
 
 #: Seconds until the far end has spoken: for a connection at which somebody types a password, and for one that asks nobody.
@@ -24,7 +23,7 @@ ATTENDED: Final = 300.0
 UNATTENDED: Final = 30.0
 
 #: The most bytes of a command's output that are kept.
-MAX_OUTPUT: Final = 1024 * 1024
+MAX_OUTPUT: Final = 64 * 1024
 
 
 @frozen
@@ -36,28 +35,12 @@ class Call:
     mark: Mark
 
 
-@frozen
-class Ran:
-    """A command that has ended, with its exit ``status``: its standard ``output``, and the last lines of its standard error."""
-
-    status: int
-    output: bytes
-    said: Sequence[str] = ()
-
-
 class _Collecting(Protocol):
-    """Gives a command its input, and keeps the begin of its output."""
+    """Keeps the begin of a command's output."""
 
-    def __init__(self, given: bytes) -> None:
+    def __init__(self) -> None:
         self.output = b""
         self.ended: Deferred[None] = Deferred()
-        self._given = given
-
-    def connectionMade(self) -> None:
-        """Give it the input, and its end."""
-        assert self.transport is not None
-        self.transport.write(self._given)
-        self.transport.loseWriteConnection()  # type: ignore[attr-defined]
 
     def dataReceived(self, data: bytes) -> None:
         """Keep it."""
@@ -100,31 +83,11 @@ class Host:
             raise
         return Call(child, calling, mark)
 
-    async def run(self, words: Sequence[str], stdin: bytes, seconds: float) -> Ran:
-        """
-        Run the command of these words there, give it ``stdin``, and wait for its end. ssh may ask at the terminal.
-
-        :raise ReachError: that cannot be, or takes longer than ``seconds``.
-        """
-        child = Child(self.reactor, ssh_command(self.address, shlex.join(words), (), attended=True), apart=False)
-        try:
-            collecting = _Collecting(stdin)
-            adopt(self.reactor, child.sock, quiet_factory(lambda: collecting))
-            child.sock.close()
-            late = f"{self.address}: {words[0]} has not ended in {seconds:g} s"
-            await with_timeout(self.reactor, seconds, collecting.ended, lambda: ReachError(late))
-            await with_timeout(self.reactor, seconds, child.when_over(), lambda: ReachError(late))
-        finally:
-            await child.end()
-        if child.status == SSH_FAILED:
-            raise failure(self.address, words[0], SSH_FAILED, child.said)
-        return Ran(child.status or 0, collecting.output, child.said)
-
     async def name(self) -> str:
         """The host name or address that ssh itself connects to, as its configuration has it (``ssh -G``)."""
         child = Child(self.reactor, resolve_command(self.address), apart=True)
         try:
-            collecting = _Collecting(b"")
+            collecting = _Collecting()
             adopt(self.reactor, child.sock, quiet_factory(lambda: collecting))
             child.sock.close()
             await with_timeout(self.reactor, GRACE, collecting.ended, TimeoutError)

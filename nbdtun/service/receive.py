@@ -111,10 +111,10 @@ class Receiver:
         finally:
             if looking.running:
                 looking.stop()
-            await self._stop()
-            await stopped(port)
+            await stopped(port)  # first: the next one opens its own
             with suppress(OSError):  # another one has its door there
                 remove_empty(f"{path.parent}")
+            await self._stop()
 
     async def _stop(self) -> None:
         """End: undo what is under way, and remove what was made for it."""
@@ -153,7 +153,7 @@ class Receiver:
         elif self._alone_since is None:
             self._alone_since = now
         gone = self._alone_since is not None and now - self._alone_since >= self._window
-        if (self._served and not self._sources and self._idle) or gone:
+        if (self._served and not self._sources and not self._talks and self._idle) or gone:
             self.log.info("{vm}: the receiver ends, {why}", vm=self._name, why="nobody came back" if gone else "its work is done")
             self.done = not gone
             self._over.callback(None)

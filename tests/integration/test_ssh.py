@@ -156,11 +156,11 @@ def test_a_tunnel_alone(nobody: SSHCrossing, memory: Path, directory: Path, more
     far = ["--connect", nobody.sshd.to, "--far-target", f"nbd=unix:{memory}", *more]
     command = [f"{BIN}/nbdtun", "source", *far, "--forward", f"nbd=unix:{entrance}", "--run-dir", f"{nobody.run_dir}"]
     with Process(command, directory / "source.log", nobody.sshd.environment) as source:
-        wait(entrance.exists, 20, "the entrance", source)
+        source.wait_log("the destination ssh://dest answers", 30)
         data = directory / "data"
         data.write_bytes(os.urandom(8 * MIB))
         with Process(["nbdcopy", data, f"nbd+unix:///?socket={entrance}"], directory / "nbdcopy.log") as copying:
-            time.sleep(0.05)
+            time.sleep(0.1)
             for pid in [*nobody.first(), *nobody.links()]:
                 os.kill(pid, signal.SIGKILL)
             assert copying.wait_exit(60) == 0, copying.log() + source.log()

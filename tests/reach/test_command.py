@@ -58,7 +58,7 @@ def test_ssh_knows_the_name_of_an_alias() -> None:
         (1, ["motd", "nbdtun: nothing receives web1 there any more [reach]", "logout"], "nothing receives web1 there any more"),
         (1, ["nbdtun: a name [with this]"], "a name [with this]"),
         (3, ["strange"], "nbdtun ended with status 3 there: strange"),
-        (-9, [], "nbdtun ended by signal 9 there"),
+        (-9, [], "ssh was ended by signal 9"),
     ],
 )
 def test_a_failure_is_one_line(status: int, said: list[str], line: str) -> None:

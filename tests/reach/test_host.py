@@ -93,22 +93,6 @@ async def test_a_call_can_be_given_up(ssh: FakeSSH) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_any_command_can_be_run(ssh: FakeSSH) -> None:
-    data = os.urandom(500_000)
-    ran = await host().run(["sh", "-c", "cat; echo 'that was it' >&2; exit 3"], data, 10)
-    assert (ran.status, ran.output, ran.said) == (3, data, ["that was it"])
-
-
-@pytest_twisted.ensureDeferred
-async def test_not_where_ssh_fails(ssh: FakeSSH) -> None:
-    with pytest.raises(ReachError, match=r"cat has not ended in 0.2 s"):
-        await host().run(["cat", "/dev/zero"], b"", 0.2)
-    ssh.does("echo 'Host key verification failed.' >&2; exit 255")
-    with pytest.raises(ReachError, match="Host key verification failed"):
-        await host().run(["true"], b"", 10)
-
-
-@pytest_twisted.ensureDeferred
 async def test_an_alias_has_a_name(ssh: FakeSSH) -> None:
     ssh.does("echo 'hostname dest.example.org'; exit 0")
     assert await host().name() == "dest.example.org"

@@ -80,6 +80,7 @@ class Near:
 
     async def leave(self, *, settled: bool = True) -> None:
         await self.talk.ask(Acknowledge, seconds=5, certificate=self.identity.certificate, settled=settled)
+        self.talk.hang_up()
 
 
 class Scene:
@@ -143,6 +144,17 @@ async def test_it_ends_when_its_work_is_done(scene: Scene) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_that_has_just_come_keeps_it(scene: Scene) -> None:
+    await scene.near.receive()
+    next_one = await scene.join()
+    await scene.near.leave()
+    await deferLater(reactor, 0.1)
+    await next_one.receive()
+    await next_one.leave()
+    await scene.over
+
+
+@pytest_twisted.ensureDeferred
 async def test_it_ends_when_nobody_comes_back(scene: Scene) -> None:
     await scene.near.receive(resume_window=100)
     scene.near.talk.hang_up()
@@ -173,7 +185,6 @@ async def test_another_near_end_disturbs_nobody(scene: Scene) -> None:
         await dialer(checking, second).probe()
     await dialer(scene.near, first).probe()
     assert not scene.over.called
-    checking.talk.hang_up()
 
 
 @pytest_twisted.ensureDeferred
