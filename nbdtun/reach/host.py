@@ -8,6 +8,7 @@ from typing import Final
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.config.ssh import SSHAddress
@@ -21,6 +22,9 @@ from nbdtun.reach.greeting import Calling, Mark
 #: Seconds until the far end has spoken: for a connection at which somebody types a password, and for one that asks nobody.
 ATTENDED: Final = 300.0
 UNATTENDED: Final = 30.0
+
+#: Seconds until a signal has been heard that ssh has ended by.
+CTRL_C: Final = 0.2
 
 #: The most bytes of a command's output that are kept.
 MAX_OUTPUT: Final = 64 * 1024
@@ -77,7 +81,10 @@ class Host:
             mark = await with_timeout(self.reactor, seconds, calling.met, lambda: ReachError(late))
             mark.check(proof)
         except LinkLost as lost:
-            raise await self._explain(child, lost) from None
+            error = await self._explain(child, lost)
+            if attended:  # a Ctrl-C at ssh's question was for us too, and may be heard after ssh's end
+                await deferLater(self.reactor, CTRL_C)
+            raise error from None
         except BaseException:
             await child.end()
             raise

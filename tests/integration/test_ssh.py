@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import signal
 import subprocess
 import time
@@ -253,6 +255,70 @@ def test_ssh_is_killed_right_after_the_start(pairs: Callable[..., Pair], by_ssh:
     else:
         assert len(attempt.complaints()) == 1
         stayed(crossing)
+
+
+class Terminal:
+    """A command at a terminal of its own: what is on the screen, and what is typed."""
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self.pid, self._screen = pty.fork()
+        if not self.pid:
+            os.execvpe(command[0], command, env)
+        self.text = ""
+
+    def wait(self, words: str, seconds: float = 30) -> None:
+        """Wait until they are on the screen."""
+        end = time.monotonic() + seconds
+        while words not in self.text:
+            assert time.monotonic() < end, self.text
+            self.read()
+
+    def read(self) -> bool:
+        """Read some of it; returns whether there may be more."""
+        if not select.select([self._screen], [], [], 0.1)[0]:
+            return True
+        try:
+            data = os.read(self._screen, 4096)
+        except OSError:  # the last process there has ended
+            return False
+        self.text += data.decode()
+        return bool(data)
+
+    def type(self, words: str) -> None:
+        os.write(self._screen, words.encode())
+
+    def wait_exit(self) -> int:
+        while self.read():
+            pass
+        os.close(self._screen)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.fixture
+def asked(nobody: SSHCrossing) -> Terminal:
+    """A migration at a terminal, where ssh asks whether it may trust a host that it does not know."""
+    config = nobody.sshd.directory / "ssh_config"
+    config.write_text(config.read_text().replace("StrictHostKeyChecking yes", "StrictHostKeyChecking ask"))
+    (nobody.sshd.directory / "known_hosts").write_text("")
+    terminal = Terminal([f"{BIN}/nbdtun", "migrate", *nobody.arguments()], {**os.environ, **nobody.sshd.environment})
+    terminal.wait("continue connecting (yes/no")
+    return terminal
+
+
+@pytest.mark.slow
+def test_the_first_connection_may_ask(nobody: SSHCrossing, asked: Terminal) -> None:
+    asked.type("yes\n")
+    assert asked.wait_exit() == 1
+    assert "web1: to ssh://dest over " in asked.text
+    assert "/none/web1.qmp: No such file or directory" in asked.text
+    assert nobody.leftovers() == []
+
+
+@pytest.mark.slow
+def test_its_user_may_not_want_to_answer(nobody: SSHCrossing, asked: Terminal) -> None:
+    asked.type("\x03")  # Ctrl-C, which is for the whole foreground
+    assert asked.wait_exit() == 130, asked.text
+    assert nobody.leftovers() == []
 
 
 @pytest.mark.slow
