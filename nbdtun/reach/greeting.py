@@ -27,26 +27,28 @@ TALK: Final = b"talk\n"
 MAX_BEFORE: Final = 256 * 1024
 MAX_LINE: Final = 256
 
-_MARK: Final = re.compile(re.escape(MARKER) + rb"(\d{1,9}) ([\w.+-]{1,64}) ([0-9a-f]{64}|-)\n", re.ASCII)
+_MARK: Final = re.compile(re.escape(MARKER) + rb"(\d{1,5})(?:-(\d{1,5}))? ([\w.+-]{1,64}) ([0-9a-f]{64}|-)\n", re.ASCII)
 
 
 @frozen
 class Mark:
-    """The far end's marker: the dialogue's version, nbdtun's, and the proof of a link."""
+    """The far end's marker: the lowest and the highest version of the dialogue that it speaks, nbdtun's own, and the proof of a link."""
 
-    version: int
+    lowest: int
+    highest: int
     release: str
     proof: str
 
     def check(self, proof: str = "-") -> None:
         """
-        Check that it speaks our version, and knows the same secret.
+        Check that it speaks our version too, and knows the same secret.
 
-        :raise NotInstalled: it speaks another version.
+        :raise NotInstalled: it speaks others.
         :raise ReachError: it does not know the secret.
         """
-        if self.version != VERSION:
-            what = f"the far end's nbdtun {self.release} speaks version {self.version} of the dialogue, and this one {VERSION}"
+        if not self.lowest <= VERSION <= self.highest:
+            theirs = f"{self.lowest}" if self.lowest == self.highest else f"{self.lowest} to {self.highest}"
+            what = f"the far end's nbdtun {self.release} speaks version {theirs} of the dialogue, and this one {VERSION}"
             raise NotInstalled(what, "install the same nbdtun at both hosts")
         if not hmac.compare_digest(self.proof, proof):
             raise ReachError("another far end has answered than the one that was asked first")
@@ -97,7 +99,7 @@ class Calling(Protocol):
         if found is not None:
             self.transport.pauseProducing()  # type: ignore[attr-defined]
             self._data = self._data[found.end() :]
-            self.met.callback(Mark(int(found[1]), found[2].decode(), found[3].decode()))
+            self.met.callback(Mark(int(found[1]), int(found[2] or found[1]), found[3].decode(), found[4].decode()))
         elif len(self._data) > MAX_BEFORE:
             self.transport.abortConnection()  # type: ignore[attr-defined]
 

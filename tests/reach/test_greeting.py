@@ -37,7 +37,7 @@ def test_both_ends_say_a_line() -> None:
     call = Call()
     assert call.transport.value() == b"talk\n"
     call.calling.dataReceived(mark())
-    assert call.got == [Mark(VERSION, __version__, "-")]
+    assert call.got == [Mark(VERSION, VERSION, __version__, "-")]
     call.got[0].check()
 
 
@@ -45,7 +45,7 @@ def test_shells_that_print_are_heard_out() -> None:
     call = Call()
     for piece in (b"Welcome to dest!\nnbdtun-rec", b"eive/x\n\x1b[1mnbdtun-receive/1 0.1", b".0 -\nbehind"):
         call.calling.dataReceived(piece)
-    assert [found.version for found in call.got] == [1]
+    assert [found.lowest for found in call.got] == [1]
     kept = Kept()
     call.calling.give_way(kept)
     assert kept.data == b"behind"
@@ -67,7 +67,15 @@ def test_it_ends_before_the_marker() -> None:
 
 def test_another_version_is_told() -> None:
     with pytest.raises(NotInstalled, match=r"the far end's nbdtun 9.0 speaks version 2 of the dialogue, and this one 1; install the same"):
-        Mark(2, "9.0", "-").check()
+        Mark(2, 2, "9.0", "-").check()
+    with pytest.raises(NotInstalled, match="speaks version 2 to 4 of the dialogue, and this one 1"):
+        Mark(2, 4, "9.0", "-").check()
+
+
+def test_one_that_speaks_ours_too_is_well_met() -> None:
+    call = Call()
+    call.calling.dataReceived(b"nbdtun-receive/1-3 9.0 -\n")
+    call.got[0].check()
 
 
 def test_a_link_proves_both_ends() -> None:
