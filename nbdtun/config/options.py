@@ -62,6 +62,10 @@ QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
 TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR")
 TLS_NAME = Option("tls-name", "Name that the destination's certificate must have.", "NAME", unset="the destination's host")
 INSECURE = Option("insecure", "Allow endpoints other than loopback and UNIX sockets without TLS.")
+ANY_PURPOSE = Option(
+    "any-purpose",
+    "Also trust certificates of the other end that have no extended key usage (serverAuth, clientAuth), as old PKIs make them.",
+)
 RUN_DIR = Option("run-dir", "Directory for the sockets that nbdtun makes for itself.", "DIR", unset="/run/nbdtun, or the user's own")
 SOCKET_OWNER = Option(
     "socket-owner",
@@ -200,7 +204,7 @@ URGENT = Option(
 MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
 
 #: How the two ends authenticate each other.
-TRUST = (TLS_DIR, INSECURE)
+TRUST = (TLS_DIR, ANY_PURPOSE, INSECURE)
 #: The terms of the tunnel's channels.
 TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT, RECORDS)
 #: For a process that makes sockets for other programs.

@@ -44,11 +44,13 @@ class TunnelSettings:
     ``bandwidth`` (bytes per second, None for no limit) applies to all channels together, in the direction that this end sends.
     ``tls_dir`` and ``run_dir`` are relative to the current directory of now; twistd's --rundir changes that later.
     ``records`` says who makes the TLS records; in FIPS mode, OpenSSL does in any case.
+    ``any_purpose`` accepts certificates that have no extended key usage, as old PKIs make them.
     ``insecure`` accepts endpoints that others can reach without a certificate. It weakens nothing where ``tls_dir`` is given.
     """
 
     tls_dir: str | None = field(default=None, converter=_absolute)
     tls_name: str | None = None
+    any_purpose: bool = False
     insecure: bool = False
     run_dir: str | None = field(default=None, converter=_absolute)
     socket_owner: Owner | None = None

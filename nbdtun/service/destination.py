@@ -26,9 +26,8 @@ from nbdtun.service.survey import expiry, links_of, sessions_of, vms_of
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
-from nbdtun.tls.contexts import server_context
 from nbdtun.tls.files import SERVER_CERT
-from nbdtun.tls.renewal import Renewal
+from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.sink import Sink
@@ -54,8 +53,9 @@ class DestinationService(MultiService):
         self.settings = settings
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-        tls = Renewal(server_context, settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None
-        runtime = make_runtime(reactor, settings.tunnel)
+        tunnel = settings.tunnel
+        tls = Trust(tunnel.tls_dir, server=True, any_purpose=tunnel.any_purpose) if tunnel.tls_dir else None
+        runtime = make_runtime(reactor, tunnel)
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, self._target(target))

@@ -54,6 +54,17 @@ def names_of(der: bytes) -> tuple[Name, ...]:
     return (*common, *(Name(kinds[type(each)], str(each.value)) for each in alternative if type(each) in kinds))
 
 
+def purposes_of(der: bytes) -> tuple[str, ...] | None:
+    """The purposes of a certificate (its extended key usage), as dotted numbers; None if it has none, or cannot be parsed."""
+    from cryptography import x509
+
+    try:
+        usage = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except Exception:  # as in names_of
+        return None
+    return tuple(each.dotted_string for each in usage)
+
+
 @frozen
 class Validity:
     """Seconds since the epoch."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TunnelError
+from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.admission import Admission, Caller
 from nbdtun.tunnel.opening.commands import TUNNEL, Answer, Greet, OpenChannel, ResumeChannel
@@ -35,7 +35,7 @@ class DestinationOpening(Opening):
     def __init__(self, destination: Answering, caller: Caller) -> None:
         super().__init__()
         self.caller = caller
-        self.refusal: NotAllowed | None = None
+        self.refusal: TunnelError | None = None
         self._destination = destination
         self._asked = False
 
@@ -49,9 +49,11 @@ class DestinationOpening(Opening):
             self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
     @Greet.responder
-    def greet(self, **offer: Any) -> dict[str, Any]:
-        """Answer a source that only wants to know whether it is admitted."""
+    def greet(self, refusal: str | None, **offer: Any) -> dict[str, Any]:
+        """Answer a source that only wants to know whether it is admitted; or that does not trust us, and says why."""
         self._asked = True
+        if refusal:
+            self._destination.refusals.report(self.caller.address, TLSError(f"{self.caller.peer}: it refused our certificate: {refusal}"))
         return self._admit(offer).fields()
 
     @OpenChannel.responder
@@ -77,7 +79,7 @@ class DestinationOpening(Opening):
             self._destination.admission.recognise(self._connection, self.caller.owner)
             channel = await finding
             self._take_up(channel, received)
-        except (AlreadyComplete, NotAllowed):
+        except (AlreadyComplete, NotAllowed, TLSError):
             raise
         except TunnelError as refusal:
             self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))

@@ -32,8 +32,9 @@ from nbdtun.errors import (
 from nbdtun.logs import make_logger
 from nbdtun.tls.certificate import names_of
 from nbdtun.tls.failures import explain
-from nbdtun.tls.renewal import Secrets
+from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.standing import StandingLinks
 from nbdtun.tunnel.destination.admission import Admission, Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.opening import DestinationOpening
@@ -71,8 +72,8 @@ class Destination(ServerFactory):
     """
     Serves sources: opens channels to ``targets``, and resumes them.
 
-    ``tls`` returns the context for each connection (None: no TLS); ``allow`` selects the admitted sources among those with a trusted
-    certificate.
+    ``tls`` has the context for each connection (None: no TLS), and checks its peer; ``allow`` selects the admitted sources among those that
+    are trusted.
     """
 
     log = make_logger()
@@ -82,7 +83,7 @@ class Destination(ServerFactory):
         self,
         runtime: Runtime,
         targets: Targets,
-        tls: Secrets | None = None,
+        tls: Trust | None = None,
         allow: AllowList | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -94,6 +95,7 @@ class Destination(ServerFactory):
         self.admission = Admission(self._limits)
         self._tls = tls
         self._allow = allow or AllowList()
+        self._standing = StandingLinks(runtime, tls, self.channels)
         self._entries: dict[bytes, _Entry] = {}
         self._leaving = False
         self._received: Counter[str] = Counter()  # by channels that have ended
@@ -111,7 +113,7 @@ class Destination(ServerFactory):
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
         """A connection was accepted. It must open or resume a channel soon."""
         runtime, terms = self.runtime, self.runtime.terms
-        security = None if self._tls is None else Security(self._tls(), terms.records)
+        security = None if self._tls is None else Security(self._tls.context(), terms.records)
         opening = DestinationOpening(self, caller)
         try:
             transport = OpeningTransport(runtime.selector, sock, caller.peer, opening, terms.handshake_timeout, security, runtime.records)
@@ -127,13 +129,16 @@ class Destination(ServerFactory):
         self.admission.enter(transport, caller.address)
 
     def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening) -> None:
-        """The peer has proved its certificate, if there is TLS: check the allow-list."""
+        """The peer has proved its certificate, if there is TLS: check whether it is trusted, and admitted."""
+        presented = transport.presented
         try:
-            self._allow.check(transport.certificate, transport.peer)
-        except NotAllowed as refusal:
+            if self._tls is not None and presented is not None:
+                self._tls.check(presented, transport.peer)
+            self._allow.check(None if presented is None else presented.certificate, transport.peer)
+        except (TLSError, NotAllowed) as refusal:
             opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
             raise
-        names = names_of(transport.certificate) if transport.certificate is not None else ()
+        names = names_of(presented.certificate) if presented is not None else ()
         opening.caller = evolve(opening.caller, identity=transport.identity, name=str(next(iter(names), "")))
         if self._tls is not None:
             self.admission.recognise(transport, opening.caller.owner)
@@ -240,6 +245,7 @@ class Destination(ServerFactory):
             raise ChannelReset(f"the destination gave up target {name} while it was connecting to it") from None
         channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
         self.channels.add(channel)
+        self._standing.watch()
         channel.ended.addCallback(self._channel_ended, channel)
         return channel
 

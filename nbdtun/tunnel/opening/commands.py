@@ -12,7 +12,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
 
-from nbdtun.amp import CheckedCommand, Flag, Number
+from nbdtun.amp import CheckedCommand, Flag, Number, Text
 from nbdtun.errors import TunnelError, wire_errors
 from nbdtun.versions import AGREED, OFFER, Agreed, Features, Speaks
 
@@ -55,9 +55,13 @@ class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
 
 
 class Greet(CheckedCommand):
-    """Ask whether this source would be admitted, and nothing else: the connection ends with the answer."""
+    """
+    Ask whether this source would be admitted, and nothing else: the connection ends with the answer.
 
-    arguments: ClassVar = [*OFFER]
+    A source that does not trust the destination's certificate tells it why instead: ``refusal`` is for its log.
+    """
+
+    arguments: ClassVar = [*OFFER, (b"refusal", Text(optional=True))]
     response: ClassVar = [*AGREED]
     errors = wire_errors(TunnelError)
     fatal = False

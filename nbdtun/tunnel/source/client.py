@@ -21,6 +21,7 @@ from nbdtun.logs import make_logger
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.heartbeat import BEATS
 from nbdtun.tunnel.channels.splice import Farewell
+from nbdtun.tunnel.channels.standing import StandingLinks
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
@@ -45,6 +46,7 @@ class Source:
         self.refusals = RefusalLog(self.log, self.runtime.call_later)
         self._dialer = dialer
         self.channels: set[Channel] = set()
+        self._standing = StandingLinks(self.runtime, dialer.tls, self.channels)
         self._resumes = 0  # of channels that have ended
         self._replayed = 0
         self._sent = 0
@@ -63,6 +65,7 @@ class Source:
         redial = partial(self._redial, dialer)
         channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent, farewell=farewell)
         self.channels.add(channel)
+        self._standing.watch()
         channel.ended.addCallback(self._ended, channel)
         opening = Deferred.fromCoroutine(dialer.open(channel, met=self._met))
         channel.ended.addCallback(_cancel, opening)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import random
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -23,7 +25,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, TunnelError, Unreachable
-from nbdtun.tls.renewal import Secrets
+from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.opening.commands import TUNNEL, Greet, OpenChannel, ResumeChannel
@@ -86,15 +88,15 @@ class Dialer:
     runtime: Runtime
     endpoint: IStreamClientEndpoint
     peer: str
-    tls: Secrets | None = None
+    tls: Trust | None = None
     tls_name: str = ""
+    context: ssl.SSLContext | None = None
 
     def pinned(self) -> Dialer:
         """Return a dialer pinned to the current certificate: a channel can be resumed only with the one that opened it."""
         if self.tls is None:
             return self
-        context = self.tls()
-        return evolve(self, tls=lambda: context)
+        return evolve(self, context=self.tls.context())
 
     async def open(self, channel: Channel, *, met: bool = True) -> None:
         """
@@ -130,7 +132,7 @@ class Dialer:
             opening = Opening()
             transport = await self._connect(opening, patience * SHARE)
             try:
-                await transport.ready
+                await self._meet(transport, opening)
                 TUNNEL.chosen(await opening.callRemote(Greet, **TUNNEL.offer()), self.peer)
             except amp.AmpError as unknown:
                 raise self._strange(unknown) from unknown
@@ -188,7 +190,7 @@ class Dialer:
         opening, interlude = Opening(), _Interlude()
         transport = await self._connect(opening, limit)
         try:
-            await transport.ready
+            await self._meet(transport, opening)
             factory = _InterludeFactory(interlude)
             answer = await opening.callRemote(command, factory, **TUNNEL.offer(), channel=channel.ident, **arguments())
             TUNNEL.chosen(answer, self.peer)
@@ -205,6 +207,21 @@ class Dialer:
             if not interlude.over:
                 transport.abortConnection()
                 channel.go_on()
+
+    async def _meet(self, transport: OpeningTransport, opening: Opening) -> None:
+        """
+        Wait until the connection is up, and check the destination; one that is refused is told why.
+
+        :raise TunnelError: the connection has failed, or the destination is refused.
+        """
+        await transport.ready
+        if self.tls is not None and transport.presented is not None:
+            try:
+                self.tls.check(transport.presented, self.peer)
+            except TLSError as refusal:
+                with suppress(TunnelError, amp.AmpError):
+                    await opening.callRemote(Greet, **TUNNEL.offer(), refusal=str(refusal))
+                raise
 
     def _strange(self, unknown: amp.AmpError) -> TunnelError:
         if isinstance(unknown, amp.UnknownRemoteError):  # a code of another release
@@ -227,7 +244,7 @@ class Dialer:
 
     def _transport(self, sock: socket.socket, opening: Opening, limit: float) -> OpeningTransport:
         runtime = self.runtime
-        security = None if self.tls is None else Security(self.tls(), runtime.terms.records, self.tls_name)
+        security = None if self.tls is None else Security(self.context or self.tls.context(), runtime.terms.records, self.tls_name)
         return OpeningTransport(runtime.selector, sock, self.peer, opening, limit, security, runtime.records)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:
