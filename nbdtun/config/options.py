@@ -164,9 +164,10 @@ VM = Option(
 )
 ALLOW = Option(
     "allow",
-    "Admit only sources whose certificate has a matching name: CN, DNS name, e-mail address or URI. * matches anything.",
-    "PATTERN",
-    "nbdtun.tunnel.destination.allowlist:check_pattern",
+    "Admit only sources whose certificate has a matching name; TYPE is dns (the default), uri, ip, email or cn. * matches within a part of "
+    "a name. With NAME=, to this target or VM only.",
+    "[NAME=][TYPE:]PATTERN",
+    "nbdtun.tunnel.destination.allowlist:Rule.parse",
     unset="every certificate of the CA",
     repeatable=True,
 )

@@ -16,6 +16,7 @@ from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, chec
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
+from nbdtun.tunnel.destination.allowlist import AllowList, Rule
 from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits, Records
 from nbdtun.units import duration_text, size_text
 from nbdtun.validators import between
@@ -134,15 +135,15 @@ class DestinationSettings:
     """
     A destination daemon: its endpoint, and the targets and VMs that it serves. Nothing else can be reached through it.
 
-    ``allow`` has patterns for the names in sources' certificates; without any, all of the CA's are admitted. ``limits`` bounds its load.
-    ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
+    ``allow`` has rules for the names in sources' certificates, or their texts; without any, all of the CA's are admitted. ``limits`` bounds
+    its load. ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
     """
 
     tunnel: TunnelSettings = TunnelSettings()
     listen: str
     targets: tuple[Target | FactoryTarget, ...] = ()
     vms: tuple[VM, ...] = ()
-    allow: tuple[str, ...] = ()
+    allow: tuple[Rule | str, ...] = ()
     limits: Limits = field(factory=Limits)
     drain_timeout: float = field(default=600.0, validator=_DRAIN)
 
@@ -154,6 +155,10 @@ class DestinationSettings:
         for name in BUILT_IN.intersection(target.name for target in self.targets):
             raise ConfigError(f"a target cannot be named {name}: nbdtun uses that name itself")
         _refuse_repeated((vm.name for vm in self.vms), "has two VMs named {}")
+        served = {one.name for one in (*self.targets, *self.vms)}
+        for rule in AllowList(self.allow).rules:
+            if rule.only is not None and rule.only not in served:
+                raise ConfigError(f"--allow {rule.only}=...: this daemon has no target or VM of that name")
         if not self.targets and not self.vms:
             raise ConfigError("a destination needs at least one --target or --vm to serve")
 

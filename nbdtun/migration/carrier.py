@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 
+from nbdtun.errors import NotAllowed
 from nbdtun.migration.progress import LinkState
 
 P = TypeVar("P", bound=AMP)
@@ -19,6 +21,29 @@ P = TypeVar("P", bound=AMP)
 
 #: Called before QEMU hears that one of its connections has ended at the far side; QEMU's connection stays until the Deferred fires.
 Farewell = Callable[[], "Deferred[Any]"]
+
+
+@frozen
+class Party:
+    """
+    Who has opened a channel, at the destination: by TLS the ``name`` that it acts under, and all its ``names``; none without TLS.
+
+    ``may`` says whether it may migrate to a VM. ``secure`` is whether there is TLS, so that secrets are told.
+    """
+
+    name: str = ""
+    names: frozenset[str] = frozenset()
+    may: Callable[[str], bool] = lambda vm: True
+    secure: bool = False
+
+    def check(self, vm: str) -> None:
+        """
+        Check its right to that VM.
+
+        :raise NotAllowed: it has none.
+        """
+        if not self.may(vm):
+            raise NotAllowed(f"{vm}: no --allow at the destination admits {self.name} to this VM")
 
 
 class Ingress(Protocol):

@@ -12,8 +12,10 @@ from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.logs import make_logger
+from nbdtun.migration.carrier import Party
 from nbdtun.migration.catalogue import DESTINATION_CERTIFICATES, DESTINATION_SOCKETS
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.draining import Draining
 from nbdtun.migration.destination.sessions import STOPPED, Sessions
 from nbdtun.ownership.reach import Credentials
@@ -28,10 +30,11 @@ from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.files import SERVER_CERT
 from nbdtun.tls.trust import Trust
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.sink import Sink
-from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, Targets
+from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, PersonalTarget, Targets
 from nbdtun.tunnel.settings import CONTROL, SINK
 from nbdtun.units import duration_text
 
@@ -64,7 +67,7 @@ class DestinationService(MultiService):
         self._sessions = Sessions(reactor, {vm.name: vm.qmp for vm in settings.vms}, self._egress, surroundings=self._check_surroundings)
         self._draining, self._drains = Draining(self._sessions), False
         if settings.vms:
-            self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self._sessions.control)))
+            self.tunnel.targets.add(CONTROL, PersonalTarget(self._control))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
         ListeningService(endpoint, self.tunnel).setServiceParent(self)
@@ -157,6 +160,10 @@ class DestinationService(MultiService):
         if isinstance(target, FactoryTarget):
             return LocalTarget(self._reactor, target.factory)
         return EndpointTarget(make_client(self._reactor, target.endpoint), target.endpoint)
+
+    def _control(self, caller: Caller) -> LocalTarget:
+        party = Party(caller.identity, caller.names, caller.rights.include, secure=self._tls_dir is not None)
+        return LocalTarget(self._reactor, quiet_factory(lambda: DestinationControl(self._sessions, party)))
 
     def _egress(self, session: str, qemu: Credentials) -> TunnelEgress:
         owner = self._rundir.owner_for(qemu)

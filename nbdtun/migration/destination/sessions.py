@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from time import time
-from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VMUnknown
@@ -21,10 +18,8 @@ from nbdtun.migration.carrier import Egress
 from nbdtun.migration.catalogue import DESERTED, DESTINATION
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
-from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
+from nbdtun.migration.control.commands import Outcome, Ping, Trouble
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.orphans import Orphans
 from nbdtun.migration.destination.outcome import find_loss, find_outcome
@@ -32,11 +27,9 @@ from nbdtun.migration.destination.register import Entry, Register
 from nbdtun.migration.destination.session import Session, Surroundings
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
-from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.reach import Credentials
 from nbdtun.units import listed
-from nbdtun.versions import Agreed
 
 PING_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
@@ -77,10 +70,6 @@ class Sessions:
     def start(self) -> None:
         """End the QEMUs that a killed daemon has left in the middle of their memory."""
         self._orphans.look(self._vms)
-
-    def control(self) -> Control:
-        """The protocol for one control channel."""
-        return DestinationControl(self)
 
     def close(self) -> None:
         """Begin no more sessions; those under way go on."""
@@ -235,99 +224,3 @@ class Sessions:
             return {"machine": await self.machine(vm)}
         except MonitorError as error:
             return {"reason": str(error)}
-
-
-class DestinationControl(Control):
-    """The destination's end of one control channel: it only parses and answers. It begins at most one session."""
-
-    other = "the source"
-    here = "at the destination"
-
-    def __init__(self, destination: Sessions) -> None:
-        super().__init__(destination.reactor)
-        self._destination = destination
-        self._session: Session | None = None
-        self.when_lost().addCallback(self._abandon)
-
-    def _abandon(self, lost: Exception) -> None:
-        if self._session is not None:
-            Deferred.fromCoroutine(self._session.abort(str(lost))).addErrback(
-                lambda failure: self.log.failure("undoing a session failed", failure=failure)
-            )
-
-    @Ping.responder
-    def ping(self) -> dict[str, Any]:
-        return {}
-
-    @Check.responder
-    def check(self, vm: str, **told: Any) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            agreed = _agreed(told)
-            checklist = Checklist()
-            await self._destination.check(checklist, vm, _wanted(**told))
-            return agreed.fields() | {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
-
-        return self.respond(work)
-
-    @Prepare.responder
-    def prepare(self, session: str, vm: str, **told: Any) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            agreed = _agreed(told)
-            if self._session is not None and not self._session.state.over:
-                raise NotMigratable(f"{vm}: this control channel already has a session")
-            self._session = begun = await self._destination.begin(vm, session, self)
-            if self.lost:
-                await begun.abort("its control channel was lost")
-            try:
-                target, checklist = await begun.prepare(_wanted(**told))
-            except DestinationFailed:
-                self._destination.check_open(vm)  # then this is why it was ended
-                raise
-            return agreed.fields() | {"target": target, "findings": rows_of_findings(checklist.findings)}
-
-        return self.respond(work)
-
-    @Listen.responder
-    def listen(self, session: str, bitmaps: list[dict[str, Any]]) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            target, taken = await self._destination.register.session(session).listen(bitmaps_of(bitmaps))
-            return {"target": target, "bitmaps": rows_of_bitmaps(taken)}
-
-        return self.respond(work)
-
-    @Finish.responder
-    def finish(self, session: str, run: bool, settle: int) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            await self._destination.register.session(session).finish(run, settle / 1000)
-            return {}
-
-        return self.respond(work)
-
-    @Abort.responder
-    def abort(self, session: str) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            state = await self._destination.register.session(session).abort("the source aborted it")
-            return {"state": state.value}
-
-        return self.respond(work)
-
-    @Settle.responder
-    def settle(self, vm: str, session: str | None) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            outcome, reason = await self._destination.settle(vm, session)
-            return {"outcome": outcome, "reason": reason}
-
-        return self.respond(work)
-
-    @Query.responder
-    def query(self, session: str, vm: str) -> Deferred[Any]:
-        return self.respond(lambda: self._destination.query(session, vm))
-
-
-def _wanted(hardware: Hardware, disks: list[dict[str, Any]], bitmaps: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:
-    return Wanted(hardware, disks_of(disks), tuple(row["name"] for row in allowed), bitmaps_of(bitmaps))
-
-
-def _agreed(told: dict[str, Any]) -> Agreed:
-    """Take the offer out of ``told``, and answer it."""
-    return MIGRATION.agree(told.pop("lowest"), told.pop("highest"), told.pop("features"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -30,7 +30,6 @@ from nbdtun.errors import (
     TunnelError,
 )
 from nbdtun.logs import make_logger
-from nbdtun.tls.certificate import names_of
 from nbdtun.tls.failures import explain
 from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.channels.channel import Channel
@@ -134,13 +133,12 @@ class Destination(ServerFactory):
         try:
             if self._tls is not None and presented is not None:
                 self._tls.check(presented, transport.peer)
-            self._allow.check(None if presented is None else presented.certificate, transport.peer)
+            admitted = self._allow.check(None if presented is None else presented.certificate, transport.peer)
         except (TLSError, NotAllowed) as refusal:
             opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
             raise
-        names = names_of(presented.certificate) if presented is not None else ()
-        opening.caller = evolve(opening.caller, identity=transport.identity, name=str(next(iter(names), "")))
-        if self._tls is not None:
+        if presented is not None:
+            opening.caller = opening.caller.certified(presented.certificate, admitted)
             self.admission.recognise(transport, opening.caller.owner)
 
     async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
@@ -157,7 +155,7 @@ class Destination(ServerFactory):
         self._check_room(caller)
         if len(ident) != IDENT_SIZE or window < MIN_READ:
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
-        making = Deferred.fromCoroutine(self._make(ident, target, window, urgent=urgent))
+        making = Deferred.fromCoroutine(self._make(ident, target, window, caller, urgent=urgent))
         entry = self._entries[ident] = _Entry(caller, target, window, Deferred(lambda _: making.cancel()))
         asked = branch(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
@@ -238,9 +236,9 @@ class Destination(ServerFactory):
             most = f"{limits.channels_per_peer} channels for this source (--max-channels-per-peer)"
             raise TooManyChannels(f"the destination has reached its limit of {most}")
 
-    async def _make(self, ident: bytes, name: str, window: int, *, urgent: bool) -> Channel:
+    async def _make(self, ident: bytes, name: str, window: int, caller: Caller, *, urgent: bool) -> Channel:
         try:
-            sock = await self.targets.find(name).connect(name)
+            sock = await self.targets.find(name, caller).connect(name)
         except (CancelledError, ConnectingCancelledError):
             raise ChannelReset(f"the destination gave up target {name} while it was connecting to it") from None
         channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 
-from nbdtun.errors import ShuttingDown, TargetUnknown, TargetUnreachable
+from nbdtun.errors import NotAllowed, ShuttingDown, TargetUnknown, TargetUnreachable
 from nbdtun.process import Reactor, adopt
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.opening.detach import connect
+from nbdtun.tunnel.settings import BUILT_IN
 from nbdtun.tunnel.wires.tuning import make_roomy
 
 
@@ -98,13 +101,20 @@ def local_pair(name: str) -> tuple[socket.socket, socket.socket]:
         raise TargetUnreachable(f"target {name}: {failure.strerror}") from failure
 
 
+@frozen
+class PersonalTarget:
+    """A target that is made for each caller."""
+
+    make: Callable[[Caller], Target]
+
+
 @define
 class Targets:
     """The list of targets, which may change while channels are open."""
 
-    _known: dict[str, Target] = field(factory=dict)
+    _known: dict[str, Target | PersonalTarget] = field(factory=dict)
 
-    def add(self, name: str, target: Target) -> None:
+    def add(self, name: str, target: Target | PersonalTarget) -> None:
         """Let channels to ``name`` lead to ``target``."""
         self._known[name] = target
 
@@ -112,13 +122,18 @@ class Targets:
         """Allow no further channels to ``name``."""
         self._known.pop(name, None)
 
-    def find(self, name: str) -> Target:
+    def find(self, name: str, caller: Caller) -> Target:
         """
-        Return the target of that name.
+        Return the target of that name, for ``caller``.
 
         :raise TargetUnknown: it is not listed.
+        :raise NotAllowed: it is not for this caller.
         """
-        try:
-            return self._known[name]
-        except KeyError:
-            raise TargetUnknown(f"the destination has no target {name[:64]!r}") from None
+        target = self._known.get(name)
+        if target is None:
+            raise TargetUnknown(f"the destination has no target {name[:64]!r}")
+        if isinstance(target, PersonalTarget):
+            return target.make(caller)
+        if name not in BUILT_IN and not caller.rights.include(name):
+            raise NotAllowed(f"{caller.peer}: no --allow at the destination admits {caller.name} to target {name}")
+        return target

@@ -11,6 +11,7 @@ from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import LinkLost
 from nbdtun.migration.carrier import Farewell
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
@@ -89,7 +90,7 @@ class Stage:
             raise LinkLost("the destination cannot be reached")
         if self.silent:
             await Deferred()
-        server = self.daemon.control()
+        server = DestinationControl(self.daemon)
         ends = FakeTransport(server, isServer=True), FakeTransport(protocol, isServer=False)
         self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))
         return protocol
