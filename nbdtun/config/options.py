@@ -61,7 +61,7 @@ CONNECT = Option("connect", "Where the destination listens, such as HOST or HOST
 QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
 TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR")
 TLS_NAME = Option("tls-name", "Name that the destination's certificate must have.", "NAME", unset="the destination's host")
-INSECURE = Option("insecure", "Allow endpoints other than loopback and UNIX sockets without TLS.")
+INSECURE = Option("insecure", "Without TLS, allow endpoints other than loopback and UNIX sockets, and other users on loopback.")
 ANY_PURPOSE = Option(
     "any-purpose",
     "Also trust certificates of the other end that have no extended key usage (serverAuth, clientAuth), as old PKIs make them.",

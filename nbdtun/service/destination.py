@@ -59,7 +59,7 @@ class DestinationService(MultiService):
         tunnel = settings.tunnel
         tls = Trust(tunnel.tls_dir, server=True, any_purpose=tunnel.any_purpose) if tunnel.tls_dir else None
         runtime = make_runtime(reactor, tunnel)
-        self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
+        self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits, insecure=tunnel.insecure)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, self._target(target))
         self._tls_dir = settings.tunnel.tls_dir

@@ -47,7 +47,7 @@ def make_source(reactor: Reactor, settings: SourceSettings | MigrateSettings) ->
     tunnel = settings.tunnel
     tls = Trust(tunnel.tls_dir, server=False, any_purpose=tunnel.any_purpose) if tunnel.tls_dir else None
     endpoint = make_client(reactor, settings.connect)
-    dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "")
+    dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "", insecure=tunnel.insecure)
     return Source(dialer, settings.limits if isinstance(settings, SourceSettings) else None)
 
 

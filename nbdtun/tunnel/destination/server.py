@@ -30,6 +30,7 @@ from nbdtun.errors import (
     TunnelError,
 )
 from nbdtun.logs import make_logger
+from nbdtun.ownership.loopback import stranger
 from nbdtun.tls.failures import explain
 from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.channels.channel import Channel
@@ -72,7 +73,7 @@ class Destination(ServerFactory):
     Serves sources: opens channels to ``targets``, and resumes them.
 
     ``tls`` has the context for each connection (None: no TLS), and checks its peer; ``allow`` selects the admitted sources among those that
-    are trusted.
+    are trusted. Without TLS, sources of other users of this host are refused, unless ``insecure``.
     """
 
     log = make_logger()
@@ -85,6 +86,8 @@ class Destination(ServerFactory):
         tls: Trust | None = None,
         allow: AllowList | None = None,
         limits: Limits | None = None,
+        *,
+        insecure: bool = False,
     ) -> None:
         self.runtime = runtime
         self.targets = targets
@@ -93,6 +96,7 @@ class Destination(ServerFactory):
         self._limits = limits or Limits()
         self.admission = Admission(self._limits)
         self._tls = tls
+        self._insecure = insecure
         self._allow = allow or AllowList()
         self._standing = StandingLinks(runtime, tls, self.channels)
         self._entries: dict[bytes, _Entry] = {}
@@ -123,16 +127,18 @@ class Destination(ServerFactory):
             self.refusals.report(caller.address, unable)
             sock.close()
             return
-        transport.ready.addCallback(self._examine, transport, opening)
+        transport.ready.addCallback(self._examine, transport, opening, sock)
         transport.ready.addErrback(self._refused, caller)
         self.admission.enter(transport, caller.address)
 
-    def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening) -> None:
+    def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening, sock: socket.socket) -> None:
         """The peer has proved its certificate, if there is TLS: check whether it is trusted, and admitted."""
         presented = transport.presented
         try:
             if self._tls is not None and presented is not None:
                 self._tls.check(presented, transport.peer)
+            elif not self._insecure:
+                _refuse_strangers(sock, transport.peer)
             admitted = self._allow.check(None if presented is None else presented.certificate, transport.peer)
         except (TLSError, NotAllowed) as refusal:
             opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
@@ -271,6 +277,11 @@ class Destination(ServerFactory):
         failure.trap(TunnelError)
         assert isinstance(failure.value, TunnelError)
         self.refusals.report(caller.address, failure.value)
+
+
+def _refuse_strangers(sock: socket.socket, peer: str) -> None:
+    if who := stranger(sock):
+        raise NotAllowed(f"{peer}: {who}", "without TLS, only root and the destination's own user may connect, unless it has --insecure")
 
 
 def _arrived(channel: Channel) -> int:

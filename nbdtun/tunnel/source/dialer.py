@@ -25,6 +25,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, TunnelError, Unreachable
+from nbdtun.ownership.loopback import stranger
 from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
@@ -83,6 +84,7 @@ class _InterludeFactory(ClientFactory):
 class Dialer:
     """
     Dials ``endpoint``, called ``peer`` in messages. ``tls`` and ``tls_name`` (the name in the destination's certificate) go together.
+    Without TLS, a destination of another user of this host is refused, unless ``insecure``.
     """
 
     runtime: Runtime
@@ -91,6 +93,7 @@ class Dialer:
     tls: Trust | None = None
     tls_name: str = ""
     context: ssl.SSLContext | None = None
+    insecure: bool = False
 
     def pinned(self) -> Dialer:
         """Return a dialer pinned to the current certificate: a channel can be resumed only with the one that opened it."""
@@ -244,6 +247,9 @@ class Dialer:
 
     def _transport(self, sock: socket.socket, opening: Opening, limit: float) -> OpeningTransport:
         runtime = self.runtime
+        if self.tls is None and not self.insecure and (who := stranger(sock)):
+            sock.close()
+            raise LinkLost(f"{self.peer}: {who}", "without TLS, only root and the source's user may listen there, or give --insecure")
         security = None if self.tls is None else Security(self.context or self.tls.context(), runtime.terms.records, self.tls_name)
         return OpeningTransport(runtime.selector, sock, self.peer, opening, limit, security, runtime.records)
 
