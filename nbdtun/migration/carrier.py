@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 
-from nbdtun.errors import NotAllowed
+from nbdtun.migration.bond import Bond
 from nbdtun.migration.progress import LinkState
 
 P = TypeVar("P", bound=AMP)
@@ -21,29 +20,6 @@ P = TypeVar("P", bound=AMP)
 
 #: Called before QEMU hears that one of its connections has ended at the far side; QEMU's connection stays until the Deferred fires.
 Farewell = Callable[[], "Deferred[Any]"]
-
-
-@frozen
-class Party:
-    """
-    Who has opened a channel, at the destination: by TLS the ``name`` that it acts under, and all its ``names``; none without TLS.
-
-    ``may`` says whether it may migrate to a VM. ``secure`` is whether there is TLS, so that secrets are told.
-    """
-
-    name: str = ""
-    names: frozenset[str] = frozenset()
-    may: Callable[[str], bool] = lambda vm: True
-    secure: bool = False
-
-    def check(self, vm: str) -> None:
-        """
-        Check its right to that VM.
-
-        :raise NotAllowed: it has none.
-        """
-        if not self.may(vm):
-            raise NotAllowed(f"{vm}: no --allow at the destination admits {self.name} to this VM")
 
 
 class Ingress(Protocol):
@@ -86,9 +62,15 @@ class Carrier(Protocol):
         :raise TunnelError: the destination cannot be reached.
         """
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> Ingress:
+    def new_secret(self) -> bytes:
+        """A secret for a new session; empty if the tunnel would not keep it one."""
+
+    async def enter(
+        self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None, secret: bytes = b""
+    ) -> Ingress:
         """
         Make the socket ``name`` in a directory that QEMU can use. Its connections reach ``target``; ``urgent`` ones go first.
+        ``secret`` is that of the session whose target it is.
 
         ``farewell`` is called, and waited for, before QEMU hears of an end that it has not asked for.
         """
@@ -111,6 +93,9 @@ class Egress(Protocol):
     @property
     def directory(self) -> str:
         """This session's own directory, in which the destination QEMU can make sockets."""
+
+    def tie(self, bond: Bond) -> None:
+        """Admit only the source that the session is bound to."""
 
     def admit(self, target: str, path: str) -> None:
         """From now on, let channels to ``target`` connect to the UNIX socket ``path``."""

@@ -45,7 +45,11 @@ def stranger(sock: socket.socket) -> str:
     """
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return ""
-    users = _users(_address(sock.getsockname()), _address(sock.getpeername()))
+    try:
+        here, there = _address(sock.getsockname()), _address(sock.getpeername())
+    except OSError:
+        return "it has gone already"
+    users = _users(here, there)
     foreign = sorted(users - known())
     if foreign:
         return f"uid {foreign[0]} is at the other end"

@@ -12,7 +12,7 @@ from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.logs import make_logger
-from nbdtun.migration.carrier import Party
+from nbdtun.migration.bond import Party
 from nbdtun.migration.catalogue import DESTINATION_CERTIFICATES, DESTINATION_SOCKETS
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.control import DestinationControl

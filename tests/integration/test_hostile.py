@@ -61,7 +61,8 @@ class Mob:
     def resume(self) -> None:
         """A resume of a channel that it does not know, with a certificate where one is wanted."""
         with self.dial() as plain, self._secured(plain) as peer:
-            peer.sendall(box(_command="ResumeChannel", _ask="1", **OFFER, channel=self._chance.randbytes(IDENT_SIZE), received=0))
+            told = {"channel": self._chance.randbytes(IDENT_SIZE), **({"secret": self._chance.randbytes(32)} if self._context else {})}
+            peer.sendall(box(_command="ResumeChannel", _ask="1", **OFFER, **told, received=0))
             assert b"resume-refused" in peer.recv(4096)
 
     def _secured(self, plain: socket.socket) -> socket.socket:

@@ -39,7 +39,7 @@ def size(tunnel: Tunnel) -> str:
 
 
 def test_renewed_ones_serve_what_comes_next(tunnel: Tunnel, own_tls: Path) -> None:
-    """And a channel that was there before is taken up again with what has opened it."""
+    """And a channel that was there before is taken up again with them."""
     assert tunnel.cable
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(20)

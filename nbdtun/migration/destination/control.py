@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, NotMigratable
-from nbdtun.migration.carrier import Party
+from nbdtun.migration.bond import Party
 from nbdtun.migration.check.arrival import Wanted
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
@@ -42,6 +42,10 @@ class DestinationControl(Control):
                 lambda failure: self.log.failure("undoing a session failed", failure=failure)
             )
 
+    def _own(self, session: str, secret: bytes | None) -> Session:
+        """Return a session of this source (:exc:`DestinationFailed` as for one that is unknown)."""
+        return self._destination.register.session(session, self._party.claim(secret))
+
     @Ping.responder
     def ping(self) -> dict[str, Any]:
         return {}
@@ -58,13 +62,13 @@ class DestinationControl(Control):
         return self.respond(work)
 
     @Prepare.responder
-    def prepare(self, session: str, vm: str, **told: Any) -> Deferred[Any]:
+    def prepare(self, session: str, secret: bytes | None, vm: str, **told: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._party.check(vm)
             agreed = _agreed(told)
             if self._session is not None and not self._session.state.over:
                 raise NotMigratable(f"{vm}: this control channel already has a session")
-            self._session = begun = await self._destination.begin(vm, session, self)
+            self._session = begun = await self._destination.begin(vm, session, self, self._party.bond(secret))
             if self.lost:
                 await begun.abort("its control channel was lost")
             try:
@@ -77,43 +81,44 @@ class DestinationControl(Control):
         return self.respond(work)
 
     @Listen.responder
-    def listen(self, session: str, bitmaps: list[dict[str, Any]]) -> Deferred[Any]:
+    def listen(self, session: str, secret: bytes | None, bitmaps: list[dict[str, Any]]) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            target, taken = await self._destination.register.session(session).listen(bitmaps_of(bitmaps))
+            target, taken = await self._own(session, secret).listen(bitmaps_of(bitmaps))
             return {"target": target, "bitmaps": rows_of_bitmaps(taken)}
 
         return self.respond(work)
 
     @Finish.responder
-    def finish(self, session: str, run: bool, settle: int) -> Deferred[Any]:
+    def finish(self, session: str, secret: bytes | None, run: bool, settle: int) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            await self._destination.register.session(session).finish(run, settle / 1000)
+            await self._own(session, secret).finish(run, settle / 1000)
             return {}
 
         return self.respond(work)
 
     @Abort.responder
-    def abort(self, session: str) -> Deferred[Any]:
+    def abort(self, session: str, secret: bytes | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            state = await self._destination.register.session(session).abort("the source aborted it")
+            state = await self._own(session, secret).abort("the source aborted it")
             return {"state": state.value}
 
         return self.respond(work)
 
     @Settle.responder
-    def settle(self, vm: str, session: str | None) -> Deferred[Any]:
+    def settle(self, vm: str, session: str | None, secret: bytes | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._party.check(vm)
-            outcome, reason = await self._destination.settle(vm, session)
+            claim = self._party.claim(secret)
+            outcome, reason = await self._destination.settle(vm, session, claim)
             return {"outcome": outcome, "reason": reason}
 
         return self.respond(work)
 
     @Query.responder
-    def query(self, session: str, vm: str) -> Deferred[Any]:
+    def query(self, session: str, secret: bytes | None, vm: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._party.check(vm)
-            return await self._destination.query(session, vm)
+            return await self._destination.query(session, vm, self._party.claim(secret))
 
         return self.respond(work)
 

@@ -6,7 +6,8 @@ The answer also ends the migration: a QEMU that has received the VM, but not the
 
 from __future__ import annotations
 
-from nbdtun.errors import MonitorError
+from nbdtun.errors import DestinationFailed, MonitorError
+from nbdtun.migration.bond import Claim
 from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.destination.recovery import clean_up, end, read_ours
 from nbdtun.migration.qmp.dial import is_served
@@ -19,18 +20,28 @@ from nbdtun.migration.vm.memory import query_migration
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
 
 
-async def find_outcome(monitor: Monitor) -> tuple[Outcome, str]:
+async def find_outcome(monitor: Monitor, claim: Claim | None = None, *, known: bool = True) -> tuple[Outcome, str]:
     """
-    Connect ``monitor``, and :func:`settle`; with the reason if the guest is lost.
+    Connect ``monitor``, and :func:`settle`; with the reason if the guest is lost. A session in its journal must be that of ``claim``; of
+    one that is not ``known`` to its source, the name.
+
+    :raise DestinationFailed: it is another source's.
 
     :raise MonitorError: as of :func:`settle`.
     """
     try:
         await monitor.connect()
+        await _refuse_others(monitor, claim or Claim(), known=known)
         why = await fallen(monitor)  # first: the next may end it
         return await settle(monitor), why
     finally:
         await monitor.close()
+
+
+async def _refuse_others(monitor: Monitor, claim: Claim, *, known: bool) -> None:
+    left = await read_ours(monitor)
+    if left is not None and not (left.bond.admits(claim) if known else left.bond.is_of(claim)):
+        raise DestinationFailed(f"{monitor.name}: its QEMU has the session of another source")
 
 
 async def find_loss(monitor: Monitor) -> str:

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VMUnknown
 from nbdtun.logs import make_logger
+from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.catalogue import DESERTED, DESTINATION
 from nbdtun.migration.check.arrival import Wanted, arrive
@@ -89,9 +90,9 @@ class Sessions:
             await each.session.abort(reason)
         await self.register.settled()
 
-    async def begin(self, vm: str, ident: str, control: Control) -> Session:
+    async def begin(self, vm: str, ident: str, control: Control, bond: Bond) -> Session:
         """
-        A new session for ``vm``.
+        A new session for ``vm``, with this ``bond`` to its source.
 
         :raise VMUnknown: there is no such VM.
         :raise ShuttingDown: the daemon is shutting down.
@@ -104,9 +105,14 @@ class Sessions:
         if vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
         tell = partial(self._report, control, ident)
-        session = Session(self.reactor, ident, self.monitor(vm), self._egresses, tell, self.steps, self._surroundings)
-        self.register.add(Entry(vm, session, control))
+        session = Session(self.reactor, ident, self.monitor(vm), partial(self._bound, bond), tell, self.steps, self._surroundings, bond)
+        self.register.add(Entry(vm, session, control, bond))
         return session
+
+    def _bound(self, bond: Bond, ident: str, qemu: Credentials) -> Egress:
+        egress = self._egresses(ident, qemu)
+        egress.tie(bond)
+        return egress
 
     def check_open(self, vm: str) -> None:
         """Refuse an unknown VM; and every VM while the daemon is shutting down (:exc:`ShuttingDown`)."""
@@ -163,7 +169,7 @@ class Sessions:
     def _report(self, control: Control, ident: str, error: NbdtunError) -> None:
         control.notify(Trouble, session=ident, code=error.code, reason=str(error))
 
-    async def settle(self, vm: str, ident: str | None = None) -> tuple[Outcome, str]:
+    async def settle(self, vm: str, ident: str | None, claim: Claim) -> tuple[Outcome, str]:
         """
         The answer to :class:`~nbdtun.migration.control.commands.Settle`, and the reason if the guest is lost.
 
@@ -172,7 +178,7 @@ class Sessions:
         :raise MonitorError: its QEMU does not answer.
         """
         self._check_known(vm)
-        session = self.register.find(ident) if ident else self.register.latest.get(vm)
+        session = self.register.find(ident, claim) if ident else self.register.last(vm, claim)
         if session is not None:
             watched = bool(session.cleaned_up.called)
             state = await session.abort("its source asked for the outcome")
@@ -185,7 +191,7 @@ class Sessions:
             return Outcome.GONE, ""
         elif vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
-        outcome, why = await find_outcome(self.monitor(vm))
+        outcome, why = await find_outcome(self.monitor(vm), claim, known=ident is not None)
         return (Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome), why
 
     async def _loss(self, vm: str, session: Session, watched: bool) -> str:
@@ -196,9 +202,9 @@ class Sessions:
                 raise session.doubt
         return session.fate.lost or (await find_loss(self.monitor(vm)) if watched else "")
 
-    async def query(self, ident: str, vm: str) -> dict[str, str]:
+    async def query(self, ident: str, vm: str, claim: Claim) -> dict[str, str]:
         """The answer to :class:`~nbdtun.migration.control.commands.Query`: a session's own reason goes before that of a silent QEMU."""
-        session = self.register.find(ident)
+        session = self.register.find(ident, claim)
         state = "unknown" if session is None else session.state.value
         reason = "" if session is None else await session.diagnose()
         machine = await self._query(vm) if session is None or session.state.over else {}

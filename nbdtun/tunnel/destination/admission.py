@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from nbdtun.errors import LinkLost
+from nbdtun.errors import LinkLost, ProtocolViolation
 from nbdtun.tls.contexts import fingerprint
 from nbdtun.tunnel.destination.allowlist import Admitted, Rights
 from nbdtun.tunnel.destination.fair_table import FairTable
@@ -24,6 +24,25 @@ from nbdtun.tunnel.settings import Limits
 
 #: A host with one IPv6 address can usually use all 2**64 of its network.
 NETWORK_BITS = 64
+
+
+@frozen
+class Proof:
+    """The secrets of one command: the channel's own, and that of the session whose target it asks for; None where they are left out."""
+
+    channel: bytes | None = field(default=None, repr=False)
+    session: bytes | None = field(default=None, repr=False)
+
+    def check(self, *, tls: bool) -> None:
+        """
+        Check that secrets are told under TLS, and only there.
+
+        :raise ProtocolViolation: they are not.
+        """
+        if tls and self.channel is None:
+            raise ProtocolViolation("under TLS, a channel has a secret")
+        if not tls and (self.channel is not None or self.session is not None):
+            raise ProtocolViolation("a secret is told under TLS only")
 
 
 @frozen

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
-from nbdtun.tunnel.destination.admission import Admission, Caller
+from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
 from nbdtun.tunnel.opening.commands import TUNNEL, Answer, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
@@ -22,10 +22,10 @@ class Answering(Protocol):
     admission: Admission
     refusals: RefusalLog
 
-    async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Channel:
         """Open a channel, or find it if this is a repeated request."""
 
-    async def find(self, ident: bytes, identity: str) -> Channel:
+    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
         """Find an open channel."""
 
 
@@ -57,15 +57,17 @@ class DestinationOpening(Opening):
         return self._admit(offer).fields()
 
     @OpenChannel.responder
-    def open_channel(self, channel: bytes, target: str, window: int, urgent: bool | None, **offer: Any) -> Deferred[Answer]:
+    def open_channel(
+        self, channel: bytes, secret: bytes | None, session: bytes | None, target: str, window: int, urgent: bool | None, **offer: Any
+    ) -> Deferred[Answer]:
         """Open a channel."""
-        opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
+        opening = self._destination.open(channel, target, window, self.caller, Proof(secret, session), urgent=bool(urgent))
         return Deferred.fromCoroutine(self._answer(offer, opening, 0))
 
     @ResumeChannel.responder
-    def resume_channel(self, channel: bytes, received: int, **offer: Any) -> Deferred[Answer]:
+    def resume_channel(self, channel: bytes, secret: bytes | None, received: int, **offer: Any) -> Deferred[Answer]:
         """Resume a channel."""
-        return Deferred.fromCoroutine(self._answer(offer, self._destination.find(channel, self.caller.identity), received))
+        return Deferred.fromCoroutine(self._answer(offer, self._destination.find(channel, self.caller, Proof(secret)), received))
 
     @property
     def _connection(self) -> OpeningTransport:

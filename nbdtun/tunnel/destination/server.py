@@ -10,9 +10,10 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
+from hmac import compare_digest
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -35,7 +36,7 @@ from nbdtun.tls.failures import explain
 from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.standing import StandingLinks
-from nbdtun.tunnel.destination.admission import Admission, Caller
+from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.opening import DestinationOpening
 from nbdtun.tunnel.destination.targets import Targets
@@ -57,7 +58,12 @@ class _Entry:
     caller: Caller
     target: str
     window: int
+    secret: bytes = field(repr=False)
     channel: Deferred[Channel]
+
+    def belongs_to(self, caller: Caller, secret: bytes) -> bool:
+        """Whether ``caller`` may act on it, with this secret."""
+        return caller.owns(self.caller.identity) and compare_digest(self.secret, secret)
 
 
 @frozen
@@ -147,7 +153,7 @@ class Destination(ServerFactory):
             opening.caller = opening.caller.certified(presented.certificate, admitted)
             self.admission.recognise(transport, opening.caller.owner)
 
-    async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Channel:
         """
         Return the channel ``ident``: a new one, or the existing one if this is a repeated request.
 
@@ -155,28 +161,31 @@ class Destination(ServerFactory):
         """
         if ident in self._entries or ident in self._tombstones:
             entry = self._entries.get(ident)
-            if entry is not None and entry.caller.identity == caller.identity and (entry.target, entry.window) != (target, window):
+            known = entry is not None and entry.belongs_to(caller, proof.channel or b"")
+            if known and entry is not None and (entry.target, entry.window) != (target, window):
                 raise ProtocolViolation(f"channel {ident.hex()[:8]} was opened with another target or window")
-            return await self.find(ident, caller.identity)
+            return await self.find(ident, caller, proof)
+        proof.check(tls=self._tls is not None)
         self._check_room(caller)
         if len(ident) != IDENT_SIZE or window < MIN_READ:
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
-        making = Deferred.fromCoroutine(self._make(ident, target, window, caller, urgent=urgent))
-        entry = self._entries[ident] = _Entry(caller, target, window, Deferred(lambda _: making.cancel()))
+        making = Deferred.fromCoroutine(self._make(ident, target, window, caller, proof, urgent=urgent))
+        entry = self._entries[ident] = _Entry(caller, target, window, proof.channel or b"", Deferred(lambda _: making.cancel()))
         asked = branch(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked
 
-    async def find(self, ident: bytes, identity: str) -> Channel:
+    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
         """
-        Return the channel ``ident``, if it belongs to ``identity``.
+        Return the channel ``ident``, if it belongs to ``caller``, who knows its secret.
 
         :raise TunnelError: it does not, or there is none, or it is over (then how it ended).
         """
-        entry = self._entries.get(ident)
-        if entry is not None and entry.caller.identity == identity:
+        proof.check(tls=self._tls is not None)
+        entry, secret = self._entries.get(ident), proof.channel or b""
+        if entry is not None and entry.belongs_to(caller, secret):
             return await branch(entry.channel)
-        ending = self._tombstones.find(ident, identity)
+        ending = self._tombstones.find(ident, caller.owns, secret)
         if entry is None and ending is not None:
             raise ending
         raise ResumeRefused(f"the destination has no channel {ident.hex()[:8]} of this source (any more); was its daemon restarted?")
@@ -242,9 +251,9 @@ class Destination(ServerFactory):
             most = f"{limits.channels_per_peer} channels for this source (--max-channels-per-peer)"
             raise TooManyChannels(f"the destination has reached its limit of {most}")
 
-    async def _make(self, ident: bytes, name: str, window: int, caller: Caller, *, urgent: bool) -> Channel:
+    async def _make(self, ident: bytes, name: str, window: int, caller: Caller, proof: Proof, *, urgent: bool) -> Channel:
         try:
-            sock = await self.targets.find(name, caller).connect(name)
+            sock = await self.targets.find(name, caller, proof.session).connect(name)
         except (CancelledError, ConnectingCancelledError):
             raise ChannelReset(f"the destination gave up target {name} while it was connecting to it") from None
         channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
@@ -264,7 +273,7 @@ class Destination(ServerFactory):
         entry = self._entries.pop(channel.ident, None)
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
-            self._tombstones.remember(channel.ident, entry.caller.identity, ending)
+            self._tombstones.remember(channel.ident, entry.caller.identity, entry.secret, ending)
         if self._leaving or not self.runtime.line_limit.allows():
             return error
         if error is None:

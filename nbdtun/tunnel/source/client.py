@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from functools import partial
 from typing import Any
 
 from twisted.internet import defer
@@ -15,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 
+from nbdtun.amp import SECRET_SIZE
 from nbdtun.deferreds import end_of
 from nbdtun.errors import ChannelReset, LinkLost, TooManyChannels, TunnelError
 from nbdtun.logs import make_logger
@@ -53,21 +53,23 @@ class Source:
         self._met = False
         self.given_up = False  #: a lost link did not come back in time, and no other has come since
 
-    async def open(self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None) -> Channel:
+    async def open(
+        self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None, session: bytes = b""
+    ) -> Channel:
         """
         Open a channel between ``sock``, which it owns from now on, and ``target``. Under a bandwidth limit, an ``urgent`` one goes first.
         ``farewell`` is called before the program behind ``sock`` hears of an end that it has not asked for.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
-        runtime, dialer = self.runtime, self._dialer.pinned()
-        ident = secrets.token_bytes(IDENT_SIZE)
-        redial = partial(self._redial, dialer)
-        channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent, farewell=farewell)
+        runtime = self.runtime
+        ident, secret = secrets.token_bytes(IDENT_SIZE), self.new_secret()
+        window = runtime.terms.window
+        channel = Channel(runtime, ident, target, sock, window, self._redial, secret=secret, urgent=urgent, farewell=farewell)
         self.channels.add(channel)
         self._standing.watch()
         channel.ended.addCallback(self._ended, channel)
-        opening = Deferred.fromCoroutine(dialer.open(channel, met=self._met))
+        opening = Deferred.fromCoroutine(self._dialer.open(channel, session, met=self._met))
         channel.ended.addCallback(_cancel, opening)
         try:
             await opening
@@ -85,7 +87,7 @@ class Source:
 
         :raise TunnelError: it cannot be reached, or refuses.
         """
-        await self._dialer.pinned().greet()
+        await self._dialer.greet()
 
     async def drain(self, seconds: float) -> None:
         """Wait at most so many seconds for the channels to end by themselves."""
@@ -132,8 +134,12 @@ class Source:
         now: float = self.runtime.reactor.seconds()
         return now - min(lost) if lost else None
 
-    def _redial(self, dialer: Dialer, channel: Channel) -> Deferred[None]:
-        redialling = Deferred.fromCoroutine(dialer.resume(channel))
+    def new_secret(self) -> bytes:
+        """A secret for a channel or a session; none without TLS, where it would not stay one."""
+        return secrets.token_bytes(SECRET_SIZE) if self._dialer.tls is not None else b""
+
+    def _redial(self, channel: Channel) -> Deferred[None]:
+        redialling = Deferred.fromCoroutine(self._dialer.resume(channel))
         redialling.addErrback(self._refused, channel)
         return redialling
 
@@ -159,14 +165,18 @@ class Forwarder(ServerFactory):
     """
     The factory of a listening endpoint: each connection becomes a channel to ``target``, ``urgent`` or not.
 
-    ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for.
+    ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for. ``session`` is the secret of
+    the session whose target it is.
     """
 
     log = make_logger()
     noisy = False
 
-    def __init__(self, source: Source, target: str, *, urgent: bool = False, farewell: Farewell | None = None) -> None:
+    def __init__(
+        self, source: Source, target: str, *, urgent: bool = False, farewell: Farewell | None = None, session: bytes = b""
+    ) -> None:
         self._source = source
+        self._session = session
         self._urgent = urgent
         self._farewell = farewell
         self.target = target
@@ -216,7 +226,7 @@ class Forwarder(ServerFactory):
 
     async def _open(self, sock: socket.socket, user: str) -> None:
         try:
-            channel = await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell)
+            channel = await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell, session=self._session)
         except BaseException:
             self._source.users.leave(user)
             raise

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import random
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError, UnknownHostError
@@ -92,21 +91,14 @@ class Dialer:
     peer: str
     tls: Trust | None = None
     tls_name: str = ""
-    context: ssl.SSLContext | None = None
     insecure: bool = False
 
-    def pinned(self) -> Dialer:
-        """Return a dialer pinned to the current certificate: a channel can be resumed only with the one that opened it."""
-        if self.tls is None:
-            return self
-        return evolve(self, context=self.tls.context())
-
-    async def open(self, channel: Channel, *, met: bool = True) -> None:
+    async def open(self, channel: Channel, session: bytes = b"", *, met: bool = True) -> None:
         """
         Give ``channel`` its first link. If the destination was never ``met``, it is not waited for as after a restart of its daemon.
 
         A cut at any moment is no refusal: the same request is sent again. If the destination has made the channel already, it answers for
-        that one.
+        that one. ``session`` is the secret of the session whose target it is.
 
         :raise LinkLost: the destination could not be reached within the handshake timeout.
         :raise TunnelError: it refused, with a reason.
@@ -115,12 +107,12 @@ class Dialer:
         patience = self.runtime.terms.handshake_timeout
 
         async def once() -> None:
-            await self._begin(channel, OpenChannel, lambda: self._wanted(channel), patience * SHARE)
+            await self._begin(channel, OpenChannel, lambda: self._wanted(channel, session), patience * SHARE)
 
         await self._persist(once, patience, met=met)
 
-    def _wanted(self, channel: Channel) -> dict[str, Any]:
-        return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
+    def _wanted(self, channel: Channel, session: bytes) -> dict[str, Any]:
+        return {"session": session or None, "target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
 
     async def greet(self) -> None:
         """
@@ -195,7 +187,9 @@ class Dialer:
         try:
             await self._meet(transport, opening)
             factory = _InterludeFactory(interlude)
-            answer = await opening.callRemote(command, factory, **TUNNEL.offer(), channel=channel.ident, **arguments())
+            answer = await opening.callRemote(
+                command, factory, **TUNNEL.offer(), channel=channel.ident, secret=channel.secret or None, **arguments()
+            )
             TUNNEL.chosen(answer, self.peer)
             if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
                 raise ProtocolViolation(f"{self.peer}: it offered a window of {size_text(answer['window'])}, which was not requested")
@@ -250,7 +244,7 @@ class Dialer:
         if self.tls is None and not self.insecure and (who := stranger(sock)):
             sock.close()
             raise LinkLost(f"{self.peer}: {who}", "without TLS, only root and the source's user may listen there, or give --insecure")
-        security = None if self.tls is None else Security(self.context or self.tls.context(), runtime.terms.records, self.tls_name)
+        security = None if self.tls is None else Security(self.tls.context(), runtime.terms.records, self.tls_name)
         return OpeningTransport(runtime.selector, sock, self.peer, opening, limit, security, runtime.records)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:

@@ -45,6 +45,9 @@ class PaperEgress:
         self.stage = stage
         stage.egresses.append(self)
 
+    def tie(self, bond: object) -> None:
+        """Of the one source that there is."""
+
     def admit(self, target: str, path: str) -> None:
         self.stage.admitted[target] = path
 
@@ -95,7 +98,13 @@ class Stage:
         self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> PaperIngress:
+    def new_secret(self) -> bytes:
+        """The Carrier's."""
+        return b""
+
+    async def enter(
+        self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None, secret: bytes = b""
+    ) -> PaperIngress:
         self.ingresses.append(PaperIngress(self, target, name))
         self.ingresses[-1].farewell = farewell
         return self.ingresses[-1]

@@ -49,10 +49,17 @@ class Holder:
     def pem(self) -> bytes:
         return _pem(self.certificate, *self.chain)
 
-    def issue(self, name: str, *names: x509.GeneralName, purpose: x509.ObjectIdentifier | None = None, key: Any = None) -> Holder:
+    def issue(
+        self,
+        name: str,
+        *names: x509.GeneralName,
+        purpose: x509.ObjectIdentifier | None = None,
+        key: Any = None,
+        life: datetime.timedelta = 24 * HOUR,
+    ) -> Holder:
         """A certificate for an end, signed by this authority."""
         key = key or ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(name, key, self.certificate.subject)
+        builder = _builder(name, key, self.certificate.subject, life)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         if purpose is not None:
@@ -93,10 +100,10 @@ def _authority(name: str, by: Holder | None, *, signs_lists: bool = True, key: A
     return Holder(builder.sign(signer, _digest(signer)), key)
 
 
-def _builder(name: str, key: Any, issuer: x509.Name | None) -> x509.CertificateBuilder:
+def _builder(name: str, key: Any, issuer: x509.Name | None, life: datetime.timedelta = 24 * HOUR) -> x509.CertificateBuilder:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer or subject).public_key(key.public_key())
-    return builder.serial_number(x509.random_serial_number()).not_valid_before(now() - HOUR).not_valid_after(now() + 24 * HOUR)
+    return builder.serial_number(x509.random_serial_number()).not_valid_before(now() - HOUR).not_valid_after(now() + life)
 
 
 def write(
@@ -110,10 +117,12 @@ def write(
     directory.mkdir(exist_ok=True)
     (directory / CA_CERT).write_bytes(_pem(*(each.certificate for each in trusted)))
     for holder, certificate, key in ((server, SERVER_CERT, SERVER_KEY), (client, CLIENT_CERT, CLIENT_KEY)):
-        (directory / certificate).write_bytes(holder.pem)
-        (directory / key).touch(0o600)
         pem = holder.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        (directory / key).write_bytes(pem)
+        for name, content in ((key, pem), (certificate, holder.pem)):
+            draft = directory / "draft"
+            draft.touch(0o600)
+            draft.write_bytes(content)
+            draft.rename(directory / name)
     revoke(directory, *lists)
     return directory
 

@@ -300,7 +300,7 @@ class TestOverTLS:
         near, far = stage.meet()
         asked: list[bytes] = []
 
-        def refuse(ident: bytes, identity: str) -> Any:
+        def refuse(ident: bytes, caller: object, proof: object) -> Any:
             asked.append(ident)
             raise ResumeRefused("not now")
 
