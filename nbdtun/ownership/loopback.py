@@ -10,31 +10,21 @@ the user that listens.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from nbdtun.ownership.way import known
 
-_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_TABLES: Final = ((Path("/proc/net/tcp"), 4), (Path("/proc/net/tcp6"), 6))
+
+#: The rest of a line behind the two addresses: state, queues, timer, retransmissions, user, probes, inode.
+_REST: Final = r"\S+ \S+ \S+ +(\d+) +\d+ (\d+) "
 _LISTENS: Final = "0A"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-@frozen
-class _Entry:
-    """One socket of the tables."""
-
-    here: tuple[Address, int]
-    there: tuple[Address, int]
-    listens: bool
-    uid: int
-    owned: bool
 
 
 def stranger(sock: socket.socket) -> str:
@@ -57,37 +47,53 @@ def stranger(sock: socket.socket) -> str:
 
 
 def _users(here: tuple[Address, int], there: tuple[Address, int]) -> set[int]:
-    """The users of the socket at ``there``; of all who listen there, while it waits to be accepted."""
-    entries = list(_entries())
-    for entry in entries:
-        if entry.here == there and entry.there == here and entry.owned:
-            return {entry.uid}
-    return {entry.uid for entry in entries if entry.listens and entry.owned and _serves(entry, there)}
+    """
+    The users of the socket at ``there``; of all who listen there, while it waits to be accepted.
+
+    The tables can be long, and a mob makes them longer: they are searched as text.
+    """
+    tables = [(_read(path), version) for path, version in _TABLES]
+    for text, version in tables:
+        found = _search(text, _kernels(there, version), _kernels(here, version), r"[0-9A-F]{2}")
+        if found:
+            return found
+    listening = set()
+    for text, version in tables:
+        for address in (there[0], type(there[0])(0), ipaddress.IPv6Address(0)):
+            nowhere = _kernels((ipaddress.IPv6Address(0) if version == 6 else ipaddress.IPv4Address(0), 0), version)
+            listening |= _search(text, _kernels((address, there[1]), version), nowhere, _LISTENS)
+    return listening
 
 
-def _serves(entry: _Entry, there: tuple[Address, int]) -> bool:
-    address, port = entry.here
-    return port == there[1] and (address == there[0] or address.is_unspecified)
+def _search(text: str, there: str, here: str, state: str) -> set[int]:
+    """The users of sockets between two addresses, as far as processes have them."""
+    if not there or not here or f" {there} {here} " not in text:
+        return set()
+    return {int(uid) for uid, inode in re.findall(f" {there} {here} {state} {_REST}", text) if inode != "0"}
 
 
-def _entries() -> Iterator[_Entry]:
-    for table in _TABLES:
-        try:
-            lines = table.read_text().splitlines()[1:]
-        except OSError:  # no IPv6
-            continue
-        for line in lines:
-            fields = line.split()
-            yield _Entry(_kernels(fields[1]), _kernels(fields[2]), fields[3] == _LISTENS, int(fields[7]), fields[9] != "0")
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # no IPv6
+        return ""
 
 
-def _kernels(text: str) -> tuple[Address, int]:
-    """``0100007F:1F90``: four bytes at a time, in this machine's order; the port is a plain number."""
-    digits, _, port = text.partition(":")
-    raw = bytes.fromhex(digits)
+def _kernels(place: tuple[Address, int], version: int) -> str:
+    """
+    ``0100007F:1F90``: four bytes at a time, in this machine's order; the port is a plain number.
+
+    Empty if there is no such address in the table of IPv4; the other one has all addresses of IPv4 as mapped ones.
+    """
+    address, port = place
+    if version == 4 and address.version == 6:
+        return ""
+    raw = address.packed
+    if version == 6 and address.version == 4:
+        raw = ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + raw).packed
     if sys.byteorder == "little":
-        raw = b"".join(raw[place : place + 4][::-1] for place in range(0, len(raw), 4))
-    return _plain(ipaddress.ip_address(raw)), int(port, 16)
+        raw = b"".join(raw[start : start + 4][::-1] for start in range(0, len(raw), 4))
+    return f"{raw.hex().upper()}:{port:04X}"
 
 
 def _address(name: tuple[str, int] | tuple[str, int, int, int]) -> tuple[Address, int]:
