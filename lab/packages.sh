@@ -14,6 +14,7 @@ packages=(
     busybox-static cpio     # the guest's user space and its initramfs
     xz-utils zstd           # kernel modules come compressed on newer releases
     openssl ca-certificates # certificates that the product did not make itself
+    gnutls-bin              # certtool: the same, as QEMU's documentation makes them
     libfaketime             # clocks that are set while something runs
     gcc libc6-dev           # a program that attacks, and must be quick
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel

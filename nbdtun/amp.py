@@ -20,6 +20,9 @@ from nbdtun.errors import ProtocolViolation, printable
 #: The most keys in one box.
 MAX_KEYS = 32
 
+#: Bytes of a secret.
+SECRET_SIZE = 32
+
 #: The most characters in an error's text.
 MAX_ERROR = 4000
 
@@ -49,6 +52,18 @@ class Text(amp.Argument):
 
     def toString(self, text: str) -> bytes:
         return "".join(c if c.isprintable() else " " for c in text[: self.limit]).encode()
+
+
+class Secret(amp.Argument):
+    """Random bytes that only the two ends know; never quoted. It is left out without TLS."""
+
+    def fromString(self, data: bytes) -> bytes:
+        if len(data) != SECRET_SIZE:
+            raise Refused(f"a secret that has not {SECRET_SIZE} bytes")
+        return data
+
+    def toString(self, secret: bytes) -> bytes:
+        return secret
 
 
 class Number(amp.Argument):

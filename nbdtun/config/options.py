@@ -91,7 +91,11 @@ REMOTE_COMMAND = Option(
 QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
 TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR")
 TLS_NAME = Option("tls-name", "Name that the destination's certificate must have.", "NAME", unset="the destination's host")
-INSECURE = Option("insecure", "Allow endpoints other than loopback and UNIX sockets without TLS.")
+INSECURE = Option("insecure", "Without TLS, allow endpoints other than loopback and UNIX sockets, and other users on loopback.")
+ANY_PURPOSE = Option(
+    "any-purpose",
+    "Also trust certificates of the other end that have no extended key usage (serverAuth, clientAuth), as old PKIs make them.",
+)
 RUN_DIR = Option("run-dir", "Directory for the sockets that nbdtun makes for itself.", "DIR", unset="/run/nbdtun, or the user's own")
 SOCKET_OWNER = Option(
     "socket-owner",
@@ -190,9 +194,10 @@ VM = Option(
 )
 ALLOW = Option(
     "allow",
-    "Admit only sources whose certificate has a matching name: CN, DNS name, e-mail address or URI. * matches anything.",
-    "PATTERN",
-    "nbdtun.tunnel.destination.allowlist:check_pattern",
+    "Admit only sources whose certificate has a matching name; TYPE is dns (the default), uri, ip, email or cn. * matches within a part of "
+    "a name. With NAME=, to this target or VM only.",
+    "[NAME=][TYPE:]PATTERN",
+    "nbdtun.tunnel.destination.allowlist:Rule.parse",
     unset="every certificate of the CA",
     repeatable=True,
 )
@@ -232,7 +237,7 @@ MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this n
 #: The far end that ssh starts.
 FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND)
 #: How the two ends authenticate each other.
-TRUST = (TLS_DIR, INSECURE)
+TRUST = (TLS_DIR, ANY_PURPOSE, INSECURE)
 #: The terms of the tunnel's channels.
 TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT, RECORDS)
 #: For a process that makes sockets for other programs.

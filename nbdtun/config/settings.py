@@ -17,7 +17,8 @@ from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, chec
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.tls.contexts import verify_name
-from nbdtun.tls.renewal import Secrets
+from nbdtun.tls.trust import Trusting
+from nbdtun.tunnel.destination.allowlist import AllowList, Rule
 from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits, Records
 from nbdtun.units import duration_text, size_text
 from nbdtun.validators import between
@@ -50,12 +51,14 @@ class TunnelSettings:
     ``bandwidth`` (bytes per second, None for no limit) applies to all channels together, in the direction that this end sends.
     ``tls_dir`` and ``run_dir`` are relative to the current directory of now; twistd's --rundir changes that later.
     ``records`` says who makes the TLS records; in FIPS mode, OpenSSL does in any case.
+    ``any_purpose`` accepts certificates that have no extended key usage, as old PKIs make them.
     ``insecure`` accepts endpoints that others can reach without a certificate. It weakens nothing where ``tls_dir`` is given.
-    ``secrets`` returns the TLS contexts in the place of those that ``tls_dir`` has the files for.
+    ``trust`` is that of certificates which are in no files, in the place of those in ``tls_dir``.
     """
 
     tls_dir: str | None = field(default=None, converter=_absolute)
     tls_name: str | None = None
+    any_purpose: bool = False
     insecure: bool = False
     run_dir: str | None = field(default=None, converter=_absolute)
     socket_owner: Owner | None = None
@@ -66,7 +69,7 @@ class TunnelSettings:
     resume_window: float = field(default=300.0, validator=between(0, 7 * 86400, duration_text))
     handshake_timeout: float = field(default=10.0, validator=between(0.1, 3600, duration_text))
     records: Records = Records.BATCHED
-    secrets: Secrets | None = field(default=None, repr=False)
+    trust: Trusting | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.tls_name is not None:
@@ -77,7 +80,7 @@ class TunnelSettings:
     @property
     def encrypted(self) -> bool:
         """Whether there is TLS."""
-        return self.tls_dir is not None or self.secrets is not None
+        return self.tls_dir is not None or self.trust is not None
 
     def check_exposure(self, endpoint: str, role: Role) -> None:
         """Refuse an endpoint of the tunnel that others could reach or read without TLS (:exc:`ConfigError`)."""
@@ -182,15 +185,15 @@ class DestinationSettings:
     """
     A destination daemon: its endpoint, and the targets and VMs that it serves. Nothing else can be reached through it.
 
-    ``allow`` has patterns for the names in sources' certificates; without any, all of the CA's are admitted. ``limits`` bounds its load.
-    ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
+    ``allow`` has rules for the names in sources' certificates, or their texts; without any, all of the CA's are admitted. ``limits`` bounds
+    its load. ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
     """
 
     tunnel: TunnelSettings = TunnelSettings()
     listen: str
     targets: tuple[Target | FactoryTarget, ...] = ()
     vms: tuple[VM, ...] = ()
-    allow: tuple[str, ...] = ()
+    allow: tuple[Rule | str, ...] = ()
     limits: Limits = field(factory=Limits)
     drain_timeout: float = field(default=600.0, validator=_DRAIN)
 
@@ -202,6 +205,10 @@ class DestinationSettings:
         for name in BUILT_IN.intersection(target.name for target in self.targets):
             raise ConfigError(f"a target cannot be named {name}: nbdtun uses that name itself")
         _refuse_repeated((vm.name for vm in self.vms), "has two VMs named {}")
+        served = {one.name for one in (*self.targets, *self.vms)}
+        for rule in AllowList(self.allow).rules:
+            if rule.only is not None and rule.only not in served:
+                raise ConfigError(f"--allow {rule.only}=...: this daemon has no target or VM of that name")
         if not self.targets and not self.vms:
             raise ConfigError("a destination needs at least one --target or --vm to serve")
 

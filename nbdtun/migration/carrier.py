@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 
+from nbdtun.migration.bond import Bond
 from nbdtun.migration.progress import LinkState
 
 P = TypeVar("P", bound=AMP)
@@ -61,9 +62,15 @@ class Carrier(Protocol):
         :raise TunnelError: the destination cannot be reached.
         """
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> Ingress:
+    def new_secret(self) -> bytes:
+        """A secret for a new session; empty if the tunnel would not keep it one."""
+
+    async def enter(
+        self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None, secret: bytes = b""
+    ) -> Ingress:
         """
         Make the socket ``name`` in a directory that QEMU can use. Its connections reach ``target``; ``urgent`` ones go first.
+        ``secret`` is that of the session whose target it is.
 
         ``farewell`` is called, and waited for, before QEMU hears of an end that it has not asked for.
         """
@@ -86,6 +93,9 @@ class Egress(Protocol):
     @property
     def directory(self) -> str:
         """This session's own directory, in which the destination QEMU can make sockets."""
+
+    def tie(self, bond: Bond) -> None:
+        """Admit only the source that the session is bound to."""
 
     def admit(self, target: str, path: str) -> None:
         """From now on, let channels to ``target`` connect to the UNIX socket ``path``."""

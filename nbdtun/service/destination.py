@@ -13,8 +13,10 @@ from nbdtun.config import DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.logs import make_logger
+from nbdtun.migration.bond import Party
 from nbdtun.migration.catalogue import DESTINATION_CERTIFICATES, DESTINATION_SOCKETS
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.draining import Draining
 from nbdtun.migration.destination.sessions import STOPPED, Sessions
 from nbdtun.ownership.reach import Credentials
@@ -27,13 +29,13 @@ from nbdtun.service.survey import expiry, links_of, sessions_of, vms_of
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
-from nbdtun.tls.contexts import server_context
 from nbdtun.tls.files import SERVER_CERT
-from nbdtun.tls.renewal import Renewal
+from nbdtun.tls.trust import Trust
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.sink import Sink
-from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, Targets
+from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, PersonalTarget, Targets
 from nbdtun.tunnel.settings import CONTROL, SINK
 from nbdtun.units import duration_text
 
@@ -57,9 +59,10 @@ class DestinationService(MultiService):
         self.settings = settings
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-        tls = settings.tunnel.secrets or (Renewal(server_context, settings.tunnel.tls_dir) if settings.tunnel.tls_dir else None)
-        runtime = make_runtime(reactor, settings.tunnel)
-        self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits)
+        tunnel = settings.tunnel
+        tls = tunnel.trust or (Trust(tunnel.tls_dir, server=True, any_purpose=tunnel.any_purpose) if tunnel.tls_dir else None)
+        runtime = make_runtime(reactor, tunnel)
+        self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits, insecure=tunnel.insecure)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, self._target(target))
         self._tls_dir = settings.tunnel.tls_dir
@@ -68,7 +71,7 @@ class DestinationService(MultiService):
         self.sessions = Sessions(reactor, vms, self._egress, surroundings=self._check_surroundings)
         self._draining, self._drains = Draining(self.sessions), False
         if settings.vms:
-            self.tunnel.targets.add(CONTROL, LocalTarget(reactor, quiet_factory(self.sessions.control)))
+            self.tunnel.targets.add(CONTROL, PersonalTarget(self._control))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
         self._listening = ListeningService(endpoint, self.tunnel)
@@ -172,6 +175,10 @@ class DestinationService(MultiService):
         if isinstance(target, FactoryTarget):
             return LocalTarget(self._reactor, target.factory)
         return EndpointTarget(make_client(self._reactor, target.endpoint), target.endpoint)
+
+    def _control(self, caller: Caller) -> LocalTarget:
+        party = Party(caller.identity, caller.names, caller.rights.include, secure=bool(caller.identity))
+        return LocalTarget(self._reactor, quiet_factory(lambda: DestinationControl(self.sessions, party)))
 
     def _egress(self, session: str, qemu: Credentials) -> TunnelEgress:
         owner = self._rundir.owner_for(qemu)

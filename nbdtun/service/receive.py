@@ -36,8 +36,8 @@ from nbdtun.service.destination import DestinationService
 from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.outcomes import Outcomes
-from nbdtun.tls.contexts import fingerprint
-from nbdtun.tls.throwaway import Identity
+from nbdtun.tls.throwaway import SOURCE_IDENTITY, Identity
+from nbdtun.tls.trust import Pinned
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.opening.detach import detach
 
@@ -208,12 +208,12 @@ class Receiver:
         raise ReachError(f"no port of {asked.ports or 'this host'} is free there", "give another --port-range")
 
     def _settings(self, port: int, asked: Asked) -> DestinationSettings:
-        tunnel = TunnelSettings(run_dir=f"{self._base}", resume_window=asked.resume_window, secrets=self._secrets)
+        tunnel = TunnelSettings(run_dir=f"{self._base}", resume_window=asked.resume_window, trust=Pinned(self._latest))
         vms = () if asked.targets else (VM(self._name, self._vms[self._name]),)
         targets = tuple(map(Target.parse, asked.targets))
         return DestinationSettings(tunnel=tunnel, listen=f"tcp:{port}", vms=vms, targets=targets)
 
-    def _secrets(self) -> ssl.SSLContext:
+    def _latest(self) -> ssl.SSLContext:
         assert self._context is not None
         return self._context
 
@@ -263,6 +263,5 @@ class Receiver:
     def link(self, transport: Any, secret: bytes) -> None:
         """A link through ssh, of the source with this ``secret``."""
         assert self._destination is not None
-        certificate = next(each for each, known in self._sources.items() if known == secret)
-        caller = Caller("the source, through ssh", "ssh", fingerprint(certificate))
+        caller = Caller("the source, through ssh", "ssh", SOURCE_IDENTITY, "ssh", frozenset({SOURCE_IDENTITY}))
         self._destination.tunnel.arrived(detach(transport), caller)

@@ -8,11 +8,14 @@ From the ground up; a module imports only what stands above it here:
     records      TLS 1.3 records of our own
     certificate  the names and the validity of a certificate
     files        the directory of certificates and keys, laid out as QEMU's own (qemu-tls-creds-x509)
+    presented    what the other end has presented in a handshake
+    revocation   revocation lists, read as GnuTLS reads them
     failures     why TLS failed, as one line for an operator
     contexts     TLS 1.3, with certificates at both ends
     throwaway    certificates for one migration, of which nothing touches a disk
     keylog       the secrets of our own connections
     handshake    OpenSSL's handshake, after which records are ours
     renewal      contexts that are reloaded when their files change
+    trust        one end's contexts, and what it checks beyond OpenSSL
     issue        a small CA, for sites without one (`nbdtun certs`)
 """

@@ -14,11 +14,11 @@ from nbdtun.errors import ConfigError, printable
 class Kind(enum.Enum):
     """The place of a name in a certificate."""
 
-    COMMON_NAME = "CN"
-    DNS = "DNS"
+    COMMON_NAME = "cn"
+    DNS = "dns"
     EMAIL = "email"
-    URI = "URI"
-    ADDRESS = "IP"
+    URI = "uri"
+    ADDRESS = "ip"
 
 
 @frozen
@@ -29,11 +29,20 @@ class Name:
     value: str
 
     def __str__(self) -> str:
-        return f"{self.kind.value} {printable(self.value, 100)}"
+        return f"{self.kind.value}:{printable(self.value, 100)}"
+
+    @property
+    def identity(self) -> str:
+        """The same for all spellings of one name, and for no other name."""
+        return f"{self.kind.value}:{self.value if self.kind is Kind.URI else self.value.casefold()}"
 
 
 def names_of(der: bytes) -> tuple[Name, ...]:
-    """Return the common names and the alternative names in a certificate; nothing for a malformed one."""
+    """
+    Return the alternative names in a certificate, or its common names where it has no subjectAltName; nothing for a malformed one.
+
+    A CA's name constraints do not hold for a common name beside alternative names of another type.
+    """
     from cryptography import x509  # here, because it is slow to import, and not every end needs names
     from cryptography.x509.oid import NameOID
 
@@ -51,7 +60,18 @@ def names_of(der: bytes) -> tuple[Name, ...]:
         x509.UniformResourceIdentifier: Kind.URI,
         x509.IPAddress: Kind.ADDRESS,
     }
-    return (*common, *(Name(kinds[type(each)], str(each.value)) for each in alternative if type(each) in kinds))
+    return tuple(Name(kinds[type(each)], str(each.value)) for each in alternative if type(each) in kinds)
+
+
+def purposes_of(der: bytes) -> tuple[str, ...] | None:
+    """The purposes of a certificate (its extended key usage), as dotted numbers; None if it has none, or cannot be parsed."""
+    from cryptography import x509
+
+    try:
+        usage = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except Exception:  # as in names_of
+        return None
+    return tuple(each.dotted_string for each in usage)
 
 
 @frozen

@@ -10,7 +10,9 @@ These settings differ from the defaults, or must not depend on them:
 - ``OP_IGNORE_UNEXPECTED_EOF`` is cleared (an ``openssl.cnf`` may have set it): with it, a cut cable reads like a clean end;
 - session tickets are off: every link does a full handshake; a ticket would be one more secret and one more message;
 - a certificate in ``ca-cert.pem`` is trusted even if it is not self-signed, as in GnuTLS, so that QEMU's and libvirt's directories mean
-  the same here; so does ``ca-crl.pem``, if there is one;
+  the same here; ``revocation`` reads ``ca-crl.pem`` as GnuTLS does, which OpenSSL would not;
+- the server's name is verified in its subjectAltName only: no name constraint of a CA holds for a common name;
+- ALPN, so that a connection cannot be redirected to or from another service with the same certificates;
 - AES-128-GCM first, where Python can set it (3.15); kernel TLS, where OpenSSL (3.0) and the kernel support it.
 """
 
@@ -27,7 +29,8 @@ from typing import Final
 
 from nbdtun.errors import ConfigError, TLSError
 from nbdtun.tls import ktls
-from nbdtun.tls.files import CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, load
+from nbdtun.tls.files import CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Authorities, Identity
+from nbdtun.tls.presented import PROTOCOL
 
 CIPHERSUITES: Final = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 _IGNORE_EOF: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0x80)
@@ -39,12 +42,8 @@ def server_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
 
     :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.num_tickets = 0
-    harden(context)
-    load(context, Path(directory), SERVER_CERT, SERVER_KEY)
-    return context
+    folder = Path(directory)
+    return make_context(Authorities.read(folder), Identity.read(folder, SERVER_CERT, SERVER_KEY), server=True)
 
 
 def client_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
@@ -53,9 +52,22 @@ def client_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
 
     :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname are on
+    folder = Path(directory)
+    return make_context(Authorities.read(folder), Identity.read(folder, CLIENT_CERT, CLIENT_KEY), server=False)
+
+
+def make_context(authorities: Authorities, identity: Identity, *, server: bool) -> ssl.SSLContext:
+    """Return the context of a server, or of a client, with what was read from files."""
+    if server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.num_tickets = 0
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname are on
+        context.hostname_checks_common_name = False
     harden(context)
-    load(context, Path(directory), CLIENT_CERT, CLIENT_KEY)
+    authorities.load(context)
+    identity.load(context)
     return context
 
 
@@ -65,6 +77,7 @@ def harden(context: ssl.SSLContext) -> None:
     context.options &= ~_IGNORE_EOF
     context.options |= ssl.OP_NO_COMPRESSION | ktls.OPTION
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.set_alpn_protocols([PROTOCOL])
     if hasattr(context, "set_ciphersuites"):
         context.set_ciphersuites(CIPHERSUITES)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from nbdtun.errors import LinkLost, TLSError, TunnelError, printable
 from nbdtun.tls.certificate import Kind, names_of
-from nbdtun.tls.files import CA_CERT, CA_CRL, in_words
+from nbdtun.tls.files import CA_CERT, in_words
 
 _NO_CA = "its certificate is not signed by a CA in our " + CA_CERT
 _VERIFY: Final = {
@@ -29,9 +29,6 @@ _VERIFY: Final = {
     7: "its certificate's signature is wrong: a different CA of the same name signed it",
     9: "its certificate is not valid yet; compare the clocks of both hosts",
     10: "its certificate has expired",
-    3: f"our {CA_CRL} has no revocation list for its CA",
-    12: f"our {CA_CRL} has expired",
-    23: "its certificate has been revoked",
     26: "its certificate has the wrong extended key usage (the destination needs serverAuth, the source clientAuth)",
     66: "its certificate's key is too weak",
     67: "its CA's key is too weak",
@@ -127,7 +124,9 @@ def _wrong_name(error: ssl.SSLCertVerificationError, sock: ssl.SSLSocket | ssl.S
     quoted = re.search(r"not valid for '(.*)'", error.verify_message)
     wanted = quoted[1] if quoted else "the name that we asked for"
     presented = names_of(_presented(sock))
-    verified = [name for name in presented if name.kind is not Kind.COMMON_NAME] or presented  # OpenSSL compares these
+    verified = [name for name in presented if name.kind is not Kind.COMMON_NAME]
+    if presented and not verified:
+        return f"its certificate has no subjectAltName, and its common name does not count; it is not for {wanted}"
     names = ", ".join(printable(name.value, 100) for name in verified[:8])
     return f"its certificate is {f'for {names}, ' if names else ''}not for {wanted} (--tls-name verifies another name)"
 

@@ -1,14 +1,21 @@
 """
-The files of TLS, under QEMU's names. Loading names each file that is missing, damaged or expired.
+The files of TLS, under QEMU's names. Reading them names each file that is missing, damaged, expired, or open to others.
 
-Each file is read once before OpenSSL loads it, because OpenSSL's errors do not name the file.
+Each file is read once, and OpenSSL is given what was read, from memory. So a key stays loaded when its file can no longer be read
+(twistd has ``--uid``), each file is renewed by itself, and an error names its file, which OpenSSL's errors do not.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from attrs import field, frozen
 
 from nbdtun.errors import ConfigError
 from nbdtun.tls.certificate import date, validity
@@ -17,20 +24,91 @@ CA_CERT, CA_KEY, CA_CRL = "ca-cert.pem", "ca-key.pem", "ca-crl.pem"
 SERVER_CERT, SERVER_KEY = "server-cert.pem", "server-key.pem"
 CLIENT_CERT, CLIENT_KEY = "client-cert.pem", "client-key.pem"
 
+_FOREIGN = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 
-def load(context: ssl.SSLContext, directory: Path, certificate: str, key: str) -> None:
-    """
-    Load the files of ``directory`` into ``context``: the CAs to trust, the revocation list, and the certificate to present.
 
-    :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
-    """
-    if not directory.is_dir():
-        raise ConfigError(f"--tls-dir {directory}: {'Not a directory' if directory.exists() else 'No such file or directory'}")
-    _trust(context, directory / CA_CERT)
-    if (directory / CA_CRL).exists():
-        _heed_revocations(context, directory / CA_CRL)
-    _refuse_the_other_ends(directory, certificate, key)
-    _present(context, directory / certificate, directory / key)
+@frozen
+class Authorities:
+    """The CAs to trust, as read from ``path``."""
+
+    path: Path
+    pem: bytes
+
+    @classmethod
+    def read(cls, directory: Path) -> Authorities:
+        """
+        Read them, and check that one at least has not expired.
+
+        :raise ConfigError: the file is missing, unreadable, not what its name says, or expired; the text names it.
+        """
+        if not directory.is_dir():
+            raise ConfigError(f"--tls-dir {directory}: {'Not a directory' if directory.exists() else 'No such file or directory'}")
+        path = directory / CA_CERT
+        found = cls(path, read_pem(path, "CERTIFICATE-----", "certificate"))
+        scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        found.load(scratch)
+        ends = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in scratch.get_ca_certs()]
+        if ends and max(ends) <= time.time():
+            raise ConfigError(f"{path}: expired on {date(max(ends))}")
+        return found
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Let ``context`` trust them."""
+        with _in_memory(self.pem) as file:
+            try:
+                context.load_verify_locations(cafile=file)
+            except ssl.SSLError as error:
+                raise ConfigError(f"{self.path}: damaged certificate ({in_words(error)})") from error
+
+
+@frozen
+class Identity:
+    """A certificate to present, with its chain, and its key, as read from two files."""
+
+    certificate: Path
+    key: Path
+    chain: bytes
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, directory: Path, certificate: str, key: str) -> Identity:
+        """
+        Read the two files, and check that they fit together and are valid now.
+
+        :raise ConfigError: a file is missing, unreadable, not what its name says, expired, or a key that others can read.
+        """
+        _refuse_the_other_ends(directory, certificate, key)
+        chain = read_pem(directory / certificate, "CERTIFICATE-----", "certificate")
+        secret = read_pem(directory / key, "PRIVATE KEY-----", "private key", secret=True)
+        found = cls(directory / certificate, directory / key, chain, secret)
+        found.load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        valid = validity(chain)
+        if valid is not None:  # an outdated one is refused now; otherwise each peer would refuse it later
+            valid.check(found.certificate)
+        return found
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Let ``context`` present it."""
+
+        def no_passphrase() -> str:
+            raise ConfigError(f"{self.key}: protected by a passphrase; use a key without one")
+
+        with _in_memory(self.chain) as certificate, _in_memory(self.secret) as key:
+            try:
+                context.load_cert_chain(certificate, key, password=no_passphrase)
+            except ssl.SSLError as error:
+                raise ConfigError(self._unusable(certificate, error)) from error
+
+    def _unusable(self, certificate: str, error: ssl.SSLError) -> str:
+        if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # the last: one is RSA, the other EC
+            return f"{self.key}: does not belong to {self.certificate}"
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=certificate)
+        except ssl.SSLError as damage:
+            return f"{self.certificate}: damaged certificate ({in_words(damage)})"
+        if error.reason and error.reason.startswith("EE_"):  # EE_KEY_TOO_SMALL: what the certificate certifies is too weak
+            return f"{self.certificate}: refused by OpenSSL ({in_words(error)})"
+        return f"{self.key}: damaged private key ({in_words(error)})"
 
 
 def _refuse_the_other_ends(directory: Path, certificate: str, key: str) -> None:
@@ -41,56 +119,17 @@ def _refuse_the_other_ends(directory: Path, certificate: str, key: str) -> None:
         raise ConfigError(what, f"{ours} needs {CA_CERT}, {certificate} and {key}")
 
 
-def _trust(context: ssl.SSLContext, path: Path) -> None:
-    _take_in(context, path, "CERTIFICATE-----", "certificate")
-    authorities = context.get_ca_certs()
-    ends = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in authorities]
-    if ends and max(ends) <= time.time():
-        raise ConfigError(f"{path}: expired on {date(max(ends))}")
+def read_pem(path: Path, marker: str, noun: str, *, secret: bool = False) -> bytes:
+    """
+    Read a file that has ``marker`` in it. Others must not be able to read a ``secret`` one.
 
-
-def _heed_revocations(context: ssl.SSLContext, path: Path) -> None:
-    _take_in(context, path, "X509 CRL-----", "revocation list")
-    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-
-
-def _take_in(context: ssl.SSLContext, path: Path, marker: str, noun: str) -> None:
-    _read_pem(path, marker, noun)
+    :raise ConfigError: that cannot be, or it has none, or others can; the text names it.
+    """
     try:
-        context.load_verify_locations(cafile=path)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{path}: damaged {noun} ({in_words(error)})") from error
-
-
-def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    pem = _read_pem(certificate, "CERTIFICATE-----", "certificate")
-    _read_pem(key, "PRIVATE KEY-----", "private key")
-
-    def no_passphrase() -> str:
-        raise ConfigError(f"{key}: protected by a passphrase; use a key without one")
-
-    try:
-        context.load_cert_chain(certificate, key, password=no_passphrase)
-    except ssl.SSLError as error:
-        raise ConfigError(_unusable_pair(certificate, key, error)) from error
-    _refuse_outdated(certificate, pem)
-
-
-def _unusable_pair(certificate: Path, key: Path, error: ssl.SSLError) -> str:
-    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # the last: one is RSA, the other EC
-        return f"{key}: does not belong to {certificate}"
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=certificate)
-    except ssl.SSLError as damage:
-        return f"{certificate}: damaged certificate ({in_words(damage)})"
-    if error.reason and error.reason.startswith("EE_"):  # EE_KEY_TOO_SMALL: what the certificate certifies is too weak
-        return f"{certificate}: refused by OpenSSL ({in_words(error)})"
-    return f"{key}: damaged private key ({in_words(error)})"
-
-
-def _read_pem(path: Path, marker: str, noun: str) -> bytes:
-    try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if secret:
+                _refuse_open(path, os.fstat(file.fileno()))
+            content = file.read()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     if b"-----BEGIN " not in content or marker.encode() not in content:
@@ -98,11 +137,24 @@ def _read_pem(path: Path, marker: str, noun: str) -> bytes:
     return content
 
 
-def _refuse_outdated(path: Path, pem: bytes) -> None:
-    """Refuse an expired certificate now; otherwise each peer would refuse it later."""
-    found = validity(pem)
-    if found is not None:
-        found.check(path)
+def _refuse_open(path: Path, found: os.stat_result) -> None:
+    """As PostgreSQL does: a key of root's may be readable for one group, such as ``qemu`` or ``ssl-cert``."""
+    forbidden = _FOREIGN | (0 if found.st_uid == 0 else stat.S_IRGRP)
+    if stat.S_ISREG(found.st_mode) and found.st_mode & forbidden:
+        remedy = f"chmod {stat.S_IMODE(found.st_mode) & ~forbidden:o} {path}, and replace it if they may have read it"
+        raise ConfigError(f"{path}: a private key that other users can read or change (mode {stat.S_IMODE(found.st_mode):o})", remedy)
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """The path of a file without a name that has ``content``: OpenSSL takes keys from files only."""
+    descriptor = os.memfd_create("nbdtun")
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def in_words(error: ssl.SSLError) -> str:

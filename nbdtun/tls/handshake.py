@@ -14,17 +14,18 @@ from attrs import frozen
 
 from nbdtun.tls.contexts import verify_name
 from nbdtun.tls.keylog import CLIENT, SERVER, KeyLog
+from nbdtun.tls.presented import Presented
 from nbdtun.tls.records.protection import Opener, Sealer
 from nbdtun.tls.records.suites import suite
 
 
 @frozen
 class Shaken:
-    """The result: both directions' records, the peer's certificate in DER, and the bytes that have arrived beyond the handshake."""
+    """The result: both directions' records, what the peer has presented, and the bytes that have arrived beyond the handshake."""
 
     sealer: Sealer
     opener: Opener
-    certificate: bytes | None
+    presented: Presented
     rest: bytes
 
 
@@ -84,4 +85,4 @@ class Handshake:
         sealer, opener = Sealer(agreed, self._secrets[ours]), Opener(agreed, self._secrets[theirs])
         for secret in self._secrets.values():
             secret[:] = bytes(len(secret))
-        return Shaken(sealer, opener, self.tls.getpeercert(binary_form=True), self._in.read())
+        return Shaken(sealer, opener, Presented.of(self.tls), self._in.read())

@@ -1,8 +1,9 @@
 """
-Renewal: certificates that are replaced while a daemon runs, such as short-lived ones, and revocations, which must take effect at once.
+Renewal: certificates that are replaced while a daemon runs, such as short-lived ones.
 
-Each new link asks for the TLS context. The context is made anew when one of its files has changed. If that fails, perhaps because only one
-of two files has been replaced yet, the previous context stays in use: a daemon that worked does not stop working.
+Each new link asks for the TLS context. It is made anew when a file has changed: the CAs, or the certificate with its key. If one of the two
+cannot be used, perhaps because only one file of a pair has been replaced yet, what was read before stays in use, and the other is renewed
+all the same: a daemon that worked does not stop working, not even if it may no longer read its key.
 """
 
 from __future__ import annotations
@@ -11,58 +12,72 @@ import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from nbdtun.errors import ConfigError
 from nbdtun.logs import make_logger
-from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls.contexts import make_context
+from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Authorities, Identity
+from nbdtun.tls.revocation import stamp
 
-#: Returns the TLS context for a new link.
-Secrets = Callable[[], ssl.SSLContext]
+T = TypeVar("T")
 
-_FILES = (CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY)
+
+class _Part(Generic[T]):
+    """What ``read`` makes of some files; ``value`` is the last that could be used."""
+
+    log = make_logger()
+
+    def __init__(self, read: Callable[[], T], *paths: Path) -> None:
+        self._paths = paths
+        self._read = read
+        self._seen = self._stamps()
+        self.value = read()
+
+    def look(self) -> bool:
+        """Read the files again if one has changed; returns whether there is another value."""
+        seen = self._stamps()
+        if seen == self._seen:
+            return False
+        self._seen = seen  # once for each change, good or bad
+        try:
+            self.value = self._read()
+        except ConfigError as error:
+            self.log.warn("{error}; new links still use what was read before", error=str(error))
+            return False
+        return True
+
+    def _stamps(self) -> tuple[object, ...]:
+        return tuple(map(stamp, self._paths))
 
 
 class Renewal:
     """
-    The TLS context that ``make`` creates from ``directory``.
+    The TLS context of a ``server``, or of a client, with the files in ``directory``.
 
     :raise ConfigError: the first context cannot be made.
     """
 
     log = make_logger()
 
-    def __init__(self, make: Callable[[Path], ssl.SSLContext], directory: str | os.PathLike[str]) -> None:
-        self._make = make
-        self._directory = Path(directory)
-        self._seen = self._stamps()
-        self._context = make(self._directory)
+    def __init__(self, directory: str | os.PathLike[str], *, server: bool) -> None:
+        self._directory = folder = Path(directory)
+        self._server = server
+        names = (SERVER_CERT, SERVER_KEY) if server else (CLIENT_CERT, CLIENT_KEY)
+        self._authorities = _Part(lambda: Authorities.read(folder), folder / CA_CERT)
+        self._identity = _Part(lambda: Identity.read(folder, *names), *(folder / name for name in names))
+        self._context = self._make()
 
     def __repr__(self) -> str:
         return f"<Renewal of {self._directory}>"
 
     def __call__(self) -> ssl.SSLContext:
         """Return the context for the present files."""
-        seen = self._stamps()
-        if seen != self._seen:
-            self._seen = seen  # once for each change, good or bad
-            self._renew()
+        changed = [part.look() for part in (self._authorities, self._identity)]
+        if any(changed):
+            self._context = self._make()
+            self.log.info("{directory}: the certificates have changed; new links use them", directory=self._directory)
         return self._context
 
-    def _renew(self) -> None:
-        try:
-            self._context = self._make(self._directory)
-        except ConfigError as error:
-            self.log.warn("{error}; new links still use the previous certificates", error=str(error))
-        else:
-            self.log.info("{directory}: the certificates have changed; new links use them", directory=self._directory)
-
-    def _stamps(self) -> tuple[object, ...]:
-        return tuple(_stamp(self._directory / name) for name in _FILES)
-
-
-def _stamp(path: Path) -> object:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
+    def _make(self) -> ssl.SSLContext:
+        return make_context(self._authorities.value, self._identity.value, server=self._server)

@@ -24,23 +24,29 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from nbdtun.errors import TLSError
+from nbdtun.tls.certificate import Kind, Name
 from nbdtun.tls.contexts import harden
+
+#: The name of each source. What it has begun is its own by a secret, and may be settled by another process of the same user.
+SOURCE: Final = "source.nbdtun"
+#: The same, as the names of other certificates are compared.
+SOURCE_IDENTITY: Final = Name(Kind.DNS, SOURCE).identity
 
 _EVER: Final = datetime.timedelta(days=3650)
 
 
 @frozen
 class Identity:
-    """A key with its certificate (in DER), in which ``name`` stands. The name means nothing; TLS wants one."""
+    """A key with its certificate (in DER), in which ``name`` stands."""
 
     name: str
     certificate: bytes
     _pem: bytes = field(repr=False)
 
     @classmethod
-    def make(cls) -> Identity:
-        """Make one, with a new key."""
-        name = f"{secrets.token_hex(8)}.nbdtun"
+    def make(cls, name: str = "") -> Identity:
+        """Make one, with a new key, called ``name`` or at random."""
+        name = name or f"{secrets.token_hex(8)}.nbdtun"
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _certificate(name, key)
         private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 
 from attrs import frozen
 
@@ -10,6 +11,13 @@ from attrs import frozen
 CONTROL, SINK = "control", "sink"
 
 BUILT_IN = frozenset({CONTROL, SINK})
+
+_LONG = re.compile(r"[0-9a-f]{32}")
+
+
+def shown(target: str) -> str:
+    """A target's name for messages: of an id in it, only the first eight digits."""
+    return _LONG.sub(lambda found: found[0][:8], target)
 
 
 @frozen

@@ -7,6 +7,7 @@ import pytest
 from nbdtun.config import VM, DestinationSettings, Owner, Target, TunnelSettings
 from nbdtun.daemon.dest_tap import Options, make_room_for, makeService
 from nbdtun.errors import ConfigError
+from nbdtun.tunnel.destination.allowlist import Rule
 from nbdtun.tunnel.settings import Limits
 from tests.daemon.stage import FakeServices, mistake
 
@@ -46,7 +47,7 @@ def test_a_destination() -> None:
             resume_window=60.0,
             handshake_timeout=3.0,
         ),
-        allow=("src*", "*.hosts.example"),
+        allow=(Rule.parse("src*"), Rule.parse("*.hosts.example")),
         limits=Limits(9, 8, 7, 6),
         listen="tcp:10810",
         targets=(Target("nbd", "unix:/run/nbd.sock"), Target("ram", "unix:/run/ram.sock")),

@@ -28,7 +28,7 @@ SESSION: dict[str, Any] = {
     "session": "c6963ae0",
     "phase": "copying disks",
     "source": "192.0.2.7:51000",
-    "certificate": "CN client",
+    "certificate": "cn:client",
     "disks": {"received": 12 * GIB, "total": 100 * GIB},
     "memory": {"received": 0},
 }
@@ -85,7 +85,7 @@ def test_what_arrives_and_what_may() -> None:
     ]
     targets = [{"name": "nbd", "channels": 2}]
     assert lines_of({**DAEMON, "sessions": [SESSION], "vms": vms, "targets": targets})[1:] == [
-        "  web1 arrives from 192.0.2.7:51000 (CN client): copying disks; 12 GiB received for disks of 100 GiB (12 %)",
+        "  web1 arrives from 192.0.2.7:51000 (cn:client): copying disks; 12 GiB received for disks of 100 GiB (12 %)",
         "  db1: QEMU waits for it (/run/db1.qmp)",
         "  db2: QEMU is running (/run/db2.qmp)",
         "  db3: QEMU does not answer (/run/db3.qmp)",
@@ -106,7 +106,7 @@ def test_what_arrives_and_what_may() -> None:
 )
 def test_how_far_a_session_is(more: dict[str, Any], words: str) -> None:
     (line,) = lines_of({**DAEMON, "sessions": [{**SESSION, **more}]})[1:]
-    assert line == f"  web1 arrives from 192.0.2.7:51000 (CN client): {words}"
+    assert line == f"  web1 arrives from 192.0.2.7:51000 (cn:client): {words}"
 
 
 def test_a_source_that_is_not_there_just_now_or_has_no_certificate() -> None:

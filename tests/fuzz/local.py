@@ -26,8 +26,8 @@ from nbdtun.migration.qmp.schema import EVENTS, mismatch
 from nbdtun.migration.rollback.journal import PATH, Entry, read
 from nbdtun.service.control.client import Client
 from nbdtun.service.control.socket import Cancel, ControlSocket, Set, Status
-from nbdtun.tls.contexts import client_context, server_context
 from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls.trust import Trust
 from tests.failures import nothing_logged
 from tests.fuzz.cuts import pieces
 from tests.fuzz.pki import certificates
@@ -172,7 +172,8 @@ def pem(data: bytes) -> None:
         content = bytearray(good.read_bytes() if good.exists() and data[0] & 0x80 else b"")
         at = int.from_bytes(data[1:3], "big") % (len(content) + 1)
         content[at : at + len(data[3:])] = data[3:]
+        (Path(directory) / name).touch(0o600)
         (Path(directory) / name).write_bytes(content)
-        for make in (server_context, client_context):
+        for server in (True, False):
             with refused():
-                make(directory)
+                Trust(directory, server=server)

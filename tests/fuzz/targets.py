@@ -23,6 +23,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving, note_obstacles_to_leaving
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Prepare, Query, Settle
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.outcome import settle
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.qmp.monitor import Monitor
@@ -225,7 +226,7 @@ def commands(data: bytes) -> None:
     """Whatever a source says over a control channel; no word of it reaches QEMU."""
     stage = PaperStage()
     with nothing_logged():
-        server, client = stage.daemon.control(), Control(stage.clock)
+        server, client = DestinationControl(stage.daemon), Control(stage.clock)
         ends = FakeTransport(server, isServer=True), FakeTransport(client, isServer=False)
         pump = connect(server, ends[0], client, ends[1])
         for piece in pieces(data):

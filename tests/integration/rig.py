@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from lab.disks import MIB
 from lab.pair import Pair
 from lab.qemu import Qemu
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
@@ -41,7 +43,7 @@ class Rig:
     def restart_daemon(self) -> None:
         vms = {"web1": str(self.pair.directory / "dst.qmp")}
         self.daemon = Sessions(reactor, vms, self.tunnel.egress, self.steps)
-        self.tunnel.serve = self.daemon.control
+        self.tunnel.serve = partial(DestinationControl, self.daemon)
 
     def start(self, **options: Any) -> Deferred[Progress]:
         self.reports.clear()

@@ -87,7 +87,7 @@ def test_the_destination_tells_what_arrives(pairs: Callable[..., Pair], crossing
     attempt.wait_copied(4 * MIB)
     report = json.loads(there("--json"))
     (session,) = report["sessions"]
-    assert (session["vm"], session["phase"], session["certificate"]) == (VM, "copying disks", "CN nbdtun client")
+    assert (session["vm"], session["phase"], session["certificate"]) == (VM, "copying disks", "cn:nbdtun client")
     assert session["source"].startswith("127.0.0.1:")
     assert session["disks"]["total"] == 64 * MIB
     assert 2 * MIB < session["disks"]["received"] < 64 * MIB

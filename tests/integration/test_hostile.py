@@ -61,7 +61,8 @@ class Mob:
     def resume(self) -> None:
         """A resume of a channel that it does not know, with a certificate where one is wanted."""
         with self.dial() as plain, self._secured(plain) as peer:
-            peer.sendall(box(_command="ResumeChannel", _ask="1", **OFFER, channel=self._chance.randbytes(IDENT_SIZE), received=0))
+            told = {"channel": self._chance.randbytes(IDENT_SIZE), **({"secret": self._chance.randbytes(32)} if self._context else {})}
+            peer.sendall(box(_command="ResumeChannel", _ask="1", **OFFER, **told, received=0))
             assert b"resume-refused" in peer.recv(4096)
 
     def _secured(self, plain: socket.socket) -> socket.socket:
@@ -137,13 +138,13 @@ def test_the_handshakes_time_is_not_extended_by_dripping(directory: Path, tls: P
         tunnel.destination.wait_log("no answer in 2 s [link-lost]")
 
 
-@pytest.mark.parametrize(("pattern", "admitted"), [("nbdtun c*", True), ("*.hosts.example", False)])
+@pytest.mark.parametrize(("pattern", "admitted"), [("cn:nbdtun c*", True), ("*.hosts.example", False)])
 def test_a_certificate_of_the_right_ca_may_not_be_enough(directory: Path, tls: Path, memory: Path, pattern: str, admitted: bool) -> None:
     with Tunnel(directory, memory, tls, destination_options=["--allow", "src1", "--allow", pattern]) as tunnel:
         asked = subprocess.run(["nbdinfo", "--size", tunnel.uri], capture_output=True, text=True, timeout=30)
         assert (asked.returncode == 0) is admitted
         if not admitted:
-            why = "no --allow at the destination matches its certificate (CN nbdtun client) [not-allowed]"
+            why = "no --allow at the destination matches its certificate (cn:nbdtun client) [not-allowed]"
             assert why in tunnel.source.wait_log("[not-allowed]")
             assert tunnel.destination.wait_log("[not-allowed]").count(why) in (1, 2)  # the source has greeted before it opened a channel
         assert "Traceback" not in tunnel.source.log() + tunnel.destination.log()
@@ -154,7 +155,7 @@ def test_what_a_source_sends_malformed_is_not_copied_into_the_log(directory: Pat
     fields = {**OFFER, "channel": b"i" * IDENT_SIZE, "target": "nbd", "window": MIB, "urgent": "x" * 15_000}
     nonsense = box(_command="OpenChannel", _ask="1", **fields)
     context = client_context(tls)
-    with Tunnel(directory, memory, tls, destination_options=["--allow", "somebody else"]) as tunnel:
+    with Tunnel(directory, memory, tls, destination_options=["--allow", "cn:somebody else"]) as tunnel:
         before = len(tunnel.destination.log())
         for _ in range(20):
             plain = socket.create_connection(("127.0.0.1", tunnel.port), timeout=10)

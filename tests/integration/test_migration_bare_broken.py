@@ -28,7 +28,7 @@ from nbdtun.errors import (
     OutcomeUnknown,
 )
 from nbdtun.migration.control.commands import Finish
-from nbdtun.migration.destination.sessions import DestinationControl
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 from nbdtun.migration.source.migration import Migration

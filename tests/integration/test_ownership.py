@@ -29,6 +29,7 @@ from nbdtun.errors import TargetUnreachable
 from nbdtun.ownership.reach import reach
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.carrier import TunnelCarrier, TunnelEgress
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import Targets
 
 STARTS = 30
@@ -170,13 +171,13 @@ async def test_a_session_s_socket_that_is_a_link(place: Path, victim: Path, root
     egress.admit("nbd", f"{session}/nbd.sock")
     (session / "nbd.sock").symlink_to(f"{victim.parent}/docker.sock")
     with pytest.raises(TargetUnreachable, match="it is not followed"):
-        await targets.find("nbd").connect("nbd")
+        await targets.find("nbd", Caller("a local peer", "local")).connect("nbd")
     os.unlink(session / "nbd.sock")
     with socket.socket(socket.AF_UNIX) as planted:  # by another user, root in this case
         planted.bind(f"{session}/nbd.sock")
         planted.listen()
         with pytest.raises(TargetUnreachable, match="uid 0 is listening there, which is not allowed"):
-            await targets.find("nbd").connect("nbd")
+            await targets.find("nbd", Caller("a local peer", "local")).connect("nbd")
 
 
 SWAP = """

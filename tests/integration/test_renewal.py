@@ -18,6 +18,7 @@ from tests.tls.stage.certificates import revoke_client
 
 SIZE = f"{64 << 20}"
 NBD_OPT_ABORT, NBD_REP_ACK = 2, 1
+REVOKED = "its certificate has been revoked, says the destination's ca-crl.pem"
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def size(tunnel: Tunnel) -> str:
 
 
 def test_renewed_ones_serve_what_comes_next(tunnel: Tunnel, own_tls: Path) -> None:
-    """And a channel that was there before is taken up again with what has opened it."""
+    """And a channel that was there before is taken up again with them."""
     assert tunnel.cable
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(20)
@@ -58,8 +59,8 @@ def test_one_that_is_taken_back_is_refused_at_once(tunnel: Tunnel, own_tls: Path
     assert size(tunnel) == SIZE
     revoke_client(own_tls)
     assert size(tunnel) != SIZE
-    wait(lambda: "its certificate has been revoked" in tunnel.destination.log(), 10, "the destination's reason")
-    assert "it refused our certificate: revoked" in tunnel.source.log()
+    for daemon in (tunnel.destination, tunnel.source):
+        wait(lambda daemon=daemon: REVOKED in daemon.log(), 10, "the reason, at both ends")  # type: ignore[misc]
 
 
 def test_broken_ones_are_told_of_and_not_used(tunnel: Tunnel, own_tls: Path) -> None:
@@ -67,5 +68,5 @@ def test_broken_ones_are_told_of_and_not_used(tunnel: Tunnel, own_tls: Path) -> 
         (own_tls / name).write_text("half a fi")
     assert [size(tunnel) for _ in range(3)] == [SIZE] * 3
     for daemon, name in ((tunnel.source, "client-key.pem"), (tunnel.destination, "server-key.pem")):
-        line = f"{own_tls / name}: not a PEM private key; new links still use the previous certificates"
+        line = f"{own_tls / name}: not a PEM private key; new links still use what was read before"
         assert daemon.log().count(line) == 1

@@ -17,7 +17,9 @@ from twisted.test.iosim import FakeTransport, connect
 from nbdtun.errors import TargetUnknown
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import MIGRATION, Abort, Listen, Prepare, Query, Settle
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.vm.hardware.model import Device
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import Targets
 from tests.fuzz.targets import SESSION, staged
 from tests.migration.stage.machines import HARDWARE
@@ -59,7 +61,7 @@ class Overheard:
 def _ask(vm: str, machine: str, disks: list[Mapping[str, Any]]) -> PaperStage:
     """A source that says these things wherever it can."""
     stage = PaperStage(disks={"vda": 1 << 21})
-    server, client = stage.daemon.control(), Control(stage.clock)
+    server, client = DestinationControl(stage.daemon), Control(stage.clock)
     ends = FakeTransport(server, isServer=True), FakeTransport(client, isServer=False)
     pump = connect(server, ends[0], client, ends[1])
     devices = (Device(f"board/{machine}", machine, machine, {machine: machine}),) if machine else ()
@@ -131,5 +133,5 @@ def test_no_target_that_is_not_listed_is_connected_to(name: str) -> None:
         assert answer["_error_code"] == b"target-unknown"
         assert not stage.target.programs
     with pytest.raises(TargetUnknown):
-        Targets().find(name)
+        Targets().find(name, Caller("a local peer", "local"))
     assert _touched == []

@@ -10,8 +10,11 @@ from twisted.internet.defer import CancelledError
 
 from nbdtun.config import TunnelSettings
 from nbdtun.errors import ConfigError, TargetUnknown
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.settings import CONTROL, SINK
 from tests.service.stage import Way
+
+NOBODY = Caller("a local peer", "local")
 
 
 @pytest_twisted.ensureDeferred
@@ -47,9 +50,9 @@ def test_what_it_serves_beside_its_targets(base: Path) -> None:
     """The control channel and the sink are there for VMs that may arrive, and only for them."""
     targets = Way(base).destination().tunnel.targets
     for name in ("nbd", CONTROL, SINK):
-        assert targets.find(name) is not None
+        assert targets.find(name, NOBODY) is not None
     with pytest.raises(TargetUnknown):
-        targets.find("ram")
+        targets.find("ram", NOBODY)
 
 
 def test_certificates_are_read_when_it_is_made(base: Path) -> None:

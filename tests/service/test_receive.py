@@ -31,6 +31,7 @@ from nbdtun.service.local.outcomes import Outcomes
 from nbdtun.service.receive import Receiver
 from nbdtun.service.tunnel.build import make_runtime
 from nbdtun.tls.throwaway import Identity
+from nbdtun.tls.trust import Pinned
 from nbdtun.tunnel.source.dialer import Dialer
 
 SESSION = "a" * 32
@@ -122,7 +123,7 @@ async def scene(base: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sc
 def dialer(near: Near, answer: dict[str, Any], identity: Identity | None = None) -> Dialer:
     context = (identity or near.identity).asking(answer["certificate"])
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", answer["port"])
-    return Dialer(make_runtime(reactor, TunnelSettings()), endpoint, "it", lambda: context, answer["name"])
+    return Dialer(make_runtime(reactor, TunnelSettings()), endpoint, "it", Pinned(lambda: context), answer["name"])
 
 
 @pytest_twisted.ensureDeferred

@@ -23,13 +23,20 @@ def test_all_kinds_of_names() -> None:
         x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
     )
     assert names_of(certificate("src1", "other", alternative=names)) == (
-        Name(Kind.COMMON_NAME, "src1"),
-        Name(Kind.COMMON_NAME, "other"),
         Name(Kind.DNS, "src1.example"),
         Name(Kind.EMAIL, "ops@example"),
         Name(Kind.URI, "spiffe://example/src1"),
         Name(Kind.ADDRESS, "192.0.2.1"),
     )
+
+
+def test_a_common_name_counts_only_where_there_is_no_other() -> None:
+    assert names_of(certificate("src1", "other")) == (Name(Kind.COMMON_NAME, "src1"), Name(Kind.COMMON_NAME, "other"))
+
+
+def test_one_name_has_one_identity() -> None:
+    assert Name(Kind.DNS, "A.Example").identity == "dns:a.example" == Name(Kind.DNS, "a.example").identity
+    assert Name(Kind.URI, "https://a/B").identity == "uri:https://a/B"
 
 
 def test_no_names() -> None:
@@ -42,7 +49,7 @@ def test_what_is_no_certificate_has_no_names(der: bytes) -> None:
 
 
 def test_a_name_cannot_write_to_the_terminal() -> None:
-    assert str(Name(Kind.COMMON_NAME, "evil\x1b[2J\nrefused")) == "CN evil?[2J refused"
+    assert str(Name(Kind.COMMON_NAME, "evil\x1b[2J\nrefused")) == "cn:evil?[2J refused"
 
 
 PATH = Path("/pki/ca-cert.pem")

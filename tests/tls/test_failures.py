@@ -14,14 +14,13 @@ from nbdtun.errors import LinkLost, TLSError, TunnelError
 from nbdtun.tls import contexts, files
 from nbdtun.tls.failures import explain
 from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
-from tests.tls.stage.certificates import revoke_client
 from tests.tls.stage.conversation import PEER, Conversation, Directory, End
 
 
 @pytest.fixture
 def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an end use an outdated certificate of its own, which it would refuse to start with."""
-    monkeypatch.setattr(files, "_refuse_outdated", lambda path, pem: None)
+    monkeypatch.setattr(files, "validity", lambda pem: None)
 
 
 def anonymous(directory: Path) -> ssl.SSLContext:
@@ -119,16 +118,6 @@ def test_a_client_that_presents_the_servers_certificate(directory: Directory, ta
     assert server is not None
     assert server.startswith(f"{PEER}: its certificate has the wrong extended key usage")
     assert client == f"{PEER}: it refused our certificate: wrong extended key usage"
-
-
-def test_a_revoked_certificate(directory: Directory, talk: Callable[..., Conversation]) -> None:
-    d = directory()
-    client = contexts.client_context(d)
-    revoke_client(d)
-    assert talk(contexts.server_context(d), client).errors == (
-        f"{PEER}: its certificate has been revoked",
-        f"{PEER}: it refused our certificate: revoked",
-    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from nbdtun.errors import ConfigError
 from nbdtun.tls import contexts, issue
 from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls.trust import Trust
 from tests.powers import ordinary
 from tests.tls.stage.conversation import Directory
 
@@ -70,7 +72,7 @@ def test_a_file_that_is_not_pem_is_named(name: str, text: str, content: bytes, d
     d = directory()
     (d / name).write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        contexts.server_context(d)
+        Trust(d, server=True)
     assert str(caught.value) == f"{d / name}: {text}"
 
 
@@ -87,7 +89,7 @@ def test_a_damaged_file_is_named(name: str, label: str, text: str, directory: Di
     d = directory()
     (d / name).write_text(f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n")
     with pytest.raises(ConfigError) as caught:
-        contexts.server_context(d)
+        Trust(d, server=True)
     assert str(caught.value).startswith(f"{d / name}: {text}")
 
 
@@ -140,3 +142,25 @@ def test_a_directory_that_is_none(make: Callable[[Path], None], text: str, tmp_p
     with pytest.raises(ConfigError) as caught:
         contexts.server_context(tmp_path / "tls")
     assert str(caught.value) == f"--tls-dir {tmp_path / 'tls'}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "refused"),
+    [(0o600, 0, False), (0o400, 0, False), (0o640, 0, False), (0o644, 0, True), (0o660, 0, True), (0o604, 0, True), (0o640, 65534, True)],
+)
+def test_a_key_that_others_can_read_is_refused(mode: int, owner: int, refused: bool, directory: Directory) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    d = directory()
+    os.chown(d / SERVER_KEY, owner, -1)
+    (d / SERVER_KEY).chmod(mode)
+    if not refused:
+        contexts.server_context(d)
+        return
+    with pytest.raises(ConfigError) as caught:
+        contexts.server_context(d)
+    proper = mode & (0o640 if owner == 0 else 0o600)
+    assert str(caught.value) == (
+        f"{d / SERVER_KEY}: a private key that other users can read or change (mode {mode:o}); "
+        f"chmod {proper:o} {d / SERVER_KEY}, and replace it if they may have read it"
+    )

@@ -45,7 +45,7 @@ def test_both_come_to_the_same_keys(both: tuple[Handshake, Handshake], piece: in
     client, server = shake(*both, piece)
     assert pass_on(client.sealer, server.opener, b"there") == b"there"
     assert pass_on(server.sealer, client.opener, b"back") == b"back"
-    assert client.certificate != server.certificate
+    assert client.presented.certificate != server.presented.certificate
     assert client.rest == server.rest == b""
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from nbdtun.errors import ConfigError
 from nbdtun.tls import issue
-from nbdtun.tls.contexts import client_context, server_context
-from nbdtun.tls.files import CA_CRL, CLIENT_CERT, CLIENT_KEY
+from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_KEY
 from nbdtun.tls.renewal import Renewal
+from tests.powers import ordinary
 
 
 @pytest.fixture
@@ -21,51 +21,57 @@ def directory(tls_dir: Path, tmp_path: Path) -> Path:
 
 
 def test_what_does_not_change_is_read_once(directory: Path, said: list[str]) -> None:
-    secrets = Renewal(server_context, directory)
-    assert secrets() is secrets()
+    renewal = Renewal(directory, server=True)
+    assert renewal() is renewal()
     assert said == []
 
 
 def test_a_change_is_noticed_by_the_next_link(directory: Path, said: list[str]) -> None:
-    secrets = Renewal(server_context, directory)
-    before = secrets()
+    renewal = Renewal(directory, server=True)
+    before = renewal()
     issue.make(directory, ["localhost"], force=True)
-    after = secrets()
+    after = renewal()
     assert after is not before
-    assert secrets() is after
+    assert renewal() is after
     assert said == [f"{directory}: the certificates have changed; new links use them"]
-
-
-def test_a_revocation_list_that_comes_and_goes_is_a_change(directory: Path) -> None:
-    secrets = Renewal(server_context, directory)
-    before = secrets()
-    (directory / CA_CRL).write_text("no list")
-    assert secrets() is before
-    (directory / CA_CRL).unlink()
-    assert secrets() is not before
 
 
 def test_half_a_change_waits_for_the_other_half(directory: Path, tmp_path: Path, said: list[str]) -> None:
     issue.make(tmp_path, ["localhost"])
-    secrets = Renewal(client_context, directory)
-    before = secrets()
+    renewal = Renewal(directory, server=False)
+    before = renewal()
     for name in (CLIENT_CERT, CLIENT_KEY):
-        assert secrets() is before
-        assert secrets() is before
+        assert renewal() is before
+        assert renewal() is before
         os.replace(tmp_path / name, directory / name)
-    assert secrets() is not before
+    assert renewal() is not before
     unfit, used = said
-    assert unfit.startswith(f"{directory / CLIENT_KEY}: does not belong to {directory / CLIENT_CERT}; new links still use")
+    assert unfit == f"{directory / CLIENT_KEY}: does not belong to {directory / CLIENT_CERT}; new links still use what was read before"
     assert used == f"{directory}: the certificates have changed; new links use them"
 
 
+def test_a_new_ca_is_trusted_while_our_own_key_is_out_of_reach(directory: Path, tmp_path: Path, said: list[str]) -> None:
+    """As under ``twistd --uid``: the key was read before, and stays loaded."""
+    issue.make(tmp_path, ["localhost"])
+    renewal = Renewal(directory, server=True)
+    before = {each["serialNumber"] for each in renewal().get_ca_certs()}
+    (directory / SERVER_KEY).chmod(0)
+    shutil.copy(tmp_path / CA_CERT, directory / CA_CERT)
+    with ordinary():
+        assert {each["serialNumber"] for each in renewal().get_ca_certs()}.isdisjoint(before)
+    assert said == [
+        f"{directory / SERVER_KEY}: Permission denied; new links still use what was read before",
+        f"{directory}: the certificates have changed; new links use them",
+    ]
+
+
 def test_files_that_go_away_are_not_missed(directory: Path) -> None:
-    secrets = Renewal(client_context, directory)
-    before = secrets()
+    renewal = Renewal(directory, server=False)
+    before = renewal()
     shutil.rmtree(directory)
-    assert secrets() is before
+    assert renewal() is before
 
 
 def test_there_must_be_some_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file or directory"):
-        Renewal(client_context, tmp_path / "nowhere")
+        Renewal(tmp_path / "nowhere", server=False)

@@ -29,8 +29,8 @@ def test_two_ends_that_know_each_other() -> None:
     here, there = Identity.make(), Identity.make()
     client, server = shake(there.serving(here.certificate), here.asking(there.certificate), there.name)
     assert client.tls.version() == "TLSv1.3"
-    assert client.result().certificate == there.certificate
-    assert server.result().certificate == here.certificate
+    assert client.result().presented.certificate == there.certificate
+    assert server.result().presented.certificate == here.certificate
 
 
 def test_another_client_is_refused() -> None:

@@ -25,7 +25,7 @@ from typing import ClassVar
 
 from twisted.protocols import amp
 
-from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, Text
+from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, Secret, Text
 from nbdtun.errors import ConfigError, GuestLost, OutcomeUnknown, wire_errors
 from nbdtun.migration.control.rows import BITMAPS, FINDINGS
 from nbdtun.migration.ids import SESSION
@@ -63,6 +63,9 @@ MAX_SETTLE = 600_000
 
 _DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image", b"cache"))
 
+#: The session's secret, which every command about it tells under TLS.
+SECRET = (b"secret", Secret(optional=True))
+
 #: The source's part in both Check and Prepare: its hardware, its disks with their bitmaps, and the names in which the machines may differ.
 WANTED = (
     *OFFER,
@@ -82,7 +85,7 @@ class Prepare(CheckedCommand):
     :func:`~nbdtun.migration.ids.block_name`, so that no name of the peer's choosing reaches a monitor.
     """
 
-    arguments: ClassVar = [(b"session", SessionId()), *WANTED]
+    arguments: ClassVar = [(b"session", SessionId()), SECRET, *WANTED]
     response: ClassVar = [*AGREED, (b"target", Text()), (b"findings", FINDINGS)]
     errors = ERRORS
 
@@ -94,7 +97,7 @@ class Listen(CheckedCommand):
     The answer has the target of the migration stream, and the bitmaps that the destination takes.
     """
 
-    arguments: ClassVar = [(b"session", SessionId()), (b"bitmaps", BITMAPS)]
+    arguments: ClassVar = [(b"session", SessionId()), SECRET, (b"bitmaps", BITMAPS)]
     response: ClassVar = [(b"target", Text()), (b"bitmaps", BITMAPS)]
     errors = ERRORS
 
@@ -108,7 +111,7 @@ class Finish(CheckedCommand):
     Any error except ``unknown`` means that the guest does not run here, and never will by this session.
     """
 
-    arguments: ClassVar = [(b"session", SessionId()), (b"run", Flag()), (b"settle", Number(MAX_SETTLE))]
+    arguments: ClassVar = [(b"session", SessionId()), SECRET, (b"run", Flag()), (b"settle", Number(MAX_SETTLE))]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = ERRORS_OF_FINISH
 
@@ -116,7 +119,7 @@ class Finish(CheckedCommand):
 class Abort(CheckedCommand):
     """Undo the session. The answer has its state: ``finished`` if it was too late."""
 
-    arguments: ClassVar = [(b"session", SessionId())]
+    arguments: ClassVar = [(b"session", SessionId()), SECRET]
     response: ClassVar = [(b"state", Text())]
     errors = ERRORS
 
@@ -129,7 +132,7 @@ class Query(CheckedCommand):
     ``machine`` is QEMU's present run state (``running``, ``paused``, ``inmigrate``...), or ``unreachable``.
     """
 
-    arguments: ClassVar = [(b"session", SessionId()), (b"vm", Text())]
+    arguments: ClassVar = [(b"session", SessionId()), SECRET, (b"vm", Text())]
     response: ClassVar = [(b"state", Text()), (b"machine", Text()), (b"reason", Text(MAX_ERROR))]
     errors = ERRORS
 
@@ -166,7 +169,7 @@ class Settle(CheckedCommand):
     ``session`` is its session, if the source knows it. ``reason`` is why a guest is lost.
     """
 
-    arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True))]
+    arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True)), SECRET]
     response: ClassVar = [(b"outcome", Settled()), (b"reason", Text(MAX_ERROR))]
     errors = ERRORS
 

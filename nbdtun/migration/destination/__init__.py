@@ -8,5 +8,6 @@ The destination's side of a migration.
     session   one VM that arrives
     register  all of them: those under way, and those that have ended
     sessions  begins them, for the VMs that may arrive
+    control   the source's commands, and its rights
     draining  their orderly end, before the daemon's
 """

@@ -6,7 +6,8 @@ The answer also ends the migration: a QEMU that has received the VM, but not the
 
 from __future__ import annotations
 
-from nbdtun.errors import MonitorError
+from nbdtun.errors import DestinationFailed, MonitorError
+from nbdtun.migration.bond import Claim
 from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.recovery import clean_up, end, read_ours
@@ -20,9 +21,14 @@ from nbdtun.migration.vm.memory import query_migration
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
 
 
-async def find_outcome(monitor: Monitor, remembered: State | None = None) -> tuple[Outcome, str]:
+async def find_outcome(
+    monitor: Monitor, claim: Claim | None = None, *, known: bool = True, remembered: State | None = None
+) -> tuple[Outcome, str]:
     """
-    Connect ``monitor``, and :func:`settle`; with the reason if the guest is lost.
+    Connect ``monitor``, and :func:`settle`; with the reason if the guest is lost. A session in its journal must be that of ``claim``; of
+    one that is not ``known`` to its source, the name.
+
+    :raise DestinationFailed: it is another source's.
 
     If its QEMU has ended, ``remembered`` counts: the state in which its session has ended.
 
@@ -30,6 +36,7 @@ async def find_outcome(monitor: Monitor, remembered: State | None = None) -> tup
     """
     try:
         await monitor.connect()
+        await _refuse_others(monitor, claim or Claim(), known=known)
         why = await fallen(monitor)  # first: the next may end it
         return await settle(monitor), why
     except MonitorError:
@@ -38,6 +45,12 @@ async def find_outcome(monitor: Monitor, remembered: State | None = None) -> tup
         return (Outcome.LOST, ENDED) if remembered is State.FINISHED else (Outcome.GONE, "")
     finally:
         await monitor.close()
+
+
+async def _refuse_others(monitor: Monitor, claim: Claim, *, known: bool) -> None:
+    left = await read_ours(monitor)
+    if left is not None and not (left.bond.admits(claim) if known else left.bond.is_of(claim)):
+        raise DestinationFailed(f"{monitor.name}: its QEMU has the session of another source")
 
 
 async def find_loss(monitor: Monitor) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.deferreds import gather, with_timeout
 from nbdtun.errors import DestinationFailed
 from nbdtun.logs import make_logger
+from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.destination.session import Session
 
@@ -32,6 +33,7 @@ class Entry:
     vm: str
     session: Session
     control: Control
+    bond: Bond = field(factory=Bond)
 
 
 class Register:
@@ -44,6 +46,7 @@ class Register:
         self.latest: dict[str, Session] = {}
         self._reactor = reactor
         self._known: dict[str, Session] = {}
+        self._bonds: dict[str, Bond] = {}
         self._connected: dict[Control, Session] = {}
 
     def __repr__(self) -> str:
@@ -58,6 +61,7 @@ class Register:
     def add(self, entry: Entry) -> None:
         """Keep a session that begins."""
         session = entry.session
+        self._bonds[session.ident] = entry.bond
         self._known[session.ident] = self.latest[entry.vm] = session
         self.busy[entry.vm] = entry
         session.over.addCallback(lambda _: self._over(entry))
@@ -65,21 +69,27 @@ class Register:
         entry.control.when_lost().addCallback(lambda _: self._hung_up(entry))
         over = [ident for ident, old in self._known.items() if old.state.over]
         for ident in over[: max(0, len(self._known) - REMEMBERED)]:
-            del self._known[ident]
+            del self._known[ident], self._bonds[ident]
 
-    def find(self, ident: str) -> Session | None:
-        """The session of that id; None if there is none, or none any more."""
-        return self._known.get(ident)
+    def find(self, ident: str, claim: Claim) -> Session | None:
+        """The session of that id, for the source that began it; None if there is none, or none any more."""
+        return self._known[ident] if ident in self._known and self._bonds[ident].admits(claim) else None
 
-    def session(self, ident: str) -> Session:
+    def last(self, vm: str, claim: Claim) -> Session | None:
+        """The latest session of ``vm``, for a source of the same name that has lost its journal."""
+        session = self.latest.get(vm)
+        return session if session is not None and self._bonds.get(session.ident, Bond()).is_of(claim) else None
+
+    def session(self, ident: str, claim: Claim) -> Session:
         """
-        The session of that id.
+        The session of that id, for the source that began it.
 
         :raise DestinationFailed: there is none, or none any more.
         """
-        if ident not in self._known:
+        found = self.find(ident, claim)
+        if found is None:
             raise DestinationFailed("the destination does not know this session; its daemon has been restarted")
-        return self._known[ident]
+        return found
 
     def hurry(self) -> None:
         """Watch no guest any longer that has arrived."""

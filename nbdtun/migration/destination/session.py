@@ -30,6 +30,7 @@ from nbdtun.errors import (
     OutcomeUnknown,
 )
 from nbdtun.logs import make_logger
+from nbdtun.migration.bond import Bond
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.bitmaps import accept
@@ -78,6 +79,7 @@ class Session:
         tell: Callable[[NbdtunError], None],
         steps: StepTimeouts,
         surroundings: Surroundings = lambda checklist, qemu: None,
+        bond: Bond | None = None,
     ) -> None:
         self.ident = ident
         self.reason = ""
@@ -96,10 +98,9 @@ class Session:
         self._tell = tell
         self._steps = steps
         self._surroundings = surroundings
-        self._undo = UndoStack(reactor, steps.undo)
-        self._tidy = UndoStack(reactor, steps.undo)
+        self._undo, self._tidy = UndoStack(reactor, steps.undo), UndoStack(reactor, steps.undo)
         self._incoming = Incoming(monitor)
-        self._journal = Journal(monitor, End.DESTINATION, ident)
+        self._journal = Journal(monitor, End.DESTINATION, ident, bond=bond)
         self._tuning = Tuning(monitor, self._journal.remember)
         self._constancy = Constancy(reactor, monitor, monitor.name, self._fail)
         self._step: Deferred[Any] | None = None

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from time import time
-from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VMUnknown
 from nbdtun.logs import make_logger
+from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.catalogue import DESERTED, DESTINATION
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle, Trouble
-from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
+from nbdtun.migration.control.commands import Outcome, Ping, Trouble
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.orphans import Orphans
 from nbdtun.migration.destination.outcome import find_loss, find_outcome
@@ -32,11 +28,9 @@ from nbdtun.migration.destination.register import Entry, Register
 from nbdtun.migration.destination.session import Session, Surroundings
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import StepTimeouts
-from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.reach import Credentials
 from nbdtun.units import listed
-from nbdtun.versions import Agreed
 
 PING_SECONDS = 5.0
 STOPPED = "the destination's daemon was stopped"
@@ -81,10 +75,6 @@ class Sessions:
         """End the QEMUs that a killed daemon has left in the middle of their memory."""
         self._orphans.look(self._vms)
 
-    def control(self) -> Control:
-        """The protocol for one control channel."""
-        return DestinationControl(self)
-
     def close(self) -> None:
         """Begin no more sessions; those under way go on."""
         self._closed = True
@@ -103,9 +93,9 @@ class Sessions:
             await each.session.abort(reason)
         await self.register.settled()
 
-    async def begin(self, vm: str, ident: str, control: Control) -> Session:
+    async def begin(self, vm: str, ident: str, control: Control, bond: Bond) -> Session:
         """
-        A new session for ``vm``.
+        A new session for ``vm``, with this ``bond`` to its source.
 
         :raise VMUnknown: there is no such VM.
         :raise ShuttingDown: the daemon is shutting down.
@@ -118,9 +108,14 @@ class Sessions:
         if vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
         tell = partial(self._report, control, ident)
-        session = Session(self.reactor, ident, self.monitor(vm), self._egresses, tell, self.steps, self._surroundings)
-        self.register.add(Entry(vm, session, control))
+        session = Session(self.reactor, ident, self.monitor(vm), partial(self._bound, bond), tell, self.steps, self._surroundings, bond)
+        self.register.add(Entry(vm, session, control, bond))
         return session
+
+    def _bound(self, bond: Bond, ident: str, qemu: Credentials) -> Egress:
+        egress = self._egresses(ident, qemu)
+        egress.tie(bond)
+        return egress
 
     def check_open(self, vm: str) -> None:
         """Refuse an unknown VM; and every VM while the daemon is shutting down (:exc:`ShuttingDown`)."""
@@ -177,7 +172,7 @@ class Sessions:
     def _report(self, control: Control, ident: str, error: NbdtunError) -> None:
         control.notify(Trouble, session=ident, code=error.code, reason=str(error))
 
-    async def settle(self, vm: str, ident: str | None = None) -> tuple[Outcome, str]:
+    async def settle(self, vm: str, ident: str | None, claim: Claim) -> tuple[Outcome, str]:
         """
         The answer to :class:`~nbdtun.migration.control.commands.Settle`, and the reason if the guest is lost.
 
@@ -186,7 +181,7 @@ class Sessions:
         :raise MonitorError: its QEMU does not answer.
         """
         self._check_known(vm)
-        session = self.register.find(ident) if ident else self.register.latest.get(vm)
+        session = self.register.find(ident, claim) if ident else self.register.last(vm, claim)
         if session is not None:
             watched = bool(session.cleaned_up.called)
             state = await session.abort("its source asked for the outcome")
@@ -199,7 +194,8 @@ class Sessions:
             return Outcome.GONE, ""
         elif vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
-        outcome, why = await find_outcome(self.monitor(vm), self.recall(vm, ident))
+        remembered = self.recall(vm, ident)
+        outcome, why = await find_outcome(self.monitor(vm), claim, known=ident is not None, remembered=remembered)
         return (Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome), why
 
     async def _loss(self, vm: str, session: Session, watched: bool) -> str:
@@ -210,9 +206,9 @@ class Sessions:
                 raise session.doubt
         return session.fate.lost or (await find_loss(self.monitor(vm)) if watched else "")
 
-    async def query(self, ident: str, vm: str) -> dict[str, str]:
+    async def query(self, ident: str, vm: str, claim: Claim) -> dict[str, str]:
         """The answer to :class:`~nbdtun.migration.control.commands.Query`: a session's own reason goes before that of a silent QEMU."""
-        session = self.register.find(ident)
+        session = self.register.find(ident, claim)
         state = "unknown" if session is None else session.state.value
         reason = "" if session is None else await session.diagnose()
         machine = await self._query(vm) if session is None or session.state.over else {}
@@ -238,99 +234,3 @@ class Sessions:
             return {"machine": await self.machine(vm)}
         except MonitorError as error:
             return {"reason": str(error)}
-
-
-class DestinationControl(Control):
-    """The destination's end of one control channel: it only parses and answers. It begins at most one session."""
-
-    other = "the source"
-    here = "at the destination"
-
-    def __init__(self, destination: Sessions) -> None:
-        super().__init__(destination.reactor)
-        self._destination = destination
-        self._session: Session | None = None
-        self.when_lost().addCallback(self._abandon)
-
-    def _abandon(self, lost: Exception) -> None:
-        if self._session is not None:
-            Deferred.fromCoroutine(self._session.abort(str(lost))).addErrback(
-                lambda failure: self.log.failure("undoing a session failed", failure=failure)
-            )
-
-    @Ping.responder
-    def ping(self) -> dict[str, Any]:
-        return {}
-
-    @Check.responder
-    def check(self, vm: str, **told: Any) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            agreed = _agreed(told)
-            checklist = Checklist()
-            await self._destination.check(checklist, vm, _wanted(**told))
-            return agreed.fields() | {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
-
-        return self.respond(work)
-
-    @Prepare.responder
-    def prepare(self, session: str, vm: str, **told: Any) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            agreed = _agreed(told)
-            if self._session is not None and not self._session.state.over:
-                raise NotMigratable(f"{vm}: this control channel already has a session")
-            self._session = begun = await self._destination.begin(vm, session, self)
-            if self.lost:
-                await begun.abort("its control channel was lost")
-            try:
-                target, checklist = await begun.prepare(_wanted(**told))
-            except DestinationFailed:
-                self._destination.check_open(vm)  # then this is why it was ended
-                raise
-            return agreed.fields() | {"target": target, "findings": rows_of_findings(checklist.findings)}
-
-        return self.respond(work)
-
-    @Listen.responder
-    def listen(self, session: str, bitmaps: list[dict[str, Any]]) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            target, taken = await self._destination.register.session(session).listen(bitmaps_of(bitmaps))
-            return {"target": target, "bitmaps": rows_of_bitmaps(taken)}
-
-        return self.respond(work)
-
-    @Finish.responder
-    def finish(self, session: str, run: bool, settle: int) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            await self._destination.register.session(session).finish(run, settle / 1000)
-            return {}
-
-        return self.respond(work)
-
-    @Abort.responder
-    def abort(self, session: str) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            state = await self._destination.register.session(session).abort("the source aborted it")
-            return {"state": state.value}
-
-        return self.respond(work)
-
-    @Settle.responder
-    def settle(self, vm: str, session: str | None) -> Deferred[Any]:
-        async def work() -> dict[str, Any]:
-            outcome, reason = await self._destination.settle(vm, session)
-            return {"outcome": outcome, "reason": reason}
-
-        return self.respond(work)
-
-    @Query.responder
-    def query(self, session: str, vm: str) -> Deferred[Any]:
-        return self.respond(lambda: self._destination.query(session, vm))
-
-
-def _wanted(hardware: Hardware, disks: list[dict[str, Any]], bitmaps: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:
-    return Wanted(hardware, disks_of(disks), tuple(row["name"] for row in allowed), bitmaps_of(bitmaps))
-
-
-def _agreed(told: dict[str, Any]) -> Agreed:
-    """Take the offer out of ``told``, and answer it."""
-    return MIGRATION.agree(told.pop("lowest"), told.pop("highest"), told.pop("features"))

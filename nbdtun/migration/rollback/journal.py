@@ -26,6 +26,7 @@ from typing import Any
 from attrs import asdict, evolve, field, fields, frozen, validators
 
 from nbdtun.errors import CommandFailed, NotMigratable, VersionMismatch
+from nbdtun.migration.bond import Bond
 from nbdtun.migration.ids import JOURNAL, SESSION
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.presence import Presence, identity, is_present
@@ -34,6 +35,8 @@ from nbdtun.versions import Speaks
 PATH = f"/objects/{JOURNAL}"
 #: What this release writes, and understands.
 FORMAT = Speaks("the journal")
+#: The form of a secret, and of its proof.
+SECRET = r"([0-9a-f]{64})?\Z"
 #: The form of a process's identity.
 PROCESS = r"(\d{1,20} \d{1,10} \d{1,20})?\Z"
 _NUMBER = validators.optional(validators.instance_of((int, float)))
@@ -54,7 +57,8 @@ class Entry:
     ``pid`` is the process that works on the session, ``process`` tells it from all others (see ``presence``); ``runs``: the guest is to
     run in the end. ``began`` is when the source began to send the memory (the destination: to wait for it), ``switched`` when the source
     began to send the last of it, in seconds since the host's boot; None before. Once ``handed_over``, the guest may run at the
-    destination. ``capabilities`` and ``parameters`` are QEMU's earlier ones.
+    destination. ``capabilities`` and ``parameters`` are QEMU's earlier ones. ``secret`` is the session's, in hexadecimal, at the source;
+    ``owner`` and ``proof`` are its bond, at the destination.
     """
 
     session: str = field(validator=validators.matches_re(SESSION))
@@ -67,6 +71,9 @@ class Entry:
     capabilities: Mapping[str, bool] = field(factory=dict, validator=validators.instance_of(dict))
     parameters: Mapping[str, Any] = field(factory=dict, validator=validators.instance_of(dict))
     process: str = field(default="", validator=validators.matches_re(PROCESS))
+    secret: str = field(default="", validator=validators.matches_re(SECRET), repr=False)
+    owner: str = field(default="", validator=validators.instance_of(str))
+    proof: str = field(default="", validator=validators.matches_re(SECRET), repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Entry:
@@ -95,6 +102,11 @@ class Entry:
         Every user can see it, so it does not contain the session's id; and take it afterwards, so the session's next process has another.
         """
         return f"nbdtun-{self.end.value}-{sha256(f'{self.session} {self.process}'.encode()).hexdigest()[:32]}"
+
+    @property
+    def bond(self) -> Bond:
+        """What binds the session to its source, at the destination."""
+        return Bond(self.owner, self.proof)
 
     @property
     def alive(self) -> bool:
@@ -127,10 +139,21 @@ async def erase(monitor: Monitor) -> None:
 class Journal:
     """The journal of ``session``, kept in the QEMU behind ``monitor`` while it is open."""
 
-    def __init__(self, monitor: Monitor, end: End, session: str, uptime: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        end: End,
+        session: str,
+        uptime: Callable[[], float] = monotonic,
+        *,
+        secret: bytes = b"",
+        bond: Bond | None = None,
+    ) -> None:
         self._monitor = monitor
         self._uptime = uptime
-        self._entry = Entry(session=session, end=end, pid=os.getpid(), runs=False, process=identity(os.getpid()))
+        entry = Entry(session=session, end=end, pid=os.getpid(), runs=False, process=identity(os.getpid()))
+        bond = bond or Bond()
+        self._entry = evolve(entry, secret=secret.hex(), owner=bond.owner, proof=bond.proof)
         self._presence = Presence(self._entry.name)
         self._open = False
 

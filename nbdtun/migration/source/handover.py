@@ -22,11 +22,14 @@ from nbdtun.migration.settings import MigrationSettings
 class Handover:
     """Hands the session ``ident`` over, through ``control`` or through a new control channel of ``carrier``."""
 
-    def __init__(self, clock: IReactorTime, carrier: Carrier, control: Control, ident: str, settings: MigrationSettings) -> None:
+    def __init__(
+        self, clock: IReactorTime, carrier: Carrier, control: Control, ident: str, settings: MigrationSettings, secret: bytes = b""
+    ) -> None:
         self._clock = clock
         self._carrier = carrier
         self._control = control
         self._ident = ident
+        self._key = {"session": ident, "secret": secret or None}
         self._settings = settings
 
     def __repr__(self) -> str:
@@ -40,7 +43,7 @@ class Handover:
         :raise NbdtunError: it did not, and never will.
         """
         steps = self._settings.steps
-        asked = {"session": self._ident, "run": run, "settle": round(self._settings.settle * 1000)}
+        asked = {**self._key, "run": run, "settle": round(self._settings.settle * 1000)}
         try:
             await self._control.ask(Finish, seconds=steps.complete + steps.answer, **asked)
         except OutcomeUnknown as error:
@@ -69,9 +72,9 @@ class Handover:
         seconds = self._settings.steps.answer
         if self._control.lost:
             self._control = await Control(self._clock).open(self._carrier, seconds)
-        answer = await self._control.ask(Query, seconds=seconds, session=self._ident, vm=self._settings.vm)
+        answer = await self._control.ask(Query, seconds=seconds, **self._key, vm=self._settings.vm)
         if answer["state"] in ("prepared", "listening"):  # Finish never arrived; now it must not
-            answer |= await self._control.ask(Abort, seconds=seconds, session=self._ident)
+            answer |= await self._control.ask(Abort, seconds=seconds, **self._key)
         if answer["state"] in ("aborting", "aborted"):
             raise refusal or DestinationFailed(f"the destination did not take over: {answer['reason']}")
         if answer["state"] in ("unknown", "uncertain"):

@@ -9,10 +9,11 @@ from nbdtun.migration.rollback.undo import UndoStack
 
 
 class Ingresses:
-    """Opens them through ``carrier``; ``tidy`` closes those that are left."""
+    """Opens them through ``carrier``; ``tidy`` closes those that are left. ``secret`` is the session's."""
 
-    def __init__(self, carrier: Carrier, tidy: UndoStack) -> None:
+    def __init__(self, carrier: Carrier, tidy: UndoStack, secret: bytes = b"") -> None:
         self._carrier = carrier
+        self._secret = secret
         self._tidy = tidy
         self._open: dict[str, Ingress] = {}
 
@@ -25,7 +26,7 @@ class Ingresses:
 
         :raise NbdtunError: its socket cannot be made.
         """
-        ingress = self._open[name] = await self._carrier.enter(target, name, urgent=urgent, farewell=farewell)
+        ingress = self._open[name] = await self._carrier.enter(target, name, urgent=urgent, farewell=farewell, secret=self._secret)
         self._tidy.push(f"close the {name} socket", partial(self.shut, name))
         return ingress
 

@@ -75,7 +75,7 @@ class Migration:
         wall: Callable[[], float] = time,
         uptime: Callable[[], float] = monotonic,
     ) -> None:
-        self.session = new_session()
+        self.session, self._secret = new_session(), carrier.new_secret()
         self.settings = settings
         self._reactor = reactor
         self._monitor = monitor
@@ -86,7 +86,7 @@ class Migration:
         self._undo = UndoStack(reactor, settings.steps.undo)
         self._tidy = UndoStack(reactor, settings.steps.undo)
         self._recovery = Recovery(reactor, monitor, carrier, settings, uptime)
-        self._journal = Journal(monitor, End.SOURCE, self.session, uptime)
+        self._journal = Journal(monitor, End.SOURCE, self.session, uptime, secret=self._secret)
         self._tuning = Tuning(monitor, self._journal.remember)
         self.budget = Budget(settings.bandwidth, settings.downtime)
         self._supervision = Supervision(
@@ -98,8 +98,8 @@ class Migration:
         self._forward: Deferred[None] | None = None
         self._downtime: float | None = None
         self._constancy = Constancy(reactor, monitor, f"{settings.vm} at the source", self._alarm)
-        self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm)
-        self._ingresses = Ingresses(carrier, self._tidy)
+        self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm, self._secret)
+        self._ingresses = Ingresses(carrier, self._tidy, self._secret)
         self._mirrors = Mirrors(monitor, ())
         self._copies: Copies | None = None
         self.checklist = Checklist()
@@ -275,7 +275,7 @@ class Migration:
             raise CancelledError
         control = self._session.control
         assert control is not None
-        await Handover(self._reactor, self._carrier, control, self.session, self.settings).finish(self._guest.runs)
+        await Handover(self._reactor, self._carrier, control, self.session, self.settings, self._secret).finish(self._guest.runs)
         if self._guest.stopped_at is not None:
             self._downtime = self._reactor.seconds() - self._guest.stopped_at
 
@@ -284,7 +284,8 @@ class Migration:
         self._undo.forget()
         if self.settings.settle:
             self._supervision.meter.arrived(self._downtime)
-            await ask(self._reactor, self._carrier, self.settings, self.session, self._session.control, self.settings.steps.settle)
+            wait, secret = self.settings.steps.settle, self._secret
+            await ask(self._reactor, self._carrier, self.settings, self.session, self._session.control, wait, secret)
 
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything; returns the error to raise."""

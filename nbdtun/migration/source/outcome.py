@@ -19,6 +19,7 @@ async def ask(
     session: str | None,
     control: Control | None = None,
     patience: float = 0.0,
+    secret: bytes = b"",
 ) -> Outcome:
     """
     At the source: let the destination end ``session`` (None: whichever it has for the VM); returns the outcome.
@@ -33,9 +34,9 @@ async def ask(
     while True:
         try:
             if control is None or control.lost:
-                outcome, reason = await _settle_there(reactor, carrier, settings, session)
+                outcome, reason = await _settle_there(reactor, carrier, settings, session, secret)
             else:
-                outcome, reason = await _settle(control, settings, session)
+                outcome, reason = await _settle(control, settings, session, secret)
         except NbdtunError as error:
             if not isinstance(error, TunnelError) or reactor.seconds() >= deadline:
                 raise _unknown(settings.vm, error) from error
@@ -46,17 +47,19 @@ async def ask(
             return outcome
 
 
-async def _settle_there(reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None) -> tuple[Outcome, str]:
+async def _settle_there(
+    reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None, secret: bytes
+) -> tuple[Outcome, str]:
     control = await Control(reactor).open(carrier, settings.steps.answer)
     try:
-        return await _settle(control, settings, session)
+        return await _settle(control, settings, session, secret)
     finally:
         control.hang_up()
 
 
-async def _settle(control: Control, settings: MigrationSettings, session: str | None) -> tuple[Outcome, str]:
+async def _settle(control: Control, settings: MigrationSettings, session: str | None, secret: bytes) -> tuple[Outcome, str]:
     seconds = settings.steps.answer + settings.settle
-    answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session)
+    answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session, secret=secret or None)
     return answer["outcome"], answer["reason"]
 
 

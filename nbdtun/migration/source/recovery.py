@@ -89,7 +89,7 @@ class Recovery:
         self.log.info("{vm}: an earlier migration {what}", vm=self._settings.vm, what=what)
 
     async def _has_arrived(self, left: Entry) -> bool:
-        outcome = await ask(self._reactor, self._carrier, self._settings, left.session)
+        outcome = await ask(self._reactor, self._carrier, self._settings, left.session, secret=bytes.fromhex(left.secret))
         if outcome is Outcome.FRESH:
             raise OutcomeUnknown(
                 f"{self._settings.vm} was handed over, then both the daemon and QEMU at the destination were restarted. "

@@ -66,7 +66,8 @@ class Resolution:
         await self._check()
         self._progress(Phase.FINISH)
         left = await find(self._monitor, self._uptime())
-        outcome = await ask(self._reactor, self._carrier, self._settings, left.session if left else None)
+        session, secret = (left.session, bytes.fromhex(left.secret)) if left else (None, b"")
+        outcome = await ask(self._reactor, self._carrier, self._settings, session, secret=secret)
         if outcome is not Outcome.ARRIVED:
             raise MigrationError(f"{self._settings.vm} did not arrive and never will; {await self._go_on(left)}")
         if left is not None and self._settings.keep_source:

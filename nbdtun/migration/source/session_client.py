@@ -65,13 +65,20 @@ class SessionClient:
     log = make_logger()
 
     def __init__(
-        self, reactor: IReactorTime, carrier: Carrier, ident: str, settings: MigrationSettings, alarm: Callable[[Exception], None]
+        self,
+        reactor: IReactorTime,
+        carrier: Carrier,
+        ident: str,
+        settings: MigrationSettings,
+        alarm: Callable[[Exception], None],
+        secret: bytes = b"",
     ) -> None:
         self.control: Control | None = None
         self.lost: Exception | None = None
         self._reactor = reactor
         self._carrier = carrier
         self._ident = ident
+        self._key = {"session": ident, "secret": secret or None}
         self._settings = settings
         self._alarm = alarm
         self._prepared: dict[str, Any] | None = None  # the arguments for preparing a second time, while that is possible
@@ -148,7 +155,7 @@ class SessionClient:
     async def _ask(self, command: Any, seconds: float | None = None, **arguments: Any) -> dict[str, Any]:
         if self.control is None:
             raise LinkLost("there is no control channel")
-        return await self.control.ask(command, seconds=seconds or self._settings.steps.answer, session=self._ident, **arguments)
+        return await self.control.ask(command, seconds=seconds or self._settings.steps.answer, **self._key, **arguments)
 
     def _lost(self, error: Exception, control: Control) -> None:
         if control is not self.control:

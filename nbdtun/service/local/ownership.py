@@ -14,11 +14,12 @@ import os
 import pwd
 import stat
 import struct
+from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nbdtun.errors import ConfigError
-from nbdtun.ownership.way import known
+from nbdtun.ownership.way import MOST_LINKS, known
 
 _ACL, _ACL_HEAD, _ACL_ENTRY = "system.posix_acl_access", struct.Struct("<I"), struct.Struct("<HHI")
 _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_WRITE = 0x02, 0x04, 0x08, 2
@@ -82,6 +83,20 @@ def _own_group() -> int:
 
 
 def _way(directory: Path) -> Iterator[Path]:
-    """All directories and links of the path, those behind links too."""
-    for end in dict.fromkeys((directory, Path(os.path.realpath(directory)))):
-        yield from (end, *end.parents)
+    """All directories and links that the kernel passes on its way there (path_resolution(7)), those that a link leads through too."""
+    here, left, links = Path("/"), deque(directory.absolute().parts[1:]), 0
+    yield here
+    while left and links <= MOST_LINKS:
+        name = left.popleft()
+        if name == "..":
+            here = here.parent
+            continue
+        yield here / name
+        try:
+            target = Path(os.readlink(here / name))
+        except OSError:  # no link
+            here /= name
+            continue
+        links += 1
+        here = Path("/") if target.is_absolute() else here
+        left.extendleft(reversed([part for part in target.parts if part != "/"]))

@@ -16,8 +16,7 @@ from nbdtun.ownership.reach import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import BothFamilies, LocalEndpoint
 from nbdtun.service.tunnel.records import in_force
-from nbdtun.tls.contexts import client_context
-from nbdtun.tls.renewal import Renewal
+from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.source.client import Source
@@ -46,9 +45,9 @@ def make_source(reactor: Reactor, settings: SourceSettings | MigrateSettings) ->
     :raise ConfigError: the directory with the certificates cannot be used.
     """
     tunnel = settings.tunnel
-    tls = tunnel.secrets or (Renewal(client_context, tunnel.tls_dir) if tunnel.tls_dir else None)
+    tls = tunnel.trust or (Trust(tunnel.tls_dir, server=False, any_purpose=tunnel.any_purpose) if tunnel.tls_dir else None)
     endpoint = make_client(reactor, settings.connect)
-    dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "")
+    dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "", insecure=tunnel.insecure)
     return Source(dialer, settings.limits if isinstance(settings, SourceSettings) else None)
 
 

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.amp import AMP
 
 from nbdtun.deferreds import stopped
+from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.carrier import Farewell
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.directories import remove_tree
@@ -26,7 +27,7 @@ from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.endpoint import ChannelEndpoint
 from nbdtun.tunnel.destination.server import Destination
-from nbdtun.tunnel.destination.targets import EndpointTarget
+from nbdtun.tunnel.destination.targets import EndpointTarget, SessionTarget
 from nbdtun.tunnel.settings import CONTROL
 from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.tunnel.source.throughput import throughput
@@ -70,11 +71,17 @@ class TunnelCarrier:
         await ChannelEndpoint(self.reactor, self.source, CONTROL, urgent=True).connect(quiet_factory(lambda: protocol))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> TunnelIngress:
+    def new_secret(self) -> bytes:
+        """Return a secret for a session; none without TLS."""
+        return self.source.new_secret()
+
+    async def enter(
+        self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None, secret: bytes = b""
+    ) -> TunnelIngress:
         """Make the socket ``name``: its connections reach ``target``, ahead of those that are not ``urgent``."""
         path = self.rundir.socket(name)
         endpoint = LocalEndpoint(Listener(self.reactor, path, 0o600, self.rundir.owner), f"unix:{path}")
-        channels = Forwarder(self.source, target, urgent=urgent, farewell=farewell)
+        channels = Forwarder(self.source, target, urgent=urgent, farewell=farewell, session=secret)
         return TunnelIngress(path, channels, await endpoint.listen(channels))
 
     async def throughput(self) -> float:
@@ -112,15 +119,21 @@ class TunnelEgress:
         self._directory = directory
         self._users = users
         self._admitted: list[str] = []
+        self._bond = Bond()
 
     @property
     def directory(self) -> str:
         """The directory in which the destination QEMU can make sockets."""
         return str(self._directory)
 
+    def tie(self, bond: Bond) -> None:
+        """Let only the source of ``bond`` open channels."""
+        self._bond = bond
+
     def admit(self, target: str, path: str) -> None:
         """Let channels to ``target`` connect to the UNIX socket ``path``, from now on."""
-        self._destination.targets.add(target, EndpointTarget(Reacher(self._reactor, path, self._users), f"unix:{path}"))
+        endpoint = EndpointTarget(Reacher(self._reactor, path, self._users), f"unix:{path}")
+        self._destination.targets.add(target, SessionTarget(endpoint, lambda names, secret: self._bond.admits(Claim(names, secret))))
         self._admitted.append(target)
 
     async def dismiss(self) -> None:

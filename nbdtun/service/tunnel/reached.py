@@ -26,7 +26,8 @@ from nbdtun.reach.host import UNATTENDED, Host
 from nbdtun.reach.links import SSHLinks
 from nbdtun.reach.near import FarEnd, Listening
 from nbdtun.service.tunnel.build import make_runtime
-from nbdtun.tls.throwaway import Identity
+from nbdtun.tls.throwaway import SOURCE, Identity
+from nbdtun.tls.trust import Pinned
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.source.client import Source
@@ -59,7 +60,7 @@ class Reached:
         self._say = say
         self._links: SSHLinks | None = None
         self._listening: Listening | None = None
-        self._identity = Identity.make()
+        self._identity = Identity.make(SOURCE)
         self.far = FarEnd(Host(runtime.reactor, address, settings.remote), name)
         self.waits = False  #: a QEMU waits there for the VM
 
@@ -113,7 +114,7 @@ class Reached:
         links = SSHLinks(self.far.host, self._name, listening.secret)
         await links.prove()
         self._links = links
-        return Dialer(self._runtime, links, f"{self._address}", connect_timeout=UNATTENDED)
+        return Dialer(self._runtime, links, f"{self._address}", connect_timeout=UNATTENDED, encrypted=True)
 
     async def other_speed(self) -> float | None:
         """
@@ -139,7 +140,7 @@ class Reached:
         def dialer(host: str) -> Dialer:
             label = f"[{host}]:{listening.port}" if ":" in host else f"{host}:{listening.port}"
             endpoint = HostnameEndpoint(reactor, host, listening.port)
-            return Dialer(self._runtime, endpoint, label, lambda: context, listening.name)
+            return Dialer(self._runtime, endpoint, label, Pinned(lambda: context), listening.name)
 
         dialers = [dialer(host) for host in hosts]
         found = await first(reactor, PORT_SECONDS, (each.probe() for each in dialers))
@@ -226,17 +227,18 @@ class LateDialer:
         assert address is not None
         return cls(lambda: Reached(runtime, address, f"tunnel-{secrets.token_hex(4)}", settings.far, say), runtime)
 
-    def pinned(self) -> LateDialer:
-        """It is: each far end has certificates of its own."""
-        return self
+    #: Under TLS, or through ssh.
+    confidential = True
+    #: Each far end has certificates of its own.
+    tls = None
 
-    async def open(self, channel: Channel, *, met: bool = True) -> None:
+    async def open(self, channel: Channel, session: bytes = b"", *, met: bool = True) -> None:
         """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.open`."""
         try:
-            await (await self._dialer()).open(channel, met=False)
+            await (await self._dialer()).open(channel, session, met=False)
         except Unreachable:  # it has ended, and with it all channels
             await self.close()
-            await (await self._dialer()).open(channel, met=met)
+            await (await self._dialer()).open(channel, session, met=met)
 
     async def resume(self, channel: Channel) -> None:
         """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.resume`."""

@@ -29,6 +29,7 @@ from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.settings import shown
 from nbdtun.units import size_text
 
 
@@ -36,8 +37,8 @@ class Channel:
     """
     One channel at one end.
 
-    Under a bandwidth limit, ``urgent`` puts it ahead of others. ``farewell`` is called before the local program hears of an end that it has
-    not asked for.
+    ``secret`` is its own, empty without TLS. Under a bandwidth limit, ``urgent`` puts it ahead of others. ``farewell`` is called before the
+    local program hears of an end that it has not asked for.
 
     ``redial`` gets the source a new link: it is called when the last one is lost, and returns a Deferred that can be cancelled. It is None
     at the destination, which waits. ``ended`` fires once, with None or the error. ``resumes`` and ``replayed`` (bytes) count the cost of
@@ -55,10 +56,12 @@ class Channel:
         window: int,
         redial: Callable[[Channel], Deferred[None]] | None,
         *,
+        secret: bytes = b"",
         urgent: bool = False,
         farewell: Farewell | None = None,
     ) -> None:
         self.runtime = runtime
+        self.secret = secret
         self.ident = ident
         self.target = target
         self.urgent = urgent
@@ -82,7 +85,7 @@ class Channel:
     @property
     def name(self) -> str:
         """Its name in messages."""
-        return f"{self.target} {self.ident.hex()[:8]}"
+        return f"{shown(self.target)} {self.ident.hex()[:8]}"
 
     @property
     def dials(self) -> bool:

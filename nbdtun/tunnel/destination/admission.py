@@ -13,9 +13,11 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
-from nbdtun.errors import LinkLost
+from nbdtun.errors import LinkLost, ProtocolViolation
+from nbdtun.tls.contexts import fingerprint
+from nbdtun.tunnel.destination.allowlist import Admitted, Rights
 from nbdtun.tunnel.destination.fair_table import FairTable
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.settings import Limits
@@ -25,13 +27,47 @@ NETWORK_BITS = 64
 
 
 @frozen
+class Proof:
+    """The secrets of one command: the channel's own, and that of the session whose target it asks for; None where they are left out."""
+
+    channel: bytes | None = field(default=None, repr=False)
+    session: bytes | None = field(default=None, repr=False)
+
+    def check(self, *, tls: bool) -> None:
+        """
+        Check that secrets are told under TLS, and only there.
+
+        :raise ProtocolViolation: they are not.
+        """
+        if tls and self.channel is None:
+            raise ProtocolViolation("under TLS, a channel has a secret")
+        if not tls and (self.channel is not None or self.session is not None):
+            raise ProtocolViolation("a secret is told under TLS only")
+
+
+@frozen
 class Caller:
-    """A peer: its name in messages, its address, and its certificate's fingerprint and first name ("" without TLS)."""
+    """
+    A peer: its name in messages and its address; and by its certificate its identity, the first admitted name ("" without TLS), all its
+    admitted ``names`` for comparisons, and what it may reach.
+    """
 
     peer: str
     address: str
     identity: str = ""
     name: str = ""
+    names: frozenset[str] = frozenset()
+    rights: Rights = field(factory=Rights)
+
+    def owns(self, identity: str) -> bool:
+        """Whether it may act on what ``identity`` has begun."""
+        return identity == self.identity or identity in self.names
+
+    def certified(self, certificate: bytes, admitted: Admitted) -> Caller:
+        """Return it with its certificate, in DER; one without any name stands for itself."""
+        names = [name.identity for name in admitted.names] or [f"sha256:{fingerprint(certificate)}"]
+        first = str(next(iter(admitted.names), ""))
+        return evolve(self, identity=names[0], name=first, names=frozenset(names), rights=admitted.rights)
 
     @property
     def owner(self) -> str:

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TunnelError
+from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
-from nbdtun.tunnel.destination.admission import Admission, Caller
+from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
 from nbdtun.tunnel.opening.commands import TUNNEL, Answer, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
@@ -22,10 +22,10 @@ class Answering(Protocol):
     admission: Admission
     refusals: RefusalLog
 
-    async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Channel:
         """Open a channel, or find it if this is a repeated request."""
 
-    async def find(self, ident: bytes, identity: str) -> Channel:
+    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
         """Find an open channel."""
 
 
@@ -35,7 +35,7 @@ class DestinationOpening(Opening):
     def __init__(self, destination: Answering, caller: Caller) -> None:
         super().__init__()
         self.caller = caller
-        self.refusal: NotAllowed | None = None
+        self.refusal: TunnelError | None = None
         self._destination = destination
         self._asked = False
 
@@ -49,21 +49,25 @@ class DestinationOpening(Opening):
             self._destination.refusals.report(self.caller.address, ProtocolViolation(f"{self.caller.peer}: {reason}"))
 
     @Greet.responder
-    def greet(self, **offer: Any) -> dict[str, Any]:
-        """Answer a source that only wants to know whether it is admitted."""
+    def greet(self, refusal: str | None, **offer: Any) -> dict[str, Any]:
+        """Answer a source that only wants to know whether it is admitted; or that does not trust us, and says why."""
         self._asked = True
+        if refusal:
+            self._destination.refusals.report(self.caller.address, TLSError(f"{self.caller.peer}: it refused our certificate: {refusal}"))
         return self._admit(offer).fields()
 
     @OpenChannel.responder
-    def open_channel(self, channel: bytes, target: str, window: int, urgent: bool | None, **offer: Any) -> Deferred[Answer]:
+    def open_channel(
+        self, channel: bytes, secret: bytes | None, session: bytes | None, target: str, window: int, urgent: bool | None, **offer: Any
+    ) -> Deferred[Answer]:
         """Open a channel."""
-        opening = self._destination.open(channel, target, window, self.caller, urgent=bool(urgent))
+        opening = self._destination.open(channel, target, window, self.caller, Proof(secret, session), urgent=bool(urgent))
         return Deferred.fromCoroutine(self._answer(offer, opening, 0))
 
     @ResumeChannel.responder
-    def resume_channel(self, channel: bytes, received: int, **offer: Any) -> Deferred[Answer]:
+    def resume_channel(self, channel: bytes, secret: bytes | None, received: int, **offer: Any) -> Deferred[Answer]:
         """Resume a channel."""
-        return Deferred.fromCoroutine(self._answer(offer, self._destination.find(channel, self.caller.identity), received))
+        return Deferred.fromCoroutine(self._answer(offer, self._destination.find(channel, self.caller, Proof(secret)), received))
 
     @property
     def _connection(self) -> OpeningTransport:
@@ -77,7 +81,7 @@ class DestinationOpening(Opening):
             self._destination.admission.recognise(self._connection, self.caller.owner)
             channel = await finding
             self._take_up(channel, received)
-        except (AlreadyComplete, NotAllowed):
+        except (AlreadyComplete, NotAllowed, TLSError):
             raise
         except TunnelError as refusal:
             self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))

@@ -10,9 +10,10 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
+from hmac import compare_digest
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -30,11 +31,12 @@ from nbdtun.errors import (
     TunnelError,
 )
 from nbdtun.logs import make_logger
-from nbdtun.tls.certificate import names_of
+from nbdtun.ownership.loopback import stranger
 from nbdtun.tls.failures import explain
-from nbdtun.tls.renewal import Secrets
+from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
-from nbdtun.tunnel.destination.admission import Admission, Caller
+from nbdtun.tunnel.channels.standing import StandingLinks
+from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.opening import DestinationOpening
 from nbdtun.tunnel.destination.targets import Targets
@@ -56,7 +58,12 @@ class _Entry:
     caller: Caller
     target: str
     window: int
+    secret: bytes = field(repr=False)
     channel: Deferred[Channel]
+
+    def belongs_to(self, caller: Caller, secret: bytes) -> bool:
+        """Whether ``caller`` may act on it, with this secret."""
+        return caller.owns(self.caller.identity) and compare_digest(self.secret, secret)
 
 
 @frozen
@@ -71,8 +78,8 @@ class Destination(ServerFactory):
     """
     Serves sources: opens channels to ``targets``, and resumes them.
 
-    ``tls`` returns the context for each connection (None: no TLS); ``allow`` selects the admitted sources among those with a trusted
-    certificate.
+    ``tls`` has the context for each connection (None: no TLS), and checks its peer; ``allow`` selects the admitted sources among those that
+    are trusted. Without TLS, sources of other users of this host are refused, unless ``insecure``.
     """
 
     log = make_logger()
@@ -82,9 +89,11 @@ class Destination(ServerFactory):
         self,
         runtime: Runtime,
         targets: Targets,
-        tls: Secrets | None = None,
+        tls: Trusting | None = None,
         allow: AllowList | None = None,
         limits: Limits | None = None,
+        *,
+        insecure: bool = False,
     ) -> None:
         self.runtime = runtime
         self.targets = targets
@@ -93,7 +102,9 @@ class Destination(ServerFactory):
         self._limits = limits or Limits()
         self.admission = Admission(self._limits)
         self._tls = tls
+        self._insecure = insecure
         self._allow = allow or AllowList()
+        self._standing = StandingLinks(runtime, tls, self.channels)
         self._entries: dict[bytes, _Entry] = {}
         self._leaving = False
         self._received: Counter[str] = Counter()  # by channels that have ended
@@ -115,7 +126,7 @@ class Destination(ServerFactory):
         A caller with an identity has proved it already, without TLS.
         """
         runtime, terms = self.runtime, self.runtime.terms
-        security = None if self._tls is None or caller.identity else Security(self._tls(), terms.records)
+        security = None if self._tls is None or caller.identity else Security(self._tls.context(), terms.records)
         opening = DestinationOpening(self, caller)
         try:
             transport = OpeningTransport(runtime.selector, sock, caller.peer, opening, terms.handshake_timeout, security, runtime.records)
@@ -126,26 +137,30 @@ class Destination(ServerFactory):
             self.refusals.report(caller.address, unable)
             sock.close()
             return
-        transport.ready.addCallback(self._examine, transport, opening)
+        transport.ready.addCallback(self._examine, transport, opening, sock)
         transport.ready.addErrback(self._refused, caller)
         self.admission.enter(transport, caller.address)
 
-    def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening) -> None:
-        """The peer has proved its certificate, if there is TLS: check the allow-list."""
+    def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening, sock: socket.socket) -> None:
+        """The peer has proved its certificate, if there is TLS: check whether it is trusted, and admitted."""
         if opening.caller.identity:
             self.admission.recognise(transport, opening.caller.owner)
             return
+        presented = transport.presented
         try:
-            self._allow.check(transport.certificate, transport.peer)
-        except NotAllowed as refusal:
+            if self._tls is not None and presented is not None:
+                self._tls.check(presented, transport.peer)
+            elif not self._insecure:
+                _refuse_strangers(sock, transport.peer)
+            admitted = self._allow.check(None if presented is None else presented.certificate, transport.peer)
+        except (TLSError, NotAllowed) as refusal:
             opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
             raise
-        names = names_of(transport.certificate) if transport.certificate is not None else ()
-        opening.caller = evolve(opening.caller, identity=transport.identity, name=str(next(iter(names), "")))
-        if self._tls is not None:
+        if presented is not None:
+            opening.caller = opening.caller.certified(presented.certificate, admitted)
             self.admission.recognise(transport, opening.caller.owner)
 
-    async def open(self, ident: bytes, target: str, window: int, caller: Caller, *, urgent: bool = False) -> Channel:
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Channel:
         """
         Return the channel ``ident``: a new one, or the existing one if this is a repeated request.
 
@@ -153,28 +168,31 @@ class Destination(ServerFactory):
         """
         if ident in self._entries or ident in self._tombstones:
             entry = self._entries.get(ident)
-            if entry is not None and entry.caller.identity == caller.identity and (entry.target, entry.window) != (target, window):
+            known = entry is not None and entry.belongs_to(caller, proof.channel or b"")
+            if known and entry is not None and (entry.target, entry.window) != (target, window):
                 raise ProtocolViolation(f"channel {ident.hex()[:8]} was opened with another target or window")
-            return await self.find(ident, caller.identity)
+            return await self.find(ident, caller, proof)
+        proof.check(tls=bool(caller.identity))
         self._check_room(caller)
         if len(ident) != IDENT_SIZE or window < MIN_READ:
             raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
-        making = Deferred.fromCoroutine(self._make(ident, target, window, urgent=urgent))
-        entry = self._entries[ident] = _Entry(caller, target, window, Deferred(lambda _: making.cancel()))
+        making = Deferred.fromCoroutine(self._make(ident, target, window, caller, proof, urgent=urgent))
+        entry = self._entries[ident] = _Entry(caller, target, window, proof.channel or b"", Deferred(lambda _: making.cancel()))
         asked = branch(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked
 
-    async def find(self, ident: bytes, identity: str) -> Channel:
+    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
         """
-        Return the channel ``ident``, if it belongs to ``identity``.
+        Return the channel ``ident``, if it belongs to ``caller``, who knows its secret.
 
         :raise TunnelError: it does not, or there is none, or it is over (then how it ended).
         """
-        entry = self._entries.get(ident)
-        if entry is not None and entry.caller.identity == identity:
+        proof.check(tls=bool(caller.identity))
+        entry, secret = self._entries.get(ident), proof.channel or b""
+        if entry is not None and entry.belongs_to(caller, secret):
             return await branch(entry.channel)
-        ending = self._tombstones.find(ident, identity)
+        ending = self._tombstones.find(ident, caller.owns, secret)
         if entry is None and ending is not None:
             raise ending
         raise ResumeRefused(f"the destination has no channel {ident.hex()[:8]} of this source (any more); was its daemon restarted?")
@@ -240,13 +258,14 @@ class Destination(ServerFactory):
             most = f"{limits.channels_per_peer} channels for this source (--max-channels-per-peer)"
             raise TooManyChannels(f"the destination has reached its limit of {most}")
 
-    async def _make(self, ident: bytes, name: str, window: int, *, urgent: bool) -> Channel:
+    async def _make(self, ident: bytes, name: str, window: int, caller: Caller, proof: Proof, *, urgent: bool) -> Channel:
         try:
-            sock = await self.targets.find(name).connect(name)
+            sock = await self.targets.find(name, caller, proof.session).connect(name)
         except (CancelledError, ConnectingCancelledError):
             raise ChannelReset(f"the destination gave up target {name} while it was connecting to it") from None
         channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
         self.channels.add(channel)
+        self._standing.watch()
         channel.ended.addCallback(self._channel_ended, channel)
         return channel
 
@@ -261,7 +280,7 @@ class Destination(ServerFactory):
         entry = self._entries.pop(channel.ident, None)
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
-            self._tombstones.remember(channel.ident, entry.caller.identity, ending)
+            self._tombstones.remember(channel.ident, entry.caller.identity, entry.secret, ending)
         if self._leaving or not self.runtime.line_limit.allows():
             return error
         if error is None:
@@ -274,6 +293,11 @@ class Destination(ServerFactory):
         failure.trap(TunnelError)
         assert isinstance(failure.value, TunnelError)
         self.refusals.report(caller.address, failure.value)
+
+
+def _refuse_strangers(sock: socket.socket, peer: str) -> None:
+    if who := stranger(sock):
+        raise NotAllowed(f"{peer}: {who}", "without TLS, only root and the destination's own user may connect, unless it has --insecure")
 
 
 def _arrived(channel: Channel) -> int:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 
-from nbdtun.errors import ShuttingDown, TargetUnknown, TargetUnreachable
+from nbdtun.errors import NotAllowed, ShuttingDown, TargetUnknown, TargetUnreachable
 from nbdtun.process import Reactor, adopt
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.opening.detach import connect
+from nbdtun.tunnel.settings import BUILT_IN, shown
 from nbdtun.tunnel.wires.tuning import make_roomy
 
 
@@ -46,7 +49,7 @@ class EndpointTarget:
             reason = os.strerror(failure.osError) if isinstance(failure.osError, int) else str(failure)
         except OSError as failure:
             reason = failure.strerror or str(failure)
-        raise TargetUnreachable(f"target {name}: {self.label}: {reason}")
+        raise TargetUnreachable(f"target {shown(name)}: {self.label}: {reason}")
 
 
 @frozen
@@ -82,7 +85,7 @@ class LocalTarget:
                 adopt(self.reactor, theirs, self.factory)
         except OSError as failure:
             ours.close()
-            raise TargetUnreachable(f"target {name}: {failure.strerror}") from failure
+            raise TargetUnreachable(f"target {shown(name)}: {failure.strerror}") from failure
         return ours
 
 
@@ -95,16 +98,31 @@ def local_pair(name: str) -> tuple[socket.socket, socket.socket]:
     try:
         return socket.socketpair()
     except OSError as failure:
-        raise TargetUnreachable(f"target {name}: {failure.strerror}") from failure
+        raise TargetUnreachable(f"target {shown(name)}: {failure.strerror}") from failure
+
+
+@frozen
+class PersonalTarget:
+    """A target that is made for each caller."""
+
+    make: Callable[[Caller], Target]
+
+
+@frozen
+class SessionTarget:
+    """A target for one session's source; ``admits`` is asked with the caller's names and the session's secret."""
+
+    target: Target
+    admits: Callable[[frozenset[str], bytes | None], bool]
 
 
 @define
 class Targets:
     """The list of targets, which may change while channels are open."""
 
-    _known: dict[str, Target] = field(factory=dict)
+    _known: dict[str, Target | PersonalTarget | SessionTarget] = field(factory=dict)
 
-    def add(self, name: str, target: Target) -> None:
+    def add(self, name: str, target: Target | PersonalTarget | SessionTarget) -> None:
         """Let channels to ``name`` lead to ``target``."""
         self._known[name] = target
 
@@ -112,13 +130,20 @@ class Targets:
         """Allow no further channels to ``name``."""
         self._known.pop(name, None)
 
-    def find(self, name: str) -> Target:
+    def find(self, name: str, caller: Caller, session: bytes | None = None) -> Target:
         """
-        Return the target of that name.
+        Return the target of that name, for ``caller``, who may have a session's secret.
 
-        :raise TargetUnknown: it is not listed.
+        :raise TargetUnknown: it is not listed, or is that of another session.
+        :raise NotAllowed: it is not for this caller.
         """
-        try:
-            return self._known[name]
-        except KeyError:
-            raise TargetUnknown(f"the destination has no target {name[:64]!r}") from None
+        target = self._known.get(name)
+        if target is None or (isinstance(target, SessionTarget) and not target.admits(caller.names, session)):
+            raise TargetUnknown(f"the destination has no target {shown(name[:64])!r}")
+        if isinstance(target, SessionTarget):
+            return target.target
+        if isinstance(target, PersonalTarget):
+            return target.make(caller)
+        if name not in BUILT_IN and not caller.rights.include(name):
+            raise NotAllowed(f"{caller.peer}: no --allow at the destination admits {caller.name} to target {name}")
+        return target

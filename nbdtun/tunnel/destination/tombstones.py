@@ -8,6 +8,7 @@ source that opened the channel gets the answer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from hmac import compare_digest
 
 from nbdtun.errors import LinkLost, ResumeRefused, TunnelError
 from nbdtun.tunnel.destination.fair_table import FairTable
@@ -22,7 +23,7 @@ class Tombstones:
     def __init__(self, now: Callable[[], float], seconds: float) -> None:
         self._now = now
         self._seconds = seconds
-        self._ended: FairTable[bytes, tuple[float, TunnelError]] = FairTable(MAX_REMEMBERED)
+        self._ended: FairTable[bytes, tuple[float, TunnelError, bytes]] = FairTable(MAX_REMEMBERED)
 
     def __len__(self) -> int:
         self._forget()
@@ -32,18 +33,20 @@ class Tombstones:
         self._forget()
         return ident in self._ended
 
-    def remember(self, ident: bytes, identity: str, ending: TunnelError) -> None:
-        """The channel ``ident`` of ``identity`` is over."""
+    def remember(self, ident: bytes, identity: str, secret: bytes, ending: TunnelError) -> None:
+        """The channel ``ident`` of ``identity``, with its ``secret``, is over."""
         # A source retries after a LinkLost; but this channel will never have another link.
         final = ResumeRefused(str(ending)) if isinstance(ending, LinkLost) else ending
         self._forget()
-        self._ended.add(identity, ident, (self._now() + self._seconds, final))
+        self._ended.add(identity, ident, (self._now() + self._seconds, final, secret))
 
-    def find(self, ident: bytes, identity: str) -> TunnelError | None:
-        """Return how the channel ended, if it belonged to ``identity``, as an error of the caller's own."""
+    def find(self, ident: bytes, owns: Callable[[str], bool], secret: bytes) -> TunnelError | None:
+        """Return how the channel ended, as an error of the caller's own, who ``owns`` its identity and knows its secret; else None."""
         self._forget()
         entry = self._ended.find(ident)
-        return entry[1][1].again() if entry is not None and entry[0] == identity else None
+        if entry is None or not owns(entry[0]) or not compare_digest(entry[1][2], secret):
+            return None
+        return entry[1][1].again()
 
     def _forget(self) -> None:
         now = self._now()

@@ -12,14 +12,14 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
 
-from nbdtun.amp import CheckedCommand, Flag, Number
+from nbdtun.amp import CheckedCommand, Flag, Number, Secret, Text
 from nbdtun.errors import TunnelError, wire_errors
 from nbdtun.versions import AGREED, OFFER, Agreed, Features, Speaks
 
 #: What this release speaks.
 TUNNEL = Speaks("the tunnel's protocol")
 
-#: Bytes of a channel's id. The id and the same certificate are all that a resume needs.
+#: Bytes of a channel's id. A resume also needs the channel's secret, and a name of the source that opened it.
 IDENT_SIZE = 16
 
 #: The largest offset that a frame can carry.
@@ -55,9 +55,13 @@ class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
 
 
 class Greet(CheckedCommand):
-    """Ask whether this source would be admitted, and nothing else: the connection ends with the answer."""
+    """
+    Ask whether this source would be admitted, and nothing else: the connection ends with the answer.
 
-    arguments: ClassVar = [*OFFER]
+    A source that does not trust the destination's certificate tells it why instead: ``refusal`` is for its log.
+    """
+
+    arguments: ClassVar = [*OFFER, (b"refusal", Text(optional=True))]
     response: ClassVar = [*AGREED]
     errors = wire_errors(TunnelError)
     fatal = False
@@ -70,12 +74,15 @@ class OpenChannel(_Switching):
     An ``urgent`` channel (memory, control) goes ahead of others where the destination has a bandwidth limit.
     ``window`` is the most bytes that the source is ready to keep for each direction. The answer's ``window``, never larger, is in force for
     both ends.
+    ``secret`` is the channel's own, ``session`` that of the session whose target it is; both only under TLS.
     Repeated for an existing channel (its answer was lost with a link), the command resumes that channel.
     """
 
     arguments: ClassVar = [
         *OFFER,
         (b"channel", amp.String()),
+        (b"secret", Secret(optional=True)),
+        (b"session", Secret(optional=True)),
         (b"target", amp.Unicode()),
         (b"window", Number(MAX_OFFSET)),
         (b"urgent", Flag(optional=True)),
@@ -88,5 +95,6 @@ class ResumeChannel(_Switching):
     arguments: ClassVar = [
         *OFFER,
         (b"channel", amp.String()),
+        (b"secret", Secret(optional=True)),
         (b"received", Number(MAX_OFFSET)),
     ]

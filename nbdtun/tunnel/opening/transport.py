@@ -21,6 +21,7 @@ from nbdtun.amp import Peer
 from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
 from nbdtun.tls.contexts import fingerprint
 from nbdtun.tls.failures import explain
+from nbdtun.tls.presented import Presented
 from nbdtun.tunnel.protocol.records import ROOM
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.wires.batched import BatchedWire
@@ -86,13 +87,13 @@ class OpeningTransport:
     @property
     def identity(self) -> str:
         """The peer's identity: its certificate's fingerprint, "" without TLS. A channel belongs to the identity that opened it."""
-        certificate = self.certificate
-        return "" if certificate is None else fingerprint(certificate)
+        presented = self.presented
+        return "" if presented is None else fingerprint(presented.certificate)
 
     @property
-    def certificate(self) -> bytes | None:
-        """The certificate that the peer has proved to own, in DER; None without TLS."""
-        return self.wire.peer_certificate
+    def presented(self) -> Presented | None:
+        """What the peer has presented in its handshake; None without TLS."""
+        return self.wire.presented
 
     def give_up(self, reason: TunnelError) -> None:
         """Close at once, for a reason of our own."""

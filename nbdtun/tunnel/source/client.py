@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet import defer, protocol
@@ -15,12 +14,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
+from nbdtun.amp import SECRET_SIZE
 from nbdtun.deferreds import end_of
 from nbdtun.errors import ChannelReset, LinkLost, TooManyChannels, TunnelError
 from nbdtun.logs import make_logger
+from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.heartbeat import BEATS
 from nbdtun.tunnel.channels.splice import Farewell
+from nbdtun.tunnel.channels.standing import StandingLinks
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
@@ -41,11 +43,16 @@ class Dials(Protocol):
     def runtime(self) -> Runtime:
         """What the channels share."""
 
-    def pinned(self) -> Dials:
-        """The same, for one channel."""
+    @property
+    def tls(self) -> Trusting | None:
+        """The links' TLS, if there is one before they are."""
 
-    async def open(self, channel: Channel, *, met: bool = True) -> None:
-        """Give ``channel`` its first link."""
+    @property
+    def confidential(self) -> bool:
+        """Whether nobody but the destination can read what is sent."""
+
+    async def open(self, channel: Channel, session: bytes = b"", *, met: bool = True) -> None:
+        """Give ``channel`` its first link; ``session`` is the secret of the session whose target it is."""
 
     async def resume(self, channel: Channel) -> None:
         """Give ``channel`` its next link."""
@@ -65,26 +72,30 @@ class Source:
         self.refusals = RefusalLog(self.log, self.runtime.call_later)
         self._dialer = dialer
         self.channels: set[Channel] = set()
+        self._standing = StandingLinks(self.runtime, dialer.tls, self.channels)
         self._resumes = 0  # of channels that have ended
         self._replayed = 0
         self._sent = 0
         self._met = False
         self.given_up = False  #: a lost link did not come back in time, and no other has come since
 
-    async def open(self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None) -> Channel:
+    async def open(
+        self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None, session: bytes = b""
+    ) -> Channel:
         """
         Open a channel between ``sock``, which it owns from now on, and ``target``. Under a bandwidth limit, an ``urgent`` one goes first.
         ``farewell`` is called before the program behind ``sock`` hears of an end that it has not asked for.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
-        runtime, dialer = self.runtime, self._dialer.pinned()
-        ident = secrets.token_bytes(IDENT_SIZE)
-        redial = partial(self._redial, dialer)
-        channel = Channel(runtime, ident, target, sock, runtime.terms.window, redial, urgent=urgent, farewell=farewell)
+        runtime = self.runtime
+        ident, secret = secrets.token_bytes(IDENT_SIZE), self.new_secret()
+        window = runtime.terms.window
+        channel = Channel(runtime, ident, target, sock, window, self._redial, secret=secret, urgent=urgent, farewell=farewell)
         self.channels.add(channel)
+        self._standing.watch()
         channel.ended.addCallback(self._ended, channel)
-        opening = Deferred.fromCoroutine(dialer.open(channel, met=self._met))
+        opening = Deferred.fromCoroutine(self._dialer.open(channel, session, met=self._met))
         channel.ended.addCallback(_cancel, opening)
         try:
             await opening
@@ -102,7 +113,7 @@ class Source:
 
         :raise TunnelError: it cannot be reached, or refuses.
         """
-        await self._dialer.pinned().greet()
+        await self._dialer.greet()
 
     async def drain(self, seconds: float) -> None:
         """Wait at most so many seconds for the channels to end by themselves."""
@@ -149,8 +160,12 @@ class Source:
         now: float = self.runtime.reactor.seconds()
         return now - min(lost) if lost else None
 
-    def _redial(self, dialer: Dials, channel: Channel) -> Deferred[None]:
-        redialling = Deferred.fromCoroutine(dialer.resume(channel))
+    def new_secret(self) -> bytes:
+        """A secret for a channel or a session; none where it would not stay one."""
+        return secrets.token_bytes(SECRET_SIZE) if self._dialer.confidential else b""
+
+    def _redial(self, channel: Channel) -> Deferred[None]:
+        redialling = Deferred.fromCoroutine(self._dialer.resume(channel))
         redialling.addErrback(self._refused, channel)
         return redialling
 
@@ -176,14 +191,18 @@ class Forwarder(ServerFactory):
     """
     The factory of a listening endpoint: each connection becomes a channel to ``target``, ``urgent`` or not.
 
-    ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for.
+    ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for. ``session`` is the secret of
+    the session whose target it is.
     """
 
     log = make_logger()
     noisy = False
 
-    def __init__(self, source: Source, target: str, *, urgent: bool = False, farewell: Farewell | None = None) -> None:
+    def __init__(
+        self, source: Source, target: str, *, urgent: bool = False, farewell: Farewell | None = None, session: bytes = b""
+    ) -> None:
         self._source = source
+        self._session = session
         self._urgent = urgent
         self._farewell = farewell
         self.target = target
@@ -233,7 +252,7 @@ class Forwarder(ServerFactory):
 
     async def _open(self, sock: socket.socket, user: str) -> None:
         try:
-            channel = await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell)
+            channel = await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell, session=self._session)
         except BaseException:
             self._source.users.leave(user)
             raise

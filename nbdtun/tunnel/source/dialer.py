@@ -10,9 +10,10 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError, UnknownHostError
@@ -23,7 +24,8 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, TunnelError, Unreachable
-from nbdtun.tls.renewal import Secrets
+from nbdtun.ownership.loopback import stranger
+from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.opening.commands import TUNNEL, Greet, OpenChannel, ResumeChannel
@@ -81,29 +83,30 @@ class _InterludeFactory(ClientFactory):
 class Dialer:
     """
     Dials ``endpoint``, called ``peer`` in messages. ``tls`` and ``tls_name`` (the name in the destination's certificate) go together.
-    One attempt to connect may take ``connect_timeout`` seconds.
+    One attempt to connect may take ``connect_timeout`` seconds. ``encrypted``: the endpoint is, as ssh is, and its other end is proved.
+    Without either, a destination of another user of this host is refused, unless ``insecure``.
     """
 
     runtime: Runtime
     endpoint: IStreamClientEndpoint
     peer: str
-    tls: Secrets | None = None
+    tls: Trusting | None = None
     tls_name: str = ""
     connect_timeout: float = CONNECT_TIMEOUT
+    encrypted: bool = False
+    insecure: bool = False
 
-    def pinned(self) -> Dialer:
-        """Return a dialer pinned to the current certificate: a channel can be resumed only with the one that opened it."""
-        if self.tls is None:
-            return self
-        context = self.tls()
-        return evolve(self, tls=lambda: context)
+    @property
+    def confidential(self) -> bool:
+        """Whether nobody but the destination can read what is sent."""
+        return self.encrypted or self.tls is not None
 
-    async def open(self, channel: Channel, *, met: bool = True) -> None:
+    async def open(self, channel: Channel, session: bytes = b"", *, met: bool = True) -> None:
         """
         Give ``channel`` its first link. If the destination was never ``met``, it is not waited for as after a restart of its daemon.
 
         A cut at any moment is no refusal: the same request is sent again. If the destination has made the channel already, it answers for
-        that one.
+        that one. ``session`` is the secret of the session whose target it is.
 
         :raise LinkLost: the destination could not be reached within the handshake timeout.
         :raise TunnelError: it refused, with a reason.
@@ -112,12 +115,12 @@ class Dialer:
         patience = self.runtime.terms.handshake_timeout
 
         async def once() -> None:
-            await self._begin(channel, OpenChannel, lambda: self._wanted(channel), patience * SHARE)
+            await self._begin(channel, OpenChannel, lambda: self._wanted(channel, session), patience * SHARE)
 
         await self._persist(once, patience, met=met)
 
-    def _wanted(self, channel: Channel) -> dict[str, Any]:
-        return {"target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
+    def _wanted(self, channel: Channel, session: bytes) -> dict[str, Any]:
+        return {"session": session or None, "target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
 
     async def greet(self) -> None:
         """
@@ -137,7 +140,7 @@ class Dialer:
         opening = Opening()
         transport = await self._connect(opening, self.runtime.terms.handshake_timeout * SHARE)
         try:
-            await transport.ready
+            await self._meet(transport, opening)
             TUNNEL.chosen(await opening.callRemote(Greet, **TUNNEL.offer()), self.peer)
         except amp.AmpError as unknown:
             raise self._strange(unknown) from unknown
@@ -193,9 +196,11 @@ class Dialer:
         opening, interlude = Opening(), _Interlude()
         transport = await self._connect(opening, limit)
         try:
-            await transport.ready
+            await self._meet(transport, opening)
             factory = _InterludeFactory(interlude)
-            answer = await opening.callRemote(command, factory, **TUNNEL.offer(), channel=channel.ident, **arguments())
+            answer = await opening.callRemote(
+                command, factory, **TUNNEL.offer(), channel=channel.ident, secret=channel.secret or None, **arguments()
+            )
             TUNNEL.chosen(answer, self.peer)
             if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
                 raise ProtocolViolation(f"{self.peer}: it offered a window of {size_text(answer['window'])}, which was not requested")
@@ -210,6 +215,21 @@ class Dialer:
             if not interlude.over:
                 transport.abortConnection()
                 channel.go_on()
+
+    async def _meet(self, transport: OpeningTransport, opening: Opening) -> None:
+        """
+        Wait until the connection is up, and check the destination; one that is refused is told why.
+
+        :raise TunnelError: the connection has failed, or the destination is refused.
+        """
+        await transport.ready
+        if self.tls is not None and transport.presented is not None:
+            try:
+                self.tls.check(transport.presented, self.peer)
+            except TLSError as refusal:
+                with suppress(TunnelError, amp.AmpError):
+                    await opening.callRemote(Greet, **TUNNEL.offer(), refusal=str(refusal))
+                raise
 
     def _strange(self, unknown: amp.AmpError) -> TunnelError:
         if isinstance(unknown, amp.UnknownRemoteError):  # a code of another release
@@ -232,7 +252,10 @@ class Dialer:
 
     def _transport(self, sock: socket.socket, opening: Opening, limit: float) -> OpeningTransport:
         runtime = self.runtime
-        security = None if self.tls is None else Security(self.tls(), runtime.terms.records, self.tls_name)
+        if not self.confidential and not self.insecure and (who := stranger(sock)):
+            sock.close()
+            raise LinkLost(f"{self.peer}: {who}", "without TLS, only root and the source's user may listen there, or give --insecure")
+        security = None if self.tls is None else Security(self.tls.context(), runtime.terms.records, self.tls_name)
         return OpeningTransport(runtime.selector, sock, self.peer, opening, limit, security, runtime.records)
 
     def _too_slow(self, result: Any, seconds: float) -> Any:

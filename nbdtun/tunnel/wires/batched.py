@@ -11,6 +11,7 @@ import socket
 import ssl
 
 from nbdtun.tls.handshake import Handshake
+from nbdtun.tls.presented import Presented
 from nbdtun.tls.records.messages import ALERT, CLOSE_NOTIFY, RecordError, fatal
 from nbdtun.tls.records.protection import MAX_BATCH, MAX_BODY, Opener, Sealer
 from nbdtun.tunnel.protocol.records import RecordReader
@@ -40,15 +41,15 @@ class BatchedWire(BufferedWire):
         self._sealer: Sealer
         self._opener: Opener
         self._reader: RecordReader
-        self._certificate: bytes | None = None
+        self._presented: Presented | None = None
         self._leaving: Slab | None = None  # records that are not sent completely
         self._left = memoryview(b"")  # the rest of them
         self._sealed = 0  # bytes of data in them
 
     @property
-    def peer_certificate(self) -> bytes | None:
-        """The certificate that the peer proved to own, in DER."""
-        return self._certificate
+    def presented(self) -> Presented | None:
+        """What the peer has presented in its handshake."""
+        return self._presented
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -200,7 +201,7 @@ class BatchedWire(BufferedWire):
 
     def _take_over(self, handshake: Handshake) -> None:
         shaken = handshake.result()
-        self._sealer, self._opener, self._certificate = shaken.sealer, shaken.opener, shaken.certificate
+        self._sealer, self._opener, self._presented = shaken.sealer, shaken.opener, shaken.presented
         self._reader = RecordReader(shaken.opener, self._records)
         self._handshake = None
         self._take_in(shaken.rest)

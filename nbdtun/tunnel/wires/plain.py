@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nbdtun.tls.ktls import active
+from nbdtun.tls.presented import Presented
 from nbdtun.tunnel.wires.selector import WireSelector
 
 #: Seconds for the other end to read the last message.
@@ -164,8 +165,8 @@ class Wire:
         return socket.socket(fileno=self._socket.detach())
 
     @property
-    def peer_certificate(self) -> bytes | None:
-        """The certificate that the peer proved to own, in DER; None without TLS."""
+    def presented(self) -> Presented | None:
+        """What the peer has presented in its handshake; None without TLS."""
         return None
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 
 from nbdtun.tls.failures import is_end
+from nbdtun.tls.presented import Presented
 from nbdtun.tunnel.wires.plain import BufferedWire, WireUser
 from nbdtun.tunnel.wires.selector import WireSelector
 
@@ -27,14 +28,14 @@ class TLSWire(BufferedWire):
         super().__init__(selector, sock, user)
         self.tls = sock
         self._shaking = True
-        self._certificate: bytes | None = None
+        self._presented: Presented | None = None
         self._read_wants_room = False
         self._write_wants_data = False
 
     @property
-    def peer_certificate(self) -> bytes | None:
-        """The certificate that the peer proved to own, in DER."""
-        return self._certificate
+    def presented(self) -> Presented | None:
+        """What the peer has presented in its handshake."""
+        return self._presented
 
     @property
     def pending(self) -> bool:
@@ -114,5 +115,5 @@ class TLSWire(BufferedWire):
             self.want_room()
             return
         self._shaking = False
-        self._certificate = self.tls.getpeercert(binary_form=True)  # now: a connection that failed later has none
+        self._presented = Presented.of(self.tls)  # now: a connection that failed later has none
         self.user.wire_writable()

@@ -117,7 +117,7 @@ def test_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("ahead", "text"), [(37.0, "37 s ahead of this host's"), (-7200.0, "2 h behind this host's")])
 def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch, ahead: float, text: str) -> None:
-    monkeypatch.setattr("nbdtun.migration.destination.sessions.time", lambda: 1e9 + ahead)
+    monkeypatch.setattr("nbdtun.migration.destination.control.time", lambda: 1e9 + ahead)
     monkeypatch.setattr(module, "time", lambda: 1e9)
     report = Flight().run(monkeypatch)
     assert lines(report, Level.WARNING) == [

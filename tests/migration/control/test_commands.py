@@ -19,7 +19,15 @@ def test_disks_cross() -> None:
         Disk("#block1", "ide0-hd0", "/machine/unattached/device[16]", 512),
     )
     pair = Pair(Echo())
-    arguments = {**MIGRATION.offer(), "session": SESSION, "vm": "wéb1", "hardware": HARDWARE, "bitmaps": [], "allowed": [{"name": "cpu"}]}
+    arguments = {
+        **MIGRATION.offer(),
+        "session": SESSION,
+        "secret": None,
+        "vm": "wéb1",
+        "hardware": HARDWARE,
+        "bitmaps": [],
+        "allowed": [{"name": "cpu"}],
+    }
     assert pair.ask(Prepare, disks=rows_of_disks(disks), **arguments) == ANSWER
     (got,) = pair.server.got  # type: ignore[attr-defined]
     assert disks_of(got.pop("disks")) == disks

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.errors import NbdtunError, ShuttingDown
+from nbdtun.migration.bond import Claim
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Prepare
 from nbdtun.migration.destination.draining import Draining
@@ -35,7 +36,7 @@ class Drained(Talk):
 
     @property
     def state(self) -> State:
-        return self.stage.daemon.register.session(SESSION).state
+        return self.stage.daemon.register.session(SESSION, Claim()).state
 
 
 def test_a_session_that_copies_disks_is_left_without_a_word() -> None:

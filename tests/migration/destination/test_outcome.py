@@ -116,7 +116,9 @@ class Ended:
 def found(remembered: State | None) -> Any:
     answers: list[Any] = []
     qemu: Any = Ended()
-    Deferred.fromCoroutine(find_outcome(qemu, remembered)).addCallbacks(answers.append, lambda failure: answers.append(failure.value))
+    Deferred.fromCoroutine(find_outcome(qemu, remembered=remembered)).addCallbacks(
+        answers.append, lambda failure: answers.append(failure.value)
+    )
     return answers[0]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from nbdtun.errors import DestinationFailed
+from nbdtun.migration.bond import Bond, Claim, proof_of
 from nbdtun.migration.destination import register as module
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.register import Entry, Register
@@ -56,15 +58,15 @@ def test_a_session_is_under_way_until_it_is_over(said: list[str]) -> None:
     one.session.end(State.ABORTED, "the source aborted it")
     assert register.busy == {}
     assert said == ["web1: session aaaaaaaa aborted: the source aborted it"]
-    assert register.session("a" * 32) is register.find("a" * 32) is register.latest["web1"] is one.session
+    assert register.session("a" * 32, Claim()) is register.find("a" * 32, Claim()) is register.latest["web1"] is one.session
 
 
 def test_what_nobody_knows() -> None:
     register = Register(Clock())
-    assert register.find("a" * 32) is None
+    assert register.find("a" * 32, Claim()) is None
     assert "a" * 32 not in register
     with pytest.raises(DestinationFailed, match="does not know this session"):
-        register.session("a" * 32)
+        register.session("a" * 32, Claim())
     assert repr(register) == "<Register of 0 sessions under way, 0 in all>"
 
 
@@ -101,3 +103,19 @@ def test_nothing_is_waited_for_where_all_have_hung_up() -> None:
     one.session.end(State.FINISHED)
     one.control.lose()
     assert Deferred.fromCoroutine(register.settled()).called
+
+
+def test_a_session_is_found_by_its_own_source_only() -> None:
+    """With its name and its secret; to all others it does not exist."""
+    scene = Clock()
+    register = Register(scene)
+    one = entry("a" * 32)
+    register.add(evolve(one, bond=Bond("dns:src1", proof_of(b"s" * 32))))
+    proper = Claim(frozenset({"dns:src1", "dns:other"}), b"s" * 32)
+    assert register.session("a" * 32, proper) is register.find("a" * 32, proper) is one.session
+    assert register.last("web1", Claim(proper.names)) is one.session
+    assert register.last("web1", Claim(frozenset({"dns:src2"}))) is None
+    for claim in (Claim(), Claim(proper.names), Claim(proper.names, b"t" * 32), Claim(frozenset({"dns:src2"}), proper.secret)):
+        assert register.find("a" * 32, claim) is None
+        with pytest.raises(DestinationFailed, match="does not know this session"):
+            register.session("a" * 32, claim)

@@ -47,6 +47,9 @@ class Room:
         self.told: list[NbdtunError] = []
         self.session = Session(self.clock, SESSION, self.qemu, lambda ident, owner: self, self.told.append, StepTimeouts())
 
+    def tie(self, bond: object) -> None:
+        """Of the one source that there is."""
+
     def admit(self, target: str, path: str) -> None:
         self.admitted[target] = path
 

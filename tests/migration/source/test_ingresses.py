@@ -27,7 +27,7 @@ class Doors:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, bool]] = []
 
-    async def enter(self, target: str, name: str, *, urgent: bool, farewell: Any) -> Door:
+    async def enter(self, target: str, name: str, *, urgent: bool, farewell: Any, secret: bytes) -> Door:
         self.asked.append((target, name, urgent))
         return Door()
 

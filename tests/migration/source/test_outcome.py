@@ -39,7 +39,7 @@ def asked(channel: Answer | NbdtunError, session: str | None = SESSION) -> tuple
 def test_the_destination_knows(session: str | None) -> None:
     channel = Answer("arrived")
     assert asked(channel, session)[1] == ["arrived"]
-    assert channel.asked == [{"vm": "web1", "session": session}]
+    assert channel.asked == [{"vm": "web1", "session": session, "secret": None}]
     assert channel.hung_up
 
 

@@ -19,6 +19,8 @@ from tests.migration.stage.talk import SESSION
 
 seconds = some.floats(0, 1e7)
 
+SECRET = b"s" * 32
+
 
 @given(began=seconds, lasted=some.floats(0, 1e5), error=some.floats(-9, 9))
 def test_a_migration_that_began_when_ours_did_is_ours(began: float, lasted: float, error: float) -> None:
@@ -104,10 +106,11 @@ def test_one_that_an_operator_has_paused_meanwhile_stays_paused() -> None:
 
 
 def test_it_has_arrived() -> None:
-    scene = Scene("postmigrate", "completed", **HANDED)
+    """Its journal has the session's secret, without which the destination would not know the session."""
+    scene = Scene("postmigrate", "completed", secret=SECRET.hex(), **HANDED)
     scene.tune()
     assert scene.settle() is True
-    assert scene.answer.asked == [{"vm": "web1", "session": SESSION}]
+    assert scene.answer.asked == [{"vm": "web1", "session": SESSION, "secret": SECRET}]
     assert scene.qemu.state == "postmigrate"
     assert scene.is_clean()
 

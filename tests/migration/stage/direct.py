@@ -133,6 +133,9 @@ class DirectEgress:
         self.mine: list[str] = []
         os.mkdir(self.directory, 0o700)
 
+    def tie(self, bond: object) -> None:
+        """Of the one source that there is."""
+
     def admit(self, target: str, path: str) -> None:
         self.mine.append(target)
         self.tunnel.admitted[target] = path
@@ -179,7 +182,13 @@ class Tunnel:
         self.controls.append(await connectProtocol(endpoint, protocol))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> DirectIngress:
+    def new_secret(self) -> bytes:
+        """The Carrier's."""
+        return b""
+
+    async def enter(
+        self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None, secret: bytes = b""
+    ) -> DirectIngress:
         """The Carrier's."""
         ingress = DirectIngress(self, target, str(self.directory / f"{name}.sock"))
         await ingress.listen()

@@ -11,6 +11,7 @@ from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import LinkLost
 from nbdtun.migration.carrier import Farewell
+from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
@@ -43,6 +44,9 @@ class PaperEgress:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         stage.egresses.append(self)
+
+    def tie(self, bond: object) -> None:
+        """Of the one source that there is."""
 
     def admit(self, target: str, path: str) -> None:
         self.stage.admitted[target] = path
@@ -89,12 +93,18 @@ class Stage:
             raise LinkLost("the destination cannot be reached")
         if self.silent:
             await Deferred()
-        server = self.daemon.control()
+        server = DestinationControl(self.daemon)
         ends = FakeTransport(server, isServer=True), FakeTransport(protocol, isServer=False)
         self.pumps.append((connect(server, ends[0], protocol, ends[1]), *ends))
         return protocol
 
-    async def enter(self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None) -> PaperIngress:
+    def new_secret(self) -> bytes:
+        """The Carrier's."""
+        return b""
+
+    async def enter(
+        self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None, secret: bytes = b""
+    ) -> PaperIngress:
         self.ingresses.append(PaperIngress(self, target, name))
         self.ingresses[-1].farewell = farewell
         return self.ingresses[-1]

@@ -28,11 +28,11 @@ class Echo(Control):
         self.got: list[Any] = []
 
     @Abort.responder
-    def abort(self, session: str) -> Any:
+    def abort(self, session: str, secret: bytes | None) -> Any:
         return self._answer(session, {"state": "aborted"})
 
     @Finish.responder
-    def finish(self, session: str, run: bool, settle: int) -> Any:
+    def finish(self, session: str, secret: bytes | None, run: bool, settle: int) -> Any:
         return self._answer(session, {})
 
     def _answer(self, session: str, answer: dict[str, str]) -> Any:

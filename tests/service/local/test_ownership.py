@@ -132,3 +132,19 @@ def test_root_itself_may_be_unknown_in_a_namespace(place: Path, monkeypatch: pyt
     (place / "map").write_text("         0       1000          1\n")
     monkeypatch.setattr(way, "_UID_MAP", place / "map")
     check(roots, ())
+
+
+def test_a_link_that_leads_through_his_directory_to_ours(place: Path) -> None:
+    """The end is ours, and so is the first link; but what lies between he can replace."""
+    (ours := made(place / "ours")).chmod(0o755)
+    between = made(place / "between")
+    (between / "link").symlink_to(ours)
+    mallorys(between)
+    (place / "first").symlink_to("between/../between/link")
+    assert f"{between} belongs to uid 4711" in refused(place / "first" / "run")
+
+
+def test_links_without_end_are_left_to_whoever_uses_them(place: Path) -> None:
+    (place / "one").symlink_to("two")
+    (place / "two").symlink_to("one")
+    check(place / "one", ())

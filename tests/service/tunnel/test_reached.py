@@ -67,7 +67,7 @@ class FakeReached:
         self._error = error
         self._opening = opening
 
-    async def open(self, channel: Any = None, *, met: bool = True) -> Any:
+    async def open(self, channel: Any = None, session: bytes = b"", *, met: bool = True) -> Any:
         if channel is None:
             self.did.append("reached")
             if self._error is not None:
@@ -77,9 +77,6 @@ class FakeReached:
         if self._opening is not None:
             raise self._opening
         return None
-
-    def pinned(self) -> FakeReached:
-        return self
 
     async def resume(self, channel: Any) -> None:
         self.did.append(f"{channel} again")
@@ -108,7 +105,7 @@ def late(*reached: FakeReached) -> LateDialer:
 
 
 def open_channel(dialer: LateDialer, name: Any) -> Any:
-    return done(dialer.pinned().open(name))
+    return done(dialer.open(name))
 
 
 def test_a_far_end_is_reached_once() -> None:

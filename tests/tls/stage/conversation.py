@@ -10,6 +10,7 @@ from attrs import define, field
 
 from nbdtun.tls import contexts
 from nbdtun.tls.failures import explain
+from nbdtun.tls.presented import Presented
 
 PEER = "tcp:dest:10810"
 Directory = Callable[..., Path]
@@ -25,6 +26,7 @@ class End:
     error: str | None = None
     raised: OSError | None = field(default=None, repr=False)
     identity: str | None = None
+    presented: Presented | None = None
 
     def step(self) -> None:
         if self.error is not None or self.heard is not None:
@@ -45,6 +47,7 @@ class End:
             self.sock.send(b"!")
         self.heard = self.sock.recv(1)
         self.identity = contexts.fingerprint(self.sock)
+        self.presented = Presented.of(self.sock)
 
 
 @define

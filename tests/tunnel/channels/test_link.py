@@ -300,7 +300,7 @@ class TestOverTLS:
         near, far = stage.meet()
         asked: list[bytes] = []
 
-        def refuse(ident: bytes, identity: str) -> Any:
+        def refuse(ident: bytes, caller: object, proof: object) -> Any:
             asked.append(ident)
             raise ResumeRefused("not now")
 
@@ -318,11 +318,11 @@ class TestOverTLS:
         stage.pass_time(1)
         assert far.got.endswith(b"and then")
 
-    def test_another_certificate_cannot_resume(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
+    def test_another_name_cannot_resume(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
         stage = make_stage(Terms(window=1 << 18), None, tls_dir)
         near, _ = stage.meet()
         (entry,) = stage.destination._entries.values()
-        assert len(entry.caller.identity) == 64
+        assert entry.caller.identity == "cn:nbdtun client"
         stage.destination._entries[stage.near.ident] = evolve(entry, caller=evolve(entry.caller, identity="0" * 64))
         stage.cable.cut()
         stage.pass_time(2)

@@ -67,7 +67,7 @@ class TestOpening:
 
     def test_a_caller_that_has_proved_itself_needs_no_tls(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
         stage = make_stage(Terms(window=1 << 18), tls_dir=tls_dir)
-        stranger = Stranger(stage, caller=Caller("the source, through ssh", "ssh", "its identity")).open()
+        stranger = Stranger(stage, caller=Caller("the source, through ssh", "ssh", "its identity")).open(secret=b"s" * 32)
         assert "received" in stranger.hear_box()
         assert next(iter(stage.destination._entries.values())).caller.identity == "its identity"
 

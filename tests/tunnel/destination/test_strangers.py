@@ -149,3 +149,23 @@ class TestStrangers:
         stage.pass_time(stage.terms.resume_window + 1)
         assert not stage.target.programs or not stage.target.programs[0].got
         stage.assert_all_gone()
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_without_tls_another_user_of_this_host_is_refused(
+    insecure: bool, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr("nbdtun.tunnel.destination.server.stranger", lambda sock: "uid 1000 is at the other end")
+    stage = make_stage(insecure=insecure)
+    answer = Stranger(stage).ask("OpenChannel", **OFFER, channel=OTHER, target="disk", window=1 << 18).hear_box()
+    assert (answer.get("_error_code") == b"not-allowed") is not insecure
+    assert len(said) == (0 if insecure else 1)
+
+
+def test_without_tls_a_destination_of_another_user_is_refused(make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbdtun.tunnel.source.dialer.stranger", lambda sock: "uid 1000 is at the other end")
+    stage = make_stage()
+    stage.arrive()
+    stage.pass_time(20)
+    assert "the cable: uid 1000 is at the other end" in str(stage.forwarder.trouble)
+    assert not stage.target.programs

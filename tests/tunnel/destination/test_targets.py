@@ -14,10 +14,13 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory, Protocol
 
 from nbdtun.errors import ShuttingDown, TargetUnknown, TargetUnreachable
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, Targets
 from tests.powers import ordinary
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.stage import open_sockets
+
+NOBODY = Caller("a local peer", "local")
 
 
 def at(endpoint: str) -> EndpointTarget:
@@ -31,18 +34,18 @@ class TestTheList:
         targets = Targets()
         target = at("unix:/run/qemu/nbd.sock")
         targets.add("nbd", target)
-        assert targets.find("nbd") is target
+        assert targets.find("nbd", NOBODY) is target
         targets.remove("nbd")
         targets.remove("nbd")
         with pytest.raises(TargetUnknown, match=r"^the destination has no target 'nbd'$"):
-            targets.find("nbd")
+            targets.find("nbd", NOBODY)
 
     @pytest.mark.parametrize("name", ["", "NBD", "nbd ", "../nbd", "unix:/run/qemu/nbd.sock", "x" * 10_000])
     def test_nothing_else_is(self, name: str) -> None:
         targets = Targets()
         targets.add("nbd", at("unix:/run/qemu/nbd.sock"))
         with pytest.raises(TargetUnknown) as refused:
-            targets.find(name)
+            targets.find(name, NOBODY)
         assert len(str(refused.value)) < 200
 
 

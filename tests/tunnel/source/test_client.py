@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import TargetUnreachable
-from nbdtun.tls import contexts
+from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget, Targets
 from nbdtun.tunnel.runtime.runtime import Runtime
@@ -224,10 +223,10 @@ class TestForReal:
         terms = Terms(window=1 << 20)
         targets = Targets()
         targets.add("nbd", EndpointTarget(clientFromString(reactor, f"unix:{tmp_path}/far.sock"), f"unix:{tmp_path}/far.sock"))
-        destination = Destination(Runtime(reactor, terms), targets, partial(contexts.server_context, tls_dir) if secure else None)
+        destination = Destination(Runtime(reactor, terms), targets, Trust(tls_dir, server=True) if secure else None)
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(destination)
         address = f"tcp:127.0.0.1:{port.getHost().port}"
-        secrets = (partial(contexts.client_context, tls_dir), "localhost") if secure else ()
+        secrets = (Trust(tls_dir, server=False), "localhost") if secure else ()
         source = Source(Dialer(Runtime(reactor, terms), clientFromString(reactor, address), address, *secrets))
         forwarder = Forwarder(source, "nbd")
         door = await serverFromString(reactor, f"unix:{tmp_path}/near.sock").listen(forwarder)
@@ -264,7 +263,7 @@ class TestForReal:
         from twisted.internet import reactor
 
         destination = Destination(
-            Runtime(reactor, Terms(handshake_timeout=0.2)), Targets(), partial(contexts.server_context, tls_dir) if secure else None
+            Runtime(reactor, Terms(handshake_timeout=0.2)), Targets(), Trust(tls_dir, server=True) if secure else None
         )
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(destination)
         scanner = socket.create_connection(("127.0.0.1", port.getHost().port))

@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nbdtun.errors import TunnelError
-from nbdtun.tls import contexts
+from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import Targets
@@ -43,8 +42,8 @@ class Stage:
             self.cable.pair = tcp_pair  # where the kernel can have a part in it
         self.near_pool, self.far_pool = CountingPool(), CountingPool()
         self.near_records, self.far_records = CountingPool(size=BUFFER), CountingPool(size=BUFFER)
-        near_tls = (partial(contexts.client_context, tls_dir), "localhost") if tls_dir is not None else ()
-        far_tls = partial(contexts.server_context, tls_dir) if tls_dir is not None else None
+        near_tls = (Trust(tls_dir, server=False), "localhost") if tls_dir is not None else ()
+        far_tls = Trust(tls_dir, server=True) if tls_dir is not None else None
         near = Runtime(self.crank, self.terms, self.near_pool, self.crank, records=self.near_records)
         self.dialer = Dialer(near, self.cable, "the cable", *near_tls)
         self.source = Source(self.dialer)

@@ -1,0 +1,132 @@
+"""
+The destination's end of a control channel: it parses a source's commands, checks that source's rights, and answers.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import DestinationFailed, NotMigratable
+from nbdtun.migration.bond import Party
+from nbdtun.migration.check.arrival import Wanted
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.command import Check
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Settle
+from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
+from nbdtun.migration.destination.session import Session
+from nbdtun.migration.destination.sessions import Sessions
+from nbdtun.migration.vm.hardware.model import Hardware
+from nbdtun.versions import Agreed
+
+
+class DestinationControl(Control):
+    """The destination's end of one control channel: it begins at most one session."""
+
+    other = "the source"
+    here = "at the destination"
+
+    def __init__(self, destination: Sessions, party: Party | None = None) -> None:
+        super().__init__(destination.reactor)
+        self._destination = destination
+        self._party = party or Party()
+        self._session: Session | None = None
+        self.when_lost().addCallback(self._abandon)
+
+    def _abandon(self, lost: Exception) -> None:
+        if self._session is not None:
+            Deferred.fromCoroutine(self._session.abort(str(lost))).addErrback(
+                lambda failure: self.log.failure("undoing a session failed", failure=failure)
+            )
+
+    def _own(self, session: str, secret: bytes | None) -> Session:
+        """Return a session of this source (:exc:`DestinationFailed` as for one that is unknown)."""
+        return self._destination.register.session(session, self._party.claim(secret))
+
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {}
+
+    @Check.responder
+    def check(self, vm: str, **told: Any) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            self._party.check(vm)
+            agreed = _agreed(told)
+            checklist = Checklist()
+            await self._destination.check(checklist, vm, _wanted(**told))
+            return agreed.fields() | {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
+
+        return self.respond(work)
+
+    @Prepare.responder
+    def prepare(self, session: str, secret: bytes | None, vm: str, **told: Any) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            self._party.check(vm)
+            agreed = _agreed(told)
+            if self._session is not None and not self._session.state.over:
+                raise NotMigratable(f"{vm}: this control channel already has a session")
+            self._session = begun = await self._destination.begin(vm, session, self, self._party.bond(secret))
+            if self.lost:
+                await begun.abort("its control channel was lost")
+            try:
+                target, checklist = await begun.prepare(_wanted(**told))
+            except DestinationFailed:
+                self._destination.check_open(vm)  # then this is why it was ended
+                raise
+            return agreed.fields() | {"target": target, "findings": rows_of_findings(checklist.findings)}
+
+        return self.respond(work)
+
+    @Listen.responder
+    def listen(self, session: str, secret: bytes | None, bitmaps: list[dict[str, Any]]) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            target, taken = await self._own(session, secret).listen(bitmaps_of(bitmaps))
+            return {"target": target, "bitmaps": rows_of_bitmaps(taken)}
+
+        return self.respond(work)
+
+    @Finish.responder
+    def finish(self, session: str, secret: bytes | None, run: bool, settle: int) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            await self._own(session, secret).finish(run, settle / 1000)
+            return {}
+
+        return self.respond(work)
+
+    @Abort.responder
+    def abort(self, session: str, secret: bytes | None) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            state = await self._own(session, secret).abort("the source aborted it")
+            return {"state": state.value}
+
+        return self.respond(work)
+
+    @Settle.responder
+    def settle(self, vm: str, session: str | None, secret: bytes | None) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            self._party.check(vm)
+            claim = self._party.claim(secret)
+            outcome, reason = await self._destination.settle(vm, session, claim)
+            return {"outcome": outcome, "reason": reason}
+
+        return self.respond(work)
+
+    @Query.responder
+    def query(self, session: str, secret: bytes | None, vm: str) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            self._party.check(vm)
+            return await self._destination.query(session, vm, self._party.claim(secret))
+
+        return self.respond(work)
+
+
+def _wanted(hardware: Hardware, disks: list[dict[str, Any]], bitmaps: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:
+    return Wanted(hardware, disks_of(disks), tuple(row["name"] for row in allowed), bitmaps_of(bitmaps))
+
+
+def _agreed(told: dict[str, Any]) -> Agreed:
+    """Take the offer out of ``told``, and answer it."""
+    return MIGRATION.agree(told.pop("lowest"), told.pop("highest"), told.pop("features"))

@@ -1,0 +1,79 @@
+"""A source's commands: for the VMs that it may migrate to, and for its own session only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from nbdtun.errors import DestinationFailed, NbdtunError, NotAllowed
+from nbdtun.migration.bond import Party
+from nbdtun.migration.control.channel import Control
+from nbdtun.migration.control.commands import Abort, Finish, Listen, Query, Settle
+from nbdtun.migration.destination.control import DestinationControl
+from nbdtun.migration.progress import Phase
+from tests.migration.stage.stage import Stage
+
+OWNER = Party("dns:src1", frozenset({"dns:src1"}), secure=True)
+SECRET, WRONG = b"s" * 32, b"t" * 32
+
+
+class Bound(Stage):
+    """A stage with TLS, as far as its parties see."""
+
+    party = OWNER
+
+    def new_secret(self) -> bytes:
+        return SECRET
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Bound:
+    stage = Bound()
+    monkeypatch.setattr("tests.migration.stage.stage.DestinationControl", lambda daemon: DestinationControl(daemon, stage.party))
+    return stage
+
+
+def ask(stage: Bound, party: Party, command: Any, **arguments: Any) -> Any:
+    """The answer that ``party`` gets on a control channel of its own, or the error."""
+    got: list[Any] = []
+    stage.party = party
+
+    async def asking() -> None:
+        control = await Control(stage.clock).open(stage, 10)
+        got.append(await control.ask(command, seconds=10, **arguments))
+
+    Deferred.fromCoroutine(asking()).addErrback(lambda failure: got.append(failure.value))
+    stage.flush()
+    return got[0]
+
+
+def test_another_sources_session_does_not_exist(stage: Bound) -> None:
+    """Not for one that has read its id in a log."""
+    running = stage.start()
+    stage.turn(30, until=Phase.MIRROR)
+    ident = stage.migration.session
+    assert ask(stage, OWNER, Query, session=ident, secret=SECRET, vm="web1")["state"] == "prepared"
+    for party, secret in ((OWNER, WRONG), (OWNER, None), (Party("dns:x", frozenset({"dns:x"}), secure=True), SECRET)):
+        assert ask(stage, party, Query, session=ident, secret=secret, vm="web1")["state"] == "unknown"
+        commands: tuple[tuple[Any, dict[str, Any]], ...] = ((Listen, {"bitmaps": []}), (Finish, {"run": True, "settle": 0}), (Abort, {}))
+        for command, more in commands:
+            error = ask(stage, party, command, session=ident, secret=secret, **more)
+            assert isinstance(error, DestinationFailed)
+            assert "does not know this session" in str(error)
+        error = ask(stage, party, Settle, session=ident, secret=secret, vm="web1")
+        assert isinstance(error, NbdtunError)
+        assert "already being migrated" in str(error)
+    assert stage.daemon.register.busy["web1"].session.state.value == "prepared"
+    stage.party = OWNER
+    running.addErrback(lambda _: None).cancel()
+    stage.turn(30)
+
+
+def test_a_vm_that_is_not_allowed_is_refused(stage: Bound) -> None:
+    stranger = Party("dns:src1", frozenset({"dns:src1"}), {"web2"}.__contains__, secure=True)
+    for command in (Query, Settle):
+        error = ask(stage, stranger, command, session="0" * 32, secret=SECRET, vm="web1")
+        assert isinstance(error, NotAllowed)
+        assert "admits dns:src1 to this VM" in str(error)
