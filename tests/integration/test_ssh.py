@@ -254,7 +254,8 @@ def test_ssh_is_killed_right_after_the_start(pairs: Callable[..., Pair], by_ssh:
         arrived(crossing)
     else:
         assert len(attempt.complaints()) == 1
-        stayed(crossing)
+        undisturbed(crossing.pair)
+        assert crossing.leftovers() in ([], ["ssh/run/receive-web1.log"])  # which says that nobody came back
 
 
 class Terminal:
