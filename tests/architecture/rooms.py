@@ -24,6 +24,7 @@ LAYERS = (
     ("migration.waits",),
     ("config", "display"),
     ("reach",),
+    ("spawn",),
     ("service.local",),
     ("service.tunnel", "service.control"),
     ("service.checks",),
@@ -40,6 +41,7 @@ APART = (
     ("migration.source", "migration.destination"),
     ("reach", "tunnel"),
     ("reach", "migration"),
+    ("spawn", "tunnel"),
 )
 
 #: Rooms that never import another one, though it is below them.
