@@ -29,3 +29,7 @@ PLAN = Plan(
 
 def evolved(plan: Plan, **changes: Any) -> Plan:
     return evolve(plan, **changes)
+
+
+def image_of(**changes: Any) -> Image:
+    return evolve(IMAGE, **changes)
