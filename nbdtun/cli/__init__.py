@@ -11,7 +11,7 @@ From the ground up:
     detached where the lines of a command go whose terminal has gone away
     complete names that a shell completes
     attend   one migration with its display, signals and exit status
-    check, migrate, status, cancel, certs
+    check, migrate, plan, status, cancel, certs
              the subcommands of these names
     change   the subcommand `set`
     serve    the subcommands `dest` and `source`
@@ -32,6 +32,7 @@ import click
 
 from nbdtun import __version__
 from nbdtun.cli import cancel, certs, change, check, migrate, receive, serve, status
+from nbdtun.cli import cancel, certs, change, check, migrate, plan, serve, status
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
@@ -51,6 +52,10 @@ for _each in (
     serve.dest,
     serve.source,
     receive.command,
+    plan.command,
+    migrate.command,
+    serve.dest,
+    serve.source,
     status.command,
     change.command,
     cancel.command,

@@ -11,6 +11,7 @@ From the ground up::
     settings    the settings of the two daemons and of one migration
     timeouts    how time limits and strategies are written as options
     belongings  how ``--leave-behind`` is written
+    answers     what differs between two hosts, where a destination is made
     build       from the values of options to settings
 
 Code that takes settings checks nothing itself. Names, endpoint strings, path lengths, and the rule for endpoints without TLS are verified

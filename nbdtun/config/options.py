@@ -231,6 +231,35 @@ MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this n
 
 #: The far end that ssh starts.
 FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND)
+MAP = Option(
+    "map",
+    "Where a path of QEMU's command line is at the destination: this prefix of each path becomes that one, such as /srv/vm=/data/vm.",
+    "PATH=PATH",
+    "nbdtun.spawn.rewrite.answers:Mapped.parse",
+    repeatable=True,
+)
+PLACE = Option(
+    "disk",
+    "Where a disk's image is made, by the name of its node, drive or device, and in which format.",
+    "NODE=PATH[,format=FORMAT]",
+    "nbdtun.spawn.rewrite.answers:Place.parse",
+    repeatable=True,
+)
+SET = Option(
+    "set",
+    "Change an option of QEMU's command line, such as netdev.net0.ifname=tap7 or vnc.vnc=:7; emulator=PATH names the program.",
+    "GROUP.ID.KEY=VALUE",
+    repeatable=True,
+)
+ANSWERS = Option("answers", "Read such options from a file: lines such as `map /srv/vm=/data/vm`, `disk ...` and `set ...`.", "FILE")
+OVERWRITE = Option("overwrite", "Give up what images, block devices and logs at the destination hold. Never the source's own image.")
+KEEP_BACKING = Option(
+    "keep-backing", "Keep backing files, which must be at the destination with the same content; without, copies are whole."
+)
+UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.service, and not as a process of its own.")
+
+#: Of a destination that is made.
+MAKING = (MAP, PLACE, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, INSECURE)
 #: The terms of the tunnel's channels.

@@ -21,7 +21,8 @@ class Role(enum.StrEnum):
     FIRMWARE = "firmware"  # reads it at the start: firmware, a kernel; it has the same content
     PRESENT = "file"  # reads it: a certificate, a secret; its content is not compared
     DIRECTORY = "directory"  # uses it
-    MEMORY = "memory"  # a directory for files of RAM, or such a file, which QEMU makes
+    MEMORY = "directory for RAM"  # makes nameless files of RAM in it
+    RAM = "file for RAM"  # makes it, and overwrites it
     SOCKET = "socket"  # makes it, and listens
     SERVED = "served socket"  # connects to it
     LOG = "log"  # makes it, and overwrites it
@@ -31,7 +32,7 @@ class Role(enum.StrEnum):
 
 
 #: Roles whose files QEMU makes, and whose directories are made for it.
-MADE = frozenset({Role.SOCKET, Role.LOG, Role.APPENDED, Role.PIDFILE})
+MADE = frozenset({Role.SOCKET, Role.LOG, Role.APPENDED, Role.PIDFILE, Role.RAM})
 #: Roles whose content is the same at both ends.
 COMPARED = frozenset({Role.MEDIUM, Role.FIRMWARE})
 
@@ -115,13 +116,18 @@ class Port:
 
 @frozen
 class Machine:
-    """What the far end's QEMU must know: a machine type, a CPU model, and devices by their names. ``kvm``: it runs with KVM."""
+    """
+    What the far end's QEMU must know: a machine type, a CPU model, and devices by their names. ``kvm``: it runs with KVM.
+
+    ``iothreads``: disks have threads of their own.
+    """
 
     type: str
     cpu: str = ""
     features: tuple[str, ...] = ()
     kvm: bool = False
     devices: tuple[str, ...] = ()
+    iothreads: bool = False
 
 
 @frozen

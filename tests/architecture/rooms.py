@@ -25,6 +25,7 @@ LAYERS = (
     ("config", "display"),
     ("reach",),
     ("spawn",),
+    ("config", "display"),
     ("service.local",),
     ("service.tunnel", "service.control"),
     ("service.checks",),

@@ -1,8 +1,12 @@
 """
 The QEMU program, and what it says that it can do: one is started without a machine, asked, and ended.
 
-QEMU facts (7.2 and 10.0): with ``-machine none`` it answers ``query-machines``, ``query-cpu-definitions`` and ``qom-list-types``.
-``unavailable-features`` are those of the accelerator that it runs with. Commands on its standard input are answered in order.
+QEMU facts (7.2 and 10.0): with ``-machine none`` it answers ``query-machines``, ``query-cpu-definitions`` and ``device-list-properties``,
+which fails for a device that it does not have. ``unavailable-features`` are those of the accelerator that it runs with. Commands on its
+standard input are answered in order.
+
+A 7.2 (seen with 7.2.22) ends by an assertion in ``blockdev-nbd.c`` when a client leaves an export whose disk an iothread has: so as soon as
+a copy has arrived.
 """
 
 from __future__ import annotations
@@ -29,22 +33,24 @@ _QUESTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("query-version", {}),
     ("query-machines", {}),
     ("query-cpu-definitions", {}),
-    ("qom-list-types", {"implements": "device", "abstract": False}),
-    ("quit", {}),
 )
 #: Names of devices that stand for other ones, and are no types (softmmu/qdev-monitor.c).
 _ALIASES: Final = frozenset({"lsi", "ahci", "e1000-82540em", "kvm-pci-assign", "virtio-input-host", "pc-dimm"})
-_BUSES: Final = ("-pci", "-ccw", "-device", "-pci-transitional")
+_BUSES: Final = ("", "-pci", "-ccw", "-device")
 
 
 @frozen
 class Ability:
-    """What a QEMU can do: its ``release``, types of machines, models of CPUs with the features that this host lacks, and devices."""
+    """
+    What a QEMU can do: its ``release``, types of machines, and models of CPUs with the features that this host lacks.
+
+    ``missing`` are the devices that it does not have.
+    """
 
     release: str
     machines: frozenset[str]
     cpus: Mapping[str, tuple[str, ...]] = field(factory=dict)
-    devices: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
 
     def lacks(self, machine: Machine) -> Iterator[Finding]:
         """Yield what it cannot do of a machine."""
@@ -61,11 +67,11 @@ class Ability:
             what = f"the host there lacks features of the CPU model {model}: {listed(self.cpus[model])}"
             yield LACKING(what, "start the VM with a model that both hosts have")
         for device in machine.devices:
-            if self.devices and not self._has(device):
+            if device in self.missing:
                 yield LACKING(f"QEMU {self.release} there has no device {device}", "install the package of QEMU that has it")
-
-    def _has(self, device: str) -> bool:
-        return device in _ALIASES or device in self.devices or any(f"{device}{bus}" in self.devices for bus in _BUSES)
+        if machine.iothreads and self.release.startswith("7.2."):
+            what = f"QEMU {self.release} there would end as soon as the copy of a disk with an iothread has arrived"
+            yield LACKING(what, "use QEMU 8 or later there")
 
 
 def find_emulator(wanted: str) -> str:
@@ -90,7 +96,10 @@ def ability(emulator: str, machine: Machine) -> Ability:
     """
     accelerator = "kvm" if machine.kvm else "tcg"
     words = [emulator, "-S", "-nodefaults", "-no-user-config", "-display", "none", "-machine", f"none,accel={accelerator}", "-qmp", "stdio"]
-    asked = "".join(json.dumps({"execute": name, "arguments": arguments}) + "\n" for name, arguments in _QUESTIONS)
+    devices = [device for device in machine.devices if device not in _ALIASES]
+    names = [f"{device}{bus}" for device in devices for bus in _BUSES]
+    questions = [*_QUESTIONS, *(("device-list-properties", {"typename": name}) for name in names), ("quit", {})]
+    asked = "".join(json.dumps({"execute": name, "arguments": arguments}) + "\n" for name, arguments in questions)
     try:
         done = subprocess.run(words, input=asked.encode(), capture_output=True, timeout=SECONDS, cwd="/")
     except subprocess.TimeoutExpired:
@@ -98,15 +107,16 @@ def ability(emulator: str, machine: Machine) -> Ability:
     except OSError as error:
         raise NotMigratable(f"{emulator} cannot be started: {error.strerror}", "name another: --set emulator=PATH") from None
     answers = list(_answers(done.stdout))
-    if len(answers) < len(_QUESTIONS) - 1:
+    if len(answers) < len(questions) - 1:
         why = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no answer"]
         raise NotMigratable(f"{emulator} cannot be asked: {why[0]}", "" if not machine.kvm else "does this host have KVM?")
-    _, version, machines, cpus, types, *_ = answers
+    _, version, machines, cpus, *told = answers
+    known = {name for name, properties in zip(names, told, strict=False) if properties is not None}
     return Ability(
         release="{major}.{minor}.{micro}".format(**version["qemu"]),
         machines=frozenset(name for each in machines for name in (each["name"], each.get("alias", ""))),
-        cpus={each["name"]: tuple(each.get("unavailable-features", ())) for each in cpus if isinstance(cpus, list)},
-        devices=frozenset(each["name"] for each in types),
+        cpus={each["name"]: tuple(each.get("unavailable-features", ())) for each in cpus or ()},
+        missing=frozenset(device for device in devices if not any(f"{device}{bus}" in known for bus in _BUSES)),
     )
 
 
@@ -119,4 +129,4 @@ def _answers(output: bytes) -> Iterator[Any]:
         if "return" in told:
             yield told["return"]
         elif "error" in told:
-            yield []
+            yield None

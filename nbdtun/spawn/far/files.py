@@ -12,7 +12,7 @@ from nbdtun.spawn.far.host import is_listened
 from nbdtun.spawn.values import Path, Role
 from nbdtun.units import size_text
 
-_OVERWRITTEN = frozenset({Role.LOG, Role.PIDFILE})
+_OVERWRITTEN = frozenset({Role.LOG, Role.PIDFILE, Role.RAM})
 
 
 def judge(path: Path, overwrite: bool) -> Iterator[Finding]:
@@ -27,9 +27,6 @@ def judge(path: Path, overwrite: bool) -> Iterator[Finding]:
                 yield OCCUPIED(f"{name}: another process listens there")
         elif path.role in _OVERWRITTEN:
             yield from _judge_overwritten(path, overwrite, name)
-        elif path.role is Role.MEMORY:
-            if not os.path.isdir(path.path) and not os.path.isdir(os.path.dirname(path.path)):
-                yield LACKING(f"{name} is not there")
         elif path.role is not Role.APPENDED:
             yield from _judge_read(path, name)
     except OSError as error:
@@ -55,7 +52,7 @@ def _is_alive(pidfile: str) -> bool:
 def _judge_read(path: Path, name: str) -> Iterator[Finding]:
     if not os.path.exists(path.path):
         yield LACKING(f"{name} is not there")
-    elif path.role is Role.DIRECTORY:
+    elif path.role in (Role.DIRECTORY, Role.MEMORY):
         if not os.path.isdir(path.path):
             yield LACKING(f"{name} is no directory")
     elif not os.access(path.path, os.R_OK | (os.W_OK if path.role is Role.ACCESS else 0)):

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any, Final
 
 from nbdtun.errors import NotMigratable
@@ -41,21 +42,18 @@ class Started:
 
     def has_ended(self) -> bool:
         """Whether it has ended, or could not begin."""
-        if self.unit:
-            return (
-                self._process.poll() not in (None, 0) or _systemctl(self.unit, "is-active", "--quiet") not in (0, 3, 4) or self._is_failed()
-            )
-        return self._process.poll() is not None
-
-    def _is_failed(self) -> bool:
-        return self._process.poll() == 0 and _systemctl(self.unit, "is-active", "--quiet") != 0
+        status = self._process.poll()
+        if not self.unit or status is None:
+            return status is not None
+        return status != 0 or _systemctl(self.unit, "is-active", "--quiet") != 0
 
     def last_words(self) -> str:
-        """The last line that it said."""
+        """The last line that it said; of QEMU's own, which begin with its name, if there is one: hints may follow it."""
         with suppress(OSError), open(self.log, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-            return lines[-1].strip() if lines else ""
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            own = [line for line in lines if line.startswith("qemu") and ": " in line]
+            return [*lines, *own][-1] if lines else ""
         return ""
 
     def end(self, seconds: float = 5.0) -> None:
@@ -80,19 +78,12 @@ def start(plan: Plan, emulator: str, name: str) -> Started:
     log = plan.qmp + LOG
     words = [emulator, *plan.arguments]
     try:
-        with append_to_log(log) as output:
+        with append_to(Path(log)) as output:
             if plan.unit:
                 return Started(log, _spawn([*_unit(plan, name, log), "--", *words], output), name)
             return Started(log, _spawn(words, output, **_identity(plan.user)))
     except OSError as error:
         raise NotMigratable(f"{emulator} cannot be started: {error.strerror}") from None
-
-
-def append_to_log(path: str) -> IO[str]:
-    """Open the log, which is made if it is not there."""
-    from pathlib import Path
-
-    return append_to(Path(path))
 
 
 def _spawn(words: list[str], output: IO[str], **identity: Any) -> subprocess.Popen[bytes]:

@@ -15,7 +15,7 @@ from attrs import evolve
 from nbdtun.migration.catalogue import UNPLANNED
 from nbdtun.migration.finding import Finding
 from nbdtun.spawn.content import digest
-from nbdtun.spawn.values import COMPARED, Image, Path, Plan
+from nbdtun.spawn.values import COMPARED, Image, Path, Plan, Role
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ def _image(image: Image) -> Image:
 
 
 def _path(path: Path) -> Path:
+    if path.role is Role.MEMORY and not os.path.isdir(path.origin):
+        return evolve(path, role=Role.RAM)
     if path.role not in COMPARED:
         return path
     with open(path.origin, "rb") as file:

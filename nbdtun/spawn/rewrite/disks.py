@@ -11,8 +11,10 @@ A path below ``/dev`` is a block device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+from attrs import evolve
 
 from nbdtun.spawn.command.line import Option
 from nbdtun.spawn.command.params import Params
@@ -35,6 +37,8 @@ SHORTHANDS: Final[Mapping[str, str]] = {
     "pflash": "if=pflash",
 }
 _NETWORK = "it is reached over the network, and its copy needs a file"
+#: With these, the copy of a sparse image is sparse.
+_DISCARDS: Final = ("unmap", "on")
 #: Raw images within others.
 _PART: Final = ("offset", "size")
 
@@ -75,7 +79,7 @@ def _written(draft: Draft, params: Params, node: Node, path: str, own: str) -> P
     if not path and not nodes.is_placed(draft, node):
         draft.refuse(f"{params.get(own)}: {_NETWORK}", f"name one: --disk {next(iter(nodes.names(node)), 'NODE')}=PATH,format=qcow2")
         return params
-    made = nodes.write(draft, node, path)
+    made = nodes.write(draft, node, path, sparse=params.get("discard") in _DISCARDS)
     if made is None:
         return params
     params = params.drop("backing").set("driver" if "driver" in params and "format" not in params else "format", made[1])
@@ -178,7 +182,9 @@ class Blockdevs:
             self._write(name, below, node, path, owner)
 
     def _write(self, name: str, below: str, node: Node, path: str, owner: tuple[str, str] | None) -> None:
-        made = nodes.write(self._draft, node if owner else _raw(node), path)
+        upper = self._params[owner[0] if owner else name]
+        sparse = any(pair.key.endswith("discard") and pair.text in _DISCARDS for pair in upper.pairs)
+        made = nodes.write(self._draft, node if owner else _raw(node), path, sparse=sparse)
         if made is None:
             return
         far, format_ = made
@@ -203,15 +209,8 @@ class Blockdevs:
 
 
 def _raw(node: Node) -> Node:
-    from attrs import evolve
-
     return evolve(node, format="raw", options={})
 
 
 #: Filters that may stand between a format and its file.
 IN_BETWEEN: Final = frozenset({"throttle", "copy-on-read", "preallocate", "blkdebug", "blklogwrites", "blkverify"})
-
-
-def lines(options: Iterable[Option | None]) -> tuple[str, ...]:
-    """The words of the options that are not left out."""
-    return tuple(word for option in options if option is not None for word in option.words)

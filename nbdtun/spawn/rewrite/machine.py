@@ -33,4 +33,6 @@ def describe(draft: Draft) -> Machine:
     if draft.source.kvm:
         draft.paths.append(Path(KVM, Role.ACCESS, "-accel kvm"))
     features = tuple(word for word in rest.split(",") if word)
-    return Machine(draft.source.machine, model, features, draft.source.kvm, tuple(sorted(set(draft.devices))))
+    options = draft.source.options
+    iothreads = any(option.name == "device" and any("iothread" in pair.key for pair in option.params.pairs) for option in options)
+    return Machine(draft.source.machine, model, features, draft.source.kvm, tuple(sorted(set(draft.devices))), iothreads)

@@ -56,8 +56,12 @@ def temporary(nodes: Iterable[Node], device: str, file: str) -> Node | None:
     return None
 
 
-def write(draft: Draft, node: Node, path: str) -> tuple[str, str] | None:
-    """Note that an image like ``node``, at ``path`` in the command line, is to be made; its path and format there, None if it cannot."""
+def write(draft: Draft, node: Node, path: str, *, sparse: bool) -> tuple[str, str] | None:
+    """
+    Note that an image like ``node``, at ``path`` in the command line, is to be made; its path and format there, None if it cannot.
+
+    A raw one that is not ``sparse`` is allocated in full by the copy: QEMU 9.1 and later do that without ``discard=unmap``.
+    """
     place = _place(draft, node)
     name = next((name for name in names(node) if not name.startswith("#")), draft.option.id or node.name)
     origin = draft.whole(path) if path else ""
@@ -69,7 +73,8 @@ def write(draft: Draft, node: Node, path: str) -> tuple[str, str] | None:
         return None
     if not far:
         return None
-    draft.images.append(_image(draft, node, name, far, format_, origin))
+    made = _image(draft, node, name, far, format_, origin)
+    draft.images.append(evolve(made, needed=made.needed if sparse or format_ != "raw" else node.size))
     return far, format_
 
 

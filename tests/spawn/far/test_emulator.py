@@ -12,14 +12,19 @@ from nbdtun.errors import NotMigratable
 from nbdtun.spawn.far.emulator import Ability, ability, find_emulator
 from nbdtun.spawn.values import Machine
 
-CAN = Ability("7.2.0", frozenset({"pc-q35-7.2", "q35"}), {"Nehalem": (), "EPYC": ("sha-ni", "svm")}, frozenset({"e1000", "virtio-blk-pci"}))
+CAN = Ability("7.2.0", frozenset({"pc-q35-7.2", "q35"}), {"Nehalem": (), "EPYC": ("sha-ni", "svm")}, frozenset({"new"}))
 ANSWERS: list[Any] = [
     {"QMP": {}},
     {"return": {}},
     {"return": {"qemu": {"major": 7, "minor": 2, "micro": 0}}},
     {"return": [{"name": "pc-q35-7.2", "alias": "q35"}]},
     {"return": [{"name": "Nehalem", "unavailable-features": []}, {"name": "EPYC", "unavailable-features": ["sha-ni", "svm"]}]},
-    {"return": [{"name": "e1000"}, {"name": "virtio-blk-pci"}]},
+    {"return": []},  # e1000
+    *[{"error": {}}] * 3,
+    {"error": {}},  # virtio-blk
+    {"return": []},  # virtio-blk-pci
+    *[{"error": {}}] * 2,
+    *[{"error": {}}] * 4,  # new
     {"event": "SHUTDOWN"},
 ]
 
@@ -32,9 +37,11 @@ def emulator(path: Path, text: str) -> str:
 
 def test_it_is_asked(tmp_path: Path) -> None:
     lines = "\n".join(map(json.dumps, ANSWERS))
-    can = ability(emulator(tmp_path / "qemu", f"cat <<'END'\n{lines}\nEND"), Machine("pc-q35-7.2"))
+    can = ability(
+        emulator(tmp_path / "qemu", f"cat <<'END'\n{lines}\nEND"), Machine("pc-q35-7.2", devices=("e1000", "virtio-blk", "new", "lsi"))
+    )
     assert can.machines - {""} == CAN.machines
-    assert (can.release, can.cpus, can.devices) == (CAN.release, CAN.cpus, CAN.devices)
+    assert (can.release, can.cpus, can.missing) == (CAN.release, CAN.cpus, CAN.missing)
 
 
 def test_one_that_does_not_answer(tmp_path: Path) -> None:
@@ -54,6 +61,10 @@ def test_one_that_does_not_answer(tmp_path: Path) -> None:
         (Machine("q35", "Granite"), ["QEMU 7.2.0 there has no CPU model Granite"]),
         (Machine("q35", "EPYC", (), True), ["the host there lacks features of the CPU model EPYC: sha-ni, svm"]),
         (Machine("q35", "", (), False, ("new",)), ["QEMU 7.2.0 there has no device new"]),
+        (
+            Machine("q35", iothreads=True),
+            ["QEMU 7.2.0 there would end as soon as the copy of a disk with an iothread has arrived"],
+        ),
     ],
 )
 def test_what_it_lacks(machine: Machine, what: list[str]) -> None:

@@ -18,13 +18,13 @@ def found(path: Path, role: Role, overwrite: bool = False, **more: object) -> li
     return [finding.what.removeprefix(f"-x: {path} ") for finding in judge(Where(str(path), role, "-x", **more), overwrite)]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("role", [role for role in Role if role not in (Role.SOCKET, Role.LOG, Role.APPENDED, Role.PIDFILE)])
+@pytest.mark.parametrize("role", [role for role in Role if role not in (Role.SOCKET, Role.LOG, Role.APPENDED, Role.PIDFILE, Role.RAM)])
 def test_what_is_not_there(tmp_path: Path, role: Role) -> None:
     said = "has no server" if role is Role.SERVED else "is not there"
     assert found(tmp_path / "a/b", role) == [said]
 
 
-@pytest.mark.parametrize("role", [Role.SOCKET, Role.LOG, Role.APPENDED, Role.PIDFILE])
+@pytest.mark.parametrize("role", [Role.SOCKET, Role.LOG, Role.APPENDED, Role.PIDFILE, Role.RAM])
 def test_what_is_made(tmp_path: Path, role: Role) -> None:
     assert found(tmp_path / "a", role) == []
 
@@ -67,5 +67,5 @@ def test_sockets(tmp_path: Path) -> None:
 
 def test_a_directory_and_memory(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    assert found(tmp_path / "a", Role.DIRECTORY) == ["is no directory"]
-    assert found(tmp_path, Role.DIRECTORY) == found(tmp_path / "new", Role.MEMORY) == []
+    assert found(tmp_path / "a", Role.DIRECTORY) == found(tmp_path / "a", Role.MEMORY) == ["is no directory"]
+    assert found(tmp_path, Role.DIRECTORY) == found(tmp_path, Role.MEMORY) == []

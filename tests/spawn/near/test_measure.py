@@ -29,6 +29,11 @@ def test_what_cannot_be_read_is_a_finding() -> None:
     ]
 
 
+def test_a_directory_for_memory_or_a_file(tmp_path: Path) -> None:
+    paths = tuple(Where("/x", Role.MEMORY, "-mem-path", str(tmp_path / name)) for name in ("", "file"))
+    assert [path.role for path in measured(evolved(PLAN, images=(), paths=paths)).paths] == [Role.MEMORY, Role.RAM]
+
+
 def test_a_device_by_its_place() -> None:
     assert measured(evolved(PLAN, images=(image_of(origin="", path="/dev/vg/a"),))).images[0].device
 

@@ -57,6 +57,13 @@ def test_another_place_and_another_format() -> None:
     assert made.images[0].options == {}
 
 
+@pytest.mark.parametrize(("more", "needed"), [("", 64), (",discard=unmap", 1), (",discard=ignore", 64)])
+def test_the_space_that_a_raw_image_needs(more: str, needed: int) -> None:
+    text = f"-blockdev driver=raw,node-name=v,file.driver=file,file.filename=a{more}"
+    for made in (planned(text, disk("a", "raw", "v")), planned(f"-drive file=a,if=virtio{more}", disk("a", "raw"))):
+        assert [image.needed >> 20 for image in made.images] == [needed]
+
+
 def test_a_disk_has_several_names() -> None:
     node = disk("a", device="drive0", qdev="/machine/peripheral/sys/virtio-backend")
     for name in ("drive0", "sys"):

@@ -12,6 +12,10 @@ def test_a_machine_is_described() -> None:
     assert Path("/dev/kvm", Role.ACCESS, "-accel kvm") in made.paths
 
 
+def test_threads_of_disks() -> None:
+    assert planned("-object iothread,id=t -device virtio-blk,iothread=t").machine.iothreads
+
+
 def test_without_a_model() -> None:
     assert planned("").machine == Machine("pc-q35-7.2")
 

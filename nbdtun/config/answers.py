@@ -1,0 +1,36 @@
+"""What differs between two hosts, where a destination is made: from the values of options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbdtun.errors import ConfigError
+from nbdtun.spawn.rewrite.answers import Answers, Mapped, Place, places, read_answers
+
+
+def make_answers(given: Mapping[str, Any]) -> Answers:
+    """
+    Make the answers; those of a file come before the others, so that the others win.
+
+    :raise ConfigError: the file cannot be read, or the values do not fit.
+    """
+    found = _from_file(given["answers"]) if given["answers"] else {"map": [], "disk": [], "set": []}
+    own = {place.node for place in given["disk"]}
+    before = [place for place in map(Place.parse, found["disk"]) if place.node not in own]
+    return Answers(
+        maps=(*given["map"], *map(Mapped.parse, found["map"])),
+        disks=places([*before, *given["disk"]]),
+        settings=(*found["set"], *given["set"]),
+        overwrite=given["overwrite"],
+        keep_backing=given["keep_backing"],
+        unit=given["unit"],
+    )
+
+
+def _from_file(path: str) -> dict[str, list[str]]:
+    try:
+        return read_answers(Path(path).read_text(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--answers {path} cannot be read: {error}") from None
