@@ -113,12 +113,13 @@ def _serve(base: Path, name: str, run_dir: str | None, first: socket.socket) -> 
     from nbdtun.process import make_room, needed, settle_in
     from nbdtun.service.local.outcomes import Outcomes, state_dir
     from nbdtun.service.receive import Receiver
+    from nbdtun.spawn.far.maker import Maker
     from nbdtun.tunnel.settings import Limits
 
     settle_in(reactor)
     make_room(needed(Limits().channels, Limits().handshakes))
     log_to(cast("TextIO", open_log(f"receive-{name}", base)), "bare", "info")
-    receiver = Receiver(reactor, name, base, Outcomes(state_dir(run_dir)))
+    receiver = Receiver(reactor, name, base, Outcomes(state_dir(run_dir)), Maker(reactor))
     run(reactor, lambda: Deferred.fromCoroutine(receiver.run(first, lambda: _lead_nowhere(2))))
     if receiver.done:  # its log tells nothing that its source has not told
         remove_file(f"{base}/receive-{name}.log")

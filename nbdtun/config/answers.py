@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nbdtun.errors import ConfigError
 from nbdtun.spawn.rewrite.answers import Answers, Mapped, Place, places, read_answers
+
+#: Begins the path in the value of a ``--disk`` that has one.
+_PATH: Final = "=/"
+
+
+def chosen(given: Iterable[str]) -> tuple[str, ...] | None:
+    """The disks that ``--disk NODE`` chooses; None for all. Those with a path only say where their image is."""
+    return tuple(text for text in given if _PATH not in text) or None
 
 
 def make_answers(given: Mapping[str, Any]) -> Answers:
@@ -17,11 +25,12 @@ def make_answers(given: Mapping[str, Any]) -> Answers:
     :raise ConfigError: the file cannot be read, or the values do not fit.
     """
     found = _from_file(given["answers"]) if given["answers"] else {"map": [], "disk": [], "set": []}
-    own = {place.node for place in given["disk"]}
+    placed = [Place.parse(text) for text in given["disk"] if _PATH in text]
+    own = {place.node for place in placed}
     before = [place for place in map(Place.parse, found["disk"]) if place.node not in own]
     return Answers(
         maps=(*given["map"], *map(Mapped.parse, found["map"])),
-        disks=places([*before, *given["disk"]]),
+        disks=places([*before, *placed]),
         settings=(*found["set"], *given["set"]),
         overwrite=given["overwrite"],
         keep_backing=given["keep_backing"],

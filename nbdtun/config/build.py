@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import fields
 
+from nbdtun.config.answers import chosen
 from nbdtun.config.belongings import all_of
 from nbdtun.config.settings import FarSettings, TunnelSettings
 from nbdtun.config.timeouts import make_timeouts
@@ -48,7 +49,7 @@ def migration_settings(vm: str, given: Given) -> MigrationSettings:
     """
     return MigrationSettings(
         vm=vm,
-        disks=given["disk"] or None,
+        disks=chosen(given["disk"]),
         allowed=given["allow_mismatch"],
         leave_behind=all_of(given["leave_behind"]),
         bandwidth=given["bandwidth"],

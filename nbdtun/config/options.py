@@ -120,7 +120,13 @@ RECORDS = Option(
     "nbdtun.config.values:parse_records",
     "batched",
 )
-DISK = Option("disk", "Disk to migrate, by the name of its node, drive or device.", "NODE", unset="all writable disks", repeatable=True)
+DISK = Option(
+    "disk",
+    "Disk to migrate, by the name of its node, drive or device. With a path: where its image is made, and in which format.",
+    "NODE[=PATH[,format=FORMAT]]",
+    unset="all writable disks",
+    repeatable=True,
+)
 ALLOW_MISMATCH = Option(
     "allow-mismatch",
     "Accept this difference between the two machines: a name that `nbdtun check` reports, such as cpu or a device's id.",
@@ -238,13 +244,6 @@ MAP = Option(
     "nbdtun.spawn.rewrite.answers:Mapped.parse",
     repeatable=True,
 )
-PLACE = Option(
-    "disk",
-    "Where a disk's image is made, by the name of its node, drive or device, and in which format.",
-    "NODE=PATH[,format=FORMAT]",
-    "nbdtun.spawn.rewrite.answers:Place.parse",
-    repeatable=True,
-)
 SET = Option(
     "set",
     "Change an option of QEMU's command line, such as netdev.net0.ifname=tap7 or vnc.vnc=:7; emulator=PATH names the program.",
@@ -259,7 +258,7 @@ KEEP_BACKING = Option(
 UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.service, and not as a process of its own.")
 
 #: Of a destination that is made.
-MAKING = (MAP, PLACE, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
+MAKING = (MAP, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, INSECURE)
 #: The terms of the tunnel's channels.

@@ -16,6 +16,7 @@ from nbdtun.config.ssh import SSHAddress, is_ssh
 from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.spawn.rewrite.answers import Answers
 from nbdtun.tls.contexts import verify_name
 from nbdtun.tls.renewal import Secrets
 from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits, Records
@@ -208,14 +209,21 @@ class DestinationSettings:
 
 @frozen(kw_only=True)
 class MigrateSettings(_Dialling):
-    """One migration: the source VM's QMP socket, and how to migrate it."""
+    """
+    One migration: the source VM's QMP socket, and how to migrate it.
+
+    ``answers`` say what differs at a host where ssh makes the destination.
+    """
 
     qmp: str = field(converter=check_socket_path)
     migration: MigrationSettings
+    answers: Answers = field(factory=Answers)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         check_name(self.migration.vm)
+        if self.answers != Answers() and (self.by_ssh is None or self.far.qmp):
+            raise ConfigError("--map, --set, --disk NODE=PATH and their like are for --to ssh://HOST, where no QEMU waits")
 
 
 def _refuse_repeated(values: Iterable[str], sentence: str) -> None:

@@ -26,6 +26,7 @@ from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
+from nbdtun.service.planning import make_with, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.service.tunnel.reached import Reached, Say
@@ -93,8 +94,11 @@ async def _migrate_there(
         return await _migrate(reactor, settings, given, report, work, log)
     reached = Reached.by(reactor, settings, settings.migration.vm, say)
     try:
-        source = Source(await reached.open())
+        dialer = await reached.open()
         try:
+            if work is Migration and needs_making(settings, reached):
+                await make_with(reactor, settings, reached, say)
+            source = Source(dialer)
             final = await _migrate(reactor, settings, source, report, work, log)
         except OutcomeUnknown:
             raise

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from nbdtun.config import MigrateSettings
+from nbdtun.deferreds import shield
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
+from nbdtun.service.tunnel.reached import Reached, Say
 from nbdtun.spawn.far.maker import refuse
 from nbdtun.spawn.near.measure import measured
 from nbdtun.spawn.near.nonces import Nonces
@@ -20,6 +24,7 @@ from nbdtun.spawn.rewrite.answers import Answers
 from nbdtun.spawn.rewrite.plan import plan
 from nbdtun.spawn.values import Found, Plan
 from nbdtun.spawn.wire import Json, found_of, to_json
+from nbdtun.units import size_text
 
 
 class FarMaker(Protocol):
@@ -91,6 +96,46 @@ async def make(drawn: Plan, far: FarMaker) -> str:
     refuse(Found(findings=drawn.findings))
     with _marked(drawn) as marked:
         return await far.make(to_json(marked))
+
+
+async def plan_by_ssh(reactor: Reactor, settings: MigrateSettings, say: Say) -> Planned:
+    """
+    Plan the destination that a migration with these settings would make by ssh; nothing is changed.
+
+    :raise NbdtunError: the host cannot be reached, or QEMU cannot be asked.
+    """
+    reached = Reached.by(reactor, settings, settings.migration.vm, say)
+    try:
+        await reached.open()
+        return await plan_with(reactor, settings, reached)
+    finally:
+        await shield(Deferred.fromCoroutine(reached.acknowledge(settled=False)), lambda: None)
+        await reached.close()
+
+
+async def plan_with(reactor: Reactor, settings: MigrateSettings, reached: Reached) -> Planned:
+    """
+    The same, with a far end that is reached already.
+
+    :raise NbdtunError: QEMU cannot be asked.
+    """
+    return await examine(await draw(reactor, settings.migration.vm, settings.qmp, settings.answers), reached.far)
+
+
+def needs_making(settings: MigrateSettings, reached: Reached) -> bool:
+    """Whether no QEMU waits at the far end."""
+    return not reached.waits and not settings.far.qmp
+
+
+async def make_with(reactor: Reactor, settings: MigrateSettings, reached: Reached, say: Say) -> None:
+    """
+    Make the destination of a migration.
+
+    :raise NbdtunError: it cannot be made, and nothing is left.
+    """
+    drawn = await draw(reactor, settings.migration.vm, settings.qmp, settings.answers)
+    say(f"{drawn.vm}: making its destination, {len(drawn.images)} disks of {size_text(sum(image.size for image in drawn.images))}")
+    await make(drawn, reached.far)
 
 
 @contextmanager

@@ -22,12 +22,12 @@ LAYERS = (
     ("migration.check",),
     ("migration.source", "migration.destination"),
     ("migration.waits",),
-    ("config", "display"),
-    ("reach",),
     ("spawn",),
     ("config", "display"),
+    ("reach",),
     ("service.local",),
     ("service.tunnel", "service.control"),
+    ("service.planning",),
     ("service.checks",),
     ("service",),
     ("daemon",),
@@ -43,6 +43,7 @@ APART = (
     ("reach", "tunnel"),
     ("reach", "migration"),
     ("spawn", "tunnel"),
+    ("spawn", "reach"),
 )
 
 #: Rooms that never import another one, though it is below them.

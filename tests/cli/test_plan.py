@@ -79,7 +79,8 @@ def test_json(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     ("more", "status", "said"),
     [
         (("--map", "x"), 2, "does not have the form PATH=PATH"),
-        (("--disk", "vda"), 2, "does not have the form NODE=PATH"),
+        (("--disk", "vda=/x,format=vmdk"), 2, "use one of the formats raw, qcow2"),
+        (("--to", "host:10810"), 2, "a daemon makes no destination"),
         (("--answers", "/gone"), 2, "--answers /gone cannot be read"),
         (("--unit",), 1, "nobody there [monitor]"),
     ],

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nbdtun.config.answers import make_answers
+from nbdtun.config.answers import chosen, make_answers
 from nbdtun.errors import ConfigError
-from nbdtun.spawn.rewrite.answers import Answers, Mapped, Place
+from nbdtun.spawn.rewrite.answers import Answers, Mapped
 
 NOTHING: dict[str, Any] = {"map": (), "disk": (), "set": (), "answers": None, "overwrite": False, "keep_backing": False, "unit": False}
 
@@ -26,7 +26,7 @@ def test_options_win_over_a_file(tmp_path: Path) -> None:
             **NOTHING,
             "answers": str(file),
             "map": (Mapped("/a", "/b"),),
-            "disk": (Place("vda", "/own"),),
+            "disk": ("vda=/own", "vdc"),
             "set": ("vnc.vnc=:2",),
             "unit": True,
         }
@@ -35,6 +35,11 @@ def test_options_win_over_a_file(tmp_path: Path) -> None:
     assert {node: place.path for node, place in made.disks.items()} == {"vda": "/own", "vdb": "/file/b"}
     assert made.settings == ("vnc.vnc=:1", "vnc.vnc=:2")
     assert made.unit
+
+
+def test_a_disk_with_a_path_is_not_chosen() -> None:
+    assert chosen(["vda", "vdb=/x"]) == ("vda",)
+    assert chosen(["vdb=/x"]) is chosen([]) is None
 
 
 def test_a_file_that_is_not_there() -> None:
