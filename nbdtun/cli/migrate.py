@@ -20,10 +20,10 @@ from nbdtun.config.options import KEEP_SOURCE
 @option(KEEP_SOURCE)
 @click.option("--progress", type=click.Choice(["bar", "json", "none"]), default="bar", show_default=True, help="How to show progress.")
 def command(progress: str, resolve: bool, **options: Any) -> int:
-    """Migrate a running VM to a QEMU that is waiting for it at the destination.
+    """Migrate a running VM to a QEMU that is waiting for it at the destination, or that is made there.
 
     VM is its name at the destination's daemon (nbdtun dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
-    the same devices.
+    the same devices. With --to ssh://HOST, where none waits, it is made from the source's: see nbdtun plan.
 
     \b
     Exit status: 0  VM runs at the destination

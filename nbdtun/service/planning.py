@@ -70,9 +70,18 @@ async def draw(reactor: Reactor, vm: str, qmp: str, answers: Answers) -> Plan:
     monitor = Monitor(reactor, qmp, vm)
     await monitor.connect()
     try:
-        source = await survey(monitor)
+        return await draw_from(monitor, answers)
     finally:
         await monitor.close()
+
+
+async def draw_from(monitor: Monitor, answers: Answers) -> Plan:
+    """
+    The same, by a monitor that is connected already.
+
+    :raise NbdtunError: QEMU cannot be asked, or its command line is not known.
+    """
+    source = await survey(monitor)
     made: Plan = await deferToThread(lambda: measured(plan(source, answers)))
     return made
 
@@ -107,19 +116,10 @@ async def plan_by_ssh(reactor: Reactor, settings: MigrateSettings, say: Say) -> 
     reached = Reached.by(reactor, settings, settings.migration.vm, say)
     try:
         await reached.open()
-        return await plan_with(reactor, settings, reached)
+        return await examine(await draw(reactor, settings.migration.vm, settings.qmp, settings.answers), reached.far)
     finally:
         await shield(Deferred.fromCoroutine(reached.acknowledge(settled=False)), lambda: None)
         await reached.close()
-
-
-async def plan_with(reactor: Reactor, settings: MigrateSettings, reached: Reached) -> Planned:
-    """
-    The same, with a far end that is reached already.
-
-    :raise NbdtunError: QEMU cannot be asked.
-    """
-    return await examine(await draw(reactor, settings.migration.vm, settings.qmp, settings.answers), reached.far)
 
 
 def needs_making(settings: MigrateSettings, reached: Reached) -> bool:
@@ -134,8 +134,9 @@ async def make_with(reactor: Reactor, settings: MigrateSettings, reached: Reache
     :raise NbdtunError: it cannot be made, and nothing is left.
     """
     drawn = await draw(reactor, settings.migration.vm, settings.qmp, settings.answers)
-    say(f"{drawn.vm}: making its destination, {len(drawn.images)} disks of {size_text(sum(image.size for image in drawn.images))}")
-    await make(drawn, reached.far)
+    qmp = await make(drawn, reached.far)
+    count, size = len(drawn.images), size_text(sum(image.size for image in drawn.images))
+    say(f"{drawn.vm}: made its destination, {count} disk{'s' * (count != 1)} of {size}, monitor {qmp}")
 
 
 @contextmanager

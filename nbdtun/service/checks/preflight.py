@@ -20,7 +20,7 @@ from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import refuse_second, trustees
 from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir
-from nbdtun.service.planning import needs_making, plan_with
+from nbdtun.service.planning import draw_from, examine, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.service.tunnel.reached import Reached
@@ -59,7 +59,8 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
     try:
         connected = await begin(settings, checklist, rundir, monitor, source, claim, Hold(reactor, settings.qmp).look)
         if reached is not None and source is not None and needs_making(settings, reached):
-            await _plan(reactor, settings, reached, checklist)
+            if connected:
+                await _plan(monitor, settings, reached, checklist)
             return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, None)
         if measure and reached is not None and checklist.level is not Level.FAILURE:
             await _compare(reached, checklist)
@@ -84,10 +85,10 @@ async def _reach(reached: Reached, checklist: Checklist) -> Source | None:
     return None
 
 
-async def _plan(reactor: Reactor, settings: MigrateSettings, reached: Reached, checklist: Checklist) -> None:
+async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Reached, checklist: Checklist) -> None:
     """Note what is in the way of a destination that is made there."""
     with checklist.collecting(UNPLANNED):
-        planned = await plan_with(reactor, settings, reached)
+        planned = await examine(await draw_from(monitor, settings.answers), reached.far)
         for finding in planned.findings:
             checklist.add(finding)
         if planned.fit:
