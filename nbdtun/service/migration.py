@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from attrs import evolve
 from twisted.application.service import Service
@@ -94,21 +95,30 @@ async def _migrate_there(
         return await _migrate(reactor, settings, given, report, work, log)
     reached = Reached.by(reactor, settings, settings.migration.vm, say)
     try:
-        dialer = await reached.open()
+        dialer, made = await reached.open(), False
         try:
             if work is Migration and needs_making(settings, reached):
+                made = True
                 await make_with(reactor, settings, reached, say)
             source = Source(dialer)
             final = await _migrate(reactor, settings, source, report, work, log)
         except OutcomeUnknown:
             raise
         except BaseException:
-            await shield(Deferred.fromCoroutine(reached.acknowledge()), lambda: None)
+            await shield(Deferred.fromCoroutine(_give_up(reached, made)), lambda: None)
             raise
         await shield(Deferred.fromCoroutine(reached.acknowledge()), lambda: None)
         return final
     finally:
         await reached.close()
+
+
+async def _give_up(reached: Reached, made: bool) -> None:
+    """Have what was ``made`` removed now, so that a second try finds nothing; the far end would do it at its end."""
+    if made:
+        with suppress(NbdtunError):
+            await reached.far.remove()
+    await reached.acknowledge()
 
 
 async def _migrate(

@@ -28,6 +28,9 @@ from nbdtun.spawn.wire import Json, plan_of, to_json
 #: Seconds that a QEMU has until its monitor answers, and between two looks at it.
 START_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.05
+#: How often a QEMU is asked for its state, and seconds between that.
+_ASKED: Final = 5
+_ASK_SECONDS: Final = 0.5
 #: States of a QEMU on which no guest has run.
 _UNUSED: Final = frozenset({"inmigrate", "prelaunch"})
 
@@ -108,8 +111,8 @@ class Maker:
         made, self._made = self._made, None
         if made is None or self._plan is None:
             return
-        if await self._has_run(self._plan.qmp):
-            self.log.warn("{vm}: its guest has run here, so nothing is removed", vm=self._plan.vm)
+        if await self._has_run(self._plan):
+            self.log.warn("{vm}: its guest has run here, or may have, so nothing is removed", vm=self._plan.vm)
             return
         await deferToThread(made.remove)
 
@@ -138,12 +141,20 @@ class Maker:
         finally:
             await monitor.close()
 
-    async def _has_run(self, qmp: str) -> bool:
-        """Whether a guest runs, or has run, on it; one that has ended was never told to go on, or :meth:`keep` was called."""
-        try:
-            return self._plan is not None and is_served(qmp) and await self._state(self._plan) not in _UNUSED
-        except MonitorError:
-            return False
+    async def _has_run(self, plan: Plan) -> bool:
+        """
+        Whether a guest runs on it, has run, or may: one that cannot be asked is not removed.
+
+        One that has ended was never told to go on, or :meth:`keep` was called.
+        """
+        for _ in range(_ASKED):
+            if not is_served(plan.qmp):
+                return False
+            try:
+                return await self._state(plan) not in _UNUSED
+            except MonitorError:  # its session at this end may be about to leave the monitor
+                await deferLater(self._reactor, _ASK_SECONDS)
+        return is_served(plan.qmp)
 
 
 def refuse(found: Found) -> None:
