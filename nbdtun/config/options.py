@@ -189,9 +189,10 @@ TARGET = Option(
 )
 VM = Option(
     "vm",
-    "Receive a VM of this name in the QEMU with this QMP socket, such as web1=/run/qemu/web1-incoming.qmp.",
+    "Receive a VM of this name in the QEMU with this QMP socket, such as web1=/run/qemu/web1-incoming.qmp; or all VMs whose sockets are "
+    "found when they are asked for, such as *=/run/qemu/{vm}-incoming.qmp.",
     "NAME=PATH",
-    "nbdtun.config.values:VM.parse",
+    "nbdtun.config.values:parse_vm",
     repeatable=True,
 )
 ALLOW = Option(

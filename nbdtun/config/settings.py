@@ -13,7 +13,7 @@ from attrs import Attribute, field, frozen
 
 from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of
 from nbdtun.config.ssh import SSHAddress, is_ssh
-from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, check_name
+from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, VMPattern, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.spawn.rewrite.answers import Answers
@@ -183,6 +183,8 @@ class DestinationSettings:
     """
     A destination daemon: its endpoint, and the targets and VMs that it serves. Nothing else can be reached through it.
 
+    A pattern among ``vms`` serves those whose sockets exist when a source asks for them.
+
     ``allow`` has patterns for the names in sources' certificates; without any, all of the CA's are admitted. ``limits`` bounds its load.
     ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
     """
@@ -190,7 +192,7 @@ class DestinationSettings:
     tunnel: TunnelSettings = TunnelSettings()
     listen: str
     targets: tuple[Target | FactoryTarget, ...] = ()
-    vms: tuple[VM, ...] = ()
+    vms: tuple[VM | VMPattern, ...] = ()
     allow: tuple[str, ...] = ()
     limits: Limits = field(factory=Limits)
     drain_timeout: float = field(default=600.0, validator=_DRAIN)
@@ -202,7 +204,7 @@ class DestinationSettings:
         _refuse_repeated((target.name for target in self.targets), "has two targets named {}")
         for name in BUILT_IN.intersection(target.name for target in self.targets):
             raise ConfigError(f"a target cannot be named {name}: nbdtun uses that name itself")
-        _refuse_repeated((vm.name for vm in self.vms), "has two VMs named {}")
+        _refuse_repeated((vm.name for vm in self.vms if isinstance(vm, VM)), "has two VMs named {}")
         if not self.targets and not self.vms:
             raise ConfigError("a destination needs at least one --target or --vm to serve")
 

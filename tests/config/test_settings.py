@@ -15,6 +15,7 @@ from nbdtun.config import (
     SourceSettings,
     Target,
     TunnelSettings,
+    VMPattern,
 )
 from nbdtun.config.settings import FarSettings
 from nbdtun.migration.settings import MigrationSettings
@@ -117,6 +118,8 @@ def test_a_destination_needs_something_to_serve_each_under_its_own_name() -> Non
         taken = refused(DestinationSettings, listen="unix:/x", targets=(Target(name, "unix:/a"),))
         assert taken == f"a target cannot be named {name}: nbdtun uses that name itself"
     assert "two VMs named a" in refused(DestinationSettings, listen="unix:/x", vms=(VM("a", "/a"), VM("a", "/b")))
+    patterns = (VMPattern("*", "/a/{vm}"), VMPattern("*", "/b/{vm}"))
+    assert DestinationSettings(listen="unix:/x", vms=patterns).vms == patterns
 
 
 def test_a_source_listens_once_on_a_socket_and_may_reach_a_target_twice() -> None:

@@ -66,6 +66,8 @@ class Register:
         over = [ident for ident, old in self._known.items() if old.state.over]
         for ident in over[: max(0, len(self._known) - REMEMBERED)]:
             del self._known[ident]
+        for vm in [vm for vm, last in self.latest.items() if last.ident not in self._known]:
+            del self.latest[vm]
 
     def find(self, ident: str) -> Session | None:
         """The session of that id; None if there is none, or none any more."""
