@@ -37,8 +37,9 @@ def far_settings(given: Given) -> FarSettings:
     :raise ConfigError: the values do not fit.
     """
     ports, remote = given["port_range"], given["remote_command"]
-    targets = given.get("far_target", ())
-    return FarSettings(qmp=given["far_qmp"] or "", ports=ports, through_ssh=given["through_ssh"], remote=remote, targets=targets)
+    targets, push = given.get("far_target", ()), not given.get("no_push", False)
+    through, qmp = given["through_ssh"], given["far_qmp"] or ""
+    return FarSettings(qmp=qmp, ports=ports, through_ssh=through, remote=remote, targets=targets, push=push)
 
 
 def migration_settings(vm: str, given: Given) -> MigrationSettings:

@@ -82,6 +82,7 @@ PORT_RANGE = Option(
 THROUGH_SSH = Option(
     "through-ssh", "With ssh://HOST: send everything through ssh, without a port of its own. So it is done if none can be reached."
 )
+NO_PUSH = Option("no-push", "With ssh://HOST: copy no nbdtun to a host that has none, or one that does not speak with this one.")
 REMOTE_COMMAND = Option(
     "remote-command",
     "With ssh://HOST: nbdtun there, for its shell, such as 'sudo nbdtun' or /opt/nbdtun/bin/nbdtun.",
@@ -237,7 +238,7 @@ URGENT = Option(
 MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
 
 #: The far end that ssh starts.
-FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND)
+FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND, NO_PUSH)
 MAP = Option(
     "map",
     "Where a path of QEMU's command line is at the destination: this prefix of each path becomes that one, such as /srv/vm=/data/vm.",

@@ -85,6 +85,10 @@ class TunnelSettings:
         check_exposure(endpoint, role, tls=self.encrypted, insecure=self.insecure)
 
 
+#: nbdtun at the far end, where it is installed.
+REMOTE = "nbdtun"
+
+
 @frozen(kw_only=True)
 class FarSettings:
     """
@@ -92,14 +96,16 @@ class FarSettings:
 
     ``qmp`` is the QMP socket of the QEMU that waits there; empty: the usual place. ``ports`` (first and last) are those that it may listen
     on; None: the kernel's choice. With ``through_ssh`` the links go through ssh in any case. ``remote`` is nbdtun there, as a part of a
-    shell's command line. ``targets`` are those of a tunnel alone.
+    shell's command line. ``targets`` are those of a tunnel alone. With ``push``, it is copied to a host where it is not installed, unless
+    ``remote`` says where it is.
     """
 
     qmp: str = field(default="", converter=_path_if_any)
     ports: tuple[int, int] | None = None
     through_ssh: bool = False
-    remote: str = "nbdtun"
+    remote: str = REMOTE
     targets: tuple[Target, ...] = ()
+    push: bool = True
 
     def __attrs_post_init__(self) -> None:
         if not self.remote.strip() or "\n" in self.remote:
@@ -120,7 +126,8 @@ class _Dialling:
                 raise ConfigError(f"{self.connect}: both ends make certificates of their own; leave --tls-dir and --tls-name out")
             return
         if self.far != FarSettings():
-            raise ConfigError("--far-qmp, --far-target, --port-range, --through-ssh and --remote-command are for ssh://HOST")
+            options = "--far-qmp, --far-target, --port-range, --through-ssh, --remote-command and --no-push"
+            raise ConfigError(f"{options} are for ssh://HOST")
         self.tunnel.check_exposure(self.connect, Role.CONNECT)
         self._name_to_verify()
 

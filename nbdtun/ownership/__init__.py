@@ -10,7 +10,8 @@ them (``tests/test_architecture.py``):
 - Only names in a directory that is held open are removed, so a removal never follows a link.
 - The process behind a socket is checked after connecting to it (:mod:`.reach`).
 
-Three modules are for paths that are safe: :mod:`.files` and :mod:`.images` at paths that an operator named, and abstract :mod:`.names`.
+Four modules are for paths that are safe: :mod:`.files` and :mod:`.images` at paths that an operator named, :mod:`.cache` in a directory of
+the user's own, and abstract :mod:`.names`.
 
 It knows neither tunnel nor QEMU.
 """
