@@ -91,5 +91,6 @@ def read_settings(*, vm: str, qmp: str, connect: str, **given: Any) -> MigrateSe
     from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
 
     tunnel = tunnel_settings({**given, "bandwidth": None})  # here QEMU itself keeps to the limit
-    far, migration = far_settings(given), migration_settings(vm, given)
-    return MigrateSettings(tunnel=tunnel, connect=connect, far=far, qmp=qmp, migration=migration, answers=make_answers(given))
+    far, migration, answers = far_settings(given), migration_settings(vm, given), make_answers(given)
+    code = given.get("code")
+    return MigrateSettings(tunnel=tunnel, connect=connect, far=far, code=code, qmp=qmp, migration=migration, answers=answers)

@@ -180,6 +180,20 @@ SETTLE = Option(
 )
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 
+CODE = Option(
+    "code",
+    "The code that `nbdtun receive` prints at the destination, in the place of certificates. It is good for one attempt.",
+    "CODE",
+    "nbdtun.reach.codes.words:parse_code",
+)
+INCOMING = Option(
+    "incoming",
+    "QMP socket of the QEMU that waits for the VM.",
+    "SOCKET",
+    _PATH,
+    unset="/run/qemu/VM-incoming.qmp",
+)
+WITHIN = Option("within", "How long to wait for the source.", "TIME", _DURATION, "10min")
 LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
 TARGET = Option(
     "target",

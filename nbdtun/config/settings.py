@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from attrs import Attribute, field, frozen
 
-from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of
+from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of, parse
 from nbdtun.config.ssh import SSHAddress, is_ssh
 from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, VMPattern, check_name
 from nbdtun.errors import ConfigError
@@ -114,13 +114,21 @@ class FarSettings:
 
 @frozen(kw_only=True)
 class _Dialling:
-    """Common to all sources: the tunnel's settings, and the endpoint of the destination, or ``ssh://HOST``, where ``far`` counts."""
+    """
+    Common to all sources: the tunnel's settings, and the endpoint of the destination, or ``ssh://HOST``, where ``far`` counts.
+
+    A ``code`` stands for certificates that the two ends do not have yet.
+    """
 
     tunnel: TunnelSettings = TunnelSettings()
     connect: str
     far: FarSettings = FarSettings()
+    code: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.code is not None:
+            self._check_code()
+            return
         if self.by_ssh is not None:
             if self.tunnel.tls_dir is not None or self.tunnel.tls_name is not None:
                 raise ConfigError(f"{self.connect}: both ends make certificates of their own; leave --tls-dir and --tls-name out")
@@ -130,6 +138,13 @@ class _Dialling:
             raise ConfigError(f"{options} are for ssh://HOST")
         self.tunnel.check_exposure(self.connect, Role.CONNECT)
         self._name_to_verify()
+
+    def _check_code(self) -> None:
+        if self.by_ssh is not None:
+            raise ConfigError(f"{self.connect}: ssh needs no code; leave --code out")
+        if self.tunnel.tls_dir is not None or self.tunnel.tls_name is not None:
+            raise ConfigError("--code takes the place of certificates; leave --tls-dir and --tls-name out")
+        parse(self.connect, Role.CONNECT)
 
     @property
     def by_ssh(self) -> SSHAddress | None:

@@ -12,6 +12,7 @@ From the ground up::
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive
     receive      a destination for one VM, which ends by itself
+    offered      a destination for one VM, which a code leads to
     migration    one migration with its tunnel
 
 All of them take the reactor and frozen settings from :mod:`nbdtun.config`; twistd has no privilege. The values that they report, and the

@@ -30,6 +30,7 @@ from nbdtun.service.local.rundir import RunDir, give_to_qemu
 from nbdtun.service.planning import make_with, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
+from nbdtun.service.tunnel.introduced import introduced
 from nbdtun.service.tunnel.reached import Reached, Say
 from nbdtun.tunnel.source.client import Source
 
@@ -90,7 +91,9 @@ async def _migrate_there(
     say: Say,
     given: Source | None = None,
 ) -> Progress:
-    """Migrate; by way of ssh, if the settings say so."""
+    """Migrate; by way of ssh or a code, if the settings say so."""
+    if settings.code is not None:
+        settings = await introduced(reactor, settings)
     if settings.by_ssh is None:
         return await _migrate(reactor, settings, given, report, work, log)
     reached = Reached.by(reactor, settings, settings.migration.vm, say)

@@ -132,6 +132,17 @@ def test_a_migrations_vm_is_a_name() -> None:
     assert "'../x' is not a valid name" in refused(MigrateSettings, connect="unix:/a", qmp="/q", migration=MigrationSettings(vm="../x"))
 
 
+def test_a_code_takes_the_place_of_certificates() -> None:
+    def migration(**more: Any) -> MigrateSettings:
+        words: dict[str, Any] = {"connect": "dest:10810", "qmp": "/q", "migration": WEB1, "code": "7-crossover-clockwork"}
+        return MigrateSettings(**words | more)
+
+    assert migration().connect == "dest:10810"
+    assert "leave --tls-dir and --tls-name out" in refused(migration, tunnel=TLS)
+    assert "ssh needs no code" in refused(migration, connect="ssh://dest")
+    assert "is not an endpoint to connect to" in refused(migration, connect="dest:")
+
+
 def test_settings_are_frozen(tmp_path: Path) -> None:
     with pytest.raises(AttributeError):
         TunnelSettings().window = 3  # type: ignore[misc]

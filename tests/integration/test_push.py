@@ -76,7 +76,7 @@ def test_a_host_that_has_no_nbdtun(pairs: Callable[..., Pair], bare: Callable[[P
     pair = pairs(Plan(32 * MIB), paused=True)
     crossing = bare(pair)
     attempt = crossing.migrate()
-    assert attempt.wait_exit(120) == 0, attempt.log()
+    assert attempt.wait_exit(300) == 0, attempt.log()
     copied, way = attempt.complaints()
     assert copied == "nbdtun: web1: ssh://dest has no nbdtun that speaks with this one, so it is copied there"
     assert way.startswith("nbdtun: web1: to ssh://dest over ")
@@ -90,6 +90,6 @@ def test_a_host_where_it_has_no_place(pairs: Callable[..., Pair], bare: Callable
     crossing = bare(pairs(Plan(4 * MIB), paused=True))
     (crossing.sshd.directory / "cache").write_text("a file")
     attempt = crossing.migrate()
-    assert attempt.wait_exit(120) == 1
+    assert attempt.wait_exit(300) == 1
     assert "ssh://dest: nbdtun cannot be copied there: " in attempt.complaints()[-1]
     assert len(attempt.complaints()) == 2
