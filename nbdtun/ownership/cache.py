@@ -2,8 +2,8 @@
 A directory of the user's own, for programs that are brought to this host: `~/.cache/nbdtun`, where single-file executables are unpacked.
 
 This module imports nothing of nbdtun. It also runs alone: at a far end that has no nbdtun yet, and in the executable before that is
-unpacked (:mod:`nbdtun.reach.pushing.pack`). The directory belongs to the user and nobody else can write to it; a new entry has its final name only
-once it is complete.
+unpacked (:mod:`nbdtun.reach.pushing.pack`). The directory belongs to the user and nobody else can write to it; a new entry has its final
+name only once it is complete.
 """
 
 from __future__ import annotations
