@@ -86,7 +86,7 @@ def test_what_is_lacking_is_one_line_and_nothing_is_left(hosts: Hosts) -> None:
 @pytest.mark.slow
 def test_a_migration_that_fails_leaves_nothing_there_and_a_second_try_works(hosts: Hosts) -> None:
     source = hosts.start(LINES["drive"])
-    done = hosts.migrate("--timeout", "100ms")
+    done = hosts.migrate("--bandwidth", "100KiB", "--timeout", "2s")
     assert done.returncode == 1, done.stderr
     assert not hosts.there.exists()
     assert Qmp(hosts.here / "lab.qmp")("query-status")["status"] == "running"
