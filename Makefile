@@ -46,6 +46,9 @@ chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then 
 test-trixie: ## make test and make demo on Debian 13, in a tree in the cache; takes root
 	lab/tree.sh trixie make test demo WORKERS=$(WORKERS)
 
+zipapp: $(VENV)/.installed ## build/nbdtun.pyz, one file with all that it requires, for Python 3.11 to 3.14
+	$(RUN) lab.zipapp
+
 test-pythons: $(VENV)/.installed ## the tests without QEMU with Python 3.11 to 3.14, and the oldest and newest of all that is required
 	$(RUN) lab.pythons --workers $(WORKERS)
 
@@ -82,4 +85,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos storm test-trixie test-pythons fuzz bench clean packages lint
+.PHONY: help setup demo check test integration docs chaos storm test-trixie test-pythons zipapp fuzz bench clean packages lint

@@ -34,6 +34,7 @@ setup(
         "qemu.qmp >= 0.0.3",
         "rich >= 13",
         "setuptools",
+        "spake2 >= 0.9",
         "twisted >= 24.7",
         "txaio >= 23.1.1",
     ],

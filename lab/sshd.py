@@ -33,7 +33,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-SetEnv PATH={path} {mark}={pid}
+SetEnv PATH={path} XDG_CACHE_HOME={directory}/cache {mark}={pid}
 """
 
 CLIENT = """\
@@ -91,7 +91,7 @@ class Sshd(Process):
     @property
     def environment(self) -> dict[str, str]:
         """The environment in which `ssh` is a client of this one."""
-        return {"PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}"}
+        return {"PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}", "XDG_CACHE_HOME": f"{self.directory}/near"}
 
     def script(self, folder: str, name: str, lines: str) -> None:
         """Put a command into one of the two directories: `bin` is on the client's PATH, `far` on that of the sessions."""

@@ -4,7 +4,8 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
     NbdtunError
     ├── ConfigError                an option, a file or a name cannot be used
     ├── ReachError                 the other host cannot be reached by ssh, or nbdtun cannot be run there
-    │   └── NotInstalled           it has no nbdtun, or one that does not speak with ours
+    │   ├── NotInstalled           it has no nbdtun, or one that does not speak with ours
+    │   └── WrongCode              the two ends do not have the same code
     ├── TunnelError
     │   ├── TLSError               the two ends do not trust each other
     │   ├── NotAllowed             the destination trusts the source's certificate, but does not admit it
@@ -93,6 +94,12 @@ class NotInstalled(ReachError):
     """The other host has no nbdtun, or one whose dialogue has another version."""
 
     code = "not-installed"
+
+
+class WrongCode(ReachError):
+    """The two ends do not have the same code, or somebody is in between. The offer has ended: there is one guess."""
+
+    code = "wrong-code"
 
 
 class TunnelError(NbdtunError):

@@ -89,7 +89,7 @@ def test_every_make_command_exists(page: Path) -> None:
 def test_every_option_that_is_used_exists(page: Path) -> None:
     text = page.read_text().replace("\\\n", " ")
     for line in re.findall(r"^[ #$]{4,}.*(?:twistd|nbdtun) .*$", text, re.MULTILINE):
-        program = re.search(r"\b(nbdtun-dest|nbdtun-source|nbdtun (?:check|migrate|certs|status|set|cancel|dest|source))\b(.*)", line)
+        program = re.search(r"\b(nbdtun-dest|nbdtun-source|nbdtun (?:check|migrate|plan|certs|status|set|cancel|dest|source))\b(.*)", line)
         if program is not None:
             used = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", program[2]))
             assert used <= OPTIONS[program[1].removeprefix("nbdtun ")], line

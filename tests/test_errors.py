@@ -26,6 +26,7 @@ CODES = {
     "config": "ConfigError",
     "reach": "ReachError",
     "not-installed": "NotInstalled",
+    "wrong-code": "WrongCode",
     "tunnel": "TunnelError",
     "tls": "TLSError",
     "not-allowed": "NotAllowed",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PUBLIC = {
     "nbdtun.config": {
         *("TunnelSettings", "SourceSettings", "DestinationSettings", "MigrateSettings", "Limits", "LocalLimits"),
-        *("Forward", "Target", "FactoryTarget", "VM", "Owner"),
+        *("Forward", "Target", "FactoryTarget", "VM", "VMPattern", "Owner"),
         *("MigrationSettings", "Strategy", "Timeouts", "OnTimeout", "StepTimeouts"),
     },
     "nbdtun.service": {

@@ -7,11 +7,10 @@ From the ground up:
     reactor  a reactor for one piece of work, which a signal cancels
     log      log lines on standard error, beside the progress
     options  the shared options, as options of this command
-    remote   for the commands that ask another process
+    remote   for the commands that ask another process, and the names that a shell completes for them
     detached where the lines of a command go whose terminal has gone away
-    complete names that a shell completes
     attend   one migration with its display, signals and exit status
-    check, migrate, status, cancel, certs
+    check, migrate, plan, status, cancel, certs
              the subcommands of these names
     change   the subcommand `set`
     serve    the subcommands `dest` and `source`
@@ -31,7 +30,7 @@ from typing import NoReturn
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import cancel, certs, change, check, migrate, receive, serve, status
+from nbdtun.cli import cancel, certs, change, check, migrate, plan, receive, serve, status
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
@@ -47,6 +46,7 @@ def command() -> None:
 
 for _each in (
     check.command,
+    plan.command,
     migrate.command,
     serve.dest,
     serve.source,

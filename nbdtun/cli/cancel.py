@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nbdtun.cli.complete import migrations
-from nbdtun.cli.remote import RUN_DIR, asked, base
+from nbdtun.cli.remote import RUN_DIR, asked, base, migrations
 
 
 @click.command("cancel", short_help="Cancel a running migration.")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from nbdtun.cli.complete import running
 from nbdtun.cli.options import ANY_RATE, DURATION
-from nbdtun.cli.remote import RUN_DIR, asked, base
+from nbdtun.cli.remote import RUN_DIR, asked, base, running
 from nbdtun.errors import ConfigError
 
 

@@ -66,7 +66,10 @@ _MIGRATION = (
     click.argument("vm", metavar="VM"),
     option(shared.QMP, required=True),
     option(shared.CONNECT, "--to", "connect", required=True),
-    *map(option, (*shared.FAR, *shared.TRUST, shared.TLS_NAME, shared.BANDWIDTH, *shared.MIGRATION, *shared.SOCKETS, *shared.TERMS)),
+    *map(
+        option,
+        (*shared.FAR, *shared.MAKING, *shared.TRUST, shared.TLS_NAME, shared.BANDWIDTH, *shared.MIGRATION, *shared.SOCKETS, *shared.TERMS),
+    ),
 )
 
 
@@ -84,7 +87,10 @@ def read_settings(*, vm: str, qmp: str, connect: str, **given: Any) -> MigrateSe
     :raise ConfigError: the options do not fit.
     """
     from nbdtun.config import MigrateSettings
+    from nbdtun.config.answers import make_answers
     from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
 
     tunnel = tunnel_settings({**given, "bandwidth": None})  # here QEMU itself keeps to the limit
-    return MigrateSettings(tunnel=tunnel, connect=connect, far=far_settings(given), qmp=qmp, migration=migration_settings(vm, given))
+    far, migration, answers = far_settings(given), migration_settings(vm, given), make_answers(given)
+    code = given.get("code")
+    return MigrateSettings(tunnel=tunnel, connect=connect, far=far, code=code, qmp=qmp, migration=migration, answers=answers)

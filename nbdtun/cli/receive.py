@@ -1,5 +1,5 @@
 """
-``nbdtun receive``: the far end that ``--to ssh://HOST`` starts.
+``nbdtun receive``: the far end that ``--to ssh://HOST`` starts; or without ssh, one that a code leads to.
 
 In an ssh session it is a relay between the session's standard input and output, and the door of a receiver. If there is none, it begins one
 first: a process of its own, in its own session, which a torn ssh session does not end.
@@ -12,29 +12,40 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import click
 
+from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import option
 from nbdtun.cli.streams import complain
-from nbdtun.config.options import RUN_DIR
+from nbdtun.config.options import INCOMING, LISTEN, RUN_DIR, WITHIN
 
 _WAYS: Final = ("start", "join", "serve")
 
 
-@click.command("receive", short_help="Receive one VM, as the far end of ssh.")
+@click.command("receive", short_help="Receive one VM, from a source that has a code.")
 @click.argument("name", metavar="VM")
-@click.option("--over-ssh", type=click.Choice(_WAYS), required=True, help="Start a receiver if there is none; only join one; or be one.")
+@option(LISTEN)
+@option(INCOMING)
+@option(WITHIN)
+@click.option("--over-ssh", type=click.Choice(_WAYS), help="For ssh: start a receiver if there is none; only join one; or be one.")
 @option(RUN_DIR)
-def command(name: str, over_ssh: str, run_dir: str | None) -> int:
-    """Receive the VM that nbdtun migrate --to ssh://HOST sends. That command runs this one, at the other end of ssh.
+def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) -> int:
+    """Receive one VM in the QEMU that waits for it here, from a source that has a code, which is printed.
+
+    The source runs nbdtun migrate VM --to HOST --code CODE. A wrong code ends the offer. It waits on port 10810 unless --listen says more.
+
+    nbdtun migrate --to ssh://HOST runs this command with --over-ssh, at the other end of ssh.
 
     \b
-    Exit status: 0  the connection has ended
-                 1  there is no receiver to join, or it could not start
+    Exit status: 0  the VM has arrived; or the connection by ssh has ended
+                 1  it has not arrived, nobody came, or the code was wrong
                  2  wrong usage
+               130  interrupted
     """
+    if over_ssh is None:
+        return _offer(name, run_dir, **offer)
     from nbdtun.config.values import check_name
     from nbdtun.errors import ReachError
     from nbdtun.reach.relay import NOBODY, relay
@@ -50,6 +61,24 @@ def command(name: str, over_ssh: str, run_dir: str | None) -> int:
             raise ReachError(f"{NOBODY} {name} there any more")
         sock = _begin(base, name, run_dir)
     relay(sock)
+    return 0
+
+
+def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | None, within: float) -> int:
+    """Wait for a source that has the code."""
+    from nbdtun.config.addresses import PORT
+    from nbdtun.config.values import check_name
+    from nbdtun.service.offered import OfferSettings, receive_by_code
+
+    settings = OfferSettings(check_name(name), listen or f"{PORT}", incoming or "", run_dir, within)
+    log_to_stderr(bars=False)
+    from twisted.internet import reactor
+
+    from nbdtun.cli.reactor import run
+    from nbdtun.process import settle_in
+
+    settle_in(reactor)
+    run(reactor, lambda: receive_by_code(reactor, settings, complain))
     return 0
 
 
@@ -113,12 +142,13 @@ def _serve(base: Path, name: str, run_dir: str | None, first: socket.socket) -> 
     from nbdtun.process import make_room, needed, settle_in
     from nbdtun.service.local.outcomes import Outcomes, state_dir
     from nbdtun.service.receive import Receiver
+    from nbdtun.spawn.far.maker import Maker
     from nbdtun.tunnel.settings import Limits
 
     settle_in(reactor)
     make_room(needed(Limits().channels, Limits().handshakes))
     log_to(cast("TextIO", open_log(f"receive-{name}", base)), "bare", "info")
-    receiver = Receiver(reactor, name, base, Outcomes(state_dir(run_dir)))
+    receiver = Receiver(reactor, name, base, Outcomes(state_dir(run_dir)), Maker(reactor))
     run(reactor, lambda: Deferred.fromCoroutine(receiver.run(first, lambda: _lead_nowhere(2))))
     if receiver.done:  # its log tells nothing that its source has not told
         remove_file(f"{base}/receive-{name}.log")

@@ -1,4 +1,4 @@
-"""Shared by the commands that ask another process about its migration."""
+"""Shared by the commands that ask another process about its migration; and the names that a shell completes for them."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def base(run_dir: str | None) -> Path:
     from nbdtun.service.local.rundir import base_of
 
     return base_of(run_dir)
+
+
+def running(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of this user's running migrations, and of its daemons (``@PID``), that begin with ``incomplete``."""
+    from nbdtun.errors import NbdtunError
+    from nbdtun.service.control.socket import names
+
+    try:
+        found = names(base(context.params.get("run_dir")))
+    except (NbdtunError, OSError):
+        return []
+    return [each.text for each in found if each.text.startswith(incomplete)]
+
+
+def migrations(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The same, without daemons."""
+    return [name for name in running(context, parameter, incomplete) if not name.startswith("@")]

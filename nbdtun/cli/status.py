@@ -7,8 +7,7 @@ from collections import Counter
 
 import click
 
-from nbdtun.cli.complete import running
-from nbdtun.cli.remote import RUN_DIR, asked, base
+from nbdtun.cli.remote import RUN_DIR, asked, base, running
 
 
 @click.command("status", short_help="Show running migrations and daemons.")

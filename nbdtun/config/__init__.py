@@ -11,6 +11,7 @@ From the ground up::
     settings    the settings of the two daemons and of one migration
     timeouts    how time limits and strategies are written as options
     belongings  how ``--leave-behind`` is written
+    answers     what differs between two hosts, where a destination is made
     build       from the values of options to settings
 
 Code that takes settings checks nothing itself. Names, endpoint strings, path lengths, and the rule for endpoints without TLS are verified
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nbdtun.config.values import Forward as Forward
     from nbdtun.config.values import Owner as Owner
     from nbdtun.config.values import Target as Target
+    from nbdtun.config.values import VMPattern as VMPattern
     from nbdtun.migration.settings import MigrationSettings as MigrationSettings
     from nbdtun.migration.settings import StepTimeouts as StepTimeouts
     from nbdtun.migration.settings import Strategy as Strategy
@@ -41,7 +43,7 @@ else:
 
     _HOMES = {
         "nbdtun.config.settings": "DestinationSettings MigrateSettings SourceSettings TunnelSettings",
-        "nbdtun.config.values": "VM FactoryTarget Forward Owner Target",
+        "nbdtun.config.values": "VM FactoryTarget Forward Owner Target VMPattern",
         "nbdtun.migration.settings": "MigrationSettings StepTimeouts Strategy",
         "nbdtun.migration.timeouts": "OnTimeout Timeouts",
         "nbdtun.tunnel.settings": "Limits LocalLimits",

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import fields
 
+from nbdtun.config.answers import chosen
 from nbdtun.config.belongings import all_of
 from nbdtun.config.settings import FarSettings, TunnelSettings
 from nbdtun.config.timeouts import make_timeouts
@@ -36,8 +37,9 @@ def far_settings(given: Given) -> FarSettings:
     :raise ConfigError: the values do not fit.
     """
     ports, remote = given["port_range"], given["remote_command"]
-    targets = given.get("far_target", ())
-    return FarSettings(qmp=given["far_qmp"] or "", ports=ports, through_ssh=given["through_ssh"], remote=remote, targets=targets)
+    targets, push = given.get("far_target", ()), not given.get("no_push", False)
+    through, qmp = given["through_ssh"], given["far_qmp"] or ""
+    return FarSettings(qmp=qmp, ports=ports, through_ssh=through, remote=remote, targets=targets, push=push)
 
 
 def migration_settings(vm: str, given: Given) -> MigrationSettings:
@@ -48,7 +50,7 @@ def migration_settings(vm: str, given: Given) -> MigrationSettings:
     """
     return MigrationSettings(
         vm=vm,
-        disks=given["disk"] or None,
+        disks=chosen(given["disk"]),
         allowed=given["allow_mismatch"],
         leave_behind=all_of(given["leave_behind"]),
         bandwidth=given["bandwidth"],

@@ -82,6 +82,7 @@ PORT_RANGE = Option(
 THROUGH_SSH = Option(
     "through-ssh", "With ssh://HOST: send everything through ssh, without a port of its own. So it is done if none can be reached."
 )
+NO_PUSH = Option("no-push", "With ssh://HOST: copy no nbdtun to a host that has none, or one that does not speak with this one.")
 REMOTE_COMMAND = Option(
     "remote-command",
     "With ssh://HOST: nbdtun there, for its shell, such as 'sudo nbdtun' or /opt/nbdtun/bin/nbdtun.",
@@ -124,7 +125,13 @@ RECORDS = Option(
     "nbdtun.config.values:parse_records",
     "batched",
 )
-DISK = Option("disk", "Disk to migrate, by the name of its node, drive or device.", "NODE", unset="all writable disks", repeatable=True)
+DISK = Option(
+    "disk",
+    "Disk to migrate, by the name of its node, drive or device. With a path: where its image is made, and in which format.",
+    "NODE[=PATH[,format=FORMAT]]",
+    unset="all writable disks",
+    repeatable=True,
+)
 ALLOW_MISMATCH = Option(
     "allow-mismatch",
     "Accept this difference between the two machines: a name that `nbdtun check` reports, such as cpu or a device's id.",
@@ -177,6 +184,20 @@ SETTLE = Option(
 )
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 
+CODE = Option(
+    "code",
+    "The code that `nbdtun receive` prints at the destination, in the place of certificates. It is good for one attempt.",
+    "CODE",
+    "nbdtun.reach.codes.words:parse_code",
+)
+INCOMING = Option(
+    "incoming",
+    "QMP socket of the QEMU that waits for the VM.",
+    "SOCKET",
+    _PATH,
+    unset="/run/qemu/VM-incoming.qmp",
+)
+WITHIN = Option("within", "How long to wait for the source.", "TIME", _DURATION, "10min")
 LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
 TARGET = Option(
     "target",
@@ -187,9 +208,10 @@ TARGET = Option(
 )
 VM = Option(
     "vm",
-    "Receive a VM of this name in the QEMU with this QMP socket, such as web1=/run/qemu/web1-incoming.qmp.",
+    "Receive a VM of this name in the QEMU with this QMP socket, such as web1=/run/qemu/web1-incoming.qmp; or all VMs whose sockets are "
+    "found when they are asked for, such as *=/run/qemu/{vm}-incoming.qmp.",
     "NAME=PATH",
-    "nbdtun.config.values:VM.parse",
+    "nbdtun.config.values:parse_vm",
     repeatable=True,
 )
 ALLOW = Option(
@@ -235,7 +257,29 @@ URGENT = Option(
 MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
 
 #: The far end that ssh starts.
-FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND)
+FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND, NO_PUSH)
+MAP = Option(
+    "map",
+    "Where a path of QEMU's command line is at the destination: this prefix of each path becomes that one, such as /srv/vm=/data/vm.",
+    "PATH=PATH",
+    "nbdtun.spawn.rewrite.answers:Mapped.parse",
+    repeatable=True,
+)
+SET = Option(
+    "set",
+    "Change an option of QEMU's command line, such as netdev.net0.ifname=tap7 or vnc.vnc=:7; emulator=PATH names the program.",
+    "GROUP.ID.KEY=VALUE",
+    repeatable=True,
+)
+ANSWERS = Option("answers", "Read such options from a file: lines such as `map /srv/vm=/data/vm`, `disk ...` and `set ...`.", "FILE")
+OVERWRITE = Option("overwrite", "Give up what images, block devices and logs at the destination hold. Never the source's own image.")
+KEEP_BACKING = Option(
+    "keep-backing", "Keep backing files, which must be at the destination with the same content; without, copies are whole."
+)
+UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.service, and not as a process of its own.")
+
+#: Of a destination that is made.
+MAKING = (MAP, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, ANY_PURPOSE, INSECURE)
 #: The terms of the tunnel's channels.

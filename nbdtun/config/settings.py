@@ -11,11 +11,12 @@ from collections.abc import Iterable
 
 from attrs import Attribute, field, frozen
 
-from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of
+from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of, parse
 from nbdtun.config.ssh import SSHAddress, is_ssh
-from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, check_name
+from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, VMPattern, check_name
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.spawn.rewrite.answers import Answers
 from nbdtun.tls.contexts import verify_name
 from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.destination.allowlist import AllowList, Rule
@@ -87,6 +88,10 @@ class TunnelSettings:
         check_exposure(endpoint, role, tls=self.encrypted, insecure=self.insecure)
 
 
+#: nbdtun at the far end, where it is installed.
+REMOTE = "nbdtun"
+
+
 @frozen(kw_only=True)
 class FarSettings:
     """
@@ -94,14 +99,16 @@ class FarSettings:
 
     ``qmp`` is the QMP socket of the QEMU that waits there; empty: the usual place. ``ports`` (first and last) are those that it may listen
     on; None: the kernel's choice. With ``through_ssh`` the links go through ssh in any case. ``remote`` is nbdtun there, as a part of a
-    shell's command line. ``targets`` are those of a tunnel alone.
+    shell's command line. ``targets`` are those of a tunnel alone. With ``push``, it is copied to a host where it is not installed, unless
+    ``remote`` says where it is.
     """
 
     qmp: str = field(default="", converter=_path_if_any)
     ports: tuple[int, int] | None = None
     through_ssh: bool = False
-    remote: str = "nbdtun"
+    remote: str = REMOTE
     targets: tuple[Target, ...] = ()
+    push: bool = True
 
     def __attrs_post_init__(self) -> None:
         if not self.remote.strip() or "\n" in self.remote:
@@ -110,21 +117,37 @@ class FarSettings:
 
 @frozen(kw_only=True)
 class _Dialling:
-    """Common to all sources: the tunnel's settings, and the endpoint of the destination, or ``ssh://HOST``, where ``far`` counts."""
+    """
+    Common to all sources: the tunnel's settings, and the endpoint of the destination, or ``ssh://HOST``, where ``far`` counts.
+
+    A ``code`` stands for certificates that the two ends do not have yet.
+    """
 
     tunnel: TunnelSettings = TunnelSettings()
     connect: str
     far: FarSettings = FarSettings()
+    code: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.code is not None:
+            self._check_code()
+            return
         if self.by_ssh is not None:
             if self.tunnel.tls_dir is not None or self.tunnel.tls_name is not None:
                 raise ConfigError(f"{self.connect}: both ends make certificates of their own; leave --tls-dir and --tls-name out")
             return
         if self.far != FarSettings():
-            raise ConfigError("--far-qmp, --far-target, --port-range, --through-ssh and --remote-command are for ssh://HOST")
+            options = "--far-qmp, --far-target, --port-range, --through-ssh, --remote-command and --no-push"
+            raise ConfigError(f"{options} are for ssh://HOST")
         self.tunnel.check_exposure(self.connect, Role.CONNECT)
         self._name_to_verify()
+
+    def _check_code(self) -> None:
+        if self.by_ssh is not None:
+            raise ConfigError(f"{self.connect}: ssh needs no code; leave --code out")
+        if self.tunnel.tls_dir is not None or self.tunnel.tls_name is not None:
+            raise ConfigError("--code takes the place of certificates; leave --tls-dir and --tls-name out")
+        parse(self.connect, Role.CONNECT)
 
     @property
     def by_ssh(self) -> SSHAddress | None:
@@ -185,6 +208,8 @@ class DestinationSettings:
     """
     A destination daemon: its endpoint, and the targets and VMs that it serves. Nothing else can be reached through it.
 
+    A pattern among ``vms`` serves those whose sockets exist when a source asks for them.
+
     ``allow`` has rules for the names in sources' certificates, or their texts; without any, all of the CA's are admitted. ``limits`` bounds
     its load. ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
     """
@@ -192,7 +217,7 @@ class DestinationSettings:
     tunnel: TunnelSettings = TunnelSettings()
     listen: str
     targets: tuple[Target | FactoryTarget, ...] = ()
-    vms: tuple[VM, ...] = ()
+    vms: tuple[VM | VMPattern, ...] = ()
     allow: tuple[Rule | str, ...] = ()
     limits: Limits = field(factory=Limits)
     drain_timeout: float = field(default=600.0, validator=_DRAIN)
@@ -204,10 +229,11 @@ class DestinationSettings:
         _refuse_repeated((target.name for target in self.targets), "has two targets named {}")
         for name in BUILT_IN.intersection(target.name for target in self.targets):
             raise ConfigError(f"a target cannot be named {name}: nbdtun uses that name itself")
-        _refuse_repeated((vm.name for vm in self.vms), "has two VMs named {}")
-        served = {one.name for one in (*self.targets, *self.vms)}
+        _refuse_repeated((vm.name for vm in self.vms if isinstance(vm, VM)), "has two VMs named {}")
+        served = {one.name for one in (*self.targets, *self.vms) if not isinstance(one, VMPattern)}
+        found = any(isinstance(vm, VMPattern) for vm in self.vms)  # it may serve a VM of any name
         for rule in AllowList(self.allow).rules:
-            if rule.only is not None and rule.only not in served:
+            if rule.only is not None and rule.only not in served and not found:
                 raise ConfigError(f"--allow {rule.only}=...: this daemon has no target or VM of that name")
         if not self.targets and not self.vms:
             raise ConfigError("a destination needs at least one --target or --vm to serve")
@@ -215,14 +241,21 @@ class DestinationSettings:
 
 @frozen(kw_only=True)
 class MigrateSettings(_Dialling):
-    """One migration: the source VM's QMP socket, and how to migrate it."""
+    """
+    One migration: the source VM's QMP socket, and how to migrate it.
+
+    ``answers`` say what differs at a host where ssh makes the destination.
+    """
 
     qmp: str = field(converter=check_socket_path)
     migration: MigrationSettings
+    answers: Answers = field(factory=Answers)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         check_name(self.migration.vm)
+        if self.answers != Answers() and (self.by_ssh is None or self.far.qmp):
+            raise ConfigError("--map, --set, --disk NODE=PATH and their like are for --to ssh://HOST, where no QEMU waits")
 
 
 def _refuse_repeated(values: Iterable[str], sentence: str) -> None:

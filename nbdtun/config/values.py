@@ -2,13 +2,16 @@
 The values of single options: ``NAME=SOMETHING``, and ``USER:GROUP``.
 
 Names are strict because they cross the wire, name files and appear in log lines: a letter or digit, then up to 63 of ``A-Za-z0-9._-``.
+Patterns for names are those of a shell.
 """
 
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import re
+from typing import Final
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IProtocolFactory
@@ -17,7 +20,12 @@ from nbdtun.config.endpoints import Address, Role, check_socket_path, parse
 from nbdtun.errors import ConfigError
 from nbdtun.tunnel.settings import Records
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: The form of a name, as a regular expression.
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+#: In the path of a pattern: a VM's name.
+PLACE: Final = "{vm}"
+_NAME = re.compile(NAME)
+_PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,64}")
 UNCHANGED = -1
 _LARGEST_ID = 2**32 - 2
 
@@ -115,6 +123,41 @@ class VM:
         :raise ConfigError: it does not have that form.
         """
         return cls(*_halves(text, "NAME=PATH, such as web1=/run/qemu/web1-incoming.qmp"))
+
+
+@frozen
+class VMPattern:
+    """
+    VMs that wait for a migration at the destination: each with a name that matches ``names``, and with a QMP socket of the form ``qmp``.
+
+    In ``qmp``, an absolute path, ``{vm}`` stands for the name.
+    """
+
+    names: str = field()
+    qmp: str = field()
+
+    @names.validator
+    def _check_names(self, _: object, names: str) -> None:
+        if not _PATTERN.fullmatch(names):
+            raise ConfigError(f"{names!r} is not a pattern for names", "use the characters of names, and *, ? and [...]")
+
+    @qmp.validator
+    def _check_qmp(self, _: object, qmp: str) -> None:
+        if PLACE not in qmp:
+            raise ConfigError(f"--vm {self.names}={qmp}: the path has no {PLACE}, which stands for the VM's name")
+        check_socket_path(qmp.replace(PLACE, "x"))  # the shortest that could be found
+        if not os.path.isabs(qmp):
+            raise ConfigError(f"--vm {self.names}={qmp}: a path with {PLACE} must be absolute")
+
+
+def parse_vm(text: str) -> VM | VMPattern:
+    """
+    ``web1=/run/qemu/web1-incoming.qmp`` for one VM, ``*=/run/qemu/{vm}-incoming.qmp`` for all that will be there.
+
+    :raise ConfigError: it does not have that form.
+    """
+    name, qmp = _halves(text, "NAME=PATH, such as web1=/run/qemu/web1-incoming.qmp")
+    return VMPattern(name, qmp) if PLACE in qmp or any(character in name for character in "*?[") else VM(name, qmp)
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.application.service import IService
 
-from nbdtun.config import DestinationSettings, Limits
+from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
 from nbdtun.config.options import ALLOW, DESTINATION, DRAIN_TIMEOUT, LIMITS, LISTEN, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
@@ -44,7 +44,8 @@ class Options(DeclaredOptions, declared=DESTINATION):
     def account(self) -> str:
         """The line that says what is served, once it is."""
         settings = self.settings
-        served = [(noun, [one.name for one in some]) for noun, some in (("VM", settings.vms), ("target", settings.targets))]
+        vms = [f"{one.names} at {one.qmp}" if isinstance(one, VMPattern) else one.name for one in settings.vms]
+        served = (("VM", vms), ("target", [target.name for target in settings.targets]))
         words = [f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}" for noun, names in served if names]
         return f"listening on {settings.listen}{'' if settings.tunnel.tls_dir else ' without TLS'}, for {' and '.join(words)}"
 

@@ -7,6 +7,7 @@ From the ground up:
     lines     progress for logs and pipes
     bars      progress on a terminal
     findings  the findings of a check, as lines
+    plans     a plan of a destination, as lines
     reports   what `nbdtun status` prints
 
 A display takes :class:`~nbdtun.migration.progress.Progress` values and nothing else, not even a clock: the same values always give the same

@@ -124,6 +124,27 @@ SOURCE: Final = _failure(
     NotMigratable,
     ConfigError,
 )
+UNPLANNED: Final = _failure(
+    Check.PLAN,
+    "An option of the source's command line cannot be had at another host, or is not known to nbdtun.",
+    "start the destination by hand; or change the option there with --set, --disk or --map",
+)
+ALTERED: Final = _warning(Check.PLAN, "An option is left out at the destination, or means something else there.")
+LACKING: Final = _failure(
+    Check.PLACE,
+    "The destination's host lacks a file, a socket's server, a network interface, a right, the machine's type or a feature of the CPU.",
+    "make it there, or name another one with --set or --map",
+)
+OCCUPIED: Final = _failure(
+    Check.PLACE,
+    "A path is taken at the destination: by data, by another QEMU, by a server, or by the source's own image.",
+    "name another one with --disk or --map; --overwrite gives up data",
+    override="--overwrite",
+)
+SPACE: Final = _failure(
+    Check.PLACE, "The disks do not fit into the space that is free.", "make room there, or name another place with --disk"
+)
+UNLIKE: Final = _warning(Check.PLACE, "Something is unlike the source: another user, an owner that is unknown there.")
 STATE: Final = _failure(
     Check.STATE,
     "The guest is in a state in which it cannot be migrated: it waits, was moved, has shut down or crashed.",

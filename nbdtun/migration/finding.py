@@ -48,6 +48,16 @@ class Check(enum.StrEnum):
         "length of the path. A warning where AppArmor or SELinux confines QEMU, because their policies cannot be "
         "predicted.",
     )
+    PLAN = (
+        "plan",
+        "Where a destination is made: the source's command line can be used at another host. A warning for each option that is left "
+        "out there, or means something else.",
+    )
+    PLACE = (
+        "place",
+        "Where a destination is made: its host has what the command line needs. Images can be made, with enough space; files that are "
+        "only read are there, with the same content; so are network interfaces, sockets, the machine's type and the CPU's features.",
+    )
     STATE = (
         "state",
         "The guest is in a state that can be migrated.",

@@ -15,6 +15,8 @@ From the ground up; a module imports only what stands above it here:
     session   the login session at the far end, and what its end ends too
     far       the far end of the dialogue
     addresses the addresses of this host
+    pushing   one file with nbdtun and all that it requires, and its way to a host that has none
+    codes     codes for the telephone, which stand for certificates
 
 It ends where a destination listens, and both ends have each other's certificate. docs/ssh specifies the dialogue.
 """

@@ -6,11 +6,13 @@ From the ground up::
     local        sockets and directories of this host, and their owners
     tunnel       the tunnel, built from settings, and as the migration uses it
     control      the control sockets that `nbdtun status`, `set` and `cancel` reach
+    planning     a destination that is planned and made at the far end
     checks       the checks of a migration that need neither QEMU nor the tunnel, and `nbdtun check`
     survey       what a daemon serves, and what is under way
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive
     receive      a destination for one VM, which ends by itself
+    offered      a destination for one VM, which a code leads to
     migration    one migration with its tunnel
 
 All of them take the reactor and frozen settings from :mod:`nbdtun.config`; twistd has no privilege. The values that they report, and the

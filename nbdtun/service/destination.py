@@ -9,7 +9,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
-from nbdtun.config import DestinationSettings, FactoryTarget, Target
+from nbdtun.config import VM, DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.logs import make_logger
@@ -24,6 +24,7 @@ from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.local.vms import VMs
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.survey import expiry, links_of, sessions_of, vms_of
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
@@ -67,8 +68,9 @@ class DestinationService(MultiService):
             self.tunnel.targets.add(target.name, self._target(target))
         self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
-        vms = {vm.name: vm.qmp for vm in settings.vms} if vms is None else vms
-        self.sessions = Sessions(reactor, vms, self._egress, surroundings=self._check_surroundings)
+        table = VMs(settings.vms)
+        self._vms = table if vms is None else vms
+        self.sessions = Sessions(reactor, self._vms, self._egress, surroundings=self._check_surroundings, places=table.places)
         self._draining, self._drains = Draining(self.sessions), False
         if settings.vms:
             self.tunnel.targets.add(CONTROL, PersonalTarget(self._control))
@@ -143,7 +145,7 @@ class DestinationService(MultiService):
 
     async def survey(self) -> dict[str, Any]:
         """What it serves, and what is under way, for `nbdtun status`."""
-        vms = await vms_of(self.sessions, self.settings.vms)
+        vms = await vms_of(self.sessions, [VM(name, qmp) for name, qmp in self._vms.items()])
         return {
             "listen": self.settings.listen,
             "state": "draining" if self._drains else "serving",

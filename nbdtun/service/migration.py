@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from attrs import evolve
 from twisted.application.service import Service
@@ -26,8 +27,10 @@ from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
+from nbdtun.service.planning import make_with, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
+from nbdtun.service.tunnel.introduced import introduced
 from nbdtun.service.tunnel.reached import Reached, Say
 from nbdtun.tunnel.source.client import Source
 
@@ -88,23 +91,37 @@ async def _migrate_there(
     say: Say,
     given: Source | None = None,
 ) -> Progress:
-    """Migrate; by way of ssh, if the settings say so."""
+    """Migrate; by way of ssh or a code, if the settings say so."""
+    if settings.code is not None:
+        settings = await introduced(reactor, settings)
     if settings.by_ssh is None:
         return await _migrate(reactor, settings, given, report, work, log)
     reached = Reached.by(reactor, settings, settings.migration.vm, say)
     try:
-        source = Source(await reached.open())
+        dialer, made = await reached.open(), False
         try:
+            if work is Migration and needs_making(settings, reached):
+                made = True
+                await make_with(reactor, settings, reached, say)
+            source = Source(dialer)
             final = await _migrate(reactor, settings, source, report, work, log)
         except OutcomeUnknown:
             raise
         except BaseException:
-            await shield(Deferred.fromCoroutine(reached.acknowledge()), lambda: None)
+            await shield(Deferred.fromCoroutine(_give_up(reached, made)), lambda: None)
             raise
         await shield(Deferred.fromCoroutine(reached.acknowledge()), lambda: None)
         return final
     finally:
         await reached.close()
+
+
+async def _give_up(reached: Reached, made: bool) -> None:
+    """Have what was ``made`` removed now, so that a second try finds nothing; the far end would do it at its end."""
+    if made:
+        with suppress(NbdtunError):
+            await reached.far.remove()
+    await reached.acknowledge()
 
 
 async def _migrate(

@@ -32,6 +32,7 @@ from nbdtun.reach.addresses import own_addresses
 from nbdtun.reach.far import Asked, Door, DoorFactory, FarTalk
 from nbdtun.reach.maker import Json, Maker
 from nbdtun.reach.relay import door_path
+from nbdtun.service.control.daemon import DaemonControl
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
@@ -44,8 +45,8 @@ from nbdtun.tunnel.opening.detach import detach
 #: Seconds between two looks whether there is still something to do.
 LOOK: Final = 0.5
 
-#: Seconds for a near end that has connected, and asked for nothing yet.
-FIRST_WINDOW: Final = 60.0
+#: Seconds for which a receiver waits alone that was not asked to receive anything yet.
+FIRST_WINDOW: Final = 5.0
 
 #: The most near ends at a time: a migration, and those that check meanwhile, or have come after a killed one.
 SOURCES: Final = 16
@@ -77,9 +78,10 @@ class Receiver:
         self._context: ssl.SSLContext | None = None
         self._vms: dict[str, str] = {}
         self._destination: DestinationService | None = None
+        self._control: DaemonControl | None = None
         self._talks: set[FarTalk] = set()
         self._window = FIRST_WINDOW
-        self.done = False  #: it has ended because its work is done
+        self.done = False  #: it has ended because its work is done, or there was none
         self._served = False
         self._settled = ""  #: the session whose outcome the source knows
         self._alone_since: float | None = reactor.seconds()
@@ -118,6 +120,8 @@ class Receiver:
 
     async def _stop(self) -> None:
         """End: undo what is under way, and remove what was made for it."""
+        if self._control is not None:
+            await self._control.stopService()
         if self._destination is not None:
             await self._destination.stopService()
             self._note(self._destination)
@@ -155,7 +159,7 @@ class Receiver:
         gone = self._alone_since is not None and now - self._alone_since >= self._window
         if (self._served and not self._sources and not self._talks and self._idle) or gone:
             self.log.info("{vm}: the receiver ends, {why}", vm=self._name, why="nobody came back" if gone else "its work is done")
-            self.done = not gone
+            self.done = not gone or not self._served
             self._over.callback(None)
 
     @property
@@ -203,6 +207,8 @@ class Receiver:
                 destination.stopService()
                 continue
             destination.sessions.recall = self._outcomes.recall
+            self._control = DaemonControl.of(destination, "nbdtun-receive")
+            self._control.startService()
             self.log.info("{vm}: listening on port {port}", vm=self._name, port=destination.port)
             return destination
         raise ReachError(f"no port of {asked.ports or 'this host'} is free there", "give another --port-range")

@@ -64,6 +64,16 @@ class Identity:
         context.num_tickets = 0
         return self._made(context, peers)
 
+    def introducing(self) -> ssl.SSLContext:
+        """
+        Make the context of a server for any client, which shows no certificate: for the first connection, which another secret protects.
+
+        :raise TLSError: no file in memory can be made.
+        """
+        context = self._made(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), [self.certificate])
+        context.num_tickets = 0
+        return context
+
     def asking(self, peer: bytes) -> ssl.SSLContext:
         """
         Make the context of a client for the one server whose certificate (in DER) is ``peer``.

@@ -22,10 +22,12 @@ LAYERS = (
     ("migration.check",),
     ("migration.source", "migration.destination"),
     ("migration.waits",),
+    ("spawn",),
     ("config", "display"),
     ("reach",),
     ("service.local",),
     ("service.tunnel", "service.control"),
+    ("service.planning",),
     ("service.checks",),
     ("service",),
     ("daemon",),
@@ -40,6 +42,8 @@ APART = (
     ("migration.source", "migration.destination"),
     ("reach", "tunnel"),
     ("reach", "migration"),
+    ("spawn", "tunnel"),
+    ("spawn", "reach"),
 )
 
 #: Rooms that never import another one, though it is below them.

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from nbdtun.cli import cancel, change, status
-from nbdtun.cli.complete import migrations, running
+from nbdtun.cli.remote import migrations, running
 from nbdtun.errors import ConfigError
 from nbdtun.service.control.names import Name
 

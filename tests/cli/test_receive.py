@@ -10,6 +10,7 @@ import pytest
 
 from nbdtun.cli import receive
 from nbdtun.reach.relay import door_path
+from nbdtun.service.offered import OfferSettings
 from tests.cli.stage import run
 
 
@@ -36,3 +37,14 @@ def test_only_a_door_of_this_user_is_joined(tmp_path: Path, monkeypatch: pytest.
         joined.close()
         monkeypatch.setattr(os, "geteuid", lambda: 4711)
         assert receive._join(tmp_path, "web1") is None
+
+
+def test_without_ssh_it_offers_a_code(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[OfferSettings] = []
+    monkeypatch.setattr("nbdtun.service.offered.receive_by_code", lambda reactor, settings, say: asked.append(settings))
+    monkeypatch.setattr("nbdtun.cli.reactor.run", lambda reactor, start: start())
+    monkeypatch.setattr(receive, "log_to_stderr", lambda bars: None)
+    monkeypatch.setattr("nbdtun.process.settle_in", lambda reactor: None)
+    assert run(capsys, "receive", "web1")[0] == 0
+    assert run(capsys, "receive", "web1", "--listen", "5", "--incoming", "/q", "--within", "1min", "--run-dir", "/r")[0] == 0
+    assert asked == [OfferSettings("web1", "10810"), OfferSettings("web1", "5", "/q", "/r", 60.0)]

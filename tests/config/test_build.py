@@ -46,9 +46,12 @@ def test_each_value_of_a_migration_has_its_setting() -> None:
 
 
 def test_each_value_of_a_far_end_has_its_setting() -> None:
-    assert far_settings(given(*options.FAR) | {"through_ssh": False}) == FarSettings()
-    values = given(*options.FAR, far_qmp="/run/q", port_range="10-20", remote_command="sudo nbdtun") | {"through_ssh": True}
-    assert far_settings(values) == FarSettings(qmp="/run/q", ports=(10, 20), through_ssh=True, remote="sudo nbdtun")
+    assert far_settings(given(*options.FAR) | {"through_ssh": False, "no_push": False}) == FarSettings()
+    values = given(*options.FAR, far_qmp="/run/q", port_range="10-20", remote_command="sudo nbdtun") | {
+        "through_ssh": True,
+        "no_push": True,
+    }
+    assert far_settings(values) == FarSettings(qmp="/run/q", ports=(10, 20), through_ssh=True, remote="sudo nbdtun", push=False)
     assert refused(far_settings, {**values, "remote_command": " "}) == "--remote-command is empty, or has more than one line"
 
 

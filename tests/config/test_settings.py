@@ -15,6 +15,7 @@ from nbdtun.config import (
     SourceSettings,
     Target,
     TunnelSettings,
+    VMPattern,
 )
 from nbdtun.config.settings import FarSettings
 from nbdtun.migration.settings import MigrationSettings
@@ -117,6 +118,8 @@ def test_a_destination_needs_something_to_serve_each_under_its_own_name() -> Non
         taken = refused(DestinationSettings, listen="unix:/x", targets=(Target(name, "unix:/a"),))
         assert taken == f"a target cannot be named {name}: nbdtun uses that name itself"
     assert "two VMs named a" in refused(DestinationSettings, listen="unix:/x", vms=(VM("a", "/a"), VM("a", "/b")))
+    patterns = (VMPattern("*", "/a/{vm}"), VMPattern("*", "/b/{vm}"))
+    assert DestinationSettings(listen="unix:/x", vms=patterns).vms == patterns
 
 
 def test_a_source_listens_once_on_a_socket_and_may_reach_a_target_twice() -> None:
@@ -127,6 +130,17 @@ def test_a_source_listens_once_on_a_socket_and_may_reach_a_target_twice() -> Non
 
 def test_a_migrations_vm_is_a_name() -> None:
     assert "'../x' is not a valid name" in refused(MigrateSettings, connect="unix:/a", qmp="/q", migration=MigrationSettings(vm="../x"))
+
+
+def test_a_code_takes_the_place_of_certificates() -> None:
+    def migration(**more: Any) -> MigrateSettings:
+        words: dict[str, Any] = {"connect": "dest:10810", "qmp": "/q", "migration": WEB1, "code": "7-crossover-clockwork"}
+        return MigrateSettings(**words | more)
+
+    assert migration().connect == "dest:10810"
+    assert "leave --tls-dir and --tls-name out" in refused(migration, tunnel=TLS)
+    assert "ssh needs no code" in refused(migration, connect="ssh://dest")
+    assert "is not an endpoint to connect to" in refused(migration, connect="dest:")
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:

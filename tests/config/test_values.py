@@ -14,8 +14,9 @@ from nbdtun.config import (
     Forward,
     Owner,
     Target,
+    VMPattern,
 )
-from nbdtun.config.values import check_name, parse_ports
+from nbdtun.config.values import check_name, parse_ports, parse_vm
 from tests.config.stage import refused
 
 
@@ -41,6 +42,34 @@ def test_pairs() -> None:
     assert forward.address.path == "/run/nbdtun/nbd.sock"
     assert Target.parse("nbd=tcp:127.0.0.1:port=10809") == Target("nbd", "tcp:127.0.0.1:port=10809")
     assert VM.parse("web1=/run/qemu/a=b.qmp") == VM("web1", "/run/qemu/a=b.qmp")
+
+
+@pytest.mark.parametrize(
+    ("text", "vm"),
+    [
+        ("web1=/run/qemu/web1.qmp", VM("web1", "/run/qemu/web1.qmp")),
+        ("web1=web1.qmp", VM("web1", "web1.qmp")),
+        ("*=/run/qemu/{vm}-incoming.qmp", VMPattern("*", "/run/qemu/{vm}-incoming.qmp")),
+        ("web[0-9]?=/run/{vm}/{vm}.qmp", VMPattern("web[0-9]?", "/run/{vm}/{vm}.qmp")),
+        ("web1=/run/qemu/{vm}.qmp", VMPattern("web1", "/run/qemu/{vm}.qmp")),
+    ],
+)
+def test_a_vm_or_a_pattern_for_vms(text: str, vm: VM | VMPattern) -> None:
+    assert parse_vm(text) == vm
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("*=/run/qemu/incoming.qmp", "--vm *=/run/qemu/incoming.qmp: the path has no {vm}, which stands for the VM's name"),
+        ("*={vm}.qmp", "--vm *={vm}.qmp: a path with {vm} must be absolute"),
+        ("../*=/run/{vm}.qmp", "'../*' is not a pattern for names; use the characters of names, and *, ? and [...]"),
+        ("*", "'*' does not have the form NAME=PATH, such as web1=/run/qemu/web1-incoming.qmp"),
+        ("=/run/{vm}", "'' is not a pattern for names; use the characters of names, and *, ? and [...]"),
+    ],
+)
+def test_patterns_that_are_none(text: str, why: str) -> None:
+    assert refused(parse_vm, text) == why
 
 
 def test_owners_by_name_and_number() -> None:

@@ -55,6 +55,12 @@ def test_a_destination() -> None:
     )
 
 
+def test_what_it_says_that_it_serves() -> None:
+    options = Options()
+    options.read(["--listen", "unix:/a", "--vm", "a=/q", "--vm", "*=/run/{vm}.qmp", "--target", "nbd=unix:/b"])
+    assert options.account() == "listening on unix:/a without TLS, for VMs a, * at /run/{vm}.qmp and target nbd"
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

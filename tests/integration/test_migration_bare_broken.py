@@ -150,7 +150,7 @@ async def test_finish_is_lost_and_the_guest_runs_on_at_the_source(rig: Any) -> N
             await one.start()
         await one.untouched()
         await one.renew()
-        one.tunnel.serve = one.daemon.control
+        one.tunnel.serve = lambda: DestinationControl(one.daemon)
         await one.again()
 
 

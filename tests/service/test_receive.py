@@ -27,6 +27,7 @@ from nbdtun.reach.maker import Json
 from nbdtun.reach.near import Talk
 from nbdtun.reach.relay import door_path
 from nbdtun.service import receive as module
+from nbdtun.service.control.client import reports
 from nbdtun.service.local.outcomes import Outcomes
 from nbdtun.service.receive import Receiver
 from nbdtun.service.tunnel.build import make_runtime
@@ -133,6 +134,16 @@ async def test_it_listens_for_the_source_that_asked_and_for_no_other(scene: Scen
     with pytest.raises(TLSError):
         await dialer(scene.near, answer, Identity.make()).probe()
     assert answer["waits"] is False
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_has_a_status(scene: Scene) -> None:
+    await scene.near.receive()
+    while not (found := await reports(reactor, scene.base)):  # its socket is there soon
+        await deferLater(reactor, 0.02)
+    (report,) = found
+    assert report["name"] == "nbdtun-receive"
+    assert [vm["name"] for vm in report["vms"]] == ["web1"]
 
 
 @pytest_twisted.ensureDeferred

@@ -51,6 +51,15 @@ def test_the_same_end_under_another_name_is_refused() -> None:
         shake(there.serving(here.certificate), here.asking(there.certificate), "other.nbdtun")
 
 
+def test_before_a_client_is_known_none_is_asked_for_a_certificate() -> None:
+    there = Identity.make()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    asking, serving = shake(there.introducing(), client, there.name)
+    assert asking.result().presented.certificate == there.certificate
+    assert serving.tls.getpeercert(binary_form=True) is None
+
+
 def test_nothing_stays() -> None:
     here = Identity.make()
     before = os.listdir("/proc/self/fd")

@@ -70,6 +70,8 @@ class Register:
         over = [ident for ident, old in self._known.items() if old.state.over]
         for ident in over[: max(0, len(self._known) - REMEMBERED)]:
             del self._known[ident], self._bonds[ident]
+        for vm in [vm for vm, last in self.latest.items() if last.ident not in self._known]:
+            del self.latest[vm]
 
     def find(self, ident: str, claim: Claim) -> Session | None:
         """The session of that id, for the source that began it; None if there is none, or none any more."""

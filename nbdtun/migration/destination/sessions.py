@@ -7,7 +7,7 @@ outlives its links), the session is undone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
@@ -42,7 +42,7 @@ class Sessions:
     """
     Serves the VMs of the table ``vms``, which maps names to the QMP sockets of QEMUs that wait for their migration.
 
-    The table is read when it is needed, so it may change.
+    The table is read when it is needed, so it may change. ``places`` are the forms of the sockets that bring a name into it.
     ``egresses`` makes a session's end of the tunnel, for a session's id and QEMU's user. ``surroundings`` adds findings about QEMU's
     surroundings to a check.
     """
@@ -56,10 +56,11 @@ class Sessions:
         egresses: Callable[[str, Credentials], Egress],
         steps: StepTimeouts | None = None,
         surroundings: Surroundings = lambda checklist, qemu: None,
+        places: Sequence[str] = (),
     ) -> None:
         self.reactor = reactor
         self.steps = steps or StepTimeouts()
-        self._vms = vms
+        self._vms, self._places = vms, places
         self._egresses = egresses
         self._surroundings = surroundings
         self._orphans = Orphans(self.monitor)
@@ -126,7 +127,10 @@ class Sessions:
     def _check_known(self, vm: str) -> None:
         if vm not in self._vms:
             known = f"it has {listed(self._vms)}; " if self._vms else ""  # only an admitted peer has a control channel to ask on
-            raise VMUnknown(f"the destination has no VM {vm!r}", f"{known}start `nbdtun dest` with --vm {vm}=QMP-SOCKET")
+            remedy = f"start `nbdtun dest` with --vm {vm}=QMP-SOCKET"
+            if self._places:
+                remedy = f"its QEMU there must have the QMP socket {' or '.join(self._places)}"
+            raise VMUnknown(f"the destination has no VM {vm!r}", f"{known}{remedy}")
 
     def monitor(self, vm: str) -> Monitor:
         """A new monitor of that VM, not connected yet."""

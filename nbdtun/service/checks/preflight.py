@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import ConfigError
-from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE, SSH, SSH_ASKS
+from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE, SSH, SSH_ASKS, UNPLANNED
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
@@ -20,6 +20,7 @@ from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import refuse_second, trustees
 from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.planning import draw_from, examine, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.service.tunnel.reached import Reached
@@ -57,6 +58,10 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
 
     try:
         connected = await begin(settings, checklist, rundir, monitor, source, claim, Hold(reactor, settings.qmp).look)
+        if reached is not None and source is not None and needs_making(settings, reached):
+            if connected:
+                await _plan(monitor, settings, reached, checklist)
+            return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, None)
         if measure and reached is not None and checklist.level is not Level.FAILURE:
             await _compare(reached, checklist)
         return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source, measure)
@@ -78,6 +83,16 @@ async def _reach(reached: Reached, checklist: Checklist) -> Source | None:
     with checklist.collecting(SSH):
         return Source(await reached.open())
     return None
+
+
+async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Reached, checklist: Checklist) -> None:
+    """Note what is in the way of a destination that is made there."""
+    with checklist.collecting(UNPLANNED):
+        planned = await examine(await draw_from(monitor, settings.answers), reached.far)
+        for finding in planned.findings:
+            checklist.add(finding)
+        if planned.fit:
+            checklist.ok(Check.PLACE, f"its destination can be made there, with QEMU {planned.found.release}: see nbdtun plan")
 
 
 async def _compare(reached: Reached, checklist: Checklist) -> None:

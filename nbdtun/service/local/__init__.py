@@ -6,5 +6,6 @@ Sockets and directories of this host, and their owners.
     rundir     directories for the sockets of one process
     monitors   the identity of a VM: its monitor's socket
     outcomes   the outcomes of sessions, kept until their sources know them
+    vms        the VMs that a destination serves: the names, and the sockets of their QEMUs
     waiting    what a daemon that is shutting down still waits for, in words
 """

@@ -5,5 +5,7 @@ The tunnel, built from settings, and as the migration uses it.
     build     the two ends of a tunnel
     endpoint  a channel as a transport, for Twisted applications and for the control channel
     reached   a destination that ssh reaches and starts
+    introduced
+              a destination that a code leads to
     carrier   the migration's ingresses at the source, and the egress at the destination
 """

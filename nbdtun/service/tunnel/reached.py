@@ -15,16 +15,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
 
 from nbdtun.config import MigrateSettings, SourceSettings
-from nbdtun.config.settings import FarSettings
+from nbdtun.config.settings import REMOTE, FarSettings
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.deferreds import branch, shield, with_timeout
-from nbdtun.errors import LinkLost, NbdtunError, ReachError, TLSError, Unreachable
+from nbdtun.errors import LinkLost, NbdtunError, NotInstalled, ReachError, TLSError, Unreachable
 from nbdtun.process import Reactor
 from nbdtun.reach.host import UNATTENDED, Host
 from nbdtun.reach.links import SSHLinks
 from nbdtun.reach.near import FarEnd, Listening
+from nbdtun.reach.pushing.executable import Executable, find
+from nbdtun.reach.pushing.push import push
+from nbdtun.reach.pushing.shell import SSHShell
 from nbdtun.service.tunnel.build import make_runtime
 from nbdtun.tls.throwaway import SOURCE, Identity
 from nbdtun.tls.trust import Pinned
@@ -82,7 +86,7 @@ class Reached:
         :raise ReachError: ssh failed, or nbdtun cannot be run there.
         :raise NbdtunError: the far end cannot receive the VM.
         """
-        await self.far.open()
+        await self._open()
         far = self._settings
         listening = await self.far.receive(
             self._identity.certificate,
@@ -93,6 +97,19 @@ class Reached:
         )
         self._listening, self.waits = listening, listening.waits
         return await self._find_way(listening)
+
+    async def _open(self) -> None:
+        """Connect; where no nbdtun answers, copy one there first."""
+        try:
+            await self.far.open()
+        except NotInstalled:
+            if not self._settings.push or self._settings.remote != REMOTE:
+                raise
+            executable = await _in_thread(self._runtime.reactor, find)
+            self._say(f"{self._name}: {self._address} has no nbdtun that speaks with this one, so it is copied there")
+            remote = await push(SSHShell(self.far.host), f"{self._address}", executable)
+            self.far.host = evolve(self.far.host, remote=remote)
+            await self.far.open()
 
     async def _find_way(self, listening: Listening) -> Dialer:
         why = "as --through-ssh says"
@@ -266,3 +283,8 @@ class LateDialer:
         if reached is not None:
             await reached.acknowledge()
             await reached.close()
+
+
+def _in_thread(reactor: Any, work: Callable[[], Executable]) -> Deferred[Executable]:
+    """Work that takes seconds of a processor's time."""
+    return deferToThreadPool(reactor, reactor.getThreadPool(), work)

@@ -80,6 +80,10 @@ def test_those_that_are_over_are_forgotten_those_under_way_never(monkeypatch: py
         register.add(one)
         one.session.end(State.FINISHED)
     assert "f" * 32 in register
+    assert register.latest.keys() == {"web1", "web2"}
+    register.add(entry("e" * 32, "web3"))
+    register.add(entry("d" * 32, "web4"))
+    assert register.latest.keys() == {"web2", "web3", "web4"}
     assert len(register) <= 3
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from nbdtun.errors import DestinationFailed, NotMigratable, OutcomeUnknown, Vers
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Outcome, Ping, Prepare, Query, Settle
 from nbdtun.migration.destination import register as module
+from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.rollback.journal import End
@@ -88,6 +90,14 @@ def test_a_vm_that_it_was_not_told_of() -> None:
     error = Talk().prepare(vm="../web1")
     assert isinstance(error, VMUnknown)
     assert str(error) == "the destination has no VM '../web1'; it has web1; start `nbdtun dest` with --vm ../web1=QMP-SOCKET"
+
+
+def test_a_vm_whose_socket_is_not_where_it_would_be_found() -> None:
+    stage = Stage()
+    daemon = Sessions(stage.clock, {}, stage.egress, places=("/run/{vm}.qmp", "/run/{vm}/qmp"))
+    told = "the destination has no VM 'web1'; its QEMU there must have the QMP socket /run/{vm}.qmp or /run/{vm}/qmp"
+    with pytest.raises(VMUnknown, match=re.escape(told)):
+        daemon.check_open("web1")
 
 
 def test_another_version() -> None:

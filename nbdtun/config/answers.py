@@ -1,0 +1,45 @@
+"""What differs between two hosts, where a destination is made: from the values of options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from nbdtun.errors import ConfigError
+from nbdtun.spawn.rewrite.answers import Answers, Mapped, Place, places, read_answers
+
+#: Begins the path in the value of a ``--disk`` that has one.
+_PATH: Final = "=/"
+
+
+def chosen(given: Iterable[str]) -> tuple[str, ...] | None:
+    """The disks that ``--disk NODE`` chooses; None for all. Those with a path only say where their image is."""
+    return tuple(text for text in given if _PATH not in text) or None
+
+
+def make_answers(given: Mapping[str, Any]) -> Answers:
+    """
+    Make the answers; those of a file come before the others, so that the others win.
+
+    :raise ConfigError: the file cannot be read, or the values do not fit.
+    """
+    found = _from_file(given["answers"]) if given["answers"] else {"map": [], "disk": [], "set": []}
+    placed = [Place.parse(text) for text in given["disk"] if _PATH in text]
+    own = {place.node for place in placed}
+    before = [place for place in map(Place.parse, found["disk"]) if place.node not in own]
+    return Answers(
+        maps=(*given["map"], *map(Mapped.parse, found["map"])),
+        disks=places([*before, *placed]),
+        settings=(*found["set"], *given["set"]),
+        overwrite=given["overwrite"],
+        keep_backing=given["keep_backing"],
+        unit=given["unit"],
+    )
+
+
+def _from_file(path: str) -> dict[str, list[str]]:
+    try:
+        return read_answers(Path(path).read_text(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--answers {path} cannot be read: {error}") from None

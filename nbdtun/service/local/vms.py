@@ -1,0 +1,103 @@
+"""
+The VMs that a destination serves: those that its settings name, and those whose QMP sockets are found at the place of a pattern.
+
+The name that a source sends is only compared. A pattern's names and paths come from the files that are there, so nothing of a source's
+choosing becomes a path. A socket that was asked for is remembered: a QEMU that ends removes it, and its source may ask for the outcome.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+
+from nbdtun.config.values import NAME, PLACE, VM, VMPattern
+from nbdtun.ownership.way import LONGEST_SOCKET_PATH
+
+#: The most sockets that are remembered.
+REMEMBERED = 256
+
+
+class VMs(Mapping[str, str]):
+    """The paths of the QMP sockets, by name. A VM that is named has that socket, whatever the patterns find."""
+
+    def __init__(self, given: Iterable[VM | VMPattern]) -> None:
+        vms = tuple(given)
+        self._named = {vm.name: vm.qmp for vm in vms if isinstance(vm, VM)}
+        self._patterns = tuple(vm for vm in vms if isinstance(vm, VMPattern))
+        self._remembered: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<VMs {', '.join([*self._named, *(pattern.names for pattern in self._patterns)])}>"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The forms of the sockets that are looked for."""
+        return tuple(pattern.qmp for pattern in self._patterns)
+
+    def __getitem__(self, name: str) -> str:
+        if name in self._named:
+            return self._named[name]
+        path = next((path for found, path in self._sockets() if found == name and _is_socket(path)), None)
+        path = path or self._remembered[name]
+        self._remember(name, path)
+        return path
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._present())
+
+    def __len__(self) -> int:
+        return len(self._present())
+
+    def items(self) -> ItemsView[str, str]:
+        """All that are there now, for one look at the files."""
+        return self._present().items()
+
+    def _present(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, path in self._sockets():
+            if name not in found and _is_socket(path):
+                found[name] = path
+        return {**found, **self._named}
+
+    def _sockets(self) -> Iterator[tuple[str, str]]:
+        for pattern in self._patterns:
+            yield from _candidates(pattern)
+
+    def _remember(self, name: str, path: str) -> None:
+        self._remembered.pop(name, None)
+        self._remembered[name] = path
+        if len(self._remembered) > REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+
+def _candidates(pattern: VMPattern) -> Iterator[tuple[str, str]]:
+    """The names that the entries of one directory spell, each with the path of its socket, which need not exist."""
+    before, _, after = pattern.qmp.partition(PLACE)
+    directory, _, prefix = before.rpartition("/")
+    suffix, slash, rest = after.partition("/")
+    for name in _spelled(directory or "/", prefix, suffix):
+        if fnmatchcase(name, pattern.names):
+            path = f"{directory}/{prefix}{name}{suffix.replace(PLACE, name)}{slash}{rest.replace(PLACE, name)}"
+            if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+                yield name, path
+
+
+def _spelled(directory: str, prefix: str, suffix: str) -> list[str]:
+    """The names in the entries of ``directory`` that have this form; none if it cannot be read."""
+    again = "(?P=vm)".join(map(re.escape, suffix.split(PLACE)))
+    form = re.compile(f"{re.escape(prefix)}(?P<vm>{NAME}){again}")
+    try:
+        entries = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    return [found["vm"] for found in map(form.fullmatch, entries) if found]
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,101 @@
+"""
+``nbdtun receive`` without ssh: a destination for one VM, which a code on the telephone leads to.
+
+It offers itself for a while, receives from the one source that came with the code, and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from nbdtun.config import VM, DestinationSettings, TunnelSettings
+from nbdtun.config.endpoints import Role, parse
+from nbdtun.deferreds import shield
+from nbdtun.errors import ReachError
+from nbdtun.migration.destination.life import State
+from nbdtun.process import Reactor
+from nbdtun.reach.codes.offer import Offer
+from nbdtun.reach.codes.words import make_code
+from nbdtun.service.destination import DestinationService
+from nbdtun.service.receive import LOOK, USUAL
+from nbdtun.service.tunnel.build import make_listener
+from nbdtun.tls.throwaway import Identity
+from nbdtun.tls.trust import Pinned
+from nbdtun.units import duration_text
+
+#: Tells the user one line.
+Say = Callable[[str], object]
+
+#: Seconds that a source has to begin, once it has come; and to come back.
+WINDOW: Final = 300.0
+
+
+@frozen
+class OfferSettings:
+    """
+    A destination for ``vm``, whose QEMU waits with the monitor ``qmp`` (empty: at the usual place), on the endpoint ``listen``. The offer
+    stands for ``seconds``.
+    """
+
+    vm: str
+    listen: str
+    qmp: str = ""
+    run_dir: str | None = None
+    seconds: float = 600.0
+
+    @property
+    def waiting(self) -> VM:
+        """The QEMU that waits."""
+        return VM(self.vm, self.qmp or USUAL.format(vm=self.vm))
+
+
+def receive_by_code(reactor: Reactor, settings: OfferSettings, say: Say) -> Deferred[None]:
+    """
+    Offer to receive a VM, ``say`` the code, and receive it; fires when it runs here, or is paused here as it was at its source.
+
+    :raise WrongCode: (in the Deferred) somebody came with a wrong code, and the offer has ended.
+    :raise ReachError: (in the Deferred) nobody came, or the VM did not arrive.
+    :raise ConfigError: (in the Deferred) it cannot listen.
+    """
+    return Deferred.fromCoroutine(_receive(reactor, settings, say))
+
+
+async def _receive(reactor: Reactor, settings: OfferSettings, say: Say) -> None:
+    identity, code = Identity.make(), make_code()
+    vm = settings.waiting
+    address = parse(settings.listen, Role.LISTEN)
+    endpoint = make_listener(reactor, address, TunnelSettings())
+    offer = Offer(reactor, identity, code)
+    span = duration_text(settings.seconds)
+    taken = await offer.wait(endpoint, settings.seconds, lambda port: say(f"{vm.name}: the code is {code}, for one source, within {span}"))
+    context = identity.serving(taken.certificate)
+    tunnel = TunnelSettings(run_dir=settings.run_dir, trust=Pinned(lambda: context))
+    destination = DestinationService(reactor, DestinationSettings(tunnel=tunnel, listen=settings.listen, vms=(vm,)))
+    try:
+        destination.startService()
+        taken.confirm()
+        say(f"{vm.name}: the source has come with the code")
+        await _arrival(reactor, destination, vm.name)
+    finally:
+        await shield(destination.stopService(), lambda: None)
+
+
+async def _arrival(reactor: Reactor, destination: DestinationService, vm: str) -> None:
+    """Wait until nothing is under way any more."""
+    alone = reactor.seconds()
+    while True:
+        await deferLater(reactor, LOOK)
+        session = destination.sessions.register.latest.get(vm)
+        if not destination.idle:
+            alone = reactor.seconds()
+        elif session is not None and session.state.over:
+            break
+        elif reactor.seconds() - alone >= WINDOW:
+            raise ReachError(f"{vm}: its source has not begun within {duration_text(WINDOW)}", "run `nbdtun receive` again")
+    if session.state is not State.FINISHED:
+        raise ReachError(f"{vm} did not arrive{f': {session.reason}' if session.reason else ''}", "run `nbdtun receive` again")

@@ -1,0 +1,38 @@
+"""
+The machine's type, its accelerator and its CPU.
+
+The type is pinned to the version that runs: ``q35`` is another machine in each release. The far end must have KVM where the source does.
+"""
+
+from __future__ import annotations
+
+from nbdtun.spawn.command.line import Option
+from nbdtun.spawn.rewrite.draft import Draft
+from nbdtun.spawn.values import Machine, Path, Role
+
+KVM = "/dev/kvm"
+
+
+def machine(draft: Draft, option: Option) -> Option:
+    """Rewrite a ``-machine``; the first of several has the type."""
+    params = option.params
+    first = next(each for each in draft.source.options if each.name == "machine")
+    params = params.put_first("type", draft.source.machine) if option is first else params.drop("type")
+    for key in ("dumpdtb", "memory-encryption", "confidential-guest-support", "kernel", "initrd", "dtb"):
+        if key in params:
+            draft.refuse(f"{key} cannot be had there")
+    params = draft.placed(params, {"firmware": Role.FIRMWARE} if "/" in params.get("firmware") else {})
+    draft.strict(params, ("firmware",))
+    return option.with_(params)
+
+
+def describe(draft: Draft) -> Machine:
+    """What the far end's QEMU must know."""
+    cpus = [option.value or "" for option in draft.source.options if option.name == "cpu"]
+    model, _, rest = (cpus or [""])[-1].partition(",")
+    if draft.source.kvm:
+        draft.paths.append(Path(KVM, Role.ACCESS, "-accel kvm"))
+    features = tuple(word for word in rest.split(",") if word)
+    options = draft.source.options
+    iothreads = any(option.name == "device" and any("iothread" in pair.key for pair in option.params.pairs) for option in options)
+    return Machine(draft.source.machine, model, features, draft.source.kvm, tuple(sorted(set(draft.devices))), iothreads)

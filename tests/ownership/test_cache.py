@@ -1,0 +1,123 @@
+"""The user's own directory for programs: where it is, who can change it, and that nothing half-written has a final name."""
+
+from __future__ import annotations
+
+import io
+import os
+import pwd
+import tarfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbdtun.ownership import cache
+from nbdtun.ownership.cache import Unusable, base, folder, look, take, unpack
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", f"{tmp_path}")
+    return tmp_path
+
+
+def archive(**files: str) -> io.BytesIO:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:xz") as tar:
+        for name, text in files.items():
+            header = tarfile.TarInfo(f"{name}.txt")
+            header.size = len(text)
+            tar.addfile(header, io.BytesIO(text.encode()))
+    made.seek(0)
+    return made
+
+
+def failing(number: int) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_where_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder() == home / ".cache/nbdtun"
+    assert folder().stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{home}/other")
+    assert base() == home / "other"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert base().is_absolute()
+
+
+def test_under_sudo_it_is_not_the_other_users(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    monkeypatch.setattr(cache, "_owner", lambda path: 4242)
+    assert base() == own / ".cache"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_one_that_others_can_change_is_not_used(home: Path, mode: int) -> None:
+    folder().chmod(mode)
+    with pytest.raises(Unusable, match=r"not a directory of user .* that only this user can write to; set XDG_CACHE_HOME"):
+        folder()
+
+
+def test_a_link_is_not_followed(home: Path) -> None:
+    (home / ".cache").mkdir()
+    (home / ".cache/nbdtun").symlink_to("/tmp")
+    with pytest.raises(Unusable, match="not a directory of user"):
+        folder()
+
+
+def test_one_from_which_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.statvfs(folder())
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result([*here[:8], here.f_flag | os.ST_NOEXEC, *here[9:11]]))
+    with pytest.raises(Unusable, match="no program can run from it, since its file system is mounted noexec"):
+        folder()
+    assert "noexec" in look("x", 1)["error"]
+
+
+def test_what_is_told_of_this_host() -> None:
+    facts = look("x.pyz", 1000)
+    assert (facts["path"], facts["there"]) == (f"{folder()}/x.pyz", "")
+    assert facts["machine"] == os.uname().machine
+    (folder() / "x.pyz").write_bytes(b"x")
+    assert look("x.pyz", 1 << 62)["there"] == sha256(b"x").hexdigest()
+    assert "MiB are needed, and " in look("y.pyz", 1 << 62)["error"]
+
+
+def test_it_takes_what_has_the_right_hash() -> None:
+    content = os.urandom(3 << 20)
+    told = take("x.pyz", io.BytesIO(content + b"more"), len(content), sha256(content).hexdigest())
+    assert told == {"path": f"{folder()}/x.pyz"}
+    assert (folder() / "x.pyz").read_bytes() == content
+
+
+@pytest.mark.parametrize(("sent", "why"), [(b"abc", "1 bytes are missing"), (b"abcx", "it was changed on its way")])
+def test_it_takes_nothing_else(sent: bytes, why: str) -> None:
+    assert why in take("x.pyz", io.BytesIO(sent), 4, sha256(b"abcd").hexdigest())["error"]
+    assert list(folder().iterdir()) == []
+
+
+def test_a_disk_that_fills_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", failing(28))
+    assert take("x", io.BytesIO(b"a"), 1, sha256(b"a").hexdigest())["error"].startswith("the copy: No space left on device; ")
+    assert list(folder().iterdir()) == []
+
+
+def test_it_unpacks_once() -> None:
+    there = unpack("nbdtun-1", {"a": archive(one="1"), "b": archive(two="2")}, 1000)
+    assert sorted(path.name for path in there.iterdir()) == ["one.txt", "two.txt"]
+    assert unpack("nbdtun-1", {}, 1 << 62) == there
+    assert [path.name for path in folder().iterdir()] == ["nbdtun-1"]
+
+
+def test_no_room_to_unpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unusable, match="MiB are needed"):
+        unpack("nbdtun-1", {"a": archive(one="1")}, 1 << 62)
+    monkeypatch.setattr(os, "rename", failing(28))
+    with pytest.raises(Unusable, match="No space left"):
+        unpack("nbdtun-1", {"a": archive(one="1")}, 1)
+    assert list(folder().iterdir()) == []

@@ -1,0 +1,196 @@
+"""An offer and who comes with a code, over real connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.protocol import Protocol
+
+from nbdtun.errors import NbdtunError, ReachError, WrongCode
+from nbdtun.process import quiet_factory
+from nbdtun.reach.codes import offer as module
+from nbdtun.reach.codes.code import Asking
+from nbdtun.reach.codes.offer import AskTalk, Greet, Offer, OfferTalk, Prove, Taken, _unverified, take_offer
+from nbdtun.reach.codes.secured import Secured
+from nbdtun.tls.throwaway import Identity
+
+reactor: Any = _reactor
+CODE, OTHER = "7-crossover-clockwork", "8-crossover-clockwork"
+
+
+class Stage:
+    """A destination with an offer, and a source that may take it."""
+
+    def __init__(self, seconds: float = 10) -> None:
+        self.here, self.there = Identity.make(), Identity.make()
+        self.offer = Offer(reactor, self.there, CODE)
+        self.port = 0
+        endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        self.waiting: Deferred[Taken] = Deferred.fromCoroutine(self.offer.wait(endpoint, seconds, self._listening))
+
+    def _listening(self, port: Any) -> None:
+        self.port = port.getHost().port
+
+    def connect(self, protocol: Protocol) -> Deferred[Any]:
+        connecting: Deferred[Any] = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port).connect(quiet_factory(lambda: protocol))
+        return connecting
+
+    def take(self, code: str = CODE, port: int = 0) -> Deferred[bytes]:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port or self.port, timeout=5)
+        return Deferred.fromCoroutine(take_offer(reactor, endpoint, self.here, code))
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_ends_have_each_others_certificate() -> None:
+    stage = Stage()
+    taking = stage.take()
+    taken = await stage.waiting
+    assert taken.certificate == stage.here.certificate
+    assert not taking.called  # the destination prepares for links first
+    taken.confirm()
+    assert await taking == stage.there.certificate
+    with pytest.raises(ReachError, match="nobody answers there"):
+        await stage.take()  # nothing listens any more
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_code_is_one_line_at_both_ends_and_the_offer_is_over() -> None:
+    stage = Stage()
+    taking = stage.take(OTHER)
+    with pytest.raises(WrongCode) as there:
+        await stage.waiting
+    with pytest.raises(WrongCode) as here:
+        await taking
+    assert str(there.value) == "a source came with a wrong code; the offer has ended; run `nbdtun receive` again for another code"
+    assert str(here.value) == "the code is wrong; the destination's offer has ended: let it make another code"
+    with pytest.raises(ReachError, match="nobody answers there"):
+        await stage.take()
+    assert repr(stage.offer) == "<Offer that is over>"
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_stands_for_a_while_only() -> None:
+    stage = Stage(seconds=0.1)
+    with pytest.raises(ReachError, match="nobody came with the code within 100 ms"):
+        await stage.waiting
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_guesses_at_the_same_time_are_one() -> None:
+    stage = Stage()
+    first, second = stage.take(OTHER), stage.take(OTHER)
+    for each in (first, second):
+        with pytest.raises((WrongCode, ReachError)):
+            await each
+    with pytest.raises(WrongCode):
+        await stage.waiting
+
+
+class Stranger(Protocol):
+    """Sends what is no TLS, and sees the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.gone: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self.data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.gone.callback(None)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\n\r\n", bytes(1000)])
+@pytest_twisted.ensureDeferred
+async def test_strangers_cost_it_nothing(data: bytes) -> None:
+    stage = Stage()
+    stranger = Stranger(data)
+    await stage.connect(stranger)
+    await stranger.gone
+    taking = stage.take()
+    (await stage.waiting).confirm()
+    await taking
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_so_many_wait_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 2)
+    monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.3)
+    stage = Stage()
+    strangers = [Stranger(b"") for _ in range(3)]
+    for stranger in strangers:
+        await stage.connect(stranger)
+    for stranger in strangers:
+        await stranger.gone
+    monkeypatch.setattr(module, "CONNECTION_SECONDS", 10.0)
+    taking = stage.take()
+    (await stage.waiting).confirm()
+    await taking
+
+
+class Odd(AskTalk):
+    """A source that asks in its own order."""
+
+
+async def odd(stage: Stage, *questions: tuple[Any, dict[str, Any]]) -> list[NbdtunError | None]:
+    talk = Odd(reactor)
+    secured = Secured(_unverified(), talk, server=False)
+    await stage.connect(secured)
+    await secured.shaken
+    told: list[NbdtunError | None] = []
+    for command, arguments in questions:
+        try:
+            await talk.ask(command, seconds=5, **arguments)
+            told.append(None)
+        except NbdtunError as error:
+            told.append(error)
+    secured.loseConnection()
+    return told
+
+
+@pytest_twisted.ensureDeferred
+async def test_questions_out_of_order_are_no_guess() -> None:
+    stage = Stage()
+    hello = {"version": 1, "message": Asking(OTHER).message, "certificate": b"c"}
+    told = await odd(stage, (Prove, {"proof": bytes(32)}), (Greet, hello), (Greet, hello), (Greet, hello | {"version": 2}))
+    assert [type(error).__name__ for error in told] == ["ProtocolViolation", "NoneType", "ProtocolViolation", "VersionMismatch"]
+    told = await odd(stage, (Greet, hello | {"message": b"nonsense"}))
+    assert [str(error) for error in told] == ["a message of the code's exchange that is none"]
+    taking = stage.take()
+    (await stage.waiting).confirm()
+    await taking
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_third_party_in_between_is_found_out() -> None:
+    """It shows the source a certificate of its own, and passes on what the source asks."""
+    stage, third = Stage(), Identity.make()
+    relay = AskTalk(reactor)
+    far = Secured(_unverified(), relay, server=False)
+
+    class Passing(OfferTalk):
+        @Greet.responder
+        def greet(self, **asked: Any) -> Any:  # type: ignore[override]
+            return self.respond(lambda: relay.ask(Greet, seconds=5, **asked))
+
+        @Prove.responder
+        def prove(self, **asked: Any) -> Any:  # type: ignore[override]
+            return self.respond(lambda: relay.ask(Prove, seconds=5, **asked))
+
+    context = third.introducing()
+    factory: Any = quiet_factory(lambda: Secured(context, Passing(Offer(reactor, third, CODE)), server=True))
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+    await stage.connect(far)
+    await far.shaken
+    taking = stage.take(port=port.getHost().port)
+    with pytest.raises(WrongCode):
+        await stage.waiting
+    with pytest.raises(WrongCode):
+        await taking
+    await port.stopListening()
