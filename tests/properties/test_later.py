@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 
-from nbdtun.amp import MAX_KEYS, CheckedCommand, Flag, Number, Rows
+from nbdtun.amp import MAX_KEYS, SECRET_SIZE, CheckedCommand, Flag, Number, Rows, Secret
 from nbdtun.migration.control.commands import SessionId, Settled
 from nbdtun.migration.vm.hardware.wire import HardwareArgument
 from nbdtun.service.control.socket import Report
@@ -37,6 +37,8 @@ def honest(argument: Any, more: dict[str, Any]) -> bytes:
             return b"a b"
         case SessionId():
             return SESSION.encode()
+        case Secret():
+            return b"s" * SECRET_SIZE
         case Settled():
             return b"arrived"
         case HardwareArgument():
