@@ -69,7 +69,7 @@ class Host(Process):
         )
         (self._directory / "etc/qemu.conf").write_text(
             f'user = "{user}"\ngroup = "{user}"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
-            "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\n"
+            "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\nmax_core = 0\n"
             f"keepalive_count = {KEEPALIVES}\n"
         )
         for folder in (self.spare, self.spare / "qemu"):

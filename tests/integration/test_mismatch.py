@@ -174,8 +174,12 @@ def test_a_feature_more(two: Two) -> None:
 def test_max_is_another_processor_in_each_release(across: Two) -> None:
     """10.0's has more than 7.2's, and has lost one feature (pcommit)."""
     across.start(cpus=("max", "max"))
+    here, there = across.source.build.version, across.destination.build.version
+    if here == there:  # the system's own QEMU is the newer one
+        assert across.moved() == []
+        return
     lacks, *_ = across.refused()
-    older = across.destination.build.version < across.source.build.version
+    older = there < here
     assert ("pcommit" in lacks) == (not older)
 
 

@@ -65,7 +65,9 @@ def test_one_that_is_taken_back_is_refused_at_once(tunnel: Tunnel, own_tls: Path
 
 def test_broken_ones_are_told_of_and_not_used(tunnel: Tunnel, own_tls: Path) -> None:
     for name in ("server-key.pem", "client-key.pem"):
-        (own_tls / name).write_text("half a fi")
+        half = own_tls / "half"
+        half.write_text("half a fi")
+        half.replace(own_tls / name)  # in one step: each change is told
     assert [size(tunnel) for _ in range(3)] == [SIZE] * 3
     for daemon, name in ((tunnel.source, "client-key.pem"), (tunnel.destination, "server-key.pem")):
         line = f"{own_tls / name}: not a PEM private key; new links still use what was read before"

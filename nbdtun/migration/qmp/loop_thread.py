@@ -20,6 +20,9 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 T = TypeVar("T")
 EXIT_SECONDS = 2.0
+#: For tasks to end with the loop; and between two looks for new ones.
+WIND_UP_SECONDS = 1.0
+LOOK_SECONDS = 0.05
 
 
 class LoopThread:
@@ -69,13 +72,24 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+        loop.run_until_complete(_wind_up(_cancelled(asyncio.all_tasks(loop))))
     finally:
         loop.close()
+
+
+async def _wind_up(told: set[asyncio.Task[Any]]) -> None:
+    """Wait for the tasks that were ``told`` to end. Work may still come, and would never hear of the end: it is told too."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + WIND_UP_SECONDS
+    while (left := asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}) and loop.time() < end:
+        told |= _cancelled(left - told)
+        await asyncio.wait(left, timeout=LOOK_SECONDS)
+
+
+def _cancelled(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    for task in tasks:
+        task.cancel()
+    return tasks
 
 
 async def _outcome(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T | None, Exception | None]:
@@ -95,7 +109,8 @@ def in_loop(reactor: IReactorFromThreads, loop: asyncio.AbstractEventLoop, work:
     future = asyncio.run_coroutine_threadsafe(_outcome(work), loop)
 
     def give_up(_: Deferred[T]) -> None:
-        future.cancel()
+        if not loop.is_closed():
+            future.cancel()
 
     arrival: Deferred[T] = Deferred(give_up)
 

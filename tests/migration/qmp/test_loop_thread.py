@@ -127,6 +127,32 @@ async def test_cancelling_reaches_the_work(thread: LoopThread) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_work_that_comes_after_the_end_is_told_so(thread: LoopThread, capfd: pytest.CaptureFixture[str]) -> None:
+    loop = thread.hold()
+    (running,) = threads()
+    begun, ended = threading.Event(), threading.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            begun.set()
+            await asyncio.sleep(1000)
+        finally:
+            ended.set()
+            await asyncio.sleep(0.2)
+
+    asyncio.run_coroutine_threadsafe(slow_to_end(), loop)
+    assert begun.wait(10)
+    thread.release()
+    assert ended.wait(10)
+    waiting = in_loop(IReactorFromThreads(reactor), loop, lambda: asyncio.sleep(1000))
+    with pytest.raises(CancelledError):
+        await waiting
+    running.join(5)
+    waiting.cancel()
+    assert capfd.readouterr().err == ""
+
+
+@pytest_twisted.ensureDeferred
 async def test_work_that_the_end_overtakes_is_never_begun(thread: LoopThread) -> None:
     """Not even its coroutine is made: Python would complain that it was never awaited."""
     loop = thread.hold()
