@@ -32,7 +32,7 @@ from nbdtun.service.tunnel.carrier import TunnelCarrier, TunnelEgress
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import Targets
 
-STARTS = 30
+STARTS = 18
 """Of a daemon; the tree before had lost the file within 17."""
 
 RUNS = 400
@@ -102,7 +102,7 @@ def test_sockets_in_a_directory_that_is_his(place: Path, victim: Path) -> None:
     with Attacker(place, victim, sockets):
         for start in range(STARTS):
             with Twistd(place, "nbdtun-source", *arguments, name=f"source{start}") as source:
-                wait(lambda: ready(source), 20, "the daemon, or its refusal")
+                wait(lambda: ready(source), 60, "the daemon, or its refusal")
                 source.terminate()
             assert untouched(victim), f"lost at start {start + 1}"
             emptied(sockets)
