@@ -108,7 +108,7 @@ class Sender:
         self.control = Conversation(self._source.open("control", urgent=True), self._answer)
         self.disks = disks(self._qmp)
         fields = self.prepare_fields() | changed
-        self.prepared = self.control.ask("Prepare", session=self.session, **self._secrets(), **fields)
+        self.prepared = self.control.ask("Prepare", session=self.session, **self.secrets(), **fields)
         return self.prepared
 
     def prepare_fields(self) -> dict[str, Value]:
@@ -135,7 +135,7 @@ class Sender:
         on = [{"capability": name, "state": True} for name in ("events", "pause-before-switchover")]
         self._qmp("migrate-set-capabilities", capabilities=on)
         self._qmp("migrate-set-parameters", max_bandwidth=1 << 30, downtime_limit=300)
-        self.listened = self.control.ask("Listen", session=self.session, **self._secrets(), bitmaps=[])
+        self.listened = self.control.ask("Listen", session=self.session, **self.secrets(), bitmaps=[])
 
     def send_memory(self) -> None:
         """Step 4."""
@@ -158,11 +158,11 @@ class Sender:
 
     def finish(self) -> None:
         """Step 7."""
-        self.control.ask("Finish", session=self.session, **self._secrets(), run=self._runs, settle=200)
+        self.control.ask("Finish", session=self.session, **self.secrets(), run=self._runs, settle=200)
 
     def settle(self) -> str:
         """Step 8."""
-        answer = self.control.ask("Settle", vm=self._vm, session=self.session, **self._secrets())
+        answer = self.control.ask("Settle", vm=self._vm, session=self.session, **self.secrets())
         return messages.text(answer, "outcome")
 
     def end(self) -> None:
@@ -177,7 +177,8 @@ class Sender:
         self._entrances.append(made)
         return made
 
-    def _secrets(self) -> dict[str, Value]:
+    def secrets(self) -> dict[str, Value]:
+        """What shows that it is ours."""
         return {"secret": self._source.secret} if self._source.secret else {}
 
     def _machine(self) -> str:

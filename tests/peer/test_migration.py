@@ -137,7 +137,7 @@ def test_the_talk_before_a_migration(pairs: Callable[..., Pair], tls: Path) -> N
         for asked, code in (("Finish", "not-migratable"), ("Prepare", "not-migratable")):
             fields = {"run": True, "settle": 0} if asked == "Finish" else ours.prepare_fields()
             with pytest.raises(Refused) as refused:
-                talk.ask(asked, session=ours.session, **fields)
+                talk.ask(asked, session=ours.session, **ours.secrets(), **fields)
             assert refused.value.code == code
         for asked in ("Listen", "Abort"):
             with pytest.raises(Refused) as refused:
@@ -148,9 +148,9 @@ def test_the_talk_before_a_migration(pairs: Callable[..., Pair], tls: Path) -> N
         assert refused.value.code == "UNHANDLED"
         other = Conversation(Source(crossing.port, tls).open("control"))
         assert messages.text(other.ask("Query", session="0" * 32, vm="web1"), "state") == "unknown"
-        assert messages.text(other.ask("Query", session=ours.session, vm="web1"), "state") == "prepared"
+        assert messages.text(other.ask("Query", session=ours.session, **ours.secrets(), vm="web1"), "state") == "prepared"
         with pytest.raises(Refused) as refused:
-            other.ask("Prepare", session="1" * 32, **ours.prepare_fields())
+            other.ask("Prepare", session="1" * 32, **ours.secrets(), **ours.prepare_fields())
         assert refused.value.code == "not-migratable"
         with pytest.raises(Refused) as refused:
             other.ask("Query", session="x", vm="web1")
@@ -161,9 +161,9 @@ def test_the_talk_before_a_migration(pairs: Callable[..., Pair], tls: Path) -> N
         started = time.monotonic()
         again = sender(crossing, tls, monitor)
         again.prepare()
-        assert again.control.ask("Abort", session=again.session)["state"] == b"aborted"
+        assert again.control.ask("Abort", session=again.session, **again.secrets())["state"] == b"aborted"
         with pytest.raises(Refused) as refused:
-            again.control.ask("Listen", session=again.session, bitmaps=[])
+            again.control.ask("Listen", session=again.session, **again.secrets(), bitmaps=[])
         assert refused.value.code == "not-migratable"
         assert again.settle() in ("gone", "fresh")
         again.end()
