@@ -4,19 +4,19 @@ The user at the other end of a TCP connection within this host; the kernel's tab
 Without TLS, any user of this host can reach a port on loopback, or take one that a daemon has left. /proc/net/tcp and tcp6 (proc(5)) have
 the sockets of this network namespace: addresses as the kernel has them in memory, the state, the user of the process, and the inode. A
 socket that no process has yet, or has any more, has the inode 0, and then its user means nothing. One that waits to be accepted belongs to
-the user that listens.
+the user that listens. Only a destination's can wait like that: who listens at a client's port may have nothing to do with the client, which
+may be on another host, or have gone.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import sys
 from pathlib import Path
 from typing import Final
-
-from nbdtun.ownership.way import known
 
 _TABLES: Final = ((Path("/proc/net/tcp"), 4), (Path("/proc/net/tcp6"), 6))
 
@@ -27,9 +27,10 @@ _LISTENS: Final = "0A"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def stranger(sock: socket.socket) -> str:
+def stranger(sock: socket.socket, *, accepted: bool) -> str:
     """
-    Why the other end of ``sock`` cannot be trusted like this process: the user there, or that none is known.
+    Why the other end of ``sock``, which was ``accepted`` here or connected, cannot be trusted like this process: the user there, or that
+    none is known.
 
     Empty if it is root's or our own, or if it is no TCP socket: the modes of files guard UNIX sockets.
     """
@@ -39,16 +40,16 @@ def stranger(sock: socket.socket) -> str:
         here, there = _address(sock.getsockname()), _address(sock.getpeername())
     except OSError:
         return "it has gone already"
-    users = _users(here, there)
-    foreign = sorted(users - known())
+    users = _users(here, there, waiting=not accepted)
+    foreign = sorted(users - {0, os.geteuid()})  # in a user namespace, all other users of the host look like one
     if foreign:
         return f"uid {foreign[0]} is at the other end"
     return "" if users else "the user at the other end is unknown"
 
 
-def _users(here: tuple[Address, int], there: tuple[Address, int]) -> set[int]:
+def _users(here: tuple[Address, int], there: tuple[Address, int], *, waiting: bool) -> set[int]:
     """
-    The users of the socket at ``there``; of all who listen there, while it waits to be accepted.
+    The users of the socket at ``there``; of all who listen there, if it may be ``waiting`` to be accepted.
 
     The tables can be long, and a mob makes them longer: they are searched as text.
     """
@@ -57,8 +58,8 @@ def _users(here: tuple[Address, int], there: tuple[Address, int]) -> set[int]:
         found = _search(text, _kernels(there, version), _kernels(here, version), r"[0-9A-F]{2}")
         if found:
             return found
-    listening = set()
-    for text, version in tables:
+    listening: set[int] = set()
+    for text, version in tables if waiting else ():
         for address in (there[0], type(there[0])(0), ipaddress.IPv6Address(0)):
             nowhere = _kernels((ipaddress.IPv6Address(0) if version == 6 else ipaddress.IPv4Address(0), 0), version)
             listening |= _search(text, _kernels((address, there[1]), version), nowhere, _LISTENS)

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,9 +29,9 @@ def test_our_own_is_none(bound: str, dialled: str) -> None:
         socket.create_server((bound, 0), family=family, dualstack_ipv6=bound == "::") as server,
         socket.create_connection((dialled, server.getsockname()[1])) as client,
     ):
-        assert stranger(client) == ""  # while it waits to be accepted
+        assert stranger(client, accepted=False) == ""  # while it waits to be accepted
         with server.accept()[0] as accepted:
-            assert stranger(client) == stranger(accepted) == ""
+            assert stranger(client, accepted=False) == stranger(accepted, accepted=True) == ""
 
 
 @needs_root
@@ -41,11 +42,11 @@ def test_another_user_who_connects_is_one(bound: str) -> None:
         server.settimeout(10)
         command = [sys.executable, "-c", CLIENT.format(OTHER, "127.0.0.1", server.getsockname()[1])]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as other, server.accept()[0] as accepted:
-            assert stranger(accepted) == f"uid {OTHER} is at the other end"
+            assert stranger(accepted, accepted=True) == f"uid {OTHER} is at the other end"
             assert other.stdin is not None
             other.stdin.close()
             other.wait()
-            assert stranger(accepted) == "the user at the other end is unknown"  # and not root, as which the kernel lists it
+            assert stranger(accepted, accepted=True) == "the user at the other end is unknown"  # and not root, as which the kernel lists it
 
 
 @needs_root
@@ -53,17 +54,39 @@ def test_another_user_who_listens_is_one() -> None:
     with subprocess.Popen([sys.executable, "-c", SERVER.format(OTHER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         with socket.create_connection(("127.0.0.1", int(other.stdout.readline()))) as client:
-            assert stranger(client) == f"uid {OTHER} is at the other end"
+            assert stranger(client, accepted=False) == f"uid {OTHER} is at the other end"
         other.kill()
 
 
-def test_root_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loopback, "known", lambda: frozenset({0, os.geteuid()}))
+@needs_root
+def test_who_listens_at_the_port_of_a_client_that_has_gone_is_not_the_client() -> None:
+    """Its data have arrived all the same. Root may listen at that port of IPv6 alone, and another user connect from it."""
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6) as roots,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket() as client,
+    ):
+        client.bind(("127.0.0.1", roots.getsockname()[1]))
+        client.connect(server.getsockname())
+        client.send(b"open, please")
+        client.close()
+        with server.accept()[0] as accepted:
+            assert stranger(accepted, accepted=True) == "the user at the other end is unknown"
+
+
+def test_who_cannot_be_told_apart_in_a_user_namespace_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
+    monkeypatch.setattr(loopback, "_users", lambda *_, **__: {overflow})
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        assert stranger(client) == ""
+        assert stranger(client, accepted=False) == f"uid {overflow} is at the other end"
+
+
+def test_root_is_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        assert stranger(client, accepted=False) == ""
 
 
 def test_unix_sockets_are_guarded_by_their_modes() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert stranger(ours) == ""
+        assert stranger(ours, accepted=True) == ""

@@ -296,7 +296,7 @@ class Destination(ServerFactory):
 
 
 def _refuse_strangers(sock: socket.socket, peer: str) -> None:
-    if who := stranger(sock):
+    if who := stranger(sock, accepted=True):
         raise NotAllowed(f"{peer}: {who}", "without TLS, only root and the destination's own user may connect, unless it has --insecure")
 
 

@@ -252,7 +252,7 @@ class Dialer:
 
     def _transport(self, sock: socket.socket, opening: Opening, limit: float) -> OpeningTransport:
         runtime = self.runtime
-        if not self.confidential and not self.insecure and (who := stranger(sock)):
+        if not self.confidential and not self.insecure and (who := stranger(sock, accepted=False)):
             sock.close()
             raise LinkLost(f"{self.peer}: {who}", "without TLS, only root and the source's user may listen there, or give --insecure")
         security = None if self.tls is None else Security(self.tls.context(), runtime.terms.records, self.tls_name)
