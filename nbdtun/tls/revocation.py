@@ -25,6 +25,7 @@ from nbdtun.tls.files import read_pem
 if TYPE_CHECKING:
     from cryptography import x509
 
+_BEGIN = b"-----BEGIN X509 CRL-----"
 _LISTS = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -76,12 +77,16 @@ class Revocations:
         """
         The same for a link that stands: it goes on while the list cannot be read.
 
-        :raise TLSError: one of them is revoked.
+        :raise TLSError: one of them is revoked, or cannot be parsed while others are.
         """
         if not self._revoked:
             return
         for place, der in enumerate(chain):
-            if _key(der) in self._revoked:
+            try:
+                revoked = _key(der) in self._revoked
+            except Exception as error:  # as in certificate.names_of; OpenSSL takes more than cryptography does
+                raise TLSError(f"{peer}: it is unknown whether its certificate is revoked: its chain cannot be parsed") from error
+            if revoked:
                 what = "its certificate has been revoked" if not place else "the certificate of its CA has been revoked"
                 raise TLSError(f"{peer}: {what}, says {whose}'s {self._path.name}")
 
@@ -114,7 +119,11 @@ def read_lists(path: Path) -> Iterator[x509.CertificateRevocationList]:
     """
     from cryptography import x509
 
-    for pem in _LISTS.findall(read_pem(path, "X509 CRL-----", "revocation list")) or [b""]:
+    content = read_pem(path, _BEGIN.decode(), "revocation list")
+    found = _LISTS.findall(content)
+    if len(found) != content.count(_BEGIN):  # one has no end: it may have been cut off
+        raise ConfigError(f"{path}: damaged revocation list")
+    for pem in found:
         try:
             yield x509.load_pem_x509_crl(pem)
         except Exception as error:  # it has several of its own for DER that is not what it should be

@@ -88,6 +88,24 @@ def test_one_that_was_there_and_is_no_longer_lets_nobody_in(content: bytes | Non
     assert verdict(revocations) == ""
 
 
+@pytest.mark.parametrize("cut", [50, 200], ids=["in its first line", "in its content"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_of_two_that_is_cut_off_lets_nobody_in(which: int, cut: int, tmp_path: Path) -> None:
+    revocations = Revocations(tmp_path / CA_CRL)
+    lists = [each.public_bytes(serialization.Encoding.PEM) for each in (MIDDLE.revokes(), MIDDLE.revokes(CLIENT_CERTIFICATE.serial))]
+    lists[which] = lists[which][:cut] + b"\n"
+    (tmp_path / CA_CRL).write_bytes(b"".join(lists))
+    assert verdict(revocations).endswith("ca-crl.pem: damaged revocation list")
+
+
+def test_a_certificate_that_cannot_be_parsed_may_be_revoked(tmp_path: Path) -> None:
+    revoke(tmp_path, MIDDLE.revokes())
+    revocations = Revocations(tmp_path / CA_CRL)
+    assert verdict(revocations, (CHAIN[0], b"strange")) == ""  # nobody is revoked
+    revoke(tmp_path, MIDDLE.revokes(1))
+    assert verdict(revocations, (CHAIN[0], b"strange")).endswith("its chain cannot be parsed")
+
+
 def test_one_that_cannot_even_be_looked_for_lets_nobody_in(tmp_path: Path) -> None:
     """As under ``twistd --uid``, where only root may enter the directory: nobody knows what is in it."""
     (tmp_path / "tls").mkdir()
