@@ -28,14 +28,17 @@ class Answering(Protocol):
     async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
         """Find an open channel."""
 
+    def check_again(self, transport: OpeningTransport) -> None:
+        """Check that a peer is still trusted that was once (:exc:`TLSError`)."""
+
 
 class DestinationOpening(Opening):
-    """Answers the one command that turns a connection into a link."""
+    """Answers the one command that turns a connection into a link. It refuses ``caller`` until its ``refusal`` is taken away."""
 
     def __init__(self, destination: Answering, caller: Caller) -> None:
         super().__init__()
         self.caller = caller
-        self.refusal: TunnelError | None = None
+        self.refusal: TunnelError | None = NotAllowed(f"{caller.peer}: the destination could not examine it", "see the destination's log")
         self._destination = destination
         self._asked = False
 
@@ -105,6 +108,12 @@ class DestinationOpening(Opening):
             gone = LinkLost("the connection was lost before the channel was open")
             channel.abandoned(gone)
             raise gone
+        try:
+            self._destination.check_again(self._connection)
+        except TLSError as revoked:
+            self._destination.refusals.report(self.caller.address, revoked)
+            channel.abandoned(revoked)
+            raise
         try:
             channel.resume(received)
         except ProtocolViolation as violation:

@@ -144,6 +144,7 @@ class Destination(ServerFactory):
     def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening, sock: socket.socket) -> None:
         """The peer has proved its certificate, if there is TLS: check whether it is trusted, and admitted."""
         if opening.caller.identity:
+            opening.refusal = None
             self.admission.recognise(transport, opening.caller.owner)
             return
         presented = transport.presented
@@ -159,6 +160,18 @@ class Destination(ServerFactory):
         if presented is not None:
             opening.caller = opening.caller.certified(presented.certificate, admitted)
             self.admission.recognise(transport, opening.caller.owner)
+        opening.refusal = None  # last: whatever fails before that, admits nobody
+
+    def check_again(self, transport: OpeningTransport) -> None:
+        """
+        Check a peer again that becomes a link now: it may have waited since its handshake, while its certificate was revoked.
+
+        :raise TLSError: it has been.
+        """
+        presented = transport.presented
+        if self._tls is not None and presented is not None:
+            self._tls.revision()  # it looks for new ones
+            self._tls.check_again(presented, transport.peer)
 
     async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Channel:
         """
@@ -290,9 +303,10 @@ class Destination(ServerFactory):
         return error
 
     def _refused(self, failure: Failure, caller: Caller) -> None:
-        failure.trap(TunnelError)
-        assert isinstance(failure.value, TunnelError)
-        self.refusals.report(caller.address, failure.value)
+        error = failure.value
+        if not isinstance(error, TunnelError):  # no traceback, which a peer could repeat at will
+            error = NotAllowed(f"{caller.peer}: the destination could not examine it: {error!r:.200}")
+        self.refusals.report(caller.address, error)
 
 
 def _refuse_strangers(sock: socket.socket, peer: str) -> None:

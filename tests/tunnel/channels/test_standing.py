@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, Protocol
 
 from nbdtun.errors import TLSError
 from nbdtun.tunnel.channels.standing import LOOK_SECONDS
+from nbdtun.tunnel.opening.commands import TUNNEL, ResumeChannel
+from nbdtun.tunnel.opening.transport import Opening
 from nbdtun.tunnel.settings import Records, Terms
 from tests.tls.stage.authority import CLIENT, HERE, SERVER, authority, revoke, write
 from tests.tunnel.stage.stage import Stage
@@ -34,6 +38,24 @@ def test_a_standing_link_ends_soon_and_no_other_comes(revoked: object, whose: st
     assert stage.near.link is stage.far.link is None
     assert f"its certificate has been revoked, says the {whose}'s ca-crl.pem" in str(stage.near.outage.trouble)
     assert stage.source.resumes == 0
+
+
+def test_a_peer_that_is_revoked_while_it_waits_gets_no_link(directory: Path, make_stage: MakeStage, said: list[str]) -> None:
+    """Whoever always keeps one connection waiting behind its handshake would outlive his certificate by it."""
+    stage = make_stage(tls_dir=directory)
+    stage.meet()
+    waiting = Opening()
+    Deferred.fromCoroutine(stage.dialer._connect(waiting, stage.terms.handshake_timeout))
+    stage.rest()
+    revoke(directory, CA.revokes(CLIENT_END.serial))
+    stage.pass_time(LOOK_SECONDS + 1)
+    answers: list[object] = []
+    fields = {"channel": stage.near.ident, "secret": stage.near.secret, "received": stage.near.inbound.received}
+    waiting.callRemote(ResumeChannel, ClientFactory.forProtocol(Protocol), **TUNNEL.offer(), **fields).addBoth(answers.append)
+    stage.rest()
+    assert answers[0].check(TLSError)  # type: ignore[attr-defined]
+    assert stage.far.link is None
+    assert any(line.endswith("its certificate has been revoked, says the destination's ca-crl.pem [tls]") for line in said)
 
 
 def test_other_revocations_disturb_nobody(directory: Path, make_stage: MakeStage) -> None:

@@ -11,11 +11,12 @@ from attrs import evolve
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import AlreadyComplete, ChannelReset
+from nbdtun.errors import AlreadyComplete, ChannelReset, NotAllowed
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.server import Traffic
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Limits, Terms
+from nbdtun.tunnel.source.client import Source
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger
 
@@ -70,6 +71,23 @@ class TestOpening:
         stranger = Stranger(stage, caller=Caller("the source, through ssh", "ssh", "its identity")).open(secret=b"s" * 32)
         assert "received" in stranger.hear_box()
         assert next(iter(stage.destination._entries.values())).caller.identity == "its identity"
+
+    def test_a_peer_that_cannot_be_examined_is_not_admitted(
+        self, make_stage: Callable[..., Stage], tls_dir: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+    ) -> None:
+        """It would have no identity, as without TLS, and need no secret."""
+
+        def stumble(*_: object) -> None:
+            raise ValueError("strange certificate")
+
+        stage = make_stage(tls_dir=tls_dir)
+        monkeypatch.setattr(stage.destination._tls, "check", stumble)
+        monkeypatch.setattr(Source, "new_secret", lambda _: b"")
+        stage.arrive()
+        stage.pass_time(1)
+        assert isinstance(stage.forwarder.trouble, NotAllowed)
+        assert not stage.target.programs
+        assert any(line.endswith("the destination could not examine it: ValueError('strange certificate') [not-allowed]") for line in said)
 
     def test_a_channel_that_is_taken_up_again_is_not_one_more(self, make_stage: Callable[..., Stage]) -> None:
         stage = make_stage(Terms(window=1 << 18), limits=Limits(channels=1, channels_per_peer=1))
