@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from nbdtun.config import MigrateSettings
 from nbdtun.deferreds import end_of, shield
-from nbdtun.errors import NbdtunError, OutcomeUnknown
+from nbdtun.errors import LinkLost, MigrationError, NbdtunError, OutcomeUnknown, ReachError
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Level
@@ -97,31 +97,39 @@ async def _migrate_there(
     if settings.by_ssh is None:
         return await _migrate(reactor, settings, given, report, work, log)
     reached = Reached.by(reactor, settings, settings.migration.vm, say)
+    made = False
     try:
-        dialer, made = await reached.open(), False
-        try:
-            if work is Migration and needs_making(settings, reached):
-                made = True
+        dialer = await reached.open()
+        if work is Migration and needs_making(settings, reached):
+            made = True
+            try:
                 await make_with(reactor, settings, reached, say)
-            source = Source(dialer)
-            final = await _migrate(reactor, settings, source, report, work, log)
-        except OutcomeUnknown:
-            raise
-        except BaseException:
-            await shield(Deferred.fromCoroutine(_give_up(reached, made)), lambda: None)
-            raise
+            except NbdtunError as error:  # an answer: nothing is left; what may be there is another attempt's
+                made = isinstance(error, LinkLost | ReachError)
+                raise
+        final = await _migrate(reactor, settings, Source(dialer), report, work, log)
+    except OutcomeUnknown:
+        raise
+    except BaseException as error:
+        await shield(Deferred.fromCoroutine(_give_up(reached, error, made, work is Resolution)), lambda: None)
+        raise
+    else:
         await shield(Deferred.fromCoroutine(reached.acknowledge()), lambda: None)
         return final
     finally:
         await reached.close()
 
 
-async def _give_up(reached: Reached, made: bool) -> None:
-    """Have what was ``made`` removed now, so that a second try finds nothing; the far end would do it at its end."""
+async def _give_up(reached: Reached, error: BaseException, made: bool, resolving: bool) -> None:
+    """
+    Have what was ``made`` removed now, so that a second try finds nothing; the far end would do it at its end.
+
+    An attempt that failed knows nothing of an earlier one, whose outcome the far end keeps until that is resolved.
+    """
     if made:
         with suppress(NbdtunError):
             await reached.far.remove()
-    await reached.acknowledge()
+    await reached.acknowledge(settled=resolving and type(error) is MigrationError)  # it did not arrive, says the destination
 
 
 async def _migrate(

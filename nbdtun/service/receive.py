@@ -57,6 +57,8 @@ USUAL: Final = "/run/qemu/{vm}-incoming.qmp"
 
 #: The states of a session whose guest runs here, or may.
 _MAY_HAVE_RUN: Final = (State.FINISHING, State.FINISHED, State.UNCERTAIN)
+#: The states that never change again in which it runs here, or may.
+_HAS_RUN: Final = (State.FINISHED, State.UNCERTAIN)
 
 
 class Receiver:
@@ -84,6 +86,7 @@ class Receiver:
         self.done = False  #: it has ended because its work is done, or there was none
         self._served = False
         self._settled = ""  #: the session whose outcome the source knows
+        self._kept = ""  #: the session whose guest has what was made
         self._alone_since: float | None = reactor.seconds()
         self._over: Deferred[None] = Deferred()
 
@@ -146,11 +149,21 @@ class Receiver:
             if session.ident != self._settled:
                 self._outcomes.note(vm, session.ident, session.state)
 
+    def _keep(self, destination: DestinationService) -> None:
+        """Keep for good what a guest has: a later session may fail here, and that guest may end."""
+        latest = destination.sessions.register.latest.get(self._name)
+        if self._maker is not None and latest is not None and latest.state in _HAS_RUN and latest.ident != self._kept:
+            self._kept = latest.ident
+            Deferred.fromCoroutine(self._maker.keep()).addErrback(
+                lambda failure: self.log.failure("what was made cannot be kept", failure=failure)
+            )
+
     def _look(self) -> None:
         if self._over.called:
             return
         if self._destination is not None:
             self._note(self._destination)
+            self._keep(self._destination)
         now = self.reactor.seconds()
         if self._talks or not self._idle:
             self._alone_since = None
@@ -248,14 +261,18 @@ class Receiver:
         return self._maker
 
     def acknowledge(self, certificate: bytes, *, settled: bool) -> None:
-        """The source with this ``certificate`` needs nothing any more; if it has ``settled`` the outcome, that is forgotten."""
-        if settled:
-            latest = self._destination and self._destination.sessions.register.latest.get(self._name)
-            self._settled = latest.ident if latest else ""
-            self._outcomes.forget(self._name)
+        """
+        The source with this ``certificate`` needs nothing any more; if it has ``settled`` the outcome, that is forgotten.
+
+        So is that of the last source's own session if its guest never ran here.
+        """
         self._sources.pop(certificate, None)
         if self._sources:
             self._context = self._identity.serving(*self._sources)
+        latest = self._destination and self._destination.sessions.register.latest.get(self._name)
+        if settled or (latest and latest.state is State.ABORTED and not self._sources):
+            self._settled = latest.ident if latest else ""
+            self._outcomes.forget(self._name)
 
     def enter(self, talk: FarTalk) -> None:
         """A near end has connected."""

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import ConfigError, MonitorError, NotMigratable
+from nbdtun.errors import ConfigError, LinkLost, MigrationError, MonitorError, NotMigratable, OutcomeUnknown, ReachError
+from nbdtun.service import migration as module
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.migration import MigrationService, migrate, resolve
+from nbdtun.service.tunnel.reached import Reached
 from tests.migration.stage.qmp_server import Serving
 from tests.service.control.stage import Controllable
 from tests.service.stage import migration_settings
@@ -113,3 +116,85 @@ async def test_a_cancelled_migration_ends_in_its_own_time(base: Path) -> None:
         await migrating
     await port.stopListening()
     assert left(base) == []
+
+
+class FakeReached:
+    """A far end where no QEMU waits."""
+
+    def __init__(self) -> None:
+        self.did: list[Any] = []
+        self.waits = False
+        self.far = self
+
+    async def open(self) -> Any:
+        return object()
+
+    async def remove(self) -> None:
+        self.did.append("removed")
+
+    async def acknowledge(self, *, settled: bool = True) -> None:
+        self.did.append("settled" if settled else "left")
+
+    async def close(self) -> None:
+        self.did.append("closed")
+
+
+class Fails:
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+    async def __call__(self, *_: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return "done"
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> FakeReached:
+    one = FakeReached()
+    monkeypatch.setattr(Reached, "by", lambda *_: one)
+    monkeypatch.setattr(module, "Source", lambda dialer: None)
+    monkeypatch.setattr(module, "make_with", Fails(None))
+    return one
+
+
+@pytest.mark.parametrize(
+    ("work", "error", "then"),
+    [
+        (migrate, None, ["settled", "closed"]),
+        (migrate, NotMigratable("an earlier one is unknown"), ["removed", "left", "closed"]),
+        (migrate, CancelledError(), ["removed", "left", "closed"]),
+        (migrate, OutcomeUnknown("lost"), ["closed"]),
+        (resolve, None, ["settled", "closed"]),
+        (resolve, MigrationError("it did not arrive"), ["settled", "closed"]),
+        (resolve, NotMigratable("nothing to resolve"), ["left", "closed"]),
+        (resolve, MonitorError("no such socket"), ["left", "closed"]),
+        (resolve, CancelledError(), ["left", "closed"]),
+        (resolve, OutcomeUnknown("still"), ["closed"]),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_only_who_knows_an_outcome_lets_the_far_end_forget_it(
+    work: Any, error: BaseException | None, then: list[str], base: Path, reached: FakeReached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_migrate", Fails(error))
+    wanted = evolve(migration_settings(base), connect="ssh://dest")
+    if error is None:
+        await work(reactor, wanted)
+    else:
+        with pytest.raises(type(error)):
+            await work(reactor, wanted)
+    assert reached.did == then
+
+
+@pytest.mark.parametrize(
+    ("error", "removes"), [(NotMigratable("made here already"), False), (LinkLost("ssh"), True), (ReachError("ssh"), True)]
+)
+@pytest_twisted.ensureDeferred
+async def test_what_another_attempt_has_made_is_not_removed(
+    error: Exception, removes: bool, base: Path, reached: FakeReached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "make_with", Fails(error))
+    with pytest.raises(type(error)):
+        await migrate(reactor, evolve(migration_settings(base), connect="ssh://dest"))
+    assert ("removed" in reached.did) is removes

@@ -121,6 +121,13 @@ async def scene(base: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sc
     assert [path.name for path in base.iterdir() if path.name.startswith("nbdtun-")] == []
 
 
+def ends(scene: Scene, state: State, ident: str = SESSION) -> None:
+    """The VM's last session has ended."""
+    assert scene.receiver._destination is not None
+    session: Any = SimpleNamespace(ident=ident, state=state, fate=SimpleNamespace(hurry=lambda: None), cleaned_up=succeed(None))
+    scene.receiver._destination.sessions.register.latest["web1"] = session
+
+
 def dialer(near: Near, answer: dict[str, Any], identity: Identity | None = None) -> Dialer:
     context = (identity or near.identity).asking(answer["certificate"])
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", answer["port"])
@@ -246,10 +253,42 @@ async def test_what_a_guest_has_run_on_is_never_removed(scene: Scene, state: Sta
     session: Any = SimpleNamespace(ident=SESSION, state=state, fate=SimpleNamespace(hurry=lambda: None), cleaned_up=succeed(None))
     scene.receiver._destination.sessions.register.latest["web1"] = session
     await scene.near.talk.ask(Remove, seconds=5)
-    assert scene.maker.asked == [then]
+    assert set(scene.maker.asked) == {then}
     await scene.near.leave()
     await scene.over
-    assert scene.maker.asked == [then, then]
+    assert set(scene.maker.asked) == {then}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_later_session_that_fails_does_not_remove_what_a_guest_has(scene: Scene) -> None:
+    await scene.near.receive()
+    ends(scene, State.FINISHED)
+    await deferLater(reactor, 0.1)
+    ends(scene, State.ABORTED, "b" * 32)
+    await scene.near.leave()
+    await scene.over
+    assert scene.maker.asked == ["keep", "remove"]  # of what was made since
+
+
+@pytest.mark.parametrize("state", [State.FINISHED, State.UNCERTAIN])
+@pytest_twisted.ensureDeferred
+async def test_a_second_attempt_that_fails_forgets_no_outcome(scene: Scene, state: State) -> None:
+    await scene.near.receive()
+    ends(scene, state)
+    await deferLater(reactor, 0.1)
+    await scene.near.leave(settled=False)
+    await scene.over
+    assert Outcomes(scene.base / "state").recall("web1", SESSION) is state
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_attempt_that_never_ran_leaves_no_outcome(scene: Scene) -> None:
+    await scene.near.receive()
+    ends(scene, State.ABORTED)
+    await deferLater(reactor, 0.1)
+    await scene.near.leave(settled=False)
+    await scene.over
+    assert not (scene.base / "state").exists()
 
 
 @pytest_twisted.ensureDeferred
