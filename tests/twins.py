@@ -14,7 +14,6 @@ WITHOUT_TWIN: Final = {
     "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration each of its ways",
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
     "nbdtun.reach.maker": "an interface without code",
-    "nbdtun.spawn.far.maker": "makes what look has found and starts it: integration/test_spawn has it with real QEMUs",
     "nbdtun.spawn.near.survey": "asks QEMU and reads its process: integration/test_spawn has it with real QEMUs",
     "nbdtun.spawn.rewrite.source": "values without rules of their own",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",

@@ -6,13 +6,14 @@ A new image is made where no file is, given to its owner by its descriptor, and 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
 
 from attrs import frozen
 
-from nbdtun.ownership.way import open_directory, walked
+from nbdtun.ownership.way import is_ours, open_directory, walked
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -45,9 +46,11 @@ def open_file(path: str) -> int:
     """
     Open a file or a block device to write to it; returns a descriptor, which the caller closes.
 
-    :raise OSError: it cannot be opened, or is behind a link that another user can change.
+    :raise OSError: it cannot be opened, or is behind a link that another user can change, or is a hard link that another user could make.
     """
-    with walked(path) as (_, there):
+    with walked(path) as (directory, there):
+        if not is_ours(os.fstat(directory)) and os.fstat(there).st_nlink != 1:
+            raise PermissionError(errno.EPERM, "it is a hard link in another user's directory, and could be any user's file")
         return os.open(f"/proc/self/fd/{there}", os.O_RDWR | os.O_CLOEXEC)
 
 

@@ -50,6 +50,16 @@ def test_a_file_is_opened_to_write(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"xbc"
 
 
+def test_a_hard_link_of_another_users_is_not_opened(tmp_path: Path) -> None:
+    """Root writes to it: the owner of the directory could have made it of any file."""
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    os.close(open_file(str(tmp_path / "b")))
+    tmp_path.chmod(0o777)
+    with pytest.raises(PermissionError, match="hard link in another user's directory"):
+        open_file(str(tmp_path / "b"))
+
+
 def test_what_qemu_has_left(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "d").mkdir()

@@ -129,13 +129,18 @@ def device_size(path: str) -> int:
     return 0
 
 
-def make_image(image: Image) -> MadeFile | None:
+def make_image(image: Image, overwrite: bool = False) -> MadeFile | None:
     """
     Make an image, or write a new one over what is there; returns the file that was made, None for one that was there.
+
+    What is there is judged again: it may have come since the plan was looked at, which takes minutes where large media are compared.
 
     :raise NotMigratable: it cannot be made; nothing is left of it.
     """
     made: MadeFile | None = None
+    if os.path.lexists(image.path):
+        for finding in judge(image, overwrite):
+            raise NotMigratable(finding.what, finding.remedy)
     try:
         if os.path.lexists(image.path):
             descriptor = open_file(image.path)

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
+from twisted.internet.defer import DeferredLock
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -70,6 +71,7 @@ class Maker:
         self._reactor = reactor
         self._made: Made | None = None
         self._plan: Plan | None = None
+        self._lock = DeferredLock()  # a near end that gives up asks to remove what is still being made
 
     def __repr__(self) -> str:
         return f"<Maker of {self._plan.vm if self._plan else 'nothing'}>"
@@ -90,6 +92,10 @@ class Maker:
         :raise NbdtunError: it cannot be made: that which the first finding says.
         """
         wanted = plan_of(plan)
+        async with self._lock:
+            return await self._make(wanted)
+
+    async def _make(self, wanted: Plan) -> str:
         if self._made is not None:
             raise NotMigratable("a destination was made here already")
         found: Found = await deferToThread(look, wanted)
@@ -107,18 +113,20 @@ class Maker:
         return wanted.qmp
 
     async def remove(self) -> None:
-        """Remove what was made, unless a guest has run on it; safe to repeat."""
-        made, self._made = self._made, None
-        if made is None or self._plan is None:
-            return
-        if await self._has_run(self._plan):
-            self.log.warn("{vm}: its guest has run here, or may have, so nothing is removed", vm=self._plan.vm)
-            return
-        await deferToThread(made.remove)
+        """Remove what was made, unless a guest has run on it; safe to repeat. What is being made is removed then."""
+        async with self._lock:
+            made, self._made = self._made, None
+            if made is None or self._plan is None:
+                return
+            if await self._has_run(self._plan):
+                self.log.warn("{vm}: its guest has run here, or may have, so nothing is removed", vm=self._plan.vm)
+                return
+            await deferToThread(made.remove)
 
     async def keep(self) -> None:
         """A guest runs on what was made: it is never removed."""
-        self._made = None
+        async with self._lock:
+            self._made = None
 
     async def _wait(self, plan: Plan, started: Started) -> None:
         """Wait until the monitor answers, and QEMU waits for a migration."""
@@ -183,7 +191,7 @@ def make_files(plan: Plan, made: Made) -> None:
             raise NotMigratable(f"{directory} cannot be made: {error.strerror}") from None
         made.directories.append(directory)
     for image in plan.images:
-        file = make_image(image)
+        file = make_image(image, plan.overwrite)
         if file is not None:
             made.images.append(file)
     ours = [path.path for path in plan.paths if path.role in MADE and path.role is not Role.APPENDED]

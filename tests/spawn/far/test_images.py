@@ -63,3 +63,12 @@ def test_one_that_cannot_be_told_apart(tmp_path: Path) -> None:
 def test_one_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(NotMigratable, match=r"disk vda: .*/gone/a cannot be made: No such file"):
         make_image(image_of(path=str(tmp_path / "gone/a")))
+
+
+def test_one_that_has_come_since_the_look_is_not_overwritten(tmp_path: Path) -> None:
+    image = image_of(path=str(tmp_path / "a"), twin=Twin())
+    assert found(image) == []
+    (tmp_path / "a").write_text("somebody's")
+    with pytest.raises(NotMigratable):
+        make_image(image)
+    assert (tmp_path / "a").read_text() == "somebody's"
