@@ -48,6 +48,8 @@ class Nonces:
                 remove_marker(directory, name)
 
     def _twin(self, image: Image) -> Twin:
+        if not image.origin:  # it is reached over the network
+            return Twin()
         real = os.path.realpath(image.origin)
         try:
             found = os.stat(real)

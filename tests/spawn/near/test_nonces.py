@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from nbdtun.spawn.near.nonces import PREFIX, Nonces
+from nbdtun.spawn.values import Twin
 from tests.spawn.stage import PLAN, evolved, image_of
 
 
@@ -29,3 +32,12 @@ def test_where_none_can_be() -> None:
     with Nonces() as nonces:
         made = nonces.place(evolved(PLAN, images=(image_of(origin="/proc/cpuinfo"), image_of(origin="/gone"))))
     assert [(image.twin.nonce, image.twin.name) for image in made.images] == [("", "cpuinfo"), ("", "")]
+
+
+def test_an_image_behind_the_network_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with Nonces() as nonces:
+        (image,) = nonces.place(evolved(PLAN, images=(image_of(origin=""),))).images
+        assert os.listdir(tmp_path) == ["here"]
+    assert image.twin == Twin()
