@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -52,10 +53,10 @@ def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) 
     from nbdtun.reach.session import base_beyond_logout
     from nbdtun.service.local.rundir import base_of
 
-    base = base_beyond_logout(base_of(run_dir))
+    base, name = base_beyond_logout(base_of(run_dir)), check_name(name)
     if over_ssh == "serve":
         return _receive(base, name, run_dir, socket.socket(fileno=os.dup(0)))
-    sock = _join(base, check_name(name))
+    sock = _join(base, name)
     if sock is None:
         if over_ssh == "join":
             raise ReachError(f"{NOBODY} {name} there any more")
@@ -96,7 +97,7 @@ def _begin(base: Path, name: str, run_dir: str | None) -> socket.socket:
     """Begin a receiver; returns a connection to it. A login manager may have to be told to spare it."""
     from nbdtun.reach.session import in_a_scope, is_ended_at_logout
 
-    spared = in_a_scope([word if word != "start" else "serve" for word in sys.orig_argv]) if is_ended_at_logout() else None
+    spared = in_a_scope(serving(sys.orig_argv)) if is_ended_at_logout() else None
     ours, theirs = socket.socketpair()
     if os.fork():
         theirs.close()
@@ -112,6 +113,12 @@ def _begin(base: Path, name: str, run_dir: str | None) -> socket.socket:
         pass
     finally:
         os._exit(status)
+
+
+def serving(words: Sequence[str]) -> list[str]:
+    """The command line of this command as that of a receiver. A VM may be called ``start`` too."""
+    at = max(number for number, word in enumerate(words) if word == "start")
+    return [*words[:at], "serve", *words[at + 1 :]]
 
 
 def _receive(base: Path, name: str, run_dir: str | None, first: socket.socket) -> int:

@@ -20,8 +20,9 @@ def test_there_is_nobody_to_join(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_is_no_path(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    status, _, err = run(capsys, "receive", "../web1", "--over-ssh", "start", "--run-dir", f"{tmp_path}")
+@pytest.mark.parametrize("way", ["start", "join", "serve"])
+def test_a_name_is_no_path(capsys: pytest.CaptureFixture[str], tmp_path: Path, way: str) -> None:
+    status, _, err = run(capsys, "receive", "../web1", "--over-ssh", way, "--run-dir", f"{tmp_path}")
     assert status == 2
     assert "is not a valid name" in err
 
@@ -48,3 +49,8 @@ def test_without_ssh_it_offers_a_code(capsys: pytest.CaptureFixture[str], monkey
     assert run(capsys, "receive", "web1")[0] == 0
     assert run(capsys, "receive", "web1", "--listen", "5", "--incoming", "/q", "--within", "1min", "--run-dir", "/r")[0] == 0
     assert asked == [OfferSettings("web1", "10810"), OfferSettings("web1", "5", "/q", "/r", 60.0)]
+
+
+def test_a_vm_may_be_called_start() -> None:
+    words = ["python3", "nbdtun", "receive", "start", "--over-ssh", "start"]
+    assert receive.serving(words) == ["python3", "nbdtun", "receive", "start", "--over-ssh", "serve"]
