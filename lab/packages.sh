@@ -20,6 +20,7 @@ packages=(
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel
     util-linux              # setpriv ties the lab's processes to their parent's life
     openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
+    iproute2                # the cable between two hosts that are namespaces
 )
 
 case ${1:-} in

@@ -17,6 +17,7 @@ from typing import Self
 
 from lab.crossing import VM, Attempt
 from lab.daemon import BIN, free_port
+from lab.hosts import Host
 from lab.pair import Pair
 from lab.process import MARK, Process, marked, wait
 
@@ -24,7 +25,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 CONFIG = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {directory}/host_key
 AuthorizedKeysFile {directory}/authorized_keys
 PidFile none
@@ -45,7 +46,7 @@ Host *
     StrictHostKeyChecking yes
     UpdateHostKeys no
 Host dest
-    HostName 127.0.0.1
+    HostName {address}
     Port {port}
     HostKeyAlias dest
 {more}
@@ -58,8 +59,11 @@ ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"']
 class Sshd(Process):
     """Serves this user, who is `dest`'s for the client. A context manager that ends it, and what it has started."""
 
-    def __init__(self, directory: Path, *, far: bool = False) -> None:
-        """One that is `far` is in another network: only ssh leads there, as through a jump host, and none of its ports."""
+    def __init__(self, directory: Path, *, far: bool = False, host: Host | None = None, address: str = "127.0.0.1") -> None:
+        """One that is `far` is in another network: only ssh leads there, as through a jump host, and none of its ports.
+
+        `host` is one that it runs at, which has this `address`; this machine if None.
+        """
         self.directory = directory / "ssh"
         self.directory.mkdir()
         self.run_dir = self.directory / "run"
@@ -73,14 +77,15 @@ class Sshd(Process):
         self.script("far", "nbdtun", f'exec {BIN}/nbdtun "$@" --run-dir {self.run_dir}')
         path = f"{self.directory}/far:/usr/bin:/bin"
         (self.directory / "sshd_config").write_text(
-            CONFIG.format(directory=self.directory, port=port, path=path, mark=MARK, pid=os.getpid())
+            CONFIG.format(directory=self.directory, address=address, port=port, path=path, mark=MARK, pid=os.getpid())
         )
         if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it locks itself up; its service would make it
-        alone = ALONE if far else []
-        super().__init__([*alone, SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], self.directory / "sshd.log")
+            run = host.path("/run/sshd") if host else Path("/run/sshd")
+            run.mkdir(mode=0o755, exist_ok=True)  # where it locks itself up; its service would make it
+        there = host.enter if host else ALONE if far else []
+        super().__init__([*there, SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], self.directory / "sshd.log")
         jump = f"    ProxyCommand nsenter --target {self.pid} --net socat - TCP:127.0.0.1:{port}" if far else ""
-        (self.directory / "ssh_config").write_text(CLIENT.format(directory=self.directory, port=port, more=jump))
+        (self.directory / "ssh_config").write_text(CLIENT.format(directory=self.directory, address=address, port=port, more=jump))
         wait(lambda: "Server listening" in self.log(), 10, "sshd", self)
 
     @property
