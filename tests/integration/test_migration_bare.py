@@ -106,6 +106,7 @@ async def test_only_the_disks_that_were_named_move(rig: Any) -> None:
         with pytest.raises(ConfigError, match="web1 has no disk vdz; it has vda, vdb"):
             await one.start(disks=("vdz",))
         await one.untouched()
+        one.source.qmp("stop")  # a guest that runs writes to the other disk as soon as it has arrived
         await one.start(disks=("vdb-dev", "vdb"))
         assert [disk.node for disk in one.reports[-1].disks] == ["vdb"]
         assert one.destination.drives[1].disk.allocated() > 0
