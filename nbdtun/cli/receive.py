@@ -148,14 +148,18 @@ def _serve(base: Path, name: str, run_dir: str | None, first: socket.socket) -> 
     from nbdtun.ownership.files import remove_file
     from nbdtun.process import make_room, needed, settle_in
     from nbdtun.service.local.outcomes import Outcomes, state_dir
-    from nbdtun.service.receive import Receiver
+    from nbdtun.service.receive import MAY_HAVE_RUN, Receiver
+    from nbdtun.spawn.far.earlier import Earlier
     from nbdtun.spawn.far.maker import Maker
+    from nbdtun.spawn.far.record import Record
     from nbdtun.tunnel.settings import Limits
 
     settle_in(reactor)
     make_room(needed(Limits().channels, Limits().handshakes))
     log_to(cast("TextIO", open_log(f"receive-{name}", base)), "bare", "info")
-    receiver = Receiver(reactor, name, base, Outcomes(state_dir(run_dir)), Maker(reactor))
+    outcomes, record = Outcomes(state_dir(run_dir)), Record(state_dir(run_dir) / f"{name}.made")
+    earlier = Earlier(reactor, name, record, lambda: outcomes.recall(name, None) in MAY_HAVE_RUN)
+    receiver = Receiver(reactor, name, base, outcomes, Maker(reactor, record, earlier), earlier)
     run(reactor, lambda: Deferred.fromCoroutine(receiver.run(first, lambda: _lead_nowhere(2))))
     if receiver.done:  # its log tells nothing that its source has not told
         remove_file(f"{base}/receive-{name}.log")

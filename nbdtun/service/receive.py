@@ -37,6 +37,7 @@ from nbdtun.service.destination import DestinationService
 from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.outcomes import Outcomes
+from nbdtun.spawn.far.earlier import Earlier
 from nbdtun.tls.throwaway import SOURCE_IDENTITY, Identity
 from nbdtun.tls.trust import Pinned
 from nbdtun.tunnel.destination.admission import Caller
@@ -54,9 +55,8 @@ SOURCES: Final = 16
 #: Where a QEMU is looked for that waits for its VM.
 USUAL: Final = "/run/qemu/{vm}-incoming.qmp"
 
-
 #: The states of a session whose guest runs here, or may.
-_MAY_HAVE_RUN: Final = (State.FINISHING, State.FINISHED, State.UNCERTAIN)
+MAY_HAVE_RUN: Final = (State.FINISHING, State.FINISHED, State.UNCERTAIN)
 #: The states that never change again in which it runs here, or may.
 _HAS_RUN: Final = (State.FINISHED, State.UNCERTAIN)
 
@@ -64,16 +64,20 @@ _HAS_RUN: Final = (State.FINISHED, State.UNCERTAIN)
 class Receiver:
     """
     Receives the VM ``name``; its sockets are below ``base``. ``outcomes`` keeps what became of it until its source knows. ``maker`` makes
-    its destination, where one can be made.
+    its destination, where one can be made; ``earlier`` is what was made for a receiver that was killed.
     """
 
     log = make_logger()
 
-    def __init__(self, reactor: Reactor, name: str, base: Path, outcomes: Outcomes, maker: Maker | None = None) -> None:
+    def __init__(
+        self, reactor: Reactor, name: str, base: Path, outcomes: Outcomes, maker: Maker | None = None, earlier: Earlier | None = None
+    ) -> None:
         self.reactor = reactor
         self._name = name
         self._base = base
         self._maker = maker
+        self._earlier = earlier
+        self._left = ""  #: the monitor of a QEMU that was made for a killed receiver: it is asked for an outcome, and not moved to
         self._outcomes = outcomes
         self._identity = Identity.make()
         self._sources: dict[bytes, bytes] = {}
@@ -138,7 +142,7 @@ class Receiver:
         if self._maker is None:
             return
         latest = self._destination and self._destination.sessions.register.latest.get(self._name)
-        if latest and latest.state in _MAY_HAVE_RUN:
+        if latest and latest.state in MAY_HAVE_RUN:
             await self._maker.keep()
         else:
             await self._maker.remove()
@@ -194,9 +198,7 @@ class Receiver:
         secret = self._sources[asked.certificate] = secrets.token_bytes(32)
         self._served, self._window = True, asked.resume_window
         if not asked.targets:
-            self._vms.setdefault(self._name, USUAL.format(vm=self._name))
-            if asked.qmp:
-                self._vms[self._name] = asked.qmp
+            await self._find(asked.qmp)
         if self._destination is None:
             self._destination = self._listen(asked)
         return {
@@ -205,8 +207,21 @@ class Receiver:
             "port": self._destination.port,
             "addresses": [{"address": address} for address in own_addresses()],
             "secret": secret,
-            "waits": self._name in self._vms and is_served(self._vms[self._name]),
+            "waits": self._vms.get(self._name, self._left) != self._left and is_served(self._vms[self._name]),
         }
+
+    async def _find(self, qmp: str) -> None:
+        """Find the QEMU: the one that was named, that waits at the usual place, or that was made for a receiver which was killed."""
+        usual = USUAL.format(vm=self._name)
+        known = qmp or self._vms.get(self._name, "")
+        self._vms[self._name] = known or usual
+        if known or self._earlier is None or is_served(usual):
+            return
+        made, session = await self._earlier.look()
+        if session:  # its receiver is gone, and it has not handed over
+            self._outcomes.note(self._name, session, State.ABORTED)
+        self._vms[self._name] = made or usual
+        self._left = made
 
     def _listen(self, asked: Asked) -> DestinationService:
         """Start the destination, on one of the ports."""
@@ -243,7 +258,7 @@ class Receiver:
     async def make(self, plan: Json) -> str:
         """See :meth:`nbdtun.reach.maker.Maker.make`."""
         qmp = await self._made_by.make(plan)
-        self._vms[self._name] = qmp
+        self._vms[self._name], self._left = qmp, ""
         return qmp
 
     async def remove(self) -> None:

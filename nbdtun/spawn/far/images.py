@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -110,6 +110,17 @@ def is_blank(image: Image, told: dict[str, Any], is_device: bool) -> bool:
     return not done.returncode and all(each.get("zero") or not each.get("data") for each in json.loads(done.stdout))
 
 
+def holds_nothing(path: str, *, seen: bool) -> bool:
+    """Whether a file that was made as an image holds nothing, and no QEMU has it open; one that was ``seen`` may hold something."""
+    if os.path.getsize(path) == 0:
+        return True
+    told, _ = inspect(path)  # fails for one that is open
+    done = _run("map", "--output=json", "-f", str(told.get("format")), path) if told else None
+    if done is None or done.returncode or told.get("snapshots"):
+        return False
+    return seen or all(each.get("zero") or not each.get("data") for each in json.loads(done.stdout))
+
+
 def _has_data(path: str) -> bool:
     """Whether the beginning, the end, or a piece between them is not zero."""
     size, nothing = device_size(path), bytes(_PIECE)
@@ -129,11 +140,12 @@ def device_size(path: str) -> int:
     return 0
 
 
-def make_image(image: Image, overwrite: bool = False) -> MadeFile | None:
+def make_image(image: Image, overwrite: bool = False, tell: Callable[[MadeFile], object] = lambda made: None) -> MadeFile | None:
     """
     Make an image, or write a new one over what is there; returns the file that was made, None for one that was there.
 
     What is there is judged again: it may have come since the plan was looked at, which takes minutes where large media are compared.
+    ``tell`` is called with a new file before anything is in it.
 
     :raise NotMigratable: it cannot be made; nothing is left of it.
     """
@@ -147,6 +159,8 @@ def make_image(image: Image, overwrite: bool = False) -> MadeFile | None:
         else:
             descriptor, made = make_file(image.path)
         try:
+            if made is not None:
+                tell(made)
             _create(image, descriptor)
             if made is not None:
                 give(descriptor, _owner(image), image.mode)

@@ -59,7 +59,7 @@ class Started:
     def end(self, seconds: float = 5.0) -> None:
         """End it, and wait for that."""
         if self.unit:
-            _systemctl(self.unit, "stop")
+            stop_unit(self.unit)
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is None:
@@ -84,6 +84,11 @@ def start(plan: Plan, emulator: str, name: str) -> Started:
             return Started(log, _spawn(words, output, **_identity(plan.user)))
     except OSError as error:
         raise NotMigratable(f"{emulator} cannot be started: {error.strerror}") from None
+
+
+def stop_unit(unit: str) -> None:
+    """End a unit that was started here, and wait for that."""
+    _systemctl(unit, "stop")
 
 
 def _spawn(words: list[str], output: IO[str], **identity: Any) -> subprocess.Popen[bytes]:

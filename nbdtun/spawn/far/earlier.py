@@ -1,0 +1,182 @@
+"""
+What an earlier far end has made for the VM, and left when it was killed: the next one removes it, if no guest can have run on it.
+
+That is sure in two cases. Its QEMU still waits for a migration, and its journal does not say that the guest was handed over. Or QEMU has
+ended, no process holds an image, and each image is blank or was seen to be unused. In all other cases everything stays.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from nbdtun.errors import NbdtunError
+from nbdtun.logs import make_logger
+from nbdtun.migration.catalogue import OCCUPIED
+from nbdtun.migration.finding import Finding
+from nbdtun.migration.qmp.dial import is_served
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.rollback.journal import read
+from nbdtun.migration.rollback.presence import identity
+from nbdtun.migration.vm.machine import run_state
+from nbdtun.ownership.directories import remove_empty
+from nbdtun.ownership.images import MadeFile, remove_left, remove_made
+from nbdtun.process import Reactor
+from nbdtun.spawn.far.images import holds_nothing
+from nbdtun.spawn.far.record import Record, Recorded
+from nbdtun.spawn.far.start import stop_unit
+
+#: States of a QEMU on which no guest has run.
+UNUSED: Final = frozenset({"inmigrate", "prelaunch"})
+#: How often an ended QEMU is looked for, and seconds between that; the last half of them after SIGKILL.
+_LOOKS, _LOOK_SECONDS = 100, 0.1
+
+
+@frozen
+class Seen:
+    """What an earlier QEMU is: ``alive``; ``doubt`` is why a guest may have run on it; ``session`` one that did not hand over."""
+
+    alive: bool
+    doubt: str = ""
+    session: str = ""
+
+
+class Earlier:
+    """What was left of ``vm``, as the ``record`` has it; ``may_have_run`` says whether its guest has run here, as far as that is known."""
+
+    log = make_logger()
+
+    def __init__(self, reactor: Reactor, vm: str, record: Record, may_have_run: Callable[[], bool]) -> None:
+        self._reactor = reactor
+        self._vm = vm
+        self._record = record
+        self._may_have_run = may_have_run
+        self._unused = ""  # the process that was seen to be unused
+
+    def __repr__(self) -> str:
+        return f"<Earlier {self._vm}>"
+
+    async def look(self) -> tuple[str, str]:
+        """The monitor of the QEMU that was made, and a session of it that has ended without its guest; empty if there is none."""
+        left = self._record.read()
+        if left is None:
+            return "", ""
+        seen = await self._see(left)
+        return left.qmp, seen.session
+
+    async def clear(self) -> Finding | None:
+        """Remove what was left; or return why it stays, for an operator."""
+        left = self._record.read()
+        if left is None:
+            return None
+        seen = await self._see(left)
+        doubt = seen.doubt or ("" if seen.alive else await deferToThread(self._doubt, left))
+        if not doubt and seen.alive and not await self._end(left):
+            doubt = "its QEMU does not end"
+        if doubt:
+            named = ", ".join(each.path for each in left.images if is_there(each)) or left.qmp
+            self.log.warn("{vm}: {named} stays: {doubt}", vm=self._vm, named=named, doubt=doubt)
+            what = f"{self._vm}: an earlier far end was killed and has left {named}, which stays, as {doubt}"
+            return OCCUPIED(what, "use --resolve; or end its QEMU and remove the files there, if nothing in them is needed")
+        await deferToThread(remove, left)
+        self._record.erase()
+        self.log.info("{vm}: removed what an earlier far end had made", vm=self._vm)
+        return None
+
+    async def _see(self, left: Recorded) -> Seen:
+        """Ask the QEMU that was made, if it lives."""
+        if left.maker != identity(os.getpid()) and _lives(left.maker):
+            return Seen(True, "that far end lives")
+        lives = _lives(left.process)
+        if not is_served(left.qmp):
+            return Seen(lives, "its QEMU lives, and has no monitor" if lives else "")
+        monitor = Monitor(self._reactor, left.qmp, self._vm)
+        try:
+            await monitor.connect()
+            seen = await self._ask(monitor, left)
+        except NbdtunError as error:
+            return Seen(True, f"its QEMU cannot be asked: {error}")
+        finally:
+            await monitor.close()
+        if not seen.doubt:
+            self._unused = left.process
+        return seen
+
+    async def _ask(self, monitor: Monitor, left: Recorded) -> Seen:
+        pid = monitor.credentials.pid if monitor.credentials else 0
+        if not left.process or identity(pid) != left.process:
+            return Seen(True, f"another process listens at {left.qmp}")
+        state, entry = await run_state(monitor), await read(monitor)
+        if entry is not None and entry.alive:
+            return Seen(True, "another nbdtun works on its QEMU")
+        if entry is not None and entry.handed_over:
+            return Seen(True, "its guest was handed over, and may run there")
+        if state not in UNUSED:
+            return Seen(True, f"its guest is {state} there")
+        return Seen(True, session="" if entry is None else entry.session)
+
+    def _doubt(self, left: Recorded) -> str:
+        """Why a guest may have run on the images of a QEMU that has ended; empty if none has."""
+        if self._may_have_run():
+            return "its guest has run there, or may have"
+        seen = bool(left.process) and left.process == self._unused
+        for each in left.images:
+            if is_there(each) and not holds_nothing(each.path, seen=seen):
+                return f"{each.path} is in use, or not empty"
+        return ""
+
+    async def _end(self, left: Recorded) -> bool:
+        """End QEMU, and wait for that; returns whether it has ended."""
+        if left.unit:
+            await deferToThread(stop_unit, left.unit)
+        for look in range(_LOOKS):
+            if not _lives(left.process):
+                return True
+            if look in (0, _LOOKS // 2):
+                _send(left.process, signal.SIGKILL if look else signal.SIGTERM)
+            await deferLater(self._reactor, _LOOK_SECONDS)
+        return False
+
+
+def _lives(process: str) -> bool:
+    """Whether this process, and no other with its pid, lives."""
+    parts = process.split()
+    return len(parts) == 3 and parts[1].isdigit() and identity(int(parts[1])) == process
+
+
+def _send(process: str, number: int) -> None:
+    """Send a signal to this process, and to no other that has its pid by now."""
+    pid = int(process.split()[1])
+    with suppress(OSError):
+        held = os.pidfd_open(pid)
+        try:
+            if identity(pid) == process:
+                signal.pidfd_send_signal(held, number)
+        finally:
+            os.close(held)
+
+
+def is_there(made: MadeFile) -> bool:
+    """Whether the file at its path is still the one that was made."""
+    with suppress(OSError):
+        found = os.lstat(made.path)
+        return (found.st_dev, found.st_ino) == (made.device, made.inode)
+    return False
+
+
+def remove(left: Recorded) -> None:
+    """Remove it, the last first: what is not ours any more stays."""
+    for image in reversed(left.images):
+        remove_made(image)
+    for path in reversed(left.left):
+        remove_left(path)
+    for directory in reversed(left.directories):
+        with suppress(OSError):  # somebody else has put something there
+            remove_empty(directory)

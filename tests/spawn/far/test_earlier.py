@@ -1,0 +1,187 @@
+"""What a killed far end has left: a process stands in for its QEMU, and its monitor says what the test wants."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_twisted
+from attrs import evolve
+from twisted.internet import reactor
+
+from nbdtun.errors import MonitorError
+from nbdtun.migration.rollback.presence import identity
+from nbdtun.ownership.images import make_file
+from nbdtun.spawn.far import earlier as module
+from nbdtun.spawn.far.earlier import Earlier
+from nbdtun.spawn.far.record import Record, Recorded
+
+SESSION = "a" * 32
+
+
+class Scene:
+    """What is left: a directory, an image, a log, and a QEMU."""
+
+    def __init__(self, directory: Path) -> None:
+        self.there = directory / "there"
+        self.there.mkdir()
+        self.disk, log = self.there / "disk", self.there / "log"
+        descriptor, made = make_file(f"{self.disk}")
+        os.close(descriptor)
+        log.touch()
+        self.qemu = subprocess.Popen(["sleep", "60"])
+        self.listens: int | None = self.qemu.pid  #: the process behind the monitor
+        self.state, self.entry = "inmigrate", None
+        self.silent = False
+        self.ran = False
+        self.record = Record(directory / "state/web1.made")
+        left = Recorded(f"{self.there}/qmp", (f"{self.there}",), (made,), (f"{log}",), identity(self.qemu.pid))
+        self.record.write(left)
+        self.earlier = Earlier(reactor, "web1", self.record, lambda: self.ran)
+
+    def end(self) -> None:
+        """End QEMU."""
+        self.qemu.kill()
+        self.qemu.wait()
+        self.listens = None
+
+    def journal(self, **said: Any) -> None:
+        self.entry = SimpleNamespace(**{"session": SESSION, "alive": False, "handed_over": False, **said})  # type: ignore[assignment]
+
+    def change(self, **changes: Any) -> None:
+        """Change the record."""
+        left = self.record.read()
+        assert left is not None
+        self.record.write(evolve(left, **changes))
+
+    async def why(self) -> str:
+        """Why all of it stays; empty if it was removed."""
+        finding = await self.earlier.clear()
+        if finding is None:
+            return ""
+        assert self.there.exists()
+        assert self.record.read() is not None
+        return finding.what
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    one = Scene(tmp_path)
+
+    class FakeMonitor:
+        def __init__(self, *words: Any) -> None:
+            self.credentials = SimpleNamespace(pid=one.listens)
+
+        async def connect(self) -> None:
+            if one.silent:
+                raise MonitorError("no answer")
+
+        async def close(self) -> None:
+            pass
+
+    async def state(monitor: Any) -> str:
+        return one.state
+
+    async def read(monitor: Any) -> Any:
+        return one.entry
+
+    monkeypatch.setattr(module, "Monitor", FakeMonitor)
+    monkeypatch.setattr(module, "run_state", state)
+    monkeypatch.setattr(module, "read", read)
+    monkeypatch.setattr(module, "is_served", lambda path: one.listens is not None)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_lives", lambda process, lives=module._lives: (one.qemu.poll(), lives(process))[1])  # no zombie
+    yield one
+    one.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_of_it_is_removed_where_its_qemu_still_waits(scene: Scene) -> None:
+    scene.journal()
+    assert await scene.earlier.look() == (f"{scene.there}/qmp", SESSION)
+    assert await scene.why() == ""
+    assert scene.qemu.poll() is not None
+    assert not scene.there.exists()
+    assert scene.record.read() is None
+    assert await scene.earlier.look() == ("", "")
+    assert await scene.why() == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_and_where_it_has_ended_before_anything_was_written(scene: Scene) -> None:
+    scene.end()
+    assert await scene.why() == ""
+    assert not scene.there.exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_has_taken_its_name_stays(scene: Scene) -> None:
+    scene.disk.rename(scene.there / "old")
+    scene.disk.write_text("somebody's")
+    assert await scene.why() == ""
+    assert sorted(path.name for path in scene.there.iterdir()) == ["disk", "old"]
+
+
+RUN = ["running", "paused", "postmigrate", "shutdown"]
+
+
+@pytest.mark.parametrize("state", RUN)
+@pytest_twisted.ensureDeferred
+async def test_a_guest_that_runs_there_stays(scene: Scene, state: str) -> None:
+    scene.state = state
+    assert f"as its guest is {state} there" in await scene.why()
+    assert scene.qemu.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("said", "why"), [({"handed_over": True}, "was handed over, and may run there"), ({"alive": True}, "another nbdtun works on its QEMU")]
+)
+@pytest_twisted.ensureDeferred
+async def test_its_journal_is_heeded(scene: Scene, said: dict[str, bool], why: str) -> None:
+    scene.journal(**said)
+    assert (await scene.earlier.look())[1] == ""
+    assert why in await scene.why()
+    assert scene.qemu.poll() is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_in_doubt_all_of_it_stays(scene: Scene) -> None:
+    scene.silent = True
+    assert "its QEMU cannot be asked: no answer" in await scene.why()
+    scene.silent, scene.listens = False, os.getpid()
+    assert "another process listens at" in await scene.why()
+    scene.listens = None
+    assert "its QEMU lives, and has no monitor" in await scene.why()
+    scene.change(maker=identity(os.getppid()))
+    assert "that far end lives" in await scene.why()
+    assert scene.qemu.poll() is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image_that_holds_something_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.disk.write_bytes(b"x")
+    held = {False: False, True: True}
+    monkeypatch.setattr(module, "holds_nothing", lambda path, *, seen: held[seen])
+    scene.end()
+    assert f"has left {scene.disk}, which stays, as {scene.disk} is in use, or not empty" in await scene.why()
+
+
+@pytest_twisted.ensureDeferred
+async def test_unless_its_qemu_was_seen_to_wait(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next receiver ends a QEMU that was left in the middle of its memory, after this look."""
+    monkeypatch.setattr(module, "holds_nothing", lambda path, *, seen: seen)
+    await scene.earlier.look()
+    scene.end()
+    assert await scene.why() == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_outcome_that_says_so_is_believed(scene: Scene) -> None:
+    scene.end()
+    scene.ran = True
+    assert "its guest has run there, or may have" in await scene.why()

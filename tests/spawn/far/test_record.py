@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nbdtun.ownership.images import MadeFile
+from nbdtun.spawn.far.record import Record, Recorded
+
+MADE = Recorded("/run/vm.qmp", ("/a", "/a/b"), (MadeFile("/a/b/disk", 1, 2),), ("/a/b/log",), "1 2 3", "nbdtun-web1", "1 9 9")
+
+
+def test_a_record_outlives_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "state/web1.made"
+    Record(path).write(Recorded("/run/vm.qmp"))
+    Record(path).write(MADE)
+    assert Record(path).read() == MADE
+    assert path.stat().st_mode & 0o777 == 0o600
+    Record(path).erase()
+    Record(path).erase()
+    assert Record(path).read() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+NONSENSE = [b"", b"[]", b"{}", b"\xff", b'{"qmp": 1}', b'{"qmp": "q", "images": [{"path": "p"}]}', b'{"qmp": "q", "left": [1]}']
+
+
+@pytest.mark.parametrize("content", NONSENSE)
+def test_nonsense_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "made").write_bytes(content)
+    assert Record(tmp_path / "made").read() is None
+
+
+def test_one_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    record = Record(tmp_path / "file/state/web1.made")
+    record.write(MADE)
+    assert record.read() is None
