@@ -68,6 +68,7 @@ class Register:
         self._connected[entry.control] = session
         entry.control.when_lost().addCallback(lambda _: self._hung_up(entry))
         over = [ident for ident, old in self._known.items() if old.state.over]
+        over.sort(key={last.ident for last in self.latest.values()}.__contains__)  # one VM's earlier ones before another's last
         for ident in over[: max(0, len(self._known) - REMEMBERED)]:
             del self._known[ident], self._bonds[ident]
         for vm in [vm for vm, last in self.latest.items() if last.ident not in self._known]:

@@ -87,6 +87,18 @@ def test_those_that_are_over_are_forgotten_those_under_way_never(monkeypatch: py
     assert len(register) <= 3
 
 
+def test_many_sessions_of_one_vm_displace_no_outcome_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    register = Register(Clock())
+    for number, vm in enumerate(["web2", *["web1"] * 9]):
+        one = entry(f"{number:032x}", vm)
+        register.add(one)
+        one.session.end(State.FINISHED)
+    assert f"{0:032x}" in register
+    assert register.latest.keys() == {"web1", "web2"}
+    assert len(register) == 3
+
+
 def test_an_end_is_settled_when_the_source_hangs_up_or_after_a_while() -> None:
     clock = Clock()
     register, one, other, third = Register(clock), entry("a" * 32), entry("b" * 32, "web2"), entry("c" * 32, "web3")
