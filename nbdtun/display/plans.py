@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from nbdtun.errors import printable
+from nbdtun.spawn.command.hidden import hidden
 from nbdtun.spawn.values import COMPARED, MADE, Image, Plan
 from nbdtun.units import size_text
 
@@ -27,7 +28,7 @@ def plan_lines(plan: Plan, emulator: str, directories: Iterable[str]) -> Iterato
     yield from (f"need   {each.kind.value} {printable(each.name)}" for each in plan.interfaces)
     yield from (f"need   port {port.port}{'/udp' if port.udp else ''}" for port in plan.ports)
     yield f"start  as {printable(plan.user)}" + (f", in nbdtun-{plan.vm}.service:" if plan.unit else ":")
-    yield from command_lines(emulator, plan.arguments)
+    yield from command_lines(emulator, hidden(plan.arguments))
 
 
 def _image(image: Image) -> str:

@@ -16,6 +16,7 @@ from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
 from nbdtun.service.tunnel.reached import Reached, Say
+from nbdtun.spawn.command.hidden import hidden
 from nbdtun.spawn.far.maker import refuse
 from nbdtun.spawn.near.measure import measured
 from nbdtun.spawn.near.nonces import Nonces
@@ -56,7 +57,8 @@ class Planned:
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``nbdtun plan --json`` prints."""
-        told = to_json(evolve(self.plan, emulator=self.found.emulator or self.plan.emulator))
+        shown = hidden(self.plan.arguments)
+        told = to_json(evolve(self.plan, emulator=self.found.emulator or self.plan.emulator, arguments=shown))
         told |= {"fit": self.fit, "release": self.found.release, "directories": list(self.found.missing)}
         return told | {"findings": [finding.as_json() for finding in self.findings]}
 

@@ -34,3 +34,8 @@ def test_a_unit() -> None:
 def test_a_backing_file_is_told() -> None:
     lines = list(plan_lines(evolved(PLAN, images=(image_of(backing="/base"),)), "qemu", []))
     assert lines[0].endswith(", backed by /base")
+
+
+def test_a_secret_is_not_shown() -> None:
+    lines = list(plan_lines(evolved(PLAN, arguments=("-object", "secret,id=s,data=top")), "qemu", []))
+    assert lines[-1] == "    -object secret,id=s,data=HIDDEN"

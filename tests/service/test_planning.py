@@ -73,3 +73,8 @@ async def test_the_findings_of_both(plan: Plan) -> None:
     assert (planned.findings, planned.fit) == ((WRONG, other), False)
     told: dict[str, Any] = planned.as_json()
     assert [finding["what"] for finding in told["findings"]] == ["cannot be had", "is lacking"]
+
+
+def test_a_secret_is_not_printed(plan: Plan) -> None:
+    planned = Planned(evolved(plan, arguments=("-object", "secret,id=s,data=top")), Found())
+    assert planned.as_json()["arguments"] == ["-object", "secret,id=s,data=HIDDEN"]

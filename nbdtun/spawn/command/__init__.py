@@ -6,6 +6,7 @@ QEMU's command line by QEMU's own rules, without I/O: read, changed, and written
     config     the files of ``-readconfig``
     line       a whole command line, as options
     character  what follows ``-serial``, ``-monitor``, ``-qmp``: a character device in one word
+    hidden     a whole command line as it is shown, without secrets
 
 QEMU facts (7.2 and 10.0; softmmu/vl.c, util/qemu-option.c, util/keyval.c, chardev/char.c, util/qemu-config.c): an option begins with one or
 two dashes, and never has its value in the same word. A word without a dash is a disk, as with ``-hda``.
