@@ -36,10 +36,11 @@ def base() -> Path:
     """
     The user's directory for caches: ``XDG_CACHE_HOME``, else ``~/.cache``.
 
-    Under sudo, ``HOME`` may be another user's. Then it is the one of the password file.
+    Under sudo, ``HOME`` may be another user's. Then it is the one of the password file; also where another user's link leads there, who
+    could let it lead elsewhere later.
     """
     given = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ.get("HOME") or "/", ".cache")
-    if os.path.isabs(given) and _owner(Path(given)) == os.geteuid():
+    if os.path.isabs(given) and _owner(Path(given)) == os.geteuid() and _is_steady(Path(given)):
         return Path(given)
     return Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache"
 
@@ -47,6 +48,12 @@ def base() -> Path:
 def _owner(path: Path) -> int:
     """The owner of a directory, or of the one where it would be made."""
     return next(there.stat().st_uid for there in (path, *path.parents) if there.is_dir())
+
+
+def _is_steady(path: Path) -> bool:
+    """Whether all links on the way are this user's or root's, who owns ``/``."""
+    known = (os.geteuid(), os.lstat("/").st_uid)
+    return all(there.lstat().st_uid in known for there in (path, *path.parents) if there.is_symlink())
 
 
 def folder() -> Path:

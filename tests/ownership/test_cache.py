@@ -71,6 +71,17 @@ def test_a_link_is_not_followed(home: Path) -> None:
         folder()
 
 
+def test_a_home_whose_links_another_user_can_change_is_not_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of root with another user's HOME: what is executed there could be replaced."""
+    (home / "own").mkdir()
+    (home / ".cache").symlink_to(home / "own")
+    assert base() == home / ".cache"
+    found = os.lstat(home / ".cache")
+    theirs = os.stat_result([*found[:4], found.st_uid + 1, *found[5:10]])
+    monkeypatch.setattr(Path, "lstat", lambda path: theirs if path == home / ".cache" else os.lstat(path))
+    assert base() == Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache"
+
+
 def test_one_from_which_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     here = os.statvfs(folder())
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result([*here[:8], here.f_flag | os.ST_NOEXEC, *here[9:11]]))
