@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.daemon import BIN
-from lab.process import marked, wait
+from lab.process import Process, marked, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
 from lab.sshd import SSHD, Sshd
-from tests.integration.test_spawn import LINES, Host, files
+from tests.integration.test_spawn import LINES, Host, files, write
 
 pytestmark = pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")
 
@@ -27,8 +30,8 @@ class Hosts(Host):
         super().__init__(directory, build)
         self.sshd = self.ended.enter_context(Sshd(directory))
 
-    def run(self, command: str, *more: str) -> subprocess.CompletedProcess[str]:
-        words = [
+    def words(self, command: str, *more: str) -> list[str]:
+        return [
             f"{BIN}/nbdtun",
             command,
             "web1",
@@ -40,11 +43,36 @@ class Hosts(Host):
             f"{self.here}={self.there}",
             *more,
         ]
+
+    def run(self, command: str, *more: str) -> subprocess.CompletedProcess[str]:
+        words = self.words(command, *more)
         env = {**os.environ, **self.sshd.environment}
         return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, env=env)
 
+    def options(self, *more: str) -> list[str]:
+        return ["migrate", "--run-dir", f"{self.here.parent}/run", "--settle", "200ms", "--progress", "none", *more]
+
     def migrate(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return self.run("migrate", "--run-dir", f"{self.here.parent}/run", "--settle", "200ms", "--progress", "none", *more)
+        return self.run(*self.options(*more))
+
+    def begin(self, *more: str) -> Process:
+        """Begin a migration, and go on meanwhile."""
+        words, log = self.words(*self.options(*more)), self.here.parent / "attempt.log"
+        return self.ended.enter_context(Process(words, log, self.sshd.environment))
+
+    def record(self) -> dict[str, Any]:
+        """What the far end has written down of what it made."""
+        with suppress(OSError):
+            return dict(json.loads((self.sshd.run_dir / "state/web1.made").read_bytes()))
+        return {}
+
+    def far_ends(self) -> list[int]:
+        return [pid for pid, command in marked().items() if "nbdtun receive" in command and "ssh -F" not in command]
+
+    def kill_the_far_end(self) -> None:
+        for pid in self.far_ends():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -95,3 +123,60 @@ def test_a_migration_that_fails_leaves_nothing_there_and_a_second_try_works(host
     source.wait_exit(20)
     Qmp(hosts.there / "lab.qmp")("quit")
     wait(lambda: not (hosts.there / "qemu.pid").exists(), 10, "the destination's end")
+
+
+def test_a_killed_far_end_is_in_nobodys_way(hosts: Hosts) -> None:
+    """Both ends were killed when QEMU had just been started; a second try removes what was left, and moves the VM."""
+    source = hosts.start(LINES["drive"])
+    attempt = hosts.begin("--resume-window", "2s")
+    wait(lambda: hosts.record().get("process"), 60, "a QEMU there", attempt)
+    hosts.kill_the_far_end()
+    attempt.kill()
+    assert len(hosts.record()["images"]) == 1
+    left = int(hosts.record()["process"].split()[1])
+    assert Path(f"/proc/{left}").exists()
+    _arrives(hosts, source)
+    assert not Path(f"/proc/{left}").exists()
+
+
+@pytest.mark.slow
+def test_nor_is_one_that_was_killed_in_the_middle_of_a_copy(hosts: Hosts) -> None:
+    source = hosts.start(LINES["drive"])
+    attempt = hosts.begin("--bandwidth", "100KiB", "--resume-window", "2s")
+    wait(lambda: hosts.record() and (hosts.there / "a.qcow2").stat().st_blocks > 800, 60, "some of the copy", attempt)
+    hosts.kill_the_far_end()
+    attempt.wait_exit(60)
+    _arrives(hosts, source)
+
+
+@pytest.mark.slow
+def test_what_a_guest_may_have_run_on_stays(hosts: Hosts) -> None:
+    """QEMU was ended by hand, and its image holds something by then."""
+    hosts.start(LINES["drive"])
+    attempt = hosts.begin("--resume-window", "2s")
+    wait(lambda: hosts.record().get("process") and (hosts.there / "lab.qmp").exists(), 60, "a QEMU there", attempt)
+    hosts.kill_the_far_end()
+    attempt.wait_exit(30)
+    Qmp(hosts.there / "lab.qmp")("quit")
+    wait(lambda: not (hosts.there / "qemu.pid").exists(), 10, "the destination's end")
+    write(hosts.there / "a.qcow2", "qcow2", 0x33, 2)
+    done = hosts.migrate()
+    assert done.returncode == 1
+    assert f"web1: an earlier far end was killed and has left {hosts.there}/a.qcow2, which stays" in done.stderr
+    assert (hosts.there / "a.qcow2").exists()
+    (hosts.there / "a.qcow2").unlink()
+    assert hosts.migrate().returncode == 0
+    Qmp(hosts.there / "lab.qmp")("quit")
+
+
+def _arrives(hosts: Hosts, source: Process) -> None:
+    """The VM moves now, its disk is the same there, and no record is left."""
+    done = hosts.migrate()
+    assert done.returncode == 0, done.stderr
+    source.wait_exit(20)
+    qmp = Qmp(hosts.there / "lab.qmp")
+    assert qmp("query-status")["status"] == "running"
+    qmp("quit")
+    wait(lambda: not (hosts.there / "qemu.pid").exists(), 10, "the destination's end")
+    wait(lambda: hosts.record() == {}, 10, "the end of the record")
+    subprocess.run(["qemu-img", "compare", hosts.here / "a.qcow2", hosts.there / "a.qcow2"], check=True, capture_output=True)

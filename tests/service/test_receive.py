@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -31,6 +31,7 @@ from nbdtun.service.control.client import reports
 from nbdtun.service.local.outcomes import Outcomes
 from nbdtun.service.receive import Receiver
 from nbdtun.service.tunnel.build import make_runtime
+from nbdtun.spawn.far.earlier import Earlier
 from nbdtun.tls.throwaway import Identity
 from nbdtun.tls.trust import Pinned
 from nbdtun.tunnel.source.dialer import Dialer
@@ -332,3 +333,19 @@ async def test_a_second_receiver_of_the_same_name_is_refused(scene: Scene) -> No
         await other.run(theirs)
     ours.close()
     theirs.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_made_for_a_killed_one_is_asked_and_not_moved_to(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look() -> tuple[str, str]:
+        return "/there/vm.qmp", SESSION
+
+    scene.receiver._earlier = cast("Earlier", SimpleNamespace(look=look))
+    monkeypatch.setattr(module, "is_served", lambda path: path == "/there/vm.qmp")
+    for _ in range(2):
+        assert (await scene.near.receive())["waits"] is False
+    assert scene.receiver._vms == {"web1": "/there/vm.qmp"}
+    assert Outcomes(scene.base / "state").recall("web1", SESSION) is State.ABORTED
+    await scene.near.talk.ask(Make, seconds=5, plan={})
+    assert scene.receiver._vms == {"web1": "/run/made.qmp"}
+    assert (await scene.near.receive(qmp="/there/vm.qmp"))["waits"] is True
