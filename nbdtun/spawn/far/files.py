@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 
 from nbdtun.migration.catalogue import LACKING, OCCUPIED
@@ -25,6 +26,8 @@ def judge(path: Path, overwrite: bool) -> Iterator[Finding]:
         elif path.role is Role.SOCKET:
             if is_listened(path.path):
                 yield OCCUPIED(f"{name}: another process listens there")
+            elif os.path.lexists(path.path) and not stat.S_ISSOCK(os.lstat(path.path).st_mode):
+                yield OCCUPIED(f"{name} is there already, is no socket, and QEMU would remove it", "name another with --map")
         elif path.role in _OVERWRITTEN:
             yield from _judge_overwritten(path, overwrite, name)
         elif path.role is not Role.APPENDED:

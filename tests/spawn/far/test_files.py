@@ -69,3 +69,8 @@ def test_a_directory_and_memory(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     assert found(tmp_path / "a", Role.DIRECTORY) == found(tmp_path / "a", Role.MEMORY) == ["is no directory"]
     assert found(tmp_path, Role.DIRECTORY) == found(tmp_path, Role.MEMORY) == []
+
+
+def test_a_file_in_a_sockets_place_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("somebody's")
+    assert found(tmp_path / "a", Role.SOCKET, True) == ["is there already, is no socket, and QEMU would remove it"]
