@@ -10,7 +10,7 @@ import click
 from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import migration_options, option, read_settings
 from nbdtun.cli.remote import base
-from nbdtun.cli.streams import complain
+from nbdtun.cli.streams import tell
 from nbdtun.config.options import CODE, KEEP_SOURCE
 
 
@@ -52,7 +52,7 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
 
     settle_in(reactor)
     work = service.resolve if resolve else service.migrate
-    start = partial(work, reactor, settings, log=lambda: terminal.where, say=complain)
+    start = partial(work, reactor, settings, log=lambda: terminal.where, say=tell)
     quiet = progress == "none"
     detached = partial(make_display, "none" if quiet else "log", vm)
     return attend(reactor, start, display, terminal, detached, vm if quiet else "")

@@ -11,7 +11,7 @@ import click
 
 from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import option
-from nbdtun.cli.streams import complain
+from nbdtun.cli.streams import tell
 from nbdtun.config.options import CONNECT, DISK, FAR, MAKING, QMP
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def command(vm: str, qmp: str, connect: str | None, as_json: bool, **options: An
 
     async def work() -> planning.Planned:
         if settings is not None:
-            return await planning.plan_by_ssh(reactor, settings, complain)
+            return await planning.plan_by_ssh(reactor, settings, tell)
         drawn = await planning.draw(reactor, check_name(vm), qmp, answers)
         return await planning.examine(drawn, Maker(reactor))
 

@@ -58,6 +58,14 @@ def gone(number: int) -> bool:
 before_complaint: list[Callable[[], object]] = []
 
 
+def tell(line: str) -> None:
+    """Print a line about the work to standard error; a step of it only if somebody watches there."""
+    from nbdtun.service.tunnel.reached import Step
+
+    if not isinstance(line, Step) or sys.stderr.isatty():
+        complain(line)
+
+
 def complain(text: str) -> None:
     """Print one line to standard error, as the program's own; a failure of its terminal or disk cannot be reported."""
     for prepare in before_complaint:

@@ -15,7 +15,7 @@ from nbdtun.deferreds import shield
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
-from nbdtun.service.tunnel.reached import Reached, Say
+from nbdtun.service.tunnel.reached import Reached, Say, Step
 from nbdtun.spawn.command.hidden import hidden
 from nbdtun.spawn.far.maker import refuse
 from nbdtun.spawn.near.measure import measured
@@ -135,10 +135,14 @@ async def make_with(reactor: Reactor, settings: MigrateSettings, reached: Reache
 
     :raise NbdtunError: it cannot be made, and nothing is left.
     """
-    drawn = await draw(reactor, settings.migration.vm, settings.qmp, settings.answers)
-    qmp = await make(drawn, reached.far)
+    vm = settings.migration.vm
+    say(Step(f"{vm}: planning its destination"))
+    drawn = await draw(reactor, vm, settings.qmp, settings.answers)
     count, size = len(drawn.images), size_text(sum(image.size for image in drawn.images))
-    say(f"{drawn.vm}: made its destination, {count} disk{'s' * (count != 1)} of {size}, monitor {qmp}")
+    disks = f"{count} disk{'s' * (count != 1)} of {size}"
+    say(Step(f"{vm}: making {disks}, and starting QEMU there"))
+    qmp = await make(drawn, reached.far)
+    say(f"{vm}: made its destination, {disks}, monitor {qmp}")
 
 
 @contextmanager

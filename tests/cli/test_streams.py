@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.cli.streams import before_complaint, complain, gone
+from nbdtun.cli.streams import before_complaint, complain, gone, tell
+from nbdtun.service.tunnel.reached import Step
 from tests.cli.stage import Gone
 
 
@@ -45,3 +46,12 @@ def test_a_complaint_may_get_another_place_first(capsys: pytest.CaptureFixture[s
 def test_a_terminal_that_is_gone_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", Gone())
     complain("interrupted, rolling back")
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_step_is_told_to_who_watches(watched: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: watched)
+    tell(Step("web1: connecting to ssh://dest"))
+    tell("web1: made its destination")
+    step = "nbdtun: web1: connecting to ssh://dest\n" * watched
+    assert capsys.readouterr() == ("", f"{step}nbdtun: web1: made its destination\n")

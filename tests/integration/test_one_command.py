@@ -129,7 +129,7 @@ def test_a_killed_far_end_is_in_nobodys_way(hosts: Hosts) -> None:
     """Both ends were killed when QEMU had just been started; a second try removes what was left, and moves the VM."""
     source = hosts.start(LINES["drive"])
     attempt = hosts.begin("--resume-window", "2s")
-    wait(lambda: hosts.record().get("process"), 60, "a QEMU there", attempt)
+    wait(lambda: bool(hosts.record().get("process")), 60, "a QEMU there", attempt)
     hosts.kill_the_far_end()
     attempt.kill()
     assert len(hosts.record()["images"]) == 1
@@ -140,21 +140,11 @@ def test_a_killed_far_end_is_in_nobodys_way(hosts: Hosts) -> None:
 
 
 @pytest.mark.slow
-def test_nor_is_one_that_was_killed_in_the_middle_of_a_copy(hosts: Hosts) -> None:
-    source = hosts.start(LINES["drive"])
-    attempt = hosts.begin("--bandwidth", "100KiB", "--resume-window", "2s")
-    wait(lambda: hosts.record() and (hosts.there / "a.qcow2").stat().st_blocks > 800, 60, "some of the copy", attempt)
-    hosts.kill_the_far_end()
-    attempt.wait_exit(60)
-    _arrives(hosts, source)
-
-
-@pytest.mark.slow
 def test_what_a_guest_may_have_run_on_stays(hosts: Hosts) -> None:
     """QEMU was ended by hand, and its image holds something by then."""
     hosts.start(LINES["drive"])
     attempt = hosts.begin("--resume-window", "2s")
-    wait(lambda: hosts.record().get("process") and (hosts.there / "lab.qmp").exists(), 60, "a QEMU there", attempt)
+    wait(lambda: bool(hosts.record().get("process")) and (hosts.there / "lab.qmp").exists(), 60, "a QEMU there", attempt)
     hosts.kill_the_far_end()
     attempt.wait_exit(30)
     Qmp(hosts.there / "lab.qmp")("quit")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from nbdtun.config import MigrateSettings
 from nbdtun.errors import ConfigError, NotMigratable
 from nbdtun.migration.finding import Finding, Level
-from nbdtun.service.planning import Planned, examine, make
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.service import planning
+from nbdtun.service.planning import Planned, examine, make, make_with
+from nbdtun.service.tunnel.reached import Step
 from nbdtun.spawn.values import Found, Plan
 from nbdtun.spawn.wire import Json, plan_of, to_json
 from tests.spawn.stage import PLAN, evolved, image_of
@@ -78,3 +83,20 @@ async def test_the_findings_of_both(plan: Plan) -> None:
 def test_a_secret_is_not_printed(plan: Plan) -> None:
     planned = Planned(evolved(plan, arguments=("-object", "secret,id=s,data=top")), Found())
     assert planned.as_json()["arguments"] == ["-object", "secret,id=s,data=HIDDEN"]
+
+
+async def test_the_steps_are_told_as_they_are_done(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def drawn(reactor: Any, vm: str, qmp: str, answers: Any) -> Plan:
+        return plan
+
+    monkeypatch.setattr(planning, "draw", drawn)
+    settings = MigrateSettings(connect="ssh://dest", qmp="/run/q", migration=MigrationSettings(vm="web1"))
+    told: list[str] = []
+    reached: Any = SimpleNamespace(far=Far(tmp_path))
+    reactor: Any = None
+    await make_with(reactor, settings, reached, told.append)
+    assert [isinstance(line, Step) for line in told] == [True, True, False]
+    assert told[0] == "web1: planning its destination"
+    assert told[1].startswith("web1: making 1 disk of ")
+    assert told[1].endswith(", and starting QEMU there")
+    assert told[2].startswith("web1: made its destination, 1 disk of ")

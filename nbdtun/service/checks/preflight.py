@@ -23,7 +23,7 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.planning import draw_from, examine, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
-from nbdtun.service.tunnel.reached import Reached
+from nbdtun.service.tunnel.reached import Reached, Step
 from nbdtun.tls.files import CLIENT_CERT
 from nbdtun.tunnel.source.client import Source
 from nbdtun.units import rate_text
@@ -47,7 +47,12 @@ def check(
 async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
     reached = None
     if settings.by_ssh is not None:
-        reached = Reached.by(reactor, settings, settings.migration.vm, lambda line: checklist.ok(Check.SSH, line))
+
+        def say(line: str) -> None:
+            if not isinstance(line, Step):
+                checklist.ok(Check.SSH, line)
+
+        reached = Reached.by(reactor, settings, settings.migration.vm, say)
     source = source_of(reactor, settings, checklist) if reached is None else await _reach(reached, checklist)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)

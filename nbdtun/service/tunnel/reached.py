@@ -48,6 +48,12 @@ SETTLE: Final = 3.0
 Say = Callable[[str], object]
 
 
+class Step(str):
+    """A line that says what is being done; it is for who watches, and not for a log or a report."""
+
+    __slots__ = ()
+
+
 class Reached:
     """
     The far end called ``name`` at ``address``, and the dialers of a tunnel to it, which share ``runtime``. ``say`` is told which way was
@@ -100,6 +106,7 @@ class Reached:
 
     async def _open(self) -> None:
         """Connect; where no nbdtun answers, copy one there first."""
+        self._say(Step(f"{self._name}: connecting to {self._address}"))
         try:
             await self.far.open()
         except NotInstalled:
