@@ -45,7 +45,7 @@ Host *
     GlobalKnownHostsFile /dev/null
     StrictHostKeyChecking yes
     UpdateHostKeys no
-Host dest
+Host dest localhost
     HostName {address}
     Port {port}
     HostKeyAlias dest

@@ -12,6 +12,7 @@ import pytest
 from lab.daemon import BIN
 from lab.guest import Guest
 from lab.process import Process
+from lab.sshd import SSHD, Sshd
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -23,12 +24,15 @@ def _commands(page: str) -> str:
     return "\n".join(textwrap.dedent(block) for block in blocks)
 
 
+@pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")
 @pytest.mark.parametrize(("page", "said"), [("tutorial.rst", "web1: runs at the destination"), ("tunnel.rst", "\nidentical\n")])
 def test_commands(directory: Path, guest: Guest, page: str, said: str) -> None:
     script = directory / "commands.sh"
     script.write_text(f"set -eu\ncd {ROOT}\n{_commands(page)}\necho followed to the end\n")
-    env = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}"}
-    with Process(["bash", script], directory / "commands.log", env) as following:
-        assert following.wait_exit(240) == 0, following.log()
-        assert said in following.log()
-        assert following.log().endswith("followed to the end\n")
+    with Sshd(directory) as sshd:
+        env = {**sshd.environment, "PYTHONPATH": f"{ROOT}"}
+        env["PATH"] = f"{BIN}:{env['PATH']}"
+        with Process(["bash", script], directory / "commands.log", env) as following:
+            assert following.wait_exit(240) == 0, following.log()
+            assert said in following.log()
+            assert following.log().endswith("followed to the end\n")
