@@ -20,25 +20,25 @@ from nbdtun.migration.vm.memory import query_migration
 #: Run states of a machine whose guest waits for ``cont``, for the first time or again.
 WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
 
+OTHERS = "its QEMU has the session of another source"
+
 
 async def find_outcome(
-    monitor: Monitor, claim: Claim | None = None, *, known: bool = True, remembered: State | None = None
+    monitor: Monitor, claim: Claim | None = None, *, known: bool = True, remembered: State | None = None, arrived: bool = False
 ) -> tuple[Outcome, str]:
     """
     Connect ``monitor``, and :func:`settle`; with the reason if the guest is lost. A session in its journal must be that of ``claim``; of
-    one that is not ``known`` to its source, the name.
+    one that is not ``known`` to its source, the name. If its QEMU has ended, ``remembered`` counts: the state in which its session has
+    ended.
 
     :raise DestinationFailed: it is another source's.
-
-    If its QEMU has ended, ``remembered`` counts: the state in which its session has ended.
-
     :raise MonitorError: as of :func:`settle`.
     """
     try:
         await monitor.connect()
         await _refuse_others(monitor, claim or Claim(), known=known)
         why = await fallen(monitor)  # first: the next may end it
-        return await settle(monitor), why
+        return await settle(monitor, arrived=arrived), why
     except MonitorError:
         if remembered not in (State.FINISHED, State.ABORTED) or is_served(monitor.path):
             raise
@@ -50,7 +50,7 @@ async def find_outcome(
 async def _refuse_others(monitor: Monitor, claim: Claim, *, known: bool) -> None:
     left = await read_ours(monitor)
     if left is not None and not (left.bond.admits(claim) if known else left.bond.is_of(claim)):
-        raise DestinationFailed(f"{monitor.name}: its QEMU has the session of another source")
+        raise DestinationFailed(f"{monitor.name}: {OTHERS}")
 
 
 async def find_loss(monitor: Monitor) -> str:
@@ -65,7 +65,7 @@ async def find_loss(monitor: Monitor) -> str:
         await monitor.close()
 
 
-async def settle(monitor: Monitor) -> Outcome:
+async def settle(monitor: Monitor, *, arrived: bool = False) -> Outcome:
     """
     At the destination: find out whether the VM has run there; if not, and its memory is there, end its QEMU so that it never will.
 
@@ -73,8 +73,11 @@ async def settle(monitor: Monitor) -> Outcome:
     that was not taken over has not. Otherwise a paused guest has run if its devices have written: those statistics are not part of a
     migration, and a mirror's writes do not count for the guest's device.
 
+    ``arrived``: here, the VM has arrived by a session of another source. Its guest may be paused, and is not this one's to end.
+
     :raise MonitorError: QEMU does not answer; it may have ended, or not.
     :raise NotMigratable: a migration of this VM to another host has not ended.
+    :raise DestinationFailed: it is the other source's guest.
     """
     state = await run_state(monitor)
     if state == "inmigrate" and (await query_migration(monitor)).status == "none":
@@ -86,6 +89,8 @@ async def settle(monitor: Monitor) -> Outcome:
     if state not in WAITING or await _was_taken_over(monitor):
         await clean_up(monitor)
         return Outcome.ARRIVED
+    if arrived:
+        raise DestinationFailed(f"{monitor.name}: {OTHERS}")
     await end(monitor)
     return Outcome.GONE
 

@@ -199,7 +199,9 @@ class Sessions:
         elif vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
         remembered = self.recall(vm, ident)
-        outcome, why = await find_outcome(self.monitor(vm), claim, known=ident is not None, remembered=remembered)
+        latest = self.register.latest.get(vm)
+        arrived = session is None and latest is not None and latest.state is State.FINISHED
+        outcome, why = await find_outcome(self.monitor(vm), claim, known=ident is not None, remembered=remembered, arrived=arrived)
         return (Outcome.GONE if outcome is Outcome.FRESH and not ident else outcome), why
 
     async def _loss(self, vm: str, session: Session, watched: bool) -> str:

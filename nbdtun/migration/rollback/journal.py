@@ -23,7 +23,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from attrs import asdict, evolve, field, fields, frozen, validators
+from attrs import Attribute, asdict, evolve, field, fields, frozen, validators
 
 from nbdtun.errors import CommandFailed, NotMigratable, VersionMismatch
 from nbdtun.migration.bond import Bond
@@ -87,8 +87,9 @@ class Entry:
             told = json.loads(text)
             FORMAT.understand(told)
             return cls(**{one.name: told[one.name] for one in fields(cls) if one.name in told})
-        except (TypeError, RecursionError) as error:
-            raise ValueError(f"not a journal entry: {error}") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            wrong = next((f"its {part.name} is malformed" for part in error.args if isinstance(part, Attribute)), error.args[0])
+            raise ValueError(f"not a journal entry: {wrong}") from None  # attrs quotes the value, which may be a secret
 
     def text(self) -> str:
         """JSON, for a later process."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from nbdtun.config import MigrateSettings
+from nbdtun.errors import TLSError
 from nbdtun.process import Reactor
 from nbdtun.reach.codes.offer import take_offer
 from nbdtun.service.tunnel.build import make_client
@@ -24,5 +25,7 @@ async def introduced(reactor: Reactor, settings: MigrateSettings) -> MigrateSett
     identity = Identity.make(SOURCE)
     certificate = await take_offer(reactor, make_client(reactor, settings.connect), identity, settings.code)
     context = identity.asking(certificate)
-    (name,) = (each.value for each in names_of(certificate) if each.kind is Kind.DNS)
-    return evolve(settings, code=None, tunnel=evolve(settings.tunnel, trust=Pinned(lambda: context), tls_name=name))
+    names = [each.value for each in names_of(certificate) if each.kind is Kind.DNS]
+    if len(names) != 1:
+        raise TLSError(f"{settings.connect}: its certificate has {len(names)} DNS names instead of one")
+    return evolve(settings, code=None, tunnel=evolve(settings.tunnel, trust=Pinned(lambda: context), tls_name=names[0]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -29,6 +30,9 @@ SECONDS: Final = 60
 #: Of a block device without data, so many pieces of this size are read, evenly spread.
 _PIECES, _PIECE = 256, 64 * 1024
 UNCHANGED: Final = (-1, -1)
+
+#: QEMU's words for an image that another one uses (block/file-posix.c); a path may have "lock" in it, too.
+LOCKED: Final = re.compile(r'Failed to get (shared )?"\w+" lock')
 
 
 def judge(image: Image, overwrite: bool) -> Iterator[Finding]:
@@ -71,7 +75,7 @@ def _judge_there(image: Image, found: os.stat_result, overwrite: bool, name: str
     if found.st_size == 0 and not is_device:
         return
     told, why = inspect(image.path)
-    if "lock" in why:
+    if LOCKED.search(why):
         yield OCCUPIED(f"{name} is in use by another QEMU", "end it, or name another place with --disk")
     elif not overwrite and not is_blank(image, told, is_device):
         yield OCCUPIED(f"{name} is there already, and not empty", "give its content up with --overwrite, or name another place with --disk")

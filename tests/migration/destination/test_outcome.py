@@ -44,10 +44,16 @@ class Qemu:
         return answer
 
 
-def settled(qemu: Any) -> str:
-    answers: list[str] = []
-    Deferred.fromCoroutine(settle(qemu)).addCallback(answers.append)
+def settled(qemu: Any, *, arrived: bool = False) -> Any:
+    answers: list[Any] = []
+    Deferred.fromCoroutine(settle(qemu, arrived=arrived)).addCallbacks(answers.append, lambda failure: answers.append(failure.value))
     return answers[0]
+
+
+def test_a_paused_guest_that_another_source_has_sent_is_not_ended() -> None:
+    qemu = Qemu("paused")
+    assert str(settled(qemu, arrived=True)) == "web1: its QEMU has the session of another source"
+    assert not qemu.ended
 
 
 @pytest.mark.parametrize("state", ["running", "suspended", "debug"])

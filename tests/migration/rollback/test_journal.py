@@ -97,6 +97,7 @@ def test_an_entry_of_another_release_that_this_one_understands() -> None:
         ({"features": ["ghosts"]}, "it has ghosts, which this nbdtun has not; this nbdtun needs a newer release"),
         ({"features": ["\x1b"]}, "it does not say which versions understand it"),
         ({"pid": "x"}, "not a journal entry"),
+        ({"secret": "5ec2e7"}, "not a journal entry: its secret is malformed"),
     ],
 )
 def test_an_entry_that_it_does_not_understand_is_one_line(told: dict[str, Any], line: str) -> None:
@@ -105,6 +106,7 @@ def test_an_entry_that_it_does_not_understand_is_one_line(told: dict[str, Any], 
     error = do(one, read(one))
     assert isinstance(error, NotMigratable)
     assert line in str(error)
+    assert "5ec2e7" not in str(error)
     assert str(error).startswith("web1: another version of nbdtun was migrating it (")
 
 

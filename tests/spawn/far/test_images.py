@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nbdtun.errors import NotMigratable
+from nbdtun.spawn.far import images
 from nbdtun.spawn.far.images import is_same, judge, make_image
 from nbdtun.spawn.values import Image, Twin
 from tests.spawn.stage import image_of
@@ -34,6 +35,14 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     assert found(image_of(path=str(tmp_path / "a"), twin=Twin())) == []
+
+
+@pytest.mark.parametrize(("why", "locked"), [('Failed to get shared "write" lock', True), ("/srv/block/a: Permission denied", False)])
+def test_a_lock_is_known_by_qemus_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str, locked: bool) -> None:
+    (tmp_path / "a").write_text("x")
+    monkeypatch.setattr(images, "inspect", lambda path: ({}, why))
+    image = image_of(path=str(tmp_path / "a"), twin=Twin())
+    assert ("is in use by another QEMU" in found(image, overwrite=True)) == locked
 
 
 def test_the_sources_own_image(tmp_path: Path) -> None:
