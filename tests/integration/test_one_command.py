@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab.daemon import BIN
+from lab.daemon import BIN, free_port
 from lab.process import Process, marked, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
@@ -109,6 +109,35 @@ def test_what_is_lacking_is_one_line_and_nothing_is_left(hosts: Hosts) -> None:
     assert f"-drive cd: {hosts.there}/cd.iso is not there" in done.stderr
     assert not hosts.there.exists()
     assert [name for name in files(hosts.here) if name not in before] == []
+
+
+def test_check_and_migrate_say_the_same_of_a_place_that_is_taken(hosts: Hosts) -> None:
+    hosts.start(LINES["drive"])
+    hosts.there.mkdir()
+    (hosts.there / "a.qcow2").write_bytes(b"somebody's")
+    told = f"{hosts.there}/a.qcow2 is there already, and not empty"
+    assert told in hosts.run("check").stdout
+    done = hosts.migrate()
+    assert (done.returncode, told in done.stderr.splitlines()[-1]) == (1, True), done.stderr
+    assert (hosts.there / "a.qcow2").read_bytes() == b"somebody's"
+
+
+def test_check_and_migrate_say_the_same_of_a_device_that_was_plugged_in(hosts: Hosts) -> None:
+    hosts.start(LINES["drive"].replace("q35", "pc"))
+    Qmp(hosts.here / "lab.qmp")("device_add", driver="virtio-rng-pci", id="late")
+    told = "-device late: it was plugged in since QEMU's start"
+    assert told in hosts.run("check").stdout
+    done = hosts.migrate()
+    assert (done.returncode, told in done.stderr.splitlines()[-1]) == (1, True), done.stderr
+
+
+def test_check_and_migrate_say_the_same_of_a_host_that_ssh_cannot_reach(hosts: Hosts) -> None:
+    hosts.start(LINES["drive"])
+    nowhere = f"ssh://127.0.0.1:{free_port()}"
+    told = "Connection refused"
+    assert told in hosts.run("check", "--to", nowhere).stdout
+    done = hosts.migrate("--to", nowhere)
+    assert (done.returncode, told in done.stderr.splitlines()[-1]) == (1, True), done.stderr
 
 
 @pytest.mark.slow
