@@ -67,6 +67,7 @@ def test_broken_ones_are_told_of_and_not_used(tunnel: Tunnel, own_tls: Path) -> 
     for name in ("server-key.pem", "client-key.pem"):
         half = own_tls / "half"
         half.write_text("half a fi")
+        half.chmod(0o600)
         half.replace(own_tls / name)  # in one step: each change is told
     assert [size(tunnel) for _ in range(3)] == [SIZE] * 3
     for daemon, name in ((tunnel.source, "client-key.pem"), (tunnel.destination, "server-key.pem")):
