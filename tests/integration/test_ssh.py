@@ -347,9 +347,8 @@ def test_a_killed_source_leaves_a_far_end_that_ends(pairs: Callable[..., Pair], 
     assert crossing.pair.faults() == []
 
 
-@pytest.mark.slow
-def test_the_outcome_is_known_after_both_ends_were_killed(pairs: Callable[..., Pair], by_ssh: Callable[..., SSHCrossing]) -> None:
-    pair = pairs(SMALL)
+def both_killed_after_the_handover(pair: Pair, by_ssh: Callable[..., SSHCrossing]) -> SSHCrossing:
+    """The guest runs at the destination, and its source's QEMU has not been ended yet."""
     with Gate(pair.directory / "gate.qmp", pair.source.qmp_path, "quit") as gate:
         crossing = by_ssh(pair, qmp=(gate.path, pair.destination.qmp_path))
         pair.source.wait_ticks(5)
@@ -360,6 +359,13 @@ def test_the_outcome_is_known_after_both_ends_were_killed(pairs: Callable[..., P
         gate.drop()
         for pid in crossing.receivers():
             os.kill(pid, signal.SIGKILL)
+    return crossing
+
+
+@pytest.mark.slow
+def test_the_outcome_is_known_after_both_ends_were_killed(pairs: Callable[..., Pair], by_ssh: Callable[..., SSHCrossing]) -> None:
+    pair = pairs(SMALL)
+    crossing = both_killed_after_the_handover(pair, by_ssh)
     crossing.qmp = (pair.source.qmp_path, pair.destination.qmp_path)
     resolving = crossing.migrate("--resolve")
     assert resolving.wait_exit(60) == 0, resolving.log()
@@ -372,16 +378,7 @@ def test_the_outcome_is_known_after_both_ends_were_killed(pairs: Callable[..., P
 def test_of_a_guest_that_was_lost_there_meanwhile_too(pairs: Callable[..., Pair], by_ssh: Callable[..., SSHCrossing]) -> None:
     """Its QEMU has ended, and nbdtun at both ends: only the file knows that it has run there."""
     pair = pairs(SMALL)
-    with Gate(pair.directory / "gate.qmp", pair.source.qmp_path, "quit") as gate:
-        crossing = by_ssh(pair, qmp=(gate.path, pair.destination.qmp_path))
-        pair.source.wait_ticks(5)
-        attempt = crossing.migrate()
-        gate.wait_held()
-        wait(lambda: any(crossing.sshd.run_dir.rglob("web1.outcome")), 10, "the outcome", attempt)
-        attempt.kill()
-        gate.drop()
-        for pid in crossing.receivers():
-            os.kill(pid, signal.SIGKILL)
+    crossing = both_killed_after_the_handover(pair, by_ssh)
     pair.destination.kill()
     crossing.qmp = (pair.source.qmp_path, pair.destination.qmp_path)
     resolving = crossing.migrate("--resolve")
