@@ -141,6 +141,8 @@ def with_keys(data: bytes) -> None:
 
     The first byte says which end it is, and how many bytes the network carries at a time. A piece that begins with 0xff is damaged on its
     way. How a link is encrypted is not known here: it is written to as the product does it.
+
+    A peer may begin a frame that swallows all it says later, and its PINGs keep that link alive. So the link is cut at the end.
     """
     if not data:
         return
@@ -163,6 +165,8 @@ def with_keys(data: bytes) -> None:
         far.close()
         for program in (other_near, other_far):
             program.shut()
+        stage.rest()
+        stage.cable.cut()
         stage.pass_time(TERMS.resume_window + TERMS.link_timeout + 5, 0.5)
         stage.assert_all_gone()
 

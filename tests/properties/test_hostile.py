@@ -96,6 +96,12 @@ def test_honest_answers_pass(name: str) -> None:
         TARGETS[name](seed)
 
 
+def test_a_frame_that_swallows_what_is_said_later() -> None:
+    """Its PINGs kept the link, and so the channel, for longer than an honest peer's."""
+    head = b"\xfe\xff\x02\x00\x00\x00\x00\x01" + bytes(11) + b"\x01\x00\x00\x00\x00\x00\x00\x05"
+    TARGETS["with_keys"](head + bytes(8) + b"12345\x05" + bytes(13) + b"\x07\x02" + bytes(13) + b"\x0f\x03" + bytes(13))
+
+
 def test_there_is_something_honest_of_each() -> None:
     assert set(SEEDS) == set(TARGETS)
     assert set(QEMU) == set(ANSWERS) | set(MANY)
