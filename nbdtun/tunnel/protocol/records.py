@@ -75,17 +75,20 @@ class RecordReader:
         slab = self._slab
         if slab is None:
             return 0
-        start, filled, view, end, size = 0, 0, slab.view, slab.used, self._size
-        opened, room = self._opener.open, len(buffer) - ROOM
-        while size is not None and start + size <= end and filled <= room and self.alert is None:
-            kind, count = opened(view[start : start + size], buffer[filled:])
+        start, filled, view, end, opener, room = 0, 0, slab.view, slab.used, self._opener, len(buffer) - ROOM
+        while self.alert is None:
+            start, count = opener.open_full(view, start, end, buffer[filled:])
+            filled += count
+            size = measure(view, start, end)
+            if size is None or start + size > end or filled > room:
+                break
+            kind, count = opener.open(view[start : start + size], buffer[filled:])
             start += size
             if kind == DATA:
                 filled += count
             else:
                 self._alerted(bytes(buffer[filled : filled + count]))
-            size = measure(view, start, end)
-        self._size = size
+        self._size = measure(view, start, end)
         self._keep(slab, start)
         return filled
 

@@ -101,6 +101,60 @@ def test_between_the_records_of_a_message_nothing_else_may_come() -> None:
         assert refused(direction, direction.sealed(kind, payload)) == "UNEXPECTED_MESSAGE"
 
 
+class TestFull:
+    """The short way of records that are full of data."""
+
+    def test_they_are_opened_together(self) -> None:
+        direction, data = Direction(), bytes(range(256)) * (3 * MAX_DATA // 256) + b"rest"
+        line, out = direction.batch(data), room(4)
+        start, count = direction.opener.open_full(memoryview(line), 0, len(line), out)
+        assert bytes(out[:count]) == data[: 3 * MAX_DATA]
+        assert direction.opened(line[start:]) == (DATA, b"rest")
+
+    @given(st.integers(0, 4 * (MAX_DATA + OVERHEAD)), st.integers(0, 4 * MAX_DATA + 100))
+    def test_only_those_that_have_arrived_and_for_which_there_is_room(self, arrived: int, space: int) -> None:
+        direction = Direction()
+        line = direction.batch(bytes(4 * MAX_DATA))
+        expected = max(0, min(arrived // (MAX_DATA + OVERHEAD), (space - 1) // MAX_DATA))
+        start, count = direction.opener.open_full(memoryview(line), 0, arrived, room(4)[:space])
+        assert (start, count) == (expected * (MAX_DATA + OVERHEAD), expected * MAX_DATA)
+
+    @given(st.integers(0, 8 * 2 * (MAX_DATA + OVERHEAD) - 1))
+    def test_a_changed_bit_is_seen(self, bit: int) -> None:
+        direction = Direction()
+        line = bytearray(direction.batch(bytes(2 * MAX_DATA)))
+        line[bit // 8] ^= 1 << bit % 8
+        seen, start, count = False, 0, 0
+        try:
+            start, count = direction.opener.open_full(memoryview(line), 0, len(line), room(2))
+        except RecordError as error:
+            seen = error.alert == "BAD_RECORD_MAC"
+        assert seen or (start < len(line) and count == start // (MAX_DATA + OVERHEAD) * MAX_DATA)  # a header is for measure()
+
+    def test_one_that_is_full_of_something_else_is_left(self) -> None:
+        direction = Direction()
+        padded = direction.sealed(0, b"x" * 100 + bytes([DATA]) + bytes(MAX_DATA - 101))
+        assert direction.opener.open_full(memoryview(padded), 0, len(padded), room(1)) == (0, 0)
+        assert direction.opened(padded) == (DATA, b"x" * 100)
+
+    def test_none_between_the_records_of_a_message(self) -> None:
+        direction = Direction()
+        direction.opened(direction.sealed(HANDSHAKE, KEY_UPDATE[:2]))
+        line = direction.batch(bytes(MAX_DATA))
+        assert direction.opener.open_full(memoryview(line), 0, len(line), room(1)) == (0, 0)
+
+    def test_no_more_than_a_key_may_protect(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(protection, "MAX_RECORDS", 3)
+        direction = Direction()
+        line = direction.batch(bytes(4 * MAX_DATA))
+        start, _ = direction.opener.open_full(memoryview(line), 0, len(line), room(4))
+        assert refused(direction, line[start:]) == "UNEXPECTED_MESSAGE"
+
+
+def room(records: int) -> memoryview:
+    return memoryview(bytearray(records * MAX_DATA + 1))
+
+
 class TestKeys:
     def test_they_change_when_they_have_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(protection, "CHANGE_AFTER", 3)
