@@ -73,6 +73,7 @@ def test_a_disk_converges_when_its_guest_waits(
     assert attempt.last["converge"]["write_blocking"] == ["vda"]
 
 
+@pytest.mark.slow
 def test_a_disk_is_forced(outrun: Callable[..., tuple[Crossing, Attempt]]) -> None:
     crossing, attempt = outrun("disk", 20, 6, ["--timeout", "mirror=10s", "--on-timeout", "force"])
     wait(lambda: crossing.pair.source.status() == "paused", 60, "the force", attempt)

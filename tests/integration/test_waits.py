@@ -44,7 +44,7 @@ def deaf(pair: Pair, crossings: Callable[..., Crossing], *options: str) -> Itera
         yield crossing, attempt
 
 
-@pytest.mark.parametrize("left", [LITTLE, MUCH], ids=["little", "much"])
+@pytest.mark.parametrize("left", [pytest.param(LITTLE, id="little", marks=pytest.mark.slow), pytest.param(MUCH, id="much")])
 def test_the_switchovers_limit_ends_it(pairs: Maker, crossings: Callable[..., Crossing], left: list[str]) -> None:
     pair = pairs(SMALL)
     with deaf(pair, crossings, *left, "--timeout", "switchover=3s") as (_, attempt):
@@ -54,8 +54,15 @@ def test_the_switchovers_limit_ends_it(pairs: Maker, crossings: Callable[..., Cr
     assert pair.disturbance() == []
 
 
-@pytest.mark.parametrize("left", [LITTLE, MUCH], ids=["little", "much"])
-@pytest.mark.parametrize("way", ["SIGTERM", "cancel"])
+@pytest.mark.parametrize(
+    ("way", "left"),
+    [
+        pytest.param("SIGTERM", LITTLE, id="SIGTERM-little"),
+        pytest.param("cancel", LITTLE, id="cancel-little", marks=pytest.mark.slow),
+        pytest.param("SIGTERM", MUCH, id="SIGTERM-much", marks=pytest.mark.slow),
+        pytest.param("cancel", MUCH, id="cancel-much"),
+    ],
+)
 def test_its_operator_ends_it(pairs: Maker, crossings: Callable[..., Crossing], way: str, left: list[str]) -> None:
     pair = pairs(SMALL)
     with deaf(pair, crossings, *left) as (crossing, attempt):

@@ -1,7 +1,8 @@
 """
 A first link whose connection is lost, at each byte of the TLS handshake, of the command and of the answer: another one is made.
 
-Two TLS handshakes for each of 2500 bytes take most of a minute. So the bytes are dealt out to 40 tests; `make test` runs the first.
+Each byte is a connection or two of its own, under TLS with their handshakes. So the bytes are dealt out to several tests; `make test` runs
+the first of them.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from tests.tunnel.stage.stage import Stage
 
 HOW = ["end", "reset", "silence"]
 
-#: Tests among which the bytes of an opening under TLS are dealt out.
-HANDS = 40
+#: Tests among which the bytes of an opening are dealt out, without TLS and under it.
+PLAIN_HANDS, HANDS = 4, 40
 #: Bytes after an opening: the first frames. An ECDSA signature varies in length, so one opening may be longer than another.
 MARGIN = 40
 
-#: For each test, the first byte to cut at; the next one is HANDS bytes on.
-FIRSTS = [1, *(pytest.param(first, marks=pytest.mark.slow) for first in range(2, HANDS + 1))]
+
+def firsts(hands: int) -> list[Any]:
+    """For each test, the first byte to cut at; the next one is so many bytes on."""
+    return [1, *(pytest.param(first, marks=pytest.mark.slow) for first in range(2, hands + 1))]
 
 
 @pytest.fixture
@@ -78,17 +81,20 @@ def cut(stage: Stage, byte: int, how: str) -> None:
     stage.assert_all_gone()
 
 
+@pytest.mark.parametrize("first", firsts(PLAIN_HANDS))
 @pytest.mark.parametrize("how", HOW)
-def test_a_cut_at_each_byte(make: Callable[[bool], Stage], how: str) -> None:
+def test_a_cut_at_each_byte(make: Callable[[bool], Stage], how: str, first: int) -> None:
     whole = length(make(False))
     assert whole > 200
-    for byte in range(1, whole + MARGIN):
+    for byte in range(first, whole + MARGIN, PLAIN_HANDS):
         stage = make(False)
-        stage.target.delay = 0.01 * (byte % 2)  # so that the request comes again while the target is still being connected to
+        stage.target.delay = 0.01 * (
+            byte // PLAIN_HANDS % 2
+        )  # so that the request comes again while the target is still being connected to
         cut(stage, byte, how)
 
 
-@pytest.mark.parametrize("first", FIRSTS)
+@pytest.mark.parametrize("first", firsts(HANDS))
 @pytest.mark.parametrize("how", HOW)
 def test_a_cut_at_each_byte_under_tls(make: Callable[[bool], Stage], how: str, first: int) -> None:
     whole = length(make(True))
