@@ -7,7 +7,7 @@ their undo, which must always run to its end; :func:`shield` protects it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
@@ -44,6 +44,11 @@ async def gather(waiting: Iterable[Deferred[T]]) -> list[T]:
         if isinstance(error, FirstError):
             raise _reason(error.subFailure) from None
         raise
+
+
+async def together(*work: Coroutine[Any, Any, object]) -> None:
+    """Do all of ``work`` in parallel, begun in this order; see :func:`gather`."""
+    await gather(Deferred.fromCoroutine(each) for each in work)
 
 
 async def shield(work: Deferred[T], on_cancel: Callable[[], object]) -> T:

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import asdict, fields, frozen
 
 from nbdtun.errors import ProtocolViolation
 
@@ -171,12 +171,42 @@ class Measures:
 
 
 @frozen
+class Pause:
+    """
+    How long a guest stood still between the two hosts, in seconds, and why: ``drain`` until the last writes of its disks had arrived,
+    ``memory`` until the last of its memory had, ``handover`` until the destination's answer that it runs.
+    """
+
+    drain: float
+    memory: float
+    handover: float
+
+    @property
+    def milliseconds(self) -> float:
+        """All of it, in milliseconds."""
+        return _milliseconds(self.drain + self.memory + self.handover)
+
+    def as_json(self) -> dict[str, float]:
+        """A part of the object that ``--progress json`` prints, in milliseconds."""
+        return {name: _milliseconds(seconds) for name, seconds in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, report: Any) -> Pause:
+        """The reverse of :meth:`as_json`."""
+        return cls(**{each.name: _number(report[each.name]) / 1000 for each in fields(cls)})
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+@frozen
 class Progress:
     """
     One sample of a migration.
 
     ``time`` is seconds since the epoch, ``elapsed`` seconds since its start. ``rate`` is in bytes per second, ``eta`` the seconds until
-    disks and memory are copied; both are None where that cannot be told. ``downtime_ms`` is set from the phase ``settle`` on, and
+    disks and memory are copied; both are None where that cannot be told. ``pause`` is set from the phase ``settle`` on, and
     ``elapsed`` stays the same then: the VM runs at the destination. ``error`` is only set in a final phase; ``code`` is the stable name of
     the error. ``guest`` tells a guest that runs from one that its operator has paused, or that ``--on-timeout force`` has.
     """
@@ -190,10 +220,15 @@ class Progress:
     eta: float | None = None
     link: LinkState = LinkState()
     converge: Measures = Measures()
-    downtime_ms: float | None = None
+    pause: Pause | None = None
     error: str | None = None
     code: str | None = None
     guest: GuestState = GuestState.UNKNOWN
+
+    @property
+    def downtime_ms(self) -> float | None:
+        """How long the guest stood still, in milliseconds; None if it did not run, or that is not over."""
+        return None if self.pause is None else self.pause.milliseconds
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--progress json`` prints: see ``docs/migrate``."""
@@ -210,7 +245,7 @@ class Progress:
             "guest": self.guest.value,
         }
         if self.phase.final or self.phase is Phase.SETTLE:
-            report["downtime_ms"] = self.downtime_ms
+            report |= {"downtime_ms": self.downtime_ms, "pause_ms": self.pause and self.pause.as_json()}
         if self.phase.final:
             report |= {"error": self.error, "code": self.code}
         return report
@@ -241,11 +276,19 @@ class Progress:
             eta=_perhaps(_number, report.get("eta")),
             link=LinkState.from_json(report.get("link", {})),
             converge=Measures.from_json(report.get("converge", {})),
-            downtime_ms=_perhaps(_number, report.get("downtime_ms")),
+            pause=_pause(report),
             error=_perhaps(_text, report.get("error")),
             code=_perhaps(_text, report.get("code")),
             guest=_guest(report.get("guest")),
         )
+
+
+def _pause(report: Mapping[str, Any]) -> Pause | None:
+    """Another release may tell the whole alone."""
+    if (parts := report.get("pause_ms")) is not None:
+        return Pause.from_json(parts)
+    whole = _perhaps(_number, report.get("downtime_ms"))
+    return None if whole is None else Pause(0.0, 0.0, whole / 1000)
 
 
 def _guest(state: object) -> GuestState:

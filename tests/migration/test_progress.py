@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Phase, Progress
+from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryProgress, Pause, Phase, Progress
 
 
 def test_the_json_of_a_step() -> None:
@@ -43,7 +43,7 @@ def test_it_can_be_read_again() -> None:
     progress = Progress(1.0, 2.5, Phase.FAILED, (DiskProgress("a", 10, 5),), MemoryProgress(7, 3), 99, 1.5, link, measures)
     silent = Progress(1.0, 1.0, Phase.MIRROR, link=LinkState(silent_for=4.0))
     given_up = evolve(silent, phase=Phase.ROLLBACK, link=LinkState(given_up=True))
-    for one in (progress, evolve(progress, error="e", code="c", downtime_ms=4.5), silent, given_up):
+    for one in (progress, evolve(progress, error="e", code="c", pause=Pause(0.001, 0.003, 0.0005)), silent, given_up):
         assert Progress.from_json(json.loads(json.dumps(one.as_json()))) == one
 
 
@@ -72,12 +72,19 @@ def test_what_is_none_or_of_another_release_is_told_in_one_line(change: dict[str
 
 @pytest.mark.parametrize("phase", Phase)
 def test_only_the_last_one_has_an_outcome(phase: Phase) -> None:
-    report = Progress(1.0, 1.0, phase, downtime_ms=5.0, error="e", code="c").as_json()
+    report = Progress(1.0, 1.0, phase, pause=Pause(0.001, 0.003, 0.001), error="e", code="c").as_json()
     assert ("error" in report) is phase.final
     assert report["link"]["state"] == "up"
     assert ("downtime_ms" in report) is (phase.final or phase is Phase.SETTLE)
     if phase.final:
         assert (report["downtime_ms"], report["error"], report["code"]) == (5.0, "e", "c")
+        assert report["pause_ms"] == {"drain": 1.0, "memory": 3.0, "handover": 1.0}
+
+
+def test_a_release_that_tells_no_parts_of_the_downtime() -> None:
+    report = Progress(1.0, 1.0, Phase.COMPLETED, pause=Pause(0.001, 0.003, 0.001)).as_json()
+    del report["pause_ms"]
+    assert Progress.from_json(report).downtime_ms == 5.0
 
 
 @pytest.mark.parametrize(

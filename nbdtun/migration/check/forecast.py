@@ -21,7 +21,7 @@ from typing import Any
 from attrs import frozen
 
 #: Round trips between the ends while the guest is paused; see ``docs/phases``.
-MESSAGES = 4
+MESSAGES = 3
 
 #: Seconds that the two QEMUs need for themselves: 0.03 to 0.15 were measured with small guests.
 SWITCHING = 0.1

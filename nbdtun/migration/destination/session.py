@@ -22,7 +22,6 @@ from twisted.python.failure import Failure
 from nbdtun.errors import (
     CommandFailed,
     DestinationFailed,
-    MemoryFailed,
     MonitorError,
     MonitorLost,
     NbdtunError,
@@ -35,6 +34,7 @@ from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.destination.arrival import Arrival
 from nbdtun.migration.destination.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.destination.recovery import clean_up, end, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
@@ -93,17 +93,17 @@ class Session:
         self._monitor = monitor
         self._egresses = egresses
         self._egress: Egress | None = None
-        self._exports: Exports | None = None
         self._pairings: tuple[Pairing, ...] = ()
         self._tell = tell
         self._steps = steps
         self._surroundings = surroundings
-        self._undo, self._tidy = UndoStack(reactor, steps.undo), UndoStack(reactor, steps.undo)
+        self._undo, self._tidy = (UndoStack(reactor, steps.undo) for _ in range(2))
         self._incoming = Incoming(monitor)
         self._journal = Journal(monitor, End.DESTINATION, ident, bond=bond)
         self._tuning = Tuning(monitor, self._journal.remember)
         self._constancy = Constancy(reactor, monitor, monitor.name, self._fail)
         self._step: Deferred[Any] | None = None
+        self._arrival: Arrival | None = None
         self._heartbeat = LoopingCall(self._beat)
         self._heartbeat.clock = reactor
 
@@ -155,7 +155,8 @@ class Session:
         self._egress = egress = self._egresses(self.ident, qemu)
         self._undo.push("remove the session's sockets", egress.close)
         await self._tuning.set(self._undo, ("events", "late-block-activate"), {})
-        self._exports = exports = Exports(self._reactor, self._monitor, f"{egress.directory}/nbd.sock")
+        exports = Exports(self._reactor, self._monitor, f"{egress.directory}/nbd.sock")
+        self._arrival = Arrival(self._reactor, self._incoming, self._constancy, exports)
         await exports.start(pairings, self._undo)
         egress.admit(nbd_target(self.ident), exports.path)
         return nbd_target(self.ident), checklist
@@ -182,8 +183,9 @@ class Session:
         return await self._attempt(self._listen(bitmaps))
 
     async def _listen(self, bitmaps: tuple[Passenger, ...]) -> tuple[str, tuple[Passenger, ...]]:
-        egress = self._egress
+        egress, arrival = self._egress, self._arrival
         assert egress is not None
+        assert arrival is not None
         path = f"{egress.directory}/ram.sock"
         await suitable(self._monitor, End.DESTINATION)
         await self._constancy.check()
@@ -191,6 +193,7 @@ class Session:
         await self._journal.memory_begins(runs=False)
         self._undo.push("end QEMU", lambda: end(self._monitor))
         await self._incoming.listen(path)
+        arrival.begin(self._fail)
         egress.admit(ram_target(self.ident), path)
         return ram_target(self.ident), taken
 
@@ -219,11 +222,8 @@ class Session:
         Deferred.fromCoroutine(self._watch_and_clean_up(settle)).addErrback(self._log_bug).chainDeferred(self.cleaned_up)
 
     async def _finish(self, run: bool) -> None:
-        await self._incoming.completed(self._steps.complete)
-        await self._constancy.check()
-        self._constancy.end()
-        assert self._exports is not None
-        await self._exports.stop()
+        assert self._arrival is not None
+        await self._arrival.over(self._steps.complete)
         await self._journal.note(handed_over=True, runs=run)
         self.fate.begin()
         if run:
@@ -307,6 +307,8 @@ class Session:
         self.reason = reason
         if self._step is not None:
             self._step.cancel()
+        if self._arrival is not None:
+            self._arrival.cancel()
         # First: a client that has stopped within a request blocks QEMU and its monitor while the disks are drained.
         if self._egress is not None:
             await self._egress.dismiss()
@@ -330,12 +332,7 @@ class Session:
         self.log.failure("undoing a session failed", failure=failure)
 
     def _beat(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._check_incoming()).addErrback(lambda failure: self._fail(failure.value))
-
-    async def _check_incoming(self) -> None:
-        now = await query_migration(self._monitor)
-        if self.state is State.LISTENING and now.status == "failed":
-            raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration failed'}")
+        return Deferred.fromCoroutine(self._incoming.check()).addErrback(lambda failure: self._fail(failure.value))
 
     async def _stop_watching(self) -> None:
         self._constancy.end()

@@ -6,6 +6,7 @@ The source's side of a migration.
     ingresses       the tunnel's entrances for QEMU
     failure         the error of a failed migration
     session_client  the destination's session, as the source sees it
+    switchover      what happens while the guest stands still
     handover        the step after which the guest runs there
     recovery        undoes or completes a killed migration
     resolve         ends a migration whose outcome is unknown

@@ -19,15 +19,15 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import shield, with_timeout
-from nbdtun.errors import GuestLost, LinkLost, MemoryFailed, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.deferreds import shield, together
+from nbdtun.errors import GuestLost, LinkLost, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier, Ingress
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.finding import Level
 from nbdtun.migration.ids import block_name, new_session
-from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.progress import Pause, Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
@@ -39,6 +39,7 @@ from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.source.recovery import Recovery
 from nbdtun.migration.source.session_client import SessionClient
+from nbdtun.migration.source.switchover import Switchover
 from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.supervision.constancy import Constancy
 from nbdtun.migration.supervision.convergence import Convergence
@@ -96,7 +97,7 @@ class Migration:
         )
         self._sampler = Sampler(reactor, monitor, self._supervision, settings.steps.command, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
-        self._downtime: float | None = None
+        self._pause: Pause | None = None
         self._constancy = Constancy(reactor, monitor, f"{settings.vm} at the source", self._alarm)
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm, self._secret)
         self._ingresses = Ingresses(carrier, self._tidy, self._secret)
@@ -169,7 +170,7 @@ class Migration:
         except BaseException as error:
             raise await self._roll_back(error) from None
         await self._confirm()
-        return self._supervision.meter.finish(Phase.COMPLETED, self._downtime)
+        return self._supervision.meter.finish(Phase.COMPLETED, self._pause)
 
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
@@ -180,8 +181,9 @@ class Migration:
         disks, ingress = await self._prepare()
         mirrors = await self._mirror(disks, ingress)
         outgoing, ram = await self._send(mirrors, disks)
-        await self._switch_over(mirrors, outgoing, ram)
+        switchover = await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
+        self._pause = switchover.pause()
         await self._settle()
 
     async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:
@@ -254,36 +256,34 @@ class Migration:
         await outgoing.paused()
         return outgoing, ram
 
-    async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> None:
+    async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> Switchover:
         self._supervision.meter.enter(Phase.SWITCHOVER)
-        await self._constancy.check()
-        self._constancy.end()
-        assert self._copies is not None
-        await self._copies.check()
         seconds = None if self._supervision.watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
-        await mirrors.drain(seconds)
+        switchover = Switchover(self._reactor, self._guest, self._journal, mirrors, outgoing, ram, seconds)
+        await switchover.drain(self._look_once_more())
         self._supervision.meter.copied()
-        await self._journal.switchover_begins(self._guest.runs)
-        await outgoing.proceed(seconds)
-        arriving = Deferred.fromCoroutine(ram.drained())
-        await with_timeout(self._reactor, seconds, arriving, lambda: MemoryFailed(f"the memory did not arrive within {seconds:g} s"))
+        await switchover.send()
+        return switchover
+
+    async def _look_once_more(self) -> None:
+        """Whether the machine and its bitmaps are still as they were when the copying began."""
+        assert self._copies is not None
+        await together(self._constancy.check(), self._copies.check())
+        self._constancy.end()
 
     async def _finish(self) -> None:
-        await self._journal.note(handed_over=True)
         self._supervision.meter.enter(Phase.FINISH)
         if not self._life.advance(Trigger.HAND_OVER):
             raise CancelledError
         control = self._session.control
         assert control is not None
         await Handover(self._reactor, self._carrier, control, self.session, self.settings, self._secret).finish(self._guest.runs)
-        if self._guest.stopped_at is not None:
-            self._downtime = self._reactor.seconds() - self._guest.stopped_at
 
     async def _settle(self) -> None:
         """It runs there. Until it was watched for a moment, the source's QEMU is kept."""
         self._undo.forget()
         if self.settings.settle:
-            self._supervision.meter.arrived(self._downtime)
+            self._supervision.meter.arrived(self._pause)
             wait, secret = self.settings.steps.settle, self._secret
             await ask(self._reactor, self._carrier, self.settings, self.session, self._session.control, wait, secret)
 
@@ -320,11 +320,10 @@ class Migration:
     async def _abandon(self, error: OutcomeUnknown | GuestLost) -> None:
         """The outcome is unknown, or the guest is lost: nothing may be undone, and the source stays paused."""
         self._undo.forget()
-        lost = isinstance(error, GuestLost)
-        if lost:  # an operator may let it go on
+        if lost := isinstance(error, GuestLost):  # an operator may let it go on
             self._tidy.push("restore the migration's parameters", self._tuning.restore)
         await self._close()
-        self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._downtime, str(error), error.code)
+        self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._pause, str(error), error.code)
 
     async def _confirm(self) -> None:
         """It runs there. A failure to tidy up here is only worth a warning."""
@@ -332,6 +331,7 @@ class Migration:
         with suppress(NbdtunError):
             self._supervision.meter.memory(await query_migration(self._monitor))
         if self.settings.keep_source:
+            self._tidy.push("remove the disks' nodes", self._mirrors.remove)
             self._tidy.push("erase the migration's journal", self._journal.close)
             self._tidy.push("restore the migration's parameters", self._tuning.restore)
             if self._copies is not None:

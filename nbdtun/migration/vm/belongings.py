@@ -57,7 +57,7 @@ class Belongings:
     """
     The names of the ``snapshots`` and the ``bitmaps`` of ``disk``, and the ``image`` at the top of its backing chain.
 
-    ``layers`` are the nodes from the disk's root to that image: all have the same content.
+    ``layers`` are the nodes from the disk's root to that image: all have the same content. ``below`` has all its nodes.
     """
 
     disk: Disk
@@ -65,6 +65,7 @@ class Belongings:
     bitmaps: tuple[Bitmap, ...] = ()
     image: Image = Image("")
     layers: tuple[str, ...] = ()
+    below: frozenset[str] = frozenset()
 
 
 async def belongings(monitor: Monitor, disks: Iterable[Disk], graph: Graph) -> tuple[Belongings, ...]:
@@ -83,7 +84,14 @@ def _of(disk: Disk, nodes: Mapping[str, Mapping[str, Any]], graph: Graph) -> Bel
             snapshots |= {f"{s['id']} {s['name']}": s["name"] or s["id"] for s in node.get("image", {}).get("snapshots", ())}
             bitmaps += [_bitmap(name, told) for told in node.get("dirty-bitmaps", ()) if _is_named(told)]
     layers = layers_of(disk.node, nodes, graph)
-    return Belongings(disk, tuple(snapshots.values()), tuple(bitmaps), _image(layers[-1], nodes), layers)
+    return Belongings(disk, tuple(snapshots.values()), tuple(bitmaps), _image(layers[-1], nodes), layers, frozenset(below))
+
+
+async def bitmaps_now(monitor: Monitor, known: Iterable[Belongings]) -> list[frozenset[tuple[str, str]]]:
+    """Query QEMU for the names and nodes of the bitmaps of each disk in ``known``, by one command; its nodes are those of before."""
+    answer = await monitor.execute("query-named-block-nodes", {"flat": True})
+    every = [(told["name"], node["node-name"]) for node in answer for told in node.get("dirty-bitmaps", ()) if _is_named(told)]
+    return [frozenset((name, node) for name, node in every if node in one.below) for one in known]
 
 
 def _is_named(told: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from nbdtun.errors import NotMigratable
 from nbdtun.migration.ids import PREFIX, bitmap_name
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.vm.belongings import BUSY, Belongings, Bitmap, belongings
+from nbdtun.migration.vm.belongings import BUSY, Belongings, Bitmap, belongings, bitmaps_now
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.graph import graph
 from nbdtun.migration.vm.memory import MAPPING, Tuning, switched_on
@@ -190,9 +190,8 @@ class Copies:
 
         :raise NotMigratable: one has; the text names it.
         """
-        _, now = await self._look()
-        for (one, _, was), luggage in zip(self._each(), now, strict=True):
-            before, after = (frozenset((bitmap.name, bitmap.node) for bitmap in each.travel + each.stuck) for each in (was, luggage))
+        for one, after in zip(self._found, await bitmaps_now(self._monitor, self._found), strict=True):
+            before = frozenset((bitmap.name, bitmap.node) for bitmap in one.bitmaps)
             changed = sorted(bitmap for bitmap, _ in before ^ after)
             if changed:
                 what = f"disk {one.disk.nickname}: bitmaps were added or removed while the memory was sent: {', '.join(changed)}"

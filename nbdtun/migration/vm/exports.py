@@ -29,7 +29,7 @@ from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.vm.disks import Disk
 
 LEAVING_SECONDS = 12.0
-AGAIN_SECONDS = 0.01
+AGAIN_SECONDS = 0.002
 
 _TABLE = Path("/proc/self/net/unix")  # of this network namespace: a connection belongs to its client's, wherever the server is
 _LISTENS = "00010000"  # __SO_ACCEPTCON in the column "Flags"; see unix_seq_show() in the kernel's net/unix/af_unix.c
@@ -58,6 +58,7 @@ class Exports:
         self._monitor = monitor
         self._slices: list[str] = []
         self._started = False
+        self._until: float | None = None
 
     def __repr__(self) -> str:
         return f"<Exports {self.path} {'started' if self._started else 'stopped'}>"
@@ -96,21 +97,30 @@ class Exports:
         except CommandFailed as error:
             raise CommandFailed(f"disk {pairing.source.nickname}: its image at the destination cannot be written to: {error}") from error
 
+    def hurry(self) -> None:
+        """Let :meth:`retire` wait no longer than a handshake can last."""
+        self._until = self._clock.seconds() + LEAVING_SECONDS
+
     async def stop(self) -> None:
-        """Stop serving, and remove all of our nodes; safe to repeat."""
+        """Stop serving soon, and remove all of our nodes; safe to repeat."""
+        self.hurry()
+        await self.retire()
+
+    async def retire(self) -> None:
+        """Stop serving when all clients have gone, and remove all of our nodes."""
         if self._started:
             await self._clients_gone()
-            await self._monitor.execute("nbd-server-stop")
+        if self._started:  # another call may have waited too
             self._started = False
+            await self._monitor.execute("nbd-server-stop")
         while self._slices:
             node = self._slices.pop()
             if node in await nodes(self._monitor):
                 await self._monitor.execute("blockdev-del", {"node-name": node})
 
     async def _clients_gone(self) -> None:
-        """Wait until the server has closed every connection, at most for as long as a handshake can last; QEMU ends the others itself."""
-        until = self._clock.seconds() + LEAVING_SECONDS
-        while connections(self.path) and self._clock.seconds() < until:
+        """Wait until the server has closed every connection. QEMU itself ends those that are left when there was a :meth:`hurry`."""
+        while connections(self.path) and (self._until is None or self._clock.seconds() < self._until):
             await deferLater(self._clock, AGAIN_SECONDS)
 
 

@@ -253,9 +253,19 @@ class Incoming:
                 raise
             await self._monitor.execute("migrate-incoming", arguments)
 
-    async def completed(self, seconds: float) -> None:
+    async def check(self) -> None:
         """
-        Wait until everything has arrived, for at most ``seconds`` from one step to the next.
+        Check that it has not failed.
+
+        :raise MemoryFailed: it has.
+        """
+        now = await query_migration(self._monitor)
+        if now.status == "failed":
+            raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration failed'}")
+
+    async def completed(self) -> None:
+        """
+        Wait until everything has arrived; lasts as long as the data does.
 
         :raise MemoryFailed: it never will arrive.
         """
@@ -264,7 +274,7 @@ class Incoming:
             while now.status != "completed":
                 if now.status in ENDED:
                     raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration ' + now.status}")
-                await events.next(seconds)
+                await events.next()
                 now = await query_migration(self._monitor)
 
     async def run(self) -> None:

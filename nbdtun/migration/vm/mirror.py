@@ -200,7 +200,7 @@ class Mirror:
 
     async def drain(self, seconds: float | None) -> None:
         """
-        Copy the rest, which must not grow any more (the guest is paused), and remove the job and the node from QEMU.
+        Copy the rest, which must not grow any more (the guest is paused). The job is gone then; :meth:`remove` is for the node.
 
         :raise MirrorFailed: it failed, and then the alarm rings as well; or it was not done within ``seconds`` (None: no limit).
         """
@@ -209,7 +209,14 @@ class Mirror:
         await with_timeout(self._clock, seconds, self.ended, lambda: self._failure(f"the last writes did not arrive within {seconds:g} s"))
         if self._life.state is not State.DONE:
             raise self._failure("its last writes were lost")
-        await self._monitor.execute("blockdev-del", {"node-name": self.name})
+
+    async def remove(self) -> None:
+        """Remove the node from QEMU, if it is there; the job must be gone."""
+        try:
+            await self._monitor.execute("blockdev-del", {"node-name": self.name})
+        except CommandFailed:
+            if self.name in await nodes(self._monitor):
+                raise
 
     async def sever(self) -> None:
         """Let all that waits for its connection fail now, and do not connect again. It is of no use while QEMU dials already."""
@@ -330,6 +337,10 @@ class Mirrors:
         await gather(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
 
     async def drain(self, seconds: float | None) -> None:
-        """See :meth:`Mirror.drain`; afterwards nothing of ours is left in the source QEMU's block layer."""
+        """See :meth:`Mirror.drain`."""
         await gather(Deferred.fromCoroutine(mirror.drain(seconds)) for mirror in self._mirrors)
         await self._stop_hearing()
+
+    async def remove(self) -> None:
+        """See :meth:`Mirror.remove`; afterwards nothing of ours is left in the source QEMU's block layer. Safe to repeat."""
+        await gather(Deferred.fromCoroutine(mirror.remove()) for mirror in self._mirrors)

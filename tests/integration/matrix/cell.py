@@ -22,7 +22,7 @@ class Cell:
         held = phase.held
         self.gates = {
             vm.name: ended.enter_context(
-                Gate(pair.directory / f"{vm.name}.gate", vm.qmp_path, held.command if held and held.end == end else "")
+                Gate(pair.directory / f"{vm.name}.gate", vm.qmp_path, *((held.command, held.nth) if held and held.end == end else ("",)))
             )
             for end, vm in (("source", pair.source), ("destination", pair.destination))
         }

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PHASES = ("prepare", "mirror", "ready", "ram", "pre-switchover", "switchover", "finish", "settle", "confirm")
+PHASES = ("prepare", "mirror", "ready", "ram", "pre-switchover", "switchover", "handover", "finish", "settle", "confirm")
 
 
 class End(enum.Enum):
@@ -99,26 +99,23 @@ INTERRUPTED_LATER = afresh("interrupted", 130)
 TABLE: Mapping[str, Row] = {
     "interrupt": Row(
         "Ctrl-C to ``nbdtun migrate``",
-        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, *(TOO_LATE,) * 3),
+        (INTERRUPTED, INTERRUPTED, *(INTERRUPTED_LATER,) * 5, *(TOO_LATE,) * 3),
     ),
     "terminate": Row(
         "SIGTERM to ``nbdtun migrate``",
-        (INTERRUPTED, INTERRUPTED, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, INTERRUPTED_LATER, *(TOO_LATE,) * 3),
+        (INTERRUPTED, INTERRUPTED, *(INTERRUPTED_LATER,) * 5, *(TOO_LATE,) * 3),
     ),
-    "kill": Row("``kill -9`` of ``nbdtun migrate``", (*(KILLED,) * 6, *(KILLED_LATE,) * 3)),
+    "kill": Row("``kill -9`` of ``nbdtun migrate``", (*(KILLED,) * 7, *(KILLED_LATE,) * 3)),
     "daemon-restart": Row(
         "SIGTERM to ``nbdtun-dest``, which is started again when it has ended",
-        (stays("the destination's daemon is shutting down"), *(MOVES,) * 8),
+        (stays("the destination's daemon is shutting down"), *(MOVES,) * 9),
     ),
     "daemon-terminate": Row(
         "SIGTERM to ``nbdtun-dest``, twice; it is started again",
         (
             stays("the destination's daemon is shutting down"),
             MOVES,
-            afresh("the destination's daemon was stopped"),
-            afresh("the destination's daemon was stopped"),
-            afresh("the destination's daemon was stopped"),
-            afresh("the destination's daemon was stopped"),
+            *(afresh("the destination's daemon was stopped"),) * 5,
             MOVES,
             MOVES,
             MOVES,
@@ -130,9 +127,7 @@ TABLE: Mapping[str, Row] = {
             stays("was its daemon started again?"),
             MOVES,
             stays("was its daemon started again?", later=True),
-            afresh("was its daemon started again?"),
-            afresh("was its daemon started again?"),
-            afresh("was its daemon started again?"),
+            *(afresh("was its daemon started again?"),) * 4,
             paused("The source stays paused"),
             MOVES,
             MOVES,
@@ -140,20 +135,20 @@ TABLE: Mapping[str, Row] = {
     ),
     "source-killed": Row(
         "The source's QEMU is killed",
-        (gone("QEMU closed its monitor", False),) * 2 + (gone("QEMU closed its monitor"),) * 4 + (MOVES,) * 3,
+        (gone("QEMU closed its monitor", False),) * 2 + (gone("QEMU closed its monitor"),) * 5 + (MOVES,) * 3,
     ),
     "source-stopped": Row(
         "The source's QEMU is stopped (SIGSTOP), and continued later",
-        (stays("has not answered"), stays("has not answered", later=True), *(left("has not answered"),) * 4, KEPT, KEPT, KEPT),
+        (stays("has not answered"), stays("has not answered", later=True), *(left("has not answered"),) * 5, KEPT, KEPT, KEPT),
     ),
     "source-monitor": Row(
-        "The source's monitor is closed", (stays("closed its monitor"),) * 2 + (afresh("closed its monitor"),) * 4 + (MOVES,) * 3
+        "The source's monitor is closed", (stays("closed its monitor"),) * 2 + (afresh("closed its monitor"),) * 5 + (MOVES,) * 3
     ),
     "destination-killed": Row(
         "The destination's QEMU is killed",
-        # The sixth: whoever connects to the gate before its monitor is not refused, but hung up on, if that comes first.
+        # The sixth and seventh: whoever connects to the gate before its monitor is not refused, but hung up on, if that comes first.
         (afresh("at the destination: QEMU closed its monitor"),) * 5
-        + (afresh("at the destination: "), paused("The source stays paused", "cont"), lost("its QEMU has ended"), ENDED),
+        + (*(afresh("at the destination: "),) * 2, paused("The source stays paused", "cont"), lost("its QEMU has ended"), ENDED),
     ),
     "destination-stopped": Row(
         "The destination's QEMU is stopped (SIGSTOP), and continued later",
@@ -161,9 +156,7 @@ TABLE: Mapping[str, Row] = {
             stays("has not answered", later=True),
             stays("has not answered", later=True),
             Outcome(End.STAYS, 1, "has not answered", fresh=True, hand="quit there"),
-            afresh("has not answered"),
-            afresh("has not answered"),
-            afresh("has not answered"),
+            *(afresh("has not answered"),) * 4,
             paused("The source stays paused"),
             paused("The source stays paused"),
             ENDED,
@@ -172,7 +165,7 @@ TABLE: Mapping[str, Row] = {
     "destination-monitor": Row(
         "The destination's monitor is closed",
         (stays("at the destination: QEMU closed its monitor"),) * 2
-        + (afresh("at the destination: QEMU closed its monitor"),) * 4
+        + (afresh("at the destination: QEMU closed its monitor"),) * 5
         + (MOVES,) * 3,
     ),
     "disk-full": Row(
@@ -183,36 +176,36 @@ TABLE: Mapping[str, Row] = {
             afresh("No space left on device"),
             afresh("No space left on device"),
         )
-        + (STILL,) * 3
+        + (STILL,) * 4
         + (lost("a disk has failed or is full"), ENDED),
     ),
     "disk-error": Row(
         "The destination's disk fails with an I/O error",
         (stays("Input/output error"), stays("Input/output error"), afresh("Input/output error"), afresh("Input/output error"))
-        + (STILL,) * 3
+        + (STILL,) * 4
         + (REPORTED, ENDED),
     ),
-    "disk-read-only": Row("The destination's disk is read-only", (stays("read-only"),) + (BEFORE,) * 8),
+    "disk-read-only": Row("The destination's disk is read-only", (stays("read-only"),) + (BEFORE,) * 9),
     "guest-off": Row(
         "The guest shuts down, and its QEMU ends",
-        (gone("the guest has shut down", False),) * 2 + (gone("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,) * 2,
+        (gone("the guest has shut down", False),) * 2 + (gone("the guest has shut down"),) * 2 + (STILL,) * 4 + (ENDED,) * 2,
     ),
     "guest-off-kept": Row(
         "The guest shuts down, and its QEMU stays (``-no-shutdown``)",
-        (stays("the guest has shut down"),) * 2 + (afresh("the guest has shut down"),) * 2 + (STILL,) * 3 + (ENDED,) * 2,
+        (stays("the guest has shut down"),) * 2 + (afresh("the guest has shut down"),) * 2 + (STILL,) * 4 + (ENDED,) * 2,
     ),
-    "guest-reset": Row("The guest is reset", (MOVES,) * 4 + (STILL,) * 3 + (ENDED,) * 2),
-    "source-resized": Row("Another tool resizes the source's disk", (stays("Source and target image have different sizes"), *(MOVES,) * 8)),
+    "guest-reset": Row("The guest is reset", (MOVES,) * 4 + (STILL,) * 4 + (ENDED,) * 2),
+    "source-resized": Row("Another tool resizes the source's disk", (stays("Source and target image have different sizes"), *(MOVES,) * 9)),
     "destination-resized": Row(
         "Another tool resizes the destination's disk",
-        (afresh("at the destination: QEMU closed its monitor"), *(MOVES,) * 8),  # QEMU aborts: an image that is not active yet
+        (afresh("at the destination: QEMU closed its monitor"), *(MOVES,) * 9),  # QEMU aborts: an image that is not active yet
     ),
-    "source-monitor-taken": Row("Another client connects to the source's monitor", (MOVES,) * 9),
-    "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 9),
+    "source-monitor-taken": Row("Another client connects to the source's monitor", (MOVES,) * 10),
+    "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 10),
     "cut": Row(
         "The network is away for longer than the resume window",
         (stays("no new link"),) * 2
-        + (afresh("no new link"),) * 4
+        + (afresh("no new link"),) * 5
         + (paused("The source stays paused"), paused("The source stays paused"), MOVES),
     ),
 }
@@ -226,6 +219,7 @@ QUICK = frozenset(
         ("destination-killed", "switchover"),
         ("disk-full", "mirror"),
         ("guest-off-kept", "ram"),
+        ("kill", "handover"),
         ("daemon-kill", "finish"),
         ("destination-stopped", "finish"),
         ("destination-killed", "settle"),

@@ -20,6 +20,8 @@ class Held:
 
     end: Literal["source", "destination"]
     command: str
+    nth: int = 1
+    """So many of them have come."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ PHASES = (
     Phase("ram", Held("destination", "migrate-incoming"), slow=True),
     Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
     Phase("switchover", Held("source", "migrate-continue")),
+    # The journal's fourth change is that the VM is handed over; behind it the disks' nodes are removed.
+    Phase("handover", Held("source", "qom-set", 4), reported="switchover"),
     Phase("finish", Held("destination", "cont")),
     Phase("settle", settle="10s"),
     Phase("confirm", Held("source", "quit"), reported="settle"),

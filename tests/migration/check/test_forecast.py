@@ -66,7 +66,7 @@ def test_figures() -> None:
     rate = GIB / 10.24
     expected = forecast(Load(10 * GIB, GIB, 0.0, rate / 2), Path(rate, 0.01))
     assert expected.disks == pytest.approx(102.4)
-    assert expected.downtime == pytest.approx(10.24 / 2**6 + 4 * 0.01 + 0.1)
+    assert expected.downtime == pytest.approx(10.24 / 2**6 + 3 * 0.01 + 0.1)
     assert expected.memory == pytest.approx(10.24 * (2 - 2**-5))
 
 
@@ -78,7 +78,7 @@ def test_figures() -> None:
         (Load(0, 1000, 0.0, 100.0), Path(100.0), Forecast(0.0, None, None)),
         (Load(0, 1000, 50.0, 49.0), Path(150.0, limit=50.0), Forecast(None, None, None)),  # the limit holds for the disks
         (Load(100, 0, 0.0, 0.0), Path(200.0, limit=50.0), Forecast(2.0, 0.0, 0.1)),
-        (Load(0, 1000, 0.0, 0.0), Path(1000.0, 0.5), Forecast(0.0, 1.0, 2.1)),
+        (Load(0, 1000, 0.0, 0.0), Path(1000.0, 0.5), Forecast(0.0, 1.0, 1.6)),
     ],
 )
 def test_corners(load: Load, path: Path, expected: Forecast) -> None:

@@ -238,9 +238,12 @@ def test_an_abort_waits_for_a_finish_that_was_quicker() -> None:
 
 def test_memory_that_never_arrives() -> None:
     room = ready()
-    room.qemu.migration = {"status": "failed", "error-desc": "load of migration failed"}
-    error = room.do(room.session.finish(True))
-    assert isinstance(error, MemoryFailed)
+    finishing: list[Any] = []
+    Deferred.fromCoroutine(room.session.finish(True)).addErrback(lambda failure: finishing.append(failure.value))
+    room.wait(1)
+    room.qemu.fall_short()
+    room.wait(1)
+    assert isinstance(finishing[0], MemoryFailed)
     assert room.session.state is State.ABORTED
     assert not room.qemu.alive
 

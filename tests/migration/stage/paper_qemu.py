@@ -322,6 +322,11 @@ class PaperQemu(Paper):
         self.state = "running" if self.autostart else "paused"
         self._now("completed")
 
+    def fall_short(self) -> None:
+        """The stream of the memory has ended before its end."""
+        self.migration["error-desc"] = "load of migration failed"
+        self._now("failed")
+
     def cut_off(self) -> None:
         """The socket that its memory goes to is closed."""
         if self._step("device", "failed") and self.ran_before:

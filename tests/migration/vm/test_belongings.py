@@ -33,6 +33,7 @@ NODES: list[dict[str, Any]] = [
     },
     {"node-name": "another", "drv": "raw", "image": {"snapshots": [{"id": "9", "name": "not ours"}]}},
 ]
+BELOW = frozenset({"filter", "vda", "base"})
 GRAPH = Graph({"filter": frozenset({"vda"}), "vda": frozenset({"base"})})
 
 
@@ -46,7 +47,7 @@ def read(nodes: list[dict[str, Any]], graph: Graph = GRAPH, disk: Disk = DISK) -
 def test_all_images_of_a_disk_are_looked_at() -> None:
     """Bitmaps of jobs, which have no name, and our own copies are nobody's belongings."""
     bitmaps = (Bitmap("b0", "vda", True, "inconsistent"), Bitmap("b1", "base", False, "busy", recording=False, granularity=512))
-    assert read(NODES) == Belongings(DISK, ("before", "7"), bitmaps, Image("vda", "qcow2"), ("filter", "vda"))
+    assert read(NODES) == Belongings(DISK, ("before", "7"), bitmaps, Image("vda", "qcow2"), ("filter", "vda"), BELOW)
 
 
 @pytest.mark.parametrize(

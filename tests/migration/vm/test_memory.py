@@ -208,16 +208,15 @@ def test_it_has_arrived_before_or_arrives() -> None:
     one = qemu(state="inmigrate")
     one.migrate_incoming("unix:/run/ram.sock")
     one.clock.callLater(0.5, one.arrived)
-    assert do(one, Incoming(one).completed(5), 1) is None
-    assert do(one, Incoming(one).completed(5)) is None
+    assert do(one, Incoming(one).completed(), 1) is None
+    assert do(one, Incoming(one).completed()) is None
 
 
 def test_it_never_arrives() -> None:
     one = qemu(state="inmigrate")
     one.migrate_incoming("unix:/run/ram.sock")
-    assert isinstance(do(one, Incoming(one).completed(1), 2), MonitorError)
     one.migration = {"status": "failed", "error-desc": "load of migration failed"}
-    assert str(do(one, Incoming(one).completed(1))) == "web1: load of migration failed"
+    assert str(do(one, Incoming(one).completed())) == "web1: load of migration failed"
 
 
 def test_a_guest_that_cannot_run() -> None:

@@ -83,8 +83,11 @@ def test_it_drains_and_leaves_nothing() -> None:
     desk.start()
     desk.clock.pump([0.1] * 20)
     assert desk.do(desk.mirrors.drain(5)) is None
-    assert desk.qemu.nodes.keys() == {"vda"}
     assert repr(desk.mirror).endswith("done>")
+    assert desk.qemu.nodes.keys() == {"vda", NAME}
+    for _ in range(2):
+        assert desk.do(desk.mirrors.remove()) is None
+        assert desk.qemu.nodes.keys() == {"vda"}
     assert desk.do(desk.undo.unwind()) == []
     assert desk.alarms == []
 
