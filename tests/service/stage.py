@@ -55,7 +55,7 @@ def migration_settings(base: Path, **tunnel: Any) -> MigrateSettings:
     base.mkdir(exist_ok=True)
     return MigrateSettings(
         tunnel=TunnelSettings(run_dir=str(base), **tunnel),
-        connect=f"unix:{base}/tunnel.sock",
+        connect="tcp:127.0.0.1:9",  # nobody listens there
         qmp=f"{base}/web1.qmp",
         migration=MigrationSettings(vm="web1"),
     )

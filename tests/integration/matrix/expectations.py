@@ -124,10 +124,10 @@ TABLE: Mapping[str, Row] = {
     "daemon-kill": Row(
         "``kill -9`` of ``nbdtun-dest``, which is started again",
         (
-            stays("was its daemon started again?"),
+            stays("was its daemon restarted?"),
             MOVES,
-            stays("was its daemon started again?", later=True),
-            *(afresh("was its daemon started again?"),) * 4,
+            stays("was its daemon restarted?", later=True),
+            *(afresh("was its daemon restarted?"),) * 4,
             paused("The source stays paused"),
             MOVES,
             MOVES,
