@@ -88,6 +88,7 @@ KILLED = Outcome(End.LEFT, -9)
 KILLED_LATE = Outcome(End.LEFT, -9, hand="--resolve")
 TOO_LATE = Outcome(End.MOVES, 0, "too late to interrupt")
 KEPT = Outcome(End.MOVES, 0, "could not end the source QEMU, which is paused", hand="quit")
+QUIT_THERE = Outcome(End.STAYS, 1, "has not answered", fresh=True, hand="quit there")
 BEFORE = Never("the fault is there from the beginning")
 STILL = Never("the guest stands still, and nothing is written")
 REPORTED = Never("QEMU reports it to the guest, which decides")
@@ -155,8 +156,9 @@ TABLE: Mapping[str, Row] = {
         (
             stays("has not answered", later=True),
             stays("has not answered", later=True),
-            Outcome(End.STAYS, 1, "has not answered", fresh=True, hand="quit there"),
-            *(afresh("has not answered"),) * 4,
+            QUIT_THERE,
+            *(afresh("has not answered"),) * 3,
+            QUIT_THERE,
             paused("The source stays paused"),
             paused("The source stays paused"),
             ENDED,
