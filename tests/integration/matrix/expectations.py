@@ -128,8 +128,8 @@ TABLE: Mapping[str, Row] = {
             stays("was its daemon restarted?"),
             MOVES,
             stays("was its daemon restarted?", later=True),
-            *(afresh("was its daemon restarted?"),) * 4,
-            paused("The source stays paused"),
+            *(afresh("was its daemon restarted?"),) * 3,
+            *(paused("The source stays paused"),) * 2,
             MOVES,
             MOVES,
         ),
@@ -197,7 +197,11 @@ TABLE: Mapping[str, Row] = {
         (stays("the guest has shut down"),) * 2 + (afresh("the guest has shut down"),) * 2 + (STILL,) * 4 + (ENDED,) * 2,
     ),
     "guest-reset": Row("The guest is reset", (MOVES,) * 4 + (STILL,) * 4 + (ENDED,) * 2),
-    "source-resized": Row("Another tool resizes the source's disk", (stays("Source and target image have different sizes"), *(MOVES,) * 9)),
+    "source-resized": Row(
+        "Another tool resizes the source's disk",
+        # The seventh: QEMU aborts, as its image is not active any more.
+        (stays("Source and target image have different sizes"), *(MOVES,) * 5, gone("QEMU closed its monitor"), *(MOVES,) * 3),
+    ),
     "destination-resized": Row(
         "Another tool resizes the destination's disk",
         (afresh("at the destination: QEMU closed its monitor"), *(MOVES,) * 9),  # QEMU aborts: an image that is not active yet
@@ -207,8 +211,9 @@ TABLE: Mapping[str, Row] = {
     "cut": Row(
         "The network is away for longer than the resume window",
         (stays("no new link"),) * 2
-        + (afresh("no new link"),) * 5
-        + (paused("The source stays paused"), paused("The source stays paused"), MOVES),
+        + (afresh("no new link"),) * 4
+        # The seventh: the memory has arrived, and FINISH goes into the cut.
+        + (paused("The source stays paused"), paused("The source stays paused"), paused("The source stays paused"), MOVES),
     ),
 }
 
