@@ -47,6 +47,8 @@ class Cell:
         cable = self.crossing.cable
         if self.gate is not None:
             self.gate.wait_held()
+        if self.phase.logged:
+            self.crossing.daemon.wait_log(self.phase.logged, 30)
         if self.phase.slow:
             cable.slow(SLOW)
             self.open()

@@ -36,6 +36,9 @@ class Phase:
     settle: str = "200ms"
     """How long the guest is watched at the destination: so long does that phase last."""
 
+    logged: str = ""
+    """What the destination's daemon has logged by then."""
+
     @property
     def word(self) -> str:
         return self.reported or self.name
@@ -49,7 +52,7 @@ PHASES = (
     Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
     Phase("switchover", Held("source", "migrate-continue")),
     # The journal's fourth change is that the VM is handed over; behind it the disks' nodes are removed.
-    Phase("handover", Held("source", "qom-set", 4), reported="switchover"),
+    Phase("handover", Held("source", "qom-set", 4), reported="switchover", logged=" is complete"),
     Phase("finish", Held("destination", "cont")),
     Phase("settle", settle="10s"),
     Phase("confirm", Held("source", "quit"), reported="settle"),
