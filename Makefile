@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python -m
 WORKERS ?= 2
 MINUTES ?= 10
 SEED ?=
-NEW ?= 120
+NEW ?= 60
 QUICK ?=
 
 # Tests side by side: each worker has its own processes, directories and ports. What shares an expensive fixture is in one group.

@@ -44,7 +44,7 @@ def builds(request: pytest.FixtureRequest) -> tuple[Build, Build]:
     return here, there
 
 
-@pytest.fixture(params=["native_qemu", "recent_qemu"])
+@pytest.fixture(params=["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
 def alike(request: pytest.FixtureRequest) -> tuple[Build, Build]:
     return (request.getfixturevalue(request.param),) * 2
 

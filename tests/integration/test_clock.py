@@ -26,7 +26,7 @@ def set_clock(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return lambda seconds: offset.write_text(f"{seconds}\n")
 
 
-@pytest.mark.parametrize("step", ["+3600s", "-3600s"])
+@pytest.mark.parametrize("step", ["+3600s", pytest.param("-3600s", marks=pytest.mark.slow)])
 def test_a_clock_that_is_set(pairs: Callable[..., Pair], request: pytest.FixtureRequest, step: str) -> None:
     pair = pairs(Plan(128 * MIB, filled=1.0))
     pair.source.wait_ticks(5)

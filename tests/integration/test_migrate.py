@@ -74,7 +74,7 @@ def test_paused_before_and_after(pairs: Callable[..., Pair], crossings: Callable
     arrived(crossing)
 
 
-@pytest.mark.parametrize("which", ["native_qemu", "recent_qemu"])
+@pytest.mark.parametrize("which", ["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
 def test_two_disks_side_by_side(
     request: pytest.FixtureRequest, pairs: Callable[..., Pair], crossings: Callable[..., Crossing], which: str
 ) -> None:

@@ -251,7 +251,7 @@ def test_the_destinations_daemon_dies_while_disks_are_copied(under_way: Callable
     assert "the destination's daemon was restarted; copying the disks continues" in moving.attempt.log()
 
 
-@pytest.mark.parametrize("which", ["native_qemu", "recent_qemu"])
+@pytest.mark.parametrize("which", ["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
 def test_the_destinations_daemon_dies_while_memory_is_copied(
     request: pytest.FixtureRequest, under_way: Callable[..., UnderWay], which: str
 ) -> None:

@@ -28,7 +28,7 @@ Maker = Callable[..., Pair]
 NEEDS = {"postcopy-preempt": ["postcopy-ram"], "zero-copy-send": ["multifd"], "switchover-ack": ["return-path"]}
 
 
-@pytest.fixture(params=[False, True], ids=["7.2", "10.0"])
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["7.2", "10.0"])
 def builds(request: pytest.FixtureRequest) -> tuple[Build | None, Build | None]:
     return (request.getfixturevalue("recent_qemu"),) * 2 if request.param else (None, None)
 

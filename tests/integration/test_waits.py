@@ -60,7 +60,7 @@ def test_the_switchovers_limit_ends_it(pairs: Maker, crossings: Callable[..., Cr
         pytest.param("SIGTERM", LITTLE, id="SIGTERM-little"),
         pytest.param("cancel", LITTLE, id="cancel-little", marks=pytest.mark.slow),
         pytest.param("SIGTERM", MUCH, id="SIGTERM-much", marks=pytest.mark.slow),
-        pytest.param("cancel", MUCH, id="cancel-much"),
+        pytest.param("cancel", MUCH, id="cancel-much", marks=pytest.mark.slow),
     ],
 )
 def test_its_operator_ends_it(pairs: Maker, crossings: Callable[..., Crossing], way: str, left: list[str]) -> None:

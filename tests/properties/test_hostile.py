@@ -16,7 +16,7 @@ from tests.fuzz.seeds import LONG, QEMU, SEEDS
 from tests.fuzz.targets import TARGETS, ask_all, frames
 from tests.properties.hostile import COMMANDS, FIELDS, JSON, MORE, anything, near
 
-#: Seconds for examples that nobody has seen yet, and what they are made from. ``make test`` gives them two minutes.
+#: Seconds for examples that nobody has seen yet, and what they are made from. ``make test`` gives them a minute.
 SECONDS, SEED = float(os.environ.get("NBDTUN_NEW", "0")), int(os.environ.get("NBDTUN_SEED", "0"))
 
 #: Examples of one round of new ones.
