@@ -259,7 +259,7 @@ class Migration:
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> Switchover:
         self._supervision.meter.enter(Phase.SWITCHOVER)
         seconds = None if self._supervision.watchdog.forced else self.settings.timeouts.limit(Phase.SWITCHOVER)
-        switchover = Switchover(self._reactor, self._guest, self._journal, mirrors, outgoing, ram, seconds)
+        switchover = Switchover(self._reactor, self._guest, self._journal, mirrors, outgoing, ram, self._carrier, seconds)
         await switchover.drain(self._look_once_more())
         self._supervision.meter.copied()
         await switchover.send()

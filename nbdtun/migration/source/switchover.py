@@ -9,6 +9,7 @@ only those go together whose failure is undone like any other.
 - ``handed_over`` is recorded while the memory is on its way through the tunnel. The destination is not told before QEMU has confirmed it:
   else a killed process could leave a handover without a record, and two running copies. After a kill between the record and that word the
   destination is asked, and has not taken over.
+- While the link is known to be lost, the word is not given: until it is, a loss for good can be undone.
 - The disks' nodes are removed behind that record. This closes their connections, which the destination waits for.
 """
 
@@ -19,19 +20,27 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import gather, together, with_timeout
 from nbdtun.errors import MemoryFailed
-from nbdtun.migration.carrier import Ingress
+from nbdtun.migration.carrier import Carrier, Ingress
 from nbdtun.migration.progress import Pause
 from nbdtun.migration.rollback.journal import Journal
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.memory import Outgoing
 from nbdtun.migration.vm.mirror import Mirrors
 
+#: How soon a link that is back is noticed, in seconds.
+AGAIN_SECONDS = 0.05
+
 
 class Switchover:
-    """Drains ``mirrors``, and sends the last of ``outgoing`` through ``ram``; each of its steps within ``seconds``, None for no limit."""
+    """
+    Drains ``mirrors``, and sends the last of ``outgoing`` through ``ram``; each of its steps within ``seconds``, None for no limit.
+
+    ``carrier`` knows the state of the link.
+    """
 
     def __init__(
         self,
@@ -41,6 +50,7 @@ class Switchover:
         mirrors: Mirrors,
         outgoing: Outgoing,
         ram: Ingress,
+        carrier: Carrier,
         seconds: float | None,
     ) -> None:
         self._clock = clock
@@ -49,6 +59,7 @@ class Switchover:
         self._mirrors = mirrors
         self._outgoing = outgoing
         self._ram = ram
+        self._carrier = carrier
         self._seconds = seconds
         self._drained_at = self._arrived_at = clock.seconds()
 
@@ -76,6 +87,8 @@ class Switchover:
         arriving = Deferred.fromCoroutine(self._ram.drained())
         with_timeout(self._clock, self._seconds, arriving, self._late)
         await gather((noted, arriving))
+        while self._carrier.link.lost_for is not None:
+            await deferLater(self._clock, AGAIN_SECONDS)
         self._arrived_at = self._clock.seconds()
 
     def _late(self) -> Exception:

@@ -211,9 +211,8 @@ TABLE: Mapping[str, Row] = {
     "cut": Row(
         "The network is away for longer than the resume window",
         (stays("no new link"),) * 2
-        + (afresh("no new link"),) * 4
-        # The seventh: the memory has arrived, and FINISH goes into the cut.
-        + (paused("The source stays paused"), paused("The source stays paused"), paused("The source stays paused"), MOVES),
+        + (afresh("no new link"),) * 5
+        + (paused("The source stays paused"), paused("The source stays paused"), MOVES),
     ),
 }
 

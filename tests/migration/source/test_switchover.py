@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
 from nbdtun.errors import MemoryFailed, MirrorFailed, MonitorError, NotMigratable
-from nbdtun.migration.progress import Pause
+from nbdtun.migration.progress import LinkState, Pause
 from nbdtun.migration.source.switchover import Switchover
 
 
@@ -21,8 +21,9 @@ class Moment:
         self.did: list[str] = []
         self.fails: dict[str, Exception] = {}
         self.runs, self.stopped_at = True, 0.0
+        self.link = LinkState()
         one: Any = self
-        self.switchover = Switchover(self.clock, one, one, one, one, one, 30.0)
+        self.switchover = Switchover(self.clock, one, one, one, one, one, one, 30.0)
 
     async def _do(self, what: str, seconds: float = 1.0) -> None:
         self.did.append(f"{what}...")
@@ -107,6 +108,20 @@ def test_memory_that_does_not_arrive() -> None:
     error = moment.run(moment.switchover.send())
     assert isinstance(error, MemoryFailed)
     assert str(error) == "the memory did not arrive within 30 s"
+
+
+def test_the_word_is_not_given_into_a_lost_link() -> None:
+    moment = Moment()
+    moment.link = LinkState(lost_for=1.0)
+    sending = moment.switchover.send()
+    got: list[Any] = []
+    Deferred.fromCoroutine(sending).addCallback(got.append)
+    moment.clock.pump([0.1] * 200)
+    assert "memory arrives" in moment.did
+    assert not got
+    moment.link = LinkState()
+    moment.clock.advance(0.1)
+    assert got == [None]
 
 
 def test_the_guests_pause_has_three_parts() -> None:
