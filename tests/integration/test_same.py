@@ -311,7 +311,7 @@ def test_of_a_monitor_that_another_client_holds(crossing: Crossing) -> None:
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(f"{crossing.pair.source.qmp_path}")
         (line,) = both(crossing)
-        assert "another client holds it" in line
+        assert "another client holds this monitor" in line
 
 
 def test_while_it_is_being_migrated(crossing: Crossing) -> None:
