@@ -56,7 +56,7 @@ class DestinationControl(Control):
             self._party.check(vm)
             agreed = _agreed(told)
             checklist = Checklist()
-            await self._destination.check(checklist, vm, _wanted(**told))
+            await self._destination.check(checklist, vm, _wanted(**told), self._party.may)
             return agreed.fields() | {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
 
         return self.respond(work)
@@ -68,13 +68,13 @@ class DestinationControl(Control):
             agreed = _agreed(told)
             if self._session is not None and not self._session.state.over:
                 raise NotMigratable(f"{vm}: this control channel already has a session")
-            self._session = begun = await self._destination.begin(vm, session, self, self._party.bond(secret))
+            self._session = begun = await self._destination.begin(vm, session, self, self._party.bond(secret), self._party.may)
             if self.lost:
                 await begun.abort("its control channel was lost")
             try:
                 target, checklist = await begun.prepare(_wanted(**told))
             except DestinationFailed:
-                self._destination.check_open(vm)  # then this is why it was ended
+                self._destination.check_open(vm, self._party.may)  # then this is why it was ended
                 raise
             return agreed.fields() | {"target": target, "findings": rows_of_findings(checklist.findings)}
 
@@ -109,7 +109,7 @@ class DestinationControl(Control):
         async def work() -> dict[str, Any]:
             self._party.check(vm)
             claim = self._party.claim(secret)
-            outcome, reason = await self._destination.settle(vm, session, claim)
+            outcome, reason = await self._destination.settle(vm, session, claim, self._party.may)
             return {"outcome": outcome, "reason": reason}
 
         return self.respond(work)

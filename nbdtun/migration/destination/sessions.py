@@ -37,6 +37,13 @@ STOPPED = "the destination's daemon was stopped"
 
 _BUSY = "{} is already being migrated to this destination by another session"
 
+#: Whether a source may know that a VM is here: it has a right to it.
+May = Callable[[str], bool]
+
+
+def _none(vm: str) -> bool:
+    return False
+
 
 class Sessions:
     """
@@ -94,15 +101,15 @@ class Sessions:
             await each.session.abort(reason)
         await self.register.settled()
 
-    async def begin(self, vm: str, ident: str, control: Control, bond: Bond) -> Session:
+    async def begin(self, vm: str, ident: str, control: Control, bond: Bond, may: May = _none) -> Session:
         """
-        A new session for ``vm``, with this ``bond`` to its source.
+        A new session for ``vm``, with this ``bond`` to its source. As everywhere here, errors name other VMs that the source ``may`` know.
 
         :raise VMUnknown: there is no such VM.
         :raise ShuttingDown: the daemon is shutting down.
         :raise NotMigratable: it has another session.
         """
-        self.check_open(vm)
+        self.check_open(vm, may)
         if ident in self.register:
             raise NotMigratable(f"{vm}: session {ident[:8]} already exists")
         await self._displace(vm)
@@ -118,15 +125,16 @@ class Sessions:
         egress.tie(bond)
         return egress
 
-    def check_open(self, vm: str) -> None:
+    def check_open(self, vm: str, may: May = _none) -> None:
         """Refuse an unknown VM; and every VM while the daemon is shutting down (:exc:`ShuttingDown`)."""
-        self._check_known(vm)
+        self._check_known(vm, may)
         if self._closed:
             raise ShuttingDown(f"{vm}: the destination's daemon is shutting down", "migrate it when the daemon has been restarted")
 
-    def _check_known(self, vm: str) -> None:
+    def _check_known(self, vm: str, may: May) -> None:
         if vm not in self._vms:
-            known = f"it has {listed(self._vms)}; " if self._vms else ""  # only an admitted peer has a control channel to ask on
+            allowed = list(filter(may, self._vms))
+            known = f"it has {listed(allowed)}; " if allowed else ""
             remedy = f"start `nbdtun dest` with --vm {vm}=QMP-SOCKET"
             if self._places:
                 remedy = f"its QEMU there must have the QMP socket {' or '.join(self._places)}"
@@ -151,10 +159,10 @@ class Sessions:
             return vm in self.register.busy
         return False
 
-    async def check(self, checklist: Checklist, vm: str, wanted: Wanted) -> None:
+    async def check(self, checklist: Checklist, vm: str, wanted: Wanted, may: May = _none) -> None:
         """Check whether ``vm`` could come here now, and change nothing."""
         with checklist.collecting(DESTINATION):
-            self.check_open(vm)
+            self.check_open(vm, may)
             if vm not in self.register.busy:
                 await self._examine(checklist, vm, wanted)
             elif await self._deserted(vm):
@@ -176,7 +184,7 @@ class Sessions:
     def _report(self, control: Control, ident: str, error: NbdtunError) -> None:
         control.notify(Trouble, session=ident, code=error.code, reason=str(error))
 
-    async def settle(self, vm: str, ident: str | None, claim: Claim) -> tuple[Outcome, str]:
+    async def settle(self, vm: str, ident: str | None, claim: Claim, may: May = _none) -> tuple[Outcome, str]:
         """
         The answer to :class:`~nbdtun.migration.control.commands.Settle`, and the reason if the guest is lost.
 
@@ -184,7 +192,7 @@ class Sessions:
         :raise NotMigratable: another session uses it.
         :raise MonitorError: its QEMU does not answer.
         """
-        self._check_known(vm)
+        self._check_known(vm, may)
         session = self.register.find(ident, claim) if ident else self.register.last(vm, claim)
         if session is not None:
             watched = bool(session.cleaned_up.called)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import DestinationFailed, NbdtunError, NotAllowed
+from nbdtun.errors import DestinationFailed, NbdtunError, NotAllowed, VMUnknown
 from nbdtun.migration.bond import Party
+from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Abort, Finish, Listen, Query, Settle
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Prepare, Query, Settle
 from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.progress import Phase
+from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.stage import Stage
 
 OWNER = Party("dns:src1", frozenset({"dns:src1"}), secure=True)
@@ -77,3 +80,23 @@ def test_a_vm_that_is_not_allowed_is_refused(stage: Bound) -> None:
         error = ask(stage, stranger, command, session="0" * 32, secret=SECRET, vm="web1")
         assert isinstance(error, NotAllowed)
         assert "admits dns:src1 to this VM" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [(lambda vm: True, "it has db1, web1; "), ({"web1", "web9"}.__contains__, "it has web1; "), ({"web9"}.__contains__, "")],
+    ids=["all", "some", "none"],
+)
+def test_a_source_is_told_of_the_vms_that_it_may_migrate_to(stage: Bound, rights: Callable[[str], bool], told: str) -> None:
+    stage.daemon._vms = {"db1": "/run/db1.qmp", "web1": "/run/web1.qmp"}
+    party = Party("dns:src1", frozenset({"dns:src1"}), rights, secure=True)
+    wanted = {**MIGRATION.offer(), "vm": "web9", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}
+    answers = [
+        ask(stage, party, Prepare, session="0" * 32, secret=SECRET, **wanted),
+        ask(stage, party, Settle, session="0" * 32, secret=SECRET, vm="web9"),
+    ]
+    (finding,) = ask(stage, party, Check, **wanted)["findings"]
+    answers.append(VMUnknown(finding["what"], finding["remedy"]))
+    for error in answers:
+        assert isinstance(error, VMUnknown)
+        assert str(error) == f"the destination has no VM 'web9'; {told}start `nbdtun dest` with --vm web9=QMP-SOCKET"
