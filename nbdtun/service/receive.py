@@ -282,8 +282,7 @@ class Receiver:
         So is that of the last source's own session if its guest never ran here.
         """
         self._sources.pop(certificate, None)
-        if self._sources:
-            self._context = self._identity.serving(*self._sources)
+        self._context = self._identity.serving(*self._sources)  # after the last one: for nobody
         latest = self._destination and self._destination.sessions.register.latest.get(self._name)
         if settled or (latest and latest.state is State.ABORTED and not self._sources):
             self._settled = latest.ident if latest else ""

@@ -208,6 +208,21 @@ async def test_another_near_end_disturbs_nobody(scene: Scene) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_after_the_last_source_has_left_its_certificate_opens_nothing(scene: Scene) -> None:
+    """The receiver is there as long as a near end is connected, such as one that is about to ask."""
+    answer = await scene.near.receive()
+    await dialer(scene.near, answer).probe()
+    waiting = await scene.join()
+    await scene.near.leave()
+    with pytest.raises(TLSError):
+        await dialer(scene.near, answer).probe()
+    again = await waiting.receive()
+    await dialer(waiting, again).probe()
+    with pytest.raises(TLSError):
+        await dialer(scene.near, again).probe()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_port_of_the_range(scene: Scene) -> None:
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
         port = taken.getsockname()[1]
