@@ -82,9 +82,17 @@ def _warning(check: Check, found: str, remedy: str = "", *errors: type[NbdtunErr
 _RENEW = "renew it, as `nbdtun certs DIR --host NAME --force` does"
 
 
-def _certificates(check: Check, *errors: type[NbdtunError]) -> tuple[Kind, Kind]:
-    what = "A certificate, the key or the CA's certificate is missing, unreadable, expired, or does not belong to the others."
-    return _failure(check, what, _RENEW, *errors, TLSError), _warning(check, "A certificate expires within 30 days.", _RENEW)
+def _certificates(check: Check, *errors: type[NbdtunError]) -> tuple[Kind, Kind, Kind]:
+    what = (
+        "A certificate, the key or the CA's certificate is missing, unreadable, expired, or does not belong to the others; "
+        "or the revocation list is damaged."
+    )
+    old = "The revocation list is out of date, or will be within a day or a third of its life: what was revoked since is not in it."
+    return (
+        _failure(check, what, _RENEW, *errors, TLSError),
+        _warning(check, "A certificate expires within 30 days.", _RENEW),
+        _warning(check, old, "put the CA's next list there"),
+    )
 
 
 def _sockets(check: Check, *errors: type[NbdtunError]) -> tuple[Kind, Kind]:

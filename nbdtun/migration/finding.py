@@ -36,7 +36,7 @@ class Check(enum.StrEnum):
     )
     TLS = (
         "tls",
-        "This end's certificates: readable, each with its key, valid now, and for 30 days more.",
+        "This end's certificates: readable, each with its key, valid now, and for 30 days more. A revocation list is up to date.",
     )
     SOURCE = (
         "source",

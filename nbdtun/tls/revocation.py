@@ -11,15 +11,16 @@ or unreadable leaves it open what else was revoked: nobody is trusted until it i
 
 from __future__ import annotations
 
+import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbdtun.errors import ConfigError, TLSError
 from nbdtun.logs import make_logger
-from nbdtun.tls.certificate import date
+from nbdtun.tls.certificate import Validity, date
 from nbdtun.tls.files import read_pem
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ class Revocations:
             self._revoked.update((issuer, entry.serial_number) for entry in each)
         self._trouble = ""
         self.log.info("{path}: {count} certificates are revoked", path=self._path, count=len(self._revoked))
-        if outdated := outdated_since(lists):
-            self.log.warn("{path}: out of date since {when}, and still obeyed", path=self._path, when=date(outdated))
+        current = currency(lists)
+        if current is not None and current.end < time.time():
+            self.log.warn("{path}: out of date since {when}, and still obeyed", path=self._path, when=date(current.end))
 
 
 def _key(der: bytes) -> tuple[bytes, int]:
@@ -130,10 +132,19 @@ def read_lists(path: Path) -> Iterator[x509.CertificateRevocationList]:
             raise ConfigError(f"{path}: damaged revocation list") from error
 
 
-def outdated_since(lists: list[x509.CertificateRevocationList]) -> float | None:
-    """When the first of the lists should have been replaced; None if none should."""
-    ends = [each.next_update_utc.timestamp() for each in lists if each.next_update_utc is not None]
-    return min(ends) if ends and min(ends) < time.time() else None
+def currency(lists: Iterable[x509.CertificateRevocationList]) -> Validity | None:
+    """
+    The time for which all the lists are up to date, by the one that is so for the shortest; None if none has to be replaced.
+
+    Where a CA has several, the newest counts.
+    """
+    newest: dict[bytes, Validity] = {}
+    for each in lists:
+        start, end = each.last_update_utc.timestamp(), each.next_update_utc
+        issuer, found = each.issuer.public_bytes(), Validity(start, math.inf if end is None else end.timestamp())
+        newest[issuer] = max(newest.get(issuer, found), found, key=lambda validity: validity.end)
+    soonest = min(newest.values(), key=lambda validity: validity.end, default=None)
+    return None if soonest is None or math.isinf(soonest.end) else soonest
 
 
 def stamp(path: Path) -> object:

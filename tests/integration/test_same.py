@@ -25,6 +25,7 @@ from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.finding import Level
 from tests.integration import test_one_command
 from tests.integration.same import both
+from tests.tls.stage.authority import HOUR, authority, revoke
 
 PLAN = Plan(32 * MIB)
 BLOCKER = ["-object", "memory-backend-ram,id=m0,size=1M,share=on", "-device", "ivshmem-plain,memdev=m0,master=off,addr=0x17"]
@@ -256,6 +257,19 @@ def test_of_certificates_at_the_destination(pairs: Callable[..., Pair], director
         (directory / "lost/server-cert.pem").unlink()
         (line,) = both(crossing)
     assert "server-cert.pem: No such file or directory" in line
+
+
+def test_of_a_revocation_list_that_is_out_of_date(pairs: Callable[..., Pair], directory: Path, tls: Path) -> None:
+    """At both ends; both commands warn of it, and the VM moves."""
+    shutil.copytree(tls, directory / "old")
+    revoke(directory / "old", authority().revokes(until=-HOUR / 2))
+    with Crossing(pairs(PLAN, paused=True), directory / "old") as crossing:
+        checked = subprocess.run([BIN / "nbdtun", "check", *crossing.arguments(), "--no-measure"], capture_output=True, text=True)
+        attempt = crossing.migrate()
+        assert attempt.wait_exit(60) == 0, attempt.log()
+    path = f"{directory}/old/ca-crl.pem: out of date since 20"
+    for said in (checked.stdout, attempt.log()):
+        assert (said.count(path), said.count(f"the destination's {path}")) == (2, 1), said
 
 
 @dataclass(frozen=True)
