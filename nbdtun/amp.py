@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import ProtocolViolation, printable
 
-#: The most keys in one box.
-MAX_KEYS = 32
+#: The most keys in one box, and the most bytes of one.
+MAX_KEYS, MAX_KEY = 32, 255
 
 #: Bytes of a secret.
 SECRET_SIZE = 32
@@ -45,7 +45,10 @@ class Text(amp.Argument):
         self.limit = limit
 
     def fromString(self, data: bytes) -> str:
-        text = data.decode("utf-8", "replace")
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as nonsense:
+            raise Refused("a text that is not UTF-8") from nonsense
         if len(text) > self.limit or not text.isprintable():
             raise Refused(f"a text of {len(text)} characters is too long (the limit is {self.limit}), or is not printable")
         return text
@@ -67,15 +70,15 @@ class Secret(amp.Argument):
 
 
 class Number(amp.Argument):
-    """A number from 0 to ``limit``."""
+    """A number from ``least`` to ``limit``."""
 
-    def __init__(self, limit: int = MAX_BYTES, optional: bool = False) -> None:
+    def __init__(self, limit: int = MAX_BYTES, optional: bool = False, least: int = 0) -> None:
         super().__init__(optional=optional)
-        self.limit = limit
+        self.least, self.limit = least, limit
 
     def fromString(self, data: bytes) -> int:
-        if len(data) > 20 or not data.isdigit() or int(data) > self.limit:
-            raise Refused(f"not a number from 0 to {self.limit}")
+        if len(data) > 20 or not data.isdigit() or not self.least <= int(data) <= self.limit:
+            raise Refused(f"not a number from {self.least} to {self.limit}")
         return int(data)
 
     def toString(self, number: int) -> bytes:
@@ -102,19 +105,38 @@ class Rows(amp.AmpList):
         self.limit = limit
 
     def fromStringProto(self, data: bytes, proto: Any) -> list[dict[str, Any]]:
-        if data.count(b"\x00\x00") > self.limit * MAX_KEYS:
-            raise Refused("the list is too long")
+        self._check(data)
         try:
             rows: list[dict[str, Any]] = super().fromStringProto(data, proto)
-        except (
-            AttributeError,
-            KeyError,
-            ValueError,
-        ) as nonsense:  # AttributeError: AMP's parser closes a connection that is not there
+        except (KeyError, ValueError) as nonsense:
             raise Refused("not a list") from nonsense
-        if len(rows) > self.limit:
-            raise Refused(f"more than {self.limit} rows")
         return rows
+
+    def _check(self, data: bytes) -> None:
+        """Check the boxes' form: AMP's parser passes over the rest of a list that was cut off, and takes a field twice."""
+        rows, keys, at = 0, set[bytes](), 0
+        while at < len(data):
+            key, at = _string(data, at)
+            if key:
+                if key in keys or len(keys) == MAX_KEYS or len(key) > MAX_KEY:
+                    raise Refused("a row with one field twice, or too many")
+                keys.add(key)
+                _, at = _string(data, at)
+            else:
+                rows, keys = rows + 1, set()
+            if rows > self.limit:
+                raise Refused(f"more than {self.limit} rows")
+        if keys:
+            raise Refused("not a list")
+
+
+def _string(data: bytes, at: int) -> tuple[bytes, int]:
+    """The string at this place, after its length, and the place behind it."""
+    begin = at + 2
+    end = begin + int.from_bytes(data[at:begin])
+    if end > len(data):
+        raise Refused("not a list")
+    return data[begin:end], end
 
 
 class CheckedCommand(amp.Command):

@@ -19,8 +19,8 @@ from twisted.protocols import amp
 from nbdtun.amp import Number, Refused
 from nbdtun.errors import ProtocolViolation, VersionMismatch
 
-#: The highest version that there can be, and the most features in one offer.
-MAX_VERSION, MAX_FEATURES = 65_535, 32
+#: The lowest and the highest version that there can be, and the most features in one offer.
+MIN_VERSION, MAX_VERSION, MAX_FEATURES = 1, 65_535, 32
 _FEATURE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -37,9 +37,10 @@ class Features(amp.Argument):
         return " ".join(sorted(names)).encode()
 
 
+_VERSION: Final = Number(MAX_VERSION, least=MIN_VERSION)
 #: The fields of a question and of its answer.
-OFFER: Final = ((b"lowest", Number(MAX_VERSION)), (b"highest", Number(MAX_VERSION)), (b"features", Features()))
-AGREED: Final = ((b"version", Number(MAX_VERSION)), (b"features", Features()))
+OFFER: Final = ((b"lowest", _VERSION), (b"highest", _VERSION), (b"features", Features()))
+AGREED: Final = ((b"version", _VERSION), (b"features", Features()))
 
 
 @frozen
@@ -100,7 +101,7 @@ class Speaks:
         :raise ValueError: it does not say who does.
         """
         match told:
-            case {"lowest": int(lowest), "highest": int(highest), "features": [*names]} if lowest <= highest and all(map(_is_name, names)):
+            case {"lowest": int(lowest), "highest": int(highest), "features": [*names]} if _are_bounds(lowest, highest, names):
                 self.agree(lowest, highest, frozenset(), other="it", here="this nbdtun")
             case _:
                 raise ValueError("it does not say which versions understand it")
@@ -118,6 +119,10 @@ class Speaks:
             names = f" with {', '.join(sorted(agreed.features))}" if agreed.features else ""
             raise ProtocolViolation(f"{other} has chosen version {agreed.version}{names} of {self.protocol}, which was not offered")
         return agreed
+
+
+def _are_bounds(lowest: int, highest: int, names: list[object]) -> bool:
+    return MIN_VERSION <= lowest <= highest <= MAX_VERSION and len(names) <= MAX_FEATURES and all(map(_is_name, names))
 
 
 def _is_name(name: object) -> bool:

@@ -39,6 +39,8 @@ PAIR = [(b"name", Text()), (b"size", Number())]
         (Number(), "²".encode()),
         (Text(3), b"four"),
         (Text(), b"two\nlines"),
+        (Text(), b"\xff"),
+        (Number(least=1), b"0"),
         (Text(), b"\x1b[2J"),
         (Flag(), b"maybe"),
         (Flag(), b"true"),
@@ -63,12 +65,23 @@ def test_what_is_out_of_bounds_is_refused(argument: Any, data: bytes) -> None:
         box(name="a", size=1) * 3,
         b"\0\0" * 1000,
         b"\1\0" + b"k" * 256,
+        box(name="a", size=1)[:-2],
+        box(name="a", size=1)[:-1],
+        box(name="a", size=1) + b"\0",
+        box(name="a", size=1) + b"\0\4na",
+        box(name="a", size=1).replace(b"\0\0", b"\0\4name\0\1b\0\0"),
+        box(name="a", size=1, **{f"k{number}": "" for number in range(31)}),
     ],
 )
 def test_a_list_that_is_none_or_too_long_is_refused(data: bytes) -> None:
     with pytest.raises(Refused) as caught:
         Rows(PAIR, 2).fromStringProto(data, None)
     assert len(str(caught.value)) < SHORT
+
+
+def test_unknown_fields_of_a_row_are_ignored_up_to_their_number() -> None:
+    more = {f"k{number}": "" for number in range(30)}
+    assert Rows(PAIR, 2).fromStringProto(box(name="a", size=1, **more), None) == [{"name": "a", "size": 1}]
 
 
 def test_a_list_crosses() -> None:

@@ -22,7 +22,7 @@ def shape(argument: amp.Argument) -> str:
         case Text():
             text = f"text, at most {argument.limit} characters"
         case Number():
-            text = f"number, 0 to {argument.limit}"
+            text = f"number, {argument.least} to {argument.limit}"
         case Features():
             text = "names of features"
         case Flag():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from nbdtun.amp import Flag, Number, Rows, Text
+from nbdtun.amp import Flag, Number, Refused, Rows, Text
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.bitmaps import MAX_BITMAPS, Passenger
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
@@ -17,6 +17,17 @@ MAX_WHAT, MAX_REMEDY, MAX_NAME = 380, 140, 64
 #: Bytes of all findings together, in one AMP value.
 MAX_BYTES = 65_535
 
+
+class BitmapRows(Rows):
+    """Bitmaps, each once."""
+
+    def fromStringProto(self, data: bytes, proto: Any) -> list[dict[str, Any]]:
+        rows = super().fromStringProto(data, proto)
+        if len({(row["disk"], row["name"]) for row in rows}) < len(rows):
+            raise Refused("a bitmap twice")
+        return rows
+
+
 FINDINGS = Rows(
     [
         *((name, Text()) for name in (b"level", b"check", b"code")),
@@ -24,7 +35,7 @@ FINDINGS = Rows(
     ],
     MAX_FINDINGS,
 )
-BITMAPS = Rows([(b"disk", Number(MAX_DISKS - 1)), (b"name", Text()), (b"persistent", Flag())], MAX_BITMAPS)
+BITMAPS = BitmapRows([(b"disk", Number(MAX_DISKS - 1)), (b"name", Text()), (b"persistent", Flag())], MAX_BITMAPS)
 _DISK = ("node", "device", "qdev", "size", "format", "place", "serial", "image", "cache")
 
 

@@ -41,10 +41,8 @@ from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.opening import DestinationOpening
 from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
-from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.opening.transport import OpeningTransport
-from nbdtun.tunnel.protocol.outbound import MIN_READ
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Limits
@@ -187,8 +185,6 @@ class Destination(ServerFactory):
             return await self.find(ident, caller, proof)
         proof.check(tls=bool(caller.identity))
         self._check_room(caller)
-        if len(ident) != IDENT_SIZE or window < MIN_READ:
-            raise ProtocolViolation(f"a channel with an id of {len(ident)} bytes and a window of {window} bytes")
         making = Deferred.fromCoroutine(self._make(ident, target, window, caller, proof, urgent=urgent))
         entry = self._entries[ident] = _Entry(caller, target, window, proof.channel or b"", Deferred(lambda _: making.cancel()))
         asked = branch(entry.channel)

@@ -12,8 +12,9 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols import amp
 
-from nbdtun.amp import CheckedCommand, Flag, Number, Secret, Text
+from nbdtun.amp import CheckedCommand, Flag, Number, Refused, Secret, Text
 from nbdtun.errors import TunnelError, wire_errors
+from nbdtun.tunnel.protocol.outbound import MIN_READ
 from nbdtun.versions import AGREED, OFFER, Agreed, Features, Speaks
 
 #: What this release speaks.
@@ -24,6 +25,24 @@ IDENT_SIZE = 16
 
 #: The largest offset that a frame can carry.
 MAX_OFFSET = (1 << 64) - 1
+
+#: The most characters of what may be a target's name: as many as a field has room for. A longer one than any name is unknown.
+MAX_TARGET = 65_535
+
+#: Bytes that are kept for each direction.
+WINDOW = Number(MAX_OFFSET, least=MIN_READ)
+
+
+class Ident(amp.Argument):
+    """A channel's id."""
+
+    def fromString(self, data: bytes) -> bytes:
+        if len(data) != IDENT_SIZE:
+            raise Refused(f"a channel's id that has not {IDENT_SIZE} bytes")
+        return data
+
+    def toString(self, ident: bytes) -> bytes:
+        return ident
 
 
 @frozen
@@ -39,7 +58,7 @@ class Answer:
 class _Switching(CheckedCommand, amp.ProtocolSwitchCommand):
     """A command whose answer turns the connection into a link."""
 
-    response: ClassVar = [*AGREED, (b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET))]
+    response: ClassVar = [*AGREED, (b"received", Number(MAX_OFFSET)), (b"window", WINDOW)]
     errors = wire_errors(TunnelError)
     fatal = False
 
@@ -80,11 +99,11 @@ class OpenChannel(_Switching):
 
     arguments: ClassVar = [
         *OFFER,
-        (b"channel", amp.String()),
+        (b"channel", Ident()),
         (b"secret", Secret(optional=True)),
         (b"session", Secret(optional=True)),
-        (b"target", amp.Unicode()),
-        (b"window", Number(MAX_OFFSET)),
+        (b"target", Text(MAX_TARGET)),
+        (b"window", WINDOW),
         (b"urgent", Flag(optional=True)),
     ]
 
@@ -94,7 +113,7 @@ class ResumeChannel(_Switching):
 
     arguments: ClassVar = [
         *OFFER,
-        (b"channel", amp.String()),
+        (b"channel", Ident()),
         (b"secret", Secret(optional=True)),
         (b"received", Number(MAX_OFFSET)),
     ]

@@ -1,14 +1,42 @@
 from __future__ import annotations
 
-import pytest
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any
 
-from nbdtun.errors import ConfigError, GuestLost, LinkLost, NbdtunError, tree
-from nbdtun.migration.control.commands import MIGRATION, Finish, Prepare
+import pytest
+from twisted.protocols import amp
+
+from nbdtun.amp import Refused
+from nbdtun.errors import ConfigError, GuestLost, LinkLost, NbdtunError, ProtocolViolation, tree
+from nbdtun.migration.check.command import Check
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Settle, Trouble
 from nbdtun.migration.control.rows import disks_of, rows_of_disks
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 from nbdtun.versions import Agreed
 from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.talk import SESSION, Echo, Pair
+from tests.tunnel.stage.stranger import box
+
+
+def machine(letters: int, members: int) -> bytes:
+    """A machine's hardware: a text of so many letters, and a list of so many members."""
+    return zlib.compress(json.dumps({"machine": ["m" * letters, 1], "usb": ["1"] * members}).encode())
+
+
+def disk(**changed: object) -> bytes:
+    texts = dict.fromkeys(("node", "device", "qdev", "format", "place", "serial", "image", "cache"), "")
+    return box(**{**texts, "size": 1 << 63} | changed)
+
+
+def bitmap(disk: int, name: str = "b", persistent: str = "True") -> bytes:
+    return box(disk=disk, name=name, persistent=persistent)
+
+
+def finding(**changed: object) -> bytes:
+    return box(**{"level": "ok", "check": "c", "what": "w", "remedy": "", "code": "", "name": ""} | changed)
+
 
 ANSWER = {**Agreed(1).fields(), "target": "t", "findings": []}
 
@@ -53,3 +81,55 @@ def test_as_many_disks_as_are_allowed_fit_into_a_message() -> None:
     assert Pair(Echo()).ask(Prepare, disks=rows_of_disks(disks), **arguments) == ANSWER
     refused = Pair(Echo()).ask(Prepare, disks=rows_of_disks(disks + disks[:1])[:65], **(arguments | {"vm": "w"}))
     assert isinstance(refused, NbdtunError | LinkLost)
+
+
+#: The bounds of docs/control: for each field, values at them and beyond them.
+BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
+    b"session": ((b"0f" * 16,), (b"", b"0" * 31, b"0" * 33, b"F" * 32, b"g" * 32, b"0" * 32 + b"\n")),
+    b"secret": ((bytes(32),), (b"", bytes(31), bytes(33))),
+    b"lowest": ((b"1", b"65535"), (b"0", b"65536")),
+    b"highest": ((b"1", b"65535"), (b"0", b"65536")),
+    b"version": ((b"1", b"65535"), (b"0", b"65536")),
+    b"features": ((b"",), (b"A",)),
+    b"vm": ((b"v" * 255,), (b"v" * 256, b"\n", b"\xff")),
+    b"hardware": ((machine(1024, 8192),), (b"", b"no JSON", machine(1025, 1), machine(1, 8193), machine(1, 1)[:-1])),
+    b"disks": ((b"", disk() * MAX_DISKS), (disk() * (MAX_DISKS + 1), disk(size=-1), disk(size=(1 << 63) + 1), disk(serial="s" * 256))),
+    b"bitmaps": ((bitmap(0) + bitmap(63) + bitmap(0, "c"),), (bitmap(64), bitmap(0) * 2, bitmap(0, "b" * 256), bitmap(0, persistent="1"))),
+    b"allowed": ((box(name="n") * MAX_DISKS,), (box(name="n") * (MAX_DISKS + 1), box(name="n" * 256))),
+    b"run": ((b"True", b"False"), (b"1", b"")),
+    b"settle": ((b"0", b"600000"), (b"600001", b"-1")),
+    b"target": ((b"t" * 255,), (b"t" * 256,)),
+    b"findings": ((b"", finding(what="w" * 380)), (finding(what="w" * 381), finding(remedy="r" * 141), finding(name="n" * 65))),
+    b"time": ((b"0", b"%d" % (1 << 63)), (b"%d" % ((1 << 63) + 1),)),
+    b"state": ((b"s" * 255,), (b"s" * 256,)),
+    b"machine": ((b"m" * 255,), (b"m" * 256,)),
+    b"outcome": ((b"arrived", b"lost", b"gone", b"fresh"), (b"", b"perhaps")),
+    b"code": ((b"c" * 255,), (b"c" * 256,)),
+    b"reason": ((b"r" * 4000,), (b"r" * 4001,)),
+}
+COMMANDS: tuple[Any, ...] = (Prepare, Listen, Finish, Abort, Query, Settle, Trouble, Ping, Check)
+
+
+def bounds(inside: bool) -> Iterator[tuple[Any, bytes, bytes]]:
+    """Each command, field and value on this side of its bounds."""
+    for command in COMMANDS:
+        for name in dict.fromkeys(name for name, _ in (*command.arguments, *command.response)):
+            yield from ((command, name, value) for value in BOUNDS[name][0 if inside else 1])
+
+
+def parsed(command: Any, field: bytes, value: bytes) -> list[Any]:
+    """The question and the answer, with this ``value`` where they have the field, and others at their bounds."""
+    both = ((command.arguments, command.parseArguments), (command.response, command.parseResponse))
+    boxes = [({name: BOUNDS[name][0][0] for name, _ in fields}, parse) for fields, parse in both]
+    return [parse(amp.AmpBox(each | {field: value}), None) for each, parse in boxes if field in each]
+
+
+@pytest.mark.parametrize(("command", "name", "value"), [*bounds(True)])
+def test_within_the_bounds(command: Any, name: bytes, value: bytes) -> None:
+    assert all(parsed(command, name, value))
+
+
+@pytest.mark.parametrize(("command", "name", "value"), [*bounds(False)])
+def test_beyond_the_bounds(command: Any, name: bytes, value: bytes) -> None:
+    with pytest.raises((Refused, ProtocolViolation)):
+        parsed(command, name, value)

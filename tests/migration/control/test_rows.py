@@ -134,5 +134,5 @@ def test_bitmaps_cross() -> None:
 
 
 def test_as_many_bitmaps_as_are_allowed_fit_into_one_value() -> None:
-    every = [Passenger(MAX_DISKS - 1, "b" * MAX_BITMAP_NAME, True)] * MAX_BITMAPS
+    every = [Passenger(MAX_DISKS - 1, f"{number:b>{MAX_BITMAP_NAME}}", True) for number in range(MAX_BITMAPS)]
     assert len(across(BITMAPS, rows_of_bitmaps(every))) == MAX_BITMAPS
