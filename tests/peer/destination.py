@@ -98,6 +98,8 @@ class Destination:
         return Secure(sock, HANDSHAKE, self._context, None) if isinstance(self._context, ssl.SSLContext) else Wire(sock, HANDSHAKE)
 
     def _answer(self, connection: Wire, question: Box) -> None:
+        if connection.pending:
+            raise Violation("more behind the question")
         ask = question.get("_ask", b"")
         commands = {b"OpenChannel": self._open, b"ResumeChannel": self._resume, b"Greet": self._greet}
         answer = commands.get(question.get("_command", b""), self._refuse) if not self.refusal else self._refuse
@@ -121,7 +123,7 @@ class Destination:
         chosen, ident = self._release.choose(question), self._ident(question)
         target, window = messages.text(question, "target"), messages.number(question, "window", LEAST_WINDOW)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", target):
-            raise Refused("protocol", f"{target} is no target's name")
+            raise Refused("target-unknown", f"{target} is no target's name")
         if (known := self.known.get(ident)) is None:
             if target not in self.targets:
                 raise Refused("target-unknown", f"the destination has no target {target!r}")

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from lab.cable import Cable
+from tests.peer import frames, messages
 from tests.peer.channel import Channel
-from tests.peer.messages import Refused, Release
+from tests.peer.messages import Refused, Release, Value
 from tests.peer.source import Source
+from tests.peer.wire import Lost
 
 MIB = 1 << 20
 
@@ -95,6 +97,20 @@ def test_a_cut_at_every_byte(source: Source, way: str, step: int) -> None:
         dialled = source.dialled - before
         count += step
     assert count > 120
+
+
+@pytest.mark.parametrize("early", [frames.frame(frames.ACK), messages.pack(_command="Greet", _ask="2", **Release().offer())])
+def test_what_comes_with_the_question_closes_the_connection(source: Source, early: bytes) -> None:
+    """The destination gives no answer; and the channel can be opened after that."""
+    secret: dict[str, Value] = {"secret": os.urandom(32)} if source.secret else {}
+    fields: dict[str, Value] = {"channel": os.urandom(16), **secret, "target": "echo", "window": 65536}
+    connection = source.dial()
+    connection.send(messages.pack(_command="OpenChannel", _ask="1", **Release().offer(), **fields) + early)
+    with pytest.raises(Lost):
+        connection.exactly(1)
+    proper = source.dial()
+    assert messages.number(source.ask(proper, "OpenChannel", **fields), "received") == 0
+    proper.close()
 
 
 def test_a_longer_outage(cable: Cable) -> None:

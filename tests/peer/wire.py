@@ -31,6 +31,11 @@ class Wire:
     identity = b""
     """The certificate of the other end, as a digest."""
 
+    @property
+    def pending(self) -> int:
+        """The bytes that have come and were not taken yet."""
+        return len(self._read)
+
     def patience(self, seconds: float = LINK_TIMEOUT) -> None:
         """It may be silent for so long."""
         with suppress(OSError):  # it may be closed

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.protocols import amp
+from twisted.python.failure import Failure
 
 from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
@@ -40,7 +42,26 @@ class DestinationOpening(Opening):
         self.caller = caller
         self.refusal: TunnelError | None = NotAllowed(f"{caller.peer}: the destination could not examine it", "see the destination's log")
         self._destination = destination
-        self._asked = False
+        self._asked = self._answering = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take nothing while a question is answered: a source waits for the answer, so these bytes are for nobody."""
+        if self._answering:
+            self._spoke_too_soon()
+        else:
+            super().dataReceived(data)
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        """The same for what has come behind the question. Whether it is answered at once must make no difference."""
+        if amp.COMMAND in box and self.recvd:
+            self._spoke_too_soon()
+        else:
+            super().ampBoxReceived(box)
+
+    def _spoke_too_soon(self) -> None:
+        violation = ProtocolViolation("it sent more before the answer to its question")
+        self.command_refused(violation.what)
+        self.unhandledError(Failure(violation))
 
     def locateResponder(self, name: bytes) -> Any:
         """Find no responder for a second command: its channel could not get this connection as its link, and would never end."""
@@ -78,7 +99,7 @@ class DestinationOpening(Opening):
         return self.transport
 
     async def _answer(self, offer: Mapping[str, Any], finding: Any, received: int) -> Answer:
-        self._asked = True
+        self._asked = self._answering = True
         try:
             agreed = self._check(offer, finding)
             self._destination.admission.recognise(self._connection, self.caller.owner)
@@ -89,6 +110,8 @@ class DestinationOpening(Opening):
         except TunnelError as refusal:
             self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
             raise
+        finally:
+            self._answering = False
         return Answer(channel.new_link(), agreed, channel.inbound.received, channel.inbound.window)
 
     def _check(self, offer: Mapping[str, Any], finding: Any) -> Agreed:

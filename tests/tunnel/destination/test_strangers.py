@@ -141,14 +141,35 @@ class TestStrangers:
         assert not stage.target.programs
         assert stranger.closed
 
-    def test_frames_right_behind_the_command_are_not_taken(self, stage: Stage) -> None:
-        stage.target.delay = 1.0
-        stranger = Stranger(stage).open().say(encode(Kind.DATA, 0, b"early"))
+    @pytest.mark.parametrize(
+        "early", [encode(Kind.ACK, 0) + encode(Kind.DATA, 0, b"early"), b"\0", box(_command="Greet", _ask="2", **OFFER)]
+    )
+    @pytest.mark.parametrize(("delay", "together"), [(0.0, True), (1.0, True), (1.0, False)], ids=["at once", "together", "later"])
+    def test_what_comes_before_the_answer_closes_the_connection(
+        self, stage: Stage, said: list[str], early: bytes, delay: float, together: bool
+    ) -> None:
+        """However fast the target is connected to, and in however many pieces it comes."""
+        stage.target.delay = delay
+        question = box(_command="OpenChannel", _ask="1", **OFFER, channel=OTHER, target="disk", window=1 << 18)
+        stranger = Stranger(stage)
+        for piece in [question + early] if together else [question, early]:
+            stranger.say(piece)
         stage.pass_time(2)
         assert stranger.closed
+        assert stranger.program.got == b""
+        assert said[0] == "refused a local peer: it sent more before the answer to its question [protocol]"
         stage.pass_time(stage.terms.resume_window + 1)
         assert not stage.target.programs or not stage.target.programs[0].got
         stage.assert_all_gone()
+
+    def test_one_that_resumes_too_eagerly_has_its_channel_still(self, stage: Stage) -> None:
+        first = Stranger(stage).open(OTHER)
+        first.hear_box()
+        resume = box(_command="ResumeChannel", _ask="1", **OFFER, channel=OTHER, received=0)
+        eager = Stranger(stage).say(resume + encode(Kind.ACK, 0))
+        assert eager.closed
+        assert not first.closed
+        assert "received" in Stranger(stage).resume(OTHER).hear_box()
 
 
 @pytest.mark.parametrize("insecure", [False, True])
