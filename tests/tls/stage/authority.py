@@ -115,7 +115,8 @@ def write(
 ) -> Path:
     """A directory of both ends, as QEMU has it."""
     directory.mkdir(exist_ok=True)
-    (directory / CA_CERT).write_bytes(_pem(*(each.certificate for each in trusted)))
+    (directory / "draft").write_bytes(_pem(*(each.certificate for each in trusted)))
+    (directory / "draft").rename(directory / CA_CERT)
     for holder, certificate, key in ((server, SERVER_CERT, SERVER_KEY), (client, CLIENT_CERT, CLIENT_KEY)):
         pem = holder.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         for name, content in ((key, pem), (certificate, holder.pem)):
