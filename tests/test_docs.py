@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,23 @@ def test_every_wait_is_there(site: Path) -> None:
     text = " ".join(_read(site / "waits.html").split())
     for wait in WAITS:
         assert f"{wait.limit} {wait.ended_by}" in text
+    for row in runpy.run_path(f"{DOCS}/_ext/waits.py")["BEHIND_SSH"]:
+        assert " ".join(f"{row.limit} {row.ended_by}".replace("``", "").split()) in text
+
+
+@pytest.mark.parametrize("package", ["reach", "spawn"])
+def test_no_limit_of_a_wait_behind_ssh_is_forgotten(package: str) -> None:
+    """A new one gets a row, or its reason here."""
+    short = {"_LOOK_SECONDS", "_ASK_SECONDS", "CTRL_C"}  # between two looks
+    local = {"nbdtun.reach.session:SECONDS"}  # an answer of this host's own bus, asked once
+    table = (ROOT / "docs/_ext/waits.py").read_text()
+    for path in (ROOT / "nbdtun" / package).rglob("*.py"):
+        for name in re.findall(
+            r"^(_?[A-Z_]*SECONDS|SOON|LONG|GRACE|FIRST_LINE|(?:UN)?ATTENDED|CTRL_C)(?:: Final)? = ", path.read_text(), re.M
+        ):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if name not in short and f"{module}:{name}" not in local:
+                assert f"{path.stem}.{name}" in table, f"{module}:{name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -37,6 +37,8 @@ from nbdtun.spawn.far.start import stop_unit
 UNUSED: Final = frozenset({"inmigrate", "prelaunch"})
 #: How often an ended QEMU is looked for, and seconds between that; the last half of them after SIGKILL.
 _LOOKS, _LOOK_SECONDS = 100, 0.1
+#: Seconds that such a QEMU has to end.
+END_SECONDS: Final = _LOOKS * _LOOK_SECONDS
 
 
 @frozen
