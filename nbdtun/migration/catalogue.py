@@ -299,6 +299,11 @@ DISK_SECTORS: Final = _failure(
     "use a qcow2 image there, or a raw one without cache.direct or on 512-byte sectors",
     DiskMismatch,
 )
+DISK_THREAD: Final = _failure(
+    Check.DISKS,
+    "A disk's controller has an iothread at the destination, whose QEMU 7.2 would end when the copy has arrived.",
+    "use QEMU 8 or later there, or start it without iothread= for that controller",
+)
 DISK_CACHE: Final = _warning(
     Check.DISKS, "A disk's write cache is off at the source and on at the destination.", "use write-cache=off for the device there"
 )

@@ -119,7 +119,7 @@ class Machine:
     """
     What the far end's QEMU must know: a machine type, a CPU model, and devices by their names. ``kvm``: it runs with KVM.
 
-    ``iothreads``: disks have threads of their own.
+    ``iothreads``: a controller of disks has a thread of its own.
     """
 
     type: str

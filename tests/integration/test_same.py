@@ -23,7 +23,7 @@ from lab.qemu import MEMORY, Build, Drive, Qemu
 from nbdtun.migration import catalogue
 from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.finding import Level
-from tests.integration import test_one_command
+from tests.integration import test_obstacles, test_one_command
 from tests.integration.same import both
 from tests.tls.stage.authority import HOUR, authority, revoke
 
@@ -82,12 +82,13 @@ ALONE: dict[str, tuple[Kind, ...]] = {
     "test_of_usb_ports": (catalogue.USB_PORTS,),
     "test_of_both_ends_at_once": (catalogue.MACHINE,),
 }
-#: Behind ssh, where the destination is made: of the tests of these names in test_one_command. A disk that is full has a unit test only.
+#: In other files. Behind ssh, where the destination is made, in test_one_command; a disk that is full has a unit test only.
 MADE: dict[str, tuple[Kind, ...]] = {
     "test_what_is_lacking_is_one_line_and_nothing_is_left": (catalogue.LACKING,),
     "test_check_and_migrate_say_the_same_of_a_place_that_is_taken": (catalogue.OCCUPIED,),
     "test_check_and_migrate_say_the_same_of_a_device_that_was_plugged_in": (catalogue.UNPLANNED,),
     "test_check_and_migrate_say_the_same_of_a_host_that_ssh_cannot_reach": (catalogue.SSH,),
+    "test_of_a_controller_with_an_iothread": (catalogue.DISK_THREAD,),
 }
 
 
@@ -95,7 +96,7 @@ def test_no_failure_is_left_out() -> None:
     """A kind that is new in the catalogue needs a row here."""
     failures = {kind for kind in catalogue.kinds() if kind.level is Level.FAILURE}
     provoked = {*MACHINES, catalogue.SPACE, *(kind for name in ALONE if callable(globals()[name]) for kind in ALONE[name])}
-    provoked |= {kind for name in MADE if callable(getattr(test_one_command, name)) for kind in MADE[name]}
+    provoked |= {kind for name in MADE if hasattr(test_one_command, name) or hasattr(test_obstacles, name) for kind in MADE[name]}
     assert [kind.found for kind in failures - provoked] == []
 
 

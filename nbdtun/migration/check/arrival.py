@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from nbdtun.migration.catalogue import DESTINATION, DISK_CACHE, DISK_SECTORS, DISKS
+from nbdtun.migration.catalogue import DESTINATION, DISK_CACHE, DISK_SECTORS, DISK_THREAD, DISKS
 from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.iothreads import ends, lost
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving
 from nbdtun.migration.finding import Check, Level
 from nbdtun.migration.qmp.monitor import Monitor
@@ -64,6 +65,7 @@ async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tupl
     pairs = {number: (wanted.disks[number], here) for number, here in found.items()}
     with checklist.collecting(DESTINATION):
         await _note_sectors(checklist, monitor, pairs.values())
+        await _note_threads(checklist, monitor, here, found.values())
         _note_caches(checklist, pairs.values())
         await accept(checklist, monitor, pairs, wanted.bitmaps)
     return tuple(found.values())
@@ -79,6 +81,12 @@ async def _note_sectors(checklist: Checklist, monitor: Monitor, pairs: Iterable[
                 f"disk {there.nickname}: the destination's image has {here.size} bytes, which is no multiple of its {sector}-byte sectors"
             )
             checklist.add(DISK_SECTORS(what))
+
+
+async def _note_threads(checklist: Checklist, monitor: Monitor, hardware: Hardware, disks: Iterable[Disk]) -> None:
+    """Find disks whose copies would be the end of their QEMU."""
+    for disk in await lost(monitor, hardware, disks):
+        checklist.add(DISK_THREAD(f"disk {disk.nickname}: {ends(f'{await version(monitor)}')}"))
 
 
 def _note_caches(checklist: Checklist, pairs: Iterable[tuple[Disk, Disk]]) -> None:

@@ -4,9 +4,6 @@ The QEMU program, and what it says that it can do: one is started without a mach
 QEMU facts (7.2 and 10.0): with ``-machine none`` it answers ``query-machines``, ``query-cpu-definitions`` and ``device-list-properties``,
 which fails for a device that it does not have. ``unavailable-features`` are those of the accelerator that it runs with. Commands on its
 standard input are answered in order.
-
-A 7.2 (seen with 7.2.22) ends by an assertion in ``blockdev-nbd.c`` when a client leaves an export whose disk an iothread has: so as soon as
-a copy has arrived.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from attrs import field, frozen
 
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.catalogue import LACKING
+from nbdtun.migration.check.iothreads import ends, loses_exports
 from nbdtun.migration.finding import Finding
 from nbdtun.spawn.values import Machine
 from nbdtun.units import listed
@@ -69,9 +67,8 @@ class Ability:
         for device in machine.devices:
             if device in self.missing:
                 yield LACKING(f"QEMU {self.release} there has no device {device}", "install the package of QEMU that has it")
-        if machine.iothreads and self.release.startswith("7.2."):
-            what = f"QEMU {self.release} there would end as soon as the copy of a disk with an iothread has arrived"
-            yield LACKING(what, "use QEMU 8 or later there")
+        if machine.iothreads and loses_exports(self.release):
+            yield LACKING(ends(self.release), "use QEMU 8 or later there")
 
 
 def find_emulator(wanted: str) -> str:

@@ -6,6 +6,7 @@ The type is pinned to the version that runs: ``q35`` is another machine in each 
 
 from __future__ import annotations
 
+from nbdtun.migration.check.iothreads import AT_ONCE
 from nbdtun.spawn.command.line import Option
 from nbdtun.spawn.rewrite.draft import Draft
 from nbdtun.spawn.values import Machine, Path, Role
@@ -33,6 +34,10 @@ def describe(draft: Draft) -> Machine:
     if draft.source.kvm:
         draft.paths.append(Path(KVM, Role.ACCESS, "-accel kvm"))
     features = tuple(word for word in rest.split(",") if word)
-    options = draft.source.options
-    iothreads = any(option.name == "device" and any("iothread" in pair.key for pair in option.params.pairs) for option in options)
+    iothreads = any(option.name == "device" and _has_threads(option) for option in draft.source.options)
     return Machine(draft.source.machine, model, features, draft.source.kvm, tuple(sorted(set(draft.devices))), iothreads)
+
+
+def _has_threads(device: Option) -> bool:
+    """Whether its disks are an iothread's from the beginning."""
+    return device.params.get("driver").startswith(AT_ONCE) and any("iothread" in pair.key for pair in device.params.pairs)

@@ -13,7 +13,8 @@ def test_a_machine_is_described() -> None:
 
 
 def test_threads_of_disks() -> None:
-    assert planned("-object iothread,id=t -device virtio-blk,iothread=t").machine.iothreads
+    assert planned("-object iothread,id=t -device virtio-scsi-pci,iothread=t").machine.iothreads
+    assert not planned("-object iothread,id=t -device virtio-scsi-pci -device virtio-blk,iothread=t").machine.iothreads
 
 
 def test_without_a_model() -> None:
