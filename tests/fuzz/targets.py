@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import MonitorError, NbdtunError
+from nbdtun.migration.check.blockers import require_unblocked
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.obstacles import note_obstacles_to_arriving, note_obstacles_to_leaving
 from nbdtun.migration.control.channel import Control
@@ -35,7 +36,7 @@ from nbdtun.migration.vm.exports import nodes
 from nbdtun.migration.vm.exports import sweep as sweep_exports
 from nbdtun.migration.vm.hardware.read import hardware
 from nbdtun.migration.vm.machine import machine, run_state
-from nbdtun.migration.vm.memory import Tuning, query_migration, require_incoming, require_unblocked
+from nbdtun.migration.vm.memory import Tuning, query_migration, require_incoming
 from nbdtun.migration.vm.mirror import jobs
 from nbdtun.migration.vm.outline import outline
 from nbdtun.tls.certificate import names_of

@@ -198,7 +198,7 @@ def test_a_blocker(pairs: Callable[..., Pair], crossings: Callable[..., Crossing
     (line,) = failures(report)
     assert line.startswith("blockers: web1 cannot be migrated: ")
     assert "ivshmem" in line
-    assert line.endswith("; remove the blocker")
+    assert line.endswith("; unplug that device")
 
 
 def test_a_destination_that_does_not_wait(pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:

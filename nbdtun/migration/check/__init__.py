@@ -6,6 +6,7 @@ From the ground up; a migration uses the same functions before its first step, s
     checklist    the list that a check fills
     emulation    QEMUs that may lose memory writes
     iothreads    disks with threads of their own, and QEMUs that cannot receive them
+    blockers     what makes QEMU refuse to migrate
     activity     how fast the guest dirties its memory and writes to its disks
     users        other users of a disk: jobs, exports and dumps
     left_behind  snapshots and bitmaps that would stay behind

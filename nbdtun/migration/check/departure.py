@@ -7,6 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from nbdtun.migration.catalogue import BLOCKED, DISKS, MEMORY_LOSS, SOURCE, STATE
+from nbdtun.migration.check.blockers import blockers, of_this_alone
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.emulation import memory_loss_risk
 from nbdtun.migration.check.obstacles import note_obstacles_to_leaving
@@ -21,7 +22,6 @@ from nbdtun.migration.vm.guest import migratable_state
 from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.hardware.read import hardware
 from nbdtun.migration.vm.machine import RUNNING, Machine
-from nbdtun.migration.vm.memory import require_unblocked
 from nbdtun.migration.vm.requirements import SENDING, require_commands, version
 from nbdtun.units import size_text
 
@@ -63,8 +63,11 @@ async def depart(checklist: Checklist, monitor: Monitor, settings: MigrationSett
         if runs and (loss := await memory_loss_risk(monitor)):
             checklist.add(MEMORY_LOSS(loss))
     with checklist.collecting(BLOCKED):
-        await require_unblocked(monitor)
-        checklist.ok(Check.BLOCKERS, "no migration blockers")
+        blocking = await blockers(monitor, here)
+        for error in of_this_alone(blocking):
+            checklist.add(BLOCKED.of(error))
+        if not blocking:
+            checklist.ok(Check.BLOCKERS, "no migration blockers")
     with checklist.collecting(DISKS):
         disks, left_out = await choose(monitor, settings, here)
         checklist.ok(Check.DISKS, f"to be copied: {_listed(disks)}")

@@ -23,6 +23,7 @@ from nbdtun.deferreds import shield, together
 from nbdtun.errors import GuestLost, LinkLost, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier, Ingress
+from nbdtun.migration.check.blockers import require_unblocked
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.finding import Level
@@ -51,7 +52,7 @@ from nbdtun.migration.vm.bitmaps import Copies
 from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.guest import Guest
-from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration, require_unblocked
+from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration
 from nbdtun.migration.vm.mirror import Mirror, Mirrors
 from nbdtun.states import Life
 

@@ -36,7 +36,7 @@ USELESS = {
     "shutdown": "the guest has shut down",
     "internal-error": "QEMU reports an internal error",
     "guest-panicked": "the guest has crashed",
-    "save-vm": "a snapshot of it is being taken",
+    "save-vm": "a snapshot or a dump of it is being written; wait for it",
     "restore-vm": "a snapshot of it is being restored",
     "finish-migrate": "a migration of it is just finishing",
     "colo": "it is replicated by COLO",

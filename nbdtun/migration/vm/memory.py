@@ -80,22 +80,6 @@ async def query_migration(monitor: Monitor, seconds: float | None = None) -> Mig
     return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
 
 
-async def require_unblocked(monitor: Monitor) -> None:
-    """
-    Check that QEMU can migrate now; the answer of ``query-migrate`` has ``blocked-reasons`` since 6.0.
-
-    :raise NotMigratable: a migration is already running, or something in the machine blocks it.
-    """
-    answer = await monitor.execute("query-migrate")
-    status = Migrated.of(answer).status
-    if status not in ENDED | {"none"}:
-        running = f"{monitor.name}: another tool is already migrating it ({status})"
-        raise NotMigratable(running, "wait for it to end, or stop it with migrate_cancel")
-    reasons = answer.get("blocked-reasons")
-    if reasons:
-        raise NotMigratable(f"{monitor.name} cannot be migrated: {'; '.join(reasons)}", "remove the blocker")
-
-
 async def require_incoming(monitor: Monitor) -> None:
     """
     Check that QEMU waits for its migration, and that none has been started yet.

@@ -41,14 +41,15 @@ def test_a_machine_that_can_go() -> None:
 
 def test_all_that_is_amiss_is_told() -> None:
     qemu = PaperQemu(Clock(), "web1", state="guest-panicked")
-    qemu.blockers = ["one", "two"]
+    qemu.blockers = ["one", "feature in device 'two'", "Live migration disabled: dump-guest-memory in progress"]
     qemu.lacks = {"yank", "migrate-continue"}
     departure, lines = check(qemu, disks=("vdz",))
     assert (departure.runs, departure.disks) == (False, ())
     assert lines == [
         "failure source: web1: QEMU 7.2.22 does not support migrate-continue, yank; use QEMU 7.2 or later",
         "failure state: web1 cannot be migrated: the guest has crashed",
-        "failure blockers: web1 cannot be migrated: one; two; remove the blocker",
+        "failure blockers: web1 cannot be migrated: one; end what QEMU names",
+        "failure blockers: web1 cannot be migrated: feature in device 'two'; unplug that device",
         "failure disks: web1 has no disk vdz; it has vda",
         *CLEAR,
     ]

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable, ResumeRefused
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.vm.memory import MAPPING, Incoming, Migrated, Outgoing, Tuning, require_incoming, require_unblocked
+from nbdtun.migration.vm.memory import MAPPING, Incoming, Migrated, Outgoing, Tuning, require_incoming
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import PaperIngress
@@ -81,7 +81,6 @@ def test_a_second_setting_is_put_back_with_the_first() -> None:
 def test_the_memory_goes_out() -> None:
     one = qemu()
     outgoing = Outgoing(one)
-    do(one, require_unblocked(one))
     assert do(one, outgoing.start(RAM)) is None
     assert do(one, outgoing.paused(), 3) is None
     assert do(one, outgoing.proceed(5), 1) is None
