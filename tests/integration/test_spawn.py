@@ -76,6 +76,7 @@ LINES = {
         -device virtio-blk-pci,drive=d0,iothread=t0 -drive if=none,id=d1,file=D/b.raw,format=raw
         -device virtio-scsi-pci,iothread=t1,id=s -device scsi-hd,drive=d1,bus=s.0
     """,
+    "thread": "-object iothread,id=t0 -drive if=none,id=d0,file=D/a.qcow2 -device virtio-blk-pci,drive=d0,iothread=t0",
     "luns": """
         -device virtio-scsi-pci,id=s -drive if=none,id=l0,file=D/a.qcow2 -device scsi-hd,drive=l0,bus=s.0,channel=0,scsi-id=1,lun=0
         -drive if=none,id=l1,file=D/b.raw,format=raw -device scsi-hd,drive=l1,bus=s.0,channel=0,scsi-id=1,lun=1
