@@ -49,8 +49,8 @@ def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) 
         return _offer(name, run_dir, **offer)
     from nbdtun.config.values import check_name
     from nbdtun.errors import ReachError
+    from nbdtun.login import base_beyond_logout
     from nbdtun.reach.relay import NOBODY, relay
-    from nbdtun.reach.session import base_beyond_logout
     from nbdtun.service.local.rundir import base_of
 
     base, name = base_beyond_logout(base_of(run_dir)), check_name(name)
@@ -95,7 +95,7 @@ def _join(base: Path, name: str) -> socket.socket | None:
 
 def _begin(base: Path, name: str, run_dir: str | None) -> socket.socket:
     """Begin a receiver; returns a connection to it. A login manager may have to be told to spare it."""
-    from nbdtun.reach.session import in_a_scope, is_ended_at_logout
+    from nbdtun.login import in_a_scope, is_ended_at_logout
 
     spared = in_a_scope(serving(sys.orig_argv)) if is_ended_at_logout() else None
     ours, theirs = socket.socketpair()

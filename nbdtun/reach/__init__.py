@@ -12,7 +12,6 @@ From the ground up; a module imports only what stands above it here:
     near      the near end of the dialogue
     relay     the relay at the far end
     links     links through ssh
-    session   the login session at the far end, and what its end ends too
     far       the far end of the dialogue
     addresses the addresses of this host
     pushing   one file with nbdtun and all that it requires, and its way to a host that has none

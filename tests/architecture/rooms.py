@@ -7,7 +7,7 @@ from collections.abc import Mapping
 #: Rooms from the ground up: each may import those of earlier rows, and itself.
 LAYERS = (
     ("errors", "process", "deferreds", "states", "lazy"),
-    ("logs", "units", "amp", "ownership"),
+    ("logs", "units", "amp", "ownership", "login"),
     ("tls", "dialogue", "rate", "validators", "versions"),
     ("tunnel.settings", "tunnel.protocol"),
     ("tunnel.wires",),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from attrs import evolve
 
 from nbdtun.errors import NotMigratable
+from nbdtun.login import goes_with_the_session, units_end_with_the_session
 from nbdtun.migration.catalogue import LACKING, OCCUPIED, SPACE, UNLIKE
 from nbdtun.migration.finding import Finding
 from nbdtun.spawn.far import files, images
@@ -36,6 +37,7 @@ def look(plan: Plan) -> Found:
 
 def _collected(plan: Plan) -> Iterator[Finding]:
     yield from _users(plan)
+    yield from _beyond_logout(plan)
     for image in plan.images:
         try:
             yield from images.judge(image, plan.overwrite)
@@ -81,6 +83,14 @@ def _users(plan: Plan) -> Iterator[Finding]:
     for owner in sorted({image.owner for image in plan.images if image.owner and os.geteuid() == 0}):
         if user_id(owner) is None:
             yield UNLIKE(f"there is no user {owner}, who owns images at the source; they will be root's")
+
+
+def _beyond_logout(plan: Plan) -> Iterator[Finding]:
+    if plan.unit and units_end_with_the_session():
+        yield LACKING(f"a unit of {own_name()}'s ends when ssh does", "`loginctl enable-linger` there lets it go on; or leave --unit out")
+    for path in made_paths(plan):
+        if goes_with_the_session(path):
+            yield LACKING(f"{path} is removed when ssh ends", "`loginctl enable-linger` there lets it stay; or name another with --map")
 
 
 def _twice(every: Iterable[Image]) -> Iterator[Finding]:

@@ -68,3 +68,10 @@ def test_users_of_root(plan: Plan) -> None:
         "there is no user nobody-there, who runs QEMU at the source",
         "there is no user none-such, who owns images at the source; they will be root's",
     ]
+
+
+def test_what_would_end_with_the_ssh_session(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(looking, "units_end_with_the_session", lambda: True)
+    monkeypatch.setattr(looking, "goes_with_the_session", lambda path: path == plan.qmp)
+    assert failures(plan) == [f"{plan.qmp} is removed when ssh ends"]
+    assert failures(evolved(plan, unit=True))[0] == f"a unit of {own_name()}'s ends when ssh does"
