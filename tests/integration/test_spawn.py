@@ -317,6 +317,37 @@ async def test_a_qemu_that_cannot_start_leaves_nothing(host: Host) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_secrets_are_not_printed_and_are_there(host: Host) -> None:
+    """QEMU itself repeats what it cannot use, with the secret in it."""
+    secrets = "-object secret,id=s,data=topmost -smbios type=11,value=topmost -fw_cfg name=opt/org.x,string=topmost"
+    host.start(f"{LINES['drive']} {secrets}")
+    assert "topmost" not in json.dumps((await host.plan()).as_json())
+    await host.make()
+    (pid,) = (int(path.read_text()) for path in host.there.glob("*.pid"))
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().count(b"=topmost") == 3
+    await host.maker.remove()
+    with pytest.raises(NotMigratable, match="-object secret,id=s,data=HIDDEN,format=nonsense: "):
+        await host.make(settings=("object.s.format=nonsense",))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_drive_over_the_network(host: Host) -> None:
+    """QEMU tells its address in another form than the command line has it."""
+    there, socket = host.here.parent / "far.raw", host.here / "nbd.sock"
+    with Process(["qemu-nbd", "-t", "-k", socket, "-x", "x", "-f", "raw", host.here / "b.raw"], host.here.parent / "nbd.log") as server:
+        wait(socket.exists, 10, "qemu-nbd", server)
+        source = host.start("-drive file=nbd:unix:D/nbd.sock:exportname=x,if=virtio,format=raw")
+        (failure,) = (await host.plan()).findings
+        assert "it is reached over the network, and its copy needs a file; name one: --disk virtio0=PATH" in str(failure)
+        qmp = await host.make(f"virtio0={there},format=raw")
+        await host.move()
+        await deferToThread(source.wait_exit, 20)
+        qmp("quit")
+    await deferToThread(wait, lambda: not Path(f"{host.there}/qemu.pid").exists(), 10, "the destination's end")
+    image("compare", host.here / "b.raw", there)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_device_that_was_plugged_in(host: Host) -> None:
     host.start(LINES["drive"].replace("q35", "pc"))
     Qmp(host.qmp)("device_add", driver="virtio-rng-pci", id="late")

@@ -105,14 +105,14 @@ def changed(options: Iterable[Option], setting: str, what: str) -> tuple[Option,
     target, equals, value = setting.partition("=")
     group, _, rest = target.partition(".")
     if not equals or not rest:
-        raise ConfigError(f"{what} {setting}: it does not have the form GROUP.ID.KEY=VALUE")
+        raise ConfigError(f"{what} {target}: it does not have the form GROUP.ID.KEY=VALUE")
     every = list(options)
     for number, option in reversed(list(enumerate(every))):
         key = _key_within(option, group, rest)
         if key:
             every[number] = option.with_(option.params.set(key, value))
             return tuple(every)
-    raise ConfigError(f"{what} {setting}: QEMU's command line has no such -{group}")
+    raise ConfigError(f"{what} {target}: QEMU's command line has no such -{group}")
 
 
 def _key_within(option: Option, group: str, rest: str) -> str:

@@ -158,7 +158,7 @@ def _object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise ConfigError(f"{text:.60} is not a JSON object")
+        raise ConfigError("a value that begins as JSON does is not a JSON object")
     return value
 
 

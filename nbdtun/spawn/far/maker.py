@@ -21,6 +21,8 @@ from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.directories import remove_empty
 from nbdtun.ownership.images import MadeFile, make_directory, remove_left, remove_made
 from nbdtun.process import Reactor
+from nbdtun.spawn.command.hidden import Hiding
+from nbdtun.spawn.command.line import parse
 from nbdtun.spawn.far.earlier import UNUSED, Earlier
 from nbdtun.spawn.far.host import user_id
 from nbdtun.spawn.far.images import make_image
@@ -165,7 +167,8 @@ class Maker:
         end = self._reactor.seconds() + START_SECONDS
         while not is_served(plan.qmp):
             if started.has_ended():
-                raise NotMigratable(f"QEMU has ended at once: {started.last_words() or 'without a word'}")
+                words = Hiding(parse(plan.arguments))(started.last_words())  # QEMU repeats its options
+                raise NotMigratable(f"QEMU has ended at once: {words or 'without a word'}")
             if self._reactor.seconds() > end:
                 raise NotMigratable(f"QEMU has not opened {plan.qmp} for {START_SECONDS:.0f} s")
             await deferLater(self._reactor, _LOOK_SECONDS)

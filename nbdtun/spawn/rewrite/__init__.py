@@ -5,6 +5,7 @@ From the source's command line to a plan for the destination's, without I/O.
     source     what is known of the QEMU at the source
     draft      a plan that is being written: paths, findings
     nodes      the images in ``-blockdev`` and ``-drive``, and what QEMU tells of them
+    remote     drives, and images that are reached over the network
     disks      the options that have images
     characters monitors, serial ports and other character devices
     networks   network backends

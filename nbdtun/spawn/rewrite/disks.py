@@ -11,32 +11,21 @@ A path below ``/dev`` is a block device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from attrs import evolve
 
 from nbdtun.spawn.command.line import Option
 from nbdtun.spawn.command.params import Params
-from nbdtun.spawn.rewrite import nodes
+from nbdtun.spawn.rewrite import nodes, remote
 from nbdtun.spawn.rewrite.draft import Draft
 from nbdtun.spawn.rewrite.source import Node
 from nbdtun.spawn.values import Role
 
-#: What each shorthand adds to a ``-drive``.
-SHORTHANDS: Final[Mapping[str, str]] = {
-    "hda": "index=0,media=disk",
-    "hdb": "index=1,media=disk",
-    "hdc": "index=2,media=disk",
-    "hdd": "index=3,media=disk",
-    "cdrom": "index=2,media=cdrom",
-    "fda": "if=floppy,index=0",
-    "fdb": "if=floppy,index=1",
-    "mtdblock": "if=mtd",
-    "sd": "if=sd",
-    "pflash": "if=pflash",
-}
 _NETWORK = "it is reached over the network, and its copy needs a file"
+#: Drivers of images that are reached over the network, or by a library.
+_PROTOCOLS: Final = frozenset({"nbd", "rbd", "iscsi", "ssh", "http", "https", "ftp", "ftps", "nfs", "gluster", "vxhs", "sheepdog"})
 #: With these, the copy of a sparse image is sparse.
 _DISCARDS: Final = ("unmap", "on")
 #: Raw images within others.
@@ -45,43 +34,49 @@ _PART: Final = ("offset", "size")
 
 def drive(draft: Draft, option: Option) -> Option:
     """Rewrite a ``-drive``, or one of its shorthands."""
-    params = option.params if option.name == "drive" else Params.read(SHORTHANDS[option.name]).set("file", option.value)
-    own = next((key for key in ("file", "file.filename", "filename") if key in params), "")
-    if not own:
+    params = remote.params_of(option)
+    own = next((key for key in remote.OWN if key in params), "")
+    if not own and not remote.is_remote(params):
         draft.strict(params)
         return Option("drive", str(params))
     path = nodes.plain(params.get(own)) if own == "file" else params.get(own)
+    named = params.get(own) or "its image"
     snapshot = params.is_on("snapshot") or any(each.name == "snapshot" for each in draft.source.options)
-    device = params.get("id")
-    known = draft.source.nodes
-    found = nodes.temporary(known, device, params.get(own)) if snapshot else nodes.find(known, device=device, file=params.get(own))
+    found = _find(draft, params, own, path, snapshot=snapshot)
     if found is None or (not snapshot and path and nodes.plain(found.file) != path):
-        draft.refuse(f"QEMU does not use {params.get(own)} any more: its medium, or its chain of images, was changed since its start")
+        draft.refuse(f"QEMU does not use {named} any more: its medium, or its chain of images, was changed since its start")
         return option
     if snapshot:
         draft.warn("without snapshot: the destination's image keeps what the guest changes")
         params = params.drop("snapshot")
-    if found.read_only and not snapshot:
-        role = Role.FIRMWARE if params.get("if") == "pflash" else Role.MEDIUM
-        params = params.set(own, nodes.read(draft, found, path or params.get(own), role)) if path else _shared(draft, params, own)
-    else:
+    if not found.read_only or snapshot:
         params = _written(draft, params, found, path, own)
-    draft.strict(params, ("file", "file.filename", "filename"))
+    elif path:
+        role = Role.FIRMWARE if params.get("if") == "pflash" else Role.MEDIUM
+        params = params.set(own, nodes.read(draft, found, path, role))
+    else:
+        draft.warn(f"{named} is read over the network, from the destination too")
+    draft.strict(params, remote.OWN)
     return Option("drive", str(params))
 
 
-def _shared(draft: Draft, params: Params, own: str) -> Params:
-    draft.warn(f"{params.get(own)} is read over the network, from the destination too")
-    return params
+def _find(draft: Draft, params: Params, own: str, path: str, *, snapshot: bool) -> Node | None:
+    known, device = draft.source.nodes, params.get("id")
+    if snapshot:
+        return nodes.temporary(known, device, params.get(own))
+    found = nodes.find(known, device=device, file=params.get(own)) if own or device else None
+    return found if found or path else remote.in_its_place(draft.source, draft.option)
 
 
 def _written(draft: Draft, params: Params, node: Node, path: str, own: str) -> Params:
     if not path and not nodes.is_placed(draft, node):
-        draft.refuse(f"{params.get(own)}: {_NETWORK}", f"name one: --disk {next(iter(nodes.names(node)), 'NODE')}=PATH,format=qcow2")
+        draft.refuse(f"{params.get(own) or 'its image'}: {_NETWORK}", f"name one: --disk {nodes.usual_name(node)}=PATH,format=qcow2")
         return params
     made = nodes.write(draft, node, path, sparse=params.get("discard") in _DISCARDS)
     if made is None:
         return params
+    if not path and params.get("driver") not in nodes.IMAGES:
+        params = remote.without_address(params)
     params = params.drop("backing").set("driver" if "driver" in params and "format" not in params else "format", made[1])
     return params.set(own, made[0]) if path else params.drop("file").set("file", made[0])
 
@@ -106,9 +101,9 @@ class Blockdevs:
                 self._draft.option = self._options[name]
                 owned |= set(self._of_formats(name))
         for name, params in self._params.items():
-            if name not in self._left_out | owned and params.get("driver") in nodes.FILES:
+            if name not in self._left_out | owned:
                 self._draft.option = self._options[name]
-                self._leaf(name, "", nodes.find(self._draft.source.nodes, name=name), None)
+                self._alone(name, params.get("driver"), nodes.find(self._draft.source.nodes, name=name))
         for name, params in self._params.items():
             if name not in self._left_out:
                 self._draft.option = self._options[name]
@@ -171,6 +166,13 @@ class Blockdevs:
         known = self._draft.source.nodes
         return nodes.find(known, name=name) if name else nodes.find(known, file=file, format_=format_)
 
+    def _alone(self, name: str, driver: str, node: Node | None) -> None:
+        """Rewrite a file without a format of its own, here or over the network."""
+        if driver in nodes.FILES:
+            self._leaf(name, "", node, None)
+        elif driver in _PROTOCOLS and node is not None and not node.read_only:
+            self._network(name, "", node, None)
+
     def _leaf(self, name: str, below: str, node: Node | None, owner: tuple[str, str] | None) -> None:
         """Rewrite a file, which is the image ``node``; ``owner`` has the name and the prefix of its format."""
         path = self._params[name].get(f"{below}filename")
@@ -195,9 +197,9 @@ class Blockdevs:
         if owner:
             self._params[owner[0]] = self._params[owner[0]].set(f"{owner[1]}driver", format_)
 
-    def _network(self, name: str, below: str, node: Node, owner: tuple[str, str]) -> None:
+    def _network(self, name: str, below: str, node: Node, owner: tuple[str, str] | None) -> None:
         if not nodes.is_placed(self._draft, node):
-            self._draft.refuse(_NETWORK, f"name one: --disk {node.name}=PATH,format=qcow2")
+            self._draft.refuse(_NETWORK, f"name one: --disk {node.name}=PATH,format={'qcow2' if owner else 'raw'}")
             return
         params = self._params[name]
         stays = {key: value for key, value in params.below(below) if key == f"{below}node-name"}

@@ -37,6 +37,12 @@ def names(node: Node) -> list[str]:
     return [name for name in (node.name, node.device, named[1] if named else node.qdev) if name]
 
 
+def usual_name(node: Node) -> str:
+    """The name by which an operator would call a disk: not one that QEMU has made up for this start, if there is another."""
+    every = names(node)
+    return next((name for name in every if not name.startswith(("#", "/"))), every[0] if every else "NODE")
+
+
 def find(nodes: Iterable[Node], *, name: str = "", device: str = "", file: str = "", format_: str = "") -> Node | None:
     """The image with this name, or of this drive, or at this path, of this format if one is given; None if QEMU has none."""
     every = [node for node in nodes if not format_ or node.format == format_]
@@ -80,6 +86,9 @@ def write(draft: Draft, node: Node, path: str, *, sparse: bool) -> tuple[str, st
 
 def _image(draft: Draft, node: Node, name: str, far: str, format_: str, origin: str) -> Image:
     keeps = draft.answers.keep_backing and bool(node.chain) and format_ == "qcow2"
+    if keeps and not all(map(plain, node.chain)):
+        draft.refuse(f"disk {name}: an image below it is reached over the network", "leave --keep-backing out")
+        keeps = False
     if keeps:
         draft.paths += [
             Path(draft.answers.far(draft.whole(file)), Role.MEDIUM, draft.option.where, draft.whole(file)) for file in node.chain
@@ -100,7 +109,9 @@ def _image(draft: Draft, node: Node, name: str, far: str, format_: str, origin: 
 def read(draft: Draft, node: Node | None, path: str, role: Role) -> str:
     """Note that an image at ``path`` is only read; the far end's path."""
     if node is not None:
-        draft.paths += [Path(file, role, draft.option.where, file) for file in map(draft.whole, node.chain) if file]
+        if not all(map(plain, node.chain)):
+            draft.warn("an image below it is read over the network, from the destination too")
+        draft.paths += [Path(file, role, draft.option.where, file) for file in map(draft.whole, filter(plain, node.chain)) if file]
     return draft.place(path, role)
 
 

@@ -9,8 +9,10 @@ from attrs import evolve
 
 from nbdtun.errors import ConfigError
 from nbdtun.migration.catalogue import UNPLANNED
+from nbdtun.migration.finding import Finding
+from nbdtun.spawn.command.hidden import Hiding
 from nbdtun.spawn.command.line import Option, changed
-from nbdtun.spawn.rewrite import characters, disks, machine, networks, objects, others
+from nbdtun.spawn.rewrite import characters, disks, machine, networks, objects, others, remote
 from nbdtun.spawn.rewrite.answers import Answers
 from nbdtun.spawn.rewrite.draft import Draft
 from nbdtun.spawn.rewrite.others import KEPT, LEFT_OUT, REFUSED, Rule
@@ -19,7 +21,7 @@ from nbdtun.spawn.values import Plan, Role
 
 RULES: Final[Mapping[str, Rule]] = {
     **others.RULES,
-    **dict.fromkeys(("drive", *disks.SHORTHANDS), disks.drive),
+    **dict.fromkeys(("drive", *remote.SHORTHANDS), disks.drive),
     **dict.fromkeys(characters.WORDS, characters.word),
     **dict.fromkeys(("netdev", "nic", "net"), networks.network),
     "chardev": characters.chardev,
@@ -60,8 +62,14 @@ def plan(source: Source, answers: Answers) -> Plan:
         ports=tuple(draft.ports),
         overwrite=answers.overwrite,
         unit=answers.unit,
-        findings=tuple(draft.findings),
+        findings=tuple(_shown(draft.findings, options)),
     )
+
+
+def _shown(findings: Iterable[Finding], options: tuple[Option, ...]) -> Iterable[Finding]:
+    """The findings without the secrets of the command line: they are printed, and logged."""
+    hide = Hiding(options)
+    return (evolve(finding, what=hide(finding.what), remedy=hide(finding.remedy)) for finding in findings)
 
 
 def _answered(source: Source, answers: Answers) -> tuple[str, tuple[Option, ...]]:

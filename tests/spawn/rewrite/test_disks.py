@@ -147,6 +147,16 @@ def test_a_temporary_image_becomes_one_that_stays(text: str) -> None:
     [
         ("-hda a", disk("b", "raw"), "-hda: QEMU does not use a any more: its medium, or its chain of images, was changed"),
         ("-drive id=d,file=a", disk("b", "raw", device="d"), "-drive d: QEMU does not use a any more"),
+        (
+            "-drive file.driver=rbd,file.pool=p,file.image=i,if=virtio",
+            disk("json:{}", "raw", device="virtio0"),
+            "-drive: its image: it is reached over",
+        ),
+        (
+            "-blockdev driver=rbd,node-name=r,pool=p,image=i -device virtio-blk,drive=r",
+            disk("json:{}", "rbd", "r"),
+            "-blockdev r: it is reached over the network",
+        ),
         ("-hda a", disk("a", "raw", unfit="it is encrypted"), "disk #block1: it is encrypted"),
         ("-hda a", disk("a", "vmdk", device="ide0-hd0"), "disk ide0-hd0: nbdtun makes no images of the format vmdk"),
         ("-drive file=nbd://h/a", disk("nbd://h/a", "raw"), "-drive: nbd://h/a: it is reached over the network"),

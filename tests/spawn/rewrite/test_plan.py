@@ -55,7 +55,7 @@ def test_answers_change_the_line() -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (answers(settings=("netdev.n1.x=y",)), "--set netdev.n1.x=y: QEMU's command line has no such -netdev"),
+        (answers(settings=("netdev.n1.x=y",)), "--set netdev.n1.x: QEMU's command line has no such -netdev"),
         (answers("vdb=/a"), "no disk of that name"),
     ],
 )
