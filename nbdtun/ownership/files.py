@@ -5,9 +5,15 @@ Files at paths that an operator has named, for a process that works as that oper
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import TextIO
+
+from nbdtun.ownership.way import open_directory
+
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def make_folder(path: Path) -> None:
@@ -42,10 +48,35 @@ def append_to(path: Path) -> TextIO:
     """
     Open the file ``path`` to add lines to it; if there is none, it is made, for this user alone.
 
-    :raise OSError: that cannot be, or it is a link.
+    :raise OSError: that cannot be; or it is a link or no file, or behind a link that another user could have put there.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(f"{path}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+
+
+def end_of_file(path: str, most: int) -> bytes:
+    """
+    The last bytes of the file ``path``, at ``most`` so many.
+
+    :raise OSError: as :func:`append_to`.
+    """
+    with os.fdopen(_opened(path, os.O_RDONLY), "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return file.read(most)
+
+
+def _opened(path: str, flags: int) -> int:
+    """A file in a directory where others may put what they want: a link, a second name of another file, a pipe."""
+    directory = open_directory(os.path.dirname(os.path.abspath(path)))
+    try:
+        descriptor = os.open(os.path.basename(path), flags | _PLAIN, 0o600, dir_fd=directory)
+    finally:
+        os.close(directory)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "it is no file of its own", path)
+    return descriptor
 
 
 def remove_file(path: str) -> None:

@@ -129,3 +129,13 @@ def open_directory(path: str, make: int | None = None) -> int:
     """
     with walked(path, make) as (_, here):
         return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+
+
+def is_steady(path: str) -> bool:
+    """Whether only root and we can change what the directory ``path`` leads to: for another program, which follows every link."""
+    with suppress(OSError):
+        os.close(open_directory(path))
+        real = os.path.realpath(path)
+        above = [real[:end] or "/" for end in range(len(real)) if real[end] == "/"]
+        return is_ours(os.stat(real)) and all(_keeps_links(os.stat(each)) for each in above)
+    return False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.ownership.files import append_to, make_folder, remove_file, replace_file
+from nbdtun.ownership.files import append_to, end_of_file, make_folder, remove_file, replace_file
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +138,29 @@ def test_lines_are_added_to_a_private_file_and_to_no_link(tmp_path: Path) -> Non
     (tmp_path / "link").symlink_to(path)
     with pytest.raises(OSError, match="symbolic links"):
         append_to(tmp_path / "link")
+
+
+def test_the_end_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("one\ntwo\n")
+    assert (end_of_file(f"{tmp_path}/log", 4), end_of_file(f"{tmp_path}/log", 99)) == (b"two\n", b"one\ntwo\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user takes root")
+def test_what_another_user_has_put_into_the_way(tmp_path: Path) -> None:
+    """In a directory of QEMU's user: a link on the way, a link or another file's second name at its end, a pipe."""
+    (tmp_path / "precious").mkdir()
+    precious, theirs = tmp_path / "precious/log", tmp_path / "theirs"
+    precious.write_text("precious\n")
+    theirs.mkdir()
+    (theirs / "way").symlink_to(precious.parent)
+    (theirs / "link").symlink_to(precious)
+    (theirs / "hard").hardlink_to(precious)
+    os.mkfifo(theirs / "pipe")
+    for path in (theirs, theirs / "way", theirs / "link", theirs / "pipe"):
+        os.chown(path, 1, 1, follow_symlinks=False)
+    for name in ("way/log", "link", "hard", "pipe"):
+        with pytest.raises(OSError, match=r"link|no file of its own|No such device"):
+            append_to(theirs / name)
+        with pytest.raises(OSError, match=r"link|no file of its own"):
+            end_of_file(f"{theirs}/{name}", 9)
+    assert precious.read_text() == "precious\n"

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from nbdtun.ownership.way import is_ours, open_directory, walked
+from nbdtun.ownership.way import is_ours, is_steady, open_directory, walked
 
 MALLORY = 4711
 
@@ -111,3 +111,16 @@ class TestOthers:
         assert came_to(mallorys(place / "his") / "file") == is_at(place / "his/file")
         assert is_ours(place.stat())
         assert not is_ours((place / "his").stat())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user takes root")
+def test_what_stays_what_it_is(place: Path) -> None:
+    for name in ("ours/in", "theirs/in"):
+        (place / name).mkdir(parents=True)
+    (place / "link").symlink_to("ours")
+    mallorys(place / "theirs")
+    assert is_steady(f"{place}/ours/in")
+    assert is_steady(f"{place}/link/in")
+    mallorys(place / "ours/in")
+    for name in ("theirs", "theirs/in", "ours/in", "none"):
+        assert not is_steady(f"{place}/{name}")

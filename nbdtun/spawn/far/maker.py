@@ -29,7 +29,7 @@ from nbdtun.spawn.far.images import make_image
 from nbdtun.spawn.far.look import look, missing_of
 from nbdtun.spawn.far.record import Record, Recorded
 from nbdtun.spawn.far.start import LOG, Started, start
-from nbdtun.spawn.values import MADE, Found, Plan, Role
+from nbdtun.spawn.values import MADE, Found, Plan
 from nbdtun.spawn.wire import Json, plan_of, to_json
 
 #: Seconds that a QEMU has until its monitor answers, and between two looks at it.
@@ -232,6 +232,6 @@ def make_files(plan: Plan, made: Made) -> None:
             raise NotMigratable(f"{directory} cannot be made: {error.strerror}") from None
     for image in plan.images:
         make_image(image, plan.overwrite, made.add_image)
-    ours = [path.path for path in plan.paths if path.role in MADE and path.role is not Role.APPENDED]
+    ours = [path.path for path in plan.paths if path.role in MADE]
     made.left += [path for path in [*ours, plan.qmp + LOG] if not os.path.lexists(path) or path == plan.qmp]
     made.note()

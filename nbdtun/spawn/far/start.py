@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from nbdtun.errors import NotMigratable
-from nbdtun.ownership.files import append_to
+from nbdtun.ownership.files import append_to, end_of_file
+from nbdtun.ownership.way import is_steady
 from nbdtun.spawn.values import Plan
 
 LOG: Final = ".log"
@@ -49,9 +50,8 @@ class Started:
 
     def last_words(self) -> str:
         """The last line that it said; of QEMU's own, which begin with its name, if there is one: hints may follow it."""
-        with suppress(OSError), open(self.log, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        with suppress(OSError):
+            lines = [line.strip() for line in end_of_file(self.log, _LAST).decode(errors="replace").splitlines() if line.strip()]
             own = [line for line in lines if line.startswith("qemu") and ": " in line]
             return [*lines, *own][-1] if lines else ""
         return ""
@@ -109,7 +109,8 @@ def _unit(plan: Plan, name: str, log: str) -> list[str]:
         raise NotMigratable("systemd-run is not there", "leave --unit out")
     mine = os.geteuid() != 0
     user = [] if mine or plan.user in ("", "root") else [f"--uid={plan.user}"]
-    said = [f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}"]
+    # systemd opens it as root, and follows links: what it says goes to the journal where others could have put one.
+    said = [f"--property=Standard{each}=append:{log}" for each in ("Output", "Error") if mine or is_steady(os.path.dirname(log))]
     return ["systemd-run", *(["--user"] if mine else []), "--quiet", "--collect", f"--unit={name}", "--service-type=exec", *user, *said]
 
 

@@ -16,8 +16,9 @@ from twisted.internet.task import deferLater
 from nbdtun.errors import NotMigratable
 from nbdtun.ownership.images import make_file
 from nbdtun.spawn.far import maker as module
-from nbdtun.spawn.far.maker import Made, Maker
-from nbdtun.spawn.values import Found, Plan
+from nbdtun.spawn.far.maker import Made, Maker, make_files
+from nbdtun.spawn.values import Found, Plan, Role
+from nbdtun.spawn.values import Path as Where
 from nbdtun.spawn.wire import to_json
 from tests.spawn.stage import PLAN, evolved
 
@@ -84,3 +85,17 @@ async def test_two_sources_do_not_make_at_once(stage: Stage, monkeypatch: pytest
         await second
     await stage.maker.remove()
     assert os.listdir(stage.directory) == []
+
+
+def test_logs_that_qemu_has_begun_go_and_those_that_were_there_stay(tmp_path: Path) -> None:
+    logs = [f"{tmp_path}/{name}" for name in ("new.log", "old.log", "new.serial")]
+    Path(logs[1]).write_text("old\n")
+    roles = (Role.APPENDED, Role.APPENDED, Role.LOG)
+    plan = evolved(PLAN, qmp=f"{tmp_path}/qmp", user="", images=(), paths=tuple(map(Where, logs, roles, ["-chardev"] * 3)))
+    made = Made(plan.qmp)
+    make_files(plan, made)
+    for log in logs:
+        with open(log, "a") as file:
+            file.write("more\n")
+    made.remove()
+    assert os.listdir(tmp_path) == ["old.log"]

@@ -54,6 +54,29 @@ def test_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--quiet --collect --unit=nbdtun-web1 --service-type=exec" in first
     assert first.endswith("-- /bin/qemu -S")
     assert others[-1].endswith("stop nbdtun-web1")
+    assert f"--property=StandardError=append:{tmp_path}/q.log" in first
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user takes root")
+def test_a_log_in_a_directory_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That user may put a link in its place at any time: what we open is no link, and systemd is not told to open it."""
+    precious, there = tmp_path / "precious", tmp_path / "there"
+    precious.write_text("precious\n")
+    (tmp_path / "systemd-run").write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/said\n')
+    (tmp_path / "systemd-run").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    there.mkdir()
+    os.chown(there, 1, 1)
+    started = start(evolved(plan(there), unit=True), "/bin/qemu", "x")
+    while not (tmp_path / "said").exists() or not started.has_ended():
+        time.sleep(0.01)
+    assert "append:" not in (tmp_path / "said").read_text()
+    (there / "q.log").unlink()
+    (there / "q.log").symlink_to(precious)
+    assert started.last_words() == ""
+    with pytest.raises(NotMigratable, match="symbolic links"):
+        start(plan(there), "/bin/true", "x")
+    assert precious.read_text() == "precious\n"
 
 
 def test_what_cannot_be_started(tmp_path: Path) -> None:
