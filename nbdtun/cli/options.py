@@ -80,6 +80,21 @@ def migration_options(command: _Command) -> _Command:
     return command
 
 
+#: For the commands that a code is not for.
+NO_CODE = click.option("--code", hidden=True, help=shared.CODE.text)
+
+
+def refuse_code(code: str | None, command: str) -> None:
+    """
+    Refuse a code in a command that it is not for.
+
+    :raise ConfigError: there is one.
+    """
+    if code is not None:
+        what = f"--code: it is good for one attempt, and `nbdtun {command}` would use it up"
+        raise ConfigError(what, "nbdtun migrate checks the same before it changes anything; --to ssh://HOST needs no code")
+
+
 def read_settings(*, vm: str, qmp: str, connect: str, **given: Any) -> MigrateSettings:
     """
     Make the settings of a migration from its options.

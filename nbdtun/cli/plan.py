@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import option
+from nbdtun.cli.options import NO_CODE, option, refuse_code
 from nbdtun.cli.streams import tell
 from nbdtun.config.options import CONNECT, DISK, FAR, MAKING, QMP
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @click.argument("vm", metavar="VM")
 @option(QMP, required=True)
 @option(CONNECT, "--to", "connect")
+@NO_CODE
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(vm: str, qmp: str, connect: str | None, as_json: bool, **options: Any) -> int:
+def command(vm: str, qmp: str, connect: str | None, as_json: bool, code: str | None, **options: Any) -> int:
     """Print the images, the directories and the command line of a destination QEMU for VM, and what its host lacks for it.
 
     Nothing is changed. Without --to, the destination is this host: for a copy beside the original, give other paths with --map.
@@ -40,6 +41,7 @@ def command(vm: str, qmp: str, connect: str | None, as_json: bool, **options: An
     from nbdtun.config.answers import make_answers
     from nbdtun.config.values import check_name
 
+    refuse_code(code, "plan")
     answers = make_answers(options)
     settings = _settings(vm, qmp, connect, answers, options) if connect else None
     log_to_stderr(bars=True)

@@ -30,7 +30,7 @@ def dialled(text: str, is_kind: Callable[[str], bool]) -> str | None:
     if found is None or found[0] in ("", "*") or found[0].isdigit():
         return None
     host, port, options = found
-    return f"tcp:{_escaped(host)}:{port or PORT}{options}"
+    return f"tcp:{escaped(host)}:{port or PORT}{options}"
 
 
 def listened(text: str, is_kind: Callable[[str], bool]) -> str | None:
@@ -43,7 +43,7 @@ def listened(text: str, is_kind: Callable[[str], bool]) -> str | None:
         host, port = "", host
     if not (port or is_address(host)) or host.isdigit():
         return None
-    interface = "" if host in ("", "*") else f":interface={_escaped(host)}"
+    interface = "" if host in ("", "*") else f":interface={escaped(host)}"
     return f"tcp:{port or PORT}{interface}{options}"
 
 
@@ -61,7 +61,7 @@ def _read(text: str, is_kind: Callable[[str], bool]) -> tuple[str, str | None, s
     return host, match["port"], match["options"]
 
 
-def _escaped(host: str) -> str:
+def escaped(host: str) -> str:
     return host.replace(":", "\\:")
 
 

@@ -21,7 +21,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IStreamClientEndpointStringParserWithReactor, IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-from nbdtun.config.addresses import dialled, is_address, listened
+from nbdtun.config.addresses import dialled, escaped, is_address, listened
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.way import LONGEST_SOCKET_PATH
 
@@ -62,6 +62,13 @@ class Address:
     def local(self) -> bool:
         """Whether it reaches, or can be reached from, this machine only."""
         return self.path is not None or (self.host is not None and _is_loopback(self.host))
+
+    def at_port(self, port: int) -> str:
+        """The endpoint string that listens on another port of the same host; that of a socket without ports is the same."""
+        if self.port is None:
+            return self.text
+        backlog = "" if self.backlog is None else f":backlog={self.backlog}"
+        return f"tcp:{port}{f':interface={escaped(self.host)}' if self.host else ''}{backlog}"
 
 
 def parse(text: str, role: Role) -> Address:

@@ -11,6 +11,7 @@ from typing import Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 
 from nbdtun.config import VM, DestinationSettings, TunnelSettings
@@ -18,6 +19,7 @@ from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield
 from nbdtun.errors import ReachError
 from nbdtun.migration.destination.life import State
+from nbdtun.migration.qmp.dial import is_served
 from nbdtun.process import Reactor
 from nbdtun.reach.codes.offer import Offer
 from nbdtun.reach.codes.words import make_code
@@ -68,14 +70,26 @@ def receive_by_code(reactor: Reactor, settings: OfferSettings, say: Say) -> Defe
 async def _receive(reactor: Reactor, settings: OfferSettings, say: Say) -> None:
     identity, code = Identity.make(), make_code()
     vm = settings.waiting
+    if not is_served(vm.qmp):
+        say(f"{vm.name}: no QEMU waits at {vm.qmp} yet; start it with -S -incoming defer: only --to ssh://HOST makes one")
     address = parse(settings.listen, Role.LISTEN)
     endpoint = make_listener(reactor, address, TunnelSettings())
     offer = Offer(reactor, identity, code)
     span = duration_text(settings.seconds)
-    taken = await offer.wait(endpoint, settings.seconds, lambda port: say(f"{vm.name}: the code is {code}, for one source, within {span}"))
+    listen = settings.listen
+
+    def listening(port: IListeningPort) -> None:
+        nonlocal listen
+        chosen = ""
+        if address.port == 0:  # the kernel's choice is the links' too
+            number = port.getHost().port  # type: ignore[attr-defined]
+            listen, chosen = address.at_port(number), f", on port {number}"
+        say(f"{vm.name}: the code is {code}, for one source, within {span}{chosen}")
+
+    taken = await offer.wait(endpoint, settings.seconds, listening)
     context = identity.serving(taken.certificate)
     tunnel = TunnelSettings(run_dir=settings.run_dir, trust=Pinned(lambda: context))
-    destination = DestinationService(reactor, DestinationSettings(tunnel=tunnel, listen=settings.listen, vms=(vm,)))
+    destination = DestinationService(reactor, DestinationSettings(tunnel=tunnel, listen=listen, vms=(vm,)))
     try:
         destination.startService()
         taken.confirm()

@@ -226,3 +226,17 @@ def test_without_tls_nothing_but_this_machine_is_exposed(role: Role) -> None:
     check_exposure(endpoint, role, tls=True, insecure=False)
     check_exposure(endpoint, role, tls=False, insecure=True)
     check_exposure("unix:/run/a.sock", role, tls=False, insecure=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        ("0", "tcp:7"),
+        ("127.0.0.1:0", "tcp:7:interface=127.0.0.1"),
+        ("[::1]:0", r"tcp:7:interface=\:\:1"),
+        ("tcp:0:backlog=5", "tcp:7:backlog=5"),
+        ("unix:/run/a", "unix:/run/a"),
+    ],
+)
+def test_another_port_of_the_same_listener(text: str, there: str) -> None:
+    assert parse(text, Role.LISTEN).at_port(7) == there

@@ -12,8 +12,10 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 
 from lab.daemon import free_port
+from nbdtun.config import DestinationSettings
 from nbdtun.errors import ReachError, WrongCode
 from nbdtun.service import offered as module
+from nbdtun.service.destination import DestinationService
 from nbdtun.service.offered import OfferSettings, receive_by_code
 from nbdtun.service.tunnel.introduced import introduced
 from tests.service.stage import migration_settings
@@ -23,11 +25,12 @@ OTHER = "7-crossover-clockwork"
 
 
 class Stage:
-    def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 10) -> None:
+    def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 10, *, port: int | None = None) -> None:
         monkeypatch.setattr(module, "LOOK", 0.01)
         monkeypatch.setattr(module, "WINDOW", 0.05)
         self.said: list[str] = []
-        self.port = free_port()
+        monkeypatch.setattr(module, "is_served", lambda path: True)
+        self.port = free_port() if port is None else port
         settings = OfferSettings("web1", f"tcp:{self.port}:interface=127.0.0.1", f"{base}/web1.qmp", f"{base}/run", seconds)
         self.receiving = receive_by_code(reactor, settings, self.said.append)
         self.base = base
@@ -53,6 +56,35 @@ async def test_a_source_that_comes_and_does_not_begin(tmp_path: Path, monkeypatc
     with pytest.raises(ReachError, match="web1: its source has not begun within 50 ms"):
         await stage.receiving
     assert stage.said[1:] == ["web1: the source has come with the code"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_kernels_choice_of_a_port_is_told_and_is_the_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listened: list[str] = []
+
+    class Listening(DestinationService):
+        def __init__(self, reactor: Any, made: DestinationSettings) -> None:
+            listened.append(made.listen)
+            super().__init__(reactor, made)
+
+    monkeypatch.setattr(module, "DestinationService", Listening)
+    stage = Stage(tmp_path, monkeypatch, port=0)
+    stage.port = int(stage.said[0].rpartition(", on port ")[2])
+    await stage.come()
+    assert listened == [f"tcp:{stage.port}:interface=127.0.0.1"]
+    with pytest.raises(ReachError, match="has not begun"):
+        await stage.receiving
+
+
+def test_no_qemu_waits_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, monkeypatch)
+    monkeypatch.setattr(module, "is_served", lambda path: False)
+    said: list[str] = []
+    receiving = receive_by_code(reactor, OfferSettings("web1", "tcp:0", f"{tmp_path}/q"), said.append)
+    for each in (receiving, stage.receiving):
+        each.addErrback(lambda _: None)
+        each.cancel()
+    assert said[0] == f"web1: no QEMU waits at {tmp_path}/q yet; start it with -S -incoming defer: only --to ssh://HOST makes one"
 
 
 @pytest_twisted.ensureDeferred
