@@ -20,6 +20,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
     │   │   ├── NoAnswer           it is connected, but has not answered in time
     │   │   ├── Unreachable        nobody listens there
     │   │   └── HostUnknown        its name has no address
+    │   ├── FarEndGone             the far end that ssh has started has ended
     │   ├── ProtocolViolation      the other end sent what the protocol does not allow
     │   └── ChannelReset           a channel was ended before its end
     └── MigrationError
@@ -184,6 +185,12 @@ class HostUnknown(LinkLost):
     """The destination's name has no address."""
 
     code = "host-unknown"
+
+
+class FarEndGone(TunnelError):
+    """The far end that ssh has started has ended before its time, and with it every channel to it."""
+
+    code = "far-end-gone"
 
 
 class ProtocolViolation(TunnelError):

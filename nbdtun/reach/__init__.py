@@ -9,8 +9,8 @@ From the ground up; a module imports only what stands above it here:
     child     a process that is spoken to over one socket
     command   ssh's command line, and what its failures mean
     host      a host that ssh reaches
-    near      the near end of the dialogue
     relay     the relay at the far end
+    near      the near end of the dialogue
     links     links through ssh
     far       the far end of the dialogue
     addresses the addresses of this host

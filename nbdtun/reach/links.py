@@ -14,12 +14,12 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, I
 from zope.interface import implementer
 
 from nbdtun.config.ssh import SSHAddress
-from nbdtun.errors import LinkLost, ReachError, Unreachable
+from nbdtun.errors import FarEndGone, LinkLost, ReachError
 from nbdtun.reach.child import Child
 from nbdtun.reach.greeting import far_proof, link
 from nbdtun.reach.host import Host
 from nbdtun.reach.near import words
-from nbdtun.reach.relay import NOBODY
+from nbdtun.reach.relay import is_gone
 
 #: Dials at a time. By default sshd refuses some of ten connections that have not authenticated yet (MaxStartups, sshd_config(5)).
 AT_ONCE: Final = 4
@@ -53,15 +53,16 @@ class SSHLinks:
         return sorted(child.pid for child in self._children)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; the Deferred fails with :exc:`~nbdtun.errors.LinkLost`, in ssh's words."""
+        """
+        Connect; the Deferred fails with :exc:`~nbdtun.errors.LinkLost`, in ssh's words, or :exc:`~nbdtun.errors.FarEndGone`.
+        """
         return self._dialling.run(lambda: Deferred.fromCoroutine(self._connect(protocolFactory)))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         try:
             call = await self._host.call(self._words, link(self._secret), attended=False, proof=far_proof(self._secret))
         except ReachError as error:
-            lost = Unreachable if f": {NOBODY} " in error.what else LinkLost
-            raise lost(error.what, error.remedy) from error
+            raise (FarEndGone if is_gone(error.what) else LinkLost)(error.what, error.remedy) from error
         self._children.add(call.child)
         call.child.when_over().addCallback(lambda _: self._children.discard(call.child))
         protocol = factory.buildProtocol(_Through(self._host.address))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.protocols import amp
 
 from nbdtun.dialogue import Dialogue
@@ -20,6 +21,7 @@ from nbdtun.reach.commands import Acknowledge, Keep, Look, Make, Receive, Remove
 from nbdtun.reach.greeting import TALK
 from nbdtun.reach.host import Host
 from nbdtun.reach.maker import Json
+from nbdtun.reach.relay import is_gone
 
 #: Seconds for an answer: to a short question, and to one that makes images and starts a QEMU.
 SOON: Final = 30.0
@@ -59,6 +61,7 @@ class FarEnd:
         self._name = name
         self._talk: Talk | None = None
         self._child: Child | None = None
+        self._lock = DeferredLock()  # one new connection at a time
         self.opened = False  #: it was reached
 
     def __repr__(self) -> str:
@@ -73,8 +76,8 @@ class FarEnd:
         """
         await self._open(attended=True)
 
-    async def _open(self, *, attended: bool) -> None:
-        call = await self.host.call(words(self._name, join=not attended), TALK, attended=attended)
+    async def _open(self, *, attended: bool, join: bool = False) -> None:
+        call = await self.host.call(words(self._name, join=join), TALK, attended=attended)
         self._talk, self._child, self.opened = Talk(self.host.reactor), call.child, True
         call.calling.give_way(self._talk)
 
@@ -103,8 +106,18 @@ class FarEnd:
         return qmp
 
     async def remove(self) -> None:
-        """See :meth:`nbdtun.reach.maker.Maker.remove`."""
-        await self.ask(Remove, LONG)
+        """
+        See :meth:`nbdtun.reach.maker.Maker.remove`.
+
+        Where the far end has ended, another one is started: it knows by a record what is whose.
+        """
+        try:
+            await self.ask(Remove, LONG)
+        except ReachError as error:
+            if not is_gone(error.what):
+                raise
+            await self.join(begin=True)
+            await self.ask(Remove, LONG)
 
     async def keep(self) -> None:
         """See :meth:`nbdtun.reach.maker.Maker.keep`."""
@@ -120,11 +133,24 @@ class FarEnd:
 
         :raise NbdtunError: it reported it, or cannot be reached.
         """
-        if self._talk is None or self._talk.lost:
-            await self.close()
-            await self._open(attended=False)
+        await self.join()
         assert self._talk is not None
         return await self._talk.ask(command, seconds=seconds, **arguments)
+
+    async def join(self, *, begin: bool = False) -> None:
+        """
+        Connect again if the connection is lost; ``begin``: to another far end, if there is none any more.
+
+        :raise ReachError: it cannot be reached, or has ended: see :func:`~nbdtun.reach.relay.is_gone`.
+        """
+        async with self._lock:
+            if self._talk is None or self._talk.lost:
+                await self.close()
+                await self._open(attended=False, join=not begin)
+
+    def when_lost(self) -> Deferred[Any]:
+        """A Deferred that fires when there is no connection."""
+        return succeed(None) if self._talk is None else self._talk.when_lost()
 
     async def close(self) -> None:
         """Hang up; the far end goes on until it has nothing to do. Safe to repeat."""

@@ -21,6 +21,11 @@ PIECE: Final = 256 * 1024
 NOBODY: Final = "nothing receives"
 
 
+def is_gone(why: str) -> bool:
+    """Whether an error of an ssh says that there is no receiver any more."""
+    return f": {NOBODY} " in why
+
+
 def door_path(base: Path, name: str) -> Path:
     """The door of the receiver called ``name``, whose run directories are in ``base``."""
     return base / "receive" / f"{name}.sock"

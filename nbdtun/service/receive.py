@@ -262,8 +262,10 @@ class Receiver:
         return qmp
 
     async def remove(self) -> None:
-        """See :meth:`nbdtun.reach.maker.Maker.remove`."""
+        """See :meth:`nbdtun.reach.maker.Maker.remove`; and what a killed far end has made."""
         await self._clear()
+        if self._earlier is not None:
+            await self._earlier.clear()
 
     async def keep(self) -> None:
         """See :meth:`nbdtun.reach.maker.Maker.keep`."""

@@ -60,6 +60,20 @@ class Hosts(Host):
         words, log = self.words(*self.options(*more)), self.here.parent / "attempt.log"
         return self.ended.enter_context(Process(words, log, self.sshd.environment))
 
+    def wait_copying(self, attempt: Process) -> None:
+        """Wait until the first bytes of the disk have arrived."""
+        image = self.there / "a.qcow2"
+        wait(lambda: image.exists() and image.stat().st_blocks * 512 > 1 << 20, 60, "the copy", attempt, pause=0.01)
+
+    def leftovers(self) -> list[str]:
+        """What is left of nbdtun at either end, once a far end has had time to end."""
+        with suppress(TimeoutError):
+            wait(lambda: not self.far_ends(), 10, "the end of the far end")
+        ends = (self.here.parent / "run", self.sshd.run_dir)
+        left = [f"{path}" for end in ends for path in end.rglob("*") if not path.is_dir()]
+        nonces = [name for at in (self.here, self.there) for name in files(at) if ".nbdtun" in name]
+        return [*map(str, self.far_ends()), *left, *nonces]
+
     def record(self) -> dict[str, Any]:
         """What the far end has written down of what it made."""
         with suppress(OSError):
@@ -166,6 +180,32 @@ def test_a_killed_far_end_is_in_nobodys_way(hosts: Hosts) -> None:
     assert Path(f"/proc/{left}").exists()
     _arrives(hosts, source)
     assert not Path(f"/proc/{left}").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["source", "far", "both"])
+@pytest.mark.parametrize("way", [[], ["--through-ssh"]], ids=["port", "ssh"])
+def test_an_end_is_killed_while_the_disk_is_copied(hosts: Hosts, killed: str, way: list[str]) -> None:
+    """The guest stays, the other end ends by itself, long before the resume window, and a second try moves the VM."""
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 68 0 20M", hosts.here / "a.qcow2"], check=True, capture_output=True)
+    source = hosts.start(LINES["drive"])
+    window = [] if killed == "far" else ["--resume-window", "2s"]  # nobody tells a far end that its source was killed
+    attempt = hosts.begin("--bandwidth", "512KiB", *window, *way)
+    hosts.wait_copying(attempt)
+    if killed != "source":
+        hosts.kill_the_far_end()
+    if killed != "far":
+        attempt.kill()
+    if killed == "far":
+        assert attempt.wait_exit(60) == 1, attempt.log()
+        assert "nothing receives web1 there any more" in attempt.log().splitlines()[-1]
+    if killed == "source":
+        wait(lambda: not hosts.far_ends(), 60, "the end of the far end")
+    if killed != "both":
+        assert not hosts.there.exists()
+    assert Qmp(hosts.here / "lab.qmp")("query-status")["status"] == "running"
+    _arrives(hosts, source)
+    assert hosts.leftovers() == []
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from nbdtun.errors import LinkLost, ReachError
+from nbdtun.errors import FarEndGone, LinkLost, ReachError
 from nbdtun.reach.links import AT_ONCE, SSHLinks
 from tests.reach.stage import SECRET, FakeReceiver, FakeSSH, host
 
@@ -85,3 +85,13 @@ async def test_a_failure_has_the_words_of_ssh(ssh: FakeSSH) -> None:
     with pytest.raises(ReachError, match="Permission denied"):
         await links.prove()
     assert links.pids == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_far_end_that_has_gone_is_no_outage(ssh: FakeSSH, receiver: FakeReceiver) -> None:
+    links = SSHLinks(receiver.host, "web1", SECRET)
+    for words, error in (("nothing receives web1 there any more [reach]", FarEndGone), ("no route", LinkLost)):
+        ssh.does(f"echo 'nbdtun: {words}' >&2; exit 1")
+        with pytest.raises(error, match=words.partition(" [")[0]):
+            await links.connect(FACTORY)
+    assert not issubclass(FarEndGone, LinkLost)

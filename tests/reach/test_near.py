@@ -8,6 +8,7 @@ import pytest_twisted
 from nbdtun.errors import DiskMismatch, NotMigratable, ReachError
 from nbdtun.reach.far import Asked
 from nbdtun.reach.near import FarEnd, Listening, words
+from nbdtun.reach.relay import is_gone
 from tests.reach.stage import SECRET, FakeReceiver, FakeSSH
 
 
@@ -70,3 +71,20 @@ async def test_nothing_is_opened_where_ssh_fails(ssh: FakeSSH, receiver: FakeRec
         await far.open()
     assert not far.opened
     await far.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_far_end_removes_what_one_has_made_that_was_killed(ssh: FakeSSH, receiver: FakeReceiver) -> None:
+    far = FarEnd(receiver.host, "web1")
+    await far.open()
+    receiver.talks[0].hang_up()
+    await far.when_lost()
+    ssh.does('case "$last" in *join) echo "nbdtun: nothing receives web1 there any more [reach]" >&2; exit 1;; esac')
+    with pytest.raises(ReachError) as gone:
+        await far.keep()
+    assert is_gone(gone.value.what)
+    await far.remove()
+    assert receiver.asked == ["remove"]
+    assert [call.rpartition(" ")[2] for call in ssh.calls()] == ["start", "join", "join", "start"]
+    await far.close()
+    await far.when_lost()

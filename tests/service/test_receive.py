@@ -364,3 +364,14 @@ async def test_what_was_made_for_a_killed_one_is_asked_and_not_moved_to(scene: S
     await scene.near.talk.ask(Make, seconds=5, plan={})
     assert scene.receiver._vms == {"web1": "/run/made.qmp"}
     assert (await scene.near.receive(qmp="/there/vm.qmp"))["waits"] is True
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_killed_one_has_made_is_removed_on_request(scene: Scene) -> None:
+    async def clear() -> None:
+        scene.maker.asked.append("clear")
+
+    scene.receiver._earlier = cast("Earlier", SimpleNamespace(clear=clear))
+    await scene.near.talk.ask(Remove, seconds=5)
+    assert scene.maker.asked == ["remove", "clear"]
+    await scene.near.leave()

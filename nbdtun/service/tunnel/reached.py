@@ -10,18 +10,19 @@ import secrets
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
-from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
 
 from nbdtun.config import MigrateSettings, SourceSettings
 from nbdtun.config.settings import REMOTE, FarSettings
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.deferreds import branch, shield, with_timeout
-from nbdtun.errors import LinkLost, NbdtunError, NotInstalled, ReachError, TLSError, Unreachable
+from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, NotInstalled, ReachError, TLSError
 from nbdtun.process import Reactor
 from nbdtun.reach.host import UNATTENDED, Host
 from nbdtun.reach.links import SSHLinks
@@ -29,6 +30,7 @@ from nbdtun.reach.near import FarEnd, Listening
 from nbdtun.reach.pushing.executable import Executable, find
 from nbdtun.reach.pushing.push import push
 from nbdtun.reach.pushing.shell import SSHShell
+from nbdtun.reach.relay import is_gone
 from nbdtun.service.tunnel.build import make_runtime
 from nbdtun.tls.throwaway import SOURCE, Identity
 from nbdtun.tls.trust import Pinned
@@ -43,6 +45,9 @@ PORT_SECONDS: Final = 3.0
 
 #: Seconds for a measurement's channel to end by itself.
 SETTLE: Final = 3.0
+
+#: Seconds before each attempt to reach a far end again whose connection was torn, by an ssh that asks nobody.
+AGAIN: Final = (0.2, 5.0, 25.0)
 
 #: Tells the user one line.
 Say = Callable[[str], object]
@@ -73,6 +78,8 @@ class Reached:
         self._identity = Identity.make(SOURCE)
         self.far = FarEnd(Host(runtime.reactor, address, settings.remote), name)
         self.waits = False  #: a QEMU waits there for the VM
+        self.gone: FarEndGone | None = None  #: it has ended before its time
+        self._watching: Deferred[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Reached {self._address}>"
@@ -102,7 +109,30 @@ class Reached:
             resume_window=self._runtime.terms.resume_window,
         )
         self._listening, self.waits = listening, listening.waits
-        return await self._find_way(listening)
+        dialer = await self._find_way(listening)
+        self._watching = Deferred.fromCoroutine(self._watch())
+        self._watching.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        return dialer
+
+    async def _watch(self) -> None:
+        """
+        See whether the far end has ended, each time that its connection is torn.
+
+        To its port that looks like an outage, which may be over at any time. But no channel survives it.
+        """
+        while self.gone is None:
+            await self.far.when_lost()
+            for pause in AGAIN:
+                await deferLater(self._runtime.reactor, pause)
+                try:
+                    await self.far.join()
+                    break
+                except NbdtunError as error:
+                    if is_gone(error.what):
+                        self.gone = FarEndGone(error.what, "its log there says more; try again")
+                        return
+            else:
+                return  # ssh has no way any more; the links may
 
     async def _open(self) -> None:
         """Connect; where no nbdtun answers, copy one there first."""
@@ -163,7 +193,7 @@ class Reached:
 
         def dialer(host: str) -> Dialer:
             label = f"[{host}]:{listening.port}" if ":" in host else f"{host}:{listening.port}"
-            endpoint = HostnameEndpoint(reactor, host, listening.port)
+            endpoint = _WhileItLives(self, HostnameEndpoint(reactor, host, listening.port))
             return Dialer(self._runtime, endpoint, label, Pinned(lambda: context), listening.name)
 
         dialers = [dialer(host) for host in hosts]
@@ -178,7 +208,7 @@ class Reached:
 
     async def acknowledge(self, *, settled: bool = True) -> None:
         """Nothing is needed there any more; if the outcome is ``settled``, the far end can forget it. It ends by itself in any case."""
-        if not self.far.opened:
+        if not self.far.opened or self.gone is not None:
             return
         try:
             await self.far.acknowledge(self._identity.certificate, settled=settled)
@@ -188,12 +218,31 @@ class Reached:
     async def close(self) -> None:
         """Hang up, and leave no process."""
 
+        if self._watching is not None:
+            self._watching.cancel()
+
         async def end() -> None:
             await self.far.close()
             if self._links is not None:
                 await self._links.close()
 
         await shield(Deferred.fromCoroutine(end()), lambda: None)
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class _WhileItLives:
+    """The ``endpoint`` of a far end's port, where nobody listens any more once that has gone."""
+
+    reached: Reached
+    endpoint: HostnameEndpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; the Deferred fails with :exc:`~nbdtun.errors.FarEndGone`, too."""
+        if self.reached.gone is not None:
+            return fail(self.reached.gone)
+        connecting: Deferred[IProtocol] = self.endpoint.connect(protocolFactory)
+        return connecting
 
 
 async def first(clock: IReactorTime, seconds: float, attempts: Iterable[Coroutine[Any, Any, None]]) -> int | NbdtunError:
@@ -260,7 +309,7 @@ class LateDialer:
         """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.open`."""
         try:
             await (await self._dialer()).open(channel, session, met=False)
-        except Unreachable:  # it has ended, and with it all channels
+        except FarEndGone:  # it has ended, and with it all channels
             await self.close()
             await (await self._dialer()).open(channel, session, met=met)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from nbdtun.errors import LinkLost, NbdtunError, ReachError, TLSError, Unreachable
-from nbdtun.service.tunnel.reached import PORT_SECONDS, LateDialer, first
+from nbdtun.config.settings import FarSettings
+from nbdtun.config.ssh import SSHAddress
+from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, ReachError, TLSError, Unreachable
+from nbdtun.service.tunnel.reached import AGAIN, PORT_SECONDS, LateDialer, Reached, _WhileItLives, first
 
 
 class Attempts:
@@ -94,7 +97,8 @@ class FakeReached:
 def done(work: Any) -> Any:
     """What has come of it, at once."""
     got: list[Any] = []
-    Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
+    ended = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
+    ended.addCallbacks(got.append, lambda failure: got.append(failure.value))
     return got[0]
 
 
@@ -120,7 +124,7 @@ def test_a_far_end_is_reached_once() -> None:
 
 
 def test_one_that_has_ended_is_reached_again() -> None:
-    gone, far = FakeReached(opening=Unreachable("nothing receives it there any more")), FakeReached()
+    gone, far = FakeReached(opening=FarEndGone("nothing receives it there any more")), FakeReached()
     assert open_channel(late(gone, far), "one") is None
     assert gone.did == ["reached", "one", "left", "closed"]
     assert far.did == ["reached", "one"]
@@ -139,3 +143,69 @@ def test_one_that_cannot_be_reached_is_tried_for_each_channel() -> None:
     assert str(open_channel(dialer, "one")) == "ssh://dest: Permission denied; is it the right user?"
     assert open_channel(dialer, "two") is None
     assert closed.did == ["reached", "left", "closed"]
+
+
+class FakeFar:
+    """A far end whose connection is torn, and which answers the next calls with these errors, and then well."""
+
+    def __init__(self, *errors: str) -> None:
+        self.errors = list(errors)
+        self.joined = 0
+        self._lost: Deferred[None] = Deferred()
+
+    def when_lost(self) -> Deferred[None]:
+        return self._lost
+
+    def tear(self) -> None:
+        lost, self._lost = self._lost, Deferred()
+        lost.callback(None)
+
+    async def join(self) -> None:
+        self.joined += 1
+        if self.errors:
+            raise ReachError(self.errors.pop(0))
+
+
+GONE = "ssh://dest: nothing receives web1 there any more"
+
+
+def watched(far: Any) -> tuple[Reached, Any]:
+    clock: Any = Clock()
+    runtime: Any = SimpleNamespace(reactor=clock)
+    reached = Reached(runtime, SSHAddress("dest", "", None), "web1", FarSettings(), lambda line: None)
+    reached.far = far
+    Deferred.fromCoroutine(reached._watch())
+    return reached, clock
+
+
+def test_a_far_end_that_has_ended_has_no_port() -> None:
+    far = FakeFar("ssh://dest: no route", GONE)
+    reached, clock = watched(far)
+    endpoint: Any = SimpleNamespace(connect=lambda factory: succeed("connected"))
+    port = _WhileItLives(reached, endpoint)
+    far.tear()
+    factory: Any = None
+    for pause in AGAIN[:2]:
+        assert done(port.connect(factory)) == "connected"
+        clock.advance(pause)
+    assert (str(reached.gone), type(done(port.connect(factory)))) == (f"{GONE}; its log there says more; try again", FarEndGone)
+    done(reached.acknowledge())
+    assert far.joined == 2
+
+
+def test_a_torn_connection_is_no_end() -> None:
+    far = FakeFar()
+    reached, clock = watched(far)
+    for count in (1, 2):
+        far.tear()
+        clock.advance(AGAIN[0])
+        assert (far.joined, reached.gone) == (count, None)
+
+
+def test_where_ssh_would_ask_somebody_it_is_not_tried_for_ever() -> None:
+    far = FakeFar(*["ssh://dest: Permission denied"] * 9)
+    reached, clock = watched(far)
+    far.tear()
+    for pause in (*AGAIN, *AGAIN):
+        clock.advance(pause)
+    assert (far.joined, reached.gone) == (len(AGAIN), None)
