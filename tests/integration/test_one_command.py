@@ -41,6 +41,7 @@ class Hosts(Host):
             self.sshd.to,
             "--map",
             f"{self.here}={self.there}",
+            *([f"--set=emulator={self.wrapped()}"] if self.build.prefix else []),
             *more,
         ]
 
@@ -89,27 +90,37 @@ class Hosts(Host):
                 os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture
-def hosts(directory: Path, native_qemu: Build) -> Iterator[Hosts]:
-    one = Hosts(directory, native_qemu)
+def _hosts(directory: Path, build: Build) -> Iterator[Hosts]:
+    one = Hosts(directory, build)
     one.images()
     with one.ended:
         yield one
         wait(lambda: not any("--over-ssh" in command for command in marked().values()), 10, "the end of the far end")
 
 
-def test_a_vm_moves_by_one_command(hosts: Hosts) -> None:
-    source = hosts.start(LINES["drive"])
-    told = json.loads(hosts.run("plan", "--json").stdout)
-    assert (told["fit"], told["directories"]) == (True, [f"{hosts.there}"])
-    done = hosts.migrate()
+@pytest.fixture
+def hosts(directory: Path, native_qemu: Build) -> Iterator[Hosts]:
+    yield from _hosts(directory, native_qemu)
+
+
+@pytest.fixture(params=["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
+def either(request: pytest.FixtureRequest, directory: Path) -> Iterator[Hosts]:
+    yield from _hosts(directory, request.getfixturevalue(request.param))
+
+
+def test_a_vm_moves_by_one_command(either: Hosts) -> None:
+    source = either.start(LINES["drive"])
+    told = json.loads(either.run("plan", "--json").stdout)
+    assert (told["fit"], told["directories"]) == (True, [f"{either.there}"])
+    done = either.migrate()
     assert done.returncode == 0, done.stderr
     source.wait_exit(20)
-    qmp = Qmp(hosts.there / "lab.qmp")
+    qmp = Qmp(either.there / "lab.qmp")
     assert qmp("query-status")["status"] == "running"
+    assert qmp("query-version")["qemu"]["major"] == either.build.version[0]
     qmp("quit")
-    wait(lambda: not (hosts.there / "qemu.pid").exists(), 10, "the destination's end")
-    subprocess.run(["qemu-img", "compare", hosts.here / "a.qcow2", hosts.there / "a.qcow2"], check=True, capture_output=True)
+    wait(lambda: not (either.there / "qemu.pid").exists(), 10, "the destination's end")
+    subprocess.run(["qemu-img", "compare", either.here / "a.qcow2", either.there / "a.qcow2"], check=True, capture_output=True)
 
 
 def test_what_is_lacking_is_one_line_and_nothing_is_left(hosts: Hosts) -> None:

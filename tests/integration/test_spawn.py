@@ -125,10 +125,10 @@ class Host:
         return process
 
     def answers(self, *disks: str, **more: Any) -> Answers:
-        settings: tuple[str, ...] = (*more.pop("settings", ()), *([f"emulator={self._wrapped()}"] if self.build.prefix else []))
+        settings: tuple[str, ...] = (*more.pop("settings", ()), *([f"emulator={self.wrapped()}"] if self.build.prefix else []))
         return Answers((Mapped(f"{self.here}", f"{self.there}"),), places(map(Place.parse, disks)), settings, **more)
 
-    def _wrapped(self) -> Path:
+    def wrapped(self) -> Path:
         """A program that starts a QEMU whose libraries are not where the system looks for them."""
         path = self.here.parent / "emulator"
         path.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={self.build.env()["LD_LIBRARY_PATH"]} exec {self.build.binary} "$@"\n')
