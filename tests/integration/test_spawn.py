@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -365,6 +366,52 @@ async def test_a_tpm_whose_emulator_is_not_there(host: Host) -> None:
         host.start(line)
         with pytest.raises(NotMigratable, match=f"-chardev tpm: {host.there}/tpm.sock has no server"):
             await host.make()
+
+
+OVMF = Path("/usr/share/OVMF")
+
+
+def swtpm(directory: Path, state: Path) -> Process:
+    """A TPM 2.0 in software, at the socket ``tpm.sock`` in a directory."""
+    state.mkdir()
+    words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--ctrl", f"type=unixio,path={directory}/tpm.sock"]
+    return Process(words, Path(f"{state}.log"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (OVMF.is_dir() and shutil.which("swtpm")), reason="ovmf and swtpm are not installed")
+@pytest_twisted.ensureDeferred
+async def test_real_firmware_with_its_variables_and_a_tpm(either: Host) -> None:
+    """
+    The firmware writes its variables when it boots. They travel as memory; QEMU writes them to their file as soon as the guest runs there
+    (hw/block/pflash_cfi01.c, postload_update_cb). The TPM's state travels with QEMU's own.
+    """
+    code = next(path for name in ("OVMF_CODE_4M.fd", "OVMF_CODE.fd") if (path := OVMF / name).exists())
+    shutil.copy(OVMF / code.name.replace("CODE", "VARS"), either.here / "vars.fd")
+    fresh = (either.here / "vars.fd").read_bytes()
+    line = f"""
+        -machine q35 -drive if=pflash,unit=0,format=raw,readonly=on,file={code} -drive if=pflash,unit=1,format=raw,file=D/vars.fd
+        -drive if=virtio,file=D/a.qcow2,format=qcow2 -chardev socket,id=tpm,path=D/tpm.sock
+        -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-tis,tpmdev=tpm0
+    """
+    either.there.mkdir()
+    with swtpm(either.here, either.here.parent / "tpm"), swtpm(either.there, either.here.parent / "far-tpm"):
+        wait(lambda: all((at / "tpm.sock").exists() for at in (either.here, either.there)), 10, "swtpm")
+        source = either.start(line)
+        await deferToThread(wait, lambda: (either.here / "vars.fd").read_bytes() != fresh, 60, "the firmware's variables", source)
+        planned = await either.plan()
+        assert [str(finding) for finding in planned.findings if finding.level.value == "failure"] == []
+        Qmp(either.here / "lab.qmp")("stop")
+        qmp = await either.make()
+        await either.move()
+        await deferToThread(source.wait_exit, 20)
+        assert qmp("query-tpm")[0]["model"] == "tpm-tis"
+        qmp("cont")
+        qmp("stop")
+        assert (either.there / "vars.fd").read_bytes() == (either.here / "vars.fd").read_bytes()
+        qmp("quit")
+    await deferToThread(wait, lambda: not (either.there / "qemu.pid").exists(), 10, "the destination's end")
+    assert either.faults(planned) == []
 
 
 def test_the_command(host: Host) -> None:
