@@ -9,15 +9,19 @@ name only once it is complete.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import platform
 import pwd
+import re
 import shutil
 import stat
 import sys
 import tarfile
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +30,13 @@ REMEDY = "set XDG_CACHE_HOME to another directory there, or install nbdtun there
 
 #: Bytes that are read at a time.
 PIECE = 1 << 20
+
+
+#: Seconds after its last start for which a program stays when another one comes.
+KEPT = 7 * 86400.0
+
+#: What we put there: an executable that was copied or made, what it was unpacked to, and what was left half-done.
+_OURS = re.compile(r"(nbdtun|made)-[0-9a-f]+(-3\.\d+)?\.pyz|[0-9a-f]{16}-3\.\d+|\.(nbdtun-)?[0-9a-f]{16}[-.].+")
 
 
 class Unusable(Exception):
@@ -116,6 +127,7 @@ def take(name: str, source: IO[bytes], size: int, sha256: str) -> dict[str, Any]
             os.rename(draft, there / name)
         finally:
             draft.unlink(missing_ok=True)
+        prune(there)
         return {"path": str(there / name)}
     except Unusable as error:
         return {"error": str(error)}
@@ -161,3 +173,30 @@ def unpack(name: str, archives: dict[str, IO[bytes]], needed: int) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return final
+
+
+def hold(path: Path) -> None:
+    """This process uses a program: it stays for as long as that, and for some time afterwards."""
+    with suppress(OSError):  # it is not in our directory, or another user's
+        fcntl.flock(os.open(path, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.utime(path)
+
+
+def prune(there: Path) -> None:
+    """Remove the programs that no process uses, nor has used for long."""
+    for path in there.iterdir():
+        with suppress(OSError):  # in use, or just removed by another process
+            if _OURS.fullmatch(path.name) and path.lstat().st_mtime < time.time() - KEPT:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    finally:
+        os.close(held)

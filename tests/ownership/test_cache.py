@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pwd
 import tarfile
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from nbdtun.ownership import cache
-from nbdtun.ownership.cache import Unusable, base, folder, look, take, unpack
+from nbdtun.ownership.cache import KEPT, Unusable, base, folder, hold, look, take, unpack
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +134,32 @@ def test_no_room_to_unpack(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unusable, match="No space left"):
         unpack("nbdtun-1", {"a": archive(one="1")}, 1)
     assert list(folder().iterdir()) == []
+
+
+def test_old_programs_go_when_a_new_one_comes() -> None:
+    """Those that were started lately stay, and those that run; and what is none of ours."""
+    there, number = folder(), "0123456789abcdef"
+    old = [f"nbdtun-{number}.pyz", f"made-{number}-3.11.pyz", f".nbdtun-{number}.pyz.77", f"{number}-3.11/pkg", f".{number}-3.11.x/pkg"]
+    stay = [
+        "nbdtun-1111111111111111.pyz",
+        "1111111111111111-3.12/pkg",
+        "aaaaaaaaaaaaaaaa-3.12/pkg",
+        "nbdtun-aaaaaaaaaaaaaaaa.pyz",
+        "theirs",
+    ]
+    for name in [*old, *stay]:
+        (there / name).parent.mkdir(exist_ok=True)
+        (there / name).write_text("x")
+    running = os.open(there / "aaaaaaaaaaaaaaaa-3.12", os.O_RDONLY), os.open(there / "nbdtun-aaaaaaaaaaaaaaaa.pyz", os.O_RDONLY)
+    for descriptor in running:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    before = time.time() - KEPT - 60
+    for path in there.iterdir():
+        os.utime(path, (before, before))
+    hold(there / "nbdtun-1111111111111111.pyz")  # it has just been started
+    hold(there / "1111111111111111-3.12")
+    hold(there / "gone")
+    take("nbdtun-2222222222222222.pyz", io.BytesIO(b"new"), 3, sha256(b"new").hexdigest())
+    for descriptor in running:
+        os.close(descriptor)
+    assert sorted(os.listdir(there)) == sorted([*(name.partition("/")[0] for name in stay), "nbdtun-2222222222222222.pyz"])

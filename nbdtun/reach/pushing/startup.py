@@ -41,6 +41,8 @@ def main() -> None:
             there = cache.unpack(name, {part: opened.open(f"{part}.tar.xz") for part in parts}, manifest["unpacked"])
         except cache.Unusable as error:
             give_up(str(error))
+    for path in (there, there.parent / os.path.basename(archive)):
+        cache.hold(path)
     sys.path[0] = str(there)
     sys.argv[0] = os.path.abspath(archive)
     importlib.import_module("nbdtun.cli").script()

@@ -35,6 +35,18 @@ def test_it_unpacks_itself_once_and_runs(made: Path) -> None:
     assert there.name.endswith(f"-{THIS}")
 
 
+def test_a_start_is_a_use(made: Path) -> None:
+    """What is used stays when another one is brought; a start outside of the cache touches nothing there."""
+    run(made)
+    (there,) = (made.parent / ".cache/nbdtun").iterdir()
+    inside = made.rename(there.parent / "x.pyz")
+    for path in (there, inside):
+        os.utime(path, (1, 1))
+    environment = {"HOME": f"{made.parent}", "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-I", inside], check=True, capture_output=True, env=environment)
+    assert min(path.stat().st_mtime for path in (there, inside)) > 1
+
+
 def test_another_python_or_processor_is_one_line(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {"nbdtun/cli/__init__.py": SCRIPT}
     made.write_bytes(pack({COMMON: ours, "3.98": {}, "3.99": {}}))
