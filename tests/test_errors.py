@@ -41,6 +41,7 @@ CODES = {
     "no-answer": "NoAnswer",
     "unreachable": "Unreachable",
     "host-unknown": "HostUnknown",
+    "far-end-gone": "FarEndGone",
     "protocol": "ProtocolViolation",
     "reset": "ChannelReset",
     "migration": "MigrationError",

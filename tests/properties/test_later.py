@@ -13,6 +13,7 @@ from nbdtun.amp import MAX_KEYS, SECRET_SIZE, CheckedCommand, Flag, Number, Rows
 from nbdtun.migration.control.commands import SessionId, Settled
 from nbdtun.migration.vm.hardware.wire import HardwareArgument
 from nbdtun.service.control.socket import Report
+from nbdtun.tunnel.opening.commands import IDENT_SIZE, Ident
 from nbdtun.versions import Features
 from tests.fuzz.seeds import REPORT
 from tests.fuzz.targets import SESSION
@@ -30,7 +31,9 @@ def honest(argument: Any, more: dict[str, Any]) -> bytes:
         case Rows():
             return box(**{name.decode(): honest(each, more) for name, each in argument.subargs}, **more)
         case Number():
-            return b"1"
+            return b"%d" % max(1, argument.least)
+        case Ident():
+            return b"i" * IDENT_SIZE
         case Flag():
             return b"True"
         case Features():

@@ -239,8 +239,7 @@ class Migration:
         capabilities = ("events", "pause-before-switchover", *self._supervision.convergence.capabilities)
         await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
-        await require_unblocked(self._monitor)  # again: the next steps use up the destination QEMU
-        await suitable(self._monitor, End.SOURCE)
+        await together(require_unblocked(self._monitor), suitable(self._monitor, End.SOURCE))  # the next steps use up the other QEMU
         await self._constancy.check()
         self._copies = copies = Copies(self._monitor, disks, leave=Belonging.BITMAPS in self.settings.leave_behind)
         await copies.make(self._undo, self._tuning)
