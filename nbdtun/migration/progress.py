@@ -182,9 +182,9 @@ class Pause:
     handover: float
 
     @property
-    def milliseconds(self) -> float:
-        """All of it, in milliseconds."""
-        return _milliseconds(self.drain + self.memory + self.handover)
+    def seconds(self) -> float:
+        """All of it."""
+        return self.drain + self.memory + self.handover
 
     def as_json(self) -> dict[str, float]:
         """A part of the object that ``--progress json`` prints, in milliseconds."""
@@ -206,9 +206,10 @@ class Progress:
     One sample of a migration.
 
     ``time`` is seconds since the epoch, ``elapsed`` seconds since its start. ``rate`` is in bytes per second, ``eta`` the seconds until
-    disks and memory are copied; both are None where that cannot be told. ``pause`` is set from the phase ``settle`` on, and
-    ``elapsed`` stays the same then: the VM runs at the destination. ``error`` is only set in a final phase; ``code`` is the stable name of
-    the error. ``guest`` tells a guest that runs from one that its operator has paused, or that ``--on-timeout force`` has.
+    disks and memory are copied; both are None where that cannot be told. ``downtime_ms`` is set from the phase ``settle`` on, and
+    ``elapsed`` stays the same then: the VM runs at the destination. ``pause`` has its parts, where they are known. ``error`` is only set in
+    a final phase; ``code`` is the stable name of the error. ``guest`` tells a guest that runs from one that its operator has paused, or
+    that ``--on-timeout force`` has.
     """
 
     time: float
@@ -220,15 +221,11 @@ class Progress:
     eta: float | None = None
     link: LinkState = LinkState()
     converge: Measures = Measures()
+    downtime_ms: float | None = None
     pause: Pause | None = None
     error: str | None = None
     code: str | None = None
     guest: GuestState = GuestState.UNKNOWN
-
-    @property
-    def downtime_ms(self) -> float | None:
-        """How long the guest stood still, in milliseconds; None if it did not run, or that is not over."""
-        return None if self.pause is None else self.pause.milliseconds
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--progress json`` prints: see ``docs/migrate``."""
@@ -276,19 +273,12 @@ class Progress:
             eta=_perhaps(_number, report.get("eta")),
             link=LinkState.from_json(report.get("link", {})),
             converge=Measures.from_json(report.get("converge", {})),
-            pause=_pause(report),
+            downtime_ms=_perhaps(_number, report.get("downtime_ms")),
+            pause=_perhaps(Pause.from_json, report.get("pause_ms")),
             error=_perhaps(_text, report.get("error")),
             code=_perhaps(_text, report.get("code")),
             guest=_guest(report.get("guest")),
         )
-
-
-def _pause(report: Mapping[str, Any]) -> Pause | None:
-    """Another release may tell the whole alone."""
-    if (parts := report.get("pause_ms")) is not None:
-        return Pause.from_json(parts)
-    whole = _perhaps(_number, report.get("downtime_ms"))
-    return None if whole is None else Pause(0.0, 0.0, whole / 1000)
 
 
 def _guest(state: object) -> GuestState:

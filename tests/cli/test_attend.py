@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.cli.attend import Status, attend
 from nbdtun.errors import ConfigError, GuestLost, MirrorFailed, NbdtunError, OutcomeUnknown
-from nbdtun.migration.progress import Pause, Phase, Progress
+from nbdtun.migration.progress import Phase, Progress
 from tests.cli.stage import FakeReactor, Gone, interrupts
 
 MIRROR = Progress(time=1e9, elapsed=1.0, phase=Phase.MIRROR, rate=5.0, eta=3.0)
@@ -82,7 +82,7 @@ def reporting(*progresses: Progress, then: Deferred[Progress]) -> Callable[[Repo
 
 
 def test_completed(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
-    final = evolve(MIRROR, phase=Phase.COMPLETED, pause=Pause(0.01, 0.06, 0.01))
+    final = evolve(MIRROR, phase=Phase.COMPLETED, downtime_ms=80.0)
     assert ended(display, reporting(MIRROR, final, then=succeed(final))) == 0
     assert display.shown == [MIRROR, final]
     assert capsys.readouterr().err == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from nbdtun.display import Display
-from nbdtun.migration.progress import DiskProgress, GuestState, MemoryProgress, Pause, Phase, Progress
+from nbdtun.migration.progress import DiskProgress, GuestState, MemoryProgress, Phase, Progress
 
 GIB, MIB = 2**30, 2**20
 START = Progress(time=1e9, elapsed=0.0, phase=Phase.PREPARE)
@@ -18,9 +18,7 @@ MIRROR = evolve(
     eta=12.8,
     guest=GuestState.RUNS,
 )
-END = evolve(
-    MIRROR, elapsed=60.0, phase=Phase.COMPLETED, ram=MemoryProgress(2 * GIB, 2 * GIB), rate=0.0, eta=None, pause=Pause(0.01, 0.07, 0.0072)
-)
+END = evolve(MIRROR, elapsed=60.0, phase=Phase.COMPLETED, ram=MemoryProgress(2 * GIB, 2 * GIB), rate=0.0, eta=None, downtime_ms=87.2)
 
 
 def run(display: Display, *progresses: Progress) -> None:

@@ -28,7 +28,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.finding import Level
 from nbdtun.migration.ids import block_name, new_session
-from nbdtun.migration.progress import Pause, Phase, Progress
+from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
@@ -98,7 +98,7 @@ class Migration:
         )
         self._sampler = Sampler(reactor, monitor, self._supervision, settings.steps.command, self._alarm, self._judge)
         self._forward: Deferred[None] | None = None
-        self._pause: Pause | None = None
+        self._downtime: float | None = None
         self._constancy = Constancy(reactor, monitor, f"{settings.vm} at the source", self._alarm)
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm, self._secret)
         self._ingresses = Ingresses(carrier, self._tidy, self._secret)
@@ -171,7 +171,7 @@ class Migration:
         except BaseException as error:
             raise await self._roll_back(error) from None
         await self._confirm()
-        return self._supervision.meter.finish(Phase.COMPLETED, self._pause)
+        return self._supervision.meter.finish(Phase.COMPLETED, self._downtime)
 
     async def _steps(self) -> None:
         self._monitor.when_lost().addCallback(self._alarm)
@@ -184,7 +184,7 @@ class Migration:
         outgoing, ram = await self._send(mirrors, disks)
         switchover = await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
-        self._pause = switchover.pause()
+        self._downtime = self._supervision.meter.paused(switchover.pause())
         await self._settle()
 
     async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:
@@ -283,7 +283,7 @@ class Migration:
         """It runs there. Until it was watched for a moment, the source's QEMU is kept."""
         self._undo.forget()
         if self.settings.settle:
-            self._supervision.meter.arrived(self._pause)
+            self._supervision.meter.arrived(self._downtime)
             wait, secret = self.settings.steps.settle, self._secret
             await ask(self._reactor, self._carrier, self.settings, self.session, self._session.control, wait, secret)
 
@@ -323,7 +323,7 @@ class Migration:
         if lost := isinstance(error, GuestLost):  # an operator may let it go on
             self._tidy.push("restore the migration's parameters", self._tuning.restore)
         await self._close()
-        self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._pause, str(error), error.code)
+        self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._downtime, str(error), error.code)
 
     async def _confirm(self) -> None:
         """It runs there. A failure to tidy up here is only worth a warning."""

@@ -66,10 +66,15 @@ class Meter:
         self._change(phase=phase, **({} if phase in _COPYING else {"rate": None, "eta": None}))
         self._report_now()
 
-    def arrived(self, pause: Pause | None) -> None:
-        """The VM runs at the destination, after ``pause``: its times count up to now."""
+    def paused(self, pause: Pause | None) -> float | None:
+        """Take the parts of the downtime; returns that, in seconds."""
+        self._change(pause=pause)
+        return None if pause is None else pause.seconds
+
+    def arrived(self, downtime: float | None) -> None:
+        """The VM runs at the destination, after a ``downtime`` in seconds: its times count up to now."""
         self._end = self._clock.seconds()
-        self._change(pause=pause, eta=None)
+        self._change(downtime_ms=_milliseconds(downtime), eta=None)
         self.enter(Phase.SETTLE)
 
     def copied(self) -> None:
@@ -105,10 +110,10 @@ class Meter:
         self._change(rate=rate, eta=left / rate if rate and self.now.phase in _COPYING else None)
         self._report_now()
 
-    def finish(self, phase: Phase, pause: Pause | None = None, error: str | None = None, code: str | None = None) -> Progress:
-        """End in ``phase``, after ``pause``."""
+    def finish(self, phase: Phase, downtime: float | None = None, error: str | None = None, code: str | None = None) -> Progress:
+        """End in ``phase``; ``downtime`` is in seconds."""
         rate = self.moved / self._elapsed if self._elapsed > 0 else 0.0
-        self._change(phase=phase, pause=pause, error=error, code=code, eta=None, rate=rate)
+        self._change(phase=phase, downtime_ms=_milliseconds(downtime), error=error, code=code, eta=None, rate=rate)
         self._report_now()
         return self.now
 
@@ -122,6 +127,10 @@ class Meter:
     @property
     def _elapsed(self) -> float:
         return (self._clock.seconds() if self._end is None else self._end) - self._start
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def _moved(disk: DiskProgress, job: Mapping[str, Any]) -> DiskProgress:

@@ -138,5 +138,5 @@ def test_a_guest_that_did_not_run_has_none() -> None:
     moment = Moment()
     moment.stopped_at = None  # type: ignore[assignment]
     assert moment.switchover.pause() is None
-    assert Pause(1, 2, 3).milliseconds == 6000
+    assert Pause(1, 2, 3).seconds == 6
     assert repr(moment.switchover).startswith("<Switchover of ")
