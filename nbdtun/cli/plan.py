@@ -39,7 +39,7 @@ def command(vm: str, qmp: str, connect: str | None, as_json: bool, code: str | N
     """
     from nbdtun.cli.reactor import run
     from nbdtun.config.answers import make_answers
-    from nbdtun.config.values import check_name
+    from nbdtun.config.names import check_name
 
     refuse_code(code, "plan")
     answers = make_answers(options)

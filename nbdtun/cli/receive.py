@@ -47,11 +47,11 @@ def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) 
     """
     if over_ssh is None:
         return _offer(name, run_dir, **offer)
-    from nbdtun.config.values import check_name
+    from nbdtun.config.names import check_name
     from nbdtun.errors import ReachError
     from nbdtun.login import base_beyond_logout
     from nbdtun.reach.relay import NOBODY, relay
-    from nbdtun.service.local.rundir import base_of
+    from nbdtun.service.local.base import base_of
 
     base, name = base_beyond_logout(base_of(run_dir)), check_name(name)
     if over_ssh == "serve":
@@ -68,7 +68,7 @@ def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) 
 def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | None, within: float) -> int:
     """Wait for a source that has the code."""
     from nbdtun.config.addresses import PORT
-    from nbdtun.config.values import check_name
+    from nbdtun.config.names import check_name
     from nbdtun.service.offered import OfferSettings, receive_by_code
 
     settings = OfferSettings(check_name(name), listen or f"{PORT}", incoming or "", run_dir, within)

@@ -32,7 +32,7 @@ def asked(work: Callable[[Reactor], Coroutine[Any, Any, _T]]) -> _T:
 
 def base(run_dir: str | None) -> Path:
     """The base directory of the control sockets."""
-    from nbdtun.service.local.rundir import base_of
+    from nbdtun.service.local.base import base_of
 
     return base_of(run_dir)
 

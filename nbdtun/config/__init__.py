@@ -7,7 +7,8 @@ From the ground up::
     addresses   HOST:PORT and its kin, as endpoint strings
     ssh         ``ssh://HOST``, the other host as the system's ssh knows it
     endpoints   endpoint strings: are they valid, who can reach them, which host do they name
-    values      names, forwards, targets, VMs, owners of sockets
+    names       the names of targets and VMs
+    values      forwards, targets, VMs, owners of sockets
     settings    the settings of the two daemons and of one migration
     timeouts    how time limits and strategies are written as options
     belongings  how ``--leave-behind`` is written

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from attrs import Attribute, field, frozen
 
 from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of, parse
+from nbdtun.config.names import check_name
 from nbdtun.config.ssh import SSHAddress, is_ssh
-from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, VMPattern, check_name
+from nbdtun.config.values import VM, FactoryTarget, Forward, Owner, Target, VMPattern
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.spawn.rewrite.answers import Answers

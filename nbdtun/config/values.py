@@ -1,7 +1,6 @@
 """
 The values of single options: ``NAME=SOMETHING``, and ``USER:GROUP``.
 
-Names are strict because they cross the wire, name files and appear in log lines: a letter or digit, then up to 63 of ``A-Za-z0-9._-``.
 Patterns for names are those of a shell.
 """
 
@@ -17,30 +16,15 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IProtocolFactory
 
 from nbdtun.config.endpoints import Address, Role, check_socket_path, parse
+from nbdtun.config.names import check_name
 from nbdtun.errors import ConfigError
 from nbdtun.tunnel.settings import Records
 
-#: The form of a name, as a regular expression.
-NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 #: In the path of a pattern: a VM's name.
 PLACE: Final = "{vm}"
-_NAME = re.compile(NAME)
 _PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,64}")
 UNCHANGED = -1
 _LARGEST_ID = 2**32 - 2
-
-
-def check_name(name: str) -> str:
-    """
-    Return ``name`` if it can name a target or a VM.
-
-    :raise ConfigError: it cannot.
-    """
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} is not a valid name: use letters, digits, dots, dashes and underscores, at most 64, starting with a letter or digit"
-        )
-    return name
 
 
 def _halves(text: str, form: str) -> tuple[str, str]:

@@ -8,7 +8,8 @@ them (``tests/test_architecture.py``):
 - A path is walked by descriptors, one name after the other (:mod:`.way`). A link is followed only if root or we must have put it there.
 - A file is given to a user while no other process can name it, or by a descriptor of that file (:mod:`.listening`, :mod:`.directories`).
 - Only names in a directory that is held open are removed, so a removal never follows a link.
-- The process behind a socket is checked after connecting to it (:mod:`.reach`).
+- The process behind a socket is checked after connecting to it (:mod:`.reach`; :mod:`.reacher` is
+  its endpoint).
 
 :mod:`.loopback` tells whose process is at the other end of a TCP connection within this host.
 

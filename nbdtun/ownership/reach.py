@@ -8,6 +8,8 @@ directory that only root and we can write to, root or we have put the socket the
 - belong to the directory's owner, who could use it anyway; or be listened on by that owner, or by the socket's own owner.
 
 Where the caller knows which users may answer (QEMU's monitor has reported it), only those are accepted.
+
+:mod:`.reacher` is the same as an endpoint. Here is no reactor: the relay of an ssh session, which is started for each link, loads none.
 """
 
 from __future__ import annotations
@@ -22,17 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
-from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.task import deferLater
-from zope.interface import implementer
 
 from nbdtun.ownership.way import check_length, is_ours, known, walked
-from nbdtun.process import Reactor, adopt, quiet_factory
-
-#: Seconds to wait for room in a server's queue, and between two attempts (QEMU's queues are short).
-QUEUE_SECONDS, QUEUE_INTERVAL = 10.0, 0.02
 
 _PEER = struct.Struct("3i")
 
@@ -87,36 +80,3 @@ def _check(uid: int, found: os.stat_result, around: os.stat_result, allowed: Col
         right = is_ours(around) or his
     if not right:
         raise PermissionError(errno.EPERM, f"uid {uid} is listening there, which is not allowed; another user may have replaced the socket")
-
-
-@implementer(IStreamClientEndpoint)
-@frozen
-class Reacher:
-    """Connects to a UNIX socket as :func:`reach` does, and waits a while for room in its queue."""
-
-    reactor: Reactor
-    path: str
-    allowed: Collection[int] | None = None
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; the Deferred fails with :exc:`OSError` if the connection does."""
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        sock = await self._reach()
-        with sock:
-            protocol = factory.buildProtocol(UNIXAddress(os.fsencode(self.path)))
-            if protocol is None:
-                raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
-            adopt(self.reactor, sock, quiet_factory(lambda: protocol))
-        return protocol
-
-    async def _reach(self) -> socket.socket:
-        end = self.reactor.seconds() + QUEUE_SECONDS
-        while True:
-            try:
-                return reach(self.path, self.allowed)
-            except BlockingIOError:
-                if self.reactor.seconds() > end:
-                    raise
-            await deferLater(self.reactor, QUEUE_INTERVAL)

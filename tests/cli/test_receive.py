@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,15 @@ def test_without_ssh_it_offers_a_code(capsys: pytest.CaptureFixture[str], monkey
 def test_a_vm_may_be_called_start() -> None:
     words = ["python3", "nbdtun", "receive", "start", "--over-ssh", "start"]
     assert receive.serving(words) == ["python3", "nbdtun", "receive", "start", "--over-ssh", "serve"]
+
+
+def test_a_relay_loads_no_reactor(tmp_path: Path) -> None:
+    """Each link through ssh starts one."""
+    code = f"""
+import sys
+from nbdtun.cli import main
+status = main(['receive', 'web1', '--over-ssh', 'join', '--run-dir', {str(tmp_path)!r}])
+print(status, [name for name in sys.modules if name.partition('.')[0] in ('twisted', 'cryptography')])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1 []\n", "nbdtun: nothing receives web1 there any more [reach]\n")

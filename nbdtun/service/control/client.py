@@ -9,11 +9,11 @@ from typing import Any
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.config.values import check_name
+from nbdtun.config.names import check_name
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, LinkLost, MigrationError, NbdtunError, NoAnswer
 from nbdtun.logs import make_logger
-from nbdtun.ownership.reach import Reacher
+from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.control.names import Name, directory, is_daemon
 from nbdtun.service.control.socket import LOCAL, Cancel, Status, names, trustees

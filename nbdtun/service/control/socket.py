@@ -41,8 +41,8 @@ from nbdtun.ownership.reach import peer, reach
 from nbdtun.process import Reactor
 from nbdtun.service.control.names import SUFFIX, Name, directory
 from nbdtun.service.local import ownership
+from nbdtun.service.local.base import base_of
 from nbdtun.service.local.listening import LocalEndpoint
-from nbdtun.service.local.rundir import base_of
 from nbdtun.versions import AGREED, OFFER, Agreed, Speaks
 
 MAX_CLIENTS = 16

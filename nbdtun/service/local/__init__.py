@@ -3,6 +3,7 @@ Sockets and directories of this host, and their owners.
 
     ownership  directories that other users could replace
     listening  endpoints to listen on, with errors of one line
+    base       the base of run directories
     rundir     directories for the sockets of one process
     monitors   the identity of a VM: its monitor's socket
     outcomes   the outcomes of sessions, kept until their sources know them

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from nbdtun.config import Owner
@@ -18,29 +17,12 @@ from nbdtun.errors import ConfigError
 from nbdtun.ownership import directories
 from nbdtun.ownership.reach import Credentials
 from nbdtun.service.local import ownership
+from nbdtun.service.local.base import base_of
 
 #: The longest name of a socket that is made in a run directory, in bytes.
 LONGEST_NAME = 20
 
 _PREFIX = "nbdtun-"
-
-
-def default_base() -> Path:
-    """
-    The default base of run directories: ``/run/nbdtun`` for root; for others the first directory that systemd made for their service
-    (``RuntimeDirectory=``, systemd.exec(5)), or the user's.
-    """
-    if os.geteuid() == 0:
-        return Path("/run/nbdtun")
-    if made := os.environ.get("RUNTIME_DIRECTORY"):
-        return Path(made.split(":")[0])
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "nbdtun" if runtime else Path(tempfile.gettempdir()) / f"nbdtun-{os.geteuid()}"
-
-
-def base_of(run_dir: str | None) -> Path:
-    """The directory that ``--run-dir`` means."""
-    return Path(run_dir).absolute() if run_dir else default_base()
 
 
 class RunDir:

@@ -13,7 +13,8 @@ import stat
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from nbdtun.config.values import NAME, PLACE, VM, VMPattern
+from nbdtun.config.names import NAME
+from nbdtun.config.values import PLACE, VM, VMPattern
 from nbdtun.ownership.way import LONGEST_SOCKET_PATH
 
 #: The most sockets that are remembered.

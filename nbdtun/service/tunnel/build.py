@@ -12,7 +12,7 @@ from nbdtun.config.addresses import is_address
 from nbdtun.config.endpoints import Address, Role, parse
 from nbdtun.config.settings import MigrateSettings
 from nbdtun.ownership.listening import BACKLOG, Listener
-from nbdtun.ownership.reach import Reacher
+from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import BothFamilies, LocalEndpoint
 from nbdtun.service.tunnel.records import in_force

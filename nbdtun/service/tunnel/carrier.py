@@ -21,7 +21,7 @@ from nbdtun.migration.carrier import Farewell
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.ownership.listening import Listener
-from nbdtun.ownership.reach import Reacher
+from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir

@@ -20,7 +20,7 @@ from zope.interface import directlyProvides, implementer
 
 from nbdtun.config import SourceSettings, options
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.values import check_name
+from nbdtun.config.names import check_name
 from nbdtun.errors import ConfigError
 from nbdtun.process import Reactor, adopt, quiet_factory
 from nbdtun.service.tunnel.build import make_source

@@ -13,7 +13,7 @@ import pytest
 from nbdtun.config import Owner
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.reach import Credentials
-from nbdtun.service.local.rundir import RunDir, default_base, give_to_qemu
+from nbdtun.service.local.rundir import RunDir, give_to_qemu
 
 
 @pytest.fixture
@@ -138,22 +138,3 @@ class TestOwner:
         mine = RunDir(str(base))
         give_to_qemu(mine, Credentials(1, 0, 0))
         assert mine.owner is None
-
-
-@pytest.mark.parametrize(
-    ("uid", "service", "runtime", "wanted"),
-    [
-        (0, "", "/run/user/0", "/run/nbdtun"),
-        (0, "/run/mine", "/run/user/0", "/run/nbdtun"),
-        (7, "/run/mine", "/run/user/7", "/run/mine"),
-        (7, "/run/mine:/run/other", "", "/run/mine"),
-        (7, "", "/run/user/7", "/run/user/7/nbdtun"),
-        (7, "", "", "/tmp/nbdtun-7"),
-    ],
-)
-def test_default_base(monkeypatch: pytest.MonkeyPatch, uid: int, service: str, runtime: str, wanted: str) -> None:
-    monkeypatch.setenv("RUNTIME_DIRECTORY", service)
-    monkeypatch.setattr("nbdtun.service.local.rundir.os.geteuid", lambda: uid)
-    monkeypatch.setattr("nbdtun.service.local.rundir.tempfile.gettempdir", lambda: "/tmp")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-    assert default_base() == Path(wanted)
