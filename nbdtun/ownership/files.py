@@ -83,3 +83,12 @@ def remove_file(path: str) -> None:
     """Remove the file ``path``, if that can be done."""
     with contextlib.suppress(OSError):
         os.unlink(path)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what processes that were killed have left of their own :func:`replace_file`."""
+    with contextlib.suppress(OSError):
+        for draft in path.parent.iterdir():
+            name, _, pid = draft.name.rpartition(".")
+            if name == f".{path.name}" and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                remove_file(f"{draft}")

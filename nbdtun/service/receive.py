@@ -77,7 +77,7 @@ class Receiver:
         self._base = base
         self._maker = maker
         self._earlier = earlier
-        self._left = ""  #: the monitor of a QEMU that was made for a killed receiver: it is asked for an outcome, and not moved to
+        self._left = ""  #: the monitor of a QEMU that an earlier receiver had: it is asked for an outcome, and not moved to
         self._outcomes = outcomes
         self._identity = Identity.make()
         self._sources: dict[bytes, bytes] = {}
@@ -90,6 +90,7 @@ class Receiver:
         self.done = False  #: it has ended because its work is done, or there was none
         self._served = False
         self._settled = ""  #: the session whose outcome the source knows
+        self._settling: Deferred[None] | None = None
         self._kept = ""  #: the session whose guest has what was made
         self._alone_since: float | None = reactor.seconds()
         self._over: Deferred[None] = Deferred()
@@ -133,6 +134,8 @@ class Receiver:
             await self._destination.stopService()
             self._note(self._destination)
         await self._clear()
+        if self._settling is not None:
+            await self._settling
         await deferLater(self.reactor, 0)  # the last answer leaves
         for talk in tuple(self._talks):
             talk.hang_up()
@@ -151,7 +154,7 @@ class Receiver:
         """Keep the outcome, if there is a new one."""
         for vm, session in destination.sessions.register.latest.items():
             if session.ident != self._settled:
-                self._outcomes.note(vm, session.ident, session.state)
+                self._outcomes.note(vm, session.ident, session.state, self._vms.get(vm, ""))
 
     def _keep(self, destination: DestinationService) -> None:
         """Keep for good what a guest has: a later session may fail here, and that guest may end."""
@@ -211,17 +214,20 @@ class Receiver:
         }
 
     async def _find(self, qmp: str) -> None:
-        """Find the QEMU: the one that was named, that waits at the usual place, or that was made for a receiver which was killed."""
+        """
+        Find the QEMU: the one that was named, that waits at the usual place, that was made for a receiver which was killed, or that has the
+        guest of an outcome which the source does not know yet.
+        """
         usual = USUAL.format(vm=self._name)
         known = qmp or self._vms.get(self._name, "")
         self._vms[self._name] = known or usual
-        if known or self._earlier is None or is_served(usual):
+        if known or is_served(usual):
             return
-        made, session = await self._earlier.look()
+        made, session = ("", "") if self._earlier is None else await self._earlier.look()
         if session:  # its receiver is gone, and it has not handed over
             self._outcomes.note(self._name, session, State.ABORTED)
-        self._vms[self._name] = made or usual
-        self._left = made
+        self._left = made or self._outcomes.monitor(self._name)
+        self._vms[self._name] = self._left or usual
 
     def _listen(self, asked: Asked) -> DestinationService:
         """Start the destination, on one of the ports."""
@@ -289,6 +295,9 @@ class Receiver:
         if settled or (latest and latest.state is State.ABORTED and not self._sources):
             self._settled = latest.ident if latest else ""
             self._outcomes.forget(self._name)
+        if settled and self._earlier is not None:
+            self._settling = Deferred.fromCoroutine(self._earlier.settle())
+            self._settling.addErrback(lambda failure: self.log.failure("what was made is still written down", failure=failure))
 
     def enter(self, talk: FarTalk) -> None:
         """A near end has connected."""

@@ -184,8 +184,8 @@ def test_a_killed_far_end_is_in_nobodys_way(hosts: Hosts) -> None:
     source = hosts.start(LINES["drive"])
     attempt = hosts.begin("--resume-window", "2s")
     wait(lambda: bool(hosts.record().get("process")), 60, "a QEMU there", attempt)
-    hosts.kill_the_far_end()
     attempt.kill()
+    hosts.kill_the_far_end()
     assert len(hosts.record()["images"]) == 1
     left = int(hosts.record()["process"].split()[1])
     assert Path(f"/proc/{left}").exists()
@@ -203,10 +203,10 @@ def test_an_end_is_killed_while_the_disk_is_copied(hosts: Hosts, killed: str, wa
     window = [] if killed == "far" else ["--resume-window", "2s"]  # nobody tells a far end that its source was killed
     attempt = hosts.begin("--bandwidth", "512KiB", *window, *way)
     hosts.wait_copying(attempt)
-    if killed != "source":
-        hosts.kill_the_far_end()
     if killed != "far":
         attempt.kill()
+    if killed != "source":
+        hosts.kill_the_far_end()
     if killed == "far":
         assert attempt.wait_exit(60) == 1, attempt.log()
         assert "nothing receives web1 there any more" in attempt.log().splitlines()[-1]
@@ -220,13 +220,35 @@ def test_an_end_is_killed_while_the_disk_is_copied(hosts: Hosts, killed: str, wa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("noted", [True, False], ids=["outcome", "record"])
+def test_it_is_resolved_after_both_ends_were_killed(hosts: Hosts, noted: bool) -> None:
+    """The guest runs in the QEMU that was made. A new far end knows that by the outcome, or finds its monitor by the record."""
+    source = hosts.start(LINES["drive"])
+    attempt = hosts.begin("--settle", "60s")
+    wait(lambda: (hosts.there / "lab.qmp").exists(), 60, "a QEMU there", attempt)
+    qmp = Qmp(hosts.there / "lab.qmp")
+    wait(lambda: qmp("query-status")["status"] == "running", 60, "the guest there", attempt)
+    if noted:
+        wait(lambda: any(hosts.sshd.run_dir.rglob("web1.outcome")) and not hosts.record(), 10, "the outcome", attempt)
+    hosts.kill_the_far_end()
+    attempt.kill()
+    done = hosts.migrate("--resolve")
+    assert done.returncode == 0, done.stderr
+    source.wait_exit(20)
+    assert qmp("query-status")["status"] == "running"
+    qmp("quit")
+    wait(lambda: not (hosts.there / "qemu.pid").exists(), 10, "the destination's end")
+    assert hosts.leftovers() == []
+
+
+@pytest.mark.slow
 def test_what_a_guest_may_have_run_on_stays(hosts: Hosts) -> None:
     """QEMU was ended by hand, and its image holds something by then."""
     hosts.start(LINES["drive"])
     attempt = hosts.begin("--resume-window", "2s")
     wait(lambda: bool(hosts.record().get("process")) and (hosts.there / "lab.qmp").exists(), 60, "a QEMU there", attempt)
+    attempt.kill()  # it would have it removed
     hosts.kill_the_far_end()
-    attempt.wait_exit(30)
     Qmp(hosts.there / "lab.qmp")("quit")
     wait(lambda: not (hosts.there / "qemu.pid").exists(), 10, "the destination's end")
     write(hosts.there / "a.qcow2", "qcow2", 0x33, 2)

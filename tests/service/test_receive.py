@@ -374,4 +374,24 @@ async def test_what_a_killed_one_has_made_is_removed_on_request(scene: Scene) ->
     scene.receiver._earlier = cast("Earlier", SimpleNamespace(clear=clear))
     await scene.near.talk.ask(Remove, seconds=5)
     assert scene.maker.asked == ["remove", "clear"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_qemu_of_an_outcome_is_asked_and_not_moved_to(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest runs there; both ends were killed before the source knew."""
+    settled: list[str] = []
+
+    async def look() -> tuple[str, str]:
+        return "", ""
+
+    async def settle() -> None:
+        settled.append("settled")
+
+    scene.receiver._earlier = cast("Earlier", SimpleNamespace(look=look, settle=settle))
+    Outcomes(scene.base / "state").note("web1", SESSION, State.FINISHED, "/there/vm.qmp")
+    monkeypatch.setattr(module, "is_served", lambda path: path == "/there/vm.qmp")
+    assert (await scene.near.receive())["waits"] is False
+    assert scene.receiver._vms == {"web1": "/there/vm.qmp"}
     await scene.near.leave()
+    await scene.over
+    assert (settled, Outcomes(scene.base / "state").monitor("web1")) == (["settled"], "")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbdtun.migration.destination.life import State
 from nbdtun.ownership.directories import remove_empty
-from nbdtun.ownership.files import make_folder, remove_file, replace_file
+from nbdtun.ownership.files import make_folder, remove_drafts, remove_file, replace_file
 
 
 def state_dir(run_dir: str | None) -> Path:
@@ -36,14 +36,25 @@ class Outcomes:
     def __repr__(self) -> str:
         return f"<Outcomes in {self._directory}>"
 
-    def note(self, vm: str, session: str, state: State) -> None:
-        """Keep the state of the VM's last session, once it is over. A file that cannot be written is done without."""
+    def note(self, vm: str, session: str, state: State, qmp: str = "") -> None:
+        """
+        Keep the state of the VM's last session, once it is over, and the monitor ``qmp`` of its QEMU. A file that cannot be written is done
+        without.
+        """
         if state.over and self._noted.get(vm) != (session, state):
             self._noted[vm] = session, state
             with suppress(OSError):
                 make_folder(self._directory)
-                text = json.dumps({"session": session, "state": state.value})
+                text = json.dumps({"session": session, "state": state.value, "qmp": qmp})
                 replace_file(self._path(vm), text.encode(), 0o600)
+
+    def monitor(self, vm: str) -> str:
+        """The monitor of the QEMU whose guest has run here, or may have; empty if that is unknown."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads(self._path(vm).read_bytes())
+            if State(found["state"]) in (State.FINISHED, State.UNCERTAIN):
+                return str(found["qmp"])
+        return ""
 
     def recall(self, vm: str, session: str | None) -> State | None:
         """The state in which ``session`` of the VM has ended (None: its last one); None if that is unknown."""
@@ -57,6 +68,7 @@ class Outcomes:
         """The source knows it."""
         self._noted.pop(vm, None)
         remove_file(f"{self._path(vm)}")
+        remove_drafts(self._path(vm))
         with suppress(OSError):  # others are kept there
             remove_empty(f"{self._directory}")
 

@@ -43,11 +43,15 @@ END_SECONDS: Final = _LOOKS * _LOOK_SECONDS
 
 @frozen
 class Seen:
-    """What an earlier QEMU is: ``alive``; ``doubt`` is why a guest may have run on it; ``session`` one that did not hand over."""
+    """
+    What an earlier QEMU is: ``alive``; ``doubt`` is why a guest may have run on it, ``ran``: one has. ``session`` is one that did not hand
+    over.
+    """
 
     alive: bool
     doubt: str = ""
     session: str = ""
+    ran: bool = False
 
 
 class Earlier:
@@ -72,6 +76,12 @@ class Earlier:
             return "", ""
         seen = await self._see(left)
         return left.qmp, seen.session
+
+    async def settle(self) -> None:
+        """The source knows the outcome: what a guest has run on is written down no longer."""
+        left = self._record.read()
+        if left is not None and (await self._see(left)).ran:
+            self._record.erase()
 
     async def clear(self) -> Finding | None:
         """Remove what was left; or return why it stays, for an operator."""
@@ -121,7 +131,7 @@ class Earlier:
         if entry is not None and entry.handed_over:
             return Seen(True, "its guest was handed over, and may run there")
         if state not in UNUSED:
-            return Seen(True, f"its guest is {state} there")
+            return Seen(True, f"its guest is {state} there", ran=True)
         return Seen(True, session="" if entry is None else entry.session)
 
     def _doubt(self, left: Recorded) -> str:

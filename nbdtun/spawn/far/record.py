@@ -15,7 +15,7 @@ from attrs import asdict, field, frozen, validators
 
 from nbdtun.logs import make_logger
 from nbdtun.ownership.directories import remove_empty
-from nbdtun.ownership.files import make_folder, remove_file, replace_file
+from nbdtun.ownership.files import make_folder, remove_drafts, remove_file, replace_file
 from nbdtun.ownership.images import MadeFile
 
 _TEXTS = validators.deep_iterable(validators.instance_of(str))
@@ -75,5 +75,6 @@ class Record:
     def erase(self) -> None:
         """Remove it; safe to repeat."""
         remove_file(f"{self._path}")
+        remove_drafts(self._path)
         with suppress(OSError):  # others are kept there
             remove_empty(f"{self._path.parent}")

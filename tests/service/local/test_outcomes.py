@@ -57,3 +57,18 @@ def test_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert state_dir(None) == Path("/home/me/.local/state/nbdtun")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert state_dir(None) == Path("/var/lib/nbdtun")
+
+
+def test_where_its_qemu_is(tmp_path: Path) -> None:
+    """Of a guest that never ran here, nobody asks."""
+    for state, qmp in ((State.FINISHED, "/run/q"), (State.UNCERTAIN, "/run/q"), (State.ABORTED, "")):
+        Outcomes(tmp_path).note("web1", SESSION, state, "/run/q")
+        assert Outcomes(tmp_path).monitor("web1") == qmp
+    assert Outcomes(tmp_path).monitor("web2") == ""
+
+
+def test_what_a_killed_process_was_writing_goes_too(tmp_path: Path) -> None:
+    for name in (".web1.outcome.4194305", ".web2.outcome.4194305", ".web1.outcome.1"):  # no process has such a number, but init
+        (tmp_path / name).touch()
+    Outcomes(tmp_path).forget("web1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".web1.outcome.1", ".web2.outcome.4194305"]

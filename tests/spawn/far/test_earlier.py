@@ -185,3 +185,13 @@ async def test_an_outcome_that_says_so_is_believed(scene: Scene) -> None:
     scene.end()
     scene.ran = True
     assert "its guest has run there, or may have" in await scene.why()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_guest_runs_on_is_named_no_longer_once_its_source_knows(scene: Scene) -> None:
+    await scene.earlier.settle()
+    assert scene.record.read() is not None  # it waits still
+    scene.state = "running"
+    await scene.earlier.settle()
+    await scene.earlier.settle()
+    assert (scene.record.read(), scene.disk.exists()) == (None, True)
