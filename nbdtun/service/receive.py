@@ -24,7 +24,7 @@ from nbdtun.deferreds import stopped
 from nbdtun.errors import ConfigError, ReachError
 from nbdtun.logs import make_logger
 from nbdtun.migration.destination.life import State
-from nbdtun.migration.qmp.dial import is_served
+from nbdtun.migration.qmp.dial import is_forbidden, is_served
 from nbdtun.ownership.directories import make_directories, remove_empty
 from nbdtun.ownership.listening import Listener
 from nbdtun.process import Reactor, adopt, quiet_factory
@@ -38,6 +38,7 @@ from nbdtun.service.local import ownership
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.outcomes import Outcomes
 from nbdtun.spawn.far.earlier import Earlier
+from nbdtun.spawn.far.host import AS_ROOT, own_name
 from nbdtun.tls.throwaway import SOURCE_IDENTITY, Identity
 from nbdtun.tls.trust import Pinned
 from nbdtun.tunnel.destination.admission import Caller
@@ -192,7 +193,7 @@ class Receiver:
         """
         Be ready for the source with the certificate in ``asked``.
 
-        :raise ReachError: it cannot listen, or there are too many sources.
+        :raise ReachError: it cannot listen, there are too many sources, or QEMU's socket is forbidden.
         :raise TLSError: the certificate cannot be used.
         """
         if len(self._sources) >= SOURCES:
@@ -202,6 +203,8 @@ class Receiver:
         self._served, self._window = True, asked.resume_window
         if not asked.targets:
             await self._find(asked.qmp)
+            if is_forbidden(self._vms[self._name]):
+                raise ReachError(f"{self._vms.pop(self._name)}: {own_name()} may not open QEMU's socket there", AS_ROOT)
         if self._destination is None:
             self._destination = self._listen(asked)
         return {

@@ -395,3 +395,12 @@ async def test_the_qemu_of_an_outcome_is_asked_and_not_moved_to(scene: Scene, mo
     await scene.near.leave()
     await scene.over
     assert (settled, Outcomes(scene.base / "state").monitor("web1")) == (["settled"], "")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_socket_that_it_may_not_open(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "is_forbidden", lambda path: path == "/run/q")
+    with pytest.raises(ReachError, match=r"/run/q: .* may not open QEMU's socket there; run the far end as root: by ssh, with --remote"):
+        await scene.near.receive(qmp="/run/q")
+    await scene.near.receive()
+    await scene.near.leave()

@@ -33,6 +33,15 @@ def is_served(path: str) -> bool:
     return True
 
 
+def is_forbidden(path: str) -> bool:
+    """Whether this user may not connect to a UNIX socket that is there."""
+    try:
+        reach(path).close()
+    except OSError as error:
+        return error.errno == errno.EACCES
+    return False
+
+
 def is_held(path: str) -> bool:
     """Whether the server of a UNIX socket has accepted a client, and lets another one wait; unknown, and so False, in another namespace."""
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from nbdtun.migration.catalogue import LACKING, OCCUPIED
 from nbdtun.migration.finding import Finding
 from nbdtun.spawn.content import digest
-from nbdtun.spawn.far.host import is_listened
+from nbdtun.spawn.far.host import AS_ROOT, is_listened
 from nbdtun.spawn.values import Path, Role
 from nbdtun.units import size_text
 
@@ -59,7 +59,7 @@ def _judge_read(path: Path, name: str) -> Iterator[Finding]:
         if not os.path.isdir(path.path):
             yield LACKING(f"{name} is no directory")
     elif not os.access(path.path, os.R_OK | (os.W_OK if path.role is Role.ACCESS else 0)):
-        yield LACKING(f"{name} may not be used by this user")
+        yield LACKING(f"{name} may not be used by this user", AS_ROOT)
     elif path.digest:
         with open(path.path, "rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -8,10 +8,13 @@ import pwd
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from nbdtun.spawn.values import Network
 
 _SYS, _PROC = Path("/sys/class/net"), Path("/proc/net")
+#: What helps where this user may not do something.
+AS_ROOT: Final = "run the far end as root: by ssh, with --remote-command 'sudo nbdtun'"
 #: The flag of a listening UNIX socket, and the state of a listening TCP socket; a UDP socket that is bound has the state 07.
 _LISTENS, _LISTEN_TCP, _BOUND_UDP = "00010000", "0A", "07"
 

@@ -22,7 +22,7 @@ from nbdtun.migration.catalogue import LACKING, OCCUPIED
 from nbdtun.migration.finding import Finding
 from nbdtun.ownership.images import MadeFile, give, make_file, open_file, remove_made
 from nbdtun.spawn.content import identity
-from nbdtun.spawn.far.host import group_id, user_id
+from nbdtun.spawn.far.host import AS_ROOT, group_id, user_id
 from nbdtun.spawn.values import Image
 from nbdtun.units import size_text
 
@@ -62,7 +62,7 @@ def _judge_there(image: Image, found: os.stat_result, overwrite: bool, name: str
         yield OCCUPIED(f"{name} is neither a file nor a block device")
         return
     if not os.access(image.path, os.R_OK | os.W_OK):
-        yield LACKING(f"{name} may not be written to by this user", "run the far end as another user")
+        yield LACKING(f"{name} may not be written to by this user", AS_ROOT)
         return
     if not is_device and found.st_size and not image.twin.nonce and image.twin.name:
         yield OCCUPIED(

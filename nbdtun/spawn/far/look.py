@@ -13,7 +13,7 @@ from nbdtun.migration.catalogue import LACKING, OCCUPIED, SPACE, UNLIKE
 from nbdtun.migration.finding import Finding
 from nbdtun.spawn.far import files, images
 from nbdtun.spawn.far.emulator import ability, find_emulator
-from nbdtun.spawn.far.host import free, has_interface, is_taken, missing, own_name, standing, user_id
+from nbdtun.spawn.far.host import AS_ROOT, free, has_interface, is_taken, missing, own_name, standing, user_id
 from nbdtun.spawn.values import MADE, Found, Image, Network, Plan
 from nbdtun.units import size_text
 
@@ -49,7 +49,7 @@ def _collected(plan: Plan) -> Iterator[Finding]:
         yield from files.judge(path, plan.overwrite)
     for directory in sorted({standing(each) for each in made_paths(plan)}):
         if not os.access(directory, os.W_OK | os.X_OK):
-            yield LACKING(f"{directory}: {own_name()} may not make files there", "use --map, or run the far end as another user")
+            yield LACKING(f"{directory}: {own_name()} may not make files there", f"use --map, or {AS_ROOT}")
     for interface in plan.interfaces:
         if not has_interface(interface.name, interface.kind):
             remedy = f"make it: {_MAKING[interface.kind].format(interface.name)}; or use --set {interface.setting}=NAME"
@@ -75,9 +75,9 @@ def _users(plan: Plan) -> Iterator[Finding]:
     if os.geteuid() != 0 and plan.user != own:
         becomes = any(word in ("-runas", "--runas", "-run-with") for word in plan.arguments) and plan.user == "root"
         if becomes:
-            yield LACKING(f"QEMU is to become another user, which {own} may not let it do", "run the far end as root")
+            yield LACKING(f"QEMU is to become another user, which {own} may not let it do", AS_ROOT)
         else:
-            yield UNLIKE(f"QEMU will run as {own}, and runs as {plan.user} at the source", "run the far end as that user, or as root")
+            yield UNLIKE(f"QEMU will run as {own}, and runs as {plan.user} at the source", f"let ssh log in as that user, or {AS_ROOT}")
     elif os.geteuid() == 0 and user_id(plan.user) is None:
         yield LACKING(f"there is no user {plan.user}, who runs QEMU at the source", "make that user there")
     for owner in sorted({image.owner for image in plan.images if image.owner and os.geteuid() == 0}):

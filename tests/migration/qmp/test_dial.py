@@ -3,8 +3,10 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
 from nbdtun.migration.qmp import dial as module
-from nbdtun.migration.qmp.dial import is_served
+from nbdtun.migration.qmp.dial import is_forbidden, is_served
 
 
 def test_a_socket_of_somebody_else() -> None:
@@ -21,3 +23,13 @@ def test_a_socket_that_nobody_serves(tmp_path: Path) -> None:
         server.listen()
         assert is_served(f"{path}")
     assert not is_served(f"{path}")
+
+
+def test_a_socket_that_this_user_may_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_forbidden(f"{tmp_path}/none")
+
+    def refuse(path: str) -> socket.socket:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module, "reach", refuse)
+    assert is_forbidden(f"{tmp_path}/any")
