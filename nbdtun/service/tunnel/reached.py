@@ -22,7 +22,7 @@ from nbdtun.config import MigrateSettings, SourceSettings
 from nbdtun.config.settings import REMOTE, FarSettings
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.deferreds import branch, shield, with_timeout
-from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, NotInstalled, ReachError, TLSError
+from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, NotInstalled, ReachError, TLSError, Unreachable
 from nbdtun.process import Reactor
 from nbdtun.reach.host import UNATTENDED, Host
 from nbdtun.reach.links import SSHLinks
@@ -309,7 +309,7 @@ class LateDialer:
         """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.open`."""
         try:
             await (await self._dialer()).open(channel, session, met=False)
-        except FarEndGone:  # it has ended, and with it all channels
+        except (FarEndGone, Unreachable):  # it has ended, and with it all channels
             await self.close()
             await (await self._dialer()).open(channel, session, met=met)
 

@@ -123,8 +123,9 @@ def test_a_far_end_is_reached_once() -> None:
     assert far.did == ["reached", "greeted", "one", "two", "one again", "left", "closed"]
 
 
-def test_one_that_has_ended_is_reached_again() -> None:
-    gone, far = FakeReached(opening=FarEndGone("nothing receives it there any more")), FakeReached()
+@pytest.mark.parametrize("error", [FarEndGone("nothing receives it there any more"), Unreachable("connection refused")])
+def test_one_that_has_ended_is_reached_again(error: NbdtunError) -> None:
+    gone, far = FakeReached(opening=error), FakeReached()
     assert open_channel(late(gone, far), "one") is None
     assert gone.did == ["reached", "one", "left", "closed"]
     assert far.did == ["reached", "one"]
