@@ -7,6 +7,8 @@ used or quoted. A box has a limited number of keys. Input that does not parse is
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Sequence
 from copy import copy
 from typing import Any, ClassVar
@@ -28,6 +30,12 @@ MAX_ERROR = 4000
 
 #: The most bytes that a disk or a memory can have.
 MAX_BYTES = 1 << 63
+
+#: The most bytes of a JSON object, before it is compressed.
+MAX_JSON = 4 * 1024 * 1024
+
+#: AMP's own limit for a value.
+_MAX_VALUE = 0xFFFF
 
 
 class Refused(amp.RemoteAmpError):
@@ -95,6 +103,27 @@ class Flag(amp.Argument):
 
     def toString(self, flag: bool) -> bytes:
         return b"True" if flag else b"False"
+
+
+class Object(amp.Argument):
+    """A JSON object, compressed, since AMP's values end at 64 KiB."""
+
+    def fromString(self, data: bytes) -> dict[str, Any]:
+        inflating = zlib.decompressobj()
+        try:
+            text = inflating.decompress(data, MAX_JSON)
+            value = json.loads(text)
+        except (zlib.error, ValueError, RecursionError):
+            raise Refused("not a JSON object") from None
+        if not inflating.eof or not isinstance(value, dict):
+            raise Refused("not a JSON object, or too large a one")
+        return value
+
+    def toString(self, value: dict[str, Any]) -> bytes:
+        data = zlib.compress(json.dumps(value, allow_nan=False).encode())
+        if len(data) > _MAX_VALUE:
+            raise ValueError(f"a JSON object of {len(data)} bytes, compressed, is too large for the dialogue")
+        return data
 
 
 class Rows(amp.AmpList):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import zlib
 from typing import Any, ClassVar
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, connect
 
-from nbdtun.amp import MAX_KEYS, CheckedCommand, Flag, Number, Peer, Refused, Rows, Text
+from nbdtun.amp import MAX_JSON, MAX_KEYS, CheckedCommand, Flag, Number, Object, Peer, Refused, Rows, Text
 from nbdtun.errors import CommandFailed, ProtocolViolation, wire_errors
 from nbdtun.migration.control.commands import SessionId, Settled
 from tests.failures import nothing_logged
@@ -256,3 +258,31 @@ def test_connections_that_come_and_go_are_not_worth_a_line(said: list[str]) -> N
     talk.pump.flush()
     assert talk.closed
     assert said == []
+
+
+def test_a_large_object_crosses() -> None:
+    plan = {"disks": [{"path": f"/srv/vm/{number}.qcow2"} for number in range(10_000)]}
+    assert Object().fromString(Object().toString(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        zlib.compress(b"[]"),
+        zlib.compress(b"{"),
+        zlib.compress(b"[" * 100_000),
+        zlib.compress(b"{}")[:-1],
+        zlib.compress(b'{"a":"' + bytes(MAX_JSON) + b'"}'),
+    ],
+)
+def test_no_other_object_crosses(data: bytes) -> None:
+    with pytest.raises(Refused, match="not a JSON object"):
+        Object().fromString(data)
+
+
+def test_an_object_that_cannot_cross_is_noticed_at_home() -> None:
+    noise: dict[str, Any] = {"noise": random.Random(1).randbytes(100_000).hex()}
+    with pytest.raises(ValueError, match="too large for the dialogue"):
+        Object().toString(noise)

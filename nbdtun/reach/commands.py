@@ -8,15 +8,12 @@ answers with its marker: ``nbdtun-receive/1 VERSION PROOF``. All that comes befo
 
 from __future__ import annotations
 
-import json
-import zlib
 from typing import Any, ClassVar, Final
 
 from twisted.protocols import amp
 
-from nbdtun.amp import CheckedCommand, Flag, Number, Refused, Rows, Text
+from nbdtun.amp import CheckedCommand, Flag, Number, Object, Refused, Rows, Text
 from nbdtun.errors import NbdtunError, wire_errors
-from nbdtun.reach.maker import Json
 
 #: The version of the dialogue; both ends must have the same.
 VERSION: Final = 1
@@ -24,37 +21,10 @@ VERSION: Final = 1
 #: Begins the far end's first line.
 MARKER: Final = b"nbdtun-receive/"
 
-#: The most bytes of a JSON object, before it is compressed.
-MAX_JSON: Final = 4 * 1024 * 1024
-
-#: AMP's own limit for a value.
-_MAX_VALUE: Final = 0xFFFF
-
 #: A certificate of one elliptic key has some 500 bytes.
 MAX_CERTIFICATE: Final = 4096
 MAX_ADDRESSES: Final = 64
 MAX_TARGETS: Final = 64
-
-
-class Object(amp.Argument):
-    """A JSON object, compressed, since AMP's values end at 64 KiB."""
-
-    def fromString(self, data: bytes) -> Json:
-        inflating = zlib.decompressobj()
-        try:
-            text = inflating.decompress(data, MAX_JSON)
-            value = json.loads(text)
-        except (zlib.error, ValueError, RecursionError):
-            raise Refused("not a JSON object") from None
-        if not inflating.eof or not isinstance(value, dict):
-            raise Refused("not a JSON object, or too large a one")
-        return value
-
-    def toString(self, value: Json) -> bytes:
-        data = zlib.compress(json.dumps(value, allow_nan=False).encode())
-        if len(data) > _MAX_VALUE:
-            raise ValueError(f"a JSON object of {len(data)} bytes, compressed, is too large for the dialogue")
-        return data
 
 
 class Bytes(amp.Argument):
@@ -84,7 +54,7 @@ class Receive(_Asked):
     Be ready to receive from the source with this ``certificate``, besides those of other near ends that are still there.
 
     ``qmp`` is the QMP socket of the QEMU that waits; empty: the usual place, until :class:`Make` has made one. ``targets`` are for a tunnel
-    alone. ``ports`` is ``FIRST-LAST``, empty for the kernel's choice.
+    alone. ``libvirt`` is the URI of the libvirt there that receives the VM. ``ports`` is ``FIRST-LAST``, empty for the kernel's choice.
 
     The answer has the far end's certificate, the ``name`` in it, the ``port`` and the ``addresses`` where it listens, and the ``secret``
     with which links through ssh prove both ends. ``waits`` is whether a QEMU waits for the VM.
@@ -96,6 +66,7 @@ class Receive(_Asked):
         (b"targets", Rows([(b"target", Text(512))], limit=MAX_TARGETS)),
         (b"ports", Text(11)),
         (b"resume_window", Number(7 * 86400 * 1000)),
+        (b"libvirt", Text(16, optional=True)),
     ]
     response: ClassVar = [
         (b"certificate", Bytes(MAX_CERTIFICATE)),

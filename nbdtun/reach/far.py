@@ -38,6 +38,7 @@ class Asked:
     targets: tuple[str, ...]
     ports: str
     resume_window: float
+    libvirt: str = ""
 
 
 class Receiving(Protocol):
@@ -87,9 +88,11 @@ class FarTalk(Dialogue):
         self._receiver = receiver
 
     @Receive.responder
-    def receive(self, certificate: bytes, qmp: str, targets: list[dict[str, str]], ports: str, resume_window: int) -> Deferred[Any]:
-        asked = Asked(certificate, qmp, tuple(row["target"] for row in targets), ports, resume_window / 1000)
-        return self.respond(lambda: self._receiver.receive(asked))
+    def receive(self, certificate: bytes, targets: list[dict[str, str]], resume_window: int, **asked: Any) -> Deferred[Any]:
+        wanted = Asked(
+            certificate, asked["qmp"], tuple(row["target"] for row in targets), asked["ports"], resume_window / 1000, asked["libvirt"] or ""
+        )
+        return self.respond(lambda: self._receiver.receive(wanted))
 
     @Look.responder
     def look(self, wanted: Json) -> Deferred[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-#: A JSON object; at most :data:`nbdtun.reach.commands.MAX_JSON` bytes as text.
+#: A JSON object; at most :data:`nbdtun.amp.MAX_JSON` bytes as text.
 Json = dict[str, Any]
 
 

@@ -82,16 +82,24 @@ class FarEnd:
         call.calling.give_way(self._talk)
 
     async def receive(
-        self, certificate: bytes, *, qmp: str = "", targets: tuple[str, ...] = (), ports: str = "", resume_window: float = 300.0
+        self,
+        certificate: bytes,
+        *,
+        qmp: str = "",
+        targets: tuple[str, ...] = (),
+        ports: str = "",
+        resume_window: float = 300.0,
+        libvirt: str = "",
     ) -> Listening:
         """
-        Let it receive from the source with ``certificate``, and from no other.
+        Let it receive from the source with ``certificate``, and from no other; by its ``libvirt`` with that URI, if given.
 
         :raise NbdtunError: it cannot.
         """
         rows = [{"target": target} for target in targets]
         milliseconds = round(resume_window * 1000)
-        answer = await self.ask(Receive, SOON, certificate=certificate, qmp=qmp, targets=rows, ports=ports, resume_window=milliseconds)
+        asked = {"qmp": qmp, "targets": rows, "ports": ports, "resume_window": milliseconds, "libvirt": libvirt or None}
+        answer = await self.ask(Receive, SOON, certificate=certificate, **asked)
         addresses = tuple(row["address"] for row in answer.pop("addresses"))
         return Listening(addresses=addresses, **answer)
 

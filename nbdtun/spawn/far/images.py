@@ -111,7 +111,7 @@ def is_blank(image: Image, told: dict[str, Any], is_device: bool) -> bool:
     ):
         return False
     done = _run("map", "--output=json", "-f", image.format, image.path)
-    return not done.returncode and all(each.get("zero") or not each.get("data") for each in json.loads(done.stdout))
+    return not done.returncode and _is_zero(image.path, json.loads(done.stdout))
 
 
 def holds_nothing(path: str, *, seen: bool) -> bool:
@@ -122,7 +122,23 @@ def holds_nothing(path: str, *, seen: bool) -> bool:
     done = _run("map", "--output=json", "-f", str(told.get("format")), path) if told else None
     if done is None or done.returncode or told.get("snapshots"):
         return False
-    return seen or all(each.get("zero") or not each.get("data") for each in json.loads(done.stdout))
+    return seen or _is_zero(path, json.loads(done.stdout))
+
+
+def _is_zero(path: str, extents: list[dict[str, Any]]) -> bool:
+    """
+    Whether a map has no data but zeros. ``qemu-img create`` itself writes zeros at the beginning of a raw file, to learn the alignment that
+    its file system wants (block/file-posix.c, allocate_first_block).
+    """
+    data = [each for each in extents if each.get("data") and not each.get("zero")]
+    if sum(each["length"] for each in data) > _PIECE or not all("offset" in each for each in data):
+        return False
+    with open(path, "rb") as file:
+        for each in data:
+            file.seek(each["offset"])
+            if any(file.read(each["length"])):
+                return False
+    return True
 
 
 def _has_data(path: str) -> bool:

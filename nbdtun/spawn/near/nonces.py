@@ -16,7 +16,7 @@ from attrs import evolve
 
 from nbdtun.ownership.images import make_marker, remove_marker
 from nbdtun.spawn.content import identity
-from nbdtun.spawn.values import Image, Plan, Twin
+from nbdtun.spawn.values import Plan, Twin
 
 PREFIX = ".nbdtun-"
 
@@ -38,7 +38,7 @@ class Nonces:
 
     def place(self, plan: Plan) -> Plan:
         """Return the plan, whose images can be known again; where no file can be made beside one, it has no nonce."""
-        return evolve(plan, images=tuple(evolve(image, twin=self._twin(image)) for image in plan.images))
+        return evolve(plan, images=tuple(evolve(image, twin=self.twin(image.origin)) for image in plan.images))
 
     def remove(self) -> None:
         """Remove the files; safe to repeat."""
@@ -47,10 +47,11 @@ class Nonces:
             with suppress(OSError):
                 remove_marker(directory, name)
 
-    def _twin(self, image: Image) -> Twin:
-        if not image.origin:  # it is reached over the network
+    def twin(self, origin: str) -> Twin:
+        """How the image ``origin`` can be known again."""
+        if not origin:  # it is reached over the network
             return Twin()
-        real = os.path.realpath(image.origin)
+        real = os.path.realpath(origin)
         try:
             found = os.stat(real)
         except OSError:

@@ -81,3 +81,19 @@ def test_one_that_has_come_since_the_look_is_not_overwritten(tmp_path: Path) -> 
     with pytest.raises(NotMigratable):
         make_image(image)
     assert (tmp_path / "a").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize(
+    ("extents", "zero"),
+    [
+        ([], True),
+        ([{"data": False, "zero": True, "length": 1 << 40}], True),
+        ([{"data": True, "zero": False, "offset": 0, "length": 4096}], True),  # as qemu-img create writes it
+        ([{"data": True, "zero": False, "offset": 0, "length": 4097}], False),
+        ([{"data": True, "zero": False, "offset": 0, "length": 1 << 20}], False),  # too much to be read
+        ([{"data": True, "zero": False, "length": 4096}], False),  # compressed
+    ],
+)
+def test_zeros_are_no_data(tmp_path: Path, extents: list[dict[str, object]], zero: bool) -> None:
+    (tmp_path / "a").write_bytes(bytes(4096) + b"x")
+    assert images._is_zero(f"{tmp_path}/a", extents) == zero

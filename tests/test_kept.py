@@ -1,0 +1,52 @@
+"""Values in files: what was written is read by a later process, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from nbdtun.kept import Kept
+
+
+@frozen
+class Note:
+    text: str
+    number: int = 0
+
+
+def kept(path: Path) -> Kept[Note]:
+    return Kept(path, Note)
+
+
+def test_a_value_outlives_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "state/note"
+    assert kept(path).write(Note("a"))
+    assert kept(path).write(Note("b", 1))
+    assert kept(path).read() == Note("b", 1)
+    assert path.stat().st_mode & 0o777 == 0o600
+    kept(path).erase()
+    kept(path).erase()
+    assert kept(path).read() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_others_in_the_directory_stay(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        kept(tmp_path / "state" / name).write(Note(name))
+    kept(tmp_path / "state/a").erase()
+    assert kept(tmp_path / "state/b").read() == Note("b")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"text": 1, "number": 1}', b'{"text": "a"}', b"[" * 100_000])
+def test_nonsense_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "note").write_bytes(content)
+    assert kept(tmp_path / "note").read() is None
+
+
+def test_one_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    note = kept(tmp_path / "file/state/note")
+    assert not note.write(Note("a"))
+    assert note.read() is None
