@@ -10,6 +10,7 @@ from nbdtun.migration.progress import DiskProgress, Phase, Progress
 from nbdtun.migration.qmp.schema import EVENTS
 from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from tests.fuzz.targets import ANSWER, SESSION
+from tests.libvirt.rpc import stage as libvirt
 from tests.migration.stage.left import entry as left
 from tests.migration.stage.machines import PACKED
 from tests.tls.stage.certificates import certificate
@@ -134,5 +135,16 @@ SEEDS: Mapping[str, list[bytes]] = {
     "events": [json.dumps({name: {"device": "nbdtun-0", "id": "nbdtun-0", "status": "active"}}).encode() for name in EVENTS]
     + [json.dumps({"MIGRATE": "no\x1b[2J\nmore", "STOP": {}, "RESUME": {}, "SHUTDOWN": {}}).encode()],
     "endpoint": [b"tcp:dest:10810", b"unix:/run/a.sock:mode=660", b"tcp:10810:interface=::1", b"unix:address=/x/y-mode=z.sock", b"ssl:1"],
+    "libvirt_calls": [
+        *(message.encode() for message in libvirt.CONVERSATION),
+        b"".join(message.encode() for message in libvirt.CONVERSATION),
+        libvirt.call(12).encode(),
+    ],
+    "libvirt_domain": [
+        libvirt.domain().encode(),
+        libvirt.cookie(libvirt.domain())[:-1],
+        b"<!DOCTYPE domain [<!ENTITY a 'b'>]><domain>&a;</domain>",
+        libvirt.domain("<hostdev/><q:disk xmlns:q='http://q'/><disk type='network'><source protocol='rbd' name='x'/></disk>").encode(),
+    ],
     "pem": [b"\x80", b"\x85\x00\x10x", b"\x01-----BEGIN X509 CRL-----\n"],
 }

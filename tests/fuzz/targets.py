@@ -44,7 +44,7 @@ from nbdtun.tunnel.protocol.outbound import PIECE
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.wires.plain import Wire
 from tests.failures import nothing_logged
-from tests.fuzz import local
+from tests.fuzz import libvirt, local
 from tests.fuzz.cuts import pieces
 from tests.fuzz.pki import certificates
 from tests.migration.stage.machines import HARDWARE
@@ -360,5 +360,6 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     for each in (
         *(opening, before_tls, frames, with_keys, answers, link_of_destination, commands, command_answers, qmp, certificate),
         *(local.control_socket, local.control_client, local.report, local.journal, local.events, local.endpoint, local.pem),
+        *(libvirt.libvirt_calls, libvirt.libvirt_domain),
     )
 }
