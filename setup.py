@@ -8,7 +8,9 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").read_text(), re.MULTILINE)[1]
 
+LIBVIRT = ["libvirt-python >= 9.0"]  # compiled, with libvirt-dev; any release is for all libvirts that are not newer
 TESTS = [
+    *LIBVIRT,
     *("pytest >= 8", "pytest-twisted >= 1.14", "pytest-xdist >= 3.5", "pytest-timeout >= 2.3", "hypothesis >= 6.100"),
     *("build", "wheel", "matplotlib >= 3.6"),
 ]
@@ -38,7 +40,7 @@ setup(
         "twisted >= 24.7",
         "txaio >= 23.1.1",
     ],
-    extras_require={"test": TESTS, "docs": DOCS, "bench": BENCH, "fuzz": FUZZ, "dev": [*TESTS, *CHECKS, *DOCS]},
+    extras_require={"libvirt": LIBVIRT, "test": TESTS, "docs": DOCS, "bench": BENCH, "fuzz": FUZZ, "dev": [*TESTS, *CHECKS, *DOCS]},
     entry_points={"console_scripts": ["nbdtun = nbdtun.cli:script"]},
     classifiers=[
         "Development Status :: 4 - Beta",

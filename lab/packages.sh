@@ -18,6 +18,7 @@ packages=(
     libfaketime             # clocks that are set while something runs
     gcc libc6-dev           # a program that attacks, and must be quick
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel
+    libvirt-dev pkg-config python3-dev # libvirt's binding for Python is compiled
     util-linux              # setpriv ties the lab's processes to their parent's life
     openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
     iproute2                # the cable between two hosts that are namespaces

@@ -28,6 +28,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
         ├── MonitorError           a QMP socket cannot be used
         │   └── MonitorLost        the connection to it was lost
         ├── CommandFailed          QEMU refused a command
+        ├── LibvirtError           libvirt cannot be used, or refused a call
         ├── NotMigratable          this VM cannot be moved as it is now
         ├── DiskMismatch           the two machines' disks are not the same
         ├── MirrorFailed           copying a disk failed
@@ -237,6 +238,16 @@ class CommandFailed(MigrationError):
     def __init__(self, text: str, kind: str = "GenericError") -> None:
         super().__init__(text)
         self.kind = kind
+
+
+class LibvirtError(MigrationError):
+    """libvirt cannot be used, or refused a call; the text has libvirt's own words, ``number`` is libvirt's code (virErrorNumber), or 0."""
+
+    code = "libvirt"
+
+    def __init__(self, what: str, remedy: str = "", number: int = 0) -> None:
+        super().__init__(what, remedy)
+        self.number = number
 
 
 class NotMigratable(MigrationError):

@@ -49,6 +49,7 @@ CODES = {
     "monitor": "MonitorError",
     "monitor-lost": "MonitorLost",
     "command": "CommandFailed",
+    "libvirt": "LibvirtError",
     "not-migratable": "NotMigratable",
     "disk-mismatch": "DiskMismatch",
     "mirror": "MirrorFailed",

@@ -9,11 +9,17 @@ from __future__ import annotations
 from typing import Final
 
 WITHOUT_TWIN: Final = {
+    "nbdtun.libvirt.rpc.procedures": "a table: test_gate has each of it, and integration/test_libvirt_rpc a migration",
+    "nbdtun.libvirt.near.way": "an interface without code",
     "nbdtun.migration.destination.life": "a table of states: test_states has it whole, destination/test_session each of its ways",
     "nbdtun.migration.qmp.life": "a table of states: test_states has it whole, qmp/test_monitor each of its ways",
     "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration each of its ways",
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
     "nbdtun.reach.maker": "an interface without code",
+    "nbdtun.service.checking": "tells the two kinds of VMs apart: integration/test_check and test_migrate_libvirt have one each",
+    "nbdtun.service.libvirt.calls": "joins libvirtd's connection to a channel: integration/test_migrate_libvirt has it with real libvirtds",
+    "nbdtun.service.libvirt.checks": "asks two libvirts: integration/test_migrate_libvirt has real ones",
+    "nbdtun.service.libvirt.migration": "joins what has twins: integration/test_migrate_libvirt has the whole",
     "nbdtun.spawn.near.survey": "asks QEMU and reads its process: integration/test_spawn has it with real QEMUs",
     "nbdtun.spawn.rewrite.source": "values without rules of their own",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",

@@ -1,0 +1,73 @@
+"""What no libvirtd is needed for; test_libvirt_far has all the rest, with a real one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.errors import DestinationFailed, NbdtunError, NotMigratable, ProtocolViolation, ShuttingDown
+from nbdtun.libvirt.far.arrivals import BASE, COMMON, Arrivals, base_of_sessions
+from nbdtun.libvirt.far.record import Begun, record
+from nbdtun.migration.bond import Bond, Claim
+from nbdtun.migration.rollback.presence import identity
+from nbdtun.process import Reactor
+from tests.libvirt.stage import SESSION, UUID, WANTED
+
+NO_LIBVIRT = "qemu+unix:///system?socket=/nonexistent"
+
+
+async def alive() -> bool:
+    return True
+
+
+@pytest.fixture
+def arrivals(tmp_path: Path) -> Arrivals:
+    return Arrivals(cast("Reactor", Clock()), NO_LIBVIRT, tmp_path, lambda arrival: cast("Any", None))
+
+
+def error(work: Any) -> NbdtunError:
+    got: list[Any] = []
+    Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
+    (found,) = got
+    assert isinstance(found, NbdtunError)
+    return found
+
+
+@pytest.mark.parametrize("uuid", ["", "web1", "../../etc/shadow", UUID.upper().replace("1", "A"), f"{UUID}\n"])
+def test_a_uuid_names_a_file_and_has_one_form(arrivals: Arrivals, uuid: str) -> None:
+    assert isinstance(error(arrivals.look(evolve(WANTED, uuid=uuid))), ProtocolViolation)
+    assert isinstance(error(arrivals.begin(SESSION, Bond(), evolve(WANTED, uuid=uuid), alive)), ProtocolViolation)
+    assert isinstance(error(arrivals.outcome(uuid, None, Claim(), True)), ProtocolViolation)
+
+
+def test_a_session_that_is_unknown(arrivals: Arrivals) -> None:
+    with pytest.raises(DestinationFailed, match="does not know this session"):
+        arrivals.session(SESSION, Claim())
+
+
+def test_nothing_begins_after_the_end(arrivals: Arrivals) -> None:
+    Deferred.fromCoroutine(arrivals.stop("the destination's daemon was stopped"))
+    assert isinstance(error(arrivals.begin(SESSION, Bond(), WANTED, alive)), ShuttingDown)
+    assert repr(arrivals) == f"<Arrivals at {NO_LIBVIRT}: 0 of 0 under way>"
+
+
+def test_what_another_process_works_on_is_left_alone(arrivals: Arrivals, tmp_path: Path) -> None:
+    kept = record(tmp_path, UUID)
+    kept.write(Begun(UUID, "web1", SESSION, maker=identity(os.getppid())))
+    refused = error(arrivals.begin("f" * 32, Bond(), WANTED, alive))
+    assert isinstance(refused, NotMigratable)
+    assert "which stays, as another nbdtun works on it" in f"{refused}"
+    assert kept.read() is not None
+    assert arrivals.under_way == []
+
+
+def test_where_directories_of_sessions_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for user, base in ((0, BASE), (1000, COMMON)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert base_of_sessions() == base

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from nbdtun.libvirt.values import Fate, Found
+from nbdtun.migration.finding import Finding, Level
+
+
+def test_only_a_failure_is_in_the_way() -> None:
+    assert Found().fit
+    assert Found((Finding(Level.WARNING, "place", "what"),)).fit
+    assert not Found((Finding(Level.WARNING, "place", "what"), Finding(Level.FAILURE, "place", "what"))).fit
+
+
+def test_texts_of_the_other_end_do_nothing_to_a_terminal() -> None:
+    (finding,) = Found((Finding(Level.FAILURE, "place", "no\x1b[2Jbridge", "make\nit", "not-migratable"),)).findings
+    assert (finding.what, finding.remedy) == ("no?[2Jbridge", "make it")
+    assert Fate("run\x1bning", "a\tb") == Fate("run?ning", "a b")
