@@ -8,8 +8,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from nbdtun.libvirt import findings as _of_libvirt
 from nbdtun.migration.catalogue import Kind, kinds
 from nbdtun.migration.finding import Check
+
+assert _of_libvirt  # its declarations are in the catalogue once it is imported
 
 
 def checks() -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,7 @@ A parser is imported when there is a value to parse: ``--help`` needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +17,7 @@ from nbdtun.errors import ConfigError
 
 if TYPE_CHECKING:
     from nbdtun.config import MigrateSettings
+    from nbdtun.config.libvirt import DomainSettings
 
     _ParamType = click.ParamType[Any]
 else:
@@ -45,7 +46,18 @@ class _Read(_ParamType):
 ANY_RATE, DURATION = _Read("RATE", "nbdtun.config.timeouts:parse_any_rate"), _Read("TIME", "nbdtun.units:parse_duration")
 
 
-def option(declared: Option, *names: str, required: bool = False) -> Callable[[_Command], _Command]:
+class Monitor(click.Option):
+    """The monitor of the VM, which is missing unless the VM is one of libvirt's."""
+
+    def handle_parse_result(self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]) -> tuple[Any, list[str]]:
+        """Look for it among the options ``opts`` that are given."""
+        self.required = shared.LIBVIRT.key not in opts
+        return super().handle_parse_result(ctx, opts, args)
+
+
+def option(
+    declared: Option, *names: str, required: bool = False, kind: type[click.Option] = click.Option
+) -> Callable[[_Command], _Command]:
     """Give a command a shared option; ``names`` are its names here, if they differ."""
     words = names or (f"--{declared.name}",)
     if not declared.metavar:
@@ -53,6 +65,7 @@ def option(declared: Option, *names: str, required: bool = False) -> Callable[[_
     standing: dict[str, Any] = {} if declared.default is None else {"default": declared.default, "show_default": True}
     return click.option(
         *words,
+        cls=kind,
         type=_Read(declared.metavar, declared.parse) if declared.parse else str,
         metavar=declared.metavar,
         multiple=declared.repeatable,
@@ -64,11 +77,21 @@ def option(declared: Option, *names: str, required: bool = False) -> Callable[[_
 
 _MIGRATION = (
     click.argument("vm", metavar="VM"),
-    option(shared.QMP, required=True),
+    option(shared.QMP, required=True, kind=Monitor),
     option(shared.CONNECT, "--to", "connect", required=True),
     *map(
         option,
-        (*shared.FAR, *shared.MAKING, *shared.TRUST, shared.TLS_NAME, shared.BANDWIDTH, *shared.MIGRATION, *shared.SOCKETS, *shared.TERMS),
+        (
+            *shared.DOMAIN,
+            *shared.FAR,
+            *shared.MAKING,
+            *shared.TRUST,
+            shared.TLS_NAME,
+            shared.BANDWIDTH,
+            *shared.MIGRATION,
+            *shared.SOCKETS,
+            *shared.TERMS,
+        ),
     ),
 )
 
@@ -95,12 +118,23 @@ def refuse_code(code: str | None, command: str) -> None:
         raise ConfigError(what, "nbdtun migrate checks the same before it changes anything; --to ssh://HOST needs no code")
 
 
-def read_settings(*, vm: str, qmp: str, connect: str, **given: Any) -> MigrateSettings:
+class MigrationCommand(click.Command):
+    """A command with the options of a migration, of which some can be given without their values."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line."""
+        return super().parse_args(ctx, shared.spelled_out(args, shared.DOMAIN))
+
+
+def read_settings(*, vm: str, qmp: str | None, connect: str, **given: Any) -> MigrateSettings | DomainSettings:
     """
     Make the settings of a migration from its options.
 
     :raise ConfigError: the options do not fit.
     """
+    if given.get("libvirt"):
+        return _domain_settings(vm, qmp, connect, given)
+    assert qmp is not None
     from nbdtun.config import MigrateSettings
     from nbdtun.config.answers import make_answers
     from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
@@ -108,4 +142,33 @@ def read_settings(*, vm: str, qmp: str, connect: str, **given: Any) -> MigrateSe
     tunnel = tunnel_settings({**given, "bandwidth": None})  # here QEMU itself keeps to the limit
     far, migration, answers = far_settings(given), migration_settings(vm, given), make_answers(given)
     code = given.get("code")
+    if given.get("dest_xml") or given.get("parallel"):
+        raise ConfigError("--dest-xml and --parallel are for --libvirt")
     return MigrateSettings(tunnel=tunnel, connect=connect, far=far, code=code, qmp=qmp, migration=migration, answers=answers)
+
+
+def _domain_settings(vm: str, qmp: str | None, connect: str, given: dict[str, Any]) -> DomainSettings:
+    """The settings of a migration that libvirt does."""
+    from attrs import evolve
+
+    from nbdtun.config.answers import make_answers
+    from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
+    from nbdtun.config.libvirt import DomainSettings, mode_of
+    from nbdtun.config.ssh import is_ssh
+
+    if qmp is not None or given["far_qmp"] is not None:
+        raise ConfigError("--qmp and --far-qmp are for VMs without libvirt; leave them out with --libvirt")
+    far = far_settings(given)
+    if is_ssh(connect):
+        far = evolve(far, libvirt=f"qemu:///{mode_of(given['libvirt'])}")
+    return DomainSettings(
+        tunnel=tunnel_settings({**given, "bandwidth": None}),
+        connect=connect,
+        far=far,
+        code=given.get("code"),
+        uri=given["libvirt"],
+        migration=migration_settings(vm, given),
+        answers=make_answers(given),
+        dest_xml=given["dest_xml"] or "",
+        parallel=given["parallel"] or 0,
+    )

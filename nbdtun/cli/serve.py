@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from nbdtun.config.options import DESTINATION, SOURCE, Option
+from nbdtun.config.options import DESTINATION, SOURCE, Option, spelled_out
 
 _FORMATS: Final = ("text", "json")  # as in nbdtun.daemon.log, which --help need not import
 _LEVELS: Final = ("debug", "info", "warn", "error", "critical")
@@ -37,7 +37,15 @@ def _daemon(name: str, tap: str, declared: tuple[Option, ...], help: str) -> cli
         click.Option(["--log-format"], type=click.Choice(_FORMATS), default="text", show_default=True, help="How to write the log."),
         click.Option(["--log-level"], type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level to log."),
     ]
-    return click.Command(name, callback=run, params=[*texts, *logging], help=help, short_help=help.partition(",")[0] + ".")
+    return SpelledOut(name, callback=run, params=[*texts, *logging], help=help, short_help=help.partition(",")[0] + ".")
+
+
+class SpelledOut(click.Command):
+    """A command whose options can be given without their values, where they have one that they stand for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line."""
+        return super().parse_args(ctx, spelled_out(args, (*DESTINATION, *SOURCE)))
 
 
 def _words(declared: tuple[Option, ...], given: dict[str, Any]) -> Any:
@@ -86,7 +94,8 @@ dest = _daemon(
     """Run the destination's daemon, on the host that VMs move to.
 
     It listens on one encrypted port. It receives the VMs of --vm, whose QEMUs are started with -S -incoming defer, and connects the
-    source's channels to the sockets of --target. Nothing else can be reached, whatever a peer sends.
+    source's channels to the sockets of --target. With --libvirt it receives VMs of libvirt's. Nothing else can be reached, whatever a
+    peer sends.
 
     \b
     Exit status: 0  stopped by a signal

@@ -10,6 +10,7 @@ From the ground up::
     names       the names of targets and VMs
     values      forwards, targets, VMs, owners of sockets
     settings    the settings of the two daemons and of one migration
+    libvirt     the settings of a migration that libvirt does
     timeouts    how time limits and strategies are written as options
     belongings  how ``--leave-behind`` is written
     answers     what differs between two hosts, where a destination is made

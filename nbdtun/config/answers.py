@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,8 @@ from typing import Any, Final
 from nbdtun.errors import ConfigError
 from nbdtun.spawn.rewrite.answers import Answers, Mapped, Place, places, read_answers
 
+#: A name of libvirt's: of a bridge, a network or a pool.
+_NAME: Final = re.compile(r"[^/=\s][^/=]*=[^/=\s][^/=]*")
 #: Begins the path in the value of a ``--disk`` that has one.
 _PATH: Final = "=/"
 
@@ -16,6 +19,18 @@ _PATH: Final = "=/"
 def chosen(given: Iterable[str]) -> tuple[str, ...] | None:
     """The disks that ``--disk NODE`` chooses; None for all. Those with a path only say where their image is."""
     return tuple(text for text in given if _PATH not in text) or None
+
+
+def parse_map(text: str) -> Mapped:
+    """
+    Read ``/srv/vm=/data/vm``, or the names of two bridges, networks or pools.
+
+    :raise ConfigError: it has neither form.
+    """
+    if _NAME.fullmatch(text):
+        here, _, there = text.partition("=")
+        return Mapped(here, there)
+    return Mapped.parse(text)
 
 
 def make_answers(given: Mapping[str, Any]) -> Answers:

@@ -7,7 +7,7 @@ imported: ``--help`` needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -27,6 +27,8 @@ class Option(NamedTuple):
     #: The default in words, where there is no such value.
     unset: str = ""
     repeatable: bool = False
+    #: The value that the option stands for where it is given alone; empty: it cannot be.
+    alone: str = ""
 
     @property
     def key(self) -> str:
@@ -52,6 +54,13 @@ def parser(where: str) -> Callable[[str], Any]:
     module, _, function = where.partition(":")
     found: Callable[[str], Any] = attrgetter(function)(import_module(module))
     return found
+
+
+def spelled_out(words: Sequence[str], declared: Iterable[Option]) -> list[str]:
+    """The words of a command line in which every option has its value that can be given alone."""
+    alone = {f"--{option.name}": f"--{option.name}={option.alone}" for option in declared if option.alone}
+    last = list(words).index("--") if "--" in words else len(words)
+    return [alone.get(word, word) if at < last else word for at, word in enumerate(words)]
 
 
 _SIZE, _RATE, _DURATION = "nbdtun.units:parse_size", "nbdtun.units:parse_rate", "nbdtun.units:parse_duration"
@@ -254,15 +263,37 @@ URGENT = Option(
     "TARGET",
     repeatable=True,
 )
+LIBVIRT = Option(
+    "libvirt",
+    "The VM is one of libvirt's, which migrates it: docs/libvirt. Without a URI: qemu:///system.",
+    "URI",
+    "nbdtun.config.libvirt:check_uri",
+    alone="qemu:///system",
+)
+ADMIT = Option(
+    "admit",
+    "With --libvirt: a directory whose files the VMs that arrive may use as disks, besides those of libvirt's storage pools.",
+    "DIR",
+    "nbdtun.config.libvirt:check_directory",
+    repeatable=True,
+)
+DEST_XML = Option(
+    "dest-xml",
+    "With --libvirt: a file with the XML of the VM as it is to be at the destination, from `virsh dumpxml --migratable`.",
+    "FILE",
+    "nbdtun.config.libvirt:read_xml",
+)
+PARALLEL = Option("parallel", "With --libvirt: so many connections for the memory.", "COUNT", "nbdtun.units:parse_count", unset="one")
 MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
 
 #: The far end that ssh starts.
 FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND, NO_PUSH)
 MAP = Option(
     "map",
-    "Where a path of QEMU's command line is at the destination: this prefix of each path becomes that one, such as /srv/vm=/data/vm.",
-    "PATH=PATH",
-    "nbdtun.spawn.rewrite.answers:Mapped.parse",
+    "Where a path of QEMU's command line is at the destination: this prefix of each path becomes that one, such as /srv/vm=/data/vm. "
+    "With --libvirt, a path of the VM's XML, or the name of a bridge, network or pool, such as br0=br1.",
+    "OLD=NEW",
+    "nbdtun.config.answers:parse_map",
     repeatable=True,
 )
 SET = Option(
@@ -280,6 +311,8 @@ UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.se
 
 #: Of a destination that is made.
 MAKING = (MAP, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
+#: Of a migration that libvirt does.
+DOMAIN = (LIBVIRT, DEST_XML, PARALLEL)
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, ANY_PURPOSE, INSECURE)
 #: The terms of the tunnel's channels.
@@ -291,7 +324,7 @@ TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 #: How to migrate.
 MIGRATION = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, SETTLE)
 #: Of a destination daemon.
-DESTINATION = (LISTEN, TARGET, VM, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)
+DESTINATION = (LISTEN, TARGET, VM, LIBVIRT, ADMIT, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)
 #: Of a source daemon.
 SOURCE = (
     CONNECT,

@@ -101,7 +101,7 @@ class FarSettings:
     ``qmp`` is the QMP socket of the QEMU that waits there; empty: the usual place. ``ports`` (first and last) are those that it may listen
     on; None: the kernel's choice. With ``through_ssh`` the links go through ssh in any case. ``remote`` is nbdtun there, as a part of a
     shell's command line. ``targets`` are those of a tunnel alone. With ``push``, it is copied to a host where it is not installed, unless
-    ``remote`` says where it is.
+    ``remote`` says where it is. ``libvirt`` is the URI of the libvirt there that receives the VM; empty: a QEMU of its own does.
     """
 
     qmp: str = field(default="", converter=_path_if_any)
@@ -110,6 +110,7 @@ class FarSettings:
     remote: str = REMOTE
     targets: tuple[Target, ...] = ()
     push: bool = True
+    libvirt: str = ""
 
     def __attrs_post_init__(self) -> None:
         if not self.remote.strip() or "\n" in self.remote:
@@ -117,7 +118,7 @@ class FarSettings:
 
 
 @frozen(kw_only=True)
-class _Dialling:
+class Dialling:
     """
     Common to all sources: the tunnel's settings, and the endpoint of the destination, or ``ssh://HOST``, where ``far`` counts.
 
@@ -174,7 +175,7 @@ class _Dialling:
 
 
 @frozen(kw_only=True)
-class SourceSettings(_Dialling):
+class SourceSettings(Dialling):
     """
     A source daemon that forwards local sockets to targets of the destination.
 
@@ -209,7 +210,9 @@ class DestinationSettings:
     """
     A destination daemon: its endpoint, and the targets and VMs that it serves. Nothing else can be reached through it.
 
-    A pattern among ``vms`` serves those whose sockets exist when a source asks for them.
+    A pattern among ``vms`` serves those whose sockets exist when a source asks for them. ``libvirt`` is the URI of the libvirt that
+    receives VMs of libvirt's, empty for none; ``admit`` are the directories whose files they may use besides those of storage pools, None
+    for all that this user may.
 
     ``allow`` has rules for the names in sources' certificates, or their texts; without any, all of the CA's are admitted. ``limits`` bounds
     its load. ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
@@ -219,6 +222,8 @@ class DestinationSettings:
     listen: str
     targets: tuple[Target | FactoryTarget, ...] = ()
     vms: tuple[VM | VMPattern, ...] = ()
+    libvirt: str = ""
+    admit: tuple[str, ...] | None = ()
     allow: tuple[Rule | str, ...] = ()
     limits: Limits = field(factory=Limits)
     drain_timeout: float = field(default=600.0, validator=_DRAIN)
@@ -232,16 +237,18 @@ class DestinationSettings:
             raise ConfigError(f"a target cannot be named {name}: nbdtun uses that name itself")
         _refuse_repeated((vm.name for vm in self.vms if isinstance(vm, VM)), "has two VMs named {}")
         served = {one.name for one in (*self.targets, *self.vms) if not isinstance(one, VMPattern)}
-        found = any(isinstance(vm, VMPattern) for vm in self.vms)  # it may serve a VM of any name
+        found = bool(self.libvirt) or any(isinstance(vm, VMPattern) for vm in self.vms)  # it may serve a VM of any name
         for rule in AllowList(self.allow).rules:
             if rule.only is not None and rule.only not in served and not found:
                 raise ConfigError(f"--allow {rule.only}=...: this daemon has no target or VM of that name")
-        if not self.targets and not self.vms:
-            raise ConfigError("a destination needs at least one --target or --vm to serve")
+        if self.admit and not self.libvirt:
+            raise ConfigError("--admit is for --libvirt")
+        if not self.targets and not self.vms and not self.libvirt:
+            raise ConfigError("a destination needs at least one --target or --vm to serve, or --libvirt")
 
 
 @frozen(kw_only=True)
-class MigrateSettings(_Dialling):
+class MigrateSettings(Dialling):
     """
     One migration: the source VM's QMP socket, and how to migrate it.
 
@@ -255,6 +262,9 @@ class MigrateSettings(_Dialling):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         check_name(self.migration.vm)
+        for one in self.answers.maps:
+            if not one.here.startswith("/"):
+                raise ConfigError(f"--map {one.here}={one.there}: names are mapped with --libvirt; without, use whole paths")
         if self.answers != Answers() and (self.by_ssh is None or self.far.qmp):
             raise ConfigError("--map, --set, --disk NODE=PATH and their like are for --to ssh://HOST, where no QEMU waits")
 

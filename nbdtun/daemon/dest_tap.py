@@ -6,7 +6,7 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import ALLOW, DESTINATION, DRAIN_TIMEOUT, LIMITS, LISTEN, TARGET, TUNNEL, VM
+from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LIMITS, LISTEN, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
@@ -20,11 +20,11 @@ class Options(DeclaredOptions, declared=DESTINATION):
     """The options of ``nbdtun dest`` and ``twistd nbdtun-dest``."""
 
     plugin = "nbdtun-dest"
-    synopsis = "--listen ENDPOINT --tls-dir DIR [--target NAME=ENDPOINT]... [--vm NAME=SOCKET]..."
+    synopsis = "--listen ENDPOINT --tls-dir DIR [--target NAME=ENDPOINT]... [--vm NAME=SOCKET]... [--libvirt[=URI]]"
     longdesc = (
         "The destination end of the tunnel, on the host that a VM moves to. It listens on one encrypted port, connects the source's "
-        "channels to the sockets of --target, and receives the VMs of --vm, whose QEMUs are started with -S -incoming defer. Nothing "
-        "else can be reached, whatever a peer sends."
+        "channels to the sockets of --target, and receives the VMs of --vm, whose QEMUs are started with -S -incoming defer. With "
+        "--libvirt it receives VMs of libvirt's. Nothing else can be reached, whatever a peer sends."
     )
 
     settings: DestinationSettings
@@ -36,6 +36,8 @@ class Options(DeclaredOptions, declared=DESTINATION):
             listen=self.required(LISTEN),
             targets=self.value(TARGET),
             vms=self.value(VM),
+            libvirt=self.value(LIBVIRT) or "",
+            admit=self.value(ADMIT),
             allow=self.value(ALLOW),
             drain_timeout=self.value(DRAIN_TIMEOUT),
             limits=Limits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()}),
@@ -46,7 +48,8 @@ class Options(DeclaredOptions, declared=DESTINATION):
         settings = self.settings
         vms = [f"{one.names} at {one.qmp}" if isinstance(one, VMPattern) else one.name for one in settings.vms]
         served = (("VM", vms), ("target", [target.name for target in settings.targets]))
-        words = [f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}" for noun, names in served if names]
+        libvirt = [f"VMs of libvirt at {settings.libvirt}"] if settings.libvirt else []
+        words = [f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}" for noun, names in served if names] + libvirt
         return f"listening on {settings.listen}{'' if settings.tunnel.tls_dir else ' without TLS'}, for {' and '.join(words)}"
 
 

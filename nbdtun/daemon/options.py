@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NoReturn
 from twisted.python.usage import Options, UsageError
 
 from nbdtun import __version__
-from nbdtun.config.options import Option
+from nbdtun.config.options import Option, spelled_out
 from nbdtun.errors import ConfigError, NbdtunError
 
 #: twistd's own default, in the current directory.
@@ -28,6 +28,8 @@ class DeclaredOptions(Options):
     optFlags: ClassVar[list[list[str | None]]]
     optParameters: ClassVar[list[list[str | None]]]
 
+    declared: ClassVar[tuple[Option, ...]]
+
     #: The plugin's name, with which error lines begin.
     plugin = ""
     settings: Any
@@ -35,6 +37,7 @@ class DeclaredOptions(Options):
     def __init_subclass__(cls, declared: tuple[Option, ...] = ()) -> None:
         """Declare them to twistd, in its three ways."""
         super().__init_subclass__()
+        cls.declared = declared
         cls.optFlags = [[option.name, None, option.text] for option in declared if not option.metavar]
         single = [option for option in declared if option.metavar and not option.repeatable]
         cls.optParameters = [[option.name, None, option.default, option.text] for option in single]
@@ -66,7 +69,7 @@ class DeclaredOptions(Options):
         :raise ConfigError: they are not valid.
         """
         try:
-            super().parseOptions(words)
+            super().parseOptions(spelled_out(sys.argv[1:] if words is None else words, self.declared))
         except UsageError as error:
             raise ConfigError(str(error), f"`{self.plugin.replace('-', ' ')} --help` lists the options") from None
 

@@ -62,7 +62,8 @@ def _sentence(report: Report, by_monitor: bool) -> str:
         parts.append(f"certificate valid until {date(report['certificate_expires'])}")
     if "log" in report:
         parts.append(f"its terminal was closed, messages go to {report['log']}")
-    place = f"{report['qmp']}, " if by_monitor and "qmp" in report else ""
+    at = report.get("qmp") or report.get("libvirt")
+    place = f"{at}, " if by_monitor and at else ""
     return f"{report['name']} ({place}pid {report['pid']}): {'; '.join(parts)}"
 
 

@@ -7,7 +7,9 @@ From the ground up::
     tunnel       the tunnel, built from settings, and as the migration uses it
     control      the control sockets that `nbdtun status`, `set` and `cancel` reach
     planning     a destination that is planned and made at the far end
-    checks       the checks of a migration that need neither QEMU nor the tunnel, and `nbdtun check`
+    checks       the checks of a migration that need neither QEMU nor the tunnel, and those of a QEMU
+    libvirt      migrations of libvirt's VMs
+    checking     `nbdtun check`, for both kinds of VMs
     survey       what a daemon serves, and what is under way
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from nbdtun.migration.progress import Phase as Phase
     from nbdtun.migration.progress import Progress as Progress
     from nbdtun.process import steady as steady
-    from nbdtun.service.checks.preflight import check as check
+    from nbdtun.service.checking import check as check
     from nbdtun.service.control.daemon import DaemonControl as DaemonControl
     from nbdtun.service.destination import DestinationService as DestinationService
     from nbdtun.service.migration import MigrationService as MigrationService
@@ -59,7 +61,7 @@ else:
         "nbdtun.migration.check.report": "Report",
         "nbdtun.migration.progress": "DiskProgress LinkState Measures MemoryProgress Phase Progress",
         "nbdtun.process": "steady",
-        "nbdtun.service.checks.preflight": "check",
+        "nbdtun.service.checking": "check",
         "nbdtun.service.control.daemon": "DaemonControl",
         "nbdtun.service.destination": "DestinationService",
         "nbdtun.service.migration": "MigrationService migrate resolve",

@@ -8,10 +8,12 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from nbdtun.config import VM, DestinationSettings, FactoryTarget, Target
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield, with_timeout
+from nbdtun.libvirt.far.control import LibvirtControl
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Party
 from nbdtun.migration.catalogue import DESTINATION_CERTIFICATES, DESTINATION_SOCKETS
@@ -22,6 +24,7 @@ from nbdtun.migration.destination.sessions import STOPPED, Sessions
 from nbdtun.ownership.reach import Credentials
 from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.checks import access, certificates
+from nbdtun.service.libvirt.destination import make_arrivals
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.vms import VMs
@@ -39,6 +42,9 @@ from nbdtun.tunnel.destination.sink import Sink
 from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, PersonalTarget, Targets
 from nbdtun.tunnel.settings import CONTROL, SINK
 from nbdtun.units import duration_text
+
+#: Seconds between two looks at migrations of libvirt's that are waited for.
+LOOK = 0.5
 
 
 class DestinationService(MultiService):
@@ -72,7 +78,8 @@ class DestinationService(MultiService):
         self._vms = table if vms is None else vms
         self.sessions = Sessions(reactor, self._vms, self._egress, surroundings=self._check_surroundings, places=table.places)
         self._draining, self._drains = Draining(self.sessions), False
-        if settings.vms:
+        self.arrivals = make_arrivals(reactor, settings, self.tunnel) if settings.libvirt else None
+        if settings.vms or settings.libvirt:
             self.tunnel.targets.add(CONTROL, PersonalTarget(self._control))
             self.tunnel.targets.add(SINK, Sink(runtime.selector))
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
@@ -84,6 +91,10 @@ class DestinationService(MultiService):
         self._rundir.sweep()
         super().startService()
         self.sessions.start()
+        if self.arrivals is not None:
+            Deferred.fromCoroutine(self.arrivals.sweep()).addErrback(
+                lambda failure: self.log.failure("what an earlier daemon has left of libvirt's cannot be removed", failure=failure)
+            )
 
     def drain(self) -> Deferred[None]:
         """
@@ -97,7 +108,9 @@ class DestinationService(MultiService):
 
     async def _drain(self) -> None:
         await self._draining.begin()
-        for name in (*self._offered, *([SINK] if self.settings.vms else [])):
+        if self.arrivals is not None:
+            self.arrivals.close()
+        for name in (*self._offered, *([SINK] if self.settings.vms or self.settings.libvirt else [])):
             self.tunnel.targets.add(name, ClosedTarget())
         ending = Deferred.fromCoroutine(self._ended())
         if under_way := self._under_way():
@@ -111,16 +124,22 @@ class DestinationService(MultiService):
     async def _ended(self) -> None:
         await self._draining.received()
         await self.tunnel.drained(self._offered)
+        while self.arrivals is not None and self.arrivals.under_way:
+            await deferLater(self._reactor, LOOK)
         await self._draining.received()  # a session may have gone on meanwhile
 
     def _under_way(self) -> list[str]:
-        return [*(f"the memory of {vm}" for vm in self._draining.receiving), *map("channel {}".format, self.tunnel.names(self._offered))]
+        arriving = [f"libvirt's migration of {each.wanted.name}" for each in (self.arrivals.under_way if self.arrivals else ())]
+        memory = [f"the memory of {vm}" for vm in self._draining.receiving]
+        return [*memory, *arriving, *map("channel {}".format, self.tunnel.names(self._offered))]
 
     async def _give_up(self) -> None:
         """The time is up: end what was waited for."""
         why = f"--drain-timeout ({duration_text(self.settings.drain_timeout)}) has passed"
         self.log.warn("{why}: ending {what}", why=why, what=listed(self._under_way()))
         await self._draining.end(f"{STOPPED}: {why}")
+        if self.arrivals is not None:
+            await self.arrivals.stop(f"{STOPPED}: {why}")
         for target in self._offered:
             self.tunnel.reset(target, f"the destination was stopped: {why}")
 
@@ -137,7 +156,7 @@ class DestinationService(MultiService):
     @property
     def idle(self) -> bool:
         """Whether no channel is open, and no session under way."""
-        return self.tunnel.idle and not self.sessions.register.busy
+        return self.tunnel.idle and not self.sessions.register.busy and not (self.arrivals and self.arrivals.under_way)
 
     @property
     def _offered(self) -> list[str]:
@@ -163,6 +182,8 @@ class DestinationService(MultiService):
         async def stop() -> None:
             await super(DestinationService, self).stopService()
             await self.sessions.stop()
+            if self.arrivals is not None:
+                await self.arrivals.stop(STOPPED)
             await self.tunnel.stop()
             self._rundir.remove()
 
@@ -180,7 +201,12 @@ class DestinationService(MultiService):
 
     def _control(self, caller: Caller) -> LocalTarget:
         party = Party(caller.identity, caller.names, caller.rights.include, secure=bool(caller.identity))
-        return LocalTarget(self._reactor, quiet_factory(lambda: DestinationControl(self.sessions, party)))
+        return LocalTarget(self._reactor, quiet_factory(lambda: self._answering(party)))
+
+    def _answering(self, party: Party) -> DestinationControl:
+        if self.arrivals is None:
+            return DestinationControl(self.sessions, party)
+        return LibvirtControl(self.sessions, party, self.arrivals)
 
     def _egress(self, session: str, qemu: Credentials) -> TunnelEgress:
         owner = self._rundir.owner_for(qemu)

@@ -10,8 +10,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from nbdtun.config import MigrateSettings
+from nbdtun.config.libvirt import DomainSettings
 from nbdtun.deferreds import end_of, shield
 from nbdtun.errors import LinkLost, MigrationError, NbdtunError, OutcomeUnknown, ReachError
+from nbdtun.libvirt.near.departure import Departure
+from nbdtun.libvirt.near.resolve import Settlement
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Level
@@ -25,6 +28,7 @@ from nbdtun.service.checks.preflight import begin, source_of, the_rest
 from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
+from nbdtun.service.libvirt import migration as domain
 from nbdtun.service.local.monitors import Hold
 from nbdtun.service.local.rundir import RunDir, give_to_qemu
 from nbdtun.service.planning import make_with, needs_making
@@ -42,13 +46,13 @@ Report = Callable[[Progress], None]
 
 def migrate(
     reactor: Reactor,
-    settings: MigrateSettings,
+    settings: MigrateSettings | DomainSettings,
     report: Report = lambda progress: None,
     log: Callable[[], str | None] = lambda: None,
     say: Say = lambda line: None,
 ) -> Deferred[Progress]:
     """
-    Migrate one VM.
+    Migrate one VM: of a QEMU, or of libvirt's.
 
     ``report`` is called with each new :class:`~nbdtun.migration.progress.Progress`; the Deferred fires with the last one, whose phase is
     ``COMPLETED``. Cancelling it rolls the migration back, while that is possible. ``log`` returns where messages are now to be found, for
@@ -59,12 +63,14 @@ def migrate(
     :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
+    if isinstance(settings, DomainSettings):
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, report, Departure, log, say))
     return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Migration, log, say))
 
 
 def resolve(
     reactor: Reactor,
-    settings: MigrateSettings,
+    settings: MigrateSettings | DomainSettings,
     report: Report = lambda progress: None,
     log: Callable[[], str | None] = lambda: None,
     say: Say = lambda line: None,
@@ -79,6 +85,8 @@ def resolve(
     :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
+    if isinstance(settings, DomainSettings):
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, report, Settlement, log, say))
     return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Resolution, log, say))
 
 

@@ -201,7 +201,7 @@ class Receiver:
         self._context = self._identity.serving(*self._sources, asked.certificate)
         secret = self._sources[asked.certificate] = secrets.token_bytes(32)
         self._served, self._window = True, asked.resume_window
-        if not asked.targets:
+        if not asked.targets and not asked.libvirt:
             await self._find(asked.qmp)
             if is_forbidden(self._vms[self._name]):
                 raise ReachError(f"{self._vms.pop(self._name)}: {own_name()} may not open QEMU's socket there", AS_ROOT)
@@ -213,8 +213,12 @@ class Receiver:
             "port": self._destination.port,
             "addresses": [{"address": address} for address in own_addresses()],
             "secret": secret,
-            "waits": self._vms.get(self._name, self._left) != self._left and is_served(self._vms[self._name]),
+            "waits": not asked.libvirt and self._waits,
         }
+
+    @property
+    def _waits(self) -> bool:
+        return self._vms.get(self._name, self._left) != self._left and is_served(self._vms[self._name])
 
     async def _find(self, qmp: str) -> None:
         """
@@ -252,9 +256,9 @@ class Receiver:
 
     def _settings(self, port: int, asked: Asked) -> DestinationSettings:
         tunnel = TunnelSettings(run_dir=f"{self._base}", resume_window=asked.resume_window, trust=Pinned(self._latest))
-        vms = () if asked.targets else (VM(self._name, self._vms[self._name]),)
+        vms = () if asked.targets or asked.libvirt else (VM(self._name, self._vms[self._name]),)
         targets = tuple(map(Target.parse, asked.targets))
-        return DestinationSettings(tunnel=tunnel, listen=f"tcp:{port}", vms=vms, targets=targets)
+        return DestinationSettings(tunnel=tunnel, listen=f"tcp:{port}", vms=vms, targets=targets, libvirt=asked.libvirt, admit=None)
 
     def _latest(self) -> ssl.SSLContext:
         assert self._context is not None

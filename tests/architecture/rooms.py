@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 #: Rooms from the ground up: each may import those of earlier rows, and itself.
 LAYERS = (
-    ("errors", "process", "deferreds", "states", "lazy"),
+    ("errors", "process", "deferreds", "states", "lazy", "typed"),
     ("logs", "units", "amp", "ownership", "login"),
-    ("tls", "dialogue", "rate", "validators", "versions"),
+    ("tls", "dialogue", "rate", "validators", "versions", "kept"),
     ("tunnel.settings", "tunnel.protocol"),
     ("tunnel.wires",),
     ("tunnel.opening", "tunnel.runtime"),
@@ -22,13 +22,17 @@ LAYERS = (
     ("migration.check",),
     ("migration.source", "migration.destination"),
     ("migration.waits",),
+    ("libvirt.rpc",),
+    ("libvirt.rpc.proxy",),
     ("spawn",),
+    ("libvirt",),
     ("config", "display"),
     ("reach",),
     ("service.local",),
     ("service.tunnel", "service.control"),
     ("service.planning",),
     ("service.checks",),
+    ("service.libvirt",),
     ("service",),
     ("daemon",),
     ("cli",),
@@ -44,6 +48,9 @@ APART = (
     ("reach", "migration"),
     ("spawn", "tunnel"),
     ("spawn", "reach"),
+    ("libvirt", "tunnel"),
+    ("libvirt", "reach"),
+    ("libvirt.rpc", "migration"),
 )
 
 #: Rooms that never import another one, though it is below them.
@@ -53,10 +60,12 @@ NEVER = (("migration.source", "migration.check.preflight"), ("display", "service
 BANNED: Mapping[str, frozenset[str]] = {
     "tls.records": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio"}),
     "tunnel.protocol": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio"}),
+    "libvirt.rpc": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio", "libvirt"}),
+    "libvirt.rpc.proxy": frozenset({"libvirt"}),
 }
 
 #: What only one room imports.
-ONLY: Mapping[str, str] = {"asyncio": "migration.qmp", "qemu": "migration.qmp"}
+ONLY: Mapping[str, str] = {"asyncio": "migration.qmp", "qemu": "migration.qmp", "libvirt": "libvirt.connection"}
 
 MAX_FILES, MAX_LINES, MAX_FUNCTION = 16, 350, 40
 
@@ -87,5 +96,8 @@ QUESTIONS: Mapping[str, tuple[str, str]] = {
     "crash recovery at the source": ("migration/source/recovery.py", "Recovery"),
     "crash recovery at the destination": ("migration/destination/recovery.py", "clean_up"),
     "the rate and the time left": ("migration/supervision/meter.py", "Meter"),
+    "which calls of libvirt's pass": ("libvirt/rpc/gate.py", "Gate"),
+    "what of its host a domain names": ("libvirt/rpc/places.py", "places"),
+    "libvirt's keepalive while the link is away": ("libvirt/rpc/keepalive.py", "Keepalive"),
     "the undo stack": ("migration/rollback/undo.py", "UndoStack"),
 }

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from nbdtun.cli.options import migration_options, read_settings
+from nbdtun.cli.options import MigrationCommand, migration_options, read_settings
 from nbdtun.config import MigrateSettings, Owner, TunnelSettings
+from nbdtun.config.libvirt import SYSTEM, DomainSettings
 from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import MigrationSettings, Strategy
 from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
+from nbdtun.spawn.rewrite.answers import Answers, Mapped
 from nbdtun.units import parse_duration
 
 WEB1 = ("web1", "--qmp", "/run/web1.qmp", "--to", "unix:/run/tunnel.sock")
 
 
-@click.command("any")
+@click.command("any", cls=MigrationCommand)
 @migration_options
-def command(**options: Any) -> MigrateSettings:
+def command(**options: Any) -> MigrateSettings | DomainSettings:
     """A command that has these options, and no others."""
     return read_settings(**options)
 
@@ -105,4 +108,39 @@ def test_the_limits_that_the_help_tells_are_those_in_force() -> None:
     ],
 )
 def test_a_mistake_is_named(words: tuple[str, ...], line: str) -> None:
+    assert mistake(*words).startswith(line)
+
+
+def read_domain(*words: str) -> DomainSettings:
+    settings: DomainSettings = command.main(list(words), standalone_mode=False)
+    return settings
+
+
+def test_a_vm_of_libvirts_needs_no_monitor() -> None:
+    for words in (("web1", "--libvirt"), ("--libvirt", "web1"), ("--libvirt=qemu:///system", "web1")):
+        settings = read_domain(*words, "--to", "unix:/run/tunnel.sock")
+        assert (settings.migration.vm, settings.uri, settings.parallel, settings.far.libvirt) == ("web1", SYSTEM, 0, "")
+
+
+def test_what_differs_for_it_may_have_names_and_paths(tmp_path: Path) -> None:
+    settings = read_domain(
+        "web1", "--libvirt", "--to", "ssh://dest", "--map", "br0=br1", "--map", "/a=/b", "--overwrite", "--parallel", "4"
+    )
+    assert settings.answers == Answers(maps=(Mapped("br0", "br1"), Mapped("/a", "/b")), overwrite=True)
+    assert (settings.parallel, settings.far.libvirt) == (4, "qemu:///system")
+    (tmp_path / "web1.xml").write_text("<domain/>")
+    assert read_domain("web1", "--libvirt", "--to", "unix:/a", "--dest-xml", f"{tmp_path}/web1.xml").dest_xml == "<domain/>"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("web1", "--libvirt", "--qmp", "/q", "--to", "unix:/a"), "--qmp and --far-qmp are for VMs without libvirt"),
+        (("web1", "--libvirt=qemu+ssh://dest/system", "--to", "unix:/a"), "Invalid value for '--libvirt': 'qemu+ssh://dest/system' is not"),
+        (("web1", "--libvirt", "--to", "unix:/a", "--parallel", "256"), "256 parallel connections are too many"),
+        ((*WEB1, "--parallel", "2"), "--dest-xml and --parallel are for --libvirt"),
+        (("web1", "--qmp", "/q", "--to", "ssh://dest", "--map", "br0=br1"), "--map br0=br1: names are mapped with --libvirt"),
+    ],
+)
+def test_what_is_for_the_other_kind_of_vm_is_refused(words: tuple[str, ...], line: str) -> None:
     assert mistake(*words).startswith(line)

@@ -9,7 +9,7 @@ import pytest
 
 from nbdtun.cli import command
 from nbdtun.config import options
-from nbdtun.config.options import Option
+from nbdtun.config.options import LIBVIRT, MAP, Option, spelled_out
 from nbdtun.daemon import dest_tap, source_tap
 from nbdtun.errors import ConfigError
 from nbdtun.service.tunnel.endpoint import WORDS
@@ -59,6 +59,12 @@ def test_a_default_can_be_read(option: Option) -> None:
         option.read(option.default)
     assert option.text.count("[default:") == bool(option.unset)
     assert not (option.default and option.unset)
+
+
+def test_what_can_be_given_alone_gets_its_value() -> None:
+    words = ["--libvirt", "web1", "--libvirt=qemu:///session", "--", "--libvirt"]
+    assert spelled_out(words, [LIBVIRT, MAP]) == ["--libvirt=qemu:///system", *words[1:]]
+    assert spelled_out(["--map"], [LIBVIRT, MAP]) == ["--map"]
 
 
 def test_text_is_taken_as_it_is_and_a_parser_refuses() -> None:

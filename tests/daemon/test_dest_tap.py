@@ -55,6 +55,16 @@ def test_a_destination() -> None:
     )
 
 
+def test_one_for_vms_of_libvirts() -> None:
+    """The option may stand alone, or have the URI of another libvirt."""
+    for words, uri in ((("--libvirt",), "qemu:///system"), (("--libvirt=qemu:///session",), "qemu:///session")):
+        settings = destination("--listen", "unix:/run/tunnel.sock", *words, "--admit", "/data", "--admit", "/srv/")
+        assert (settings.libvirt, settings.admit, settings.vms) == (uri, ("/data", "/srv"), ())
+    options = Options()
+    options.parseOptions(["--listen", "unix:/run/tunnel.sock", "--libvirt"])
+    assert options.account() == "listening on unix:/run/tunnel.sock without TLS, for VMs of libvirt at qemu:///system"
+
+
 def test_what_it_says_that_it_serves() -> None:
     options = Options()
     options.read(["--listen", "unix:/a", "--vm", "a=/q", "--vm", "*=/run/{vm}.qmp", "--target", "nbd=unix:/b"])

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from twisted.internet.defer import Deferred
 
 from nbdtun.config import MigrateSettings
+from nbdtun.config.settings import Dialling
 from nbdtun.errors import ConfigError
 from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE, SSH, SSH_ASKS, UNPLANNED
 from nbdtun.migration.check.checklist import Checklist
@@ -157,7 +158,7 @@ def source_of(reactor: Reactor, settings: MigrateSettings, checklist: Checklist)
     return None
 
 
-def check_tls(checklist: Checklist, settings: MigrateSettings) -> None:
+def check_tls(checklist: Checklist, settings: Dialling) -> None:
     """Note until when our certificates are valid."""
     if settings.by_ssh is not None:
         checklist.ok(Check.TLS, "both ends have certificates for this migration alone")

@@ -4,21 +4,56 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from nbdtun import __version__
 from nbdtun.errors import TooLate
 from nbdtun.logs import make_logger
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.migration.source.migration import Migration
-from nbdtun.migration.source.resolve import Resolution
 from nbdtun.service.control.socket import NO_LIMIT
 from nbdtun.units import duration_text, rate_text
 
 
+class Settling(Protocol):
+    """The way out of an unknown outcome, in which nothing can be changed."""
+
+    checklist: Checklist
+
+
+class Allowance(Protocol):
+    """What a migration may use: ``bandwidth`` in bytes per second, None for no limit, and ``downtime`` in seconds."""
+
+    bandwidth: int | None
+    downtime: float
+
+    async def set_bandwidth(self, bandwidth: int | None) -> None:
+        """Change it."""
+
+    async def set_downtime(self, seconds: float) -> None:
+        """Change it."""
+
+
+@runtime_checkable
+class Governed(Protocol):
+    """A migration, of a QEMU or of a VM of libvirt's."""
+
+    @property
+    def budget(self) -> Allowance:
+        """What it may use."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it can still be changed, or cancelled."""
+
+    def cancel(self) -> bool:
+        """Roll it back; False if it already is."""
+
+
 class MigrationControl:
     """
-    Controls ``work``, which migrates ``vm`` with the monitor ``qmp`` and reports to :meth:`heed`, which passes it on to ``report``.
+    Controls ``work``, which migrates ``vm`` and reports to :meth:`heed`, which passes it on to ``report``. ``place`` is where the VM is:
+    the path of its monitor, or the URI of its libvirt.
 
     ``log`` returns where its messages go, if nobody sees them.
 
@@ -27,10 +62,10 @@ class MigrationControl:
 
     log = make_logger()
 
-    def __init__(self, vm: str, qmp: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None) -> None:
-        self.work: Migration | Resolution | None = None
+    def __init__(self, vm: str, place: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None) -> None:
+        self.work: Governed | Settling | None = None
         self._vm = vm
-        self._qmp = os.path.abspath(qmp)
+        self._place = {"libvirt": place} if "://" in place else {"qmp": os.path.abspath(place)}
         self._report = report
         self._log = log
         self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
@@ -46,10 +81,10 @@ class MigrationControl:
     def report(self) -> dict[str, Any]:
         """Its progress, and its limits."""
         allowed: dict[str, Any] = {}
-        if isinstance(self.work, Migration):
+        if isinstance(self.work, Governed):
             allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
         place = {} if (log := self._log()) is None else {"log": log}
-        whose = {"kind": "migration", "name": self._vm, "qmp": self._qmp, "pid": os.getpid(), "release": __version__}
+        whose = {"kind": "migration", "name": self._vm, **self._place, "pid": os.getpid(), "release": __version__}
         return {**whose, **allowed, **place, "progress": self._latest.as_json()}
 
     async def survey(self) -> dict[str, Any]:
@@ -62,7 +97,7 @@ class MigrationControl:
 
         :raise TooLate: it has not begun, was handed over, is rolling back, or has ended.
         """
-        if not isinstance(self.work, Migration) or not self.work.under_way:
+        if not isinstance(self.work, Governed) or not self.work.under_way:
             raise TooLate(f"{self._vm}: its limits cannot be changed in phase {self._latest.phase.value}")
         allowance = self.work.budget
         if bandwidth is not None:
@@ -79,7 +114,7 @@ class MigrationControl:
         :raise TooLate: it was handed over to the destination, or has ended.
         """
         phase = self._latest.phase
-        if not isinstance(self.work, Migration) or phase.handed_over or phase.final:
+        if not isinstance(self.work, Governed) or phase.handed_over or phase.final:
             raise TooLate(f"{self._vm}: cannot be cancelled in phase {phase.value}")
         if self.work.cancel():  # else it is already rolling back
             self.log.warn("{vm}: cancelled by another command, rolling back", vm=self._vm)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from nbdtun.config import SourceSettings, TunnelSettings
 from nbdtun.config.addresses import is_address
 from nbdtun.config.endpoints import Address, Role, parse
-from nbdtun.config.settings import MigrateSettings
+from nbdtun.config.settings import Dialling
 from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
@@ -38,7 +38,7 @@ def make_runtime(reactor: Reactor, settings: TunnelSettings) -> Runtime:
     return runtime
 
 
-def make_source(reactor: Reactor, settings: SourceSettings | MigrateSettings) -> Source:
+def make_source(reactor: Reactor, settings: Dialling) -> Source:
     """
     Make the source's end of the tunnel; nothing is dialled yet.
 

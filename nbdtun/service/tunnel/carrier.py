@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from attrs import define, frozen
 from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.amp import AMP
 
 from nbdtun.deferreds import stopped
+from nbdtun.errors import TunnelError
 from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.carrier import Farewell
 from nbdtun.migration.progress import LinkState
@@ -35,12 +36,24 @@ from nbdtun.tunnel.source.throughput import throughput
 P = TypeVar("P", bound=AMP)
 
 
+class Channels(Protocol):
+    """The channels of one socket, as a :class:`~nbdtun.tunnel.source.client.Forwarder` has them."""
+
+    trouble: TunnelError | None
+
+    async def drained(self) -> None:
+        """Wait until all have ended."""
+
+    def reset(self, reason: str) -> None:
+        """End all."""
+
+
 @define
 class TunnelIngress:
     """A socket that QEMU connects to: see :class:`nbdtun.migration.carrier.Ingress`."""
 
     path: str
-    _channels: Forwarder
+    _channels: Channels
     _port: IListeningPort
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from attrs import evolve
 
-from nbdtun.config import MigrateSettings
+from nbdtun.config.settings import Dialling
 from nbdtun.errors import TLSError
 from nbdtun.process import Reactor
 from nbdtun.reach.codes.offer import take_offer
@@ -13,8 +15,10 @@ from nbdtun.tls.certificate import Kind, names_of
 from nbdtun.tls.throwaway import SOURCE, Identity
 from nbdtun.tls.trust import Pinned
 
+D = TypeVar("D", bound=Dialling)
 
-async def introduced(reactor: Reactor, settings: MigrateSettings) -> MigrateSettings:
+
+async def introduced(reactor: Reactor, settings: D) -> D:
     """
     Take the offer of the destination by the settings' code, which is used up then; returns settings for its links.
 

@@ -18,8 +18,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
-from nbdtun.config import MigrateSettings, SourceSettings
-from nbdtun.config.settings import REMOTE, FarSettings
+from nbdtun.config import SourceSettings
+from nbdtun.config.settings import REMOTE, Dialling, FarSettings
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.deferreds import branch, shield, with_timeout
 from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, NotInstalled, ReachError, TLSError, Unreachable
@@ -85,7 +85,7 @@ class Reached:
         return f"<Reached {self._address}>"
 
     @classmethod
-    def by(cls, reactor: Reactor, settings: MigrateSettings | SourceSettings, name: str, say: Say) -> Reached:
+    def by(cls, reactor: Reactor, settings: Dialling, name: str, say: Say) -> Reached:
         """Make it as ``settings`` say, which have an address of ssh."""
         address = settings.by_ssh
         assert address is not None
@@ -107,6 +107,7 @@ class Reached:
             targets=tuple(f"{target.name}={target.endpoint}" for target in far.targets),
             ports=f"{far.ports[0]}-{far.ports[1]}" if far.ports else "",
             resume_window=self._runtime.terms.resume_window,
+            libvirt=far.libvirt,
         )
         self._listening, self.waits = listening, listening.waits
         dialer = await self._find_way(listening)

@@ -10,7 +10,7 @@ import socket
 from typing import Any, Protocol
 
 from twisted.internet import defer, protocol
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
@@ -192,17 +192,26 @@ class Forwarder(ServerFactory):
     The factory of a listening endpoint: each connection becomes a channel to ``target``, ``urgent`` or not.
 
     ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for. ``session`` is the secret of
-    the session whose target it is.
+    the session whose target it is. In an ``ordered`` one the connections reach the target in the order in which they were made: QEMU before
+    8.0 takes the first one for the main channel of a parallel migration.
     """
 
     log = make_logger()
     noisy = False
 
     def __init__(
-        self, source: Source, target: str, *, urgent: bool = False, farewell: Farewell | None = None, session: bytes = b""
+        self,
+        source: Source,
+        target: str,
+        *,
+        urgent: bool = False,
+        farewell: Farewell | None = None,
+        session: bytes = b"",
+        ordered: bool = False,
     ) -> None:
         self._source = source
         self._session = session
+        self._turns = DeferredLock() if ordered else None
         self._urgent = urgent
         self._farewell = farewell
         self.target = target
@@ -252,7 +261,7 @@ class Forwarder(ServerFactory):
 
     async def _open(self, sock: socket.socket, user: str) -> None:
         try:
-            channel = await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell, session=self._session)
+            channel = await self._in_turn(sock)
         except BaseException:
             self._source.users.leave(user)
             raise
@@ -260,6 +269,20 @@ class Forwarder(ServerFactory):
         channel.ended.addCallback(self._ended, channel, user)
         if self._may_log():
             self.log.info("channel {name} is open{ktls}", name=channel.name, ktls=", encrypted by the kernel" if channel.in_kernel else "")
+
+    async def _in_turn(self, sock: socket.socket) -> Channel:
+        """Open the channel; in order, if there is one."""
+        if self._turns is not None:
+            try:
+                await self._turns.acquire()
+            except BaseException:
+                sock.close()
+                raise
+        try:
+            return await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell, session=self._session)
+        finally:
+            if self._turns is not None:
+                self._turns.release()
 
     def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
         self._opening.discard(opening)

@@ -36,6 +36,12 @@ def test_what_it_reports() -> None:
     assert "bandwidth" not in report
 
 
+def test_a_vm_of_libvirts_has_an_uri_in_the_place_of_a_monitor() -> None:
+    report = MigrationControl("web1", "qemu:///system", lambda progress: None).report()
+    assert report["libvirt"] == "qemu:///system"
+    assert "qmp" not in report
+
+
 def test_it_reports_where_its_messages_go() -> None:
     places: list[str | None] = [None]
     control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None, lambda: places[-1])

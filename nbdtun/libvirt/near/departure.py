@@ -1,0 +1,306 @@
+"""
+The source: libvirt's migration of one domain from its check to its outcome.
+
+libvirt itself undoes its part when its call fails, and lets the guest run on at the source. What is left to do is the far end's part: what
+was made is removed there, unless the guest runs on it, or has. The far end is asked for that after each failure. If its libvirt says that
+the guest runs there, or cannot be asked after the handover, the guest here stays paused, and ``--resolve`` ends it one way or the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from attrs import evolve, field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from nbdtun.deferreds import shield
+from nbdtun.errors import GuestLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.libvirt.connection import Libvirt
+from nbdtun.libvirt.findings import SNAPSHOTS
+from nbdtun.libvirt.near.job import Job
+from nbdtun.libvirt.near.order import Order, Sockets, order
+from nbdtun.libvirt.near.session import FarSession
+from nbdtun.libvirt.near.survey import BLOCKED, FOR_MIGRATION, PAUSED, RUNNING, Survey, survey
+from nbdtun.libvirt.near.watch import Limits, Watch
+from nbdtun.libvirt.near.way import Way
+from nbdtun.libvirt.values import Fate
+from nbdtun.logs import make_logger
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.ids import new_session
+from nbdtun.migration.progress import GuestState, Phase, Progress
+from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.supervision.meter import Meter
+from nbdtun.migration.vm.disks import Disk
+from nbdtun.spawn.near.nonces import Nonces
+from nbdtun.spawn.rewrite.answers import Answers
+
+#: What to do about an unknown outcome.
+AGAIN = "use --resolve when the destination can be reached again"
+
+#: Seconds between two attempts to end libvirt's job: it may not have begun yet.
+ABORT_AGAIN = 1.0
+
+
+@frozen
+class Plan:
+    """How to migrate: ``settings``, what differs there, and ``parallel`` connections for the memory (0: one that is not parallel)."""
+
+    settings: MigrationSettings
+    answers: Answers = field(factory=Answers)
+    dest_xml: str = ""
+    parallel: int = 0
+
+
+class Departure:
+    """
+    One migration of the domain that ``plan`` names, at ``libvirt``, which the caller closes.
+
+    ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with the
+    final one. ``limits`` may be changed while it is :attr:`under_way`. ``checklist`` may have earlier findings.
+    """
+
+    log = make_logger()
+
+    def __init__(self, reactor: Any, libvirt: Libvirt, way: Way, plan: Plan, report: Callable[[Progress], None]) -> None:
+        self.settings = plan.settings
+        self.checklist = Checklist()
+        self._reactor = reactor
+        self._libvirt = libvirt
+        self._way = way
+        self._plan = plan
+        self._guest = GuestState.UNKNOWN
+        self._meter = Meter(reactor, report, lambda: way.link, guest=lambda: self._guest)
+        self._secret = way.new_secret()
+        self._session = FarSession(reactor, way, new_session(), self._secret, plan.settings.steps, self._alarm)
+        self._forward: Deferred[None] | None = None
+        self._call: Deferred[None] | None = None
+        self._cause: BaseException | None = None
+        self._survey: Survey | None = None
+        self._doubtful = False  #: it was handed over, and it is not known whether it runs there
+        self._job = Job(libvirt)
+        self.budget = Limits(self._job, plan.settings.bandwidth, plan.settings.downtime)
+        self._watch = Watch(reactor, self._job, plan.settings, self._meter, self.budget, self._alarm)
+
+    def __repr__(self) -> str:
+        return f"<Departure of {self.settings.vm} {self._meter.now.phase.value}>"
+
+    async def run(self) -> Progress:
+        """
+        Migrate; returns the final progress once the VM runs at the destination (or is paused there, if it was paused).
+
+        Cancelling the Deferred of this coroutine is :meth:`cancel`.
+
+        :raise OutcomeUnknown: it may run there; it is paused at the source.
+        :raise GuestLost: it has run there, and was lost at once.
+        :raise CancelledError: it was cancelled; the VM runs on at the source.
+        :raise NbdtunError: it failed; the VM runs on at the source. In each case the final progress was reported before.
+        """
+        return await shield(Deferred.fromCoroutine(self._run()), self.cancel)
+
+    def cancel(self) -> bool:
+        """Have libvirt end it, and let :meth:`run` fail with CancelledError; False if it is too late for that."""
+        return self._interrupt(CancelledError())
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it can still be changed, or cancelled."""
+        return self._forward is not None and self._cause is None
+
+    def _alarm(self, error: Exception) -> None:
+        self._interrupt(error)
+
+    def _interrupt(self, cause: BaseException) -> bool:
+        if not self.under_way or self._forward is None:
+            return False
+        self._cause = cause
+        self._reactor.callLater(0, self._forward.cancel)  # not now: this may be called from inside of it
+        return True
+
+    async def _run(self) -> Progress:
+        self._meter.enter(Phase.PREPARE)
+        self._watch.start()
+        self._forward = Deferred.fromCoroutine(self._steps())
+        try:
+            await self._forward
+        except BaseException as error:
+            self._forward = None
+            return await self._fail(self._cause or error)
+        self._forward = None
+        return await self._arrive()
+
+    async def _steps(self) -> None:
+        with ExitStack() as beside:
+            nonces = beside.enter_context(Nonces())
+            found = await self._check(nonces)
+            self._meter.expect_memory(found.memory)
+            self._meter.expect({image.target: Disk(image.target, image.target, "", image.capacity) for image in found.images})
+            await self._session.open()
+            prepared = await self._session.prepare(self._wanted(found, nonces))
+        sockets = Sockets(prepared.directory, prepared.mode)
+        await self._way.make(prepared.directory, self._session.ident, found.domain.owner, self._handed)
+        targets = {"libvirt.sock": prepared.libvirt, "memory.sock": prepared.memory, "disks.sock": prepared.disks}
+        for name, target in targets.items():
+            await self._way.enter(target, name, urgent=name != "disks.sock", secret=self._secret)
+        await self._move(order(self.settings, sockets, found.targets, found.xml, found.persistent, self._plan.parallel), found)
+
+    async def _check(self, nonces: Nonces) -> Survey:
+        """Check whether it can leave, and arrive; all that is in the way is said at once, and nothing is changed."""
+        plan = self._plan
+        found = self._survey = await examine(self._libvirt, plan)
+        self._guest = GuestState.RUNS if found.runs else GuestState.PAUSED
+        self._job.uuid = found.domain.uuid
+        obstacles(self.checklist, found)
+        await self._session.open()
+        for finding in (await self._session.look(self._wanted(found, nonces))).findings:
+            self.checklist.add(finding)
+        self.checklist.raise_failures(self.settings.vm)
+        return found
+
+    def _wanted(self, found: Survey, nonces: Nonces) -> Any:
+        return found.wanted(known_again(found, nonces), overwrite=self._plan.answers.overwrite)
+
+    async def _move(self, told: Order, found: Survey) -> None:
+        """libvirt's own part: its call ends by itself, or when its job was ended, and never otherwise."""
+        self._call = self._job.start(told)
+        self._watch.follow(found.targets)
+        try:
+            await shield(self._call, self._end_job)
+        finally:
+            self._call = None
+
+    async def _handed(self) -> tuple[str, str] | None:
+        """libvirt's connection is lost, and the guest may run there: libvirt waits for our answer, and the guest stands still here."""
+        assert self._survey is not None
+        vm, domain = self.settings.vm, self._survey.domain
+        self.log.warn("{vm}: the destination was lost while it took over; asking it what became of {vm}", vm=vm)
+        self._doubtful = True
+        try:
+            fate = await self._session.outcome(domain.uuid, end=True)
+        except OutcomeUnknown:
+            return None
+        self._doubtful = False
+        return (domain.name, domain.uuid) if fate.has_run else None
+
+    def _end_job(self) -> None:
+        """Have libvirt end its job, as often as it takes: it may not have begun yet."""
+
+        async def end() -> None:
+            while self._call is not None:
+                await self._job.abort()
+                await deferLater(self._reactor, ABORT_AGAIN)
+
+        Deferred.fromCoroutine(end()).addErrback(lambda failure: self.log.failure("libvirt's job cannot be ended", failure=failure))
+
+    async def _arrive(self) -> Progress:
+        """libvirt says that it runs there."""
+        self._watch.arrived(self._job.last)
+        downtime = await self._job.downtime()
+        assert self._survey is not None
+        try:
+            fate = await self._session.finish(self._survey.domain.uuid, arrived=True)
+        except OutcomeUnknown as unknown:  # of little interest: libvirt has told it
+            self.log.warn("{vm}: {reason}", vm=self.settings.vm, reason=str(unknown))
+            fate = Fate(state="running", has_run=True)
+        await self._close()
+        if fate.state in ("", "shutoff", "crashed"):
+            lost = GuestLost(f"{self.settings.vm} has moved, and is {fate.state or 'gone'} there")
+            self._meter.finish(Phase.LOST, downtime, str(lost), lost.code)
+            raise lost
+        return self._meter.finish(Phase.COMPLETED, downtime)
+
+    async def _fail(self, error: BaseException) -> Progress:
+        """It has failed, or was cancelled: find out where it is, and leave nothing."""
+        self._watch.stop()
+        self._meter.enter(Phase.ROLLBACK)
+        try:
+            if self._session.prepared and await self._has_moved(error):
+                return self._meter.finish(Phase.COMPLETED)
+        except OutcomeUnknown as unknown:
+            self._meter.finish(Phase.UNKNOWN, error=str(unknown), code=unknown.code)
+            raise
+        finally:
+            await self._close()
+        if isinstance(error, CancelledError):
+            self._meter.finish(Phase.CANCELLED, error="cancelled")
+            raise error
+        failure = error if isinstance(error, NbdtunError) else MigrationError(f"internal error: {error!r}")
+        if failure is not error:
+            self.log.failure("{vm}: a bug in nbdtun", failure=Failure(error), vm=self.settings.vm)
+        self._meter.finish(Phase.FAILED, error=str(failure), code=failure.code)
+        raise failure from None
+
+    async def _has_moved(self, error: BaseException) -> bool:
+        """
+        Whether it runs there all the same; else it runs on here.
+
+        :raise OutcomeUnknown: it may run there; it is paused here.
+        """
+        assert self._survey is not None
+        if self._doubtful:
+            with suppress(NbdtunError):
+                await self._job.pause()  # at once: libvirt has just let it run on
+            lost = f"{error}; {self.settings.vm} was handed over, and the destination could not be asked what became of it"
+            raise OutcomeUnknown(lost, AGAIN)
+        return await settle(self._job, self._session, self._survey, self.settings.vm, f"{error}", forced=self._watch.paused)
+
+    async def _close(self) -> None:
+        self._session.close()
+        await self._way.remove()
+
+
+async def settle(job: Job, session: FarSession, found: Survey, vm: str, why: str, *, forced: bool = False) -> bool:
+    """
+    After a failure: ask both libvirts where the domain is, and end it. Returns whether it has moved all the same; else it runs on here.
+
+    ``forced``: its guest was paused by us.
+
+    :raise OutcomeUnknown: it may run there; it is paused here.
+    """
+    state = await job.state()
+    here = state is not None and state[0] in (RUNNING, BLOCKED, PAUSED)
+    stands = found.runs and (state == (PAUSED, FOR_MIGRATION) or (forced and state is not None and state[0] == PAUSED))
+    try:
+        fate = await session.finish(found.domain.uuid, arrived=not here)
+    except OutcomeUnknown as unknown:
+        if not here or (stands and not forced):
+            raise OutcomeUnknown(f"{why}; {unknown}", AGAIN) from unknown
+        fate = Fate()  # it runs here, and libvirt there ends what waits for a guest when its source is gone
+    if not here and fate.has_run:
+        return True
+    if fate.has_run:
+        await job.pause()
+        raise OutcomeUnknown(f"{why}; {vm} runs at the destination too, so it is paused here", "use --resolve to end the one here")
+    if stands:
+        await job.resume()
+    return False
+
+
+async def examine(libvirt: Libvirt, plan: Plan) -> Survey:
+    """
+    Read what is to move.
+
+    :raise NbdtunError: it cannot.
+    """
+    vm, disks = plan.settings.vm, plan.settings.disks
+    return await libvirt.do(lambda opened: survey(opened, vm, plan.answers, disks, plan.dest_xml))
+
+
+def known_again(found: Survey, nonces: Nonces) -> Any:
+    """The images, which the far end can know again if it sees them too."""
+    return tuple(evolve(image, twin=nonces.twin(origin)) for image, origin in zip(found.images, found.origins, strict=True))
+
+
+def obstacles(checklist: Checklist, found: Survey) -> None:
+    """Note what prevents the domain from leaving."""
+    kept = [f"{count} {what}" for count, what in ((found.snapshots, "snapshots"), (found.checkpoints, "checkpoints")) if count]
+    if kept:
+        checklist.add(SNAPSHOTS(f"{found.domain.name} has {' and '.join(kept)}, and libvirt moves no such domain"))
+
+
+def nothing_to_resolve(vm: str, why: str) -> NotMigratable:
+    """The error of a resolution without an unknown outcome."""
+    return NotMigratable(f"{vm} {why}; there is nothing to resolve")

@@ -1,0 +1,120 @@
+"""``nbdtun check --libvirt``: whether a VM of libvirt's can be migrated, asked of both libvirts through the tunnel that it would use."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+
+from nbdtun.config.libvirt import DomainSettings
+from nbdtun.deferreds import shield
+from nbdtun.libvirt.connection import Libvirt
+from nbdtun.libvirt.near.departure import examine, known_again, obstacles
+from nbdtun.libvirt.near.session import FarSession
+from nbdtun.libvirt.near.survey import Survey
+from nbdtun.migration.catalogue import CERTIFICATES, DESTINATION, SOURCE, SSH, THROUGHPUT, TUNNEL
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.report import Measured, Report
+from nbdtun.migration.finding import Check, Level
+from nbdtun.migration.ids import new_session
+from nbdtun.process import Reactor
+from nbdtun.service.checks.preflight import check_own_sockets, check_tls
+from nbdtun.service.control.socket import refuse_second
+from nbdtun.service.libvirt.migration import SETTLE, name_of, plan_of
+from nbdtun.service.libvirt.way import TunnelWay
+from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.tunnel.build import make_source
+from nbdtun.service.tunnel.reached import Reached, Step
+from nbdtun.spawn.near.nonces import Nonces
+from nbdtun.tunnel.source.client import Source
+from nbdtun.units import milliseconds_text, rate_text, size_text
+
+
+async def check(reactor: Reactor, settings: DomainSettings, checklist: Checklist, *, measure: bool) -> Report:
+    """
+    Check it; nothing is changed. ``measure`` also fills the tunnel for two seconds.
+
+    A problem is a finding, not an error.
+    """
+    reached, source = None, None
+    if settings.by_ssh is not None:
+        reached = Reached.by(reactor, settings, settings.migration.vm, lambda line: _note(checklist, line))
+        with checklist.collecting(SSH):
+            source = Source(await reached.open())
+    else:
+        with checklist.collecting(CERTIFICATES[0]):
+            source = make_source(reactor, settings)
+    libvirt = Libvirt(reactor, settings.uri)
+    try:
+        return await _Visit(reactor, settings, checklist, libvirt, source).run(measure)
+    finally:
+
+        async def end() -> None:
+            libvirt.close()
+            if source is not None:
+                await source.drain(SETTLE)
+                await source.stop()
+            if reached is not None:
+                await reached.acknowledge(settled=False)
+                await reached.close()
+
+        await shield(Deferred.fromCoroutine(end()), lambda: None)
+
+
+def _note(checklist: Checklist, line: str) -> None:
+    if not isinstance(line, Step):
+        checklist.ok(Check.SSH, line)
+
+
+class _Visit:
+    """One check, as far as there is a ``source``."""
+
+    def __init__(self, reactor: Reactor, settings: DomainSettings, checklist: Checklist, libvirt: Libvirt, source: Source | None) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._list = checklist
+        self._libvirt = libvirt
+        self._source = source
+        self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
+        self._measured = Measured()
+
+    async def run(self, measure: bool) -> Report:
+        """Ask both libvirts, and measure the tunnel if nothing is in the way."""
+        found: Survey | None = None
+        if self._source is not None:
+            check_tls(self._list, self._settings)
+        usable = check_own_sockets(self._list, self._rundir)
+        with self._list.collecting(SOURCE):
+            if usable:
+                refuse_second(self._settings.tunnel.run_dir, name_of(self._settings))
+            await self._libvirt.open()
+            found = await examine(self._libvirt, plan_of(self._settings))
+            self._describe(found)
+        if self._source is not None:
+            await self._ask(TunnelWay(self._reactor, self._source, self._rundir), found, measure)
+        return Report(self._settings.migration.vm, self._list.level, tuple(self._list.findings), self._measured)
+
+    def _describe(self, found: Survey) -> None:
+        obstacles(self._list, found)
+        disks = ", ".join(f"{image.target} ({size_text(image.capacity)})" for image in found.images)
+        self._list.ok(Check.SOURCE, f"libvirt has it, with {size_text(found.memory)} of memory; disks to copy: {disks or 'none'}")
+
+    async def _ask(self, way: TunnelWay, found: Survey | None, measure: bool) -> None:
+        session = FarSession(self._reactor, way, new_session(), b"", self._settings.migration.steps)
+        with self._list.collecting(TUNNEL):
+            await session.open()
+            trip = await session.ping()
+            named = self._settings.peer_name
+            reached = f"the destination is verified as {named}" if named else "the destination answers"
+            self._measured = evolve(self._measured, round_trip=trip)
+            self._list.ok(Check.TUNNEL, f"{reached}, round trip {milliseconds_text(trip)}")
+            with self._list.collecting(DESTINATION), Nonces() as nonces:
+                if found is not None:
+                    told = found.wanted(known_again(found, nonces), overwrite=self._settings.answers.overwrite)
+                    for finding in (await session.look(told)).findings:
+                        self._list.add(finding)
+        session.close()
+        if measure and self._list.level is not Level.FAILURE:
+            with self._list.collecting(THROUGHPUT):
+                rate = await way.throughput()
+                self._measured = evolve(self._measured, throughput=rate)
+                self._list.ok(Check.THROUGHPUT, f"one tunnel channel carries {rate_text(rate)}")

@@ -1,0 +1,110 @@
+"""One migration of a VM of libvirt's with its tunnel, or the way out of an unknown outcome of one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from nbdtun.config.libvirt import DomainSettings
+from nbdtun.deferreds import shield
+from nbdtun.errors import MigrationError, OutcomeUnknown
+from nbdtun.libvirt.connection import Libvirt
+from nbdtun.libvirt.near.departure import Departure, Plan
+from nbdtun.libvirt.near.resolve import Settlement
+from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.finding import Level
+from nbdtun.migration.progress import Progress
+from nbdtun.process import Reactor
+from nbdtun.service.checks.preflight import check_own_sockets, check_tls
+from nbdtun.service.control.migration import MigrationControl
+from nbdtun.service.control.names import Name
+from nbdtun.service.control.socket import ControlSocket
+from nbdtun.service.libvirt.way import TunnelWay
+from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.tunnel.build import make_source
+from nbdtun.service.tunnel.introduced import introduced
+from nbdtun.service.tunnel.reached import Reached, Say
+from nbdtun.tunnel.source.client import Source
+
+#: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
+SETTLE = 3.0
+
+Report = Callable[[Progress], None]
+Work = type[Departure] | type[Settlement]
+
+
+def plan_of(settings: DomainSettings) -> Plan:
+    """The plan that the settings make."""
+    return Plan(settings.migration, settings.answers, settings.dest_xml, settings.parallel)
+
+
+def name_of(settings: DomainSettings) -> Name:
+    """The name of the migration's control socket: a VM has one at a time at its libvirt."""
+    vm = settings.migration.vm
+    return Name(vm, hashlib.sha256(f"{settings.uri} {vm}".encode()).hexdigest()[:10])
+
+
+async def migrate(
+    reactor: Reactor, settings: DomainSettings, report: Report, work: Work, log: Callable[[], str | None], say: Say
+) -> Progress:
+    """
+    Do the ``work`` that the settings describe, by way of ssh or a code if they say so.
+
+    :raise OutcomeUnknown: the VM may run at the destination; it is paused at the source.
+    :raise NbdtunError: it failed.
+    """
+    if settings.code is not None:
+        settings = await introduced(reactor, settings)
+    if settings.by_ssh is None:
+        return await _migrate(reactor, settings, make_source(reactor, settings), report, work, log)
+    reached = Reached.by(reactor, settings, settings.migration.vm, say)
+    settled = True
+    try:
+        return await _migrate(reactor, settings, Source(await reached.open()), report, work, log)
+    except OutcomeUnknown:
+        settled = False
+        raise
+    except BaseException as error:
+        settled = work is Settlement and type(error) is MigrationError  # an attempt that failed knows nothing of an earlier one
+        raise
+    finally:
+
+        async def end() -> None:
+            await reached.acknowledge(settled=settled)
+            await reached.close()
+
+        await shield(Deferred.fromCoroutine(end()), lambda: None)
+
+
+async def _migrate(
+    reactor: Reactor, settings: DomainSettings, source: Source, report: Report, work: Work, log: Callable[[], str | None]
+) -> Progress:
+    rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
+    controlled = MigrationControl(settings.migration.vm, settings.uri, report, log)
+    control = ControlSocket(reactor, settings.tunnel.run_dir, name_of(settings), controlled)
+    checklist = Checklist()
+    libvirt = Libvirt(reactor, settings.uri)
+    way = TunnelWay(reactor, source, rundir)
+    try:
+        check_tls(checklist, settings)
+        if check_own_sockets(checklist, rundir):
+            await control.open()
+        if checklist.level is Level.FAILURE:
+            checklist.refuse()
+        await libvirt.open()
+        controlled.work = made = work(reactor, libvirt, way, plan_of(settings), controlled.heed)
+        made.checklist = checklist
+        return await made.run()
+    finally:
+
+        async def end() -> None:
+            await way.remove()
+            await source.drain(SETTLE)
+            await source.stop()
+            libvirt.close()
+            rundir.remove()
+            await control.close()
+
+        await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late

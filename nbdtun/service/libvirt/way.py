@@ -1,0 +1,93 @@
+"""The tunnel as the near end of a migration of libvirt's uses it: see :class:`nbdtun.libvirt.near.way.Way`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final, TypeVar
+
+from twisted.protocols.amp import AMP
+
+from nbdtun.errors import ConfigError
+from nbdtun.libvirt.far.arrivals import BASE, COMMON
+from nbdtun.libvirt.near.way import Handed
+from nbdtun.migration.carrier import Farewell
+from nbdtun.migration.progress import LinkState
+from nbdtun.ownership.listening import Listener
+from nbdtun.process import Reactor
+from nbdtun.service.libvirt.calls import Calls
+from nbdtun.service.libvirt.directory import SocketDirectory
+from nbdtun.service.local.listening import LocalEndpoint
+from nbdtun.service.local.rundir import RunDir
+from nbdtun.service.tunnel.carrier import TunnelCarrier, TunnelIngress
+from nbdtun.tunnel.source.client import Forwarder, Source
+
+P = TypeVar("P", bound=AMP)
+
+#: The sockets to which libvirtd connects, for itself and for QEMU's memory.
+LIBVIRT: Final = "libvirt.sock"
+MEMORY: Final = "memory.sock"
+
+
+class TunnelWay:
+    """``source``, with the directory for the sockets of one migration, in one of ``bases``. ``rundir`` is this process's own."""
+
+    def __init__(self, reactor: Reactor, source: Source, rundir: RunDir, bases: Collection[str] = (BASE, COMMON)) -> None:
+        self._bases = bases
+        self._reactor = reactor
+        self._source = source
+        self._carrier = TunnelCarrier(reactor, source, rundir)
+        self._directory: SocketDirectory | None = None
+        self._handed: Handed | None = None
+        self._open: list[TunnelIngress] = []
+
+    def __repr__(self) -> str:
+        return f"<TunnelWay by {self._directory!r}, {len(self._open)} sockets>"
+
+    async def control(self, protocol: P) -> P:
+        """See :meth:`nbdtun.migration.carrier.Carrier.control`."""
+        return await self._carrier.control(protocol)
+
+    def new_secret(self) -> bytes:
+        """See :meth:`nbdtun.migration.carrier.Carrier.new_secret`."""
+        return self._carrier.new_secret()
+
+    async def throughput(self) -> float:
+        """See :meth:`nbdtun.migration.carrier.Carrier.throughput`."""
+        return await self._carrier.throughput()
+
+    @property
+    def link(self) -> LinkState:
+        """The state of the tunnel's links."""
+        return self._carrier.link
+
+    async def make(self, directory: str, session: str, owner: tuple[int, int] | None, handed: Handed) -> None:
+        """See :meth:`nbdtun.libvirt.near.way.Way.make`."""
+        self._handed = handed
+        made = SocketDirectory(directory, session, owner, self._bases)
+        made.make()
+        self._directory = made
+
+    async def enter(
+        self, target: str, name: str, *, urgent: bool = False, farewell: Farewell | None = None, secret: bytes = b""
+    ) -> TunnelIngress:
+        """See :meth:`nbdtun.migration.carrier.Carrier.enter`."""
+        if self._directory is None:
+            raise ConfigError("there is no directory for the migration's sockets yet")
+        path, owner = self._directory.socket(name), None if name == LIBVIRT else self._directory.owner
+        endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600, owner), f"unix:{path}")
+        channels: Forwarder | Calls
+        if name == LIBVIRT:
+            assert self._handed is not None
+            channels = Calls(self._reactor, self._source, target, secret, self._handed)
+        else:
+            channels = Forwarder(self._source, target, urgent=urgent, farewell=farewell, session=secret, ordered=name == MEMORY)
+        ingress = TunnelIngress(path, channels, await endpoint.listen(channels))
+        self._open.append(ingress)
+        return ingress
+
+    async def remove(self) -> None:
+        """See :meth:`nbdtun.libvirt.near.way.Way.remove`."""
+        while self._open:
+            await self._open.pop().close()
+        if self._directory is not None:
+            self._directory.remove()

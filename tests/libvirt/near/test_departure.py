@@ -1,0 +1,126 @@
+"""After a failure: where the domain is, and what is done. Whole migrations are in tests/integration/test_migrate_libvirt.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from nbdtun.errors import OutcomeUnknown
+from nbdtun.libvirt.domain import Domain
+from nbdtun.libvirt.near.departure import obstacles, settle
+from nbdtun.libvirt.near.survey import Survey
+from nbdtun.libvirt.values import Fate
+from nbdtun.migration.check.checklist import Checklist
+
+FOUND = Survey(Domain("web1", "11111111-2222-3333-4444-555555555555"), "<domain/>", ())
+RUNNING, PAUSED, SHUTOFF, BY_US, BROKEN = (1, 1), (3, 2), (5, 5), (3, 1), (3, 5)
+
+
+@define
+class Here:
+    """The source's libvirt, with a domain in this state, and what was done to it."""
+
+    now: tuple[int, int] | None
+    done: list[str] = field(factory=list)
+
+    async def state(self) -> tuple[int, int] | None:
+        return self.now
+
+    async def pause(self) -> None:
+        self.done.append("pause")
+
+    async def resume(self) -> None:
+        self.done.append("resume")
+
+
+@define
+class There:
+    """The far end, whose libvirt says this; None: it cannot be asked."""
+
+    fate: Fate | None
+    arrived: bool | None = None
+
+    async def finish(self, uuid: str, *, arrived: bool) -> Fate:
+        assert uuid == FOUND.domain.uuid
+        self.arrived = arrived
+        if self.fate is None:
+            raise OutcomeUnknown("the destination could not be asked")
+        return self.fate
+
+
+def settled(here: Here, there: There, found: Survey = FOUND, **more: Any) -> bool:
+    got: list[Any] = []
+    job: Any = here
+    session: Any = there
+    Deferred.fromCoroutine(settle(job, session, found, "web1", "it failed", **more)).addBoth(got.append)
+    if isinstance(got[0], Failure):
+        got[0].raiseException()
+    return bool(got[0])
+
+
+def test_it_runs_here_and_nothing_is_there() -> None:
+    here, there = Here(RUNNING), There(Fate())
+    assert not settled(here, there)
+    assert (here.done, there.arrived) == ([], False)
+
+
+def test_it_is_gone_here_and_runs_there() -> None:
+    for gone in (None, SHUTOFF):
+        here, there = Here(gone), There(Fate("running", "migrated", has_run=True))
+        assert settled(here, there)
+        assert there.arrived
+
+
+def test_it_was_left_paused_here_and_has_not_run_there() -> None:
+    here = Here(PAUSED)
+    assert not settled(here, There(Fate()))
+    assert here.done == ["resume"]
+
+
+def test_one_whose_own_disk_has_failed_is_not_woken() -> None:
+    for there in (There(Fate()), There(None)):
+        here = Here(BROKEN)
+        assert not settled(here, there)
+        assert here.done == []
+
+
+def test_one_that_was_paused_before_stays_so() -> None:
+    here = Here(PAUSED)
+    assert not settled(here, There(Fate()), Survey(FOUND.domain, "<domain/>", (), runs=False))
+    assert here.done == []
+
+
+def test_two_never_run() -> None:
+    here = Here(RUNNING)
+    with pytest.raises(OutcomeUnknown, match="runs at the destination too, so it is paused here; use --resolve"):
+        settled(here, There(Fate("running", "migrated", has_run=True)))
+    assert here.done == ["pause"]
+
+
+def test_nobody_can_be_asked_and_it_is_paused_here() -> None:
+    here = Here(PAUSED)
+    with pytest.raises(OutcomeUnknown, match="it failed; the destination could not be asked; use --resolve"):
+        settled(here, There(None))
+    assert here.done == []
+
+
+def test_nobody_can_be_asked_and_it_runs_here() -> None:
+    assert not settled(Here(RUNNING), There(None))
+
+
+def test_nobody_can_be_asked_and_we_have_paused_it() -> None:
+    here = Here(BY_US)
+    assert not settled(here, There(None), forced=True)
+    assert here.done == ["resume"]
+
+
+def test_snapshots_and_checkpoints_are_in_the_way() -> None:
+    checklist = Checklist()
+    obstacles(checklist, Survey(FOUND.domain, "<domain/>", (), snapshots=2, checkpoints=1))
+    assert [finding.what for finding in checklist.findings] == ["web1 has 2 snapshots and 1 checkpoints, and libvirt moves no such domain"]
+    obstacles(checklist, FOUND)
+    assert len(checklist.findings) == 1
