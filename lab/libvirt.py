@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,11 @@ def unable() -> str:
 
 
 class Host(Process):
-    """A libvirtd; its QEMUs run as `user`."""
+    """A libvirtd; its QEMUs run as `user`. `keepalive` has the lines of its two configuration files about that."""
 
-    def __init__(self, directory: Path, name: str, user: str = "root") -> None:
+    def __init__(self, directory: Path, name: str, user: str = "root", keepalive: str = f"keepalive_count = {KEEPALIVES}\n") -> None:
         self.name = name
+        self._keepalive = keepalive
         self._directory = directory / name
         for folder in _PRIVATE:
             (self._directory / folder).mkdir(parents=True)
@@ -65,15 +67,32 @@ class Host(Process):
         (self._directory / "etc/libvirtd.conf").write_text(
             f'host_uuid = "{uuid.uuid4()}"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\n'
             'unix_sock_rw_perms = "0700"\nlog_outputs = "2:stderr"\n'
-            f"keepalive_count = {KEEPALIVES}\n"
+            f"{self._keepalive}"
         )
         (self._directory / "etc/qemu.conf").write_text(
             f'user = "{user}"\ngroup = "{user}"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
             "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\nmax_core = 0\n"
-            f"keepalive_count = {KEEPALIVES}\n"
+            f"{self._keepalive}"
         )
         for folder in (self.spare, self.spare / "qemu"):
             shutil.chown(folder, user, user)
+
+    @property
+    def init(self) -> int:
+        """The process by whose id the host's namespaces are entered: the first one in them."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        wait(lambda: bool(children.read_text().split()), 10, f"the first process of {self.name}", self)
+        return int(children.read_text().split()[0])
+
+    @property
+    def enter(self) -> list[str]:
+        """What stands before a command that is to run there."""
+        return ["nsenter", "--target", f"{self.init}", "--mount", "--uts", "--pid"]
+
+    def path(self, place: str) -> Path:
+        """Where this machine sees a path of the host's that is private to it."""
+        folder, root = next((folder, root) for folder, root in _PRIVATE.items() if place.startswith(f"{root}/"))
+        return self._directory / folder / place[len(root) + 1 :]
 
     def virsh(self, *arguments: str, uri: str = "", timeout: float = 60) -> str:
         """What a command of virsh prints; `subprocess.CalledProcessError` if it fails."""
@@ -84,19 +103,38 @@ class Host(Process):
         return done.stdout.strip()
 
 
+class Inside(Process):
+    """A command at a host: in its namespaces, whose sockets and directories are at the paths that the host knows."""
+
+    def __init__(
+        self, host: Host, command: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None, *, output: Path | None = None
+    ) -> None:
+        words = [*host.enter, "setpriv", "--pdeathsig", "KILL", *command]
+        Process.__init__(self, words, log, env, output=output)  # a subclass is an Attempt, too
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the command alone: nsenter waits for it, and has its status."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        with suppress(OSError):
+            for child in children.read_text().split():
+                os.kill(int(child), number)
+
+
 @dataclass(frozen=True)
 class Domain:
-    """A ticking guest as libvirt's domain, with one disk, `vda`; at every host in the same places."""
+    """A ticking guest as libvirt's domain, with one disk, `vda`, and a network card at a `bridge`, if given; the same at every host."""
 
     guest: Guest
     disk: Disk
     name: str = "web1"
     memory: int = 128
+    bridge: str = ""
 
     def xml(self) -> str:
         """The definition; the emulator is the machine's own."""
         options = self.guest.arguments(1)
         kernel, initrd, line = options[1], options[3], options[5]
+        card = f"<interface type='bridge'><source bridge='{self.bridge}'/><model type='virtio'/></interface>" if self.bridge else ""
         return f"""
             <domain type='qemu'>
               <name>{self.name}</name>
@@ -114,16 +152,21 @@ class Domain:
                   <driver name='qemu' type='{self.disk.fmt}' discard='unmap'/>
                   <source file='{SPARE / self.disk.path.name}'/><target dev='vda' bus='virtio'/>
                 </disk>
+                {card}
                 <serial type='file'><source path='{SPARE / "console"}'/></serial>
                 <controller type='usb' model='none'/><memballoon model='none'/>
               </devices>
             </domain>"""
 
-    def start(self, host: Host) -> None:
+    def start(self, host: Host, *, persistent: bool = False) -> None:
         """Boot it at a host, whose directory `spare` has the disk."""
         file = host.spare / f"{self.name}.xml"
         file.write_text(self.xml())
-        host.virsh("create", f"{file}")
+        if persistent:
+            host.virsh("define", f"{file}")
+            host.virsh("start", self.name)
+        else:
+            host.virsh("create", f"{file}")
 
     def ticks(self, host: Host) -> int:
         """The last tick that it has reported at a host; 0 for none."""

@@ -13,11 +13,10 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from lab.crossing import VM, Attempt
 from lab.daemon import BIN, free_port
-from lab.hosts import Host
 from lab.pair import Pair
 from lab.process import MARK, Process, marked, wait
 
@@ -56,10 +55,21 @@ ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"']
 """Runs a command in a network of its own, which has nothing but its loopback."""
 
 
+class There(Protocol):
+    """A host that is made of namespaces."""
+
+    @property
+    def enter(self) -> list[str]:
+        """What stands before a command that is to run there."""
+
+    def path(self, inside: str, /) -> Path:
+        """Where this machine has a file of the host's own."""
+
+
 class Sshd(Process):
     """Serves this user, who is `dest`'s for the client. A context manager that ends it, and what it has started."""
 
-    def __init__(self, directory: Path, *, far: bool = False, host: Host | None = None, address: str = "127.0.0.1") -> None:
+    def __init__(self, directory: Path, *, far: bool = False, host: There | None = None, address: str = "127.0.0.1") -> None:
         """One that is `far` is in another network: only ssh leads there, as through a jump host, and none of its ports.
 
         `host` is one that it runs at, which has this `address`; this machine if None.

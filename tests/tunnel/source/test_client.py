@@ -184,6 +184,28 @@ class TestEntrance:
         stage.pass_time(0.2)
         assert settled.called
 
+    def test_who_comes_first_is_there_first(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of an ordered one: the second waits while the first is on its way, and goes on when that has failed."""
+        ways: list[Deferred[None]] = []
+
+        async def open_late(*_: object, **__: object) -> None:
+            ways.append(Deferred())
+            await ways[-1]
+
+        monkeypatch.setattr(stage.source, "open", open_late)
+        forwarder = Forwarder(stage.source, "ram", ordered=True)
+        pairs = [socket.socketpair() for _ in range(3)]
+        for _, theirs in pairs:
+            forwarder.arrived(theirs)
+        assert len(ways) == 1
+        ways[0].errback(TargetUnreachable("gone"))
+        assert len(ways) == 2
+        forwarder.reset("it is over")  # who waits for his turn is let go
+        for ours, theirs in pairs:
+            ours.close()
+            theirs.close()
+        assert forwarder.idle
+
     def test_a_reset_ends_what_came_in_there_only(self, stage: Stage) -> None:
         other = Forwarder(stage.source, "disk")
         near, _ = stage.meet()
