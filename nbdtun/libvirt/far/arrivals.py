@@ -55,7 +55,7 @@ class Arrivals:
     def __init__(self, reactor: Reactor, uri: str, state: Path, doors: Callable[[Arrival], Doors], rules: Rules | None = None) -> None:
         self.reactor = reactor
         self._local = Local(reactor, uri, base_of_sessions())
-        self._state = state
+        self._records = state
         self._doors = doors
         self._rules = rules or Rules()
         self._known: dict[str, Arrival] = {}
@@ -148,7 +148,7 @@ class Arrivals:
 
     async def sweep(self) -> None:
         """At the start of a daemon: remove what killed ones have left. What cannot be removed is logged, and stays for the next attempt."""
-        for uuid in recorded(self._state):
+        for uuid in recorded(self._records):
             kept = self._kept(uuid)
             left = kept.read()
             if left is None or left.arrived or self._of(uuid) is not None:
@@ -173,7 +173,7 @@ class Arrivals:
                 self.log.error("{vm}: {reason}", vm=each.wanted.name, reason=str(error), code=error.code)
 
     def _kept(self, uuid: str) -> Kept[Begun]:
-        return record(self._state, uuid)
+        return record(self._records, uuid)
 
     def _of(self, uuid: str) -> Arrival | None:
         return next((each for each in self.under_way if each.wanted.uuid == uuid), None)
