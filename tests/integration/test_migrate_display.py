@@ -26,9 +26,9 @@ def test_what_the_json_says(pairs: Callable[..., Pair], crossings: Callable[...,
     reports = attempt.reports()
     *before, last = reports
     for report in before:
-        there = {"downtime_ms"} if report["phase"] == "settle" else set()
+        there = {"downtime_ms", "pause_ms"} if report["phase"] == "settle" else set()
         assert report.keys() == {"time", "elapsed", "phase", "guest", "disks", "ram", "rate", "eta", "link", "converge"} | there
-    assert last.keys() == before[0].keys() | {"downtime_ms", "error", "code"}
+    assert last.keys() == before[0].keys() | {"downtime_ms", "pause_ms", "error", "code"}
     for report in reports:
         assert all(disk.keys() == {"node", "total", "done"} for disk in report["disks"])
         assert report["ram"].keys() == {"total", "done"}

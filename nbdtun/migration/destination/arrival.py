@@ -32,18 +32,25 @@ class Arrival:
         return f"<Arrival, {'over' if self._outcome.called else 'under way'}>"
 
     def begin(self, fail: Callable[[NbdtunError], object]) -> None:
-        """Begin to wait; ``fail`` is called with an error."""
-        self._outcome = Deferred.fromCoroutine(self._run())
-        self._outcome.addErrback(lambda _: None)  # it was cancelled
-        branch(self._outcome).addCallback(lambda error: error and fail(error))
+        """
+        Begin to wait; ``fail`` is called when something is wrong with what has arrived.
 
-    async def _run(self) -> NbdtunError | None:
+        Memory that does not arrive is left to others: its source has the better reason, and says so first.
+        """
+        self._outcome = Deferred.fromCoroutine(self._run(fail))
+        self._outcome.addErrback(lambda _: None)  # it was cancelled
+
+    async def _run(self, fail: Callable[[NbdtunError], object]) -> NbdtunError | None:
         try:
             await self._incoming.completed()
+        except NbdtunError as error:
+            return error
+        try:
             await self._constancy.check()
             self._constancy.end()
             await self._exports.retire()
         except NbdtunError as error:
+            fail(error)
             return error
         return None
 

@@ -81,6 +81,13 @@ def test_a_machine_that_has_changed_is_told_at_once_and_who_asks_hears_it(scene:
     assert "retired" not in scene.did
 
 
+def test_memory_that_fails_is_for_its_source_to_tell(scene: Scene) -> None:
+    wrong = MemoryFailed("load of migration failed")
+    scene.memory.errback(wrong)
+    assert scene.failed == []
+    assert scene.over() == [wrong]
+
+
 def test_memory_that_does_not_arrive_in_time(scene: Scene) -> None:
     got = scene.over(30)
     scene.clock.advance(29)
