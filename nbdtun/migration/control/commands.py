@@ -116,6 +116,10 @@ class Finish(CheckedCommand):
     errors = ERRORS_OF_FINISH
 
 
+#: The reason that a session has when its source has aborted it; it explains nothing to that source.
+BY_SOURCE = "the source aborted it"
+
+
 class Abort(CheckedCommand):
     """Undo the session. The answer has its state: ``finished`` if it was too late."""
 

@@ -15,7 +15,7 @@ from nbdtun.migration.check.arrival import Wanted
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Settle
+from nbdtun.migration.control.commands import BY_SOURCE, MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Settle
 from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.destination.sessions import Sessions
@@ -99,7 +99,7 @@ class DestinationControl(Control):
     @Abort.responder
     def abort(self, session: str, secret: bytes | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            state = await self._own(session, secret).abort("the source aborted it")
+            state = await self._own(session, secret).abort(BY_SOURCE)
             return {"state": state.value}
 
         return self.respond(work)

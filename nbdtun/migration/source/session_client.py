@@ -26,7 +26,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.consult import consult
 from nbdtun.migration.check.departure import Departure, told_of
 from nbdtun.migration.control.channel import AGAIN_SECONDS, Control, remote_error
-from nbdtun.migration.control.commands import MIGRATION, Abort, Listen, Ping, Prepare, Query, Trouble
+from nbdtun.migration.control.commands import BY_SOURCE, MIGRATION, Abort, Listen, Ping, Prepare, Query, Trouble
 from nbdtun.migration.control.rows import bitmaps_of, findings_of, rows_of_bitmaps
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.settings import MigrationSettings
@@ -140,7 +140,8 @@ class SessionClient:
     async def diagnose(self) -> str:
         """The destination's own reason for a failure, if any; to be asked before anything is undone there."""
         with suppress(NbdtunError):
-            return str((await self._ask(Query, self._at_most(DIAGNOSIS_SECONDS), vm=self._settings.vm))["reason"])
+            reason = str((await self._ask(Query, self._at_most(DIAGNOSIS_SECONDS), vm=self._settings.vm))["reason"])
+            return "" if reason == BY_SOURCE else reason  # the roll-back may have been quicker
         return ""
 
     async def close(self) -> None:

@@ -211,7 +211,7 @@ TABLE: Mapping[str, Row] = {
     "destination-monitor-taken": Row("Another client connects to the destination's monitor", (MOVES,) * 10),
     "cut": Row(
         "The network is away for longer than the resume window",
-        (stays("no new link"),) * 2
+        (stays("no new link"), stays("in the tunnel: "))
         + (afresh("no new link"),) * 5
         + (paused("The source stays paused"), paused("The source stays paused"), MOVES),
     ),

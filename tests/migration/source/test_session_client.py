@@ -10,7 +10,7 @@ from twisted.internet.task import Clock, deferLater
 
 from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable, ShuttingDown
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Abort, Prepare, Query
+from nbdtun.migration.control.commands import BY_SOURCE, Abort, Prepare, Query
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.session_client import SessionClient
@@ -208,6 +208,12 @@ def test_abort_and_diagnose_never_fail() -> None:
     done(speaking.abort())
     assert done(speaking.diagnose()) == ""
     assert [command for command, _ in broken.asked] == [Prepare, Abort, Query]
+
+
+@pytest.mark.parametrize(("reason", "told"), [("vda: no space left", "vda: no space left"), (BY_SOURCE, "")])
+def test_what_the_source_itself_has_done_is_no_diagnosis(reason: str, told: str) -> None:
+    speaking, _ = prepared(Channel(Prepare=PREPARED, Query={"reason": reason}))
+    assert done(speaking.diagnose()) == told
 
 
 def test_a_destination_that_does_not_answer() -> None:
