@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,21 +13,6 @@ from nbdtun.ownership.reach import peer, reach
 
 MALLORY, EVE = 4711, 4712
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def listening(place: Path) -> Iterator[socket.socket]:
-    """A socket of ours, `s`."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(f"{place}/s")
-        sock.listen()
-        yield sock
 
 
 def by(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from nbdtun.ownership.way import is_ours, is_steady, open_directory, walked
 
 MALLORY = 4711
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory of ours in /tmp."""
-    with TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
-        yield Path(name)
 
 
 def came_to(path: Path) -> tuple[int, int]:

@@ -34,7 +34,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.deferreds import gather, with_timeout
+from nbdtun.deferreds import gather, together, with_timeout
 from nbdtun.errors import CommandFailed, MirrorFailed, MonitorError, MonitorLost
 from nbdtun.migration.carrier import Ingress, with_trouble
 from nbdtun.migration.ids import PREFIX
@@ -325,7 +325,7 @@ class Mirrors:
 
     async def sever(self) -> None:
         """See :meth:`Mirror.sever`; all at once."""
-        await gather(Deferred.fromCoroutine(mirror.sever()) for mirror in self._mirrors)
+        await together(*(mirror.sever() for mirror in self._mirrors))
 
     async def cancel(self) -> None:
         """
@@ -334,13 +334,13 @@ class Mirrors:
         Do this before the memory's migration is cancelled: that may end the destination QEMU, and a connection that breaks at that
         moment holds up the jobs, and with them everything that drains the disks.
         """
-        await gather(Deferred.fromCoroutine(mirror.cancel()) for mirror in self._mirrors)
+        await together(*(mirror.cancel() for mirror in self._mirrors))
 
     async def drain(self, seconds: float | None) -> None:
         """See :meth:`Mirror.drain`."""
-        await gather(Deferred.fromCoroutine(mirror.drain(seconds)) for mirror in self._mirrors)
+        await together(*(mirror.drain(seconds) for mirror in self._mirrors))
         await self._stop_hearing()
 
     async def remove(self) -> None:
         """See :meth:`Mirror.remove`; afterwards nothing of ours is left in the source QEMU's block layer. Safe to repeat."""
-        await gather(Deferred.fromCoroutine(mirror.remove()) for mirror in self._mirrors)
+        await together(*(mirror.remove() for mirror in self._mirrors))
