@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,7 @@ from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnkno
 from nbdtun.libvirt.commands import LIBVIRT, LibvirtFinish, LibvirtLook, LibvirtOutcome, LibvirtPrepare
 from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted
 from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.check.preflight import PINGS
 from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
-from nbdtun.migration.control.commands import Ping
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.source.session_client import SourceControl
 
@@ -61,12 +58,9 @@ class FarSession:
 
     async def ping(self) -> float:
         """Measure the round trip, in seconds (:exc:`NbdtunError` if it does not answer)."""
-        times = []
-        for _ in range(PINGS):
-            began = self._reactor.seconds()
-            await self._ask(Ping, self._steps.answer)
-            times.append(self._reactor.seconds() - began)
-        return statistics.median(times)
+        if self._control is None:
+            raise LinkLost("there is no control channel")
+        return await self._control.round_trip(self._steps.answer)
 
     async def look(self, wanted: Wanted) -> Found:
         """

@@ -6,7 +6,6 @@ It changes nothing in either QEMU. The most important results come first: whethe
 
 from __future__ import annotations
 
-import statistics
 from time import time
 
 from attrs import evolve
@@ -21,14 +20,12 @@ from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Ping
 from nbdtun.migration.finding import Check as Names
 from nbdtun.migration.finding import Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.units import duration_text, milliseconds_text, rate_text
 
-PINGS = 5
 #: The most that two clocks may differ without a warning: new certificates, and two logs side by side, need no better.
 SKEW_SECONDS = 5.0
 
@@ -89,15 +86,9 @@ class Preflight:
                 control.hang_up()
 
     async def _ping(self, control: Control) -> None:
-        times = []
-        for _ in range(PINGS):
-            began = self._reactor.seconds()
-            await control.ask(Ping, seconds=self._settings.steps.answer)
-            times.append(self._reactor.seconds() - began)
-        middle = statistics.median(times)
+        middle = await control.round_trip(self._settings.steps.answer)
         self._measured = evolve(self._measured, round_trip=middle)
-        reached = f"the destination is verified as {self._peer_name}" if self._peer_name else "the destination answers"
-        self._list.ok(Names.TUNNEL, f"{reached}, round trip {milliseconds_text(middle)}")
+        self._list.ok(Names.TUNNEL, answered(self._peer_name, middle))
 
     def _compare_clocks(self, ahead: float) -> None:
         self._measured = evolve(self._measured, clock=ahead)
@@ -148,3 +139,9 @@ class Preflight:
             pause = f", with a downtime of about {milliseconds_text(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
             self._list.ok(Names.FORECAST, f"it takes about {duration_text(expected.total)} ({parts}){pause}")
+
+
+def answered(peer_name: str | None, round_trip: float) -> str:
+    """The line about a destination that answers, verified by that name or not at all, after a round trip in seconds."""
+    reached = f"the destination is verified as {peer_name}" if peer_name else "the destination answers"
+    return f"{reached}, round trip {milliseconds_text(round_trip)}"

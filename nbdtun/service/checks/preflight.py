@@ -46,15 +46,7 @@ def check(
 
 
 async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
-    reached = None
-    if settings.by_ssh is not None:
-
-        def say(line: str) -> None:
-            if not isinstance(line, Step):
-                checklist.ok(Check.SSH, line)
-
-        reached = Reached.by(reactor, settings, settings.migration.vm, say)
-    source = source_of(reactor, settings, checklist) if reached is None else await _reach(reached, checklist)
+    reached, source = await reach(reactor, settings, settings.migration.vm, checklist)
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
     name = Name.of_vm(settings.migration.vm, settings.qmp)
@@ -84,11 +76,19 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
                 await reached.close()
 
 
-async def _reach(reached: Reached, checklist: Checklist) -> Source | None:
-    """The source's end of a tunnel to a far end that ssh starts; None if it cannot be reached."""
+async def reach(reactor: Reactor, settings: Dialling, vm: str, checklist: Checklist) -> tuple[Reached | None, Source | None]:
+    """The far end, if ssh starts one for ``vm``, and the source's end of the tunnel there; None if there can be no tunnel."""
+    if settings.by_ssh is None:
+        return None, source_of(reactor, settings, checklist)
+
+    def say(line: str) -> None:
+        if not isinstance(line, Step):
+            checklist.ok(Check.SSH, line)
+
+    reached = Reached.by(reactor, settings, vm, say)
     with checklist.collecting(SSH):
-        return Source(await reached.open())
-    return None
+        return reached, Source(await reached.open())
+    return reached, None
 
 
 async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Reached, checklist: Checklist) -> None:
@@ -151,7 +151,7 @@ async def the_rest(
     return await Preflight(reactor, monitor, carrier, settings.migration, checklist, settings.peer_name).run(measure)
 
 
-def source_of(reactor: Reactor, settings: MigrateSettings, checklist: Checklist) -> Source | None:
+def source_of(reactor: Reactor, settings: Dialling, checklist: Checklist) -> Source | None:
     """The source's end of the tunnel; None if its certificates cannot be used."""
     with checklist.collecting(CERTIFICATES[0]):
         return make_source(reactor, settings)

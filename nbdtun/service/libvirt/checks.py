@@ -11,22 +11,21 @@ from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.departure import examine, known_again, obstacles
 from nbdtun.libvirt.near.session import FarSession
 from nbdtun.libvirt.near.survey import Survey
-from nbdtun.migration.catalogue import CERTIFICATES, DESTINATION, SOURCE, SSH, THROUGHPUT, TUNNEL
+from nbdtun.migration.catalogue import DESTINATION, SOURCE, THROUGHPUT, TUNNEL
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.preflight import answered
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.finding import Check, Level
 from nbdtun.migration.ids import new_session
 from nbdtun.process import Reactor
-from nbdtun.service.checks.preflight import check_own_sockets, check_tls
+from nbdtun.service.checks.preflight import check_own_sockets, check_tls, reach
 from nbdtun.service.control.socket import refuse_second
 from nbdtun.service.libvirt.migration import SETTLE, name_of, plan_of
 from nbdtun.service.libvirt.way import TunnelWay
 from nbdtun.service.local.rundir import RunDir
-from nbdtun.service.tunnel.build import make_source
-from nbdtun.service.tunnel.reached import Reached, Step
 from nbdtun.spawn.near.nonces import Nonces
 from nbdtun.tunnel.source.client import Source
-from nbdtun.units import milliseconds_text, rate_text, size_text
+from nbdtun.units import rate_text, size_text
 
 
 async def check(reactor: Reactor, settings: DomainSettings, checklist: Checklist, *, measure: bool) -> Report:
@@ -35,14 +34,7 @@ async def check(reactor: Reactor, settings: DomainSettings, checklist: Checklist
 
     A problem is a finding, not an error.
     """
-    reached, source = None, None
-    if settings.by_ssh is not None:
-        reached = Reached.by(reactor, settings, settings.migration.vm, lambda line: _note(checklist, line))
-        with checklist.collecting(SSH):
-            source = Source(await reached.open())
-    else:
-        with checklist.collecting(CERTIFICATES[0]):
-            source = make_source(reactor, settings)
+    reached, source = await reach(reactor, settings, settings.migration.vm, checklist)
     libvirt = Libvirt(reactor, settings.uri)
     try:
         return await _Visit(reactor, settings, checklist, libvirt, source).run(measure)
@@ -58,11 +50,6 @@ async def check(reactor: Reactor, settings: DomainSettings, checklist: Checklist
                 await reached.close()
 
         await shield(Deferred.fromCoroutine(end()), lambda: None)
-
-
-def _note(checklist: Checklist, line: str) -> None:
-    if not isinstance(line, Step):
-        checklist.ok(Check.SSH, line)
 
 
 class _Visit:
@@ -103,10 +90,8 @@ class _Visit:
         with self._list.collecting(TUNNEL):
             await session.open()
             trip = await session.ping()
-            named = self._settings.peer_name
-            reached = f"the destination is verified as {named}" if named else "the destination answers"
             self._measured = evolve(self._measured, round_trip=trip)
-            self._list.ok(Check.TUNNEL, f"{reached}, round trip {milliseconds_text(trip)}")
+            self._list.ok(Check.TUNNEL, answered(self._settings.peer_name, trip))
             with self._list.collecting(DESTINATION), Nonces() as nonces:
                 if found is not None:
                     told = found.wanted(known_again(found, nonces), overwrite=self._settings.answers.overwrite)
