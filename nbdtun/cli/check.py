@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import NO_CODE, MigrationCommand, migration_options, read_settings, refuse_code
+from nbdtun.cli.options import NO_CODE, SpelledOut, migration_options, read_settings, refuse_code
 
 
-@click.command("check", cls=MigrationCommand, short_help="Check whether a VM can be migrated.")
+@click.command("check", cls=SpelledOut, short_help="Check whether a VM can be migrated.")
 @migration_options
 @NO_CODE
 @click.option("--no-measure", is_flag=True, help="Skip the measurements: two seconds of tunnel throughput, and one of guest memory.")

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import MigrationCommand, migration_options, option, read_settings
+from nbdtun.cli.options import SpelledOut, migration_options, option, read_settings
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
 from nbdtun.config.options import CODE, KEEP_SOURCE
 
 
-@click.command("migrate", cls=MigrationCommand, short_help="Migrate a running VM.")
+@click.command("migrate", cls=SpelledOut, short_help="Migrate a running VM.")
 @migration_options
 @click.option("--resolve", is_flag=True, help="After exit status 3: ask the destination again, and complete or undo the migration.")
 @option(CODE)

@@ -118,12 +118,12 @@ def refuse_code(code: str | None, command: str) -> None:
         raise ConfigError(what, "nbdtun migrate checks the same before it changes anything; --to ssh://HOST needs no code")
 
 
-class MigrationCommand(click.Command):
-    """A command with the options of a migration, of which some can be given without their values."""
+class SpelledOut(click.Command):
+    """A command of whose options some can be given without their values."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line."""
-        return super().parse_args(ctx, shared.spelled_out(args, shared.DOMAIN))
+        return super().parse_args(ctx, shared.spelled_out(args, (*shared.DOMAIN, *shared.DESTINATION)))
 
 
 def read_settings(*, vm: str, qmp: str | None, connect: str, **given: Any) -> MigrateSettings | DomainSettings:
@@ -153,8 +153,9 @@ def _domain_settings(vm: str, qmp: str | None, connect: str, given: dict[str, An
 
     from nbdtun.config.answers import make_answers
     from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
-    from nbdtun.config.libvirt import DomainSettings, mode_of
+    from nbdtun.config.libvirt import DomainSettings
     from nbdtun.config.ssh import is_ssh
+    from nbdtun.libvirt.values import mode_of
 
     if qmp is not None or given["far_qmp"] is not None:
         raise ConfigError("--qmp and --far-qmp are for VMs without libvirt; leave them out with --libvirt")

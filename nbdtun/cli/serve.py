@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import click
 
-from nbdtun.config.options import DESTINATION, SOURCE, Option, spelled_out
+from nbdtun.cli.options import SpelledOut
+from nbdtun.config.options import DESTINATION, SOURCE, Option
 
 _FORMATS: Final = ("text", "json")  # as in nbdtun.daemon.log, which --help need not import
 _LEVELS: Final = ("debug", "info", "warn", "error", "critical")
@@ -38,14 +39,6 @@ def _daemon(name: str, tap: str, declared: tuple[Option, ...], help: str) -> cli
         click.Option(["--log-level"], type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level to log."),
     ]
     return SpelledOut(name, callback=run, params=[*texts, *logging], help=help, short_help=help.partition(",")[0] + ".")
-
-
-class SpelledOut(click.Command):
-    """A command whose options can be given without their values, where they have one that they stand for."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line."""
-        return super().parse_args(ctx, spelled_out(args, (*DESTINATION, *SOURCE)))
 
 
 def _words(declared: tuple[Option, ...], given: dict[str, Any]) -> Any:

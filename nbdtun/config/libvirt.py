@@ -48,11 +48,6 @@ def check_directory(path: str) -> str:
     return os.path.normpath(path)
 
 
-def mode_of(uri: str) -> str:
-    """``system`` or ``session``: whose libvirt it is."""
-    return uri.partition(":///")[2].partition("?")[0]
-
-
 def read_xml(path: str) -> str:
     """
     Read a file with a domain's XML.

@@ -123,3 +123,8 @@ class Fate:
     has_run: bool = False
     begun: bool = False
     kept: tuple[str, ...] = ()
+
+
+def mode_of(uri: str) -> str:
+    """``system`` or ``session``: whose libvirt a URI names, by its path."""
+    return "session" if uri.partition("?")[0].endswith("/session") else "system"

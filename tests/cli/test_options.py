@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from nbdtun.cli.options import MigrationCommand, migration_options, read_settings
+from nbdtun.cli.options import SpelledOut, migration_options, read_settings
 from nbdtun.config import MigrateSettings, Owner, TunnelSettings
 from nbdtun.config.libvirt import SYSTEM, DomainSettings
 from nbdtun.errors import ConfigError
@@ -22,7 +22,7 @@ from nbdtun.units import parse_duration
 WEB1 = ("web1", "--qmp", "/run/web1.qmp", "--to", "unix:/run/tunnel.sock")
 
 
-@click.command("any", cls=MigrationCommand)
+@click.command("any", cls=SpelledOut)
 @migration_options
 def command(**options: Any) -> MigrateSettings | DomainSettings:
     """A command that has these options, and no others."""

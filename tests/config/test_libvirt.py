@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from nbdtun.config.libvirt import SESSION, SYSTEM, DomainSettings, check_uri, mode_of, read_xml
+from nbdtun.config.libvirt import SESSION, SYSTEM, DomainSettings, check_uri, read_xml
 from nbdtun.errors import ConfigError
+from nbdtun.libvirt.values import mode_of
 from nbdtun.migration.settings import Belonging, MigrationSettings
 from nbdtun.spawn.rewrite.answers import Answers, Mapped
 

@@ -25,7 +25,7 @@ from nbdtun.libvirt.far.remains import Stays, remove, wind_up
 from nbdtun.libvirt.far.volumes import Place, place_of
 from nbdtun.libvirt.host import Host
 from nbdtun.libvirt.pools import Pools
-from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted
+from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted, mode_of
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond
 from nbdtun.migration.finding import Finding, Level
@@ -70,11 +70,6 @@ class Local:
             return await libvirt.do(work, seconds)
         finally:
             libvirt.close()
-
-    @property
-    def mode(self) -> str:
-        """``system`` or ``session``: the path of its URI."""
-        return "session" if self.uri.partition("?")[0].endswith("/session") else "system"
 
 
 class Arrival:
@@ -135,7 +130,7 @@ class Arrival:
                 await self._undo()
                 raise
         self.log.info("{vm}: made ready for session {ident}", vm=self.wanted.name, ident=self.session[:8])
-        return Prepared(self._begun.directory, *names, self._local.mode)
+        return Prepared(self._begun.directory, *names, mode_of(self.uri))
 
     def handing_over(self) -> None:
         """

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from nbdtun.libvirt.rpc.gate import hands_over
 from nbdtun.libvirt.rpc.messages import Kind, Message
-from nbdtun.libvirt.rpc.procedures import REMOTE, Procedure
 from nbdtun.libvirt.rpc.proxy import Proxy
 from nbdtun.libvirt.rpc.xdr import opaque, string, uint
 
@@ -41,12 +41,6 @@ class SourceProxy(Proxy):
         if self._finish is not None and (message.kind, message.serial) == (Kind.REPLY, self._finish.serial):
             self._finish = None
         super()._from_far(message)
-
-
-def hands_over(message: Message) -> bool:
-    """Whether it is the call that lets the guest run at the destination: a Finish whose last argument, *cancelled*, is 0."""
-    finish = (REMOTE, Procedure.DOMAIN_MIGRATE_FINISH3_PARAMS, Kind.CALL)
-    return (message.program, message.procedure, message.kind) == finish and message.body.endswith(bytes(4))
 
 
 def arrived(finish: Message, name: str, uuid: str) -> Message:

@@ -31,6 +31,12 @@ def keeps_alive(message: Message, procedure: int) -> bool:
     return found == (KEEPALIVE, VERSION, procedure, Kind.MESSAGE)
 
 
+def hands_over(message: Message) -> bool:
+    """Tell whether it lets the guest run at the destination: a Finish whose last argument, *cancelled*, is 0."""
+    found = message.program, message.procedure, message.kind
+    return found == (REMOTE, Procedure.DOMAIN_MIGRATE_FINISH3_PARAMS, Kind.CALL) and message.body.endswith(bytes(4))
+
+
 def answers(message: Message) -> bool:
     """Tell whether a source's libvirtd expects it of a destination's: an answer, the end of its driver, a keepalive."""
     known = (message.program, message.version) == (REMOTE, VERSION)

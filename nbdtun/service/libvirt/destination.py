@@ -17,13 +17,13 @@ from nbdtun.errors import NbdtunError, TargetUnreachable
 from nbdtun.libvirt.far.admission import Rules
 from nbdtun.libvirt.far.arrival import Arrival
 from nbdtun.libvirt.far.arrivals import Arrivals
-from nbdtun.libvirt.rpc.gate import Gate
+from nbdtun.libvirt.rpc.gate import Gate, hands_over
 from nbdtun.libvirt.rpc.grant import Grant
 from nbdtun.libvirt.rpc.messages import Message
 from nbdtun.libvirt.rpc.places import places
-from nbdtun.libvirt.rpc.procedures import Procedure
 from nbdtun.libvirt.rpc.proxy import Proxy
 from nbdtun.libvirt.rpc.refusal import refuse
+from nbdtun.libvirt.values import mode_of
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Claim
 from nbdtun.ownership.directories import remove_tree
@@ -49,11 +49,10 @@ def make_arrivals(reactor: Reactor, settings: DestinationSettings, tunnel: Desti
 
 def socket_of(uri: str) -> str:
     """The socket of the libvirt with this URI."""
-    path, _, query = uri.partition("?")
-    if given := parse_qs(query).get("socket"):
+    if given := parse_qs(uri.partition("?")[2]).get("socket"):
         return given[0]
-    session = path.endswith("/session")
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") if session else Path("/run")
+    own = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
+    base = own if mode_of(uri) == "session" else Path("/run")
     found = [base / "libvirt" / name for name in DAEMONS]
     return f"{next((each for each in found if each.exists()), found[0])}"
 
@@ -155,7 +154,7 @@ class Doorkeeper(Gate):
     def call(self, message: Message) -> Message | None:
         """Judge a message, as every gate does."""
         answer = super().call(message)
-        if answer is None and message.procedure == Procedure.DOMAIN_MIGRATE_FINISH3_PARAMS and not _cancels(message):
+        if answer is None and hands_over(message):
             try:
                 self.handing_over()
             except OSError as error:
@@ -165,8 +164,3 @@ class Doorkeeper(Gate):
                 self.refused = error.line
                 return refuse(message, f"{error}")
         return answer
-
-
-def _cancels(message: Message) -> bool:
-    """Whether a Finish, whose arguments were read already, is one that ends the domain: its last argument."""
-    return message.body[-4:] != bytes(4)

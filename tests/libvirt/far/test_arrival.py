@@ -92,14 +92,6 @@ def test_a_handover_that_cannot_be_written_down_leaves_no_wrong_record(tmp_path:
     assert not path.exists()
 
 
-@pytest.mark.parametrize(
-    ("uri", "mode"),
-    [("qemu:///system", "system"), ("qemu:///session", "session"), ("qemu+unix:///session?socket=/a/system", "session")],
-)
-def test_the_mode_of_its_libvirt(uri: str, mode: str) -> None:
-    assert Local(cast("Reactor", Clock()), uri, "/run/d").mode == mode
-
-
 def test_the_first_failure_names_the_kind_and_all_are_said() -> None:
     findings = (
         Finding(Level.WARNING, "place", "harmless"),

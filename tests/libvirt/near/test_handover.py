@@ -9,10 +9,10 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from nbdtun.libvirt.near.handover import SourceProxy, arrived, hands_over
+from nbdtun.libvirt.near.handover import SourceProxy, arrived
 from nbdtun.libvirt.rpc.messages import Kind, Message
 from nbdtun.libvirt.rpc.xdr import Unpacker
-from tests.libvirt.rpc.stage import UUID_TEXT, finish, opening, prepare
+from tests.libvirt.rpc.stage import UUID_TEXT, finish, prepare
 
 
 class Ends:
@@ -35,12 +35,6 @@ class Ends:
         self.channel.close()
         self.libvirtd.close()
         await self.proxy.closed
-
-
-def test_only_a_finish_with_a_guest_hands_over() -> None:
-    cancelled = finish()
-    cancelled = Message(cancelled.program, cancelled.version, cancelled.procedure, cancelled.kind, body=cancelled.body[:-1] + b"\1")
-    assert [hands_over(message) for message in (opening(), prepare(), cancelled, finish())] == [False, False, False, True]
 
 
 def test_the_answer_names_the_domain() -> None:

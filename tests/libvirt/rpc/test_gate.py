@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdtun.errors import ProtocolViolation
-from nbdtun.libvirt.rpc.gate import MAX_CALL, MAX_REFUSALS, Gate, answers
+from nbdtun.libvirt.rpc.gate import MAX_CALL, MAX_REFUSALS, Gate, answers, hands_over
 from nbdtun.libvirt.rpc.messages import Kind, Message, Reader, Status
 from nbdtun.libvirt.rpc.procedures import CLOSED_EVENT, KEEPALIVE, REMOTE, VERSION, Procedure
 from nbdtun.libvirt.rpc.xdr import MAX_STRING, Unpacker
@@ -126,3 +126,9 @@ def test_a_changed_conversation_is_one_or_the_other(data: st.DataObject) -> None
     body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     answer = Gate(GRANT).call(call(Procedure.DOMAIN_MIGRATE_PREPARE3_PARAMS, bytes(body)))
     assert answer is None or list(Reader().feed(answer.encode())) == [answer]
+
+
+def test_only_a_finish_with_a_guest_hands_over() -> None:
+    cancelled = finish()
+    cancelled = Message(cancelled.program, cancelled.version, cancelled.procedure, cancelled.kind, body=cancelled.body[:-1] + b"\1")
+    assert [hands_over(message) for message in (opening(), prepare(), cancelled, finish())] == [False, False, False, True]
