@@ -10,7 +10,7 @@ From the ground up; a module imports only what stands above it here:
     connection  a connection to the libvirt of this host
     host        what that libvirt says, as plain values
     pools       its storage pools and their volumes
-    domain      what a domain's XML says, and how it is to be at another host
+    domain      reads a domain's XML, and rewrites it for another host
     far         the far end's side: it looks, makes the images, and says what became of the domain
     near        the near end's side: what is to move, the order of steps, libvirt's own migration, and its outcome
 

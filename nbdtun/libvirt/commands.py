@@ -31,7 +31,7 @@ A :class:`.values.Fate`::
 
     {"state": "running", "reason": "migrated", "waits": false, "has_run": true, "begun": false, "kept": ["/var/lib/..."]}
 
-What a peer sends is not trusted. The far end acts only on the paths of the images, in its own libvirt's pools, and on the domain of that
+The far end trusts no peer. It acts only on the paths of the images, in its own libvirt's pools, and on the domain of that
 UUID; the session's id has one form.
 """
 
@@ -45,7 +45,7 @@ from nbdtun.migration.control.commands import ERRORS, SECRET, SessionId
 from nbdtun.typed import as_json, of_json
 from nbdtun.versions import AGREED, OFFER, Speaks
 
-#: What this release speaks. LibvirtOutcome is the same in all versions.
+#: The versions that this release understands. LibvirtOutcome is the same in all versions.
 LIBVIRT = Speaks("the protocol for libvirt's migrations")
 
 

@@ -1,5 +1,5 @@
 """
-What a domain's XML says, and how it is to be at another host. Pure: text in, values and text out.
+Reads a domain's XML, and rewrites it for another host. Rules only: text in, values and text out.
 
 libvirt's rules (https://libvirt.org/formatdomain.html, and 9.0's qemu_migration.c): ``VIR_MIGRATE_NON_SHARED_DISK`` copies disks with a
 source that are neither read-only nor shared. A disk without ``device`` is of type ``disk``; a CD-ROM is read-only whatever its XML says.
@@ -22,7 +22,7 @@ LOCAL: Final = frozenset({"file", "block", "volume"})
 #: Parts of a domain that are its owner's own, and name nothing of a host.
 _OWN: Final = frozenset({"metadata", "title", "description", "name"})
 
-#: What names a network or a pool: the element, and its attribute.
+#: Elements that refer to a network or a pool, each with its attribute.
 _NAMES: Final = frozenset({("interface", "bridge"), ("interface", "network"), ("interface", "dev"), ("disk", "pool")})
 
 

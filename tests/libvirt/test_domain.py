@@ -1,4 +1,4 @@
-"""What a domain's XML says, and how it is to be elsewhere."""
+"""A domain's XML is read, and rewritten for another host."""
 
 from __future__ import annotations
 

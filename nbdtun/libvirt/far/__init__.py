@@ -8,7 +8,7 @@ From the ground up; a module imports only what stands above it here:
     record     what was made, in a file that outlives the far end
     volumes    the images: where each belongs, what is there, how it is made and removed
     look       all that is found of a domain that is to arrive
-    outcome    what became of a domain, by what libvirt says and by its record
+    outcome    the outcome of a migration, by libvirt's answers and its record
     remains    the end of a migration that did not succeed: what was made is removed
     arrival    one domain that arrives
     arrivals   all that arrive at this host, and what earlier ones have left

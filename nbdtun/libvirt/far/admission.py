@@ -17,11 +17,11 @@ from nbdtun.libvirt.findings import FORBIDDEN
 from nbdtun.libvirt.rpc.places import places, read_only, words
 from nbdtun.migration.finding import Finding
 
-#: What every domain may have: libvirt's own directories for images and NVRAM.
+#: The directories that every domain may use: libvirt's own, for images and NVRAM.
 ROOTS: Final = ("/var/lib/libvirt/images", "/var/lib/libvirt/qemu/nvram")
 
-#: What every domain may have read or run: programs, firmware, sources of randomness. In another role libvirt would make or overwrite it, or
-#: give it to QEMU's user.
+#: Files that every domain may read or run: programs, firmware, sources of randomness. In another role libvirt would make or overwrite
+#: them, or give them to QEMU's user.
 READ: Final = ("/usr/share", "/usr/lib", "/usr/libexec", "/dev/random", "/dev/urandom", "/dev/hwrng")
 _EMULATORS: Final = ("/usr/bin/qemu-", "/usr/bin/kvm")
 

@@ -147,7 +147,10 @@ class Arrivals:
         return fate(begun if begun is not None and begun.bond.is_of(claim) else None, domain, session)
 
     async def sweep(self) -> None:
-        """At the start of a daemon: remove what killed ones have left. What cannot be removed is logged, and stays for the next attempt."""
+        """
+        At the start of a daemon, remove the leftovers of killed ones. Those that cannot be removed are logged, and stay for the next
+        attempt.
+        """
         for uuid in recorded(self._records):
             kept = self._kept(uuid)
             left = kept.read()

@@ -1,5 +1,5 @@
 """
-What became of a domain at the far end, by what its libvirt says and by the record of its migration. Rules only.
+The outcome of a migration at the far end: its libvirt's answers and its record decide. Rules only.
 
 A guest has surely not run by a migration in two cases: its domain still waits for it, or libvirt was never told to let it run.
 """

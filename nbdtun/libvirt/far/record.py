@@ -55,8 +55,8 @@ class Begun:
     A migration that was begun here: of the domain with this ``uuid`` and ``name``, by a ``session`` that is bound to its source by
     ``owner`` and ``proof`` (:class:`~nbdtun.migration.bond.Bond`).
 
-    ``maker`` is the process that works on it (:func:`~nbdtun.migration.rollback.presence.identity`). What it has made: the ``directory``
-    for sockets, ``folders`` for images, and ``images``; ``left`` are files that libvirt makes, where there were none. ``handed_over``:
+    ``maker`` is the process that works on it (:func:`~nbdtun.migration.rollback.presence.identity`). It has made the ``directory`` for
+    sockets, ``folders`` for images, and ``images``. ``left`` are files that libvirt makes, where there were none. ``handed_over``:
     libvirt may have been told to let the guest run. ``arrived``: it has, and all that was made stays.
     """
 

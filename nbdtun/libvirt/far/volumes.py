@@ -1,7 +1,8 @@
 """
 The images of a domain's disks at the far end: where each belongs, what is there, and how it is made and removed.
 
-They are volumes of libvirt's: in the storage pool of their directory, or in a transient one. What is there already is looked at as a file.
+They are volumes of libvirt's: in the storage pool of their directory, or in a transient one. An image that is there already is
+examined as a file.
 """
 
 from __future__ import annotations
