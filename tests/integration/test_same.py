@@ -94,7 +94,7 @@ MADE: dict[str, tuple[Kind, ...]] = {
 
 
 def test_no_failure_is_left_out() -> None:
-    """A kind that is new in the catalogue needs a row here; those of libvirt's migrations are in test_libvirt_far."""
+    """A kind that is new in the catalogue needs a row here; those of libvirt's migrations are in integration/libvirt_far."""
     libvirts = {one for one in vars(findings).values() if isinstance(one, Kind)}
     failures = {kind for kind in catalogue.kinds() if kind.level is Level.FAILURE} - libvirts
     provoked = {*MACHINES, catalogue.SPACE, *(kind for name in ALONE if callable(globals()[name]) for kind in ALONE[name])}

@@ -1,4 +1,4 @@
-"""Pools and volumes of libvirt's own test driver; test_libvirt_far has those of a real one."""
+"""Pools and volumes of libvirt's own test driver; integration/libvirt_far has those of a real one."""
 
 from __future__ import annotations
 

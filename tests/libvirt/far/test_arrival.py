@@ -1,4 +1,4 @@
-"""One arrival's corners; test_libvirt_far has its whole life, with a real libvirtd."""
+"""One arrival's corners; integration/libvirt_far has its whole life, with a real libvirtd."""
 
 from __future__ import annotations
 

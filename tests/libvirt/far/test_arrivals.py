@@ -1,4 +1,4 @@
-"""What no libvirtd is needed for; test_libvirt_far has all the rest, with a real one."""
+"""What no libvirtd is needed for; integration/libvirt_far has all the rest, with a real one."""
 
 from __future__ import annotations
 

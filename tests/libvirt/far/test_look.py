@@ -1,4 +1,4 @@
-"""Findings of hosts that no libvirtd here is; test_libvirt_far has those of a real one."""
+"""Findings of hosts that no libvirtd here is; integration/libvirt_far has those of a real one."""
 
 from __future__ import annotations
 

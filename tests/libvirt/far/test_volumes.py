@@ -1,4 +1,4 @@
-"""Where images belong, and their XML; test_libvirt_far makes them."""
+"""Where images belong, and their XML; integration/libvirt_far makes them."""
 
 from __future__ import annotations
 
