@@ -1,4 +1,4 @@
-"""After a failure: where the domain is, and what is done. Whole migrations are in tests/integration/test_migrate_libvirt.py."""
+"""After a failure: where the domain is, and what is done. Whole migrations are in tests/integration/libvirt_moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to move. The domain's own part has real libvirts in tests/integration/test_migrate_libvirt.py."""
+"""What is to move. The domain's own part has real libvirts in tests/integration/libvirt_moves."""
 
 from __future__ import annotations
 
