@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbdtun.cli import command
+from nbdtun.cli.daemons import config
 from nbdtun.daemon.dest_tap import Options as DestinationOptions
 from nbdtun.daemon.source_tap import Options as SourceOptions
 from nbdtun.migration.waits import WAITS
@@ -22,10 +23,11 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.rst"))]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
+EVERY = {**command.commands, "config check": config.check}
 OPTIONS = {
     "nbdtun-dest": {f"--{name.rstrip('=')}" for name in DestinationOptions().longOpt},
     "nbdtun-source": {f"--{name.rstrip('=')}" for name in SourceOptions().longOpt},
-    **{name: {option for one in sub.params for option in one.opts if option.startswith("--")} for name, sub in command.commands.items()},
+    **{name: {option for one in sub.params for option in one.opts if option.startswith("--")} for name, sub in EVERY.items()},
 }
 """What each program understands."""
 
@@ -107,7 +109,9 @@ def test_every_make_command_exists(page: Path) -> None:
 def test_every_option_that_is_used_exists(page: Path) -> None:
     text = page.read_text().replace("\\\n", " ")
     for line in re.findall(r"^[ #$]{4,}.*(?:twistd|nbdtun) .*$", text, re.MULTILINE):
-        program = re.search(r"\b(nbdtun-dest|nbdtun-source|nbdtun (?:check|migrate|plan|certs|status|set|cancel|dest|source))\b(.*)", line)
+        program = re.search(
+            r"\b(nbdtun-dest|nbdtun-source|nbdtun (?:check|migrate|plan|certs|status|set|cancel|dest|source|config check))\b(.*)", line
+        )
         if program is not None:
             used = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", program[2]))
             assert used <= OPTIONS[program[1].removeprefix("nbdtun ")], line

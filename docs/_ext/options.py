@@ -1,7 +1,7 @@
 """
 Option lists that are made of the programs themselves, so that they cannot say anything else.
 
-``.. click-options:: migrate`` lists the options of a subcommand of ``nbdtun``.
+``.. click-options:: migrate`` lists the options of a subcommand of ``nbdtun``, ``config check`` those of one below it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ def click_options(name: str) -> Iterator[tuple[str, str]]:
     """Each option of a subcommand, and what it says of itself."""
     from nbdtun.cli import command
 
-    subcommand = command.commands[name]
+    subcommand: click.Command = command
+    for word in name.split():
+        assert isinstance(subcommand, click.Group)
+        subcommand = subcommand.commands[word]
     context = click.Context(subcommand, info_name=name)
     for parameter in subcommand.params:
         if record := parameter.get_help_record(context):
@@ -27,6 +30,7 @@ def click_options(name: str) -> Iterator[tuple[str, str]]:
 
 class _Options(Directive):
     required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         listed = nodes.definition_list()

@@ -13,7 +13,7 @@ From the ground up:
     check, migrate, plan, status, cancel, certs
              the subcommands of these names
     change   the subcommand `set`
-    serve    the subcommands `dest` and `source`
+    daemons  the subcommands of the two daemons
     receive  the subcommand that ssh starts at the far end
 
 Imports are late: ``--help`` answers at once, and no import installs a reactor. Every error is one line on standard error, with the exit
@@ -30,7 +30,8 @@ from typing import NoReturn
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import cancel, certs, change, check, migrate, plan, receive, serve, status
+from nbdtun.cli import cancel, certs, change, check, migrate, plan, receive, status
+from nbdtun.cli.daemons import config, serve
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
@@ -50,6 +51,7 @@ for _each in (
     migrate.command,
     serve.dest,
     serve.source,
+    config.command,
     receive.command,
     status.command,
     change.command,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nbdtun.config import options as shared
-from nbdtun.config.options import Option, parser
+from nbdtun.config.option import Option, parser, spelled_out
 from nbdtun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class SpelledOut(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line."""
-        return super().parse_args(ctx, shared.spelled_out(args, (*shared.DOMAIN, *shared.DESTINATION)))
+        return super().parse_args(ctx, spelled_out(args, (*shared.DOMAIN, *shared.DESTINATION)))
 
 
 def read_settings(*, vm: str, qmp: str | None, connect: str, **given: Any) -> MigrateSettings | DomainSettings:

@@ -3,7 +3,9 @@ The settings of the daemons and of the command: frozen values, checked when they
 
 From the ground up::
 
+    option      an option: its name, its text, its parser
     options     the options that the command, the daemons and the endpoint strings share
+    file        the options of a daemon in a file
     addresses   HOST:PORT and its kin, as endpoint strings
     ssh         ``ssh://HOST``, the other host as the system's ssh knows it
     endpoints   endpoint strings: are they valid, who can reach them, which host do they name

@@ -1,67 +1,12 @@
 """
-The options that the command, the daemons and the endpoint strings share. Each is declared here, once.
+The options that the command, the daemons, their configuration files and the endpoint strings share. Each is declared here, once.
 
-To add one: declare it, add it to the groups that need it, and use its value in :mod:`nbdtun.config.build`. A parser is named and not
-imported: ``--help`` needs none.
+To add one: declare it, add it to the groups that need it, and use its value in :mod:`nbdtun.config.build`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
-from operator import attrgetter
-from typing import Any, NamedTuple
-
-
-class Option(NamedTuple):
-    """One option, the same for the command, the daemons and the endpoint strings."""
-
-    name: str
-    help: str
-    #: Placeholder for the value in a list of options; empty for a flag.
-    metavar: str = ""
-    #: The parser, as ``module:function``; it raises ConfigError. Empty: the text is the value.
-    parse: str = ""
-    #: The default value, as a user would type it.
-    default: str | None = None
-    #: The default in words, where there is no such value.
-    unset: str = ""
-    repeatable: bool = False
-    #: The value that the option stands for where it is given alone; empty: it cannot be.
-    alone: str = ""
-
-    @property
-    def key(self) -> str:
-        """Its name as a keyword argument."""
-        return self.name.replace("-", "_")
-
-    @property
-    def text(self) -> str:
-        """Its text in a list of options; the command or the daemon appends the default value."""
-        return " ".join([self.help, *["Repeatable."] * self.repeatable, *[f"[default: {self.unset}]"] * bool(self.unset)])
-
-    def read(self, text: str) -> Any:
-        """
-        Parse the value.
-
-        :raise ConfigError: it is not valid.
-        """
-        return parser(self.parse)(text) if self.parse else text
-
-
-def parser(where: str) -> Callable[[str], Any]:
-    """Import the parser that ``module:function`` names."""
-    module, _, function = where.partition(":")
-    found: Callable[[str], Any] = attrgetter(function)(import_module(module))
-    return found
-
-
-def spelled_out(words: Sequence[str], declared: Iterable[Option]) -> list[str]:
-    """The words of a command line in which every option has its value that can be given alone."""
-    alone = {f"--{option.name}": f"--{option.name}={option.alone}" for option in declared if option.alone}
-    last = list(words).index("--") if "--" in words else len(words)
-    return [alone.get(word, word) if at < last else word for at, word in enumerate(words)]
-
+from nbdtun.config.option import Option
 
 _SIZE, _RATE, _DURATION = "nbdtun.units:parse_size", "nbdtun.units:parse_rate", "nbdtun.units:parse_duration"
 _PATH = "nbdtun.config.endpoints:check_socket_path"
@@ -309,6 +254,23 @@ KEEP_BACKING = Option(
 )
 UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.service, and not as a process of its own.")
 
+CONFIG = Option(
+    "config",
+    "A file with options by their names, in TOML; those of the command line win. none: no file.",
+    "FILE",
+    unset="/etc/nbdtun/dest.toml, or source.toml, if it is there",
+)
+LOG_FORMAT = Option(
+    "log-format", "How to write the log. twistd has options of its own.", "text|json", "nbdtun.config.values:parse_log_format", "text"
+)
+LOG_LEVEL = Option(
+    "log-level",
+    "The least level to log: debug, info, warn, error or critical. twistd logs from info on.",
+    "LEVEL",
+    "nbdtun.config.values:parse_log_level",
+    "info",
+)
+
 #: Of a destination that is made.
 MAKING = (MAP, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
 #: Of a migration that libvirt does.
@@ -319,6 +281,8 @@ TRUST = (TLS_DIR, ANY_PURPOSE, INSECURE)
 TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT, RECORDS)
 #: For a process that makes sockets for other programs.
 SOCKETS = (RUN_DIR, SOCKET_OWNER)
+#: Of a daemon as a process.
+PROCESS = (CONFIG, LOG_FORMAT, LOG_LEVEL)
 #: Of both daemons.
 TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 #: How to migrate.

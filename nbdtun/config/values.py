@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import field, frozen
@@ -25,6 +26,10 @@ PLACE: Final = "{vm}"
 _PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,64}")
 UNCHANGED = -1
 _LARGEST_ID = 2**32 - 2
+
+LOG_FORMATS: Final = ("text", "json")
+#: Twisted's own.
+LOG_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
 
 
 def _halves(text: str, form: str) -> tuple[str, str]:
@@ -202,10 +207,31 @@ def parse_records(text: str) -> Records:
 
     :raise ConfigError: there is no such choice.
     """
-    known = {each.value: each for each in Records}
+    return Records(_chosen(text, [each.value for each in Records]))
+
+
+def parse_log_format(text: str) -> str:
+    """
+    One of :data:`LOG_FORMATS`.
+
+    :raise ConfigError: it is none.
+    """
+    return _chosen(text, LOG_FORMATS)
+
+
+def parse_log_level(text: str) -> str:
+    """
+    One of :data:`LOG_LEVELS`.
+
+    :raise ConfigError: it is none.
+    """
+    return _chosen(text, LOG_LEVELS)
+
+
+def _chosen(text: str, known: Sequence[str]) -> str:
     if text not in known:
         raise ConfigError(f"{text!r} is not a choice: use one of {', '.join(known)}")
-    return known[text]
+    return text
 
 
 def parse_ports(text: str) -> tuple[int, int]:

@@ -52,6 +52,12 @@ class Options(DeclaredOptions, declared=DESTINATION):
         words = [f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}" for noun, names in served if names] + libvirt
         return f"listening on {settings.listen}{'' if settings.tunnel.tls_dir else ' without TLS'}, for {' and '.join(words)}"
 
+    def look(self) -> None:
+        """Read the certificates."""
+        from nbdtun.service.tunnel.build import make_trust
+
+        make_trust(self.settings.tunnel, server=True)
+
 
 def make_room_for(limits: Limits) -> None:
     """Raise the limit of open files for ``limits``; log a warning if the hard limit is too low."""

@@ -29,9 +29,6 @@ from nbdtun.errors import printable
 if TYPE_CHECKING:
     from twisted.logger import LogEvent
 
-FORMATS: Final = ("text", "json")
-LEVELS: Final = tuple(level.name for level in LogLevel.iterconstants())
-
 #: Twisted's levels, as syslog's; journald reads them at the start of a line (sd-daemon(3)).
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warn": 4, "error": 3, "critical": 2}
 
@@ -42,7 +39,7 @@ def json_lines() -> ILogObserver:
 
 
 def log_to(stream: TextIO, form: str, level: str) -> None:
-    """Log to ``stream`` in one of :data:`FORMATS`, from one of :data:`LEVELS` on."""
+    """Log to ``stream`` in one of :data:`~nbdtun.config.values.LOG_FORMATS`, from one of ``LOG_LEVELS`` on."""
     set_global_log_level(level)
     least = LogLevel.lookupByName(level)
     levels = LogLevelFilterPredicate(max(least, LogLevel.warn))
@@ -51,7 +48,7 @@ def log_to(stream: TextIO, form: str, level: str) -> None:
 
 
 def observer(stream: TextIO, form: str) -> ILogObserver:
-    """Make an observer that prints to ``stream`` in one of :data:`FORMATS`, or ``bare``; a stream that fails ends nothing."""
+    """Make an observer that prints to ``stream`` in one of these formats, or ``bare``; a stream that fails ends nothing."""
     shown = {"json": _as_json, "bare": _text}.get(form) or (
         _for_journal if "JOURNAL_STREAM" in os.environ and not stream.isatty() else _as_text
     )

@@ -1,49 +1,48 @@
 """
-The options of :mod:`nbdtun.config.options` as options of twistd, and how their texts become settings.
+The options of :mod:`nbdtun.config.options` as options of twistd and in a configuration file, and how their texts become settings.
 
-Values are parsed in ``postOptions``, all at once, so an error can name its option. twistd would print the whole help before the error, and
-end with 1: so an error ends the process here, in one line and with the status of wrong usage.
+An option of the command line takes the place of that in the file. Values are parsed in ``postOptions``, all at once, so an error can name
+its option. twistd would print the whole help before the error, and end with 1: so an error ends the process here, in one line and with the
+status of wrong usage.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from twisted.python.usage import Options, UsageError
 
 from nbdtun import __version__
-from nbdtun.config.options import Option, spelled_out
+from nbdtun.config.file import NO_FILE, USUAL, ConfigFile
+from nbdtun.config.option import Option, spelled_out
+from nbdtun.config.options import CONFIG, LOG_FORMAT, LOG_LEVEL, PROCESS
 from nbdtun.errors import ConfigError, NbdtunError
 
 #: twistd's own default, in the current directory.
-DEFAULT_PIDFILE = "twistd.pid"
+DEFAULT_PIDFILE: Final = "twistd.pid"
 
 
 class DeclaredOptions(Options):
     """Options declared like the command's; a subclass names its own, and makes its settings of them in :meth:`build`."""
-
-    optFlags: ClassVar[list[list[str | None]]]
-    optParameters: ClassVar[list[list[str | None]]]
 
     declared: ClassVar[tuple[Option, ...]]
 
     #: The plugin's name, with which error lines begin.
     plugin = ""
     settings: Any
+    #: The file in force; without a path if there is none.
+    file = ConfigFile()
 
     def __init_subclass__(cls, declared: tuple[Option, ...] = ()) -> None:
-        """Declare them to twistd, in its three ways."""
+        """Declare them to twistd, as methods: so an option that is given can be told from one with its default value."""
         super().__init_subclass__()
-        cls.declared = declared
-        cls.optFlags = [[option.name, None, option.text] for option in declared if not option.metavar]
-        single = [option for option in declared if option.metavar and not option.repeatable]
-        cls.optParameters = [[option.name, None, option.default, option.text] for option in single]
-        for option in declared:
-            if option.repeatable:
-                setattr(cls, f"opt_{option.key}", _collect(option))
+        cls.declared = (*declared, *PROCESS)
+        for option in cls.declared:
+            setattr(cls, f"opt_{option.key}", _collect(option))
 
     def __init__(self) -> None:
         self.collected: defaultdict[str, list[str]] = defaultdict(list)
@@ -75,8 +74,24 @@ class DeclaredOptions(Options):
 
     def postOptions(self) -> None:
         """Make the settings; :exc:`ConfigError` if they are not valid."""
+        for option in (LOG_FORMAT, LOG_LEVEL):
+            if self.parent is not None and self.collected[option.name]:
+                raise ConfigError(f"--{option.name} is for `{self.plugin.replace('-', ' ')}`", "twistd has --logger and --logfile")
+        self.file = self._read_file()
         self.settings = self.build()
         self._spare_pidfile()
+
+    def _read_file(self) -> ConfigFile:
+        """The file of ``--config``, or the usual one if it is there."""
+        path = self.value(CONFIG) or self.usual_file
+        if path == NO_FILE or not (self.value(CONFIG) or os.path.lexists(path)):
+            return ConfigFile()
+        return ConfigFile.read(path, [option for option in self.declared if option is not CONFIG])
+
+    @property
+    def usual_file(self) -> str:
+        """Where it is looked for without ``--config``."""
+        return str(USUAL / f"{self.plugin.rpartition('-')[2]}.toml")
 
     def _spare_pidfile(self) -> None:
         """In a container each daemon is process 1: after a kill, twistd would take its default pidfile for that of a running daemon."""
@@ -92,20 +107,30 @@ class DeclaredOptions(Options):
         """Make the settings of this daemon; :exc:`ConfigError` if the options do not fit."""
         raise NotImplementedError
 
+    def look(self) -> None:
+        """Read the files that the settings name, as the daemon will: :exc:`ConfigError` if they cannot be used."""
+        raise NotImplementedError
+
     def has(self, option: Option) -> bool:
         """Whether it was given, or has a default."""
-        return bool(self.collected[option.name] if option.repeatable else self[option.name])
+        return bool(self._texts(option))
 
     def value(self, option: Option) -> Any:
-        """The value of an option: a tuple if it is repeatable, None if it was not given; its errors name it."""
+        """The value of an option: a tuple if it is repeatable, None if it was not given; its errors name it, and its file."""
+        texts = self._texts(option)
         if not option.metavar:
-            return bool(self[option.name])
+            return bool(texts)
         try:
             if option.repeatable:
-                return tuple(option.read(text) for text in self.collected[option.name])
-            return None if self[option.name] is None else option.read(self[option.name])
+                return tuple(option.read(text) for text in texts)
+            return option.read(texts[-1]) if texts else None
         except ConfigError as error:
-            raise ConfigError(f"--{option.name}: {error}") from None
+            whose = f"--{option.name}" if self.collected[option.name] else f"{self.file.path}: {option.name}"
+            raise ConfigError(f"{whose}: {error}") from None
+
+    def _texts(self, option: Option) -> Sequence[str]:
+        """What it was given as, in the first of these that has it: the command line, the file, its default."""
+        return self.collected[option.name] or self.file.texts.get(option.name) or ([] if option.default is None else [option.default])
 
     def required(self, option: Option) -> Any:
         """The value of a required option."""
@@ -118,14 +143,18 @@ class DeclaredOptions(Options):
         return {option.key: self.value(option) for option in options}
 
 
-def _collect(option: Option) -> Callable[[DeclaredOptions, str], None]:
-    """Make the method by which twistd has a repeatable option."""
+def _collect(option: Option) -> Callable[..., None]:
+    """Make the method by which twistd has an option."""
+
+    def flag(self: DeclaredOptions) -> None:
+        self.collected[option.name].append(option.alone)
 
     def collect(self: DeclaredOptions, text: str) -> None:
         self.collected[option.name].append(text)
 
-    collect.__doc__ = option.text
-    return collect
+    made = collect if option.metavar else flag
+    made.__doc__ = option.described
+    return made
 
 
 def give_up(plugin: str, error: NbdtunError) -> NoReturn:

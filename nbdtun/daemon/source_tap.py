@@ -92,6 +92,13 @@ class Options(DeclaredOptions, declared=SOURCE):
         words = [f"forwarding {', '.join(each.target for each in task.forward.forwards)} to {task.forward.connect}"] if task.forward else []
         return " and ".join([*words, *([f"migrating {task.migrate.migration.vm} to {task.migrate.connect}"] if task.migrate else [])])
 
+    def look(self) -> None:
+        """Read the certificates."""
+        from nbdtun.service.tunnel.build import make_trust
+
+        for task in filter(None, (self.settings.forward, self.settings.migrate)):
+            make_trust(task.tunnel, server=False)
+
 
 def makeService(options: Options) -> IService:
     """

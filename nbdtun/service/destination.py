@@ -30,11 +30,10 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.vms import VMs
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.survey import expiry, links_of, sessions_of, vms_of
-from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime
+from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.files import SERVER_CERT
-from nbdtun.tls.trust import Trust
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.server import Destination
@@ -67,7 +66,7 @@ class DestinationService(MultiService):
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         tunnel = settings.tunnel
-        tls = tunnel.trust or (Trust(tunnel.tls_dir, server=True, any_purpose=tunnel.any_purpose) if tunnel.tls_dir else None)
+        tls = make_trust(tunnel, server=True)
         runtime = make_runtime(reactor, tunnel)
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits, insecure=tunnel.insecure)
         for target in settings.targets:

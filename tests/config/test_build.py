@@ -6,12 +6,13 @@ from typing import Any
 
 from nbdtun.config import MigrationSettings, Owner, Strategy, Timeouts, TunnelSettings, options
 from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
+from nbdtun.config.option import Option
 from nbdtun.config.settings import FarSettings
 from nbdtun.migration.progress import Phase
 from tests.config.stage import refused
 
 
-def given(*group: options.Option, **values: str) -> dict[str, Any]:
+def given(*group: Option, **values: str) -> dict[str, Any]:
     """What a face has of the options of ``group``, of which these were given."""
     texts = {option: values.get(option.key, option.default) for option in group}
     single = {option.key: None if text is None else option.read(text) for option, text in texts.items() if not option.repeatable}

@@ -10,7 +10,8 @@ import pytest
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from nbdtun.daemon.log import FORMATS, LEVELS, json_lines, observer
+from nbdtun.config.values import LOG_FORMATS, LOG_LEVELS
+from nbdtun.daemon.log import json_lines, observer
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_journald_is_told_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told("text", "warn") == "<4>web1: no room\n"
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", LOG_FORMATS)
 def test_a_failure_has_its_traceback(form: str) -> None:
     stream = io.StringIO()
     log = Logger("nbdtun.test", observer=observer(stream, form))
@@ -62,4 +63,4 @@ def test_twistd_gets_json_on_standard_output(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_levels_are_twisteds() -> None:
-    assert LEVELS == ("debug", "info", "warn", "error", "critical")
+    assert LOG_LEVELS == ("debug", "info", "warn", "error", "critical")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.python import usage
 
 from nbdtun import __version__
 from nbdtun.config import Owner, TunnelSettings
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import TLS_DIR, TUNNEL, Option
+from nbdtun.config.option import Option
+from nbdtun.config.options import TLS_DIR, TUNNEL
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.errors import ConfigError
 from tests.daemon.stage import mistake
@@ -121,3 +124,47 @@ def test_twistds_default_pidfile_is_for_the_background(twistd: dict[str, Any], p
     options.parent = twistd  # type: ignore[assignment]
     options.parseOptions([])
     assert twistd["pidfile"] == pidfile
+
+
+class TestFile:
+    @pytest.fixture
+    def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Where the daemon looks for its file; there is none yet."""
+        monkeypatch.setattr("nbdtun.daemon.options.USUAL", tmp_path)
+        return tmp_path / "dest.toml"
+
+    def test_it_is_read_where_it_usually_is(self, file: Path) -> None:
+        assert read() == TunnelSettings()
+        file.write_text('tls-dir = "/pki"\ninsecure = true\nwindow = "32MiB"')
+        assert read() == TunnelSettings(tls_dir="/pki", insecure=True, window=32 << 20)
+        assert read("--config", "none") == TunnelSettings()
+
+    def test_the_command_line_wins(self, file: Path) -> None:
+        """Also with the default value; and a repeatable option takes the place of the whole list."""
+        file.write_text('window = "32MiB"\nsize = ["1k", "2k"]\nbandwidth = "1MiB"')
+        assert read("--window", "16MiB") == TunnelSettings(bandwidth=1 << 20)
+        options = Options()
+        options.read([])
+        assert options.value(SIZES) == (1024, 2048)
+        options.read(["--size", "3k"])
+        assert options.value(SIZES) == (3072,)
+
+    def test_another_file(self, file: Path, tmp_path: Path) -> None:
+        file.write_text('window = "much"')
+        (tmp_path / "other.toml").write_text('window = "1MiB"')
+        assert read("--config", f"{tmp_path}/other.toml") == TunnelSettings(window=1 << 20)
+        assert mistake(read, "--config", f"{tmp_path}/gone.toml") == f"{tmp_path}/gone.toml: No such file or directory"
+
+    def test_its_mistakes_name_it(self, file: Path) -> None:
+        file.write_text('window = "much"')
+        assert mistake(read) == f"{file}: window: 'much' is not a size such as 64KiB, 500MiB or 10G"
+        file.write_text('winow = "1MiB"')
+        assert mistake(read) == f"{file}: there is no option winow; did you mean window?"
+
+
+def test_twistd_has_log_options_of_its_own() -> None:
+    options = Options()
+    options.parent = usage.Options()
+    assert mistake(lambda *words: options.read(words), "--log-level", "warn").startswith(
+        "--log-level is for `nbdtun dest`; twistd has --logger"
+    )

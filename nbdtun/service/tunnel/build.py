@@ -16,7 +16,7 @@ from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import BothFamilies, LocalEndpoint
 from nbdtun.service.tunnel.records import in_force
-from nbdtun.tls.trust import Trust
+from nbdtun.tls.trust import Trust, Trusting
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.source.client import Source
@@ -38,6 +38,17 @@ def make_runtime(reactor: Reactor, settings: TunnelSettings) -> Runtime:
     return runtime
 
 
+def make_trust(settings: TunnelSettings, *, server: bool) -> Trusting | None:
+    """
+    Make the TLS of one end; None without TLS.
+
+    :raise ConfigError: the directory with the certificates cannot be used.
+    """
+    if settings.trust is not None or settings.tls_dir is None:
+        return settings.trust
+    return Trust(settings.tls_dir, server=server, any_purpose=settings.any_purpose)
+
+
 def make_source(reactor: Reactor, settings: Dialling) -> Source:
     """
     Make the source's end of the tunnel; nothing is dialled yet.
@@ -45,7 +56,7 @@ def make_source(reactor: Reactor, settings: Dialling) -> Source:
     :raise ConfigError: the directory with the certificates cannot be used.
     """
     tunnel = settings.tunnel
-    tls = tunnel.trust or (Trust(tunnel.tls_dir, server=False, any_purpose=tunnel.any_purpose) if tunnel.tls_dir else None)
+    tls = make_trust(tunnel, server=False)
     endpoint = make_client(reactor, settings.connect)
     dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "", insecure=tunnel.insecure)
     return Source(dialer, settings.limits if isinstance(settings, SourceSettings) else None)

@@ -7,38 +7,34 @@ They run the services of the twistd plugins, from the same options, without twis
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from nbdtun.cli.options import SpelledOut
-from nbdtun.config.options import DESTINATION, SOURCE, Option
-
-_FORMATS: Final = ("text", "json")  # as in nbdtun.daemon.log, which --help need not import
-_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
+from nbdtun.config.option import Option
+from nbdtun.config.options import DESTINATION, LOG_FORMAT, LOG_LEVEL, PROCESS, SOURCE
 
 
 def _daemon(name: str, tap: str, declared: tuple[Option, ...], help: str) -> click.Command:
     """Make the subcommand that runs the daemon of the module ``tap``."""
 
-    def run(log_format: str, log_level: str, **given: Any) -> None:
-        serve(tap, list(_words(declared, given)), log_format, log_level)
+    def run(**given: Any) -> None:
+        serve(tap, list(_words(every, given)))
 
-    texts = [
+    every = (*declared, *PROCESS)
+
+    texts: list[click.Parameter] = [
         click.Option(
             [f"--{each.name}"],
             is_flag=not each.metavar,
             metavar=each.metavar or None,
             multiple=each.repeatable,
-            help=each.text + (f" [default: {each.default}]" if each.default else ""),
+            help=each.described,
         )
-        for each in declared
+        for each in every
     ]
-    logging = [
-        click.Option(["--log-format"], type=click.Choice(_FORMATS), default="text", show_default=True, help="How to write the log."),
-        click.Option(["--log-level"], type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level to log."),
-    ]
-    return SpelledOut(name, callback=run, params=[*texts, *logging], help=help, short_help=help.partition(",")[0] + ".")
+    return SpelledOut(name, callback=run, params=texts, help=help, short_help=help.partition(",")[0] + ".")
 
 
 def _words(declared: tuple[Option, ...], given: dict[str, Any]) -> Any:
@@ -52,7 +48,7 @@ def _words(declared: tuple[Option, ...], given: dict[str, Any]) -> Any:
                 yield f"--{option.name}={text}"
 
 
-def serve(tap: str, words: list[str], log_format: str, log_level: str) -> None:
+def serve(tap: str, words: list[str]) -> None:
     """
     Run the daemon of the module ``tap`` with the options ``words``, until a signal ends it.
 
@@ -71,7 +67,7 @@ def serve(tap: str, words: list[str], log_format: str, log_level: str) -> None:
     from twisted.internet import reactor
 
     daemon = module.makeService(options)
-    log_to(sys.stderr, log_format, log_level)
+    log_to(sys.stderr, options.value(LOG_FORMAT), options.value(LOG_LEVEL))
     daemon.privilegedStartService()
     daemon.startService()
     make_logger().info("nbdtun {version}: {account}", version=__version__, account=options.account())
