@@ -9,6 +9,7 @@ From the ground up:
     findings  the findings of a check, as lines
     plans     a plan of a destination, as lines
     reports   what `nbdtun status` prints
+    watched   lines that are shown again and again
 
 A display takes :class:`~nbdtun.migration.progress.Progress` values and nothing else, not even a clock: the same values always give the same
 picture. It never makes a migration fail: if its reader has gone away, it stops printing.

@@ -51,6 +51,8 @@ def _sentence(report: Report, by_monitor: bool) -> str:
     if "error" in report:
         return str(report["error"])
     parts = [_state(report)] if "state" in report else []
+    if "uptime" in report:
+        parts.append(f"up {duration_text(report['uptime'])}")
     if "progress" in report:
         parts.append(line(Progress.from_json(report["progress"]), report["name"]))
     if "bandwidth" in report:
@@ -58,7 +60,7 @@ def _sentence(report: Report, by_monitor: bool) -> str:
         parts.append(f"{limit}, downtime {duration_text(report['downtime'])}" if "downtime" in report else limit)
     if "channels" in report:
         parts.append(_links(report))
-    if report.get("certificate_expires"):
+    if report.get("certificate_expires") and not report.get("certificates"):  # an older release's
         parts.append(f"certificate valid until {date(report['certificate_expires'])}")
     if "log" in report:
         parts.append(f"its terminal was closed, messages go to {report['log']}")
@@ -79,21 +81,29 @@ def _links(report: Report) -> str:
     if not channels:
         return "no channels"
     noun = "channel" if channels == 1 else "channels"
-    return f"{channels} {noun}" if links == channels else f"{channels} {noun}, {channels - links} without a link"
+    lost_for = report.get("link_lost_for")
+    since = "" if lost_for is None else f" for {duration_text(lost_for)}"
+    return f"{channels} {noun}" if links == channels else f"{channels} {noun}, {channels - links} without a link{since}"
 
 
 def details(report: Report) -> Iterator[str]:
-    """Sessions that arrive, VMs that may, targets and forwards."""
+    """Certificates, sessions that arrive, VMs that may, targets, forwards and the sources that have channels."""
+    if report.get("certificates"):
+        yield f"valid: {', '.join(f'{name} until {date(end)}' for name, end in report['certificates'].items())}"
     for session in report.get("sessions", []):
         yield _session(session)
     arriving = {session["vm"] for session in report.get("sessions", [])}
     for vm in report.get("vms", []):
         if vm["name"] not in arriving:
             yield f"{vm['name']}: {QEMU.get(vm['qemu'], 'QEMU is ' + str(vm['qemu']))} ({vm['qmp']})"
+    if report.get("libvirt") and "sessions" in report:  # at a destination; a migration has its own there
+        yield f"VMs of libvirt's at {report['libvirt']}"
     for target in report.get("targets", []):
         yield f"target {target['name']}: {_count(target['channels'])}"
     for forward in report.get("forwards", []):
         yield f"{forward['listen']} to target {forward['target']}: {_count(forward['channels'])}"
+    for source in report.get("sources", []):
+        yield f"source {source['source']}: {_count(source['channels'])}"
     if report.get("left_out"):
         yield f"left out, because they are too many: {', '.join(report['left_out'])}"
 

@@ -29,7 +29,7 @@ from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.vms import VMs
 from nbdtun.service.local.waiting import listed, patience
-from nbdtun.service.survey import expiry, links_of, sessions_of, vms_of
+from nbdtun.service.survey import arrivals_of, certificates_of, links_of, sessions_of, vms_of
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
@@ -168,11 +168,13 @@ class DestinationService(MultiService):
             "listen": self.settings.listen,
             "state": "draining" if self._drains else "serving",
             "waits_for": self._under_way() if self._drains else [],
-            "certificate_expires": expiry(self._tls_dir, SERVER_CERT),
+            **certificates_of(self._tls_dir, SERVER_CERT),
             **links_of(self.tunnel),
+            "sources": [{"source": source, "channels": count} for source, count in sorted(self.tunnel.owners.items())],
             "targets": [{"name": name, "channels": len(self.tunnel.names([name]))} for name in self._offered],
             "vms": vms,
-            "sessions": sessions_of(self.sessions, self.tunnel),
+            "libvirt": self.settings.libvirt or None,
+            "sessions": [*sessions_of(self.sessions, self.tunnel), *arrivals_of(self.arrivals, self.tunnel)],
         }
 
     def stopService(self) -> Deferred[None]:

@@ -13,7 +13,7 @@ from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
-from nbdtun.service.survey import expiry, links_of
+from nbdtun.service.survey import certificates_of, links_of
 from nbdtun.service.tunnel.build import make_listener, make_source
 from nbdtun.service.tunnel.reached import LateDialer
 from nbdtun.service.tunnel.records import explain
@@ -101,9 +101,8 @@ class SourceService(MultiService):
             "connect": self.settings.connect,
             "state": "draining" if self._drains else "serving",
             "waits_for": self._under_way() if self._drains else [],
-            "certificate_expires": expiry(self.settings.tunnel.tls_dir, CLIENT_CERT),
+            **certificates_of(self.settings.tunnel.tls_dir, CLIENT_CERT),
             **links_of(self.tunnel),
-            "link_lost_for": self.tunnel.lost_for,
             "forwards": forwards,
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,11 +10,14 @@ from twisted.internet.defer import Deferred
 from nbdtun.config import VM
 from nbdtun.deferreds import gather, with_timeout
 from nbdtun.errors import NbdtunError
+from nbdtun.libvirt.far.arrival import Arrival
+from nbdtun.libvirt.far.arrivals import Arrivals
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.register import Entry
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.ids import nbd_target, ram_target
-from nbdtun.tls.certificate import validity
+from nbdtun.service.local.expiries import expiries
+from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.source.client import Source
 
@@ -45,13 +47,11 @@ def sessions_of(sessions: Sessions, tunnel: Destination) -> list[dict[str, Any]]
 def _session(entry: Entry, tunnel: Destination) -> dict[str, Any]:
     session = entry.session
     disks, memory = tunnel.traffic(nbd_target(session.ident)), tunnel.traffic(ram_target(session.ident))
-    caller = memory.caller or disks.caller
     return {
         "vm": entry.vm,
         "session": session.ident[:8],
         "phase": DOES.get(session.state, session.state.value),
-        "source": caller and caller.peer,
-        "certificate": (caller and caller.name) or None,
+        **_whose(memory.caller or disks.caller),
         "disks": {"received": disks.received, "total": session.size},
         "memory": {"received": memory.received},
     }
@@ -79,17 +79,40 @@ async def _machine(sessions: Sessions, vm: str) -> str | None:
         return None
 
 
-def links_of(tunnel: Source | Destination) -> dict[str, int]:
-    """How many channels there are, and how many of them have a link now."""
-    return {"channels": len(tunnel.channels), "links": sum(channel.link is not None for channel in tunnel.channels)}
+def arrivals_of(arrivals: Arrivals | None, tunnel: Destination) -> list[dict[str, Any]]:
+    """The same for VMs of libvirt's, whose memory and disks libvirt itself sends."""
+    return [_arrival(each, tunnel) for each in (() if arrivals is None else arrivals.under_way)]
 
 
-def expiry(tls_dir: str | None, certificate: str) -> float | None:
-    """When this end's certificate expires, in seconds since the epoch; None without TLS, or if that cannot be read."""
-    if tls_dir is None:
-        return None
-    try:
-        found = validity((Path(tls_dir) / certificate).read_bytes())
-    except OSError:
-        return None
-    return None if found is None else found.end
+def _arrival(arrival: Arrival, tunnel: Destination) -> dict[str, Any]:
+    disks, memory, control = (tunnel.traffic(f"{kind}.{arrival.session}") for kind in ("disks", "memory", "libvirt"))
+    return {
+        "vm": arrival.wanted.name,
+        "session": arrival.session[:8],
+        "phase": "libvirt migrates it" if control.caller else "preparing",
+        **_whose(memory.caller or disks.caller or control.caller),
+        "disks": {"received": disks.received, "total": sum(image.capacity for image in arrival.wanted.images)},
+        "memory": {"received": memory.received},
+    }
+
+
+def _whose(caller: Caller | None) -> dict[str, str | None]:
+    return {"source": None, "certificate": None} if caller is None else {"source": caller.peer, "certificate": caller.name or None}
+
+
+def links_of(tunnel: Source | Destination) -> dict[str, Any]:
+    """How many channels there are, how many of them have a link now, and how the links have fared."""
+    contact = tunnel.runtime.contact
+    return {
+        "channels": len(tunnel.channels),
+        "links": sum(channel.link is not None for channel in tunnel.channels),
+        "link_lost_for": tunnel.lost_for,
+        "links_lost": contact.losses,
+        "down": round(contact.down, 1),
+    }
+
+
+def certificates_of(tls_dir: str | None, certificate: str) -> dict[str, Any]:
+    """When this end's ``certificate`` expires, and when each file of its TLS does: seconds since the epoch; nothing without TLS."""
+    found = expiries(tls_dir, certificate)
+    return {"certificate_expires": found.get(certificate), "certificates": found}

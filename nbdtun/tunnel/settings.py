@@ -20,6 +20,11 @@ def shown(target: str) -> str:
     return _LONG.sub(lambda found: found[0][:8], target)
 
 
+def kind_of(target: str) -> str:
+    """The name that a session's target shares with those of other sessions: ``nbd`` of ``nbd.`` and an id."""
+    return _LONG.sub("", target).strip(".") or target
+
+
 @frozen
 class Limits:
     """

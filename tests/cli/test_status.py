@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.errors import MigrationError
+from nbdtun.cli.status import LOOK
+from nbdtun.errors import ConfigError, MigrationError
 from tests.cli.stage import REPORT, SENTENCE, Running, run
 
 
@@ -41,6 +42,31 @@ def test_nothing_runs(running: Running, tmp_path: Path, capsys: pytest.CaptureFi
     assert run(capsys, "status", "--run-dir", str(tmp_path)) == (0, line, "")
     assert run(capsys, "status", "--json") == (0, "", "")
     assert tmp_path in running.bases
+
+
+def test_it_is_watched_until_it_ends(running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    running.reports = [REPORT]
+    looks: list[float] = []
+
+    async def later(reactor: object, seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            running.error = ConfigError("web1: no such migration")
+
+    monkeypatch.setattr("twisted.internet.task.deferLater", later)
+    assert run(capsys, "status", "web1", "--watch") == (0, f"{SENTENCE}\n", "")  # it has not changed between two looks
+    assert looks == [LOOK, LOOK]
+    assert run(capsys, "status", "web1", "--watch") == (2, "", "nbdtun: web1: no such migration [config]\n")  # it was never there
+
+
+def test_ctrl_c_is_the_end_of_watching(running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(reactor: object, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("twisted.internet.task.deferLater", interrupted)
+    running.reports = [REPORT]
+    status, out, err = run(capsys, "status", "--watch", "--json")
+    assert (status, json.loads(out), err) == (0, REPORT, "")
 
 
 def test_no_answer_is_one_line(running: Running, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,11 @@ def test_one_that_does_not_answer() -> None:
         ({"bandwidth": 1 << 20, "channels": 1, "links": 1}, "listens on tcp:10810; at most 1 MiB/s; 1 channel"),
         ({"channels": 5, "links": 3}, "listens on tcp:10810; no bandwidth limit; 5 channels, 2 without a link"),
         (
+            {"channels": 5, "links": 3, "link_lost_for": 12.3},
+            "listens on tcp:10810; no bandwidth limit; 5 channels, 2 without a link for 12 s",
+        ),
+        ({"uptime": 100_000.0}, "listens on tcp:10810; up 1 d 4 h; no bandwidth limit; no channels"),
+        (
             {"certificate_expires": 1.8e9},
             "listens on tcp:10810; no bandwidth limit; no channels; certificate valid until 2027-01-15 08:00 UTC",
         ),
@@ -122,6 +127,17 @@ def test_what_a_source_forwards() -> None:
     assert lines_of(source) == [
         "nbdtun-dest (pid 7): forwards to tcp:dest:10810; no bandwidth limit; no channels",
         "  unix:/run/in.sock to target nbd: no channels",
+    ]
+
+
+def test_until_when_it_is_trusted_and_who_has_channels() -> None:
+    certificates = {"server-cert.pem": 1.8e9, "ca-cert.pem": 1.9e9}
+    more = {"certificate_expires": 1.8e9, "certificates": certificates, "sources": [{"source": "cn:client", "channels": 1}]}
+    assert lines_of({**DAEMON, **more, "libvirt": "qemu:///system", "sessions": []}) == [
+        "nbdtun-dest (pid 7): listens on tcp:10810; no bandwidth limit; no channels",
+        "  valid: server-cert.pem until 2027-01-15 08:00 UTC, ca-cert.pem until 2030-03-17 17:46 UTC",
+        "  VMs of libvirt's at qemu:///system",
+        "  source cn:client: 1 channel",
     ]
 
 

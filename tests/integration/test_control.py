@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.crossing import VM, Attempt, Crossing
+from lab.daemon import BIN
 from lab.disks import MIB
 from lab.gate import Gate
 from lab.pair import Pair, Plan
-from lab.process import wait
+from lab.process import Process, wait
 from lab.qemu import Qemu
 
 SLOW, SLOWER = ("--bandwidth", "4MiB"), ("--bandwidth", "1MiB")
@@ -83,6 +84,9 @@ def test_the_destination_tells_what_arrives(pairs: Callable[..., Pair], crossing
     assert (waiting["listen"], waiting["state"], waiting["sessions"]) == (f"tcp:{crossing.port}:interface=127.0.0.1", "serving", [])
     assert waiting["vms"] == [{"name": VM, "qmp": f"{crossing.qmp[1]}", "qemu": "inmigrate"}]
     assert waiting["certificate_expires"] > waiting["channels"] == 0
+    assert waiting["certificates"].keys() == {"server-cert.pem", "ca-cert.pem"}
+    assert 0 < waiting["uptime"] < 600
+    watching = ("status", f"@{crossing.daemon.pid}", "--watch", "--run-dir", f"{crossing.far_run_dir}")
     attempt = crossing.migrate(*SLOWER)
     attempt.wait_copied(4 * MIB)
     report = json.loads(there("--json"))
@@ -93,6 +97,11 @@ def test_the_destination_tells_what_arrives(pairs: Callable[..., Pair], crossing
     assert 2 * MIB < session["disks"]["received"] < 64 * MIB
     assert report["vms"][0]["qemu"] == "receiving"
     assert report["channels"] == report["links"] == 2
+    assert report["sources"] == [{"source": "cn:nbdtun client", "channels": 2}]
+    with Process([f"{BIN}/nbdtun", *watching], crossing.directory / "watch.log") as watch:
+        watch.wait_log(f"\n  {VM} arrives from 127.0.0.1:")
+        watch.wait_log("\n\nnbdtun-dest")  # another picture
+        assert watch.terminate() == 0
     shown = there()
     assert shown.startswith(f"nbdtun-dest (pid {crossing.daemon.pid}): listens on tcp:{crossing.port}")
     assert f"\n  {VM} arrives from 127.0.0.1:" in shown

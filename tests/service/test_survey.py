@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +13,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXServerEndpoint
 
 from nbdtun.config import VM
+from nbdtun.libvirt.values import Image, Wanted
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.service import survey as module
-from nbdtun.service.survey import DOES, expiry, vms_of
+from nbdtun.service.survey import DOES, arrivals_of, certificates_of, vms_of
+from nbdtun.tunnel.destination.admission import Caller
+from nbdtun.tunnel.destination.server import Traffic
 from tests.migration.stage.qmp_server import Serving
 from tests.service.stage import Way
+
+LINKED = {"channels": 1, "links": 1, "link_lost_for": None, "links_lost": 0, "down": 0.0}
 
 
 @pytest_twisted.ensureDeferred
@@ -34,10 +40,12 @@ async def test_both_ends_of_a_channel(base: Path) -> None:
         "state": "serving",
         "waits_for": [],
         "certificate_expires": None,
-        "channels": 1,
-        "links": 1,
+        "certificates": {},
+        **LINKED,
+        "sources": [{"source": "local", "channels": 1}],
         "targets": [{"name": "nbd", "channels": 1}],
         "vms": [{"name": "web1", "qmp": f"{base}/web1.qmp", "qemu": None}],
+        "libvirt": None,
         "sessions": [],
     }
     assert here == {
@@ -45,9 +53,8 @@ async def test_both_ends_of_a_channel(base: Path) -> None:
         "state": "serving",
         "waits_for": [],
         "certificate_expires": None,
-        "channels": 1,
-        "links": 1,
-        "link_lost_for": None,
+        "certificates": {},
+        **LINKED,
         "forwards": [{"target": "nbd", "listen": f"unix:{way.entrance}", "channels": 1}],
     }
     draining = destination.drain()
@@ -102,11 +109,35 @@ def test_every_state_of_a_session_under_way_has_words() -> None:
     assert {state for state in State if not state.over} | {State.FINISHED} == DOES.keys()
 
 
-def test_when_a_certificate_expires(tmp_path: Path) -> None:
+def test_when_certificates_expire(tmp_path: Path) -> None:
     from nbdtun.tls.issue import make
 
     issued = make(tmp_path, ["localhost"], force=False)
-    assert expiry(f"{tmp_path}", "server-cert.pem") == issued.expires.timestamp()
-    assert expiry(f"{tmp_path}", "gone.pem") is expiry(None, "server-cert.pem") is None
-    (tmp_path / "odd.pem").write_text("not one")
-    assert expiry(f"{tmp_path}", "odd.pem") is None
+    found = certificates_of(f"{tmp_path}", "server-cert.pem")
+    assert found["certificate_expires"] == found["certificates"]["server-cert.pem"] == issued.expires.timestamp()
+    assert found["certificates"].keys() == {"server-cert.pem", "ca-cert.pem"}
+    assert certificates_of(None, "server-cert.pem") == {"certificate_expires": None, "certificates": {}}
+
+
+def test_a_vm_of_libvirts_arrives_as_any_other() -> None:
+    class Arrives:
+        session = "0f" * 16
+        wanted = Wanted("web1", "u", "<domain/>", (Image("vda", "/a.raw", "raw", 1 << 30),))
+
+    arrivals: Any = SimpleNamespace(under_way=[Arrives()])
+    caller = Caller("192.0.2.7:51000", "192.0.2.7", name="cn:client")
+    received = {"disks": Traffic(5000, None), "memory": Traffic(100, None), "libvirt": Traffic(7, caller)}
+    tunnel: Any = SimpleNamespace(traffic=lambda target: received[target.partition(".")[0]])
+    (row,) = arrivals_of(arrivals, tunnel)
+    assert row == {
+        "vm": "web1",
+        "session": "0f0f0f0f",
+        "phase": "libvirt migrates it",
+        "source": "192.0.2.7:51000",
+        "certificate": "cn:client",
+        "disks": {"received": 5000, "total": 1 << 30},
+        "memory": {"received": 100},
+    }
+    received["libvirt"] = Traffic(0, None)
+    assert arrivals_of(arrivals, tunnel)[0]["phase"] == "preparing"
+    assert arrivals_of(None, tunnel) == []

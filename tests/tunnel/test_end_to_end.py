@@ -89,7 +89,7 @@ def play(stage: Stage, seed: int, cuts: bool) -> int:
         assert near_end.inbound.written - 1 == received[ident].outbound.end
     assert stage.near_pool.most <= 3 * 6
     stage.assert_all_gone()
-    return stage.source.resumes
+    return stage.source.ledger.whole.resumes
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -130,7 +130,7 @@ def play_resumed(stage: Stage, seed: int) -> None:
     stage.pass_time(20)
     assert far.got == there
     assert near.got == back
-    assert stage.source.resumes > 3
+    assert stage.source.ledger.whole.resumes > 3
     stage.assert_all_gone()
 
 

@@ -66,6 +66,7 @@ class DaemonControl(Service):
         self._throttle = throttle
         self._survey = survey
         self._control: ControlSocket | None = None
+        self._began: float | None = None
 
     @classmethod
     def of(cls, service: Governed, plugin: str) -> DaemonControl:
@@ -80,6 +81,7 @@ class DaemonControl(Service):
     def startService(self) -> None:
         """Listen."""
         super().startService()
+        self._began = self._reactor.seconds()
         self._control = ControlSocket(self._reactor, self._run_dir, Name.of_daemon(os.getpid()), self)  # not before: twistd forks
         Deferred.fromCoroutine(self._control.open()).addErrback(self._ungoverned)
 
@@ -89,10 +91,16 @@ class DaemonControl(Service):
         return succeed(None) if self._control is None else Deferred.fromCoroutine(self._control.close())
 
     def report(self) -> dict[str, Any]:
-        """Its bandwidth limit, in bytes per second; None for no limit."""
+        """Its bandwidth limit, in bytes per second, None for no limit; and for how many seconds it has run."""
         rate = self._throttle.rate
         whose = {"kind": "daemon", "name": self._plugin, "pid": os.getpid(), "release": __version__}
-        return {**whose, "bandwidth": None if rate is None else int(rate)}
+        return {**whose, "uptime": self.uptime, "bandwidth": None if rate is None else int(rate)}
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it was started."""
+        now = self._reactor.seconds()
+        return round(now - (now if self._began is None else self._began), 1)
 
     async def survey(self) -> dict[str, Any]:
         """The same, with what it serves and what is under way."""

@@ -8,5 +8,6 @@ Sockets and directories of this host, and their owners.
     monitors   the identity of a VM: its monitor's socket
     outcomes   the outcomes of sessions, kept until their sources know them
     vms        the VMs that a destination serves: the names, and the sockets of their QEMUs
+    expiries   until when the files of TLS are valid
     waiting    what a daemon that is shutting down still waits for, in words
 """

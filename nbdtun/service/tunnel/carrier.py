@@ -105,17 +105,17 @@ class TunnelCarrier:
     def link(self) -> LinkState:
         """The state of the tunnel's links."""
         source, contact = self.source, self.source.runtime.contact
-        lost_for = source.lost_for
+        lost_for, whole = source.lost_for, source.ledger.whole
         return LinkState(
             lost_for=lost_for,
-            resumes=source.resumes,
-            replayed=source.replayed,
+            resumes=whole.resumes,
+            replayed=whole.replayed,
             silent_for=source.silent_for,
             retry_for=None if lost_for is None else max(0.0, source.runtime.terms.resume_window - lost_for),
             given_up=source.given_up and lost_for is None,
             outages=contact.outages,
             down=contact.down,
-            sent=source.sent,
+            sent=whole.sent,
         )
 
 

@@ -9,5 +9,6 @@ Channels: durable streams in both directions, which outlive the links that carry
     splice     the local socket of a channel
     life       the states of a channel
     channel    a channel as a whole, from its opening to its end
+    ledger     what the channels of one end have carried
     standing   links that end when their peer's certificate is revoked
 """

@@ -35,6 +35,8 @@ from nbdtun.ownership.loopback import stranger
 from nbdtun.tls.failures import explain
 from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.ledger import Ledger, received
+from nbdtun.tunnel.channels.outage import lost_for
 from nbdtun.tunnel.channels.standing import StandingLinks
 from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
 from nbdtun.tunnel.destination.allowlist import AllowList
@@ -106,6 +108,7 @@ class Destination(ServerFactory):
         self._entries: dict[bytes, _Entry] = {}
         self._leaving = False
         self._received: Counter[str] = Counter()  # by channels that have ended
+        self.ledger = Ledger(self.channels)
         self._tombstones = Tombstones(runtime.reactor.seconds, runtime.terms.resume_window)
 
     def buildProtocol(self, addr: object) -> Protocol:
@@ -116,6 +119,16 @@ class Destination(ServerFactory):
     def idle(self) -> bool:
         """Whether no channel is open or being opened."""
         return not self._entries
+
+    @property
+    def owners(self) -> Counter[str]:
+        """How many channels each source has, those that are being opened included: by the name in its certificate, or its address."""
+        return Counter(entry.caller.owner for entry in self._entries.values())
+
+    @property
+    def lost_for(self) -> float | None:
+        """Seconds since the oldest present outage began; None while all channels have links."""
+        return lost_for((channel.outage for channel in self.channels), self.runtime.reactor.seconds())
 
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
         """
@@ -208,7 +221,7 @@ class Destination(ServerFactory):
 
     def traffic(self, target: str) -> Traffic:
         """What has arrived for ``target`` so far, and from whom."""
-        arrived = sum(_arrived(channel) for channel in self.channels if channel.target == target)
+        arrived = sum(received(channel) for channel in self.channels if channel.target == target)
         callers = [entry.caller for entry in self._entries.values() if entry.target == target]
         return Traffic(self._received[target] + arrived, callers[-1] if callers else None)
 
@@ -263,7 +276,7 @@ class Destination(ServerFactory):
         limits = self._limits
         if len(self._entries) >= limits.channels:
             raise TooManyChannels(f"the destination has reached its limit of {limits.channels} channels (--max-channels)")
-        if sum(entry.caller.owner == caller.owner for entry in self._entries.values()) >= limits.channels_per_peer:
+        if self.owners[caller.owner] >= limits.channels_per_peer:
             most = f"{limits.channels_per_peer} channels for this source (--max-channels-per-peer)"
             raise TooManyChannels(f"the destination has reached its limit of {most}")
 
@@ -285,7 +298,8 @@ class Destination(ServerFactory):
 
     def _channel_ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         self.channels.discard(channel)
-        self._received[channel.target] += _arrived(channel)
+        self._received[channel.target] += received(channel)
+        self.ledger.close(channel, error)
         entry = self._entries.pop(channel.ident, None)
         if entry is not None:
             ending = error or AlreadyComplete(f"channel {channel.name} has ended")
@@ -308,9 +322,3 @@ class Destination(ServerFactory):
 def _refuse_strangers(sock: socket.socket, peer: str) -> None:
     if who := stranger(sock, accepted=True):
         raise NotAllowed(f"{peer}: {who}", "without TLS, only root and the destination's own user may connect, unless it has --insecure")
-
-
-def _arrived(channel: Channel) -> int:
-    """The bytes that have arrived over a channel; its end counts as one more byte for the protocol."""
-    received, final = channel.inbound.received, channel.inbound.final
-    return received if final is None else min(received, final)

@@ -14,7 +14,7 @@ SAME = 5.0
 
 
 class Contact:
-    """What is known of the other end, by the clock ``seconds``. ``outages`` counts those so far."""
+    """What is known of the other end, by the clock ``seconds``. ``outages`` counts those so far, ``losses`` the links that they took."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
@@ -23,7 +23,7 @@ class Contact:
         self._since = 0.0
         self._until: float | None = None
         self._before = 0.0
-        self.outages = 0
+        self.outages = self.losses = 0
 
     def __repr__(self) -> str:
         return f"<Contact outages={self.outages} missing={self._missing}>"
@@ -45,6 +45,7 @@ class Contact:
             self._since = now
             self.outages += 1
         self._missing += 1
+        self.losses += 1
 
     def back(self) -> None:
         """A channel has a link again, or needs none any more."""

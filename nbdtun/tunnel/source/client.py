@@ -21,6 +21,8 @@ from nbdtun.logs import make_logger
 from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.heartbeat import BEATS
+from nbdtun.tunnel.channels.ledger import Ledger
+from nbdtun.tunnel.channels.outage import lost_for
 from nbdtun.tunnel.channels.splice import Farewell
 from nbdtun.tunnel.channels.standing import StandingLinks
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
@@ -73,9 +75,7 @@ class Source:
         self._dialer = dialer
         self.channels: set[Channel] = set()
         self._standing = StandingLinks(self.runtime, dialer.tls, self.channels)
-        self._resumes = 0  # of channels that have ended
-        self._replayed = 0
-        self._sent = 0
+        self.ledger = Ledger(self.channels)
         self._met = False
         self.given_up = False  #: a lost link did not come back in time, and no other has come since
 
@@ -130,21 +130,6 @@ class Source:
             channel.refused(ChannelReset("the source was stopped"))
 
     @property
-    def resumes(self) -> int:
-        """Links that were replaced so far."""
-        return self._resumes + sum(channel.resumes for channel in self.channels)
-
-    @property
-    def replayed(self) -> int:
-        """Bytes that were sent again so far."""
-        return self._replayed + sum(channel.replayed for channel in self.channels)
-
-    @property
-    def sent(self) -> int:
-        """Bytes that the other end has received so far."""
-        return self._sent + sum(channel.outbound.acked for channel in self.channels)
-
-    @property
     def silent_for(self) -> float | None:
         """Seconds for which the other end has sent nothing although it should have; None where that is normal, or a link is lost."""
         seconds = self.runtime.contact.silent_for
@@ -156,9 +141,7 @@ class Source:
     @property
     def lost_for(self) -> float | None:
         """Seconds since the oldest present outage began; None while all channels have links."""
-        lost = [channel.outage.since for channel in self.channels if channel.outage.since is not None]
-        now: float = self.runtime.reactor.seconds()
-        return now - min(lost) if lost else None
+        return lost_for((channel.outage for channel in self.channels), self.runtime.reactor.seconds())
 
     def new_secret(self) -> bytes:
         """A secret for a channel or a session; none where it would not stay one."""
@@ -180,9 +163,7 @@ class Source:
 
     def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         self.channels.discard(channel)
-        self._resumes += channel.resumes
-        self._replayed += channel.replayed
-        self._sent += channel.outbound.acked
+        self.ledger.close(channel, error)
         self.given_up = self.given_up or isinstance(error, LinkLost)
         return error
 

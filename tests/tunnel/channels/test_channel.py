@@ -81,7 +81,7 @@ class TestWholeLives:
         stage.pass_time(2)
         assert far.got == noise(100_000) + noise(100_000, 2)
         assert bytes(near.got) == b"still here"
-        assert stage.source.resumes == stage.far.resumes == 1
+        assert stage.source.ledger.whole.resumes == stage.far.resumes == 1
         near.shut()
         far.shut()
         stage.pass_time(1)
@@ -106,7 +106,7 @@ class TestCuts:
         near.send(noise(200_000))
         stage.pass_time(1)
         assert far.got == noise(200_000)
-        assert stage.source.resumes == 1
+        assert stage.source.ledger.whole.resumes == 1
 
     def test_replayed_counts_the_bytes_that_are_sent_again(self, stage: Stage) -> None:
         near, far = stage.meet()
@@ -118,7 +118,7 @@ class TestCuts:
         stage.cable.cut()
         stage.pass_time(1)
         assert far.got == noise(10_000) + noise(30_000, 2)
-        assert stage.source.replayed == 30_000
+        assert stage.source.ledger.whole.replayed == 30_000
         assert stage.far.replayed == 0
 
     def test_replayed_does_not_count_what_has_arrived(self, stage: Stage) -> None:
@@ -130,7 +130,7 @@ class TestCuts:
         assert 0 < stage.near.outbound.acked < 240_000
         stage.cable.cut()
         stage.pass_time(1)
-        assert stage.source.replayed == 0
+        assert stage.source.ledger.whole.replayed == 0
         far.reads = True
         stage.pass_time(1)
         assert far.got == noise(240_000)
@@ -200,7 +200,7 @@ class TestCuts:
         monkeypatch.setattr(link.wire, "write", broken)
         stage.cable.line.back.stalled = False
         stage.pass_time(1)
-        assert stage.source.resumes == 1
+        assert stage.source.ledger.whole.resumes == 1
         assert near.got == noise(200_000) + noise(60_000, 2) + noise(60_000, 3)
 
     def test_a_link_that_breaks_as_it_begins(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ class TestCuts:
         stage.pass_time(1)
         assert far.got == noise(100_000)
         assert near.got == noise(100_000, 2)
-        assert stage.source.resumes == 1
+        assert stage.source.ledger.whole.resumes == 1
 
     def test_an_old_request_comes_late(self, stage: Stage) -> None:
         """It was held up so long that the source gave up waiting and has been served on another connection."""
@@ -280,7 +280,7 @@ class TestWindow:
         far.reads = False
         near.send(noise(2_000_000))
         stage.pass_time(10 * stage.terms.link_timeout)
-        assert stage.source.resumes == 0
+        assert stage.source.ledger.whole.resumes == 0
         far.reads = True
         stage.pass_time(1)
         assert far.got == noise(2_000_000)

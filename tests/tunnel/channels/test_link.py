@@ -74,7 +74,7 @@ class TestBeing:
         stage = make_stage(Terms(window=1 << 18, link_timeout=timeout))
         stage.meet()
         stage.pass_time(20 * timeout)
-        assert stage.source.resumes == 0
+        assert stage.source.ledger.whole.resumes == 0
 
     @pytest.mark.parametrize("timeout", [0.1, 1, 2, 4, 15])
     def test_a_stalled_cable_is_noticed_in_time(self, make_stage: Callable[..., Stage], timeout: float) -> None:
@@ -83,7 +83,7 @@ class TestBeing:
         stage.pass_time(2 * timeout)
         stage.cable.line.stall()
         before = stage.crank.seconds()
-        while not stage.source.resumes:
+        while not stage.source.ledger.whole.resumes:
             stage.pass_time(timeout / 10)
         assert 0.9 * timeout <= stage.crank.seconds() - before <= 1.5 * timeout + 4
 

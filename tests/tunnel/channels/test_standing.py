@@ -37,7 +37,7 @@ def test_a_standing_link_ends_soon_and_no_other_comes(revoked: object, whose: st
     stage.pass_time(LOOK_SECONDS * 2)
     assert stage.near.link is stage.far.link is None
     assert f"its certificate has been revoked, says the {whose}'s ca-crl.pem" in str(stage.near.outage.trouble)
-    assert stage.source.resumes == 0
+    assert stage.source.ledger.whole.resumes == 0
 
 
 def test_a_peer_that_is_revoked_while_it_waits_gets_no_link(directory: Path, make_stage: MakeStage, said: list[str]) -> None:
@@ -67,7 +67,7 @@ def test_other_revocations_disturb_nobody(directory: Path, make_stage: MakeStage
     near.send(b"x")
     stage.rest()
     assert far.got == b"x"
-    assert stage.source.resumes == 0
+    assert stage.source.ledger.whole.resumes == 0
 
 
 def test_without_channels_nobody_looks(directory: Path, make_stage: MakeStage) -> None:

@@ -96,7 +96,7 @@ class TestTLS:
         flow.stalled = False
         stage.pass_time(30)
         assert far.got == sent
-        assert stage.source.resumes == 1
+        assert stage.source.ledger.whole.resumes == 1
 
     def test_a_line_that_is_too_slow_for_a_record_in_time_is_not_dead(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
         """Of a record that comes in drops nothing is told; but it comes."""
@@ -114,4 +114,4 @@ class TestTLS:
         flow.stalled = False
         stage.pass_time(1)
         assert far.got == sent
-        assert stage.source.resumes == 0
+        assert stage.source.ledger.whole.resumes == 0

@@ -39,7 +39,7 @@ def test_links_that_are_cut_again_and_again_do_not_fill_the_log(said: list[str],
         stage.pass_time(0.1)
         stage.cable.cut()
         stage.rest()
-    assert stage.source.resumes == 300
+    assert stage.source.ledger.whole.resumes == 300
     assert len(said) < 2 * LINES + 5
     near.close()
     stage.pass_time(400)

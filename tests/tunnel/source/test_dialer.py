@@ -37,7 +37,7 @@ class TestTrying:
         for _ in range(1000):
             stage.pass_time(0.1)
             stage.cable.cut()
-        assert 20 < stage.source.resumes < 100
+        assert 20 < stage.source.ledger.whole.resumes < 100
         stage.pass_time(5)
         assert stage.near.link is not None
 
@@ -48,7 +48,7 @@ class TestTrying:
             stage.pass_time(0.1)
             stage.cable.cut()
             stage.rest()
-            assert stage.source.resumes == count
+            assert stage.source.ledger.whole.resumes == count
         assert far.got == b"x" * 19
 
     def test_a_channel_outlives_the_certificate_that_has_opened_it(
@@ -67,7 +67,7 @@ class TestTrying:
         near.send(b"2")
         stage.rest()
         assert far.got == b"12"
-        assert stage.source.resumes == 1
+        assert stage.source.ledger.whole.resumes == 1
 
     def test_another_name_or_secret_cannot_take_a_channel(self, make_stage: Callable[..., Stage], tls_dir: Path, tmp_path: Path) -> None:
         """And is answered as if there were no such channel; its link stays, and its end is not told either."""
