@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
@@ -184,6 +185,18 @@ def duration_text(seconds: float) -> str:
     if seconds < 86400 - 30:
         return _two_units(seconds, 3600, "h", 60, "min")
     return _two_units(seconds, 86400, "d", 3600, "h")
+
+
+def moment_text(at: float, now: float | None = None) -> str:
+    """
+    A moment in seconds since the epoch, by this host's clock: ``02:00``, ``02:00:30``; another day than the next 24 hours has its date.
+
+    ``now`` is the present.
+    """
+    then = datetime.fromtimestamp(at).astimezone()
+    time = then.strftime("%H:%M:%S" if then.second else "%H:%M")
+    present = datetime.now().astimezone().timestamp() if now is None else now
+    return time if 0 <= at - present < 86400 else f"{then:%Y-%m-%d} {time}"
 
 
 def milliseconds_text(seconds: float) -> str:

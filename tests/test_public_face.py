@@ -21,7 +21,7 @@ PUBLIC = {
     "nbdtun.service": {
         *("SourceService", "DestinationService", "MigrationService", "DaemonControl", "ChannelEndpoint"),
         *("check", "migrate", "resolve", "steady"),
-        *("Progress", "Phase", "LinkState", "DiskProgress", "MemoryProgress", "Measures"),
+        *("Progress", "Phase", "LinkState", "DiskProgress", "MemoryProgress", "Measures", "Moment"),
         *("Report", "Finding", "Level", "Activity", "Forecast"),
         *("NbdtunError", "ConfigError", "TunnelError", "MigrationError", "GuestLost", "OutcomeUnknown"),
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 from hypothesis import example, given
@@ -16,6 +17,7 @@ from nbdtun.units import (
     duration_text,
     listed,
     milliseconds_text,
+    moment_text,
     parse_count,
     parse_duration,
     parse_rate,
@@ -266,3 +268,11 @@ def test_the_nearest_choice(given: str, remedy: str) -> None:
 )
 def test_a_line_has_an_end(number: int, most: int, line: str) -> None:
     assert listed(map(str, range(number)), most) == line
+
+
+def test_a_moment_has_its_date_where_it_needs_one() -> None:
+    now = datetime(2026, 12, 23, 22, 30).timestamp()
+    assert moment_text(datetime(2026, 12, 24, 2, 0).timestamp(), now) == "02:00"
+    assert moment_text(datetime(2026, 12, 24, 2, 0, 7).timestamp(), now) == "02:00:07"
+    assert moment_text(datetime(2026, 12, 25, 2, 0).timestamp(), now) == "2026-12-25 02:00"
+    assert moment_text(datetime(2026, 12, 23, 22, 0).timestamp(), now) == "2026-12-23 22:00"

@@ -44,6 +44,7 @@ class _Read(_ParamType):
 
 
 ANY_RATE, DURATION = _Read("RATE", "nbdtun.config.timeouts:parse_any_rate"), _Read("TIME", "nbdtun.units:parse_duration")
+MOMENT = _Read("TIME", "nbdtun.config.moments:parse_moment")
 
 
 class Monitor(click.Option):

@@ -14,6 +14,7 @@ From the ground up::
     settings    the settings of the two daemons and of one migration
     libvirt     the settings of a migration that libvirt does
     timeouts    how time limits and strategies are written as options
+    moments     how the moment of a switchover is written
     belongings  how ``--leave-behind`` is written
     answers     what differs between two hosts, where a destination is made
     build       from the values of options to settings

@@ -15,7 +15,8 @@ from nbdtun.config.answers import chosen
 from nbdtun.config.belongings import all_of
 from nbdtun.config.settings import FarSettings, TunnelSettings
 from nbdtun.config.timeouts import make_timeouts
-from nbdtun.migration.settings import MigrationSettings
+from nbdtun.errors import ConfigError
+from nbdtun.migration.settings import HOLD, MigrationSettings
 
 Given = Mapping[str, Any]
 
@@ -58,6 +59,13 @@ def migration_settings(vm: str, given: Given) -> MigrationSettings:
         converge=given["converge"] or frozenset(),
         max_downtime=given["max_downtime"],
         timeouts=make_timeouts(given["timeout"], given["stall_timeout"], given["on_timeout"]),
+        switchover=_switchover(given["hold"], given["switchover"]),
         settle=given["settle"],
         keep_source=given.get("keep_source", False),
     )
+
+
+def _switchover(hold: bool, moment: float | None) -> float:
+    if hold and moment is not None:
+        raise ConfigError("--hold waits for a word, and --switchover for a time: give one of them")
+    return HOLD if hold else moment or 0.0

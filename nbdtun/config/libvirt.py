@@ -87,5 +87,7 @@ class DomainSettings(Dialling):
             raise ConfigError("--dest-xml has the whole XML of the VM there; leave --map out")
         if self.answers.disks or self.answers.settings or self.answers.keep_backing or self.answers.unit:
             raise ConfigError("--disk NODE=PATH, --set, --keep-backing and --unit are for VMs without libvirt; use --map or --dest-xml")
+        if self.migration.switchover:
+            raise ConfigError("--hold and --switchover are for VMs without libvirt: libvirt switches over by itself when all is copied")
         if self.migration.allowed or Belonging.SNAPSHOTS in self.migration.leave_behind:
             raise ConfigError("--allow-mismatch and --leave-behind are for VMs without libvirt")

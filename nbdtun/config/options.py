@@ -136,6 +136,9 @@ SETTLE = Option(
     _DURATION,
     "2s",
 )
+HOLD = Option("hold", "Wait before the switchover, with all in sync, until `nbdtun set VM --switchover now`.")
+_MOMENT = "Wait before the switchover, with all in sync, until this time of day, such as 02:00, or such as 2026-12-24T02:00."
+SWITCHOVER = Option("switchover", _MOMENT, "TIME", "nbdtun.config.moments:parse_moment", unset="as soon as possible")
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 
 CODE = Option(
@@ -286,7 +289,8 @@ PROCESS = (CONFIG, LOG_FORMAT, LOG_LEVEL)
 #: Of both daemons.
 TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 #: How to migrate.
-MIGRATION = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, SETTLE)
+_MEANS = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME)
+MIGRATION = (*_MEANS, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, HOLD, SWITCHOVER, SETTLE)
 #: Of a destination daemon.
 DESTINATION = (LISTEN, TARGET, VM, LIBVIRT, ADMIT, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)
 #: Of a source daemon.

@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nbdtun.display.words import PHASES, Row, clock_text, converge_words, link_words, outcome, rows, time_words, volume_words
+from nbdtun.display.words import Row, clock_text, converge_words, link_words, outcome, phase_words, rows, time_words, volume_words
 from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import rate_text, size_text
@@ -163,8 +163,8 @@ def _shares_terminal(stream: TextIO | None) -> bool:
 
 def _phase(progress: Progress) -> Text:
     if (not progress.link.up or progress.phase is Phase.ROLLBACK) and not progress.phase.final:
-        return Text(PHASES[progress.phase], "yellow")
-    return Text(PHASES[progress.phase], _PHASE_STYLES.get(progress.phase, "cyan"))
+        return Text(phase_words(progress), "yellow")
+    return Text(phase_words(progress), _PHASE_STYLES.get(progress.phase, "cyan"))
 
 
 def _amount(row: Row) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TextIO
 
-from nbdtun.display.words import PHASES, converge_words, link_words, outcome, rows, summary_words
+from nbdtun.display.words import converge_words, link_words, outcome, phase_words, rows, summary_words
 from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import duration_text, rate_text, size_text
@@ -53,6 +53,6 @@ def line(progress: Progress, vm: str) -> str:
         pace.append(f"{duration_text(progress.eta)} left")
     return "; ".join(
         part
-        for part in (PHASES[progress.phase], copied, ", ".join(pace), ", ".join(converge_words(progress)), *link_words(progress, vm))
+        for part in (phase_words(progress), copied, ", ".join(pace), ", ".join(converge_words(progress)), *link_words(progress, vm))
         if part
     )

@@ -10,12 +10,13 @@ from attrs import frozen
 
 from nbdtun.errors import printable
 from nbdtun.migration.progress import GuestState, Phase, Progress
-from nbdtun.units import duration_text, rate_text, size_text
+from nbdtun.units import duration_text, moment_text, rate_text, size_text
 
 PHASES: Final = {
     Phase.PREPARE: "preparing",
     Phase.MIRROR: "copying disks",
     Phase.READY: "disks in sync",
+    Phase.HOLDING: "holding",
     Phase.RAM: "copying memory",
     Phase.SWITCHOVER: "switching over",
     Phase.FINISH: "starting at the destination",
@@ -45,9 +46,9 @@ STAYS: Final = {
 MEMORY: Final = "memory"
 
 #: From here on the disks are in sync, and stay so: a write of the guest is not complete before it is at both ends, or soon is.
-_IN_SYNC: Final = (Phase.READY, Phase.RAM, Phase.SWITCHOVER, Phase.FINISH, Phase.COMPLETED)
+_IN_SYNC: Final = (Phase.READY, Phase.HOLDING, Phase.RAM, Phase.SWITCHOVER, Phase.FINISH, Phase.COMPLETED)
 #: The phases in which the guest runs at the source.
-_AT_SOURCE: Final = (Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM)
+_AT_SOURCE: Final = (Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.HOLDING, Phase.RAM)
 
 
 @frozen
@@ -115,12 +116,20 @@ def outcome(progress: Progress) -> str:
     return f"{words}; {stays}" if stays else words
 
 
+def phase_words(progress: Progress) -> str:
+    """The phase; and what a migration that is held waits for."""
+    words = PHASES[progress.phase]
+    if progress.phase is not Phase.HOLDING:
+        return words
+    return f"{words} until {moment_text(progress.switchover_at, progress.time)}" if progress.switchover_at else f"{words} until told"
+
+
 def converge_words(progress: Progress) -> list[str]:
     """Words for the measures that make it converge, and for their cause; none while there are none."""
     measures = progress.converge
     waiting = [printable(name) for name in measures.write_blocking]
     words = [f"{printable(name)} is not converging" for name in measures.lagging if name not in measures.write_blocking]
-    if waiting and progress.phase in (Phase.MIRROR, Phase.READY, Phase.RAM):
+    if waiting and progress.phase in (Phase.MIRROR, Phase.READY, Phase.HOLDING, Phase.RAM):
         words.append(f"guest writes to {', '.join(waiting)} wait for the copy")
     if progress.phase is Phase.RAM:
         words += [f"pass {measures.passes}"] if measures.passes > 2 else []

@@ -21,6 +21,7 @@ class Phase(enum.Enum):
     PREPARE = "prepare"
     MIRROR = "mirror"
     READY = "ready"
+    HOLDING = "holding"
     RAM = "ram"
     SWITCHOVER = "switchover"
     FINISH = "finish"
@@ -209,7 +210,8 @@ class Progress:
     disks and memory are copied; both are None where that cannot be told. ``downtime_ms`` is set from the phase ``settle`` on, and
     ``elapsed`` stays the same then: the VM runs at the destination. ``pause`` has its parts, where they are known. ``error`` is only set in
     a final phase; ``code`` is the stable name of the error. ``guest`` tells a guest that runs from one that its operator has paused, or
-    that ``--on-timeout force`` has.
+    that ``--on-timeout force`` has. ``switchover_at`` is the time at which a migration that is held goes on, in seconds since the epoch;
+    None where it waits for its operator's word.
     """
 
     time: float
@@ -226,6 +228,7 @@ class Progress:
     error: str | None = None
     code: str | None = None
     guest: GuestState = GuestState.UNKNOWN
+    switchover_at: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--progress json`` prints: see ``docs/migrate``."""
@@ -241,6 +244,8 @@ class Progress:
             "converge": self.converge.as_json(),
             "guest": self.guest.value,
         }
+        if self.phase is Phase.HOLDING:
+            report |= {"switchover_at": self.switchover_at}
         if self.phase.final or self.phase is Phase.SETTLE:
             report |= {"downtime_ms": self.downtime_ms, "pause_ms": self.pause and self.pause.as_json()}
         if self.phase.final:
@@ -278,6 +283,7 @@ class Progress:
             error=_perhaps(_text, report.get("error")),
             code=_perhaps(_text, report.get("code")),
             guest=_guest(report.get("guest")),
+            switchover_at=_perhaps(_number, report.get("switchover_at")),
         )
 
 

@@ -2,7 +2,8 @@
 How long a migration may last, and when it counts as stalled: rules without I/O.
 
 Time limits apply to a phase, or to the whole up to the switchover. Phases that last as long as the data does (disks, memory) have none
-unless it is asked for; phases of a few commands always have one. The last phase has none: once the destination has the order to take
+unless it is asked for; phases of a few commands always have one. A migration that is held lasts as long as its operator wants, and that
+time does not count for the whole. The last phase has none: once the destination has the order to take
 over, nothing is left that could be ended.
 
 A migration is stalled when no byte moves although the link is up. While the link is lost, the resume window counts instead. A guest
@@ -24,7 +25,14 @@ from nbdtun.validators import positive
 
 #: Seconds that each phase may last, None for as long as it takes. A phase that is not here cannot have a limit.
 DEFAULTS: Final[Mapping[Phase, float | None]] = MappingProxyType(
-    {Phase.PREPARE: 300.0, Phase.MIRROR: None, Phase.READY: 300.0, Phase.RAM: None, Phase.SWITCHOVER: 120.0}
+    {
+        Phase.PREPARE: 300.0,
+        Phase.MIRROR: None,
+        Phase.READY: 300.0,
+        Phase.HOLDING: None,
+        Phase.RAM: None,
+        Phase.SWITCHOVER: 120.0,
+    }
 )
 
 #: Phases in which a paused guest helps: what is left only shrinks from then on.

@@ -44,7 +44,8 @@ class Wait:
     """
     One wait, in ``phases``, none for those that belong to no phase.
 
-    ``bound`` is its own limit in seconds, None where only the phase's limit and the stall bound it; ``enders`` end it earlier.
+    ``bound`` is its own limit in seconds, None where it ``lasts`` and only its phase's limit and the stall bound it; ``enders`` end it
+    earlier.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Wait:
     bound: float | None
     phases: tuple[Phase, ...] = ()
     enders: frozenset[Ender] = frozenset()
+    lasts: str = "as long as bytes move"
 
     @property
     def limit(self) -> str:
@@ -59,7 +61,7 @@ class Wait:
         if self.bound is not None:
             return duration_text(self.bound)
         limits = {phase.value: DEFAULTS[phase] for phase in self.phases}
-        return ", ".join(f"{name}: {'as long as bytes move' if limit is None else duration_text(limit)}" for name, limit in limits.items())
+        return ", ".join(f"{name}: {self.lasts if limit is None else duration_text(limit)}" for name, limit in limits.items())
 
     @property
     def ended_by(self) -> str:
@@ -73,6 +75,7 @@ def _step(name: str) -> float:
     return float(getattr(StepTimeouts(), name))
 
 
+_HELD: Final = frozenset({Ender.PHASE, Ender.OPERATOR, Ender.MONITOR, Ender.CONTROL})
 _PREPARE, _MIRROR, _READY, _RAM, _SWITCHOVER = Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER
 
 WAITS: Final = (
@@ -81,6 +84,7 @@ WAITS: Final = (
     Wait("answer", "the destination's answer, and that of its QEMU", _step("answer"), (_PREPARE, _READY), _FORWARD),
     Wait("connect", "a disk's connection to the destination", _step("connect"), (_MIRROR,), _COPYING),
     Wait("sync", "the disks, until they are in sync", None, (_MIRROR,), _COPYING),
+    Wait("moment", "the moment of the switchover", None, (Phase.HOLDING,), _HELD, "as long as its operator wants"),
     Wait("memory", "the memory, until the guest is paused", None, (_RAM,), _COPYING),
     Wait("writes", "the disks' last writes", None, (_SWITCHOVER,), _COPYING),
     Wait("state", "the last of the memory and the devices' state", None, (_SWITCHOVER,), _COPYING),

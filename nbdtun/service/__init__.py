@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nbdtun.migration.progress import MemoryProgress as MemoryProgress
     from nbdtun.migration.progress import Phase as Phase
     from nbdtun.migration.progress import Progress as Progress
+    from nbdtun.migration.supervision.moment import Moment as Moment
     from nbdtun.process import steady as steady
     from nbdtun.service.checking import check as check
     from nbdtun.service.control.daemon import DaemonControl as DaemonControl
@@ -60,6 +61,7 @@ else:
         "nbdtun.migration.check.forecast": "Forecast",
         "nbdtun.migration.check.report": "Report",
         "nbdtun.migration.progress": "DiskProgress LinkState Measures MemoryProgress Phase Progress",
+        "nbdtun.migration.supervision.moment": "Moment",
         "nbdtun.process": "steady",
         "nbdtun.service.checking": "check",
         "nbdtun.service.control.daemon": "DaemonControl",

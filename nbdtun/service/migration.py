@@ -23,6 +23,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
 from nbdtun.migration.source.resolve import Resolution
+from nbdtun.migration.supervision.moment import Moment
 from nbdtun.process import Reactor
 from nbdtun.service.checks.preflight import begin, source_of, the_rest
 from nbdtun.service.control.migration import MigrationControl
@@ -50,6 +51,7 @@ def migrate(
     report: Report = lambda progress: None,
     log: Callable[[], str | None] = lambda: None,
     say: Say = lambda line: None,
+    moment: Moment | None = None,
 ) -> Deferred[Progress]:
     """
     Migrate one VM: of a QEMU, or of libvirt's.
@@ -57,6 +59,7 @@ def migrate(
     ``report`` is called with each new :class:`~nbdtun.migration.progress.Progress`; the Deferred fires with the last one, whose phase is
     ``COMPLETED``. Cancelling it rolls the migration back, while that is possible. ``log`` returns where messages are now to be found, for
     ``nbdtun status``; None where its user sees them. ``say`` is called with a line about the way to a destination that ssh reaches.
+    With a ``moment``, the caller chooses when a QEMU's guest is switched over, and not the settings.
 
     :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
     :raise GuestLost: (in the Deferred) the VM has run at the destination, and was lost there; it is paused at the source.
@@ -65,7 +68,7 @@ def migrate(
     """
     if isinstance(settings, DomainSettings):
         return Deferred.fromCoroutine(domain.migrate(reactor, settings, report, Departure, log, say))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Migration, log, say))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Migration, log, say, moment=moment))
 
 
 def resolve(
@@ -98,12 +101,13 @@ async def _migrate_there(
     log: Callable[[], str | None],
     say: Say,
     given: Source | None = None,
+    moment: Moment | None = None,
 ) -> Progress:
     """Migrate; by way of ssh or a code, if the settings say so."""
     if settings.code is not None:
         settings = await introduced(reactor, settings)
     if settings.by_ssh is None:
-        return await _migrate(reactor, settings, given, report, work, log)
+        return await _migrate(reactor, settings, given, report, work, log, moment)
     reached = Reached.by(reactor, settings, settings.migration.vm, say)
     made = False
     try:
@@ -115,7 +119,7 @@ async def _migrate_there(
             except NbdtunError as error:  # an answer: nothing is left; what may be there is another attempt's
                 made = isinstance(error, LinkLost | ReachError)
                 raise
-        final = await _migrate(reactor, settings, Source(dialer), report, work, log)
+        final = await _migrate(reactor, settings, Source(dialer), report, work, log, moment)
     except OutcomeUnknown:
         raise
     except BaseException as error:
@@ -147,15 +151,15 @@ async def _migrate(
     report: Report,
     work: type[Migration] | type[Resolution] = Migration,
     log: Callable[[], str | None] = lambda: None,
+    moment: Moment | None = None,
 ) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.steps.command)
     rundir.sweep()
     controlled = MigrationControl(settings.migration.vm, settings.qmp, report, log)
     control = ControlSocket(reactor, settings.tunnel.run_dir, Name.of_vm(settings.migration.vm, settings.qmp), controlled)
-    checklist = Checklist()
+    checklist, hold = Checklist(), Hold(reactor, settings.qmp)
     source = given or source_of(reactor, settings, checklist)
-    hold = Hold(reactor, settings.qmp)
     try:
         connected = await begin(settings, checklist, rundir, monitor, source, control.open, hold.connect)
         if checklist.level is Level.FAILURE:
@@ -166,7 +170,7 @@ async def _migrate(
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
         controlled.work = made = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
-        made.checklist = checklist
+        _told(made, checklist, moment)
         return await made.run()
     finally:
 
@@ -180,6 +184,13 @@ async def _migrate(
             await control.close()
 
         await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late
+
+
+def _told(made: Migration | Resolution, checklist: Checklist, moment: Moment | None) -> None:
+    """Tell ``made`` what was found so far, and its moment where that is not of its settings."""
+    made.checklist = checklist
+    if moment is not None and isinstance(made, Migration):
+        made.moment = moment
 
 
 def _patient(settings: MigrateSettings) -> MigrationSettings:

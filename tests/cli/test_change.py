@@ -14,6 +14,7 @@ from tests.cli.stage import REPORT, SENTENCE, Running, run
         ("--bandwidth 500MiB", {"bandwidth": 500 << 20}),
         ("--bandwidth none", {"bandwidth": 0}),
         ("--downtime 1500ms", {"downtime": 1500}),
+        ("--switchover now", {"switchover": 0}),
         ("--bandwidth 1k --downtime 2s", {"bandwidth": 1024, "downtime": 2000}),
     ],
 )
@@ -27,9 +28,10 @@ def test_only_what_is_given_is_changed(words: str, wanted: dict[str, int], runni
     ("words", "line"),
     [
         (("set",), "Missing argument 'VM|SOCKET|@PID'."),
-        (("set", "web1"), "nothing to set: give --bandwidth or --downtime"),
+        (("set", "web1"), "nothing to set: give --bandwidth, --downtime or --switchover"),
         (("set", "web1", "--bandwidth", "0"), "Invalid value for '--bandwidth': bandwidth must be more than 0; for no limit, give none"),
         (("set", "web1", "--bandwidth", "fast"), "Invalid value for '--bandwidth': 'fast' is not a rate"),
+        (("set", "web1", "--switchover", "later"), "Invalid value for '--switchover': 'later' is not a moment such as 02:00"),
         (("set", "web1", "--downtime", "soon"), "Invalid value for '--downtime': 'soon' is not a duration"),
     ],
 )

@@ -9,6 +9,7 @@ from nbdtun.config.build import far_settings, migration_settings, tunnel_setting
 from nbdtun.config.option import Option
 from nbdtun.config.settings import FarSettings
 from nbdtun.migration.progress import Phase
+from nbdtun.migration.settings import HOLD
 from tests.config.stage import refused
 
 
@@ -44,6 +45,13 @@ def test_each_value_of_a_migration_has_its_setting() -> None:
         timeouts=Timeouts(phases={Phase.MIRROR: 3600.0}, total=7200.0, stall=None),
         keep_source=True,
     )
+
+
+def test_a_switchover_waits_for_a_word_or_for_a_time() -> None:
+    values = given(options.BANDWIDTH, *options.MIGRATION)
+    assert migration_settings("web1", {**values, "hold": True}).switchover == HOLD
+    assert migration_settings("web1", {**values, "switchover": 2e9}).switchover == 2e9
+    assert refused(migration_settings, "web1", {**values, "hold": True, "switchover": 2e9}).startswith("--hold waits for a word")
 
 
 def test_each_value_of_a_far_end_has_its_setting() -> None:

@@ -10,7 +10,7 @@ import pytest
 from nbdtun.config.libvirt import SESSION, SYSTEM, DomainSettings, check_uri, read_xml
 from nbdtun.errors import ConfigError
 from nbdtun.libvirt.values import mode_of
-from nbdtun.migration.settings import Belonging, MigrationSettings
+from nbdtun.migration.settings import HOLD, Belonging, MigrationSettings
 from nbdtun.spawn.rewrite.answers import Answers, Mapped
 
 
@@ -45,7 +45,7 @@ def test_answers_about_a_command_line_are_refused() -> None:
 
 
 def test_differences_between_two_qemus_are_refused() -> None:
-    for more in ({"allowed": ("cpu",)}, {"leave_behind": frozenset({Belonging.SNAPSHOTS})}):
+    for more in ({"allowed": ("cpu",)}, {"leave_behind": frozenset({Belonging.SNAPSHOTS})}, {"switchover": HOLD}):
         with pytest.raises(ConfigError, match="for VMs without libvirt"):
             DomainSettings(connect="127.0.0.1:10810", migration=MigrationSettings(vm="web1", **more))
 

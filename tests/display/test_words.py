@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from attrs import evolve
 
-from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, outcome, rows, summary_words
+from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, outcome, phase_words, rows, summary_words
 from nbdtun.migration.progress import DiskProgress, GuestState, LinkState, Measures, Phase
 from tests.display.stage import GIB, MIRROR
 
@@ -89,3 +91,10 @@ def test_the_summary_tells_what_was_copied_from_what_was_sent() -> None:
 def test_every_phase_has_words() -> None:
     assert set(PHASES) == set(Phase)
     assert set(OUTCOMES) == {phase for phase in Phase if phase.final}
+
+
+def test_a_migration_that_is_held_says_until_when() -> None:
+    held = evolve(MIRROR, phase=Phase.HOLDING, time=datetime(2026, 12, 23, 22, 30).timestamp())
+    assert phase_words(held) == "holding until told"
+    assert phase_words(evolve(held, switchover_at=datetime(2026, 12, 24, 2, 0).timestamp())) == "holding until 02:00"
+    assert phase_words(MIRROR) == "copying disks"

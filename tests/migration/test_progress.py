@@ -43,7 +43,14 @@ def test_it_can_be_read_again() -> None:
     progress = Progress(1.0, 2.5, Phase.FAILED, (DiskProgress("a", 10, 5),), MemoryProgress(7, 3), 99, 1.5, link, measures)
     silent = Progress(1.0, 1.0, Phase.MIRROR, link=LinkState(silent_for=4.0))
     given_up = evolve(silent, phase=Phase.ROLLBACK, link=LinkState(given_up=True))
-    for one in (progress, evolve(progress, error="e", code="c", downtime_ms=4.5, pause=Pause(0.001, 0.003, 0.0005)), silent, given_up):
+    held = evolve(silent, phase=Phase.HOLDING, switchover_at=1e9)
+    for one in (
+        held,
+        progress,
+        evolve(progress, error="e", code="c", downtime_ms=4.5, pause=Pause(0.001, 0.003, 0.0005)),
+        silent,
+        given_up,
+    ):
         assert Progress.from_json(json.loads(json.dumps(one.as_json()))) == one
 
 

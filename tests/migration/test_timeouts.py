@@ -10,7 +10,10 @@ from nbdtun.migration.timeouts import Timeouts
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"phases": {Phase.FINISH: 1.0}}, "phase finish cannot have a time limit; use one of prepare, mirror, ready, ram, switchover"),
+        (
+            {"phases": {Phase.FINISH: 1.0}},
+            "phase finish cannot have a time limit; use one of prepare, mirror, ready, holding, ram, switchover",
+        ),
         ({"phases": {Phase.RAM: 0.0}}, "the timeout of phase ram must be more than 0, not 0"),
         ({"total": 0.0}, "total timeout must be more than 0, not 0"),
         ({"stall": -1.0}, "stall timeout must be more than 0, not -1"),

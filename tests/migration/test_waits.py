@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.errors import LinkLost, MonitorError, NbdtunError, OutcomeUnknown
 from nbdtun.migration.progress import LinkState, Phase, Progress
-from nbdtun.migration.settings import MigrationSettings, StepTimeouts
+from nbdtun.migration.settings import HOLD, MigrationSettings, StepTimeouts
 from nbdtun.migration.source.life import State
 from nbdtun.migration.timeouts import Timeouts
 from nbdtun.migration.waits import WAITS, Ender, Wait
@@ -61,6 +61,7 @@ HANGS: dict[tuple[str, Phase], Hang] = {
     ("answer", Phase.READY): _destination("migrate-incoming"),
     ("connect", Phase.MIRROR): _source("blockdev-add"),
     ("sync", Phase.MIRROR): lambda stage: setattr(stage.source, "stuck", True),
+    ("moment", Phase.HOLDING): lambda stage: None,
     ("memory", Phase.RAM): lambda stage: setattr(stage.source, "_pause", lambda: None),
     ("writes", Phase.SWITCHOVER): _no_last_writes,
     ("state", Phase.SWITCHOVER): _no_state,
@@ -79,7 +80,8 @@ def test_each_wait_has_an_end() -> None:
     assert len({wait.name for wait in WAITS}) == len(WAITS)
     for wait in WAITS:
         if wait.bound is None:
-            assert {Ender.PHASE, Ender.TOTAL, Ender.STALL, Ender.OPERATOR} <= wait.enders
+            held = wait.phases == (Phase.HOLDING,)  # for as long as its operator wants
+            assert {Ender.PHASE, Ender.OPERATOR} | (set() if held else {Ender.TOTAL, Ender.STALL}) <= wait.enders
         assert wait.limit
         assert wait.ended_by
 
@@ -98,7 +100,8 @@ class Hung:
     def __init__(self, wait: Wait, phase: Phase, ender: Ender | None, gone: bool, steps: StepTimeouts | None = None) -> None:
         self.stage = stage = Stage()
         HANGS[wait.name, phase](stage)
-        self.migration: Deferred[Progress] = stage.start(timeouts=timeouts(ender, phase), **({"steps": steps} if steps else {}))
+        held = {"switchover": HOLD} if phase is Phase.HOLDING else {}
+        self.migration: Deferred[Progress] = stage.start(timeouts=timeouts(ender, phase), **held, **({"steps": steps} if steps else {}))
         self.ender = ender
         stage.turn(60, until=phase)
         stage.turn(0.5)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -64,6 +64,7 @@ class Departure:
     """
 
     log = make_logger()
+    moment: Final = None  #: libvirt chooses it
 
     def __init__(self, reactor: Any, libvirt: Libvirt, way: Way, plan: Plan, report: Callable[[Progress], None]) -> None:
         self.settings = plan.settings

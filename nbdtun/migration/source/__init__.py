@@ -5,6 +5,7 @@ The source's side of a migration.
     outcome         asks the destination how a migration ended
     ingresses       the tunnel's entrances for QEMU
     failure         the error of a failed migration
+    force           a guest that is paused early
     session_client  the destination's session, as the source sees it
     switchover      what happens while the guest stands still
     handover        the step after which the guest runs there

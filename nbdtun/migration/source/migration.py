@@ -34,6 +34,7 @@ from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import Belonging, MigrationSettings
 from nbdtun.migration.source.failure import failure_of
+from nbdtun.migration.source.force import Force
 from nbdtun.migration.source.handover import Handover
 from nbdtun.migration.source.ingresses import Ingresses
 from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
@@ -45,6 +46,7 @@ from nbdtun.migration.supervision.budget import Budget
 from nbdtun.migration.supervision.constancy import Constancy
 from nbdtun.migration.supervision.convergence import Convergence
 from nbdtun.migration.supervision.meter import Meter
+from nbdtun.migration.supervision.moment import Moment
 from nbdtun.migration.supervision.sampler import Sampler
 from nbdtun.migration.supervision.supervision import Supervision
 from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
@@ -62,7 +64,7 @@ class Migration:
     One migration of the VM behind ``monitor``, which is already connected; the caller closes it.
 
     ``report`` is called with a :class:`~nbdtun.migration.progress.Progress` at each change of phase, about once a second, and with
-    the final one. ``budget`` may be changed while it is :attr:`under_way`. ``checklist`` may have earlier findings.
+    the final one. ``budget`` and ``moment`` may be changed while it is :attr:`under_way`. ``checklist`` may have earlier findings.
     """
 
     log = make_logger()
@@ -91,6 +93,7 @@ class Migration:
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime, secret=self._secret)
         self._tuning = Tuning(monitor, self._journal.remember)
         self.budget = Budget(settings.bandwidth, settings.downtime)
+        self.moment = Moment(reactor, settings.switchover, wall)
         self._supervision = Supervision(
             Meter(reactor, report, lambda: carrier.link, wall, lambda: self._guest.state),
             Convergence(monitor, settings, self.budget),
@@ -140,18 +143,10 @@ class Migration:
     def _judge(self, verdict: Verdict) -> None:
         """The watchdog's verdict: the migration has lasted too long."""
         if verdict.forced and self.under_way:
-            Deferred.fromCoroutine(self._force(verdict)).addErrback(lambda failure: self._interrupt(failure.value))
+            force = Force(self._reactor, self._guest, self._undo, self._supervision)
+            Deferred.fromCoroutine(force.apply(str(verdict.error))).addErrback(lambda failure: self._interrupt(failure.value))
         else:
             self._alarm(verdict.error)
-
-    async def _force(self, verdict: Verdict) -> None:
-        """Pause the guest, so that the remainder shrinks; it runs again where the migration ends."""
-        self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))
-        if self._supervision.meter.now.phase is Phase.MIRROR:  # in later phases this undo has its place in _send
-            self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
-        self._supervision.convergence.force()
-        self._supervision.meter.converge(self._supervision.convergence.measures)
-        await self._guest.pause()
 
     def _interrupt(self, cause: BaseException | None) -> bool:
         if self._forward is None or not self._life.advance(Trigger.INTERRUPT):
@@ -181,6 +176,7 @@ class Migration:
             return  # it is there
         disks, ingress = await self._prepare()
         mirrors = await self._mirror(disks, ingress)
+        await self.moment.come(self._supervision.meter.hold)
         outgoing, ram = await self._send(mirrors, disks)
         switchover = await self._switch_over(mirrors, outgoing, ram)
         await self._finish()

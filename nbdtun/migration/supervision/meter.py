@@ -66,6 +66,11 @@ class Meter:
         self._change(phase=phase, **({} if phase in _COPYING else {"rate": None, "eta": None}))
         self._report_now()
 
+    def hold(self, until: float | None) -> None:
+        """It is held, ``until`` a time in seconds since the epoch or, with None, its operator's word."""
+        self._change(switchover_at=until)
+        self.enter(Phase.HOLDING)
+
     def paused(self, pause: Pause | None) -> float | None:
         """Take the parts of the downtime; returns that, in seconds."""
         self._change(pause=pause)

@@ -30,7 +30,7 @@ class Watchdog:
         self.forced = False
         self._vm = vm
         self._timeouts = timeouts
-        self._began = now
+        self._began = self._last = now
         self._phase: Phase | None = None
         self._entered = now
         self._moved = -1
@@ -41,6 +41,9 @@ class Watchdog:
 
     def check(self, now: float, progress: Progress, moved: int) -> Verdict | None:
         """The verdict, if there is one; ``moved`` grows with each byte. Once it is ``forced``, only a stall ends it."""
+        if self._phase is Phase.HOLDING:
+            self._began += now - self._last
+        self._last = now
         if progress.phase is not self._phase:
             self._phase, self._entered, self._since = progress.phase, now, now
         if moved != self._moved or progress.link.lost_for is not None or progress.phase not in _MOVING:
@@ -63,7 +66,7 @@ class Watchdog:
         limit, total = self._timeouts.limit(phase), self._timeouts.total
         if limit is not None and now - self._entered >= limit:
             text = f"{self._vm}: phase {phase.value} took longer than {duration_text(limit)} (--timeout {phase.value}=)"
-        elif total is not None and now - self._began >= total:
+        elif total is not None and phase is not Phase.HOLDING and now - self._began >= total:
             text = f"{self._vm}: still in phase {phase.value} after {duration_text(total)} (--timeout)"
         else:
             return None

@@ -106,14 +106,15 @@ class DaemonControl(Service):
         """The same, with what it serves and what is under way."""
         return {**self.report(), **await self._survey()}
 
-    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
         """
         Change its bandwidth limit.
 
-        :raise MigrationError: ``downtime`` was given, and a daemon pauses no guest.
+        :raise MigrationError: ``downtime`` or ``switchover`` was given, and a daemon pauses no guest.
         """
-        if downtime is not None:
-            raise MigrationError(f"{self._plugin}: --downtime applies to a migration, not to a daemon")
+        for option, value in (("downtime", downtime), ("switchover", switchover)):
+            if value is not None:
+                raise MigrationError(f"{self._plugin}: --{option} applies to a migration, not to a daemon")
         if bandwidth is not None:
             self._throttle.rate = None if bandwidth == NO_LIMIT else bandwidth
             self.log.info("bandwidth is now {rate}", rate=rate_text(bandwidth) if bandwidth else "unlimited")

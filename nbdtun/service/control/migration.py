@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from nbdtun import __version__
-from nbdtun.errors import TooLate
+from nbdtun.errors import MigrationError, TooLate
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.supervision.moment import Moment
 from nbdtun.service.control.socket import NO_LIMIT
-from nbdtun.units import duration_text, rate_text
+from nbdtun.units import duration_text, moment_text, rate_text
 
 
 class Settling(Protocol):
@@ -37,6 +38,10 @@ class Allowance(Protocol):
 @runtime_checkable
 class Governed(Protocol):
     """A migration, of a QEMU or of a VM of libvirt's."""
+
+    @property
+    def moment(self) -> Moment | None:
+        """When it switches over; None if that cannot be chosen."""
 
     @property
     def budget(self) -> Allowance:
@@ -91,11 +96,12 @@ class MigrationControl:
         """The same: all of it is known."""
         return self.report()
 
-    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
         """
-        Change its limits: bytes per second, and ms; None leaves a value as it is.
+        Change its limits: bytes per second, and ms; and when it may switch over, in seconds since the epoch. None leaves a value as it is.
 
-        :raise TooLate: it has not begun, was handed over, is rolling back, or has ended.
+        :raise TooLate: it has not begun, was handed over, is rolling back, or has ended; or it switches over already.
+        :raise MigrationError: libvirt chooses the moment.
         """
         if not isinstance(self.work, Governed) or not self.work.under_way:
             raise TooLate(f"{self._vm}: its limits cannot be changed in phase {self._latest.phase.value}")
@@ -106,6 +112,17 @@ class MigrationControl:
         if downtime:
             await allowance.set_downtime(downtime / 1000)
             self.log.info("{vm}: downtime is now {time}", vm=self._vm, time=duration_text(downtime / 1000))
+        if switchover is not None:
+            self._choose(self.work.moment, switchover)
+
+    def _choose(self, moment: Moment | None, at: int) -> None:
+        if moment is None:
+            raise MigrationError(f"{self._vm}: --switchover is for VMs without libvirt: libvirt switches over by itself when all is copied")
+        try:
+            moment.choose(at)
+        except TooLate as late:
+            raise TooLate(f"{self._vm}: {late}") from None
+        self.log.info("{vm}: it may switch over {when}", vm=self._vm, when=f"from {moment_text(at)} on" if moment.ahead else "now")
 
     def end(self) -> None:
         """

@@ -9,7 +9,7 @@ AMP, one box each way. The command may be of another release than the process: e
 is answered with the same report, as JSON::
 
     Status                    the report, and nothing else
-    Set  bandwidth, downtime  either may be left out
+    Set  bandwidth, downtime, switchover  each may be left out
     Cancel                    cancels; answered when all has ended, with the last report
 """
 
@@ -105,9 +105,13 @@ class Status(_Reported):
 
 
 class Set(_Reported):
-    """Change the limits: ``bandwidth`` in bytes per second (:data:`NO_LIMIT`: none), and the ``downtime`` in ms that QEMU aims for."""
+    """
+    Change the limits: ``bandwidth`` in bytes per second (:data:`NO_LIMIT`: none), and the ``downtime`` in ms that QEMU aims for; and
+    ``switchover``, the time before which the guest is not switched over, in seconds since the epoch.
+    """
 
-    arguments: ClassVar = [*OFFER, (b"bandwidth", Number(optional=True)), (b"downtime", Number(limit=2_000_000, optional=True))]
+    _any = Number(optional=True)
+    arguments: ClassVar = [*OFFER, (b"bandwidth", _any), (b"downtime", Number(limit=2_000_000, optional=True)), (b"switchover", _any)]
 
 
 class Cancel(_Reported):
@@ -123,7 +127,7 @@ class Controllable(Protocol):
     async def survey(self) -> dict[str, Any]:
         """The same, with what takes time to find out."""
 
-    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
+    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
         """See :class:`Set`; None leaves a value as it is."""
 
     def end(self) -> None:
@@ -157,10 +161,10 @@ class _Client(Dialogue):
         return self.respond(work)
 
     @Set.responder
-    def change(self, bandwidth: int | None = None, downtime: int | None = None, **offer: Any) -> Deferred[Any]:
+    def change(self, bandwidth: int | None = None, downtime: int | None = None, switchover: int | None = None, **offer: Any) -> Any:
         async def work() -> dict[str, Any]:
             agreed = _agreed(offer)
-            await self._subject.change(bandwidth, downtime)
+            await self._subject.change(bandwidth, downtime, switchover)
             return _answer(agreed, self._subject.report())
 
         return self.respond(work)

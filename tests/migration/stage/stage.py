@@ -121,7 +121,9 @@ class Stage:
         connected = Deferred.fromCoroutine(self.source.connect())
         assert connected.called
         asked = MigrationSettings(vm="web1", **settings)
-        self.migration = Migration(self.clock, self.source, self, asked, self.reports.append, lambda: 1e9, self.clock.seconds)
+        self.migration = Migration(
+            self.clock, self.source, self, asked, self.reports.append, lambda: 1e9 + self.clock.seconds(), self.clock.seconds
+        )
         return Deferred.fromCoroutine(self.migration.run())
 
     def turn(self, seconds: float, until: Phase | None = None) -> None:

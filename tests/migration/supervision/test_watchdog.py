@@ -8,7 +8,8 @@ from nbdtun.migration.supervision.watchdog import Verdict, Watchdog
 from nbdtun.migration.timeouts import DEFAULTS, OnTimeout, Timeouts
 
 MIRROR = Progress(time=0.0, elapsed=0.0, phase=Phase.MIRROR)
-RAM, SWITCHOVER, FINISH = (evolve(MIRROR, phase=phase) for phase in (Phase.RAM, Phase.SWITCHOVER, Phase.FINISH))
+HOLDING, RAM = (evolve(MIRROR, phase=phase) for phase in (Phase.HOLDING, Phase.RAM))
+SWITCHOVER, FINISH = (evolve(MIRROR, phase=phase) for phase in (Phase.SWITCHOVER, Phase.FINISH))
 CUT = evolve(MIRROR, link=LinkState(lost_for=1.0))
 
 
@@ -84,6 +85,18 @@ def test_force_pauses_once_and_then_only_a_stall_ends_it() -> None:
     found = looks(watchdog, SWITCHOVER, range(2000, 3000), moved=1)
     assert found is not None
     assert not found[1].forced
+
+
+def test_a_hold_has_its_own_limit_and_does_not_count_for_the_whole() -> None:
+    watchdog = Watchdog("web1", Timeouts(total=10.0), 0)
+    assert looks(watchdog, MIRROR, range(8)) is None
+    assert looks(watchdog, HOLDING, range(8, 1000), moved=1) is None
+    found = looks(watchdog, RAM, range(1000, 1100))
+    assert found is not None
+    assert found[0] == 1002
+    found = looks(Watchdog("web1", Timeouts(phases={Phase.HOLDING: 10.0}), 0), HOLDING, range(100))
+    assert found is not None
+    assert found[0] == 10
 
 
 def test_force_waits_for_the_link() -> None:

@@ -18,7 +18,7 @@ class Controllable:
 
     def __init__(self, name: str = "web1") -> None:
         self.name = name
-        self.changes: list[tuple[int | None, int | None]] = []
+        self.changes: list[tuple[int | None, int | None, int | None]] = []
         self.ending = False
         self.late = False
 
@@ -28,8 +28,8 @@ class Controllable:
     async def survey(self) -> dict[str, Any]:
         return self.report()
 
-    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
-        self.changes.append((bandwidth, downtime))
+    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
+        self.changes.append((bandwidth, downtime, switchover))
 
     def end(self) -> None:
         if self.late:

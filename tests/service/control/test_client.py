@@ -27,8 +27,8 @@ from tests.service.control.stage import Controllable, named, opened
 class Stopped(Controllable):
     """One whose process was stopped, or whose QEMU hangs."""
 
-    async def change(self, bandwidth: int | None, downtime: int | None) -> None:
-        await super().change(bandwidth, downtime)
+    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
+        await super().change(bandwidth, downtime, switchover)
         await Deferred()
 
 

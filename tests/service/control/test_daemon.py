@@ -54,6 +54,8 @@ async def test_it_has_no_guest_and_no_end(base: Path) -> None:
     control.startService()
     with pytest.raises(MigrationError, match="nbdtun-dest: --downtime applies to a migration, not to a daemon"):
         await ask(reactor, base, f"@{os.getpid()}", Set, bandwidth=1, downtime=300)
+    with pytest.raises(MigrationError, match="nbdtun-dest: --switchover applies to a migration, not to a daemon"):
+        await ask(reactor, base, f"@{os.getpid()}", Set, switchover=0)
     with pytest.raises(MigrationError, match="nbdtun-dest: a daemon cannot be cancelled; stop it with SIGTERM"):
         await ask(reactor, base, f"@{os.getpid()}", Cancel)
     assert throttle.rate == 1000

@@ -6,8 +6,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from nbdtun.errors import TooLate
+from nbdtun.errors import MigrationError, TooLate
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.settings import HOLD
 from nbdtun.service.control.migration import MigrationControl
 from tests.migration.stage.stage import Stage
 
@@ -65,6 +66,8 @@ def test_it_changes_and_cancels_what_is_under_way() -> None:
     assert (control.report()["bandwidth"], control.report()["downtime"]) == (1000, 0.5)
     assert told(control.change(0, None)) is None
     assert control.report()["bandwidth"] is None
+    assert told(control.change(None, None, 2_000_000_000)) is None
+    assert stage.migration.moment.until == 2_000_000_000
     control.end()
     control.end()  # it waits with the first
     running.addErrback(lambda _: None)
@@ -74,3 +77,34 @@ def test_it_changes_and_cancels_what_is_under_way() -> None:
     with pytest.raises(TooLate, match="cancelled"):
         control.end()
     assert isinstance(told(control.change(1, None)), TooLate)
+
+
+def test_what_is_held_goes_on_at_a_word_and_cannot_be_held_again() -> None:
+    stage = Stage()
+    running = stage.start(switchover=HOLD)
+    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
+    control.work = stage.migration
+    stage.turn(100)
+    assert stage.reports[-1].phase is Phase.HOLDING
+    assert told(control.change(None, None, 0)) is None
+    stage.turn(1)
+    assert stage.reports[-1].phase is not Phase.HOLDING
+    late = told(control.change(None, None, 2_000_000_000))
+    assert isinstance(late, TooLate)
+    assert str(late) == "web1: it switches over already"
+    assert isinstance(stage.outcome(running), Progress)
+
+
+def test_libvirt_chooses_the_moment_by_itself() -> None:
+    control = MigrationControl("web1", "qemu:///system", lambda progress: None)
+
+    class Work:
+        moment, budget, under_way, checklist = None, None, True, None
+
+        def cancel(self) -> bool:
+            return False
+
+    control.work = Work()  # type: ignore[assignment]
+    refused = told(control.change(None, None, 0))
+    assert isinstance(refused, MigrationError)
+    assert str(refused).startswith("web1: --switchover is for VMs without libvirt")

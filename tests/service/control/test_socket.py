@@ -34,7 +34,8 @@ async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
     assert await ask(reactor, base, "web1") == subject.report()
     await ask(reactor, base, "web1", Set, bandwidth=7)
     await ask(reactor, base, "web1", Set, downtime=300, bandwidth=0)
-    assert subject.changes == [(7, None), (0, 300)]
+    await ask(reactor, base, "web1", Set, switchover=0)
+    assert subject.changes == [(7, None, None), (0, 300, None), (None, None, 0)]
     assert await reports(reactor, base) == [subject.report()]
     await control.close()
     await control.close()
@@ -150,7 +151,7 @@ async def test_a_process_that_does_not_answer(base: Path, monkeypatch: pytest.Mo
 
 @pytest_twisted.ensureDeferred
 async def test_what_goes_wrong_there_is_told_as_of_a_process(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def change(bandwidth: int | None, downtime: int | None) -> None:
+    async def change(bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
         raise ConfigError("/run is read-only")
 
     subject = Controllable()
