@@ -60,7 +60,7 @@ SOCKET_OWNER = Option(
 )
 BANDWIDTH = Option("bandwidth", "Limit for all channels together, such as 500MiB or 100Mbit/s.", "RATE", _RATE, unset="no limit")
 WINDOW = Option(
-    "window", "Unacknowledged bytes per channel and direction, kept to be sent again after a lost link.", "SIZE", _SIZE, "16MiB"
+    "window", "The most unacknowledged bytes per channel and direction, kept to be sent again after a lost link.", "SIZE", _SIZE, "64MiB"
 )
 LINK_TIMEOUT = Option("link-timeout", "Silence after which a link counts as lost.", "TIME", _DURATION, "15s")
 RESUME_WINDOW = Option("resume-window", "How long to try to restore a lost link before its channel fails.", "TIME", _DURATION, "300s")

@@ -65,7 +65,7 @@ class TunnelSettings:
     run_dir: str | None = field(default=None, converter=_absolute)
     socket_owner: Owner | None = None
     socket_mode: int = field(default=0o600, validator=_mode)
-    window: int = field(default=16 * MIB, validator=between(64 * KIB, GIB, size_text))
+    window: int = field(default=64 * MIB, validator=between(64 * KIB, GIB, size_text))
     link_timeout: float = field(default=15.0, validator=between(0.1, 3600, duration_text))
     bandwidth: int | None = None
     resume_window: float = field(default=300.0, validator=between(0, 7 * 86400, duration_text))

@@ -74,7 +74,7 @@ class Terms:
     become a link, and for all attempts at a first link. ``records``: who makes the TLS records.
     """
 
-    window: int = 16 * 1024 * 1024
+    window: int = 64 * 1024 * 1024
     link_timeout: float = 15.0
     resume_window: float = 300.0
     handshake_timeout: float = 10.0

@@ -92,7 +92,7 @@ def test_tls_needs_a_name() -> None:
 
 def test_the_defaults_are_the_options_defaults() -> None:
     tunnel = TunnelSettings()
-    assert (tunnel.window, tunnel.link_timeout, tunnel.resume_window) == (16 * 2**20, 15.0, 300.0)
+    assert (tunnel.window, tunnel.link_timeout, tunnel.resume_window) == (64 * 2**20, 15.0, 300.0)
     assert (tunnel.socket_mode, tunnel.insecure, tunnel.tls_dir) == (0o600, False, None)
 
 

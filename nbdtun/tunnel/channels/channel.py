@@ -3,8 +3,7 @@ Channels: a tunnelled byte stream in both directions, which outlives its links.
 
 A channel begins fresh, is linked, may be severed and linked again any number of times, and ends exactly once:
 
-- **complete**: both directions have ended and both ends know it. The destination says BYE last. Until then the source would dial again,
-  because an end that only one side knows of does not count;
+- **complete**: both directions have ended and both ends know it. The destination says BYE last; until then the source would dial again;
 - **reset**: either side gave up, with a reason that both sides learn;
 - **expired**: there was no new link within the resume window.
 
@@ -65,15 +64,15 @@ class Channel:
         self.ident = ident
         self.target = target
         self.urgent = urgent
-        self.inbound = Inbound(window, runtime.pool)
-        self.outbound = Outbound(window, runtime.pool, runtime.inflight)
+        self._window = runtime.spare.lend(window)
+        self.inbound = Inbound(self._window, runtime.pool)
+        self.outbound = Outbound(self._window, runtime.pool, runtime.inflight)
         self.ended: Deferred[TunnelError | None] = Deferred()
         self.error: TunnelError | None = None
-        self.resumes = 0
-        self.replayed = 0
+        self.resumes = self.replayed = 0
         self.flaps = Flaps()
-        reactor, longest = runtime.reactor, runtime.terms.resume_window
-        self.outage = Outage(reactor, longest, None if redial is None else lambda: redial(self), self._expire)
+        longest = runtime.terms.resume_window
+        self.outage = Outage(runtime.reactor, longest, None if redial is None else lambda: redial(self), self._expire)
         self._splice = Splice(runtime.selector, sock, self, runtime.throttle, runtime.pipes, urgent=urgent, farewell=farewell)
         self._link: Link | None = None
         self._last_words: TunnelError | None = None
@@ -114,7 +113,7 @@ class Channel:
     def agree_window(self, window: int) -> None:
         """Both ends keep this many bytes for each direction."""
         self.inbound.agree(window)
-        self.outbound.window = window
+        self.outbound.growth.agree(window)
 
     def resume(self, received: int) -> None:
         """
@@ -347,4 +346,5 @@ class Channel:
         self.outbound.clear()
         self.inbound.backlog.clear()
         self.runtime.pool.trim()
+        self.runtime.spare.give_back(self._window)
         self.ended.callback(error)

@@ -276,7 +276,10 @@ class Link(TwistedProtocol, FrameReceiver):
 
     def ack_received(self, offset: int) -> None:
         """The other end has received more."""
-        self._outbound.acknowledge(offset)
+        outbound = self._outbound
+        outbound.acknowledge(offset)
+        if self._round_trip.far:
+            self._grow()
         self._channel.acknowledged()
 
     def fin_received(self, offset: int) -> None:
@@ -303,4 +306,13 @@ class Link(TwistedProtocol, FrameReceiver):
         """The answer arrived; it measures the round trip."""
         self._control += self._round_trip.answered(token)
         self._outbound.bdp = self._round_trip.bdp
+        if self._round_trip.far:
+            self.wire.make_far(self._outbound.growth.limit, self._inbound.window)
         self.pump()
+
+    def _grow(self) -> None:
+        growth = self._outbound.growth
+        before = growth.limit
+        growth.delivered(self._outbound.acked, self._reactor.seconds(), self._round_trip.shortest)
+        if growth.limit > before:
+            self.wire.make_far(growth.limit, self._inbound.window)

@@ -17,6 +17,9 @@ QUESTIONS = 3
 #: Bytes in flight that always pay, however near the other end is.
 NEAR = 2 * 1024 * 1024
 
+#: Seconds from which TCP's own buffers may hold less than the line.
+FAR = 0.002
+
 #: The assumed rate of a line, in bytes per second: 10 Gbit/s.
 RATE = 1_250_000_000
 
@@ -33,6 +36,16 @@ class RoundTrip:
 
     def __repr__(self) -> str:
         return f"<RoundTrip bdp={self.bdp}>"
+
+    @property
+    def shortest(self) -> float:
+        """The shortest round trip so far, in seconds; 0.0 before the first."""
+        return (self.bdp or 0) / RATE
+
+    @property
+    def far(self) -> bool:
+        """Whether the other end is so far away that the line may hold more than the usual buffers."""
+        return self.shortest >= FAR
 
     def ping(self) -> bytes:
         """Return a PING, with the time as its token."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
 from nbdtun.tunnel.protocol.frames import HEADER, Kind
+from nbdtun.tunnel.protocol.growth import Growth
 from nbdtun.tunnel.protocol.inflight import InFlight, ack_interval
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 
@@ -63,18 +64,19 @@ class Outbound:
     """
     The sending half: it keeps bytes from the local socket until the other end has acknowledged them.
 
-    The kept payload and the costs of its pieces together never exceed ``window`` bytes (plus the costs of one piece).
+    The kept payload and the costs of its pieces together never exceed the window's part that is in use (``growth``), plus the costs of one
+    piece.
     """
 
     def __init__(self, window: int, pool: SlabPool, inflight: InFlight | None = None) -> None:
-        self.window = window
+        self.growth = Growth(window)
         self.end = 0  # bytes taken from the local socket
         self.acked = 0  # the other end has everything before it
         self.final: int | None = None
         self.bdp: int | None = None  # bytes that the line holds, once known
         self._pool = pool
         self._inflight = inflight or InFlight()
-        self._allowance = window  # bytes that it may have in flight, as of the latest acknowledgement
+        self._allowance = self.growth.limit  # bytes that it may have in flight, as of the latest acknowledgement
         self._ack_interval = 0  # bytes after which the other end is asked to acknowledge at once; 0: never
         self._asked = 0  # up to where the other end was asked to
         self._slab: Slab | None = None
@@ -108,8 +110,10 @@ class Outbound:
         """
         kept, end = self._kept, self.end
         used = max(kept, end - self.acked)
-        room = self.window - used
+        growth = self.growth
+        room = growth.limit - used
         if room <= 0 or self.final is not None or (used >= self._allowance and self._asked > self.acked):
+            growth.waited = True
             return FULL  # the allowance only opens or closes: a small read for its rest would cost as much as a large one
         slab = self._slab
         if slab is None or slab.size - slab.used < HEADROOM + MIN_READ:
@@ -148,7 +152,7 @@ class Outbound:
     @property
     def roomy(self) -> bool:
         """Whether :meth:`read` would read."""
-        limit = self._allowance if self._asked > self.acked else self.window
+        limit = self._allowance if self._asked > self.acked else self.growth.limit
         return self._kept < limit and self.end - self.acked < limit and self.final is None
 
     @property
@@ -217,8 +221,9 @@ class Outbound:
     def _update_allowance(self) -> None:
         """Recompute this channel's share of the bytes in flight. With a small share, ask the peer for earlier acknowledgements."""
         if self.bdp is not None:
-            allowance = self._allowance = self._inflight.allowance(self.window, self.bdp)
-            self._ack_interval = ack_interval(allowance) if allowance < self.window else 0
+            limit = self.growth.limit
+            allowance = self._allowance = self._inflight.allowance(limit, self.bdp)
+            self._ack_interval = ack_interval(allowance) if allowance < limit else 0
 
     def rewind(self, offset: int) -> int:
         """
@@ -235,6 +240,7 @@ class Outbound:
             raise ResumeRefused(f"a resume at offset {offset}, but {max(self.acked, self._resumed)} bytes had already arrived")
         again = max(0, (self.unsent[0].offset if self.unsent else self.end) - offset)
         self._resumed, self._asked = offset, self.acked
+        self.growth.begin()
         self.leaving = False
         while self._sent:
             self.unsent.appendleft(self._sent.pop())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from nbdtun.process import Reactor
+from nbdtun.tunnel.protocol.growth import Spare
 from nbdtun.tunnel.protocol.inflight import InFlight
 from nbdtun.tunnel.protocol.records import BUFFER
 from nbdtun.tunnel.protocol.slab import SlabPool
@@ -38,6 +39,7 @@ class Runtime:
     selector: WireSelector = field()
     throttle: Throttle = field()
     inflight: InFlight = field(factory=InFlight)
+    spare: Spare = field(factory=Spare)
     pipes: PipePool = field(factory=PipePool)
     records: SlabPool = field(factory=lambda: SlabPool(KEEP_RECORDS, BUFFER))
     _batched: Batches = field(init=False)

@@ -120,7 +120,7 @@ class Dialer:
         await self._persist(once, patience, met=met)
 
     def _wanted(self, channel: Channel, session: bytes) -> dict[str, Any]:
-        return {"session": session or None, "target": channel.target, "window": self.runtime.terms.window, "urgent": channel.urgent}
+        return {"session": session or None, "target": channel.target, "window": channel.inbound.window, "urgent": channel.urgent}
 
     async def greet(self) -> None:
         """
@@ -202,7 +202,7 @@ class Dialer:
                 command, factory, **TUNNEL.offer(), channel=channel.ident, secret=channel.secret or None, **arguments()
             )
             TUNNEL.chosen(answer, self.peer)
-            if not MIN_READ <= answer["window"] <= self.runtime.terms.window:
+            if not MIN_READ <= answer["window"] <= channel.inbound.window:
                 raise ProtocolViolation(f"{self.peer}: it offered a window of {size_text(answer['window'])}, which was not requested")
             if command is ResumeChannel and answer["window"] != channel.inbound.window:
                 raise ProtocolViolation(f"{self.peer}: it changed the window to {size_text(answer['window'])}")

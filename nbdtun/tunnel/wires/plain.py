@@ -23,6 +23,7 @@ from zope.interface import implementer
 from nbdtun.tls.ktls import active
 from nbdtun.tls.presented import Presented
 from nbdtun.tunnel.wires.selector import WireSelector
+from nbdtun.tunnel.wires.tuning import make_far
 
 #: Seconds for the other end to read the last message.
 FAREWELL = 2.0
@@ -124,6 +125,10 @@ class Wire:
             return self._socket.sendmsg(pieces)
         except BlockingIOError:
             return 0
+
+    def make_far(self, sending: int, receiving: int) -> None:
+        """Let so many bytes be on their way to a far end, and from there."""
+        make_far(self._socket, sending, receiving)
 
     def write_end(self) -> None:
         """Send the end of the stream; reading goes on."""

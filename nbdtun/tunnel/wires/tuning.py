@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from pathlib import Path
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTCP
 from twisted.python.components import proxyForInterface
 
@@ -20,6 +22,38 @@ from nbdtun.tunnel.protocol.slab import SLAB_SIZE
 
 #: A congestion control that every kernel has, that any user may set, and that does not pace (Linux's net/ipv4/tcp_cong.c).
 UNPACED = b"reno"
+
+#: Bytes that wait for their turn in a far connection's buffer. The buffer is larger only for those that are on their way.
+_UNSENT = 1024 * 1024
+
+_SETTINGS = Path("/proc/sys/net")
+
+
+@frozen
+class _Buffer:
+    """One of a connection's two buffers: its option, the one that no limit holds for (include/uapi/asm-generic/socket.h), its limits."""
+
+    option: int
+    forced: int
+    most: str
+    tuned: str
+
+    def enlarge(self, sock: socket.socket, count: int) -> bool:
+        """Whether it is now larger than the kernel would make it, for ``count`` bytes on their way; the kernel doubles what it is told."""
+        if sock.getsockopt(socket.SOL_SOCKET, self.option) >= 2 * count:
+            return False
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, self.forced, count)
+        except PermissionError:
+            most = min(count, int((_SETTINGS / self.most).read_text()))
+            if 2 * most <= int((_SETTINGS / self.tuned).read_text().split()[2]):
+                return False
+            sock.setsockopt(socket.SOL_SOCKET, self.option, most)
+        return True
+
+
+_SENDING = _Buffer(socket.SO_SNDBUF, 32, "core/wmem_max", "ipv4/tcp_wmem")
+_RECEIVING = _Buffer(socket.SO_RCVBUF, 33, "core/rmem_max", "ipv4/tcp_rmem")
 
 
 def make_roomy(sock: socket.socket) -> socket.socket:
@@ -35,6 +69,22 @@ def make_prompt(sock: socket.socket) -> socket.socket:
         # NBD sends header and payload separately; without this, each request waits for an acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def make_far(sock: socket.socket, sending: int, receiving: int) -> None:
+    """
+    Let a TCP connection have so many bytes on their way, in each direction.
+
+    Linux gives it at most the third value of ``net.ipv4.tcp_wmem`` for sending, 4 MiB, of which less than 3 are payload: 24 MB/s with
+    150 ms. For receiving that of ``net.ipv4.tcp_rmem`` counts, 6 MiB before Linux 6.18. More takes CAP_NET_ADMIN, or a larger
+    ``net.core.wmem_max`` and ``rmem_max`` (tcp(7), socket(7)); without either, the connection stays as it is.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):  # the connection has broken, which its user will find
+        _RECEIVING.enlarge(sock, receiving)
+        if _SENDING.enlarge(sock, sending):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 class LoopbackReactor(proxyForInterface(IReactorTCP, "reactor")):  # type: ignore[misc]

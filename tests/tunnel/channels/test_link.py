@@ -18,11 +18,14 @@ from nbdtun.tls.records import protection
 from nbdtun.tunnel.channels import heartbeat
 from nbdtun.tunnel.channels.link import ACK_DELAY, BULK
 from nbdtun.tunnel.protocol.frames import Kind, encode
+from nbdtun.tunnel.protocol.growth import START
 from nbdtun.tunnel.settings import Records, Terms
 from nbdtun.tunnel.wires.pipe import Pipe
 from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger
+
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -55,6 +58,26 @@ class TestBeing:
         bdp = stage.far.outbound.bdp
         assert bdp is not None
         assert abs(bdp - 0.02 * 1.25e9) < 5000
+
+    def test_a_far_end_may_have_more_under_way(self, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+        room: list[tuple[int, int]] = []
+        monkeypatch.setattr("nbdtun.tunnel.wires.plain.make_far", lambda sock, *counts: room.append(counts))
+        stage = make_stage(Terms(window=64 * MIB))
+        stranger = Stranger(stage).open(window=64 * MIB)
+        stranger.hear_box()
+        stranger.hear_frames()
+        stage.crank.advance(0.15)
+        stranger.say(encode(Kind.PONG, int((stage.crank.seconds() - 0.15) * 1e6)))
+        assert room == [(START, 64 * MIB)]
+        growth = stage.far.outbound.growth
+        stranger.say(encode(Kind.ACK, 0))  # the measurement begins
+        growth.waited = True
+        stage.far.outbound.acked = 18 * MIB  # as if so much had been delivered
+        stage.crank.advance(0.15)
+        assert stage.far.link is not None
+        stage.far.link.ack_received(0)
+        assert growth.limit == 36 * MIB
+        assert room[-1] == (36 * MIB, 64 * MIB)
 
     def test_a_silent_peer_is_gone(self, stage: Stage, opened: Stranger, said: list[str]) -> None:
         stage.pass_time(stage.terms.link_timeout - 1)

@@ -15,6 +15,7 @@ from nbdtun.errors import AlreadyComplete, ChannelReset, NotAllowed
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.server import Traffic
 from nbdtun.tunnel.protocol.frames import Kind, encode
+from nbdtun.tunnel.protocol.growth import START
 from nbdtun.tunnel.settings import Limits, Terms
 from nbdtun.tunnel.source.client import Source
 from tests.tunnel.stage.stage import Stage
@@ -50,6 +51,13 @@ class TestOpening:
     def test_another_version_is_refused(self, stage: Stage) -> None:
         assert Stranger(stage).open(lowest=2, highest=3).hear_box()["_error_code"] == b"version"
         assert not stage.target.programs
+
+    def test_windows_beyond_the_spare_are_as_small_as_at_the_beginning(self, make_stage: Callable[..., Stage]) -> None:
+        stage = make_stage(Terms(window=1 << 26))
+        stage.destination.runtime.spare.left = 1 << 25
+        granted = [Stranger(stage).open(bytes([number]) * 16, window=1 << 26).hear_box()["window"] for number in range(3)]
+        assert granted == [b"%d" % (START + (1 << 25)), b"%d" % START, b"%d" % START]
+        stage.pass_time(stage.terms.resume_window + 1)
 
     @pytest.mark.parametrize(("ident", "window"), [(b"short", 1 << 20), (b"i" * 17, 1 << 20), (b"i" * 16, 100), (b"i" * 16, -1)])
     def test_absurd_terms_are_refused(self, stage: Stage, ident: bytes, window: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from twisted.internet.protocol import Factory
 
 from nbdtun.tunnel.opening.detach import Catch, connect
 from nbdtun.tunnel.protocol.slab import SLAB_SIZE
-from nbdtun.tunnel.wires.tuning import UNPACED, LoopbackReactor, make_prompt, make_roomy
+from nbdtun.tunnel.wires.tuning import UNPACED, LoopbackReactor, make_far, make_prompt, make_roomy
 from tests.tunnel.stage.cable import tcp_pair
 
 LIMIT = int(Path("/proc/sys/net/core/wmem_max").read_text())
@@ -31,6 +34,51 @@ def test_tcp_knows_better_than_we_how_much_room_it_needs() -> None:
     ours, _theirs = tcp_pair()
     before = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
     make_roomy(ours)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
+
+
+FAR = """
+import socket
+from nbdtun.tunnel.wires.tuning import make_far
+with socket.socket() as ours:
+    make_far(ours, 32 << 20, 64 << 20)
+    print(*(ours.getsockopt(socket.SOL_SOCKET, option) >> 21 for option in (socket.SO_SNDBUF, socket.SO_RCVBUF)))
+    print(ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
+"""
+UNPRIVILEGED = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--reset-env"]
+
+
+def far(*prefix: str) -> list[str]:
+    """Both buffers of a connection to a far end, in MiB before the kernel doubles them, and how much of it may wait to be sent."""
+    words = [*prefix, sys.executable, "-c", FAR]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it takes CAP_NET_ADMIN")
+def test_a_far_connection_has_room_for_all_that_is_on_its_way() -> None:
+    assert far() == ["32", "64", f"{1 << 20}"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to become somebody else")
+def test_without_the_right_to_it_the_hosts_limits_hold() -> None:
+    sending, receiving, _ = far(*UNPRIVILEGED)
+    tuned = {name: int(Path(f"/proc/sys/net/ipv4/tcp_{name}").read_text().split()[2]) for name in ("wmem", "rmem")}
+    limits = {name: int(Path(f"/proc/sys/net/core/{name}_max").read_text()) for name in ("wmem", "rmem")}
+    for size, name in ((sending, "wmem"), (receiving, "rmem")):
+        assert int(size) == (limits[name] >> 20 if 2 * limits[name] > tuned[name] else 0)
+
+
+def test_a_buffer_is_never_made_smaller() -> None:
+    ours, _theirs = tcp_pair()
+    before = ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    make_far(ours, 0, before // 4)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before
+
+
+def test_a_unix_socket_is_never_far() -> None:
+    ours, _theirs = socket.socketpair()
+    before = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    make_far(ours, 64 << 20, 64 << 20)
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
 
 
