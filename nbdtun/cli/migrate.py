@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,16 @@ from nbdtun.cli.options import SpelledOut, migration_options, option, read_setti
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
 from nbdtun.config.options import CODE, KEEP_SOURCE
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from nbdtun.config import MigrateSettings
+    from nbdtun.config.libvirt import DomainSettings
+    from nbdtun.migration.progress import Progress
+    from nbdtun.process import Reactor
+
+    Settings = MigrateSettings | DomainSettings
 
 
 @click.command("migrate", cls=SpelledOut, short_help="Migrate a running VM.")
@@ -52,7 +64,33 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
 
     settle_in(reactor)
     work = service.resolve if resolve else service.migrate
-    start = partial(work, reactor, settings, log=lambda: terminal.where, say=tell)
+    start = partial(_told(work), reactor, settings, log=lambda: terminal.where, say=tell)
     quiet = progress == "none"
     detached = partial(make_display, "none" if quiet else "log", vm)
     return attend(reactor, start, display, terminal, detached, vm if quiet else "")
+
+
+def _told(work: Callable[..., Deferred[Progress]]) -> Callable[..., Deferred[Progress]]:
+    """Tell a service manager, too: its service is ready when the disks are copied, and stops with a rollback."""
+    from nbdtun.daemon.notify import Manager
+    from nbdtun.display.lines import line
+    from nbdtun.migration.progress import Phase
+
+    manager = Manager.of(os.environ)
+    latest: list[Progress] = []
+
+    def tell(reactor: Reactor, vm: str, report: Callable[[Progress], None], progress: Progress) -> None:
+        def words() -> str:
+            return f"{vm}: {line(latest[-1], vm)}"
+
+        latest[:] = [progress]
+        if progress.phase is Phase.ROLLBACK or progress.phase.final:
+            manager.stopping(words)
+        elif progress.phase is not Phase.PREPARE:
+            manager.ready(reactor, words)
+        report(progress)
+
+    def begin(reactor: Reactor, settings: Settings, report: Callable[[Progress], None], **others: Any) -> Deferred[Progress]:
+        return work(reactor, settings, partial(tell, reactor, settings.migration.vm, report), **others)
+
+    return begin

@@ -20,9 +20,10 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
 
+from nbdtun.daemon.notify import Manager
 from nbdtun.deferreds import gather
 from nbdtun.errors import GuestLost, NbdtunError, OutcomeUnknown
 from nbdtun.logs import make_logger
@@ -36,6 +37,14 @@ class Drainable(Protocol):
 
     def drain(self) -> Deferred[None]:
         """Finish it, within a limit; cancelling this ends the wait."""
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A service that says what it does."""
+
+    def doing(self) -> str:
+        """A few words."""
 
 
 class Daemon(MultiService):
@@ -57,6 +66,7 @@ class Daemon(MultiService):
         self._plugin = plugin
         self._twistd = twistd
         self._mask: Iterable[int] | None = None  # the signals that were blocked before
+        self._manager = Manager.of(os.environ)
         for service in services:
             service.setServiceParent(self)
 
@@ -84,8 +94,25 @@ class Daemon(MultiService):
         if self._mask is None:  # twist starts services at once
             self.privilegedStartService()
         super().startService()
-        self._reactor.callWhenRunning(self._handle_signals)
+        self._reactor.callWhenRunning(self._run)
         self._reactor.addSystemEventTrigger("before", "shutdown", _ignore_signals)
+
+    def _run(self) -> None:
+        self._handle_signals()
+        self._manager.ready(cast("IReactorTime", self._reactor), self._doing)
+
+    def _doing(self) -> str:
+        return "; ".join(each.doing() for each in self if isinstance(each, Describing))
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop the services; fires when all have stopped."""
+        self._manager.stopping()
+        stopped: Deferred[Any] = super().stopService()
+        return stopped.addBoth(self._stopped)
+
+    def _stopped(self, result: object) -> object:
+        self._manager.close()
+        return result
 
     def _handle_signals(self) -> None:
         """In place of Twisted's handlers, which stop the reactor at once. Signals that are ignored stay so, such as SIGHUP under nohup."""
@@ -102,6 +129,7 @@ class Daemon(MultiService):
             self.log.info("the terminal was closed; the migration goes on, SIGTERM rolls it back")
         elif self._draining is None:
             self._draining = gathered = Deferred.fromCoroutine(gather(each.drain() for each in self if isinstance(each, Drainable)))
+            self._manager.stopping()
             gathered.addErrback(self._undrained).addBoth(lambda _: stop(self._reactor))
         elif number != signal.SIGHUP:  # both the shell and the kernel may send it for one terminal
             self._draining.cancel()

@@ -11,6 +11,7 @@ From the ground up::
     libvirt      migrations of libvirt's VMs
     checking     `nbdtun check`, for both kinds of VMs
     survey       what a daemon serves, and what is under way
+    doing        what a daemon does, in a few words
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive
     receive      a destination for one VM, which ends by itself

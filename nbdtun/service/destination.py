@@ -24,6 +24,7 @@ from nbdtun.migration.destination.sessions import STOPPED, Sessions
 from nbdtun.ownership.reach import Credentials
 from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.checks import access, certificates
+from nbdtun.service.doing import Pace, doing
 from nbdtun.service.libvirt.destination import make_arrivals
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
@@ -69,6 +70,7 @@ class DestinationService(MultiService):
         tls = make_trust(tunnel, server=True)
         runtime = make_runtime(reactor, tunnel)
         self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits, insecure=tunnel.insecure)
+        self._pace = Pace(self.tunnel.ledger, reactor.seconds)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, self._target(target))
         self._tls_dir = settings.tunnel.tls_dir
@@ -176,6 +178,11 @@ class DestinationService(MultiService):
             "libvirt": self.settings.libvirt or None,
             "sessions": [*sessions_of(self.sessions, self.tunnel), *arrivals_of(self.arrivals, self.tunnel)],
         }
+
+    def doing(self) -> str:
+        """The same in a few words."""
+        arriving = len(self.sessions.register.busy) + len(self.arrivals.under_way if self.arrivals else ())
+        return doing(arriving, len(self.tunnel.channels), self._pace.look(), self._under_way() if self._drains else None)
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed and undone."""

@@ -12,13 +12,15 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from nbdtun.config import MigrateSettings
 from nbdtun.config.libvirt import DomainSettings
 from nbdtun.deferreds import end_of, shield
+from nbdtun.display.lines import line
+from nbdtun.display.words import PHASES
 from nbdtun.errors import LinkLost, MigrationError, NbdtunError, OutcomeUnknown, ReachError
 from nbdtun.libvirt.near.departure import Departure
 from nbdtun.libvirt.near.resolve import Settlement
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Level
-from nbdtun.migration.progress import Progress
+from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
@@ -221,7 +223,7 @@ class MigrationService(Service):
         self._then = then
         self._source = make_source(reactor, settings) if settings.by_ssh is None else None
         self._migration: Deferred[None] | None = None
-        self._phase: object = None
+        self._latest: Progress | None = None
         self._draining = False
 
     def startService(self) -> None:
@@ -249,6 +251,11 @@ class MigrationService(Service):
 
         return Deferred.fromCoroutine(stop())
 
+    def doing(self) -> str:
+        """The state of the migration, in one line."""
+        vm = self._settings.migration.vm
+        return f"{vm}: {PHASES[Phase.PREPARE] if self._latest is None else line(self._latest, vm)}"
+
     async def _run(self) -> None:
         failed = await self._attempt()
         if isinstance(failed, NbdtunError):
@@ -274,6 +281,6 @@ class MigrationService(Service):
         self.log.info("{line}", line=line)
 
     def _report(self, progress: Progress) -> None:
-        if progress.phase is not self._phase:
-            self._phase = progress.phase
+        before, self._latest = self._latest, progress
+        if before is None or progress.phase is not before.phase:
             self.log.info("{vm}: {phase}", vm=self._settings.migration.vm, phase=progress.phase.value)

@@ -11,6 +11,7 @@ from nbdtun.config import SourceSettings
 from nbdtun.errors import TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
+from nbdtun.service.doing import Pace, doing
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.survey import certificates_of, links_of
@@ -41,6 +42,7 @@ class SourceService(MultiService):
         self._greeting: Deferred[None] | None = None
         self._late = LateDialer.by(reactor, settings, self._say) if settings.by_ssh is not None else None
         self.tunnel = Source(self._late, settings.limits) if self._late is not None else make_source(reactor, settings)
+        self._pace = Pace(self.tunnel.ledger, reactor.seconds)
         for forward in settings.forwards:
             endpoint = make_listener(reactor, forward.address, settings.tunnel)
             forwarder = Forwarder(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
@@ -105,6 +107,10 @@ class SourceService(MultiService):
             **links_of(self.tunnel),
             "forwards": forwards,
         }
+
+    def doing(self) -> str:
+        """The same in a few words."""
+        return doing(0, len(self.tunnel.channels), self._pace.look(), self._under_way() if self._drains else None)
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed."""
