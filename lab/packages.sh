@@ -21,6 +21,7 @@ packages=(
     libvirt-dev pkg-config python3-dev # libvirt's binding for Python is compiled
     util-linux              # setpriv ties the lab's processes to their parent's life
     openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
+    systemd man-db          # the units and the manuals, as these two read them
     iproute2                # the cable between two hosts that are namespaces
 )
 

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))  # `lab` is not installed with the product
 
 from lab import guest as lab_guest  # noqa: E402
-from lab import qemu  # noqa: E402
+from lab import qemu, systemd  # noqa: E402
 from lab.booted import Booted  # noqa: E402
 from lab.crossing import Crossing, certificates  # noqa: E402
 from lab.guest import Guest  # noqa: E402
@@ -56,7 +56,7 @@ def no_process_left() -> Iterator[None]:
 def directory(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A directory with a short name, for UNIX sockets; a failed test's logs in it are shown."""
     failed = request.session.testsfailed
-    path = Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="nt-", dir=systemd.PLACE))
     yield path
     if request.session.testsfailed > failed:
         for log in sorted([*path.rglob("*.log"), *path.rglob("*.console")]):

@@ -1,0 +1,220 @@
+"""The units as they are shipped, under a real systemd, which is the first process of a host of our own: each test runs in one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab import systemd, units
+from lab.crossing import VM, certificates
+from lab.disks import MIB
+from lab.gate import Gate
+from lab.guest import Guest
+from lab.pair import Pair, Plan
+from lab.process import wait
+from lab.systemd import Systemd
+from lab.units import DEST, MIGRATE, SOCKET, systemctl
+
+PLAN = Plan(32 * MIB)
+NOBODY = 65534
+
+
+def within(test: Callable[..., None]) -> Callable[..., None]:
+    """Run the test in a host of its own: this process boots it, and pytest runs there again, for this test."""
+    if systemd.INSIDE:
+        return test
+
+    @functools.wraps(test)
+    def outside(directory: Path) -> None:
+        if reason := systemd.unable():
+            pytest.skip(reason)
+        where = f"{Path(__file__)}::{test.__name__}"
+        with Systemd(directory) as host:
+            place = ["env", f"--chdir={units.SHIPPED.parent}", "NBDTUN_SLOW=1"]
+            command = host.command([*place, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", where])
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
+
+    del outside.__wrapped__  # pytest asks it for the fixtures, which are those of the other one
+    return outside
+
+
+def serve(pair: Pair, *options: str, monitor: Path | None = None) -> None:
+    """The units are installed, so that they can move the pair's VM; the port is open."""
+    units.install()
+    tls = certificates(units.OPTIONS)
+    waiting = monitor or pair.destination.qmp_path
+    units.OPTIONS.joinpath("dest.toml").write_text(f'tls-dir = "{tls}"\nvm = ["{VM}={waiting}"]\n')
+    where = ["--qmp", f"{pair.source.qmp_path}", "--to", "127.0.0.1", "--tls-dir", f"{tls}", "--settle", "200ms"]
+    units.OPTIONS.joinpath(f"migrate-{VM}.env").write_text(f"OPTIONS={' '.join([*where, *options])}\n")
+    systemctl("start", SOCKET)
+
+
+def arrived(pair: Pair) -> None:
+    """The guest runs on at the destination, with all that it ever wrote, and the units have nothing to complain of."""
+    pair.destination.wait_ticks(5)
+    pair.source.wait_exit()
+    assert pair.faults() == []
+    said = units.journal(MIGRATE) + units.journal(DEST)
+    assert f"{VM}: runs at the destination" in said
+    assert "Traceback" not in said
+
+
+@within
+def test_the_hardened_units_move_a_vm(pairs: Callable[..., Pair], guest: Guest, directory: Path) -> None:
+    """QEMU is another user's, so root needs all the rights that it has left."""
+    kernel, initramfs = (Path(shutil.copy(path, directory)) for path in (guest.kernel, guest.initramfs))
+    pair = pairs(PLAN, behaves=replace(guest, kernel=kernel, initramfs=initramfs), user=NOBODY)
+    pair.source.wait_ticks(5)
+    serve(pair)
+    assert units.show(DEST, "ActiveState") == "inactive"  # nobody has come yet
+    systemctl("start", "--wait", MIGRATE)
+    arrived(pair)
+    units.wait_status(DEST, "nothing under way", 10)
+    systemctl("stop", DEST)
+    assert units.show(DEST, "Result") == "success"
+    assert list(Path("/run/nbdtun").rglob("*.sock")) == []
+
+
+@pytest.mark.slow
+@within
+def test_qemus_user_needs_no_right_at_all(pairs: Callable[..., Pair], guest: Guest, directory: Path) -> None:
+    """By the drop-in that is shipped."""
+    user = pwd.getpwnam("libvirt-qemu").pw_uid
+    kernel, initramfs = (Path(shutil.copy(path, directory)) for path in (guest.kernel, guest.initramfs))
+    pair = pairs(PLAN, behaves=replace(guest, kernel=kernel, initramfs=initramfs), user=user)
+    pair.source.wait_ticks(5)
+    serve(pair)
+    for path in (units.OPTIONS, *units.OPTIONS.glob("*.pem")):
+        os.chown(path, user, user)
+    lines = (units.SHIPPED / "qemu-user.conf").read_text().partition("[Service]\n")[2]
+    for unit in (DEST, "nbdtun-migrate@.service"):
+        units.drop_in(unit, "qemu-user", lines)
+    systemctl("start", "--wait", MIGRATE)
+    arrived(pair)
+    assert units.show(DEST, "CapabilityBoundingSet") == ""
+    assert os.stat(f"/proc/{units.show(DEST, 'MainPID')}").st_uid == user
+
+
+@pytest.mark.slow
+@within
+def test_a_restart_refuses_no_connection_and_costs_no_copy(pairs: Callable[..., Pair]) -> None:
+    pair = pairs(Plan(64 * MIB))
+    serve(pair, "--bandwidth", "8MiB")
+    systemctl("start", MIGRATE)  # it returns when disks are copied
+    units.wait_status(MIGRATE, f"{VM}: copying disks; vda ")
+    units.wait_status(DEST, "1 VM arriving, ")
+    refused: list[OSError] = []
+    ended = threading.Event()
+
+    def knock() -> None:
+        while not ended.wait(0.01):
+            try:
+                socket.create_connection(("127.0.0.1", 10810)).close()
+            except OSError as failure:
+                refused.append(failure)
+
+    threading.Thread(target=knock, daemon=True).start()
+    before = units.show(DEST, "MainPID")
+    systemctl("restart", DEST)
+    assert units.show(DEST, "MainPID") not in (before, "0")
+    subprocess.run(["nbdtun", "set", VM, "--bandwidth", "none"], check=True)
+    wait(lambda: units.show(MIGRATE, "ActiveState") == "inactive", 120, "the end of the migration")
+    ended.set()
+    assert refused == []
+    arrived(pair)
+
+
+@pytest.mark.slow
+@within
+def test_one_that_hangs_is_ended_and_started_again(pairs: Callable[..., Pair]) -> None:
+    pair = pairs(Plan(64 * MIB))
+    serve(pair, "--bandwidth", "8MiB")
+    units.drop_in(DEST, "hasty", "WatchdogSec=3s\nTimeoutAbortSec=1s")
+    systemctl("start", MIGRATE)
+    time.sleep(5)  # the watchdog hears of it
+    assert units.show(DEST, "NRestarts") == "0"
+    os.kill(int(units.show(DEST, "MainPID")), signal.SIGSTOP)
+    wait(lambda: units.show(DEST, "NRestarts") == "1", 30, "another daemon")
+    subprocess.run(["nbdtun", "set", VM, "--bandwidth", "none"], check=True)
+    wait(lambda: units.show(MIGRATE, "ActiveState") == "inactive", 120, "the end of the migration")
+    assert "Watchdog timeout" in units.journal(DEST)
+    arrived(pair)
+
+
+@pytest.mark.slow
+@within
+def test_a_host_that_shuts_down_waits_for_a_handover(pairs: Callable[..., Pair], directory: Path) -> None:
+    """Beyond the unit's time limit, as far as --drain-timeout goes. A unit of the test's own keeps this process alive meanwhile."""
+    pair = pairs(PLAN)
+    pair.source.wait_ticks(5)
+    with Gate(directory / "gate.qmp", pair.destination.qmp_path, "cont") as gate:
+        serve(pair, monitor=gate.path)
+        for unit in (DEST, "nbdtun-migrate@.service"):
+            units.drop_in(unit, "hasty", "TimeoutStopSec=3s")
+        units.hold(directory / "done")
+        systemctl("start", MIGRATE)
+        gate.wait_held()
+        systemctl("poweroff", "--no-block")
+        wait(lambda: "shutting down, waiting for" in units.show(DEST, "StatusText"), 10, "a daemon that waits")
+        time.sleep(6)
+        assert (units.show(DEST, "ActiveState"), units.show(MIGRATE, "ActiveState")) == ("deactivating", "deactivating")
+        gate.open()
+        wait(lambda: units.show(DEST, "ActiveState") == "inactive", 30, "the end of the daemon")
+        arrived(pair)
+
+
+@pytest.mark.slow
+@within
+def test_a_forward(memory: Path, directory: Path) -> None:
+    units.install()
+    tls = certificates(units.OPTIONS)
+    units.OPTIONS.joinpath("dest.toml").write_text(f'tls-dir = "{tls}"\ntarget = ["nbd=unix:{memory}"]\n')
+    lines = f'tls-dir = "{tls}"\nconnect = "127.0.0.1"\nforward = ["nbd=unix:/run/nbdtun/nbd.sock"]\n'
+    units.OPTIONS.joinpath("source-far.toml").write_text(lines)
+    systemctl("start", SOCKET, "nbdtun-source@far.service")
+    subprocess.run(["nbdinfo", "nbd+unix:///?socket=/run/nbdtun/nbd.sock"], check=True, stdout=subprocess.DEVNULL)
+    units.wait_status("nbdtun-source@far.service", "nothing under way")
+    systemctl("stop", "nbdtun-source@far.service")
+    assert not Path("/run/nbdtun/nbd.sock").exists()
+
+
+@pytest.mark.slow
+@within
+def test_a_file_that_is_wrong_fails_once(pairs: Callable[..., Pair]) -> None:
+    units.install()
+    units.OPTIONS.mkdir()
+    units.OPTIONS.joinpath("dest.toml").write_text("lisen = 1\n")
+    with suppress(RuntimeError):
+        systemctl("start", DEST)
+    assert units.show(DEST, "Result") == "exit-code"
+    assert (units.show(DEST, "ExecMainStatus"), units.show(DEST, "NRestarts")) == ("2", "0")
+    assert "there is no option lisen; did you mean listen?" in units.journal(DEST)
+
+
+def test_systemd_has_nothing_to_say_of_them(tmp_path: Path) -> None:
+    """`verify` is silent but for the manuals, which are the package's; `security` says 3.0 at most."""
+    shipped = [tmp_path / path.name for path in units.SHIPPED.glob("nbdtun-*")]
+    for copy in shipped:
+        copy.write_text((units.SHIPPED / copy.name).read_text().replace("/usr/bin/nbdtun ", "/bin/true "))
+    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, shipped)], capture_output=True, text=True)
+    assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+    services = [path for path in shipped if path.suffix == ".service"]
+    rated = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=30", *map(str, services)]
+    judged = subprocess.run(rated, capture_output=True, text=True)
+    assert judged.returncode == 0, judged.stdout
+    assert judged.stdout.count("Overall exposure level") == 3
