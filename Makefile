@@ -34,8 +34,9 @@ test: setup lint ## everything, with real QEMU, nbdkit and twistd processes; WOR
 integration: setup ## the tests with real processes only
 	$(TESTS) -m integration
 
-docs: $(VENV)/.installed ## the documentation, as HTML in build/docs
+docs: $(VENV)/.installed ## the documentation, as HTML in build/docs and as manuals in build/share/man
 	$(RUN) sphinx -W -b html docs build/docs
+	$(VENV)/bin/python docs/manuals.py build/share
 
 chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then storm, the slow tests, fuzz, test-pythons and test-trixie
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -1,9 +1,13 @@
 """Metadata and packages; the tools' settings are in pyproject.toml."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build import build
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").read_text(), re.MULTILINE)[1]
@@ -19,7 +23,24 @@ DOCS = ["sphinx >= 7", "furo"]
 BENCH = ["matplotlib >= 3.6", "twisted[tls] >= 24.7"]  # for its --plot; for the TLS of Twisted's own, a peer
 FUZZ = ["atheris >= 2.3"]  # compiled; make fuzz goes without where it cannot be installed
 
+
+class Build(build):
+    """Also makes the manuals and completions; they, the units and the examples of files are installed below `share`."""
+
+    def run(self):
+        super().run()
+        share = Path(self.build_base, "share")
+        shutil.rmtree(share, ignore_errors=True)  # pages of an earlier release
+        subprocess.run([sys.executable, HERE / "docs/manuals.py", share], check=True)
+        made = [(f"share/{path.parent.relative_to(share)}", str(path)) for path in sorted(share.rglob("*")) if path.is_file()]
+        kept = [
+            ("share/nbdtun", f"{where}/{path.name}") for where in ("systemd", "examples") for path in sorted((HERE / where).glob("*.*"))
+        ]
+        self.distribution.data_files = [(where, [path]) for where, path in [*made, *kept]]
+
+
 setup(
+    cmdclass={"build": Build},
     name="nbdtun",
     version=VERSION,
     description="Live migration of running QEMU virtual machines with their disks, through one authenticated, encrypted port",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from nbdtun.config import options as shared
 from nbdtun.config.option import Option, parser, spelled_out
@@ -47,6 +48,10 @@ ANY_RATE, DURATION = _Read("RATE", "nbdtun.config.timeouts:parse_any_rate"), _Re
 MOMENT = _Read("TIME", "nbdtun.config.moments:parse_moment")
 
 
+#: What a shell looks for, by the placeholder of a value.
+_FILES = {"SOCKET": "file", "FILE": "file", "DIR": "dir"}
+
+
 class Monitor(click.Option):
     """The monitor of the VM, which is missing unless the VM is one of libvirt's."""
 
@@ -54,6 +59,18 @@ class Monitor(click.Option):
         """Look for it among the options ``opts`` that are given."""
         self.required = shared.LIBVIRT.key not in opts
         return super().handle_parse_result(ctx, opts, args)
+
+
+def values(declared: Option) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Make what a shell completes for the value of an option: files, directories, or the words that it can be."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if kind := _FILES.get(declared.metavar):
+            return [CompletionItem(incomplete, type=kind)]
+        words = declared.metavar.split("|") if "|" in declared.metavar else []
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def option(
@@ -72,6 +89,7 @@ def option(
         multiple=declared.repeatable,
         required=required,
         help=declared.text,
+        shell_complete=values(declared),
         **standing,
     )
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import BashComplete
 
-from nbdtun.cli import cancel, change, status
+from nbdtun.cli import cancel, change, command, status
 from nbdtun.cli.remote import migrations, running
 from nbdtun.errors import ConfigError
 from nbdtun.service.control.names import Name
@@ -47,3 +48,28 @@ def test_the_commands_use_them() -> None:
     wanted = {status: running, change: running, cancel: migrations}
     for module, complete in wanted.items():
         assert module.command.params[0]._custom_shell_complete is complete
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("migrate web1 --qmp", "file,/ru"),
+        ("migrate web1 --tls-dir", "dir,/ru"),
+        ("dest --config", "file,/ru"),
+        ("dest --max-channels", ""),
+    ],
+)
+def test_files_and_directories_are_the_shells_to_complete(words: str, found: str) -> None:
+    assert _completed(*words.split(), "/ru") == found
+
+
+def test_words_that_a_value_can_be() -> None:
+    assert _completed("migrate", "web1", "--on-timeout", "") == "plain,cancel\nplain,force"
+    assert _completed("dest", "--log-format", "j") == "plain,json"
+
+
+def _completed(*words: str) -> str:
+    """What the command answers to bash, which asks for the last word."""
+    *before, last = words
+    asked = BashComplete(command, {}, "nbdtun", "_NBDTUN_COMPLETE")
+    return "\n".join(map(asked.format_completion, asked.get_completions(before, last)))

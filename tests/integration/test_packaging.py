@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "CHANGELOG.md", "nbdtun", "twisted")
+PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "CHANGELOG.md")
+FOLDERS = ("nbdtun", "twisted", "docs", "systemd", "examples")
+SHARED = ("man/man1/nbdtun.1", "man/man7/nbdtun-errors.7", "bash-completion/completions/nbdtun", "nbdtun/nbdtun-dest.service")
+"""Some of what is installed below `share`."""
 
 pytestmark = pytest.mark.xdist_group("packaging")  # what is installed is built once
 
@@ -25,7 +28,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, since a build writes into its own."""
     copy = tmp_path_factory.mktemp("checkout")
-    run("cp", "-r", *[ROOT / part for part in PARTS if (ROOT / part).exists()], copy, cwd=ROOT)
+    run("cp", "-r", *[ROOT / part for part in (*PARTS, *FOLDERS)], copy, cwd=ROOT)
     for made in [*copy.rglob("__pycache__"), *copy.rglob("dropin.cache")]:
         run("rm", "-r", made, cwd=copy)
     return copy
@@ -85,10 +88,12 @@ def test_installed(distributions: dict[str, Path], environment: Path, tmp_path: 
     run(environment / "nbdtun", "certs", "tls", "--host", "127.0.0.1", cwd=elsewhere)
     if kind != "editable":
         assert plugins_of_twisted(environment) == sorted([*before, "nbdtun_plugins.py"])
+        assert [path for path in SHARED if not (environment.parent / "share" / path).is_file()] == []
         assert "py.typed" in python("-c", "import nbdtun, os; print(os.listdir(nbdtun.__path__[0]))")
 
     python("-m", "pip", "uninstall", "-q", "-y", "nbdtun")
     assert plugins_of_twisted(environment) == before
+    assert [path for path in SHARED if (environment.parent / "share" / path).exists()] == []
     listed = twistd().split()
     assert "nbdtun-source" not in listed
     assert "web" in listed  # one of Twisted's own

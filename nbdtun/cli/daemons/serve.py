@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from nbdtun.cli.options import SpelledOut
+from nbdtun.cli.options import SpelledOut, values
 from nbdtun.config.option import Option
 from nbdtun.config.options import DESTINATION, LOG_FORMAT, LOG_LEVEL, PROCESS, SOURCE
 
@@ -31,6 +31,7 @@ def _daemon(name: str, tap: str, declared: tuple[Option, ...], help: str) -> cli
             metavar=each.metavar or None,
             multiple=each.repeatable,
             help=each.described,
+            shell_complete=values(each),
         )
         for each in every
     ]
