@@ -18,22 +18,24 @@ from typing import Any, Final, TextIO, cast
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import option
+from nbdtun.cli.options import SpelledOut, option
 from nbdtun.cli.streams import complain
-from nbdtun.config.options import INCOMING, LISTEN, RUN_DIR, WITHIN
+from nbdtun.config.options import ADMIT, INCOMING, LIBVIRT, LISTEN, RUN_DIR, WITHIN
 
 _WAYS: Final = ("start", "join", "serve")
 
 
-@click.command("receive", short_help="Receive one VM, from a source that has a code.")
+@click.command("receive", cls=SpelledOut, short_help="Receive one VM, from a source that has a code.")
 @click.argument("name", metavar="VM")
 @option(LISTEN)
 @option(INCOMING)
+@option(LIBVIRT)
+@option(ADMIT)
 @option(WITHIN)
 @click.option("--over-ssh", type=click.Choice(_WAYS), help="For ssh: start a receiver if there is none; only join one; or be one.")
 @option(RUN_DIR)
 def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) -> int:
-    """Receive one VM in the QEMU that waits for it here, from a source that has a code, which is printed.
+    """Receive one VM in the QEMU that waits for it here, or with --libvirt in libvirt, from a source that has a code, which is printed.
 
     The source runs nbdtun migrate VM --to HOST --code CODE. A wrong code ends the offer. It waits on port 10810 unless --listen says more.
 
@@ -65,13 +67,14 @@ def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) 
     return 0
 
 
-def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | None, within: float) -> int:
+def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | None, within: float, **domain: Any) -> int:
     """Wait for a source that has the code."""
     from nbdtun.config.addresses import PORT
     from nbdtun.config.names import check_name
     from nbdtun.service.offered import OfferSettings, receive_by_code
 
-    settings = OfferSettings(check_name(name), listen or f"{PORT}", incoming or "", run_dir, within)
+    libvirt, admit = domain["libvirt"] or "", tuple(domain["admit"])
+    settings = OfferSettings(check_name(name), listen or f"{PORT}", incoming or "", run_dir, within, libvirt, admit)
     log_to_stderr(bars=False)
     from twisted.internet import reactor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from lab.daemon import free_port
 from nbdtun.config import DestinationSettings
-from nbdtun.errors import ReachError, WrongCode
+from nbdtun.errors import ConfigError, ReachError, WrongCode
 from nbdtun.service import offered as module
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.offered import OfferSettings, receive_by_code
 from nbdtun.service.tunnel.introduced import introduced
+from nbdtun.tls.trust import Pinned
 from tests.service.stage import migration_settings
 
 reactor: Any = _reactor
@@ -108,3 +110,13 @@ async def test_it_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     later.receiving.cancel()
     with pytest.raises(CancelledError):
         await later.receiving
+
+
+def test_libvirt_takes_the_place_of_a_qemu_that_waits(tmp_path: Path) -> None:
+    settings = OfferSettings("web1", "10810", libvirt="qemu:///system", admit=("/srv/vm",))
+    made = settings.destination(Pinned(lambda: ssl.create_default_context()), "tcp:10810")
+    assert (made.vms, made.libvirt, made.admit, made.allow) == ((), "qemu:///system", ("/srv/vm",), ("web1=source.nbdtun",))
+    with pytest.raises(ConfigError, match="--incoming is for VMs without libvirt"):
+        evolve(settings, qmp=f"{tmp_path}/web1.qmp")
+    with pytest.raises(ConfigError, match="--admit is for --libvirt"):
+        evolve(settings, libvirt="")

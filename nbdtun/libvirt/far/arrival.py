@@ -107,6 +107,11 @@ class Arrival:
         return f"<Arrival of {self.wanted.name}, session {self.session[:8]}{' over' if self.over else ''}>"
 
     @property
+    def arrived(self) -> bool:
+        """Whether all that was made stays, as its guest runs on it, has run, or may have."""
+        return self._begun.arrived
+
+    @property
     def memory(self) -> str:
         """The path of the socket where its QEMU will take the memory."""
         return os.path.join(self._begun.directory, MEMORY)

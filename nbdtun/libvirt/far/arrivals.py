@@ -70,6 +70,11 @@ class Arrivals:
         """Those that are not over."""
         return [each for each in self._known.values() if not each.over]
 
+    @property
+    def latest(self) -> Arrival | None:
+        """The one that was begun last; None if there was none."""
+        return next(reversed(self._known.values()), None)
+
     async def look(self, wanted: Wanted) -> Found:
         """
         What is in the way of a domain; nothing is changed.
