@@ -8,17 +8,23 @@ to change groups), and no KVM.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import signal
+import stat
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lab import ticks
+from lab.cache import LAB
 from lab.disks import Disk
 from lab.guest import Guest
 from lab.process import Process, wait
@@ -48,34 +54,62 @@ class Host(Process):
 
     def __init__(self, directory: Path, name: str, user: str = "root", keepalive: str = f"keepalive_count = {KEEPALIVES}\n") -> None:
         self.name = name
+        self.user = user
         self._keepalive = keepalive
         self._directory = directory / name
         for folder in _PRIVATE:
             (self._directory / folder).mkdir(parents=True)
         self.spare = self._directory / "lib/nbdtun"
         (self.spare / "qemu").mkdir(parents=True)
-        self.socket = self._directory / "run/libvirt/libvirt-sock"
-        self.uri = f"qemu+unix:///system?socket={self.socket}"
-        self._settle(user)
+        self._settle()
         mounts = [f"mkdir -p {place} && mount --bind {self._directory / folder} {place}" for folder, place in _PRIVATE.items()]
-        libvirtd = f"{{ libvirtd --pid-file {self._directory}/pid; exit; }}"  # not exec: the shell buries the dead
-        script = " && ".join([*mounts, f"hostname {name}", libvirtd])
+        libvirtd = f"{{ {' '.join([*self.become, 'libvirtd', '--pid-file', f'{SPARE}/pid'])}; exit; }}"  # the shell buries the dead
+        script = " && ".join([*mounts, *self.mounts(directory), f"hostname {name}", libvirtd])
         super().__init__([*_UNSHARE, "sh", "-c", script], directory / f"{name}.log")
         wait(self.socket.exists, 30, f"libvirtd of {name}", self)
 
-    def _settle(self, user: str) -> None:
-        (self._directory / "etc/libvirtd.conf").write_text(
+    mode = "system"
+    """Whose libvirt it is, as URIs have it."""
+
+    become: ClassVar[Sequence[str]] = ()
+    """What stands before a command of the user who has this libvirt."""
+
+    @property
+    def socket(self) -> Path:
+        """That of libvirtd, as this machine sees it."""
+        return self._directory / "run/libvirt/libvirt-sock"
+
+    @property
+    def uri(self) -> str:
+        """By which libvirtd is reached from anywhere on this machine."""
+        return f"qemu+unix:///{self.mode}?socket={self.socket}"
+
+    def mounts(self, directory: Path) -> Iterator[str]:
+        """More commands that make the host's own mounts."""
+        yield from ()
+
+    def configuration(self) -> Iterator[tuple[str, str]]:
+        """The files in `etc`, with their texts."""
+        yield (
+            "libvirtd.conf",
             f'host_uuid = "{uuid.uuid4()}"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\n'
             'unix_sock_rw_perms = "0700"\nlog_outputs = "2:stderr"\n'
-            f"{self._keepalive}"
+            f"{self._keepalive}",
         )
-        (self._directory / "etc/qemu.conf").write_text(
-            f'user = "{user}"\ngroup = "{user}"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
+        yield (
+            "qemu.conf",
+            f'user = "{self.user}"\ngroup = "{_group(self.user)}"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
             "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\nmax_core = 0\n"
-            f"{self._keepalive}"
+            f"{self._keepalive}",
         )
+
+    def _settle(self) -> None:
+        for name, text in self.configuration():
+            file = self._directory / "etc" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
         for folder in (self.spare, self.spare / "qemu"):
-            shutil.chown(folder, user, user)
+            shutil.chown(folder, self.user, _group(self.user))
 
     @property
     def init(self) -> int:
@@ -87,7 +121,7 @@ class Host(Process):
     @property
     def enter(self) -> list[str]:
         """What stands before a command that is to run there."""
-        return ["nsenter", "--target", f"{self.init}", "--mount", "--uts", "--pid"]
+        return ["nsenter", "--target", f"{self.init}", "--mount", "--uts", "--pid", *self.become]
 
     def path(self, place: str) -> Path:
         """Where this machine sees a path of the host's that is private to it."""
@@ -101,6 +135,54 @@ class Host(Process):
         if done.returncode:
             raise RuntimeError(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+
+class Session(Host):
+    """The libvirtd of an ordinary user, `qemu:///session`, whose host has a `/tmp` of its own."""
+
+    mode = "session"
+    home = "/var/lib/libvirt/home"
+    become = (
+        *("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "env"),
+        *(f"HOME={home}", f"XDG_RUNTIME_DIR={home}/run", "XDG_CONFIG_HOME=/etc/libvirt/home"),
+    )
+
+    def __init__(self, directory: Path, name: str, keepalive: str = "") -> None:
+        super().__init__(directory, name, "nobody", keepalive)
+
+    @property
+    def socket(self) -> Path:
+        """That of libvirtd, as this machine sees it."""
+        return self.path(f"{self.home}/run/libvirt/libvirt-sock")
+
+    def mounts(self, directory: Path) -> Iterator[str]:
+        """What this user needs of this machine is where it is, and the way to it is open."""
+        yield f"install -d -o nobody -g nogroup {self.home} {self.home}/run && chown -R nobody /etc/libvirt"
+        needed = {
+            path: Path(f"/var/lib/libvirt/needed-{number}") for number, path in enumerate((directory, LAB.parent, Path(sys.base_prefix)))
+        }
+        for path, held in needed.items():
+            yield f"mkdir {held} && mount --bind {path} {held}"
+        for root in {"/tmp", *(f"{above}" for path in needed for above in path.parents if not above.stat().st_mode & stat.S_IXOTH)}:
+            own = self.path(root)
+            yield f"mkdir {own} && chmod 1777 {own} && mount --bind {own} {root}"
+            for path, held in needed.items():
+                if path.is_relative_to(root):
+                    yield f"mkdir -p {path} && mount --bind {held} {path}"
+
+    def path(self, place: str) -> Path:
+        """Where this machine sees a path of the host's that is private to it."""
+        return super().path(place) if place.startswith("/var") else self._directory / f"own{place.replace('/', '-')}"
+
+    def configuration(self) -> Iterator[tuple[str, str]]:
+        """The files in `etc`, with their texts."""
+        for name, text in super().configuration():
+            yield f"home/libvirt/{name}", text
+
+
+def _group(user: str) -> str:
+    """The name of a user's own group."""
+    return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
 
 
 class Inside(Process):
@@ -122,17 +204,32 @@ class Inside(Process):
 
 @dataclass(frozen=True)
 class Domain:
-    """A ticking guest as libvirt's domain, with one disk, `vda`, and a network card at a `bridge`, if given; the same at every host."""
+    """A ticking guest as libvirt's domain, with its `disks`, and a network card at a `bridge`, if given; the same at every host.
+
+    `firmware` and `devices` are more XML, of the system and of devices.
+    """
 
     guest: Guest
-    disk: Disk
+    disks: tuple[Disk, ...]
     name: str = "web1"
     memory: int = 128
     bridge: str = ""
+    firmware: str = ""
+    devices: str = ""
+
+    @property
+    def disk(self) -> Disk:
+        """The first one."""
+        return self.disks[0]
+
+    @property
+    def console(self) -> str:
+        """The name of its console's file, in `spare`."""
+        return f"{self.name}.console"
 
     def xml(self) -> str:
         """The definition; the emulator is the machine's own."""
-        options = self.guest.arguments(1)
+        options = self.guest.arguments(len(self.disks))
         kernel, initrd, line = options[1], options[3], options[5]
         card = f"<interface type='bridge'><source bridge='{self.bridge}'/><model type='virtio'/></interface>" if self.bridge else ""
         return f"""
@@ -141,25 +238,22 @@ class Domain:
               <memory unit='MiB'>{self.memory}</memory>
               <vcpu>1</vcpu>
               <os>
-                <type arch='x86_64' machine='q35'>hvm</type>
+                <type arch='x86_64' machine='q35'>hvm</type>{self.firmware}
                 <kernel>{kernel}</kernel><initrd>{initrd}</initrd><cmdline>{line}</cmdline>
               </os>
               <features><acpi/></features>
               <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
               <devices>
                 <emulator>{shutil.which("qemu-system-x86_64")}</emulator>
-                <disk type='file' device='disk'>
-                  <driver name='qemu' type='{self.disk.fmt}' discard='unmap'/>
-                  <source file='{SPARE / self.disk.path.name}'/><target dev='vda' bus='virtio'/>
-                </disk>
-                {card}
-                <serial type='file'><source path='{SPARE / "console"}'/></serial>
+                {"".join(map(_disk, "abc", self.disks))}
+                {card}{self.devices}
+                <serial type='file'><source path='{SPARE / self.console}'/></serial>
                 <controller type='usb' model='none'/><memballoon model='none'/>
               </devices>
             </domain>"""
 
     def start(self, host: Host, *, persistent: bool = False) -> None:
-        """Boot it at a host, whose directory `spare` has the disk."""
+        """Boot it at a host, whose directory `spare` has the disks."""
         file = host.spare / f"{self.name}.xml"
         file.write_text(self.xml())
         if persistent:
@@ -171,7 +265,7 @@ class Domain:
     def ticks(self, host: Host) -> int:
         """The last tick that it has reported at a host; 0 for none."""
         with suppress(FileNotFoundError):
-            return ticks.reported((host.spare / "console").read_text(errors="replace"))
+            return ticks.reported((host.spare / self.console).read_text(errors="replace"))
         return 0
 
     def wait_ticks(self, host: Host, more: int = 1, timeout: float = 60) -> int:
@@ -180,9 +274,19 @@ class Domain:
         wait(lambda: self.ticks(host) >= wanted, timeout, f"tick {wanted} at {host.name}", host)
         return self.ticks(host)
 
-    def faults(self, source: Host, destination: Host) -> Iterator[str]:
-        """What is missing on the destination's disk, by every tick reported at either host."""
+    def faults(self, source: Host, destination: Host, folder: Path = SPARE) -> Iterator[str]:
+        """What is missing on the destination's disks, which are in a `folder` there, by every tick reported at either host."""
         last = max(self.ticks(source), self.ticks(destination))
-        arrived = self.disk.twin(destination.spare / self.disk.path.name, self.disk.fmt)
-        yield from ticks.lost(arrived.ticks(), last)
-        yield from (f"wrong from byte {offset}" for offset in arrived.wrong(ticks.REGION))
+        for disk in self.disks:
+            arrived = disk.twin(destination.path(f"{folder / disk.path.name}"), disk.fmt)
+            yield from ticks.lost(arrived.ticks(), last)
+            yield from (f"{disk.path.name}: wrong from byte {offset}" for offset in arrived.wrong(ticks.REGION))
+
+
+def _disk(letter: str, disk: Disk) -> str:
+    """The XML of a disk in `spare`."""
+    return f"""
+        <disk type='file' device='disk'>
+          <driver name='qemu' type='{disk.fmt}' discard='unmap'/>
+          <source file='{SPARE / disk.path.name}'/><target dev='vd{letter}' bus='virtio'/>
+        </disk>"""

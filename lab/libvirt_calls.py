@@ -95,7 +95,7 @@ def record(directory: Path, options: list[str]) -> Recorder:
     with Host(directory, "here") as here, Host(directory, "there") as there:
         disk = Disk(here.spare / "vda.raw", 64 * MIB).make()
         disk.twin(there.spare / "vda.raw").make_empty()
-        domain = Domain(guest.build(), disk)
+        domain = Domain(guest.build(), (disk,))
         definition = here.spare / "web1.xml"
         definition.write_text(domain.xml())
         here.virsh("define", f"{definition}")

@@ -58,7 +58,7 @@ def way(directory: Path, guest: Guest) -> Iterator[Way]:
         here, there = (stack.enter_context(Host(directory, name)) for name in ("here", "there"))
         disk = Disk(here.spare / "vda.raw", 64 * MIB).make()
         disk.twin(there.spare / "vda.raw").make_empty()
-        domain = Domain(guest, disk)
+        domain = Domain(guest, (disk,))
         domain.start(here)
         domain.wait_ticks(here, 5)
         port = free_port()

@@ -134,7 +134,7 @@ def domain(hosts: tuple[Host, Host], guest: Guest) -> Domain:
     here, there = hosts
     disk = Disk(here.spare / "vda.raw", 64 * MIB).make()
     disk.twin(there.spare / "vda.raw").make_empty()
-    domain = Domain(guest, disk)
+    domain = Domain(guest, (disk,))
     definition = here.spare / "web1.xml"
     definition.write_text(domain.xml().replace("</devices>", f"{MORE}</devices>"))
     here.virsh("define", f"{definition}")

@@ -127,7 +127,7 @@ def _file(image: Image, place: Place) -> File:
 
 
 def description(image: Image, place: Place) -> str:
-    """The XML of a volume as it is to be made; owners that are not known here are left to libvirt."""
+    """The XML of a volume as it is to be made; owners that are not known here are left to libvirt, and all where it is not root's."""
     told = ET.Element("volume")
     ET.SubElement(told, "name").text = place.name
     ET.SubElement(told, "capacity", unit="bytes").text = f"{image.capacity}"
@@ -138,7 +138,7 @@ def description(image: Image, place: Place) -> str:
     rights = ET.SubElement(target, "permissions")
     ET.SubElement(rights, "mode").text = f"{(image.mode if image.mode >= 0 else 0o600) & 0o777:04o}"
     for tag, identifier in (("owner", image.owner and user_id(image.owner)), ("group", image.group and group_id(image.group))):
-        if isinstance(identifier, int):
+        if isinstance(identifier, int) and os.geteuid() == 0:
             ET.SubElement(rights, tag).text = f"{identifier}"
     if place.key:
         secret = ET.SubElement(target, "encryption", format="luks")

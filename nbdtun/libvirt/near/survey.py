@@ -33,6 +33,9 @@ _QCOW2: Final = struct.Struct(">4sIQIIQIIQQIIQQ")
 _VERSION, _CLUSTER_BITS, _INCOMPATIBLE = 1, 4, 13
 _EXTENDED_L2: Final = 1 << 4
 
+#: Bytes that stat(2) counts in.
+_BLOCK: Final = 512
+
 
 @frozen
 class Survey:
@@ -131,16 +134,21 @@ def _image(found: Any, there: Disk, origin: str) -> Image:
 
 
 def described(image: Image, origin: str) -> Image:
-    """The image with what its file ``origin`` tells: owner, mode, and the form of a qcow2 image; as far as it can be read."""
+    """
+    The image with what its file ``origin`` tells, as far as it can be read: owner, mode, the form of a qcow2 image, and what it takes.
+
+    Of a domain that runs, libvirt's own allocation is the highest offset that QEMU has written to since it was started.
+    """
     try:
         seen = os.stat(origin)
     except OSError:
         return image
     if stat.S_ISBLK(seen.st_mode):
-        image = evolve(image, device=True)
+        image = evolve(image, device=True, allocation=image.capacity if image.format == "raw" else image.allocation)
     else:
         owner, group = user_name(seen.st_uid), group_name(seen.st_gid)
-        image = evolve(image, owner=owner, group=group, mode=stat.S_IMODE(seen.st_mode) & 0o666)
+        taken = seen.st_blocks * _BLOCK
+        image = evolve(image, owner=owner, group=group, mode=stat.S_IMODE(seen.st_mode) & 0o666, allocation=taken)
     if image.format == "qcow2":
         with suppress(OSError), open(origin, "rb") as file:
             return _formed(image, file.read(_QCOW2.size))

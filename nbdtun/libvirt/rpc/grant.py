@@ -21,6 +21,10 @@ FLAGS: Final = sum(1 << bit for bit in (0, 1, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 1
 #: NON_SHARED_DISK and NON_SHARED_INC: without ``disks_uri`` the destination's QEMU would then listen on a TCP port for the disks.
 COPIES: Final = 1 << 6 | 1 << 7
 
+#: Flags with which libvirt's client opens an ordinary user's driver, and sends along: OPEN_USER and OPEN_AUTOSTART of its
+#: src/remote/remote_sockets.h. They are about its own end; a daemon would read the first as VIR_CONNECT_NO_ALIASES.
+OWN_USER: Final = 1 << 1 | 1 << 2
+
 #: Parameters that only change how the data goes. Missing on purpose: ``listen_address``, ``disks_port``, ``graphics_uri``.
 HARMLESS: Final = words(
     "bandwidth bandwidth.postcopy bandwidth.avail.switchover migrate_disks migrate_disks_detect_zeroes compression compression.mt.level "
@@ -51,8 +55,10 @@ class Grant:
 
     def check_opening(self, call: Opening) -> None:
         """Check the arguments of CONNECT_OPEN."""
-        if call.name != self.uri or call.flags:
-            raise NotAllowed(f"this connection is for {self.uri} only")
+        if call.name != self.uri or call.flags & ~(OWN_USER if self.uri.endswith("/session") else 0):
+            raise NotAllowed(
+                f"this connection is for {self.uri} only, and not for {_shown(call.name or 'none')} with flags {call.flags:#x}"
+            )
 
     def check_prepare(self, call: Migrating) -> None:
         """Check the arguments of DOMAIN_MIGRATE_PREPARE3_PARAMS."""

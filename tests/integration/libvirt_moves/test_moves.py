@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.daemon import BIN
 from lab.disks import MIB
-from lab.libvirt import Inside
 from lab.libvirt_way import PATIENT, Way
 from lab.process import wait
 from lab.sshd import Sshd
@@ -64,7 +62,7 @@ def test_ssh_starts_the_destination(ways: Callable[..., Way]) -> None:
     """Through one port that it chooses, with certificates of its own; and no daemon runs there."""
     way = ways()
     there = way.ends[1]
-    with Sshd(way.directory, host=there) as sshd, way.migrate(sshd=sshd) as attempt:
+    with Sshd(way.directory, host=there) as sshd, way.migrate(to=["--to", sshd.to], env=sshd.environment) as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     way.arrived(there)
 
@@ -150,7 +148,7 @@ def test_sigterm_and_a_command_that_cancels(ways: Callable[..., Way]) -> None:
     with way.migrate() as attempt:
         attempt.wait_phase("mirror", PATIENT)
         for words, told in ((["status"], "copying disks"), (["set", "web1", "--downtime", "1s"], "web1"), (["cancel", "web1"], "web1")):
-            with Inside(here, [BIN / "nbdtun", *words], way.directory / "other.log") as command:
+            with way.command(here, *words) as command:
                 assert command.wait_exit(PATIENT) == 0, command.log()
                 assert told in command.log()
         assert attempt.wait_exit(PATIENT) == 130

@@ -17,11 +17,11 @@ RAW = Image("vda", "/data/web1", "raw", 1 << 20)
 QCOW2 = evolve(RAW, format="qcow2")
 
 
-def test_a_file_tells_its_owner_and_its_mode(tmp_path: Path) -> None:
-    (tmp_path / "image").touch(mode=0o640)
+def test_a_file_tells_its_owner_its_mode_and_what_it_takes(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"x" * 8192)
     os.chmod(tmp_path / "image", 0o640)
     found = described(RAW, f"{tmp_path}/image")
-    assert found == evolve(RAW, owner=user_name(os.getuid()), group=group_name(os.getgid()), mode=0o640)
+    assert found == evolve(RAW, owner=user_name(os.getuid()), group=group_name(os.getgid()), mode=0o640, allocation=8192)
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def test_what_cannot_be_answered_ends_the_connection(kind: Kind) -> None:
 
 def test_arguments_are_looked_into() -> None:
     gate = Gate(GRANT)
-    assert refusal(opening("lxc:///"), gate) == "nbdtun: this connection is for qemu:///system only"
-    assert gate.refused == "this connection is for qemu:///system only [not-allowed]"
+    assert refusal(opening("lxc:///"), gate) == "nbdtun: this connection is for qemu:///system only, and not for lxc:/// with flags 0x0"
+    assert gate.refused == "this connection is for qemu:///system only, and not for lxc:/// with flags 0x0 [not-allowed]"
     assert "a device of its host; detach it" in refusal(prepare(xml=domain("<hostdev/>")), gate)
     gate = Gate(GRANT)
     assert "ends too early" in refusal(call(Procedure.DOMAIN_MIGRATE_PREPARE3_PARAMS), gate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from nbdtun.errors import NbdtunError
 from nbdtun.libvirt.rpc.arguments import migrating, opening
@@ -35,9 +36,16 @@ def test_what_was_agreed_on_passes() -> None:
     check_finish(crumb=cookie(f"<feature name='persistent'/>{domain()}<nbd/>"))
 
 
+def test_an_ordinary_users_driver_is_opened_with_flags_of_its_client() -> None:
+    grant = evolve(GRANT, uri="qemu:///session")
+    grant.check_opening(opening(stage.opening("qemu:///session", 6).body))
+    with pytest.raises(NbdtunError, match="only, and not for qemu:///session with flags 0x7"):
+        grant.check_opening(opening(stage.opening("qemu:///session", 7).body))
+
+
 @pytest.mark.parametrize(("name", "flags"), [("lxc:///", 0), ("qemu:///session", 0), (None, 0), ("qemu:///system", 1)])
 def test_another_driver(name: str | None, flags: int) -> None:
-    with pytest.raises(NbdtunError, match=r"^this connection is for qemu:///system only$"):
+    with pytest.raises(NbdtunError, match=r"^this connection is for qemu:///system only, and not for "):
         GRANT.check_opening(opening(stage.opening(name, flags).body))
 
 

@@ -1,0 +1,185 @@
+"""Domains and disks in all their shapes: each guest arrives with every tick."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lab.cache import CACHE
+from lab.daemon import free_port
+from lab.libvirt import SPARE, Domain, Host, Session
+from lab.libvirt_way import PATIENT, Way, made
+from lab.process import wait
+
+IMAGES = Path("/var/lib/libvirt/images")
+NVRAM = Path("/var/lib/libvirt/qemu/nvram/web1.fd")
+OVMF = Path("/usr/share/OVMF")
+FIRMWARE = f"""
+    <loader readonly='yes' type='pflash'>{OVMF}/OVMF_CODE_4M.fd</loader>
+    <nvram template='{OVMF}/OVMF_VARS_4M.fd'>{NVRAM}</nvram>"""
+TPM = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
+
+
+@pytest.mark.slow
+def test_two_disks_go_to_a_pool_at_another_path(ways: Callable[..., Way]) -> None:
+    """Their owners and modes are those of the source's."""
+    way = ways("raw", "qcow2", persistent=True, host=partial(Host, user="libvirt-qemu", keepalive=""))
+    here, there = way.ends
+    there.path(f"{IMAGES}").mkdir(exist_ok=True)
+    there.virsh("pool-create-as", "images", "dir", "--target", f"{IMAGES}")
+    with way.migrate(*(f"--map={SPARE / disk.path.name}={IMAGES / disk.path.name}" for disk in way.domain.disks)) as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    assert sorted(disk["node"] for disk in attempt.last["disks"]) == ["vda", "vdb"]
+    way.arrived(there, IMAGES)
+    for disk in way.domain.disks:
+        arrived = there.path(f"{IMAGES / disk.path.name}")
+        assert f"{IMAGES / disk.path.name}" in there.virsh("dumpxml", "--inactive", "web1")
+        assert (arrived.stat().st_uid, arrived.stat().st_mode) == (pwd.getpwnam("libvirt-qemu").pw_uid, disk.path.stat().st_mode)
+    assert here.virsh("list", "--all", "--name") == ""
+    there.virsh("vol-info", "vda.raw", "--pool", "images")
+
+
+@pytest.mark.slow
+def test_images_that_are_there(ways: Callable[..., Way]) -> None:
+    """One of another size is refused, one that is not empty needs --overwrite, and an empty one is used."""
+    way = ways("raw")
+    there = way.ends[1]
+    image = there.spare / "vda.raw"
+    with image.open("wb") as file:
+        file.truncate(1 << 20)
+    for options, said in (((), "1048576 bytes (1 MiB) there, and 67108864 (64 MiB) at the source"), ((), "not empty")):
+        with way.migrate(*options, tidy=False) as attempt:
+            assert attempt.wait_exit(PATIENT) == 1
+            assert said in attempt.log()
+        assert image.exists()
+        image.write_bytes(b"x" * (64 << 20))
+    inode = image.stat().st_ino
+    with way.migrate("--overwrite", tidy=False) as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there)
+    assert image.stat().st_ino == inode
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OVMF.is_dir(), reason="ovmf is not installed")
+def test_firmware_with_its_variables_and_a_tpm_go_there_and_back(ways: Callable[..., Way]) -> None:
+    way = ways("qcow2", persistent=True, firmware=FIRMWARE, devices=TPM, memory=256)
+    here, there = way.ends
+    kept = here.path(f"{NVRAM}").read_bytes()
+    for origin, end in ((here, there), (there, here)):
+        with way.migrate("--overwrite") as attempt:
+            assert attempt.wait_exit(2 * PATIENT) == 0, attempt.log()
+        way.arrived(end)
+        assert end.path(f"{NVRAM}").read_bytes() == kept
+        assert origin.virsh("list", "--all", "--name") == ""
+    assert kept != (OVMF / "OVMF_VARS_4M.fd").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_paused_domain_arrives_paused(ways: Callable[..., Way]) -> None:
+    way = ways()
+    here, there = way.ends
+    here.virsh("suspend", "web1")
+    with way.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    assert there.virsh("domstate", "web1") == "paused"
+    assert here.virsh("list", "--all", "--name") == ""
+    there.virsh("resume", "web1")
+    way.arrived(there)
+
+
+@pytest.mark.slow
+def test_two_domains_at_the_same_time(ways: Callable[..., Way]) -> None:
+    one = ways()
+    here, there = one.ends
+    other = one.beside(Domain(one.domain.guest, (made(here, "other", "qcow2"),), name="db1", bridge=one.domain.bridge))
+    other.domain.start(here, persistent=True)
+    other.domain.wait_ticks(here, 3, PATIENT)
+    with one.migrate() as first, other.migrate("--parallel", "2") as second:
+        assert first.wait_exit(PATIENT) == 0, first.log()
+        assert second.wait_exit(PATIENT) == 0, second.log()
+    one.arrived(there)
+    other.arrived(there)
+    assert [each for host in (here, there) for each in one.left(host) if "/run/" in each] == []
+
+
+@pytest.mark.slow
+def test_snapshots_and_checkpoints_are_in_the_way(ways: Callable[..., Way]) -> None:
+    way = ways("qcow2", persistent=True)
+    here, there = way.ends
+    here.virsh("checkpoint-create-as", "web1", "c1")
+    with way.command(here, "check", "web1", "--libvirt", *way.to(there), "--json") as check:
+        assert check.wait_exit(PATIENT) == 1
+    assert "web1 has 1 checkpoints, and libvirt moves no such domain" in check.log()
+    assert "virsh checkpoint-delete" in check.log()
+    here.virsh("checkpoint-delete", "web1", "c1")
+    here.virsh("snapshot-create-as", "web1", "s1", timeout=PATIENT)
+    with way.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 1
+        assert "web1 has 1 snapshots, and libvirt moves no such domain" in attempt.log()
+    here.virsh("snapshot-delete", "web1", "s1")
+    with way.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there)
+
+
+@pytest.mark.slow
+def test_xml_of_its_own_for_the_destination(ways: Callable[..., Way]) -> None:
+    """A description, a bridge and an image's path are those of --dest-xml."""
+    way = ways(persistent=True)
+    here, there = way.ends
+    there.path(f"{IMAGES}").mkdir(exist_ok=True)
+    xml = here.virsh("dumpxml", "--migratable", "web1").replace(f"{SPARE}/vda.raw", f"{IMAGES}/vda.raw")
+    file = here.spare / "there.xml"
+    file.write_text(xml.replace("<memory ", "<description>moved</description><memory ", 1))
+    with way.migrate("--dest-xml", f"{SPARE}/there.xml") as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there, IMAGES)
+    assert there.virsh("desc", "web1") == "moved"
+
+
+@pytest.mark.slow
+def test_a_full_pool(ways: Callable[..., Way]) -> None:
+    way = ways()
+    here, there = way.ends
+    there.path(f"{IMAGES}").mkdir(exist_ok=True)
+    with way.inside(there, "mount", "-t", "tmpfs", "-o", "size=1m", "full", f"{IMAGES}") as mount:
+        assert mount.wait_exit(PATIENT) == 0, mount.log()
+    with way.migrate("--map", f"{SPARE}/vda.raw={IMAGES}/vda.raw") as attempt:
+        assert attempt.wait_exit(PATIENT) == 1
+    assert f"{IMAGES}: the disks need 32 MiB, and 1 MiB are free" in attempt.log()
+    way.stays(here)
+
+
+@pytest.mark.slow
+def test_a_code_leads_to_libvirt(ways: Callable[..., Way]) -> None:
+    """For this VM alone; the receiver ends with it."""
+    way = ways()
+    here, there = way.ends
+    address = f"127.0.0.1:{free_port()}"
+    words = ["web1", "--libvirt", "--listen", address, "--admit", f"{SPARE}", "--admit", f"{CACHE}"]
+    with way.command(there, "receive", *words) as receiver:
+        wait(lambda: "the code is " in receiver.log(), PATIENT, "the code", receiver)
+        code = receiver.log().partition("the code is ")[2].partition(",")[0]
+        with way.migrate("--code", code, to=["--to", address]) as attempt:
+            assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+        assert receiver.wait_exit(PATIENT) == 0, receiver.log()
+    way.arrived(there)
+    assert [each for each in way.left(there) if "/run/" in each] == []
+    assert here.virsh("list", "--all", "--name") == ""
+
+
+@pytest.mark.slow
+def test_an_ordinary_users_own_libvirt(ways: Callable[..., Way]) -> None:
+    """At both ends the same path must be one that this user can make."""
+    way = ways("raw", "qcow2", persistent=True, host=Session)
+    here, there = way.ends
+    with way.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there)
+    assert (there.spare / "vda.raw").stat().st_uid == (here.spare / "vda.raw").stat().st_uid
+    assert [each for host in (here, there) for each in way.left(host) if "/lib/" not in each] == []
