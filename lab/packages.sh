@@ -19,6 +19,10 @@ packages=(
     gcc libc6-dev           # a program that attacks, and must be quick
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # libvirt's own migration, through the tunnel
     libvirt-dev pkg-config python3-dev # libvirt's binding for Python is compiled
+    ovmf swtpm swtpm-tools  # firmware with variables, and a TPM, in real guests
+    apparmor checkpolicy    # the rules for their sockets are compiled
+    polkitd dbus            # a libvirt that asks who may use it
+    parted                  # a storage pool on a block device
     util-linux              # setpriv ties the lab's processes to their parent's life
     openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
     systemd man-db          # the units and the manuals, as these two read them

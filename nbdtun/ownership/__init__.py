@@ -11,7 +11,7 @@ them (``tests/test_architecture.py``):
 - The process behind a socket is checked after connecting to it (:mod:`.reach`; :mod:`.reacher` is
   its endpoint).
 
-:mod:`.loopback` tells whose process is at the other end of a TCP connection within this host.
+:mod:`.loopback` tells whose process is at the other end of a TCP connection within this host. :mod:`.labels` has SELinux's for sockets.
 
 Four modules are for paths that are safe: :mod:`.files` and :mod:`.images` at paths that an operator named, :mod:`.cache` in a directory of
 the user's own, and abstract :mod:`.names`.

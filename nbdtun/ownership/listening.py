@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.directories import make_private
+from nbdtun.ownership.labels import labelled
 from nbdtun.ownership.way import check_length, open_directory
 from nbdtun.process import Reactor
 
@@ -59,20 +60,25 @@ class Held:
 @implementer(IStreamServerEndpoint)
 @frozen
 class Listener:
-    """Listens on the UNIX socket ``path``, which gets ``mode`` and, if there is one, ``owner``: uid and gid, -1 for unchanged."""
+    """
+    Listens on the UNIX socket ``path``, which gets ``mode`` and, if there is one, ``owner``: uid and gid, -1 for unchanged.
+
+    Where SELinux is on, it gets ``label``, if that is not empty.
+    """
 
     reactor: Reactor
     path: str
     mode: int
     owner: tuple[int, int] | None = None
     backlog: int = BACKLOG
+    label: str = ""
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen. The Deferred fails with :exc:`ConfigError` if the name is taken, and with :exc:`OSError` for the system's reasons."""
         return execute(self._listen, protocolFactory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
-        port = _Port(hold(self.path, self.mode, self.owner, self.backlog), self.path, factory, self.reactor)
+        port = _Port(hold(self.path, self.mode, self.owner, self.backlog, self.label), self.path, factory, self.reactor)
         port.startListening()
         return port
 
@@ -106,7 +112,7 @@ class _Port(unix.Port):
         super(unix.Port, self).connectionLost(reason)
 
 
-def hold(path: str, mode: int, owner: tuple[int, int] | None = None, backlog: int = BACKLOG) -> Held:
+def hold(path: str, mode: int, owner: tuple[int, int] | None = None, backlog: int = BACKLOG, label: str = "") -> Held:
     """
     Make the UNIX socket ``path`` and listen on it; a stale socket of a dead process is replaced.
 
@@ -115,9 +121,11 @@ def hold(path: str, mode: int, owner: tuple[int, int] | None = None, backlog: in
     """
     check_length(path)
     name = os.path.basename(path)
-    directory = open_directory(os.path.dirname(path))
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    with labelled(label):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    directory = -1
     try:
+        directory = open_directory(os.path.dirname(path))
         _clear_stale(directory, path)
         with _staging(directory, name) as staging:
             sock.bind(f"/proc/self/fd/{staging}/{name}")
@@ -128,7 +136,8 @@ def hold(path: str, mode: int, owner: tuple[int, int] | None = None, backlog: in
             _put(staging, directory, path)
     except BaseException:
         sock.close()
-        os.close(directory)
+        if directory >= 0:
+            os.close(directory)
         raise
     return Held(sock, directory, name, (found.st_dev, found.st_ino))
 

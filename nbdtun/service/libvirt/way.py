@@ -12,6 +12,7 @@ from nbdtun.libvirt.far.arrivals import BASE, COMMON
 from nbdtun.libvirt.near.way import Handed
 from nbdtun.migration.carrier import Farewell
 from nbdtun.migration.progress import LinkState
+from nbdtun.ownership.labels import FOR_QEMU
 from nbdtun.ownership.listening import Listener
 from nbdtun.process import Reactor
 from nbdtun.service.libvirt.calls import Calls
@@ -74,7 +75,7 @@ class TunnelWay:
         if self._directory is None:
             raise ConfigError("there is no directory for the migration's sockets yet")
         path, owner = self._directory.socket(name), None if name == LIBVIRT else self._directory.owner
-        endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600, owner), f"unix:{path}")
+        endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600, owner, label=FOR_QEMU), f"unix:{path}")
         channels: Forwarder | Calls
         if name == LIBVIRT:
             assert self._handed is not None
