@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.line import FAR_SEEN
 from bench.peers.pair import Pair, Peer, Place
 from lab.crossing import certificates
 from lab.daemon import free_port
@@ -46,7 +47,7 @@ class Scene:
     def running(self, peer: Peer, server: Path) -> Iterator[Pair]:
         """A pair that leads to `server`."""
         port = free_port()
-        with self.directory() as directory, peer.start(Place(directory, server, self.tls, port, port)) as pair:
+        with self.directory() as directory, peer.start(Place(directory, server, self.tls, port)) as pair:
             yield pair
 
 
@@ -55,4 +56,4 @@ def scene(effort: Effort, peers: tuple[Peer, ...], note: Callable[[str, str], No
     """Short paths, because a UNIX socket's ends at 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="nb-", dir="/tmp") as name:
         root = Path(name)
-        yield Scene(effort, peers, root, certificates(root / "tls"), note)
+        yield Scene(effort, peers, root, certificates(root / "tls", FAR_SEEN), note)

@@ -27,9 +27,9 @@ def on_socket(directory: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def on_port(directory: Path) -> Iterator[int]:
-    """On a TCP port of the loopback, for what has no tunnel at all."""
+def on_port(directory: Path, address: str) -> Iterator[int]:
+    """On a TCP port of this address, for what has no tunnel at all."""
     port = free_port()
-    with Process(["nbdkit", "-f", "-i", "127.0.0.1", "-p", f"{port}", "null", SIZE], directory / "server.log") as server:
+    with Process(["nbdkit", "-f", "-i", address, "-p", f"{port}", "null", SIZE], directory / "server.log") as server:
         wait(lambda: listening(port), 10, "nbdkit's port", server)
         yield port

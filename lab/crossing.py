@@ -21,9 +21,10 @@ VM = "web1"
 PHASES = ("prepare", "mirror", "ready", "ram", "switchover", "finish", "settle")
 
 
-def certificates(directory: Path) -> Path:
-    """Make everybody's certificates, for the loopback, by the command that an operator would use."""
-    subprocess.run([f"{BIN}/nbdtun", "certs", directory, "--host", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
+def certificates(directory: Path, *others: str) -> Path:
+    """Make everybody's certificates, for the loopback and `others`, by the command that an operator would use."""
+    hosts = [word for host in ("127.0.0.1", *others) for word in ("--host", host)]
+    subprocess.run([f"{BIN}/nbdtun", "certs", directory, *hosts], check=True, stdout=subprocess.DEVNULL)
     return directory
 
 

@@ -130,7 +130,7 @@ def _direct(pair: Pair, scene: Scene) -> dict[str, float]:
 def _ssh(directory: Path, ways: Ways, scene: Scene) -> Iterator[None]:
     nbd, ram = ways
     port = free_port()
-    place = Place(directory, nbd.listen, scene.tls, port, port)
+    place = Place(directory, nbd.listen, scene.tls, port)
     with ssh.server(place), ssh.forward(place, nbd.dial, nbd.listen), ssh.forward(place, ram.dial, ram.listen):
         yield
 

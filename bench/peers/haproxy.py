@@ -19,7 +19,7 @@ def start(place: Place) -> Iterator[Pair]:
     client = f"{tls} crt {_identity(place, 'client')} verifyhost 127.0.0.1"
     with (
         _end(place, "destination", f"127.0.0.1:{place.port} {server}", f"unix@{place.server}") as destination,
-        _end(place, "source", f"unix@{place.entrance}", f"127.0.0.1:{place.dial} {client}") as source,
+        _end(place, "source", f"unix@{place.entrance}", f"{place.dial}:{place.port} {client}") as source,
     ):
         wait(lambda: listening(place.port), 10, "haproxy's port", destination)
         wait(place.entrance.exists, 10, "haproxy's socket", source)  # renamed into its place when it listens

@@ -14,8 +14,8 @@ from lab.daemon import Twistd
 def start(place: Place, options: Sequence[str] = (), source_options: Sequence[str] = ()) -> Iterator[Pair]:
     """`options` are those of both ends."""
     options = [*options, "--run-dir", f"{run_dir(place.entrance)}"]
-    listen = ["--listen", f"tcp:{place.port}:interface=127.0.0.1", "--target", f"nbd=unix:{place.server}"]
-    connect = ["--connect", f"tcp:127.0.0.1:{place.dial}", "--forward", f"nbd=unix:{place.entrance}"]
+    listen = ["--listen", f"tcp:{place.port}:interface={place.listen}", "--target", f"nbd=unix:{place.server}"]
+    connect = ["--connect", f"tcp:{place.dial}:{place.port}", "--forward", f"nbd=unix:{place.entrance}"]
     with (
         Twistd(place.directory, "nbdtun-dest", *listen, *options) as destination,
         Twistd(place.directory, "nbdtun-source", *connect, *options, *source_options) as source,
@@ -30,5 +30,6 @@ def run_dir(entrance: Path) -> Path:
     return entrance.parent / "run"
 
 
-PLAIN = Peer("nbdtun plain", start)
+PLAIN = Peer("nbdtun plain", lambda place: start(place, ["--insecure"]))
+"""A line of some length does not end at the loopback."""
 TLS = Peer("nbdtun TLS", lambda place: start(place, ["--tls-dir", f"{place.tls}"]))

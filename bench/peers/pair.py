@@ -30,8 +30,10 @@ class Place:
     """Everybody's certificates, under QEMU's file names; those of the server are for 127.0.0.1."""
     port: int
     """Where its destination listens."""
-    dial: int
-    """Where its source connects to: the same, unless a line of some length lies between."""
+    listen: str = "127.0.0.1"
+    """The address of that."""
+    dial: str = "127.0.0.1"
+    """The address that its source connects to: the same, unless a line of some length lies between."""
 
     @property
     def entrance(self) -> Path:

@@ -26,7 +26,7 @@ def start(place: Place, script: str = "portforward.py", options: Sequence[str] =
     log = place.directory
     with (
         end(script, "destination", f"{place.port}", f"{place.server}", *options, log=log / "destination.log") as destination,
-        end(script, "source", f"{place.entrance}", f"{place.dial}", *options, log=log / "source.log") as source,
+        end(script, "source", f"{place.entrance}", f"{place.port}", *options, log=log / "source.log") as source,
     ):
         wait(lambda: listening(place.port), 10, f"{script}'s port", destination)
         wait(lambda: unix_listening(place.entrance), 10, f"{script}'s socket", source)

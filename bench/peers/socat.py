@@ -15,12 +15,12 @@ from lab.process import Process, wait
 
 @contextmanager
 def start(place: Place, *options: str) -> Iterator[Pair]:
-    listen = f"TCP-LISTEN:{place.port},bind=127.0.0.1,reuseaddr,fork,nodelay"
+    listen = f"TCP-LISTEN:{place.port},bind={place.listen},reuseaddr,fork,nodelay"
     accept = f"UNIX-LISTEN:{place.entrance},fork"
     log = place.directory
     with (
         Process(["socat", *options, listen, f"UNIX-CONNECT:{place.server}"], log / "destination.log") as destination,
-        Process(["socat", *options, accept, f"TCP:127.0.0.1:{place.dial},nodelay"], log / "source.log") as source,
+        Process(["socat", *options, accept, f"TCP:{place.dial}:{place.port},nodelay"], log / "source.log") as source,
     ):
         wait(lambda: listening(place.port), 10, "socat's port", destination)
         wait(lambda: unix_listening(place.entrance), 10, "socat's socket", source)

@@ -44,7 +44,7 @@ def forward(place: Place, entrance: Path, target: Path) -> Iterator[Process]:
         *("IdentitiesOnly=yes", "Compression=no", f"Ciphers={CIPHER}", "StreamLocalBindUnlink=yes"),
     ]
     words = [word for option in options for word in ("-o", option)]
-    to = ["-i", f"{place.directory}/user-key", "-p", f"{place.dial}", f"{getpass.getuser()}@127.0.0.1"]
+    to = ["-i", f"{place.directory}/user-key", "-p", f"{place.port}", f"{getpass.getuser()}@127.0.0.1"]
     log = place.directory / f"{entrance.stem}-ssh.log"
     with Process(["ssh", "-F", "none", "-N", "-L", f"{entrance}:{target}", *words, *to], log) as ssh:
         wait(lambda: unix_listening(entrance), 10, "ssh's socket", ssh)

@@ -14,7 +14,7 @@ from lab.process import Process, wait
 @contextmanager
 def start(place: Place) -> Iterator[Pair]:
     destination_settings = _settings(place, "server", f"127.0.0.1:{place.port}", f"{place.server}")
-    source_settings = _settings(place, "client", f"{place.entrance}", f"127.0.0.1:{place.dial}")
+    source_settings = _settings(place, "client", f"{place.entrance}", f"{place.dial}:{place.port}")
     with (
         Process(["stunnel", destination_settings], place.directory / "destination.log") as destination,
         Process(["stunnel", source_settings], place.directory / "source.log") as source,

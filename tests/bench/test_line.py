@@ -1,54 +1,55 @@
-"""The line: when a piece that enters it arrives, and that bytes cross it whole."""
+"""The line: TCP crosses it whole, late, at its rate, and in spite of its losses."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bench.ends.line import AHEAD, SLACK, Way
-from bench.line import line
+from bench.line import GIGABIT, Length, unable
+from lab.cache import LAB
+
+ECHO = """
+import contextlib, socket, subprocess, sys, threading, time
+from pathlib import Path
+from bench.line import FAR, FAR_SEEN, Length, line
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+data = bytes(range(256)) * 4096
+def echo(server):
+    peer, _ = server.accept()
+    with peer:
+        peer.sendall(b"".join(iter(lambda: peer.recv(65536), b"")))
+with line(Path(sys.argv[1]), Length(40, losses=int(sys.argv[2]))), socket.create_server((FAR, 0)) as server:
+    echoing = threading.Thread(target=echo, args=(server,))
+    echoing.start()
+    begun = time.monotonic()
+    with socket.create_connection((FAR_SEEN, server.getsockname()[1]), 10) as client:
+        assert time.monotonic() - begun >= 0.04
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        assert b"".join(iter(lambda: client.recv(65536), b"")) == data
+    echoing.join()
+"""
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_piece_arrives_when_it_has_left_at_the_line_s_rate_and_crossed_it() -> None:
-    clock = Clock()
-    way = Way(0.05, 1000, clock)
-    assert way.enter(100) == pytest.approx((100.15, 100.1 - AHEAD))
-    assert way.enter(100)[0] == pytest.approx(100.25)  # behind the first
-    clock.now = 200
-    assert way.enter(100)[0] == pytest.approx(200.15)  # an idle line saves nothing up
+@pytest.mark.skipif(bool(unable()), reason=unable())
+@pytest.mark.parametrize("losses", [0, 10_000])
+def test_bytes_cross_whole_and_late(tmp_path: Path, losses: int) -> None:
+    """In a network of its own, since the line's device has one name."""
+    words = ["unshare", "--net", sys.executable, "-c", ECHO, f"{tmp_path}", f"{losses}"]
+    subprocess.run(words, check=True, cwd=LAB.parent, timeout=60)
 
 
-def test_what_is_under_way_is_bounded_by_rate_and_length() -> None:
-    assert Way(0.05, 125_000_000).most == pytest.approx(125_000_000 * (0.05 + AHEAD) + SLACK)
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [(Length(50), "50 ms"), (Length(0.5), "0.5 ms"), (Length(150, 1000, "bbr"), "150 ms, 0.1 % lost, bbr")],
+)
+def test_a_line_is_called_by_its_length_and_losses(length: Length, text: str) -> None:
+    assert f"{length}" == text
 
 
-def test_bytes_cross_whole_and_late_and_the_end_behind_them(tmp_path: Path) -> None:
-    data = bytes(range(256)) * 4096
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def echo() -> None:
-            peer, _ = server.accept()
-            with peer:
-                received = b"".join(iter(lambda: peer.recv(65536), b""))
-                peer.sendall(received)
-
-        echoing = threading.Thread(target=echo)
-        echoing.start()
-        with line(tmp_path, server.getsockname()[1], 40) as port, socket.create_connection(("127.0.0.1", port), 10) as client:
-            begun = time.monotonic()
-            client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-            assert b"".join(iter(lambda: client.recv(65536), b"")) == data
-            assert time.monotonic() - begun >= 0.04
-        echoing.join()
+def test_a_router_keeps_half_of_what_a_long_line_holds() -> None:
+    assert Length(150).queue == GIGABIT * 0.150 / 2
+    assert Length(1).queue == 1_000_000

@@ -60,7 +60,7 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
     columns = (Column("rate_mb_s", "MB/s"),)
     measures = (Measure("other", "The other", columns, broken), Measure("one", "The one", columns, measured, ("up", "down")))
     monkeypatch.setattr(command, "MEASURES", measures)
-    monkeypatch.setattr("bench.scene.certificates", lambda path: path)
+    monkeypatch.setattr("bench.scene.certificates", lambda path, *hosts: path)
     monkeypatch.setattr("bench.report.machine.describe", dict)
     return peers
 
