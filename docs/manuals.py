@@ -46,10 +46,11 @@ def main(directory: Path) -> None:
         roles.register_local_role(name, _reference)
     for ours in (Rows, Source):
         directives.register_directive(ours.name, ours)
+    settings = {"halt_level": 2, "syntax_highlight": "none"}  # which needs pygments
     for name, section, text in pages():
         page = directory / f"man/man{section}/{name}.{section}"
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_bytes(publish_string(text, f"{DOCS}/{name}", writer_name="manpage", settings_overrides={"halt_level": 2}))
+        page.write_bytes(publish_string(text, f"{DOCS}/{name}", writer_name="manpage", settings_overrides=settings))
     for shell, path in SHELLS.items():
         script = directory / path
         script.parent.mkdir(parents=True, exist_ok=True)

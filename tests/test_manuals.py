@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,12 @@ CODES = ("config", "guest-lost", "unknown")
 
 @pytest.fixture(scope="module")
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an installation puts below `share`."""
-    made = tmp_path_factory.mktemp("share")
-    subprocess.run([sys.executable, ROOT / "docs/manuals.py", made], check=True)
+    """What an installation puts below `share`; it has docutils and click to make it, as pip gives them to a build."""
+    made, packages = tmp_path_factory.mktemp("share"), tmp_path_factory.mktemp("packages")
+    for name in ("click", "docutils"):
+        (packages / name).symlink_to(Path(sysconfig.get_path("purelib"), name))
+    alone = {**os.environ, "PYTHONPATH": f"{packages}"}
+    subprocess.run([sys.executable, "-S", ROOT / "docs/manuals.py", made], env=alone, check=True)
     return made
 
 

@@ -99,7 +99,7 @@ def test_qemus_user_needs_no_right_at_all(pairs: Callable[..., Pair], guest: Gue
     pair = pairs(PLAN, behaves=replace(guest, kernel=kernel, initramfs=initramfs), user=user)
     pair.source.wait_ticks(5)
     serve(pair)
-    for path in (units.OPTIONS, *units.OPTIONS.glob("*.pem")):
+    for path in (directory, units.OPTIONS, *units.OPTIONS.glob("*.pem")):
         os.chown(path, user, user)
     lines = (units.SHIPPED / "qemu-user.conf").read_text().partition("[Service]\n")[2]
     for unit in (DEST, "nbdtun-migrate@.service"):
@@ -164,8 +164,7 @@ def test_a_host_that_shuts_down_waits_for_a_handover(pairs: Callable[..., Pair],
     pair.source.wait_ticks(5)
     with Gate(directory / "gate.qmp", pair.destination.qmp_path, "cont") as gate:
         serve(pair, monitor=gate.path)
-        for unit in (DEST, "nbdtun-migrate@.service"):
-            units.drop_in(unit, "hasty", "TimeoutStopSec=3s")
+        units.drop_in(DEST, "hasty", "TimeoutStopSec=3s")
         units.hold(directory / "done")
         systemctl("start", MIGRATE)
         gate.wait_held()
