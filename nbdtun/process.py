@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import resource
+import select
 import signal
 import socket
 import time
@@ -117,3 +118,14 @@ def make_room(count: int) -> int:
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def gone(number: int) -> bool:
+    """
+    Whether nobody is at the other end of the descriptor ``number`` any more: of a terminal, or of a pipe that it writes to.
+
+    poll(2) tells it without a write: POLLHUP for a terminal that was closed, POLLERR for a pipe without a reader.
+    """
+    watched = select.poll()
+    watched.register(number, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in watched.poll(0))

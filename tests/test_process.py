@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -14,7 +17,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
-from nbdtun.process import adopt, steady
+from nbdtun.process import adopt, gone, steady
 
 
 def test_the_clock_of_the_wall_is_replaced() -> None:
@@ -90,3 +93,15 @@ CODE = "import resource; from nbdtun.process import make_room; print(make_room({
 def test_the_soft_limit_is_raised_as_far_as_it_may_be(soft: int, hard: int, wanted: int, then: str) -> None:
     command = ["prlimit", f"--nofile={soft}:{hard}", sys.executable, "-c", CODE.format(wanted)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == then
+
+
+def test_who_is_gone_is_seen_without_a_write(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    terminal, end = pty.openpty()
+    with (tmp_path / "file").open("w") as file:
+        assert [gone(number) for number in (writing, end, file.fileno())] == [False, False, False]
+    os.close(reading)
+    os.close(terminal)
+    assert [gone(number) for number in (writing, end)] == [True, True]
+    os.close(writing)
+    os.close(end)

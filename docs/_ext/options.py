@@ -2,6 +2,7 @@
 Option lists that are made of the programs themselves, so that they cannot say anything else.
 
 ``.. click-options:: migrate`` lists the options of a subcommand of ``nbdtun``, ``config check`` those of one below it.
+``.. live-options:: dest`` lists the options whose new values that daemon takes while it runs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,24 @@ class ClickOptions(_Options):
     options_of = staticmethod(click_options)
 
 
+class LiveOptions(Directive):
+    """The options that a running daemon takes."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        from nbdtun.config.options import DESTINATION, PROCESS, SOURCE
+
+        declared = {"dest": DESTINATION, "source": SOURCE}[self.arguments[0]]
+        text = nodes.paragraph()
+        for option in (*declared, *PROCESS):
+            if option.live:
+                text += [nodes.Text(", " if text.children else ""), nodes.literal(option.name, option.name)]
+        return [text]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx."""
     app.add_directive("click-options", ClickOptions)
+    app.add_directive("live-options", LiveOptions)
     return {"parallel_read_safe": True}

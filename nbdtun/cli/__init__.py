@@ -31,7 +31,7 @@ import click
 
 from nbdtun import __version__
 from nbdtun.cli import cancel, certs, change, check, migrate, plan, receive, status
-from nbdtun.cli.daemons import config, serve
+from nbdtun.cli.daemons import config, reload, serve
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
@@ -52,6 +52,7 @@ for _each in (
     serve.dest,
     serve.source,
     config.command,
+    reload.command,
     receive.command,
     status.command,
     change.command,

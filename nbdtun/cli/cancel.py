@@ -22,7 +22,7 @@ def command(vm: str, run_dir: str | None) -> int:
     from nbdtun.errors import printable
     from nbdtun.migration.progress import Phase, Progress
     from nbdtun.service.control.client import ask
-    from nbdtun.service.control.socket import Cancel
+    from nbdtun.service.control.commands import Cancel
 
     report = asked(lambda reactor: ask(reactor, base(run_dir), vm, Cancel))
     final = Progress.from_json(report.get("progress", {}))

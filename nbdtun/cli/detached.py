@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, cast
 
-from nbdtun.cli.streams import gone
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.directories import make_directories
 from nbdtun.ownership.files import append_to
+from nbdtun.process import gone
 from nbdtun.service.local import ownership
 
 #: Where syslogd or journald listens.

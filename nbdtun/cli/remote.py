@@ -49,6 +49,11 @@ def running(context: click.Context, parameter: click.Parameter, incomplete: str)
     return [each.text for each in found if each.text.startswith(incomplete)]
 
 
+def daemons(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The same, of daemons only."""
+    return [name for name in running(context, parameter, incomplete) if name.startswith("@")]
+
+
 def migrations(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The same, without daemons."""
     return [name for name in running(context, parameter, incomplete) if not name.startswith("@")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import sys
 from collections.abc import Callable
 
@@ -41,17 +40,6 @@ def flushed(status: int) -> int:
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return status
-
-
-def gone(number: int) -> bool:
-    """
-    Whether nobody is at the other end of the descriptor ``number`` any more: of a terminal, or of a pipe that it writes to.
-
-    poll(2) tells it without a write: POLLHUP for a terminal that was closed, POLLERR for a pipe without a reader.
-    """
-    watched = select.poll()
-    watched.register(number, 0)
-    return any(events & (select.POLLERR | select.POLLHUP) for _, events in watched.poll(0))
 
 
 #: Is called before each complaint, by a command that has another place for it when the terminal is gone.

@@ -28,6 +28,8 @@ class Option(NamedTuple):
     repeatable: bool = False
     #: The value that the option stands for where it is given alone; empty: it cannot be.
     alone: str = ""
+    #: Whether a running daemon takes a new value, without touching what is under way.
+    live: bool = False
 
     @property
     def key(self) -> str:

@@ -44,12 +44,13 @@ REMOTE_COMMAND = Option(
     default="nbdtun",
 )
 QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
-TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR")
+TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR", live=True)
 TLS_NAME = Option("tls-name", "Name that the destination's certificate must have.", "NAME", unset="the destination's host")
 INSECURE = Option("insecure", "Without TLS, allow endpoints other than loopback and UNIX sockets, and other users on loopback.")
 ANY_PURPOSE = Option(
     "any-purpose",
     "Also trust certificates of the other end that have no extended key usage (serverAuth, clientAuth), as old PKIs make them.",
+    live=True,
 )
 RUN_DIR = Option("run-dir", "Directory for the sockets that nbdtun makes for itself.", "DIR", unset="/run/nbdtun, or the user's own")
 SOCKET_OWNER = Option(
@@ -58,7 +59,7 @@ SOCKET_OWNER = Option(
     "USER[:GROUP]",
     "nbdtun.config.values:Owner.parse",
 )
-BANDWIDTH = Option("bandwidth", "Limit for all channels together, such as 500MiB or 100Mbit/s.", "RATE", _RATE, unset="no limit")
+BANDWIDTH = Option("bandwidth", "Limit for all channels together, such as 500MiB or 100Mbit/s.", "RATE", _RATE, unset="no limit", live=True)
 WINDOW = Option(
     "window", "The most unacknowledged bytes per channel and direction, kept to be sent again after a lost link.", "SIZE", _SIZE, "64MiB"
 )
@@ -71,6 +72,7 @@ DRAIN_TIMEOUT = Option(
     "TIME",
     _DURATION,
     "10min",
+    live=True,
 )
 RECORDS = Option(
     "records",
@@ -162,6 +164,7 @@ TARGET = Option(
     "NAME=CLIENT-ENDPOINT",
     "nbdtun.config.values:Target.parse",
     repeatable=True,
+    live=True,
 )
 VM = Option(
     "vm",
@@ -170,6 +173,7 @@ VM = Option(
     "NAME=PATH",
     "nbdtun.config.values:parse_vm",
     repeatable=True,
+    live=True,
 )
 ALLOW = Option(
     "allow",
@@ -179,24 +183,37 @@ ALLOW = Option(
     "nbdtun.tunnel.destination.allowlist:Rule.parse",
     unset="every certificate of the CA",
     repeatable=True,
+    live=True,
 )
 _COUNT = "nbdtun.units:parse_count"
-MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", _COUNT, "1024")
+MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", _COUNT, "1024", live=True)
 LIMITS = (
     MAX_CHANNELS,
-    Option("max-channels-per-peer", "The same for one source: one certificate, or one address without TLS.", "COUNT", _COUNT, "512"),
-    Option("max-handshakes", "Connections that may wait to open a channel; beyond that the oldest are closed.", "COUNT", _COUNT, "256"),
+    Option(
+        "max-channels-per-peer", "The same for one source: one certificate, or one address without TLS.", "COUNT", _COUNT, "512", live=True
+    ),
+    Option(
+        "max-handshakes",
+        "Connections that may wait to open a channel; beyond that the oldest are closed.",
+        "COUNT",
+        _COUNT,
+        "256",
+        live=True,
+    ),
     Option(
         "max-handshakes-per-address",
         "The same for one address (IPv6: one /64) that has not shown a certificate yet.",
         "COUNT",
         _COUNT,
         "128",
+        live=True,
     ),
 )
 LOCAL_LIMITS = (
     MAX_CHANNELS,
-    Option("max-channels-per-user", "The same for one local user; all clients of TCP ports count as one.", "COUNT", _COUNT, "512"),
+    Option(
+        "max-channels-per-user", "The same for one local user; all clients of TCP ports count as one.", "COUNT", _COUNT, "512", live=True
+    ),
 )
 FORWARD = Option(
     "forward",
@@ -204,12 +221,14 @@ FORWARD = Option(
     "TARGET=SERVER-ENDPOINT",
     "nbdtun.config.values:Forward.parse",
     repeatable=True,
+    live=True,
 )
 URGENT = Option(
     "urgent",
     "Send this target's channels ahead of the others under --bandwidth, such as memory ahead of disks.",
     "TARGET",
     repeatable=True,
+    live=True,
 )
 LIBVIRT = Option(
     "libvirt",
@@ -224,6 +243,7 @@ ADMIT = Option(
     "DIR",
     "nbdtun.config.libvirt:check_directory",
     repeatable=True,
+    live=True,
 )
 DEST_XML = Option(
     "dest-xml",
@@ -272,6 +292,7 @@ LOG_LEVEL = Option(
     "LEVEL",
     "nbdtun.config.values:parse_log_level",
     "info",
+    live=True,
 )
 
 #: Of a destination that is made.

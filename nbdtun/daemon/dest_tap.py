@@ -8,6 +8,7 @@ from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
 from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LIMITS, LISTEN, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
+from nbdtun.daemon.reload import Reload
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
@@ -88,4 +89,11 @@ def makeService(options: Options) -> IService:
         destination = DestinationService(reactor, options.settings)
     except NbdtunError as error:
         give_up("nbdtun-dest", error)
-    return Daemon(reactor, "nbdtun-dest", options.parent or {}, destination, DaemonControl.of(destination, "nbdtun-dest"))
+
+    def take(settings: DestinationSettings) -> None:
+        destination.take(settings)
+        make_room_for(settings.limits)
+
+    reload = Reload(options, take)
+    control = DaemonControl.of(destination, "nbdtun-dest", reload)
+    return Daemon(reactor, "nbdtun-dest", options.parent or {}, destination, control, reload=reload)

@@ -27,6 +27,8 @@ from zope.interface import provider
 from nbdtun.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.logger import LogEvent
 
 #: Twisted's levels, as syslog's; journald reads them at the start of a line (sd-daemon(3)).
@@ -38,13 +40,22 @@ def json_lines() -> ILogObserver:
     return observer(sys.stdout, "json")
 
 
-def log_to(stream: TextIO, form: str, level: str) -> None:
-    """Log to ``stream`` in one of :data:`~nbdtun.config.values.LOG_FORMATS`, from one of ``LOG_LEVELS`` on."""
-    set_global_log_level(level)
-    least = LogLevel.lookupByName(level)
-    levels = LogLevelFilterPredicate(max(least, LogLevel.warn))
-    levels.setLogLevelForNamespace("nbdtun", least)
+def log_to(stream: TextIO, form: str, level: str) -> Callable[[str], None]:
+    """
+    Log to ``stream`` in one of :data:`~nbdtun.config.values.LOG_FORMATS`, from one of ``LOG_LEVELS`` on; the function that is returned
+    changes the level.
+    """
+    levels = LogLevelFilterPredicate(LogLevel.warn)
+
+    def set_level(level: str) -> None:
+        least = LogLevel.lookupByName(level)
+        set_global_log_level(level)
+        levels.setLogLevelForNamespace("", max(least, LogLevel.warn))
+        levels.setLogLevelForNamespace("nbdtun", least)
+
+    set_level(level)
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer(stream, form), [levels])], redirectStandardIO=False)
+    return set_level
 
 
 def observer(stream: TextIO, form: str) -> ILogObserver:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final, NoReturn
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 from twisted.python.usage import Options, UsageError
 
 from nbdtun import __version__
 from nbdtun.config.file import NO_FILE, USUAL, ConfigFile
 from nbdtun.config.option import Option, spelled_out
-from nbdtun.config.options import CONFIG, LOG_FORMAT, LOG_LEVEL, PROCESS
+from nbdtun.config.options import CONFIG, LOG_FORMAT, LOG_LEVEL, PROCESS, TLS_DIR
 from nbdtun.errors import ConfigError, NbdtunError
 
 #: twistd's own default, in the current directory.
@@ -36,6 +36,7 @@ class DeclaredOptions(Options):
     settings: Any
     #: The file in force; without a path if there is none.
     file = ConfigFile()
+    _words: Sequence[str] = ()
 
     def __init_subclass__(cls, declared: tuple[Option, ...] = ()) -> None:
         """Declare them to twistd, as methods: so an option that is given can be told from one with its default value."""
@@ -46,6 +47,7 @@ class DeclaredOptions(Options):
 
     def __init__(self) -> None:
         self.collected: defaultdict[str, list[str]] = defaultdict(list)
+        self._values: dict[Option, Any] = {}
         super().__init__()
 
     def opt_version(self) -> None:
@@ -67,8 +69,9 @@ class DeclaredOptions(Options):
 
         :raise ConfigError: they are not valid.
         """
+        self._words = sys.argv[1:] if words is None else list(words)
         try:
-            super().parseOptions(spelled_out(sys.argv[1:] if words is None else words, self.declared))
+            super().parseOptions(spelled_out(self._words, self.declared))
         except UsageError as error:
             raise ConfigError(str(error), f"`{self.plugin.replace('-', ' ')} --help` lists the options") from None
 
@@ -80,6 +83,34 @@ class DeclaredOptions(Options):
         self.file = self._read_file()
         self.settings = self.build()
         self._spare_pidfile()
+
+    def again(self) -> Self:
+        """
+        Read the same command line again, and the file as it is now.
+
+        :raise ConfigError: they are not valid.
+        """
+        newer = type(self)()
+        newer.read(self._words)
+        return newer
+
+    def changed(self, newer: Self) -> dict[str, bool]:
+        """The names of the options that have other values in ``newer``, and whether a running daemon takes each."""
+        values = [(option, self.value(option), newer.value(option)) for option in self.declared]
+        both = [option for option, old, new in values if option is not TLS_DIR or None not in (old, new)]  # TLS does not come or go
+        return {option.name: option.live and option in both for option, old, new in values if old != new}
+
+    def merged(self, newer: Self, taken: Collection[str]) -> Self:
+        """
+        These options, with the values of ``newer`` for those that are ``taken``.
+
+        :raise ConfigError: they do not fit together.
+        """
+        made = type(self)()
+        made._words, made.file = self._words, newer.file
+        made._values = {option: (newer if option.name in taken else self).value(option) for option in self.declared}
+        made.settings = made.build()
+        return made
 
     def _read_file(self) -> ConfigFile:
         """The file of ``--config``, or the usual one if it is there."""
@@ -113,10 +144,12 @@ class DeclaredOptions(Options):
 
     def has(self, option: Option) -> bool:
         """Whether it was given, or has a default."""
-        return bool(self._texts(option))
+        return self.value(option) not in (None, (), False) if self._values else bool(self._texts(option))
 
     def value(self, option: Option) -> Any:
         """The value of an option: a tuple if it is repeatable, None if it was not given; its errors name it, and its file."""
+        if self._values:
+            return self._values[option]
         texts = self._texts(option)
         if not option.metavar:
             return bool(texts)

@@ -1,9 +1,9 @@
 """
 The service that the twistd plugins run. A failure to start is one line, not a traceback; and a signal ends it in good order.
 
-The first SIGTERM, SIGINT or SIGHUP lets the services finish what would be lost, as far as each can; a second one (but
-SIGHUP) stops them at once. The
-services themselves raise errors, for applications that embed them to catch.
+The first SIGTERM, SIGINT or SIGHUP lets the services finish what would be lost, as far as each can; a second one (but SIGHUP) stops them
+at once. Where there is a configuration file, SIGHUP reads it again, unless it comes from a terminal that was closed. The services
+themselves raise errors, for applications that embed them to catch.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReac
 from twisted.python.failure import Failure
 
 from nbdtun.daemon.notify import Manager
+from nbdtun.daemon.reload import Reload
 from nbdtun.deferreds import gather
 from nbdtun.errors import GuestLost, NbdtunError, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.ownership.files import remove_file
-from nbdtun.process import ENDING
+from nbdtun.process import ENDING, gone
 
 
 @runtime_checkable
@@ -51,15 +52,24 @@ class Daemon(MultiService):
     """
     Holds ``services``. ``plugin`` is the name that its error lines begin with; ``twistd`` has twistd's own options.
 
-    With ``outlives_terminal`` it goes on when its terminal is closed.
+    With ``outlives_terminal`` it goes on when its terminal is closed. SIGHUP from elsewhere reads its configuration file again, by
+    ``reload``, if it has one.
     """
 
     log = make_logger()
 
     def __init__(
-        self, reactor: IReactorCore, plugin: str, twistd: Mapping[str, Any], *services: IService, outlives_terminal: bool = False
+        self,
+        reactor: IReactorCore,
+        plugin: str,
+        twistd: Mapping[str, Any],
+        *services: IService,
+        outlives_terminal: bool = False,
+        reload: Reload | None = None,
     ) -> None:
         super().__init__()
+        self.reload = reload
+        self._terminals: list[int] = []
         self._outlives_terminal = outlives_terminal
         self._draining: Deferred[Any] | None = None
         self._reactor = reactor
@@ -80,6 +90,7 @@ class Daemon(MultiService):
         :raise SystemExit: the start failed, and the log has the reason in one line; twistd ends with status 1.
         """
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        self._terminals = [number for number in range(3) if os.isatty(number)]
         try:
             super().privilegedStartService()
         except NbdtunError as error:
@@ -125,7 +136,9 @@ class Daemon(MultiService):
         cast("IReactorFromThreads", self._reactor).callFromThread(self._end, number)
 
     def _end(self, number: int) -> None:
-        if number == signal.SIGHUP and self._outlives_terminal:
+        if number == signal.SIGHUP and self.reload is not None and self.reload.possible and not any(map(gone, self._terminals)):
+            self.reload.at_signal()
+        elif number == signal.SIGHUP and self._outlives_terminal:
             self.log.info("the terminal was closed; the migration goes on, SIGTERM rolls it back")
         elif self._draining is None:
             self._draining = gathered = Deferred.fromCoroutine(gather(each.drain() for each in self if isinstance(each, Drainable)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
@@ -28,9 +30,13 @@ from nbdtun.config.options import (
 )
 from nbdtun.config.settings import FarSettings
 from nbdtun.daemon.options import DeclaredOptions, give_up
+from nbdtun.daemon.reload import Reload
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.process import make_room, needed, settle_in
+
+if TYPE_CHECKING:
+    from nbdtun.service import SourceService
 
 _ONLY_MIGRATIONS = (QMP, KEEP_SOURCE, *MIGRATION)
 
@@ -100,6 +106,12 @@ class Options(DeclaredOptions, declared=SOURCE):
             make_trust(task.tunnel, server=False)
 
 
+def _take(source: SourceService, task: SourceTask) -> Deferred[None]:
+    if task.forward is None:
+        raise ConfigError("its last --forward cannot be removed while it runs", "stop the daemon")
+    return Deferred.fromCoroutine(source.take(task.forward))
+
+
 def makeService(options: Options) -> IService:
     """
     Make the service of a source daemon, not yet running. If its only work is a migration, the process ends after it.
@@ -115,11 +127,13 @@ def makeService(options: Options) -> IService:
     make_room(needed((forward.limits if forward else LocalLimits()).channels, 0))
     try:
         services: list[IService] = []
+        reload = None
         if forward is not None:
             source = SourceService(reactor, forward)
-            services += [source, DaemonControl.of(source, "nbdtun-source")]
+            reload = Reload(options, partial(_take, source))
+            services += [source, DaemonControl.of(source, "nbdtun-source", reload)]
         if migrate is not None:
             services.append(MigrationService(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
     except NbdtunError as error:
         give_up("nbdtun-source", error)
-    return Daemon(reactor, "nbdtun-source", options.parent or {}, *services, outlives_terminal=migrate is not None)
+    return Daemon(reactor, "nbdtun-source", options.parent or {}, *services, outlives_terminal=migrate is not None, reload=reload)

@@ -5,7 +5,7 @@ From the ground up::
 
     local        sockets and directories of this host, and their owners
     tunnel       the tunnel, built from settings, and as the migration uses it
-    control      the control sockets that `nbdtun status`, `set` and `cancel` reach
+    control      the control sockets that `nbdtun status`, `set`, `reload` and `cancel` reach
     planning     a destination that is planned and made at the far end
     checks       the checks of a migration that need neither QEMU nor the tunnel, and those of a QEMU
     libvirt      migrations of libvirt's VMs

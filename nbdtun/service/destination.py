@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from nbdtun.config import VM, DestinationSettings, FactoryTarget, Target
+from nbdtun.config import VM, DestinationSettings, FactoryTarget, Target, VMPattern
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield, with_timeout
+from nbdtun.errors import ShuttingDown
 from nbdtun.libvirt.far.control import LibvirtControl
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Party
@@ -25,13 +26,13 @@ from nbdtun.ownership.reach import Credentials
 from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.doing import Pace, doing
-from nbdtun.service.libvirt.destination import make_arrivals
+from nbdtun.service.libvirt.destination import make_arrivals, rules_of
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.vms import VMs
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.survey import arrivals_of, certificates_of, links_of, sessions_of, vms_of
-from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust
+from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust, retrust
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.files import SERVER_CERT
@@ -67,25 +68,85 @@ class DestinationService(MultiService):
         self._reactor = reactor
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         tunnel = settings.tunnel
-        tls = make_trust(tunnel, server=True)
+        self._trust = make_trust(tunnel, server=True)
         runtime = make_runtime(reactor, tunnel)
-        self.tunnel = Destination(runtime, Targets(), tls, AllowList(settings.allow), settings.limits, insecure=tunnel.insecure)
+        self.tunnel = Destination(runtime, Targets(), self._trust, AllowList(settings.allow), settings.limits, insecure=tunnel.insecure)
         self._pace = Pace(self.tunnel.ledger, reactor.seconds)
         for target in settings.targets:
             self.tunnel.targets.add(target.name, self._target(target))
-        self._tls_dir = settings.tunnel.tls_dir
         self._egresses = itertools.count(1)  # directories are counted: nothing of a source's choosing names a file
-        table = VMs(settings.vms)
-        self._vms = table if vms is None else vms
-        self.sessions = Sessions(reactor, self._vms, self._egress, surroundings=self._check_surroundings, places=table.places)
+        self._table = VMs(settings.vms)
+        self._vms = self._table if vms is None else vms
+        self.sessions = Sessions(reactor, self._vms, self._egress, surroundings=self._check_surroundings, places=self._table.places)
         self._draining, self._drains = Draining(self.sessions), False
         self.arrivals = make_arrivals(reactor, settings, self.tunnel) if settings.libvirt else None
+        self._offered = {target.name for target in settings.targets}
+        self._receives = False
         if settings.vms or settings.libvirt:
-            self.tunnel.targets.add(CONTROL, PersonalTarget(self._control))
-            self.tunnel.targets.add(SINK, Sink(runtime.selector))
+            self._receive()
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
         self._listening = ListeningService(endpoint, self.tunnel)
         self._listening.setServiceParent(self)
+
+    def _receive(self) -> None:
+        """Let sources ask for VMs."""
+        if not self._receives:
+            self._receives = True
+            self.tunnel.targets.add(CONTROL, PersonalTarget(self._control))
+            self.tunnel.targets.add(SINK, Sink(self.tunnel.runtime.selector))
+
+    def serve(self, add: Iterable[VM | VMPattern], remove: Iterable[str] = ()) -> list[str]:
+        """
+        Serve VMs besides, and some no longer, by their names; return all that are served then. Migrations under way go on.
+
+        :raise ShuttingDown: it is draining.
+        :raise ConfigError: one to remove is not served.
+        """
+        self._refuse_changes()
+        add, gone = tuple(add), [self._table.find(text) for text in remove]
+        self._table.change(add, gone, self.sessions.register.busy)
+        if add:
+            self._receive()
+        self.log.info("serves {vms} from now on", vms=listed(self._table.texts))
+        return self._table.texts
+
+    def take(self, settings: DestinationSettings) -> None:
+        """
+        Go on with ``settings``, which differ from those in force only where a running daemon can change: targets, VMs, ``allow``, limits,
+        bandwidth, ``drain_timeout`` and the certificates. Channels and migrations under way are left alone, and what :meth:`serve` has
+        changed stays.
+
+        :raise ShuttingDown: it is draining.
+        :raise ConfigError: the certificates cannot be used; then nothing has changed.
+        """
+        self._refuse_changes()
+        before = self.settings
+        retrust(self._trust, before.tunnel, settings.tunnel)
+        self._retarget(before.targets, settings.targets)
+        gone = [vm for vm in before.vms if vm not in settings.vms]
+        self._table.change([vm for vm in settings.vms if vm not in before.vms], gone, self.sessions.register.busy)
+        if settings.vms:
+            self._receive()
+        self.tunnel.allow = AllowList(settings.allow)
+        self.tunnel.limit(settings.limits)
+        if settings.tunnel.bandwidth != before.tunnel.bandwidth:
+            self.tunnel.runtime.throttle.rate = settings.tunnel.bandwidth
+        if self.arrivals is not None:
+            self.arrivals.rules = rules_of(settings)
+        self.settings = settings
+
+    def _retarget(self, before: Sequence[Target | FactoryTarget], now: Sequence[Target | FactoryTarget]) -> None:
+        for target in before:
+            if target not in now:
+                self.tunnel.targets.remove(target.name)
+        for target in now:
+            if target not in before:
+                self.tunnel.targets.add(target.name, self._target(target))
+        self._offered.update(target.name for target in now)  # those that are gone may have channels still
+
+    def _refuse_changes(self) -> None:
+        if self._drains:
+            raise ShuttingDown("the daemon is shutting down, and takes no changes")
 
     def startService(self) -> None:
         """Start; first remove the directories of killed daemons, then what they have left in the QEMUs."""
@@ -111,7 +172,7 @@ class DestinationService(MultiService):
         await self._draining.begin()
         if self.arrivals is not None:
             self.arrivals.close()
-        for name in (*self._offered, *([SINK] if self.settings.vms or self.settings.libvirt else [])):
+        for name in (*self._offered, *([SINK] if self._receives else [])):
             self.tunnel.targets.add(name, ClosedTarget())
         ending = Deferred.fromCoroutine(self._ended())
         if under_way := self._under_way():
@@ -159,10 +220,6 @@ class DestinationService(MultiService):
         """Whether no channel is open, and no session under way."""
         return self.tunnel.idle and not self.sessions.register.busy and not (self.arrivals and self.arrivals.under_way)
 
-    @property
-    def _offered(self) -> list[str]:
-        return [target.name for target in self.settings.targets]
-
     async def survey(self) -> dict[str, Any]:
         """What it serves, and what is under way, for `nbdtun status`."""
         vms = await vms_of(self.sessions, [VM(name, qmp) for name, qmp in self._vms.items()])
@@ -170,10 +227,10 @@ class DestinationService(MultiService):
             "listen": self.settings.listen,
             "state": "draining" if self._drains else "serving",
             "waits_for": self._under_way() if self._drains else [],
-            **certificates_of(self._tls_dir, SERVER_CERT),
+            **certificates_of(self.settings.tunnel.tls_dir, SERVER_CERT),
             **links_of(self.tunnel),
             "sources": [{"source": source, "channels": count} for source, count in sorted(self.tunnel.owners.items())],
-            "targets": [{"name": name, "channels": len(self.tunnel.names([name]))} for name in self._offered],
+            "targets": [{"name": each.name, "channels": len(self.tunnel.names([each.name]))} for each in self.settings.targets],
             "vms": vms,
             "libvirt": self.settings.libvirt or None,
             "sessions": [*sessions_of(self.sessions, self.tunnel), *arrivals_of(self.arrivals, self.tunnel)],
@@ -198,8 +255,8 @@ class DestinationService(MultiService):
         return Deferred.fromCoroutine(stop())
 
     def _check_surroundings(self, checklist: Checklist, qemu: Credentials) -> None:
-        if self._tls_dir is not None:
-            certificates.check_certificates(checklist, DESTINATION_CERTIFICATES, self._tls_dir, SERVER_CERT)
+        if (tls_dir := self.settings.tunnel.tls_dir) is not None:
+            certificates.check_certificates(checklist, DESTINATION_CERTIFICATES, tls_dir, SERVER_CERT)
         access.check_access(checklist, DESTINATION_SOCKETS, self._rundir, qemu)
 
     def _target(self, target: Target | FactoryTarget) -> EndpointTarget | LocalTarget:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 
-from nbdtun.config import SourceSettings
-from nbdtun.errors import TunnelError
+from nbdtun.config import VM, Forward, SourceSettings, VMPattern
+from nbdtun.errors import ConfigError, MigrationError, ShuttingDown, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 from nbdtun.service.doing import Pace, doing
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.survey import certificates_of, links_of
-from nbdtun.service.tunnel.build import make_listener, make_source
+from nbdtun.service.tunnel.build import make_listener, make_source, retrust
 from nbdtun.service.tunnel.reached import LateDialer
 from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.files import CLIENT_CERT
@@ -43,10 +44,59 @@ class SourceService(MultiService):
         self._late = LateDialer.by(reactor, settings, self._say) if settings.by_ssh is not None else None
         self.tunnel = Source(self._late, settings.limits) if self._late is not None else make_source(reactor, settings)
         self._pace = Pace(self.tunnel.ledger, reactor.seconds)
+        self._reactor = reactor
+        self._listening: dict[str, ListeningService] = {}
         for forward in settings.forwards:
-            endpoint = make_listener(reactor, forward.address, settings.tunnel)
-            forwarder = Forwarder(self.tunnel, forward.target, urgent=forward.target in settings.urgent)
-            ListeningService(endpoint, forwarder).setServiceParent(self)
+            self._forward(forward, settings)
+
+    def _forward(self, forward: Forward, settings: SourceSettings) -> None:
+        """Listen for it, or change its target if that is done already; :exc:`ConfigError` if its socket cannot be made."""
+        found = self._listening.get(forward.endpoint)
+        if found is None:
+            endpoint = make_listener(self._reactor, forward.address, settings.tunnel)
+            found = self._listening[forward.endpoint] = ListeningService(endpoint, Forwarder(self.tunnel, forward.target))
+            found.setServiceParent(self)
+        found.factory.target, found.factory.urgent = forward.target, forward.target in settings.urgent
+
+    def serve(self, add: Iterable[VM | VMPattern], remove: Iterable[str] = ()) -> list[str]:
+        """
+        Refuse: VMs arrive at a destination.
+
+        :raise MigrationError: always.
+        """
+        raise MigrationError("VMs are for a destination's daemon; this one is a source's")
+
+    async def take(self, settings: SourceSettings) -> None:
+        """
+        Go on with ``settings``, which differ from those in force only where a running daemon can change: forwards and which are urgent,
+        limits, bandwidth, ``drain_timeout`` and the certificates. Channels are left alone.
+
+        :raise ShuttingDown: it is draining.
+        :raise ConfigError: the certificates cannot be used, or a socket cannot be made; then nothing has changed.
+        """
+        if self._drains:
+            raise ShuttingDown("the daemon is shutting down, and takes no changes")
+        before, known = self.settings, set(self._listening)
+        try:  # first what can fail
+            for forward in settings.forwards:
+                if forward.endpoint not in known:
+                    self._forward(forward, settings)
+            retrust(self.tunnel.tls, before.tunnel, settings.tunnel)
+        except ConfigError:
+            await self._forget(set(self._listening) - known)
+            raise
+        for forward in settings.forwards:
+            self._forward(forward, settings)
+        await self._forget(set(self._listening) - {forward.endpoint for forward in settings.forwards})
+        self.tunnel.users.limits = settings.limits
+        if settings.tunnel.bandwidth != before.tunnel.bandwidth:
+            self.tunnel.runtime.throttle.rate = settings.tunnel.bandwidth
+        self.settings = settings
+
+    async def _forget(self, endpoints: Iterable[str]) -> None:
+        """Listen there no longer."""
+        for endpoint in endpoints:
+            await maybeDeferred(self._listening.pop(endpoint).disownServiceParent)
 
     def startService(self) -> None:
         """Listen; and say in the log, once, whether the destination can be reached. The local programs come whenever they like."""

@@ -79,13 +79,25 @@ class Trust:
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, server: bool, any_purpose: bool = False) -> None:
+        self._server = server
         self._renewal = Renewal(directory, server=server)
         self._revocations = Revocations(Path(directory) / CA_CRL)
+        self._moved = 0
         self._here, self._purpose = ("the destination", "clientAuth") if server else ("the source", "serverAuth")
         self._any_purpose = any_purpose
 
     def __repr__(self) -> str:
         return f"<Trust of {self._here}: {self._renewal!r}, {self._revocations!r}>"
+
+    def move(self, directory: str | os.PathLike[str], *, any_purpose: bool) -> None:
+        """
+        Use the files in ``directory`` from now on; the links that stand are not checked again for that.
+
+        :raise ConfigError: the files cannot be used; those from before stay in use.
+        """
+        renewal, revocations = Renewal(directory, server=self._server), Revocations(Path(directory) / CA_CRL)
+        self._moved += self._revocations.revision - revocations.revision
+        self._renewal, self._revocations, self._any_purpose = renewal, revocations, any_purpose
 
     def context(self) -> ssl.SSLContext:
         """Return the context for a new link."""
@@ -107,7 +119,7 @@ class Trust:
     def revision(self) -> int:
         """Look for new revocations; returns a number that changes with them: then standing links are to be checked again."""
         self._revocations.look()
-        return self._revocations.revision
+        return self._moved + self._revocations.revision
 
     def check_again(self, presented: Presented, peer: str) -> None:
         """

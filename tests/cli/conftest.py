@@ -11,6 +11,6 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Running:
     fake = Running()
     monkeypatch.setattr("nbdtun.service.control.client.ask", fake.ask)
     monkeypatch.setattr("nbdtun.service.control.client.reports", fake.all)
-    for command in ("cancel", "change", "status"):
+    for command in ("cancel", "change", "daemons.reload", "status"):
         monkeypatch.setattr(f"nbdtun.cli.{command}.asked", at_once)
     return fake

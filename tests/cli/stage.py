@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.cli import main
 from nbdtun.migration.progress import DiskProgress, Measures, Phase, Progress
-from nbdtun.service.control.socket import Status
+from nbdtun.service.control.commands import Status
 
 ROOT = Path(__file__).parent.parent.parent
 MIGRATE = ("migrate", "web1", "--qmp", "/run/web1.qmp", "--to", "unix:/run/tunnel.sock")
@@ -42,10 +42,10 @@ class Running:
     def __init__(self) -> None:
         self.reports: list[dict[str, Any]] = []
         self.error: Exception | None = None
-        self.asked: list[tuple[str, str, dict[str, int]]] = []
+        self.asked: list[tuple[str, str, dict[str, Any]]] = []
         self.bases: set[Path] = set()
 
-    async def ask(self, reactor: object, base: Path, name: str, command: type[object] = Status, **arguments: int) -> dict[str, Any]:
+    async def ask(self, reactor: object, base: Path, name: str, command: type[object] = Status, **arguments: Any) -> dict[str, Any]:
         self.bases.add(base)
         self.asked.append((name, command.__name__, arguments))
         if self.error is not None:

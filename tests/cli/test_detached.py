@@ -13,7 +13,7 @@ import pytest
 
 from nbdtun.cli import detached as module
 from nbdtun.cli.detached import DetachedLog, Terminal, open_log
-from nbdtun.cli.streams import gone
+from nbdtun.process import gone
 
 
 @pytest.fixture(autouse=True)

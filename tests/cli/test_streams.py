@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pty
-from pathlib import Path
-
 import pytest
 
-from nbdtun.cli.streams import before_complaint, complain, gone, tell
+from nbdtun.cli.streams import before_complaint, complain, tell
 from nbdtun.service.tunnel.reached import Step
 from tests.cli.stage import Gone
 
@@ -21,18 +17,6 @@ def test_a_complaint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_complaint_has_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
     complain("no\x1b]0;owned\x07\u202e\nnbdtun: all is well")
     assert capsys.readouterr() == ("", "nbdtun: no?]0;owned?? nbdtun: all is well\n")
-
-
-def test_who_is_gone_is_seen_without_a_write(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    terminal, end = pty.openpty()
-    with (tmp_path / "file").open("w") as file:
-        assert [gone(number) for number in (writing, end, file.fileno())] == [False, False, False]
-    os.close(reading)
-    os.close(terminal)
-    assert [gone(number) for number in (writing, end)] == [True, True]
-    os.close(writing)
-    os.close(end)
 
 
 def test_a_complaint_may_get_another_place_first(capsys: pytest.CaptureFixture[str]) -> None:

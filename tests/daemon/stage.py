@@ -21,11 +21,12 @@ class FakeServices(ModuleType):
         self.error: ConfigError | None = None
         self.governed: list[str] = []
         self.ends: list[Any] = []
+        self.taken: list[Any] = []
         self.DaemonControl = self
         for name in ("SourceService", "DestinationService", "MigrationService"):
             setattr(self, name, self._maker(name))
 
-    def of(self, service: IService, plugin: str) -> IService:
+    def of(self, service: IService, plugin: str, reload: object = None) -> IService:
         self.governed.append(plugin)
         return Service()
 
@@ -35,7 +36,9 @@ class FakeServices(ModuleType):
                 raise self.error
             self.asked.append((name, settings))
             self.ends += at_its_end
-            return Service()
+            made = Service()
+            made.take = self.taken.append  # type: ignore[attr-defined]
+            return made
 
         return make
 

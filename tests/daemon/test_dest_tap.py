@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import pytest_twisted
 
 from nbdtun.config import VM, DestinationSettings, Owner, Target, TunnelSettings
 from nbdtun.daemon.dest_tap import Options, make_room_for, makeService
+from nbdtun.daemon.service import Daemon
 from nbdtun.errors import ConfigError
 from nbdtun.tunnel.destination.allowlist import Rule
 from nbdtun.tunnel.settings import Limits
@@ -94,6 +98,23 @@ def test_the_service_is_made_of_the_settings(services: FakeServices) -> None:
     makeService(options)
     assert services.asked == [("DestinationService", options.settings)]
     assert services.governed == ["nbdtun-dest"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_running_one_takes_other_settings(services: FakeServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms: list[Limits] = []
+    monkeypatch.setattr("nbdtun.daemon.dest_tap.make_room_for", rooms.append)
+    file = tmp_path / "dest.toml"
+    file.write_text('listen = "unix:/a"\nvm = ["a=/q"]')
+    options = Options()
+    options.parseOptions(["--config", f"{file}"])
+    daemon = makeService(options)
+    assert isinstance(daemon, Daemon)
+    assert daemon.reload is not None
+    file.write_text('listen = "unix:/a"\nvm = ["b=/q"]\nmax-channels = 7')
+    await daemon.reload()
+    assert [settings.vms for settings in services.taken] == [(VM("b", "/q"),)]
+    assert [limits.channels for limits in rooms] == [1024, 7]
 
 
 def test_settings_that_fail_later_end_in_one_line_too(services: FakeServices, capsys: pytest.CaptureFixture[str]) -> None:

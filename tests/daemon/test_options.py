@@ -12,7 +12,7 @@ from nbdtun import __version__
 from nbdtun.config import Owner, TunnelSettings
 from nbdtun.config.build import tunnel_settings
 from nbdtun.config.option import Option
-from nbdtun.config.options import TLS_DIR, TUNNEL
+from nbdtun.config.options import TLS_DIR, TUNNEL, WINDOW
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.errors import ConfigError
 from tests.daemon.stage import mistake
@@ -142,7 +142,7 @@ class TestFile:
     def test_the_command_line_wins(self, file: Path) -> None:
         """Also with the default value; and a repeatable option takes the place of the whole list."""
         file.write_text('window = "32MiB"\nsize = ["1k", "2k"]\nbandwidth = "1MiB"')
-        assert read("--window", "16MiB") == TunnelSettings(bandwidth=1 << 20)
+        assert read("--window", WINDOW.default or "") == TunnelSettings(bandwidth=1 << 20)
         options = Options()
         options.read([])
         assert options.value(SIZES) == (1024, 2048)

@@ -163,6 +163,41 @@ def test_one_that_outlives_its_terminal_does_so(signals: Signals) -> None:
     service.drained.callback(None)
 
 
+class FakeReload:
+    """What stands for a configuration file."""
+
+    def __init__(self) -> None:
+        self.possible = True
+        self.asked = 0
+
+    def at_signal(self) -> None:
+        self.asked += 1
+
+
+def test_a_configuration_file_is_read_again(signals: Signals) -> None:
+    """SIGTERM ends it as before; and so does SIGHUP where there is no file."""
+    service, reload = Draining(), FakeReload()
+    running(signals, service, reload=reload)
+    signals.send(signal.SIGHUP)
+    signals.send(signal.SIGHUP)
+    assert (service.asked, reload.asked) == (0, 2)
+    reload.possible = False
+    signals.send(signal.SIGHUP)
+    assert (service.asked, reload.asked) == (1, 2)
+    service.drained.callback(None)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_terminal_that_is_closed_ends_it_all_the_same(signals: Signals, gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbdtun.daemon.service.os.isatty", lambda number: number == 2)
+    monkeypatch.setattr("nbdtun.daemon.service.gone", lambda number: gone)
+    service, reload = Draining(), FakeReload()
+    running(signals, service, reload=reload)
+    signals.send(signal.SIGHUP)
+    assert (service.asked, reload.asked) == ((1, 0) if gone else (0, 1))
+    service.drained.callback(None)
+
+
 def test_it_is_stopped_once(signals: Signals) -> None:
     reactor = MemoryReactor()
     start(Daemon(reactor, "nbdtun-dest", {}))

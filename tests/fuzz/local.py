@@ -25,7 +25,8 @@ from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.schema import EVENTS, mismatch
 from nbdtun.migration.rollback.journal import PATH, Entry, read
 from nbdtun.service.control.client import Client
-from nbdtun.service.control.socket import Cancel, ControlSocket, Set, Status
+from nbdtun.service.control.commands import Cancel, Set, Status
+from nbdtun.service.control.socket import ControlSocket
 from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 from nbdtun.tls.trust import Trust
 from tests.failures import nothing_logged
@@ -33,7 +34,7 @@ from tests.fuzz.cuts import pieces
 from tests.fuzz.pki import certificates
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.stage import Stage as PaperStage
-from tests.service.control.stage import Controllable
+from tests.service.control.stage import Serving
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def refused() -> Iterator[None]:
 
 def control_socket(data: bytes) -> None:
     """Whatever another command says to a running process."""
-    clock, subject = Clock(), Controllable()
+    clock, subject = Clock(), Serving()
     with nothing_logged():
         control = ControlSocket(clock, "/run/nowhere", "web1", subject)  # type: ignore[arg-type]
         server = control._client()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 
 from nbdtun.migration.control.commands import ERRORS
@@ -125,7 +126,11 @@ SEEDS: Mapping[str, list[bytes]] = {
     "qmp": [json.dumps(QEMU).encode(), *(json.dumps({key: value}).encode() for key, value in QEMU.items()), b"[]", b"null"],
     "certificate": [certificate("src1")],
     "with_keys": [bytes([first]) + said for first in (0, 1, 254, 255) for said in (CONVERSATION, LONG, b"\xff" + CONVERSATION)],
-    "control_socket": [box(_command="Status", _ask="1"), box(_command="Set", _ask="2", bandwidth=7), box(_command="Cancel", _ask="3")],
+    "control_socket": [
+        *(box(_command=name, _ask="1") for name in ("Status", "Reload", "Cancel")),
+        box(_command="Set", _ask="2", bandwidth=7),
+        box(_command="Serve", _ask="4", vms=zlib.compress(b'{"add": ["a=/q"], "remove": []}')),
+    ],
     "control_client": [
         *(box(_answer=ask, report=REPORT) for ask in "123"),
         box(_error="1", _error_code="whatever", _error_description="why"),

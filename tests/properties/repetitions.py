@@ -22,7 +22,8 @@ from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import MIGRATION, Abort, Listen, Prepare, Query, Settle
 from nbdtun.migration.progress import Phase
 from nbdtun.service.control.client import Client
-from nbdtun.service.control.socket import Cancel, ControlSocket, Set, Status
+from nbdtun.service.control.commands import Cancel, Set, Status
+from nbdtun.service.control.socket import ControlSocket
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.protocol.frames import Kind, encode, encode_reset
 from nbdtun.tunnel.settings import Limits, LocalLimits, Terms

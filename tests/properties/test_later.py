@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import pytest
@@ -9,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 
-from nbdtun.amp import MAX_KEYS, SECRET_SIZE, CheckedCommand, Flag, Number, Rows, Secret
+from nbdtun.amp import MAX_KEYS, SECRET_SIZE, CheckedCommand, Flag, Number, Object, Rows, Secret
 from nbdtun.migration.control.commands import SessionId, Settled
 from nbdtun.migration.vm.hardware.wire import HardwareArgument
-from nbdtun.service.control.socket import Report
+from nbdtun.service.control.commands import Report
 from nbdtun.tunnel.opening.commands import IDENT_SIZE, Ident
 from nbdtun.versions import Features
 from tests.fuzz.seeds import REPORT
@@ -46,6 +47,8 @@ def honest(argument: Any, more: dict[str, Any]) -> bytes:
             return b"arrived"
         case HardwareArgument():
             return PACKED
+        case Object():
+            return zlib.compress(b'{"add": [], "remove": [], "x-more": 1}')
         case Report():
             return REPORT
         case _:

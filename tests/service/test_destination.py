@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from attrs import evolve
+from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 
-from nbdtun.config import TunnelSettings
-from nbdtun.errors import ConfigError, TargetUnknown
+from nbdtun.config import VM, Limits, Target, TunnelSettings, VMPattern
+from nbdtun.errors import ConfigError, ShuttingDown, TargetUnknown, VMUnknown
+from nbdtun.service.destination import DestinationService
+from nbdtun.tls.issue import make
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.settings import CONTROL, SINK
 from tests.service.stage import Way
@@ -53,6 +57,74 @@ def test_what_it_serves_beside_its_targets(base: Path) -> None:
         assert targets.find(name, NOBODY) is not None
     with pytest.raises(TargetUnknown):
         targets.find("ram", NOBODY)
+
+
+class TestTake:
+    """A running destination goes on with other settings."""
+
+    def test_targets_and_vms_come_and_go(self, base: Path) -> None:
+        destination = Way(base).destination()
+        targets, before = destination.tunnel.targets, destination.settings
+        vms = (VM("web2", f"{base}/web2.qmp"), VMPattern("db*", f"{base}/{{vm}}.qmp"))
+        destination.take(evolve(before, targets=(Target("ram", "unix:/r"),), vms=vms))
+        assert targets.find("ram", NOBODY) is not None
+        with pytest.raises(TargetUnknown):
+            targets.find("nbd", NOBODY)
+        destination.sessions.check_open("web2")
+        with pytest.raises(VMUnknown, match="it has"):
+            destination.sessions.check_open("web1", lambda vm: True)
+        destination.take(before)
+        destination.sessions.check_open("web1")
+
+    def test_one_that_had_no_vms_gets_some(self, base: Path) -> None:
+        destination = Way(base).destination()
+        destination.take(evolve(destination.settings, vms=()))
+        assert destination.serve([]) == []
+        bare = DestinationService(reactor, evolve(destination.settings, listen=f"unix:{base}/2"))
+        with pytest.raises(TargetUnknown):
+            bare.tunnel.targets.find(CONTROL, NOBODY)
+        assert bare.serve([VM("web1", "/q")]) == ["web1"]
+        bare.tunnel.targets.find(CONTROL, NOBODY)
+
+    def test_what_an_operator_has_changed_stays(self, base: Path) -> None:
+        """Only what differs in the settings counts."""
+        destination = Way(base).destination()
+        destination.serve([VM("db1", "/q")], ["web1"])
+        destination.tunnel.runtime.throttle.rate = 7
+        destination.take(destination.settings)
+        assert (destination.serve([]), destination.tunnel.runtime.throttle.rate) == (["db1"], 7)
+        destination.take(evolve(destination.settings, tunnel=evolve(destination.settings.tunnel, bandwidth=1000)))
+        assert destination.tunnel.runtime.throttle.rate == 1000
+        with pytest.raises(ConfigError, match="no VM web9 is served"):
+            destination.serve([], ["web9"])
+
+    def test_other_certificates_and_names(self, base: Path, said: list[str]) -> None:
+        way = Way(base)
+        for name in ("one", "two"):
+            make(base / name, ["localhost"])
+        way.settings = TunnelSettings(tls_dir=f"{base}/one")
+        destination = way.destination()
+        context = destination.tunnel._tls.context()  # type: ignore[union-attr]
+        destination.take(destination.settings)
+        assert destination.tunnel._tls.context() is context  # type: ignore[union-attr]
+        other = evolve(way.settings, tls_dir=f"{base}/two", any_purpose=True)
+        destination.take(evolve(destination.settings, tunnel=other, allow=("src*",), limits=Limits(1, 1, 1, 1)))
+        assert destination.tunnel._tls.context() is not context  # type: ignore[union-attr]
+        assert destination.tunnel.allow.rules
+        before = destination.settings
+        with pytest.raises(ConfigError, match="/none: No such file"):
+            destination.take(evolve(before, tunnel=evolve(other, tls_dir=f"{base}/none"), allow=()))
+        assert (destination.settings, bool(destination.tunnel.allow.rules)) == (before, True)
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_that_is_shutting_down_takes_nothing(self, base: Path) -> None:
+        destination = Way(base).destination()
+        destination.startService()
+        await destination.drain()
+        for change in (lambda: destination.take(destination.settings), lambda: destination.serve([VM("a", "/q")])):
+            with pytest.raises(ShuttingDown):
+                change()
+        await destination.stopService()
 
 
 def test_certificates_are_read_when_it_is_made(base: Path) -> None:

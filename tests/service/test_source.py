@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from nbdtun.config import TunnelSettings
-from nbdtun.errors import ConfigError
+from nbdtun.config import VM, Forward, LocalLimits, TunnelSettings
+from nbdtun.errors import ConfigError, MigrationError, ShuttingDown
 from tests.service.stage import Way
 
 
@@ -45,6 +46,63 @@ def test_a_socket_that_cannot_be_made_is_one_line(base: Path) -> None:
     with pytest.raises(ConfigError, match=r"in\.sock"):
         service.startService()
     assert way.entrance.read_text() == "somebody's file"
+
+
+class TestTake:
+    """A running source goes on with other settings."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_forwards_come_and_go_and_channels_stay(self, base: Path) -> None:
+        way = Way(base)
+        source, destination, port = way.source(), way.destination(), await way.serve()
+        destination.startService()
+        source.startService()
+        program = await way.enter()
+        assert await program.ask(b"ping") == b"ping"
+        other = Forward("nbd", f"unix:{base.parent}/other.sock")
+        await source.take(evolve(source.settings, forwards=(other,), urgent=("nbd",), limits=LocalLimits(7, 7)))
+        assert way.left() == ["control"] * (base / "control").exists() + ["other.sock", "out.sock", "tunnel.sock"]
+        assert await program.ask(b"still") == b"still"
+        way.entrance = base.parent / "other.sock"
+        assert await (await way.enter()).ask(b"there") == b"there"
+        assert sorted(channel.urgent for channel in source.tunnel.channels) == [False, True]
+        assert source.tunnel.users.limits.channels == 7
+        await source.stopService()
+        await destination.stopService()
+        await port.stopListening()  # type: ignore[misc]
+
+    @pytest_twisted.ensureDeferred
+    async def test_another_target_of_the_same_socket(self, base: Path) -> None:
+        way = Way(base)
+        source = way.source()
+        source.startService()
+        here = way.entrance.stat().st_ino
+        bandwidth = evolve(source.settings.tunnel, bandwidth=1000)
+        await source.take(evolve(source.settings, tunnel=bandwidth, forwards=(Forward("ram", f"unix:{way.entrance}"),)))
+        assert (await source.survey())["forwards"][0]["target"] == "ram"
+        assert (way.entrance.stat().st_ino, source.tunnel.runtime.throttle.rate) == (here, 1000)
+        await source.stopService()
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_socket_that_cannot_be_made_changes_nothing(self, base: Path) -> None:
+        way = Way(base)
+        source = way.source()
+        source.startService()
+        more = [Forward("a", f"unix:{base.parent}/a.sock"), Forward("b", "unix:/nonexistent/b.sock")]
+        with pytest.raises(ConfigError, match=r"/nonexistent/b\.sock: No such file"):
+            await source.take(evolve(source.settings, forwards=(*source.settings.forwards, *more), limits=LocalLimits(7, 7)))
+        assert way.left() == ["in.sock"]
+        assert (source.tunnel.users.limits.channels, len(source.settings.forwards)) == (1024, 1)
+        await source.take(evolve(source.settings, forwards=(*source.settings.forwards, more[0])))
+        assert way.left() == ["a.sock", "in.sock"]
+        await source.drain()
+        with pytest.raises(ShuttingDown):
+            await source.take(source.settings)
+        await source.stopService()
+
+    def test_it_receives_no_vms(self, base: Path) -> None:
+        with pytest.raises(MigrationError, match="VMs are for a destination's daemon"):
+            Way(base).source().serve([VM("a", "/q")])
 
 
 def test_certificates_are_read_when_it_is_made(base: Path) -> None:

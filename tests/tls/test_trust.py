@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.errors import TLSError
+from nbdtun.errors import ConfigError, TLSError
 from nbdtun.tls.presented import Presented
 from nbdtun.tls.trust import Trust
 from tests.tls.stage.authority import CLIENT, HERE, SERVER, authority, revoke, write
@@ -56,6 +56,24 @@ def test_a_revocation_counts_at_both_ends_and_for_links_that_stand(talk: Talk, t
     assert far.revision() != before  # although a new link has noticed it first
     with pytest.raises(TLSError, match="revoked"):
         far.check_again(client, "it")
+
+
+def test_other_files_are_for_new_links_only(talk: Talk, tmp_path: Path) -> None:
+    """Those that stand are not checked by the new list until it changes."""
+    here = write(tmp_path / "tls", [CA], SERVER_END, CLIENT_END)
+    there = write(tmp_path / "other", [CA], SERVER_END, CLIENT_END)
+    revoke(there, CA.revokes(CLIENT_END.serial))
+    far, near = both(here)
+    _, client = meet(talk, far, near)
+    before = far.revision()
+    with pytest.raises(ConfigError, match="No such file"):
+        far.move(tmp_path / "none", any_purpose=False)
+    assert verdict(far, client) == ""
+    far.move(there, any_purpose=False)
+    assert far.revision() == before
+    assert "revoked" in verdict(far, client)
+    revoke(there, CA.revokes(CLIENT_END.serial, SERVER_END.serial))
+    assert far.revision() != before
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ def serve(tap: str, words: list[str]) -> None:
     from twisted.internet import reactor
 
     daemon = module.makeService(options)
-    log_to(sys.stderr, options.value(LOG_FORMAT), options.value(LOG_LEVEL))
+    set_level = log_to(sys.stderr, options.value(LOG_FORMAT), options.value(LOG_LEVEL))
+    if daemon.reload is not None:
+        daemon.reload.set_level = set_level
     daemon.privilegedStartService()
     daemon.startService()
     make_logger().info("nbdtun {version}: {account}", version=__version__, account=options.account())

@@ -57,7 +57,7 @@ class Arrivals:
         self._local = Local(reactor, uri, base_of_sessions())
         self._records = state
         self._doors = doors
-        self._rules = rules or Rules()
+        self.rules = rules or Rules()
         self._known: dict[str, Arrival] = {}
         self._closed = False
         self._lock = DeferredLock()  # two transient pools in one directory would be in each other's way
@@ -187,7 +187,7 @@ class Arrivals:
         return next((each for each in self.under_way if each.wanted.uuid == uuid), None)
 
     def _scene(self, opened: Any) -> Scene:
-        return Scene(Host(opened), Pools(opened), self._rules)
+        return Scene(Host(opened), Pools(opened), self.rules)
 
     def _look(self, opened: Any, wanted: Wanted, left: Begun | None) -> Found:
         """Look at a domain, and at what was ``left``, which :meth:`_clear` would remove."""

@@ -1,7 +1,8 @@
 """
-The control sockets that `nbdtun status`, `set` and `cancel` reach.
+The control sockets that `nbdtun status`, `set`, `reload` and `cancel` reach.
 
     names      the names of control sockets
+    commands   the questions over a control socket, and their report
     socket     the control socket of a process
     client     its other end, in the command
     daemon     the control of a daemon

@@ -15,8 +15,9 @@ from nbdtun.errors import ConfigError, LinkLost, MigrationError, NbdtunError, No
 from nbdtun.logs import make_logger
 from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
+from nbdtun.service.control.commands import LOCAL, Cancel, Status
 from nbdtun.service.control.names import Name, directory, is_daemon
-from nbdtun.service.control.socket import LOCAL, Cancel, Status, names, trustees
+from nbdtun.service.control.socket import names, trustees
 
 #: Seconds to wait for an answer. A healthy process answers at once, but a change may have to wait for QEMU.
 ANSWER_SECONDS = 10.0
@@ -35,7 +36,7 @@ class Client(Dialogue):
         self.other = f"{name}: its process"
 
 
-async def ask(reactor: Reactor, base: Path, whom: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
+async def ask(reactor: Reactor, base: Path, whom: str, command: Any = Status, **arguments: Any) -> dict[str, Any]:
     """
     Ask the process that migrates a VM, or a daemon; return its report. ``whom`` is the VM's name, the path of its monitor, or ``@PID``.
 
@@ -47,7 +48,7 @@ async def ask(reactor: Reactor, base: Path, whom: str, command: Any = Status, **
     return await _ask(reactor, base, await _find(reactor, base, whom), whom, command, **arguments)
 
 
-async def _ask(reactor: Reactor, base: Path, name: Name, whom: str, command: Any = Status, **arguments: int) -> dict[str, Any]:
+async def _ask(reactor: Reactor, base: Path, name: Name, whom: str, command: Any = Status, **arguments: Any) -> dict[str, Any]:
     path = name.path(base)
     try:
         client = await connectProtocol(Reacher(reactor, path, trustees(base)), Client(reactor, whom))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -11,12 +11,14 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from nbdtun import __version__
-from nbdtun.config import DestinationSettings, SourceSettings
+from nbdtun.config import VM, DestinationSettings, SourceSettings, VMPattern
+from nbdtun.config.values import parse_vm
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
+from nbdtun.service.control.commands import NO_LIMIT, ChangedVMs
 from nbdtun.service.control.names import Name
-from nbdtun.service.control.socket import NO_LIMIT, ControlSocket
+from nbdtun.service.control.socket import ControlSocket
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.source.client import Source
@@ -37,6 +39,9 @@ class Governed(Protocol):
     async def survey(self) -> dict[str, Any]:
         """What it serves, and what is under way."""
 
+    def serve(self, add: Iterable[VM | VMPattern], remove: Iterable[str]) -> list[str]:
+        """Serve VMs besides, and some no more; return all that are served then (:exc:`NbdtunError`)."""
+
 
 async def _nothing() -> dict[str, Any]:
     return {}
@@ -45,7 +50,7 @@ async def _nothing() -> dict[str, Any]:
 class DaemonControl(Service):
     """
     Controls the ``throttle`` of the daemon ``plugin``, over a control socket named by its process id, in the directory for ``run_dir``.
-    ``survey`` returns what else its report has.
+    ``survey`` returns what else its report has, ``serve`` changes its VMs, ``reload`` reads its configuration file again.
 
     A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot make a control socket logs a warning and works without.
     """
@@ -59,24 +64,29 @@ class DaemonControl(Service):
         plugin: str,
         throttle: Throttle,
         survey: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = _nothing,
+        serve: Callable[[Iterable[VM | VMPattern], Iterable[str]], list[str]] | None = None,
+        reload: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None,
     ) -> None:
         self._reactor = reactor
         self._run_dir = run_dir
         self._plugin = plugin
         self._throttle = throttle
         self._survey = survey
+        self._serve = serve
+        self._reload = reload
         self._control: ControlSocket | None = None
         self._began: float | None = None
 
     @classmethod
-    def of(cls, service: Governed, plugin: str) -> DaemonControl:
+    def of(cls, service: Governed, plugin: str, reload: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None) -> DaemonControl:
         """
         Make the control through which `nbdtun status` and `nbdtun set @PID --bandwidth` reach ``service``; a process has one at most.
 
         An application with several services sets ``service.tunnel.runtime.throttle.rate`` itself: bytes per second, None for no limit.
         """
         runtime = service.tunnel.runtime
-        return cls(runtime.reactor, service.settings.tunnel.run_dir, plugin, runtime.throttle, service.survey)
+        run_dir = service.settings.tunnel.run_dir
+        return cls(runtime.reactor, run_dir, plugin, runtime.throttle, service.survey, service.serve, reload)
 
     def startService(self) -> None:
         """Listen."""
@@ -118,6 +128,26 @@ class DaemonControl(Service):
         if bandwidth is not None:
             self._throttle.rate = None if bandwidth == NO_LIMIT else bandwidth
             self.log.info("bandwidth is now {rate}", rate=rate_text(bandwidth) if bandwidth else "unlimited")
+
+    def serve(self, vms: ChangedVMs) -> list[str]:
+        """
+        Change the VMs that it serves, and return them.
+
+        :raise NbdtunError: it receives none, or not these.
+        """
+        if self._serve is None:
+            raise MigrationError(f"{self._plugin}: it receives no VMs")
+        return self._serve([parse_vm(text) for text in vms.add], vms.remove)
+
+    async def reload(self) -> dict[str, Any]:
+        """
+        Read the configuration file again; return what was ``taken`` of it, and what was ``left``.
+
+        :raise NbdtunError: there is none, or it cannot be used.
+        """
+        if self._reload is None:
+            raise MigrationError(f"{self._plugin}: it has no configuration file")
+        return await self._reload()
 
     def end(self) -> None:
         """

@@ -12,7 +12,7 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.supervision.moment import Moment
-from nbdtun.service.control.socket import NO_LIMIT
+from nbdtun.service.control.commands import NO_LIMIT
 from nbdtun.units import duration_text, moment_text, rate_text
 
 

@@ -3,119 +3,41 @@ The control socket of a running process, over which other commands of the same u
 
 It is ``control/NAME.sock`` below the base of the run directories, in a directory of this user's own with mode 0700, and not in the
 process's run directory, which may belong to QEMU's user. It is removed at the end; the next process that opens one removes the sockets of
-killed processes.
-
-AMP, one box each way. The command may be of another release than the process: each question offers versions, as everywhere. Every command
-is answered with the same report, as JSON::
-
-    Status                    the report, and nothing else
-    Set  bandwidth, downtime, switchover  each may be left out
-    Cancel                    cancels; answered when all has ended, with the last report
+killed processes. :mod:`.commands` has what is asked over it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.protocols import amp
 
-from nbdtun.amp import CheckedCommand, Number
 from nbdtun.config.endpoints import check_socket_path
 from nbdtun.deferreds import stopped
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ConfigError, MigrationError, NotMigratable
 from nbdtun.logs import make_logger
-from nbdtun.migration.control.commands import ERRORS
 from nbdtun.ownership.directories import locked, make_directories, make_if_missing, remove_empty
 from nbdtun.ownership.listening import Listener, clear_stale
 from nbdtun.ownership.reach import peer, reach
 from nbdtun.process import Reactor
+from nbdtun.service.control.commands import LOCAL, Cancel, ChangedVMs, Reload, Serve, Set, Status, changed_vms
 from nbdtun.service.control.names import SUFFIX, Name, directory
 from nbdtun.service.local import ownership
 from nbdtun.service.local.base import base_of
 from nbdtun.service.local.listening import LocalEndpoint
-from nbdtun.versions import AGREED, OFFER, Agreed, Speaks
+from nbdtun.versions import Agreed
 
 MAX_CLIENTS = 16
 #: Seconds for the clients to read their last answer.
 FAREWELL_SECONDS = 2.0
-#: The bandwidth that means no limit, on the wire.
-NO_LIMIT = 0
-
-#: What this release speaks.
-LOCAL = Speaks("the control socket's protocol")
-
-#: Bytes of an AMP value.
-_MOST = 0xFFFF
-
-
-class Report(amp.Argument):
-    """A JSON object with a name. If it is too large, its lists are left out, the longest first, and named as ``left_out``."""
-
-    def fromString(self, data: bytes) -> dict[str, Any]:
-        report = json.loads(data)
-        if not isinstance(report, dict) or not isinstance(report.get("name"), str):
-            raise TypeError("not an object with a name")
-        return report
-
-    def toString(self, report: Mapping[str, Any]) -> bytes:
-        data = json.dumps(report).encode()
-        while len(data) > _MOST and (longest := _longest(report)):
-            report = _without(report, longest)
-            data = json.dumps(report).encode()
-        return data
-
-
-def _longest(report: Mapping[str, Any]) -> str:
-    """The name of the longest list in it, or in the objects in it; empty if there is none."""
-    found = {name: value for part in (report, *_objects(report)) for name, value in part.items() if isinstance(value, list) and value}
-    found.pop("left_out", None)
-    return max(found, key=lambda name: len(json.dumps(found[name])), default="")
-
-
-def _without(report: Mapping[str, Any], longest: str) -> dict[str, Any]:
-    def cut(part: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: [] if name == longest else value for name, value in part.items()}
-
-    left = {name: cut(value) if isinstance(value, dict) else value for name, value in cut(report).items()}
-    return {**left, "left_out": [*report.get("left_out", []), longest]}
-
-
-def _objects(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [value for value in report.values() if isinstance(value, dict)]
-
-
-class _Reported(CheckedCommand):
-    arguments: ClassVar = [*OFFER]
-    response: ClassVar = [*AGREED, (b"report", Report())]
-    errors = ERRORS
-
-
-class Status(_Reported):
-    """Ask for the report."""
-
-
-class Set(_Reported):
-    """
-    Change the limits: ``bandwidth`` in bytes per second (:data:`NO_LIMIT`: none), and the ``downtime`` in ms that QEMU aims for; and
-    ``switchover``, the time before which the guest is not switched over, in seconds since the epoch.
-    """
-
-    _any = Number(optional=True)
-    arguments: ClassVar = [*OFFER, (b"bandwidth", _any), (b"downtime", Number(limit=2_000_000, optional=True)), (b"switchover", _any)]
-
-
-class Cancel(_Reported):
-    """Cancel it, as Ctrl-C does."""
 
 
 class Controllable(Protocol):
@@ -135,6 +57,25 @@ class Controllable(Protocol):
         Begin to end it.
 
         :raise TooLate: it cannot be ended, or no longer.
+        """
+
+
+@runtime_checkable
+class Serving(Protocol):
+    """A daemon, for the questions that are for daemons."""
+
+    def serve(self, vms: ChangedVMs) -> list[str]:
+        """
+        See :class:`Serve`; returns the names and patterns that it serves then.
+
+        :raise NbdtunError: it receives no VMs, or not these.
+        """
+
+    async def reload(self) -> dict[str, Any]:
+        """
+        See :class:`Reload`; returns what the report has besides.
+
+        :raise NbdtunError: it has no configuration file, or cannot use it.
         """
 
 
@@ -169,6 +110,24 @@ class _Client(Dialogue):
 
         return self.respond(work)
 
+    @Serve.responder
+    def serve(self, vms: dict[str, Any], **offer: Any) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            agreed = _agreed(offer)
+            serves = self._daemon().serve(changed_vms(vms))
+            return _answer(agreed, {**self._subject.report(), "serves": serves})
+
+        return self.respond(work)
+
+    @Reload.responder
+    def reload(self, **offer: Any) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            agreed = _agreed(offer)
+            found = await self._daemon().reload()
+            return _answer(agreed, {**self._subject.report(), **found})
+
+        return self.respond(work)
+
     @Cancel.responder
     def cancel(self, **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
@@ -181,6 +140,11 @@ class _Client(Dialogue):
             return _answer(agreed, self._subject.report())
 
         return self.respond(work)
+
+    def _daemon(self) -> Serving:
+        if not isinstance(self._subject, Serving):
+            raise MigrationError(f"{self._subject.report()['name']}: it is a migration, and no daemon")
+        return self._subject
 
 
 def _agreed(offer: Mapping[str, Any]) -> Agreed:

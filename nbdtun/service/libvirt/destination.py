@@ -37,14 +37,18 @@ from nbdtun.tunnel.destination.targets import EndpointTarget, SessionTarget, Tar
 DAEMONS: Final = ("libvirt-sock", "virtqemud-sock")
 
 
+def rules_of(settings: DestinationSettings) -> Rules:
+    """Which places of this host a domain may name."""
+    return Rules(anywhere=True) if settings.admit is None else Rules(roots=settings.admit)
+
+
 def make_arrivals(reactor: Reactor, settings: DestinationSettings, tunnel: Destination) -> Arrivals:
     """What arrives at the libvirt that ``settings`` name, through ``tunnel``."""
-    rules = Rules(anywhere=True) if settings.admit is None else Rules(roots=settings.admit)
 
     def doors(arrival: Arrival) -> TunnelDoors:
         return TunnelDoors(reactor, tunnel, arrival)
 
-    return Arrivals(reactor, settings.libvirt, state_dir(settings.tunnel.run_dir), doors, rules)
+    return Arrivals(reactor, settings.libvirt, state_dir(settings.tunnel.run_dir), doors, rules_of(settings))
 
 
 def socket_of(uri: str) -> str:

@@ -10,33 +10,85 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from nbdtun.config.names import NAME
 from nbdtun.config.values import PLACE, VM, VMPattern
+from nbdtun.errors import ConfigError
 from nbdtun.ownership.way import LONGEST_SOCKET_PATH
+from nbdtun.units import listed
 
 #: The most sockets that are remembered.
 REMEMBERED = 256
 
 
 class VMs(Mapping[str, str]):
-    """The paths of the QMP sockets, by name. A VM that is named has that socket, whatever the patterns find."""
+    """
+    The paths of the QMP sockets, by name. A VM that is named has that socket, whatever the patterns find.
+
+    ``places`` are the forms of the sockets that are looked for.
+    """
 
     def __init__(self, given: Iterable[VM | VMPattern]) -> None:
-        vms = tuple(given)
-        self._named = {vm.name: vm.qmp for vm in vms if isinstance(vm, VM)}
-        self._patterns = tuple(vm for vm in vms if isinstance(vm, VMPattern))
+        self._named: dict[str, str] = {}
+        self._patterns: list[VMPattern] = []
         self._remembered: dict[str, str] = {}
+        self.places: list[str] = []
+        for one in given:
+            self._add(one)
 
     def __repr__(self) -> str:
-        return f"<VMs {', '.join([*self._named, *(pattern.names for pattern in self._patterns)])}>"
+        return f"<VMs {', '.join(self.texts)}>"
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """The forms of the sockets that are looked for."""
-        return tuple(pattern.qmp for pattern in self._patterns)
+    def texts(self) -> list[str]:
+        """What is served, by names and patterns."""
+        return [*self._named, *(f"{pattern.names}={pattern.qmp}" for pattern in self._patterns)]
+
+    def change(self, add: Iterable[VM | VMPattern], remove: Iterable[VM | VMPattern], busy: Collection[str] = ()) -> None:
+        """
+        Serve some more, and others no longer. A VM of that name, or a pattern for the same names and sockets, takes the place of the one
+        before. Those of ``busy`` are remembered: their migrations are under way.
+        """
+        known = {name: self[name] for name in busy if name in self}
+        for one in remove:
+            self._remove(one)
+        for one in add:
+            self._remove(one)
+            self._add(one)
+        self._remembered = {name: path for name, path in {**self._remembered, **known}.items() if name in known or self._finds(name, path)}
+
+    def find(self, text: str) -> VM | VMPattern:
+        """
+        The VM of this name, or the pattern for these names, as one that is served.
+
+        :raise ConfigError: there is none.
+        """
+        if text in self._named:
+            return VM(text, self._named[text])
+        for pattern in self._patterns:
+            if text in (pattern.names, f"{pattern.names}={pattern.qmp}"):
+                return pattern
+        raise ConfigError(f"no VM {text} is served", f"there is {listed(self.texts) or 'none'}")
+
+    def _add(self, one: VM | VMPattern) -> None:
+        if isinstance(one, VM):
+            self._named[one.name] = one.qmp
+        else:
+            self._patterns.append(one)
+            self.places.append(one.qmp)
+
+    def _remove(self, one: VM | VMPattern) -> None:
+        if isinstance(one, VM):
+            self._named.pop(one.name, None)
+        elif one in self._patterns:
+            self._patterns.remove(one)
+            self.places.remove(one.qmp)
+
+    def _finds(self, name: str, path: str) -> bool:
+        """Whether a pattern would find that socket, if it is there."""
+        return any(fnmatchcase(name, each.names) and each.qmp.replace(PLACE, name) == path for each in self._patterns)
 
     def __getitem__(self, name: str) -> str:
         if name in self._named:

@@ -49,6 +49,19 @@ def make_trust(settings: TunnelSettings, *, server: bool) -> Trusting | None:
     return Trust(settings.tls_dir, server=server, any_purpose=settings.any_purpose)
 
 
+def retrust(trust: Trusting | None, before: TunnelSettings, now: TunnelSettings) -> None:
+    """
+    Let ``trust`` be that of the settings of ``now``, and look at its files if they are where they were.
+
+    :raise ConfigError: the certificates cannot be used; those from before stay in use.
+    """
+    if isinstance(trust, Trust) and now.tls_dir is not None:
+        if (before.tls_dir, before.any_purpose) == (now.tls_dir, now.any_purpose):
+            trust.context()
+        else:
+            trust.move(now.tls_dir, any_purpose=now.any_purpose)
+
+
 def make_source(reactor: Reactor, settings: Dialling) -> Source:
     """
     Make the source's end of the tunnel; nothing is dialled yet.

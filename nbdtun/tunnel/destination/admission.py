@@ -120,6 +120,11 @@ class Admission:
         yield from self._strangers
         yield from self._known
 
+    def limit(self, limits: Limits) -> None:
+        """Keep new connections within other limits."""
+        self._strangers.limit(limits.handshakes, limits.handshakes_per_address)
+        self._known.limit(limits.handshakes)
+
     def enter(self, transport: OpeningTransport, address: str) -> None:
         """A stranger has connected from ``address``; it is removed when its opening is over."""
         _displace(self._strangers.add(address, transport, None))

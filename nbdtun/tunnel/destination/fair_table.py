@@ -18,8 +18,7 @@ class FairTable(Generic[K, V]):
     """Keeps at most ``limit`` entries, and at most ``each`` of one owner."""
 
     def __init__(self, limit: int, each: int | None = None) -> None:
-        self._limit = limit
-        self._each = limit if each is None else each
+        self.limit(limit, each)
         self._entries: dict[K, tuple[str, V]] = {}  # oldest first, as are the keys of each owner
         self._owned: dict[str, dict[K, None]] = {}
 
@@ -34,6 +33,11 @@ class FairTable(Generic[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         return iter(tuple(self._entries))
+
+    def limit(self, limit: int, each: int | None = None) -> None:
+        """Keep to other limits: entries beyond them stay, and each new one displaces another."""
+        self._limit = limit
+        self._each = limit if each is None else each
 
     def add(self, owner: str, key: K, value: V) -> tuple[K, V] | None:
         """Add an entry, as the newest of ``owner``; returns the entry that it displaced, if any."""

@@ -79,7 +79,7 @@ class Destination(ServerFactory):
     Serves sources: opens channels to ``targets``, and resumes them.
 
     ``tls`` has the context for each connection (None: no TLS), and checks its peer; ``allow`` selects the admitted sources among those that
-    are trusted. Without TLS, sources of other users of this host are refused, unless ``insecure``.
+    are trusted, and may change: open channels stay. Without TLS, sources of other users of this host are refused, unless ``insecure``.
     """
 
     log = make_logger()
@@ -103,7 +103,7 @@ class Destination(ServerFactory):
         self.admission = Admission(self._limits)
         self._tls = tls
         self._insecure = insecure
-        self._allow = allow or AllowList()
+        self.allow = allow or AllowList()
         self._standing = StandingLinks(runtime, tls, self.channels)
         self._entries: dict[bytes, _Entry] = {}
         self._leaving = False
@@ -114,6 +114,11 @@ class Destination(ServerFactory):
     def buildProtocol(self, addr: object) -> Protocol:
         """Return the protocol that takes over the connection."""
         return Catch(partial(self.arrived, caller=Caller.at(addr)))
+
+    def limit(self, limits: Limits) -> None:
+        """Keep to other limits from now on; what is above them stays."""
+        self._limits = limits
+        self.admission.limit(limits)
 
     @property
     def idle(self) -> bool:
@@ -164,7 +169,7 @@ class Destination(ServerFactory):
                 self._tls.check(presented, transport.peer)
             elif not self._insecure:
                 _refuse_strangers(sock, transport.peer)
-            admitted = self._allow.check(None if presented is None else presented.certificate, transport.peer)
+            admitted = self.allow.check(None if presented is None else presented.certificate, transport.peer)
         except (TLSError, NotAllowed) as refusal:
             opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
             raise

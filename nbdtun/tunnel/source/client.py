@@ -79,6 +79,11 @@ class Source:
         self._met = False
         self.given_up = False  #: a lost link did not come back in time, and no other has come since
 
+    @property
+    def tls(self) -> Trusting | None:
+        """The links' TLS, if there is one before they are."""
+        return self._dialer.tls
+
     async def open(
         self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None, session: bytes = b""
     ) -> Channel:
@@ -172,6 +177,8 @@ class Forwarder(ServerFactory):
     """
     The factory of a listening endpoint: each connection becomes a channel to ``target``, ``urgent`` or not.
 
+    Both may change, for the connections to come.
+
     ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for. ``session`` is the secret of
     the session whose target it is. In an ``ordered`` one the connections reach the target in the order in which they were made: QEMU before
     8.0 takes the first one for the main channel of a parallel migration.
@@ -193,7 +200,7 @@ class Forwarder(ServerFactory):
         self._source = source
         self._session = session
         self._turns = DeferredLock() if ordered else None
-        self._urgent = urgent
+        self.urgent = urgent
         self._farewell = farewell
         self.target = target
         self.trouble: TunnelError | None = None
@@ -260,7 +267,7 @@ class Forwarder(ServerFactory):
                 sock.close()
                 raise
         try:
-            return await self._source.open(self.target, sock, urgent=self._urgent, farewell=self._farewell, session=self._session)
+            return await self._source.open(self.target, sock, urgent=self.urgent, farewell=self._farewell, session=self._session)
         finally:
             if self._turns is not None:
                 self._turns.release()

@@ -16,10 +16,10 @@ from nbdtun.tunnel.settings import LocalLimits
 
 
 class LocalUsers:
-    """Counts channels, from the moment at which they begin to be opened."""
+    """Counts channels, from the moment at which they begin to be opened. ``limits`` may change; what is above them stays."""
 
     def __init__(self, limits: LocalLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._channels: Counter[str] = Counter()
 
     def __repr__(self) -> str:
@@ -32,7 +32,7 @@ class LocalUsers:
         :raise TooManyChannels: a limit is reached.
         """
         user = f"uid {peer(sock).uid}" if sock.family == socket.AF_UNIX else "TCP clients"
-        limits = self._limits
+        limits = self.limits
         if self._channels.total() >= limits.channels:
             raise TooManyChannels(f"{user}: this source has reached its limit of {limits.channels} channels (--max-channels)")
         if self._channels[user] >= limits.channels_per_user:

@@ -17,7 +17,7 @@ from nbdtun import versions
 versions.Speaks.__init__.__defaults__ = (int(os.environ["NBDTUN_LATER"]), 3, frozenset({"colour", "ghosts"}))
 
 from nbdtun.migration.vm.hardware import wire  # noqa: E402  # now that it is of a later release
-from nbdtun.service.control.socket import Report  # noqa: E402
+from nbdtun.service.control.commands import Report  # noqa: E402
 from nbdtun.tunnel.channels import link  # noqa: E402
 from nbdtun.tunnel.protocol.frames import HEADER, MAX_EXTENSION, Kind, encode  # noqa: E402
 

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet import reactor
 
 from nbdtun.errors import TooLate
+from nbdtun.service.control.commands import ChangedVMs
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
 
@@ -35,6 +36,16 @@ class Controllable:
         if self.late:
             raise TooLate(f"{self.name}: too late")
         self.ending = True
+
+
+class Serving(Controllable):
+    """A daemon."""
+
+    def serve(self, vms: ChangedVMs) -> list[str]:
+        return [*vms.add]
+
+    async def reload(self) -> dict[str, Any]:
+        return {"file": "/d.toml", "taken": [], "left": []}
 
 
 def named(text: str, qmp: str = "") -> Name:

@@ -19,8 +19,9 @@ from nbdtun.process import Reactor
 from nbdtun.service.control import client
 from nbdtun.service.control import socket as module
 from nbdtun.service.control.client import ask, nothing, reports
+from nbdtun.service.control.commands import LOCAL, Cancel, Set
 from nbdtun.service.control.names import Name
-from nbdtun.service.control.socket import LOCAL, Cancel, ControlSocket, Set
+from nbdtun.service.control.socket import ControlSocket
 from tests.service.control.stage import Controllable, named, opened
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from nbdtun import __version__
-from nbdtun.config import SourceSettings, TunnelSettings
-from nbdtun.errors import MigrationError
+from nbdtun.config import VM, SourceSettings, TunnelSettings
+from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.service.control.client import ask, reports
+from nbdtun.service.control.commands import NO_LIMIT, Cancel, Reload, Serve, Set
 from nbdtun.service.control.daemon import DaemonControl
-from nbdtun.service.control.socket import NO_LIMIT, Cancel, Set
 from nbdtun.service.source import SourceService
 from nbdtun.tunnel.runtime.throttle import Throttle
 
@@ -59,6 +60,40 @@ async def test_it_has_no_guest_and_no_end(base: Path) -> None:
     with pytest.raises(MigrationError, match="nbdtun-dest: a daemon cannot be cancelled; stop it with SIGTERM"):
         await ask(reactor, base, f"@{os.getpid()}", Cancel)
     assert throttle.rate == 1000
+    await control.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_vms_and_its_file(base: Path) -> None:
+    served: list[tuple[list[object], list[str]]] = []
+
+    def serve(add: Iterable[object], remove: Iterable[str]) -> list[str]:
+        served.append(([*add], [*remove]))
+        return ["web1"]
+
+    async def reload() -> dict[str, Any]:
+        return {"file": "/d.toml", "taken": ["vm"], "left": []}
+
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor), serve=serve, reload=reload)
+    control.startService()
+    whom = f"@{os.getpid()}"
+    told = await ask(reactor, base, whom, Serve, vms={"add": ["web1=/q"], "remove": ["db*"]})
+    assert (told["name"], told["serves"], served) == ("nbdtun-dest", ["web1"], [([VM("web1", "/q")], ["db*"])])
+    assert (await ask(reactor, base, whom, Reload))["taken"] == ["vm"]
+    with pytest.raises(MigrationError, match="'web1' does not have the form NAME=PATH"):
+        await ask(reactor, base, whom, Serve, vms={"add": ["web1"], "remove": []})
+    with pytest.raises(NbdtunError, match="changedvms does not have the fields add, remove"):
+        await ask(reactor, base, whom, Serve, vms={"add": []})
+    await control.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_has_neither(base: Path) -> None:
+    control = DaemonControl(reactor, str(base), "nbdtun-source", Throttle(reactor))
+    control.startService()
+    for command, vms, line in ((Serve, {"vms": {"add": [], "remove": []}}, "receives no VMs"), (Reload, {}, "has no configuration file")):
+        with pytest.raises(MigrationError, match=f"nbdtun-source: it {line}"):
+            await ask(reactor, base, f"@{os.getpid()}", command, **vms)
     await control.stopService()
 
 

@@ -17,7 +17,8 @@ from twisted.internet.task import deferLater
 from nbdtun.errors import ConfigError, MigrationError, NoAnswer, NotMigratable
 from nbdtun.service.control import client
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.socket import MAX_CLIENTS, Cancel, ControlSocket, Report, Set, Status
+from nbdtun.service.control.commands import Cancel, Reload, Report, Serve, Set, Status
+from nbdtun.service.control.socket import MAX_CLIENTS, ControlSocket
 from tests.service.control.stage import Controllable, named, opened
 
 
@@ -43,6 +44,15 @@ async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
     with pytest.raises(ConfigError, match=r"web1: no such migration or daemon of this user is running here"):
         await ask(reactor, base, "web1")
     assert await reports(reactor, base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_for_daemons_is_refused_by_a_migration(base: Path) -> None:
+    control = await opened(base, Controllable())
+    for command, arguments in ((Reload, {}), (Serve, {"vms": {"add": [], "remove": []}})):
+        with pytest.raises(MigrationError, match="web1: it is a migration, and no daemon"):
+            await ask(reactor, base, "web1", command, **arguments)
+    await control.close()
 
 
 @pytest_twisted.ensureDeferred

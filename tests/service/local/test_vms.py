@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nbdtun.config import VM, VMPattern
+from nbdtun.errors import ConfigError
 from nbdtun.service.local import vms as module
 from nbdtun.service.local.vms import VMs
 
@@ -30,8 +31,8 @@ def there(directory: Path, names: str = "*", form: str = "{vm}-incoming.qmp") ->
 def test_one_that_is_named_need_not_exist() -> None:
     vms = VMs([VM("web1", "/run/web1.qmp"), VM("web2", "/run/web2.qmp")])
     assert dict(vms.items()) == dict(vms) == {"web1": "/run/web1.qmp", "web2": "/run/web2.qmp"}
-    assert (len(vms), vms.places, "web3" in vms) == (2, (), False)
-    assert repr(VMs([VM("web1", "/a"), VMPattern("db*", "/{vm}")])) == "<VMs web1, db*>"
+    assert (len(vms), vms.places, "web3" in vms) == (2, [], False)
+    assert repr(VMs([VM("web1", "/a"), VMPattern("db*", "/{vm}")])) == "<VMs web1, db*=/{vm}>"
 
 
 def test_one_that_comes_later_is_found(tmp_path: Path) -> None:
@@ -40,7 +41,41 @@ def test_one_that_comes_later_is_found(tmp_path: Path) -> None:
     path = waits(tmp_path / "web1-incoming.qmp")
     assert vms["web1"] == path
     assert dict(vms.items()) == {"web1": path}
-    assert vms.places == (f"{tmp_path}/{{vm}}-incoming.qmp",)
+    assert vms.places == [f"{tmp_path}/{{vm}}-incoming.qmp"]
+
+
+class TestChange:
+    """VMs come and go while their destination runs."""
+
+    def test_names_and_patterns_come_and_go(self, tmp_path: Path) -> None:
+        vms = VMs([VM("web1", "/run/web1.qmp")])
+        path, pattern = waits(tmp_path / "db1.qmp"), VMPattern("db*", f"{tmp_path}/{{vm}}.qmp")
+        places = vms.places
+        vms.change([VM("web2", "/run/web2.qmp"), VM("web1", "/run/other.qmp"), pattern, pattern], [])
+        assert dict(vms.items()) == {"db1": path, "web2": "/run/web2.qmp", "web1": "/run/other.qmp"}
+        assert places == [pattern.qmp]
+        assert vms.texts == ["web2", "web1", f"db*={pattern.qmp}"]
+        vms.change([], [vms.find("web2"), vms.find("db*")])
+        assert (dict(vms.items()), places) == ({"web1": "/run/other.qmp"}, [])
+        with pytest.raises(ConfigError, match="no VM web2 is served; there is web1"):
+            vms.find("web2")
+
+    def test_one_whose_migration_is_under_way_is_remembered(self, tmp_path: Path) -> None:
+        """Until it is over, and there is another change; so is one that a pattern has found."""
+        path, pattern = waits(tmp_path / "db1.qmp"), VMPattern("db*", f"{tmp_path}/{{vm}}.qmp")
+        vms = VMs([VM("web1", "/run/web1.qmp"), pattern])
+        vms.change([], [VM("web1", "/run/web1.qmp"), pattern], busy=["web1", "db1", "gone"])
+        assert (vms["web1"], vms["db1"], list(vms)) == ("/run/web1.qmp", path, [])
+        vms.change([], [])
+        assert not {"web1", "db1"} & {name for name in ("web1", "db1") if name in vms}
+
+    def test_what_a_pattern_that_stays_has_found_is_still_remembered(self, tmp_path: Path) -> None:
+        vms = there(tmp_path)
+        path = waits(tmp_path / "db1-incoming.qmp")
+        assert vms["db1"] == path
+        os.unlink(path)
+        vms.change([VM("web1", "/q")], [])
+        assert vms["db1"] == path
 
 
 @pytest.mark.parametrize("entry", ["web1.qmp", "-incoming.qmp", ".web1-incoming.qmp", "a b-incoming.qmp", "x" * 65 + "-incoming.qmp"])

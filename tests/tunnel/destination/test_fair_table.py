@@ -27,6 +27,16 @@ def test_one_owner_has_a_limit_of_his_own() -> None:
     assert list(filled(10, "abaab", each=2)) == [1, 2, 3, 4]
 
 
+def test_other_limits_displace_as_others_come() -> None:
+    table = filled(4, "aaab")
+    table.limit(2, 1)
+    assert len(table) == 4
+    assert table.add("c", 9, "new") == (0, "a")
+    assert table.add("c", 10, "newer") == (9, "new")
+    table.limit(9)
+    assert table.add("c", 11, "newest") is None
+
+
 def test_what_had_to_go_is_told() -> None:
     table = filled(2, "ab")
     assert table.add("a", 7, "new") == (0, "a")

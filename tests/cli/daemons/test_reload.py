@@ -1,0 +1,48 @@
+"""``nbdtun reload``: whom it asks, and what it says then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbdtun.service.control.names import Name
+from tests.cli.stage import Running, run
+
+TOLD: dict[str, Any] = {"name": "nbdtun-dest", "pid": 7, "file": "/etc/nbdtun/dest.toml", "taken": [], "left": []}
+
+
+@pytest.mark.parametrize(
+    ("taken", "left", "said"),
+    [
+        (["vm", "allow"], [], "took vm, allow"),
+        ([], ["listen"], "took no changes; listen: restart it to change that"),
+        (["vm"], ["listen", "window"], "took vm; listen, window: restart it to change that"),
+    ],
+)
+def test_what_was_taken_and_what_was_not(
+    taken: list[str], left: list[str], said: str, running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.reports = [{**TOLD, "taken": taken, "left": left}]
+    assert run(capsys, "reload", "@7") == (0, f"nbdtun-dest (pid 7): /etc/nbdtun/dest.toml: {said}\n", "")
+    assert running.asked == [("@7", "Reload", {})]
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        ([], "no migration or daemon of this user is running here"),
+        ([Name("web1", "k")], "no migration or daemon"),
+        ([Name("", "7"), Name("", "8")], "2 daemons of this user are running here; name one: @7, @8"),
+    ],
+)
+def test_the_daemon_that_runs(
+    found: list[Name], line: str, running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbdtun.service.control.socket.names", lambda base: found)
+    status, _, err = run(capsys, "reload")
+    assert (status, err.startswith(f"nbdtun: {line}"), running.asked) == (2, True, [])
+    monkeypatch.setattr("nbdtun.service.control.socket.names", lambda base: [Name("web1", "k"), Name("", "7")])
+    running.reports = [TOLD]
+    assert run(capsys, "reload")[0] == 0
+    assert running.asked == [("@7", "Reload", {})]
