@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.measures.distance import FAR_AWAY, NOT_NEAR
+from bench.measures.guest import CASES as GUESTS
 from bench.measures.scaling import setting
 from bench.peers import DIRECT, HAPROXY, NBDTUN_PLAIN, NBDTUN_TLS, SOCAT_LARGE, SSH, STUNNEL
 from bench.samples import Samples
@@ -88,6 +89,9 @@ def _compared() -> list[Goal]:
 
 def _others() -> list[Goal]:
     goals = []
+    for case in dict.fromkeys(f"{case}" for case in GUESTS):
+        kept = ratio("guest", "share", "nbdtun migrate", DIRECT.name, setting=case)
+        goals.append(Goal(f"share of its work that a guest keeps, {case}, against {DIRECT.name}", kept, 0.95))
     for way in (NBDTUN_PLAIN.name, NBDTUN_TLS.name, "nbdtun migrate"):
         wall = ratio("migration", "wall_s", way, DIRECT.name, setting="4 GiB")
         goals.append(Goal(f"migration of 4 GiB, wall time of {way}, against {DIRECT.name}", wall, 1.25, 1.1, False))

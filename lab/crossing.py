@@ -81,8 +81,13 @@ class Crossing:
         options: Sequence[str] = (),
         daemon_options: Sequence[str] = (),
         settle: str = "200ms",
+        listen: str = "127.0.0.1",
+        dial: str = "127.0.0.1",
     ) -> None:
-        """`options` are those of both ends; `qmp` are other monitors of the pair than its own; `settle` is short, for speed."""
+        """`options` are those of both ends; `qmp` are other monitors of the pair than its own; `settle` is short, for speed.
+
+        `listen` is the destination's address, which the source may know by another one (`dial`).
+        """
         self.pair = pair
         self.directory = pair.directory
         self.qmp = qmp or (pair.source.qmp_path, pair.destination.qmp_path)
@@ -92,6 +97,7 @@ class Crossing:
         self._options = [*options, *(["--tls-dir", f"{tls}"] if tls else [])]
         self._settle = ["--settle", settle]
         self._daemon_options = list(daemon_options)
+        self._listen, self._dial = listen, dial
         self._attempts = 0
         self._ended = ExitStack()
         self._cable = self._ended.enter_context(Cable(self.directory, self.port)) if cable else None
@@ -110,11 +116,11 @@ class Crossing:
     @property
     def to(self) -> str:
         """Where the source finds the destination."""
-        return f"tcp:127.0.0.1:{self._cable.port if self._cable else self.port}"
+        return f"tcp:{self._dial}:{self._cable.port if self._cable else self.port}"
 
     def start_daemon(self) -> None:
         """Start the destination's daemon (again)."""
-        vm = ["--listen", f"tcp:{self.port}:interface=127.0.0.1", "--vm", f"{VM}={self.qmp[1]}"]
+        vm = ["--listen", f"tcp:{self.port}:interface={self._listen}", "--vm", f"{VM}={self.qmp[1]}"]
         options = [*vm, *self._options, "--run-dir", f"{self.far_run_dir}", *self._daemon_options]
         self.daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options))
         self.daemon.wait_port(self.port)

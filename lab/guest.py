@@ -34,6 +34,8 @@ class Guest:
     """MiB a second that it dirties in its memory, round and round in 64 MiB."""
     obeys: bool = False
     """It obeys the orders `crash`, `off` and `reset` of a second serial port."""
+    tells: bool = False
+    """It tells on its console how much of that it has done."""
     disk: int = 0
     """MiB a second that it writes to its first disk, from 2 MiB to 66 MiB."""
 
@@ -42,6 +44,7 @@ class Guest:
         line = (
             "console=ttyS0 quiet loglevel=3 panic=-1 tsc=reliable no_timer_check "
             f"lab.tick_ms={self.tick_ms} lab.ram={self.ram} lab.disk={self.disk} lab.obeys={self.obeys:d} "
+            f"lab.tells={self.tells:d} "
             f"lab.disks={disks}"
         )
         return ["-kernel", f"{self.kernel}", "-initrd", f"{self.initramfs}", "-append", line]

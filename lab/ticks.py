@@ -15,6 +15,7 @@ REGION = SECTOR * SLOTS
 """The bytes at the start of a disk that ticks are written to."""
 
 _LINE = re.compile(r"^tick (\d+)\r?$\n?", re.MULTILINE)
+_LOAD = re.compile(r"^load (\d+)\r?$", re.MULTILINE)
 _SECTOR = re.compile(rb"tick (\d+) *\n")
 
 
@@ -23,6 +24,12 @@ def reported(console: str) -> int:
     whole = console[: console.rfind("\n") + 1]
     numbers = _LINE.findall(whole)
     return int(numbers[-1]) if numbers else 0
+
+
+def loaded(console: str) -> int:
+    """The KiB of its load that a guest has told of; 0 for none."""
+    told = _LOAD.findall(console[: console.rfind("\n") + 1])
+    return int(told[-1]) if told else 0
 
 
 def gaps(console: str) -> list[int]:

@@ -3,11 +3,12 @@
 from bench.measures.bandwidth import BANDWIDTH
 from bench.measures.compare import COMPARE
 from bench.measures.distance import DISTANCE
+from bench.measures.guest import GUEST
 from bench.measures.idle import IDLE
 from bench.measures.measure import Measure
 from bench.measures.migration import MIGRATION
 from bench.measures.scaling import SCALING
 
-MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, BANDWIDTH)
+MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, GUEST, BANDWIDTH)
 
 __all__ = ["MEASURES", "Measure"]

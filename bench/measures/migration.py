@@ -37,7 +37,7 @@ MIGRATE = "nbdtun migrate"
 SHM = Path("/dev/shm")
 COLUMNS = (Column("wall_s", "wall\ns", 2), Column("mirror_s", "disk\ns", 2), Column("downtime_ms", "downtime\nms"))
 
-Ways = tuple[bare.Way, bare.Way]
+Ways = tuple[bare.UnixWay, bare.UnixWay]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Controllable:
 def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
     """Every way in every round, each with fresh QEMUs and disks; what has arrived is compared in the first."""
     size = QUICK if scene.effort.quick else SIZE
-    home = _home(2 * size)
+    home = room_for(2 * size)
     if home is None:
         scene.note(MIGRATION.name, f"it needs {2 * size / MIB:.0f} MiB and 2 GiB more in {SHM}, or in {tempfile.gettempdir()}")
         return
@@ -75,7 +75,7 @@ def _pair(home: Path, behaves: guest.Guest, size: int) -> Iterator[Pair]:
         yield pair
 
 
-def _home(size: int) -> Path | None:
+def room_for(size: int) -> Path | None:
     """Where there is room: in memory, where no disk's own pace shows, or else on a disk."""
     spare = size + 2048 * MIB
     if shutil.disk_usage(SHM).free > spare and _available() > spare:
@@ -98,10 +98,10 @@ def _available() -> int:
 
 def _downtime(pair: Pair) -> float:
     stopped, resumed = pair.source.qmp.wait_event("STOP", 5), pair.destination.qmp.wait_event("RESUME", 5)
-    return (_moment(resumed) - _moment(stopped)) * 1000
+    return (moment_of(resumed) - moment_of(stopped)) * 1000
 
 
-def _moment(event: dict[str, Any]) -> float:
+def moment_of(event: dict[str, Any]) -> float:
     stamp: dict[str, int] = event["timestamp"]
     return stamp["seconds"] + stamp["microseconds"] / 1e6
 
@@ -110,7 +110,7 @@ def _driven(name: str, over: Callable[[Path, Ways, Scene], AbstractContextManage
     """By `lab.bare`, over two tunnelled sockets."""
 
     def move(pair: Pair, scene: Scene) -> dict[str, float]:
-        nbd, ram = (bare.Way(pair.directory / f"{kind}.sock", pair.directory / f"{kind}-in.sock") for kind in ("nbd", "ram"))
+        nbd, ram = (bare.UnixWay(pair.directory / f"{kind}.sock", pair.directory / f"{kind}-in.sock") for kind in ("nbd", "ram"))
         with over(pair.directory, (nbd, ram), scene):
             return _bare(pair, nbd, ram)
 

@@ -6,6 +6,7 @@ import pytest
 
 from bench.goals import GOALS, Goal, median, ratio
 from bench.measures.distance import CASES
+from bench.measures.guest import CASES as GUESTS
 from bench.measures.scaling import COUNTS, setting
 from bench.samples import Sample, Samples
 
@@ -60,4 +61,5 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
             samples.append(Sample("scaling", subject, 1, {"total_mb_s": 1.0, "least_share": 1.0}, where))
     for subject in ("nbdtun plain", "nbdtun TLS"):
         samples += [Sample("distance", subject, 1, {"share": 1.0}, f"{case}") for case in CASES]
+    samples += [Sample("guest", case.subject, 1, {"share": 1.0}, f"{case}") for case in GUESTS]
     assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []

@@ -1,0 +1,134 @@
+"""Guest: how much of its own work a guest loses while it is copied, beside a migration by QEMU alone.
+
+One guest writes to its disk with fsync as often as it can, and counts; another dirties its
+memory. Each is counted first alone, and then from the migration's beginning to the moment
+when it stands still. The hosts are a line of 1 Gbit/s apart. What a guest loses is above all
+the wait of a blocking write for the copy, so that is measured over several lengths. The
+scenarios are those of QEMU's own `tests/migration-stress/guestperf`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.columns import Column
+from bench.line import FAR, FAR_SEEN, GIGABIT, Length, line, unable
+from bench.measures.measure import Measure
+from bench.measures.migration import MIGRATE, moment_of, room_for
+from bench.peers import DIRECT
+from bench.rounds import interleaved
+from bench.samples import Sample
+from bench.scene import Scene
+from lab import bare, guest, ticks
+from lab.crossing import Crossing
+from lab.daemon import free_port
+from lab.disks import MIB
+from lab.pair import Pair, Plan
+from lab.process import wait
+from lab.qemu import Qemu
+
+SIZE = 1024 * MIB
+QUICK = 256 * MIB
+HALF = f"{MIGRATE}, half the line"
+DIRTY = 40
+"""MiB a second that the second guest dirties; memory still converges over half the line."""
+COLUMNS = (Column("alone", "alone\na second", 1), Column("during", "while copied\na second", 1), Column("share", "share", 3))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a guest does, and how much of it it has done by its console."""
+
+    name: str
+    done: Callable[[str], int]
+    ram: int = 0
+
+    def behave(self) -> guest.Guest:
+        made = guest.build()
+        return guest.Guest(made.kernel, made.initramfs, tick_ms=0 if not self.ram else 50, ram=self.ram, tells=bool(self.ram))
+
+
+FSYNCS, MEMORY = Work("fsyncs", ticks.reported), Work("KiB dirtied", ticks.loaded, DIRTY)
+
+
+NEXT_DOOR = Length(1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is done to which guest, over which line."""
+
+    subject: str
+    work: Work
+    length: Length = NEXT_DOOR
+    blocking: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.work.name}, {self.length}{', blocking writes' if self.blocking else ''}"
+
+
+SUBJECTS = (DIRECT.name, MIGRATE, HALF)
+CASES = (
+    *(Case(subject, work) for work in (FSYNCS, MEMORY) for subject in SUBJECTS),
+    *(Case(subject, FSYNCS, Length(ms), True) for ms in (1, 10, 50) for subject in SUBJECTS[:2]),
+)
+
+
+def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
+    """Every case in each round, with fresh QEMUs and disks; three rounds at most, since each takes minutes."""
+    size = QUICK if scene.effort.quick else SIZE
+    where = room_for(2 * size)
+    if reason := unable() or (not where and "there is no room for two disks"):
+        scene.note(GUEST.name, reason)
+        return
+    cases = [case for case in CASES if not scene.effort.quick or (case.subject != HALF and case.length == NEXT_DOOR)]
+    for number, case in interleaved(cases, min(scene.effort.rounds, 3)):
+        with _scene(where, case, size) as (directory, pair):
+            alone = _rate(pair.source, case.work, 2 * scene.effort.seconds)
+            during = _during(scene, directory, pair, case)
+        yield Sample(GUEST.name, case.subject, number, {"alone": alone, "during": during, "share": during / alone}, f"{case}")
+
+
+@contextmanager
+def _scene(where: Path | None, case: Case, size: int) -> Iterator[tuple[Path, Pair]]:
+    with ExitStack() as ended:
+        directory = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="nb-", dir=where)))
+        ended.enter_context(line(directory, case.length))
+        pair = ended.enter_context(Pair(directory, case.work.behave(), [Plan(size, filled=1.0)]))
+        pair.source.wait_ticks(20)
+        wait(lambda: case.work.done(pair.source.console()) > 0, 60, "the guest's work", pair.source)
+        yield directory, pair
+
+
+def _rate(vm: Qemu, work: Work, seconds: float) -> float:
+    begun, before = time.monotonic(), work.done(vm.console())
+    time.sleep(seconds)
+    return (work.done(vm.console()) - before) / (time.monotonic() - begun)
+
+
+def _during(scene: Scene, directory: Path, pair: Pair, case: Case) -> float:
+    begun, before = time.time(), case.work.done(pair.source.console())
+    if case.subject == DIRECT.name:
+        nbd, ram = (bare.TcpWay(FAR, FAR_SEEN, free_port()) for _ in range(2))
+        bare.migrate(pair.source, pair.destination, nbd, ram, blocking=case.blocking)
+    else:
+        _migrate(scene, pair, case)
+    stopped = moment_of(pair.source.qmp.wait_event("STOP", 5))
+    return (case.work.done(pair.source.console()) - before) / (stopped - begun)
+
+
+def _migrate(scene: Scene, pair: Pair, case: Case) -> None:
+    more = ["--bandwidth", f"{GIGABIT // 2}"] if case.subject == HALF else []
+    more += ["--converge", "write-blocking"] if case.blocking else []
+    with Crossing(pair, scene.tls, listen=FAR, dial=FAR_SEEN) as crossing:
+        attempt = crossing.migrate(*more)
+        if status := attempt.wait_exit(600):
+            raise RuntimeError(f"nbdtun migrate: exit status {status}: {attempt.log().strip()[-500:]}")
+
+
+GUEST = Measure("guest", "What a guest does while it is copied", COLUMNS, measure)
