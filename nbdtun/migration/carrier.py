@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 
@@ -20,6 +21,17 @@ P = TypeVar("P", bound=AMP)
 
 #: Called before QEMU hears that one of its connections has ended at the far side; QEMU's connection stays until the Deferred fires.
 Farewell = Callable[[], "Deferred[Any]"]
+
+
+@frozen
+class Speed:
+    """
+    What one channel carries: ``rate`` in bytes per second. ``held`` is the end whose TCP buffer holds it back, "source" or "destination";
+    empty for none.
+    """
+
+    rate: float
+    held: str = ""
 
 
 class Ingress(Protocol):
@@ -75,9 +87,9 @@ class Carrier(Protocol):
         ``farewell`` is called, and waited for, before QEMU hears of an end that it has not asked for.
         """
 
-    async def throughput(self) -> float:
+    async def throughput(self) -> Speed:
         """
-        Measure for a few seconds; returns the bytes per second that it carries to the destination.
+        Measure for a few seconds what it carries to the destination.
 
         :raise TunnelError: it cannot be measured.
         """

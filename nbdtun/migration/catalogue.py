@@ -308,6 +308,11 @@ DISK_CACHE: Final = _warning(
     Check.DISKS, "A disk's write cache is off at the source and on at the destination.", "use write-cache=off for the device there"
 )
 THROUGHPUT: Final = _warning(Check.THROUGHPUT, "The tunnel could not be measured.", "", TunnelError)
+BUFFERS: Final = _warning(
+    Check.THROUGHPUT,
+    "TCP's buffers at one end are smaller than what the line holds.",
+    "run nbdtun as root at that host, or set net.core.rmem_max and net.core.wmem_max there to 67108864, and start nbdtun again",
+)
 ACTIVITY: Final = _warning(Check.ACTIVITY, "The guest's activity could not be measured.", "try again later")
 FORECAST: Final = _warning(
     Check.FORECAST,

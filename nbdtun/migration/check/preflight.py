@@ -11,8 +11,8 @@ from time import time
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.migration.carrier import Carrier
-from nbdtun.migration.catalogue import ACTIVITY, CLOCK, FORECAST, SOURCE, THROUGHPUT, TUNNEL
+from nbdtun.migration.carrier import Carrier, Speed
+from nbdtun.migration.catalogue import ACTIVITY, BUFFERS, CLOCK, FORECAST, SOURCE, THROUGHPUT, TUNNEL
 from nbdtun.migration.check.activity import RESOLUTION, activity
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.consult import consult
@@ -100,9 +100,9 @@ class Preflight:
 
     async def _try_tunnel(self, carrier: Carrier) -> None:
         with self._list.collecting(THROUGHPUT):
-            rate = await carrier.throughput()
-            self._measured = evolve(self._measured, throughput=rate)
-            self._list.ok(Names.THROUGHPUT, f"one tunnel channel carries {rate_text(rate)}")
+            speed = await carrier.throughput()
+            self._measured = evolve(self._measured, throughput=speed.rate)
+            list_speed(self._list, speed, self._measured.round_trip)
 
     async def _watch_guest(self) -> None:
         if self._monitor is None or self._departure is None or not self._departure.runs:
@@ -145,3 +145,13 @@ def answered(peer_name: str | None, round_trip: float) -> str:
     """The line about a destination that answers, verified by that name or not at all, after a round trip in seconds."""
     reached = f"the destination is verified as {peer_name}" if peer_name else "the destination answers"
     return f"{reached}, round trip {milliseconds_text(round_trip)}"
+
+
+def list_speed(checklist: Checklist, speed: Speed, round_trip: float | None) -> None:
+    """Note what one channel carries over a round trip in seconds, and what holds it back."""
+    carries = f"one tunnel channel carries {rate_text(speed.rate)}"
+    if speed.held:
+        far = f"over a round trip of {milliseconds_text(round_trip or 0.0)}"
+        checklist.add(BUFFERS(f"{carries} {far}: TCP's buffers at the {speed.held} hold no more"))
+    else:
+        checklist.ok(Names.THROUGHPUT, carries)

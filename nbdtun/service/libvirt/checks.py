@@ -13,7 +13,7 @@ from nbdtun.libvirt.near.session import FarSession
 from nbdtun.libvirt.near.survey import Survey
 from nbdtun.migration.catalogue import DESTINATION, SOURCE, THROUGHPUT, TUNNEL
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.preflight import answered
+from nbdtun.migration.check.preflight import answered, list_speed
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.finding import Check, Level
 from nbdtun.migration.ids import new_session
@@ -25,7 +25,7 @@ from nbdtun.service.libvirt.way import TunnelWay
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.spawn.near.nonces import Nonces
 from nbdtun.tunnel.source.client import Source
-from nbdtun.units import rate_text, size_text
+from nbdtun.units import size_text
 
 
 async def check(reactor: Reactor, settings: DomainSettings, checklist: Checklist, *, measure: bool) -> Report:
@@ -100,6 +100,6 @@ class _Visit:
         session.close()
         if measure and self._list.level is not Level.FAILURE:
             with self._list.collecting(THROUGHPUT):
-                rate = await way.throughput()
-                self._measured = evolve(self._measured, throughput=rate)
-                self._list.ok(Check.THROUGHPUT, f"one tunnel channel carries {rate_text(rate)}")
+                speed = await way.throughput()
+                self._measured = evolve(self._measured, throughput=speed.rate)
+                list_speed(self._list, speed, self._measured.round_trip)

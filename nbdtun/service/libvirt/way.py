@@ -10,7 +10,7 @@ from twisted.protocols.amp import AMP
 from nbdtun.errors import ConfigError
 from nbdtun.libvirt.far.arrivals import BASE, COMMON
 from nbdtun.libvirt.near.way import Handed
-from nbdtun.migration.carrier import Farewell
+from nbdtun.migration.carrier import Farewell, Speed
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.labels import FOR_QEMU
 from nbdtun.ownership.listening import Listener
@@ -52,7 +52,7 @@ class TunnelWay:
         """See :meth:`nbdtun.migration.carrier.Carrier.new_secret`."""
         return self._carrier.new_secret()
 
-    async def throughput(self) -> float:
+    async def throughput(self) -> Speed:
         """See :meth:`nbdtun.migration.carrier.Carrier.throughput`."""
         return await self._carrier.throughput()
 

@@ -18,7 +18,7 @@ from twisted.protocols.amp import AMP
 from nbdtun.deferreds import stopped
 from nbdtun.errors import TunnelError
 from nbdtun.migration.bond import Bond, Claim
-from nbdtun.migration.carrier import Farewell
+from nbdtun.migration.carrier import Farewell, Speed
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.ownership.listening import Listener
@@ -97,9 +97,10 @@ class TunnelCarrier:
         channels = Forwarder(self.source, target, urgent=urgent, farewell=farewell, session=secret)
         return TunnelIngress(path, channels, await endpoint.listen(channels))
 
-    async def throughput(self) -> float:
-        """Measure how many bytes per second the tunnel carries."""
-        return await throughput(self.source)
+    async def throughput(self) -> Speed:
+        """Measure what the tunnel carries."""
+        measured = await throughput(self.source)
+        return Speed(measured.rate, measured.held.value if measured.held else "")
 
     @property
     def link(self) -> LinkState:

@@ -181,7 +181,7 @@ class Reached:
             return None
         source = Source(await self._through_ssh(self._listening))
         try:
-            return await throughput(source)
+            return (await throughput(source)).rate
         finally:
             await source.drain(SETTLE)
             await source.stop()

@@ -59,6 +59,11 @@ class Link(TwistedProtocol, FrameReceiver):
     def __repr__(self) -> str:
         return f"<Link {self.wire or 'unmade'!r} closing={self._closing}>"
 
+    @property
+    def round_trip(self) -> float:
+        """The shortest round trip so far, in seconds; 0.0 before the first."""
+        return self._round_trip.shortest
+
     def makeConnection(self, transport: Any) -> None:
         """AMP has switched: take its wire, and acknowledge at once what this end has."""
         assert isinstance(transport, OpeningTransport)

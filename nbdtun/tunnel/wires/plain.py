@@ -23,7 +23,7 @@ from zope.interface import implementer
 from nbdtun.tls.ktls import active
 from nbdtun.tls.presented import Presented
 from nbdtun.tunnel.wires.selector import WireSelector
-from nbdtun.tunnel.wires.tuning import make_far
+from nbdtun.tunnel.wires.tuning import make_far, most_on_their_way
 
 #: Seconds for the other end to read the last message.
 FAREWELL = 2.0
@@ -129,6 +129,11 @@ class Wire:
     def make_far(self, sending: int, receiving: int) -> None:
         """Let so many bytes be on their way to a far end, and from there."""
         make_far(self._socket, sending, receiving)
+
+    @property
+    def most_on_their_way(self) -> tuple[int, int] | None:
+        """Bytes that TCP's buffers at this end, and at the other, let be on their way; None if unknown."""
+        return most_on_their_way(self._socket)
 
     def write_end(self) -> None:
         """Send the end of the stream; reading goes on."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ UNPACED = b"reno"
 
 #: Bytes that wait for their turn in a far connection's buffer. The buffer is larger only for those that are on their way.
 _UNSENT = 1024 * 1024
+
+#: Where ``struct tcp_info`` has the window that the peer announces.
+_SND_WND = slice(228, 232)
 
 _SETTINGS = Path("/proc/sys/net")
 
@@ -85,6 +89,23 @@ def make_far(sock: socket.socket, sending: int, receiving: int) -> None:
         _RECEIVING.enlarge(sock, receiving)
         if _SENDING.enlarge(sock, sending):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+
+
+def most_on_their_way(sock: socket.socket) -> tuple[int, int] | None:
+    """
+    Return the bytes that a TCP connection's own send buffer, and its peer's receive buffer, let be on their way; None if unknown.
+
+    The kernel counts its own memory in a send buffer, of which payload is about half. The peer's buffer is the window that it announces:
+    ``tcpi_snd_wnd``, since Linux 5.4 (include/uapi/linux/tcp.h).
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    try:
+        told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SND_WND.stop)
+        own = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    except OSError:
+        return None
+    return (own // 2, int.from_bytes(told[_SND_WND], sys.byteorder)) if len(told) >= _SND_WND.stop else None
 
 
 class LoopbackReactor(proxyForInterface(IReactorTCP, "reactor")):  # type: ignore[misc]

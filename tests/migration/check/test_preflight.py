@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -145,6 +146,19 @@ def test_what_cannot_be_measured_is_a_warning(monkeypatch: pytest.MonkeyPatch) -
     report = Flight(rate=LinkLost("nothing has arrived"), busy=None).run(monkeypatch)
     assert lines(report, Level.WARNING) == ["throughput: nothing has arrived", "activity: no figure"]
     assert (report.level, report.forecast) == (Level.WARNING, None)
+
+
+def test_buffers_that_hold_less_than_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    flight = Flight(rate=24.0 * MIB)
+    flight.stage.held = "destination"
+    report = flight.run(monkeypatch)
+    (line,) = lines(report, Level.WARNING)
+    assert re.fullmatch(
+        r"throughput: one tunnel channel carries 24 MiB/s over a round trip of \S+ ms: TCP's buffers at the destination hold no more; "
+        r"run nbdtun as root at that host, or set net\.core\.rmem_max and net\.core\.wmem_max there to 67108864, and start nbdtun again",
+        line,
+    )
+    assert report.measured.throughput == 24.0 * MIB
 
 
 def test_a_paused_guest_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from twisted.protocols.amp import AMP
 from zope.interface import implementer
 
 from nbdtun.errors import TargetUnknown, TargetUnreachable, TunnelError
-from nbdtun.migration.carrier import Farewell
+from nbdtun.migration.carrier import Farewell, Speed
 from nbdtun.migration.progress import LinkState
 from nbdtun.ownership.reach import Credentials
 
@@ -195,7 +195,7 @@ class Tunnel:
         self.ingresses[target] = ingress
         return ingress
 
-    async def throughput(self) -> float:
+    async def throughput(self) -> Speed:
         """The Carrier's."""
         raise TunnelError("there is no tunnel to be measured")
 

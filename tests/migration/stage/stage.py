@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 
 from nbdtun.errors import LinkLost
-from nbdtun.migration.carrier import Farewell
+from nbdtun.migration.carrier import Farewell, Speed
 from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.progress import LinkState, Phase, Progress
@@ -68,6 +68,7 @@ class Stage:
         self.new_destination()
         self.link = LinkState()
         self.rate: float | Exception = 100.0 * (1 << 20)
+        self.held = ""
         self.ingresses: list[PaperIngress] = []
         self.egresses: list[PaperEgress] = []
         self.admitted: dict[str, str] = {}
@@ -109,10 +110,10 @@ class Stage:
         self.ingresses[-1].farewell = farewell
         return self.ingresses[-1]
 
-    async def throughput(self) -> float:
+    async def throughput(self) -> Speed:
         if isinstance(self.rate, Exception):
             raise self.rate
-        return self.rate
+        return Speed(self.rate, self.held)
 
     # What the tests do.
 

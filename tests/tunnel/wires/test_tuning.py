@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 
 from nbdtun.tunnel.opening.detach import Catch, connect
 from nbdtun.tunnel.protocol.slab import SLAB_SIZE
-from nbdtun.tunnel.wires.tuning import UNPACED, LoopbackReactor, make_far, make_prompt, make_roomy
+from nbdtun.tunnel.wires.tuning import UNPACED, LoopbackReactor, make_far, make_prompt, make_roomy, most_on_their_way
 from tests.tunnel.stage.cable import tcp_pair
 
 LIMIT = int(Path("/proc/sys/net/core/wmem_max").read_text())
@@ -75,8 +75,19 @@ def test_a_buffer_is_never_made_smaller() -> None:
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before
 
 
+def test_the_buffers_of_both_ends_are_known() -> None:
+    ours, theirs = tcp_pair()
+    most = most_on_their_way(ours)
+    assert most is not None
+    assert most[0] == ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
+    assert 0 < most[1] <= theirs.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    ours.close()
+    assert most_on_their_way(ours) is None
+
+
 def test_a_unix_socket_is_never_far() -> None:
     ours, _theirs = socket.socketpair()
+    assert most_on_their_way(ours) is None
     before = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
     make_far(ours, 64 << 20, 64 << 20)
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
