@@ -135,7 +135,8 @@ class Check(enum.StrEnum):
     )
     THROUGHPUT = (
         "throughput",
-        "The throughput of one channel to the destination, through TLS and both daemons, for two seconds, or longer over a long line. A warning where TCP's buffers hold less than the line.",
+        "The throughput of one channel to the destination, through TLS and both daemons, for two seconds, or longer over a "
+        "long line. A warning where TCP's buffers hold less than the line.",
     )
     ACTIVITY = (
         "activity",
