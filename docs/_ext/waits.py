@@ -55,6 +55,7 @@ BEHIND_SSH = (
     Row("at the far end: each ``qemu-img``", images.SECONDS, "its end alone"),
     Row("at the far end: the monitor of a QEMU that was started", maker.START_SECONDS, "QEMU's end"),
     Row("at the far end: the end of a QEMU that a killed one has left", earlier.END_SECONDS, "nothing; it is killed after half of that"),
+    Row("with a code: an offer that is made again, after another command has left", offer.AGAIN_SECONDS, "the operator"),
     Row("with a code: the other end's connection, its greeting", offer.CONNECTION_SECONDS, "the operator; the end of the connection"),
     Row("with a code: the other end, until it is ready", offer.READY_SECONDS, "the operator; the end of the connection"),
 )

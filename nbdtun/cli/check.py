@@ -10,15 +10,14 @@ from typing import Any
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import NO_CODE, SpelledOut, migration_options, read_settings, refuse_code
+from nbdtun.cli.options import SpelledOut, migration_options, read_settings
 
 
 @click.command("check", cls=SpelledOut, short_help="Check whether a VM can be migrated.")
 @migration_options
-@NO_CODE
 @click.option("--no-measure", is_flag=True, help="Skip the measurements: two seconds of tunnel throughput, and one of guest memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
-def command(no_measure: bool, as_json: bool, code: str | None, **options: Any) -> int:
+def command(no_measure: bool, as_json: bool, **options: Any) -> int:
     """Check whether VM can be migrated, and estimate how long it would take. Nothing is changed.
 
     It takes the options of migrate, which runs the same checks before it starts.
@@ -34,7 +33,6 @@ def command(no_measure: bool, as_json: bool, code: str | None, **options: Any) -
     from nbdtun.errors import ConfigError
     from nbdtun.migration.finding import Level
 
-    refuse_code(code, "check")
     settings = read_settings(**options)
     log_to_stderr(bars=True)
     from twisted.internet import reactor

@@ -13,7 +13,7 @@ from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import SpelledOut, migration_options, option, read_settings
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
-from nbdtun.config.options import CODE, KEEP_SOURCE
+from nbdtun.config.options import KEEP_SOURCE
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 @click.command("migrate", cls=SpelledOut, short_help="Migrate a running VM.")
 @migration_options
 @click.option("--resolve", is_flag=True, help="After exit status 3: ask the destination again, and complete or undo the migration.")
-@option(CODE)
 @option(KEEP_SOURCE)
 @click.option("--progress", type=click.Choice(["bar", "json", "none"]), default="bar", show_default=True, help="How to show progress.")
 def command(progress: str, resolve: bool, **options: Any) -> int:
     """Migrate a running VM to a QEMU that is waiting for it at the destination, or that is made there.
 
     VM is its name at the destination's daemon (nbdtun dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
-    the same devices. With --to ssh://HOST, where none waits, it is made from the source's: see nbdtun plan.
+    the same devices. With --to ssh://HOST or --code, where none waits, it is made from the source's: see nbdtun plan.
 
     \b
     Exit status: 0  VM runs at the destination

@@ -98,6 +98,7 @@ _MIGRATION = (
     click.argument("vm", metavar="VM"),
     option(shared.QMP, required=True, kind=Monitor),
     option(shared.CONNECT, "--to", "connect", required=True),
+    option(shared.CODE),
     *map(
         option,
         (
@@ -120,21 +121,6 @@ def migration_options(command: _Command) -> _Command:
     for decorate in reversed(_MIGRATION):
         command = decorate(command)
     return command
-
-
-#: For the commands that a code is not for.
-NO_CODE = click.option("--code", hidden=True, help=shared.CODE.text)
-
-
-def refuse_code(code: str | None, command: str) -> None:
-    """
-    Refuse a code in a command that it is not for.
-
-    :raise ConfigError: there is one.
-    """
-    if code is not None:
-        what = f"--code: it is good for one attempt, and `nbdtun {command}` would use it up"
-        raise ConfigError(what, "nbdtun migrate checks the same before it changes anything; --to ssh://HOST needs no code")
 
 
 class SpelledOut(click.Command):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import NO_CODE, option, refuse_code
+from nbdtun.cli.options import option
 from nbdtun.cli.streams import tell
-from nbdtun.config.options import CONNECT, DISK, FAR, MAKING, QMP
+from nbdtun.config.options import CODE, CONNECT, DISK, FAR, MAKING, QMP
 
 if TYPE_CHECKING:
     from nbdtun.config import MigrateSettings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("vm", metavar="VM")
 @option(QMP, required=True)
 @option(CONNECT, "--to", "connect")
-@NO_CODE
+@option(CODE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(vm: str, qmp: str, connect: str | None, as_json: bool, code: str | None, **options: Any) -> int:
     """Print the images, the directories and the command line of a destination QEMU for VM, and what its host lacks for it.
@@ -41,9 +41,8 @@ def command(vm: str, qmp: str, connect: str | None, as_json: bool, code: str | N
     from nbdtun.config.answers import make_answers
     from nbdtun.config.names import check_name
 
-    refuse_code(code, "plan")
     answers = make_answers(options)
-    settings = _settings(vm, qmp, connect, answers, options) if connect else None
+    settings = _settings(vm, qmp, connect, code, answers, options)
     log_to_stderr(bars=True)
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
@@ -56,7 +55,7 @@ def command(vm: str, qmp: str, connect: str | None, as_json: bool, code: str | N
 
     async def work() -> planning.Planned:
         if settings is not None:
-            return await planning.plan_by_ssh(reactor, settings, tell)
+            return await planning.plan_there(reactor, settings, tell)
         drawn = await planning.draw(reactor, check_name(vm), qmp, answers)
         return await planning.examine(drawn, Maker(reactor))
 
@@ -80,16 +79,24 @@ def _show(planned: Planned, as_json: bool) -> int:
     return 0 if planned.fit else 1
 
 
-def _settings(vm: str, qmp: str, connect: str, answers: Answers, options: dict[str, Any]) -> MigrateSettings:
+def _settings(
+    vm: str, qmp: str, connect: str | None, code: str | None, answers: Answers, options: dict[str, Any]
+) -> MigrateSettings | None:
+    """The settings of a migration to the host to plan for; None for this one."""
     from nbdtun.config import MigrateSettings
     from nbdtun.config.build import far_settings
     from nbdtun.config.ssh import is_ssh
     from nbdtun.errors import ConfigError
     from nbdtun.migration.settings import MigrationSettings
 
-    if not is_ssh(connect):
+    if connect is None:
+        if code is not None:
+            raise ConfigError("--code needs --to HOST")
+        return None
+    if not is_ssh(connect) and code is None:
         raise ConfigError(f"--to {connect}: a daemon makes no destination", "use ssh://HOST, or leave --to out for this host")
-    return MigrateSettings(connect=connect, far=far_settings(options), qmp=qmp, migration=MigrationSettings(vm=vm), answers=answers)
+    far, migration = far_settings(options), MigrationSettings(vm=vm)
+    return MigrateSettings(connect=connect, far=far, code=code, qmp=qmp, migration=migration, answers=answers)
 
 
 for _option in reversed((DISK, *MAKING, *FAR)):

@@ -35,15 +35,18 @@ _WAYS: Final = ("start", "join", "serve")
 @click.option("--over-ssh", type=click.Choice(_WAYS), help="For ssh: start a receiver if there is none; only join one; or be one.")
 @option(RUN_DIR)
 def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) -> int:
-    """Receive one VM in the QEMU that waits for it here, or with --libvirt in libvirt, from a source that has a code, which is printed.
+    """Receive one VM, from a source that has a code, which is printed: in the QEMU that waits for it here, in one that is made, or with
+    --libvirt in libvirt.
 
-    The source runs nbdtun migrate VM --to HOST --code CODE. A wrong code ends the offer. It waits on port 10810 unless --listen says more.
+    The source runs nbdtun migrate VM --to HOST --code CODE, and plan and check before that, as often as it likes. A wrong code ends it.
+    Who has the code can have QEMU started here, as the user who runs this; with --incoming, nothing is made. It waits on port 10810 unless
+    --listen says more.
 
     nbdtun migrate --to ssh://HOST runs this command with --over-ssh, at the other end of ssh.
 
     \b
     Exit status: 0  the VM has arrived; or the connection by ssh has ended
-                 1  it has not arrived, nobody came, or the code was wrong
+                 1  nobody came with the code, or with a wrong one
                  2  wrong usage
                130  interrupted
     """
@@ -79,9 +82,11 @@ def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | N
     from twisted.internet import reactor
 
     from nbdtun.cli.reactor import run
-    from nbdtun.process import settle_in
+    from nbdtun.process import make_room, needed, settle_in
+    from nbdtun.tunnel.settings import Limits
 
     settle_in(reactor)
+    make_room(needed(Limits().channels, Limits().handshakes))
     run(reactor, lambda: receive_by_code(reactor, settings, complain))
     return 0
 
@@ -150,20 +155,16 @@ def _serve(base: Path, name: str, run_dir: str | None, first: socket.socket) -> 
     from nbdtun.daemon.log import log_to
     from nbdtun.ownership.files import remove_file
     from nbdtun.process import make_room, needed, settle_in
-    from nbdtun.service.local.outcomes import Outcomes, state_dir
-    from nbdtun.service.receive import MAY_HAVE_RUN, Receiver
-    from nbdtun.spawn.far.earlier import Earlier
-    from nbdtun.spawn.far.maker import Maker
-    from nbdtun.spawn.far.record import Record
+    from nbdtun.service.door import serve_at_door
+    from nbdtun.service.local.outcomes import state_dir
+    from nbdtun.service.receive import Receiver
     from nbdtun.tunnel.settings import Limits
 
     settle_in(reactor)
     make_room(needed(Limits().channels, Limits().handshakes))
     log_to(cast("TextIO", open_log(f"receive-{name}", base)), "bare", "info")
-    outcomes, record = Outcomes(state_dir(run_dir)), Record(state_dir(run_dir) / f"{name}.made")
-    earlier = Earlier(reactor, name, record, lambda: outcomes.recall(name, None) in MAY_HAVE_RUN)
-    receiver = Receiver(reactor, name, base, outcomes, Maker(reactor, record, earlier), earlier)
-    run(reactor, lambda: Deferred.fromCoroutine(receiver.run(first, lambda: _lead_nowhere(2))))
+    receiver = Receiver.of(reactor, name, base, state_dir(run_dir))
+    run(reactor, lambda: Deferred.fromCoroutine(serve_at_door(receiver, first, lambda: _lead_nowhere(2))))
     if receiver.done:  # its log tells nothing that its source has not told
         remove_file(f"{base}/receive-{name}.log")
 

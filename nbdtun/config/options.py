@@ -145,18 +145,19 @@ KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of end
 
 CODE = Option(
     "code",
-    "The code that `nbdtun receive` prints at the destination, in the place of certificates. It is good for one attempt.",
+    "The code that `nbdtun receive` prints at the destination, in the place of certificates. It stands until the VM is there, or a guess "
+    "was wrong.",
     "CODE",
     "nbdtun.reach.codes.words:parse_code",
 )
 INCOMING = Option(
     "incoming",
-    "QMP socket of the QEMU that waits for the VM.",
+    "QMP socket of the QEMU that waits for the VM; then none is made.",
     "SOCKET",
     _PATH,
-    unset="/run/qemu/VM-incoming.qmp",
+    unset="/run/qemu/VM-incoming.qmp, or one that is made",
 )
-WITHIN = Option("within", "How long to wait for the source.", "TIME", _DURATION, "10min")
+WITHIN = Option("within", "How long to wait for a source.", "TIME", _DURATION, "10min")
 LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
 TARGET = Option(
     "target",

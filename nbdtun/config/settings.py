@@ -138,9 +138,7 @@ class Dialling:
             if self.tunnel.tls_dir is not None or self.tunnel.tls_name is not None:
                 raise ConfigError(f"{self.connect}: both ends make certificates of their own; leave --tls-dir and --tls-name out")
             return
-        if self.far != FarSettings():
-            options = "--far-qmp, --far-target, --port-range, --through-ssh, --remote-command and --no-push"
-            raise ConfigError(f"{options} are for ssh://HOST")
+        self._refuse_far()
         self.tunnel.check_exposure(self.connect, Role.CONNECT)
         self._name_to_verify()
 
@@ -149,7 +147,13 @@ class Dialling:
             raise ConfigError(f"{self.connect}: ssh needs no code; leave --code out")
         if self.tunnel.tls_dir is not None or self.tunnel.tls_name is not None:
             raise ConfigError("--code takes the place of certificates; leave --tls-dir and --tls-name out")
+        self._refuse_far()
         parse(self.connect, Role.CONNECT)
+
+    def _refuse_far(self) -> None:
+        if self.far != FarSettings():
+            options = "--far-qmp, --far-target, --port-range, --through-ssh, --remote-command and --no-push"
+            raise ConfigError(f"{options} are for ssh://HOST")
 
     @property
     def by_ssh(self) -> SSHAddress | None:
@@ -252,7 +256,7 @@ class MigrateSettings(Dialling):
     """
     One migration: the source VM's QMP socket, and how to migrate it.
 
-    ``answers`` say what differs at a host where ssh makes the destination.
+    ``answers`` say what differs at a host where the destination is made, by ssh or a code.
     """
 
     qmp: str = field(converter=check_socket_path)
@@ -265,8 +269,8 @@ class MigrateSettings(Dialling):
         for one in self.answers.maps:
             if not one.here.startswith("/"):
                 raise ConfigError(f"--map {one.here}={one.there}: names are mapped with --libvirt; without, use whole paths")
-        if self.answers != Answers() and (self.by_ssh is None or self.far.qmp):
-            raise ConfigError("--map, --set, --disk NODE=PATH and their like are for --to ssh://HOST, where no QEMU waits")
+        if self.answers != Answers() and ((self.by_ssh is None and self.code is None) or self.far.qmp):
+            raise ConfigError("--map, --set, --disk NODE=PATH and their like are for --to ssh://HOST or --code, where no QEMU waits")
 
 
 def _refuse_repeated(values: Iterable[str], sentence: str) -> None:

@@ -25,6 +25,7 @@ from nbdtun.errors import (
     TunnelError,
     VersionMismatch,
     VMUnknown,
+    WrongCode,
 )
 from nbdtun.migration.finding import Check, Finding, Level
 
@@ -117,6 +118,15 @@ SSH_ASKS: Final = _warning(
     "Links through ssh cannot be made, which are needed where the port cannot be reached.",
     "use a key or an agent that asks nobody",
     ReachError,
+    TunnelError,
+)
+CODE: Final = _failure(
+    Check.CODE,
+    "The code is wrong, nobody offers one there, or the destination cannot receive.",
+    "type the code that `nbdtun receive` prints there",
+    WrongCode,
+    ReachError,
+    TLSError,
     TunnelError,
 )
 CERTIFICATES: Final = _certificates(Check.TLS, ConfigError)

@@ -34,6 +34,7 @@ class Check(enum.StrEnum):
         "The other host can be reached by ssh, has an nbdtun that speaks with this one, and can listen; and the way that "
         "the links take, and how fast the other one would be. Only with ``--to ssh://HOST``.",
     )
+    CODE = ("code", "The destination answers to the code, and can listen. Only with ``--code``.")
     TLS = (
         "tls",
         "This end's certificates: readable, each with its key, valid now, and for 30 days more. A revocation list is up to date.",

@@ -64,7 +64,7 @@ class Receiving(Protocol):
     def acknowledge(self, certificate: bytes, *, settled: bool) -> None:
         """The source with this ``certificate`` needs nothing any more."""
 
-    def enter(self, talk: FarTalk) -> None:
+    def enter(self, talk: MakerTalk) -> None:
         """A near end has connected."""
 
     def secrets(self) -> Iterable[bytes]:
@@ -74,12 +74,12 @@ class Receiving(Protocol):
         """A connection has proved to be a link of the source with this ``secret``: take it over."""
 
 
-class FarTalk(Dialogue):
-    """The far end's protocol: it only parses and answers."""
+class MakerTalk(Dialogue):
+    """The far end's protocol for a source that it receives from: it only parses and answers. ``channel`` is what carries it."""
 
     log = make_logger()
     failed = ReachError
-    channel = "connection by ssh"
+    channel = "channel to the receiver"
     other = "the near end"
     here = "at the far end"
 
@@ -87,12 +87,10 @@ class FarTalk(Dialogue):
         super().__init__(receiver.reactor)
         self._receiver = receiver
 
-    @Receive.responder
-    def receive(self, certificate: bytes, targets: list[dict[str, str]], resume_window: int, **asked: Any) -> Deferred[Any]:
-        wanted = Asked(
-            certificate, asked["qmp"], tuple(row["target"] for row in targets), asked["ports"], resume_window / 1000, asked["libvirt"] or ""
-        )
-        return self.respond(lambda: self._receiver.receive(wanted))
+    def connectionMade(self) -> None:
+        """A near end has connected."""
+        super().connectionMade()
+        self._receiver.enter(self)
 
     @Look.responder
     def look(self, wanted: Json) -> Deferred[Any]:
@@ -121,6 +119,19 @@ class FarTalk(Dialogue):
             return {name: value} if name else {}
 
         return self.respond(answer)
+
+
+class FarTalk(MakerTalk):
+    """The same for a near end that ssh has brought, which says first whom to receive from."""
+
+    channel = "connection by ssh"
+
+    @Receive.responder
+    def receive(self, certificate: bytes, targets: list[dict[str, str]], resume_window: int, **asked: Any) -> Deferred[Any]:
+        wanted = Asked(
+            certificate, asked["qmp"], tuple(row["target"] for row in targets), asked["ports"], resume_window / 1000, asked["libvirt"] or ""
+        )
+        return self.respond(lambda: self._receiver.receive(wanted))
 
 
 class Door(TwistedProtocol):
@@ -160,7 +171,6 @@ class Door(TwistedProtocol):
             transport.write(mark())
             transport.protocol = talk
             talk.makeConnection(transport)
-            self._receiver.enter(talk)
             return None
         for secret in self._receiver.secrets():
             if hmac.compare_digest(proof, near_proof(secret)):

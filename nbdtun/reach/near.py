@@ -53,8 +53,42 @@ class Listening:
     waits: bool
 
 
-class FarEnd:
-    """The far end for one piece of work, called ``name`` there: a VM's name. It is a :class:`~nbdtun.reach.maker.Maker` too."""
+class Questions:
+    """The questions to a far end that receives from us, over whatever leads there. It is a :class:`~nbdtun.reach.maker.Maker`."""
+
+    async def ask(self, command: type[amp.Command], seconds: float, **arguments: Any) -> dict[str, Any]:
+        """
+        Ask it.
+
+        :raise NbdtunError: it reported it, or cannot be reached.
+        """
+        raise NotImplementedError
+
+    async def look(self, wanted: Json) -> Json:
+        """See :meth:`nbdtun.reach.maker.Maker.look`."""
+        found: Json = (await self.ask(Look, LONG, wanted=wanted))["found"]
+        return found
+
+    async def make(self, plan: Json) -> str:
+        """See :meth:`nbdtun.reach.maker.Maker.make`."""
+        qmp: str = (await self.ask(Make, LONG, plan=plan))["qmp"]
+        return qmp
+
+    async def remove(self) -> None:
+        """See :meth:`nbdtun.reach.maker.Maker.remove`."""
+        await self.ask(Remove, LONG)
+
+    async def keep(self) -> None:
+        """See :meth:`nbdtun.reach.maker.Maker.keep`."""
+        await self.ask(Keep, SOON)
+
+    async def acknowledge(self, certificate: bytes, *, settled: bool) -> None:
+        """The source with ``certificate`` needs nothing any more; if the outcome is ``settled``, it can be forgotten there."""
+        await self.ask(Acknowledge, SOON, certificate=certificate, settled=settled)
+
+
+class FarEnd(Questions):
+    """The far end that ssh starts for one piece of work, called ``name`` there: a VM's name."""
 
     def __init__(self, host: Host, name: str) -> None:
         self.host = host
@@ -103,16 +137,6 @@ class FarEnd:
         addresses = tuple(row["address"] for row in answer.pop("addresses"))
         return Listening(addresses=addresses, **answer)
 
-    async def look(self, wanted: Json) -> Json:
-        """See :meth:`nbdtun.reach.maker.Maker.look`."""
-        found: Json = (await self.ask(Look, LONG, wanted=wanted))["found"]
-        return found
-
-    async def make(self, plan: Json) -> str:
-        """See :meth:`nbdtun.reach.maker.Maker.make`."""
-        qmp: str = (await self.ask(Make, LONG, plan=plan))["qmp"]
-        return qmp
-
     async def remove(self) -> None:
         """
         See :meth:`nbdtun.reach.maker.Maker.remove`.
@@ -120,20 +144,12 @@ class FarEnd:
         Where the far end has ended, another one is started: it knows by a record what is whose.
         """
         try:
-            await self.ask(Remove, LONG)
+            await super().remove()
         except ReachError as error:
             if not is_gone(error.what):
                 raise
             await self.join(begin=True)
-            await self.ask(Remove, LONG)
-
-    async def keep(self) -> None:
-        """See :meth:`nbdtun.reach.maker.Maker.keep`."""
-        await self.ask(Keep, SOON)
-
-    async def acknowledge(self, certificate: bytes, *, settled: bool) -> None:
-        """The source with ``certificate`` needs nothing any more; if the outcome is ``settled``, it can be forgotten there."""
-        await self.ask(Acknowledge, SOON, certificate=certificate, settled=settled)
+            await super().remove()
 
     async def ask(self, command: type[amp.Command], seconds: float, **arguments: Any) -> dict[str, Any]:
         """

@@ -14,7 +14,9 @@ From the ground up::
     doing        what a daemon does, in a few words
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive
+    sources      the sources of one VM's destination, by their certificates
     receive      a destination for one VM, which ends by itself
+    door         the way to it from an ssh session
     offered      a destination for one VM, which a code leads to
     migration    one migration with its tunnel
 

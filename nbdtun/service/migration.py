@@ -37,8 +37,8 @@ from nbdtun.service.local.rundir import RunDir, give_to_qemu
 from nbdtun.service.planning import make_with, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
-from nbdtun.service.tunnel.introduced import introduced
-from nbdtun.service.tunnel.reached import Reached, Say
+from nbdtun.service.tunnel.far import Far, far_of
+from nbdtun.service.tunnel.reached import Say
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
@@ -106,11 +106,9 @@ async def _migrate_there(
     moment: Moment | None = None,
 ) -> Progress:
     """Migrate; by way of ssh or a code, if the settings say so."""
-    if settings.code is not None:
-        settings = await introduced(reactor, settings)
-    if settings.by_ssh is None:
+    reached = far_of(reactor, settings, settings.migration.vm, say)
+    if reached is None:
         return await _migrate(reactor, settings, given, report, work, log, moment)
-    reached = Reached.by(reactor, settings, settings.migration.vm, say)
     made = False
     try:
         dialer = await reached.open()
@@ -134,7 +132,7 @@ async def _migrate_there(
         await reached.close()
 
 
-async def _give_up(reached: Reached, error: BaseException, made: bool, resolving: bool) -> None:
+async def _give_up(reached: Far, error: BaseException, made: bool, resolving: bool) -> None:
     """
     Have what was ``made`` removed now, so that a second try finds nothing; the far end would do it at its end.
 
@@ -221,7 +219,7 @@ class MigrationService(Service):
         self._reactor = reactor
         self._settings = settings
         self._then = then
-        self._source = make_source(reactor, settings) if settings.by_ssh is None else None
+        self._source = make_source(reactor, settings) if settings.by_ssh is None and settings.code is None else None
         self._migration: Deferred[None] | None = None
         self._latest: Progress | None = None
         self._draining = False

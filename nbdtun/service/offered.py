@@ -1,7 +1,8 @@
 """
-``nbdtun receive`` without ssh: a destination for one VM, which a code on the telephone leads to: to a QEMU that waits, or to libvirt.
+``nbdtun receive`` without ssh: a destination for one VM, of a QEMU's or of libvirt's, which a code on the telephone leads to.
 
-It offers itself for a while, receives from the one source that came with the code, and ends.
+The code stands until the VM is here: one source after the other may come with it, to plan, to check and to migrate. A wrong guess ends it.
+While a source is here, nobody can guess.
 """
 
 from __future__ import annotations
@@ -9,39 +10,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
-from twisted.internet.defer import Deferred
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import deferLater
 
-from nbdtun.config import VM, DestinationSettings, TunnelSettings
+from nbdtun.config import TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield
-from nbdtun.errors import ConfigError, ReachError
-from nbdtun.migration.destination.life import State
+from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.migration.qmp.dial import is_served
 from nbdtun.process import Reactor
-from nbdtun.reach.codes.offer import Offer
+from nbdtun.reach.codes.offer import Offer, Taken
 from nbdtun.reach.codes.words import make_code
-from nbdtun.service.destination import DestinationService
-from nbdtun.service.receive import LOOK, USUAL
+from nbdtun.reach.far import Asked
+from nbdtun.service.local.base import base_of
+from nbdtun.service.local.outcomes import state_dir
+from nbdtun.service.receive import Ready, Receiver
 from nbdtun.service.tunnel.build import make_listener
-from nbdtun.tls.throwaway import SOURCE, Identity
-from nbdtun.tls.trust import Pinned, Trusting
+from nbdtun.tls.throwaway import SOURCE
 from nbdtun.units import duration_text
 
 #: Tells the user one line.
 Say = Callable[[str], object]
 
-#: Seconds that a source has to begin, once it has come; and to come back.
-WINDOW: Final = 300.0
+#: Seconds that a source has to begin, once it has come. Its channel to the receiver outlives lost links.
+WINDOW: Final = 30.0
 
 
 @frozen
 class OfferSettings:
     """
-    A destination for ``vm``, whose QEMU waits with the monitor ``qmp`` (empty: at the usual place), on the endpoint ``listen``. The offer
-    stands for ``seconds``.
+    A destination for ``vm`` on the endpoint ``listen``. Its QEMU waits with the monitor ``qmp``; empty: at the usual place, or it is made.
+    The code stands for ``seconds`` after each source.
 
     With the URI ``libvirt`` it is one of libvirt's, which may use the directories ``admit`` as well.
 
@@ -63,85 +63,94 @@ class OfferSettings:
             raise ConfigError("--admit is for --libvirt")
 
     @property
-    def waiting(self) -> VM:
-        """The QEMU that waits."""
-        return VM(self.vm, self.qmp or USUAL.format(vm=self.vm))
-
-    def destination(self, trust: Trusting, listen: str) -> DestinationSettings:
-        """The settings of the destination itself, for the one source that ``trust`` knows: it may move this VM, and no other."""
-        return DestinationSettings(
-            tunnel=TunnelSettings(run_dir=self.run_dir, trust=trust),
-            listen=listen,
-            vms=() if self.libvirt else (self.waiting,),
-            libvirt=self.libvirt,
-            admit=self.admit,
-            allow=(f"{self.vm}={SOURCE}",),
-        )
+    def ready(self) -> Ready:
+        """How its receivers listen: for this VM, and for no other."""
+        admit = self.admit if self.libvirt else None
+        return Ready(listen=self.listen, window=WINDOW, allow=(f"{self.vm}={SOURCE}",), admit=admit)
 
 
 def receive_by_code(reactor: Reactor, settings: OfferSettings, say: Say) -> Deferred[None]:
     """
     Offer to receive a VM, ``say`` the code, and receive it; fires when it runs here, or is paused here as it was at its source.
 
-    :raise WrongCode: (in the Deferred) somebody came with a wrong code, and the offer has ended.
-    :raise ReachError: (in the Deferred) nobody came, or the VM did not arrive.
+    :raise WrongCode: (in the Deferred) somebody came with a wrong code.
+    :raise ReachError: (in the Deferred) nobody came, or came again.
     :raise ConfigError: (in the Deferred) it cannot listen.
     """
-    return Deferred.fromCoroutine(_receive(reactor, settings, say))
+    return Deferred.fromCoroutine(_Standing(reactor, settings, say).run())
 
 
-async def _receive(reactor: Reactor, settings: OfferSettings, say: Say) -> None:
-    identity, code = Identity.make(), make_code()
-    vm = settings.waiting
-    if not settings.libvirt and not is_served(vm.qmp):
-        say(f"{vm.name}: no QEMU waits at {vm.qmp} yet; start it with -S -incoming defer: only --to ssh://HOST makes one")
-    address = parse(settings.listen, Role.LISTEN)
-    endpoint = make_listener(reactor, address, TunnelSettings())
-    offer = Offer(reactor, identity, code)
-    span = duration_text(settings.seconds)
-    listen = settings.listen
+class _Standing:
+    """A code that stands, and the sources that have come with it."""
 
-    def listening(port: IListeningPort) -> None:
-        nonlocal listen
-        chosen = ""
-        if address.port == 0:  # the kernel's choice is the links' too
-            number = port.getHost().port  # type: ignore[attr-defined]
-            listen, chosen = address.at_port(number), f", on port {number}"
-        say(f"{vm.name}: the code is {code}, for one source, within {span}{chosen}")
+    def __init__(self, reactor: Reactor, settings: OfferSettings, say: Say) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._say = say
+        self._ready = settings.ready
+        self._code = make_code()
+        self._words = "the code is"
+        self._cancelled = False  #: while a receiver was ending, which it does in its own time
 
-    taken = await offer.wait(endpoint, settings.seconds, listening)
-    context = identity.serving(taken.certificate)
-    destination = DestinationService(reactor, settings.destination(Pinned(lambda: context), listen))
-    try:
-        destination.startService()
-        taken.confirm()
-        say(f"{vm.name}: the source has come with the code")
-        await _arrival(reactor, destination, vm.name)
-    finally:
-        await shield(destination.stopService(), lambda: None)
+    def __repr__(self) -> str:
+        return f"<_Standing for {self._settings.vm}>"
 
+    async def run(self) -> None:
+        """Receive the VM."""
+        settings = self._settings
+        if settings.qmp and not is_served(settings.qmp):
+            self._tell(f"no QEMU waits at {settings.qmp} yet; start it with -S -incoming defer")
+        while not await self._visit(await self._offer()):
+            self._words = "the source has left, and the code is still"
 
-async def _arrival(reactor: Reactor, destination: DestinationService, vm: str) -> None:
-    """Wait until nothing is under way any more."""
-    alone = reactor.seconds()
-    while True:
-        await deferLater(reactor, LOOK)
-        ended = _ended(destination, vm)
-        if not destination.idle:
-            alone = reactor.seconds()
-        elif ended is not None:
-            break
-        elif reactor.seconds() - alone >= WINDOW:
-            raise ReachError(f"{vm}: its source has not begun within {duration_text(WINDOW)}", "run `nbdtun receive` again")
-    arrived, reason = ended
-    if not arrived:
-        raise ReachError(f"{vm} did not arrive{f': {reason}' if reason else ''}", "run `nbdtun receive` again")
+    async def _offer(self) -> Taken:
+        address = parse(self._ready.listen, Role.LISTEN)
+        offer = Offer(self._reactor, self._ready.identity, self._code)
+        span = duration_text(self._settings.seconds)
 
+        def listening(port: IListeningPort) -> None:
+            chosen = ""
+            if address.port == 0:  # the kernel's choice is the links' too
+                number = port.getHost().port  # type: ignore[attr-defined]
+                self._ready, chosen = evolve(self._ready, listen=address.at_port(number)), f", on port {number}"
+            self._tell(f"{self._words} {self._code}, for {span}{chosen}")
 
-def _ended(destination: DestinationService, vm: str) -> tuple[bool, str] | None:
-    """Whether the VM has arrived, and else why not; None before the end."""
-    if destination.arrivals is not None:
-        latest = destination.arrivals.latest
-        return None if latest is None or not latest.over else (latest.arrived, "")
-    session = destination.sessions.register.latest.get(vm)
-    return None if session is None or not session.state.over else (session.state is State.FINISHED, session.reason)
+        endpoint = make_listener(self._reactor, address, TunnelSettings())
+        return await offer.wait(endpoint, self._settings.seconds, listening)
+
+    async def _visit(self, taken: Taken) -> bool:
+        """Serve a source until it has left; returns whether the VM is here."""
+        settings = self._settings
+        state = state_dir(settings.run_dir)
+        base = base_of(settings.run_dir)
+        making = not (settings.qmp or settings.libvirt)
+        receiver = Receiver.of(self._reactor, settings.vm, base, state, making=making, ready=self._ready)
+        try:
+            if await self._begin(receiver, taken):
+                await receiver.serve()
+        finally:
+            await shield(Deferred.fromCoroutine(receiver.end()), self._cancel)
+        if self._cancelled:
+            raise CancelledError
+        if receiver.arrived:
+            self._tell("it has arrived" + (f", in the QEMU with the monitor {receiver.monitor}" if receiver.monitor else ""))
+        return receiver.arrived
+
+    async def _begin(self, receiver: Receiver, taken: Taken) -> bool:
+        """Let the source's links come; returns whether they can."""
+        settings = self._settings
+        try:
+            answer = await receiver.receive(Asked(taken.certificate, settings.qmp, (), "", taken.resume_window, settings.libvirt))
+        except NbdtunError as error:
+            taken.refuse(error)
+            self._tell(f"the source has come with the code, and is refused: {error}")
+            return False
+        taken.confirm(waits=answer["waits"] or bool(settings.qmp))
+        self._tell("the source has come with the code")
+        return True
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+
+    def _tell(self, line: str) -> None:
+        self._say(f"{self._settings.vm}: {line}")

@@ -15,7 +15,8 @@ from nbdtun.deferreds import shield
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
-from nbdtun.service.tunnel.reached import Reached, Say, Step
+from nbdtun.service.tunnel.far import Far, far_of
+from nbdtun.service.tunnel.reached import Say, Step
 from nbdtun.spawn.command.hidden import hidden
 from nbdtun.spawn.far.maker import refuse
 from nbdtun.spawn.near.measure import measured
@@ -109,13 +110,14 @@ async def make(drawn: Plan, far: FarMaker) -> str:
         return await far.make(to_json(marked))
 
 
-async def plan_by_ssh(reactor: Reactor, settings: MigrateSettings, say: Say) -> Planned:
+async def plan_there(reactor: Reactor, settings: MigrateSettings, say: Say) -> Planned:
     """
-    Plan the destination that a migration with these settings would make by ssh; nothing is changed.
+    Plan the destination that a migration with these settings would make, by ssh or a code; nothing is changed.
 
     :raise NbdtunError: the host cannot be reached, or QEMU cannot be asked.
     """
-    reached = Reached.by(reactor, settings, settings.migration.vm, say)
+    reached = far_of(reactor, settings, settings.migration.vm, say)
+    assert reached is not None
     try:
         await reached.open()
         return await examine(await draw(reactor, settings.migration.vm, settings.qmp, settings.answers), reached.far)
@@ -124,12 +126,12 @@ async def plan_by_ssh(reactor: Reactor, settings: MigrateSettings, say: Say) -> 
         await reached.close()
 
 
-def needs_making(settings: MigrateSettings, reached: Reached) -> bool:
+def needs_making(settings: MigrateSettings, reached: Far) -> bool:
     """Whether no QEMU waits at the far end."""
     return not reached.waits and not settings.far.qmp
 
 
-async def make_with(reactor: Reactor, settings: MigrateSettings, reached: Reached, say: Say) -> None:
+async def make_with(reactor: Reactor, settings: MigrateSettings, reached: Far, say: Say) -> None:
     """
     Make the destination of a migration.
 

@@ -7,10 +7,11 @@ import re
 
 from attrs import frozen
 
-#: The targets within the destination itself: the control channel of migrations, and the :mod:`~nbdtun.tunnel.destination.sink`.
-CONTROL, SINK = "control", "sink"
+#: The targets within the destination itself: the control channel of migrations, the :mod:`~nbdtun.tunnel.destination.sink`, and the
+#: receiver of one VM, which makes its destination.
+CONTROL, SINK, RECEIVER = "control", "sink", "receiver"
 
-BUILT_IN = frozenset({CONTROL, SINK})
+BUILT_IN = frozenset({CONTROL, SINK, RECEIVER})
 
 _LONG = re.compile(r"[0-9a-f]{32}")
 

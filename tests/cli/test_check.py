@@ -103,10 +103,3 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, *CHECK, "--progress", "json")
     assert (status, out) == (2, "")
     assert err.startswith("nbdtun: No such option")
-
-
-def test_a_code_would_be_used_up(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (CHECK, ("plan", "web1", "--qmp", "/run/q")):
-        status, out, err = run(capsys, *words, "--code", "7-crossover-clockwork")
-        assert (status, out, err.count("\n")) == (2, "", 1)
-        assert f"`nbdtun {words[0]}` would use it up; nbdtun migrate checks the same before it changes anything" in err

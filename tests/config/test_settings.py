@@ -19,6 +19,7 @@ from nbdtun.config import (
 )
 from nbdtun.config.settings import FarSettings
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.spawn.rewrite.answers import Answers
 from tests.config.stage import refused
 
 TLS = TunnelSettings(tls_dir="/etc/pki/nbdtun")
@@ -141,6 +142,16 @@ def test_a_code_takes_the_place_of_certificates() -> None:
     assert "leave --tls-dir and --tls-name out" in refused(migration, tunnel=TLS)
     assert "ssh needs no code" in refused(migration, connect="ssh://dest")
     assert "is not an endpoint to connect to" in refused(migration, connect="dest:")
+    assert "are for ssh://HOST" in refused(migration, far=FarSettings(through_ssh=True))
+
+
+def test_a_destination_is_made_by_ssh_or_a_code_only() -> None:
+    answers = Answers(settings=("vnc.vnc=:7",))
+    words: dict[str, Any] = {"qmp": "/q", "migration": WEB1, "answers": answers}
+    assert MigrateSettings(connect="dest:10810", code="7-crossover-clockwork", **words).answers is answers
+    assert MigrateSettings(connect="ssh://dest", **words).answers is answers
+    for more in ({"connect": "ssh://dest", "far": FarSettings(qmp="/q")}, {"connect": "unix:/a"}):
+        assert "are for --to ssh://HOST or --code, where no QEMU waits" in refused(MigrateSettings, **words, **more)
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol
 
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.reach import command
-from nbdtun.reach.far import Asked, DoorFactory, FarTalk
+from nbdtun.reach.far import Asked, DoorFactory, MakerTalk
 from nbdtun.reach.host import Host
 from nbdtun.reach.maker import Json
 
@@ -61,7 +61,7 @@ class FakeReceiver:
         self.reactor: Any = reactor
         self.asked: list[Any] = []
         self.error: Exception | None = None
-        self.talks: list[FarTalk] = []
+        self.talks: list[MakerTalk] = []
         self.linked: list[tuple[Any, bytes]] = []
         self._path = directory / "door.sock"
         self._port: Any = None
@@ -105,7 +105,7 @@ class FakeReceiver:
     def acknowledge(self, certificate: bytes, *, settled: bool) -> None:
         self.asked.append((certificate, settled))
 
-    def enter(self, talk: FarTalk) -> None:
+    def enter(self, talk: MakerTalk) -> None:
         self.talks.append(talk)
 
     def secrets(self) -> list[bytes]:

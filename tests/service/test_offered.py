@@ -1,9 +1,9 @@
-"""A destination that a code leads to, without a QEMU; with one, it is in tests/integration/test_code.py."""
+"""A code that stands, and sources that come with it, without a QEMU; with one, it is in tests/integration/test_code.py."""
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,15 +11,17 @@ import pytest_twisted
 from attrs import evolve
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from lab.daemon import free_port
-from nbdtun.config import DestinationSettings
 from nbdtun.errors import ConfigError, ReachError, WrongCode
+from nbdtun.migration.destination.life import State
+from nbdtun.reach.codes import offer
 from nbdtun.service import offered as module
-from nbdtun.service.destination import DestinationService
+from nbdtun.service import receive
 from nbdtun.service.offered import OfferSettings, receive_by_code
-from nbdtun.service.tunnel.introduced import introduced
-from nbdtun.tls.trust import Pinned
+from nbdtun.service.receive import Receiver
+from nbdtun.service.tunnel.introduced import Introduced
 from tests.service.stage import migration_settings
 
 reactor: Any = _reactor
@@ -27,95 +29,171 @@ OTHER = "7-crossover-clockwork"
 
 
 class Stage:
-    def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 10, *, port: int | None = None) -> None:
-        monkeypatch.setattr(module, "LOOK", 0.01)
-        monkeypatch.setattr(module, "WINDOW", 0.05)
+    """`nbdtun receive`, with a QEMU that is named, or without one."""
+
+    def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 10, *, port: int | None = None, qmp: str = "") -> None:
+        monkeypatch.setattr(receive, "LOOK", 0.02)
+        monkeypatch.setattr(offer, "AGAIN_SECONDS", 2.0)
+        monkeypatch.setattr(offer, "PAUSE", 0.02)
         self.said: list[str] = []
-        monkeypatch.setattr(module, "is_served", lambda path: True)
         self.port = free_port() if port is None else port
-        settings = OfferSettings("web1", f"tcp:{self.port}:interface=127.0.0.1", f"{base}/web1.qmp", f"{base}/run", seconds)
+        settings = OfferSettings("web1", f"tcp:{self.port}:interface=127.0.0.1", qmp, f"{base}/far", seconds)
         self.receiving = receive_by_code(reactor, settings, self.said.append)
         self.base = base
 
     @property
     def code(self) -> str:
-        return self.said[0].removeprefix("web1: the code is ").partition(",")[0]
+        return next(line for line in self.said if "code is" in line).removeprefix("web1: the code is ").partition(",")[0]
 
-    def come(self, code: str = "") -> Deferred[Any]:
-        settings = evolve(migration_settings(self.base), connect=f"tcp:127.0.0.1:{self.port}", code=code or self.code)
-        return Deferred.fromCoroutine(introduced(reactor, settings))
+    def source(self, code: str = "") -> Introduced:
+        settings = evolve(migration_settings(self.base / "near"), connect=f"tcp:127.0.0.1:{self.port}", code=code or self.code)
+        return Introduced(reactor, settings, "web1", lambda line: None)
 
+    async def comes(self) -> Introduced:
+        source = self.source()
+        await source.open()
+        return source
 
-def test_where_its_qemu_waits() -> None:
-    assert OfferSettings("web1", "10810").waiting.qmp == "/run/qemu/web1-incoming.qmp"
+    async def leaves(self, source: Introduced, *, settled: bool = False) -> None:
+        await source.acknowledge(settled=settled)
+        await source.close()
+
+    async def end(self) -> None:
+        self.receiving.cancel()
+        with pytest.raises(CancelledError):
+            await self.receiving
+        assert [path for path in (self.base / "far").rglob("*") if path.name not in (".lock", "lock")] == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_source_that_comes_and_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_code_is_good_for_one_source_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for `nbdtun plan`, `check` and then `migrate`, at once after each other."""
     stage = Stage(tmp_path, monkeypatch)
-    assert stage.said[0].endswith(", for one source, within 10 s")
-    await stage.come()
-    with pytest.raises(ReachError, match="web1: its source has not begun within 50 ms"):
-        await stage.receiving
-    assert stage.said[1:] == ["web1: the source has come with the code"]
+    for _ in range(3):
+        source = await stage.comes()
+        assert source.waits is False
+        await stage.leaves(source)
+    await stage.end()
+    code = stage.code
+    again = f"web1: the source has left, and the code is still {code}, for 10 s"
+    assert stage.said[:3] == [f"web1: the code is {code}, for 10 s", "web1: the source has come with the code", again]
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_kernels_choice_of_a_port_is_told_and_is_the_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listened: list[str] = []
+async def test_while_a_source_is_there_nobody_else_can_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, monkeypatch)
+    source = await stage.comes()
+    monkeypatch.setattr(offer, "AGAIN_SECONDS", 0.1)
+    for code in (OTHER, stage.code):
+        with pytest.raises(ReachError, match="another source has come there with the code; wait until it has left"):
+            await stage.source(code).open()
+    await stage.leaves(source)
+    await stage.end()
 
-    class Listening(DestinationService):
-        def __init__(self, reactor: Any, made: DestinationSettings) -> None:
-            listened.append(made.listen)
-            super().__init__(reactor, made)
 
-    monkeypatch.setattr(module, "DestinationService", Listening)
+@pytest_twisted.ensureDeferred
+async def test_it_ends_when_the_vm_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, made = Stage(tmp_path, monkeypatch), list[Receiver]()
+    serve = Receiver.serve
+
+    async def serving(receiver: Receiver) -> None:
+        made.append(receiver)
+        await serve(receiver)
+
+    monkeypatch.setattr(Receiver, "serve", serving)
+    source = await stage.comes()
+    (receiver,) = made
+    assert receiver._destination is not None
+    session: Any = SimpleNamespace(ident="a" * 32, state=State.FINISHED)
+    receiver._destination.sessions.register.latest["web1"] = session
+    monkeypatch.setattr(receiver._destination.sessions, "stop", lambda: deferLater(reactor, 0))
+    await stage.leaves(source, settled=True)
+    await stage.receiving
+    assert stage.said[-1] == "web1: it has arrived, in the QEMU with the monitor /run/qemu/web1-incoming.qmp"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_qemu_that_is_named_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, monkeypatch, qmp=f"{tmp_path}/q")
+    assert stage.said[0] == f"web1: no QEMU waits at {tmp_path}/q yet; start it with -S -incoming defer"
+    source = await stage.comes()
+    assert source.waits is True  # none is to be made
+    with pytest.raises(ReachError, match="nothing is made there, as `nbdtun receive` says; leave --incoming and --libvirt out there"):
+        await source.far.look({})
+    await stage.leaves(source)
+    await stage.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_leaves_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WINDOW", 0.5)
+    stage = Stage(tmp_path, monkeypatch)
+    await (await stage.comes()).close()
+    await stage.leaves(await stage.comes())
+    await stage.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_is_refused_may_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, monkeypatch)
+    with monkeypatch.context() as forbidden:
+        forbidden.setattr(receive, "is_forbidden", lambda path: True)
+        with pytest.raises(ReachError, match="may not open QEMU's socket there"):
+            await stage.comes()
+    assert stage.said[1].startswith("web1: the source has come with the code, and is refused: /run/qemu/web1-incoming.qmp: ")
+    await stage.leaves(await stage.comes())
+    await stage.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_kernels_choice_of_a_port_is_told_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(tmp_path, monkeypatch, port=0)
     stage.port = int(stage.said[0].rpartition(", on port ")[2])
-    await stage.come()
-    assert listened == [f"tcp:{stage.port}:interface=127.0.0.1"]
-    with pytest.raises(ReachError, match="has not begun"):
-        await stage.receiving
-
-
-def test_no_qemu_waits_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(tmp_path, monkeypatch)
-    monkeypatch.setattr(module, "is_served", lambda path: False)
-    said: list[str] = []
-    receiving = receive_by_code(reactor, OfferSettings("web1", "tcp:0", f"{tmp_path}/q"), said.append)
-    for each in (receiving, stage.receiving):
-        each.addErrback(lambda _: None)
-        each.cancel()
-    assert said[0] == f"web1: no QEMU waits at {tmp_path}/q yet; start it with -S -incoming defer: only --to ssh://HOST makes one"
+    for _ in range(2):
+        await stage.leaves(await stage.comes())
+    await stage.end()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_wrong_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wrong_code_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(tmp_path, monkeypatch)
+    await stage.leaves(await stage.comes())
     with pytest.raises(WrongCode, match="the code is wrong"):
-        await stage.come(OTHER)
+        await stage.source(OTHER).open()
     with pytest.raises(WrongCode, match="a source came with a wrong code"):
         await stage.receiving
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_can_be_cancelled_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(tmp_path, monkeypatch)
-    stage.receiving.cancel()
-    with pytest.raises(CancelledError):
-        await stage.receiving
-    later = Stage(tmp_path, monkeypatch)
-    monkeypatch.setattr(module, "WINDOW", 60)
-    await later.come()
-    later.receiving.cancel()
-    with pytest.raises(CancelledError):
-        await later.receiving
+    await stage.end()
+    stage = Stage(tmp_path, monkeypatch)
+    source = await stage.comes()
+    await stage.end()
+    await source.acknowledge()  # there is nobody to tell
+    await source.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cancel_while_a_source_is_leaving_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, ending = Stage(tmp_path, monkeypatch), Deferred[None]()
+    end = Receiver.end
+
+    async def ends(receiver: Receiver) -> None:
+        ending.callback(None)
+        await deferLater(reactor, 0.05)
+        await end(receiver)
+
+    monkeypatch.setattr(Receiver, "end", ends)
+    await stage.leaves(await stage.comes())
+    await ending
+    await stage.end()
 
 
 def test_libvirt_takes_the_place_of_a_qemu_that_waits(tmp_path: Path) -> None:
     settings = OfferSettings("web1", "10810", libvirt="qemu:///system", admit=("/srv/vm",))
-    made = settings.destination(Pinned(lambda: ssl.create_default_context()), "tcp:10810")
-    assert (made.vms, made.libvirt, made.admit, made.allow) == ((), "qemu:///system", ("/srv/vm",), ("web1=source.nbdtun",))
+    assert (settings.ready.admit, settings.ready.allow) == (("/srv/vm",), ("web1=source.nbdtun",))
     with pytest.raises(ConfigError, match="--incoming is for VMs without libvirt"):
         evolve(settings, qmp=f"{tmp_path}/web1.qmp")
     with pytest.raises(ConfigError, match="--admit is for --libvirt"):

@@ -28,6 +28,7 @@ from nbdtun.reach.near import Talk
 from nbdtun.reach.relay import door_path
 from nbdtun.service import receive as module
 from nbdtun.service.control.client import reports
+from nbdtun.service.door import serve_at_door
 from nbdtun.service.local.outcomes import Outcomes
 from nbdtun.service.receive import Receiver
 from nbdtun.service.tunnel.build import make_runtime
@@ -99,7 +100,7 @@ class Scene:
 
     async def begin(self) -> None:
         ours, theirs = socket.socketpair()
-        self.over = Deferred.fromCoroutine(self.receiver.run(theirs, lambda: self.ready.callback(None)))
+        self.over = Deferred.fromCoroutine(serve_at_door(self.receiver, theirs, lambda: self.ready.callback(None)))
         await self.ready
         await self.near.connect(ours)
 
@@ -255,7 +256,7 @@ async def test_the_destination_is_made(scene: Scene) -> None:
 @pytest_twisted.ensureDeferred
 async def test_without_a_maker_there_is_a_remedy(scene: Scene) -> None:
     scene.receiver._maker = None
-    with pytest.raises(ReachError, match="can make no destination; start a QEMU there with -S -incoming defer"):
+    with pytest.raises(ReachError, match="nothing is made there, as `nbdtun receive` says; leave --incoming and --libvirt out there"):
         await scene.near.talk.ask(Make, seconds=5, plan={})
 
 
@@ -336,18 +337,6 @@ async def test_a_link_through_ssh_needs_no_tls(scene: Scene) -> None:
     assert len(destination.tunnel.admission) == 1
     transport: Any = calling.transport
     transport.abortConnection()
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_second_receiver_of_the_same_name_is_refused(scene: Scene) -> None:
-    from nbdtun.errors import ConfigError
-
-    other = Receiver(reactor, "web1", scene.base, Outcomes(scene.base / "state"))
-    ours, theirs = socket.socketpair()
-    with pytest.raises(ConfigError, match="another process is already listening there"):
-        await other.run(theirs)
-    ours.close()
-    theirs.close()
 
 
 @pytest_twisted.ensureDeferred

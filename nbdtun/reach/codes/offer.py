@@ -16,8 +16,9 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.task import deferLater
 
-from nbdtun.amp import CheckedCommand, Number
+from nbdtun.amp import CheckedCommand, Flag, Number
 from nbdtun.deferreds import stopped, with_timeout
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, NbdtunError, ProtocolViolation, ReachError, VersionMismatch, WrongCode, wire_errors
@@ -37,6 +38,12 @@ MOST: Final = 16
 #: Seconds that the source waits for the destination to listen for its links.
 READY_SECONDS: Final = 30.0
 
+#: Seconds for which the source waits for an offer that is made again, and between two attempts.
+AGAIN_SECONDS: Final = 3.0
+PAUSE: Final = 0.2
+
+_REMEDY: Final = "is `nbdtun receive` running there?"
+
 
 class _Question(CheckedCommand):
     errors = wire_errors(NbdtunError)
@@ -51,22 +58,41 @@ class Greet(_Question):
 
 
 class Prove(_Question):
-    """The source's proof; the answer is the destination's, which listens for links then."""
+    """
+    The source's proof, and the milliseconds for which it tries a lost link. The answer is the destination's proof, which listens for links
+    then, and whether a QEMU waits there for the VM.
+    """
 
-    arguments: ClassVar = [(b"proof", Bytes(PROOF))]
-    response: ClassVar = [(b"proof", Bytes(PROOF))]
+    arguments: ClassVar = [(b"proof", Bytes(PROOF)), (b"resume_window", Number(7 * 86400 * 1000))]
+    response: ClassVar = [(b"proof", Bytes(PROOF)), (b"waits", Flag())]
 
 
 @frozen
 class Taken:
-    """The offer was taken, by the source with this ``certificate``. It is told so by :meth:`confirm`, once its links can come."""
+    """
+    The offer was taken, by the source with this ``certificate``, which tries a lost link for ``resume_window`` seconds. It is told so by
+    :meth:`confirm`, once its links can come.
+    """
 
     certificate: bytes
-    _confirmed: Deferred[None]
+    resume_window: float
+    _confirmed: Deferred[bool]
 
-    def confirm(self) -> None:
-        """Answer the source."""
-        self._confirmed.callback(None)
+    def confirm(self, *, waits: bool) -> None:
+        """Answer the source: links can come. ``waits`` is whether a QEMU waits for the VM."""
+        self._confirmed.callback(waits)
+
+    def refuse(self, error: NbdtunError) -> None:
+        """Answer the source that they cannot."""
+        self._confirmed.errback(error)
+
+
+@frozen
+class Found:
+    """The destination that a code led to: its ``certificate``, and whether a QEMU ``waits`` there for the VM."""
+
+    certificate: bytes
+    waits: bool
 
 
 class Offer:
@@ -134,11 +160,12 @@ class Offer:
             if talk.below is not None:
                 talk.below.loseConnection()
 
-    async def take(self, answering: Answering, proof: bytes, certificate: bytes) -> bytes:
+    async def take(self, answering: Answering, proof: bytes, certificate: bytes, resume_window: float) -> dict[str, Any]:
         """
-        Somebody has a proof: the one guess. Returns our own proof when links can come.
+        Somebody has a proof: the one guess. Returns the answer, with our own proof, when links can come.
 
         :raise WrongCode: it is wrong, or another one was.
+        :raise NbdtunError: links cannot come.
         """
         if self._over:
             raise WrongCode("the offer has ended", "let the destination make another code")
@@ -148,10 +175,9 @@ class Offer:
         except WrongCode as wrong:
             self.reactor.callLater(0, self._found.errback, wrong)  # the answer goes first
             raise WrongCode("the code is wrong", "the destination's offer has ended: let it make another code") from None
-        confirmed: Deferred[None] = Deferred()
-        self._found.callback(Taken(certificate, confirmed))
-        await confirmed
-        return answer
+        confirmed: Deferred[bool] = Deferred()
+        self._found.callback(Taken(certificate, resume_window, confirmed))
+        return {"proof": answer, "waits": await confirmed}
 
 
 class OfferTalk(Dialogue):
@@ -184,12 +210,12 @@ class OfferTalk(Dialogue):
         return self.respond(answer)
 
     @Prove.responder
-    def prove(self, proof: bytes) -> Deferred[Any]:
+    def prove(self, proof: bytes, resume_window: int) -> Deferred[Any]:
         async def answer() -> dict[str, Any]:
             answering, self._answering = self._answering, None
             if answering is None:
                 raise ProtocolViolation("a proof without a message before it")
-            return {"proof": await self._offer.take(answering, proof, self._certificate)}
+            return await self._offer.take(answering, proof, self._certificate, resume_window / 1000)
 
         return self.respond(answer)
 
@@ -204,36 +230,71 @@ class AskTalk(Dialogue):
     here = "at the source"
 
 
-async def take_offer(reactor: Reactor, endpoint: IStreamClientEndpoint, identity: Identity, code: str) -> bytes:
+async def take_offer(
+    reactor: Reactor, endpoint: IStreamClientEndpoint, identity: Identity, code: str, resume_window: float = 300.0
+) -> Found:
     """
-    Take the offer at ``endpoint`` with its code; returns the destination's certificate, and that one knows ours.
+    Take the offer at ``endpoint`` with its code; returns the destination that knows our certificate now.
+
+    A destination that another command of ours has just left makes its offer again soon: it is waited for.
 
     :raise WrongCode: the code is not the destination's, or somebody is in between. It takes no other.
-    :raise NbdtunError: the destination cannot be reached, or offers nothing.
+    :raise NbdtunError: the destination cannot be reached, offers nothing, or cannot receive.
     """
-    talk = AskTalk(reactor)
-    secured = Secured(_unverified(), talk, server=False)
-    connecting: Deferred[Any] = endpoint.connect(quiet_factory(lambda: secured))
-    try:
-        await with_timeout(reactor, CONNECTION_SECONDS, connecting, TimeoutError)
-        destination = await with_timeout(reactor, CONNECTION_SECONDS, secured.shaken, TimeoutError)
-        asking = Asking(code)
-        own = identity.certificate
-        answer = await talk.ask(Greet, seconds=CONNECTION_SECONDS, version=VERSION, message=asking.message, certificate=own)
+    until = reactor.seconds() + AGAIN_SECONDS
+    while True:
+        taking = _Taking(reactor, identity, code)
+        try:
+            return await taking.take(endpoint, resume_window)
+        except ReachError:
+            if taking.guessed or reactor.seconds() >= until:
+                raise
+        await deferLater(reactor, PAUSE)
+
+
+class _Taking:
+    """One attempt to take an offer; one that has ``guessed`` has shown its proof."""
+
+    def __init__(self, reactor: Reactor, identity: Identity, code: str) -> None:
+        self._reactor = reactor
+        self._identity = identity
+        self._code = code
+        self._talk = AskTalk(reactor)
+        self._secured = Secured(_unverified(), self._talk, server=False)
+        self.guessed = False
+
+    async def take(self, endpoint: IStreamClientEndpoint, resume_window: float) -> Found:
+        """
+        Take it.
+
+        :raise NbdtunError: as of :func:`take_offer`.
+        """
+        connecting: Deferred[Any] = endpoint.connect(quiet_factory(lambda: self._secured))
+        try:
+            await with_timeout(self._reactor, CONNECTION_SECONDS, connecting, TimeoutError)
+            certificate = await with_timeout(self._reactor, CONNECTION_SECONDS, self._secured.shaken, TimeoutError)
+            return await self._exchange(certificate, resume_window)
+        except LinkLost as lost:
+            if self._secured.wants_certificate:
+                raise ReachError("another source has come there with the code", "wait until it has left") from lost
+            raise ReachError(f"nobody answers with a code there: {lost}", _REMEDY) from lost
+        except (ConnectError, OSError, TimeoutError) as error:
+            raise ReachError(f"nobody answers there: {error or 'no answer'}", _REMEDY) from error
+        except CancelledError:
+            self._secured.abortConnection()
+            raise
+        finally:
+            self._secured.loseConnection()
+
+    async def _exchange(self, destination: bytes, resume_window: float) -> Found:
+        asking, own, ask = Asking(self._code), self._identity.certificate, self._talk.ask
+        answer = await ask(Greet, seconds=CONNECTION_SECONDS, version=VERSION, message=asking.message, certificate=own)
         asking.meet(answer["message"])
-        proof = asking.proof(own, destination)
-        answer = await talk.ask(Prove, seconds=READY_SECONDS, proof=proof)
+        proof, milliseconds = asking.proof(own, destination), round(resume_window * 1000)
+        self.guessed = True
+        answer = await ask(Prove, seconds=READY_SECONDS, proof=proof, resume_window=milliseconds)
         asking.check(answer["proof"], own, destination)
-    except LinkLost as lost:
-        raise ReachError(f"nobody answers with a code there: {lost}", "is `nbdtun receive` running there?") from lost
-    except (ConnectError, OSError, TimeoutError) as error:
-        raise ReachError(f"nobody answers there: {error or 'no answer'}", "is `nbdtun receive` running there?") from error
-    except CancelledError:
-        secured.abortConnection()
-        raise
-    finally:
-        secured.loseConnection()
-    return destination
+        return Found(destination, answer["waits"])
 
 
 def _unverified() -> ssl.SSLContext:

@@ -32,6 +32,7 @@ class Secured(Protocol):
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=server)
         self._open = False
+        self.wants_certificate = False  #: the other end takes only those who show one
 
     def __repr__(self) -> str:
         return f"<Secured {self.inner!r} {'open' if self._open else 'not open'}>"
@@ -71,6 +72,7 @@ class Secured(Protocol):
         self._flush()
 
     def _refused(self, error: ssl.SSLError) -> None:
+        self.wants_certificate = "CERTIFICATE_REQUIRED" in (error.reason or "")
         if not self.shaken.called:
             self.shaken.errback(TLSError(f"no TLS with the other end: {(error.reason or str(error)).replace('_', ' ').lower()}"))
         self.loseConnection()

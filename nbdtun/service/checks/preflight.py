@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.config import MigrateSettings
 from nbdtun.config.settings import Dialling
 from nbdtun.errors import ConfigError
-from nbdtun.migration.catalogue import CERTIFICATES, SOCKETS, SOURCE, SSH, SSH_ASKS, UNPLANNED
+from nbdtun.migration.catalogue import CERTIFICATES, CODE, SOCKETS, SOURCE, SSH, SSH_ASKS, UNPLANNED
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.preflight import Preflight
 from nbdtun.migration.check.report import Report
@@ -24,7 +24,8 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.planning import draw_from, examine, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
-from nbdtun.service.tunnel.reached import Reached, Step
+from nbdtun.service.tunnel.far import Far, far_of
+from nbdtun.service.tunnel.reached import Step
 from nbdtun.tls.files import CLIENT_CERT
 from nbdtun.tunnel.source.client import Source
 from nbdtun.units import rate_text
@@ -76,22 +77,23 @@ async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checkli
                 await reached.close()
 
 
-async def reach(reactor: Reactor, settings: Dialling, vm: str, checklist: Checklist) -> tuple[Reached | None, Source | None]:
-    """The far end, if ssh starts one for ``vm``, and the source's end of the tunnel there; None if there can be no tunnel."""
-    if settings.by_ssh is None:
-        return None, source_of(reactor, settings, checklist)
+async def reach(reactor: Reactor, settings: Dialling, vm: str, checklist: Checklist) -> tuple[Far | None, Source | None]:
+    """The far end, if ssh or a code leads to one for ``vm``, and the source's end of the tunnel there; None if there can be no tunnel."""
+    kind = SSH if settings.code is None else CODE
 
     def say(line: str) -> None:
         if not isinstance(line, Step):
-            checklist.ok(Check.SSH, line)
+            checklist.ok(kind.check, line)
 
-    reached = Reached.by(reactor, settings, vm, say)
-    with checklist.collecting(SSH):
+    reached = far_of(reactor, settings, vm, say)
+    if reached is None:
+        return None, source_of(reactor, settings, checklist)
+    with checklist.collecting(kind):
         return reached, Source(await reached.open())
     return reached, None
 
 
-async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Reached, checklist: Checklist) -> None:
+async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Far, checklist: Checklist) -> None:
     """Note what is in the way of a destination that is made there."""
     with checklist.collecting(UNPLANNED):
         planned = await examine(await draw_from(monitor, settings.answers), reached.far)
@@ -101,7 +103,7 @@ async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Reached, c
             checklist.ok(Check.PLACE, f"its destination can be made there, with QEMU {planned.found.release}: see nbdtun plan")
 
 
-async def _compare(reached: Reached, checklist: Checklist) -> None:
+async def _compare(reached: Far, checklist: Checklist) -> None:
     """Note how fast links through ssh would be, where they go over a port."""
     with checklist.collecting(SSH_ASKS):
         rate = await reached.other_speed()
@@ -160,7 +162,7 @@ def source_of(reactor: Reactor, settings: Dialling, checklist: Checklist) -> Sou
 
 def check_tls(checklist: Checklist, settings: Dialling) -> None:
     """Note until when our certificates are valid."""
-    if settings.by_ssh is not None:
+    if settings.by_ssh is not None or settings.code is not None:
         checklist.ok(Check.TLS, "both ends have certificates for this migration alone")
     elif settings.tunnel.tls_dir is not None:
         certificates.check_certificates(checklist, CERTIFICATES, settings.tunnel.tls_dir, CLIENT_CERT)

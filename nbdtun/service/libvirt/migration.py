@@ -24,8 +24,8 @@ from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.libvirt.way import TunnelWay
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
-from nbdtun.service.tunnel.introduced import introduced
-from nbdtun.service.tunnel.reached import Reached, Say
+from nbdtun.service.tunnel.far import far_of
+from nbdtun.service.tunnel.reached import Say
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
@@ -55,11 +55,9 @@ async def migrate(
     :raise OutcomeUnknown: the VM may run at the destination; it is paused at the source.
     :raise NbdtunError: it failed.
     """
-    if settings.code is not None:
-        settings = await introduced(reactor, settings)
-    if settings.by_ssh is None:
+    reached = far_of(reactor, settings, settings.migration.vm, say)
+    if reached is None:
         return await _migrate(reactor, settings, make_source(reactor, settings), report, work, log)
-    reached = Reached.by(reactor, settings, settings.migration.vm, say)
     settled = True
     try:
         return await _migrate(reactor, settings, Source(await reached.open()), report, work, log)

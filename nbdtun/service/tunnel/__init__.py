@@ -7,5 +7,6 @@ The tunnel, built from settings, and as the migration uses it.
     reached   a destination that ssh reaches and starts
     introduced
               a destination that a code leads to
+    far       either of these two
     carrier   the migration's ingresses at the source, and the egress at the destination
 """

@@ -234,6 +234,8 @@ class Dialer:
     def _strange(self, unknown: amp.AmpError) -> TunnelError:
         if isinstance(unknown, amp.UnknownRemoteError):  # a code of another release
             return TunnelError(f"{self.peer}: {unknown.description}")
+        if isinstance(unknown, amp.UnhandledCommand):
+            return ProtocolViolation(f"{self.peer}: it is another service, or the destination there has ended")
         return ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}")
 
     async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:

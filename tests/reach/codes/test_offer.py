@@ -7,20 +7,27 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 
-from nbdtun.errors import NbdtunError, ReachError, WrongCode
+from nbdtun.errors import NbdtunError, ReachError, TLSError, WrongCode
 from nbdtun.process import quiet_factory
 from nbdtun.reach.codes import offer as module
 from nbdtun.reach.codes.code import Asking
-from nbdtun.reach.codes.offer import AskTalk, Greet, Offer, OfferTalk, Prove, Taken, _unverified, take_offer
+from nbdtun.reach.codes.offer import AskTalk, Found, Greet, Offer, OfferTalk, Prove, Taken, _unverified, take_offer
 from nbdtun.reach.codes.secured import Secured
 from nbdtun.tls.throwaway import Identity
 
 reactor: Any = _reactor
 CODE, OTHER = "7-crossover-clockwork", "8-crossover-clockwork"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(module, "PAUSE", 0.05)
 
 
 class Stage:
@@ -40,9 +47,9 @@ class Stage:
         connecting: Deferred[Any] = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port).connect(quiet_factory(lambda: protocol))
         return connecting
 
-    def take(self, code: str = CODE, port: int = 0) -> Deferred[bytes]:
+    def take(self, code: str = CODE, port: int = 0) -> Deferred[Found]:
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port or self.port, timeout=5)
-        return Deferred.fromCoroutine(take_offer(reactor, endpoint, self.here, code))
+        return Deferred.fromCoroutine(take_offer(reactor, endpoint, self.here, code, 7.5))
 
 
 @pytest_twisted.ensureDeferred
@@ -52,10 +59,65 @@ async def test_both_ends_have_each_others_certificate() -> None:
     taken = await stage.waiting
     assert taken.certificate == stage.here.certificate
     assert not taking.called  # the destination prepares for links first
-    taken.confirm()
-    assert await taking == stage.there.certificate
+    taken.confirm(waits=True)
+    assert taken.resume_window == 7.5
+    assert await taking == Found(stage.there.certificate, waits=True)
     with pytest.raises(ReachError, match="nobody answers there"):
         await stage.take()  # nothing listens any more
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_destination_that_cannot_receive_says_why() -> None:
+    stage = Stage()
+    taking = stage.take()
+    (await stage.waiting).refuse(ReachError("no port is free there"))
+    with pytest.raises(ReachError, match="no port is free there"):
+        await taking
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_offer_that_is_made_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another command of the same source has just left."""
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 5.0)
+    stage, refusals = Stage(), []
+
+    class Busy(Protocol):
+        def connectionMade(self) -> None:
+            refusals.append(self)
+            assert self.transport is not None
+            self.transport.loseConnection()
+
+    busy = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(quiet_factory(Busy))
+    port: int = busy.getHost().port
+    taking = stage.take(port=port)
+    while not refusals:
+        await deferLater(reactor, 0.01)
+    await busy.stopListening()
+    again = Offer(reactor, stage.there, CODE).wait(TCP4ServerEndpoint(reactor, port, interface="127.0.0.1"), 10)
+    (await Deferred.fromCoroutine(again)).confirm(waits=False)
+    assert await taking == Found(stage.there.certificate, waits=False)
+    stage.waiting.cancel()
+    with pytest.raises(CancelledError):
+        await stage.waiting
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_destination_that_another_source_has_come_to() -> None:
+    """It takes connections of that one only, by its certificate."""
+    there = Identity.make()
+    context = there.serving(Identity.make().certificate)
+
+    def secured() -> Secured:
+        one = Secured(context, Protocol(), server=True)
+        one.shaken.addErrback(lambda failure: failure.trap(TLSError) and None)
+        return one
+
+    factory: Any = quiet_factory(secured)
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+    with pytest.raises(ReachError, match="another source has come there with the code; wait until it has left"):
+        await take_offer(reactor, endpoint, Identity.make(), CODE)
+    await port.stopListening()
 
 
 @pytest_twisted.ensureDeferred
@@ -114,7 +176,7 @@ async def test_strangers_cost_it_nothing(data: bytes) -> None:
     await stage.connect(stranger)
     await stranger.gone
     taking = stage.take()
-    (await stage.waiting).confirm()
+    (await stage.waiting).confirm(waits=True)
     await taking
 
 
@@ -130,7 +192,7 @@ async def test_only_so_many_wait_and_not_for_long(monkeypatch: pytest.MonkeyPatc
         await stranger.gone
     monkeypatch.setattr(module, "CONNECTION_SECONDS", 10.0)
     taking = stage.take()
-    (await stage.waiting).confirm()
+    (await stage.waiting).confirm(waits=True)
     await taking
 
 
@@ -158,12 +220,14 @@ async def odd(stage: Stage, *questions: tuple[Any, dict[str, Any]]) -> list[Nbdt
 async def test_questions_out_of_order_are_no_guess() -> None:
     stage = Stage()
     hello = {"version": 1, "message": Asking(OTHER).message, "certificate": b"c"}
-    told = await odd(stage, (Prove, {"proof": bytes(32)}), (Greet, hello), (Greet, hello), (Greet, hello | {"version": 2}))
+    told = await odd(
+        stage, (Prove, {"proof": bytes(32), "resume_window": 1}), (Greet, hello), (Greet, hello), (Greet, hello | {"version": 2})
+    )
     assert [type(error).__name__ for error in told] == ["ProtocolViolation", "NoneType", "ProtocolViolation", "VersionMismatch"]
     told = await odd(stage, (Greet, hello | {"message": b"nonsense"}))
     assert [str(error) for error in told] == ["a message of the code's exchange that is none"]
     taking = stage.take()
-    (await stage.waiting).confirm()
+    (await stage.waiting).confirm(waits=True)
     await taking
 
 

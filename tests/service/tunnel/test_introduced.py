@@ -1,4 +1,4 @@
-"""From a code to settings for links; whole migrations are in tests/integration/test_code.py."""
+"""The source's end of a code; with a receiver at the other end, it is in tests/service/test_offered.py."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
-from nbdtun.errors import ReachError
+from nbdtun.errors import LinkLost, ReachError
+from nbdtun.reach.codes import offer
 from nbdtun.reach.codes.offer import Offer
-from nbdtun.service.tunnel.introduced import introduced
+from nbdtun.service.tunnel.introduced import Introduced
+from nbdtun.service.tunnel.reached import Step
 from nbdtun.tls.throwaway import Identity
 from tests.service.stage import migration_settings
 
@@ -22,18 +24,34 @@ reactor: Any = _reactor
 CODE = "7-crossover-clockwork"
 
 
+def introduced(base: Path, port: int, said: list[str]) -> Introduced:
+    settings = migration_settings(base, handshake_timeout=0.3)
+    return Introduced(reactor, evolve(settings, connect=f"tcp:127.0.0.1:{port}", code=CODE), "web1", said.append)
+
+
 @pytest_twisted.ensureDeferred
-async def test_the_settings_have_the_destinations_certificate(tmp_path: Path) -> None:
-    there = Identity.make()
+async def test_a_destination_that_takes_the_code_and_no_links(tmp_path: Path) -> None:
+    """It was killed at that moment."""
     ports: list[Any] = []
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-    waiting = Deferred.fromCoroutine(Offer(reactor, there, CODE).wait(endpoint, 10, ports.append))
-    settings = evolve(migration_settings(tmp_path), connect=f"tcp:127.0.0.1:{ports[0].getHost().port}", code=CODE)
-    introducing = Deferred.fromCoroutine(introduced(reactor, settings))
-    (await waiting).confirm()
-    found = await introducing
-    assert found.code is None
-    assert found.peer_name == there.name
-    assert found.tunnel.encrypted
+    waiting = Deferred.fromCoroutine(Offer(reactor, Identity.make(), CODE).wait(endpoint, 10, ports.append))
+    said: list[str] = []
+    source = introduced(tmp_path, ports[0].getHost().port, said)
+    opening = Deferred.fromCoroutine(source.open())
+    (await waiting).confirm(waits=True)
+    with pytest.raises(LinkLost):
+        await opening
+    await source.acknowledge()
+    await source.close()
+    assert [isinstance(line, Step) for line in said] == [True]
+    with pytest.raises(LinkLost):
+        await source.far.keep()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_offers_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offer, "AGAIN_SECONDS", 0.1)
+    source = introduced(tmp_path, 9, [])
     with pytest.raises(ReachError, match="is `nbdtun receive` running there"):
-        await introduced(reactor, settings)
+        await source.open()
+    await source.close()
