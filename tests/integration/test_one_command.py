@@ -193,6 +193,43 @@ def test_a_killed_far_end_is_in_nobodys_way(hosts: Hosts) -> None:
     assert not Path(f"/proc/{left}").exists()
 
 
+@pytest.fixture
+def little(hosts: Hosts) -> Iterator[Path]:
+    """The destination's directory, on a file system of its own with 40 MiB."""
+    hosts.there.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "little", hosts.there], check=True)
+    yield hosts.there
+    subprocess.run(["umount", "--lazy", hosts.there], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own takes root")
+@pytest.mark.parametrize("way", [[], ["--through-ssh"]], ids=["port", "ssh"])
+def test_the_disk_there_becomes_full_while_it_is_copied(hosts: Hosts, little: Path, way: list[str]) -> None:
+    """Somebody else writes there meanwhile. The guest stays, in one line; once there is room, a second try moves it."""
+    write(hosts.here / "a.qcow2", "qcow2", 0x44, 4)
+    write(hosts.here / "a.qcow2", "qcow2", 0x45, 8)
+    source = hosts.start(LINES["drive"])
+    attempt = hosts.begin("--bandwidth", "512KiB", *way)
+    hosts.wait_copying(attempt)
+    other = little / "somebody's"
+    with suppress(OSError), other.open("wb", buffering=0) as file:
+        while file.write(bytes(1 << 16)):
+            pass
+    assert attempt.wait_exit(60) == 1, attempt.log()
+    *told, last = attempt.log().splitlines()
+    assert "No space left on device" in last, attempt.log()
+    assert [line for line in told if "No space" in line] == []
+    assert Qmp(hosts.here / "lab.qmp")("query-status")["status"] == "running"
+    assert hosts.leftovers() == []
+    assert files(little) == [other.name]
+    refused = hosts.migrate()
+    assert (refused.returncode, "MiB are free" in refused.stderr.splitlines()[-1]) == (1, True), refused.stderr
+    other.unlink()
+    _arrives(hosts, source)
+    assert hosts.leftovers() == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", ["source", "far", "both"])
 @pytest.mark.parametrize("way", [[], ["--through-ssh"]], ids=["port", "ssh"])
