@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS / "_ext")]
 
 import click  # noqa: E402
 from click.shell_completion import ShellComplete, get_completion_class  # noqa: E402
 from docutils import nodes  # noqa: E402
 from docutils.core import publish_string  # noqa: E402
 from docutils.parsers.rst import Directive, directives, roles  # noqa: E402
+from options import ClickOptions, LiveOptions  # noqa: E402
 
 from nbdtun import __version__  # noqa: E402
 from nbdtun.cli import command  # noqa: E402
@@ -44,8 +45,9 @@ def main(directory: Path) -> None:
     roles.register_generic_role("doc", nodes.strong)
     for name in ("ref", "mod"):
         roles.register_local_role(name, _reference)
-    for ours in (Rows, Source):
-        directives.register_directive(ours.name, ours)
+    ours = {"list-table": Rows, "literalinclude": Source, "click-options": ClickOptions, "live-options": LiveOptions}
+    for name, directive in ours.items():
+        directives.register_directive(name, directive)
     settings = {"halt_level": 2, "syntax_highlight": "none"}  # which needs pygments
     for name, section, text in pages():
         page = directory / f"man/man{section}/{name}.{section}"
@@ -177,7 +179,6 @@ def _reference(name: str, raw: str, text: str, line: int, inliner: Any, options:
 class Rows(Directive):
     """A table of text, as a list: a terminal has no room for three columns."""
 
-    name = "list-table"
     has_content = True
     option_spec: ClassVar = {"header-rows": directives.unchanged, "widths": directives.unchanged, "stub-columns": directives.unchanged}
 
@@ -196,7 +197,6 @@ class Rows(Directive):
 class Source(Directive):
     """A file of ours, word for word."""
 
-    name = "literalinclude"
     required_arguments = 1
     option_spec: ClassVar = {"language": directives.unchanged}
 

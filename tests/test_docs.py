@@ -122,3 +122,10 @@ def test_every_option_that_is_used_exists(page: Path) -> None:
 def test_every_file_that_is_linked_exists(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_pages_that_are_manuals_are_so_without_sphinx(tmp_path: Path) -> None:
+    """What Sphinx alone understands is no part of them: see docs/manuals.py. tests/test_manuals.py reads them."""
+    made = subprocess.run([sys.executable, DOCS / "manuals.py", tmp_path], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert made.stderr == ""

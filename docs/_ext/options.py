@@ -1,6 +1,8 @@
 """
 Option lists that are made of the programs themselves, so that they cannot say anything else.
 
+It needs docutils alone: the manuals are made without Sphinx.
+
 ``.. click-options:: migrate`` lists the options of a subcommand of ``nbdtun``, ``config check`` those of one below it.
 ``.. live-options:: dest`` lists the options whose new values that daemon takes while it runs.
 """
@@ -8,11 +10,14 @@ Option lists that are made of the programs themselves, so that they cannot say a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from sphinx.application import Sphinx
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 
 def click_options(name: str) -> Iterator[tuple[str, str]]:

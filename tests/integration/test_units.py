@@ -144,12 +144,12 @@ def test_a_restart_refuses_no_connection_and_costs_no_copy(pairs: Callable[..., 
 def test_one_that_hangs_is_ended_and_started_again(pairs: Callable[..., Pair]) -> None:
     pair = pairs(Plan(64 * MIB))
     serve(pair, "--bandwidth", "8MiB")
-    units.drop_in(DEST, "hasty", "WatchdogSec=3s\nTimeoutAbortSec=1s")
+    units.drop_in(DEST, "hasty", "WatchdogSec=10s\nTimeoutAbortSec=1s")
     systemctl("start", MIGRATE)
-    time.sleep(5)  # the watchdog hears of it
+    time.sleep(12)  # the watchdog hears of it
     assert units.show(DEST, "NRestarts") == "0"
     os.kill(int(units.show(DEST, "MainPID")), signal.SIGSTOP)
-    wait(lambda: units.show(DEST, "NRestarts") == "1", 30, "another daemon")
+    wait(lambda: units.show(DEST, "NRestarts") == "1", 60, "another daemon")
     subprocess.run(["nbdtun", "set", VM, "--bandwidth", "none"], check=True)
     wait(lambda: units.show(MIGRATE, "ActiveState") == "inactive", 120, "the end of the migration")
     assert "Watchdog timeout" in units.journal(DEST)
