@@ -226,7 +226,7 @@ FORWARD = Option(
 )
 URGENT = Option(
     "urgent",
-    "Send this target's channels ahead of the others under --bandwidth, such as memory ahead of disks.",
+    "Send this target's channels ahead of the others under --bandwidth, such as memory ahead of disks. They reach it in their own order.",
     "TARGET",
     repeatable=True,
     live=True,

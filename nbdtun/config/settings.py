@@ -183,8 +183,9 @@ class SourceSettings(Dialling):
     """
     A source daemon that forwards local sockets to targets of the destination.
 
-    ``urgent`` targets go first under a bandwidth limit. ``limits`` bounds what local programs can open. ``drain_timeout``: the seconds that
-    channels under way have for their end when the daemon is stopped.
+    ``urgent`` targets go first under a bandwidth limit, and their channels reach them in the order in which they were made. ``limits``
+    bounds what local programs can open. ``drain_timeout``: the seconds that channels under way have for their end when the daemon is
+    stopped.
     """
 
     forwards: tuple[Forward, ...]

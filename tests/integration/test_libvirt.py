@@ -69,7 +69,9 @@ def way(directory: Path, guest: Guest) -> Iterator[Way]:
         cable = stack.enter_context(Cable(directory, port))
         sockets = [here.spare / "libvirt.sock", here.spare / "qemu/ram.sock", here.spare / "qemu/nbd.sock"]
         entrances = [word for name, path in zip(SOCKETS, sockets, strict=True) for word in ("--forward", f"{name}=unix:{path}")]
-        source = stack.enter_context(Twistd(directory, "nbdtun-source", "--connect", f"tcp:127.0.0.1:{cable.port}", *entrances))
+        source = stack.enter_context(
+            Twistd(directory, "nbdtun-source", "--connect", f"tcp:127.0.0.1:{cable.port}", "--urgent", "ram", *entrances)
+        )
         source.wait_socket(sockets[-1])
         cable.slow(SLOW)
         yield Way(here, there, domain, cable, source, directory)

@@ -24,9 +24,8 @@ from nbdtun.tunnel.source.client import Forwarder, Source
 
 P = TypeVar("P", bound=AMP)
 
-#: The sockets to which libvirtd connects, for itself and for QEMU's memory.
+#: The socket to which libvirtd connects for itself.
 LIBVIRT: Final = "libvirt.sock"
-MEMORY: Final = "memory.sock"
 
 
 class TunnelWay:
@@ -81,7 +80,7 @@ class TunnelWay:
             assert self._handed is not None
             channels = Calls(self._reactor, self._source, target, secret, self._handed)
         else:
-            channels = Forwarder(self._source, target, urgent=urgent, farewell=farewell, session=secret, ordered=name == MEMORY)
+            channels = Forwarder(self._source, target, urgent=urgent, farewell=farewell, session=secret)
         ingress = TunnelIngress(path, channels, await endpoint.listen(channels))
         self._open.append(ingress)
         return ingress

@@ -180,8 +180,8 @@ class Forwarder(ServerFactory):
     Both may change, for the connections to come.
 
     ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for. ``session`` is the secret of
-    the session whose target it is. In an ``ordered`` one the connections reach the target in the order in which they were made: QEMU before
-    8.0 takes the first one for the main channel of a parallel migration.
+    the session whose target it is. Of an urgent one the connections reach the target in the order in which they were made: QEMU before 8.0
+    takes the first one for the main channel of a parallel migration.
     """
 
     log = make_logger()
@@ -195,11 +195,10 @@ class Forwarder(ServerFactory):
         urgent: bool = False,
         farewell: Farewell | None = None,
         session: bytes = b"",
-        ordered: bool = False,
     ) -> None:
         self._source = source
         self._session = session
-        self._turns = DeferredLock() if ordered else None
+        self._turns = DeferredLock()
         self.urgent = urgent
         self._farewell = farewell
         self.target = target
@@ -259,18 +258,21 @@ class Forwarder(ServerFactory):
             self.log.info("channel {name} is open{ktls}", name=channel.name, ktls=", encrypted by the kernel" if channel.in_kernel else "")
 
     async def _in_turn(self, sock: socket.socket) -> Channel:
-        """Open the channel; in order, if there is one."""
-        if self._turns is not None:
-            try:
-                await self._turns.acquire()
-            except BaseException:
-                sock.close()
-                raise
+        """Open the channel; an urgent one after those before it."""
+        if not self.urgent:
+            return await self._opened_now(sock)
         try:
-            return await self._source.open(self.target, sock, urgent=self.urgent, farewell=self._farewell, session=self._session)
+            await self._turns.acquire()
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            return await self._opened_now(sock)
         finally:
-            if self._turns is not None:
-                self._turns.release()
+            self._turns.release()
+
+    async def _opened_now(self, sock: socket.socket) -> Channel:
+        return await self._source.open(self.target, sock, urgent=self.urgent, farewell=self._farewell, session=self._session)
 
     def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
         self._opening.discard(opening)

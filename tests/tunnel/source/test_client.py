@@ -186,7 +186,7 @@ class TestEntrance:
         assert settled.called
 
     def test_who_comes_first_is_there_first(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of an ordered one: the second waits while the first is on its way, and goes on when that has failed."""
+        """Of an urgent one: the second waits while the first is on its way, and goes on when that has failed."""
         ways: list[Deferred[None]] = []
 
         async def open_late(*_: object, **__: object) -> None:
@@ -194,7 +194,7 @@ class TestEntrance:
             await ways[-1]
 
         monkeypatch.setattr(stage.source, "open", open_late)
-        forwarder = Forwarder(stage.source, "ram", ordered=True)
+        forwarder = Forwarder(stage.source, "ram", urgent=True)
         pairs = [socket.socketpair() for _ in range(3)]
         for _, theirs in pairs:
             forwarder.arrived(theirs)
