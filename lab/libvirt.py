@@ -45,6 +45,8 @@ def unable() -> str:
         return "libvirt is not installed"
     if os.geteuid() != 0:
         return "hosts of libvirt take root"
+    if not any(each.pw_name in ("libvirt-qemu", "qemu") for each in pwd.getpwall()):
+        return "only a part of libvirt is installed: its QEMUs have no user"
     probe = subprocess.run([*_UNSHARE, "mount", "--bind", "/tmp", "/mnt"], capture_output=True, text=True)
     return "" if probe.returncode == 0 else f"no namespaces of our own: {probe.stderr.strip()}"
 
@@ -135,6 +137,32 @@ class Host(Process):
         if done.returncode:
             raise RuntimeError(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+
+class Modular(Host):
+    """A libvirtd whose only socket is called as that of `virtqemud`, which Debian does not have."""
+
+    @property
+    def socket(self) -> Path:
+        """That of libvirtd, as this machine sees it."""
+        return self._directory / "run/libvirt/virtqemud-sock"
+
+    def mounts(self, directory: Path) -> Iterator[str]:
+        """It is renamed as soon as it is there."""
+        yield "{ (cd /run && until mv libvirt/libvirt-sock libvirt/virtqemud-sock; do sleep 0.1; done) 2>/dev/null & }"
+
+
+class Guarded(Host):
+    """A libvirtd that asks polkit who may use it, with a polkit of its own."""
+
+    def mounts(self, directory: Path) -> Iterator[str]:
+        """polkit, and the bus on which it is asked."""
+        yield "mkdir -p /run/dbus && dbus-daemon --system --fork && { /usr/lib/polkit-1/polkitd --no-debug & }"
+
+    def configuration(self) -> Iterator[tuple[str, str]]:
+        """The files in `etc`, with their texts."""
+        for name, text in super().configuration():
+            yield name, text.replace('auth_unix_rw = "none"', 'auth_unix_rw = "polkit"').replace('"0700"', '"0777"')
 
 
 class Session(Host):

@@ -38,7 +38,7 @@ KEEPALIVE: Final = (5, 5)
 #: libvirt's numbers of errors (virErrorNumber in libvirt/virterror.h).
 NO_SUPPORT, NO_DOMAIN, NO_NETWORK, NO_VOLUME = 3, 42, 43, 50
 OPERATION_INVALID, OPERATION_UNSUPPORTED = 55, 84
-_NOT_ADMITTED = frozenset({45, 79, 88, 94})
+_NOT_ADMITTED = frozenset({45, 79, 88, 89, 94})  # the last but one: what polkit says through D-Bus
 
 _INSTALL = "install it: pip install 'nbdtun[libvirt]', which needs Debian's libvirt-dev, or Debian's python3-libvirt"
 _ACCESS = "run nbdtun as root, or as a user of the group libvirt"
@@ -201,7 +201,6 @@ def _close(connection: Any) -> None:
 
 def _remedy(error: LibvirtError) -> str:
     """What an operator can do about a connection that fails: libvirt's texts have the operating system's reasons."""
-    if error.number in _NOT_ADMITTED or "Permission denied" in error.what:
+    if error.number in _NOT_ADMITTED or "Permission denied" in error.what or "system bus" in error.what:
         return _ACCESS
-    missing = "No such file or directory" in error.what or "Connection refused" in error.what
-    return _START if missing else ""
+    return _START if "connect socket" in error.what else ""

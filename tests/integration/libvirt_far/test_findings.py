@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
+from lab.libvirt import Guarded, Host
 from nbdtun.errors import NbdtunError, NotAllowed, NotMigratable
 from nbdtun.libvirt.far.admission import Rules
 from nbdtun.libvirt.values import Wanted
@@ -105,17 +106,33 @@ async def test_a_domain_that_is_there_already(scene: Scene) -> None:
     assert scene.volumes() == []
 
 
-def test_a_user_whom_libvirt_does_not_admit_reads_why(scene: Scene) -> None:
-    program = f"""
+PROGRAM = """
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from nbdtun.libvirt.connection import Libvirt
 def end(result): print(getattr(result, "value", result)); reactor.stop()
-reactor.callWhenRunning(lambda: Deferred.fromCoroutine(Libvirt(reactor, {scene.host.uri!r}).open()).addBoth(end))
+reactor.callWhenRunning(lambda: Deferred.fromCoroutine(Libvirt(reactor, "{uri}").open()).addBoth(end))
 reactor.run()
 """
-    command = ["setpriv", "--reuid", NOBODY, "--clear-groups", sys.executable, "-c", program]
+
+
+def opened_by_nobody(host: Host) -> list[str]:
+    """The lines that an ordinary user reads who opens a connection at a host."""
+    command = [*host.enter, "setpriv", "--reuid", NOBODY, "--clear-groups", sys.executable, "-c", PROGRAM.format(uri="qemu:///system")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"], "HOME": "/"})
-    assert "Permission denied; run nbdtun as root, or as a user of the group libvirt" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
-    assert done.stderr == ""
+    return [*done.stdout.splitlines(), *done.stderr.splitlines()]
+
+
+def test_a_user_whom_libvirt_does_not_admit_reads_why(scene: Scene) -> None:
+    (line,) = opened_by_nobody(scene.host)
+    assert "Permission denied; run nbdtun as root, or as a user of the group libvirt" in line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/usr/lib/polkit-1/polkitd").exists(), reason="polkitd is not installed")
+def test_a_user_whom_polkit_would_have_to_ask_reads_that(directory: Path) -> None:
+    directory.chmod(0o755)
+    with Guarded(directory, "guarded") as guarded:
+        (line,) = opened_by_nobody(guarded)
+    agent = "no polkit agent available to authenticate action 'org.libvirt.unix.manage'"
+    assert f"authentication unavailable: {agent}; run nbdtun as root, or as a user of the group libvirt" in line
