@@ -31,7 +31,7 @@ export PATH=/bin HOME=/tmp LANG=C.UTF-8 PYTHONPATH={project}:{site} PYTHONDONTWR
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
+[ -n "$(ls /tmp)" ] || mount -t tmpfs tmp /tmp
 ifconfig lo 127.0.0.1 up
 ulimit -n 65536
 for module in {modules}; do insmod "/modules/$module.ko"; done
@@ -43,11 +43,20 @@ poweroff -f
 """
 
 
-def run(directory: Path, command: str, *, folders: Iterable[str], packages: Iterable[str], drivers: Iterable[str] = ()) -> tuple[int, str]:
+def run(
+    directory: Path,
+    command: str,
+    *,
+    folders: Iterable[str],
+    packages: Iterable[str],
+    drivers: Iterable[str] = (),
+    files: Sequence[Path] = (),
+) -> tuple[int, str]:
     """
     Run a shell's `command` in the project's directory; its exit status, and all that it has printed.
 
-    The machine has the project's `folders`, the Python `packages` with all that they require, and the kernel's `drivers`.
+    The machine has the project's `folders`, the Python `packages` with all that they require, the kernel's `drivers`, and this machine's
+    programs and `files`.
     """
     fetch("kernel.sh")
     root = directory / "root"
@@ -57,7 +66,9 @@ def run(directory: Path, command: str, *, folders: Iterable[str], packages: Iter
     (root / "etc/passwd").write_text("root:x:0:0:root:/tmp:/bin/sh\n")
     for folder in folders:
         shutil.copytree(PROJECT / folder, _in(root, PROJECT / folder), ignore=_UNUSED)
-    _copy_python(root, packages)
+    for path in files:
+        _copy(root, path)
+    _copy_python(root, packages, files)
     _write_init(root, command, install(drivers, root / "modules"))
     archive(root, directory / "machine.cpio")
     shutil.rmtree(root)
@@ -74,7 +85,7 @@ def _copy(root: Path, path: Path) -> None:
     shutil.copy(path, _in(root, path))
 
 
-def _copy_python(root: Path, packages: Iterable[str]) -> None:
+def _copy_python(root: Path, packages: Iterable[str], files: Sequence[Path]) -> None:
     python = Path(sys.executable).resolve()
     standard = Path(sysconfig.get_path("stdlib"))
     shutil.copytree(standard, _in(root, standard), ignore=_UNUSED, ignore_dangling_symlinks=True)
@@ -82,7 +93,7 @@ def _copy_python(root: Path, packages: Iterable[str]) -> None:
         _copy(root, path)
     _copy(root, python)
     (root / "bin/python3").symlink_to(python)
-    for library in _libraries([python, *root.rglob("*.so"), *root.rglob("*.so.*")]):
+    for library in _libraries([python, *files, *root.rglob("*.so"), *root.rglob("*.so.*")]):
         _copy(root, library)
 
 

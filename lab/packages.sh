@@ -22,7 +22,7 @@ packages=(
     ovmf swtpm swtpm-tools  # firmware with variables, and a TPM, in real guests
     apparmor checkpolicy    # the rules for their sockets are compiled
     polkitd dbus            # a libvirt that asks who may use it
-    parted                  # a storage pool on a block device
+    parted lvm2             # storage pools on block devices
     util-linux              # setpriv ties the lab's processes to their parent's life
     openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
     systemd man-db          # the units and the manuals, as these two read them

@@ -95,6 +95,9 @@ def _judge_missing(image: Image, place: Place, name: str) -> Iterator[Finding]:
     elif place.pool is not None and not place.pool.can_make:
         kind = f"the storage pool {place.pool.name} is one of type {place.pool.kind}, in which libvirt makes no volumes"
         yield LACKING(f"{name} is not there, and {kind}", "make it there")
+    elif place.pool is not None and not place.pool.has_files and image.format != "raw":
+        kind = f"libvirt makes no {image.format} in a storage pool of type {place.pool.kind}"
+        yield LACKING(f"{name} is not there, and {kind}", f"make it there: virsh vol-create-as, and qemu-img create -f {image.format}")
 
 
 def _judge_there(image: Image, place: Place, is_device: bool, overwrite: bool, name: str) -> Iterator[Finding]:
@@ -134,7 +137,8 @@ def description(image: Image, place: Place) -> str:
     sparse = place.pool is None or place.pool.has_files
     ET.SubElement(told, "allocation", unit="bytes").text = f"{0 if sparse else image.capacity}"
     target = ET.SubElement(told, "target")
-    ET.SubElement(target, "format", type=image.format)
+    if sparse:  # a partition has a type instead, and a logical volume none
+        ET.SubElement(target, "format", type=image.format)
     rights = ET.SubElement(target, "permissions")
     ET.SubElement(rights, "mode").text = f"{(image.mode if image.mode >= 0 else 0o600) & 0o777:04o}"
     for tag, identifier in (("owner", image.owner and user_id(image.owner)), ("group", image.group and group_id(image.group))):

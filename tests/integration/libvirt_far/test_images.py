@@ -6,6 +6,7 @@ import os
 import pwd
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from attrs import evolve
 
 from lab.disks import MIB
 from lab.libvirt import Host
-from nbdtun.errors import NotMigratable
+from nbdtun.errors import LibvirtError, NotMigratable
 from nbdtun.libvirt.far.admission import Rules
 from nbdtun.libvirt.far.record import record
 from nbdtun.libvirt.values import Prepared
@@ -149,3 +150,37 @@ async def test_an_image_of_another_domain_or_of_the_source(scene: Scene) -> None
         f"failure: disk vda: {path} belongs to the domain {other} there"
     ]
     scene.host.virsh("undefine", "db1")
+
+
+@pytest.fixture
+def device(scene: Scene) -> Iterator[str]:
+    """A block device of 64 MiB, with a table of partitions and a storage pool on it."""
+    file = scene.directory / "device"
+    with file.open("wb") as made:
+        made.truncate(64 * MIB)
+    loop = subprocess.run(["losetup", "--find", "--show", "--partscan", file], check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(["parted", "--script", loop, "mklabel", "gpt"], check=True, capture_output=True)
+    scene.host.virsh("pool-create-as", "gold", "disk", "--source-dev", loop, "--source-format", "gpt", "--target", "/dev")
+    yield loop
+    scene.host.virsh("pool-destroy", "gold")
+    subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+@pytest.mark.slow
+@pytest_twisted.ensureDeferred
+async def test_a_partition_is_a_volume_too(scene: Scene, device: str) -> None:
+    """This libvirt cannot remove one of a device whose name ends with a digit: that is said, and it stays written down."""
+    first = evolve(image_of(Path(f"{device}p1.raw"), device=True), path=f"{device}p1")
+    wanted = evolve(wanted_of(first), xml=domain(Path(f"{device}p1.raw")).replace("p1.raw", "p1"))
+    large = evolve(wanted, images=(evolve(first, capacity=80 * MIB),))
+    assert await texts(scene.arrivals(Rules(anywhere=True)), large) == [
+        "failure: the storage pool gold: the disks need 80 MiB, and 64 MiB are free"
+    ]
+    arrival, _ = await begin(scene.arrivals(Rules(anywhere=True)), wanted)
+    size = subprocess.run(["blockdev", "--getsize64", f"{device}p1"], check=True, capture_output=True, text=True).stdout
+    assert int(size) == 8 * MIB
+    with pytest.raises(LibvirtError, match="parted"):
+        await arrival.finish(False)
+    left = record(scene.directory / "state", UUID).read()
+    assert left is not None
+    assert [made.path for made in left.images] == [f"{device}p1"]

@@ -92,7 +92,13 @@ def test_a_volume_of_unknown_owners_in_a_volume_group() -> None:
     image = Image("vda", "/dev/vg0/a", "raw", 64 * MIB, device=True, owner="nobody-of-that-name")
     told = description(image, Place("/dev/vg0/a", "a", VOLUME_GROUP))
     assert f'<allocation unit="bytes">{64 * MIB}</allocation>' in told  # a sparse one would be a snapshot of nothing
-    assert "<permissions><mode>0600</mode></permissions>" in told
+    assert "<target><permissions><mode>0600</mode></permissions></target>" in told  # no format: a partition would not know it
+
+
+def test_a_qcow2_image_on_a_block_device_is_made_by_its_operator() -> None:
+    (finding,) = judge(evolve(IMAGE, device=True), Place("/dev/vg0/none", "none", VOLUME_GROUP), False)
+    assert finding.what.endswith("is not there, and libvirt makes no qcow2 in a storage pool of type logical")
+    assert finding.remedy == "make it there: virsh vol-create-as, and qemu-img create -f qcow2"
 
 
 class Failing:
