@@ -32,6 +32,7 @@ class Disk:
     One disk: ``target`` is its name in the domain (``vda``), ``kind`` libvirt's type (``file``, ``block``, ``volume``, ``network``...).
 
     ``path`` is empty for a volume, which has its ``pool`` and ``volume``, and for an empty drive. ``format`` is the driver's type.
+    ``backing`` are the paths of its backing files, the nearest first, as far as the XML has them.
     ``stays``: libvirt does not copy it, as it is read-only, shared or empty, or reached over the network.
     """
 
@@ -42,6 +43,7 @@ class Disk:
     pool: str = ""
     volume: str = ""
     stays: bool = False
+    backing: tuple[str, ...] = ()
 
 
 @frozen
@@ -90,6 +92,26 @@ def rewrite(xml: str, answers: Answers) -> str:
     return ET.tostring(root, encoding="unicode") if any(changed) else xml
 
 
+def flattened(xml: str, targets: Iterable[str]) -> str:
+    """
+    Return the XML without the backing files of the disks with these ``targets``: a copy is whole, and libvirt would look for them there.
+
+    XML without any is returned as it is.
+
+    :raise NotMigratable: it is no domain's XML.
+    """
+    root, wanted = _parse(xml), set(targets)
+    chains = [
+        (disk, disk.findall("backingStore"))
+        for disk in root.iterfind("devices/disk")
+        if (target := disk.find("target")) is not None and target.get("dev") in wanted
+    ]
+    for disk, found in chains:
+        for each in found:
+            disk.remove(each)
+    return ET.tostring(root, encoding="unicode") if any(found for _, found in chains) else xml
+
+
 def unused(xml: str, answers: Answers) -> tuple[str, ...]:
     """The maps that change nothing in the XML: a mistyped name would be one."""
     return tuple(f"{one.here}={one.there}" for one in answers.maps if rewrite(xml, Answers(maps=(one,))) == xml)
@@ -118,12 +140,17 @@ def _disk(element: ET.Element) -> Disk:
     return Disk(
         target="" if target is None else target.get("dev", ""),
         kind=kind,
-        path=told.get("file") or told.get("dev") or "",
+        path=_path(source),
         format="raw" if driver is None else driver.get("type", "raw"),
         pool=told.get("pool", ""),
         volume=told.get("volume", ""),
         stays=read_only or shared or not told or kind not in LOCAL,
+        backing=tuple(path for each in element.iter("backingStore") for path in [_path(each.find("source"))] if path),
     )
+
+
+def _path(source: ET.Element | None) -> str:
+    return "" if source is None else source.get("file") or source.get("dev") or ""
 
 
 def _nvram(element: ET.Element | None) -> str:

@@ -17,6 +17,12 @@ SNAPSHOTS: Final = Kind(
     "delete them with `virsh snapshot-delete` or `virsh checkpoint-delete`",
     (NotMigratable,),
 )
+TRANSIENT: Final = Kind(
+    Check.SOURCE,
+    Level.WARNING,
+    "The source is to keep a transient domain, of which libvirt keeps no definition once its guest has left.",
+    "define it before, to keep it: `virsh dumpxml` and `virsh define`",
+)
 UNANSWERED: Final = Kind(
     Check.DESTINATION,
     Level.FAILURE,

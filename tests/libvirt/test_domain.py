@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbdtun.errors import NotMigratable
-from nbdtun.libvirt.domain import Disk, Domain, host_uuid, read, rewrite, unused
+from nbdtun.libvirt.domain import Disk, Domain, flattened, host_uuid, read, rewrite, unused
 from nbdtun.spawn.rewrite.answers import Answers, Mapped
 
 UUID = "5a1fd0a4-6f2c-4f0c-9f8b-0123456789ab"
@@ -87,6 +87,19 @@ def test_xml_without_changes_is_the_same_text() -> None:
 
 def test_a_map_that_fits_nothing_is_told() -> None:
     assert unused(WEB1, answers(br7="br1", _srv_vm="/data")) == ("br7=br1",)
+
+
+def test_a_copy_is_whole_and_has_no_backing_files() -> None:
+    last = "<backingStore type='block'><source dev='/dev/b'/></backingStore>"
+    chain = f"<backingStore type='file'><source file='/srv/vm/base'/>{last}</backingStore>"
+    layered = WEB1
+    for name in ("vda", "sda"):
+        layered = layered.replace(f"<target dev='{name}'/>", f"{chain}<target dev='{name}'/>")
+    vda, *_, sda, _, _, _ = read(layered).disks
+    assert vda.backing == sda.backing == ("/srv/vm/base", "/dev/b")
+    there = read(flattened(layered, ["vda", "vdb"]))
+    assert [disk.backing for disk in there.disks if disk.backing] == [sda.backing]
+    assert flattened(WEB1, ["vda"]) == WEB1
 
 
 def test_a_domain_without_labels_has_no_owner() -> None:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from nbdtun.deferreds import shield
 from nbdtun.errors import GuestLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.libvirt.connection import Libvirt
-from nbdtun.libvirt.findings import SNAPSHOTS
+from nbdtun.libvirt.findings import SNAPSHOTS, TRANSIENT
 from nbdtun.libvirt.near.job import Job
 from nbdtun.libvirt.near.order import Order, Sockets, order
 from nbdtun.libvirt.near.session import FarSession
@@ -154,7 +154,7 @@ class Departure:
         found = self._survey = await examine(self._libvirt, plan)
         self._guest = GuestState.RUNS if found.runs else GuestState.PAUSED
         self._job.uuid = found.domain.uuid
-        obstacles(self.checklist, found)
+        obstacles(self.checklist, found, keep=self.settings.keep_source)
         await self._session.open()
         for finding in (await self._session.look(self._wanted(found, nonces))).findings:
             self.checklist.add(finding)
@@ -295,8 +295,10 @@ def known_again(found: Survey, nonces: Nonces) -> Any:
     return tuple(evolve(image, twin=nonces.twin(origin)) for image, origin in zip(found.images, found.origins, strict=True))
 
 
-def obstacles(checklist: Checklist, found: Survey) -> None:
-    """Note what prevents the domain from leaving."""
+def obstacles(checklist: Checklist, found: Survey, *, keep: bool = False) -> None:
+    """Note what prevents the domain from leaving, or from being kept here."""
+    if keep and not found.persistent:
+        checklist.add(TRANSIENT(f"{found.domain.name} is transient, so that nothing of it stays at the source"))
     kept = [f"{count} {what}" for count, what in ((found.snapshots, "snapshots"), (found.checkpoints, "checkpoints")) if count]
     if kept:
         checklist.add(SNAPSHOTS(f"{found.domain.name} has {' and '.join(kept)}, and libvirt moves no such domain"))

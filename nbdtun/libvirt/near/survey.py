@@ -84,21 +84,15 @@ def survey(connection: Any, vm: str, answers: Answers, chosen: tuple[str, ...] |
     state = found.state()[0]
     if state not in (RUNNING, BLOCKED, PAUSED):
         raise NotMigratable(f"{vm} does not run at the source", "`virsh start` starts it")
-    own = found.XMLDesc(Xml.MIGRATABLE | Xml.SECURE)
     here = domain.read(found.XMLDesc(0))
-    for odd in domain.unused(own, answers):
-        raise ConfigError(f"--map {odd}: the domain {vm} names nothing that it fits")
-    xml = dest_xml or domain.rewrite(own, answers)
-    there = {disk.target: disk for disk in domain.read(xml).disks}
-    persistent = ""
-    if found.isPersistent():
-        persistent = dest_xml or domain.rewrite(found.XMLDesc(Xml.MIGRATABLE | Xml.SECURE | Xml.INACTIVE), answers)
     disks = _chosen(here.copied, chosen, vm)
+    xml, persistent = _elsewhere(found, answers, dest_xml, [disk.target for disk in disks])
+    there = {disk.target: disk for disk in domain.read(xml).disks}
     origins = tuple(disk.path or _path_of_volume(connection, disk) for disk in disks)
     return Survey(
         domain=here,
         xml=xml,
-        images=tuple(_image(found, there.get(disk.target, disk), origin) for disk, origin in zip(disks, origins, strict=True)),
+        images=tuple(_image(found, disk, there.get(disk.target, disk), origin) for disk, origin in zip(disks, origins, strict=True)),
         origins=origins,
         persistent=persistent,
         memory=found.info()[1] * 1024,
@@ -110,6 +104,16 @@ def survey(connection: Any, vm: str, answers: Answers, chosen: tuple[str, ...] |
         snapshots=found.snapshotNum(),
         checkpoints=len(found.listAllCheckpoints()),
     )
+
+
+def _elsewhere(found: Any, answers: Answers, dest_xml: str, copied: list[str]) -> tuple[str, str]:
+    """The XML at the destination, of the running domain and of the persistent one, which is empty for a transient one."""
+    own = found.XMLDesc(Xml.MIGRATABLE | Xml.SECURE)
+    for odd in domain.unused(own, answers):
+        raise ConfigError(f"--map {odd}: the domain {found.name()} names nothing that it fits")
+    lasting = found.XMLDesc(Xml.MIGRATABLE | Xml.SECURE | Xml.INACTIVE) if found.isPersistent() else ""
+    xml, persistent = (domain.flattened(dest_xml or domain.rewrite(text, answers), copied) if text else "" for text in (own, lasting))
+    return xml, persistent
 
 
 def _chosen(copied: Iterable[Disk], chosen: tuple[str, ...] | None, vm: str) -> tuple[Disk, ...]:
@@ -126,11 +130,12 @@ def _path_of_volume(connection: Any, disk: Disk) -> str:
     return path
 
 
-def _image(found: Any, there: Disk, origin: str) -> Image:
-    """The image of one disk as it is to be ``there``; its ``origin`` is the one at the source."""
+def _image(found: Any, disk: Disk, there: Disk, origin: str) -> Image:
+    """The image of one ``disk`` as it is to be ``there``; its ``origin`` is the one at the source."""
     capacity, allocation, _ = found.blockInfo(there.target)
     image = Image(there.target, there.path, there.format, capacity, allocation, pool=there.pool, volume=there.volume)
-    return described(image, origin)
+    image = described(image, origin)
+    return evolve(image, allocation=image.allocation + sum(map(_taken, disk.backing)))
 
 
 def described(image: Image, origin: str) -> Image:
@@ -147,12 +152,18 @@ def described(image: Image, origin: str) -> Image:
         image = evolve(image, device=True, allocation=image.capacity if image.format == "raw" else image.allocation)
     else:
         owner, group = user_name(seen.st_uid), group_name(seen.st_gid)
-        taken = seen.st_blocks * _BLOCK
-        image = evolve(image, owner=owner, group=group, mode=stat.S_IMODE(seen.st_mode) & 0o666, allocation=taken)
+        image = evolve(image, owner=owner, group=group, mode=stat.S_IMODE(seen.st_mode) & 0o666, allocation=seen.st_blocks * _BLOCK)
     if image.format == "qcow2":
         with suppress(OSError), open(origin, "rb") as file:
             return _formed(image, file.read(_QCOW2.size))
     return image
+
+
+def _taken(path: str) -> int:
+    """The bytes that a file takes, as far as that can be seen."""
+    with suppress(OSError):
+        return os.stat(path).st_blocks * _BLOCK
+    return 0
 
 
 def _formed(image: Image, head: bytes) -> Image:

@@ -49,11 +49,14 @@ def test_a_persistent_domain_leaves_its_definition(ways: Callable[..., Way]) -> 
     way = ways("qcow2", persistent=True)
     here, there = way.ends
     here.virsh("autostart", way.domain.name)
+    here.virsh("metadata", "web1", "urn:lab", "--key", "lab", "--set", "<owner>us</owner>", "--live", "--config")
     with way.migrate("--keep-source", "--converge", "write-blocking", "--parallel", "2") as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     way.arrived(there)
     assert "shut off" in here.virsh("list", "--all")
     assert way.domain.name in there.virsh("list", "--persistent", "--autostart", "--name")
+    for xml in (there.virsh("dumpxml", "web1"), there.virsh("dumpxml", "web1", "--inactive")):
+        assert '<lab:owner xmlns:lab="urn:lab">us</lab:owner>' in xml
     assert attempt.last["downtime_ms"] > 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from lab.cache import CACHE
 from lab.daemon import free_port
-from lab.libvirt import SPARE, Domain, Host, Session
+from lab.disks import MIB, Disk
+from lab.libvirt import SPARE, Domain, Host, Modular, Session
 from lab.libvirt_way import PATIENT, Way, made
 from lab.process import wait
 
@@ -21,17 +23,23 @@ OVMF = Path("/usr/share/OVMF")
 FIRMWARE = f"""
     <loader readonly='yes' type='pflash'>{OVMF}/OVMF_CODE_4M.fd</loader>
     <nvram template='{OVMF}/OVMF_VARS_4M.fd'>{NVRAM}</nvram>"""
+CDROM = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>"
 TPM = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
 
 
 @pytest.mark.slow
 def test_two_disks_go_to_a_pool_at_another_path(ways: Callable[..., Way]) -> None:
-    """Their owners and modes are those of the source's."""
-    way = ways("raw", "qcow2", persistent=True, host=partial(Host, user="libvirt-qemu", keepalive=""))
+    """Their owners and modes are those of the source's. A medium stays, which the destination must have."""
+    way = ways("raw", "qcow2", persistent=True, devices=CDROM, host=partial(Host, user="libvirt-qemu", keepalive=""))
     here, there = way.ends
+    for host in way.hosts:
+        (host.spare / "cd.iso").write_bytes(b"a medium" * 256)
+    here.virsh("change-media", "web1", "sda", f"{SPARE}/cd.iso", "--insert", "--live", "--config")
     there.path(f"{IMAGES}").mkdir(exist_ok=True)
     there.virsh("pool-create-as", "images", "dir", "--target", f"{IMAGES}")
-    with way.migrate(*(f"--map={SPARE / disk.path.name}={IMAGES / disk.path.name}" for disk in way.domain.disks)) as attempt:
+    with way.migrate(
+        "--parallel", "2", *(f"--map={SPARE / disk.path.name}={IMAGES / disk.path.name}" for disk in way.domain.disks)
+    ) as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     assert sorted(disk["node"] for disk in attempt.last["disks"]) == ["vda", "vdb"]
     way.arrived(there, IMAGES)
@@ -41,6 +49,7 @@ def test_two_disks_go_to_a_pool_at_another_path(ways: Callable[..., Way]) -> Non
         assert (arrived.stat().st_uid, arrived.stat().st_mode) == (pwd.getpwnam("libvirt-qemu").pw_uid, disk.path.stat().st_mode)
     assert here.virsh("list", "--all", "--name") == ""
     there.virsh("vol-info", "vda.raw", "--pool", "images")
+    assert f"{SPARE}/cd.iso" in there.virsh("domblklist", "web1")
 
 
 @pytest.mark.slow
@@ -183,3 +192,49 @@ def test_an_ordinary_users_own_libvirt(ways: Callable[..., Way]) -> None:
     way.arrived(there)
     assert (there.spare / "vda.raw").stat().st_uid == (here.spare / "vda.raw").stat().st_uid
     assert [each for host in (here, there) for each in way.left(host) if "/lib/" not in each] == []
+
+
+@pytest.mark.slow
+def test_the_socket_of_the_modular_daemons(ways: Callable[..., Way]) -> None:
+    way = ways(host=partial(Modular, keepalive=""))
+    here, there = way.ends
+    with way.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there)
+    assert not here.path("/run/libvirt/libvirt-sock").exists()
+
+
+@pytest.mark.slow
+def test_an_image_with_a_backing_file_arrives_whole(ways: Callable[..., Way]) -> None:
+    way = ways("qcow2", persistent=True)
+    here, there = way.ends
+    here.virsh("snapshot-create-as", "web1", "--disk-only", "--no-metadata", "--diskspec", f"vda,file={SPARE}/top.qcow2")
+    top = replace(way.domain.disk, path=here.spare / "top.qcow2")
+    over = way.beside(replace(way.domain, disks=(top,)))
+    with over.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    over.arrived(there)
+    assert not (there.spare / "vda.qcow2").exists()
+
+
+@pytest.mark.slow
+def test_a_volume_goes_to_a_pool_of_another_name(ways: Callable[..., Way]) -> None:
+    """It was plugged in while the guest ran."""
+    way = ways(persistent=True)
+    here, there = way.ends
+    for host, name in ((here, "silver"), (there, "gold")):
+        host.path(f"{IMAGES}").mkdir(exist_ok=True)
+        host.virsh("pool-create-as", name, "dir", "--target", f"{IMAGES}")
+    disk = Disk(here.path(f"{IMAGES}/data.qcow2"), 64 * MIB, "qcow2", seed=3).make()
+    here.virsh("pool-refresh", "silver")
+    xml = here.spare / "volume.xml"
+    xml.write_text(
+        "<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/><source pool='silver' volume='data.qcow2'/>"
+        "<target dev='vdb' bus='virtio'/></disk>"
+    )
+    here.virsh("attach-device", "web1", f"{xml}", "--live", "--config")
+    with way.migrate("--map", "silver=gold") as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there)
+    assert disk.twin(there.path(f"{IMAGES}/data.qcow2")).wrong(0) == []
+    assert "pool='gold'" in there.virsh("dumpxml", "web1", "--inactive")

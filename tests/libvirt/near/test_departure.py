@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -124,3 +124,10 @@ def test_snapshots_and_checkpoints_are_in_the_way() -> None:
     assert [finding.what for finding in checklist.findings] == ["web1 has 2 snapshots and 1 checkpoints, and libvirt moves no such domain"]
     obstacles(checklist, FOUND)
     assert len(checklist.findings) == 1
+
+
+def test_a_transient_domain_cannot_be_kept() -> None:
+    for persistent, says in (("", ["web1 is transient, so that nothing of it stays at the source"]), ("<domain/>", [])):
+        checklist = Checklist()
+        obstacles(checklist, evolve(FOUND, persistent=persistent), keep=True)
+        assert [finding.what for finding in checklist.findings] == says
