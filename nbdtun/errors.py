@@ -3,6 +3,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
 
     NbdtunError
     ├── ConfigError                an option, a file or a name cannot be used
+    ├── JournalFailed              the journal of an evacuation cannot be written or read
     ├── ReachError                 the other host cannot be reached by ssh, or nbdtun cannot be run there
     │   ├── NotInstalled           it has no nbdtun, or one that does not speak with ours
     │   └── WrongCode              the two ends do not have the same code
@@ -37,6 +38,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
         ├── Stalled                nothing moves any more
         ├── TooLate                a running migration is past the point where the request is possible
         ├── DestinationFailed      the destination reported a failure of its own
+        ├── HookFailed             an operator's own executable has failed, or taken too long
         ├── GuestLost              the VM has moved, and its guest was lost at the destination at once
         └── OutcomeUnknown         it is unknown whether the VM runs at the destination
 
@@ -84,6 +86,12 @@ class ConfigError(NbdtunError):
     """An option, a file or a name cannot be used."""
 
     code = "config"
+
+
+class JournalFailed(NbdtunError):
+    """The journal of an evacuation cannot be written or read. The migrations under way go on."""
+
+    code = "journal"
 
 
 class ReachError(NbdtunError):
@@ -298,6 +306,12 @@ class DestinationFailed(MigrationError):
     code = "destination"
 
 
+class HookFailed(MigrationError):
+    """An operator's own executable has failed, or has taken too long."""
+
+    code = "hook"
+
+
 class GuestLost(MigrationError):
     """The VM has run at the destination, and does not any more; the source is left paused, as it was handed over."""
 
@@ -331,9 +345,5 @@ def error_of(code: str, text: str, root: type[E], other: type[E]) -> E:
 
 
 def wire_errors(root: type[NbdtunError] = NbdtunError, without: tuple[type[NbdtunError], ...] = ()) -> dict[type[Exception], bytes]:
-    """
-    The errors that an AMP command declares, each with its stable code: all of ``root`` except those of ``without``.
-
-    AMP sends the first that matches, so subclasses come before their bases.
-    """
+    """The errors that an AMP command declares, with their codes: ``root``'s but ``without``. AMP sends the first that matches."""
     return {error: error.code.encode() for error in tree(root) if not issubclass(error, without)}

@@ -2,7 +2,8 @@
 State machines: one notation for every object with a few states. No I/O.
 
 A table, :class:`Transitions`, stands beside the class whose states it declares. Each object of that class has a :class:`Life`, and nothing
-else changes its state. docs/states prints the tables, and tests/test_states.py checks that they are complete.
+else changes its state. A frozen value has no life, and asks the table for the state that the next value has. docs/states prints the
+tables, and tests/test_states.py checks that they are complete.
 """
 
 from __future__ import annotations
@@ -41,6 +42,17 @@ class Transitions(Generic[S, T]):
     def ends(self) -> frozenset[S]:
         """The states that are never left."""
         return frozenset(state for state, row in self.rows.items() if set(row.values()) <= {state})
+
+    def after(self, state: S, trigger: T) -> S:
+        """
+        The state that follows ``state``.
+
+        :raise ImpossibleTransition: ``trigger`` leads nowhere from there.
+        """
+        after = self.rows[state].get(trigger)
+        if after is None:
+            raise ImpossibleTransition(f"{trigger.value} cannot happen in the state {state.value}")
+        return after
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """The table as text: each state with its triggers, then the effect of the other triggers."""

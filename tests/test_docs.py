@@ -110,7 +110,8 @@ def test_every_option_that_is_used_exists(page: Path) -> None:
     text = page.read_text().replace("\\\n", " ")
     for line in re.findall(r"^[ #$]{4,}.*(?:twistd|nbdtun) .*$", text, re.MULTILINE):
         program = re.search(
-            r"\b(nbdtun-dest|nbdtun-source|nbdtun (?:check|migrate|plan|certs|status|set|cancel|dest|source|reload|config check))\b(.*)",
+            r"\b(nbdtun-dest|nbdtun-source|"
+            r"nbdtun (?:check|migrate|evacuate|plan|certs|status|set|cancel|dest|source|reload|config check))\b(.*)",
             line,
         )
         if program is not None:

@@ -20,7 +20,8 @@ PUBLIC = {
     },
     "nbdtun.service": {
         *("SourceService", "DestinationService", "MigrationService", "DaemonControl", "ChannelEndpoint"),
-        *("check", "migrate", "resolve", "steady"),
+        *("check", "migrate", "recover", "resolve", "steady"),
+        *("evacuate", "Evacuation", "Terms", "Rules", "Overview", "Entry"),
         *("Progress", "Phase", "LinkState", "DiskProgress", "MemoryProgress", "Measures", "Moment"),
         *("Report", "Finding", "Level", "Activity", "Forecast"),
         *("NbdtunError", "ConfigError", "TunnelError", "MigrationError", "GuestLost", "OutcomeUnknown"),

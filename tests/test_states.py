@@ -34,6 +34,7 @@ each = pytest.mark.parametrize("table", DECLARED.values(), ids=DECLARED)
 
 def test_what_has_states() -> None:
     assert sorted(DECLARED) == [
+        "nbdtun.evacuation.life",
         "nbdtun.migration.destination.life",
         "nbdtun.migration.qmp.life",
         "nbdtun.migration.source.life",

@@ -10,6 +10,7 @@ from typing import Final
 
 WITHOUT_TWIN: Final = {
     "nbdtun.libvirt.rpc.procedures": "a table: test_gate has each of it, and integration/test_libvirt_rpc a migration",
+    "nbdtun.evacuation.life": "a table of states: test_states has it whole, evacuation/test_schedule each of its ways",
     "nbdtun.libvirt.near.way": "an interface without code",
     "nbdtun.migration.destination.life": "a table of states: test_states has it whole, destination/test_session each of its ways",
     "nbdtun.migration.qmp.life": "a table of states: test_states has it whole, qmp/test_monitor each of its ways",
@@ -17,6 +18,11 @@ WITHOUT_TWIN: Final = {
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
     "nbdtun.reach.maker": "an interface without code",
     "nbdtun.service.checking": "tells the two kinds of VMs apart: integration/test_check and libvirt_moves have one each",
+    **dict.fromkeys(
+        (f"nbdtun.service.evacuation.{name}" for name in ("places", "survey", "fitness", "planning", "crew", "engine", "control", "run")),
+        "joins what has twins, and asks real QEMUs and processes: integration/test_evacuate has the whole",
+    ),
+    "nbdtun.service.evacuation.whereabouts": "asks a real destination: integration/test_evacuate has one whose source is gone",
     "nbdtun.service.libvirt.calls": "joins libvirtd's connection to a channel: integration/libvirt_moves has it with real libvirtds",
     "nbdtun.service.libvirt.checks": "asks two libvirts: integration/libvirt_moves has real ones",
     "nbdtun.service.libvirt.migration": "joins what has twins: integration/libvirt_moves has the whole",

@@ -12,6 +12,7 @@ From the ground up:
     attend   one migration with its display, signals and exit status
     check, migrate, plan, status, cancel, certs
              the subcommands of these names
+    evacuate the subcommand of that name, with its display, signals and exit status
     change   the subcommand `set`
     daemons  the subcommands of the two daemons
     receive  the subcommand that ssh starts at the far end
@@ -30,7 +31,7 @@ from typing import NoReturn
 import click
 
 from nbdtun import __version__
-from nbdtun.cli import cancel, certs, change, check, migrate, plan, receive, status
+from nbdtun.cli import cancel, certs, change, check, evacuate, migrate, plan, receive, status
 from nbdtun.cli.daemons import config, reload, serve
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
@@ -49,6 +50,7 @@ for _each in (
     check.command,
     plan.command,
     migrate.command,
+    evacuate.command,
     serve.dest,
     serve.source,
     config.command,

@@ -14,6 +14,7 @@ from nbdtun.cli.options import SpelledOut, migration_options, option, read_setti
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
 from nbdtun.config.options import KEEP_SOURCE
+from nbdtun.errors import ConfigError
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
 
     Settings = MigrateSettings | DomainSettings
 
+PROGRESS = "How to show progress: bar, or lines without a terminal; json: one object a line; final: the last object alone; none."
+
 
 @click.command("migrate", cls=SpelledOut, short_help="Migrate a running VM.")
 @migration_options
 @click.option("--resolve", is_flag=True, help="After exit status 3: ask the destination again, and complete or undo the migration.")
+@click.option("--recover", is_flag=True, help="After a crash: end what a killed migration has left, and begin no other.")
 @option(KEEP_SOURCE)
-@click.option("--progress", type=click.Choice(["bar", "json", "none"]), default="bar", show_default=True, help="How to show progress.")
-def command(progress: str, resolve: bool, **options: Any) -> int:
+@click.option("--progress", type=click.Choice(["bar", "json", "final", "none"]), default="bar", show_default=True, help=PROGRESS)
+def command(progress: str, resolve: bool, recover: bool, **options: Any) -> int:
     """Migrate a running VM to a QEMU that is waiting for it at the destination, or that is made there.
 
     VM is its name at the destination's daemon (nbdtun dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
@@ -51,6 +55,8 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
     from nbdtun.cli.detached import Terminal, open_log
     from nbdtun.display import make_display
 
+    if resolve and recover:
+        raise ConfigError("--resolve and --recover are two ways to end a migration: give one of them")
     settings = read_settings(**options)
     vm = settings.migration.vm
     terminal = Terminal(lambda: open_log(vm, base(settings.tunnel.run_dir)))
@@ -62,7 +68,7 @@ def command(progress: str, resolve: bool, **options: Any) -> int:
     from nbdtun.process import settle_in
 
     settle_in(reactor)
-    work = service.resolve if resolve else service.migrate
+    work = service.resolve if resolve else service.recover if recover else service.migrate
     start = partial(_told(work), reactor, settings, log=lambda: terminal.where, say=tell)
     quiet = progress == "none"
     detached = partial(make_display, "none" if quiet else "log", vm)

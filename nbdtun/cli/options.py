@@ -44,6 +44,30 @@ class _Read(_ParamType):
             self.fail(str(error), param, ctx)
 
 
+class _Checked(_Read):
+    """The same, but the value stays the text that it is: another process will read it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the text."""
+        super().convert(value, param, ctx)
+        return value
+
+
+def read(name: str, parse: str) -> click.ParamType[Any]:
+    """Return the type of values that ``module:function`` parses."""
+    return _Read(name, parse)
+
+
+def checked(declared: Option, text: str = "") -> Callable[[_Command], _Command]:
+    """Give a command a shared option whose value stays a text; ``text`` is its help here, if that differs."""
+    words = (f"--{declared.name}",)
+    told = text or declared.text + (f"  [default: {declared.default}]" if declared.default else "")
+    if not declared.metavar:
+        return click.option(*words, is_flag=True, help=told)
+    kind = _Checked(declared.metavar, declared.parse) if declared.parse else str
+    return click.option(*words, type=kind, metavar=declared.metavar, multiple=declared.repeatable, help=told)
+
+
 ANY_RATE, DURATION = _Read("RATE", "nbdtun.config.timeouts:parse_any_rate"), _Read("TIME", "nbdtun.units:parse_duration")
 MOMENT = _Read("TIME", "nbdtun.config.moments:parse_moment")
 
@@ -137,44 +161,6 @@ def read_settings(*, vm: str, qmp: str | None, connect: str, **given: Any) -> Mi
 
     :raise ConfigError: the options do not fit.
     """
-    if given.get("libvirt"):
-        return _domain_settings(vm, qmp, connect, given)
-    assert qmp is not None
-    from nbdtun.config import MigrateSettings
-    from nbdtun.config.answers import make_answers
-    from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
+    from nbdtun.config.build import settings_of
 
-    tunnel = tunnel_settings({**given, "bandwidth": None})  # here QEMU itself keeps to the limit
-    far, migration, answers = far_settings(given), migration_settings(vm, given), make_answers(given)
-    code = given.get("code")
-    if given.get("dest_xml") or given.get("parallel"):
-        raise ConfigError("--dest-xml and --parallel are for --libvirt")
-    return MigrateSettings(tunnel=tunnel, connect=connect, far=far, code=code, qmp=qmp, migration=migration, answers=answers)
-
-
-def _domain_settings(vm: str, qmp: str | None, connect: str, given: dict[str, Any]) -> DomainSettings:
-    """The settings of a migration that libvirt does."""
-    from attrs import evolve
-
-    from nbdtun.config.answers import make_answers
-    from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
-    from nbdtun.config.libvirt import DomainSettings
-    from nbdtun.config.ssh import is_ssh
-    from nbdtun.libvirt.values import mode_of
-
-    if qmp is not None or given["far_qmp"] is not None:
-        raise ConfigError("--qmp and --far-qmp are for VMs without libvirt; leave them out with --libvirt")
-    far = far_settings(given)
-    if is_ssh(connect):
-        far = evolve(far, libvirt=f"qemu:///{mode_of(given['libvirt'])}")
-    return DomainSettings(
-        tunnel=tunnel_settings({**given, "bandwidth": None}),
-        connect=connect,
-        far=far,
-        code=given.get("code"),
-        uri=given["libvirt"],
-        migration=migration_settings(vm, given),
-        answers=make_answers(given),
-        dest_xml=given["dest_xml"] or "",
-        parallel=given["parallel"] or 0,
-    )
+    return settings_of(vm, qmp, connect, given)

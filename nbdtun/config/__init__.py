@@ -18,6 +18,7 @@ From the ground up::
     belongings  how ``--leave-behind`` is written
     answers     what differs between two hosts, where a destination is made
     build       from the values of options to settings
+    evacuation  the same for the evacuation of a host
 
 Code that takes settings checks nothing itself. Names, endpoint strings, path lengths, and the rule for endpoints without TLS are verified
 when the settings are made. An error is one line (:exc:`nbdtun.errors.ConfigError`).

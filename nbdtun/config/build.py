@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import fields
+from attrs import evolve, fields
 
-from nbdtun.config.answers import chosen
+from nbdtun.config.answers import chosen, make_answers
 from nbdtun.config.belongings import all_of
-from nbdtun.config.settings import FarSettings, TunnelSettings
+from nbdtun.config.libvirt import DomainSettings
+from nbdtun.config.settings import FarSettings, MigrateSettings, TunnelSettings
+from nbdtun.config.ssh import is_ssh
 from nbdtun.config.timeouts import make_timeouts
 from nbdtun.errors import ConfigError
+from nbdtun.libvirt.values import mode_of
 from nbdtun.migration.settings import HOLD, MigrationSettings
 
 Given = Mapping[str, Any]
@@ -69,3 +72,45 @@ def _switchover(hold: bool, moment: float | None) -> float:
     if hold and moment is not None:
         raise ConfigError("--hold waits for a word, and --switchover for a time: give one of them")
     return HOLD if hold else moment or 0.0
+
+
+def settings_of(vm: str, qmp: str | None, connect: str, given: Given) -> MigrateSettings | DomainSettings:
+    """
+    Make the settings of the migration of ``vm``: of the QEMU with the monitor ``qmp``, or of libvirt's VM.
+
+    :raise ConfigError: the values do not fit.
+    """
+    if given.get("libvirt"):
+        return _domain_settings(vm, qmp, connect, given)
+    assert qmp is not None
+    if given.get("dest_xml") or given.get("parallel"):
+        raise ConfigError("--dest-xml and --parallel are for --libvirt")
+    return MigrateSettings(
+        tunnel=tunnel_settings({**given, "bandwidth": None}),  # here QEMU itself keeps to the limit
+        connect=connect,
+        far=far_settings(given),
+        code=given.get("code"),
+        qmp=qmp,
+        migration=migration_settings(vm, given),
+        answers=make_answers(given),
+    )
+
+
+def _domain_settings(vm: str, qmp: str | None, connect: str, given: Given) -> DomainSettings:
+    """The settings of a migration that libvirt does."""
+    if qmp is not None or given["far_qmp"] is not None:
+        raise ConfigError("--qmp and --far-qmp are for VMs without libvirt; leave them out with --libvirt")
+    far = far_settings(given)
+    if is_ssh(connect):
+        far = evolve(far, libvirt=f"qemu:///{mode_of(given['libvirt'])}")
+    return DomainSettings(
+        tunnel=tunnel_settings({**given, "bandwidth": None}),
+        connect=connect,
+        far=far,
+        code=given.get("code"),
+        uri=given["libvirt"],
+        migration=migration_settings(vm, given),
+        answers=make_answers(given),
+        dest_xml=given["dest_xml"] or "",
+        parallel=given["parallel"] or 0,
+    )

@@ -8,6 +8,7 @@ From the ground up:
     bars      progress on a terminal
     findings  the findings of a check, as lines
     plans     a plan of a destination, as lines
+    evacuation  many VMs: a table, lines, or JSON
     reports   what `nbdtun status` prints
     watched   lines that are shown again and again
 
@@ -24,7 +25,7 @@ from typing import Final, Protocol, TextIO
 from nbdtun.errors import ConfigError
 from nbdtun.migration.progress import Progress
 
-KINDS: Final = ("bar", "json", "none")
+KINDS: Final = ("bar", "json", "final", "none")
 
 #: Seconds between two lines of a log without a change.
 LOG_INTERVAL: Final = 600.0
@@ -52,6 +53,8 @@ def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Di
     stream = stream or sys.stdout
     if kind == "json":
         return Patient(Json(stream))
+    if kind == "final":
+        return Patient(Json(stream, final=True))
     if kind == "bar":
         return Patient(_bars_or_lines(title, stream))
     if kind == "log":
@@ -86,13 +89,16 @@ class Nothing:
 
 
 class Json:
-    """Prints one JSON object per line, flushed at once."""
+    """Prints one JSON object per line, flushed at once; ``final``: only the last one of a migration."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, final: bool = False) -> None:
         self._stream = stream
+        self._final = final
 
     def show(self, progress: Progress) -> None:
         """Print one object."""
+        if self._final and not progress.phase.final:
+            return
         self._stream.write(json.dumps(progress.as_json(), allow_nan=False) + "\n")
         self._stream.flush()
 

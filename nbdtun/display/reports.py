@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from nbdtun import __version__
 from nbdtun.display.lines import line
+from nbdtun.display.words import PHASES
 from nbdtun.errors import NbdtunError, printable
-from nbdtun.migration.progress import Progress
+from nbdtun.migration.progress import Phase, Progress
 from nbdtun.tls.certificate import date
 from nbdtun.units import duration_text, rate_text, size_text
 
@@ -55,6 +56,8 @@ def _sentence(report: Report, by_monitor: bool) -> str:
         parts.append(f"up {duration_text(report['uptime'])}")
     if "progress" in report:
         parts.append(line(Progress.from_json(report["progress"]), report["name"]))
+    if "states" in report:
+        parts.append(", ".join(f"{count} {state}" for state, count in report["states"].items()) or "no VM")
     if "bandwidth" in report:
         limit = f"at most {rate_text(report['bandwidth'])}" if report["bandwidth"] else "no bandwidth limit"
         parts.append(f"{limit}, downtime {duration_text(report['downtime'])}" if "downtime" in report else limit)
@@ -92,6 +95,9 @@ def details(report: Report) -> Iterator[str]:
         yield f"valid: {', '.join(f'{name} until {date(end)}' for name, end in report['certificates'].items())}"
     for session in report.get("sessions", []):
         yield _session(session)
+    if "states" in report:
+        yield from map(_evacuated, report["vms"])
+        return
     arriving = {session["vm"] for session in report.get("sessions", [])}
     for vm in report.get("vms", []):
         if vm["name"] not in arriving:
@@ -106,6 +112,15 @@ def details(report: Report) -> Iterator[str]:
         yield f"source {source['source']}: {_count(source['channels'])}"
     if report.get("left_out"):
         yield f"left out, because they are too many: {', '.join(report['left_out'])}"
+
+
+def _evacuated(vm: Report) -> str:
+    """A VM of an evacuation: what is done with it, and how much of it is copied."""
+    parts = [PHASES[Phase(vm["phase"])] if vm["state"] == "copying" and "phase" in vm else vm["state"]]
+    parts += [f"to {vm['to']}"] if vm["to"] else []
+    if vm.get("total"):
+        parts.append(f"{vm['done'] * 100 // vm['total']} % of {size_text(vm['total'])}")
+    return f"{vm['vm']}: {', '.join(parts)}" + (f": {vm['reason']} [{vm['code']}]" if vm["code"] else "")
 
 
 def _session(session: Report) -> str:

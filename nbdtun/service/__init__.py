@@ -10,6 +10,7 @@ From the ground up::
     checks       the checks of a migration that need neither QEMU nor the tunnel, and those of a QEMU
     libvirt      migrations of libvirt's VMs
     checking     `nbdtun check`, for both kinds of VMs
+    evacuation   all VMs of this host, each by a process of its own
     survey       what a daemon serves, and what is under way
     doing        what a daemon does, in a few words
     source       forwards sockets of this host through a tunnel
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from nbdtun.errors import NbdtunError as NbdtunError
     from nbdtun.errors import OutcomeUnknown as OutcomeUnknown
     from nbdtun.errors import TunnelError as TunnelError
+    from nbdtun.evacuation.overview import Overview as Overview
+    from nbdtun.evacuation.rules import Rules as Rules
+    from nbdtun.evacuation.terms import Terms as Terms
+    from nbdtun.evacuation.values import Entry as Entry
     from nbdtun.migration.check.activity import Activity as Activity
     from nbdtun.migration.check.forecast import Forecast as Forecast
     from nbdtun.migration.check.report import Report as Report
@@ -49,8 +54,11 @@ if TYPE_CHECKING:
     from nbdtun.service.checking import check as check
     from nbdtun.service.control.daemon import DaemonControl as DaemonControl
     from nbdtun.service.destination import DestinationService as DestinationService
+    from nbdtun.service.evacuation.run import Evacuation as Evacuation
+    from nbdtun.service.evacuation.run import evacuate as evacuate
     from nbdtun.service.migration import MigrationService as MigrationService
     from nbdtun.service.migration import migrate as migrate
+    from nbdtun.service.migration import recover as recover
     from nbdtun.service.migration import resolve as resolve
     from nbdtun.service.source import SourceService as SourceService
     from nbdtun.service.tunnel.endpoint import ChannelEndpoint as ChannelEndpoint
@@ -59,6 +67,10 @@ else:
 
     _HOMES = {
         "nbdtun.errors": "ConfigError GuestLost MigrationError NbdtunError OutcomeUnknown TunnelError",
+        "nbdtun.evacuation.overview": "Overview",
+        "nbdtun.evacuation.rules": "Rules",
+        "nbdtun.evacuation.terms": "Terms",
+        "nbdtun.evacuation.values": "Entry",
         "nbdtun.migration.check.activity": "Activity",
         "nbdtun.migration.finding": "Finding Level",
         "nbdtun.migration.check.forecast": "Forecast",
@@ -69,7 +81,8 @@ else:
         "nbdtun.service.checking": "check",
         "nbdtun.service.control.daemon": "DaemonControl",
         "nbdtun.service.destination": "DestinationService",
-        "nbdtun.service.migration": "MigrationService migrate resolve",
+        "nbdtun.service.evacuation.run": "Evacuation evacuate",
+        "nbdtun.service.migration": "MigrationService migrate recover resolve",
         "nbdtun.service.source": "SourceService",
         "nbdtun.service.tunnel.endpoint": "ChannelEndpoint",
     }

@@ -24,6 +24,7 @@ from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.migration import Migration
+from nbdtun.migration.source.rescue import Rescue
 from nbdtun.migration.source.resolve import Resolution
 from nbdtun.migration.supervision.moment import Moment
 from nbdtun.process import Reactor
@@ -45,6 +46,7 @@ from nbdtun.tunnel.source.client import Source
 SETTLE = 3.0
 
 Report = Callable[[Progress], None]
+Work = type[Migration] | type[Resolution] | type[Rescue]
 
 
 def migrate(
@@ -95,11 +97,33 @@ def resolve(
     return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Resolution, log, say))
 
 
+def recover(
+    reactor: Reactor,
+    settings: MigrateSettings | DomainSettings,
+    report: Report = lambda progress: None,
+    log: Callable[[], str | None] = lambda: None,
+    say: Say = lambda line: None,
+) -> Deferred[Progress]:
+    """
+    End a migration whose process was killed, one way or the other, and begin no other; as :func:`migrate` does it first.
+
+    The Deferred fires with a :class:`~nbdtun.migration.progress.Progress` whose phase is ``COMPLETED`` if the VM is at the destination.
+
+    :raise OutcomeUnknown: (in the Deferred) it is unknown whether the VM runs there; it stays paused at the source.
+    :raise GuestLost: (in the Deferred) the VM was lost at the destination after its arrival; it stays paused at the source.
+    :raise NbdtunError: (in the Deferred) the VM is at the source, as it was before.
+    :raise ConfigError: (in the Deferred) the certificates cannot be used.
+    """
+    if isinstance(settings, DomainSettings):
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, report, Settlement, log, say))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Rescue, log, say))
+
+
 async def _migrate_there(
     reactor: Reactor,
     settings: MigrateSettings,
     report: Report,
-    work: type[Migration] | type[Resolution],
+    work: Work,
     log: Callable[[], str | None],
     say: Say,
     given: Source | None = None,
@@ -149,7 +173,7 @@ async def _migrate(
     settings: MigrateSettings,
     given: Source | None,
     report: Report,
-    work: type[Migration] | type[Resolution] = Migration,
+    work: Work = Migration,
     log: Callable[[], str | None] = lambda: None,
     moment: Moment | None = None,
 ) -> Progress:
@@ -186,7 +210,7 @@ async def _migrate(
         await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late
 
 
-def _told(made: Migration | Resolution, checklist: Checklist, moment: Moment | None) -> None:
+def _told(made: Migration | Resolution | Rescue, checklist: Checklist, moment: Moment | None) -> None:
     """Tell ``made`` what was found so far, and its moment where that is not of its settings."""
     made.checklist = checklist
     if moment is not None and isinstance(made, Migration):

@@ -26,6 +26,8 @@ LAYERS = (
     ("libvirt.rpc.proxy",),
     ("spawn",),
     ("libvirt",),
+    ("evacuation",),
+    ("evacuation.journal",),
     ("config", "display"),
     ("reach",),
     ("service.local",),
@@ -33,6 +35,8 @@ LAYERS = (
     ("service.planning",),
     ("service.checks",),
     ("service.libvirt",),
+    ("service.checking",),
+    ("service.evacuation",),
     ("service",),
     ("daemon",),
     ("cli",),
@@ -51,6 +55,9 @@ APART = (
     ("libvirt", "tunnel"),
     ("libvirt", "reach"),
     ("libvirt.rpc", "migration"),
+    ("evacuation", "tunnel"),
+    ("evacuation", "spawn"),
+    ("evacuation", "libvirt"),
 )
 
 #: Rooms that never import another one, though it is below them.
@@ -62,6 +69,8 @@ BANNED: Mapping[str, frozenset[str]] = {
     "tunnel.protocol": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio"}),
     "libvirt.rpc": frozenset({"socket", "select", "ssl", "time", "asyncio", "threading", "twisted", "txaio", "libvirt"}),
     "libvirt.rpc.proxy": frozenset({"libvirt"}),
+    "evacuation": frozenset({"socket", "select", "ssl", "time", "os", "asyncio", "threading", "subprocess", "sqlite3", "twisted", "txaio"}),
+    "evacuation.journal": frozenset({"twisted", "threading", "subprocess"}),
 }
 
 #: What only one room imports.
@@ -99,5 +108,7 @@ QUESTIONS: Mapping[str, tuple[str, str]] = {
     "which calls of libvirt's pass": ("libvirt/rpc/gate.py", "Gate"),
     "what of its host a domain names": ("libvirt/rpc/places.py", "places"),
     "libvirt's keepalive while the link is away": ("libvirt/rpc/keepalive.py", "Keepalive"),
+    "which VM of many is next": ("evacuation/schedule.py", "due"),
+    "where a VM is tried again": ("evacuation/retries.py", "after_failure"),
     "the undo stack": ("migration/rollback/undo.py", "UndoStack"),
 }

@@ -32,7 +32,7 @@ from tests.cli.stage import MIGRATE, ROOT, run
         (("migrate", "web1"), "Missing option '--qmp': QMP socket of the VM to migrate"),
         ((*MIGRATE, "--nonsense"), "No such option"),
         ((*MIGRATE, "--window", "much"), "Invalid value for '--window': 'much' is not a size such as 64KiB, 500MiB or 10G"),
-        ((*MIGRATE, "--progress", "pie"), "Invalid value for '--progress': 'pie' is not one of 'bar', 'json', 'none'."),
+        ((*MIGRATE, "--progress", "pie"), "Invalid value for '--progress': 'pie' is not one of 'bar', 'json', 'final', 'none'."),
         ((*MIGRATE, "--leave-behind", "luggage"), "Invalid value for '--leave-behind': 'luggage' cannot be left behind; use one of"),
         ((*MIGRATE, "--window", "1k"), "window: 1 KiB is not between 64 KiB and 1 GiB"),
     ],

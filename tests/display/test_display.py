@@ -52,7 +52,7 @@ def test_a_terminal_gets_bars_and_a_dumb_one_lines(monkeypatch: pytest.MonkeyPat
 
 
 def test_no_other_kind() -> None:
-    with pytest.raises(ConfigError, match="'bars' is not a kind of progress display: use one of bar, json, none"):
+    with pytest.raises(ConfigError, match="'bars' is not a kind of progress display: use one of bar, json, final, none"):
         make_display("bars")
 
 

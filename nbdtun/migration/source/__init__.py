@@ -10,6 +10,7 @@ The source's side of a migration.
     switchover      what happens while the guest stands still
     handover        the step after which the guest runs there
     recovery        undoes or completes a killed migration
+    rescue          the same, and nothing else
     resolve         ends a migration whose outcome is unknown
     migration       the whole, from the first step to the last
 """

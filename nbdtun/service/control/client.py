@@ -45,10 +45,11 @@ async def ask(reactor: Reactor, base: Path, whom: str, command: Any = Status, **
     :raise MigrationError: it ended without answering.
     :raise NbdtunError: the error that it answered with.
     """
-    return await _ask(reactor, base, await _find(reactor, base, whom), whom, command, **arguments)
+    return await ask_by_name(reactor, base, await _find(reactor, base, whom), whom, command, **arguments)
 
 
-async def _ask(reactor: Reactor, base: Path, name: Name, whom: str, command: Any = Status, **arguments: Any) -> dict[str, Any]:
+async def ask_by_name(reactor: Reactor, base: Path, name: Name, whom: str, command: Any = Status, **arguments: Any) -> dict[str, Any]:
+    """The same, of the process whose control socket is ``name``; it is called ``whom`` in errors."""
     path = name.path(base)
     try:
         client = await connectProtocol(Reacher(reactor, path, trustees(base)), Client(reactor, whom))
@@ -80,7 +81,7 @@ async def reports(reactor: Reactor, base: Path) -> list[dict[str, Any]]:
 
 async def _report(reactor: Reactor, base: Path, name: Name) -> dict[str, Any] | None:
     try:
-        return await _ask(reactor, base, name, name.text)
+        return await ask_by_name(reactor, base, name, name.text)
     except ConfigError:
         return None
     except NbdtunError as error:

@@ -196,10 +196,11 @@ async def test_one_that_does_not_answer_does_not_hide_the_others(base: Path, mon
     async def silent(reactor: Reactor, base: Path, name: Name, whom: str, *more: Any) -> dict[str, Any]:
         if whom == "web1":
             raise MigrationError("web1: its process has not answered")
-        return await asking(reactor, base, name, whom, *more)
+        told: dict[str, Any] = await asking(reactor, base, name, whom, *more)
+        return told
 
-    asking = client._ask
-    monkeypatch.setattr(client, "_ask", silent)
+    asking = client.ask_by_name
+    monkeypatch.setattr(client, "ask_by_name", silent)
     found = await reports(reactor, base)
     assert found == [{"name": "web1", "error": "web1: its process has not answered"}, web2.report()]
     await first.close()

@@ -1,0 +1,153 @@
+"""Many VMs of one host, each a pair of QEMUs, two destinations that could take any of them, and runs of `nbdtun evacuate`.
+
+After an evacuation each VM must run exactly once, with every tick on its disks: `faults()` has the lines that say what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from lab.booted import Booted
+from lab.cable import Cable
+from lab.daemon import BIN, Twistd, free_port
+from lab.disks import MIB
+from lab.guest import Guest
+from lab.pair import Pair, Plan
+from lab.process import Process
+
+SMALL = Plan(8 * MIB)
+
+
+class Run(Process):
+    """`nbdtun evacuate --progress json` as it runs."""
+
+    def __init__(self, directory: Path, *arguments: str, number: int) -> None:
+        self._output = directory / f"evacuate-{number}.json"
+        command = [f"{BIN}/nbdtun", "evacuate", *arguments]
+        super().__init__(command, directory / f"evacuate-{number}.log", output=self._output)
+
+    def overviews(self) -> list[dict[str, Any]]:
+        """All objects that it has printed so far."""
+        lines = self._output.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def said(self) -> str:
+        """All that it has printed."""
+        return self._output.read_text()
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The latest overview."""
+        return self.overviews()[-1]
+
+    def states(self) -> dict[str, str]:
+        """Each VM's latest state; none before the plan is made."""
+        found = self.overviews()
+        return {vm["vm"]: vm["state"] for vm in found[-1]["vms"]} if found else {}
+
+
+class Fleet:
+    """So many VMs, in a directory each, and the daemons of two destinations; a context manager that ends all of them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        guest: Guest,
+        booted: Booted,
+        tls: Path,
+        count: int,
+        plan: Plan = SMALL,
+        *,
+        cable: bool = False,
+        hosts: int = 2,
+    ) -> None:
+        self.directory, self._tls = directory, tls
+        self.pairs: dict[str, Pair] = {}
+        self.daemons: list[Twistd] = []
+        self.cables: list[Cable] = []
+        self._ports = [free_port() for _ in range(hosts)]
+        self._runs = 0
+        self._ended = ExitStack()
+        try:
+            for number in range(1, count + 1):
+                self._add(f"vm{number:02}", guest, booted, plan)
+            for number, port in enumerate(self._ports):
+                if cable:
+                    self.cables.append(self._ended.enter_context(Cable(directory, port)))
+                self.start_daemon(number)
+        except BaseException:
+            self._ended.close()
+            raise
+
+    def _add(self, name: str, guest: Guest, booted: Booted, plan: Plan) -> None:
+        (self.directory / "vms" / name).mkdir(parents=True)
+        self.pairs[name] = self._ended.enter_context(Pair(self.directory / "vms" / name, guest, [plan], booted=booted))
+
+    def start_daemon(self, number: int) -> None:
+        """Start the daemon of a destination (again)."""
+        port = self._ports[number]
+        listen = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"*={self.directory}/vms/{{vm}}/dst.qmp"]
+        options = [*listen, "--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/far{number}"]
+        daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options, name=f"dest{number}"))
+        daemon.wait_port(port)
+        self.daemons[number:] = [daemon]
+
+    @property
+    def to(self) -> list[str]:
+        """The destinations, as an operator writes them."""
+        ports = [cable.port for cable in self.cables] or self._ports
+        return [f"tcp:127.0.0.1:{port}" for port in ports]
+
+    def options(self, *more: str) -> list[str]:
+        """The options of an evacuation of all VMs."""
+        to = [word for each in self.to for word in ("--to", each)]
+        ends = ["--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/run", "--settle", "200ms"]
+        return ["--qmp", f"{self.directory}/vms/{{vm}}/src.qmp", *to, *ends, *more]
+
+    def run(self, *words: str) -> Run:
+        """Run `nbdtun evacuate` with these words."""
+        self._runs += 1
+        return self._ended.enter_context(Run(self.directory, *words, number=self._runs))
+
+    def evacuate(self, *more: str) -> Run:
+        """Begin an evacuation."""
+        return self.run(*self.options("--journal", f"{self.journal}", "--progress", "json", *more))
+
+    def resume(self, *more: str) -> Run:
+        """Go on with it."""
+        return self.run("--resume", "--journal", f"{self.journal}", "--progress", "json", *more)
+
+    def command(self, *words: str) -> str:
+        """Run `nbdtun` as from another terminal; what it prints."""
+        return subprocess.run([f"{BIN}/nbdtun", *words], capture_output=True, text=True, timeout=60, check=True).stdout
+
+    @property
+    def journal(self) -> Path:
+        """Where the evacuation's journal is."""
+        return self.directory / "evacuation.journal"
+
+    def faults(self, moved: set[str] | None = None) -> list[str]:
+        """What is wrong with the VMs: those that have `moved`, all if None, run there, and the others here, each once and whole."""
+        found = []
+        for name, pair in self.pairs.items():
+            there = moved is None or name in moved
+            vm = pair.destination if there else pair.source
+            if pair.running() != [vm]:
+                found.append(f"{name}: it runs {len(pair.running())} times, here {pair.source.state()}, there {pair.destination.state()}")
+            elif not vm.ticking():
+                found.append(f"{name}: its guest does not tick")
+            elif there:
+                found += [f"{name}: {line}" for line in pair.faults()]
+            else:
+                found += [f"{name}: {line}" for line in pair.disturbance()]
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.close()

@@ -1,0 +1,184 @@
+"""
+The journal of an evacuation: a database of SQLite's, written before each step, so that the process may end at any moment.
+
+It has the terms, and one entry for each VM. ``steps`` only tell an operator what happened. A change is on the disk when its call returns
+(``synchronous=FULL``); one that cannot be written, on a full disk, is an error, and its step is not taken. The rollback journal of SQLite
+needs no other file to stay beside it after a crash, as its write-ahead log would.
+
+One process has the journal at a time: it holds a lock on a file beside it. SQLite's own lock ends with each change.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import time
+from typing import Final, Self, TypeVar
+
+from nbdtun.errors import ConfigError, JournalFailed, NotMigratable
+from nbdtun.evacuation.terms import Terms
+from nbdtun.evacuation.values import Entry
+from nbdtun.ownership.files import make_folder
+from nbdtun.typed import as_json, of_json
+
+T = TypeVar("T")
+
+#: The form of the tables; a later one has another number.
+FORM: Final = 1
+_TABLES: Final = """
+    CREATE TABLE evacuation (form INTEGER NOT NULL, began REAL NOT NULL, terms TEXT NOT NULL);
+    CREATE TABLE entry (vm TEXT PRIMARY KEY, told TEXT NOT NULL);
+    CREATE TABLE step (at REAL NOT NULL, vm TEXT NOT NULL, what TEXT NOT NULL);
+"""
+
+
+class Journal:
+    """The journal at ``path``, which this process has until :meth:`close`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = -1
+        self._database: sqlite3.Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path} {'open' if self._database else 'closed'}>"
+
+    @property
+    def files(self) -> Path:
+        """The directory of the processes' files."""
+        return self.path.with_suffix(".d")
+
+    def open(self) -> Self:
+        """
+        Take it; it may be new.
+
+        :raise NotMigratable: another process has it.
+        :raise JournalFailed: it cannot be read or made, or is something else.
+        """
+        try:
+            make_folder(self.files)
+            self._lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise NotMigratable(f"{self.path}: another `nbdtun evacuate` has this journal", "`nbdtun status` shows it") from None
+        except OSError as error:
+            self.close()
+            raise JournalFailed(f"the journal {self.path}: {error.strerror}", "choose another with --journal") from None
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _connect(self) -> None:
+        with self._asking():
+            self._database = sqlite3.connect(self.path, isolation_level=None)
+            self._database.execute("PRAGMA synchronous=FULL")
+            if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+                self._database.executescript(f"BEGIN;{_TABLES}COMMIT;")
+
+    def begin(self, terms: Terms, entries: list[Entry]) -> None:
+        """
+        Begin an evacuation, in the place of one that is over.
+
+        :raise JournalFailed: it cannot be written.
+        """
+        with self._change() as database:
+            for table in ("evacuation", "entry", "step"):
+                database.execute(f"DELETE FROM {table}")
+            database.execute("INSERT INTO evacuation VALUES (?, ?, ?)", (FORM, time(), json.dumps(as_json(terms))))
+            for entry in entries:
+                _put(database, entry)
+
+    def note(self, entry: Entry, what: str) -> None:
+        """
+        Write the entry, and ``what`` happened, in words.
+
+        :raise JournalFailed: it cannot be written.
+        """
+        with self._change() as database:
+            _put(database, entry)
+            database.execute("INSERT INTO step VALUES (?, ?, ?)", (time(), entry.vm, what))
+
+    def terms(self) -> Terms | None:
+        """
+        The terms of the evacuation in it; None if there is none.
+
+        :raise JournalFailed: another release has written it, or it is damaged.
+        """
+        with self._asking():
+            found = self._open.execute("SELECT form, terms FROM evacuation").fetchone()
+        if found is None:
+            return None
+        if found[0] != FORM:
+            raise JournalFailed(f"the journal {self.path} has form {found[0]}", "the release that began the evacuation can end it")
+        return self._read(Terms, found[1])
+
+    def entries(self) -> list[Entry]:
+        """
+        The entries of all VMs.
+
+        :raise JournalFailed: they cannot be read.
+        """
+        with self._asking():
+            rows = self._open.execute("SELECT told FROM entry ORDER BY rowid").fetchall()
+        return [self._read(Entry, told) for (told,) in rows]
+
+    def steps(self) -> list[tuple[float, str, str]]:
+        """What happened: the time in seconds since the epoch, the VM, and the words."""
+        with self._asking():
+            return self._open.execute("SELECT at, vm, what FROM step ORDER BY rowid").fetchall()
+
+    def close(self) -> None:
+        """Give it back; safe to repeat."""
+        database, self._database = self._database, None
+        if database is not None:
+            with suppress(sqlite3.Error):
+                database.close()
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        assert self._database is not None
+        return self._database
+
+    def _read(self, kind: type[T], told: str) -> T:
+        try:
+            return of_json(kind, json.loads(told))
+        except (ValueError, ConfigError) as odd:
+            raise JournalFailed(f"the journal {self.path} cannot be understood: {odd}") from odd
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """All of a change, or none of it."""
+        with self._asking():
+            self._open.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._open
+                self._open.execute("COMMIT")
+            except BaseException:
+                if self._open.in_transaction:
+                    self._open.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            what = f"the journal {self.path}: {error}"
+            raise JournalFailed(what, "when that is mended, `nbdtun evacuate --resume` goes on") from error
+
+
+def _put(database: sqlite3.Connection, entry: Entry) -> None:
+    row = entry.vm, json.dumps(as_json(entry))
+    database.execute("INSERT INTO entry VALUES (?, ?) ON CONFLICT (vm) DO UPDATE SET told = excluded.told", row)

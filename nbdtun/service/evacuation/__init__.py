@@ -1,0 +1,18 @@
+"""
+The evacuation of this host: what asks VMs and destinations, starts the migrations, and follows them to their ends.
+
+From the ground up:
+
+    places      where a VM's migration is reached, and its settings
+    survey      the VMs of this host
+    whereabouts the destination, asked for a VM that is here no more
+    fitness     which destination can take which VM
+    planning    the plan, from all of these
+    child       a migration's process, and what it leaves when it has ended
+    hooks       the operator's executables
+    crew        the processes under way: started, adopted, asked and told
+    overview    all of it as one value, for displays and reports
+    engine      the loop: what is due, noted in the journal, and done
+    control     the answers to `nbdtun status`, `set` and `cancel`
+    run         an evacuation from its beginning, or from its journal
+"""

@@ -1,0 +1,131 @@
+"""
+The processes under way: each migrates one VM, or finds out what became of one. They are started here, or adopted from a process before.
+
+They are asked for their progress, and told what to do, over their control sockets, as any other command does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define
+from twisted.internet.defer import Deferred
+
+from nbdtun.deferreds import gather
+from nbdtun.errors import NbdtunError
+from nbdtun.evacuation.values import Entry
+from nbdtun.logs import make_logger
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.process import Reactor
+from nbdtun.service.control.client import ask_by_name
+from nbdtun.service.control.commands import Cancel, Set, Status
+from nbdtun.service.control.names import Name
+from nbdtun.service.evacuation.child import Child
+from nbdtun.service.evacuation.places import Places
+from nbdtun.service.local.base import base_of
+
+#: A bandwidth that differs from the one before by less than one part of so many is not told.
+COARSE: Final = 20
+
+
+@define(eq=False)
+class Hand:
+    """A process, the name of its control socket, what it reported last, and the bandwidth that it was told."""
+
+    child: Child
+    name: Name
+    progress: Progress
+    bandwidth: int = 0
+    asked: bool = False
+
+
+class Crew:
+    """The processes of one evacuation, whose files are in ``folder``."""
+
+    log = make_logger()
+
+    def __init__(self, reactor: Reactor, places: Places, folder: Path) -> None:
+        self._reactor = reactor
+        self._places = places
+        self._folder = folder
+        self._base = base_of(places.run_dir)
+        self._hands: dict[str, Hand] = {}
+
+    def __repr__(self) -> str:
+        return f"<Crew of {len(self._hands)}>"
+
+    @property
+    def living(self) -> frozenset[str]:
+        """The VMs that have a process, which may have ended and not been taken leave of."""
+        return frozenset(self._hands)
+
+    @property
+    def progress(self) -> Mapping[str, Progress]:
+        """What each reported last."""
+        return {vm: hand.progress for vm, hand in self._hands.items()}
+
+    def start(self, entry: Entry, *words: str) -> None:
+        """
+        Start the process number ``entry.attempt``, with more ``words``.
+
+        :raise OSError: it cannot be started.
+        """
+        hand = self._hand(entry)
+        hand.child.start([*self._places.words(entry.vm, entry.move.place, entry.to), *words])
+        self._hands[entry.vm] = hand
+
+    def adopt(self, entry: Entry) -> None:
+        """Take the process of ``entry`` as one of ours, whether it lives or has ended."""
+        self._hands[entry.vm] = self._hand(entry)
+
+    def _hand(self, entry: Entry) -> Hand:
+        child = Child(self._folder, entry.vm, entry.attempt)
+        name = self._places.name(entry.vm, entry.move.place)
+        return Hand(child, name, Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE))
+
+    def ended(self) -> Iterator[tuple[str, Child]]:
+        """Those that have ended; they are of the crew no more."""
+        for vm, hand in [*self._hands.items()]:
+            if not hand.child.alive:
+                del self._hands[vm]
+                yield vm, hand.child
+
+    async def ask(self) -> None:
+        """Ask all for their progress. One that does not answer has just begun, or is about to end."""
+        await gather([Deferred.fromCoroutine(self._ask(vm, hand)) for vm, hand in self._hands.items()])
+
+    async def _ask(self, vm: str, hand: Hand) -> None:
+        told = await self._say(vm, hand, Status)
+        if told is not None:
+            hand.progress = Progress.from_json(told.get("progress", {}))
+            hand.asked = True
+
+    async def divide(self, parts: Mapping[str, int]) -> None:
+        """Tell each its part of the bandwidth, in bytes per second, unless it has about that."""
+        for vm, part in parts.items():
+            hand = self._hands.get(vm)
+            if hand is None or not hand.asked or abs(part - hand.bandwidth) * COARSE <= hand.bandwidth:
+                continue
+            if await self._say(vm, hand, Set, bandwidth=part) is not None:
+                hand.bandwidth = part
+
+    async def release(self, vm: str) -> bool:
+        """Let a VM that is held switch over now; returns whether its process has heard it."""
+        hand = self._hands.get(vm)
+        return hand is not None and await self._say(vm, hand, Set, switchover=0) is not None
+
+    async def cancel(self, vm: str) -> None:
+        """Have a migration rolled back; its process ends when that is done."""
+        hand = self._hands.get(vm)
+        if hand is not None:
+            await self._say(vm, hand, Cancel)
+
+    async def _say(self, vm: str, hand: Hand, command: Any, **arguments: int) -> dict[str, Any] | None:
+        """Ask a process; None if it does not answer, or refuses."""
+        try:
+            return await ask_by_name(self._reactor, self._base, hand.name, vm, command, **arguments)
+        except NbdtunError as error:
+            self.log.debug("{vm}: {reason}", vm=vm, reason=str(error))
+            return None

@@ -1,0 +1,109 @@
+"""The VMs of this host: which there are, and how much of them there is to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore
+
+from nbdtun.config import VMPattern
+from nbdtun.deferreds import gather
+from nbdtun.errors import NbdtunError
+from nbdtun.evacuation.terms import Terms
+from nbdtun.libvirt.connection import Libvirt
+from nbdtun.libvirt.near.survey import survey as survey_domain
+from nbdtun.migration.qmp.monitor import Monitor
+from nbdtun.migration.vm.disks import inventory
+from nbdtun.migration.vm.machine import machine, run_state
+from nbdtun.process import Reactor
+from nbdtun.service.local.monitors import Hold
+from nbdtun.service.local.vms import VMs
+from nbdtun.spawn.rewrite.answers import Answers
+
+#: The VMs that are asked at a time.
+AT_ONCE: Final = 4
+
+#: virConnectListAllDomainsFlags: those with a QEMU.
+_ACTIVE: Final = 1
+
+#: Run states of a QEMU without a guest of its own: it waits for one, or its guest is elsewhere.
+_NO_GUEST: Final = frozenset({"inmigrate", "postmigrate", "finish-migrate", "shutdown"})
+
+
+@frozen
+class Seen:
+    """A VM of this host; ``memory`` and ``disks`` are the bytes to copy. ``wrong`` is why it cannot be asked, None if it can."""
+
+    vm: str
+    place: str
+    memory: int = 0
+    disks: int = 0
+    wrong: NbdtunError | None = None
+
+
+async def survey(reactor: Reactor, terms: Terms) -> list[Seen]:
+    """
+    Look at all VMs here that the terms are for; nothing is changed.
+
+    :raise NbdtunError: libvirt cannot be asked.
+    """
+    found = await (_libvirt(reactor, terms) if terms.libvirt else _monitors(reactor, terms))
+    return sorted(found, key=lambda seen: seen.vm)
+
+
+def chosen(terms: Terms, names: Iterable[str]) -> list[str]:
+    """The names that the terms are for."""
+
+    def fits(name: str, patterns: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    return [name for name in names if (not terms.only or fits(name, terms.only)) and not fits(name, terms.without)]
+
+
+async def _monitors(reactor: Reactor, terms: Terms) -> list[Seen]:
+    every = dict(VMs([VMPattern("*", terms.qmp)]).items())
+    turns = DeferredSemaphore(AT_ONCE)
+
+    def ask(vm: str) -> Deferred[Seen | None]:
+        return turns.run(lambda: Deferred.fromCoroutine(_monitor(reactor, vm, every[vm])))
+
+    return [seen for seen in await gather([ask(vm) for vm in chosen(terms, every)]) if seen is not None]
+
+
+async def _monitor(reactor: Reactor, vm: str, place: str) -> Seen | None:
+    """The VM behind one monitor; None if there is no guest."""
+    monitor = Monitor(reactor, place, vm)
+    try:
+        await Hold(reactor, place).look(monitor)
+        if await run_state(monitor) in _NO_GUEST:
+            return None
+        memory = (await machine(monitor)).memory
+        disks = sum(disk.allocated for disk in (await inventory(monitor)).disks)
+    except NbdtunError as error:
+        return Seen(vm, place, wrong=error)
+    finally:
+        await monitor.close()
+    return Seen(vm, place, memory, disks)
+
+
+async def _libvirt(reactor: Reactor, terms: Terms) -> list[Seen]:
+    libvirt = await Libvirt(reactor, terms.libvirt).open()
+    try:
+        names = await libvirt.do(lambda connection: [domain.name() for domain in connection.listAllDomains(_ACTIVE)])
+        return [await _domain(libvirt, vm) for vm in chosen(terms, names)]
+    finally:
+        libvirt.close()
+
+
+async def _domain(libvirt: Libvirt, vm: str) -> Seen:
+    def look(connection: Any) -> Seen:
+        found = survey_domain(connection, vm, Answers())
+        return Seen(vm, found.domain.uuid, found.memory, sum(image.allocation for image in found.images))
+
+    try:
+        return await libvirt.do(look)
+    except NbdtunError as error:
+        return Seen(vm, "", wrong=error)
