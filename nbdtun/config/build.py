@@ -6,8 +6,9 @@ The keys are the options' names, with ``_`` for ``-``. An option that the caller
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve, fields
 
@@ -20,8 +21,11 @@ from nbdtun.config.timeouts import make_timeouts
 from nbdtun.errors import ConfigError
 from nbdtun.libvirt.values import mode_of
 from nbdtun.migration.settings import HOLD, MigrationSettings
+from nbdtun.tls.store import LIBVIRT_PKI, Layout
 
 Given = Mapping[str, Any]
+#: The credential with the passphrase of the key.
+PASSWORD: Final = "tls-password"
 
 
 def tunnel_settings(given: Given) -> TunnelSettings:
@@ -31,7 +35,18 @@ def tunnel_settings(given: Given) -> TunnelSettings:
     :raise ConfigError: the values do not fit.
     """
     names = (field.name for field in fields(TunnelSettings))
-    return TunnelSettings(**{name: given[name] for name in names if name in given})
+    values = {name: given[name] for name in names if name in given}
+    if values.get("tls_layout") is Layout.LIBVIRT and values.get("tls_dir") is None:
+        values["tls_dir"] = LIBVIRT_PKI
+    if values.get("tls_dir") is not None and values.get("tls_password_file") is None:
+        values["tls_password_file"] = credential(PASSWORD)
+    return TunnelSettings(**values)
+
+
+def credential(name: str) -> str | None:
+    """The path of a credential that systemd has given to this service (systemd.exec(5), LoadCredential=); None if there is none."""
+    path = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), name)
+    return path if os.path.isabs(path) and os.path.exists(path) else None
 
 
 def far_settings(given: Given) -> FarSettings:

@@ -45,6 +45,20 @@ REMOTE_COMMAND = Option(
 )
 QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
 TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR", live=True)
+TLS_LAYOUT = Option(
+    "tls-layout",
+    "The names of the files in --tls-dir: those of QEMU, or of libvirt, for which --tls-dir is /etc/pki if it is not given.",
+    "qemu|libvirt",
+    "nbdtun.config.values:parse_layout",
+    "qemu",
+)
+TLS_PASSWORD_FILE = Option(
+    "tls-password-file",
+    "A file with the passphrase of this end's key.",
+    "FILE",
+    unset="systemd's credential tls-password, if there is one",
+    live=True,
+)
 TLS_NAME = Option("tls-name", "Name that the destination's certificate must have.", "NAME", unset="the destination's host")
 INSECURE = Option("insecure", "Without TLS, allow endpoints other than loopback and UNIX sockets, and other users on loopback.")
 ANY_PURPOSE = Option(
@@ -301,7 +315,7 @@ MAKING = (MAP, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
 #: Of a migration that libvirt does.
 DOMAIN = (LIBVIRT, DEST_XML, PARALLEL)
 #: How the two ends authenticate each other.
-TRUST = (TLS_DIR, ANY_PURPOSE, INSECURE)
+TRUST = (TLS_DIR, TLS_LAYOUT, TLS_PASSWORD_FILE, ANY_PURPOSE, INSECURE)
 #: The terms of the tunnel's channels.
 TERMS = (WINDOW, LINK_TIMEOUT, RESUME_WINDOW, HANDSHAKE_TIMEOUT, RECORDS)
 #: For a process that makes sockets for other programs.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from attrs import Attribute, field, frozen
 
@@ -19,6 +20,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.spawn.rewrite.answers import Answers
 from nbdtun.tls.contexts import verify_name
+from nbdtun.tls.store import Layout, Store
 from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.destination.allowlist import AllowList, Rule
 from nbdtun.tunnel.settings import BUILT_IN, Limits, LocalLimits, Records
@@ -54,12 +56,15 @@ class TunnelSettings:
     ``tls_dir`` and ``run_dir`` are relative to the current directory of now; twistd's --rundir changes that later.
     ``records`` says who makes the TLS records; in FIPS mode, OpenSSL does in any case.
     ``any_purpose`` accepts certificates that have no extended key usage, as old PKIs make them.
+    ``tls_layout`` is that of the files in ``tls_dir``, ``tls_password_file`` the file with the passphrase of the key, if it has one.
     ``insecure`` accepts endpoints that others can reach without a certificate. It weakens nothing where ``tls_dir`` is given.
     ``trust`` is that of certificates which are in no files, in the place of those in ``tls_dir``.
     """
 
     tls_dir: str | None = field(default=None, converter=_absolute)
     tls_name: str | None = None
+    tls_layout: Layout = Layout.QEMU
+    tls_password_file: str | None = field(default=None, converter=_absolute)
     any_purpose: bool = False
     insecure: bool = False
     run_dir: str | None = field(default=None, converter=_absolute)
@@ -78,6 +83,14 @@ class TunnelSettings:
             if not self.encrypted:
                 raise ConfigError("--tls-name needs --tls-dir")
             verify_name(self.tls_name)
+        if self.tls_password_file is not None and self.tls_dir is None:
+            raise ConfigError("--tls-password-file needs --tls-dir")
+
+    @property
+    def store(self) -> Store | None:
+        """Where the TLS files are; None without TLS, or with certificates that are in no files."""
+        password = None if self.tls_password_file is None else Path(self.tls_password_file)
+        return None if self.tls_dir is None else Store(Path(self.tls_dir), self.tls_layout, password)
 
     @property
     def encrypted(self) -> bool:

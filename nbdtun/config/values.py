@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from nbdtun.config.endpoints import Address, Role, check_socket_path, parse
 from nbdtun.config.names import check_name
 from nbdtun.errors import ConfigError
+from nbdtun.tls.store import Layout
 from nbdtun.tunnel.settings import Records
 
 #: In the path of a pattern: a VM's name.
@@ -208,6 +209,15 @@ def parse_records(text: str) -> Records:
     :raise ConfigError: there is no such choice.
     """
     return Records(_chosen(text, [each.value for each in Records]))
+
+
+def parse_layout(text: str) -> Layout:
+    """
+    Whose layout of TLS files, by name.
+
+    :raise ConfigError: there is no such choice.
+    """
+    return Layout(_chosen(text, [each.value for each in Layout]))
 
 
 def parse_log_format(text: str) -> str:

@@ -35,7 +35,7 @@ from nbdtun.service.survey import arrivals_of, certificates_of, links_of, sessio
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust, retrust
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain
-from nbdtun.tls.files import SERVER_CERT
+from nbdtun.tls.store import SERVER_CERT
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.server import Destination
@@ -227,7 +227,7 @@ class DestinationService(MultiService):
             "listen": self.settings.listen,
             "state": "draining" if self._drains else "serving",
             "waits_for": self._under_way() if self._drains else [],
-            **certificates_of(self.settings.tunnel.tls_dir, SERVER_CERT),
+            **certificates_of(self.settings.tunnel.store, SERVER_CERT),
             **links_of(self.tunnel),
             "sources": [{"source": source, "channels": count} for source, count in sorted(self.tunnel.owners.items())],
             "targets": [{"name": each.name, "channels": len(self.tunnel.names([each.name]))} for each in self.settings.targets],
@@ -255,8 +255,8 @@ class DestinationService(MultiService):
         return Deferred.fromCoroutine(stop())
 
     def _check_surroundings(self, checklist: Checklist, qemu: Credentials) -> None:
-        if (tls_dir := self.settings.tunnel.tls_dir) is not None:
-            certificates.check_certificates(checklist, DESTINATION_CERTIFICATES, tls_dir, SERVER_CERT)
+        if (store := self.settings.tunnel.store) is not None:
+            certificates.check_certificates(checklist, DESTINATION_CERTIFICATES, store, SERVER_CERT)
         access.check_access(checklist, DESTINATION_SOCKETS, self._rundir, qemu)
 
     def _target(self, target: Target | FactoryTarget) -> EndpointTarget | LocalTarget:

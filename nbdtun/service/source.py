@@ -19,7 +19,7 @@ from nbdtun.service.survey import certificates_of, links_of
 from nbdtun.service.tunnel.build import make_listener, make_source, retrust
 from nbdtun.service.tunnel.reached import LateDialer
 from nbdtun.service.tunnel.records import explain
-from nbdtun.tls.files import CLIENT_CERT
+from nbdtun.tls.store import CLIENT_CERT
 from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.units import duration_text
 
@@ -153,7 +153,7 @@ class SourceService(MultiService):
             "connect": self.settings.connect,
             "state": "draining" if self._drains else "serving",
             "waits_for": self._under_way() if self._drains else [],
-            **certificates_of(self.settings.tunnel.tls_dir, CLIENT_CERT),
+            **certificates_of(self.settings.tunnel.store, CLIENT_CERT),
             **links_of(self.tunnel),
             "forwards": forwards,
         }

@@ -17,6 +17,7 @@ from nbdtun.migration.destination.register import Entry
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.service.local.expiries import expiries
+from nbdtun.tls.store import Store
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.source.client import Source
@@ -112,7 +113,7 @@ def links_of(tunnel: Source | Destination) -> dict[str, Any]:
     }
 
 
-def certificates_of(tls_dir: str | None, certificate: str) -> dict[str, Any]:
+def certificates_of(store: Store | None, certificate: str) -> dict[str, Any]:
     """When this end's ``certificate`` expires, and when each file of its TLS does: seconds since the epoch; nothing without TLS."""
-    found = expiries(tls_dir, certificate)
+    found = expiries(store, certificate)
     return {"certificate_expires": found.get(certificate), "certificates": found}

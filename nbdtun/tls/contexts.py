@@ -23,37 +23,37 @@ import ipaddress
 import os
 import re
 import ssl
-from pathlib import Path
 from socket import socket
 from typing import Final
 
 from nbdtun.errors import ConfigError, TLSError
 from nbdtun.tls import ktls
-from nbdtun.tls.files import CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Authorities, Identity
+from nbdtun.tls.files import Authorities, Identity
 from nbdtun.tls.presented import PROTOCOL
+from nbdtun.tls.store import CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Store
 
 CIPHERSUITES: Final = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 _IGNORE_EOF: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0x80)
 
 
-def server_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
+def server_context(directory: str | os.PathLike[str] | Store) -> ssl.SSLContext:
     """
     The destination's side: ``server-cert.pem`` and ``server-key.pem``; clients need a certificate of ``ca-cert.pem``.
 
     :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
     """
-    folder = Path(directory)
-    return make_context(Authorities.read(folder), Identity.read(folder, SERVER_CERT, SERVER_KEY), server=True)
+    store = Store.of(directory)
+    return make_context(Authorities.read(store), Identity.read(store, SERVER_CERT, SERVER_KEY), server=True)
 
 
-def client_context(directory: str | os.PathLike[str]) -> ssl.SSLContext:
+def client_context(directory: str | os.PathLike[str] | Store) -> ssl.SSLContext:
     """
     The source's side: ``client-cert.pem`` and ``client-key.pem``; the server needs a certificate of ``ca-cert.pem`` for its name.
 
     :raise ConfigError: a file is missing, unreadable, not what its name says, or expired; the text names it.
     """
-    folder = Path(directory)
-    return make_context(Authorities.read(folder), Identity.read(folder, CLIENT_CERT, CLIENT_KEY), server=False)
+    store = Store.of(directory)
+    return make_context(Authorities.read(store), Identity.read(store, CLIENT_CERT, CLIENT_KEY), server=False)
 
 
 def make_context(authorities: Authorities, identity: Identity, *, server: bool) -> ssl.SSLContext:

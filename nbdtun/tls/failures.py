@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from nbdtun.errors import LinkLost, TLSError, TunnelError, printable
 from nbdtun.tls.certificate import Kind, names_of
-from nbdtun.tls.files import CA_CERT, in_words
+from nbdtun.tls.files import in_words
+from nbdtun.tls.store import CA_CERT
 
 _NO_CA = "its certificate is not signed by a CA in our " + CA_CERT
 _VERIFY: Final = {

@@ -1,5 +1,5 @@
 """
-The files of TLS, under QEMU's names. Reading them names each file that is missing, damaged, expired, or open to others.
+The files of TLS, as they are read. Reading them names each file that is missing, damaged, expired, or open to others.
 
 Each file is read once, and OpenSSL is given what was read, from memory. So a key stays loaded when its file can no longer be read
 (twistd has ``--uid``), each file is renewed by itself, and an error names its file, which OpenSSL's errors do not.
@@ -19,10 +19,7 @@ from attrs import field, frozen
 
 from nbdtun.errors import ConfigError
 from nbdtun.tls.certificate import date, validity
-
-CA_CERT, CA_KEY, CA_CRL = "ca-cert.pem", "ca-key.pem", "ca-crl.pem"
-SERVER_CERT, SERVER_KEY = "server-cert.pem", "server-key.pem"
-CLIENT_CERT, CLIENT_KEY = "client-cert.pem", "client-key.pem"
+from nbdtun.tls.store import CA_CERT, CLIENT_CERT, SERVER_CERT, Store
 
 _FOREIGN = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 
@@ -35,15 +32,16 @@ class Authorities:
     pem: bytes
 
     @classmethod
-    def read(cls, directory: Path) -> Authorities:
+    def read(cls, store: Store) -> Authorities:
         """
         Read them, and check that one at least has not expired.
 
         :raise ConfigError: the file is missing, unreadable, not what its name says, or expired; the text names it.
         """
+        directory = store.directory
         if not directory.is_dir():
             raise ConfigError(f"--tls-dir {directory}: {'Not a directory' if directory.exists() else 'No such file or directory'}")
-        path = directory / CA_CERT
+        path = store / CA_CERT
         found = cls(path, read_pem(path, "CERTIFICATE-----", "certificate"))
         scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         found.load(scratch)
@@ -63,24 +61,27 @@ class Authorities:
 
 @frozen
 class Identity:
-    """A certificate to present, with its chain, and its key, as read from two files."""
+    """A certificate to present, with its chain, and its key, as read from two files; and the key's passphrase, from a third."""
 
     certificate: Path
     key: Path
     chain: bytes
     secret: bytes = field(repr=False)
+    passphrase: bytes | None = field(default=None, repr=False)
+    password: Path | None = None
 
     @classmethod
-    def read(cls, directory: Path, certificate: str, key: str) -> Identity:
+    def read(cls, store: Store, certificate: str, key: str) -> Identity:
         """
-        Read the two files, and check that they fit together and are valid now.
+        Read the files, and check that they fit together and are valid now.
 
         :raise ConfigError: a file is missing, unreadable, not what its name says, expired, or a key that others can read.
         """
-        _refuse_the_other_ends(directory, certificate, key)
-        chain = read_pem(directory / certificate, "CERTIFICATE-----", "certificate")
-        secret = read_pem(directory / key, "PRIVATE KEY-----", "private key", secret=True)
-        found = cls(directory / certificate, directory / key, chain, secret)
+        _refuse_the_other_ends(store, certificate, key)
+        chain = read_pem(store / certificate, "CERTIFICATE-----", "certificate")
+        secret = read_pem(store / key, "PRIVATE KEY-----", "private key", secret=True)
+        passphrase = None if store.password is None else read_passphrase(store.password)
+        found = cls(store / certificate, store / key, chain, secret, passphrase, store.password)
         found.load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         valid = validity(chain)
         if valid is not None:  # an outdated one is refused now; otherwise each peer would refuse it later
@@ -90,16 +91,20 @@ class Identity:
     def load(self, context: ssl.SSLContext) -> None:
         """Let ``context`` present it."""
 
-        def no_passphrase() -> str:
-            raise ConfigError(f"{self.key}: protected by a passphrase; use a key without one")
+        def passphrase() -> bytes:
+            if self.passphrase is None:
+                raise ConfigError(f"{self.key}: protected by a passphrase", "give the file with it as --tls-password-file")
+            return self.passphrase
 
         with _in_memory(self.chain) as certificate, _in_memory(self.secret) as key:
             try:
-                context.load_cert_chain(certificate, key, password=no_passphrase)
+                context.load_cert_chain(certificate, key, password=passphrase)
             except ssl.SSLError as error:
                 raise ConfigError(self._unusable(certificate, error)) from error
 
     def _unusable(self, certificate: str, error: ssl.SSLError) -> str:
+        if self.password is not None and _is_encrypted(self.secret):
+            return f"{self.key}: the passphrase in {self.password} does not open it"
         if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # the last: one is RSA, the other EC
             return f"{self.key}: does not belong to {self.certificate}"
         try:
@@ -111,12 +116,27 @@ class Identity:
         return f"{self.key}: damaged private key ({in_words(error)})"
 
 
-def _refuse_the_other_ends(directory: Path, certificate: str, key: str) -> None:
+def _is_encrypted(key: bytes) -> bool:
+    return b"BEGIN ENCRYPTED PRIVATE KEY" in key or b"Proc-Type: 4,ENCRYPTED" in key
+
+
+def read_passphrase(path: Path) -> bytes:
+    """
+    Read the first line of a file that others cannot read.
+
+    :raise ConfigError: that cannot be, or others can read it.
+    """
+    content = _read(path, "passphrase", secret=True)
+    return content.partition(b"\n")[0].rstrip(b"\r")
+
+
+def _refuse_the_other_ends(store: Store, certificate: str, key: str) -> None:
     """The two ends' directories are easily mixed up."""
     other, ours = ("the destination", "the source") if certificate == CLIENT_CERT else ("the source", "the destination")
-    if not (directory / certificate).exists() and (directory / (SERVER_CERT if certificate == CLIENT_CERT else CLIENT_CERT)).exists():
-        what = f"--tls-dir {directory}: it has the certificate of {other}, and no {certificate}"
-        raise ConfigError(what, f"{ours} needs {CA_CERT}, {certificate} and {key}")
+    if not (store / certificate).exists() and (store / (SERVER_CERT if certificate == CLIENT_CERT else CLIENT_CERT)).exists():
+        authority, own, secret = ((store / name).name for name in (CA_CERT, certificate, key))
+        what = f"--tls-dir {store.directory}: it has the certificate of {other}, and no {own}"
+        raise ConfigError(what, f"{ours} needs {authority}, {own} and {secret}")
 
 
 def read_pem(path: Path, marker: str, noun: str, *, secret: bool = False) -> bytes:
@@ -125,24 +145,28 @@ def read_pem(path: Path, marker: str, noun: str, *, secret: bool = False) -> byt
 
     :raise ConfigError: that cannot be, or it has none, or others can; the text names it.
     """
-    try:
-        with path.open("rb") as file:
-            if secret:
-                _refuse_open(path, os.fstat(file.fileno()))
-            content = file.read()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+    content = _read(path, noun, secret=secret)
     if b"-----BEGIN " not in content or marker.encode() not in content:
         raise ConfigError(f"{path}: not a PEM {noun}")
     return content
 
 
-def _refuse_open(path: Path, found: os.stat_result) -> None:
+def _read(path: Path, noun: str, *, secret: bool) -> bytes:
+    try:
+        with path.open("rb") as file:
+            if secret:
+                _refuse_open(path, noun, os.fstat(file.fileno()))
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def _refuse_open(path: Path, noun: str, found: os.stat_result) -> None:
     """As PostgreSQL does: a key of root's may be readable for one group, such as ``qemu`` or ``ssl-cert``."""
     forbidden = _FOREIGN | (0 if found.st_uid == 0 else stat.S_IRGRP)
     if stat.S_ISREG(found.st_mode) and found.st_mode & forbidden:
         remedy = f"chmod {stat.S_IMODE(found.st_mode) & ~forbidden:o} {path}, and replace it if they may have read it"
-        raise ConfigError(f"{path}: a private key that other users can read or change (mode {stat.S_IMODE(found.st_mode):o})", remedy)
+        raise ConfigError(f"{path}: a {noun} that other users can read or change (mode {stat.S_IMODE(found.st_mode):o})", remedy)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from typing import Generic, TypeVar
 from nbdtun.errors import ConfigError
 from nbdtun.logs import make_logger
 from nbdtun.tls.contexts import make_context
-from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Authorities, Identity
+from nbdtun.tls.files import Authorities, Identity
 from nbdtun.tls.revocation import stamp
+from nbdtun.tls.store import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Store
 
 T = TypeVar("T")
 
@@ -53,19 +54,21 @@ class _Part(Generic[T]):
 
 class Renewal:
     """
-    The TLS context of a ``server``, or of a client, with the files in ``directory``.
+    The TLS context of a ``server``, or of a client, with the files in ``store``, or in a directory in QEMU's layout.
 
     :raise ConfigError: the first context cannot be made.
     """
 
     log = make_logger()
 
-    def __init__(self, directory: str | os.PathLike[str], *, server: bool) -> None:
-        self._directory = folder = Path(directory)
+    def __init__(self, store: str | os.PathLike[str] | Store, *, server: bool) -> None:
+        store = Store.of(store)
+        self._directory = store.directory
         self._server = server
         names = (SERVER_CERT, SERVER_KEY) if server else (CLIENT_CERT, CLIENT_KEY)
-        self._authorities = _Part(lambda: Authorities.read(folder), folder / CA_CERT)
-        self._identity = _Part(lambda: Identity.read(folder, *names), *(folder / name for name in names))
+        self._authorities = _Part(lambda: Authorities.read(store), store / CA_CERT)
+        files = [store / name for name in names] + [store.password] * (store.password is not None)
+        self._identity = _Part(lambda: Identity.read(store, *names), *filter(None, files))
         self._context = self._make()
 
     def __repr__(self) -> str:

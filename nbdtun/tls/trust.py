@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from nbdtun.errors import TLSError
 from nbdtun.tls.certificate import purposes_of
-from nbdtun.tls.files import CA_CRL
 from nbdtun.tls.presented import PROTOCOL, Presented
 from nbdtun.tls.renewal import Renewal
 from nbdtun.tls.revocation import Revocations
+from nbdtun.tls.store import CA_CRL, Store
 
 
 class Trusting(Protocol):
@@ -72,16 +71,16 @@ class Pinned:
 
 class Trust:
     """
-    The TLS of a ``server``, or of a client, with the files in ``directory``. With ``any_purpose``, peers' certificates need no extended key
-    usage.
+    The TLS of a ``server``, or of a client, with the files in ``store``, or in a directory in QEMU's layout. With ``any_purpose``, peers'
+    certificates need no extended key usage.
 
     :raise ConfigError: the files cannot be used.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, server: bool, any_purpose: bool = False) -> None:
+    def __init__(self, store: str | os.PathLike[str] | Store, *, server: bool, any_purpose: bool = False) -> None:
         self._server = server
-        self._renewal = Renewal(directory, server=server)
-        self._revocations = Revocations(Path(directory) / CA_CRL)
+        self._renewal = Renewal(store, server=server)
+        self._revocations = Revocations(Store.of(store) / CA_CRL)
         self._moved = 0
         self._here, self._purpose = ("the destination", "clientAuth") if server else ("the source", "serverAuth")
         self._any_purpose = any_purpose
@@ -89,13 +88,13 @@ class Trust:
     def __repr__(self) -> str:
         return f"<Trust of {self._here}: {self._renewal!r}, {self._revocations!r}>"
 
-    def move(self, directory: str | os.PathLike[str], *, any_purpose: bool) -> None:
+    def move(self, store: str | os.PathLike[str] | Store, *, any_purpose: bool) -> None:
         """
-        Use the files in ``directory`` from now on; the links that stand are not checked again for that.
+        Use the files in ``store`` from now on; the links that stand are not checked again for that.
 
         :raise ConfigError: the files cannot be used; those from before stay in use.
         """
-        renewal, revocations = Renewal(directory, server=self._server), Revocations(Path(directory) / CA_CRL)
+        renewal, revocations = Renewal(store, server=self._server), Revocations(Store.of(store) / CA_CRL)
         self._moved += self._revocations.revision - revocations.revision
         self._renewal, self._revocations, self._any_purpose = renewal, revocations, any_purpose
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from nbdtun.config import MigrationSettings, Owner, Strategy, Timeouts, TunnelSettings, options
 from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
@@ -10,7 +13,21 @@ from nbdtun.config.option import Option
 from nbdtun.config.settings import FarSettings
 from nbdtun.migration.progress import Phase
 from nbdtun.migration.settings import HOLD
+from nbdtun.tls.store import Layout, Store
 from tests.config.stage import refused
+
+
+def test_where_tls_has_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tunnel_settings({}).store is None
+    assert tunnel_settings({"tls_layout": Layout.LIBVIRT, "tls_dir": None}).store == Store(Path("/etc/pki"), Layout.LIBVIRT)
+    both = {"tls_layout": Layout.LIBVIRT, "tls_dir": "/pki", "tls_password_file": "/secret"}
+    assert tunnel_settings(both).store == Store(Path("/pki"), Layout.LIBVIRT, Path("/secret"))
+    assert refused(tunnel_settings, {"tls_password_file": "/secret"}) == "--tls-password-file needs --tls-dir"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", f"{tmp_path}")
+    assert tunnel_settings({"tls_dir": "/pki"}).store == Store(Path("/pki"))
+    (tmp_path / "tls-password").touch()
+    assert tunnel_settings({"tls_dir": "/pki"}).store == Store(Path("/pki"), password=tmp_path / "tls-password")
+    assert tunnel_settings({}).tls_password_file is None
 
 
 def given(*group: Option, **values: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from nbdtun.migration.rollback.journal import PATH, Entry, read
 from nbdtun.service.control.client import Client
 from nbdtun.service.control.commands import Cancel, Set, Status
 from nbdtun.service.control.socket import ControlSocket
-from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls.store import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 from nbdtun.tls.trust import Trust
 from tests.failures import nothing_logged
 from tests.fuzz.cuts import pieces

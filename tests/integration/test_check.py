@@ -230,7 +230,7 @@ def test_what_is_wrong_of_the_tunnel(
     ]
 
     for days, level, text in ((-1 / 48, "failure", "expired on"), (10, "warning", "expires soon, on")):
-        monkeypatch.setattr(issue, "LIFETIME", datetime.timedelta(days=days))
+        monkeypatch.setattr("nbdtun.tls.pki.authority.LIFETIME", datetime.timedelta(days=days))
         shutil.copytree(tls, directory / level)
         issue.make(directory / level, ["127.0.0.1"], force=True)
         status, report = check(crossing, "--no-measure", "--tls-dir", f"{directory / level}")

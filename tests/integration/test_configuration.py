@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from lab.daemon import BIN, Command, free_port
 from lab.disks import MIB
 from lab.pair import Pair as Machines
 from lab.pair import Plan
+from nbdtun.tls.store import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Layout, Store
 from tests.integration.outcome import arrived
 
 
@@ -80,12 +82,32 @@ def pair(directory: Path) -> Iterator[Pair]:
         yield Pair(directory, ended)
 
 
-def test_both_daemons_have_all_that_they_need_in_a_file(pair: Pair, tls: Path) -> None:
+@pytest.fixture
+def libvirts(directory: Path, tls: Path) -> Path:
+    """The certificates in libvirt's layout; a passphrase protects both keys, and is in the file `tls-password`."""
+    there, here = Store(directory / "pki", Layout.LIBVIRT), Store.of(tls)
+    for name in (CA_CERT, SERVER_CERT, CLIENT_CERT):
+        (there / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(here / name, there / name)
+    (directory / "tls-password").touch(mode=0o600)
+    (directory / "tls-password").write_text("not told\n")
+    for name in (SERVER_KEY, CLIENT_KEY):
+        (there / name).parent.mkdir(exist_ok=True)
+        hide = ["openssl", "pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:not told"]
+        subprocess.run([*hide, "-in", here / name, "-out", there / name], check=True)
+    return there.directory
+
+
+def test_both_daemons_have_all_that_they_need_in_a_file(pair: Pair, libvirts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One end names the file with the passphrase, the other has it as a credential of systemd's."""
     there = pair.listen("a.sock")
+    secure = [f'tls-dir = "{libvirts}"', 'tls-layout = "libvirt"']
     served = [f'listen = "127.0.0.1:{pair.port}"', f'target = ["a={pair.directory}/a.sock"]']
-    pair.start("dest", *served, f'tls-dir = "{tls}"', 'log-format = "json"', said='"text": "nbdtun')
-    dialled = [f'connect = "127.0.0.1:{pair.port}"', f'forward = "a={pair.directory}/in.sock"', f'tls-dir = "{tls}"']
-    pair.start("source", *dialled, said="answers")
+    password = f'tls-password-file = "{pair.directory}/tls-password"'
+    pair.start("dest", *served, *secure, password, 'log-format = "json"', said='"text": "nbdtun')
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", f"{pair.directory}")
+    dialled = [f'connect = "127.0.0.1:{pair.port}"', f'forward = "a={pair.directory}/in.sock"']
+    pair.start("source", *dialled, *secure, said="answers")
     local = pair.connect("in.sock")
     assert passes(local, pair.accepted(there))
 

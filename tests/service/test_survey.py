@@ -111,9 +111,10 @@ def test_every_state_of_a_session_under_way_has_words() -> None:
 
 def test_when_certificates_expire(tmp_path: Path) -> None:
     from nbdtun.tls.issue import make
+    from nbdtun.tls.store import Store
 
     issued = make(tmp_path, ["localhost"], force=False)
-    found = certificates_of(f"{tmp_path}", "server-cert.pem")
+    found = certificates_of(Store.of(f"{tmp_path}"), "server-cert.pem")
     assert found["certificate_expires"] == found["certificates"]["server-cert.pem"] == issued.expires.timestamp()
     assert found["certificates"].keys() == {"server-cert.pem", "ca-cert.pem"}
     assert certificates_of(None, "server-cert.pem") == {"certificate_expires": None, "certificates": {}}

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from nbdtun.errors import ConfigError, TLSError
 from nbdtun.tls import contexts, issue, ktls
 from nbdtun.tls.failures import explain, is_end
-from nbdtun.tls.files import CA_CERT, CA_KEY, CLIENT_CERT, SERVER_CERT
+from nbdtun.tls.pki import authority
+from nbdtun.tls.store import CA_CERT, CA_KEY, CLIENT_CERT, SERVER_CERT
 from tests.tls.stage.conversation import PEER, Conversation, Directory
 
 
@@ -109,14 +110,14 @@ def test_a_fingerprint_needs_a_certificate() -> None:
 def test_an_intermediate_in_ca_cert_pem_is_trusted_as_gnutls_does(
     directory: Directory, tmp_path: Path, talk: Callable[..., Conversation]
 ) -> None:
-    root = issue._new_authority()
+    root = authority.new_authority()
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "middle")])
-    built = issue._builder(name, root.certificate.subject, key.public_key(), issue._now() + datetime.timedelta(days=1))
+    built = authority._builder(name, root.certificate.subject, key.public_key(), authority._now() + datetime.timedelta(days=1))
     middle = built.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(root.key, hashes.SHA256())
     d = tmp_path / "intermediate"
     d.mkdir()
-    for file, content in issue._pair(CA_CERT, CA_KEY, middle, key).items():
+    for file, content in authority.pair(CA_CERT, CA_KEY, middle, key).items():
         (d / file).write_bytes(content)
     issue.make(d, ["dest.example"])
     assert talk(contexts.server_context(d), contexts.client_context(d)).errors == (None, None)

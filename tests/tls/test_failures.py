@@ -13,7 +13,7 @@ import pytest
 from nbdtun.errors import LinkLost, TLSError, TunnelError
 from nbdtun.tls import contexts, files
 from nbdtun.tls.failures import explain
-from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls.store import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 from tests.tls.stage.conversation import PEER, Conversation, Directory, End
 
 

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nbdtun.errors import ConfigError
-from nbdtun.tls import contexts, issue
-from nbdtun.tls.files import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls import contexts
+from nbdtun.tls.store import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Store
 from nbdtun.tls.trust import Trust
 from tests.powers import ordinary
-from tests.tls.stage.conversation import Directory
+from tests.tls.stage.conversation import Conversation, Directory
 
 
 @pytest.mark.parametrize("name", [CA_CERT, SERVER_CERT, SERVER_KEY])
@@ -116,8 +116,59 @@ def test_a_key_with_a_passphrase_does_not_ask_for_it(directory: Directory) -> No
     key = serialization.load_pem_private_key((d / SERVER_KEY).read_bytes(), None)
     hidden = serialization.BestAvailableEncryption(b"secret")
     (d / SERVER_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
-    with pytest.raises(ConfigError, match=r"server-key.pem: protected by a passphrase; use a key without one"):
+    with pytest.raises(ConfigError, match=r"server-key.pem: protected by a passphrase; give the file with it as --tls-password-file"):
         contexts.server_context(d)
+
+
+class TestPassphrase:
+    """A key that a passphrase protects, and the file with the passphrase."""
+
+    @pytest.fixture
+    def store(self, directory: Directory) -> Store:
+        d = directory()
+        for form, name in ((serialization.PrivateFormat.PKCS8, SERVER_KEY), (serialization.PrivateFormat.TraditionalOpenSSL, CLIENT_KEY)):
+            key = serialization.load_pem_private_key((d / name).read_bytes(), None)
+            hidden = serialization.BestAvailableEncryption(b"not told")
+            (d / name).write_bytes(key.private_bytes(serialization.Encoding.PEM, form, hidden))
+        password = d / "password"
+        password.touch(mode=0o600)
+        password.write_text("not told\n# a second line\n")
+        return Store(d, password=password)
+
+    def test_it_opens_the_key(self, store: Store, talk: Callable[..., Conversation]) -> None:
+        talked = talk(contexts.server_context(store), contexts.client_context(store), "dest.example")
+        assert talked.errors == (None, None)
+
+    def test_another_one_does_not(self, store: Store) -> None:
+        assert store.password is not None
+        store.password.write_text("another\n")
+        for make in (contexts.server_context, contexts.client_context):
+            with pytest.raises(ConfigError, match=r"-key.pem: the passphrase in .*/password does not open it"):
+                make(store)
+
+    def test_a_key_without_one_needs_none(self, directory: Directory, store: Store) -> None:
+        contexts.server_context(Store(directory(ca="other"), password=store.password))
+
+    def test_a_file_that_others_can_read_is_refused(self, store: Store) -> None:
+        assert store.password is not None
+        store.password.chmod(0o644)
+        with pytest.raises(ConfigError, match=r"password: a passphrase that other users can read or change \(mode 644\)"):
+            contexts.server_context(store)
+        store.password.unlink()
+        with pytest.raises(ConfigError, match="password: No such file"):
+            contexts.server_context(store)
+
+    def test_a_new_key_has_a_new_one(self, store: Store, directory: Directory) -> None:
+        """Both are read again, when either changes."""
+        assert store.password is not None
+        trust = Trust(store, server=True)
+        before = trust.context()
+        key = serialization.load_pem_private_key((store / SERVER_KEY).read_bytes(), b"not told")
+        hidden = serialization.BestAvailableEncryption(b"the next")
+        (store / SERVER_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
+        assert trust.context() is before
+        store.password.write_text("the next")
+        assert trust.context() is not before
 
 
 @pytest.mark.parametrize(("start", "end", "text"), [(-3600, -60, "expired on"), (600, 3600, "not valid before")])
@@ -129,7 +180,7 @@ def test_an_outdated_certificate_of_our_own_is_refused(start: float, end: float,
 
 
 def test_an_expired_ca_is_refused(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issue, "CA_LIFETIME", datetime.timedelta(seconds=3600))
+    monkeypatch.setattr("nbdtun.tls.pki.authority.CA_LIFETIME", datetime.timedelta(seconds=3600))
     d = directory()
     monkeypatch.setattr("nbdtun.tls.files.time.time", lambda: datetime.datetime.now().timestamp() + 7200)
     with pytest.raises(ConfigError, match=r"ca-cert.pem: expired on 20"):

@@ -16,7 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from nbdtun.errors import ConfigError
 from nbdtun.tls import contexts, issue
-from nbdtun.tls.files import CA_CERT, CA_KEY, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
+from nbdtun.tls.pki import authority as pki
+from nbdtun.tls.store import CA_CERT, CA_KEY, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY
 
 ALL = {CA_CERT, CA_KEY, SERVER_CERT, SERVER_KEY, CLIENT_CERT, CLIENT_KEY}
 
@@ -53,7 +54,7 @@ def test_a_key_is_never_readable_to_others_even_while_it_is_written(tmp_path: Pa
         modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
         fsync(fd)
 
-    monkeypatch.setattr("nbdtun.tls.issue.os.fsync", noting)
+    monkeypatch.setattr("nbdtun.ownership.files.os.fsync", noting)
     before = os.umask(0)
     try:
         issue.make(tmp_path, ["a"])
@@ -115,7 +116,7 @@ def test_validity(made: Path) -> None:
 
 
 def test_no_certificate_outlives_its_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issue, "CA_LIFETIME", datetime.timedelta(days=3))
+    monkeypatch.setattr(pki, "CA_LIFETIME", datetime.timedelta(days=3))
     issued = issue.make(tmp_path, ["a"])
     assert issued.expires == load(tmp_path / CA_CERT).not_valid_after_utc == load(tmp_path / CLIENT_CERT).not_valid_after_utc
 
@@ -170,7 +171,7 @@ def test_an_authority_of_another_kind_of_key_signs_too(kind: str, tmp_path: Path
         .add_extension(x509.BasicConstraints(True, None), True)
     )
     authority = builder.sign(key, hashes.SHA256() if kind == "RSA" else None)
-    for file, content in issue._pair(CA_CERT, CA_KEY, authority, key).items():
+    for file, content in pki.pair(CA_CERT, CA_KEY, authority, key).items():
         (tmp_path / file).write_bytes(content)
     issue.make(tmp_path, ["a"])
     load(tmp_path / SERVER_CERT).verify_directly_issued_by(authority)
@@ -200,10 +201,10 @@ def test_an_end_certificate_cannot_sign(made: Path) -> None:
 
 
 def test_an_expired_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issue, "CA_LIFETIME", datetime.timedelta(seconds=-60))
-    monkeypatch.setattr(issue, "_issue", lambda *rest: (_ for _ in ()).throw(AssertionError("signed")))
-    authority = issue._new_authority()
-    for file, content in issue._pair(CA_CERT, CA_KEY, authority.certificate, authority.key).items():
+    monkeypatch.setattr(pki, "CA_LIFETIME", datetime.timedelta(seconds=-60))
+    monkeypatch.setattr(pki.Authority, "sign", lambda *rest: (_ for _ in ()).throw(AssertionError("signed")))
+    authority = pki.new_authority()
+    for file, content in pki.pair(CA_CERT, CA_KEY, authority.certificate, authority.key).items():
         (tmp_path / file).write_bytes(content)
     with pytest.raises(ConfigError, match=r"ca-cert.pem: expired on"):
         issue.make(tmp_path, ["a"])
@@ -220,7 +221,7 @@ def test_an_authority_behind_a_passphrase(made: Path) -> None:
     key = serialization.load_pem_private_key((made / CA_KEY).read_bytes(), None)
     hidden = serialization.BestAvailableEncryption(b"secret")
     (made / CA_KEY).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
-    with pytest.raises(ConfigError, match=r"ca-key.pem: protected by a passphrase; use a key without one"):
+    with pytest.raises(ConfigError, match=r"ca-key.pem: protected by a passphrase; give the file with it as --ca-password-file"):
         issue.make(made, ["a"], force=True)
 
 
@@ -255,7 +256,36 @@ def test_a_failed_write_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.Monk
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nbdtun.tls.issue.os.fsync", full)
+    monkeypatch.setattr("nbdtun.ownership.files.os.fsync", full)
     with pytest.raises(ConfigError, match="No space left on device"):
         issue.make(tmp_path, ["a"])
     assert list(tmp_path.iterdir()) == []
+
+
+class TestAnotherHost:
+    """One more host, signed by a CA whose key stays in its directory."""
+
+    def test_it_gets_both_certificates_and_no_key_of_the_ca(self, made: Path, tmp_path: Path) -> None:
+        before = contents(made)
+        issued = issue.make(tmp_path / "host", ["host2.example"], ca=made)
+        assert not issued.new_authority
+        assert set(contents(tmp_path / "host")) == ALL - {CA_KEY}
+        assert {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()} == before
+        for name in (SERVER_CERT, CLIENT_CERT):
+            certificate = load(tmp_path / "host" / name)
+            certificate.verify_directly_issued_by(load(made / CA_CERT))
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            assert names.get_values_for_type(x509.DNSName) == ["host2.example"]
+            assert (made / "issued" / f"{certificate.serial_number:x}.pem").exists()
+        contexts.server_context(tmp_path / "host")
+
+    def test_a_directory_of_another_ca_is_left_alone(self, made: Path, tmp_path: Path) -> None:
+        issue.make(tmp_path / "host", ["a"])
+        before = contents(tmp_path / "host")
+        for force, text in ((False, "exists already"), (True, "ca-cert.pem is that of another CA; choose another directory")):
+            with pytest.raises(ConfigError, match=text):
+                issue.make(tmp_path / "host", ["a"], ca=made, force=force)
+        assert contents(tmp_path / "host") == before
+        with pytest.raises(ConfigError, match=r"--ca .*none: there is no ca-cert.pem and ca-key.pem"):
+            issue.make(tmp_path / "new", ["a"], ca=tmp_path / "none")
+        assert not (tmp_path / "new").exists()

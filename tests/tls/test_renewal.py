@@ -10,8 +10,8 @@ import pytest
 
 from nbdtun.errors import ConfigError
 from nbdtun.tls import issue
-from nbdtun.tls.files import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_KEY
 from nbdtun.tls.renewal import Renewal
+from nbdtun.tls.store import CA_CERT, CLIENT_CERT, CLIENT_KEY, SERVER_KEY
 from tests.powers import ordinary
 
 

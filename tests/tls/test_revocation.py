@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nbdtun.errors import ConfigError, TLSError
-from nbdtun.tls.files import CA_CRL
 from nbdtun.tls.revocation import Revocations, stamp
+from nbdtun.tls.store import CA_CRL
 from tests.powers import ordinary
 from tests.tls.stage.authority import CLIENT, HOUR, Holder, authority, revoke
 

@@ -10,8 +10,8 @@ from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Check
 from nbdtun.tls.certificate import date, validity
-from nbdtun.tls.files import CA_CERT, CA_CRL
 from nbdtun.tls.revocation import currency, read_lists, stamp
+from nbdtun.tls.store import CA_CERT, CA_CRL, Store
 
 #: Seconds before its expiry from which on a certificate should be renewed.
 SOON = 30 * 86400.0
@@ -23,16 +23,16 @@ LIST_SOON = 86400.0
 LIST_REST = 1 / 3
 
 
-def check_certificates(checklist: Checklist, kinds: tuple[Kind, Kind, Kind], directory: str, certificate: str) -> None:
+def check_certificates(checklist: Checklist, kinds: tuple[Kind, Kind, Kind], store: Store, certificate: str) -> None:
     """
-    Note, by ``kinds``, until when ``certificate``, the CA and the revocation lists in ``directory`` are valid.
+    Note, by ``kinds``, until when ``certificate``, the CA and the revocation lists in ``store`` are valid.
 
     Making the context has already checked that they are valid now, and that the key belongs to the certificate.
     """
-    for path in (Path(directory) / certificate, Path(directory) / CA_CERT):
+    for path in (store / certificate, store / CA_CERT):
         with checklist.collecting(kinds[0]):
             _check(checklist, kinds, path)
-    lists = Path(directory) / CA_CRL
+    lists = store / CA_CRL
     if stamp(lists) is not None:
         with checklist.collecting(kinds[0]):
             _check_lists(checklist, kinds, lists)

@@ -26,7 +26,7 @@ from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.service.tunnel.far import Far, far_of
 from nbdtun.service.tunnel.reached import Step
-from nbdtun.tls.files import CLIENT_CERT
+from nbdtun.tls.store import CLIENT_CERT
 from nbdtun.tunnel.source.client import Source
 from nbdtun.units import rate_text
 
@@ -164,8 +164,8 @@ def check_tls(checklist: Checklist, settings: Dialling) -> None:
     """Note until when our certificates are valid."""
     if settings.by_ssh is not None or settings.code is not None:
         checklist.ok(Check.TLS, "both ends have certificates for this migration alone")
-    elif settings.tunnel.tls_dir is not None:
-        certificates.check_certificates(checklist, CERTIFICATES, settings.tunnel.tls_dir, CLIENT_CERT)
+    elif settings.tunnel.store is not None:
+        certificates.check_certificates(checklist, CERTIFICATES, settings.tunnel.store, CLIENT_CERT)
     else:
         checklist.ok(Check.TLS, "TLS is off: there is no --tls-dir")
 

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from nbdtun.errors import ConfigError
 from nbdtun.tls.certificate import validity
-from nbdtun.tls.files import CA_CERT, CA_CRL
 from nbdtun.tls.revocation import currency, read_lists
+from nbdtun.tls.store import CA_CERT, CA_CRL, Store
 
 
-def expiries(tls_dir: str | None, certificate: str) -> dict[str, float]:
+def expiries(store: Store | None, certificate: str) -> dict[str, float]:
     """
     When ``certificate`` and the CA's expire, and when the revocation lists are to be replaced, by the file's name: seconds since the epoch.
 
     A file that is not there, or of which only OpenSSL can tell, is left out; so is all of it without TLS.
     """
-    if tls_dir is None:
+    if store is None:
         return {}
-    found = {name: _end(Path(tls_dir) / name) for name in (certificate, CA_CERT)} | {CA_CRL: _end_of_lists(Path(tls_dir) / CA_CRL)}
+    found = {name: _end(store / name) for name in (certificate, CA_CERT)} | {CA_CRL: _end_of_lists(store / CA_CRL)}
     return {name: end for name, end in found.items() if end is not None}
 
 

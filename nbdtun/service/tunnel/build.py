@@ -44,9 +44,9 @@ def make_trust(settings: TunnelSettings, *, server: bool) -> Trusting | None:
 
     :raise ConfigError: the directory with the certificates cannot be used.
     """
-    if settings.trust is not None or settings.tls_dir is None:
+    if settings.trust is not None or settings.store is None:
         return settings.trust
-    return Trust(settings.tls_dir, server=server, any_purpose=settings.any_purpose)
+    return Trust(settings.store, server=server, any_purpose=settings.any_purpose)
 
 
 def retrust(trust: Trusting | None, before: TunnelSettings, now: TunnelSettings) -> None:
@@ -55,11 +55,11 @@ def retrust(trust: Trusting | None, before: TunnelSettings, now: TunnelSettings)
 
     :raise ConfigError: the certificates cannot be used; those from before stay in use.
     """
-    if isinstance(trust, Trust) and now.tls_dir is not None:
-        if (before.tls_dir, before.any_purpose) == (now.tls_dir, now.any_purpose):
+    if isinstance(trust, Trust) and now.store is not None:
+        if (before.store, before.any_purpose) == (now.store, now.any_purpose):
             trust.context()
         else:
-            trust.move(now.tls_dir, any_purpose=now.any_purpose)
+            trust.move(now.store, any_purpose=now.any_purpose)
 
 
 def make_source(reactor: Reactor, settings: Dialling) -> Source:

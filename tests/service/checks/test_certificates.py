@@ -9,13 +9,13 @@ from nbdtun.migration.catalogue import CERTIFICATES, DESTINATION_CERTIFICATES, K
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.service.checks.certificates import check_certificates
 from nbdtun.tls import issue
-from nbdtun.tls.files import CA_CRL
+from nbdtun.tls.store import CA_CRL, Store
 from tests.tls.stage.authority import HOUR, authority, revoke
 
 
 def lines(directory: Path, kinds: tuple[Kind, Kind, Kind] = CERTIFICATES) -> list[str]:
     checklist = Checklist()
-    check_certificates(checklist, kinds, str(directory), "client-cert.pem")
+    check_certificates(checklist, kinds, Store.of(directory), "client-cert.pem")
     return [f"{one.level.value} {one.check}: {one}".replace(f"{directory}/", "") for one in checklist.findings]
 
 
@@ -28,7 +28,7 @@ def lines(directory: Path, kinds: tuple[Kind, Kind, Kind] = CERTIFICATES) -> lis
     ],
 )
 def test_until_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float, text: str) -> None:
-    monkeypatch.setattr(issue, "LIFETIME", datetime.timedelta(days=days))
+    monkeypatch.setattr("nbdtun.tls.pki.authority.LIFETIME", datetime.timedelta(days=days))
     issue.make(tmp_path, ["localhost"])
     ours, authority = lines(tmp_path)
     assert ours.startswith(text)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from nbdtun.service.local.expiries import expiries
 from nbdtun.tls.issue import make
+from nbdtun.tls.store import Store
 from tests.tls.stage.authority import authority, revoke
 
 
 def test_a_certificate_and_its_ca(tmp_path: Path) -> None:
     issued = make(tmp_path, ["localhost"], force=False)
-    found = expiries(f"{tmp_path}", "server-cert.pem")
+    found = expiries(Store.of(f"{tmp_path}"), "server-cert.pem")
     assert found.keys() == {"server-cert.pem", "ca-cert.pem"}
     assert found["server-cert.pem"] == issued.expires.timestamp() <= found["ca-cert.pem"]
 
@@ -20,11 +21,11 @@ def test_a_revocation_list_is_to_be_replaced(tmp_path: Path) -> None:
     found = authority().revokes(7)
     revoke(tmp_path, found)
     assert found.next_update_utc is not None
-    assert expiries(f"{tmp_path}", "server-cert.pem") == {"ca-crl.pem": found.next_update_utc.timestamp()}
+    assert expiries(Store.of(f"{tmp_path}"), "server-cert.pem") == {"ca-crl.pem": found.next_update_utc.timestamp()}
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
-    assert expiries(None, "server-cert.pem") == expiries(f"{tmp_path}", "server-cert.pem") == {}
+    assert expiries(None, "server-cert.pem") == expiries(Store.of(f"{tmp_path}"), "server-cert.pem") == {}
     for name in ("server-cert.pem", "ca-cert.pem", "ca-crl.pem"):
         (tmp_path / name).write_text("not one")
-    assert expiries(f"{tmp_path}", "server-cert.pem") == {}
+    assert expiries(Store.of(f"{tmp_path}"), "server-cert.pem") == {}

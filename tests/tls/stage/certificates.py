@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from nbdtun.tls.files import CA_CERT, CA_CRL, CA_KEY, CLIENT_CERT
+from nbdtun.tls.store import CA_CERT, CA_CRL, CA_KEY, CLIENT_CERT
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbdtun.tls import contexts, issue
-from nbdtun.tls.files import CA_CERT, CA_KEY
+from nbdtun.tls.store import CA_CERT, CA_KEY
 from tests.tls.stage.conversation import Conversation, Directory, End
 
 
@@ -61,8 +61,8 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Directory:
         for name in (CA_CERT, CA_KEY):
             shutil.copy(authority / name, path)
         with monkeypatch.context() as patch:
-            patch.setattr(issue, "BACKDATED", datetime.timedelta(seconds=-start))
-            patch.setattr(issue, "LIFETIME", datetime.timedelta(seconds=end))
+            patch.setattr("nbdtun.tls.pki.authority.BACKDATED", datetime.timedelta(seconds=-start))
+            patch.setattr("nbdtun.tls.pki.authority.LIFETIME", datetime.timedelta(seconds=end))
             issue.make(path, list(hosts))
         return path
 
