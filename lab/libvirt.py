@@ -35,7 +35,14 @@ SPARE = Path("/var/lib/libvirt/nbdtun")
 KEEPALIVES = 60
 """libvirt gives up a connection that was silent for so many times 5 s; its own default is 5 times."""
 
-_PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log": "/var/log/libvirt"}
+_PRIVATE = {
+    "etc": "/etc/libvirt",
+    "run": "/run",
+    "state": "/var/lib/nbdtun",
+    "lib": "/var/lib/libvirt",
+    "cache": "/var/cache/libvirt",
+    "log": "/var/log/libvirt",
+}
 _UNSHARE = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 

@@ -18,6 +18,7 @@ from lab.disks import MIB, Disk, Format
 from lab.guest import Guest
 from lab.libvirt import SPARE, Domain, Host, Inside
 from lab.process import wait
+from lab.sluice import Sluice
 
 UNCHANGED = partial(Host, keepalive="")
 """Hosts with libvirt's own settings."""
@@ -47,6 +48,9 @@ class Way:
     cables: dict[str, Cable] = field(default_factory=dict)
     daemons: dict[str, Inside] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    sluices: dict[str, Sluice] = field(default_factory=dict)
+    """What stands between a host's daemon and its libvirtd, if anything."""
+
     attempts: int = 0
     commands: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -54,7 +58,9 @@ class Way:
         """Begin the daemon of a host."""
         port = self.ports.setdefault(host.name, free_port())
         words: list[str | Path] = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--tls-dir", self.tls]
-        words += [f"--libvirt=qemu:///{host.mode}", "--admit", SPARE, "--admit", CACHE]
+        sluice = self.sluices.get(host.name)
+        uri = f"qemu:///{host.mode}" if sluice is None else f"qemu+unix:///{host.mode}?socket={sluice.path}"
+        words += [f"--libvirt={uri}", "--admit", SPARE, "--admit", CACHE]
         daemon = self.stack.enter_context(Inside(host, [BIN / "nbdtun", "dest", *words], self.directory / f"dest-{host.name}.log", env))
         wait(lambda: listening(port), PATIENT, f"the daemon of {host.name}", daemon)
         if host.name not in self.cables:
@@ -127,13 +133,14 @@ def two_hosts(
     bridge: str,
     *formats: Format,
     persistent: bool = False,
+    sluices: bool = False,
     host: Callable[[Path, str], Host] = UNCHANGED,
     **more: Any,
 ) -> Iterator[Way]:
     """
     Make them: the guest ticks at the first.
 
-    It has a disk of each of the `formats`, `raw` if there are none. `host` makes a host. `more` is the domain's.
+    It has a disk of each of the `formats`, `raw` if there are none. `host` makes a host; `sluices` stand before their libvirtds. `more` is the domain's.
     """
     directory.chmod(0o755)
     with ExitStack() as stack:
@@ -146,6 +153,8 @@ def two_hosts(
         domain.start(hosts[0], persistent=persistent)
         way = Way(directory, tls, domain, hosts, stack)
         for each in hosts:
+            if sluices:
+                way.sluices[each.name] = stack.enter_context(Sluice(directory / f"sluice-{each.name}", each.socket))
             way.serve(each)
         domain.wait_ticks(hosts[0], 3, PATIENT)
         yield way
