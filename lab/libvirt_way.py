@@ -140,7 +140,8 @@ def two_hosts(
     """
     Make them: the guest ticks at the first.
 
-    It has a disk of each of the `formats`, `raw` if there are none. `host` makes a host; `sluices` stand before their libvirtds. `more` is the domain's.
+    It has a disk of each of the `formats`, `raw` if there are none. `host` makes a host; `sluices` stand before their libvirtds.
+    `more` is the domain's.
     """
     directory.chmod(0o755)
     with ExitStack() as stack:

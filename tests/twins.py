@@ -25,6 +25,8 @@ WITHOUT_TWIN: Final = {
     "nbdtun.service.evacuation.whereabouts": "asks a real destination: integration/test_evacuate has one whose source is gone",
     "nbdtun.service.libvirt.calls": "joins libvirtd's connection to a channel: integration/libvirt_moves has it with real libvirtds",
     "nbdtun.service.libvirt.checks": "asks two libvirts: integration/libvirt_moves has real ones",
+    "nbdtun.daemon.standby": "a process of its own: service/libvirt/test_standby starts it",
+    "nbdtun.service.libvirt.takeover": "joins what has twins: integration/libvirt_moves has it with real libvirtds, test_standby without",
     "nbdtun.service.libvirt.migration": "joins what has twins: integration/libvirt_moves has the whole",
     "nbdtun.spawn.near.survey": "asks QEMU and reads its process: integration/test_spawn has it with real QEMUs",
     "nbdtun.spawn.rewrite.source": "values without rules of their own",

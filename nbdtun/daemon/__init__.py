@@ -1,11 +1,12 @@
 """
-The two daemons, as the commands `nbdtun source` and `nbdtun dest` and as twistd plugins.
+The two daemons, as the commands `nbdtun source` and `nbdtun dest` and as twistd plugins; and the process that stands by.
 
     options     the shared options, as options of twistd
     log         log lines as text and as JSON
     notify      what a service manager is told
     reload      a running daemon reads its options again
     service     the service that is run; a failure to start is one line
+    standby     the process beside a migration of libvirt's
     source_tap  the source daemon: its options and services
     dest_tap    the destination daemon
 """

@@ -10,8 +10,8 @@ libvirt's own migration runs between LibvirtPrepare and LibvirtFinish, through t
 
 Each value is one JSON object, compressed, with exactly the fields of its class in :mod:`.values`, all of them. A :class:`.values.Wanted`::
 
-    {"name": "web1", "uuid": "11111111-...", "xml": "<domain ...", "nvram": 0, "host": "22222222-...", "hostname": "here",
-     "overwrite": false, "autostart": false,
+    {"name": "web1", "uuid": "11111111-...", "xml": "<domain ...", "persistent": "<domain ...", "nvram": 0, "host": "22222222-...",
+     "hostname": "here", "overwrite": false, "autostart": false,
      "images": [{"target": "vda", "path": "/var/lib/libvirt/images/web1.qcow2", "format": "qcow2", "capacity": 1073741824,
                  "allocation": 200704, "compat": "1.1", "extended_l2": false, "cluster": 65536, "device": false,
                  "pool": "", "volume": "", "owner": "libvirt-qemu", "group": "kvm", "mode": 384,
@@ -29,7 +29,7 @@ A :class:`.values.Prepared`::
 
 A :class:`.values.Fate`::
 
-    {"state": "running", "reason": "migrated", "waits": false, "has_run": true, "begun": false, "kept": ["/var/lib/..."]}
+    {"state": "running", "reason": "migrated", "waits": false, "has_run": true, "doubtful": false, "begun": false, "kept": ["/var/lib/..."]}
 
 The far end trusts no peer. It acts only on the paths of the images, in its own libvirt's pools, and on the domain of that
 UUID; the session's id has one form.

@@ -23,6 +23,13 @@ TRANSIENT: Final = Kind(
     "The source is to keep a transient domain, of which libvirt keeps no definition once its guest has left.",
     "define it before, to keep it: `virsh dumpxml` and `virsh define`",
 )
+UNRESOLVED: Final = Kind(
+    Check.SOURCE,
+    Level.FAILURE,
+    "An earlier migration of the domain was handed over, and its outcome is not known yet.",
+    "use --resolve",
+    (NotMigratable,),
+)
 UNANSWERED: Final = Kind(
     Check.DESTINATION,
     Level.FAILURE,

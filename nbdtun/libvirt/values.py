@@ -53,7 +53,8 @@ class Image:
 @frozen
 class Wanted:
     """
-    The domain that is to arrive: its ``name`` there, its ``uuid`` (with hyphens, in lower case), and its ``xml`` as it is to be there.
+    The domain that is to arrive: its ``name`` there, its ``uuid`` (with hyphens, in lower case), and its ``xml`` as it is to be there;
+    ``persistent`` is that of its definition, empty for a transient one.
 
     ``images`` are those of the disks that are copied, and no others. ``nvram`` is the size of the NVRAM file that the XML names; 0 if
     there is none. ``host`` is the UUID of the source's host, and ``hostname`` its name, as libvirt has them: it refuses a migration to
@@ -64,11 +65,17 @@ class Wanted:
     uuid: str
     xml: str
     images: tuple[Image, ...] = ()
+    persistent: str = ""
     nvram: int = 0
     host: str = ""
     hostname: str = ""
     overwrite: bool = False
     autostart: bool = False
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Its XML, and that of its definition."""
+        return (self.xml, self.persistent) if self.persistent else (self.xml,)
 
 
 @frozen
@@ -114,13 +121,15 @@ class Fate:
     ``pmsuspended``); empty: libvirt there knows no such domain. ``reason`` is libvirt's word for its reason (``migration``, ``user``...).
 
     ``waits``: it is paused, and has not been given its guest yet. ``has_run``: its guest runs there, has run, or may have: the source must
-    not go on with it. ``begun``: there is a record of a migration there. ``kept`` are the images that were made and stay.
+    not go on with it. ``doubtful``: it may have run, or may not, and is gone. ``begun``: there is a record of a migration there. ``kept``
+    are the images that were made and stay.
     """
 
     state: str = field(default="", converter=printable)
     reason: str = field(default="", converter=printable)
     waits: bool = False
     has_run: bool = False
+    doubtful: bool = False
     begun: bool = False
     kept: tuple[str, ...] = ()
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from attrs import evolve, frozen
 from twisted.internet.defer import DeferredLock
+from twisted.internet.task import deferLater
 
 from nbdtun.errors import DestinationFailed, LibvirtError, NbdtunError, NotMigratable, error_of
 from nbdtun.kept import Kept
@@ -21,7 +22,7 @@ from nbdtun.libvirt.far.look import Scene, look
 from nbdtun.libvirt.far.needs import read
 from nbdtun.libvirt.far.outcome import fate
 from nbdtun.libvirt.far.record import Begun, Made
-from nbdtun.libvirt.far.remains import Stays, remove, wind_up
+from nbdtun.libvirt.far.remains import LOOK_AGAIN, SETTLE_SECONDS, Stays, remove, wind_up
 from nbdtun.libvirt.far.volumes import Place, place_of
 from nbdtun.libvirt.host import Host
 from nbdtun.libvirt.pools import Pools
@@ -95,7 +96,7 @@ class Arrival:
         self.uri = local.uri
         self.owner: tuple[int, int] | None = None  #: the user and group of its QEMU, where that is not this process's user
         self.over = False
-        self._removed = self._ends = False
+        self._removed = self._ends = self._heard = False
         self._lock = DeferredLock()  # it may be ended while it is still being made
         self._local = local
         self._kept = kept
@@ -152,6 +153,11 @@ class Arrival:
             if self._kept.read() is not None:
                 raise OSError(f"{self._kept!r} can be neither written nor removed")
 
+    def answered(self, *, runs: bool) -> None:
+        """libvirt has answered: the guest runs here, or it does not and never will."""
+        self._heard = True
+        self._note(handed_over=runs, answered=runs)
+
     async def finish(self, arrived: bool) -> Fate:
         """
         The migration is over: keep all if ``arrived``; else its source goes on with its guest, and all is removed, unless it runs here.
@@ -172,18 +178,27 @@ class Arrival:
 
     async def _end(self, *, arrived: bool, sure: bool) -> Fate:
         self._ends = True  # nothing is handed over from now on: a domain that waits can be ended
+        await self._hear()
         self._doors.close()
         async with self._lock:
             return await self._settle(arrived=arrived, sure=sure)
 
+    async def _hear(self) -> None:
+        """libvirt was told to let the guest run: what it answers is surer than what is seen later. It is waited for, for a while."""
+        reactor = self._local.reactor
+        until = reactor.seconds() + SETTLE_SECONDS
+        while self._begun.handed_over and not (self._heard or self.over) and reactor.seconds() < until:
+            await deferLater(reactor, LOOK_AGAIN)
+
     async def _settle(self, *, arrived: bool, sure: bool) -> Fate:
         libvirt = await Libvirt(self._local.reactor, self.uri).open()
         try:
-            if not self.over and arrived:
-                self._settled(Stays("it has arrived", True))
-                await self._start_with_host(libvirt)
-            elif not self.over:
-                self._settled(await wind_up(self._local.reactor, libvirt, self._begun, sure=sure))
+            if not self.over:
+                reactor = self._local.reactor
+                stays = Stays("it has arrived", True) if arrived else await wind_up(reactor, libvirt, self._begun, sure=sure)
+                self._settled(stays)
+                if stays is not None and stays.has_run:
+                    await self._start_with_host(libvirt)
             domain = await libvirt.do(lambda opened: Host(opened).domain(self.wanted.uuid))
             return fate(None if self._removed else self._begun, domain, self.session)
         finally:
@@ -207,7 +222,7 @@ class Arrival:
             self._kept.erase()
             return
         self.log.info("{vm}: what was made here stays: {why}", vm=self.wanted.name, why=stays.why)
-        self._note(arrived=stays.has_run, handed_over=stays.has_run)
+        self._note(arrived=stays.has_run, handed_over=stays.has_run, doubtful=stays.doubtful)
 
     def _note(self, **changes: Any) -> None:
         self._begun = evolve(self._begun, **changes)

@@ -238,7 +238,7 @@ class Arrivals:
             kept.erase()
             self.log.info("{vm}: removed what an earlier migration had made", vm=left.name)
         elif stays.has_run:
-            kept.write(evolve(left, arrived=True))
+            kept.write(evolve(left, arrived=True, doubtful=stays.doubtful))
         else:
             raise NotMigratable(KEPT(f"{left.name}: {stays.why}").what, KEPT.remedy)
 

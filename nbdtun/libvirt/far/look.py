@@ -84,7 +84,8 @@ def _admission(scene: Scene, wanted: Wanted, needs: Needs, host: Capabilities) -
     paths = [path for path in (needs.nvram, *(image.path for image in wanted.images if not image.pool)) if path]
     pools = [pool.path for pool in scene.pools.every() if pool.path]
     try:
-        yield from scene.rules.judge(wanted.xml, paths, pools, host.owner)
+        for xml in wanted.forms:
+            yield from scene.rules.judge(xml, paths, pools, host.owner)
     except NotMigratable as error:  # whoever asks
         yield FORBIDDEN.of(error)
 

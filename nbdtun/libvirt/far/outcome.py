@@ -44,6 +44,7 @@ def fate(begun: Begun | None, domain: Domain | None, session: str | None) -> Fat
         reason="" if domain is None else domain.reason,
         waits=waits,
         has_run=runs or recorded,
+        doubtful=recorded and not runs and begun is not None and begun.doubtful,
         begun=under_way,
         kept=kept,
     )

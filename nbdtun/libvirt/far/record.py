@@ -57,7 +57,8 @@ class Begun:
 
     ``maker`` is the process that works on it (:func:`~nbdtun.migration.rollback.presence.identity`). It has made the ``directory`` for
     sockets, ``folders`` for images, and ``images``. ``left`` are files that libvirt makes, where there were none. ``handed_over``:
-    libvirt may have been told to let the guest run. ``arrived``: it has, and all that was made stays.
+    libvirt may have been told to let the guest run. ``answered``: it has said that it does. ``arrived``: it has run, and all that was made
+    stays; ``doubtful``: or it may have.
     """
 
     uuid: str
@@ -71,7 +72,9 @@ class Begun:
     images: tuple[Made, ...] = ()
     left: tuple[str, ...] = ()
     handed_over: bool = False
+    answered: bool = False
     arrived: bool = False
+    doubtful: bool = False
 
     @property
     def bond(self) -> Bond:

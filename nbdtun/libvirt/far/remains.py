@@ -28,15 +28,17 @@ from nbdtun.spawn.far import images
 
 #: Seconds in which libvirt ends what it was told to: it takes a guest over, or drops the domain of a connection that was lost.
 SETTLE_SECONDS: Final = 10.0
-_LOOK_SECONDS: Final = 0.2
+#: Seconds between two looks at that.
+LOOK_AGAIN: Final = 0.2
 
 
 @frozen
 class Stays:
-    """``why`` what was made stays; ``has_run``: a guest runs on it, has run, or may have."""
+    """``why`` what was made stays; ``has_run``: a guest runs on it, has run, or may have, which is ``doubtful``."""
 
     why: str
     has_run: bool
+    doubtful: bool = False
 
 
 async def wind_up(reactor: Reactor, libvirt: Libvirt, begun: Begun, *, sure: bool = False) -> Stays | None:
@@ -51,7 +53,7 @@ async def wind_up(reactor: Reactor, libvirt: Libvirt, begun: Begun, *, sure: boo
     why = doubt(begun, domain)
     certain = is_gone(domain) and (sure or ended)
     if why and not certain and (domain is None or domain.active or begun.handed_over):
-        return Stays(why, True)
+        return Stays(why, True, doubtful=is_gone(domain) and not begun.answered)
     return await libvirt.do(lambda opened: _remove_unused(opened, begun, "" if certain else why))
 
 
@@ -65,7 +67,7 @@ async def _ended(reactor: Reactor, libvirt: Libvirt, begun: Begun) -> tuple[Doma
         if not begun.handed_over or reactor.seconds() >= until:
             await libvirt.do(lambda opened: Host(opened).end(begun.uuid))
             return await libvirt.do(lambda opened: Host(opened).domain(begun.uuid)), True
-        await deferLater(reactor, _LOOK_SECONDS)
+        await deferLater(reactor, LOOK_AGAIN)
 
 
 def _remove_unused(opened: Any, begun: Begun, why: str) -> Stays | None:

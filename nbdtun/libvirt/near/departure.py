@@ -4,12 +4,14 @@ The source: libvirt's migration of one domain from its check to its outcome.
 libvirt itself undoes its part when its call fails, and lets the guest run on at the source. What is left to do is the far end's part: what
 was made is removed there, unless the guest runs on it, or has. The far end is asked for that after each failure. If its libvirt says that
 the guest runs there, or cannot be asked after the handover, the guest here stays paused, and ``--resolve`` ends it one way or the other.
+If this process is killed, another one takes its place (``nbdtun/service/libvirt/takeover.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
@@ -18,15 +20,17 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield
-from nbdtun.errors import GuestLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import Libvirt
-from nbdtun.libvirt.findings import SNAPSHOTS, TRANSIENT
 from nbdtun.libvirt.near.job import Job
+from nbdtun.libvirt.near.obstacles import obstacles
 from nbdtun.libvirt.near.order import Order, Sockets, order
+from nbdtun.libvirt.near.pending import Pending, pending
 from nbdtun.libvirt.near.session import FarSession
 from nbdtun.libvirt.near.survey import BLOCKED, FOR_MIGRATION, PAUSED, RUNNING, Survey, survey
 from nbdtun.libvirt.near.watch import Limits, Watch
-from nbdtun.libvirt.near.way import Way
+from nbdtun.libvirt.near.way import Handover, Ward, Way
 from nbdtun.libvirt.values import Fate
 from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
@@ -47,9 +51,14 @@ ABORT_AGAIN = 1.0
 
 @frozen
 class Plan:
-    """How to migrate: ``settings``, what differs there, and ``parallel`` connections for the memory (0: one that is not parallel)."""
+    """
+    How to migrate: ``settings``, what differs there, and ``parallel`` connections for the memory (0: one that is not parallel).
+
+    ``state`` is the directory for what must outlive this process.
+    """
 
     settings: MigrationSettings
+    state: Path
     answers: Answers = field(factory=Answers)
     dest_xml: str = ""
     parallel: int = 0
@@ -81,6 +90,7 @@ class Departure:
         self._call: Deferred[None] | None = None
         self._cause: BaseException | None = None
         self._survey: Survey | None = None
+        self._pending: Kept[Pending] | None = None  #: it was handed over
         self._doubtful = False  #: it was handed over, and it is not known whether it runs there
         self._job = Job(libvirt)
         self.budget = Limits(self._job, plan.settings.bandwidth, plan.settings.downtime)
@@ -109,7 +119,7 @@ class Departure:
     @property
     def under_way(self) -> bool:
         """Whether it can still be changed, or cancelled."""
-        return self._forward is not None and self._cause is None
+        return self._forward is not None and self._cause is None and not self._meter.now.phase.handed_over
 
     def _alarm(self, error: Exception) -> None:
         self._interrupt(error)
@@ -140,9 +150,11 @@ class Departure:
             self._meter.expect_memory(found.memory)
             self._meter.expect({image.target: Disk(image.target, image.target, "", image.capacity) for image in found.images})
             await self._session.open()
+            self._way.guard(Ward(self._session.ident, self._secret, found.domain.name, found.domain.uuid))
             prepared = await self._session.prepare(self._wanted(found, nonces))
         sockets = Sockets(prepared.directory, prepared.mode)
-        await self._way.make(prepared.directory, self._session.ident, found.domain.owner, self._handed)
+        handover = Handover(self._hand_over, self._handed)
+        await self._way.make(prepared.directory, self._session.ident, found.domain.owner, handover)
         targets = {"libvirt.sock": prepared.libvirt, "memory.sock": prepared.memory, "disks.sock": prepared.disks}
         for name, target in targets.items():
             await self._way.enter(target, name, urgent=name != "disks.sock", secret=self._secret)
@@ -154,7 +166,7 @@ class Departure:
         found = self._survey = await examine(self._libvirt, plan)
         self._guest = GuestState.RUNS if found.runs else GuestState.PAUSED
         self._job.uuid = found.domain.uuid
-        obstacles(self.checklist, found, keep=self.settings.keep_source)
+        obstacles(self.checklist, found, plan.state, keep=self.settings.keep_source)
         await self._session.open()
         for finding in (await self._session.look(self._wanted(found, nonces))).findings:
             self.checklist.add(finding)
@@ -166,12 +178,27 @@ class Departure:
 
     async def _move(self, told: Order, found: Survey) -> None:
         """libvirt's own part: its call ends by itself, or when its job was ended, and never otherwise."""
-        self._call = self._job.start(told)
+        call: Deferred[None] = Deferred()
+        self._call = call
+        self._job.start(told).addBoth(self._called)
         self._watch.follow(found.targets)
-        try:
-            await shield(self._call, self._end_job)
-        finally:
-            self._call = None
+        await shield(call, self._end_job)
+
+    def _called(self, result: Any) -> None:
+        """libvirt's call has ended; or it is left to another process."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.callback(result)
+
+    def _hand_over(self) -> None:
+        """The destination is about to be told to let the guest run."""
+        assert self._survey is not None
+        domain = self._survey.domain
+        kept = pending(self._plan.state, domain.uuid)
+        if not kept.write(Pending(domain.uuid, domain.name, self._session.ident, self._secret.hex(), self._survey.runs)):
+            raise MigrationError(f"{domain.name}: the handover cannot be written down, so that it is not begun", "its log says why")
+        self._pending = kept
+        self._watch.taken_over()
 
     async def _handed(self) -> tuple[str, str] | None:
         """libvirt's connection is lost, and the guest may run there: libvirt waits for our answer, and the guest stands still here."""
@@ -181,8 +208,9 @@ class Departure:
         self._doubtful = True
         try:
             fate = await self._session.outcome(domain.uuid, end=True)
-        except OutcomeUnknown:
-            return None
+        except OutcomeUnknown as unknown:
+            self._called(Failure(unknown))
+            raise
         self._doubtful = False
         return (domain.name, domain.uuid) if fate.has_run else None
 
@@ -207,6 +235,7 @@ class Departure:
             self.log.warn("{vm}: {reason}", vm=self.settings.vm, reason=str(unknown))
             fate = Fate(state="running", has_run=True)
         await self._close()
+        self._settled()
         if fate.state in ("", "shutoff", "crashed"):
             lost = GuestLost(f"{self.settings.vm} has moved, and is {fate.state or 'gone'} there")
             self._meter.finish(Phase.LOST, downtime, str(lost), lost.code)
@@ -215,16 +244,20 @@ class Departure:
 
     async def _fail(self, error: BaseException) -> Progress:
         """It has failed, or was cancelled: find out where it is, and leave nothing."""
+        if isinstance(error, LibvirtError):  # which says of the tunnel that a socket is closed
+            error = self._way.trouble or error
         self._watch.stop()
         self._meter.enter(Phase.ROLLBACK)
         try:
             if self._session.prepared and await self._has_moved(error):
+                self._settled()
                 return self._meter.finish(Phase.COMPLETED)
         except OutcomeUnknown as unknown:
             self._meter.finish(Phase.UNKNOWN, error=str(unknown), code=unknown.code)
             raise
         finally:
             await self._close()
+        self._settled()
         if isinstance(error, CancelledError):
             self._meter.finish(Phase.CANCELLED, error="cancelled")
             raise error
@@ -243,7 +276,7 @@ class Departure:
         assert self._survey is not None
         if self._doubtful:
             with suppress(NbdtunError):
-                await self._job.pause()  # at once: libvirt has just let it run on
+                await self._job.pause_again()  # nobody keeps libvirt waiting, and it has just let it run on
             lost = f"{error}; {self.settings.vm} was handed over, and the destination could not be asked what became of it"
             raise OutcomeUnknown(lost, AGAIN)
         return await settle(self._job, self._session, self._survey, self.settings.vm, f"{error}", forced=self._watch.paused)
@@ -251,6 +284,11 @@ class Departure:
     async def _close(self) -> None:
         self._session.close()
         await self._way.remove()
+
+    def _settled(self) -> None:
+        """It is known where it runs."""
+        if self._pending is not None:
+            self._pending.erase()
 
 
 async def settle(job: Job, session: FarSession, found: Survey, vm: str, why: str, *, forced: bool = False) -> bool:
@@ -293,15 +331,6 @@ async def examine(libvirt: Libvirt, plan: Plan) -> Survey:
 def known_again(found: Survey, nonces: Nonces) -> Any:
     """The images, which the far end can know again if it sees them too."""
     return tuple(evolve(image, twin=nonces.twin(origin)) for image, origin in zip(found.images, found.origins, strict=True))
-
-
-def obstacles(checklist: Checklist, found: Survey, *, keep: bool = False) -> None:
-    """Note what prevents the domain from leaving, or from being kept here."""
-    if keep and not found.persistent:
-        checklist.add(TRANSIENT(f"{found.domain.name} is transient, so that nothing of it stays at the source"))
-    kept = [f"{count} {what}" for count, what in ((found.snapshots, "snapshots"), (found.checkpoints, "checkpoints")) if count]
-    if kept:
-        checklist.add(SNAPSHOTS(f"{found.domain.name} has {' and '.join(kept)}, and libvirt moves no such domain"))
 
 
 def nothing_to_resolve(vm: str, why: str) -> NotMigratable:

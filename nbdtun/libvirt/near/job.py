@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import NbdtunError
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.order import Order, speed
+from nbdtun.libvirt.near.survey import BLOCKED, RUNNING
 
 T = TypeVar("T")
 
@@ -101,6 +102,11 @@ class Job:
             return await self._ask(ask)
         return Seen()
 
+    async def is_under_way(self) -> bool:
+        """Whether libvirt has a job of the domain."""
+        stats = await self._ask(lambda domain: domain.jobStats())
+        return stats.get("type") in (_BOUNDED, _UNBOUNDED)
+
     async def abort(self) -> None:
         """End it, if that is still possible; the call ends then, or has."""
         with suppress(NbdtunError):
@@ -132,6 +138,12 @@ class Job:
     async def pause(self) -> None:
         """Pause the guest; it runs again where the migration ends."""
         await self._ask(lambda domain: domain.suspend())
+
+    async def pause_again(self) -> None:
+        """Pause the guest if it runs; one that stands still may be libvirt's own, which takes no such call then."""
+        state = await self.state()
+        if state is not None and state[0] in (RUNNING, BLOCKED):
+            await self.pause()
 
     async def resume(self) -> None:
         """Let the guest run on."""

@@ -3,27 +3,36 @@ The way out of an unknown outcome: both libvirts are asked, and the domain ends 
 
 - Its guest runs at the destination, or has run there: the one here is ended.
 - It has not, and now never will, since the destination ended what waited for a guest: the one here goes on.
+- Another process keeps libvirt waiting, and asks the destination again and again: that one ends it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import time
-from typing import Any
+from typing import Any, Final
 
-from nbdtun.errors import MigrationError
+from twisted.internet.task import deferLater
+
+from nbdtun.errors import MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.departure import Plan, nothing_to_resolve
 from nbdtun.libvirt.near.job import Job
+from nbdtun.libvirt.near.pending import STAYED, Pending, pending, pending_of
 from nbdtun.libvirt.near.session import FarSession
-from nbdtun.libvirt.near.survey import PAUSED
+from nbdtun.libvirt.near.survey import BLOCKED, PAUSED, RUNNING
 from nbdtun.libvirt.near.way import Way
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.ids import new_session
 from nbdtun.migration.progress import Phase, Progress
 
 #: virDomainPausedReason of a guest that an operator has paused: such a one is not ours to wake.
-_BY_USER = 1
+_BY_USER: Final = 1
+
+#: Seconds between two looks at what another process has found out.
+_LOOK: Final = 0.5
+
+State = tuple[int, int]
 
 
 class Settlement:
@@ -37,7 +46,6 @@ class Settlement:
         self._report = report
         self._way = way
         self._began = reactor.seconds()
-        self._session = FarSession(reactor, way, new_session(), b"", plan.settings.steps)
         self._job = Job(libvirt)
 
     def __repr__(self) -> str:
@@ -54,21 +62,59 @@ class Settlement:
         vm = self._plan.settings.vm
         self.checklist.raise_failures(vm)
         uuid, state = await self._libvirt.do(lambda connection: _state(connection, vm))
-        self._job.uuid = uuid
-        if state[0] != PAUSED:
-            raise nothing_to_resolve(vm, "is not paused at the source")
+        kept = pending(self._plan.state, uuid) if uuid else pending_of(self._plan.state, vm)
+        left = None if kept is None else kept.read()
         self._progress(Phase.FINISH)
+        if kept is not None and left is not None and (left.ended or left.is_held):
+            return await self._wait(kept, left)
+        if state is None:
+            raise nothing_to_resolve(vm, "is not at the source")
+        if state[0] != PAUSED and left is None:
+            raise nothing_to_resolve(vm, "is not paused at the source")
+        self._job.uuid = uuid
+        if await self._job.is_under_way():
+            raise NotMigratable(f"libvirt still has a migration of {vm} under way", "wait for its end; `virsh domjobabort` ends it")
+        return await self._ask(state, left, pending(self._plan.state, uuid))
+
+    async def _wait(self, kept: Kept[Pending], left: Pending) -> Progress:
+        """Another process has found out what became of it, or does so as soon as the destination can be reached."""
+        until = self._reactor.seconds() + self._plan.settings.steps.settle
+        while not left.ended and left.is_held:
+            if self._reactor.seconds() >= until:
+                why = f"the destination could not be asked what became of {left.name}; process {left.pid} keeps asking"
+                raise OutcomeUnknown(why, f"kill {left.pid} lets it run on here")
+            await deferLater(self._reactor, _LOOK)
+            left = kept.read() or left
+        if not left.ended:
+            raise OutcomeUnknown(f"{left.name}: process {left.pid} has ended without an outcome", "try again")
+        kept.erase()
+        if left.ended == STAYED:
+            raise _stayed(left.name)
+        return self._progress(Phase.COMPLETED)
+
+    async def _ask(self, state: State, left: Pending | None, kept: Kept[Pending]) -> Progress:
+        """Ask the destination, and end one of the two."""
+        vm = self._plan.settings.vm
+        session, secret = ("", b"") if left is None else (left.session, bytes.fromhex(left.secret))
+        far = FarSession(self._reactor, self._way, session, secret, self._plan.settings.steps)
         try:
-            fate = await self._session.outcome(uuid, end=True)
+            fate = await far.outcome(self._job.uuid, end=True)
         finally:
-            self._session.close()
+            far.close()
+        if fate.has_run and state[0] in (RUNNING, BLOCKED):
+            await self._job.pause()
+            what = f"{vm} has run at the destination, and ran here too; it is paused here"
+            raise OutcomeUnknown(what, "--resolve once more ends the one here; `virsh destroy` there and `virsh resume` here keep it")
         if fate.has_run:
             await self._job.end(undefine=not self._plan.settings.keep_source)
+            kept.erase()
             return self._progress(Phase.COMPLETED)
-        if state[1] == _BY_USER and not fate.begun:
+        if state[1] == _BY_USER and left is None and not fate.begun:
             raise nothing_to_resolve(vm, "was paused at the source by its operator, and has not run at the destination")
-        await self._job.resume()
-        raise MigrationError(f"{vm} did not arrive and never will; it runs at the source again")
+        if state[0] == PAUSED and (left is None or left.runs):
+            await self._job.resume()
+        kept.erase()
+        raise _stayed(vm)
 
     def _progress(self, phase: Phase) -> Progress:
         progress = Progress(time=time(), elapsed=self._reactor.seconds() - self._began, phase=phase, link=self._way.link)
@@ -76,7 +122,14 @@ class Settlement:
         return progress
 
 
-def _state(connection: Any, vm: str) -> tuple[str, tuple[int, int]]:
-    found = connection.lookupByName(vm)
-    state, reason = found.state()
-    return found.UUIDString(), (state, reason)
+def _stayed(vm: str) -> MigrationError:
+    return MigrationError(f"{vm} did not arrive and never will; it runs at the source again")
+
+
+def _state(connection: Any, vm: str) -> tuple[str, State | None]:
+    """The domain's UUID, and its state with the reason; empty and None if there is no such domain."""
+    for found in connection.listAllDomains():
+        if found.name() == vm:
+            state, reason = found.state()
+            return found.UUIDString(), (state, reason)
+    return "", None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -16,13 +16,17 @@ from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.source.session_client import SourceControl
 
+#: What to do where nobody can tell.
+DECIDE: Final = "if its log there does not tell, decide: `virsh resume` it here, or `virsh destroy` it"
+
 #: Seconds in which images are made, and looked at.
 MAKING = 600.0
 
 
 class FarSession:
     """
-    The session ``ident`` at the far end, which ``carrier`` reaches. ``alarm`` is called when its control channel is lost, with the error.
+    The session ``ident`` at the far end, which ``carrier`` reaches; empty: none in particular. ``alarm`` is called when its control channel
+    is lost, with the error.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class FarSession:
         self.prepared = False  #: something may have been made for it
         self._reactor = reactor
         self._carrier = carrier
-        self._key = {"session": ident, "secret": secret or None}
+        self._key = {"session": ident or None, "secret": secret or None}
         self._steps = steps
         self._alarm = alarm
         self._control: Control | None = None
@@ -109,11 +113,13 @@ class FarSession:
         """
         Ask what became of the domain; ``end`` one there that still waits for its guest.
 
-        :raise OutcomeUnknown: it could not be asked.
+        :raise OutcomeUnknown: it could not be asked, or cannot tell.
         """
 
         async def ask() -> Fate:
-            fate: Fate = (await self._ask(LibvirtOutcome, self._steps.complete, session=None, secret=None, uuid=uuid, end=end))["fate"]
+            fate: Fate = (await self._ask(LibvirtOutcome, self._steps.complete, **self._key, uuid=uuid, end=end))["fate"]
+            if fate.doubtful:
+                raise OutcomeUnknown("its guest was handed over, and is gone there: whether it has run there cannot be told", DECIDE)
             return fate
 
         return await self._insist(ask)
@@ -127,6 +133,8 @@ class FarSession:
             except (LinkLost, ShuttingDown) as error:
                 if self._reactor.seconds() >= until:
                     raise OutcomeUnknown(f"the destination could not be asked what became of it: {error}") from error
+            except OutcomeUnknown:
+                raise
             except NbdtunError as error:
                 raise OutcomeUnknown(f"the destination cannot tell what became of it: {error}") from error
             else:

@@ -43,7 +43,8 @@ class Survey:
     A domain that is to move. ``xml`` is how it is to be at the destination, ``persistent`` the same of its persistent definition, empty
     for a transient one. ``memory`` is in bytes. ``runs`` is whether its guest does.
 
-    ``snapshots`` and ``checkpoints`` count what libvirt refuses to move. ``origins`` are the paths of the images here, as in ``images``.
+    ``stands``: libvirt has paused it for a migration. ``snapshots`` and ``checkpoints`` count what libvirt refuses to move. ``origins`` are
+    the paths of the images here, as in ``images``.
     """
 
     domain: Domain
@@ -53,6 +54,7 @@ class Survey:
     persistent: str = ""
     memory: int = 0
     runs: bool = True
+    stands: bool = False
     autostart: bool = False
     nvram: int = 0
     host: str = ""
@@ -68,7 +70,18 @@ class Survey:
     def wanted(self, images: tuple[Image, ...], *, overwrite: bool) -> Wanted:
         """What the far end is told of it; ``images`` are its images, which can be known again by now."""
         told = self.domain
-        return Wanted(told.name, told.uuid, self.xml, images, self.nvram, self.host, self.hostname, overwrite, self.autostart)
+        return Wanted(
+            name=told.name,
+            uuid=told.uuid,
+            xml=self.xml,
+            images=images,
+            persistent=self.persistent,
+            nvram=self.nvram,
+            host=self.host,
+            hostname=self.hostname,
+            overwrite=overwrite,
+            autostart=self.autostart,
+        )
 
 
 def survey(connection: Any, vm: str, answers: Answers, chosen: tuple[str, ...] | None = None, dest_xml: str = "") -> Survey:
@@ -81,7 +94,7 @@ def survey(connection: Any, vm: str, answers: Answers, chosen: tuple[str, ...] |
     :raise ConfigError: a chosen disk is none that can be copied, or a map fits nothing.
     """
     found = connection.lookupByName(vm)
-    state = found.state()[0]
+    state, reason = found.state()
     if state not in (RUNNING, BLOCKED, PAUSED):
         raise NotMigratable(f"{vm} does not run at the source", "`virsh start` starts it")
     here = domain.read(found.XMLDesc(0))
@@ -97,6 +110,7 @@ def survey(connection: Any, vm: str, answers: Answers, chosen: tuple[str, ...] |
         persistent=persistent,
         memory=found.info()[1] * 1024,
         runs=state != PAUSED,
+        stands=(state, reason) == (PAUSED, FOR_MIGRATION),
         autostart=bool(persistent and found.autostart()),
         nvram=_size(here.nvram),
         host=domain.host_uuid(connection.getCapabilities()),

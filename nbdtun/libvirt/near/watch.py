@@ -103,15 +103,25 @@ class Watch:
         if self._poll.running:
             self._poll.stop()
 
-    def arrived(self, last: Seen) -> None:
-        """It has all arrived; the memory may have been sent between two looks."""
-        self.stop()
+    def taken_over(self, last: Seen | None = None) -> None:
+        """All has been sent, perhaps between two looks, and the destination takes over: no limit applies any more."""
         self._meter.copied()
         if self._meter.now.phase is not Phase.RAM:
             self._meter.enter(Phase.RAM)
-        if last.in_memory:
-            self._meter.memory(Migrated(sent=last.sent))
+        self._tell(last)
         self._meter.enter(Phase.FINISH)
+
+    def arrived(self, last: Seen) -> None:
+        """It has all arrived."""
+        self.stop()
+        if self._meter.now.phase.handed_over:
+            self._tell(last)
+        else:
+            self.taken_over(last)
+
+    def _tell(self, last: Seen | None) -> None:
+        if last is not None and last.in_memory:
+            self._meter.memory(Migrated(sent=last.sent))
 
     def _tick(self) -> None:
         if self._asking:
@@ -130,7 +140,7 @@ class Watch:
 
     async def _take(self, seen: Seen) -> None:
         """Report what was seen; an empty look, before the job and after it, changes nothing."""
-        if not self._poll.running:
+        if not self._poll.running or self._meter.now.phase.handed_over:
             return
         self._meter.jobs({"device": target, "offset": done, "len": total} for target, (done, total) in seen.disks.items())
         if not seen.in_memory:
@@ -174,6 +184,8 @@ class Watch:
             return
         self._meter.converge(self._measures)
         self._meter.sample()
+        if self._meter.now.phase.handed_over:
+            return
         verdict = self._watchdog.check(self._clock.seconds(), self._meter.now, self._meter.moved)
         if verdict is not None and verdict.forced:
             self.log.warn("{why}; the guest is paused until the migration ends", why=str(verdict.error))

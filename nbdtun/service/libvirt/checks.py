@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from nbdtun.config.libvirt import DomainSettings
 from nbdtun.deferreds import shield
 from nbdtun.libvirt.connection import Libvirt
-from nbdtun.libvirt.near.departure import examine, known_again, obstacles
+from nbdtun.libvirt.near.departure import examine, known_again
+from nbdtun.libvirt.near.obstacles import obstacles
 from nbdtun.libvirt.near.session import FarSession
 from nbdtun.libvirt.near.survey import Survey
 from nbdtun.migration.catalogue import DESTINATION, SOURCE, THROUGHPUT, TUNNEL
@@ -81,7 +82,7 @@ class _Visit:
         return Report(self._settings.migration.vm, self._list.level, tuple(self._list.findings), self._measured)
 
     def _describe(self, found: Survey) -> None:
-        obstacles(self._list, found)
+        obstacles(self._list, found, plan_of(self._settings).state, keep=self._settings.migration.keep_source)
         disks = ", ".join(f"{image.target} ({size_text(image.capacity)})" for image in found.images)
         self._list.ok(Check.SOURCE, f"libvirt has it, with {size_text(found.memory)} of memory; disks to copy: {disks or 'none'}")
 

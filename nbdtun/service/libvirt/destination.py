@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from attrs import define
+from attrs import define, field
 
 from nbdtun.config import DestinationSettings
 from nbdtun.errors import NbdtunError, TargetUnreachable
@@ -19,7 +19,7 @@ from nbdtun.libvirt.far.arrival import Arrival
 from nbdtun.libvirt.far.arrivals import Arrivals
 from nbdtun.libvirt.rpc.gate import Gate, hands_over
 from nbdtun.libvirt.rpc.grant import Grant
-from nbdtun.libvirt.rpc.messages import Message
+from nbdtun.libvirt.rpc.messages import Kind, Message, Status
 from nbdtun.libvirt.rpc.places import places
 from nbdtun.libvirt.rpc.proxy import Proxy
 from nbdtun.libvirt.rpc.refusal import refuse
@@ -35,6 +35,9 @@ from nbdtun.tunnel.destination.targets import EndpointTarget, SessionTarget, Tar
 
 #: The sockets of libvirt's daemons, the monolithic one first, as libvirt itself looks for them (remote_sockets.c, mode auto).
 DAEMONS: Final = ("libvirt-sock", "virtqemud-sock")
+
+#: Connections to libvirt of one migration at a time. libvirt makes one; each may keep a call of 8.1 MiB.
+MOST: Final = 4
 
 
 def rules_of(settings: DestinationSettings) -> Rules:
@@ -110,12 +113,12 @@ def grant_of(arrival: Arrival) -> Grant:
         uri=arrival.uri.partition("?")[0].replace("+unix", ""),
         memory=f"unix://{arrival.memory}",
         disks=f"unix://{arrival.disks}" if wanted.images else "",
-        places=places(wanted.xml),
+        places=frozenset[str]().union(*map(places, wanted.forms)),
     )
 
 
 class GateTarget:
-    """The libvirt of this host, behind a gate, for one ``arrival``."""
+    """The libvirt of this host, behind a gate, for one ``arrival``: at most :data:`MOST` connections at a time."""
 
     log = make_logger()
 
@@ -124,26 +127,42 @@ class GateTarget:
         self._tunnel = tunnel
         self._arrival = arrival
         self._grant = grant
+        self._open = 0
 
     async def connect(self, name: str) -> socket.socket:
         """
         Connect to libvirtd; returns the end of a socket pair, behind which the gate is.
 
-        :raise TargetUnreachable: it cannot be reached.
+        :raise TargetUnreachable: it cannot be reached, or has too many already.
         """
+        if self._open >= MOST:
+            raise TargetUnreachable(f"target {name}: {MOST} connections of this migration lead to libvirt already")
+        self._open += 1
+        try:
+            ours, proxy = await self._join(name)
+        except BaseException:
+            self._open -= 1
+            raise
+        proxy.closed.addCallback(self._left)
+        return ours
+
+    def _left(self, _: None) -> None:
+        self._open -= 1
+
+    async def _join(self, name: str) -> tuple[socket.socket, Proxy]:
         path = socket_of(self._arrival.uri)
         libvirtd = await EndpointTarget(Reacher(self._reactor, path), f"unix:{path}").connect(name)
         ours, theirs = local_pair(name)
-        gate = Doorkeeper(self._grant, self._arrival.handing_over)
+        gate = Doorkeeper(self._grant, self._arrival.handing_over, self._arrival.answered)
         try:
-            Proxy(self._reactor, libvirtd, theirs, away=self._is_away, gate=gate, refused=self._tell)
+            return ours, Proxy(self._reactor, libvirtd, theirs, away=lambda: self._is_away(name), gate=gate, refused=self._tell)
         except OSError as failure:
             ours.close()
             raise TargetUnreachable(f"target {name}: {failure.strerror}") from failure
-        return ours
 
-    def _is_away(self) -> bool:
-        return any(channel.outage.since is not None for channel in self._tunnel.channels)
+    def _is_away(self, name: str) -> bool:
+        """Whether a link of its own channels is: another migration's says nothing."""
+        return any(channel.target == name and channel.outage.since is not None for channel in self._tunnel.channels)
 
     def _tell(self, line: str) -> None:
         self.log.warn("{vm}: libvirt's connection: {line}", vm=self._arrival.wanted.name, line=line)
@@ -151,9 +170,14 @@ class GateTarget:
 
 @define
 class Doorkeeper(Gate):
-    """A gate that calls ``handing_over`` before libvirt is told to let the guest run; what comes behind that waits meanwhile."""
+    """
+    A gate that calls ``handing_over`` before libvirt is told to let the guest run; what comes behind that waits meanwhile. ``answered`` is
+    called with libvirt's answer: whether it runs.
+    """
 
     handing_over: Callable[[], object]
+    answered: Callable[..., object]
+    _finish: int | None = field(default=None, init=False)
 
     def call(self, message: Message) -> Message | None:
         """Judge a message, as every gate does."""
@@ -167,4 +191,12 @@ class Doorkeeper(Gate):
             except NbdtunError as error:
                 self.refused = error.line
                 return refuse(message, f"{error}")
+            self._finish = message.serial
         return answer
+
+    def answer(self, message: Message) -> bool:
+        """Judge an answer, as every gate does."""
+        if message.kind == Kind.REPLY and message.serial == self._finish:
+            self._finish = None
+            self.answered(runs=message.status == Status.OK)
+        return super().answer(message)

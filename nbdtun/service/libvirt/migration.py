@@ -8,23 +8,26 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from nbdtun.config.libvirt import DomainSettings
+from nbdtun.config.settings import Dialling
 from nbdtun.deferreds import shield
 from nbdtun.errors import MigrationError, OutcomeUnknown
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.departure import Departure, Plan
 from nbdtun.libvirt.near.resolve import Settlement
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.finding import Level
 from nbdtun.migration.progress import Progress
 from nbdtun.process import Reactor
 from nbdtun.service.checks.preflight import check_own_sockets, check_tls
 from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
+from nbdtun.service.libvirt.standby import Standby, Will
 from nbdtun.service.libvirt.way import TunnelWay
+from nbdtun.service.local.outcomes import state_dir
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.far import far_of
+from nbdtun.service.tunnel.introduced import Introduced
 from nbdtun.service.tunnel.reached import Say
 from nbdtun.tunnel.source.client import Source
 
@@ -37,7 +40,7 @@ Work = type[Departure] | type[Settlement]
 
 def plan_of(settings: DomainSettings) -> Plan:
     """The plan that the settings make."""
-    return Plan(settings.migration, settings.answers, settings.dest_xml, settings.parallel)
+    return Plan(settings.migration, state_dir(settings.tunnel.run_dir), settings.answers, settings.dest_xml, settings.parallel)
 
 
 def name_of(settings: DomainSettings) -> Name:
@@ -60,7 +63,9 @@ async def migrate(
         return await _migrate(reactor, settings, make_source(reactor, settings), report, work, log)
     settled = True
     try:
-        return await _migrate(reactor, settings, Source(await reached.open()), report, work, log)
+        source = Source(await reached.open())
+        again = reached.again if isinstance(reached, Introduced) else settings
+        return await _migrate(reactor, settings, source, report, work, log, again)
     except OutcomeUnknown:
         settled = False
         raise
@@ -77,24 +82,33 @@ async def migrate(
 
 
 async def _migrate(
-    reactor: Reactor, settings: DomainSettings, source: Source, report: Report, work: Work, log: Callable[[], str | None]
+    reactor: Reactor,
+    settings: DomainSettings,
+    source: Source,
+    report: Report,
+    work: Work,
+    log: Callable[[], str | None],
+    again: Dialling | None = None,
 ) -> Progress:
+    """The same through ``source``; ``again`` is how another process reaches the far end, if not by the settings."""
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     controlled = MigrationControl(settings.migration.vm, settings.uri, report, log)
     control = ControlSocket(reactor, settings.tunnel.run_dir, name_of(settings), controlled)
     checklist = Checklist()
     libvirt = Libvirt(reactor, settings.uri)
-    way = TunnelWay(reactor, source, rundir)
+    way = TunnelWay(reactor, source, rundir, beside=lambda ward: Standby(Will.of(again or settings, settings.migration.steps, ward)))
     try:
         check_tls(checklist, settings)
         if check_own_sockets(checklist, rundir):
             await control.open()
-        if checklist.level is Level.FAILURE:
-            checklist.refuse()
+        checklist.refuse()
         await libvirt.open()
         controlled.work = made = work(reactor, libvirt, way, plan_of(settings), controlled.heed)
         made.checklist = checklist
         return await made.run()
+    except OutcomeUnknown:
+        way.leave()
+        raise
     finally:
 
         async def end() -> None:
@@ -104,5 +118,6 @@ async def _migrate(
             libvirt.close()
             rundir.remove()
             await control.close()
+            way.dismiss()
 
         await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
@@ -89,6 +91,7 @@ class Introduced:
         self._source: Source | None = None
         self.far = Receiving()
         self.waits = False  #: a QEMU waits there for the VM
+        self.again = settings  #: by which another process reaches it, once it is open: the code is used up then
 
     def __repr__(self) -> str:
         return f"<Introduced to {self._settings.connect}>"
@@ -107,6 +110,8 @@ class Introduced:
         found = await take_offer(self._reactor, endpoint, self._identity, settings.code, window)
         context = self._identity.asking(found.certificate)
         name = _name_in(found.certificate, connect)
+        trust = Pinned(partial(self._identity.asking, found.certificate))
+        self.again = Dialling(tunnel=evolve(settings.tunnel, trust=trust, tls_name=name), connect=connect)
         dialer = Dialer(make_runtime(self._reactor, settings.tunnel), endpoint, connect, Pinned(lambda: context), name)
         self._source, self.waits = Source(dialer), found.waits
         await self.far.connect(self._reactor, self._source)

@@ -53,6 +53,17 @@ def test_a_handover_is_written_down_before_it_is_made(tmp_path: Path) -> None:
     assert (noted.handed_over, noted.arrived, noted.session, noted.bond) == (True, False, SESSION, Bond("here", "proof"))
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_libvirt_answers_is_written_down(tmp_path: Path, runs: bool) -> None:
+    kept = record(tmp_path, UUID)
+    arrival = arrival_of(kept)
+    arrival.handing_over()
+    arrival.answered(runs=runs)
+    noted = kept.read()
+    assert noted is not None
+    assert (noted.handed_over, noted.answered) == (runs, runs)
+
+
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_handed_over_once_it_is_being_ended(tmp_path: Path) -> None:
     """A domain that waits is ended then; one whose guest has just begun to run must not be."""

@@ -11,6 +11,7 @@ from tests.libvirt.stage import SESSION, UUID
 BEGUN = Begun(UUID, "web1", SESSION)
 HANDED = Begun(UUID, "web1", SESSION, handed_over=True)
 ARRIVED = Begun(UUID, "web1", SESSION, handed_over=True, arrived=True)
+DOUBTFUL = Begun(UUID, "web1", SESSION, handed_over=True, arrived=True, doubtful=True)
 
 
 def domain(state: str, reason: str = "unknown", *, arrives: bool = False) -> Domain:
@@ -58,6 +59,8 @@ def test_why_a_guest_may_have_run(begun: Begun, found: Domain | None, why: str) 
         (HANDED, WAITS, None, Fate("paused", "migration", waits=True, begun=True)),
         (HANDED, None, None, Fate(has_run=True, begun=True)),
         (ARRIVED, None, SESSION, Fate(has_run=True)),
+        (DOUBTFUL, None, SESSION, Fate(has_run=True, doubtful=True)),
+        (DOUBTFUL, RUNS, SESSION, Fate("running", "migrated", has_run=True)),
         (ARRIVED, None, "another", Fate()),
         (ARRIVED, None, None, Fate()),
         (ARRIVED, RUNS, "another", Fate("running", "migrated", has_run=True)),

@@ -39,6 +39,9 @@ class Libvirtd(Told):
     def remove(self, pool: object, path: str) -> None:
         Path(path).unlink()
 
+    def drop(self, directory: str) -> None:
+        """No killed process has left a pool."""
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -104,8 +107,13 @@ def test_what_was_handed_over_and_is_gone_is_removed_if_its_source_knows_better(
     clock: Clock, begun: Begun, tmp_path: Path, sure: bool
 ) -> None:
     stays = ended(clock, Libvirtd(), evolve(begun, handed_over=True), sure=sure)
-    assert stays == (None if sure else Stays("its guest was handed over, and may have run there", True))
+    assert stays == (None if sure else Stays("its guest was handed over, and may have run there", True, doubtful=True))
     assert (tmp_path / "new/a").exists() != sure
+
+
+def test_there_is_no_doubt_about_what_libvirt_has_answered(clock: Clock, begun: Begun) -> None:
+    stays = ended(clock, Libvirtd(), evolve(begun, handed_over=True, answered=True))
+    assert stays == Stays("its guest was handed over, and may have run there", True)
 
 
 @pytest.mark.parametrize("sure", [False, True])

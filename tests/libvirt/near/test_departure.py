@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from nbdtun.errors import OutcomeUnknown
 from nbdtun.libvirt.domain import Domain
-from nbdtun.libvirt.near.departure import obstacles, settle
+from nbdtun.libvirt.near.departure import settle
 from nbdtun.libvirt.near.survey import Survey
 from nbdtun.libvirt.values import Fate
-from nbdtun.migration.check.checklist import Checklist
 
 FOUND = Survey(Domain("web1", "11111111-2222-3333-4444-555555555555"), "<domain/>", ())
 RUNNING, PAUSED, SHUTOFF, BY_US, BROKEN = (1, 1), (3, 2), (5, 5), (3, 1), (3, 5)
@@ -116,18 +115,3 @@ def test_nobody_can_be_asked_and_we_have_paused_it() -> None:
     here = Here(BY_US)
     assert not settled(here, There(None), forced=True)
     assert here.done == ["resume"]
-
-
-def test_snapshots_and_checkpoints_are_in_the_way() -> None:
-    checklist = Checklist()
-    obstacles(checklist, Survey(FOUND.domain, "<domain/>", (), snapshots=2, checkpoints=1))
-    assert [finding.what for finding in checklist.findings] == ["web1 has 2 snapshots and 1 checkpoints, and libvirt moves no such domain"]
-    obstacles(checklist, FOUND)
-    assert len(checklist.findings) == 1
-
-
-def test_a_transient_domain_cannot_be_kept() -> None:
-    for persistent, says in (("", ["web1 is transient, so that nothing of it stays at the source"]), ("<domain/>", [])):
-        checklist = Checklist()
-        obstacles(checklist, evolve(FOUND, persistent=persistent), keep=True)
-        assert [finding.what for finding in checklist.findings] == says

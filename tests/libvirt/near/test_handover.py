@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from uuid import UUID
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from nbdtun.libvirt.near.handover import SourceProxy, arrived
-from nbdtun.libvirt.rpc.messages import Kind, Message
+from nbdtun.errors import MigrationError
+from nbdtun.libvirt.near.handover import Held, SourceProxy, arrived
+from nbdtun.libvirt.rpc.keepalive import ANSWER
+from nbdtun.libvirt.rpc.messages import Kind, Message, Reader, Status
+from nbdtun.libvirt.rpc.procedures import KEEPALIVE, PING, VERSION
 from nbdtun.libvirt.rpc.xdr import Unpacker
 from tests.libvirt.rpc.stage import UUID_TEXT, finish, prepare
 
@@ -18,12 +23,19 @@ from tests.libvirt.rpc.stage import UUID_TEXT, finish, prepare
 class Ends:
     """A proxy with a libvirtd and a channel, which are ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.began: list[tuple[Message, int]] = []
+        self._error = error
         self.libvirtd, one = socket.socketpair()
         self.channel, other = socket.socketpair()
         for sock in (self.libvirtd, self.channel):
             sock.settimeout(5)
-        self.proxy = SourceProxy(reactor, one, other, away=lambda: False)
+        self.proxy = SourceProxy(reactor, one, other, away=lambda: False, begins=self._begin)
+
+    def _begin(self, finish: Message, descriptor: int) -> None:
+        self.began.append((finish, descriptor))
+        if self._error is not None:
+            raise self._error
 
     async def calls(self, message: Message) -> None:
         """What libvirtd sends has passed."""
@@ -49,8 +61,10 @@ async def test_libvirt_hears_that_it_runs_there_and_then_that_the_connection_end
     ends = Ends()
     await ends.calls(prepare())
     assert not ends.proxy.hands_over
+    assert ends.began == []
     await ends.calls(finish())
     assert ends.proxy.hands_over
+    assert [each for each, _ in ends.began] == [finish()]
     ends.proxy.conclude("web1", UUID_TEXT)
     ends.proxy.conclude("web1", UUID_TEXT)
     assert not ends.proxy.hands_over
@@ -70,3 +84,52 @@ async def test_its_own_answer_ends_the_handover() -> None:
     assert not ends.proxy.hands_over
     assert len(ends.libvirtd.recv(65536)) == len(arrived(finish(), "web1", UUID_TEXT).encode())
     await ends.close()
+
+
+@pytest.mark.parametrize("error", [MigrationError("it cannot be written down"), OSError("no space")])
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_handed_over_that_the_next_process_would_not_know(error: Exception) -> None:
+    ends = Ends(error)
+    ends.libvirtd.send(finish().encode())
+    await deferLater(reactor, 0.05)
+    (answer,) = Reader().feed(ends.libvirtd.recv(65536))
+    assert (answer.serial, answer.status) == (finish().serial, Status.ERROR)
+    assert f"{error}".encode() in answer.body
+    ends.channel.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        ends.channel.recv(1)
+    assert not ends.proxy.hands_over
+    await ends.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_process_that_has_the_connection_keeps_libvirt_waiting() -> None:
+    """The first one closes its sockets, of which libvirt does not hear."""
+    ends = Ends()
+    await ends.calls(finish())
+    held = Held(reactor, socket.socket(fileno=os.dup(ends.began[0][1])), finish())
+    ends.proxy.close()
+    await ends.proxy.closed
+    ends.libvirtd.send(finish().encode()[7:] * 2)  # the rest of something that the first one has begun to read
+    await deferLater(reactor, 0.05)
+    ends.libvirtd.send(Message(KEEPALIVE, VERSION, PING, Kind.MESSAGE).encode())
+    await deferLater(reactor, 0.05)
+    assert ends.libvirtd.recv(65536) == ANSWER.encode()
+    held.conclude("web1", UUID_TEXT)
+    await held.closed
+    assert ends.libvirtd.recv(65536) == arrived(finish(), "web1", UUID_TEXT).encode()
+    assert ends.libvirtd.recv(1) == b""
+    ends.libvirtd.close()
+    ends.channel.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_libvirt_is_let_go() -> None:
+    near, far = socket.socketpair()
+    near.settimeout(5)
+    held = Held(reactor, far, finish())
+    held.let_go()
+    held.let_go()
+    await held.closed
+    assert near.recv(1) == b""
+    near.close()

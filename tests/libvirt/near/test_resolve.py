@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from nbdtun.errors import MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.libvirt.near import resolve as module
 from nbdtun.libvirt.near.departure import Plan
+from nbdtun.libvirt.near.pending import MOVED, STAYED, Pending, pending
 from nbdtun.libvirt.near.resolve import Settlement
 from nbdtun.libvirt.values import Fate
 from nbdtun.migration.progress import LinkState, Phase
-from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.rollback.presence import identity
+from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 
 UUID = "11111111-2222-3333-4444-555555555555"
+SESSION = "0123456789abcdef" * 2
+LEFT = Pending(UUID, "web1", SESSION, "5ec7e7")
 PAUSED, BY_USER, RUNNING = (3, 2), (3, 1), (1, 1)
+ARRIVED = Fate("running", "migrated", has_run=True)
 
 
 @define
 class Here:
-    """The source's libvirt, with web1 in a state, and what was done to it."""
+    """The source's libvirt, with web1 in a state (None: it has none), and what was done to it."""
 
-    now: tuple[int, int]
+    now: tuple[int, int] | None
     persistent: bool = False
+    job: int = 0
     done: list[Any] = field(factory=list)
 
     async def do(self, work: Any) -> Any:
         return work(self)
 
-    def lookupByName(self, name: str) -> Here:
+    def listAllDomains(self) -> list[Here]:
+        return [self] if self.now else []
+
+    def lookupByUUIDString(self, uuid: str) -> Here:
         return self
 
-    lookupByUUIDString = lookupByName
+    def name(self) -> str:
+        return "web1"
 
-    def state(self) -> tuple[int, int]:
+    def state(self) -> tuple[int, int] | None:
         return self.now
+
+    def jobStats(self) -> dict[str, int]:
+        return {"type": self.job}
 
     def UUIDString(self) -> str:
         return UUID
@@ -55,70 +72,181 @@ class Here:
     def resume(self) -> None:
         self.done.append("resume")
 
-
-class There:
-    """The far end's session, which knows this."""
-
-    def __init__(self, fate: Fate | None) -> None:
-        self.fate = fate
-
-    async def outcome(self, uuid: str, *, end: bool) -> Fate:
-        assert (uuid, end) == (UUID, True)
-        if self.fate is None:
-            raise OutcomeUnknown("nobody answers")
-        return self.fate
-
-    def close(self) -> None:
-        pass
+    def suspend(self) -> None:
+        self.done.append("suspend")
 
 
-def resolve(here: Here, fate: Fate | None, **settings: Any) -> Phase:
-    got: list[Any] = []
-    libvirt: Any = here
-    carrier: Any = type("Carrier", (), {"link": LinkState()})
-    plan = Plan(MigrationSettings(vm="web1", **settings))
-    settlement = Settlement(Clock(), libvirt, carrier, plan, lambda progress: None)
-    settlement._session = There(fate)  # type: ignore[assignment]
-    Deferred.fromCoroutine(settlement.run()).addBoth(got.append)
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The far end's session, which knows `fate`, and what it was asked as."""
+    told: dict[str, Any] = {"fate": None}
+
+    class There:
+        def __init__(self, reactor: Any, way: Any, session: str, secret: bytes, steps: Any) -> None:
+            told.update(session=session, secret=secret)
+
+        async def outcome(self, uuid: str, *, end: bool) -> Fate:
+            assert (uuid, end) == (UUID, True)
+            if told["fate"] is None:
+                raise OutcomeUnknown("nobody answers")
+            fate: Fate = told["fate"]
+            return fate
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "FarSession", There)
+    return told
+
+
+@define
+class Case:
+    """One resolution, by what the far end knows."""
+
+    state: Path
+    asked: dict[str, Any]
+    clock: Clock = field(factory=Clock)
+
+    def begin(self, here: Here, fate: Fate | None, **settings: Any) -> list[Any]:
+        self.asked["fate"] = fate
+        got: list[Any] = []
+        libvirt: Any = here
+        carrier: Any = type("Carrier", (), {"link": LinkState()})
+        plan = Plan(MigrationSettings(vm="web1", steps=StepTimeouts(settle=5.0), **settings), self.state)
+        Deferred.fromCoroutine(Settlement(self.clock, libvirt, carrier, plan, lambda progress: None).run()).addBoth(got.append)
+        return got
+
+    def resolve(self, here: Here, fate: Fate | None, **settings: Any) -> Phase:
+        return ended(self.begin(here, fate, **settings))
+
+    @property
+    def kept(self) -> Any:
+        return pending(self.state, UUID)
+
+
+def ended(got: list[Any]) -> Phase:
     if isinstance(got[0], Failure):
         got[0].raiseException()
     phase: Phase = got[0].phase
     return phase
 
 
-def test_it_has_arrived_and_the_one_here_is_ended() -> None:
+@pytest.fixture
+def case(tmp_path: Path, asked: dict[str, Any]) -> Case:
+    return Case(tmp_path, asked)
+
+
+def test_it_has_arrived_and_the_one_here_is_ended(case: Case) -> None:
     for here, done in ((Here(PAUSED), ["destroy"]), (Here(PAUSED, persistent=True), ["destroy", ("undefine", 8)])):
-        assert resolve(here, Fate("running", "migrated", has_run=True)) is Phase.COMPLETED
+        assert case.resolve(here, ARRIVED) is Phase.COMPLETED
         assert here.done == done
+        assert (case.asked["session"], case.asked["secret"]) == ("", b"")
 
 
-def test_or_its_definition_is_kept() -> None:
+def test_nobody_needs_to_know_the_session(case: Case) -> None:
+    case.kept.write(LEFT)
+    here = Here(BY_USER)
+    assert case.resolve(here, ARRIVED) is Phase.COMPLETED
+    assert (case.asked["session"], case.asked["secret"]) == (SESSION, bytes.fromhex("5ec7e7"))
+    assert here.done == ["destroy"]
+    assert case.kept.read() is None
+
+
+def test_or_its_definition_is_kept(case: Case) -> None:
     here = Here(PAUSED, persistent=True)
-    assert resolve(here, Fate("running", "migrated", has_run=True), keep_source=True) is Phase.COMPLETED
+    assert case.resolve(here, ARRIVED, keep_source=True) is Phase.COMPLETED
     assert here.done == ["destroy"]
 
 
-def test_it_has_not_arrived_and_runs_on() -> None:
-    here = Here(PAUSED)
+@pytest.mark.parametrize(
+    ("left", "here", "done"),
+    [
+        (None, Here(PAUSED), ["resume"]),
+        (LEFT, Here(BY_USER), ["resume"]),
+        (LEFT, Here(RUNNING), []),
+        (evolve(LEFT, runs=False), Here(PAUSED), []),
+    ],
+)
+def test_it_has_not_arrived_and_runs_on(case: Case, left: Pending | None, here: Here, done: list[str]) -> None:
+    if left is not None:
+        case.kept.write(left)
     with pytest.raises(MigrationError, match="did not arrive and never will; it runs at the source again"):
-        resolve(here, Fate(begun=True))
-    assert here.done == ["resume"]
+        case.resolve(here, Fate(begun=True))
+    assert here.done == done
+    assert case.kept.read() is None
 
 
-def test_nobody_can_be_asked() -> None:
+def test_two_that_ran_are_one_by_a_second_command(case: Case) -> None:
+    """Both processes at the source were killed, so that libvirt has let it run on."""
+    case.kept.write(LEFT)
+    here = Here(RUNNING)
+    with pytest.raises(OutcomeUnknown, match="web1 has run at the destination, and ran here too; it is paused here"):
+        case.resolve(here, ARRIVED)
+    assert here.done == ["suspend"]
+    here.now = BY_USER
+    assert case.resolve(here, ARRIVED) is Phase.COMPLETED
+    assert here.done == ["suspend", "destroy"]
+
+
+def test_nobody_can_be_asked(case: Case) -> None:
+    case.kept.write(LEFT)
     here = Here(PAUSED)
     with pytest.raises(OutcomeUnknown):
-        resolve(here, None)
+        case.resolve(here, None)
+    assert here.done == []
+    assert case.kept.read() == LEFT
+
+
+def test_libvirt_is_not_disturbed_that_has_a_job_of_it(case: Case) -> None:
+    here = Here(PAUSED, job=2)
+    with pytest.raises(NotMigratable, match="libvirt still has a migration of web1 under way; wait for its end"):
+        case.resolve(here, ARRIVED)
     assert here.done == []
 
 
-def test_one_that_runs_has_no_unknown_outcome() -> None:
+def test_another_process_ends_it(case: Case) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        case.kept.write(evolve(LEFT, holder=identity(other.pid)))
+        for how, result in ((MOVED, None), (STAYED, MigrationError)):
+            got = case.begin(Here(PAUSED), None)
+            case.clock.advance(1)
+            assert got == []
+            case.kept.write(evolve(LEFT, holder=identity(other.pid), ended=how))
+            case.clock.advance(1)
+            if result is None:
+                assert ended(got) is Phase.COMPLETED
+            else:
+                with pytest.raises(result, match="it runs at the source again"):
+                    ended(got)
+            assert case.kept.read() is None
+            case.kept.write(evolve(LEFT, holder=identity(other.pid)))
+        got = case.begin(Here(PAUSED), None)
+        case.clock.pump([1.0] * 6)
+        with pytest.raises(OutcomeUnknown, match=rf"process {other.pid} keeps asking; kill {other.pid} lets it run on here"):
+            ended(got)
+        got = case.begin(Here(PAUSED), None)
+        other.kill()
+        other.wait()
+        case.clock.advance(1)
+        with pytest.raises(OutcomeUnknown, match="has ended without an outcome; try again"):
+            ended(got)
+
+
+def test_another_process_has_ended_it(case: Case) -> None:
+    """And the domain here is gone with its UUID."""
+    case.kept.write(evolve(LEFT, holder=identity(os.getpid()), ended=MOVED))
+    assert case.resolve(Here(None), None) is Phase.COMPLETED
+    with pytest.raises(NotMigratable, match="web1 is not at the source; there is nothing to resolve"):
+        case.resolve(Here(None), None)
+
+
+def test_one_that_runs_has_no_unknown_outcome(case: Case) -> None:
     with pytest.raises(NotMigratable, match="is not paused at the source; there is nothing to resolve"):
-        resolve(Here(RUNNING), Fate())
+        case.resolve(Here(RUNNING), Fate())
 
 
-def test_nor_has_one_that_its_operator_has_paused() -> None:
+def test_nor_has_one_that_its_operator_has_paused(case: Case) -> None:
     here = Here(BY_USER)
     with pytest.raises(NotMigratable, match="paused at the source by its operator"):
-        resolve(here, Fate())
+        case.resolve(here, Fate())
     assert here.done == []

@@ -23,11 +23,11 @@ THERE = Fate("running", "migrated", has_run=True)
 class Far(FarSession):
     """A session whose far end gives these answers, one after the other, the last one for ever."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, session: str = SESSION, secret: bytes = b"s") -> None:
         self.clock, self.asked = Clock(), list[tuple[str, Any]]()
         self._answers = list(answers)
         carrier: Any = None
-        super().__init__(self.clock, carrier, SESSION, b"s", StepTimeouts(settle=5.0))
+        super().__init__(self.clock, carrier, session, secret, StepTimeouts(settle=5.0))
 
     async def open(self) -> None:
         pass
@@ -81,7 +81,20 @@ def test_one_whose_libvirt_fails_cannot_tell() -> None:
         far.told(far.outcome(UUID, end=True))
 
 
-def test_a_later_process_asks_without_the_session() -> None:
+def test_the_outcome_is_that_of_the_session() -> None:
     far = Far(Fate())
     assert far.told(far.outcome(UUID, end=True)) == Fate()
+    assert far.asked == [(LibvirtOutcome.__name__, {"session": SESSION, "secret": b"s", "uuid": UUID, "end": True})]
+
+
+def test_a_later_process_that_does_not_know_it_asks_without() -> None:
+    far = Far(Fate(), session="", secret=b"")
+    assert far.told(far.outcome(UUID, end=True)) == Fate()
     assert far.asked == [(LibvirtOutcome.__name__, {"session": None, "secret": None, "uuid": UUID, "end": True})]
+
+
+def test_nobody_is_told_what_nobody_knows() -> None:
+    far = Far(Fate(has_run=True, doubtful=True))
+    with pytest.raises(OutcomeUnknown, match="whether it has run there cannot be told; if its log there does not tell, decide"):
+        far.told(far.outcome(UUID, end=True))
+    assert len(far.asked) == 1

@@ -140,3 +140,16 @@ def test_memory_that_was_sent_between_two_looks_is_told_at_the_end() -> None:
     assert [report.phase for report in watched.reports[-2:]] == [Phase.RAM, Phase.FINISH]
     last = watched.reports[-1]
     assert (last.ram.done, last.ram.total, last.disks) == (900, 900, (DiskProgress("vda", 1000, 1000),))
+
+
+def test_what_is_taken_over_has_no_limit_any_more() -> None:
+    watched = Watched()
+    watched.see(COPYING)
+    watched.watch.taken_over()
+    assert watched.reports[-1].phase is Phase.FINISH
+    before = len(watched.reports)
+    watched.see(COPYING)
+    assert len(watched.reports) > before
+    assert watched.reports[-1].phase is Phase.FINISH
+    watched.watch.arrived(Seen({}, sent=900, passes=2))
+    assert watched.reports[-1].phase is Phase.FINISH

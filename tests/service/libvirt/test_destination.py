@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
-from nbdtun.errors import TargetUnknown
+from nbdtun.errors import TargetUnknown, TargetUnreachable
+from nbdtun.libvirt.rpc.messages import Kind, Message, Status
 from nbdtun.libvirt.rpc.places import places
 from nbdtun.libvirt.values import Image, Wanted
 from nbdtun.migration.bond import Bond, proof_of
-from nbdtun.service.libvirt.destination import Doorkeeper, TunnelDoors, grant_of, socket_of
+from nbdtun.service.libvirt.destination import MOST, Doorkeeper, GateTarget, TunnelDoors, grant_of, socket_of
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import Targets
 from tests.libvirt.rpc.stage import DISK, DISKS, MEMORY, UUID_TEXT, domain, finish, opening, prepare
@@ -30,6 +35,12 @@ class Arriving:
     wanted = Wanted("web1", UUID_TEXT, domain(), (Image("vda", DISK, "qcow2", 1 << 20),))
     memory, disks = MEMORY.removeprefix("unix://"), DISKS.removeprefix("unix://")
 
+    def handing_over(self) -> None:
+        pass
+
+    def answered(self, *, runs: bool) -> None:
+        pass
+
 
 class Tunnel:
     """A destination's end of a tunnel, as far as doors use it."""
@@ -42,6 +53,10 @@ class Tunnel:
 
     def forget(self, name: str) -> None:
         pass
+
+
+def reply(to: Message, status: Status = Status.OK) -> Message:
+    return Message(to.program, to.version, to.procedure, Kind.REPLY, to.serial, status)
 
 
 def arriving(**changes: Any) -> Any:
@@ -72,11 +87,52 @@ def test_what_was_agreed_on_is_granted() -> None:
     assert (grant.name, f"{grant.uuid}", grant.uri, grant.memory, grant.disks) == ("web1", UUID_TEXT, "qemu:///system", MEMORY, DISKS)
     assert grant.places == places(domain())
     assert grant_of(arriving(wanted=Wanted("web1", UUID_TEXT, domain()))).disks == ""
+    more = domain("<interface type='network'><source network='blue'/></interface>")
+    both = grant_of(arriving(wanted=Wanted("web1", UUID_TEXT, domain(), persistent=more)))
+    assert both.places == places(domain()) | places(more)
+    assert "interface:network:blue" in both.places
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        await deferLater(reactor, 0.05)
+    raise TimeoutError
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_migration_has_few_connections_to_libvirt_and_its_own_links(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as libvirtd:
+        libvirtd.bind(f"{tmp_path}/x-sock")
+        libvirtd.listen()
+        arrival = arriving(uri=f"qemu+unix:///system?socket={tmp_path}/x-sock")
+        own, other = (type("Channel", (), {"target": name, "outage": type("Outage", (), {"since": None})()})() for name in "lo")
+        tunnel: Any = type("Tunnel", (), {"channels": [own, other]})
+        target = GateTarget(reactor, tunnel, arrival, grant_of(arrival))
+        opened = [await target.connect("l") for _ in range(MOST)]
+        accepted = [libvirtd.accept()[0] for _ in range(MOST)]
+        with pytest.raises(TargetUnreachable, match="4 connections of this migration lead to libvirt already"):
+            await target.connect("l")
+        opened.pop(0).close()
+        accepted[0].close()
+        await until(lambda: target._open < MOST)
+        opened.append(await target.connect("l"))
+        other.outage.since = 1.0
+        assert not target._is_away("l")
+        own.outage.since = 1.0
+        assert target._is_away("l")
+        for each in (*opened, *accepted[1:], libvirtd.accept()[0]):
+            each.close()
+        await until(lambda: target._open == 0)
+    with pytest.raises(TargetUnreachable):
+        await target.connect("l")
+    assert target._open == 0
 
 
 def test_the_handover_is_known_before_libvirt_is_told() -> None:
     told: list[str] = []
-    gate = Doorkeeper(grant_of(arriving()), lambda: told.append("handover"))
+    gate = Doorkeeper(grant_of(arriving()), lambda: told.append("handover"), lambda **runs: told.append(f"{runs}"))
     for message in (opening(), prepare()):
         assert gate.call(message) is None
     assert told == []
@@ -84,9 +140,21 @@ def test_the_handover_is_known_before_libvirt_is_told() -> None:
     assert told == ["handover"]
 
 
+@pytest.mark.parametrize(("status", "runs"), [(Status.OK, True), (Status.ERROR, False)])
+def test_and_what_libvirt_answers(status: Status, runs: bool) -> None:
+    told: list[str] = []
+    gate = Doorkeeper(grant_of(arriving()), lambda: None, lambda **runs: told.append(f"{runs}"))
+    assert gate.call(prepare()) is None
+    assert gate.answer(reply(prepare()))
+    assert gate.call(finish()) is None
+    assert told == []
+    assert gate.answer(reply(finish(), status))
+    assert told == [f"{{'runs': {runs}}}"]
+
+
 def test_an_end_without_a_guest_is_no_handover() -> None:
     told: list[str] = []
-    gate = Doorkeeper(grant_of(arriving()), lambda: told.append("handover"))
+    gate = Doorkeeper(grant_of(arriving()), lambda: told.append("handover"), lambda **runs: told.append(f"{runs}"))
     assert gate.call(prepare()) is None
     message = finish()
     assert gate.call(type(message)(*_with(message, message.body[:-1] + b"\1"))) is None
@@ -97,7 +165,7 @@ def test_where_it_cannot_be_written_down_libvirt_is_not_told() -> None:
     def fail() -> None:
         raise OSError("the disk is full")
 
-    gate = Doorkeeper(grant_of(arriving()), fail)
+    gate = Doorkeeper(grant_of(arriving()), fail, fail)
     assert gate.call(prepare()) is None
     answer = gate.call(finish())
     assert answer is not None

@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 
 from nbdtun.errors import ConfigError, ProtocolViolation
+from nbdtun.libvirt.near.way import Handover
 from nbdtun.service.libvirt.way import TunnelWay
 from nbdtun.service.local.rundir import RunDir
 from tests.service.stage import Asking, Way
@@ -18,8 +19,11 @@ from tests.service.stage import Asking, Way
 SESSION = "0123456789abcdef" * 2
 
 
-async def handed() -> None:
+async def lost() -> None:
     """Nobody hands over."""
+
+
+HANDOVER = Handover(lambda: None, lost)
 
 
 @pytest_twisted.ensureDeferred
@@ -30,7 +34,7 @@ async def test_sockets_are_in_the_sessions_directory_and_are_removed_with_it(bas
     tunnel = TunnelWay(reactor, source.tunnel, RunDir(str(base)), [str(base)])
     with pytest.raises(ConfigError, match="no directory"):
         await tunnel.enter("nbd", "disks.sock")
-    await tunnel.make(f"{base}/{SESSION}", SESSION, None, handed)
+    await tunnel.make(f"{base}/{SESSION}", SESSION, None, HANDOVER)
     ingress = await tunnel.enter("nbd", "disks.sock")
     await tunnel.enter("nbd", "libvirt.sock")
     assert sorted(os.listdir(base / SESSION)) == ["disks.sock", "libvirt.sock"]
@@ -50,5 +54,5 @@ async def test_sockets_are_in_the_sessions_directory_and_are_removed_with_it(bas
 async def test_a_directory_of_another_session_is_refused(base: Path) -> None:
     tunnel = TunnelWay(reactor, Way(base).source().tunnel, RunDir(str(base)))
     with pytest.raises(ProtocolViolation):
-        await tunnel.make("/etc", SESSION, None, handed)
+        await tunnel.make("/etc", SESSION, None, HANDOVER)
     await tunnel.remove()

@@ -1,0 +1,28 @@
+"""What prevents a domain from leaving, as far as its own host knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nbdtun.libvirt.findings import SNAPSHOTS, TRANSIENT, UNRESOLVED
+from nbdtun.libvirt.near.pending import pending
+from nbdtun.libvirt.near.survey import Survey
+from nbdtun.migration.check.checklist import Checklist
+
+
+def obstacles(checklist: Checklist, found: Survey, state: Path, *, keep: bool = False) -> None:
+    """
+    Note what prevents the domain from leaving, or from being kept here.
+
+    ``state`` has the handovers whose outcome is unknown.
+    """
+    name, left = found.domain.name, pending(state, found.domain.uuid).read()
+    if left is not None and not left.ended:
+        checklist.add(UNRESOLVED(f"{name} was handed over in an earlier migration, and it is not known yet whether it runs there"))
+    elif found.stands:
+        checklist.add(UNRESOLVED(f"{name} stands still for an earlier migration, which libvirt has not brought to its end"))
+    if keep and not found.persistent:
+        checklist.add(TRANSIENT(f"{name} is transient, so that nothing of it stays at the source"))
+    kept = [f"{count} {what}" for count, what in ((found.snapshots, "snapshots"), (found.checkpoints, "checkpoints")) if count]
+    if kept:
+        checklist.add(SNAPSHOTS(f"{name} has {' and '.join(kept)}, and libvirt moves no such domain"))

@@ -1,0 +1,68 @@
+"""
+A handover whose outcome its source does not know yet, in a file: it outlives the process that hands over, and the one beside that.
+
+It is written before the destination is told to let the guest run, and erased once it is known where the guest runs. So the next command
+finds it: no second migration begins, and ``--resolve`` knows the session without being told.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from nbdtun.kept import Kept
+from nbdtun.migration.rollback.presence import identity
+
+_SUFFIX: Final = ".handover"
+
+#: How a handover has ended.
+MOVED, STAYED = "moved", "stayed"
+
+
+@frozen
+class Pending:
+    """
+    The handover of the domain with this ``uuid`` and ``name`` in a ``session``, with the ``secret`` (in hexadecimal) that proves it.
+
+    ``runs``: its guest did. ``holder`` is the process that keeps libvirt waiting for the outcome, as
+    :func:`~nbdtun.migration.rollback.presence.identity` has it. ``ended`` is how that one has ended it: :data:`MOVED`, :data:`STAYED`;
+    empty: not yet.
+    """
+
+    uuid: str
+    name: str
+    session: str
+    secret: str = ""
+    runs: bool = True
+    holder: str = ""
+    ended: str = ""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether another process that lives keeps libvirt waiting."""
+        parts = self.holder.split()
+        return len(parts) == 3 and self.pid != os.getpid() and identity(self.pid) == self.holder
+
+    @property
+    def pid(self) -> int:
+        """The process id of the holder; 0: there is none."""
+        parts = self.holder.split()
+        return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0
+
+
+def pending(state: Path, uuid: str) -> Kept[Pending]:
+    """The record of the domain with this UUID, in the directory ``state``."""
+    return Kept(state / f"{uuid}{_SUFFIX}", Pending)
+
+
+def pending_of(state: Path, name: str) -> Kept[Pending] | None:
+    """The record of the domain of this name, whose UUID is not known any more; None if there is none."""
+    for path in sorted(state.glob(f"*{_SUFFIX}")):
+        kept = Kept(path, Pending)
+        found = kept.read()
+        if found is not None and found.name == name:
+            return kept
+    return None
