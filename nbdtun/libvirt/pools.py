@@ -128,12 +128,26 @@ class Pools:
             with asking():
                 found.destroy()
 
-    def _ours(self, directory: str) -> Any:
-        told = ET.Element("pool", type="dir")
-        ET.SubElement(told, "name").text = name = PREFIX + sha256(os.fsencode(directory)).hexdigest()[:16]
-        ET.SubElement(ET.SubElement(told, "target"), "path").text = directory
+    def drop(self, directory: str) -> None:
+        """
+        End the pool of ours that a killed process has left in ``directory``; it does not know all that is there by now.
+
+        :raise LibvirtError: it cannot be ended.
+        """
         with asking():
             for left in self._connection.listAllStoragePools(0):
-                if left.name() == name:  # a killed process has left it, and it does not know all that is there
+                if left.name() == _name(os.path.realpath(directory)):
                     left.destroy()
+
+    def _ours(self, directory: str) -> Any:
+        told = ET.Element("pool", type="dir")
+        ET.SubElement(told, "name").text = _name(directory)
+        ET.SubElement(ET.SubElement(told, "target"), "path").text = directory
+        self.drop(directory)
+        with asking():
             return self._connection.storagePoolCreateXML(ET.tostring(told, "unicode"), _WITH_BUILD)
+
+
+def _name(directory: str) -> str:
+    """The name of a pool of ours in that directory."""
+    return PREFIX + sha256(os.fsencode(directory)).hexdigest()[:16]

@@ -8,7 +8,7 @@ import pytest
 
 from nbdtun.errors import LibvirtError
 from nbdtun.libvirt.connection import asking
-from nbdtun.libvirt.pools import PREFIX, Pool, Pools
+from nbdtun.libvirt.pools import PREFIX, Pool, Pools, _name
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -59,3 +59,13 @@ def test_a_volume_is_made_and_removed_once(virconnect: Any, pools: Pools) -> Non
 def test_what_a_kind_of_pool_has(kind: str, files: bool, makes: bool) -> None:
     pool = Pool("p", kind, "/p")
     assert (pool.has_files, pool.can_make) == (files, makes)
+
+
+def test_a_pool_that_a_killed_process_has_left_is_ended(virconnect: Any, pools: Pools) -> None:
+    name = _name("/data/new")
+    virconnect.storagePoolCreateXML(f"<pool type='dir'><name>{name}</name><target><path>/data/new</path></target></pool>", 0)
+    pools.drop("/data/old")
+    assert name in [each.name() for each in virconnect.listAllStoragePools()]
+    pools.drop("/data/new/")
+    pools.drop("/data/new/")
+    assert name not in [each.name() for each in virconnect.listAllStoragePools()]

@@ -187,6 +187,8 @@ def _made(path: str, pool: str) -> Made:
 
 def remove(made: Made, pools: Pools) -> None:
     """Remove an image that was made, unless another has taken its place; one whose making was interrupted only if nothing is in it."""
+    if not made.pool:
+        pools.drop(os.path.dirname(made.path))
     if not made.is_there and (made.inode or made.identity or not is_empty(made.path)):
         return
     pool = pools.named(made.pool) if made.pool else None

@@ -110,6 +110,9 @@ class Failing:
     def named(self, name: str) -> None:
         return None
 
+    def drop(self, directory: str) -> None:
+        self.dropped = directory
+
     def make(self, pool: object, directory: str, volume: str) -> None:
         os.makedirs(directory, exist_ok=True)
         if not self._makes:
