@@ -26,6 +26,7 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
     │   └── ChannelReset           a channel was ended before its end
     └── MigrationError
         ├── VMUnknown              the destination knows no VM of that name
+        ├── TooManyArrivals        the destination receives no more VMs at this time
         ├── MonitorError           a QMP socket cannot be used
         │   └── MonitorLost        the connection to it was lost
         ├── CommandFailed          QEMU refused a command
@@ -44,7 +45,6 @@ All errors of nbdtun, as one tree; each name stands for a decision that the call
 
 The text of an error is the one line that an operator reads. It names the thing, the reason and, where there is one, the remedy. A peer or a
 QEMU may have put words into it. So each error makes its text printable when it is made, and no user of it has to.
-``remedy`` also has the remedy by itself, where the error was raised with one.
 ``code`` is stable: it crosses the wire, is ``code`` in JSON and in log events, and ends the operator's line, in brackets.
 """
 
@@ -53,6 +53,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from typing import ClassVar, Self, TypeVar
+
+E = TypeVar("E", bound="NbdtunError")
 
 
 class NbdtunError(Exception):
@@ -71,15 +73,8 @@ class NbdtunError(Exception):
         return f"{self} [{self.code}]"
 
     def again(self) -> Self:
-        """
-        Return an error like this one, to raise in its place.
-
-        Each ``raise`` of the same object adds to its traceback, and so keeps the frames of all who were ever told of it.
-        """
+        """Return an error like this one, to raise in its place: each ``raise`` of one object adds to its traceback, and keeps frames."""
         return copy(self)
-
-
-E = TypeVar("E", bound=NbdtunError)
 
 
 class ConfigError(NbdtunError):
@@ -224,6 +219,12 @@ class VMUnknown(MigrationError):
     """The destination has no VM of that name."""
 
     code = "vm-unknown"
+
+
+class TooManyArrivals(MigrationError):
+    """The destination receives as many VMs as it may at a time; it can be asked again later."""
+
+    code = "too-many-arrivals"
 
 
 class MonitorError(MigrationError):

@@ -24,6 +24,7 @@ from nbdtun.errors import (
 CODES = {
     "failed": "NbdtunError",
     "config": "ConfigError",
+    "journal": "JournalFailed",
     "reach": "ReachError",
     "not-installed": "NotInstalled",
     "wrong-code": "WrongCode",
@@ -58,6 +59,8 @@ CODES = {
     "stall": "Stalled",
     "too-late": "TooLate",
     "destination": "DestinationFailed",
+    "too-many-arrivals": "TooManyArrivals",
+    "hook": "HookFailed",
     "guest-lost": "GuestLost",
     "unknown": "OutcomeUnknown",
 }

@@ -230,6 +230,9 @@ LOCAL_LIMITS = (
         "max-channels-per-user", "The same for one local user; all clients of TCP ports count as one.", "COUNT", _COUNT, "512", live=True
     ),
 )
+MAX_ARRIVALS = Option(
+    "max-arrivals", "VMs that may arrive at a time; the source of another is told to wait.", "COUNT", _COUNT, "100", live=True
+)
 FORWARD = Option(
     "forward",
     "Forward a socket to a target of the destination, such as nbd=unix:/run/nbdtun/nbd.sock:mode=660.",
@@ -328,7 +331,7 @@ TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 _MEANS = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME)
 MIGRATION = (*_MEANS, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, HOLD, SWITCHOVER, SETTLE)
 #: Of a destination daemon.
-DESTINATION = (LISTEN, TARGET, VM, LIBVIRT, ADMIT, ALLOW, *TUNNEL, DRAIN_TIMEOUT, *LIMITS)
+DESTINATION = (LISTEN, TARGET, VM, LIBVIRT, ADMIT, ALLOW, *TUNNEL, DRAIN_TIMEOUT, MAX_ARRIVALS, *LIMITS)
 #: Of a source daemon.
 SOURCE = (
     CONNECT,

@@ -233,7 +233,8 @@ class DestinationSettings:
     for all that this user may.
 
     ``allow`` has rules for the names in sources' certificates, or their texts; without any, all of the CA's are admitted. ``limits`` bounds
-    its load. ``drain_timeout``: the seconds that memory, handovers and channels under way have for their end when the daemon is stopped.
+    its load, ``max_arrivals`` how many VMs arrive at a time. ``drain_timeout``: the seconds that memory, handovers and channels under way
+    have for their end when the daemon is stopped.
     """
 
     tunnel: TunnelSettings = TunnelSettings()
@@ -245,6 +246,7 @@ class DestinationSettings:
     allow: tuple[Rule | str, ...] = ()
     limits: Limits = field(factory=Limits)
     drain_timeout: float = field(default=600.0, validator=_DRAIN)
+    max_arrivals: int = 100
 
     def __attrs_post_init__(self) -> None:
         self.tunnel.check_exposure(self.listen, Role.LISTEN)

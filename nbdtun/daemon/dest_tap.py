@@ -6,7 +6,7 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LIMITS, LISTEN, TARGET, TUNNEL, VM
+from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LIMITS, LISTEN, MAX_ARRIVALS, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.reload import Reload
 from nbdtun.daemon.service import Daemon
@@ -41,6 +41,7 @@ class Options(DeclaredOptions, declared=DESTINATION):
             admit=self.value(ADMIT),
             allow=self.value(ALLOW),
             drain_timeout=self.value(DRAIN_TIMEOUT),
+            max_arrivals=self.value(MAX_ARRIVALS),
             limits=Limits(**{key.removeprefix("max_"): count for key, count in self.given(*LIMITS).items()}),
         )
 

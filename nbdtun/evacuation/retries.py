@@ -32,11 +32,13 @@ _ONLY_ELSEWHERE: Final = ("tls", "not-allowed", "version", "vm-unknown", "disk-m
 #: Errors of one destination that may pass.
 _ELSEWHERE: Final = (
     *("unreachable", "host-unknown", "link-lost", "no-answer", "reach", "far-end-gone", "shutting-down", "destination"),
-    *("target-unreachable", "too-many-channels", "full"),
+    *("target-unreachable", "too-many-channels", "too-many-arrivals"),
 )
 
 #: Errors of this host.
 _OURS: Final = ("hook", "killed", "monitor", "monitor-lost", "libvirt")
+#: A destination receives as many VMs as it may: that is no failure, and the VM waits.
+FULL: Final = ("too-many-arrivals",)
 
 
 def sense(code: str) -> Sense:
@@ -47,7 +49,7 @@ def sense(code: str) -> Sense:
 
 def is_the_destinations(code: str) -> bool:
     """Whether an error of this ``code`` may be the destination's fault."""
-    return sense(code) is not Sense.NOWHERE and code not in _OURS
+    return sense(code) is not Sense.NOWHERE and code not in (*_OURS, *FULL)
 
 
 def pause(first: int, failures: int) -> int:
@@ -61,11 +63,12 @@ def after_failure(entry: Entry, now: int, *, retries: int, first: int, closed: C
 
     ``closed`` are destinations that get no more VMs.
     """
-    failures = entry.failures + 1
-    to = _next(entry, closed) if failures <= retries else ""
+    full = entry.code in FULL  # that was no try
+    failures = entry.failures + (not full)
+    to = _next(entry, closed) if failures <= retries or full else ""
     if not to:
         return entry.after(Trigger.GIVE_UP, failures=failures, ended=now)
-    return entry.after(Trigger.FAIL, failures=failures, to=to, not_before=now + pause(first, failures))
+    return entry.after(Trigger.FAIL, failures=failures, to=to, not_before=now + pause(first, 1 if full else failures))
 
 
 def _next(entry: Entry, closed: Collection[str]) -> str:

@@ -8,7 +8,7 @@ so that no large disk keeps a small VM waiting. One that is ready and held takes
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from attrs import field, frozen
@@ -43,7 +43,7 @@ class Now:
     VMs are begun (``stopping``), or those that copy are rolled back. The ``late`` were ready before the window closed.
     ``closed`` are the destinations that get no more. ``living`` are the VMs that have a process, and
     ``watched`` those whose guest runs at the destination already.
-    ``free`` maps destinations to how many more VMs they receive at a time; one that is missing has no limit.
+    The ``full`` destinations receive as many VMs as they may.
     """
 
     time: int
@@ -56,7 +56,7 @@ class Now:
     closed: Collection[str] = ()
     living: Collection[str] = ()
     watched: Collection[str] = ()
-    free: Mapping[str, int] | None = None
+    full: Collection[str] = ()
 
 
 _NOT_READY: Final = (State.WAITING, State.COPYING)
@@ -97,16 +97,13 @@ def _start(every: list[Entry], now: Now) -> list[Step]:
     if now.stopping or now.roll_back:
         return []
     places = now.copying - sum(each.state is State.COPYING for each in every)
-    free = dict(now.free or {})
     steps: list[Step] = []
     for each in every:
         host = destination(each, now)
         if len(steps) >= places:
             break
-        if each.state is State.WAITING and not each.move.refused and each.not_before <= now.time and host and free.get(host, 1) > 0:
+        if each.state is State.WAITING and not each.move.refused and each.not_before <= now.time and host and host not in now.full:
             steps.append(Step(each.vm, What.START))
-            if host in free:
-                free[host] -= 1
     return steps
 
 

@@ -78,6 +78,7 @@ class DestinationService(MultiService):
         self._table = VMs(settings.vms)
         self._vms = self._table if vms is None else vms
         self.sessions = Sessions(reactor, self._vms, self._egress, surroundings=self._check_surroundings, places=self._table.places)
+        self.sessions.capacity.most = settings.max_arrivals
         self._draining, self._drains = Draining(self.sessions), False
         self.arrivals = make_arrivals(reactor, settings, self.tunnel) if settings.libvirt else None
         self._offered = {target.name for target in settings.targets}
@@ -129,10 +130,11 @@ class DestinationService(MultiService):
             self._receive()
         self.tunnel.allow = AllowList(settings.allow)
         self.tunnel.limit(settings.limits)
+        self.sessions.capacity.most = settings.max_arrivals
         if settings.tunnel.bandwidth != before.tunnel.bandwidth:
             self.tunnel.runtime.throttle.rate = settings.tunnel.bandwidth
         if self.arrivals is not None:
-            self.arrivals.rules = rules_of(settings)
+            self.arrivals.rules, self.arrivals.capacity.most = rules_of(settings), settings.max_arrivals
         self.settings = settings
 
     def _retarget(self, before: Sequence[Target | FactoryTarget], now: Sequence[Target | FactoryTarget]) -> None:

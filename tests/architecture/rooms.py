@@ -14,7 +14,7 @@ LAYERS = (
     ("tunnel.opening", "tunnel.runtime"),
     ("tunnel.channels",),
     ("tunnel.source", "tunnel.destination"),
-    ("migration.progress", "migration.ids", "migration.bond", "migration.finding", "migration.qmp"),
+    ("migration.progress", "migration.ids", "migration.bond", "migration.capacity", "migration.finding", "migration.qmp"),
     ("migration.timeouts", "migration.carrier", "migration.rollback", "migration.catalogue"),
     ("migration.settings",),
     ("migration.vm",),

@@ -16,7 +16,7 @@ from nbdtun.evacuation.schedule import Now, Step, What, destination, due
 from nbdtun.evacuation.values import Entry, Move
 
 START, RELEASE, SETTLE, STAY, ROLL_BACK = What.START, What.RELEASE, What.SETTLE, What.STAY, What.ROLL_BACK
-CODES = ["timeout", "link-lost", "vm-unknown", "not-migratable", "hook", "full"]
+CODES = ["timeout", "link-lost", "vm-unknown", "not-migratable", "hook", "too-many-arrivals"]
 
 
 def entry(vm: str, state: State = State.WAITING, size: int = 1, **more: object) -> Entry:
@@ -83,8 +83,7 @@ def test_another_destination_where_the_first_takes_no_more() -> None:
 def test_a_full_destination_keeps_no_other_waiting() -> None:
     here = entry("a")
     other = evolve(entry("b", size=2), move=Move("b", "", "hv3", ("hv3",), memory=2))
-    assert steps([here, other], free={"hv2": 0}) == [("b", START)]
-    assert steps([here, entry("c", size=2)], free={"hv2": 1}) == [("a", START)]
+    assert steps([here, other], full={"hv2"}) == [("b", START)]
 
 
 class World:

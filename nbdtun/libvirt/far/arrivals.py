@@ -27,6 +27,7 @@ from nbdtun.libvirt.pools import Pools
 from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond, Claim
+from nbdtun.migration.capacity import Capacity
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.rollback.presence import identity
 from nbdtun.process import Reactor
@@ -58,6 +59,7 @@ class Arrivals:
         self._records = state
         self._doors = doors
         self.rules = rules or Rules()
+        self.capacity = Capacity()
         self._known: dict[str, Arrival] = {}
         self._closed = False
         self._lock = DeferredLock()  # two transient pools in one directory would be in each other's way
@@ -100,6 +102,7 @@ class Arrivals:
         if session in self._known:
             raise NotMigratable(f"{wanted.name}: session {session[:8]} already exists")
         await self._displace(wanted)
+        self.capacity.admit(wanted.name, len(self.under_way))
         self._known[session] = arrival = Arrival(self._local, kept, session, bond, wanted, self._doors, alive)
         try:
             async with self._lock:

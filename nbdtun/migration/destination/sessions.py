@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VMUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond, Claim
+from nbdtun.migration.capacity import Capacity
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.catalogue import DESERTED, DESTINATION
 from nbdtun.migration.check.arrival import Wanted, arrive
@@ -73,6 +74,7 @@ class Sessions:
         self._orphans = Orphans(self.monitor)
         self.register = Register(reactor)
         self._closed = False
+        self.capacity = Capacity()
         #: The state in which a session has ended that an earlier process had: of a VM, with this id or any.
         self.recall: Callable[[str, str | None], State | None] = lambda vm, ident: None
 
@@ -108,6 +110,7 @@ class Sessions:
         :raise VMUnknown: there is no such VM.
         :raise ShuttingDown: the daemon is shutting down.
         :raise NotMigratable: it has another session.
+        :raise TooManyArrivals: as many VMs arrive as may.
         """
         self.check_open(vm, may)
         if ident in self.register:
@@ -115,6 +118,7 @@ class Sessions:
         await self._displace(vm)
         if vm in self.register.busy:
             raise NotMigratable(_BUSY.format(vm))
+        self.capacity.admit(vm, len(self.register.busy))
         tell = partial(self._report, control, ident)
         session = Session(self.reactor, ident, self.monitor(vm), partial(self._bound, bond), tell, self.steps, self._surroundings, bond)
         self.register.add(Entry(vm, session, control, bond))

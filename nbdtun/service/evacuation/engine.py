@@ -23,7 +23,7 @@ from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.outcome import Fate, Outcome, of_migration, of_settlement
 from nbdtun.evacuation.overview import Overview
-from nbdtun.evacuation.retries import STRIKES, after_failure, is_the_destinations, pause
+from nbdtun.evacuation.retries import FULL, STRIKES, after_failure, is_the_destinations, pause
 from nbdtun.evacuation.schedule import Now, Step, What, destination, due
 from nbdtun.evacuation.terms import AtEnd, Terms
 from nbdtun.evacuation.values import Entry
@@ -63,6 +63,7 @@ class Engine:
         self._strikes: dict[str, set[str]] = {}
         self._busy: set[str] = set()
         self._late: set[str] = set()
+        self._full: dict[str, int] = {}
         self.stopping = False
         self.opened = False
         self._cancelling = False
@@ -145,6 +146,7 @@ class Engine:
             late=self._late,
             closed=self._closed,
             living=self._crew.living,
+            full={host for host, until in self._full.items() if until > _milliseconds()},
             watched={vm for vm, progress in self._crew.progress.items() if progress.phase is Phase.SETTLE},
         )
 
@@ -256,6 +258,8 @@ class Engine:
             opens = now if hours is None else int(hours.opens(datetime.now()).timestamp() * 1000)
             self._note(entry.after(Trigger.FAIL, not_before=opens), "waits for the window")
             return
+        if entry.code in FULL:
+            self._full[entry.to] = now + self.terms.pause
         if is_the_destinations(entry.code):
             self._strikes.setdefault(entry.to, set()).add(entry.vm)
         retries = 0 if self.stopping else self.terms.retries

@@ -51,7 +51,9 @@ def make_arrivals(reactor: Reactor, settings: DestinationSettings, tunnel: Desti
     def doors(arrival: Arrival) -> TunnelDoors:
         return TunnelDoors(reactor, tunnel, arrival)
 
-    return Arrivals(reactor, settings.libvirt, state_dir(settings.tunnel.run_dir), doors, rules_of(settings))
+    arrivals = Arrivals(reactor, settings.libvirt, state_dir(settings.tunnel.run_dir), doors, rules_of(settings))
+    arrivals.capacity.most = settings.max_arrivals
+    return arrivals
 
 
 def socket_of(uri: str) -> str:

@@ -228,3 +228,11 @@ def test_trouble_is_told_to_the_source_at_once() -> None:
     error = stage.outcome(migration, 2)
     assert "web1 at the destination: QEMU closed its monitor" in str(error)
     assert stage.running() == ["web1"]
+
+
+def test_as_many_arrive_as_may() -> None:
+    talk = Talk()
+    talk.stage.daemon.capacity.most = 0
+    assert talk.prepare().code == "too-many-arrivals"
+    talk.stage.daemon.capacity.most = 1
+    assert isinstance(talk.prepare(), str)
