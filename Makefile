@@ -7,6 +7,8 @@ WORKERS ?= 2
 MINUTES ?= 10
 SEED ?=
 NEW ?= 60
+ROUNDS ?= 1
+VMS ?= 20
 QUICK ?=
 
 # Tests side by side: each worker has its own processes, directories and ports. What shares an expensive fixture is in one group.
@@ -38,9 +40,9 @@ docs: $(VENV)/.installed ## the documentation, as HTML in build/docs and as manu
 	$(RUN) sphinx -W -b html docs build/docs
 	$(VENV)/bin/python docs/manuals.py build/share
 
-chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then storm, the slow tests, fuzz, test-pythons and test-trixie
+chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then storm, drain, the slow tests, fuzz, test-pythons and test-trixie
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
-	$(MAKE) storm
+	$(MAKE) storm drain
 	NBDTUN_SLOW=1 $(TESTS) -m slow
 	$(MAKE) fuzz test-pythons test-trixie
 
@@ -55,6 +57,9 @@ test-pythons: $(VENV)/.installed ## the tests without QEMU with Python 3.11 to 3
 
 storm: setup ## 100 small migrations over a cable that is cut at random from the first byte on: SEED=
 	$(RUN) lab.storm $(if $(SEED),--seed $(SEED))
+
+drain: setup ## a host of 20 small VMs is emptied while all that can fail fails, and filled again: SEED=, ROUNDS=1, VMS=20
+	$(RUN) lab.drain --rounds $(ROUNDS) --vms $(VMS) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.installed ## look for bytes that break a parser, guided by coverage: MINUTES=10
 	@$(RUN) pip install -q --disable-pip-version-check -e '.[fuzz]' --config-settings editable_mode=compat || echo "atheris cannot be installed here"
@@ -86,4 +91,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos storm test-trixie test-pythons zipapp fuzz bench clean packages lint
+.PHONY: help setup demo check test integration docs chaos storm drain test-trixie test-pythons zipapp fuzz bench clean packages lint

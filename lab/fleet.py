@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from lab.disks import MIB
 from lab.guest import Guest
 from lab.pair import Pair, Plan
 from lab.process import Process
+from lab.qemu import Qemu
 
 SMALL = Plan(8 * MIB)
 
@@ -70,6 +72,7 @@ class Fleet:
         self.daemons: list[Twistd] = []
         self.cables: list[Cable] = []
         self._ports = [free_port() for _ in range(hosts)]
+        self._ways = "src", "dst"
         self._runs = 0
         self._ended = ExitStack()
         try:
@@ -87,10 +90,25 @@ class Fleet:
         (self.directory / "vms" / name).mkdir(parents=True)
         self.pairs[name] = self._ended.enter_context(Pair(self.directory / "vms" / name, guest, [plan], booted=booted))
 
+    def turn(self) -> None:
+        """All VMs are at their destinations: make these the sources, and a QEMU that waits the destination of each; there is one daemon."""
+        for name, pair in self.pairs.items():
+            here = zip(pair.source.drives, pair.destination.drives, strict=True)
+            pair.destination.drives = tuple(replace(there, disk=was.disk.twin(there.disk.path, there.disk.fmt)) for was, there in here)
+            for drive in pair.source.drives:
+                drive.disk.make_empty()
+            back = Qemu("back", self.directory / "vms" / name, pair.guest, pair.source.drives, incoming=True)
+            pair.source, pair.destination = pair.destination, self._ended.enter_context(back)
+        for end in (*self.daemons, *self.cables):
+            end.kill()
+        self.daemons, self.cables = [], []
+        self._ports, self._ways = [free_port()], ("dst", "back")
+        self.start_daemon(0)
+
     def start_daemon(self, number: int) -> None:
         """Start the daemon of a destination (again)."""
         port = self._ports[number]
-        listen = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"*={self.directory}/vms/{{vm}}/dst.qmp"]
+        listen = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"*={self.directory}/vms/{{vm}}/{self._ways[1]}.qmp"]
         options = [*listen, "--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/far{number}"]
         daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options, name=f"dest{number}"))
         daemon.wait_port(port)
@@ -106,7 +124,7 @@ class Fleet:
         """The options of an evacuation of all VMs."""
         to = [word for each in self.to for word in ("--to", each)]
         ends = ["--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/run", "--settle", "200ms"]
-        return ["--qmp", f"{self.directory}/vms/{{vm}}/src.qmp", *to, *ends, *more]
+        return ["--qmp", f"{self.directory}/vms/{{vm}}/{self._ways[0]}.qmp", *to, *ends, *more]
 
     def run(self, *words: str) -> Run:
         """Run `nbdtun evacuate` with these words."""
