@@ -10,6 +10,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from typing import Final
+from xml.parsers import expat
 
 from attrs import frozen
 
@@ -102,7 +103,7 @@ def flattened(xml: str, targets: Iterable[str]) -> str:
     """
     root, wanted = _parse(xml), set(targets)
     chains = [
-        (disk, disk.findall("backingStore"))
+        (disk, [each for each in disk.findall("backingStore") if each.find("source") is not None])
         for disk in root.iterfind("devices/disk")
         if (target := disk.find("target")) is not None and target.get("dev") in wanted
     ]
@@ -123,12 +124,21 @@ def _is_path(one: Mapped) -> bool:
 
 def _parse(xml: str) -> ET.Element:
     try:
-        root = ET.fromstring(xml)
-    except ET.ParseError as error:
+        root = _as_written(xml)
+    except expat.ExpatError as error:
         raise NotMigratable(f"the domain's XML cannot be read: {error}") from None
     if root.tag != "domain" or not root.findtext("name") or not root.findtext("uuid"):
         raise NotMigratable("the XML is not that of a domain with a name and a UUID", "`virsh dumpxml --migratable` prints it")
     return root
+
+
+def _as_written(xml: str) -> ET.Element:
+    """The root, all of whose names have the prefixes of their namespaces: metadata are to arrive as their owner wrote them."""
+    builder, parser = ET.TreeBuilder(), expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = builder.start, builder.end, builder.data
+    parser.Parse(xml, True)
+    return builder.close()
 
 
 def _disk(element: ET.Element) -> Disk:

@@ -11,7 +11,7 @@ from nbdtun.spawn.rewrite.answers import Answers, Mapped
 UUID = "5a1fd0a4-6f2c-4f0c-9f8b-0123456789ab"
 WEB1 = f"""<domain type='kvm'>
   <name>web1</name><uuid>{UUID.upper()}</uuid>
-  <metadata><owner xmlns='urn:owner'>/srv/vm/papers</owner></metadata>
+  <metadata><our:owner xmlns:our='urn:owner' our:of="one">/srv/vm/papers</our:owner></metadata>
   <os><loader>/usr/share/OVMF/OVMF_CODE.fd</loader><nvram>/var/lib/libvirt/qemu/nvram/web1.fd</nvram></os>
   <devices>
     <disk type='file' device='disk'>
@@ -68,6 +68,7 @@ def test_paths_are_mapped_and_what_is_the_owners_own_is_not() -> None:
     assert "/data/console" in there
     assert "/srv/vm/papers" in there
     assert "/srv/iso/debian.iso" in there
+    assert """<our:owner xmlns:our="urn:owner" our:of="one">/srv/vm/papers</our:owner>""" in there
 
 
 def test_names_of_bridges_networks_and_pools_are_mapped() -> None:
