@@ -83,11 +83,13 @@ def _collected(part: Iterable[Finding]) -> Iterator[Finding]:
 def _admission(scene: Scene, wanted: Wanted, needs: Needs, host: Capabilities) -> Iterator[Finding]:
     paths = [path for path in (needs.nvram, *(image.path for image in wanted.images if not image.pool)) if path]
     pools = [pool.path for pool in scene.pools.every() if pool.path]
+    told: list[Finding] = []
     try:
         for xml in wanted.forms:
-            yield from scene.rules.judge(xml, paths, pools, host.owner)
+            told += scene.rules.judge(xml, paths, pools, host.owner)
     except NotMigratable as error:  # whoever asks
-        yield FORBIDDEN.of(error)
+        told.append(FORBIDDEN.of(error))
+    yield from dict.fromkeys(told)
 
 
 def _same_host(wanted: Wanted, host: Capabilities) -> Iterator[Finding]:

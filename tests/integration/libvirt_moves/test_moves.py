@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.disks import MIB
+from lab.libvirt import SPARE
 from lab.libvirt_way import PATIENT, Way
 from lab.process import wait
 from lab.sshd import Sshd
@@ -72,13 +73,16 @@ def test_ssh_starts_the_destination(ways: Callable[..., Way]) -> None:
 
 @pytest.mark.slow
 def test_there_and_back_again(ways: Callable[..., Way]) -> None:
+    """With a disk that the next start is to have, and the running guest does not."""
     way = ways("qcow2", persistent=True)
     here, there = way.ends
+    here.virsh("attach-disk", "web1", f"{SPARE}/later.raw", "vdb", "--config")
     for end in (there, here):
         with way.migrate() as attempt:
             assert attempt.wait_exit(PATIENT) == 0, attempt.log()
         way.arrived(end)
         assert way.domain.name in end.virsh("list", "--persistent", "--name")
+        assert "later.raw" in end.virsh("domblklist", "web1", "--inactive")
     assert there.virsh("list", "--all", "--name") == ""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import pwd
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -238,3 +240,49 @@ def test_a_volume_goes_to_a_pool_of_another_name(ways: Callable[..., Way]) -> No
     way.arrived(there)
     assert disk.twin(there.path(f"{IMAGES}/data.qcow2")).wrong(0) == []
     assert "pool='gold'" in there.virsh("dumpxml", "web1", "--inactive")
+
+
+@pytest.mark.slow
+def test_an_encrypted_disk_needs_its_secret_at_both_hosts(ways: Callable[..., Way]) -> None:
+    way = ways()
+    here, there = way.ends
+    disk = Disk(here.spare / "plain.raw", 16 * MIB, seed=4).make()
+    _keep_secret(here)
+    target = ["--target-image-opts", _luks(here, create=True)]
+    subprocess.run(["qemu-img", "convert", "-n", *KEY, "-f", "raw", f"{disk.path}", *target], check=True)
+    xml = here.spare / "luks.xml"
+    xml.write_text(
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{SPARE}/luks.raw'/><target dev='vdb' bus='virtio'/>"
+        f"<encryption format='luks'><secret type='passphrase' uuid='{SECRET}'/></encryption></disk>"
+    )
+    here.virsh("attach-device", "web1", f"{xml}", "--live")
+    with way.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 1
+    assert f"disk vdb: libvirt there has no secret {SECRET}; define it there, with its value: virsh secret-define" in attempt.log()
+    _keep_secret(there)
+    with way.migrate() as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there)
+    there.virsh("destroy", "web1")
+    arrived = there.spare / "plain.raw"
+    subprocess.run(["qemu-img", "convert", *KEY, "--image-opts", _luks(there), "-O", "raw", f"{arrived}"], check=True)
+    assert disk.twin(arrived).wrong(0) == []
+
+
+SECRET = "22222222-2222-2222-2222-222222222222"
+KEY = ("--object", "secret,id=key,data=hush")
+
+
+def _luks(host: Host, *, create: bool = False) -> str:
+    """A disk that is encrypted with the secret, as qemu-img knows it; it is made first if `create`."""
+    path = host.spare / "luks.raw"
+    if create:
+        subprocess.run(["qemu-img", "create", "-q", *KEY, "-f", "luks", "-o", "key-secret=key", f"{path}", "16M"], check=True)
+    return f"driver=luks,file.filename={path},key-secret=key"
+
+
+def _keep_secret(host: Host) -> None:
+    file = host.spare / "secret.xml"
+    file.write_text(f"<secret ephemeral='yes' private='yes'><uuid>{SECRET}</uuid></secret>")
+    host.virsh("secret-define", f"{file}")
+    host.virsh("secret-set-value", SECRET, base64.b64encode(b"hush").decode())

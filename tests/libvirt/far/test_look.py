@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from nbdtun.libvirt.far import look as module
+from nbdtun.libvirt.far.admission import Rules
 from nbdtun.libvirt.far.look import look
 from nbdtun.libvirt.host import Domain
 from nbdtun.libvirt.pools import Pool
@@ -63,6 +64,21 @@ def test_a_cpu() -> None:
     (line,) = of(xml(cpu="<cpu mode='host-passthrough'/>"), Told(lack="not asked"))
     assert "cannot be compared" in line
     assert of(xml(cpu="<cpu mode='maximum'/>"), Told(lack="not asked")) == []
+
+
+def test_the_persistent_domain_names_no_more_than_is_admitted() -> None:
+    """It would only be told when the guest's memory has arrived."""
+    shadow = "<disk type='file'><source file='/etc/shadow'/><target dev='vdz'/></disk>"
+
+    def said(wanted: Wanted) -> list[str]:
+        return [finding.what for finding in look(scene(Told(), rules=Rules()), wanted).findings if "/etc/shadow" in finding.what]
+
+    assert said(evolve(WANTED, persistent=xml(devices=shadow))) == [
+        "/etc/shadow is in no storage pool there, and in no directory that nbdtun there admits"
+    ]
+    assert len(said(evolve(WANTED, xml=xml(devices=shadow), persistent=xml(devices=shadow)))) == 1
+    (line,) = found(wanted=evolve(WANTED, persistent=xml(devices="<hostdev mode='subsystem' type='usb'/>")))
+    assert "a device of its host" in line
 
 
 def test_networks_and_interfaces_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
