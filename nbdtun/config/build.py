@@ -73,6 +73,7 @@ def migration_settings(vm: str, given: Given) -> MigrationSettings:
         allowed=given["allow_mismatch"],
         leave_behind=all_of(given["leave_behind"]),
         bandwidth=given["bandwidth"],
+        connections=given["connections"] or 0,
         downtime=given["downtime"],
         converge=given["converge"] or frozenset(),
         max_downtime=given["max_downtime"],
@@ -98,8 +99,8 @@ def settings_of(vm: str, qmp: str | None, connect: str, given: Given) -> Migrate
     if given.get("libvirt"):
         return _domain_settings(vm, qmp, connect, given)
     assert qmp is not None
-    if given.get("dest_xml") or given.get("parallel"):
-        raise ConfigError("--dest-xml and --parallel are for --libvirt")
+    if given.get("dest_xml"):
+        raise ConfigError("--dest-xml is for --libvirt")
     return MigrateSettings(
         tunnel=tunnel_settings({**given, "bandwidth": None}),  # here QEMU itself keeps to the limit
         connect=connect,
@@ -127,5 +128,4 @@ def _domain_settings(vm: str, qmp: str | None, connect: str, given: Given) -> Do
         migration=migration_settings(vm, given),
         answers=make_answers(given),
         dest_xml=given["dest_xml"] or "",
-        parallel=given["parallel"] or 0,
     )

@@ -19,9 +19,6 @@ SYSTEM: Final = "qemu:///system"
 #: An ordinary user's.
 SESSION: Final = "qemu:///session"
 
-#: The most connections for the memory of one VM: QEMU takes 255.
-MAX_PARALLEL: Final = 255
-
 
 def check_uri(text: str) -> str:
     """
@@ -60,25 +57,19 @@ def read_xml(path: str) -> str:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
-def _parallel(_: object, __: object, value: int) -> None:
-    if not 0 <= value <= MAX_PARALLEL:
-        raise ConfigError(f"{value} parallel connections are too many; use at most {MAX_PARALLEL}")
-
-
 @frozen(kw_only=True)
 class DomainSettings(Dialling):
     """
     One migration of a VM of libvirt's.
 
     ``uri`` is that of the libvirt of this host. ``answers`` say what differs at the destination, by ``maps`` and ``overwrite`` alone;
-    or ``dest_xml`` is the whole XML there. ``parallel`` is the number of connections for the memory, 0 for one that is not parallel.
+    or ``dest_xml`` is the whole XML there.
     """
 
     uri: str = field(default=SYSTEM, converter=check_uri)
     migration: MigrationSettings
     answers: Answers = field(factory=Answers)
     dest_xml: str = ""
-    parallel: int = field(default=0, validator=_parallel)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

@@ -115,6 +115,7 @@ LEAVE_BEHIND = Option(
     "nbdtun.config.belongings:parse_belongings",
     repeatable=True,
 )
+CONNECTIONS = Option("connections", "How many the memory has at a time (multifd).", "COUNT", "nbdtun.units:parse_count", unset="one")
 DOWNTIME = Option("downtime", "Guest downtime that QEMU aims for.", "TIME", _DURATION, "300ms")
 CONVERGE = Option(
     "converge",
@@ -269,7 +270,6 @@ DEST_XML = Option(
     "FILE",
     "nbdtun.config.libvirt:read_xml",
 )
-PARALLEL = Option("parallel", "With --libvirt: so many connections for the memory.", "COUNT", "nbdtun.units:parse_count", unset="one")
 MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this name.", "VM", "nbdtun.config.values:check_name")
 
 #: The far end that ssh starts.
@@ -316,7 +316,7 @@ LOG_LEVEL = Option(
 #: Of a destination that is made.
 MAKING = (MAP, SET, ANSWERS, OVERWRITE, KEEP_BACKING, UNIT)
 #: Of a migration that libvirt does.
-DOMAIN = (LIBVIRT, DEST_XML, PARALLEL)
+DOMAIN = (LIBVIRT, DEST_XML)
 #: How the two ends authenticate each other.
 TRUST = (TLS_DIR, TLS_LAYOUT, TLS_PASSWORD_FILE, ANY_PURPOSE, INSECURE)
 #: The terms of the tunnel's channels.
@@ -328,7 +328,7 @@ PROCESS = (CONFIG, LOG_FORMAT, LOG_LEVEL)
 #: Of both daemons.
 TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
 #: How to migrate.
-_MEANS = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, DOWNTIME, CONVERGE, MAX_DOWNTIME)
+_MEANS = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, CONNECTIONS, DOWNTIME, CONVERGE, MAX_DOWNTIME)
 MIGRATION = (*_MEANS, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, HOLD, SWITCHOVER, SETTLE)
 #: Of a destination daemon.
 DESTINATION = (LISTEN, TARGET, VM, LIBVIRT, ADMIT, ALLOW, *TUNNEL, DRAIN_TIMEOUT, MAX_ARRIVALS, *LIMITS)

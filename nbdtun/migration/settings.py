@@ -54,6 +54,8 @@ class Belonging(enum.Enum):
     BITMAPS = "bitmaps"
 
 
+#: QEMU's limit for the connections of the memory beside the main one.
+MAX_CONNECTIONS: Final = 255
 #: A switchover that waits until an operator says so.
 HOLD: Final = math.inf
 
@@ -64,13 +66,14 @@ class MigrationSettings:
     One migration, as requested.
 
     ``vm`` is the destination's name for the VM. ``disks`` names the disks to copy (by node, by drive id or by device id), None for all
-    writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None for no limit. ``downtime``
-    is QEMU's goal, in seconds. ``converge`` are the strategies for a guest that changes faster than it can be copied; the strategy
-    ``downtime`` raises the downtime, up to ``max_downtime``. ``timeouts`` limits how long it may last. ``switchover`` is the time before
-    which the guest is not switched over, in seconds since the epoch; :data:`HOLD` is for a word. ``leave_behind`` is what may be lost of
-    the disks' images besides their contents. ``keep_source`` leaves the source QEMU paused instead of ending it. ``settle`` is how many
-    seconds the guest is watched at the destination before the source QEMU is ended, 0 for not at all. ``allowed`` are the names of
-    differences between the two machines that do not prevent a migration.
+    writable ones. ``bandwidth`` is in bytes per second, for the disks together and then for the memory, None for no limit.
+    ``connections`` is how many the memory has beside the main one. ``downtime`` is QEMU's goal, in seconds. ``converge`` are the strategies
+    for a guest that changes faster than it can be copied; the strategy ``downtime`` raises the downtime, up to ``max_downtime``.
+    ``timeouts`` limits how long it may last. ``switchover`` is the time before which the guest is not switched over, in seconds since the
+    epoch; :data:`HOLD` is for a word. ``leave_behind`` is what may be lost of the disks' images besides their contents. ``keep_source``
+    leaves the source QEMU paused instead of ending it. ``settle`` is how many seconds the guest is watched at the destination before the
+    source QEMU is ended, 0 for not at all. ``allowed`` are the names of differences between the two machines that do not prevent a
+    migration.
     ``reconnect_delay`` is how many seconds QEMU holds a disk's requests back when its NBD connection breaks, and dials again. If the
     connection breaks while QEMU pauses the guest to hand over, the whole QEMU stands still for so long, and does not answer its monitor:
     it drains its disks then.
@@ -81,6 +84,7 @@ class MigrationSettings:
     vm: str = field(validator=validators.instance_of(str))
     disks: tuple[str, ...] | None = None
     bandwidth: int | None = field(default=None, validator=positive())
+    connections: int = field(default=0, validator=between(0, MAX_CONNECTIONS, str))
     downtime: float = field(default=0.3, validator=positive())
     converge: frozenset[Strategy] = frozenset()
     max_downtime: float = field(default=5.0, validator=positive())

@@ -119,15 +119,15 @@ def read_domain(*words: str) -> DomainSettings:
 def test_a_vm_of_libvirts_needs_no_monitor() -> None:
     for words in (("web1", "--libvirt"), ("--libvirt", "web1"), ("--libvirt=qemu:///system", "web1")):
         settings = read_domain(*words, "--to", "unix:/run/tunnel.sock")
-        assert (settings.migration.vm, settings.uri, settings.parallel, settings.far.libvirt) == ("web1", SYSTEM, 0, "")
+        assert (settings.migration.vm, settings.uri, settings.migration.connections, settings.far.libvirt) == ("web1", SYSTEM, 0, "")
 
 
 def test_what_differs_for_it_may_have_names_and_paths(tmp_path: Path) -> None:
     settings = read_domain(
-        "web1", "--libvirt", "--to", "ssh://dest", "--map", "br0=br1", "--map", "/a=/b", "--overwrite", "--parallel", "4"
+        "web1", "--libvirt", "--to", "ssh://dest", "--map", "br0=br1", "--map", "/a=/b", "--overwrite", "--connections", "4"
     )
     assert settings.answers == Answers(maps=(Mapped("br0", "br1"), Mapped("/a", "/b")), overwrite=True)
-    assert (settings.parallel, settings.far.libvirt) == (4, "qemu:///system")
+    assert (settings.migration.connections, settings.far.libvirt) == (4, "qemu:///system")
     (tmp_path / "web1.xml").write_text("<domain/>")
     assert read_domain("web1", "--libvirt", "--to", "unix:/a", "--dest-xml", f"{tmp_path}/web1.xml").dest_xml == "<domain/>"
 
@@ -137,8 +137,8 @@ def test_what_differs_for_it_may_have_names_and_paths(tmp_path: Path) -> None:
     [
         (("web1", "--libvirt", "--qmp", "/q", "--to", "unix:/a"), "--qmp and --far-qmp are for VMs without libvirt"),
         (("web1", "--libvirt=qemu+ssh://dest/system", "--to", "unix:/a"), "Invalid value for '--libvirt': 'qemu+ssh://dest/system' is not"),
-        (("web1", "--libvirt", "--to", "unix:/a", "--parallel", "256"), "256 parallel connections are too many"),
-        ((*WEB1, "--parallel", "2"), "--dest-xml and --parallel are for --libvirt"),
+        (("web1", "--libvirt", "--to", "unix:/a", "--connections", "256"), "connections: 256 is not between 0 and 255"),
+        ((*WEB1, "--connections", "256"), "connections: 256 is not between 0 and 255"),
         (("web1", "--qmp", "/q", "--to", "ssh://dest", "--map", "br0=br1"), "--map br0=br1: names are mapped with --libvirt"),
     ],
 )

@@ -72,8 +72,8 @@ def test_a_capability_that_somebody_has_left_on(pairs: Maker, crossings: Callabl
     switch(vm, True, "multifd")
     refused(
         crossing,
-        f"QEMU at the {end} has the migration capability multifd on: the memory would be sent over several connections, and one end "
-        "would wait for them for ever; turn it off with migrate-set-capabilities, or restart that QEMU",
+        f"QEMU at the {end} has the migration capability multifd on: one end would wait for ever for connections of the other; "
+        "--connections sets it at both; turn it off with migrate-set-capabilities, or restart that QEMU",
     )
     switch(vm, False, "multifd")
     assert findings(crossing) == []

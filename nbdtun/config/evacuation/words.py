@@ -19,7 +19,6 @@ from nbdtun.config.options import (
     KEEP_SOURCE,
     MAKING,
     MIGRATION,
-    PARALLEL,
     SOCKETS,
     SWITCHOVER,
     TERMS,
@@ -34,9 +33,7 @@ _OWN: Final = (FAR_QMP, BANDWIDTH, WINDOW, HOLD, SWITCHOVER, *DOMAIN)
 
 #: The options of ``nbdtun migrate`` that many VMs share.
 SHARED: Final = tuple(
-    option
-    for option in (*FAR, *MAKING, *TRUST, TLS_NAME, *MIGRATION, KEEP_SOURCE, PARALLEL, *SOCKETS, *TERMS)
-    if option is PARALLEL or option not in _OWN
+    option for option in (*FAR, *MAKING, *TRUST, TLS_NAME, *MIGRATION, KEEP_SOURCE, *SOCKETS, *TERMS) if option not in _OWN
 )
 
 

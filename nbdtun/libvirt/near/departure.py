@@ -52,7 +52,7 @@ ABORT_AGAIN = 1.0
 @frozen
 class Plan:
     """
-    How to migrate: ``settings``, what differs there, and ``parallel`` connections for the memory (0: one that is not parallel).
+    How to migrate: ``settings``, and what differs there.
 
     ``state`` is the directory for what must outlive this process.
     """
@@ -61,7 +61,6 @@ class Plan:
     state: Path
     answers: Answers = field(factory=Answers)
     dest_xml: str = ""
-    parallel: int = 0
 
 
 class Departure:
@@ -158,7 +157,7 @@ class Departure:
         targets = {"libvirt.sock": prepared.libvirt, "memory.sock": prepared.memory, "disks.sock": prepared.disks}
         for name, target in targets.items():
             await self._way.enter(target, name, urgent=name != "disks.sock", secret=self._secret)
-        await self._move(order(self.settings, sockets, found.targets, found.xml, found.persistent, self._plan.parallel), found)
+        await self._move(order(self.settings, sockets, found.targets, found.xml, found.persistent), found)
 
     async def _check(self, nonces: Nonces) -> Survey:
         """Check whether it can leave, and arrive; all that is in the way is said at once, and nothing is changed."""

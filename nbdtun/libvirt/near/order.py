@@ -77,14 +77,11 @@ class Order:
     parameters: Mapping[str, Any]
 
 
-def order(
-    settings: MigrationSettings, sockets: Sockets, disks: tuple[str, ...], xml: str, persistent: str = "", parallel: int = 0
-) -> Order:
+def order(settings: MigrationSettings, sockets: Sockets, disks: tuple[str, ...], xml: str, persistent: str = "") -> Order:
     """
     Return the call for a domain whose ``disks`` (their targets) are copied; ``xml`` is how it is to be at the destination.
 
-    ``persistent`` is its persistent XML there, empty for a transient domain. ``parallel`` is the number of connections for the memory, 0
-    for one that is not parallel.
+    ``persistent`` is its persistent XML there, empty for a transient domain.
     """
     flags = Flag.LIVE | Flag.PEER2PEER | Flag.ABORT_ON_ERROR
     told: dict[str, Any] = {"migrate_uri": sockets.memory, "destination_xml": xml}
@@ -102,9 +99,9 @@ def order(
         flags |= Flag.UNDEFINE_SOURCE
     if Strategy.AUTO_CONVERGE in settings.converge:
         flags |= Flag.AUTO_CONVERGE
-    if parallel:
+    if settings.connections:
         flags |= Flag.PARALLEL
-        told["parallel.connections"] = parallel
+        told["parallel.connections"] = settings.connections
     return Order(sockets.libvirt, flags, told)
 
 

@@ -29,6 +29,7 @@ from nbdtun.amp import MAX_ERROR, CheckedCommand, Flag, Number, Refused, Rows, S
 from nbdtun.errors import ConfigError, GuestLost, OutcomeUnknown, wire_errors
 from nbdtun.migration.control.rows import BITMAPS, FINDINGS
 from nbdtun.migration.ids import SESSION
+from nbdtun.migration.settings import MAX_CONNECTIONS
 from nbdtun.migration.vm.disks import MAX_DISKS
 from nbdtun.migration.vm.hardware.wire import HardwareArgument
 from nbdtun.versions import AGREED, OFFER, Speaks
@@ -92,13 +93,15 @@ class Prepare(CheckedCommand):
 
 class Listen(CheckedCommand):
     """
-    Let the destination QEMU wait for its memory, and for these ``bitmaps``.
+    Let the destination QEMU wait for its memory, over so many ``connections`` beside the main one, and for these ``bitmaps``.
 
-    The answer has the target of the migration stream, and the bitmaps that the destination takes.
+    The answer has the target of the migration stream, and the bitmaps that the destination takes; and the same ``connections``, if it can
+    take so many.
     """
 
-    arguments: ClassVar = [(b"session", SessionId()), SECRET, (b"bitmaps", BITMAPS)]
-    response: ClassVar = [(b"target", Text()), (b"bitmaps", BITMAPS)]
+    _connections: ClassVar = (b"connections", Number(MAX_CONNECTIONS, optional=True, least=1))
+    arguments: ClassVar = [(b"session", SessionId()), SECRET, (b"bitmaps", BITMAPS), _connections]
+    response: ClassVar = [(b"target", Text()), (b"bitmaps", BITMAPS), _connections]
     errors = ERRORS
 
 

@@ -5,6 +5,7 @@ The destination's side of a migration.
     recovery  cleans up after a killed daemon
     orphans   QEMUs that a killed daemon has left in the middle of their memory
     outcome   whether a VM has run here
+    reception what QEMU is set to before its memory comes
     arrival   the end of the copying, while the guest stands still
     session   one VM that arrives
     register  all of them: those under way, and those that have ended

@@ -81,10 +81,10 @@ class DestinationControl(Control):
         return self.respond(work)
 
     @Listen.responder
-    def listen(self, session: str, secret: bytes | None, bitmaps: list[dict[str, Any]]) -> Deferred[Any]:
+    def listen(self, session: str, secret: bytes | None, bitmaps: list[dict[str, Any]], connections: int | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            target, taken = await self._own(session, secret).listen(bitmaps_of(bitmaps))
-            return {"target": target, "bitmaps": rows_of_bitmaps(taken)}
+            awaited = await self._own(session, secret).listen(bitmaps_of(bitmaps), connections or 0)
+            return {"target": awaited.target, "bitmaps": rows_of_bitmaps(awaited.bitmaps), "connections": awaited.connections or None}
 
         return self.respond(work)
 

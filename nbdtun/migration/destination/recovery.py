@@ -4,20 +4,29 @@ Recovery at the destination: the next daemon finds the journal of a killed one i
 A QEMU that had begun to wait for its memory has used up its one chance to receive it. It is ended, as its own daemon would have done,
 unless the guest may already run in it. Where nobody will ask for the outcome any more, the next daemon does so as soon as it starts.
 
-QEMU facts: with ``exit-on-error`` off (9.1 and later), an incoming QEMU whose stream breaks stays, in the status ``failed``; one that
+QEMU facts (7.2 and 10.0; ``migration/multifd.c``): with several connections for the memory, an incoming QEMU's main loop waits until each
+has brought its part (``multifd_recv_sync_main``). If a connection ends in that moment, it waits for ever, and answers nothing. libvirt
+kills such a QEMU, and so do we.
+With ``exit-on-error`` off (9.1 and later), an incoming QEMU whose stream breaks stays, in the status ``failed``; one that
 nobody has connected to stays in every version, in ``setup``.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import signal
 
-from nbdtun.errors import MonitorError, NotMigratable
+from nbdtun.errors import MonitorError, MonitorLost, NotMigratable
+from nbdtun.logs import make_logger
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Entry, erase, read
 from nbdtun.migration.vm.exports import sweep
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.migration.vm.memory import put, query_migration
+
+log = make_logger()
+#: A QEMU that does not answer ``quit`` for so long may be stuck.
+STUCK_SECONDS = 5.0
 
 
 async def read_ours(monitor: Monitor) -> Entry | None:
@@ -88,7 +97,32 @@ def _waited(left: Entry) -> bool:
     return left.began is not None and not left.handed_over and not left.alive
 
 
-async def end(monitor: Monitor) -> None:
-    """End a QEMU that has used up its incoming migration."""
-    with suppress(MonitorError):  # it may end before it answers
-        await monitor.execute("quit")
+async def end(monitor: Monitor, *, stuck: bool = False) -> None:
+    """
+    End a QEMU that has used up its incoming migration. One that may be ``stuck`` for ever is killed if it does not answer.
+
+    :raise MonitorError: it may not be killed by this user.
+    """
+    try:
+        await monitor.execute("quit", seconds=STUCK_SECONDS if stuck else None)
+    except MonitorLost:
+        return  # it has ended before it answered
+    except MonitorError:
+        if stuck and monitor.credentials is not None and monitor.credentials.pid:
+            _kill(monitor.name, monitor.credentials.pid)
+
+
+def _kill(name: str, pid: int) -> None:
+    log.warn("{vm}: QEMU (pid {pid}) waits for connections that have ended, and does not quit: it is killed", vm=name, pid=pid)
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(held, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise MonitorError(f"{name}: QEMU waits for connections that have ended, and this user may not kill it: kill -9 {pid}") from None
+    finally:
+        os.close(held)

@@ -32,10 +32,10 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
-from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.arrival import Arrival
 from nbdtun.migration.destination.life import TRANSITIONS, State, Trigger
+from nbdtun.migration.destination.reception import Reception
 from nbdtun.migration.destination.recovery import clean_up, end, end_used_up
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.qmp.monitor import Monitor
@@ -43,11 +43,11 @@ from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.supervision.constancy import Constancy
-from nbdtun.migration.vm.bitmaps import CAPABILITY, Passenger, expected
+from nbdtun.migration.vm.bitmaps import Awaited, Passenger
 from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.exports import Exports, Pairing, pair
 from nbdtun.migration.vm.fate import Fate
-from nbdtun.migration.vm.memory import MAPPING, Incoming, Tuning, query_migration
+from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
 from nbdtun.states import Life
 
@@ -173,40 +173,32 @@ class Session:
         for name in await clean_up(self._monitor):
             self.log.info("{vm}: removed {name}, left over from a killed daemon", vm=self._monitor.name, name=name)
 
-    async def listen(self, bitmaps: tuple[Passenger, ...] = ()) -> tuple[str, tuple[Passenger, ...]]:
+    async def listen(self, bitmaps: tuple[Passenger, ...] = (), connections: int = 0) -> Awaited:
         """
-        Let QEMU wait for its memory, and for ``bitmaps``; returns the target of its stream, and the bitmaps that it takes.
+        Let QEMU wait for its memory, over so many ``connections`` beside the main one, and for ``bitmaps``; returns what it takes.
 
         :raise NbdtunError: it failed, and the session is undone.
         """
         self._advance(Trigger.LISTEN)
-        return await self._attempt(self._listen(bitmaps))
+        return await self._attempt(self._listen(bitmaps, connections))
 
-    async def _listen(self, bitmaps: tuple[Passenger, ...]) -> tuple[str, tuple[Passenger, ...]]:
+    async def _listen(self, bitmaps: tuple[Passenger, ...], connections: int) -> Awaited:
         egress, arrival = self._egress, self._arrival
         assert egress is not None
         assert arrival is not None
         path = f"{egress.directory}/ram.sock"
         await suitable(self._monitor, End.DESTINATION)
         await self._constancy.check()
-        taken = await self._expect(bitmaps)
+        reception = Reception(self._monitor, self._tuning, self._undo, self._pairings)
+        taken, several = await reception.expect(bitmaps), await reception.spread(connections)
         await self._journal.memory_begins(runs=False)
-        self._undo.push("end QEMU", lambda: end(self._monitor))
+        self._undo.push("end QEMU", lambda: end(self._monitor, stuck=several > 0))
+        if several:  # its main loop waits for them, for as long as a lost link is tried again
+            self._rest()
         await self._incoming.listen(path)
         arrival.begin(self._fail)
         egress.admit(ram_target(self.ident), path)
-        return ram_target(self.ident), taken
-
-    async def _expect(self, bitmaps: tuple[Passenger, ...]) -> tuple[Passenger, ...]:
-        """Let QEMU accept those of ``bitmaps`` that it can take; some may have come since the session was prepared."""
-        checklist = Checklist()
-        pairs = {number: (pairing.source, pairing.here) for number, pairing in enumerate(self._pairings)}
-        accepted = await accept(checklist, self._monitor, pairs, bitmaps)
-        checklist.refuse()
-        if accepted.bitmaps:
-            nodes = {number: (node, self._pairings[number].name) for number, node in accepted.nodes.items()}
-            await self._tuning.set(self._undo, (CAPABILITY,), {MAPPING: expected(accepted.bitmaps, nodes)})
-        return accepted.bitmaps
+        return Awaited(ram_target(self.ident), taken, several)
 
     async def finish(self, run: bool, settle: float = 0.0) -> None:
         """
@@ -334,10 +326,15 @@ class Session:
     def _beat(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._incoming.check()).addErrback(lambda failure: self._fail(failure.value))
 
-    async def _stop_watching(self) -> None:
-        self._constancy.end()
+    def _rest(self) -> None:
+        """Ask QEMU nothing until the memory has arrived; an end of its process is heard of all the same."""
+        self._constancy.rest()
         if self._heartbeat.running:
             self._heartbeat.stop()
+
+    async def _stop_watching(self) -> None:
+        self._constancy.end()
+        self._rest()
 
     async def diagnose(self) -> str:
         """The reason for a failure here, as far as it is known; empty if there is none."""

@@ -54,7 +54,7 @@ from nbdtun.migration.vm.bitmaps import Copies
 from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.guest import Guest
-from nbdtun.migration.vm.memory import Outgoing, Tuning, query_migration
+from nbdtun.migration.vm.memory import Outgoing, Tuning, gather, query_migration, spread
 from nbdtun.migration.vm.mirror import Mirror, Mirrors
 from nbdtun.states import Life
 
@@ -239,12 +239,16 @@ class Migration:
         await self._constancy.check()
         self._copies = copies = Copies(self._monitor, disks, leave=Belonging.BITMAPS in self.settings.leave_behind)
         await copies.make(self._undo, self._tuning)
+        await spread(self._tuning, self._undo, wanted := self.settings.connections)
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
-        target, taken = await self._session.listen(copies.passengers)
-        await copies.restrict(taken, self._tuning)
-        ram = await self._ingresses.enter(target, "ram", urgent=True)
+        awaited = await self._session.listen(copies.passengers, wanted)
+        await copies.restrict(awaited.bitmaps, self._tuning)
+        if awaited.connections != wanted:
+            self.log.warn("{vm}: the destination takes its memory over one connection only", vm=self.settings.vm)
+            await gather(self._monitor)
+        ram = await self._ingresses.enter(awaited.target, "ram", urgent=True)
         self._supervision.meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
         await outgoing.start(ram)

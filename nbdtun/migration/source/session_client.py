@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import end_of
-from nbdtun.errors import LinkLost, NbdtunError, ShuttingDown
+from nbdtun.errors import LinkLost, NbdtunError, ProtocolViolation, ShuttingDown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.catalogue import TUNNEL
@@ -30,7 +30,7 @@ from nbdtun.migration.control.commands import BY_SOURCE, MIGRATION, Abort, Liste
 from nbdtun.migration.control.rows import bitmaps_of, findings_of, rows_of_bitmaps
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.vm.bitmaps import Passenger
+from nbdtun.migration.vm.bitmaps import Awaited, Passenger
 
 DIAGNOSIS_SECONDS = 5.0
 #: For an answer in a roll-back while the link is lost. Abort is sent when a link comes back; without one the destination aborts by itself.
@@ -117,17 +117,21 @@ class SessionClient:
         self._prepared = asked | MIGRATION.only(MIGRATION.chosen(answer, "the destination")).offer()
         return str(answer["target"]), findings_of(answer["findings"])
 
-    async def listen(self, bitmaps: tuple[Passenger, ...] = ()) -> tuple[str, tuple[Passenger, ...]]:
+    async def listen(self, bitmaps: tuple[Passenger, ...] = (), connections: int = 0) -> Awaited:
         """
-        Let the destination wait for the memory, and for ``bitmaps``; returns the target for it, and the bitmaps that it takes.
+        Let the destination wait for the memory, over so many ``connections`` beside the main one, and for ``bitmaps``; returns what it
+        takes.
 
         A session that is lost from now on cannot be renewed.
         """
         if self._renewing is not None:
             await end_of(self._renewing)
         self._prepared = None
-        answer = await self._ask(Listen, bitmaps=rows_of_bitmaps(bitmaps))
-        return str(answer["target"]), bitmaps_of(answer["bitmaps"])
+        answer = await self._ask(Listen, bitmaps=rows_of_bitmaps(bitmaps), connections=connections or None)
+        taken = answer.get("connections") or 0
+        if taken not in (0, connections):
+            raise ProtocolViolation(f"the destination takes the memory over {taken} connections, and was asked for {connections}")
+        return Awaited(str(answer["target"]), bitmaps_of(answer["bitmaps"]), taken)
 
     async def abort(self) -> None:
         """Abort the session; without a control channel it aborts by itself."""

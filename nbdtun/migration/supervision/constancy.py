@@ -57,6 +57,11 @@ class Constancy:
                 "give both ends the same devices and media, then migrate again",
             )
 
+    def rest(self) -> None:
+        """Look at it no more by itself: its QEMU may be busy for long. :meth:`check` still does."""
+        if self._poll.running:
+            self._poll.stop()
+
     def end(self) -> None:
         """Stop watching it."""
         self._was = None

@@ -16,7 +16,7 @@ QEMU's own nouns, one each.
     exports       the destination's NBD server, with one export a disk
     guest         the guest at the source: running, paused, resumed
     fate          the guest's first moments at the destination
-    memory        its memory, sent and received
+    memory        its memory, sent and received, over one connection or several
     mirror        a disk's copy, kept in sync
 
 Three verbs: *discard* removes one job and its node, *sweep* removes all that has our prefix; *clean up* sweeps, restores QEMU's settings,

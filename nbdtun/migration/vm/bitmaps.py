@@ -48,6 +48,17 @@ class Passenger:
 
 
 @frozen
+class Awaited:
+    """
+    What a destination waits for: the memory at ``target``, over so many ``connections`` beside the main one, and with it these ``bitmaps``.
+    """
+
+    target: str
+    bitmaps: tuple[Passenger, ...] = ()
+    connections: int = 0
+
+
+@frozen
 class Luggage:
     """The bitmaps of one disk: those that can ``travel``, and those that are ``stuck``, each with its reason as its state."""
 

@@ -46,14 +46,14 @@ REFUSED: Mapping[str, tuple[frozenset[End], str]] = {
     "compress": (_SOURCE, "the destination cannot read compressed pages"),
     "dirty-limit": (_SOURCE, "it excludes auto-converge, and throttles the guest in another way"),
     "mapped-ram": (_BOTH, "it is for files, not for connections"),
-    "multifd": (_BOTH, "the memory would be sent over several connections, and one end would wait for them for ever"),
+    "multifd": (_BOTH, "one end would wait for ever for connections of the other; --connections sets it at both"),
     "postcopy-preempt": (_BOTH, "it is for post-copy, which is not supported"),
     "postcopy-ram": (_BOTH, "post-copy is not supported"),
     "switchover-ack": (_BOTH, "one end would wait for an answer that the other never sends"),
     "validate-uuid": (_SOURCE, "the destination may refuse the guest after everything has been copied"),
     "x-colo": (_BOTH, "COLO is not supported"),
     "x-ignore-shared": (_BOTH, "shared memory would not be sent"),
-    "zero-copy-send": (_SOURCE, "it is for multifd, which is not supported"),
+    "zero-copy-send": (_SOURCE, "it is for TCP connections, and ours are UNIX sockets"),
 }
 
 #: Parameters that must have this value where they exist, and why; all others only tune the capabilities above.

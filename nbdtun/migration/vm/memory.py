@@ -12,6 +12,10 @@ QEMU facts (7.2 and 10.0):
 - ``stop`` on a machine that waits for its migration means: do not run after arrival (QEMU clears ``autostart``). So this does
   not depend on ``-S``.
 - The default ``max-bandwidth`` is 128 MiB/s.
+- With ``multifd``, memory has several connections beside the main one (``migration/multifd.c``). It and ``multifd-channels`` must be the
+  same at both ends, before ``migrate-incoming`` and ``migrate``: an end that has it alone waits for ever. QEMU before 8.0 takes the *first*
+  connection that it accepts for the main one, so they must arrive in the order in which they were made.
+- Capabilities can be changed only while no migration is under way.
 - ``block-bitmap-mapping`` is not among the parameters until somebody sets it. It cannot be removed then, only emptied.
 """
 
@@ -33,6 +37,7 @@ from nbdtun.migration.vm.machine import RUNNING, run_state
 Remember = Callable[[Mapping[str, bool], Mapping[str, Any]], Coroutine[Any, Any, None]]
 
 MAPPING = "block-bitmap-mapping"
+_MULTIFD = "multifd"
 #: The earlier values of parameters that QEMU does not report.
 _UNSET: Mapping[str, Any] = {MAPPING: []}
 
@@ -135,6 +140,22 @@ class Tuning:
 async def switched_on(monitor: Monitor) -> dict[str, bool]:
     """All capabilities of a QEMU's migration, and whether they are on."""
     return {entry["capability"]: bool(entry["state"]) for entry in await monitor.execute("query-migrate-capabilities")}
+
+
+async def spread(tuning: Tuning, undo: UndoStack, connections: int) -> None:
+    """Let the memory have so many ``connections`` beside the main one; before its migration begins."""
+    if connections:
+        await tuning.set(undo, (_MULTIFD,), {"multifd-channels": connections})
+
+
+async def gather(monitor: Monitor) -> None:
+    """Let it have the main connection alone; before its migration begins."""
+    await put(monitor, {_MULTIFD: False}, {})
+
+
+async def spreadable(monitor: Monitor) -> bool:
+    """Whether this QEMU's memory can have several connections."""
+    return _MULTIFD in await switched_on(monitor)
 
 
 async def put(monitor: Monitor, capabilities: Mapping[str, bool], parameters: Mapping[str, Any]) -> None:
@@ -254,12 +275,12 @@ class Incoming:
         :raise MemoryFailed: it never will arrive.
         """
         with self._monitor.listen("MIGRATION") as events:
-            now = await query_migration(self._monitor)
-            while now.status != "completed":
-                if now.status in ENDED:
-                    raise MemoryFailed(f"{self._monitor.name}: {now.error or 'the incoming migration ' + now.status}")
-                await events.next()
-                now = await query_migration(self._monitor)
+            status = (await query_migration(self._monitor)).status
+            while status != "completed":
+                if status in ENDED:
+                    why = (await query_migration(self._monitor)).error
+                    raise MemoryFailed(f"{self._monitor.name}: {why or 'the incoming migration ' + status}")
+                status = (await events.next()).data["status"]
 
     async def run(self) -> None:
         """

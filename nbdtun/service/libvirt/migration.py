@@ -40,7 +40,7 @@ Work = type[Departure] | type[Settlement]
 
 def plan_of(settings: DomainSettings) -> Plan:
     """The plan that the settings make."""
-    return Plan(settings.migration, state_dir(settings.tunnel.run_dir), settings.answers, settings.dest_xml, settings.parallel)
+    return Plan(settings.migration, state_dir(settings.tunnel.run_dir), settings.answers, settings.dest_xml)
 
 
 def name_of(settings: DomainSettings) -> Name:

@@ -38,4 +38,4 @@ def test_what_is_no_option(words: tuple[str, ...]) -> None:
 def test_what_one_vm_has_for_itself_is_not_shared() -> None:
     names = {option.name for option in SHARED}
     assert not names & {"far-qmp", "bandwidth", "window", "hold", "switchover", "libvirt", "dest-xml"}
-    assert names >= {"tls-dir", "run-dir", "map", "converge", "settle", "parallel", "resume-window"}
+    assert names >= {"tls-dir", "run-dir", "map", "converge", "settle", "connections", "resume-window"}

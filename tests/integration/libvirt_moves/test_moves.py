@@ -51,7 +51,7 @@ def test_a_persistent_domain_leaves_its_definition(ways: Callable[..., Way]) -> 
     here, there = way.ends
     here.virsh("autostart", way.domain.name)
     here.virsh("metadata", "web1", "urn:lab", "--key", "lab", "--set", "<owner>us</owner>", "--live", "--config")
-    with way.migrate("--keep-source", "--converge", "write-blocking", "--parallel", "2") as attempt:
+    with way.migrate("--keep-source", "--converge", "write-blocking", "--connections", "2") as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     way.arrived(there)
     assert "shut off" in here.virsh("list", "--all")

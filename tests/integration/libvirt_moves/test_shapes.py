@@ -40,7 +40,7 @@ def test_two_disks_go_to_a_pool_at_another_path(ways: Callable[..., Way]) -> Non
     there.path(f"{IMAGES}").mkdir(exist_ok=True)
     there.virsh("pool-create-as", "images", "dir", "--target", f"{IMAGES}")
     with way.migrate(
-        "--parallel", "2", *(f"--map={SPARE / disk.path.name}={IMAGES / disk.path.name}" for disk in way.domain.disks)
+        "--connections", "2", *(f"--map={SPARE / disk.path.name}={IMAGES / disk.path.name}" for disk in way.domain.disks)
     ) as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     assert sorted(disk["node"] for disk in attempt.last["disks"]) == ["vda", "vdb"]
@@ -110,7 +110,7 @@ def test_two_domains_at_the_same_time(ways: Callable[..., Way]) -> None:
     other = one.beside(Domain(one.domain.guest, (made(here, "other", "qcow2"),), name="db1", bridge=one.domain.bridge))
     other.domain.start(here, persistent=True)
     other.domain.wait_ticks(here, 3, PATIENT)
-    with one.migrate() as first, other.migrate("--parallel", "2") as second:
+    with one.migrate() as first, other.migrate("--connections", "2") as second:
         assert first.wait_exit(PATIENT) == 0, first.log()
         assert second.wait_exit(PATIENT) == 0, second.log()
     one.arrived(there)

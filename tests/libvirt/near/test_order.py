@@ -39,7 +39,7 @@ def test_a_persistent_domain_stays_one_and_may_be_kept() -> None:
 
 def test_measures_that_help_it_converge() -> None:
     converge = frozenset({Strategy.WRITE_BLOCKING, Strategy.AUTO_CONVERGE})
-    told = order(settings(converge=converge, bandwidth=5 << 20), SOCKETS, ("vda",), "<domain/>", parallel=4)
+    told = order(settings(converge=converge, bandwidth=5 << 20, connections=4), SOCKETS, ("vda",), "<domain/>")
     assert told.flags & (Flag.SYNCHRONOUS_WRITES | Flag.AUTO_CONVERGE | Flag.PARALLEL) == (
         Flag.SYNCHRONOUS_WRITES | Flag.AUTO_CONVERGE | Flag.PARALLEL
     )

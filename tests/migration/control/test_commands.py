@@ -95,6 +95,7 @@ BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     b"hardware": ((machine(1024, 8192),), (b"", b"no JSON", machine(1025, 1), machine(1, 8193), machine(1, 1)[:-1])),
     b"disks": ((b"", disk() * MAX_DISKS), (disk() * (MAX_DISKS + 1), disk(size=-1), disk(size=(1 << 63) + 1), disk(serial="s" * 256))),
     b"bitmaps": ((bitmap(0) + bitmap(63) + bitmap(0, "c"),), (bitmap(64), bitmap(0) * 2, bitmap(0, "b" * 256), bitmap(0, persistent="1"))),
+    b"connections": ((b"1", b"255"), (b"0", b"256")),
     b"allowed": ((box(name="n") * MAX_DISKS,), (box(name="n") * (MAX_DISKS + 1), box(name="n" * 256))),
     b"run": ((b"True", b"False"), (b"1", b"")),
     b"settle": ((b"0", b"600000"), (b"600001", b"-1")),

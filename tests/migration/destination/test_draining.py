@@ -90,7 +90,7 @@ def test_disks_that_are_copied_meanwhile_may_go_on_to_their_memory() -> None:
     talk = Drained()
     talk.prepare()
     talk.begin(talk.draining.begin())
-    assert talk.ask(Listen, bitmaps=[]) == {"target": f"ram.{SESSION}", "bitmaps": []}
+    assert talk.ask(Listen, bitmaps=[]) == {"target": f"ram.{SESSION}", "bitmaps": [], "connections": None}
     assert talk.draining.receiving == ["web1"]
 
 

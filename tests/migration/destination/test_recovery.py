@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import NotMigratable
 from nbdtun.migration.destination.outcome import settle
-from nbdtun.migration.destination.recovery import clean_up, end_used_up
+from nbdtun.migration.destination.recovery import clean_up, end, end_used_up
 from nbdtun.migration.ids import JOURNAL, block_name
 from nbdtun.migration.rollback.journal import End, Entry
 from nbdtun.migration.rollback.presence import Presence
+from nbdtun.ownership.reach import Credentials
 from tests.migration.stage.left import entry
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.talk import SESSION
@@ -102,3 +104,47 @@ def test_a_migration_from_here_is_not_touched(work: Any) -> None:
     )
     assert qemu.alive
     assert qemu.objects[JOURNAL] == left.text()
+
+
+class Stuck:
+    """A real process in the place of a QEMU that does not answer."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(["sleep", "60"])
+        self.qemu = PaperQemu(Clock(), "web1", state="inmigrate")
+        Deferred.fromCoroutine(self.qemu.connect())
+        self.qemu.hangs = {"quit"}
+        self.qemu.credentials = Credentials(self.process.pid, 2, 3)
+
+    def end(self, **how: Any) -> Any:
+        got: list[Any] = []
+        Deferred.fromCoroutine(end(self.qemu, **how)).addBoth(got.append)
+        self.qemu.clock.pump([1.0] * 61)
+        return got[0]
+
+
+def test_a_qemu_that_is_stuck_is_killed() -> None:
+    stuck = Stuck()
+    assert stuck.end(stuck=True) is None
+    assert stuck.process.wait(5) == -9
+    assert stuck.end(stuck=True) is None  # it is not there any more
+
+
+def test_any_other_that_does_not_answer_is_left() -> None:
+    stuck = Stuck()
+    assert stuck.end() is None
+    assert stuck.process.poll() is None
+    stuck.process.kill()
+    stuck.process.wait(5)
+
+
+def test_one_of_another_user_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = Stuck()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("signal.pidfd_send_signal", refuse)
+    assert f"this user may not kill it: kill -9 {stuck.process.pid}" in str(stuck.end(stuck=True).value)
+    stuck.process.kill()
+    stuck.process.wait(5)

@@ -24,7 +24,7 @@ from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.ids import nbd_target, ram_target
 from nbdtun.migration.settings import StepTimeouts
-from nbdtun.migration.vm.bitmaps import Passenger
+from nbdtun.migration.vm.bitmaps import Awaited, Passenger
 from nbdtun.migration.vm.disks import Disk
 from tests.migration.stage.machines import wanted
 from tests.migration.stage.paper_qemu import PaperQemu
@@ -76,7 +76,7 @@ class Room:
 
     def listen(self) -> Any:
         answer = self.do(self.session.listen())
-        return answer[0] if isinstance(answer, tuple) else answer
+        return answer.target if isinstance(answer, Awaited) else answer
 
     def is_clean(self) -> bool:
         return not (self.qemu.exports or self.qemu.serving or any(self.qemu.capabilities.values())) and self.closed == 1
@@ -122,9 +122,26 @@ def with_bitmaps(driver: str = "qcow2") -> tuple[Room, Any]:
     return room, room.do(room.session.listen(BITMAPS))
 
 
+def test_the_memory_is_waited_for_over_several_connections_and_nothing_of_that_is_left() -> None:
+    room = prepared()
+    assert room.do(room.session.listen((), 3)) == Awaited(ram_target(SESSION), (), 3)
+    assert (room.qemu.capabilities["multifd"], room.qemu.parameters["multifd-channels"]) == (True, 3)
+    assert '"multifd": false' in room.qemu.objects["nbdtun-journal"]
+    room.qemu.arrived()
+    assert room.do(room.session.finish(True)) is None
+    assert room.qemu.parameters["multifd-channels"] == 2
+    assert room.is_clean()
+
+
+def test_a_qemu_that_cannot_takes_its_memory_over_one_connection() -> None:
+    room = prepared()
+    del room.qemu.capabilities["multifd"]
+    assert room.do(room.session.listen((), 3)) == Awaited(ram_target(SESSION))
+
+
 def test_bitmaps_are_waited_for_and_nothing_of_that_is_left() -> None:
     room, answer = with_bitmaps()
-    assert answer == (ram_target(SESSION), BITMAPS)
+    assert answer == Awaited(ram_target(SESSION), BITMAPS)
     assert room.qemu.parameters["block-bitmap-mapping"] == MAPPED
     assert room.qemu.capabilities["dirty-bitmaps"]
     assert '"dirty-bitmaps": false' in room.qemu.objects["nbdtun-journal"]  # for the one that comes after a kill

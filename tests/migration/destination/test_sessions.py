@@ -64,7 +64,7 @@ def test_a_whole_session() -> None:
     talk = Talk()
     assert repr(talk.stage.daemon) == "<Sessions of web1, 0 sessions>"
     assert talk.prepare() == f"nbd.{SESSION}"
-    assert talk.ask(Listen, bitmaps=[]) == {"target": f"ram.{SESSION}", "bitmaps": []}
+    assert talk.ask(Listen, bitmaps=[]) == {"target": f"ram.{SESSION}", "bitmaps": [], "connections": None}
     talk.stage.destination.arrived()
     assert talk.ask(Query, vm="web1")["state"] == "listening"
     assert talk.ask(Finish, run=True, settle=0) == {}

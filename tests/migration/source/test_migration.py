@@ -48,7 +48,7 @@ def assert_at_source(stage: Stage, outcome: Any, error: type[BaseException] = Nb
     assert stage.running() == ["web1"]
     assert stage.leftovers() == []
     parameters = {name: value for name, value in stage.source.parameters.items() if name != "block-bitmap-mapping" or value}
-    assert parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+    assert parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300, "multifd-channels": 2}
     assert not any(bitmap["name"].startswith("nbdtun-") for bitmap in stage.source.bitmaps)
     assert stage.reports[-1].phase is (Phase.CANCELLED if error is CancelledError else Phase.FAILED)
 
@@ -177,6 +177,38 @@ def test_it_cannot_be_cancelled_while_it_settles() -> None:
     stage.turn(60, until=Phase.SETTLE)
     assert not stage.migration.cancel()
     assert_moved(stage, stage.outcome(migration))
+
+
+def spread_over(stage: Stage) -> list[tuple[bool, Any]]:
+    """Whether the memory has several connections, and how many, at both ends."""
+    return [(qemu.capabilities["multifd"], qemu.parameters["multifd-channels"]) for qemu in (stage.source, stage.destination)]
+
+
+def test_the_memory_goes_over_several_connections() -> None:
+    stage = Stage()
+    migration = stage.start(connections=3)
+    stage.turn(60, Phase.RAM)
+    assert spread_over(stage) == [(True, 3), (True, 3)]
+    assert_moved(stage, stage.outcome(migration))
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.RAM, Phase.SWITCHOVER])
+def test_its_connections_are_forgotten_when_it_is_cancelled(phase: Phase) -> None:
+    stage = Stage()
+    migration = stage.start(connections=3)
+    stage.turn(60, phase)
+    migration.cancel()
+    assert_at_source(stage, stage.outcome(migration), CancelledError)
+
+
+def test_a_destination_without_several_connections_gets_one() -> None:
+    stage = Stage()
+    del stage.destination.capabilities["multifd"]
+    migration = stage.start(connections=3, keep_source=True)
+    stage.turn(60, Phase.RAM)
+    assert not stage.source.capabilities["multifd"]
+    assert_moved(stage, stage.outcome(migration))
+    assert stage.source.parameters["multifd-channels"] == 2
 
 
 def test_bitmaps_move_with_it() -> None:

@@ -8,12 +8,13 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable, ShuttingDown
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, NoAnswer, NotMigratable, ProtocolViolation, ShuttingDown
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import BY_SOURCE, Abort, Prepare, Query
 from nbdtun.migration.progress import LinkState
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.session_client import SessionClient
+from nbdtun.migration.vm.bitmaps import Awaited
 from nbdtun.versions import Agreed, Speaks
 from tests.migration.stage.machines import departure
 
@@ -93,14 +94,27 @@ def prepared(*channels: Channel | NbdtunError, clock: Clock | None = None) -> tu
 
 
 def test_a_daemon_that_was_started_again_is_found_again() -> None:
-    first, second = Channel(Prepare=PREPARED), Channel(Prepare=PREPARED, Listen={"target": "ram", "bitmaps": []})
+    first, second = Channel(Prepare=PREPARED), Channel(Prepare=PREPARED, Listen={"target": "ram", "bitmaps": [], "connections": 8})
     speaking, alarms = prepared(first, second)
     first.lose()
     assert alarms == []
     assert speaking.lost is None
     assert speaking.control is second
     assert first.asked == second.asked  # the same session, the same machine, the same disks
-    assert done(speaking.listen()) == ("ram", ())
+    assert done(speaking.listen((), 8)) == Awaited("ram", (), 8)
+
+
+@pytest.mark.parametrize(("wanted", "answer", "taken"), [(4, 4, 4), (4, None, 0), (0, None, 0)])
+def test_a_destination_may_take_the_memory_over_one_connection_only(wanted: int, answer: int | None, taken: int) -> None:
+    speaking, _ = prepared(Channel(Prepare=PREPARED, Listen={"target": "ram", "bitmaps": [], "connections": answer}))
+    assert done(speaking.listen((), wanted)).connections == taken
+
+
+@pytest.mark.parametrize(("wanted", "answer"), [(4, 3), (4, 200), (0, 3)])
+def test_but_not_over_another_number_of_them(wanted: int, answer: int) -> None:
+    speaking, _ = prepared(Channel(Prepare=PREPARED, Listen={"target": "ram", "bitmaps": [], "connections": answer}))
+    with pytest.raises(ProtocolViolation, match=f"the destination takes the memory over {answer} connections, and was asked for {wanted}"):
+        done(speaking.listen((), wanted))
 
 
 def test_a_daemon_of_a_later_release_goes_on_with_what_was_agreed(monkeypatch: pytest.MonkeyPatch) -> None:

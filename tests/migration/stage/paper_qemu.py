@@ -32,12 +32,13 @@ class PaperQemu(Paper):
             "auto-converge": False,
             "xbzrle": False,
             "dirty-bitmaps": False,
+            "multifd": False,
         }
         self.bitmaps: list[dict[str, Any]] = []
         self.driver = "raw"
         self.cache = ""
         self.sent: list[Any] = []
-        self.parameters: dict[str, Any] = {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+        self.parameters: dict[str, Any] = {"max-bandwidth": 128 << 20, "downtime-limit": 300, "multifd-channels": 2}
         self.migration: dict[str, Any] = {}
         self.blockers: list[str] = []
         self.autostart = True

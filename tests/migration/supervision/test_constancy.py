@@ -76,3 +76,12 @@ def test_after_the_end_nobody_is_told(watched: Watched) -> None:
     assert watched.does(watched.constancy.check()) == [None]
     assert watched.alarms == []
     assert watched.clock.getDelayedCalls() == []
+
+
+def test_one_that_rests_asks_nothing_by_itself_and_still_answers(watched: Watched) -> None:
+    watched.constancy.rest()
+    watched.qemu.plugged["d1"] = "virtio-blk-pci"
+    watched.clock.pump([POLL_SECONDS, 0.01] * 3)
+    assert watched.alarms == []
+    [failure] = watched.does(watched.constancy.check())
+    assert isinstance(getattr(failure, "value", None), NotMigratable)

@@ -37,7 +37,7 @@ def assert_stayed(stage: Stage, outcome: Any, error: type[BaseException]) -> Non
     assert isinstance(outcome, error), outcome
     assert stage.running() == ["web1"]
     assert stage.leftovers() == []
-    assert stage.source.parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300}
+    assert stage.source.parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300, "multifd-channels": 2}
 
 
 @pytest.mark.parametrize("load", ["writes", "dirties"])
@@ -162,7 +162,7 @@ def test_bandwidth_and_downtime_change_while_it_runs() -> None:
     assert [job["speed"] for job in stage.source.jobs.values()] == [2000]
     stage.turn(20, until=Phase.RAM)
     stage.turn(1)
-    assert stage.source.parameters == {"max-bandwidth": 2000, "downtime-limit": 300}
+    assert stage.source.parameters == {"max-bandwidth": 2000, "downtime-limit": 300, "multifd-channels": 2}
     do(stage, stage.migration.budget.set_bandwidth(None))
     assert stage.source.parameters["max-bandwidth"] == 1 << 50
     do(stage, stage.migration.budget.set_downtime(1.0))

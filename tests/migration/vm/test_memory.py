@@ -10,7 +10,17 @@ from twisted.internet.task import Clock
 
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable, ResumeRefused
 from nbdtun.migration.rollback.undo import UndoStack
-from nbdtun.migration.vm.memory import MAPPING, Incoming, Migrated, Outgoing, Tuning, require_incoming
+from nbdtun.migration.vm.memory import (
+    MAPPING,
+    Incoming,
+    Migrated,
+    Outgoing,
+    Tuning,
+    gather,
+    require_incoming,
+    spread,
+    spreadable,
+)
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import PaperIngress
@@ -224,3 +234,19 @@ def test_a_guest_that_cannot_run() -> None:
     assert str(do(one, Incoming(one).run())) == "no lock"
     one.state = "running"
     assert do(one, Incoming(one).run()) is None
+
+
+def test_several_connections_are_set_and_put_back() -> None:
+    one = qemu()
+    undo, tuning = UndoStack(one.clock, 1), Tuning(one)
+    do(one, spread(tuning, undo, 0))
+    assert not one.capabilities["multifd"]
+    do(one, spread(tuning, undo, 5))
+    assert (one.capabilities["multifd"], one.parameters["multifd-channels"]) == (True, 5)
+    do(one, gather(one))
+    assert not one.capabilities["multifd"]
+    assert do(one, undo.unwind()) == []
+    assert (one.capabilities["multifd"], one.parameters["multifd-channels"]) == (False, 2)
+    assert do(one, spreadable(one)) is True
+    del one.capabilities["multifd"]
+    assert do(one, spreadable(one)) is False
