@@ -90,7 +90,7 @@ class Hosts(Host):
                 os.kill(pid, signal.SIGKILL)
 
 
-def _hosts(directory: Path, build: Build) -> Iterator[Hosts]:
+def two_hosts(directory: Path, build: Build) -> Iterator[Hosts]:
     one = Hosts(directory, build)
     one.images()
     with one.ended:
@@ -100,12 +100,12 @@ def _hosts(directory: Path, build: Build) -> Iterator[Hosts]:
 
 @pytest.fixture
 def hosts(directory: Path, native_qemu: Build) -> Iterator[Hosts]:
-    yield from _hosts(directory, native_qemu)
+    yield from two_hosts(directory, native_qemu)
 
 
 @pytest.fixture(params=["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
 def either(request: pytest.FixtureRequest, directory: Path) -> Iterator[Hosts]:
-    yield from _hosts(directory, request.getfixturevalue(request.param))
+    yield from two_hosts(directory, request.getfixturevalue(request.param))
 
 
 def test_a_vm_moves_by_one_command(either: Hosts) -> None:
