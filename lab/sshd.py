@@ -70,10 +70,11 @@ class Sshd(Process):
     """Serves this user, who is `dest`'s for the client. A context manager that ends it, and what it has started."""
 
     def __init__(self, directory: Path, *, far: bool = False, host: There | None = None, address: str = "127.0.0.1") -> None:
-        """One that is `far` is in another network: only ssh leads there, as through a jump host, and none of its ports.
+        """One that is `far` is in another network: only ssh leads there, through the jump host `jump`, and to none of its ports.
 
         `host` is one that it runs at, which has this `address`; this machine if None.
         """
+        self._jump: Process | None = None
         self.directory = directory / "ssh"
         self.directory.mkdir()
         self.run_dir = self.directory / "run"
@@ -94,9 +95,34 @@ class Sshd(Process):
             run.mkdir(mode=0o755, exist_ok=True)  # where it locks itself up; its service would make it
         there = host.enter if host else ALONE if far else []
         super().__init__([*there, SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], self.directory / "sshd.log")
-        jump = f"    ProxyCommand nsenter --target {self.pid} --net socat - TCP:127.0.0.1:{port}" if far else ""
+        jump = self._jump_host() if far else ""
         (self.directory / "ssh_config").write_text(CLIENT.format(directory=self.directory, address=address, port=port, more=jump))
         wait(lambda: "Server listening" in self.log(), 10, "sshd", self)
+
+    def _jump_host(self) -> str:
+        """Begin a host that both networks reach: an sshd for each connection, which is there and is connected to here."""
+        port = free_port()
+        sshd = f"nsenter --target {self.pid} --net {SSHD} -i -f {self.directory}/sshd_config"
+        listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
+        self._jump = Process(["socat", listen, f"EXEC:{sshd}"], self.directory / "jump.log")
+        known = (self.directory / "known_hosts").read_text()
+        (self.directory / "known_hosts").write_text(known + known.replace("dest ", "jump ", 1))
+        return f"    ProxyJump jump\nHost jump\n    HostName 127.0.0.1\n    Port {port}\n    HostKeyAlias jump"
+
+    def cut_jumps(self) -> int:
+        """End all connections through the jump host; returns their number."""
+        assert self._jump is not None
+        open_ones = Path(f"/proc/{self._jump.pid}/task/{self._jump.pid}/children").read_text().split()
+        for pid in open_ones:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        return len(open_ones)
+
+    def kill(self) -> None:
+        """End it, and its jump host."""
+        if self._jump is not None:
+            self._jump.kill()
+        super().kill()
 
     @property
     def to(self) -> str:

@@ -29,11 +29,14 @@ _ALWAYS: Final = (
 #: Of a connection that nobody attends: it asks nobody, and is one of its own, so that it lives and dies alone.
 _UNATTENDED: Final = ("-oBatchMode=yes", "-oControlMaster=no", "-oControlPath=none")
 
+#: ssh's words for a user who could not prove to be one.
+DENIED: Final = "Permission denied"
+
 #: What in ssh's words has a remedy.
 _REMEDIES: Final = (
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its key is not the one in known_hosts; find out why before you replace that"),
     ("Host key verification failed", "connect to it once by ssh, and compare its key"),
-    ("Permission denied", "is it the right user? `ssh {target} true` must work"),
+    (DENIED, "is it the right user? `ssh {target} true` must work"),
     ("Too many authentication failures", "name the key in ssh's configuration, with IdentitiesOnly yes"),
     ("Could not resolve hostname", "check its spelling and DNS"),
     ("Connection refused", "does sshd run there, on this port?"),

@@ -17,7 +17,7 @@ from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.survey import certificates_of, links_of
 from nbdtun.service.tunnel.build import make_listener, make_source, retrust
-from nbdtun.service.tunnel.reached import LateDialer
+from nbdtun.service.tunnel.late import LateDialer
 from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.store import CLIENT_CERT
 from nbdtun.tunnel.source.client import Forwarder, Source

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
 import subprocess
 import time
@@ -190,15 +188,18 @@ def test_check(pairs: Callable[..., Pair], by_ssh: Callable[..., SSHCrossing]) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own takes root")
-def test_a_port_that_cannot_be_reached(pairs: Callable[..., Pair], by_ssh: Callable[..., SSHCrossing]) -> None:
-    """The far host is in another network, to which ssh finds a way as through a jump host."""
+def test_through_a_jump_host(pairs: Callable[..., Pair], by_ssh: Callable[..., SSHCrossing]) -> None:
+    """The far host is in another network: its port cannot be reached. The jump host loses all its connections once."""
     crossing = by_ssh(pairs(SMALL), far=True)
     crossing.pair.source.wait_ticks(5)
-    attempt = crossing.migrate()
+    attempt = crossing.migrate("--bandwidth", "16MiB")
+    attempt.wait_copied(4 * MIB)
+    assert crossing.sshd.cut_jumps() >= 3
     assert attempt.wait_exit(120) == 0, attempt.log()
-    (line,) = attempt.complaints()
+    line = attempt.complaints()[0]
     assert line.startswith("nbdtun: web1: to ssh://dest through ssh, as port ")
     assert line.endswith(" cannot be reached there")
+    assert attempt.last["link"]["resumes"] >= 1
     arrived(crossing)
 
 
@@ -256,70 +257,6 @@ def test_ssh_is_killed_right_after_the_start(pairs: Callable[..., Pair], by_ssh:
         assert len(attempt.complaints()) == 1
         undisturbed(crossing.pair)
         assert crossing.leftovers() in ([], ["ssh/run/receive-web1.log"])  # which says that nobody came back
-
-
-class Terminal:
-    """A command at a terminal of its own: what is on the screen, and what is typed."""
-
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
-        self.pid, self._screen = pty.fork()
-        if not self.pid:
-            os.execvpe(command[0], command, env)
-        self.text = ""
-
-    def wait(self, words: str, seconds: float = 30) -> None:
-        """Wait until they are on the screen."""
-        end = time.monotonic() + seconds
-        while words not in self.text:
-            assert time.monotonic() < end, self.text
-            self.read()
-
-    def read(self) -> bool:
-        """Read some of it; returns whether there may be more."""
-        if not select.select([self._screen], [], [], 0.1)[0]:
-            return True
-        try:
-            data = os.read(self._screen, 4096)
-        except OSError:  # the last process there has ended
-            return False
-        self.text += data.decode()
-        return bool(data)
-
-    def type(self, words: str) -> None:
-        os.write(self._screen, words.encode())
-
-    def wait_exit(self) -> int:
-        while self.read():
-            pass
-        os.close(self._screen)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-@pytest.fixture
-def asked(nobody: SSHCrossing) -> Terminal:
-    """A migration at a terminal, where ssh asks whether it may trust a host that it does not know."""
-    config = nobody.sshd.directory / "ssh_config"
-    config.write_text(config.read_text().replace("StrictHostKeyChecking yes", "StrictHostKeyChecking ask"))
-    (nobody.sshd.directory / "known_hosts").write_text("")
-    terminal = Terminal([f"{BIN}/nbdtun", "migrate", *nobody.arguments()], {**os.environ, **nobody.sshd.environment})
-    terminal.wait("continue connecting (yes/no")
-    return terminal
-
-
-@pytest.mark.slow
-def test_the_first_connection_may_ask(nobody: SSHCrossing, asked: Terminal) -> None:
-    asked.type("yes\n")
-    assert asked.wait_exit() == 1
-    assert "web1: to ssh://dest over " in asked.text
-    assert "/none/web1.qmp: No such file or directory" in asked.text
-    assert nobody.leftovers() == []
-
-
-@pytest.mark.slow
-def test_its_user_may_not_want_to_answer(nobody: SSHCrossing, asked: Terminal) -> None:
-    asked.type("\x03")  # Ctrl-C, which is for the whole foreground
-    assert asked.wait_exit() == 130, asked.text
-    assert nobody.leftovers() == []
 
 
 @pytest.mark.slow

@@ -61,6 +61,14 @@ def migration_settings(base: Path, **tunnel: Any) -> MigrateSettings:
     )
 
 
+def done(work: Any) -> Any:
+    """What has come of it, at once."""
+    got: list[Any] = []
+    ended = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
+    ended.addCallbacks(got.append, lambda failure: got.append(failure.value))
+    return got[0]
+
+
 class Way:
     """The way from ``in.sock`` to ``out.sock``, both beside ``base``."""
 

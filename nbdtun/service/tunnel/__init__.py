@@ -5,6 +5,7 @@ The tunnel, built from settings, and as the migration uses it.
     build     the two ends of a tunnel
     endpoint  a channel as a transport, for Twisted applications and for the control channel
     reached   a destination that ssh reaches and starts
+    late      the same for a tunnel alone, when a channel is opened
     introduced
               a destination that a code leads to
     far       either of these two

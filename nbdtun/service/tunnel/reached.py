@@ -6,7 +6,6 @@ The port where the far end listens is tried at all its addresses at once. Where 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
@@ -18,12 +17,12 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
-from nbdtun.config import SourceSettings
 from nbdtun.config.settings import REMOTE, Dialling, FarSettings
 from nbdtun.config.ssh import SSHAddress
-from nbdtun.deferreds import branch, shield, with_timeout
-from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, NotInstalled, ReachError, TLSError, Unreachable
+from nbdtun.deferreds import shield, with_timeout
+from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, NotInstalled, ReachError, TLSError
 from nbdtun.process import Reactor
+from nbdtun.reach.command import DENIED
 from nbdtun.reach.host import UNATTENDED, Host
 from nbdtun.reach.links import SSHLinks
 from nbdtun.reach.near import FarEnd, Listening
@@ -34,7 +33,6 @@ from nbdtun.reach.relay import is_gone
 from nbdtun.service.tunnel.build import make_runtime
 from nbdtun.tls.throwaway import SOURCE, Identity
 from nbdtun.tls.trust import Pinned
-from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.source.client import Source
 from nbdtun.tunnel.source.dialer import Dialer
@@ -167,7 +165,13 @@ class Reached:
         :raise ReachError: they would ask somebody.
         """
         links = SSHLinks(self.far.host, self._name, listening.secret)
-        await links.prove()
+        try:
+            await links.prove()
+        except ReachError as error:
+            what = f"links through ssh cannot be made: {error.what}"
+            if DENIED not in error.what:
+                raise ReachError(what, error.remedy) from error
+            raise ReachError(f"{what}: a later connection would ask somebody", "use a key or an agent that asks nobody") from error
         self._links = links
         return Dialer(self._runtime, links, f"{self._address}", connect_timeout=UNATTENDED, encrypted=True)
 
@@ -275,71 +279,6 @@ async def first(clock: IReactorTime, seconds: float, attempts: Iterable[Coroutin
     finally:
         for each in running:
             each.cancel()
-
-
-class LateDialer:
-    """
-    The dialer of a tunnel alone: its far end is reached when a channel is opened, and again if it is there no more.
-
-    ``runtime`` is what the tunnel's channels share.
-    """
-
-    def __init__(self, reached: Callable[[], Reached], runtime: Runtime) -> None:
-        self.runtime = runtime
-        self._make = reached
-        self._reached: Reached | None = None
-        self._reaching: Deferred[Dialer] | None = None
-
-    def __repr__(self) -> str:
-        return f"<LateDialer by {self._reached}>"
-
-    @classmethod
-    def by(cls, reactor: Reactor, settings: SourceSettings, say: Say) -> LateDialer:
-        """Make it as ``settings`` say, which have an address of ssh."""
-        patient = evolve(settings.tunnel, handshake_timeout=max(UNATTENDED, settings.tunnel.handshake_timeout))
-        runtime, address = make_runtime(reactor, patient), settings.by_ssh
-        assert address is not None
-        return cls(lambda: Reached(runtime, address, f"tunnel-{secrets.token_hex(4)}", settings.far, say), runtime)
-
-    #: Under TLS, or through ssh.
-    confidential = True
-    #: Each far end has certificates of its own.
-    tls = None
-
-    async def open(self, channel: Channel, session: bytes = b"", *, met: bool = True) -> None:
-        """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.open`."""
-        try:
-            await (await self._dialer()).open(channel, session, met=False)
-        except (FarEndGone, Unreachable):  # it has ended, and with it all channels
-            await self.close()
-            await (await self._dialer()).open(channel, session, met=met)
-
-    async def resume(self, channel: Channel) -> None:
-        """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.resume`."""
-        await (await self._dialer()).resume(channel)
-
-    async def greet(self) -> None:
-        """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.greet`."""
-        await (await self._dialer()).greet()
-
-    async def _dialer(self) -> Dialer:
-        """The dialer of the far end, which is reached once."""
-        if self._reaching is None:
-            self._reached = self._make()
-            self._reaching = Deferred.fromCoroutine(self._reached.open())
-        try:
-            return await branch(self._reaching)
-        except ReachError as error:
-            self._reaching.addErrback(lambda _: None)
-            await self.close()
-            raise LinkLost(error.what, error.remedy) from error
-
-    async def close(self) -> None:
-        """Leave the far end, which then ends."""
-        reached, self._reached, self._reaching = self._reached, None, None
-        if reached is not None:
-            await reached.acknowledge()
-            await reached.close()
 
 
 def _in_thread(reactor: Any, work: Callable[[], Executable]) -> Deferred[Executable]:
