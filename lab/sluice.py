@@ -71,21 +71,21 @@ class Sluice:
             while data := source.recv(1 << 20):
                 kept += data
                 while len(kept) >= 4 and len(kept) >= (size := int.from_bytes(kept[:4], "big")):
-                    self._wait(kept[:size], sink)
+                    self._wait(kept[:size], source, sink)
                     sink.sendall(kept[:size])
                     kept = kept[size:]
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def _wait(self, message: bytes, sink: socket.socket) -> None:
-        """Hold it back until the sluice is open; OSError if nobody wants it any more."""
+    def _wait(self, message: bytes, *ends: socket.socket) -> None:
+        """Hold it back until the sluice is open; OSError if one of the ends has gone."""
         _, program, _, procedure, kind, _, _ = HEADER.unpack_from(message)
         if (procedure, kind) != self._held or program != 0x20008086:
             return
         self._came.set()
         while not self._open.wait(0.05):
-            if _gone(sink):
+            if any(map(_gone, ends)):
                 raise BrokenPipeError
 
     def __enter__(self) -> Self:

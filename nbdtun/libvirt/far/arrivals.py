@@ -30,6 +30,7 @@ from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.capacity import Capacity
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.rollback.presence import identity
+from nbdtun.ownership.directories import remove_tree
 from nbdtun.process import Reactor
 
 #: Where directories of sessions are made, which the source's host makes under the same name: root's, and where every user can make one.
@@ -241,6 +242,7 @@ class Arrivals:
             kept.erase()
             self.log.info("{vm}: removed what an earlier migration had made", vm=left.name)
         elif stays.has_run:
+            remove_tree(left.directory)
             kept.write(evolve(left, arrived=True, doubtful=stays.doubtful))
         else:
             raise NotMigratable(KEPT(f"{left.name}: {stays.why}").what, KEPT.remedy)

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield
-from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown, TunnelError
 from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.job import Job
@@ -166,7 +166,11 @@ class Departure:
         self._guest = GuestState.RUNS if found.runs else GuestState.PAUSED
         self._job.uuid = found.domain.uuid
         obstacles(self.checklist, found, plan.state, keep=self.settings.keep_source)
-        await self._session.open()
+        try:
+            await self._session.open()
+        except TunnelError:
+            self.checklist.refuse()  # what is known here is said all the same
+            raise
         for finding in (await self._session.look(self._wanted(found, nonces))).findings:
             self.checklist.add(finding)
         self.checklist.raise_failures(self.settings.vm)

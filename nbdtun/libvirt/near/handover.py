@@ -36,7 +36,7 @@ class SourceProxy(Proxy):
     The source's end of libvirt's connection, which knows whether a handover is under way.
 
     ``begins`` is called with the call that hands over, before it passes, and with the descriptor of libvirt's connection. If it raises
-    NbdtunError or OSError, libvirt gets that as its answer.
+    NbdtunError or OSError, libvirt gets that as its answer. ``parted``: the channel has ended, and the keepalive is answered here.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class SourceProxy(Proxy):
     ) -> None:
         self._finish: Message | None = None
         self._begins = begins
-        super().__init__(reactor, libvirtd, channel, away=away)
+        self.parted = False
+        super().__init__(reactor, libvirtd, channel, away=lambda: self.parted or away())
 
     @property
     def hands_over(self) -> bool:

@@ -87,6 +87,7 @@ class Calls(ServerFactory):
         async def part() -> None:
             if not proxy.hands_over:
                 return
+            proxy.parted = True
             try:
                 domain = await self._handover.lost()
             except OutcomeUnknown:

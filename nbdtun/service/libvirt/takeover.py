@@ -74,7 +74,10 @@ class Takeover:
             self.log.warn("{vm}: the destination could not be asked; it ends the migration by itself", vm=vm)
         if self._held is None:
             return
-        if fate is not None and fate.has_run:
+        if self._held.closed.called:
+            self._note(holder="")
+            self.log.warn("{vm}: libvirt waits for the outcome no more; use --resolve", vm=vm)
+        elif fate is not None and fate.has_run:
             await self._conclude(self._held)
         else:
             self._held.let_go()
@@ -110,7 +113,8 @@ class Takeover:
                 if error.line != said:  # each once
                     self.log.warn("{vm}: {reason}", vm=self._ward.name, reason=error.line)
                 said = error.line
-            if self._until is not None and self._reactor.seconds() >= self._until:
+            late = self._until is not None and self._reactor.seconds() >= self._until
+            if late or (self._held is not None and self._held.closed.called):
                 return None
             self._waiting = deferLater(self._reactor, AGAIN)
             try:

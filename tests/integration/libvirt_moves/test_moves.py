@@ -160,3 +160,27 @@ def test_sigterm_and_a_command_that_cancels(ways: Callable[..., Way]) -> None:
                 assert told in command.log()
         assert attempt.wait_exit(PATIENT) == 130
     way.stays(here)
+
+
+@pytest.mark.slow
+def test_a_definition_that_differs_is_known_before_anything_is_copied(ways: Callable[..., Way], bridge: str) -> None:
+    """What it names is let through at the end, or refused at the beginning."""
+    way = ways(persistent=True)
+    here, there = way.ends
+    more = here.spare / "more.xml"
+    for source, status, says in (
+        ("/etc/cron.d/disk.raw", 1, "/etc/cron.d/disk.raw is in no storage pool there"),
+        (f"{SPARE}/more.raw", 0, ""),
+    ):
+        more.write_text(f"<disk type='file'><driver name='qemu' type='raw'/><source file='{source}'/><target dev='vdz'/></disk>")
+        here.virsh("attach-device", "web1", f"{more}", "--config")
+        with way.migrate() as attempt:
+            assert attempt.wait_exit(PATIENT) == status, attempt.log()
+            assert says in attempt.log()
+        if status:
+            assert attempt.phases() == ["prepare", "rollback", "failed"]
+            way.stays(here)
+            here.virsh("detach-device", "web1", f"{more}", "--config")
+    way.arrived(there)
+    assert f"{SPARE}/more.raw" in there.virsh("dumpxml", "web1", "--inactive")
+    assert f"{SPARE}/more.raw" not in there.virsh("dumpxml", "web1")

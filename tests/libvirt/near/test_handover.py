@@ -133,3 +133,19 @@ async def test_libvirt_is_let_go() -> None:
     await held.closed
     assert near.recv(1) == b""
     near.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_libvirt_waits_as_long_as_it_takes_to_find_out() -> None:
+    """Its connection outlives the channel."""
+    ends = Ends()
+    ping = Message(KEEPALIVE, VERSION, PING, Kind.MESSAGE)
+    await ends.calls(finish())
+    await ends.calls(ping)
+    ends.proxy.parted = True
+    await deferLater(reactor, 1.1)
+    assert ends.libvirtd.recv(65536) == ANSWER.encode()
+    ends.libvirtd.send(ping.encode())
+    await deferLater(reactor, 0.05)
+    assert ends.libvirtd.recv(65536) == ANSWER.encode()
+    await ends.close()
