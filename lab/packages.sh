@@ -45,7 +45,7 @@ start_nothing() {
 
 # disable_new BEFORE: what was not among those packages must not be started by the next boot: the lab starts its own.
 disable_new() {
-    installed | comm -13 "$1" - | grep -E '^(openssh-server|stunnel4|haproxy|libvirt-daemon.*)$' | xargs -r dpkg -L |
+    installed | comm -13 "$1" - | grep -E '^(openssh-server|stunnel4|haproxy|libvirt-daemon.*|apparmor|lvm2)$' | xargs -r dpkg -L |
         sed -n 's#.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$#\1#p' |
         xargs -r "${sudo[@]}" systemctl disable 2>/dev/null || true
 }
