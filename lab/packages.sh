@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that the lab needs and that are missing;
 # with `peers`, those that only the benchmark needs: its client, and other tunnels;
-# with `trees`, those that bootstrap another Debian release.
+# with `trees`, those that bootstrap another Debian release; with `deb`, those that build the package.
 # With all of them there it does nothing: no network, no root.
 set -euo pipefail
 
@@ -26,11 +26,13 @@ packages=(
     util-linux              # setpriv ties the lab's processes to their parent's life
     openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
     systemd man-db          # the units and the manuals, as these two read them
+    zsh                     # what it completes, beside bash
     iproute2                # the cable between two hosts that are namespaces
 )
 
 case ${1:-} in
 peers) packages=(fio socat openssh-client openssh-server stunnel4 haproxy) ;;
+deb) packages=(build-essential debhelper dh-virtualenv python3-venv lintian) ;;
 trees) packages=(debootstrap debian-archive-keyring) ;;
 esac
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -41,7 +43,7 @@ def test_each_page_is_without_a_fault(share: Path) -> None:
     pages = sorted(share.glob("man/*/*"))
     assert {f"nbdtun-{name}.1" for name in command.commands} < {page.name for page in pages}
     for page in pages:
-        assert "\nName\n" in read(page), page
+        assert "\nname\n" in read(page).lower(), page
 
 
 def test_a_command_has_what_its_help_says(share: Path) -> None:
@@ -65,8 +67,35 @@ def test_the_errors_have_their_codes(share: Path) -> None:
     assert [code for code in CODES if f"\n       {code}" not in page] == []
 
 
-def test_the_completions_are_scripts_that_their_shells_read(share: Path) -> None:
-    for shell, path in (("bash", "bash-completion/completions/nbdtun"), ("zsh", "zsh/site-functions/_nbdtun")):
-        if shutil.which(shell):
-            subprocess.run([shell, "-n", share / path], check=True)
-        assert "_NBDTUN_COMPLETE" in (share / path).read_text()
+BASH = """
+source "$1"/bash-completion/completions/nbdtun
+COMP_WORDS=(nbdtun cancel --run-dir "$2" we) COMP_CWORD=4
+_nbdtun_completion nbdtun we "$2"
+echo "nbdtun cancel ${COMPREPLY[*]}"
+"""
+#: At a terminal of its own, as an operator has it, with the Tab.
+ZSH = """
+zmodload zsh/zpty
+zpty pty zsh -f -i
+zpty -w pty "fpath=($1/zsh/site-functions \\$fpath); autoload -Uz compinit; compinit -u -d $2/dump; echo LOADED"
+zpty -r -m pty seen "*LOADED*LOADED*"
+zpty -w -n pty "nbdtun cancel --run-dir $2 we"$'\\t'
+zpty -r -m pty seen "*web1*"
+print -r -- "nbdtun cancel ${${seen##* }%%[^a-z0-9]*}"
+"""
+
+
+@pytest.mark.parametrize(("shell", "script"), [("bash", BASH), ("zsh", ZSH)])
+def test_a_shell_completes_the_vms_that_are_migrated(share: Path, shell: str, script: str) -> None:
+    """By the scripts that are installed, in the real shells; of the VMs, the sockets are there by which they are known."""
+    with TemporaryDirectory(prefix="nt-", dir="/tmp") as base, ExitStack() as listening:
+        control = Path(base, "control")
+        control.mkdir(0o700)
+        for name in ("web1@0a", "db1@0b"):
+            sock = listening.enter_context(socket.socket(socket.AF_UNIX))
+            sock.bind(f"{control}/{name}.sock")
+            sock.listen()
+        environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": base, "TERM": "dumb"}
+        ask = [shell, "-c", script, shell, f"{share}", base]
+        answer = subprocess.run(ask, env=environment, capture_output=True, text=True, timeout=60)
+    assert answer.stdout.strip() == "nbdtun cancel web1", answer
