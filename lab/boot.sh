@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # lab/boot.sh ROOT SCRATCH: boots systemd as the first process of its own namespaces, over a copy of the tree ROOT.
 # The copy is an overlay in memory: nothing of ROOT, of this system's devices, kernel settings or services is touched.
-# The network is a loopback of its own. SCRATCH is an empty directory that is mounted over meanwhile. It takes root.
+# The network is a loopback of its own; with NETWORK=shared, this system's. SCRATCH is an empty directory that is mounted over
+# meanwhile. CGROUP is an empty control group (cgroup2), which is all that it sees of these. It takes root.
 set -euo pipefail
 export tree=$1 scratch=$2 checkout cache
 checkout=$(cd "$(dirname "$0")/.." && pwd)
@@ -59,4 +60,7 @@ boot() {
 }
 
 export -f strip devices boot
-exec unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child bash -euo pipefail -c boot
+[ -z "${CGROUP:-}" ] || echo $$ >"$CGROUP/cgroup.procs"
+network=--net
+[ "${NETWORK:-}" != shared ] || network=
+exec unshare --mount --pid $network --uts --ipc --cgroup --fork --kill-child bash -euo pipefail -c boot

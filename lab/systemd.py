@@ -5,9 +5,10 @@ It is the real one, so a unit has in it what it has at an operator's: its socket
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab.cache import LAB
@@ -19,6 +20,7 @@ INSIDE = Path("/run/nbdtun-lab").exists()
 PLACE = "/srv" if INSIDE else "/tmp"
 """Where tests have their directories: a unit has a `/tmp` of its own."""
 
+_COUNT = itertools.count()
 _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup")
 
 
@@ -28,21 +30,42 @@ def unable() -> str:
         return "a systemd of our own takes root"
     if not Path("/lib/systemd/systemd").exists():
         return "systemd is not installed"
+    if _groups() is None:
+        return "cgroup2 is not mounted"
     script = "mount -t tmpfs t /mnt && mkdir /mnt/u /mnt/w && mount -t overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w o /srv"
     probe = subprocess.run(["unshare", *_NAMESPACES, "--fork", "sh", "-c", f"{script} && mount -t cgroup2 c /mnt"], capture_output=True)
     return "" if probe.returncode == 0 else f"no namespaces of our own: {probe.stderr.decode().strip()}"
 
 
+def _groups() -> Path | None:
+    """Where this process's own control group is; None without cgroup2 (cgroups(7))."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if line.split()[2] == "cgroup2"]
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+    return Path(mounts[0] + own[0]) if mounts and own else None
+
+
 class Systemd(Process):
     """The manager of a host that is a copy of the tree `root`; a context manager that ends all of it. The checkout is in it, too."""
 
-    def __init__(self, directory: Path, root: Path = Path("/")) -> None:
+    def __init__(self, directory: Path, root: Path = Path("/"), *, shared_network: bool = False) -> None:
         scratch = directory / "host"
         scratch.mkdir()
-        super().__init__([LAB / "boot.sh", root, scratch], directory / "systemd.log")
+        around = _groups()
+        assert around is not None
+        self._group = around / f"nbdtun-lab-{os.getpid()}-{next(_COUNT)}"
+        self._group.mkdir()
+        settings = {"CGROUP": f"{self._group}", **({"NETWORK": "shared"} if shared_network else {})}
+        super().__init__([LAB / "boot.sh", root, scratch], directory / "systemd.log", settings)
         self.first = 0
-        wait(self._found, 10, "the first process", self)
-        wait(lambda: self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded"), 30, "a booted host", self)
+        try:
+            wait(self._found, 10, "the first process", self)
+            wait(lambda: self._says("is-system-running") in ("running", "degraded"), 30, "a booted host", self)
+        except BaseException:
+            self.kill()  # nobody else has it yet
+            raise
+
+    def _says(self, *words: str) -> str:
+        return self.run("systemctl", *words, check=False).strip()
 
     def _found(self) -> bool:
         """Its first process: the child of unshare, once it is systemd."""
@@ -51,6 +74,17 @@ class Systemd(Process):
             return Path(f"/proc/{self.first}/comm").read_text() == "systemd\n"
         except (IndexError, FileNotFoundError):
             return False
+
+    def kill(self) -> None:
+        """End it; nothing of it is left then."""
+        super().kill()
+        wait(lambda: not list(self._populated()), 10, "the end of its processes")
+        for group in sorted(self._group.rglob("*/"), reverse=True):
+            group.rmdir()
+        self._group.rmdir()
+
+    def _populated(self) -> Iterator[Path]:
+        return (each for each in self._group.rglob("cgroup.procs") if each.read_text())
 
     def command(self, words: Sequence[str | Path]) -> list[str | Path]:
         """The command that runs `words` there."""
