@@ -40,14 +40,21 @@ docs: $(VENV)/.installed ## the documentation, as HTML in build/docs and as manu
 	$(RUN) sphinx -W -b html docs build/docs
 	$(VENV)/bin/python docs/manuals.py build/share
 
-chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then storm, drain, the slow tests, fuzz, test-pythons and test-trixie
+chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then storm, drain, the slow tests, fuzz, test-pythons, test-deb and test-trixie
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 	$(MAKE) storm drain
 	NBDTUN_SLOW=1 $(TESTS) -m slow
-	$(MAKE) fuzz test-pythons test-trixie
+	$(MAKE) fuzz test-pythons test-deb test-trixie
 
 test-trixie: ## make test and make demo on Debian 13, in a tree in the cache; takes root
 	lab/tree.sh trixie make test demo WORKERS=$(WORKERS)
+
+deb: ## build/nbdtun_*.deb, the package for the Debian release that this is, by debhelper and dh-virtualenv; lintian looks at it
+	@lab/packages.sh deb
+	$(if $(VERSION),VERSION=$(VERSION)) /usr/bin/python3 -m lab.deb
+
+test-deb: packages ## the packages for Debian 12 and 13, built in trees; each is installed, used, upgraded, removed and purged in a bare one
+	$(RUN) lab.packaged bookworm trixie
 
 zipapp: $(VENV)/.installed ## build/nbdtun.pyz, one file with all that it requires, for Python 3.11 to 3.14
 	$(RUN) lab.zipapp
@@ -91,4 +98,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos storm drain test-trixie test-pythons zipapp fuzz bench clean packages lint
+.PHONY: help setup demo check test integration docs chaos storm drain test-trixie test-pythons test-deb deb zipapp fuzz bench clean packages lint

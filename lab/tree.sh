@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # lab/tree.sh SUITE COMMAND...: runs a command in a copy of this checkout, in a tree of another Debian release.
+# bare-SUITE is a tree of its own, with systemd, man, Python and QEMU, that nothing is installed into: `lab.packaged` copies it.
 # The tree is bootstrapped once, into the cache. The command has mounts and processes of its own, which end with
 # it; the network, the devices, the environment and pip's configuration are this system's. It takes root.
 set -euo pipefail
@@ -17,9 +18,11 @@ bootstrap() {
     if [ "$ID" = debian ]; then # the mirror that the system itself uses; elsewhere debootstrap knows one
         mirror=("$(apt_get indextargets --format '$(SITE)' 'Created-By: Packages' "Release: $VERSION_CODENAME" | head -n 1)")
     fi
+    local include=ca-certificates,make
+    case $suite in bare-*) include=ca-certificates,systemd,dbus,iproute2,man-db,python3,qemu-system-x86,qemu-utils ;; esac
     echo "bootstrapping Debian's $suite"
     rm -rf "$tree" "$tree.new"
-    debootstrap --variant=minbase --include=ca-certificates,make "$suite" "$tree.new" "${mirror[@]}" >"$cache/$suite.log" 2>&1 || {
+    debootstrap --variant=minbase --include=$include "${suite#bare-}" "$tree.new" "${mirror[@]}" >"$cache/$suite.log" 2>&1 || {
         tail -n 5 "$cache/$suite.log" >&2
         exit 1
     }

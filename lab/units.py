@@ -73,3 +73,8 @@ def journal(unit: str) -> str:
 def wait_status(unit: str, text: str, timeout: float = 60) -> None:
     """Wait until `systemctl status` shows a text as the unit's own words."""
     wait(lambda: text in show(unit, "StatusText"), timeout, f"{text!r} of {unit}")
+
+
+def wait_other(unit: str, before: str, timeout: float = 60) -> None:
+    """Wait until the unit's process is not the one of before."""
+    wait(lambda: show(unit, "MainPID") not in (before, "0"), timeout, f"another process of {unit}")

@@ -1,0 +1,116 @@
+"""`python3 -m lab.operator OLDER.deb NEWER.deb`: an operator of a bare Debian host, who installs, uses, upgrades, removes and purges.
+
+For a host of `lab.systemd`. It needs nothing but Python and QEMU, as an operator's host has them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lab import guest, units
+from lab.crossing import VM, certificates
+from lab.disks import MIB
+from lab.pair import Pair, Plan
+from lab.units import DEST, MIGRATE, SOCKET, systemctl
+
+PKI = Path("/etc/pki/qemu")
+
+#: What apt, dpkg and the host itself write, whatever is installed.
+_OTHERS = ("var/lib/apt", "var/cache", "var/log", "var/lib/dpkg", "run", "tmp", "proc", "sys", "dev")
+_OTHERS_TOO = ("var/lib/systemd", "var/tmp", "srv", "usr/share/mime", "root", "etc/mtab", "var/lib/dbus")
+
+
+def main(older: str, newer: str) -> int:
+    before = files()
+    apt("install", older)
+    read()
+    assert systemctl_says("is-enabled", SOCKET) == systemctl_says("is-enabled", DEST) == "disabled"
+    with tempfile.TemporaryDirectory(prefix="nt-", dir="/srv") as place, Pair(Path(place), guest.build(), [Plan(32 * MIB)]) as pair:
+        pair.source.wait_ticks(5)
+        edit(pair)
+        systemctl("enable", "--now", SOCKET)
+        socket.create_connection(("127.0.0.1", 10810)).close()  # the daemon starts
+        units.wait_status(DEST, "nothing under way")
+        upgrade(newer)
+        systemctl("start", "--wait", MIGRATE)
+        pair.destination.wait_ticks(5)
+        assert pair.faults() == []
+    completed()
+    apt("remove", "nbdtun")
+    assert systemctl_says("is-active", SOCKET) == "inactive"
+    assert not Path("/usr/bin/nbdtun").exists()
+    assert Path("/etc/nbdtun/dest.toml").exists()
+    shutil.rmtree(PKI.parent)  # what is the operator's own
+    (units.OPTIONS / f"migrate-{VM}.env").unlink()
+    apt("purge", "nbdtun")
+    left = sorted(files() - before)
+    assert left == [], left
+    return 0
+
+
+def apt(*words: str) -> None:
+    """Run apt-get, which asks nothing."""
+    subprocess.run(["apt-get", "-y", "-q", "--no-install-recommends", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def systemctl_says(*words: str) -> str:
+    """What it says, whatever its status."""
+    return subprocess.run(["systemctl", *words], capture_output=True, text=True).stdout.strip()
+
+
+def read() -> None:
+    """Every manual is there for man, and systemd finds those that the units name; it has nothing else to say of them."""
+    for name in ("nbdtun", "nbdtun-migrate", "nbdtun-dest.toml", "nbdtun-errors", "twistd-nbdtun-dest"):
+        shown = subprocess.run(["man", "--warnings", name], capture_output=True, text=True, check=True)
+        assert "nbdtun" in shown.stdout
+        assert shown.stderr == ""
+    installed = sorted(f"{path}" for path in Path("/usr/lib/systemd/system").glob("nbdtun-*"))
+    verified = subprocess.run(["systemd-analyze", "verify", *installed], capture_output=True, text=True)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, ""), verified.stderr
+
+
+def edit(pair: Pair) -> None:
+    """One file for the destination, and one for the migration."""
+    certificates(PKI)
+    file = units.OPTIONS / "dest.toml"
+    file.write_text(file.read_text().replace('"*=/run/qemu/{vm}-incoming.qmp"', f'"{VM}={pair.destination.qmp_path}"'))
+    subprocess.run(["nbdtun", "config", "check", file], check=True, stdout=subprocess.DEVNULL)
+    options = f"--qmp {pair.source.qmp_path} --to 127.0.0.1 --tls-dir {PKI}"
+    (units.OPTIONS / f"migrate-{VM}.env").write_text(f"OPTIONS={options}\n")
+
+
+def upgrade(newer: str) -> None:
+    """The edited file stays, and the daemon is another one."""
+    before = units.show(DEST, "MainPID")
+    apt("install", newer)
+    units.wait_status(DEST, "nothing under way")
+    units.wait_other(DEST, before)
+    assert f"{VM}=" in (units.OPTIONS / "dest.toml").read_text()
+
+
+def completed() -> None:
+    """bash asks for the commands, once it has loaded the completion from where the package has put it."""
+    ask = "COMP_WORDS=(nbdtun mig); COMP_CWORD=1; _nbdtun_completion nbdtun mig nbdtun; echo ${COMPREPLY[*]}"
+    script = f"source /usr/share/bash-completion/completions/nbdtun; {ask}"
+    asked = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert asked.stdout == "migrate\n", asked
+
+
+def files() -> set[str]:
+    """All of the host's files and directories but those that others write; other mounts, such as this checkout, are no part of it."""
+    found = set()
+    for place, below, names in os.walk("/"):
+        paths = {name: Path(place, name) for name in below}
+        below[:] = [name for name, path in paths.items() if not path.is_mount() and not f"{path}"[1:].startswith((*_OTHERS, *_OTHERS_TOO))]
+        found |= {os.path.join(place, name) for name in (*below, *names)}
+    return {path for path in found if ("__pycache__" not in path or "nbdtun" in path) and path != "/etc/ld.so.cache"}
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
