@@ -115,6 +115,7 @@ def test_qemus_user_needs_no_right_at_all(pairs: Callable[..., Pair], guest: Gue
 def test_a_restart_refuses_no_connection_and_costs_no_copy(pairs: Callable[..., Pair]) -> None:
     pair = pairs(Plan(64 * MIB))
     serve(pair, "--bandwidth", "8MiB")
+    systemctl("start", DEST)
     systemctl("start", MIGRATE)  # it returns when disks are copied
     units.wait_status(MIGRATE, f"{VM}: copying disks; vda ")
     units.wait_status(DEST, "1 VM arriving, ")
@@ -145,6 +146,7 @@ def test_one_that_hangs_is_ended_and_started_again(pairs: Callable[..., Pair]) -
     pair = pairs(Plan(64 * MIB))
     serve(pair, "--bandwidth", "8MiB")
     units.drop_in(DEST, "hasty", "WatchdogSec=10s\nTimeoutAbortSec=1s")
+    systemctl("start", DEST)
     systemctl("start", MIGRATE)
     time.sleep(12)  # the watchdog hears of it
     assert units.show(DEST, "NRestarts") == "0"
@@ -166,6 +168,7 @@ def test_a_host_that_shuts_down_waits_for_a_handover(pairs: Callable[..., Pair],
         serve(pair, monitor=gate.path)
         units.drop_in(DEST, "hasty", "TimeoutStopSec=3s")
         units.hold(directory / "done")
+        systemctl("start", DEST)
         systemctl("start", MIGRATE)
         gate.wait_held()
         systemctl("poweroff", "--no-block")
@@ -179,7 +182,7 @@ def test_a_host_that_shuts_down_waits_for_a_handover(pairs: Callable[..., Pair],
 
 @pytest.mark.slow
 @within
-def test_a_forward(memory: Path, directory: Path) -> None:
+def test_a_forward_and_a_reload(memory: Path, directory: Path) -> None:
     units.install()
     tls = certificates(units.OPTIONS)
     units.OPTIONS.joinpath("dest.toml").write_text(f'tls-dir = "{tls}"\ntarget = ["nbd=unix:{memory}"]\n')
@@ -188,6 +191,13 @@ def test_a_forward(memory: Path, directory: Path) -> None:
     systemctl("start", SOCKET, "nbdtun-source@far.service")
     subprocess.run(["nbdinfo", "nbd+unix:///?socket=/run/nbdtun/nbd.sock"], check=True, stdout=subprocess.DEVNULL)
     units.wait_status("nbdtun-source@far.service", "nothing under way")
+    file = units.OPTIONS / "dest.toml"
+    file.write_text(file.read_text() + 'bandwidth = "1MiB"\n')
+    systemctl("reload", DEST)
+    assert "1 MiB/s" in subprocess.run(["nbdtun", "status"], check=True, capture_output=True, text=True).stdout
+    file.write_text("lisen = 1\n")
+    with pytest.raises(RuntimeError, match="there is no option lisen"):
+        systemctl("reload", DEST)
     systemctl("stop", "nbdtun-source@far.service")
     assert not Path("/run/nbdtun/nbd.sock").exists()
 
