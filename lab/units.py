@@ -5,6 +5,7 @@ Only for a process in such a host.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,13 @@ def journal(unit: str) -> str:
     """What a unit has said."""
     command = ["journalctl", "--no-pager", "--output=cat", f"--unit={unit}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def entries(*matches: str) -> list[dict[str, str]]:
+    """The entries of the journal that have these fields, such as `NBDTUN_VM=web1`, with all that they have."""
+    command = ["journalctl", "--no-pager", "--output=json", *matches]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line) for line in told.splitlines()]
 
 
 def wait_status(unit: str, text: str, timeout: float = 60) -> None:

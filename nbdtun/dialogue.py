@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from nbdtun.amp import MAX_ERROR, Peer, Refused
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import ConfigError, LinkLost, NbdtunError, NoAnswer, ProtocolViolation
+from nbdtun.logs import about
 
 #: The most commands of the other end at one time, and in all over one connection: each may keep an answer in memory.
 MAX_PENDING, MAX_COMMANDS = 16, 4096
@@ -135,9 +136,14 @@ class Dialogue(Peer):
         if self._lost is None and self.transport is not None:
             self.callRemote(command, **arguments)
 
-    def respond(self, work: Callable[[], Any]) -> Deferred[Any]:
-        """Run ``work`` to get an answer. A bug in it reaches the other end as one line, and our log as a traceback."""
-        return Deferred.fromCoroutine(work()).addErrback(self._respond_failed)
+    def respond(self, work: Callable[[], Any], **known: object) -> Deferred[Any]:
+        """
+        Run ``work`` to get an answer. A bug in it reaches the other end as one line, and our log as a traceback.
+
+        Its log lines are :func:`~nbdtun.logs.about` what is ``known``.
+        """
+        with about(**known):
+            return Deferred.fromCoroutine(work()).addErrback(self._respond_failed)
 
     def _respond_failed(self, failure: Failure) -> Failure:
         error = failure.value

@@ -4,6 +4,9 @@ Loggers, for every module that logs.
 They are txaio's loggers for Twisted, imported by name. ``txaio.use_twisted()`` would choose the framework of the whole process. A
 library must not do that, since its application may use txaio with asyncio.
 
+What a line is about is known far from where it is written. So :func:`about` gives it to all lines of a coroutine, and of those that it
+begins meanwhile.
+
 A value in an event is a number, or a part of one line of text: peers and QEMUs have put words into it, and these could move a terminal's
 cursor or look like a line of their own. So whatever an application's observers do with an event, they find no such text in it.
 """
@@ -11,9 +14,12 @@ cursor or look like a line of their own. So whatever an application's observers 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from io import StringIO
-from typing import Any
+from typing import Any, Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,7 +28,23 @@ from txaio import tx
 
 from nbdtun.errors import printable
 
-__all__ = ["make_logger", "traced"]
+__all__ = ["KEYS", "PROGRESS", "about", "make_logger", "make_named", "traced"]
+
+#: The keys of events that mean the same everywhere: an error's code; a VM's name; the first digits of a session's id, which both ends have;
+#: a channel's name; the other end; a migration's phase.
+KEYS: Final = ("code", "vm", "session", "channel", "peer", "phase")
+
+_about: Final[ContextVar[Mapping[str, object]]] = ContextVar("about")
+
+
+@contextmanager
+def about(**values: object) -> Iterator[None]:
+    """Add ``values`` to the events of this context meanwhile; an event's own win."""
+    token = _about.set({**_about.get({}), **values})
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 class _Traced(Failure):
@@ -49,7 +71,7 @@ class _OneLine(Logger):
 
     def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
         """See :meth:`Logger.emit`."""
-        super().emit(level, format, **{key: _shown(value) for key, value in kwargs.items()})
+        super().emit(level, format, **{key: _shown(value) for key, value in {**_about.get({}), **kwargs}.items()})
 
 
 def _shown(value: object) -> object:
@@ -60,3 +82,10 @@ def _shown(value: object) -> object:
 
 #: Return the logger of the class, or of the module, that calls it. A partial has no frame of its own, by which txaio would name the logger.
 make_logger = partial(tx.make_logger, logger=_OneLine)
+#: Of the phases of migrations, which a command shows by its display.
+PROGRESS: Final = "nbdtun.progress"
+
+
+def make_named(namespace: str) -> Logger:
+    """Return a logger of this name."""
+    return _OneLine(namespace)

@@ -71,6 +71,21 @@ def said() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
+@pytest.fixture
+def events() -> Iterator[list[LogEvent]]:
+    """The product's events meanwhile, with all that they have."""
+    found: list[LogEvent] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith(("nbdtun", "tests")):
+            found.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)
+
+
 @pytest.fixture(autouse=True)
 def _presences_of_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A presence's name is the whole machine's, and so is the one session of all tests, which two workers run at a time."""

@@ -10,11 +10,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from twisted.logger import FileLogObserver, LogLevel, formatEventAsClassicLogText, globalLogPublisher
+from twisted.internet.defer import Deferred
+from twisted.logger import FileLogObserver, LogEvent, LogLevel, formatEvent, formatEventAsClassicLogText, globalLogPublisher
 from twisted.python.failure import Failure
 
 from nbdtun.errors import MirrorFailed
-from nbdtun.logs import make_logger, traced
+from nbdtun.logs import PROGRESS, about, make_logger, make_named, traced
 
 ROOT = Path(__file__).parent.parent
 
@@ -113,3 +114,36 @@ def test_an_import_leaves_the_process_as_it_is(package: str) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_lines_are_about_is_in_all_of_a_coroutine(events: list[LogEvent]) -> None:
+    """Also after it has waited, while others have their own; and in what it begins."""
+    waits: dict[str, Deferred[None]] = {vm: Deferred() for vm in ("web1", "web2")}
+
+    async def inner() -> None:
+        Somebody.log.info("{vm}: inner")
+
+    async def work(vm: str) -> None:
+        with about(vm=vm, session="c6963ae0"):
+            await waits[vm]
+            Somebody.log.info("{vm}: outer", session="other", peer="a\nb")
+            await Deferred.fromCoroutine(inner())
+        Somebody.log.info("after")
+
+    for vm in waits:
+        Deferred.fromCoroutine(work(vm))
+    for vm in reversed(waits):
+        waits[vm].callback(None)
+    assert [(formatEvent(event), event.get("session"), event.get("peer")) for event in events] == [
+        ("web2: outer", "other", "a b"),
+        ("web2: inner", "c6963ae0", None),
+        ("after", None, None),
+        ("web1: outer", "other", "a b"),
+        ("web1: inner", "c6963ae0", None),
+        ("after", None, None),
+    ]
+
+
+def test_a_logger_with_a_name(events: list[LogEvent]) -> None:
+    make_named(PROGRESS).info("{vm}: mirror", vm="web1\n")
+    assert (events[0]["log_namespace"], formatEvent(events[0])) == ("nbdtun.progress", "web1: mirror")

@@ -59,10 +59,16 @@ def _table(path: str) -> dict[str, Any]:
 
 
 def _refuse_strangers(path: str, found: os.stat_result) -> None:
-    """What it says is done with the rights of this process."""
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
-        whose = "everybody can write to it" if found.st_mode & stat.S_IWOTH else f"it belongs to user {found.st_uid}"
-        raise ConfigError(f"{path}: {whose}", "it must be root's, or of the user that runs nbdtun, and writable for nobody else")
+    """What it says is done with the rights of this process, so whoever may write to it has these."""
+    trouble = ""
+    if found.st_uid not in (0, os.geteuid()):
+        trouble = f"it belongs to user {found.st_uid}"
+    elif found.st_mode & stat.S_IWOTH:
+        trouble = "everybody can write to it"
+    elif found.st_mode & stat.S_IWGRP and found.st_gid != 0:
+        trouble = f"group {found.st_gid} can write to it"
+    if trouble:
+        raise ConfigError(f"{path}: {trouble}", "it must be root's, or of the user that runs nbdtun, and writable for nobody else")
 
 
 def _texts(path: str, key: str, value: object, known: Mapping[str, Option]) -> list[str]:

@@ -2,6 +2,7 @@
 The two daemons, as the commands `nbdtun source` and `nbdtun dest` and as twistd plugins; and the process that stands by.
 
     options     the shared options, as options of twistd
+    journal     log lines with fields, in systemd's journal
     log         log lines as text and as JSON
     notify      what a service manager is told
     reload      a running daemon reads its options again

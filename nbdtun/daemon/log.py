@@ -1,5 +1,7 @@
 """
-The daemons' log lines: as text, as JSON, and for systemd's journal.
+The daemons' log lines: as text, as JSON, and in systemd's journal.
+
+The keys of :data:`nbdtun.logs.KEYS` are stable: they mean the same in each line that has them, in JSON and in the journal.
 
 Twisted's own events, such as a port that opens, are shown from the level of a warning on; nbdtun has lines of its own for these.
 """
@@ -7,7 +9,6 @@ Twisted's own events, such as a port that opens, are shown from the level of a w
 from __future__ import annotations
 
 import json
-import os
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -24,6 +25,7 @@ from twisted.logger import (
 from txaio.tx import set_global_log_level
 from zope.interface import provider
 
+from nbdtun.daemon.journal import journal_of
 from nbdtun.errors import printable
 
 if TYPE_CHECKING:
@@ -60,12 +62,13 @@ def log_to(stream: TextIO, form: str, level: str) -> Callable[[str], None]:
 
 def observer(stream: TextIO, form: str) -> ILogObserver:
     """Make an observer that prints to ``stream`` in one of these formats, or ``bare``; a stream that fails ends nothing."""
-    shown = {"json": _as_json, "bare": _text}.get(form) or (
-        _for_journal if "JOURNAL_STREAM" in os.environ and not stream.isatty() else _as_text
-    )
+    journal = journal_of(stream) if form == "text" else None
+    shown = {"json": _as_json, "bare": _text}.get(form) or (_as_text if journal is None else _for_journal)
 
     @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
+        if journal is not None and journal.send(event, _text(event), _PRIORITIES[_level(event)]):
+            return
         try:
             stream.write(shown(event) + "\n")
             stream.flush()

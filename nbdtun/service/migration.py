@@ -17,7 +17,7 @@ from nbdtun.display.words import PHASES
 from nbdtun.errors import LinkLost, MigrationError, NbdtunError, OutcomeUnknown, ReachError
 from nbdtun.libvirt.near.departure import Departure
 from nbdtun.libvirt.near.resolve import Settlement
-from nbdtun.logs import make_logger
+from nbdtun.logs import about, make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Level
 from nbdtun.migration.progress import Phase, Progress
@@ -195,7 +195,7 @@ async def _migrate(
             give_to_qemu(rundir, monitor.credentials)
         controlled.work = made = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
         _told(made, checklist, moment)
-        return await made.run()
+        return await _run(made, settings.migration.vm)
     finally:
 
         async def end() -> None:
@@ -208,6 +208,12 @@ async def _migrate(
             await control.close()
 
         await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late
+
+
+async def _run(made: Migration | Resolution | Rescue, vm: str) -> Progress:
+    """Run it; its log lines say what they are about."""
+    with about(vm=vm, session=made.session[:8] if isinstance(made, Migration) else ""):
+        return await made.run()
 
 
 def _told(made: Migration | Resolution | Rescue, checklist: Checklist, moment: Moment | None) -> None:
@@ -281,7 +287,8 @@ class MigrationService(Service):
     async def _run(self) -> None:
         failed = await self._attempt()
         if isinstance(failed, NbdtunError):
-            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=failed.line, code=failed.code)
+            phase = "" if self._latest is None else self._latest.phase.value
+            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=failed.line, code=failed.code, phase=phase)
         if self.running or self._draining:
             self._then(failed)
 
@@ -303,6 +310,4 @@ class MigrationService(Service):
         self.log.info("{line}", line=line)
 
     def _report(self, progress: Progress) -> None:
-        before, self._latest = self._latest, progress
-        if before is None or progress.phase is not before.phase:
-            self.log.info("{vm}: {phase}", vm=self._settings.migration.vm, phase=progress.phase.value)
+        self._latest = progress

@@ -26,6 +26,12 @@ def kind_of(target: str) -> str:
     return _LONG.sub("", target).strip(".") or target
 
 
+def labels(target: str, name: str) -> dict[str, str]:
+    """What an event about the channel ``name`` to ``target`` is about: the channel, and the session whose target it is."""
+    session = _LONG.search(target)
+    return {"channel": name} if session is None else {"channel": name, "session": session[0][:8]}
+
+
 @frozen
 class Limits:
     """

@@ -83,7 +83,19 @@ def test_a_file_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     path.write_text("")
     path.chmod(0o646)
     assert "everybody can write to it; it must be root's" in refused(ConfigFile.read, f"{path}", [])
-    path.chmod(0o664)  # the group may be the user's own
+    path.chmod(0o644)
+    ConfigFile.read(f"{path}", [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_group_that_can_write_to_it_is_refused_unless_it_is_roots(tmp_path: Path) -> None:
+    path = tmp_path / "dest.toml"
+    path.write_text("")
+    path.chmod(0o664)
+    ConfigFile.read(f"{path}", [])
+    os.chown(path, -1, 4711)
+    assert "group 4711 can write to it" in refused(ConfigFile.read, f"{path}", [])
+    path.chmod(0o644)
     ConfigFile.read(f"{path}", [])
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from twisted.logger import Logger, LogLevel
+from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 
 from nbdtun.config.values import LOG_FORMATS, LOG_LEVELS
@@ -38,9 +38,19 @@ def test_json_has_the_values_of_the_event() -> None:
     assert event == {"level": "error", "source": "nbdtun.test", "text": "web1: no room", "reason": "no\nroom", "code": "mirror"}
 
 
-def test_journald_is_told_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
-    assert told("text", "warn") == "<4>web1: no room\n"
+@pytest.mark.parametrize("there", [True, False])
+def test_the_journal_gets_fields_or_else_lines_with_the_level(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, int, Any]] = []
+
+    class Fake:
+        def send(self, event: LogEvent, text: str, priority: int) -> bool:
+            sent.append((text, priority, event.get("code")))
+            return there
+
+    monkeypatch.setattr("nbdtun.daemon.log.journal_of", lambda stream: Fake())
+    assert told("text", "warn", code="disk") == ("" if there else "<4>web1: no room\n")
+    assert sent == [("web1: no room", 4, "disk")]
+    assert json.loads(told("json"))["text"] == "web1: no room"  # as was asked for
 
 
 @pytest.mark.parametrize("form", LOG_FORMATS)

@@ -74,6 +74,17 @@ def arrived(pair: Pair) -> None:
     assert "Traceback" not in said
 
 
+def followed() -> None:
+    """The journal has the migration by its id, at both ends, and by what each line is about."""
+    (begun,) = units.entries(f"_SYSTEMD_UNIT={MIGRATE}", "NBDTUN_PHASE=prepare")
+    one = units.entries(f"NBDTUN_SESSION={begun['NBDTUN_SESSION']}")
+    assert {each["_SYSTEMD_UNIT"] for each in one} == {MIGRATE, DEST}
+    assert {each["NBDTUN_VM"] for each in one if "NBDTUN_CHANNEL" not in each} == {VM}
+    assert [each["NBDTUN_PHASE"] for each in one if "NBDTUN_PHASE" in each][:3] == ["prepare", "mirror", "ready"]
+    assert any(each.get("NBDTUN_CHANNEL", "").startswith("ram.") and "NBDTUN_PEER" in each for each in one)
+    assert f"{VM}: session {begun['NBDTUN_SESSION']} finished" in [each["MESSAGE"] for each in one]
+
+
 @within
 def test_the_hardened_units_move_a_vm(pairs: Callable[..., Pair], guest: Guest, directory: Path) -> None:
     """QEMU is another user's, so root needs all the rights that it has left."""
@@ -84,6 +95,7 @@ def test_the_hardened_units_move_a_vm(pairs: Callable[..., Pair], guest: Guest, 
     assert units.show(DEST, "ActiveState") == "inactive"  # nobody has come yet
     systemctl("start", "--wait", MIGRATE)
     arrived(pair)
+    followed()
     units.wait_status(DEST, "nothing under way", 10)
     systemctl("stop", DEST)
     assert units.show(DEST, "Result") == "success"

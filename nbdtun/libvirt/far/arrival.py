@@ -135,7 +135,7 @@ class Arrival:
             except BaseException:
                 await self._undo()
                 raise
-        self.log.info("{vm}: made ready for session {ident}", vm=self.wanted.name, ident=self.session[:8])
+        self.log.info("{vm}: made ready for session {session}", vm=self.wanted.name, session=self.session[:8])
         return Prepared(self._begun.directory, *names, mode_of(self.uri))
 
     def handing_over(self) -> None:
@@ -173,7 +173,7 @@ class Arrival:
         :raise LibvirtError: libvirt does not answer, so that all stays as it is.
         """
         if not self.over:
-            self.log.info("{vm}: session {ident} has ended: {why}", vm=self.wanted.name, ident=self.session[:8], why=why)
+            self.log.info("{vm}: session {session} has ended: {why}", vm=self.wanted.name, session=self.session[:8], why=why)
         return await self._end(arrived=False, sure=False)
 
     async def _end(self, *, arrived: bool, sure: bool) -> Fate:

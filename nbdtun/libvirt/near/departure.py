@@ -32,7 +32,7 @@ from nbdtun.libvirt.near.survey import BLOCKED, FOR_MIGRATION, PAUSED, RUNNING, 
 from nbdtun.libvirt.near.watch import Limits, Watch
 from nbdtun.libvirt.near.way import Handover, Ward, Way
 from nbdtun.libvirt.values import Fate
-from nbdtun.logs import make_logger
+from nbdtun.logs import about, make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.ids import new_session
 from nbdtun.migration.progress import GuestState, Phase, Progress
@@ -109,7 +109,13 @@ class Departure:
         :raise CancelledError: it was cancelled; the VM runs on at the source.
         :raise NbdtunError: it failed; the VM runs on at the source. In each case the final progress was reported before.
         """
-        return await shield(Deferred.fromCoroutine(self._run()), self.cancel)
+        with about(vm=self.settings.vm, session=self.session[:8]):
+            return await shield(Deferred.fromCoroutine(self._run()), self.cancel)
+
+    @property
+    def session(self) -> str:
+        """Its id."""
+        return self._session.ident
 
     def cancel(self) -> bool:
         """Have libvirt end it, and let :meth:`run` fail with CancelledError; False if it is too late for that."""

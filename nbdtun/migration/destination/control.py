@@ -59,7 +59,7 @@ class DestinationControl(Control):
             await self._destination.check(checklist, vm, _wanted(**told), self._party.may)
             return agreed.fields() | {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
 
-        return self.respond(work)
+        return self.respond(work, vm=vm)
 
     @Prepare.responder
     def prepare(self, session: str, secret: bytes | None, vm: str, **told: Any) -> Deferred[Any]:
@@ -69,6 +69,7 @@ class DestinationControl(Control):
             if self._session is not None and not self._session.state.over:
                 raise NotMigratable(f"{vm}: this control channel already has a session")
             self._session = begun = await self._destination.begin(vm, session, self, self._party.bond(secret), self._party.may)
+            self.log.info("{vm}: session {session} begins, from {peer}", peer=self._party.name or "a source without a certificate")
             if self.lost:
                 await begun.abort("its control channel was lost")
             try:
@@ -78,7 +79,7 @@ class DestinationControl(Control):
                 raise
             return agreed.fields() | {"target": target, "findings": rows_of_findings(checklist.findings)}
 
-        return self.respond(work)
+        return self.respond(work, vm=vm, session=session[:8])
 
     @Listen.responder
     def listen(self, session: str, secret: bytes | None, bitmaps: list[dict[str, Any]], connections: int | None) -> Deferred[Any]:
@@ -86,7 +87,7 @@ class DestinationControl(Control):
             awaited = await self._own(session, secret).listen(bitmaps_of(bitmaps), connections or 0)
             return {"target": awaited.target, "bitmaps": rows_of_bitmaps(awaited.bitmaps), "connections": awaited.connections or None}
 
-        return self.respond(work)
+        return self.respond(work, session=session[:8])
 
     @Finish.responder
     def finish(self, session: str, secret: bytes | None, run: bool, settle: int) -> Deferred[Any]:
@@ -94,7 +95,7 @@ class DestinationControl(Control):
             await self._own(session, secret).finish(run, settle / 1000)
             return {}
 
-        return self.respond(work)
+        return self.respond(work, session=session[:8])
 
     @Abort.responder
     def abort(self, session: str, secret: bytes | None) -> Deferred[Any]:
@@ -102,7 +103,7 @@ class DestinationControl(Control):
             state = await self._own(session, secret).abort(BY_SOURCE)
             return {"state": state.value}
 
-        return self.respond(work)
+        return self.respond(work, session=session[:8])
 
     @Settle.responder
     def settle(self, vm: str, session: str | None, secret: bytes | None) -> Deferred[Any]:
@@ -112,7 +113,7 @@ class DestinationControl(Control):
             outcome, reason = await self._destination.settle(vm, session, claim, self._party.may)
             return {"outcome": outcome, "reason": reason}
 
-        return self.respond(work)
+        return self.respond(work, vm=vm)
 
     @Query.responder
     def query(self, session: str, secret: bytes | None, vm: str) -> Deferred[Any]:
@@ -120,7 +121,7 @@ class DestinationControl(Control):
             self._party.check(vm)
             return await self._destination.query(session, vm, self._party.claim(secret))
 
-        return self.respond(work)
+        return self.respond(work, vm=vm, session=session[:8])
 
 
 def _wanted(hardware: Hardware, disks: list[dict[str, Any]], bitmaps: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:

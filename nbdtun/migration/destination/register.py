@@ -118,7 +118,7 @@ class Register:
         session.cleaned_up.addCallback(lambda _: self._free(entry))
         why = f": {session.reason}" if session.reason else ""
         state = f"{session.state.value}{why}" if session.reason != LEFT else LEFT
-        self.log.info("{vm}: session {ident} {state}", vm=vm, ident=session.ident[:8], state=state)
+        self.log.info("{vm}: session {session} {state}", vm=vm, session=session.ident[:8], state=state)
 
     def _free(self, entry: Entry) -> None:
         if self.busy.get(entry.vm) is entry:

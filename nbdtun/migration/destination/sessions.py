@@ -152,7 +152,7 @@ class Sessions:
         """Abort the session of a killed source: it would block a new one."""
         if vm in self.register.busy and await self._deserted(vm):
             session = self.register.busy[vm].session
-            self.log.info("{vm}: session {ident} is aborted, its source does not answer", vm=vm, ident=session.ident[:8])
+            self.log.info("{vm}: session {session} is aborted, its source does not answer", vm=vm, session=session.ident[:8])
             await session.abort("its source did not answer, and a new session replaced it")
 
     async def _deserted(self, vm: str) -> bool:

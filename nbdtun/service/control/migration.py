@@ -8,12 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from nbdtun import __version__
 from nbdtun.errors import MigrationError, TooLate
-from nbdtun.logs import make_logger
+from nbdtun.logs import PROGRESS, make_logger, make_named
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.supervision.moment import Moment
 from nbdtun.service.control.commands import NO_LIMIT
 from nbdtun.units import duration_text, moment_text, rate_text
+
+_phases = make_named(PROGRESS)  # as an attribute of a class, it would have the name of that
 
 
 class Settling(Protocol):
@@ -73,15 +75,29 @@ class MigrationControl:
         self._place = {"libvirt": place} if "://" in place else {"qmp": os.path.abspath(place)}
         self._report = report
         self._log = log
+        self._begun = False
         self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
 
     def __repr__(self) -> str:
         return f"<MigrationControl of {self.work!r}>"
 
     def heed(self, progress: Progress) -> None:
-        """Keep this report of the migration, and pass it on."""
-        self._latest = progress
+        """Keep this report of the migration, log a new phase, and pass it on."""
+        self._log_phase(progress.phase)
+        self._latest, self._begun = progress, True
         self._report(progress)
+
+    def _log_phase(self, phase: Phase) -> None:
+        session = self._session
+        if not self._begun and session:
+            _phases.info("{vm}: session {session} begins", vm=self._vm, session=session, phase=phase.value)
+        elif phase is not self._latest.phase:
+            _phases.info("{vm}: {phase}", vm=self._vm, session=session, phase=phase.value)
+
+    @property
+    def _session(self) -> str:
+        """The first digits of its id; empty if it has none, or has not begun."""
+        return str(getattr(self.work, "session", ""))[:8]
 
     def report(self) -> dict[str, Any]:
         """Its progress, and its limits."""
@@ -90,6 +106,7 @@ class MigrationControl:
             allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
         place = {} if (log := self._log()) is None else {"log": log}
         whose = {"kind": "migration", "name": self._vm, **self._place, "pid": os.getpid(), "release": __version__}
+        whose |= {"session": self._session} if self._session else {}
         return {**whose, **allowed, **place, "progress": self._latest.as_json()}
 
     async def survey(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
-from nbdtun.tunnel.settings import shown
+from nbdtun.tunnel.settings import labels, shown
 from nbdtun.units import size_text
 
 
@@ -319,8 +319,8 @@ class Channel:
         self.runtime.contact.back()
         self.resumes += 1
         if self.runtime.line_limit.allows():
-            said = "channel {name}: link back after {seconds:.1f} s, {replayed} replayed so far"
-            self.log.info(said, name=self.name, seconds=seconds, replayed=size_text(self.replayed))
+            said = "channel {channel}: link back after {seconds:.1f} s, {replayed} replayed so far"
+            self.log.info(said, seconds=seconds, replayed=size_text(self.replayed), **labels(self.target, self.name))
         self._take(link)
 
     def _sever(self, reason: Exception) -> None:
@@ -328,7 +328,7 @@ class Channel:
             return
         self.flaps.lost(self.runtime.reactor.seconds(), self.carried)
         if self.runtime.line_limit.allows():
-            self.log.warn("channel {name}: link lost ({reason}), waiting for a new one", name=self.name, reason=reason)
+            self.log.warn("channel {channel}: link lost ({reason}), waiting for a new one", reason=reason, **labels(self.target, self.name))
         self.runtime.contact.lost()
         self.outage.begin()
 

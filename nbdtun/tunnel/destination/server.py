@@ -47,7 +47,7 @@ from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
-from nbdtun.tunnel.settings import Limits
+from nbdtun.tunnel.settings import Limits, labels
 from nbdtun.tunnel.wires.secure import Security
 
 
@@ -311,10 +311,11 @@ class Destination(ServerFactory):
             self._tombstones.remember(channel.ident, entry.caller.identity, entry.secret, ending)
         if self._leaving or not self.runtime.line_limit.allows():
             return error
+        told = labels(channel.target, channel.name) | ({} if entry is None else {"peer": entry.caller.peer})
         if error is None:
-            self.log.info("channel {name} is complete", name=channel.name)
+            self.log.info("channel {channel} is complete", **told)
         else:
-            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
+            self.log.error("channel {channel} failed: {reason}", reason=error.line, code=error.code, **told)
         return error
 
     def _refused(self, failure: Failure, caller: Caller) -> None:

@@ -65,7 +65,7 @@ class RefusalLog:
             self._latest = error
             return
         self._lines[address] += 1
-        self._log.warn("refused {reason}", reason=error.line, code=error.code)
+        self._log.warn("refused {reason}", reason=error.line, code=error.code, peer=address)
 
     def _account(self) -> None:
         untold, latest = self._untold, self._latest

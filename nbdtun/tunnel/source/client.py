@@ -29,7 +29,7 @@ from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
-from nbdtun.tunnel.settings import LocalLimits
+from nbdtun.tunnel.settings import LocalLimits, labels
 from nbdtun.tunnel.source.local_users import LocalUsers
 from nbdtun.tunnel.wires.tuning import make_roomy
 from nbdtun.units import size_text
@@ -255,7 +255,8 @@ class Forwarder(ServerFactory):
         self._channels[channel] = channel.ended
         channel.ended.addCallback(self._ended, channel, user)
         if self._may_log():
-            self.log.info("channel {name} is open{ktls}", name=channel.name, ktls=", encrypted by the kernel" if channel.in_kernel else "")
+            ktls = ", encrypted by the kernel" if channel.in_kernel else ""
+            self.log.info("channel {channel} is open{ktls}", ktls=ktls, **labels(channel.target, channel.name))
 
     async def _in_turn(self, sock: socket.socket) -> Channel:
         """Open the channel; an urgent one after those before it."""
@@ -294,13 +295,14 @@ class Forwarder(ServerFactory):
             return error
         if error is None:
             self.log.info(
-                "channel {name} is complete: {sent} sent, {received} received",
-                name=channel.name,
+                "channel {channel} is complete: {sent} sent, {received} received",
+                **labels(channel.target, channel.name),
                 sent=size_text(channel.outbound.end),
                 received=size_text(channel.inbound.written - 1),
             )
         else:
-            self.log.error("channel {name} failed: {reason}", name=channel.name, reason=error.line, code=error.code)
+            about = labels(channel.target, channel.name)
+            self.log.error("channel {channel} failed: {reason}", reason=error.line, code=error.code, **about)
         return error
 
     def _may_log(self) -> bool:

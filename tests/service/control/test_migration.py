@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 
 from nbdtun.errors import MigrationError, TooLate
+from nbdtun.logs import PROGRESS
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import HOLD
 from nbdtun.service.control.migration import MigrationControl
@@ -35,6 +37,20 @@ def test_what_it_reports() -> None:
     report = control.report()
     assert (report["kind"], report["name"], report["qmp"], report["progress"]["phase"]) == ("migration", "web1", "/run/web1.qmp", "ram")
     assert "bandwidth" not in report
+
+
+def test_it_logs_each_phase_once_with_its_session(events: list[LogEvent]) -> None:
+    control, running = steered(stage := Stage())
+    control.heed(Progress(time=1.0, elapsed=0.0, phase=Phase.PREPARE))
+    for phase in (Phase.PREPARE, Phase.MIRROR, Phase.MIRROR):
+        control.heed(Progress(time=1.0, elapsed=2.0, phase=phase))
+    session = stage.migration.session[:8]
+    told = [(formatEvent(event), event["session"], event["phase"]) for event in events if event["log_namespace"] == PROGRESS]
+    assert told == [(f"web1: session {session} begins", session, "prepare"), ("web1: mirror", session, "mirror")]
+    assert control.report()["session"] == session
+    running.addErrback(lambda _: None)
+    running.cancel()
+    stage.turn(60)
 
 
 def test_a_vm_of_libvirts_has_an_uri_in_the_place_of_a_monitor() -> None:
