@@ -23,7 +23,7 @@ from lab import guest
 from lab.booted import Booted
 from lab.crossing import certificates
 from lab.fleet import Fleet, Run
-from lab.process import marked
+from lab.process import marked, wait
 
 LIMIT = 1800
 """Seconds for one evacuation."""
@@ -46,6 +46,7 @@ class Trouble:
             while time.monotonic() < end:
                 if not run.running():
                     return run
+                self.fleet.tend()
                 time.sleep(0.05)
             run.kill()
             self.done["engine killed"] += 1
@@ -89,7 +90,8 @@ def drain(directory: Path, booted: Booted, tls: Path, seed: str, count: int, kil
         weather.start()
         try:
             run = trouble.engine()
-            status = run.wait_exit(LIMIT)
+            wait(lambda: not (fleet.tend() or run.running()), LIMIT, "the end of the evacuation")
+            status = run.wait_exit()
         finally:
             over.set()
             weather.join()

@@ -90,6 +90,13 @@ class Fleet:
         (self.directory / "vms" / name).mkdir(parents=True)
         self.pairs[name] = self._ended.enter_context(Pair(self.directory / "vms" / name, guest, [plan], booted=booted))
 
+    def tend(self) -> int:
+        """Start what waits for a VM again where it has ended, as a service manager does: a QEMU can receive its memory only once."""
+        ended = [pair for pair in self.pairs.values() if not pair.destination.running() and pair.source.running()]
+        for pair in ended:
+            pair.renew_destination()
+        return len(ended)
+
     def turn(self) -> None:
         """All VMs are at their destinations: make these the sources, and a QEMU that waits the destination of each; there is one daemon."""
         for name, pair in self.pairs.items():

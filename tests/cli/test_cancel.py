@@ -41,5 +41,5 @@ def test_what_cannot_be_cancelled(error: TooLate | ConfigError, status: int, run
 def test_it_needs_a_name(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "cancel")
     assert (status, out) == (2, "")
-    assert err.startswith("nbdtun: Missing argument 'VM|SOCKET'.")
+    assert err.startswith("nbdtun: Missing argument 'VM|SOCKET|@PID'.")
     assert running.asked == []

@@ -41,7 +41,10 @@ def test_a_host_is_emptied_although_the_engine_is_killed(fleets: Fleets) -> None
     wait(lambda: bool({"moved", "switching over"} & set(first.states().values())), 240, "the first switchover", first)
     second = fleet.evacuate()
     assert second.wait_exit(240) == 1
-    assert "another `nbdtun evacuate` runs on this host" in second.log()
+    assert "another `nbdtun evacuate` has this journal" in second.log()
+    third = fleet.run(*fleet.options("--journal", f"{fleet.directory}/other.journal"))
+    assert third.wait_exit(240) == 1
+    assert "another `nbdtun evacuate` runs on this host" in third.log()
     first.kill()
     report = fleet.directory / "report.json"
     resumed = fleet.resume("--report", f"{report}")
@@ -85,7 +88,9 @@ def test_processes_that_are_killed_are_settled_and_tried_again(fleets: Fleets) -
             os.kill(pid, signal.SIGKILL)
             killed += 1
         time.sleep(1.5)
-    assert run.wait_exit(300) == 0, run.log()
+        fleet.tend()
+    wait(lambda: not (fleet.tend() or run.running()), 300, "its end")
+    assert run.wait_exit(10) == 0, run.log()
     assert sum(vm["attempts"] for vm in run.last["vms"]) > 3
     assert fleet.faults() == []
 

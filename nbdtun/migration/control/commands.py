@@ -9,6 +9,7 @@ order::
     Finish    all has been sent: take over, and run if asked   the one step that cannot be undone
     Abort     drop everything
     Query     the state of this session                        at any time, over any control channel
+    Room      what is free at the destination's host                 at any time
     Settle    the outcome for this VM, once it is settled; if it has not arrived, make sure that it never does
 
 Errors keep their class across the wire, by their ``code``, and their text, which is the one line that an operator reads.
@@ -187,6 +188,14 @@ class Trouble(CheckedCommand):
     arguments: ClassVar = [(b"session", SessionId()), (b"code", Text()), (b"reason", Text(MAX_ERROR))]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     requiresAnswer = False
+
+
+class Room(CheckedCommand):
+    """Ask how many bytes of memory are free for guests at the destination's host. A release that does not know this command refuses it."""
+
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    response: ClassVar = [(b"memory", Number())]
+    errors = ERRORS
 
 
 class Ping(CheckedCommand):

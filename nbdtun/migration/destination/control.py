@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, NotMigratable
 from nbdtun.migration.bond import Party
+from nbdtun.migration.capacity import free_memory
 from nbdtun.migration.check.arrival import Wanted
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import BY_SOURCE, MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Settle
+from nbdtun.migration.control.commands import BY_SOURCE, MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Room, Settle
 from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.destination.sessions import Sessions
@@ -49,6 +50,13 @@ class DestinationControl(Control):
     @Ping.responder
     def ping(self) -> dict[str, Any]:
         return {}
+
+    @Room.responder
+    def room(self) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            return {"memory": free_memory()}
+
+        return self.respond(work)
 
     @Check.responder
     def check(self, vm: str, **told: Any) -> Deferred[Any]:

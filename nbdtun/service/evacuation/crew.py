@@ -13,7 +13,6 @@ from typing import Any, Final
 from attrs import define
 from twisted.internet.defer import Deferred
 
-from nbdtun.deferreds import gather
 from nbdtun.errors import NbdtunError
 from nbdtun.evacuation.values import Entry
 from nbdtun.logs import make_logger
@@ -29,16 +28,24 @@ from nbdtun.service.local.base import base_of
 #: A bandwidth that differs from the one before by less than one part of so many is not told.
 COARSE: Final = 20
 
+#: The bandwidth of a process that another engine has told.
+UNKNOWN: Final = -1
+
 
 @define(eq=False)
 class Hand:
-    """A process, the name of its control socket, what it reported last, and the bandwidth that it was told."""
+    """
+    A process, the name of its control socket, what it reported last, and the bandwidth that it was told. ``heard``: it has answered once.
+    ``asking`` and ``cancelling``: a question, or a request to roll back, is under way.
+    """
 
     child: Child
     name: Name
     progress: Progress
-    bandwidth: int = 0
-    asked: bool = False
+    bandwidth: int = UNKNOWN
+    heard: bool = False
+    asking: bool = False
+    cancelling: bool = False
 
 
 class Crew:
@@ -66,14 +73,16 @@ class Crew:
         """What each reported last."""
         return {vm: hand.progress for vm, hand in self._hands.items()}
 
-    def start(self, entry: Entry, *words: str) -> None:
+    def start(self, entry: Entry, *words: str, bandwidth: int = 0) -> None:
         """
-        Start the process number ``entry.attempt``, with more ``words``.
+        Start the process number ``entry.attempt``, with more ``words``, and a limit in bytes per second (0: none).
 
         :raise OSError: it cannot be started.
         """
         hand = self._hand(entry)
-        hand.child.start([*self._places.words(entry.vm, entry.move.place, entry.to), *words])
+        hand.bandwidth = bandwidth
+        limit = ["--bandwidth", f"{bandwidth}B"] if bandwidth else []
+        hand.child.start([*self._places.words(entry.vm, entry.move.place, entry.to), *words, *limit])
         self._hands[entry.vm] = hand
 
     def adopt(self, entry: Entry) -> None:
@@ -92,24 +101,29 @@ class Crew:
                 del self._hands[vm]
                 yield vm, hand.child
 
-    async def ask(self) -> None:
-        """Ask all for their progress. One that does not answer has just begun, or is about to end."""
-        await gather([Deferred.fromCoroutine(self._ask(vm, hand)) for vm, hand in self._hands.items()])
+    def ask(self, parts: Mapping[str, int]) -> None:
+        """
+        Ask all for their progress, and tell each its part of the bandwidth, in bytes per second; the answers come later.
 
-    async def _ask(self, vm: str, hand: Hand) -> None:
-        told = await self._say(vm, hand, Status)
-        if told is not None:
-            hand.progress = Progress.from_json(told.get("progress", {}))
-            hand.asked = True
+        One that does not answer has just begun, or is about to end; one that was stopped keeps nobody waiting.
+        """
+        for vm, hand in self._hands.items():
+            if not hand.asking:
+                hand.asking = True
+                Deferred.fromCoroutine(self._ask(vm, hand, parts.get(vm, 0)))
 
-    async def divide(self, parts: Mapping[str, int]) -> None:
-        """Tell each its part of the bandwidth, in bytes per second, unless it has about that."""
-        for vm, part in parts.items():
-            hand = self._hands.get(vm)
-            if hand is None or not hand.asked or abs(part - hand.bandwidth) * COARSE <= hand.bandwidth:
-                continue
-            if await self._say(vm, hand, Set, bandwidth=part) is not None:
+    async def _ask(self, vm: str, hand: Hand, part: int) -> None:
+        try:
+            told = await self._say(vm, hand, Status)
+            if told is None:
+                return
+            hand.heard, hand.progress = True, Progress.from_json(told.get("progress", {}))
+            if abs(part - hand.bandwidth) * COARSE > hand.bandwidth and await self._say(vm, hand, Set, bandwidth=part) is not None:
                 hand.bandwidth = part
+        except NbdtunError as error:
+            self.log.warn("{vm}: {reason}", vm=vm, reason=str(error))
+        finally:
+            hand.asking = False
 
     async def release(self, vm: str) -> bool:
         """Let a VM that is held switch over now; returns whether its process has heard it."""
@@ -117,10 +131,19 @@ class Crew:
         return hand is not None and await self._say(vm, hand, Set, switchover=0) is not None
 
     async def cancel(self, vm: str) -> None:
-        """Have a migration rolled back; its process ends when that is done."""
+        """
+        Have a migration rolled back; its process ends when that is done.
+
+        One that has just begun cannot hear it yet, so this is called again as long as it is wanted.
+        """
         hand = self._hands.get(vm)
-        if hand is not None:
+        if hand is None or hand.cancelling:
+            return
+        hand.cancelling = True
+        try:
             await self._say(vm, hand, Cancel)
+        finally:
+            hand.cancelling = False
 
     async def _say(self, vm: str, hand: Hand, command: Any, **arguments: int) -> dict[str, Any] | None:
         """Ask a process; None if it does not answer, or refuses."""

@@ -88,7 +88,7 @@ class Engine:
         self._take_up()
         while not (overview := self.overview).over or self._crew.living or self._busy:
             self._report(overview)
-            await self._look()
+            self._look()
             if self._broken is not None:
                 raise self._broken
             await deferLater(self._reactor, TICK)
@@ -102,9 +102,6 @@ class Engine:
     def roll_back(self) -> None:
         """Roll all back that can be."""
         self.stopping = self._cancelling = True
-        for vm in self._crew.living:
-            if self._entries[vm].state is not State.SETTLING:
-                self._soon(vm, self._crew.cancel(vm), apart=True)
 
     def _take_up(self) -> None:
         """The processes of an engine before: living or not, they are looked at first."""
@@ -114,9 +111,9 @@ class Engine:
             elif entry.state.under_way:
                 self._crew.adopt(entry)
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         """Look at the processes once, and take the steps that are due."""
-        await self._crew.ask()
+        self._crew.ask(self._shares())
         if self._is_open:
             self._late = {entry.vm for entry in self._entries.values() if entry.state is State.HELD}
         for vm, child in [*self._crew.ended()]:
@@ -126,7 +123,9 @@ class Engine:
                 self._holds(self._entries[vm])
         for step in due([entry for entry in self._entries.values() if entry.vm not in self._busy], self._now):
             self._take(step)
-        await self._crew.divide(self._shares())
+        for vm in self._crew.living if self._cancelling else ():
+            if self._entries[vm].state is not State.SETTLING:
+                self._soon(vm, self._crew.cancel(vm), apart=True)
 
     def _holds(self, entry: Entry) -> None:
         if entry.state is State.COPYING:
@@ -192,7 +191,7 @@ class Engine:
         self._note(begun, f"is migrated to {to}, attempt {begun.attempt}")
         part = self._shares_with(entry.vm)
         hold = [] if self.terms.libvirt else ["--hold"]
-        self._begin(begun, *hold, *(["--bandwidth", f"{part}B"] if part else []))
+        self._begin(begun, *hold, bandwidth=part)
 
     def _shares_with(self, vm: str) -> int:
         phases = {name: each.phase for name, each in self._crew.progress.items()}
@@ -203,9 +202,9 @@ class Engine:
         self._note(begun, "its outcome is asked for")
         self._begin(begun, "--recover")
 
-    def _begin(self, entry: Entry, *words: str) -> None:
+    def _begin(self, entry: Entry, *words: str, bandwidth: int = 0) -> None:
         try:
-            self._crew.start(entry, *words)
+            self._crew.start(entry, *words, bandwidth=bandwidth)
         except OSError as error:  # no process, no memory: as one that was killed at once
             self._say(f"{entry.vm}: nbdtun cannot be started: {error.strerror}")
             self._crew.adopt(entry)

@@ -18,6 +18,7 @@ from nbdtun.process import Reactor
 from nbdtun.service.evacuation.fitness import Examiner, Fitness
 from nbdtun.service.evacuation.places import Places
 from nbdtun.service.evacuation.survey import AT_ONCE, Seen, survey
+from nbdtun.service.evacuation.whereabouts import Whereabouts
 
 
 async def plan(reactor: Reactor, terms: Terms, listed: Sequence[str] | None = None, *, measure: bool = False) -> Plan:
@@ -40,7 +41,8 @@ async def plan(reactor: Reactor, terms: Terms, listed: Sequence[str] | None = No
 
     able = [each for each in seen if each.wrong is None]
     found = dict(zip((each.vm for each in able), await gather([examine(each) for each in able]), strict=True))
-    placed = _placed(able, found, terms)
+    rooms = [await _room(Whereabouts(reactor, places), able, found, to) for to in terms.to]
+    placed = _placed(able, found, rooms, terms.rules)
     return Plan(terms, in_order([_move(each, found.get(each.vm, Fitness()), placed, terms, examiner) for each in seen], terms.rules))
 
 
@@ -56,9 +58,15 @@ def _check_rules(rules: Rules, seen: Sequence[Seen], listed: Sequence[str] | Non
         raise ConfigError(f"a rule is about {', '.join(unknown)}, and there is no such VM here")
 
 
-def _placed(able: Sequence[Seen], found: Mapping[str, Fitness], terms: Terms) -> Placed:
+async def _room(far: Whereabouts, able: Sequence[Seen], found: Mapping[str, Fitness], to: str) -> Room:
+    """What a destination has left, by what it tells itself."""
+    vm = next((each for each in able if to in found[each.vm].fits), None)
+    return Room(to) if vm is None else Room(to, memory=await far.memory(vm.vm, vm.place, to))
+
+
+def _placed(able: Sequence[Seen], found: Mapping[str, Fitness], rooms: Sequence[Room], rules: Rules) -> Placed:
     wanted = [Wanted(each.vm, each.memory, each.disks, found[each.vm].fits) for each in able if found[each.vm].fits]
-    return place(wanted, [Room(to) for to in terms.to], terms.rules)
+    return place(wanted, rooms, rules)
 
 
 def _move(seen: Seen, fitness: Fitness, placed: Placed, terms: Terms, examiner: Examiner) -> Move:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from nbdtun.errors import ConfigError, NotMigratable
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State
 from nbdtun.evacuation.overview import Overview
+from nbdtun.evacuation.plan import Plan
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry
 from nbdtun.migration.rollback.presence import Presence
@@ -26,7 +28,7 @@ from nbdtun.service.evacuation.engine import Engine
 from nbdtun.service.evacuation.places import Places
 from nbdtun.service.evacuation.planning import plan
 from nbdtun.service.evacuation.whereabouts import Whereabouts
-from nbdtun.service.local.monitors import identity
+from nbdtun.service.local.base import base_of
 from nbdtun.service.local.outcomes import state_dir
 
 #: The journal's name, where none is given.
@@ -64,6 +66,7 @@ class Evacuation:
         self._say = say
         self._listed = listed
         self._engine: Engine | None = None
+        self._planning: Deferred[Plan] | None = None
         self._stopping = self._ending = False
 
     def __repr__(self) -> str:
@@ -77,31 +80,43 @@ class Evacuation:
         :raise JournalFailed: the journal cannot be written; the migrations under way go on.
         :raise NbdtunError: it cannot be begun.
         """
-        presence = Presence(f"nbdtun-evacuation-{identity(f'{self._journal.path.parent}')[:32]}")
-        if not presence.acquire():
-            raise NotMigratable("another `nbdtun evacuate` runs on this host", "`nbdtun status` shows it")
+        presence: Presence | None = None
         try:
-            self._journal.open()
-            terms = await self._begin()
+            terms = self._find()
+            presence = _only_one(Places(terms).run_dir)
+            if self._terms is not None:
+                self._begin(await self._plan(terms))
             return await self._run(terms)
         finally:
             self._journal.close()
-            presence.release()
+            if presence is not None:
+                presence.release()
 
-    async def _begin(self) -> Terms:
-        """The terms; new ones are in the journal then, with an entry for each VM."""
+    def _find(self) -> Terms:
+        """The terms of a new evacuation, or of the one in the journal."""
+        self._journal.open()
         before = self._journal.terms()
+        if self._terms is None and before is None:
+            raise ConfigError(f"there is no evacuation in the journal {self._journal.path}", "begin one without --resume")
         if self._terms is None:
-            if before is None:
-                raise ConfigError(f"there is no evacuation in the journal {self._journal.path}", "begin one without --resume")
+            assert before is not None
             return before
         left = [entry.vm for entry in self._journal.entries() if not entry.state.over or entry.state is State.UNKNOWN]
-        if before is not None and left:
+        if left:
             what = f"the evacuation in {self._journal.path} has not come to its end: {', '.join(left)}"
             raise NotMigratable(what, "`nbdtun evacuate --resume` goes on with it; to give it up, remove that file")
-        planned = await plan(self._reactor, self._terms, self._listed)
-        self._journal.begin(self._terms, [Entry(move) for move in planned.moves])
         return self._terms
+
+    async def _plan(self, terms: Terms) -> Plan:
+        """Plan it; one that is to be rolled back meanwhile is not begun (:exc:`CancelledError`)."""
+        self._planning = Deferred.fromCoroutine(plan(self._reactor, terms, self._listed))
+        try:
+            return await self._planning
+        finally:
+            self._planning = None
+
+    def _begin(self, planned: Plan) -> None:
+        self._journal.begin(planned.terms, [Entry(move) for move in planned.moves])
 
     async def _run(self, terms: Terms) -> Overview:
         places = Places(terms)
@@ -128,8 +143,18 @@ class Evacuation:
     def roll_back(self) -> None:
         """Roll back what is under way, as far as possible, and begin nothing more."""
         self._ending = True
+        if self._planning is not None:
+            self._planning.cancel()
         if self._engine is not None:
             self._engine.roll_back()
+
+
+def _only_one(run_dir: str | None) -> Presence:
+    """Hold the name of this host's evacuation (:exc:`NotMigratable` if another process does)."""
+    presence = Presence(f"nbdtun-evacuation-{sha256(f'{base_of(run_dir)}'.encode()).hexdigest()[:32]}")
+    if not presence.acquire():
+        raise NotMigratable("another `nbdtun evacuate` runs on this host", "`nbdtun status` shows it")
+    return presence
 
 
 def evacuate(

@@ -1,5 +1,5 @@
 """
-The destination, asked for a VM whose QEMU here has ended while nobody watched.
+The destinations, asked by this process itself: for the memory that is free, and for a VM whose QEMU here has ended while nobody watched.
 
 A source's QEMU is ended when its VM has arrived, and the process that did it may be killed before it can say so. Then only the destination
 knows.
@@ -7,7 +7,8 @@ knows.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -19,9 +20,10 @@ from nbdtun.errors import NbdtunError, OutcomeUnknown
 from nbdtun.evacuation.outcome import Fate, Outcome
 from nbdtun.evacuation.values import Entry
 from nbdtun.libvirt.near.session import FarSession
+from nbdtun.logs import make_logger
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.control.channel import Control
-from nbdtun.migration.control.commands import Query
+from nbdtun.migration.control.commands import Query, Room
 from nbdtun.migration.ids import new_session
 from nbdtun.process import Reactor
 from nbdtun.service.checks.preflight import reach
@@ -30,6 +32,8 @@ from nbdtun.service.libvirt.way import TunnelWay
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.tunnel.source.client import Source
+
+T = TypeVar("T")
 
 #: The run states of a QEMU that has a guest.
 _HAS_GUEST: Final = frozenset({"running", "paused", "suspended"})
@@ -40,6 +44,8 @@ _SETTLE: Final = 3.0
 
 class Whereabouts:
     """Asks the destinations of ``places``."""
+
+    log = make_logger()
 
     def __init__(self, reactor: Reactor, places: Places) -> None:
         self._reactor = reactor
@@ -57,15 +63,37 @@ class Whereabouts:
         what = f"it is not here any more ({outcome.reason}), and has no guest at {entry.to}"
         return evolve(outcome, fate=Fate.UNKNOWN, code=OutcomeUnknown.code, reason=what)
 
+    async def memory(self, vm: str, place: str, to: str) -> int:
+        """Bytes of memory that are free at a destination, asked as for ``vm``; -1 if it does not tell."""
+
+        async def ask(source: Source, rundir: RunDir) -> int:
+            return int((await self._answer(settings, source, rundir, Room))["memory"])
+
+        settings = self._places.settings(vm, place, to)
+        try:
+            return await self._visit(settings, vm, ask)
+        except NbdtunError as error:
+            self.log.debug("{to} does not tell its memory: {reason}", to=to, reason=str(error))
+            return -1
+
     async def _ask(self, settings: MigrateSettings | DomainSettings, entry: Entry) -> bool:
+        async def ask(source: Source, rundir: RunDir) -> bool:
+            if isinstance(settings, DomainSettings):
+                return await self._has_run(settings, source, rundir, entry)
+            answer = await self._answer(settings, source, rundir, Query, session=new_session(), secret=None, vm=entry.vm)
+            return answer["machine"] in _HAS_GUEST
+
+        return await self._visit(settings, entry.vm, ask)
+
+    async def _visit(self, settings: MigrateSettings | DomainSettings, vm: str, work: Callable[[Source, RunDir], Awaitable[T]]) -> T:
+        """Do ``work`` with a tunnel to the destination."""
         checklist = Checklist()
-        reached, source = await reach(self._reactor, settings, entry.vm, checklist)
+        reached, source = await reach(self._reactor, settings, vm, checklist)
         rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         try:
-            checklist.raise_failures(entry.vm)
+            checklist.raise_failures(vm)
             assert source is not None
-            ask = self._domain if isinstance(settings, DomainSettings) else self._qemu
-            return await ask(settings, source, rundir, entry)
+            return await work(source, rundir)
         finally:
 
             async def end() -> None:
@@ -79,16 +107,17 @@ class Whereabouts:
 
             await shield(Deferred.fromCoroutine(end()), lambda: None)
 
-    async def _qemu(self, settings: MigrateSettings | DomainSettings, source: Source, rundir: RunDir, entry: Entry) -> bool:
+    async def _answer(
+        self, settings: MigrateSettings | DomainSettings, source: Source, rundir: RunDir, command: Any, **arguments: Any
+    ) -> dict[str, Any]:
         seconds = settings.migration.steps.answer
         control = await Control(self._reactor).open(TunnelCarrier(self._reactor, source, rundir), seconds)
         try:
-            answer = await control.ask(Query, seconds=seconds, session=new_session(), secret=None, vm=entry.vm)
+            return await control.ask(command, seconds=seconds, **arguments)
         finally:
             control.hang_up()
-        return answer["machine"] in _HAS_GUEST
 
-    async def _domain(self, settings: MigrateSettings | DomainSettings, source: Source, rundir: RunDir, entry: Entry) -> bool:
+    async def _has_run(self, settings: DomainSettings, source: Source, rundir: RunDir, entry: Entry) -> bool:
         session = FarSession(self._reactor, TunnelWay(self._reactor, source, rundir), new_session(), b"", settings.migration.steps)
         try:
             return (await session.outcome(entry.move.place, end=False)).has_run
