@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.measures.distance import FAR_AWAY, NOT_NEAR
 from bench.measures.guest import CASES as GUESTS
+from bench.measures.moment import setting as disks_of
 from bench.measures.scaling import setting
 from bench.peers import DIRECT, HAPROXY, NBDTUN_PLAIN, NBDTUN_TLS, SOCAT_LARGE, SSH, STUNNEL
 from bench.samples import Samples
@@ -63,6 +65,17 @@ def ratio(measure: str, figure: str, subject: str, *others: str, setting: str = 
     return value
 
 
+def difference(measure: str, figure: str, subject: str, other: str, setting: str) -> Callable[[Samples], float | None]:
+    """The median, over the rounds, of a subject's figure less that of another in the same round."""
+
+    def value(samples: Samples) -> float | None:
+        mine, theirs = (samples.by_round(measure, name, figure, setting) for name in (subject, other))
+        both = [mine[number] - theirs[number] for number in mine.keys() & theirs.keys()]
+        return statistics.median(both) if both else None
+
+    return value
+
+
 def median(measure: str, figure: str, subject: str, setting: str) -> Callable[[Samples], float | None]:
     """A figure as it is."""
     return lambda samples: samples.median(measure, subject, figure, setting)
@@ -95,6 +108,9 @@ def _others() -> list[Goal]:
     for way in (NBDTUN_PLAIN.name, NBDTUN_TLS.name, "nbdtun migrate"):
         wall = ratio("migration", "wall_s", way, DIRECT.name, setting="4 GiB")
         goals.append(Goal(f"migration of 4 GiB, wall time of {way}, against {DIRECT.name}", wall, 1.25, 1.1, False))
+    for disks, most, aim in ((1, 15.0, 8.0), (8, 25.0, 10.0)):
+        longer = difference("moment", "downtime_ms", "nbdtun migrate", DIRECT.name, disks_of(disks))
+        goals.append(Goal(f"ms of downtime more than {DIRECT.name}, {disks_of(disks)}", longer, most, aim, False))
     for peer in (NBDTUN_PLAIN.name, NBDTUN_TLS.name):
         goals += [
             *(

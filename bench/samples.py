@@ -47,11 +47,15 @@ class Samples(list[Sample]):
         rows = dict.fromkeys((sample.subject, sample.setting) for sample in sorted(first, key=lambda sample: sample.round))
         return sorted(rows, key=lambda row: settings.index(row[1]))
 
-    def spread(self, measure: str, subject: str, figure: str, setting: str = "") -> Spread | None:
-        """A figure over all rounds; None if it was not measured."""
+    def by_round(self, measure: str, subject: str, figure: str, setting: str = "") -> dict[int, float]:
+        """A figure in each round in which it was measured."""
         wanted = (measure, subject, setting)
         found = (sample for sample in self if (sample.measure, sample.subject, sample.setting) == wanted)
-        return Spread.of(sample.figures[figure] for sample in found if figure in sample.figures)
+        return {sample.round: sample.figures[figure] for sample in found if figure in sample.figures}
+
+    def spread(self, measure: str, subject: str, figure: str, setting: str = "") -> Spread | None:
+        """A figure over all rounds; None if it was not measured."""
+        return Spread.of(self.by_round(measure, subject, figure, setting).values())
 
     def median(self, measure: str, subject: str, figure: str, setting: str = "") -> float | None:
         """The middle of a figure over all rounds; None if it was not measured."""

@@ -7,8 +7,9 @@ from bench.measures.guest import GUEST
 from bench.measures.idle import IDLE
 from bench.measures.measure import Measure
 from bench.measures.migration import MIGRATION
+from bench.measures.moment import MOMENT
 from bench.measures.scaling import SCALING
 
-MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, GUEST, BANDWIDTH)
+MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, MOMENT, GUEST, BANDWIDTH)
 
 __all__ = ["MEASURES", "Measure"]

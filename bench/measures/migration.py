@@ -62,7 +62,7 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
     for number, subject in interleaved(here, scene.effort.rounds):
         with _pair(home, behaves, size) as pair:
             pair.source.wait_ticks(20)
-            figures = subject.move(pair, scene) | {"downtime_ms": _downtime(pair)}
+            figures = subject.move(pair, scene) | {"downtime_ms": downtime(pair)}
             if number == 1 and (faults := pair.faults()):
                 raise RuntimeError(f"{subject.name}: {'; '.join(faults[:3])}")
         yield Sample(MIGRATION.name, subject.name, number, figures, f"{size / MIB / 1024:g} GiB")
@@ -96,7 +96,8 @@ def _available() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
-def _downtime(pair: Pair) -> float:
+def downtime(pair: Pair) -> float:
+    """Milliseconds from STOP at the source to RESUME at the destination, by QEMU's own timestamps."""
     stopped, resumed = pair.source.qmp.wait_event("STOP", 5), pair.destination.qmp.wait_event("RESUME", 5)
     return (moment_of(resumed) - moment_of(stopped)) * 1000
 
@@ -161,11 +162,12 @@ def _until_ready(reports: list[dict[str, Any]]) -> float:
     return ready - float(reports[0]["time"])
 
 
+DIRECT_WAY, MIGRATE_WAY = Controllable(DIRECT.name, _direct), Controllable(MIGRATE, _migrate)
 SUBJECTS = (
-    Controllable(DIRECT.name, _direct),
+    DIRECT_WAY,
     _driven(SSH.name, _ssh),
     _driven(NBDTUN_PLAIN.name, _nbdtun(False)),
     _driven(NBDTUN_TLS.name, _nbdtun(True)),
-    Controllable(MIGRATE, _migrate),
+    MIGRATE_WAY,
 )
 MIGRATION = Measure("migration", "A migration", COLUMNS, measure)

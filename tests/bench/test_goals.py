@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bench.goals import GOALS, Goal, median, ratio
+from bench.goals import GOALS, Goal, difference, median, ratio
 from bench.measures.distance import CASES
 from bench.measures.guest import CASES as GUESTS
+from bench.measures.moment import DISKS
+from bench.measures.moment import setting as disks_of
 from bench.measures.scaling import COUNTS, setting
 from bench.samples import Sample, Samples
 
@@ -49,6 +51,10 @@ def test_a_goal_without_an_aim_is_reached_or_missed() -> None:
     assert goal.outcome(Samples()).verdict == "not measured"
 
 
+#: One millisecond apart.
+BOTH = (("direct UNIX", 1.0), ("nbdtun migrate", 2.0))
+
+
 def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     """A typing error in a name would only show as `not measured`, after half an hour."""
     compared = ("socat -b 1048576", "stunnel", "ssh aes128-gcm", "haproxy TLS", "nbdtun plain", "nbdtun TLS")
@@ -61,5 +67,17 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
             samples.append(Sample("scaling", subject, 1, {"total_mb_s": 1.0, "least_share": 1.0}, where))
     for subject in ("nbdtun plain", "nbdtun TLS"):
         samples += [Sample("distance", subject, 1, {"share": 1.0}, f"{case}") for case in CASES]
+    samples += [Sample("moment", name, 1, {"downtime_ms": ms}, disks_of(count)) for name, ms in BOTH for count in DISKS]
     samples += [Sample("guest", case.subject, 1, {"share": 1.0}, f"{case}") for case in GUESTS]
     assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []
+
+
+def test_a_difference_is_between_those_of_one_round() -> None:
+    rounds = [(1, 10.0, 20.0), (2, 50.0, 58.0), (3, 11.0, 23.0)]
+    samples = Samples(
+        Sample("moment", name, number, {"ms": ms}, "1 disk")
+        for number, *both in rounds
+        for name, ms in zip(("direct", "ours"), both, strict=True)
+    )
+    assert difference("moment", "ms", "ours", "direct", "1 disk")(samples) == 10.0
+    assert difference("moment", "ms", "ours", "other", "1 disk")(samples) is None
