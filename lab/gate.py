@@ -9,18 +9,30 @@ import json
 import select
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from lab.process import wait
 
 
+def _deaf(to_qemu: bool, data: bytes) -> None:
+    """Hear nothing."""
+
+
 class Gate:
     """Listens at `path` for QMP clients and passes all on to `monitor`, but for `held`."""
 
-    def __init__(self, path: Path, monitor: Path, held: str, nth: int = 1, *, loses: bool = False) -> None:
-        """The first `nth` - 1 of those commands pass. One that `loses` it never answers that one, and lets all others pass."""
+    def __init__(
+        self, path: Path, monitor: Path, held: str, nth: int = 1, *, loses: bool = False, hears: Callable[[bool, bytes], object] = _deaf
+    ) -> None:
+        """
+        The first `nth` - 1 of those commands pass. One that `loses` it never answers that one, and lets all others pass.
+
+        `hears` is called with all that passes: whether it goes to QEMU, and the bytes.
+        """
         self._loses = loses
+        self._hears = hears
         self.path = path
         self._aside = path.with_suffix(".aside")
         self._before = nth - 1
@@ -94,6 +106,7 @@ class Gate:
                 if command.get("execute") != self._held or not self._lose():
                     if command.get("execute") == self._held and not self._hold(client):
                         break  # nobody wants it any more
+                    self._hears(True, text[:end].encode())
                     _send(server, text[:end].encode())
                 text = text[end:]
         _shut(server)
@@ -120,6 +133,7 @@ class Gate:
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         while data := _read(server):
             if not self._mute.is_set():
+                self._hears(False, data)
                 _send(client, data)
         _shut(client)
 

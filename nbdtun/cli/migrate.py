@@ -35,7 +35,8 @@ PROGRESS = "How to show progress: bar, or lines without a terminal; json: one ob
 @click.option("--recover", is_flag=True, help="After a crash: end what a killed migration has left, and begin no other.")
 @option(KEEP_SOURCE)
 @click.option("--progress", type=click.Choice(["bar", "json", "final", "none"]), default="bar", show_default=True, help=PROGRESS)
-def command(progress: str, resolve: bool, recover: bool, **options: Any) -> int:
+@click.option("-v", "--verbose", is_flag=True, help="At the end, show the parts of the downtime too.")
+def command(progress: str, verbose: bool, resolve: bool, recover: bool, **options: Any) -> int:
     """Migrate a running VM to a QEMU that is waiting for it at the destination, or that is made there.
 
     VM is its name at the destination's daemon (nbdtun dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
@@ -60,7 +61,7 @@ def command(progress: str, resolve: bool, recover: bool, **options: Any) -> int:
     settings = read_settings(**options)
     vm = settings.migration.vm
     terminal = Terminal(lambda: open_log(vm, base(settings.tunnel.run_dir)))
-    display = make_display(progress, vm)
+    display = make_display(progress, vm, verbose=verbose)
     log_to_stderr(bars=progress == "bar")
     from twisted.internet import reactor
 
@@ -71,7 +72,7 @@ def command(progress: str, resolve: bool, recover: bool, **options: Any) -> int:
     work = service.resolve if resolve else service.recover if recover else service.migrate
     start = partial(_told(work), reactor, settings, log=lambda: terminal.where, say=tell)
     quiet = progress == "none"
-    detached = partial(make_display, "none" if quiet else "log", vm)
+    detached = partial(make_display, "none" if quiet else "log", vm, verbose=verbose)
     return attend(reactor, start, display, terminal, detached, vm if quiet else "")
 
 

@@ -41,10 +41,11 @@ class Display(Protocol):
         """Give the terminal back, and show nothing more. May be called twice."""
 
 
-def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Display:
+def make_display(kind: str, title: str = "", stream: TextIO | None = None, *, verbose: bool = False) -> Display:
     """
     Make a display of one of :data:`KINDS`, on ``stream`` or else standard output; ``title`` is the VM's name. The kind ``log`` is that of
     a migration that has lost its terminal: a line at each change, and one every ten minutes. The log itself adds the time.
+    A ``verbose`` one for people ends with the parts of the downtime.
 
     If ``stream`` is not a terminal, ``bar`` prints lines of text without control characters.
 
@@ -56,17 +57,17 @@ def make_display(kind: str, title: str = "", stream: TextIO | None = None) -> Di
     if kind == "final":
         return Patient(Json(stream, final=True))
     if kind == "bar":
-        return Patient(_bars_or_lines(title, stream))
+        return Patient(_bars_or_lines(title, stream, verbose))
     if kind == "log":
         from nbdtun.display.lines import Lines
 
-        return Patient(Lines(stream, title, LOG_INTERVAL, timed=False))
+        return Patient(Lines(stream, title, LOG_INTERVAL, timed=False, verbose=verbose))
     if kind == "none":
         return Nothing()
     raise ConfigError(f"{kind!r} is not a kind of progress display: use one of {', '.join(KINDS)}")
 
 
-def _bars_or_lines(title: str, stream: TextIO) -> Display:
+def _bars_or_lines(title: str, stream: TextIO, verbose: bool) -> Display:
     from rich.console import Console  # late, because a program that reads JSON need not wait for it
 
     from nbdtun.display.bars import Bars
@@ -74,8 +75,8 @@ def _bars_or_lines(title: str, stream: TextIO) -> Display:
 
     console = Console(file=stream, highlight=False)
     if console.is_terminal and not console.is_dumb_terminal:
-        return Bars(console, title)
-    return Lines(stream, title)
+        return Bars(console, title, verbose=verbose)
+    return Lines(stream, title, verbose=verbose)
 
 
 class Nothing:

@@ -17,7 +17,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nbdtun.display.words import Row, clock_text, converge_words, link_words, outcome, phase_words, rows, time_words, volume_words
+from nbdtun.display.words import (
+    Row,
+    clock_text,
+    converge_words,
+    link_words,
+    outcome,
+    pause_words,
+    phase_words,
+    rows,
+    time_words,
+    volume_words,
+)
 from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import rate_text, size_text
@@ -29,10 +40,11 @@ _LONGEST = 360000.0
 
 
 class Bars:
-    """The live display on a terminal."""
+    """The live display on a terminal; a ``verbose`` one ends with the parts of the downtime."""
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Console, title: str, *, verbose: bool = False) -> None:
         self._console = console
+        self._verbose = verbose
         self._title = printable(title)
         self._live = Live(console=console, auto_refresh=False, redirect_stderr=_shares_terminal(sys.stderr))
         self._closed = False
@@ -116,7 +128,8 @@ class Bars:
         return Text("\n").join([ended, *(Text("  ") + self._joined([Text(word, "dim") for word in words]) for words in figures)])
 
     def _figures(self, progress: Progress) -> tuple[list[str], ...]:
-        return time_words(progress), volume_words(progress), link_words(progress, self._title or "the VM")
+        pause = pause_words(progress) if self._verbose else []
+        return time_words(progress), pause, volume_words(progress), link_words(progress, self._title or "the VM")
 
     def _joined(self, words: list[Text]) -> Text:
         return Text(" · " if self._console.encoding.startswith("utf") else ", ", "dim").join(words)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TextIO
 
-from nbdtun.display.words import converge_words, link_words, outcome, phase_words, rows, summary_words
+from nbdtun.display.words import converge_words, link_words, outcome, pause_words, phase_words, rows, summary_words
 from nbdtun.errors import printable
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.units import duration_text, rate_text, size_text
@@ -19,11 +19,13 @@ INTERVAL = 10.0
 
 
 class Lines:
-    """Prints a line at each change, and otherwise every ``interval`` seconds; ``timed``: the line begins with the time."""
+    """Prints a line at each change, and otherwise every ``interval`` seconds; ``timed``: the line begins with the time; ``verbose``: the
+    last one has the parts of the downtime."""
 
-    def __init__(self, stream: TextIO, title: str, interval: float = INTERVAL, *, timed: bool = True) -> None:
+    def __init__(self, stream: TextIO, title: str, interval: float = INTERVAL, *, timed: bool = True, verbose: bool = False) -> None:
         self._stream = stream
         self._timed = timed
+        self._verbose = verbose
         self._interval = interval
         self._title = printable(title) or "the VM"
         self._said: tuple[Phase, str] | None = None
@@ -36,7 +38,8 @@ class Lines:
             return
         self._said, self._next = state, progress.elapsed + self._interval
         when = datetime.fromtimestamp(progress.time).astimezone().isoformat(" ", "seconds") + " " if self._timed else ""
-        self._stream.write(f"{when}{self._title}: {line(progress, self._title)}\n")
+        more = f"; {', '.join(pause_words(progress))}" if self._verbose and progress.phase.final and progress.pause else ""
+        self._stream.write(f"{when}{self._title}: {line(progress, self._title)}{more}\n")
         self._stream.flush()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from nbdtun.errors import printable
 from nbdtun.migration.progress import GuestState, Phase, Progress
-from nbdtun.units import duration_text, moment_text, rate_text, size_text
+from nbdtun.units import duration_text, milliseconds_text, moment_text, rate_text, size_text
 
 PHASES: Final = {
     Phase.PREPARE: "preparing",
@@ -148,6 +148,16 @@ def time_words(progress: Progress) -> list[str]:
     """How long it took."""
     words = [f"total {duration_text(progress.elapsed)}"]
     return words if progress.downtime_ms is None else [*words, f"downtime {duration_text(progress.downtime_ms / 1000)}"]
+
+
+def pause_words(progress: Progress) -> list[str]:
+    """What the downtime was made of; none where that is not known."""
+    pause = progress.pause
+    if pause is None:
+        return []
+    parts = (("the disks' last writes", pause.drain), ("the last of the memory", pause.memory), ("the handover", pause.handover))
+    words = [f"{name} {duration_text(seconds)}" for name, seconds in parts]
+    return words if pause.round_trip is None else [*words, f"a round trip is {milliseconds_text(pause.round_trip)}"]
 
 
 def volume_words(progress: Progress) -> list[str]:

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from attrs import asdict, fields, frozen
+from attrs import NOTHING, asdict, fields, frozen
 
 from nbdtun.errors import ProtocolViolation
 
@@ -175,26 +175,30 @@ class Measures:
 class Pause:
     """
     How long a guest stood still between the two hosts, in seconds, and why: ``drain`` until the last writes of its disks had arrived,
-    ``memory`` until the last of its memory had, ``handover`` until the destination's answer that it runs.
+    ``memory`` until the last of its memory had, ``handover`` until the destination's answer that it runs. ``round_trip`` is one to the
+    other host, which each part has some of; None if it was not measured.
     """
 
     drain: float
     memory: float
     handover: float
+    round_trip: float | None = None
 
     @property
     def seconds(self) -> float:
         """All of it."""
         return self.drain + self.memory + self.handover
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, float | None]:
         """A part of the object that ``--progress json`` prints, in milliseconds."""
-        return {name: _milliseconds(seconds) for name, seconds in asdict(self).items()}
+        return {name: None if seconds is None else _milliseconds(seconds) for name, seconds in asdict(self).items()}
 
     @classmethod
     def from_json(cls, report: Any) -> Pause:
         """The reverse of :meth:`as_json`."""
-        return cls(**{each.name: _number(report[each.name]) / 1000 for each in fields(cls)})
+        parts = {each.name: _number(report[each.name]) / 1000 for each in fields(cls) if each.default is NOTHING}
+        round_trip = _perhaps(_number, report.get("round_trip"))
+        return cls(**parts, round_trip=None if round_trip is None else round_trip / 1000)
 
 
 def _milliseconds(seconds: float) -> float:

@@ -11,7 +11,7 @@ from attrs import evolve
 from rich.console import Console
 
 from nbdtun.display.bars import Bars
-from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
+from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Pause, Phase, Progress
 from tests.display.stage import END, GIB, MIB, MIRROR, START, run
 
 
@@ -147,3 +147,10 @@ def test_names_are_text_and_not_markup() -> None:
     display.close()
     assert "  [red]#block123" in written(stream)
     assert f"  {'n' * 19}…  " in written(stream)
+
+
+def test_a_verbose_one_ends_with_the_parts_of_the_downtime() -> None:
+    stream = io.StringIO()
+    bars = Bars(Console(file=stream, width=120, highlight=False), "web1", verbose=True)
+    bars.show(evolve(MIRROR, phase=Phase.COMPLETED, pause=Pause(0.012, 0.03, 0.026)))
+    assert "the disks' last writes 12 ms" in stream.getvalue()

@@ -9,6 +9,7 @@ import pytest
 
 from nbdtun.display import make_display
 from nbdtun.errors import ConfigError
+from nbdtun.migration.progress import Pause, Phase, Progress
 from tests.display.stage import END, MIRROR, START, run
 
 
@@ -70,3 +71,12 @@ def test_a_reader_that_goes_away_does_not_end_a_migration(kind: str) -> None:
     run(display, START, MIRROR, END)
     display.close()
     assert stream.writes == 1
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_verbose_one_ends_with_the_parts_of_the_downtime(verbose: bool) -> None:
+    stream = io.StringIO()
+    display = make_display("bar", "web1", stream, verbose=verbose)
+    display.show(Progress(1.0, 1.0, Phase.COMPLETED, downtime_ms=68.0, pause=Pause(0.012, 0.03, 0.026, 0.0003)))
+    parts = "the disks' last writes 12 ms, the last of the memory 30 ms, the handover 26 ms, a round trip is 0.3 ms"
+    assert (parts in stream.getvalue()) is verbose

@@ -7,8 +7,20 @@ from datetime import datetime
 import pytest
 from attrs import evolve
 
-from nbdtun.display.words import OUTCOMES, PHASES, Row, clock_text, converge_words, link_words, outcome, phase_words, rows, summary_words
-from nbdtun.migration.progress import DiskProgress, GuestState, LinkState, Measures, Phase
+from nbdtun.display.words import (
+    OUTCOMES,
+    PHASES,
+    Row,
+    clock_text,
+    converge_words,
+    link_words,
+    outcome,
+    pause_words,
+    phase_words,
+    rows,
+    summary_words,
+)
+from nbdtun.migration.progress import DiskProgress, GuestState, LinkState, Measures, Pause, Phase
 from tests.display.stage import GIB, MIRROR
 
 
@@ -98,3 +110,10 @@ def test_a_migration_that_is_held_says_until_when() -> None:
     assert phase_words(held) == "holding until told"
     assert phase_words(evolve(held, switchover_at=datetime(2026, 12, 24, 2, 0).timestamp())) == "holding until 02:00"
     assert phase_words(MIRROR) == "copying disks"
+
+
+def test_the_parts_of_the_downtime() -> None:
+    assert pause_words(MIRROR) == []
+    ended = evolve(MIRROR, phase=Phase.COMPLETED, pause=Pause(0.012, 0.03, 0.026))
+    assert pause_words(ended) == ["the disks' last writes 12 ms", "the last of the memory 30 ms", "the handover 26 ms"]
+    assert pause_words(evolve(ended, pause=Pause(0.012, 0.03, 0.026, 0.0003)))[-1] == "a round trip is 0.3 ms"

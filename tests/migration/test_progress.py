@@ -79,13 +79,22 @@ def test_what_is_none_or_of_another_release_is_told_in_one_line(change: dict[str
 
 @pytest.mark.parametrize("phase", Phase)
 def test_only_the_last_one_has_an_outcome(phase: Phase) -> None:
-    report = Progress(1.0, 1.0, phase, downtime_ms=5.0, pause=Pause(0.001, 0.003, 0.001), error="e", code="c").as_json()
+    report = Progress(1.0, 1.0, phase, downtime_ms=5.0, pause=Pause(0.001, 0.003, 0.001, 0.0004), error="e", code="c").as_json()
     assert ("error" in report) is phase.final
     assert report["link"]["state"] == "up"
     assert ("downtime_ms" in report) is (phase.final or phase is Phase.SETTLE)
     if phase.final:
         assert (report["downtime_ms"], report["error"], report["code"]) == (5.0, "e", "c")
-        assert report["pause_ms"] == {"drain": 1.0, "memory": 3.0, "handover": 1.0}
+        assert report["pause_ms"] == {"drain": 1.0, "memory": 3.0, "handover": 1.0, "round_trip": 0.4}
+
+
+def test_a_release_that_tells_no_round_trip() -> None:
+    report = Progress(1.0, 1.0, Phase.COMPLETED, downtime_ms=5.0, pause=Pause(0.001, 0.003, 0.001, 0.5)).as_json()
+    del report["pause_ms"]["round_trip"]
+    assert Progress.from_json(report).pause == Pause(0.001, 0.003, 0.001)
+    report["pause_ms"]["drain"] = None
+    with pytest.raises(ProtocolViolation):
+        Progress.from_json(report)
 
 
 def test_a_release_that_tells_no_parts_of_the_downtime() -> None:

@@ -180,7 +180,7 @@ class Migration:
         outgoing, ram = await self._send(mirrors, disks)
         switchover = await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
-        self._downtime = self._supervision.meter.paused(switchover.pause())
+        self._downtime = self._supervision.meter.paused(switchover.pause(self._session.round_trip))
         await self._settle()
 
     async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:

@@ -58,8 +58,9 @@ class SessionClient:
     """
     The client of the session ``ident``. ``alarm`` is called when it has failed at the destination, or is lost for good.
 
-    ``control`` is the present channel, once :meth:`open` has returned. ``lost`` is the error after which the session is being prepared a
-    second time, None otherwise.
+    ``control`` is the present channel, once :meth:`open` has returned. ``round_trip`` is one over it, in seconds, from Listen on.
+    ``lost`` is
+    the error after which the session is being prepared a second time, None otherwise.
     """
 
     log = make_logger()
@@ -77,6 +78,7 @@ class SessionClient:
         self.lost: Exception | None = None
         self._reactor = reactor
         self._carrier = carrier
+        self.round_trip: float | None = None
         self._ident = ident
         self._key = {"session": ident, "secret": secret or None}
         self._settings = settings
@@ -128,10 +130,15 @@ class SessionClient:
             await end_of(self._renewing)
         self._prepared = None
         answer = await self._ask(Listen, bitmaps=rows_of_bitmaps(bitmaps), connections=connections or None)
+        Deferred.fromCoroutine(self._measure()).addErrback(lambda _: None)  # nobody waits for it
         taken = answer.get("connections") or 0
         if taken not in (0, connections):
             raise ProtocolViolation(f"the destination takes the memory over {taken} connections, and was asked for {connections}")
         return Awaited(str(answer["target"]), bitmaps_of(answer["bitmaps"]), taken)
+
+    async def _measure(self) -> None:
+        if self.control is not None:
+            self.round_trip = await self.control.round_trip(self._settings.steps.answer)
 
     async def abort(self) -> None:
         """Abort the session; without a control channel it aborts by itself."""

@@ -94,9 +94,13 @@ class Switchover:
     def _late(self) -> Exception:
         return MemoryFailed(f"the memory did not arrive within {self._seconds:g} s")
 
-    def pause(self) -> Pause | None:
-        """How long the guest stood still, now that it runs at the destination; None if it had not run."""
+    def pause(self, round_trip: float | None = None) -> Pause | None:
+        """
+        How long the guest stood still, now that it runs at the destination; None if it had not run.
+
+        ``round_trip`` is one to the destination, in seconds, if it is known.
+        """
         stopped, now = self._guest.stopped_at, self._clock.seconds()
         if stopped is None:
             return None
-        return Pause(self._drained_at - stopped, self._arrived_at - self._drained_at, now - self._arrived_at)
+        return Pause(self._drained_at - stopped, self._arrived_at - self._drained_at, now - self._arrived_at, round_trip)

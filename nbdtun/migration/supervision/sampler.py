@@ -50,6 +50,7 @@ class Sampler:
         self._judge = judge
         self._written = 0
         self._asking = False
+        self._phase = Phase.PREPARE
         self._poll = LoopingCall(self._tick)
         self._poll.clock = clock
 
@@ -66,11 +67,16 @@ class Sampler:
             self._poll.stop()
 
     def _tick(self) -> None:
-        if self._asking:
+        if self._asking or self._hurries():
             self._look()
             return
         self._asking = True
         Deferred.fromCoroutine(self._sample()).addErrback(self._failed)
+
+    def _hurries(self) -> bool:
+        """Whether the guest has just come to stand still: QEMU is asked nothing then that can wait for a second."""
+        before, self._phase = self._phase, self._meter.now.phase
+        return self._phase is Phase.SWITCHOVER and before is not Phase.SWITCHOVER
 
     def _failed(self, failure: Failure) -> None:
         assert isinstance(failure.value, Exception)

@@ -129,9 +129,9 @@ def test_the_guests_pause_has_three_parts() -> None:
     moment.run(moment.switchover.drain(moment.look()))
     moment.run(moment.switchover.send())
     moment.clock.advance(0.5)
-    pause = moment.switchover.pause()
+    pause = moment.switchover.pause(0.002)
     assert pause is not None
-    assert pause.as_json() == pytest.approx({"drain": 1000, "memory": 3000, "handover": 500}, abs=300)
+    assert pause.as_json() == pytest.approx({"drain": 1000, "memory": 3000, "handover": 500, "round_trip": 2}, abs=300)
 
 
 def test_a_guest_that_did_not_run_has_none() -> None:
