@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from lab import hosts
 from lab.daemon import BIN
 from lab.guest import Guest
 from lab.process import Process
@@ -36,3 +39,13 @@ def test_commands(directory: Path, guest: Guest, page: str, said: str) -> None:
             assert following.wait_exit(240) == 0, following.log()
             assert said in following.log()
             assert following.log().endswith("followed to the end\n")
+
+
+@pytest.mark.slow
+def test_the_demo() -> None:
+    """What `make demo` runs: one command between two hosts, where there can be such; its cable is pulled."""
+    done = subprocess.run([sys.executable, "-m", "lab.demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every reported tick and every other block is on the destination's disk" in done.stdout
+    if not hosts.unable():
+        assert "$ nbdtun migrate web1 --qmp /run/qemu/web1.qmp --to ssh://dest\n" in done.stdout

@@ -48,7 +48,7 @@ class Hosts(Host):
     def run(self, command: str, *more: str) -> subprocess.CompletedProcess[str]:
         words = self.words(command, *more)
         env = {**os.environ, **self.sshd.environment}
-        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, env=env)
+        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, env=env)
 
     def options(self, *more: str) -> list[str]:
         return ["migrate", "--run-dir", f"{self.here.parent}/run", "--settle", "200ms", "--progress", "none", *more]
