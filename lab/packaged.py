@@ -57,7 +57,7 @@ def use(suite: str, directory: Path, packages: tuple[Path, Path]) -> None:
     with Systemd(directory, CACHE / f"bare-{suite}", shared_network=True) as host:
         proxy = [f"{name}={os.environ[name]}" for name in ("http_proxy", "https_proxy") if name in os.environ]
         place = ["env", f"--chdir={PROJECT}", "PYTHONDONTWRITEBYTECODE=1", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", *proxy]
-        subprocess.run(host.command([*place, "/usr/bin/python3", "-m", "lab.operator", *packages]), check=True)
+        subprocess.run(host.command([*place, "/usr/bin/python3", "-m", "lab.deb_operator", *packages]), check=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python3 -m lab.operator OLDER.deb NEWER.deb`: an operator of a bare Debian host, who installs, uses, upgrades, removes and purges.
+"""`python3 -m lab.deb_operator OLDER.deb NEWER.deb`: an operator of a bare Debian host, who installs, uses, upgrades, removes and purges.
 
 For a host of `lab.systemd`. It needs nothing but Python and QEMU, as an operator's host has them.
 """
