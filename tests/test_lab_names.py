@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 LAB = Path(__file__).parent.parent / "lab"
+HARMLESS = {"zipapp"}
+"""No module of Python's imports it."""
 
 
 def test_no_module_of_the_lab_hides_one_of_pythons() -> None:
-    assert [path.name for path in LAB.glob("*.py") if path.stem in sys.stdlib_module_names] == []
+    hidden = {path.stem for path in LAB.glob("*.py")} & set(sys.stdlib_module_names)
+    assert hidden <= HARMLESS
