@@ -38,6 +38,9 @@ from nbdtun.process import Reactor
 LOOK_SECONDS: Final = 300.0
 MAKE_SECONDS: Final = 300.0
 
+#: Why channels end that nobody uses any more.
+UNNEEDED: Final = "the migration no longer needs it"
+
 #: The sockets in a session's directory where QEMU will listen here.
 MEMORY, DISKS = "memory.sock", "disks.sock"
 
@@ -48,8 +51,8 @@ class Doors(Protocol):
     def open(self) -> tuple[str, str, str]:
         """Let channels of its source in; returns the names of the targets of libvirt, the memory and the disks."""
 
-    def close(self) -> None:
-        """Let no channel in, and end those that are open; safe to repeat."""
+    def close(self, why: str) -> None:
+        """Let no channel in, and end those that are open, of which their source hears ``why``; safe to repeat."""
 
 
 @frozen
@@ -164,7 +167,7 @@ class Arrival:
 
         :raise LibvirtError: libvirt does not answer, so that all stays as it is.
         """
-        return await self._end(arrived=arrived, sure=not arrived)
+        return await self._end(UNNEEDED, arrived=arrived, sure=not arrived)
 
     async def abandon(self, why: str) -> Fate:
         """
@@ -174,12 +177,12 @@ class Arrival:
         """
         if not self.over:
             self.log.info("{vm}: session {session} has ended: {why}", vm=self.wanted.name, session=self.session[:8], why=why)
-        return await self._end(arrived=False, sure=False)
+        return await self._end(why, arrived=False, sure=False)
 
-    async def _end(self, *, arrived: bool, sure: bool) -> Fate:
+    async def _end(self, why: str, *, arrived: bool, sure: bool) -> Fate:
         self._ends = True  # nothing is handed over from now on: a domain that waits can be ended
         await self._hear()
-        self._doors.close()
+        self._doors.close(why)
         async with self._lock:
             return await self._settle(arrived=arrived, sure=sure)
 
@@ -254,7 +257,7 @@ class Arrival:
     async def _undo(self) -> None:
         """Nothing of it can have been used."""
         self.over = True
-        self._doors.close()
+        self._doors.close(UNNEEDED)
         try:
             await self._local.ask(lambda opened: remove(self._begun, Pools(opened)))
         except (LibvirtError, OSError) as failure:

@@ -95,12 +95,16 @@ class TunnelDoors:
         self._open.append(name)
         return name
 
-    def close(self) -> None:
-        """Let no channel in, and end those that are open: the directory with QEMU's sockets is of no use then. Safe to repeat."""
+    def close(self, why: str) -> None:
+        """
+        Let no channel in, and end those that are open, of which their source hears ``why``.
+
+        The directory with QEMU's sockets is of no use then. Safe to repeat.
+        """
         opened, self._open = self._open, []
         for name in opened:
             self._tunnel.targets.remove(name)
-            self._tunnel.reset(name, "the migration no longer needs it")
+            self._tunnel.reset(name, why)
             self._tunnel.forget(name)
         if opened:
             remove_tree(os.path.dirname(self._arrival.memory))

@@ -40,7 +40,7 @@ class Doors:
         self.events.append("open")
         return "libvirt.1", "memory.1", "disks.1"
 
-    def close(self) -> None:
+    def close(self, why: str) -> None:
         self.events.append("close")
 
 

@@ -26,7 +26,7 @@ class Doors:
     def open(self) -> tuple[str, str, str]:
         return "libvirt.1", "memory.1", "disks.1"
 
-    def close(self) -> None:
+    def close(self, why: str) -> None:
         pass
 
 

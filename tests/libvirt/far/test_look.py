@@ -163,18 +163,3 @@ def test_an_owner_who_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [(finding.level, finding.what.partition(",")[0]) for finding in findings] == [
         (Level.WARNING, "there is no user nobody-of-that-name")
     ]
-
-
-def test_the_definition_is_admitted_too_or_refused_before_anything_is_copied() -> None:
-    disk = "<disk type='file'><source file='{}'/><target dev='vdb'/></disk>"
-    own, other, device = (xml(devices=each) for each in (disk.format("/etc/a"), disk.format("/etc/b"), "<hostdev/>"))
-    strict = evolve(scene(Told()), rules=Rules())
-
-    def said(text: str, persistent: str) -> list[str]:
-        findings = look(strict, evolve(WANTED, xml=text, persistent=persistent)).findings
-        return [each.what for each in findings if not each.what.endswith("is not there")]
-
-    elsewhere = "{} is in no storage pool there, and in no directory that nbdtun there admits"
-    assert said(own, own) == [elsewhere.format("/etc/a")]
-    assert said(own, other) == [elsewhere.format("/etc/a"), elsewhere.format("/etc/b")]
-    assert said(xml(), device) == ["the domain's XML has <hostdev>, a device of its host"]

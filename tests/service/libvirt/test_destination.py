@@ -74,8 +74,8 @@ def test_only_its_source_comes_through_the_doors(tmp_path: Path) -> None:
         assert tunnel.targets.find(name, CALLER, SECRET)
         with pytest.raises(TargetUnknown):
             tunnel.targets.find(name, CALLER, b"x" * 32)
-    doors.close()
-    doors.close()
+    doors.close("over")
+    doors.close("over")
     assert tunnel.ended == list(names)
     with pytest.raises(TargetUnknown):
         tunnel.targets.find(names[0], CALLER, SECRET)
