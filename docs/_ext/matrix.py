@@ -1,10 +1,14 @@
-"""``.. matrix::`` is the table of faults and phases, made of what the tests expect, so that it cannot say anything else."""
+"""
+``.. matrix::`` is the table of faults and phases, made of what the tests expect, so that it cannot say anything else; ``.. matrix::
+libvirt`` is that of libvirt's VMs.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -12,7 +16,9 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.integration.matrix.expectations import PHASES, TABLE, Cell, Never, Outcome, Row
+from tests.integration.libvirt_matrix import expectations as of_libvirt
+from tests.integration.matrix import expectations as of_qemu
+from tests.integration.matrix.expectations import Cell, Never, Outcome, Row
 
 
 def word(cell: Cell) -> str:
@@ -33,10 +39,14 @@ def messages(row: Row) -> str:
 class Matrix(SphinxDirective):
     """Two tables: where the VM is, and what is said."""
 
+    optional_arguments = 1
+
     def run(self) -> list[nodes.Node]:
-        head = ["fault", *PHASES]
-        ends = [[row.title, *map(word, row.cells)] for row in TABLE.values()]
-        said = [[row.title, messages(row)] for row in TABLE.values() if messages(row)]
+        expected: Any = of_libvirt if self.arguments else of_qemu
+        table: Mapping[str, Row] = expected.TABLE
+        head = ["fault", *expected.PHASES]
+        ends = [[row.title, *map(word, row.cells)] for row in table.values()]
+        said = [[row.title, messages(row)] for row in table.values() if messages(row)]
         return [*self._table(head, ends), *self._table(["fault", "what the message has"], said)]
 
     def _table(self, head: list[str], rows: list[list[str]]) -> list[nodes.Node]:
