@@ -39,12 +39,9 @@ def test_a_host_is_emptied_although_the_engine_is_killed(fleets: Fleets) -> None
     fleet.pairs["vm04"].destination.kill()
     first = fleet.evacuate(*QUICK)
     wait(lambda: bool({"moved", "switching over"} & set(first.states().values())), 240, "the first switchover", first)
-    second = fleet.evacuate()
+    second = fleet.run(*fleet.options("--journal", f"{fleet.directory}/other.journal"))
     assert second.wait_exit(240) == 1
-    assert "another `nbdtun evacuate` has this journal" in second.log()
-    third = fleet.run(*fleet.options("--journal", f"{fleet.directory}/other.journal"))
-    assert third.wait_exit(240) == 1
-    assert "another `nbdtun evacuate` runs on this host" in third.log()
+    assert "another `nbdtun evacuate` runs on this host" in second.log()
     first.kill()
     report = fleet.directory / "report.json"
     resumed = fleet.resume("--report", f"{report}")
