@@ -216,7 +216,24 @@ def test_a_forward_and_a_reload(memory: Path, directory: Path) -> None:
 
 @pytest.mark.slow
 @within
-def test_a_file_that_is_wrong_fails_once(pairs: Callable[..., Pair]) -> None:
+def test_a_migration_that_is_stopped_is_rolled_back(pairs: Callable[..., Pair]) -> None:
+    """That is no failure of the unit. A check that fails is one at once."""
+    pair = pairs(Plan(64 * MIB))
+    serve(pair, "--bandwidth", "8MiB")
+    systemctl("start", DEST)
+    systemctl("start", MIGRATE)
+    systemctl("stop", MIGRATE)
+    assert pair.disturbance() == []
+    assert f"{VM}: was not migrated; it is still running at the source" in units.journal(MIGRATE)
+    assert units.show(MIGRATE, "ActiveState") == "inactive"
+    pair.destination.kill()
+    with pytest.raises(RuntimeError, match="QEMU has ended; start it again"):
+        systemctl("start", MIGRATE)
+
+
+@pytest.mark.slow
+@within
+def test_a_file_that_is_wrong_fails_once() -> None:
     units.install()
     units.OPTIONS.mkdir()
     units.OPTIONS.joinpath("dest.toml").write_text("lisen = 1\n")
