@@ -48,7 +48,7 @@ def older(newer: Path, suite: str) -> Path:
     subprocess.run(["dpkg-deb", "--raw-extract", newer, tree], check=True)
     control = tree / "DEBIAN/control"
     control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 0.0.1~"))
-    subprocess.run(["dpkg-deb", "-Zgzip", "--build", "--root-owner-group", tree, package], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["dpkg-deb", "-Znone", "--build", "--root-owner-group", tree, package], check=True, stdout=subprocess.DEVNULL)
     return package
 
 
