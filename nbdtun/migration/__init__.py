@@ -4,6 +4,7 @@ The migration: two QEMUs, and the order of their steps. It knows nothing of the 
 From the ground up; a package imports only what stands above it here:
 
     progress, ids, finding, catalogue, timeouts, settings   values: what is reported, named, found, limited and requested
+    tally        how migrations have ended, counted
     bond         what binds a session to its source
     capacity     how many VMs a destination receives at a time
     carrier      the port to the tunnel

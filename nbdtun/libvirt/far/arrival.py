@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from attrs import evolve, frozen
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import DestinationFailed, LibvirtError, NbdtunError, NotMigratable, error_of
@@ -80,7 +80,8 @@ class Arrival:
     """
     The arrival of ``wanted``, for the ``session`` with this ``bond`` to its source.
 
-    ``doors`` makes its part of the tunnel, which calls :meth:`handing_over`. ``alive`` tells whether its source still answers.
+    ``doors`` makes its part of the tunnel, which calls :meth:`handing_over`. ``alive`` tells whether its source still answers. ``ended``
+    fires with the phase in which it ended: ``prepare``, ``ram`` (while libvirt migrated it), or ``finish``, when it has arrived.
     """
 
     log = make_logger()
@@ -99,6 +100,7 @@ class Arrival:
         self.uri = local.uri
         self.owner: tuple[int, int] | None = None  #: the user and group of its QEMU, where that is not this process's user
         self.over = False
+        self.ended: Deferred[str] = Deferred()
         self._removed = self._ends = self._heard = False
         self._lock = DeferredLock()  # it may be ended while it is still being made
         self._local = local
@@ -218,7 +220,7 @@ class Arrival:
 
     def _settled(self, stays: Stays | None) -> None:
         """All was removed; or it stays: then the record says whether it has arrived, or may have."""
-        self.over = True
+        self.conclude("finish" if stays is not None and stays.has_run else "ram")
         self._removed = stays is None
         remove_tree(self._begun.directory)
         if stays is None:
@@ -226,6 +228,12 @@ class Arrival:
             return
         self.log.info("{vm}: what was made here stays: {why}", vm=self.wanted.name, why=stays.why)
         self._note(arrived=stays.has_run, handed_over=stays.has_run, doubtful=stays.doubtful)
+
+    def conclude(self, phase: str) -> None:
+        """It is over, and has ended in ``phase``."""
+        self.over = True
+        if not self.ended.called:
+            self.ended.callback(phase)
 
     def _note(self, **changes: Any) -> None:
         self._begun = evolve(self._begun, **changes)
@@ -256,7 +264,7 @@ class Arrival:
 
     async def _undo(self) -> None:
         """Nothing of it can have been used."""
-        self.over = True
+        self.conclude("prepare")
         self._doors.close(UNNEEDED)
         try:
             await self._local.ask(lambda opened: remove(self._begun, Pools(opened)))

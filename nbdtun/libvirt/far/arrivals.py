@@ -30,6 +30,7 @@ from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.capacity import Capacity
 from nbdtun.migration.finding import Finding
 from nbdtun.migration.rollback.presence import identity
+from nbdtun.migration.tally import Tally
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.process import Reactor
 
@@ -50,12 +51,14 @@ def base_of_sessions() -> str:
 class Arrivals:
     """
     What arrives at the libvirt of ``uri``. Records are in the directory ``state``; ``doors`` makes an arrival's part of the tunnel.
+    ``tally`` counts how they ended.
     """
 
     log = make_logger()
 
     def __init__(self, reactor: Reactor, uri: str, state: Path, doors: Callable[[Arrival], Doors], rules: Rules | None = None) -> None:
         self.reactor = reactor
+        self.tally = Tally()
         self._local = Local(reactor, uri, base_of_sessions())
         self._records = state
         self._doors = doors
@@ -105,12 +108,13 @@ class Arrivals:
         await self._displace(wanted)
         self.capacity.admit(wanted.name, len(self.under_way))
         self._known[session] = arrival = Arrival(self._local, kept, session, bond, wanted, self._doors, alive)
+        arrival.ended.addCallback(self._count, self.reactor.seconds())
         try:
             async with self._lock:
                 await self._clear(kept, Claim(frozenset({bond.owner})))
                 return arrival, await arrival.prepare(self._scene)
         except BaseException:
-            arrival.over = True
+            arrival.conclude("prepare")
             del self._known[session]
             raise
         finally:
@@ -183,6 +187,9 @@ class Arrivals:
                 await each.abandon(why)
             except NbdtunError as error:
                 self.log.error("{vm}: {reason}", vm=each.wanted.name, reason=str(error), code=error.code)
+
+    def _count(self, phase: str, began: float) -> None:
+        self.tally.end("completed" if phase == "finish" else "failed", phase, self.reactor.seconds() - began)
 
     def _kept(self, uuid: str) -> Kept[Begun]:
         return record(self._records, uuid)

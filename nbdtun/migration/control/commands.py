@@ -62,6 +62,9 @@ ERRORS_OF_FINISH = wire_errors(without=(ConfigError, GuestLost))
 #: The longest that a guest is watched after its arrival, in milliseconds.
 MAX_SETTLE = 600_000
 
+#: The longest time, in milliseconds, for which a guest stood still.
+MAX_DOWNTIME = 86_400_000
+
 
 _DISK = tuple((name, Text()) for name in (b"node", b"device", b"qdev", b"format", b"place", b"serial", b"image", b"cache"))
 
@@ -174,10 +177,16 @@ class Settle(CheckedCommand):
     """
     End a migration of ``vm``, and answer whether the VM has arrived; for one that has, after its guest was watched.
 
-    ``session`` is its session, if the source knows it. ``reason`` is why a guest is lost.
+    ``session`` is its session, if the source knows it. ``downtime`` is for how many milliseconds its guest stood still, if the source knows
+    that. ``reason`` is why a guest is lost.
     """
 
-    arguments: ClassVar = [(b"vm", Text()), (b"session", SessionId(optional=True)), SECRET]
+    arguments: ClassVar = [
+        (b"vm", Text()),
+        (b"session", SessionId(optional=True)),
+        SECRET,
+        (b"downtime", Number(MAX_DOWNTIME, optional=True)),
+    ]
     response: ClassVar = [(b"outcome", Settled()), (b"reason", Text(MAX_ERROR))]
     errors = ERRORS
 

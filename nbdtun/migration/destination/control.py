@@ -114,10 +114,12 @@ class DestinationControl(Control):
         return self.respond(work, session=session[:8])
 
     @Settle.responder
-    def settle(self, vm: str, session: str | None, secret: bytes | None) -> Deferred[Any]:
+    def settle(self, vm: str, session: str | None, secret: bytes | None, downtime: int | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._party.check(vm)
             claim = self._party.claim(secret)
+            if downtime is not None and session is not None:
+                self._destination.register.paused(session, claim, downtime / 1000)
             outcome, reason = await self._destination.settle(vm, session, claim, self._party.may)
             return {"outcome": outcome, "reason": reason}
 

@@ -6,7 +6,7 @@ A VM has one session under way at a time. An ended one is remembered so that a s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -17,9 +17,23 @@ from nbdtun.errors import DestinationFailed
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.control.channel import Control
+from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.session import Session
+from nbdtun.migration.tally import Tally
 
 REMEMBERED = 256
+
+#: What :class:`~nbdtun.migration.progress.Phase` calls the states that a session can be in, and its ends.
+PHASES: Final = {
+    State.NEW: "prepare",
+    State.PREPARING: "prepare",
+    State.PREPARED: "mirror",
+    State.LISTENING: "ram",
+    State.FINISHING: "finish",
+    State.FINISHED: "settle",
+    State.ABORTING: "rollback",
+}
+OUTCOMES: Final = {State.FINISHED: "completed", State.ABORTED: "failed", State.UNCERTAIN: "unknown"}
 FAREWELL_SECONDS = 5.0
 
 #: The reason of a session that was undone without its source's knowledge: the source prepares it again with the next daemon.
@@ -28,22 +42,25 @@ LEFT = "is left to the next daemon"
 
 @frozen
 class Entry:
-    """A session, the VM that it is for, and the control channel that began it."""
+    """A session, the VM that it is for, and the control channel that began it; and when, by the reactor's clock."""
 
     vm: str
     session: Session
     control: Control
     bond: Bond = field(factory=Bond)
+    began: float = 0.0
 
 
 class Register:
-    """Keeps sessions; ``busy`` has the one under way for each VM, ``latest`` the last one."""
+    """Keeps sessions; ``busy`` has the one under way for each VM, ``latest`` the last one, and ``tally`` counts how they ended."""
 
     log = make_logger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self.busy: dict[str, Entry] = {}
         self.latest: dict[str, Session] = {}
+        self.tally = Tally()
+        self._paused: set[str] = set()  # known sessions whose guests' downtimes are counted
         self._reactor = reactor
         self._known: dict[str, Session] = {}
         self._bonds: dict[str, Bond] = {}
@@ -71,6 +88,7 @@ class Register:
         over.sort(key={last.ident for last in self.latest.values()}.__contains__)  # one VM's earlier ones before another's last
         for ident in over[: max(0, len(self._known) - REMEMBERED)]:
             del self._known[ident], self._bonds[ident]
+            self._paused.discard(ident)
         for vm in [vm for vm, last in self.latest.items() if last.ident not in self._known]:
             del self.latest[vm]
 
@@ -94,6 +112,13 @@ class Register:
             raise DestinationFailed("the destination does not know this session; its daemon has been restarted")
         return found
 
+    def paused(self, ident: str, claim: Claim, seconds: float) -> None:
+        """A source tells for how long the guest of its session stood still; it counts once."""
+        session = self.find(ident, claim)
+        if session is not None and session.state is State.FINISHED and ident not in self._paused:
+            self._paused.add(ident)
+            self.tally.downtimes.note(seconds)
+
     def hurry(self) -> None:
         """Watch no guest any longer that has arrived."""
         for session in self._known.values():
@@ -116,6 +141,7 @@ class Register:
         """Its monitor is free when it is cleaned up."""
         vm, session = entry.vm, entry.session
         session.cleaned_up.addCallback(lambda _: self._free(entry))
+        session.cleaned_up.addCallback(lambda _: self._count(entry))
         why = f": {session.reason}" if session.reason else ""
         state = f"{session.state.value}{why}" if session.reason != LEFT else LEFT
         self.log.info("{vm}: session {session} {state}", vm=vm, session=session.ident[:8], state=state)
@@ -123,6 +149,13 @@ class Register:
     def _free(self, entry: Entry) -> None:
         if self.busy.get(entry.vm) is entry:
             del self.busy[entry.vm]
+
+    def _count(self, entry: Entry) -> None:
+        """One that is left to the next daemon has not ended."""
+        session = entry.session
+        if session.reason != LEFT:
+            outcome = "lost" if session.fate.lost else OUTCOMES[session.state]
+            self.tally.end(outcome, PHASES[session.reached], self._reactor.seconds() - entry.began)
 
     def _hung_up(self, entry: Entry) -> None:
         if self._connected.get(entry.control) is entry.session:

@@ -62,10 +62,9 @@ class Session:
     The session ``ident`` of the VM behind ``monitor``, which it connects, and closes at the end.
 
     ``egresses`` makes the session's end of the tunnel for QEMU's user, ``surroundings`` checks what is around that QEMU. If the session
-    fails by itself, ``tell`` is called with the error.
-    ``reason`` is why it was undone; ``size`` is how large its disks are, in bytes, once that is known. ``over`` fires when its outcome is
-    certain. After a success ``fate`` has what became of the guest while it was watched, ``doubt`` why that is unknown, and ``cleaned_up``
-    fires when that is over, and all is cleaned up.
+    fails by itself, ``tell`` is called with the error. ``reason`` is why it was undone, ``reached`` how far it had come, ``size`` how
+    large its disks are, in bytes, once that is known. ``over`` fires when its outcome is certain. After a success ``fate`` has what became
+    of the guest while it was watched, ``doubt`` why that is unknown, and ``cleaned_up`` fires when that is over, and all is cleaned up.
     """
 
     log = make_logger()
@@ -84,6 +83,7 @@ class Session:
         self.ident = ident
         self.reason = ""
         self.size: int | None = None
+        self.reached = State.NEW
         self.over: Deferred[None] = Deferred()
         self.cleaned_up: Deferred[None] = succeed(None)
         self.fate = Fate(reactor, monitor)
@@ -125,6 +125,8 @@ class Session:
         advanced = self._life.advance(trigger, NotMigratable(f"{self._monitor.name}: this session is {self.state.value}{why}"))
         if advanced and self.state.over:
             self.over.callback(None)
+        elif advanced and self.state is not State.ABORTING:
+            self.reached = self.state
         return advanced
 
     async def prepare(self, wanted: Wanted) -> tuple[str, Checklist]:

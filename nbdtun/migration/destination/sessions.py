@@ -121,7 +121,7 @@ class Sessions:
         self.capacity.admit(vm, len(self.register.busy))
         tell = partial(self._report, control, ident)
         session = Session(self.reactor, ident, self.monitor(vm), partial(self._bound, bond), tell, self.steps, self._surroundings, bond)
-        self.register.add(Entry(vm, session, control, bond))
+        self.register.add(Entry(vm, session, control, bond, self.reactor.seconds()))
         return session
 
     def _bound(self, bond: Bond, ident: str, qemu: Credentials) -> Egress:

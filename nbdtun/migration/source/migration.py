@@ -285,7 +285,7 @@ class Migration:
         if self.settings.settle:
             self._supervision.meter.arrived(self._downtime)
             wait, secret = self.settings.steps.settle, self._secret
-            await ask(self._reactor, self._carrier, self.settings, self.session, self._session.control, wait, secret)
+            await ask(self._reactor, self._carrier, self.settings, self.session, self._session.control, wait, secret, self._downtime)
 
     async def _roll_back(self, error: BaseException) -> BaseException:
         """Undo everything; returns the error to raise."""

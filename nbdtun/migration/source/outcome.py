@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 from nbdtun.errors import GuestLost, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
-from nbdtun.migration.control.commands import Outcome, Settle
+from nbdtun.migration.control.commands import MAX_DOWNTIME, Outcome, Settle
 from nbdtun.migration.settings import MigrationSettings
 
 
@@ -20,12 +20,13 @@ async def ask(
     control: Control | None = None,
     patience: float = 0.0,
     secret: bytes = b"",
+    downtime: float | None = None,
 ) -> Outcome:
     """
     At the source: let the destination end ``session`` (None: whichever it has for the VM); returns the outcome.
 
     It is asked over ``control`` if there is one, else over a new channel, and again for ``patience`` seconds if it cannot be reached. It
-    answers when it has watched the guest.
+    answers when it has watched the guest. It is told for how many seconds the guest stood still, the ``downtime``, which it counts.
 
     :raise OutcomeUnknown: it is still unknown.
     :raise GuestLost: the VM has run there, and is lost; the source has to stay paused until an operator decides.
@@ -34,9 +35,9 @@ async def ask(
     while True:
         try:
             if control is None or control.lost:
-                outcome, reason = await _settle_there(reactor, carrier, settings, session, secret)
+                outcome, reason = await _settle_there(reactor, carrier, settings, session, secret, downtime)
             else:
-                outcome, reason = await _settle(control, settings, session, secret)
+                outcome, reason = await _settle(control, settings, session, secret, downtime)
         except NbdtunError as error:
             if not isinstance(error, TunnelError) or reactor.seconds() >= deadline:
                 raise _unknown(settings.vm, error) from error
@@ -48,18 +49,21 @@ async def ask(
 
 
 async def _settle_there(
-    reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None, secret: bytes
+    reactor: IReactorTime, carrier: Carrier, settings: MigrationSettings, session: str | None, secret: bytes, downtime: float | None
 ) -> tuple[Outcome, str]:
     control = await Control(reactor).open(carrier, settings.steps.answer)
     try:
-        return await _settle(control, settings, session, secret)
+        return await _settle(control, settings, session, secret, downtime)
     finally:
         control.hang_up()
 
 
-async def _settle(control: Control, settings: MigrationSettings, session: str | None, secret: bytes) -> tuple[Outcome, str]:
+async def _settle(
+    control: Control, settings: MigrationSettings, session: str | None, secret: bytes, downtime: float | None
+) -> tuple[Outcome, str]:
     seconds = settings.steps.answer + settings.settle
-    answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session, secret=secret or None)
+    stood = None if downtime is None else min(round(downtime * 1000), MAX_DOWNTIME)
+    answer = await control.ask(Settle, seconds=seconds, vm=settings.vm, session=session, secret=secret or None, downtime=stood)
     return answer["outcome"], answer["reason"]
 
 

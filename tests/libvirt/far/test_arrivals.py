@@ -65,6 +65,7 @@ def test_what_another_process_works_on_is_left_alone(arrivals: Arrivals, tmp_pat
     assert "which stays, as another nbdtun works on it" in f"{refused}"
     assert kept.read() is not None
     assert arrivals.under_way == []
+    assert arrivals.tally.ended == {("failed", "prepare"): 1}
 
 
 def test_where_directories_of_sessions_are(monkeypatch: pytest.MonkeyPatch) -> None:

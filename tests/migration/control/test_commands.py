@@ -99,6 +99,7 @@ BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     b"allowed": ((box(name="n") * MAX_DISKS,), (box(name="n") * (MAX_DISKS + 1), box(name="n" * 256))),
     b"run": ((b"True", b"False"), (b"1", b"")),
     b"settle": ((b"0", b"600000"), (b"600001", b"-1")),
+    b"downtime": ((b"0", b"86400000"), (b"86400001", b"-1")),
     b"target": ((b"t" * 255,), (b"t" * 256,)),
     b"findings": ((b"", finding(what="w" * 380)), (finding(what="w" * 381), finding(remedy="r" * 141), finding(name="n" * 65))),
     b"time": ((b"0", b"%d" % (1 << 63)), (b"%d" % ((1 << 63) + 1),)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from nbdtun.migration.bond import Bond, Claim, proof_of
 from nbdtun.migration.destination import register as module
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.register import Entry, Register
+from nbdtun.migration.progress import Phase
 
 
 class FakeSession:
@@ -23,6 +25,8 @@ class FakeSession:
         self.ident = ident
         self.state = State.PREPARED
         self.reason = ""
+        self.reached = State.PREPARED
+        self.fate = SimpleNamespace(lost="")
         self.over: Deferred[None] = Deferred()
         self.cleaned_up = succeed(None)
 
@@ -135,3 +139,45 @@ def test_a_session_is_found_by_its_own_source_only() -> None:
         assert register.find("a" * 32, claim) is None
         with pytest.raises(DestinationFailed, match="does not know this session"):
             register.session("a" * 32, claim)
+
+
+def test_how_sessions_ended_is_counted(said: list[str]) -> None:
+    clock = Clock()
+    register = Register(clock)
+
+    def ended(ident: str, state: State, reached: State, *, reason: str = "", lost: str = "") -> None:
+        session: Any = FakeSession(ident * 32)
+        control: Any = FakeControl()
+        register.add(Entry("web1", session, control, began=clock.seconds()))
+        clock.advance(10)
+        session.reached, session.fate.lost = reached, lost
+        session.end(state, reason)
+
+    ended("a", State.FINISHED, State.FINISHING)
+    ended("b", State.ABORTED, State.LISTENING, reason="QEMU has ended")
+    ended("c", State.UNCERTAIN, State.FINISHING)
+    ended("d", State.FINISHED, State.FINISHING, lost="a panic")
+    ended("e", State.ABORTED, State.PREPARED, reason=module.LEFT)  # to the next daemon, which goes on with it
+    tally = register.tally
+    counted = {("completed", "finish"): 1, ("failed", "ram"): 1, ("unknown", "finish"): 1, ("lost", "finish"): 1}
+    assert tally.ended == counted
+    assert tally.durations.sum == 40.0
+
+
+def test_a_downtime_counts_once_and_for_its_own_source() -> None:
+    register = Register(Clock())
+    session: Any = FakeSession("a" * 32)
+    control: Any = FakeControl()
+    register.add(Entry("web1", session, control, Bond("cn:client", proof_of(b"s" * 32))))
+    register.paused("a" * 32, Claim(frozenset({"cn:client"}), b"s" * 32), 0.1)
+    assert register.tally.downtimes.sum == 0.0  # its guest has not come yet
+    session.end(State.FINISHED)
+    register.paused("a" * 32, Claim(frozenset({"cn:other"}), b"s" * 32), 0.1)
+    for _ in range(2):
+        register.paused("a" * 32, Claim(frozenset({"cn:client"}), b"s" * 32), 0.1)
+    assert register.tally.downtimes.sum == 0.1
+
+
+def test_every_state_has_a_phase_or_an_outcome() -> None:
+    assert module.PHASES.keys() | module.OUTCOMES.keys() == set(State)
+    assert {*module.PHASES.values(), *module.OUTCOMES.values()} <= {phase.value for phase in Phase}

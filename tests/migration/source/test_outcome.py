@@ -28,18 +28,25 @@ class Way:
         return self.channel
 
 
-def asked(channel: Answer | NbdtunError, session: str | None = SESSION) -> tuple[Clock, list[Any]]:
+def asked(channel: Answer | NbdtunError, session: str | None = SESSION, downtime: float | None = None) -> tuple[Clock, list[Any]]:
     clock, carrier, got = channel.clock if isinstance(channel, Answer) else Clock(), Way(channel), list[Any]()
     way: Any = carrier
-    Deferred.fromCoroutine(ask(clock, way, MigrationSettings(vm="web1"), session)).addBoth(got.append)
+    Deferred.fromCoroutine(ask(clock, way, MigrationSettings(vm="web1"), session, downtime=downtime)).addBoth(got.append)
     return clock, got
+
+
+@pytest.mark.parametrize(("downtime", "told"), [(0.0871, 87), (1e6, 86_400_000)])
+def test_it_is_told_how_long_the_guest_stood_still(downtime: float, told: int) -> None:
+    channel = Answer("arrived")
+    asked(channel, downtime=downtime)
+    assert channel.asked[0]["downtime"] == told
 
 
 @pytest.mark.parametrize("session", [SESSION, None])
 def test_the_destination_knows(session: str | None) -> None:
     channel = Answer("arrived")
     assert asked(channel, session)[1] == ["arrived"]
-    assert channel.asked == [{"vm": "web1", "session": session, "secret": None}]
+    assert channel.asked == [{"vm": "web1", "session": session, "secret": None, "downtime": None}]
     assert channel.hung_up
 
 

@@ -110,7 +110,7 @@ def test_it_has_arrived() -> None:
     scene = Scene("postmigrate", "completed", secret=SECRET.hex(), **HANDED)
     scene.tune()
     assert scene.settle() is True
-    assert scene.answer.asked == [{"vm": "web1", "session": SESSION, "secret": SECRET}]
+    assert scene.answer.asked == [{"vm": "web1", "session": SESSION, "secret": SECRET, "downtime": None}]
     assert scene.qemu.state == "postmigrate"
     assert scene.is_clean()
 

@@ -83,7 +83,7 @@ def test_without_a_journal_it_is_let_go_on() -> None:
     scene = open_ended("gone")
     scene.qemu.objects.clear()
     assert isinstance(resolve(scene), MigrationError)
-    assert scene.answer.asked == [{"vm": "web1", "session": None, "secret": None}]
+    assert scene.answer.asked == [{"vm": "web1", "session": None, "secret": None, "downtime": None}]
     assert scene.qemu.state == "running"
 
 
