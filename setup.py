@@ -49,11 +49,12 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=[*find_packages(include=["nbdtun", "nbdtun.*"]), "twisted.plugins"],
-    package_data={"nbdtun": ["py.typed"]},
+    package_data={"nbdtun": ["py.typed", "metrics/nbdtun.rules.yml"]},
     install_requires=[
         "attrs >= 22.2",
         "click >= 8.1",
         "cryptography >= 47",
+        "prometheus_client >= 0.17",  # small, of nothing but Python, and imported with --metrics only
         "qemu.qmp >= 0.0.3",
         "rich >= 13",
         "setuptools",

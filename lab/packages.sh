@@ -27,6 +27,7 @@ packages=(
     openssh-client openssh-server # `--to ssh://HOST`, and a host to reach by it
     systemd man-db          # the units and the manuals, as these two read them
     zsh                     # what it completes, beside bash
+    prometheus              # promtool, and a Prometheus that scrapes a migration
     iproute2                # the cable between two hosts that are namespaces
 )
 
@@ -47,7 +48,7 @@ start_nothing() {
 
 # disable_new BEFORE: what was not among those packages must not be started by the next boot: the lab starts its own.
 disable_new() {
-    installed | comm -13 "$1" - | grep -E '^(openssh-server|stunnel4|haproxy|libvirt-daemon.*|apparmor|lvm2)$' | xargs -r dpkg -L |
+    installed | comm -13 "$1" - | grep -E '^(openssh-server|stunnel4|haproxy|prometheus|libvirt-daemon.*|apparmor|lvm2)$' | xargs -r dpkg -L |
         sed -n 's#.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$#\1#p' |
         xargs -r "${sudo[@]}" systemctl disable 2>/dev/null || true
 }

@@ -13,7 +13,7 @@ from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import SpelledOut, migration_options, option, read_settings
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
-from nbdtun.config.options import KEEP_SOURCE
+from nbdtun.config.options import KEEP_SOURCE, METRICS
 from nbdtun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ PROGRESS = "How to show progress: bar, or lines without a terminal; json: one ob
 @click.option("--resolve", is_flag=True, help="After exit status 3: ask the destination again, and complete or undo the migration.")
 @click.option("--recover", is_flag=True, help="After a crash: end what a killed migration has left, and begin no other.")
 @option(KEEP_SOURCE)
+@option(METRICS)
 @click.option("--progress", type=click.Choice(["bar", "json", "final", "none"]), default="bar", show_default=True, help=PROGRESS)
 @click.option("-v", "--verbose", is_flag=True, help="At the end, show the parts of the downtime too.")
 def command(progress: str, verbose: bool, resolve: bool, recover: bool, **options: Any) -> int:
@@ -70,10 +71,19 @@ def command(progress: str, verbose: bool, resolve: bool, recover: bool, **option
 
     settle_in(reactor)
     work = service.resolve if resolve else service.recover if recover else service.migrate
-    start = partial(_told(work), reactor, settings, log=lambda: terminal.where, say=tell)
+    start = _measured(reactor, settings, partial(_told(work), reactor, settings, log=lambda: terminal.where, say=tell))
     quiet = progress == "none"
     detached = partial(make_display, "none" if quiet else "log", vm, verbose=verbose)
     return attend(reactor, start, display, terminal, detached, vm if quiet else "")
+
+
+def _measured(reactor: Reactor, settings: Settings, start: Callable[..., Deferred[Progress]]) -> Callable[..., Deferred[Progress]]:
+    """Serve metrics meanwhile, if they are wanted."""
+    if not settings.tunnel.metrics:
+        return start
+    from nbdtun.metrics.service import measured
+
+    return partial(measured, reactor, settings, start)
 
 
 def _told(work: Callable[..., Deferred[Progress]]) -> Callable[..., Deferred[Progress]]:

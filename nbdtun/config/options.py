@@ -165,13 +165,8 @@ CODE = Option(
     "CODE",
     "nbdtun.reach.codes.words:parse_code",
 )
-INCOMING = Option(
-    "incoming",
-    "QMP socket of the QEMU that waits for the VM; then none is made.",
-    "SOCKET",
-    _PATH,
-    unset="/run/qemu/VM-incoming.qmp, or one that is made",
-)
+_WAITING = "/run/qemu/VM-incoming.qmp, or one that is made"
+INCOMING = Option("incoming", "QMP socket of the QEMU that waits for the VM; then none is made.", "SOCKET", _PATH, unset=_WAITING)
 WITHIN = Option("within", "How long to wait for a source.", "TIME", _DURATION, "10min")
 LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
 TARGET = Option(
@@ -295,6 +290,7 @@ KEEP_BACKING = Option(
 )
 UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.service, and not as a process of its own.")
 
+METRICS = Option("metrics", "Where Prometheus finds /metrics, /healthz and /readyz, such as 127.0.0.1:9810.", "ENDPOINT", unset="nowhere")
 CONFIG = Option(
     "config",
     "A file with options by their names, in TOML; those of the command line win. none: no file.",
@@ -326,7 +322,7 @@ SOCKETS = (RUN_DIR, SOCKET_OWNER)
 #: Of a daemon as a process.
 PROCESS = (CONFIG, LOG_FORMAT, LOG_LEVEL)
 #: Of both daemons.
-TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH)
+TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH, METRICS)
 #: How to migrate.
 _MEANS = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, CONNECTIONS, DOWNTIME, CONVERGE, MAX_DOWNTIME)
 MIGRATION = (*_MEANS, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, HOLD, SWITCHOVER, SETTLE)

@@ -43,6 +43,10 @@ def _absolute(path: str | None) -> str | None:
     return os.path.abspath(path) if path else None
 
 
+def _text_if_any(text: str | None) -> str:
+    return text or ""
+
+
 def _path_if_any(path: str) -> str:
     return check_socket_path(path) if path else ""
 
@@ -58,6 +62,7 @@ class TunnelSettings:
     ``any_purpose`` accepts certificates that have no extended key usage, as old PKIs make them.
     ``tls_layout`` is that of the files in ``tls_dir``, ``tls_password_file`` the file with the passphrase of the key, if it has one.
     ``insecure`` accepts endpoints that others can reach without a certificate. It weakens nothing where ``tls_dir`` is given.
+    ``metrics`` is the endpoint that Prometheus asks; empty for none.
     ``trust`` is that of certificates which are in no files, in the place of those in ``tls_dir``.
     """
 
@@ -76,9 +81,13 @@ class TunnelSettings:
     resume_window: float = field(default=300.0, validator=between(0, 7 * 86400, duration_text))
     handshake_timeout: float = field(default=10.0, validator=between(0.1, 3600, duration_text))
     records: Records = Records.BATCHED
+    metrics: str = field(default="", converter=_text_if_any)
     trust: Trusting | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        if self.metrics and not (parse(self.metrics, Role.LISTEN).local or self.insecure):
+            what = f"--metrics {self.metrics}: all who reach it can read them"
+            raise ConfigError(what, "use 127.0.0.1:9810 or unix:PATH, or give --insecure on a trusted network")
         if self.tls_name is not None:
             if not self.encrypted:
                 raise ConfigError("--tls-name needs --tls-dir")

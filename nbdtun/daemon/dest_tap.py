@@ -96,5 +96,9 @@ def makeService(options: Options) -> IService:
         make_room_for(settings.limits)
 
     reload = Reload(options, take)
-    control = DaemonControl.of(destination, "nbdtun-dest", reload)
-    return Daemon(reactor, "nbdtun-dest", options.parent or {}, destination, control, reload=reload)
+    services = [destination, DaemonControl.of(destination, "nbdtun-dest", reload)]
+    if options.settings.tunnel.metrics:
+        from nbdtun.metrics.service import MetricsService
+
+        services.append(MetricsService.of_destination(reactor, destination))
+    return Daemon(reactor, "nbdtun-dest", options.parent or {}, *services, reload=reload)

@@ -48,6 +48,11 @@ class SourceTask:
     forward: SourceSettings | None
     migrate: MigrateSettings | None
 
+    @property
+    def measured(self) -> bool:
+        """Whether there are metrics of it."""
+        return any(each is not None and each.tunnel.metrics for each in (self.forward, self.migrate))
+
 
 class Options(DeclaredOptions, declared=SOURCE):
     """The options of ``nbdtun source`` and ``twistd nbdtun-source``."""
@@ -134,6 +139,10 @@ def makeService(options: Options) -> IService:
             services += [source, DaemonControl.of(source, "nbdtun-source", reload)]
         if migrate is not None:
             services.append(MigrationService(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
+        if options.settings.measured:
+            from nbdtun.metrics.service import MetricsService
+
+            services.insert(0, MetricsService.of_source(reactor, *services))
     except NbdtunError as error:
         give_up("nbdtun-source", error)
     return Daemon(reactor, "nbdtun-source", options.parent or {}, *services, outlives_terminal=migrate is not None, reload=reload)

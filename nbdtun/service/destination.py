@@ -79,7 +79,8 @@ class DestinationService(MultiService):
         self._vms = self._table if vms is None else vms
         self.sessions = Sessions(reactor, self._vms, self._egress, surroundings=self._check_surroundings, places=self._table.places)
         self.sessions.capacity.most = settings.max_arrivals
-        self._draining, self._drains = Draining(self.sessions), False
+        self._draining = Draining(self.sessions)
+        self.draining = False
         self.arrivals = make_arrivals(reactor, settings, self.tunnel) if settings.libvirt else None
         self._offered = {target.name for target in settings.targets}
         self._receives = False
@@ -147,7 +148,7 @@ class DestinationService(MultiService):
         self._offered.update(target.name for target in now)  # those that are gone may have channels still
 
     def _refuse_changes(self) -> None:
-        if self._drains:
+        if self.draining:
             raise ShuttingDown("the daemon is shutting down, and takes no changes")
 
     def startService(self) -> None:
@@ -167,7 +168,7 @@ class DestinationService(MultiService):
 
         Until they are left, the port stays open: a lost link is restored. Cancelling the Deferred ends the wait; stop the service then.
         """
-        self._drains = True
+        self.draining = True
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
@@ -177,7 +178,7 @@ class DestinationService(MultiService):
         for name in (*self._offered, *([SINK] if self._receives else [])):
             self.tunnel.targets.add(name, ClosedTarget())
         ending = Deferred.fromCoroutine(self._ended())
-        if under_way := self._under_way():
+        if under_way := self.under_way:
             self.log.info("shutting down: {waiting}", waiting=patience(under_way, self.settings.drain_timeout))
         try:
             await with_timeout(self._reactor, self.settings.drain_timeout, ending, TimeoutError)
@@ -192,7 +193,9 @@ class DestinationService(MultiService):
             await deferLater(self._reactor, LOOK)
         await self._draining.received()  # a session may have gone on meanwhile
 
-    def _under_way(self) -> list[str]:
+    @property
+    def under_way(self) -> list[str]:
+        """What a shutdown would wait for, in words."""
         arriving = [f"libvirt's migration of {each.wanted.name}" for each in (self.arrivals.under_way if self.arrivals else ())]
         memory = [f"the memory of {vm}" for vm in self._draining.receiving]
         return [*memory, *arriving, *map("channel {}".format, self.tunnel.names(self._offered))]
@@ -200,7 +203,7 @@ class DestinationService(MultiService):
     async def _give_up(self) -> None:
         """The time is up: end what was waited for."""
         why = f"--drain-timeout ({duration_text(self.settings.drain_timeout)}) has passed"
-        self.log.warn("{why}: ending {what}", why=why, what=listed(self._under_way()))
+        self.log.warn("{why}: ending {what}", why=why, what=listed(self.under_way))
         await self._draining.end(f"{STOPPED}: {why}")
         if self.arrivals is not None:
             await self.arrivals.stop(f"{STOPPED}: {why}")
@@ -227,8 +230,8 @@ class DestinationService(MultiService):
         vms = await vms_of(self.sessions, [VM(name, qmp) for name, qmp in self._vms.items()])
         return {
             "listen": self.settings.listen,
-            "state": "draining" if self._drains else "serving",
-            "waits_for": self._under_way() if self._drains else [],
+            "state": "draining" if self.draining else "serving",
+            "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, SERVER_CERT),
             **links_of(self.tunnel),
             "sources": [{"source": source, "channels": count} for source, count in sorted(self.tunnel.owners.items())],
@@ -241,7 +244,7 @@ class DestinationService(MultiService):
     def doing(self) -> str:
         """The same in a few words."""
         arriving = len(self.sessions.register.busy) + len(self.arrivals.under_way if self.arrivals else ())
-        return doing(arriving, len(self.tunnel.channels), self._pace.look(), self._under_way() if self._drains else None)
+        return doing(arriving, len(self.tunnel.channels), self._pace.look(), self.under_way if self.draining else None)
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed and undone."""

@@ -29,6 +29,7 @@ from nbdtun.migration.source.resolve import Resolution
 from nbdtun.migration.supervision.moment import Moment
 from nbdtun.process import Reactor
 from nbdtun.service.checks.preflight import begin, source_of, the_rest
+from nbdtun.service.control.audience import Audience
 from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
@@ -39,22 +40,21 @@ from nbdtun.service.planning import make_with, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.service.tunnel.far import Far, far_of
-from nbdtun.service.tunnel.reached import Say
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
 SETTLE = 3.0
 
-Report = Callable[[Progress], None]
 Work = type[Migration] | type[Resolution] | type[Rescue]
 
 
 def migrate(
     reactor: Reactor,
     settings: MigrateSettings | DomainSettings,
-    report: Report = lambda progress: None,
+    report: Callable[[Progress], None] = lambda progress: None,
     log: Callable[[], str | None] = lambda: None,
-    say: Say = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
+    meet: Callable[[Source], None] = lambda source: None,
     moment: Moment | None = None,
 ) -> Deferred[Progress]:
     """
@@ -62,25 +62,28 @@ def migrate(
 
     ``report`` is called with each new :class:`~nbdtun.migration.progress.Progress`; the Deferred fires with the last one, whose phase is
     ``COMPLETED``. Cancelling it rolls the migration back, while that is possible. ``log`` returns where messages are now to be found, for
-    ``nbdtun status``; None where its user sees them. ``say`` is called with a line about the way to a destination that ssh reaches.
-    With a ``moment``, the caller chooses when a QEMU's guest is switched over, and not the settings.
+    ``nbdtun status``; None where its user sees them. ``say`` is called with a line about the way to a destination that ssh reaches,
+    ``meet`` with the end of the tunnel, once it is made. With a ``moment``, the caller chooses when a QEMU's guest is switched over, and
+    not the settings.
 
     :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
     :raise GuestLost: (in the Deferred) the VM has run at the destination, and was lost there; it is paused at the source.
     :raise NbdtunError: (in the Deferred) the migration failed, and the VM runs at the source.
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
+    audience = Audience(report, log, say, meet)
     if isinstance(settings, DomainSettings):
-        return Deferred.fromCoroutine(domain.migrate(reactor, settings, report, Departure, log, say))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Migration, log, say, moment=moment))
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, Departure))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, Migration, moment=moment))
 
 
 def resolve(
     reactor: Reactor,
     settings: MigrateSettings | DomainSettings,
-    report: Report = lambda progress: None,
+    report: Callable[[Progress], None] = lambda progress: None,
     log: Callable[[], str | None] = lambda: None,
-    say: Say = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
+    meet: Callable[[Source], None] = lambda source: None,
 ) -> Deferred[Progress]:
     """
     Ask the destination again what became of a migration whose outcome was unknown, and end it one way or the other.
@@ -92,17 +95,19 @@ def resolve(
     :raise NbdtunError: (in the Deferred) the VM did not arrive and runs at the source again, or there was nothing to resolve.
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
+    audience = Audience(report, log, say, meet)
     if isinstance(settings, DomainSettings):
-        return Deferred.fromCoroutine(domain.migrate(reactor, settings, report, Settlement, log, say))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Resolution, log, say))
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, Settlement))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, Resolution))
 
 
 def recover(
     reactor: Reactor,
     settings: MigrateSettings | DomainSettings,
-    report: Report = lambda progress: None,
+    report: Callable[[Progress], None] = lambda progress: None,
     log: Callable[[], str | None] = lambda: None,
-    say: Say = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
+    meet: Callable[[Source], None] = lambda source: None,
 ) -> Deferred[Progress]:
     """
     End a migration whose process was killed, one way or the other, and begin no other; as :func:`migrate` does it first.
@@ -114,36 +119,35 @@ def recover(
     :raise NbdtunError: (in the Deferred) the VM is at the source, as it was before.
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
+    audience = Audience(report, log, say, meet)
     if isinstance(settings, DomainSettings):
-        return Deferred.fromCoroutine(domain.migrate(reactor, settings, report, Settlement, log, say))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, report, Rescue, log, say))
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, Settlement))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, Rescue))
 
 
 async def _migrate_there(
     reactor: Reactor,
     settings: MigrateSettings,
-    report: Report,
+    audience: Audience,
     work: Work,
-    log: Callable[[], str | None],
-    say: Say,
     given: Source | None = None,
     moment: Moment | None = None,
 ) -> Progress:
     """Migrate; by way of ssh or a code, if the settings say so."""
-    reached = far_of(reactor, settings, settings.migration.vm, say)
+    reached = far_of(reactor, settings, settings.migration.vm, audience.say)
     if reached is None:
-        return await _migrate(reactor, settings, given, report, work, log, moment)
+        return await _migrate(reactor, settings, given, audience, work, moment)
     made = False
     try:
         dialer = await reached.open()
         if work is Migration and needs_making(settings, reached):
             made = True
             try:
-                await make_with(reactor, settings, reached, say)
+                await make_with(reactor, settings, reached, audience.say)
             except NbdtunError as error:  # an answer: nothing is left; what may be there is another attempt's
                 made = isinstance(error, LinkLost | ReachError)
                 raise
-        final = await _migrate(reactor, settings, Source(dialer), report, work, log, moment)
+        final = await _migrate(reactor, settings, Source(dialer), audience, work, moment)
     except OutcomeUnknown:
         raise
     except BaseException as error:
@@ -172,15 +176,14 @@ async def _migrate(
     reactor: Reactor,
     settings: MigrateSettings,
     given: Source | None,
-    report: Report,
+    audience: Audience,
     work: Work = Migration,
-    log: Callable[[], str | None] = lambda: None,
     moment: Moment | None = None,
 ) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.steps.command)
     rundir.sweep()
-    controlled = MigrationControl(settings.migration.vm, settings.qmp, report, log)
+    controlled = MigrationControl(settings.migration.vm, settings.qmp, audience.report, audience.log)
     control = ControlSocket(reactor, settings.tunnel.run_dir, Name.of_vm(settings.migration.vm, settings.qmp), controlled)
     checklist, hold = Checklist(), Hold(reactor, settings.qmp)
     source = given or source_of(reactor, settings, checklist)
@@ -191,6 +194,7 @@ async def _migrate(
             await the_rest(reactor, settings, checklist, rundir, examined, source)
             checklist.refuse()
         assert source is not None
+        audience.meet(source)
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
         controlled.work = made = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
@@ -238,7 +242,7 @@ class MigrationService(Service):
     Migrates as soon as it is started; when stopped before the end, it rolls back first.
 
     ``then`` is called when the migration has ended, with the error if it failed, was cancelled by another command, or by :meth:`drain`. It
-    is not called when the service was stopped without that.
+    is not called when the service was stopped without that. ``watchers`` also hear of it.
 
     :raise ConfigError: the certificates cannot be used.
     """
@@ -247,7 +251,8 @@ class MigrationService(Service):
 
     def __init__(self, reactor: Reactor, settings: MigrateSettings, then: Then = lambda error: None) -> None:
         self._reactor = reactor
-        self._settings = settings
+        self.settings = settings
+        self.watchers: list[Audience] = []
         self._then = then
         self._source = make_source(reactor, settings) if settings.by_ssh is None and settings.code is None else None
         self._migration: Deferred[None] | None = None
@@ -281,21 +286,22 @@ class MigrationService(Service):
 
     def doing(self) -> str:
         """The state of the migration, in one line."""
-        vm = self._settings.migration.vm
+        vm = self.settings.migration.vm
         return f"{vm}: {PHASES[Phase.PREPARE] if self._latest is None else line(self._latest, vm)}"
 
     async def _run(self) -> None:
         failed = await self._attempt()
         if isinstance(failed, NbdtunError):
             phase = "" if self._latest is None else self._latest.phase.value
-            self.log.error("{vm}: {reason}", vm=self._settings.migration.vm, reason=failed.line, code=failed.code, phase=phase)
+            self.log.error("{vm}: {reason}", vm=self.settings.migration.vm, reason=failed.line, code=failed.code, phase=phase)
         if self.running or self._draining:
             self._then(failed)
 
     async def _attempt(self) -> NbdtunError | CancelledError | None:
-        vm = self._settings.migration.vm
+        vm = self.settings.migration.vm
         try:
-            final = await _migrate_there(self._reactor, self._settings, self._report, Migration, lambda: None, self._say, self._source)
+            audience = Audience(self._report, say=self._say, meet=self._meet)
+            final = await _migrate_there(self._reactor, self.settings, audience, Migration, self._source)
         except CancelledError as cancelled:
             self.log.info("{vm}: rolled back; it is at the source as before", vm=vm)
             return cancelled
@@ -309,5 +315,11 @@ class MigrationService(Service):
     def _say(self, line: str) -> None:
         self.log.info("{line}", line=line)
 
+    def _meet(self, source: Source) -> None:
+        for watcher in self.watchers:
+            watcher.meet(source)
+
     def _report(self, progress: Progress) -> None:
         self._latest = progress
+        for watcher in self.watchers:
+            watcher.report(progress)

@@ -39,7 +39,7 @@ class SourceService(MultiService):
         if settings.tunnel.tls_dir:
             self.log.info("{records}", records=explain(settings.tunnel.records))
         self.settings = settings
-        self._drains = False
+        self.draining = False
         self._greeting: Deferred[None] | None = None
         self._late = LateDialer.by(reactor, settings, self._say) if settings.by_ssh is not None else None
         self.tunnel = Source(self._late, settings.limits) if self._late is not None else make_source(reactor, settings)
@@ -74,7 +74,7 @@ class SourceService(MultiService):
         :raise ShuttingDown: it is draining.
         :raise ConfigError: the certificates cannot be used, or a socket cannot be made; then nothing has changed.
         """
-        if self._drains:
+        if self.draining:
             raise ShuttingDown("the daemon is shutting down, and takes no changes")
         before, known = self.settings, set(self._listening)
         try:  # first what can fail
@@ -123,20 +123,22 @@ class SourceService(MultiService):
 
         Cancelling the Deferred ends the wait. Stop the service in any case.
         """
-        self._drains = True
+        self.draining = True
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
         await super().stopService()
         seconds = self.settings.drain_timeout
         if self.tunnel.channels:
-            self.log.info("shutting down: {waiting}", waiting=patience(self._under_way(), seconds))
+            self.log.info("shutting down: {waiting}", waiting=patience(self.under_way, seconds))
         await self.tunnel.drain(seconds)
         if self.tunnel.channels:
             why = f"--drain-timeout ({duration_text(seconds)}) has passed"
-            self.log.warn("{why}: ending {what}", why=why, what=listed(self._under_way()))
+            self.log.warn("{why}: ending {what}", why=why, what=listed(self.under_way))
 
-    def _under_way(self) -> list[str]:
+    @property
+    def under_way(self) -> list[str]:
+        """What a shutdown would wait for, in words."""
         return sorted(f"channel {channel.name}" for channel in self.tunnel.channels)
 
     async def survey(self) -> dict[str, Any]:
@@ -151,8 +153,8 @@ class SourceService(MultiService):
         ]
         return {
             "connect": self.settings.connect,
-            "state": "draining" if self._drains else "serving",
-            "waits_for": self._under_way() if self._drains else [],
+            "state": "draining" if self.draining else "serving",
+            "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, CLIENT_CERT),
             **links_of(self.tunnel),
             "forwards": forwards,
@@ -160,7 +162,7 @@ class SourceService(MultiService):
 
     def doing(self) -> str:
         """The same in a few words."""
-        return doing(0, len(self.tunnel.channels), self._pace.look(), self._under_way() if self._drains else None)
+        return doing(0, len(self.tunnel.channels), self._pace.look(), self.under_way if self.draining else None)
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when everything is closed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Mapping
 
 from attrs import frozen
 
@@ -46,6 +47,10 @@ class Limits:
     channels_per_peer: int = 512
     handshakes: int = 256
     handshakes_per_address: int = 128
+
+
+#: What is used of each limit, and the limit, by its option's name; of a limit for each peer or user, by the one that uses the most.
+Usage = Mapping[str, tuple[int, int]]
 
 
 class Records(enum.Enum):

@@ -46,6 +46,7 @@ LAYERS = (
     ("service.checking",),
     ("service.evacuation",),
     ("service",),
+    ("metrics",),
     ("daemon",),
     ("cli",),
     ("__main__",),

@@ -6,5 +6,6 @@ The control sockets that `nbdtun status`, `set`, `reload` and `cancel` reach.
     socket     the control socket of a process
     client     its other end, in the command
     daemon     the control of a daemon
+    audience   those who hear of a migration
     migration  the control of a running migration
 """

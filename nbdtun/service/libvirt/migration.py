@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
@@ -18,6 +17,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Progress
 from nbdtun.process import Reactor
 from nbdtun.service.checks.preflight import check_own_sockets, check_tls
+from nbdtun.service.control.audience import Audience
 from nbdtun.service.control.migration import MigrationControl
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
@@ -28,13 +28,11 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.far import far_of
 from nbdtun.service.tunnel.introduced import Introduced
-from nbdtun.service.tunnel.reached import Say
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
 SETTLE = 3.0
 
-Report = Callable[[Progress], None]
 Work = type[Departure] | type[Settlement]
 
 
@@ -49,23 +47,21 @@ def name_of(settings: DomainSettings) -> Name:
     return Name(vm, hashlib.sha256(f"{settings.uri} {vm}".encode()).hexdigest()[:10])
 
 
-async def migrate(
-    reactor: Reactor, settings: DomainSettings, report: Report, work: Work, log: Callable[[], str | None], say: Say
-) -> Progress:
+async def migrate(reactor: Reactor, settings: DomainSettings, audience: Audience, work: Work) -> Progress:
     """
     Do the ``work`` that the settings describe, by way of ssh or a code if they say so.
 
     :raise OutcomeUnknown: the VM may run at the destination; it is paused at the source.
     :raise NbdtunError: it failed.
     """
-    reached = far_of(reactor, settings, settings.migration.vm, say)
+    reached = far_of(reactor, settings, settings.migration.vm, audience.say)
     if reached is None:
-        return await _migrate(reactor, settings, make_source(reactor, settings), report, work, log)
+        return await _migrate(reactor, settings, make_source(reactor, settings), audience, work)
     settled = True
     try:
         source = Source(await reached.open())
         again = reached.again if isinstance(reached, Introduced) else settings
-        return await _migrate(reactor, settings, source, report, work, log, again)
+        return await _migrate(reactor, settings, source, audience, work, again)
     except OutcomeUnknown:
         settled = False
         raise
@@ -82,17 +78,11 @@ async def migrate(
 
 
 async def _migrate(
-    reactor: Reactor,
-    settings: DomainSettings,
-    source: Source,
-    report: Report,
-    work: Work,
-    log: Callable[[], str | None],
-    again: Dialling | None = None,
+    reactor: Reactor, settings: DomainSettings, source: Source, audience: Audience, work: Work, again: Dialling | None = None
 ) -> Progress:
     """The same through ``source``; ``again`` is how another process reaches the far end, if not by the settings."""
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-    controlled = MigrationControl(settings.migration.vm, settings.uri, report, log)
+    controlled = MigrationControl(settings.migration.vm, settings.uri, audience.report, audience.log)
     control = ControlSocket(reactor, settings.tunnel.run_dir, name_of(settings), controlled)
     checklist = Checklist()
     libvirt = Libvirt(reactor, settings.uri)
@@ -103,6 +93,7 @@ async def _migrate(
             await control.open()
         checklist.refuse()
         await libvirt.open()
+        audience.meet(source)
         controlled.work = made = work(reactor, libvirt, way, plan_of(settings), controlled.heed)
         made.checklist = checklist
         return await made.run()

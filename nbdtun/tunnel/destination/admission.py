@@ -125,6 +125,11 @@ class Admission:
         self._strangers.limit(limits.handshakes, limits.handshakes_per_address)
         self._known.limit(limits.handshakes)
 
+    @property
+    def strangers(self) -> int:
+        """How many connections of strangers there are."""
+        return len(self._strangers)
+
     def enter(self, transport: OpeningTransport, address: str) -> None:
         """A stranger has connected from ``address``; it is removed when its opening is over."""
         _displace(self._strangers.add(address, transport, None))

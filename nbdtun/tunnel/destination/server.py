@@ -47,7 +47,7 @@ from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
-from nbdtun.tunnel.settings import Limits, labels
+from nbdtun.tunnel.settings import Limits, Usage, labels
 from nbdtun.tunnel.wires.secure import Security
 
 
@@ -129,6 +129,16 @@ class Destination(ServerFactory):
     def owners(self) -> Counter[str]:
         """How many channels each source has, those that are being opened included: by the name in its certificate, or its address."""
         return Counter(entry.caller.owner for entry in self._entries.values())
+
+    @property
+    def usage(self) -> Usage:
+        """How much of each limit is used."""
+        limits, busiest = self._limits, max(self.owners.values(), default=0)
+        return {
+            "max-channels": (len(self._entries), limits.channels),
+            "max-channels-per-peer": (busiest, limits.channels_per_peer),
+            "max-handshakes": (self.admission.strangers, limits.handshakes),
+        }
 
     @property
     def lost_for(self) -> float | None:

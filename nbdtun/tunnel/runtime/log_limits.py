@@ -47,17 +47,19 @@ class LineLimit:
 
 
 class RefusalLog:
-    """Writes to ``log``; ``call_later`` calls back at the end of a period."""
+    """Writes to ``log``; ``call_later`` calls back at the end of a period. ``codes`` counts all refusals, by their errors' codes."""
 
     def __init__(self, log: Any, call_later: Callable[..., object]) -> None:
         self._log = log
         self._call_later = call_later
+        self.codes: Counter[str] = Counter()
         self._lines: Counter[str] = Counter()
         self._untold = 0
         self._latest: TunnelError | None = None
 
     def report(self, address: str, error: TunnelError) -> None:
         """Log that a peer at ``address`` was refused with ``error``, whose text names the peer."""
+        self.codes[error.code] += 1
         if not self._lines:
             self._call_later(PERIOD, self._account)
         if self._lines[address] >= REFUSALS_EACH or self._lines.total() >= REFUSALS:

@@ -12,7 +12,7 @@ from collections import Counter
 
 from nbdtun.errors import TooManyChannels
 from nbdtun.ownership.reach import peer
-from nbdtun.tunnel.settings import LocalLimits
+from nbdtun.tunnel.settings import LocalLimits, Usage
 
 
 class LocalUsers:
@@ -24,6 +24,12 @@ class LocalUsers:
 
     def __repr__(self) -> str:
         return f"<LocalUsers {dict(self._channels)}>"
+
+    @property
+    def usage(self) -> Usage:
+        """How much of each limit is used."""
+        busiest, limits = max(self._channels.values(), default=0), self.limits
+        return {"max-channels": (self._channels.total(), limits.channels), "max-channels-per-user": (busiest, limits.channels_per_user)}
 
     def enter(self, sock: socket.socket) -> str:
         """
