@@ -131,7 +131,7 @@ def test_what_a_source_forwards() -> None:
 
 
 def test_until_when_it_is_trusted_and_who_has_channels() -> None:
-    certificates = {"server-cert.pem": 1.8e9, "ca-cert.pem": 1.9e9}
+    certificates = {"server-cert.pem": 1.8e9, "ca-cert.pem": 1.9e9, "x-later": {"how": "many"}}
     more = {"certificate_expires": 1.8e9, "certificates": certificates, "sources": [{"source": "cn:client", "channels": 1}]}
     assert lines_of({**DAEMON, **more, "libvirt": "qemu:///system", "sessions": []}) == [
         "nbdtun-dest (pid 7): listens on tcp:10810; no bandwidth limit; no channels",
