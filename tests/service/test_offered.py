@@ -188,6 +188,7 @@ async def test_a_cancel_while_a_source_is_leaving_is_not_lost(tmp_path: Path, mo
     monkeypatch.setattr(Receiver, "end", ends)
     await stage.leaves(await stage.comes())
     await ending
+    await deferLater(reactor, 0)  # a signal comes from the reactor, not from within
     await stage.end()
 
 
