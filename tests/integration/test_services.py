@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def test_it_migrates_and_ends(pairs: Callable[..., Pair], crossings: Callable[..
     crossing.pair.source.wait_ticks(10)
     service = crossing.serve("--bandwidth", "500MiB")
     assert service.wait_exit(120) == 0, service.log()
-    for phase in (*PHASES, "runs at the destination"):
-        assert f"{VM}: {phase}" in service.log()
+    for line in (r"session [0-9a-f]{8} begins", *PHASES[1:], "runs at the destination"):
+        assert re.search(f"{VM}: {line}", service.log())
     assert "Traceback" not in service.log()
     arrived(crossing)
 
