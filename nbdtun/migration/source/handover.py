@@ -4,19 +4,43 @@ The one step that cannot be undone: the source asks the destination to take over
 Before it the guest cannot run at the destination, whatever is lost; after it the guest may. So if the answer is lost with the control
 channel, the source asks again over a new one, within a time limit. Only three ends are possible: the guest runs there (return), it
 certainly does not and never will (any error except one), or the outcome is unknown (:class:`~nbdtun.errors.OutcomeUnknown`, and the
-source has to stay paused).
+source has to stay paused). A fault of this program is no end of its own: where it happens, nobody knows, and the outcome is unknown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from nbdtun.errors import DestinationFailed, NbdtunError, OutcomeUnknown, TunnelError
+from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
 from nbdtun.migration.control.commands import Abort, Finish, Query
 from nbdtun.migration.settings import MigrationSettings
+
+_log = make_logger()
+
+
+@contextmanager
+def in_doubt(vm: str) -> Iterator[None]:
+    """
+    From the handover on, what goes wrong here says nothing about the guest: nothing may be undone for it.
+
+    :raise OutcomeUnknown: an error that is none of ours.
+    """
+    try:
+        yield
+    except (NbdtunError, GeneratorExit):
+        raise
+    except BaseException as fault:
+        _log.failure("{vm}: a bug in nbdtun", failure=Failure(fault), vm=vm)
+        raise _unknown(vm, f"a bug in nbdtun: {fault!r}") from fault
 
 
 class Handover:
@@ -44,10 +68,14 @@ class Handover:
         """
         steps = self._settings.steps
         asked = {**self._key, "run": run, "settle": round(self._settings.settle * 1000)}
+        with in_doubt(self._settings.vm):
+            await self._ask(steps.complete + steps.answer, asked)
+
+    async def _ask(self, seconds: float, asked: dict[str, Any]) -> None:
         try:
-            await self._control.ask(Finish, seconds=steps.complete + steps.answer, **asked)
+            await self._control.ask(Finish, seconds=seconds, **asked)
         except OutcomeUnknown as error:
-            raise self._unknown(str(error)) from error
+            raise _unknown(self._settings.vm, str(error)) from error
         except TunnelError as error:
             try:
                 await self._ask_until_known(error)
@@ -66,7 +94,7 @@ class Handover:
             except TunnelError as error:
                 last = error
             await deferLater(self._clock, AGAIN_SECONDS)
-        raise self._unknown(str(last))
+        raise _unknown(self._settings.vm, str(last))
 
     async def _is_known(self, refusal: NbdtunError | None) -> bool:
         seconds = self._settings.steps.answer
@@ -78,13 +106,13 @@ class Handover:
         if answer["state"] in ("aborting", "aborted"):
             raise refusal or DestinationFailed(f"the destination did not take over: {answer['reason']}")
         if answer["state"] in ("unknown", "uncertain"):
-            raise self._unknown(f"the destination reports session {answer['state']}, machine {answer['machine']}")
+            raise _unknown(self._settings.vm, f"the destination reports session {answer['state']}, machine {answer['machine']}")
         return bool(answer["state"] == "finished")
 
-    def _unknown(self, why: str) -> OutcomeUnknown:
-        vm = self._settings.vm
-        return OutcomeUnknown(
-            f"{vm} was handed over, but it is unknown whether it runs at the destination ({why}). The source stays paused. "
-            f"When the destination can be reached again, run `nbdtun migrate --resolve` with the same options. "
-            f"By hand: ask QEMU there with query-status; if it runs, quit the source; if not, quit it there first, then `cont` the source"
-        )
+
+def _unknown(vm: str, why: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{vm} was handed over, but it is unknown whether it runs at the destination ({why}). The source stays paused. "
+        f"When the destination can be reached again, run `nbdtun migrate --resolve` with the same options. "
+        f"By hand: ask QEMU there with query-status; if it runs, quit the source; if not, quit it there first, then `cont` the source"
+    )

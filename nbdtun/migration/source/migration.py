@@ -35,7 +35,7 @@ from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import Belonging, MigrationSettings
 from nbdtun.migration.source.failure import failure_of
 from nbdtun.migration.source.force import Force
-from nbdtun.migration.source.handover import Handover
+from nbdtun.migration.source.handover import Handover, in_doubt
 from nbdtun.migration.source.ingresses import Ingresses
 from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.source.outcome import ask
@@ -141,7 +141,6 @@ class Migration:
         self._interrupt(error)
 
     def _judge(self, verdict: Verdict) -> None:
-        """The watchdog's verdict: the migration has lasted too long."""
         if verdict.forced and self.under_way:
             force = Force(self._reactor, self._guest, self._undo, self._supervision)
             Deferred.fromCoroutine(force.apply(str(verdict.error))).addErrback(lambda failure: self._interrupt(failure.value))
@@ -180,8 +179,8 @@ class Migration:
         outgoing, ram = await self._send(mirrors, disks)
         switchover = await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
-        self._downtime = self._supervision.meter.paused(switchover.pause(self._session.round_trip))
-        await self._settle()
+        with in_doubt(self.settings.vm):
+            await self._settle(switchover)
 
     async def _prepare(self) -> tuple[dict[str, Disk], Ingress]:
         departure = await self._survey()
@@ -279,9 +278,10 @@ class Migration:
         assert control is not None
         await Handover(self._reactor, self._carrier, control, self.session, self.settings, self._secret).finish(self._guest.runs)
 
-    async def _settle(self) -> None:
+    async def _settle(self, switchover: Switchover) -> None:
         """It runs there. Until it was watched for a moment, the source's QEMU is kept."""
         self._undo.forget()
+        self._downtime = self._supervision.meter.paused(switchover.pause(self._session.round_trip))
         if self.settings.settle:
             self._supervision.meter.arrived(self._downtime)
             wait, secret = self.settings.steps.settle, self._secret

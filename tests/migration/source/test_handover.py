@@ -90,6 +90,16 @@ def test_it_says_that_it_did_not_but_did() -> None:
     assert finish(Scripted(Finish=MigrationError("something"), Query="finished")) is None
 
 
+@pytest.mark.bug
+@pytest.mark.parametrize("fault", [TypeError("a bug"), KeyError("state"), AssertionError()])
+@pytest.mark.parametrize("answers", [{"Finish": None}, {"Finish": LinkLost("cut"), "Query": None}], ids=["asked", "asked again"])
+def test_a_fault_of_our_own_is_no_reason_to_let_it_run_here(fault: Exception, answers: dict[str, Any]) -> None:
+    scripted = Scripted(**{name: fault if answer is None else answer for name, answer in answers.items()})
+    error = finish(scripted)
+    assert isinstance(error, OutcomeUnknown)
+    assert f"a bug in nbdtun: {fault!r}" in str(error)
+
+
 def test_it_does_not_know_itself() -> None:
     error = finish(Scripted(Finish=OutcomeUnknown("QEMU did not answer cont")))
     assert isinstance(error, OutcomeUnknown)

@@ -23,6 +23,9 @@ from nbdtun.errors import (
 )
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import Belonging, Strategy
+from nbdtun.migration.source import migration as module
+from nbdtun.migration.source.switchover import Switchover
+from nbdtun.migration.supervision.meter import Meter
 from tests.migration.stage.stage import Stage
 
 PHASES = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER]
@@ -128,6 +131,21 @@ def test_a_guest_that_is_lost_at_the_destination_is_still_at_the_source(why: str
     assert stage.source.state == "postmigrate"
     assert not any(stage.source.capabilities.values())
     assert list(stage.source.objects) == ["nbdtun-journal"]
+
+
+@pytest.mark.bug
+@pytest.mark.parametrize("step", ["pause", "paused", "arrived", "ask"])
+def test_a_fault_of_our_own_behind_the_handover_lets_no_second_copy_run(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise TypeError("a bug")
+
+    owner = {"pause": Switchover, "paused": Meter, "arrived": Meter, "ask": module}[step]
+    monkeypatch.setattr(owner, step, stumble)
+    stage = Stage()
+    error = stage.outcome(stage.start())
+    assert isinstance(error, OutcomeUnknown)
+    assert "web1 was handed over, but it is unknown whether it runs at the destination (a bug in nbdtun: TypeError('a bug'))" in str(error)
+    assert (stage.source.state, stage.destination.state) == ("postmigrate", "running")
 
 
 def test_an_operator_pauses_it_while_it_settles() -> None:
