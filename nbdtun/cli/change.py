@@ -72,7 +72,11 @@ async def _change(
     from nbdtun.service.control.commands import ChangedVMs, Serve, Set
     from nbdtun.typed import as_json
 
-    lines = [sentence(await ask(reactor, there, whom, Set, **limits))] if limits else []
+    lines = []
+    if limits:
+        changed: dict[str, Any] = await ask(reactor, there, whom, Set, **limits)
+        changed.pop("uptime", None)  # it has nothing to do with that
+        lines.append(sentence(changed))
     if add or remove:
         vms = ChangedVMs(tuple(map(_absolute, add)), tuple(remove))
         report: dict[str, Any] = await ask(reactor, there, whom, Serve, vms=as_json(vms))
