@@ -153,8 +153,10 @@ SETTLE = Option(
     _DURATION,
     "2s",
 )
-HOLD = Option("hold", "Wait before the switchover, with all in sync, until `nbdtun set VM --switchover now`.")
-_MOMENT = "Wait before the switchover, with all in sync, until this time of day, such as 02:00, or such as 2026-12-24T02:00."
+HOLD = Option(
+    "hold", "Wait with all disks in sync until `nbdtun set VM --switchover now`; then the memory is sent, and the VM switches over."
+)
+_MOMENT = "Wait with all disks in sync until this time of day, such as 02:00, or such as 2026-12-24T02:00; then the memory is sent."
 SWITCHOVER = Option("switchover", _MOMENT, "TIME", "nbdtun.config.moments:parse_moment", unset="as soon as possible")
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 
