@@ -79,6 +79,7 @@ ALONE: dict[str, tuple[Kind, ...]] = {
     "test_of_certificates": (catalogue.CERTIFICATES[0],),
     "test_of_certificates_at_the_destination": (catalogue.DESTINATION_CERTIFICATES[0],),
     "test_of_this_host_and_the_tunnel": (catalogue.SOCKETS[0], catalogue.SOURCE, catalogue.STATE, catalogue.TUNNEL, catalogue.DESTINATION),
+    "test_of_a_code_that_nobody_offers": (catalogue.CODE,),
     "test_of_a_container": (catalogue.SOCKETS[0], catalogue.DESTINATION_SOCKETS[0]),
     "test_of_usb_ports": (catalogue.USB_PORTS,),
     "test_of_both_ends_at_once": (catalogue.MACHINE,),
@@ -123,6 +124,13 @@ def test_of_this_host_and_the_tunnel(crossing: Crossing, directory: Path, tls: P
     for says, arguments in expected.items():
         assert any(says in line for line in both(crossing, arguments=arguments)), says
     assert len(both(crossing, arguments=[*_changed(words, "--to", f"tcp:127.0.0.1:{free_port()}"), "--disk", "vdz"])) == 2
+
+
+@pytest.mark.slow
+def test_of_a_code_that_nobody_offers(crossing: Crossing) -> None:
+    words = [VM, "--qmp", f"{crossing.qmp[0]}", "--to", f"tcp:127.0.0.1:{free_port()}", "--code", "7-crossover-clockwork"]
+    (line,) = both(crossing, arguments=[*words, "--run-dir", f"{crossing.run_dir}"])
+    assert "is `nbdtun receive` running there?" in line
 
 
 def test_of_certificates(crossing: Crossing, directory: Path, tls: Path) -> None:
