@@ -83,12 +83,12 @@ class Session:
         self.ident = ident
         self.reason = ""
         self.size: int | None = None
-        self.reached = State.NEW
         self.over: Deferred[None] = Deferred()
         self.cleaned_up: Deferred[None] = succeed(None)
         self.fate = Fate(reactor, monitor)
         self.doubt: MonitorError | None = None
         self._life = Life(TRANSITIONS)
+        self.reached = self._life.state
         self._reactor = reactor
         self._monitor = monitor
         self._egresses = egresses
