@@ -64,6 +64,7 @@ def test_memory_that_changes_is_cut_and_arrives_over_several_channels(
     assert attempt.last["link"]["resumes"] >= 4
 
 
+@pytest.mark.slow
 def test_one_that_is_cancelled_leaves_nothing_and_moves_later(
     pairs: Callable[..., Pair], crossings: Callable[..., Crossing], build: Build
 ) -> None:

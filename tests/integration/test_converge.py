@@ -51,6 +51,7 @@ def moved(crossing: Crossing, attempt: Attempt) -> None:
     arrived(crossing)
 
 
+@pytest.mark.slow
 def test_a_disk_that_does_not_converge_ends_in_time(outrun: Callable[..., tuple[Crossing, Attempt]]) -> None:
     crossing, attempt = outrun("disk", 20, 4, ["--timeout", "mirror=25s"])
     line = ended(crossing, attempt, "timeout")
@@ -132,6 +133,7 @@ def test_memory_is_forced(outrun_memory: Callable[..., tuple[Crossing, Attempt]]
     assert attempt.last["downtime_ms"] > 1000
 
 
+@pytest.mark.slow
 def test_a_destination_that_hangs_is_a_stall(outrun: Callable[..., tuple[Crossing, Attempt]]) -> None:
     """Its QEMU answers nothing any more; the link itself is well."""
     crossing, attempt = outrun("disk", 0, 8, ["--stall-timeout", "5s"])

@@ -44,7 +44,9 @@ def deaf(pair: Pair, crossings: Callable[..., Crossing], *options: str) -> Itera
         yield crossing, attempt
 
 
-@pytest.mark.parametrize("left", [pytest.param(LITTLE, id="little", marks=pytest.mark.slow), pytest.param(MUCH, id="much")])
+@pytest.mark.parametrize(
+    "left", [pytest.param(LITTLE, id="little", marks=pytest.mark.slow), pytest.param(MUCH, id="much", marks=pytest.mark.slow)]
+)
 def test_the_switchovers_limit_ends_it(pairs: Maker, crossings: Callable[..., Crossing], left: list[str]) -> None:
     pair = pairs(SMALL)
     with deaf(pair, crossings, *left, "--timeout", "switchover=3s") as (_, attempt):
