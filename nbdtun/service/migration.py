@@ -72,9 +72,7 @@ def migrate(
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
     audience = Audience(report, log, say, meet)
-    if isinstance(settings, DomainSettings):
-        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, Departure))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, Migration, moment=moment))
+    return _begin(reactor, settings, audience, Departure, Migration, moment=moment)
 
 
 def resolve(
@@ -96,9 +94,7 @@ def resolve(
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
     audience = Audience(report, log, say, meet)
-    if isinstance(settings, DomainSettings):
-        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, Settlement))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, Resolution))
+    return _begin(reactor, settings, audience, Settlement, Resolution)
 
 
 def recover(
@@ -120,9 +116,22 @@ def recover(
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
     audience = Audience(report, log, say, meet)
+    return _begin(reactor, settings, audience, Settlement, Rescue)
+
+
+def _begin(
+    reactor: Reactor,
+    settings: MigrateSettings | DomainSettings,
+    audience: Audience,
+    of_libvirt: domain.Work,
+    of_qemu: Work,
+    *,
+    moment: Moment | None = None,
+) -> Deferred[Progress]:
+    """Do one kind of work or the other, by whose VM it is."""
     if isinstance(settings, DomainSettings):
-        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, Settlement))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, Rescue))
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, of_libvirt))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, of_qemu, moment=moment))
 
 
 async def _migrate_there(
