@@ -4,7 +4,7 @@ Loggers, for every module that logs.
 They are txaio's loggers for Twisted, imported by name. ``txaio.use_twisted()`` would choose the framework of the whole process. A
 library must not do that, since its application may use txaio with asyncio.
 
-What a line is about is known far from where it is written. So :func:`about` gives it to all lines of a coroutine, and of those that it
+The subject of a line is known far from where it is written. So :func:`about` gives it to all lines of a coroutine, and of those that it
 begins meanwhile.
 
 A value in an event is a number, or a part of one line of text: peers and QEMUs have put words into it, and these could move a terminal's

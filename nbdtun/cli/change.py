@@ -51,7 +51,7 @@ def command(
 
     --switchover lets a migration go on that is held, or holds it until that time.
 
-    --vm and --remove-vm are for a destination's daemon. Migrations under way go on. What they change lasts until the daemon ends.
+    --vm and --remove-vm are for a destination's daemon. Migrations under way go on. The change lasts until the daemon ends.
     """
     milliseconds = None if downtime is None else round(downtime * 1000)
     moment = None if switchover is None else round(switchover)

@@ -101,7 +101,7 @@ def command(
     """Move all VMs of this host to other hosts, with their disks: those of libvirt, or those with QMP sockets of one form.
 
     Each has a process of its own, `nbdtun migrate`, and all of its options count for every VM. A few copy at a time, and one switches
-    over at a time. A VM that fails is tried again, and stops no other. What is done is in a journal: after a crash, --resume goes on.
+    over at a time. A VM that fails is tried again, and stops no other. A journal has each step: after a crash, --resume goes on.
 
     Ctrl-C begins no more VMs; a second one rolls back those under way.
 

@@ -72,7 +72,7 @@ ANY_RATE, DURATION = _Read("RATE", "nbdtun.config.timeouts:parse_any_rate"), _Re
 MOMENT = _Read("TIME", "nbdtun.config.moments:parse_moment")
 
 
-#: What a shell looks for, by the placeholder of a value.
+#: The kind of completion in a shell, by the placeholder of a value.
 _FILES = {"SOCKET": "file", "FILE": "file", "DIR": "dir"}
 
 

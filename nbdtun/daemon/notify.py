@@ -1,5 +1,5 @@
 """
-What a service manager is told of its service: that it is ready, what it does, that it lives, and that it stops.
+A service tells its service manager that it is ready, what it does, that it lives, and that it stops.
 
 systemd names a datagram socket in ``NOTIFY_SOCKET``, and takes lines of ``KEY=value`` there (sd_notify(3)). A unit with ``WatchdogSec=``
 also expects a sign of life within that time (sd_watchdog_enabled(3)). Ours comes from the reactor, so a reactor that hangs gives none.

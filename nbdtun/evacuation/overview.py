@@ -12,7 +12,7 @@ from nbdtun.evacuation.life import State
 from nbdtun.evacuation.values import Entry
 from nbdtun.migration.progress import Phase, Progress
 
-#: What each end means for the exit status; the first that any VM has counts.
+#: The exit status for each end; the first that any VM has counts.
 STATUSES: Final = ((State.UNKNOWN, 3), (State.LOST, 4), (State.STAYED, 1))
 
 

@@ -1,7 +1,7 @@
 """
 The pages, by ``twisted.web``: ``/metrics`` for Prometheus, ``/healthz`` while the process answers, ``/readyz`` while it serves.
 
-Whoever can reach the socket may ask. So a request has no body, a connection ends after a while, and their number is limited.
+Every program that reaches the socket may ask. So a request has no body, a connection ends after a while, and their number is limited.
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ class Departure:
         domain = self._survey.domain
         kept = pending(self._plan.state, domain.uuid)
         if not kept.write(Pending(domain.uuid, domain.name, self._session.ident, self._secret.hex(), self._survey.runs)):
-            raise MigrationError(f"{domain.name}: the handover cannot be written down, so that it is not begun", "its log says why")
+            raise MigrationError(f"{domain.name}: the handover cannot be written down, and is not begun", "its log says why")
         self._pending = kept
         self._watch.taken_over()
 

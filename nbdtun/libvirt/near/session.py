@@ -16,7 +16,7 @@ from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
 from nbdtun.migration.settings import StepTimeouts
 from nbdtun.migration.source.session_client import SourceControl
 
-#: What to do where nobody can tell.
+#: The remedy where nobody can tell.
 DECIDE: Final = "if its log there does not tell, decide: `virsh resume` it here, or `virsh destroy` it"
 
 #: Seconds in which images are made, and looked at.
