@@ -14,6 +14,7 @@ From the ground up:
              the subcommands of these names
     evacuate the subcommand of that name, with its display, signals and exit status
     change   the subcommand `set`
+    host     the subcommand `vms`
     daemons  the subcommands of the two daemons
     receive  the subcommand that ssh starts at the far end
 
@@ -33,6 +34,7 @@ import click
 from nbdtun import __version__
 from nbdtun.cli import cancel, certs, change, check, evacuate, migrate, plan, receive, status
 from nbdtun.cli.daemons import config, reload, serve
+from nbdtun.cli.host import vms
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
 
@@ -57,6 +59,7 @@ for _each in (
     reload.command,
     receive.command,
     status.command,
+    vms.command,
     change.command,
     cancel.command,
     certs.command,

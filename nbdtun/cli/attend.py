@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -183,8 +183,9 @@ class _Attended:
             complain(words)
 
     def _last_words(self, phase: Phase, error: NbdtunError | None) -> Progress:
-        text, code = (None, None) if error is None else (str(error), error.code)
+        text, code, remedy = (None, None, None) if error is None else (str(error), error.code, error.remedy or None)
+        told: dict[str, Any] = {"time": time.time(), "phase": phase, "error": text, "code": code, "remedy": remedy}
         elapsed = time.monotonic() - self._began
         if self._latest is None:
-            return Progress(time=time.time(), elapsed=elapsed, phase=phase, error=text, code=code)
-        return evolve(self._latest, time=time.time(), elapsed=elapsed, phase=phase, rate=None, eta=None, error=text, code=code)
+            return Progress(elapsed=elapsed, **told)
+        return evolve(self._latest, elapsed=elapsed, rate=None, eta=None, **told)

@@ -16,7 +16,7 @@ from nbdtun.cli.remote import base
 from nbdtun.cli.streams import complain, tell
 from nbdtun.config.evacuation.words import SHARED
 from nbdtun.config.options import BANDWIDTH, LIBVIRT
-from nbdtun.errors import ConfigError
+from nbdtun.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from nbdtun.evacuation.overview import Overview
@@ -31,7 +31,7 @@ _OPTIONS = (
     click.option("--to", multiple=True, metavar="ENDPOINT", help="A destination: HOST, HOST:10810 or ssh://HOST. Repeatable."),
     click.option("--only", multiple=True, metavar="PATTERN", help="Move the VMs with such a name, such as 'web*'. Repeatable."),
     click.option("--without", multiple=True, metavar="PATTERN", help="Leave the VMs with such a name here. Repeatable."),
-    click.option("--dry-run", is_flag=True, help="Print the plan, and change nothing."),
+    click.option("--dry-run", is_flag=True, help="Print the plan, or with --resume what the journal has; change nothing."),
     click.option("--json", "form", flag_value="json", help="Print the plan as one JSON object."),
     click.option("--toml", "form", flag_value="toml", help="Print the plan as a file that can be edited, for --plan."),
     click.option("--plan", "plan_file", metavar="FILE", help="Move what this plan says, which --dry-run --toml has printed."),
@@ -115,8 +115,10 @@ def command(
     from nbdtun.cli.log import log_to_stderr
     from nbdtun.config.evacuation.terms import edited_plan, make_terms
 
-    if resume and (dry_run or options["plan_file"] or options["to"]):
-        raise ConfigError("--resume goes on with what is in the journal, as it is there; leave --to, --plan and --dry-run out")
+    if resume and (options["plan_file"] or options["to"]):
+        raise ConfigError("--resume goes on with what is in the journal, as it is there; leave --to and --plan out")
+    if resume and dry_run:
+        return _told(_journal(journal, options["run_dir"]), form or "text")
     edited = edited_plan(options["plan_file"]) if options["plan_file"] else None
     terms = None if resume else make_terms(options, edited)
     listed = None if edited is None else [vm for vm, _ in edited.moves]
@@ -135,6 +137,25 @@ def _journal(given: str | None, run_dir: str | None) -> Path:
     from nbdtun.service.evacuation.run import default_journal
 
     return Path(given).absolute() if given else default_journal(run_dir)
+
+
+def _told(path: Path, form: str) -> int:
+    """Print what the journal has."""
+    from time import time
+
+    from nbdtun.display.evacuation import words
+    from nbdtun.evacuation.journal import Journal
+    from nbdtun.evacuation.overview import Overview
+
+    entries, running = Journal(path).peek()
+    overview = Overview(time(), tuple(entries), over=all(entry.state.over for entry in entries))
+    if form == "json":
+        click.echo(json.dumps({**overview.as_json(), "running": running}, allow_nan=False))
+        return 0
+    for entry in entries:
+        click.echo(printable(f"{entry.vm}: {words(entry, None)}"))
+    click.echo("it is under way" if running else "nothing is under way")
+    return 0
 
 
 def _dry_run(terms: Terms, listed: list[str] | None, form: str) -> int:

@@ -9,6 +9,7 @@ From the ground up:
     findings  the findings of a check, as lines
     plans     a plan of a destination, as lines
     evacuation  many VMs: a table, lines, or JSON
+    vms       the VMs of a host, as lines
     reports   what `nbdtun status` prints
     watched   lines that are shown again and again
 

@@ -62,7 +62,7 @@ class Journal:
         """
         try:
             make_folder(self.files)
-            self._lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
@@ -83,6 +83,45 @@ class Journal:
             self._database.execute("PRAGMA synchronous=FULL")
             if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
                 self._database.executescript(f"BEGIN;{_TABLES}COMMIT;")
+
+    def peek(self) -> tuple[list[Entry], bool]:
+        """
+        The entries as they are now, none without an evacuation, and whether a process has the journal; nothing is taken or made.
+
+        It is opened for writing: SQLite ends what a killed process has begun there.
+
+        :raise JournalFailed: they cannot be read.
+        """
+        if not self.path.exists():
+            return [], self._is_held
+        try:
+            with self._asking():
+                self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+                made = self._database.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return (self.entries() if made and self.terms() is not None else []), self._is_held
+        finally:
+            self.close()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether another process has it."""
+        try:
+            lock = os.open(self._lock_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise JournalFailed(f"the journal {self.path}: {error.strerror}", "choose another with --journal") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_suffix(".lock")
 
     def begin(self, terms: Terms, entries: list[Entry]) -> None:
         """

@@ -14,6 +14,8 @@ from nbdtun.evacuation.window import Window
 #: In the path of the monitors: a VM's name.
 PLACE: Final = "{vm}"
 
+_FORM: Final = f"it must be a whole path with {PLACE} in the place of a VM's name"
+
 
 class AtEnd(enum.Enum):
     """What is done at the end of the window with VMs that are not ready."""
@@ -32,8 +34,8 @@ def _count(_: object, attribute: Attribute[int], value: int) -> None:
 class Terms:
     """
     ``qmp`` is the form of the monitors' paths, with ``{vm}`` for a VM's name; or ``libvirt`` the URI of this host's libvirt. ``to`` has the
-    destinations. ``words`` are the other options of ``nbdtun migrate``, the same for all VMs. ``only`` are patterns for the VMs' names,
-    all where there are none, ``without`` those of VMs that stay.
+    destinations, none where nothing is to be moved. ``words`` are the other options of ``nbdtun migrate``, the same for all VMs. ``only``
+    are patterns for the VMs' names, all where there are none, ``without`` those of VMs that stay.
 
     ``bandwidth`` is that of all VMs together, in bytes per second, 0 for no limit. ``copying`` VMs copy at a time. A VM is tried again
     ``retries`` times, the first time after ``pause`` milliseconds. ``window`` has the hours for switchovers, empty for all. ``hooks`` is a
@@ -59,10 +61,8 @@ class Terms:
     def __attrs_post_init__(self) -> None:
         if bool(self.qmp) == bool(self.libvirt):
             raise ConfigError("give --libvirt for libvirt's VMs, or --qmp '/run/qemu/{vm}.qmp' for those without libvirt")
-        if self.qmp and (PLACE not in self.qmp or not self.qmp.startswith("/")):
-            raise ConfigError(f"--qmp {self.qmp}: it must be a whole path with {PLACE} in the place of a VM's name")
-        if not self.to:
-            raise ConfigError("there is no destination", "give --to ENDPOINT, once for each")
+        if self.qmp and not self.qmp.startswith("/"):
+            raise ConfigError(f"--qmp {self.qmp}: {_FORM}")
         if len(set(self.to)) < len(self.to):
             raise ConfigError("a destination is given twice")
         for vm, to in self.rules.pins.items():
@@ -70,6 +70,25 @@ class Terms:
                 raise ConfigError(f"--pin {vm}={to}: there is no such destination", f"give one of {', '.join(self.to)}")
         if self.window:
             Window.parse(self.window)
+
+    def check_many(self) -> None:
+        """
+        Check that they are for VMs of any name.
+
+        :raise ConfigError: the monitors' paths have no place for a name.
+        """
+        if self.qmp and PLACE not in self.qmp:
+            raise ConfigError(f"--qmp {self.qmp}: {_FORM}")
+
+    def check_whole(self) -> None:
+        """
+        Check that VMs can be moved by them: there are destinations, too.
+
+        :raise ConfigError: there is none, or the monitors' paths have no place for a name.
+        """
+        self.check_many()
+        if not self.to:
+            raise ConfigError("there is no destination", "give --to ENDPOINT, once for each")
 
     @property
     def hours(self) -> Window | None:

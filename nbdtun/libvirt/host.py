@@ -37,6 +37,15 @@ _PAUSED = (
 _SHUTOFF = "unknown shutdown destroyed crashed migrated saved failed from-snapshot daemon"
 _REASONS: Final = {"running": _RUNNING.split(), "paused": _PAUSED.split(), "shutoff": _SHUTOFF.split(), "crashed": ["unknown", "panicked"]}
 
+#: A domain's states as QEMU names those of its guest; of the others, there is none.
+_RUN_STATES: Final = {
+    "running": "running",
+    "blocked": "running",
+    "paused": "paused",
+    "pmsuspended": "suspended",
+    "shutdown": "shutdown",
+    "crashed": "guest-panicked",
+}
 #: Reasons of a paused domain whose guest is not here yet.
 _ARRIVING: Final = frozenset({"migration", "starting-up"})
 
@@ -63,6 +72,11 @@ class Domain:
     reason: str
     active: bool = False
     arrives: bool = False
+
+    @property
+    def run_state(self) -> str:
+        """The state as QEMU names it; empty without a QEMU."""
+        return "inmigrate" if self.arrives else _RUN_STATES.get(self.state, self.state) if self.active else ""
 
 
 @frozen

@@ -213,9 +213,9 @@ class Progress:
     ``time`` is seconds since the epoch, ``elapsed`` seconds since its start. ``rate`` is in bytes per second, ``eta`` the seconds until
     disks and memory are copied; both are None where that cannot be told. ``downtime_ms`` is set from the phase ``settle`` on, and
     ``elapsed`` stays the same then: the VM runs at the destination. ``pause`` has its parts, where they are known. ``error`` is only set in
-    a final phase; ``code`` is the stable name of the error. ``guest`` tells a guest that runs from one that its operator has paused, or
-    that ``--on-timeout force`` has. ``switchover_at`` is the time at which a migration that is held goes on, in seconds since the epoch;
-    None where it waits for its operator's word.
+    a final phase, ``code`` is the stable name of the error, and ``remedy`` the part of its text that says what to do. ``guest`` tells a
+    guest that runs from one that its operator has paused, or that ``--on-timeout force`` has. ``switchover_at`` is the time at which a
+    migration that is held goes on, in seconds since the epoch; None where it waits for its operator's word.
     """
 
     time: float
@@ -233,6 +233,7 @@ class Progress:
     code: str | None = None
     guest: GuestState = GuestState.UNKNOWN
     switchover_at: float | None = None
+    remedy: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--progress json`` prints: see ``docs/migrate``."""
@@ -253,7 +254,7 @@ class Progress:
         if self.phase.final or self.phase is Phase.SETTLE:
             report |= {"downtime_ms": self.downtime_ms, "pause_ms": self.pause and self.pause.as_json()}
         if self.phase.final:
-            report |= {"error": self.error, "code": self.code}
+            report |= {"error": self.error, "code": self.code, "remedy": self.remedy}
         return report
 
     @classmethod
@@ -288,6 +289,7 @@ class Progress:
             code=_perhaps(_text, report.get("code")),
             guest=_guest(report.get("guest")),
             switchover_at=_perhaps(_number, report.get("switchover_at")),
+            remedy=_perhaps(_text, report.get("remedy")),
         )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from nbdtun.evacuation.journal import Journal
+from nbdtun.evacuation.terms import Terms
+from nbdtun.evacuation.values import Entry, Move
 from tests.cli.stage import run
 
 QMP = "/run/qemu/{vm}.qmp"
@@ -42,3 +46,18 @@ def test_a_host_without_vms_is_empty_already(tmp_path: Path) -> None:
     again = subprocess.run([*command[:4], "--resume", *more, "--journal", f"{tmp_path}/none"], capture_output=True, text=True, timeout=60)
     assert again.returncode == 2
     assert "there is no evacuation in the journal" in again.stderr
+
+
+def test_what_the_journal_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = Journal(tmp_path / "j").open()
+    words = ("evacuate", "--resume", "--dry-run", "--journal", f"{tmp_path}/j")
+    status, out, _ = run(capsys, *words, "--json")
+    told = json.loads(out)
+    assert (status, told["vms"], told["over"], told["running"]) == (0, [], True, True)
+    journal.begin(Terms(qmp=QMP, to=("hv2",)), [Entry(Move("web1", "/run/qemu/web1.qmp", "hv2"))])
+    assert run(capsys, *words) == (0, "web1: waits\nit is under way\n", "")
+    journal.close()
+    told = json.loads(run(capsys, *words, "--json")[1])
+    assert ([vm["state"] for vm in told["vms"]], told["over"], told["running"]) == (["waiting"], False, False)
+    assert run(capsys, *words[:-1], f"{tmp_path}/none") == (0, "nothing is under way\n", "")
+    assert not (tmp_path / "none").exists()

@@ -57,6 +57,20 @@ def test_a_later_process_finds_all_of_it(path: Path) -> None:
     again.close()
 
 
+def test_a_look_takes_and_makes_nothing(path: Path) -> None:
+    assert Journal(path).peek() == ([], False)
+    assert not path.parent.exists()
+    journal = Journal(path).open()
+    assert Journal(path).peek() == ([], True)
+    journal.begin(TERMS, [WEB1])
+    assert Journal(path).peek() == ([WEB1], True)
+    journal.close()
+    assert Journal(path).peek() == ([WEB1], False)
+    path.write_bytes(b"something else, and long enough for SQLite to see it" * 20)
+    with pytest.raises(JournalFailed):
+        Journal(path).peek()
+
+
 def test_one_process_at_a_time(path: Path) -> None:
     journal = Journal(path).open()
     with pytest.raises(NotMigratable, match="another"):

@@ -20,9 +20,7 @@ QMP = "/run/qemu/{vm}.qmp"
     [
         ({"qmp": ""}, "--libvirt"),
         ({"libvirt": "qemu:///system"}, "--libvirt"),
-        ({"qmp": "/run/qemu/web1.qmp"}, "{vm}"),
         ({"qmp": "{vm}.qmp"}, "whole path"),
-        ({"to": ()}, "no destination"),
         ({"to": ("hv2", "hv2")}, "twice"),
         ({"copying": 0}, "copying"),
         ({"retries": -1}, "retries"),
@@ -33,6 +31,17 @@ QMP = "/run/qemu/{vm}.qmp"
 def test_what_cannot_be(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says.replace("{", r"\{")):
         Terms(**{"qmp": QMP, "to": ("hv2",), **wrong})
+
+
+def test_what_is_enough_for_a_look_is_not_enough_to_move() -> None:
+    for terms, says in (
+        (Terms(qmp="/run/web1.qmp", to=("hv2",)), "in the place of a VM's name"),
+        (Terms(qmp=QMP, to=()), "no destination"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            terms.check_whole()
+    Terms(qmp=QMP, to=()).check_many()
+    Terms(libvirt="qemu:///system", to=("hv2",)).check_whole()
 
 
 def test_the_journal_keeps_them() -> None:

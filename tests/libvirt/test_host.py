@@ -8,7 +8,7 @@ import pytest
 
 from nbdtun.errors import LibvirtError
 from nbdtun.libvirt.connection import NO_SUPPORT, OPERATION_UNSUPPORTED, asking
-from nbdtun.libvirt.host import Capabilities, Host
+from nbdtun.libvirt.host import Capabilities, Domain, Host
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -69,6 +69,23 @@ def test_its_domains(host: Host) -> None:
     assert (found.state, found.reason, found.active, found.arrives) == ("running", "unknown", True, False)
     assert host.domain(found.uuid) == found
     assert host.namesake("web1") is host.domain("11111111-2222-3333-4444-555555555555") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "active", "arrives", "run_state"),
+    [
+        ("running", True, False, "running"),
+        ("blocked", True, False, "running"),
+        ("paused", True, False, "paused"),
+        ("paused", True, True, "inmigrate"),
+        ("pmsuspended", True, False, "suspended"),
+        ("crashed", True, False, "guest-panicked"),
+        ("shutoff", False, False, ""),
+        ("crashed", False, False, ""),
+    ],
+)
+def test_its_state_as_qemu_names_it(state: str, active: bool, arrives: bool, run_state: str) -> None:
+    assert Domain("web1", "u", state, "unknown", active, arrives).run_state == run_state
 
 
 def test_a_domain_is_ended_once(host: Host) -> None:

@@ -41,10 +41,27 @@ def make_terms(options: Mapping[str, Any], edited: Edited | None) -> Terms:
     rules = _rules(options, restored)
     told = {key: value for key, value in _told(options, restored).items() if value not in (None, (), "")}
     if edited is None:
-        return Terms(**{"to": (), **told, "rules": rules})
-    if rules != Rules():
+        terms = Terms(**{"to": (), **told, "rules": rules})
+    elif rules != Rules():
         raise ConfigError("--plan has the rules in it; leave --pin, --order and their like out")
-    return evolve(edited.terms, **told)
+    else:
+        terms = evolve(edited.terms, **told)
+    terms.check_whole()
+    return terms
+
+
+def make_view(options: Mapping[str, Any], *, named: bool) -> Terms:
+    """
+    Make the terms for a look at VMs, which moves none; ``named``: those of certain names, whose monitor may be at any path.
+
+    :raise ConfigError: the values do not fit.
+    """
+    whole = {key: os.path.abspath(options[key]) for key in _PATHS if options[key]}
+    words = words_of({**options, **whole})
+    terms = Terms(qmp=options["qmp"] or "", libvirt=options["libvirt"] or "", to=options["to"], words=words)
+    if not named:
+        terms.check_many()
+    return terms
 
 
 def _rules(options: Mapping[str, Any], restored: tuple[str, ...]) -> Rules:

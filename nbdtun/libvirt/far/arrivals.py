@@ -159,6 +159,15 @@ class Arrivals:
         begun = kept.read()
         return fate(begun if begun is not None and begun.bond.is_of(claim) else None, domain, session)
 
+    async def state_of(self, vm: str) -> str:
+        """
+        The run state of the domain ``vm``, as QEMU names it; empty if it has no QEMU here.
+
+        :raise LibvirtError: libvirt cannot be asked.
+        """
+        domain: Domain | None = await self._local.ask(lambda opened: Host(opened).namesake(vm))
+        return "" if domain is None else domain.run_state
+
     async def sweep(self) -> None:
         """
         At the start of a daemon, remove the leftovers of killed ones. Those that cannot be removed are logged, and stay for the next

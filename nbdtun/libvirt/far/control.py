@@ -13,7 +13,7 @@ from nbdtun.libvirt.commands import LIBVIRT, LibvirtFinish, LibvirtLook, Libvirt
 from nbdtun.libvirt.far.arrival import Arrival
 from nbdtun.libvirt.far.arrivals import Arrivals
 from nbdtun.libvirt.values import Wanted
-from nbdtun.migration.bond import Party
+from nbdtun.migration.bond import Claim, Party
 from nbdtun.migration.control.commands import Ping
 from nbdtun.migration.destination.control import DestinationControl
 from nbdtun.migration.destination.sessions import Sessions
@@ -44,6 +44,13 @@ class LibvirtControl(DestinationControl):
         except NbdtunError:
             return False
         return True
+
+    async def state_of(self, session: str, vm: str, claim: Claim) -> dict[str, str]:
+        """The answer to a query; a VM without a monitor of its own may be one of libvirt's."""
+        answer = await super().state_of(session, vm, claim)
+        if answer["machine"] != "unreachable" or answer["reason"]:
+            return answer
+        return answer | {"machine": await self._arrivals.state_of(vm) or "unreachable"}
 
     @LibvirtLook.responder
     def libvirt_look(self, wanted: Wanted, **offer: Any) -> Deferred[Any]:

@@ -247,7 +247,7 @@ class Departure:
         self._settled()
         if fate.state in ("", "shutoff", "crashed"):
             lost = GuestLost(f"{self.settings.vm} has moved, and is {fate.state or 'gone'} there")
-            self._meter.finish(Phase.LOST, downtime, str(lost), lost.code)
+            self._meter.finish(Phase.LOST, downtime, lost)
             raise lost
         return self._meter.finish(Phase.COMPLETED, downtime)
 
@@ -262,7 +262,7 @@ class Departure:
                 self._settled()
                 return self._meter.finish(Phase.COMPLETED)
         except OutcomeUnknown as unknown:
-            self._meter.finish(Phase.UNKNOWN, error=str(unknown), code=unknown.code)
+            self._meter.finish(Phase.UNKNOWN, error=unknown)
             raise
         finally:
             await self._close()
@@ -273,7 +273,7 @@ class Departure:
         failure = error if isinstance(error, NbdtunError) else MigrationError(f"internal error: {error!r}")
         if failure is not error:
             self.log.failure("{vm}: a bug in nbdtun", failure=Failure(error), vm=self.settings.vm)
-        self._meter.finish(Phase.FAILED, error=str(failure), code=failure.code)
+        self._meter.finish(Phase.FAILED, error=failure)
         raise failure from None
 
     async def _has_moved(self, error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import DestinationFailed, NotMigratable
-from nbdtun.migration.bond import Party
+from nbdtun.migration.bond import Claim, Party
 from nbdtun.migration.capacity import free_memory
 from nbdtun.migration.check.arrival import Wanted
 from nbdtun.migration.check.checklist import Checklist
@@ -129,9 +129,13 @@ class DestinationControl(Control):
     def query(self, session: str, secret: bytes | None, vm: str) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             self._party.check(vm)
-            return await self._destination.query(session, vm, self._party.claim(secret))
+            return await self.state_of(session, vm, self._party.claim(secret))
 
         return self.respond(work, vm=vm, session=session[:8])
+
+    async def state_of(self, session: str, vm: str, claim: Claim) -> dict[str, str]:
+        """The answer to :class:`~nbdtun.migration.control.commands.Query`."""
+        return await self._destination.query(session, vm, claim)
 
 
 def _wanted(hardware: Hardware, disks: list[dict[str, Any]], bitmaps: list[dict[str, Any]], allowed: list[dict[str, Any]]) -> Wanted:

@@ -314,7 +314,7 @@ class Migration:
         if not isinstance(cause, NbdtunError):
             self.log.failure("{vm}: a bug in nbdtun", failure=Failure(cause), vm=self.settings.vm)
         failure = failure_of(cause, found, left)
-        self._supervision.meter.finish(Phase.FAILED, None, str(failure), failure.code)
+        self._supervision.meter.finish(Phase.FAILED, None, failure)
         return failure
 
     async def _abandon(self, error: OutcomeUnknown | GuestLost) -> None:
@@ -323,7 +323,7 @@ class Migration:
         if lost := isinstance(error, GuestLost):  # an operator may let it go on
             self._tidy.push("restore the migration's parameters", self._tuning.restore)
         await self._close()
-        self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._downtime, str(error), error.code)
+        self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._downtime, error)
 
     async def _confirm(self) -> None:
         """It runs there. A failure to tidy up here is only worth a warning."""

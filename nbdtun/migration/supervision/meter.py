@@ -14,6 +14,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
+from nbdtun.errors import NbdtunError
 from nbdtun.migration.progress import DiskProgress, GuestState, LinkState, Measures, MemoryProgress, Pause, Phase, Progress
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.migration.vm.memory import Migrated
@@ -115,10 +116,12 @@ class Meter:
         self._change(rate=rate, eta=left / rate if rate and self.now.phase in _COPYING else None)
         self._report_now()
 
-    def finish(self, phase: Phase, downtime: float | None = None, error: str | None = None, code: str | None = None) -> Progress:
-        """End in ``phase``; ``downtime`` is in seconds."""
+    def finish(self, phase: Phase, downtime: float | None = None, error: NbdtunError | str | None = None) -> Progress:
+        """End in ``phase``; ``downtime`` is in seconds. An ``error`` that is a text alone has no code."""
+        code, remedy = (error.code, error.remedy or None) if isinstance(error, NbdtunError) else (None, None)
+        text = None if error is None else str(error)
         rate = self.moved / self._elapsed if self._elapsed > 0 else 0.0
-        self._change(phase=phase, downtime_ms=_milliseconds(downtime), error=error, code=code, eta=None, rate=rate)
+        self._change(phase=phase, downtime_ms=_milliseconds(downtime), error=text, code=code, remedy=remedy, eta=None, rate=rate)
         self._report_now()
         return self.now
 

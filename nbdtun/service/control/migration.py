@@ -60,7 +60,7 @@ class Governed(Protocol):
 class MigrationControl:
     """
     Controls ``work``, which migrates ``vm`` and reports to :meth:`heed`, which passes it on to ``report``. ``place`` is where the VM is:
-    the path of its monitor, or the URI of its libvirt.
+    the path of its monitor, or the URI of its libvirt. ``to`` is its destination, as its operator wrote it.
 
     ``log`` returns where its messages go, if nobody sees them.
 
@@ -69,12 +69,15 @@ class MigrationControl:
 
     log = make_logger()
 
-    def __init__(self, vm: str, place: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self, vm: str, place: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None, to: str = ""
+    ) -> None:
         self.work: Governed | Settling | None = None
         self._vm = vm
         self._place = {"libvirt": place} if "://" in place else {"qmp": os.path.abspath(place)}
         self._report = report
         self._log = log
+        self._to = to
         self._begun = False
         self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
 
@@ -106,7 +109,7 @@ class MigrationControl:
             allowed = {"bandwidth": self.work.budget.bandwidth, "downtime": self.work.budget.downtime}
         place = {} if (log := self._log()) is None else {"log": log}
         whose = {"kind": "migration", "name": self._vm, **self._place, "pid": os.getpid(), "release": __version__}
-        whose |= {"session": self._session} if self._session else {}
+        whose |= {name: told for name, told in (("session", self._session), ("to", self._to)) if told}
         return {**whose, **allowed, **place, "progress": self._latest.as_json()}
 
     async def survey(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ From the ground up:
     places      where a VM's migration is reached, and its settings
     survey      the VMs of this host
     whereabouts the destinations, asked for their memory, and for a VM that is here no more
+    listing     both, for `nbdtun vms`
     fitness     which destination can take which VM
     planning    the plan, from all of these
     child       a migration's process, and what it leaves when it has ended

@@ -29,7 +29,7 @@ async def plan(reactor: Reactor, terms: Terms, listed: Sequence[str] | None = No
     :raise NbdtunError: the VMs of this host cannot be found out, or a rule names none of them.
     """
     places = Places(terms)
-    seen = await survey(reactor, terms)
+    seen = [each for each in await survey(reactor, terms) if each.has_guest]
     if listed is not None:
         seen = _only(seen, listed)
     _check_rules(terms.rules, seen, listed)

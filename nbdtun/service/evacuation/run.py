@@ -48,6 +48,8 @@ class Evacuation:
     One evacuation with these ``terms``; or the one in ``journal``, where they are None. ``listed`` are the VMs of an edited plan.
 
     ``report`` is called about twice a second, ``say`` with a line about what an operator should know.
+
+    :raise ConfigError: there is no destination.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Evacuation:
         say: Say = lambda line: None,
         listed: Sequence[str] | None = None,
     ) -> None:
+        if terms is not None:
+            terms.check_whole()
         self._reactor = reactor
         self._terms = terms
         self._journal = Journal(journal)

@@ -1,4 +1,4 @@
-"""The VMs of this host: which there are, and how much of them there is to copy."""
+"""The VMs of this host: which there are, what they do, and how much of them there is to copy."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nbdtun.deferreds import gather
 from nbdtun.errors import NbdtunError
 from nbdtun.evacuation.terms import Terms
 from nbdtun.libvirt.connection import Libvirt
+from nbdtun.libvirt.host import Host
 from nbdtun.libvirt.near.survey import survey as survey_domain
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import inventory
@@ -35,18 +36,27 @@ _NO_GUEST: Final = frozenset({"inmigrate", "postmigrate", "finish-migrate", "shu
 
 @frozen
 class Seen:
-    """A VM of this host; ``memory`` and ``disks`` are the bytes to copy. ``wrong`` is why it cannot be asked, None if it can."""
+    """
+    A VM of this host. ``state`` is its run state, as QEMU or libvirt names it, empty where it has none. ``memory`` and ``disks`` are the
+    bytes to copy. ``wrong`` is why it cannot be asked, None if it can.
+    """
 
     vm: str
     place: str
     memory: int = 0
     disks: int = 0
+    state: str = ""
     wrong: NbdtunError | None = None
+
+    @property
+    def has_guest(self) -> bool:
+        """Whether its guest is here; also where it cannot be asked."""
+        return self.wrong is not None or self.state not in _NO_GUEST
 
 
 async def survey(reactor: Reactor, terms: Terms) -> list[Seen]:
     """
-    Look at all VMs here that the terms are for; nothing is changed.
+    Look at all QEMUs here that the terms are for, with or without a guest; nothing is changed.
 
     :raise NbdtunError: libvirt cannot be asked.
     """
@@ -67,26 +77,25 @@ async def _monitors(reactor: Reactor, terms: Terms) -> list[Seen]:
     every = dict(VMs([VMPattern("*", terms.qmp)]).items())
     turns = DeferredSemaphore(AT_ONCE)
 
-    def ask(vm: str) -> Deferred[Seen | None]:
-        return turns.run(lambda: Deferred.fromCoroutine(_monitor(reactor, vm, every[vm])))
+    def ask(vm: str) -> Deferred[Seen]:
+        return turns.run(lambda: Deferred.fromCoroutine(look(reactor, vm, every[vm])))
 
-    return [seen for seen in await gather([ask(vm) for vm in chosen(terms, every)]) if seen is not None]
+    return [*await gather([ask(vm) for vm in chosen(terms, every)])]
 
 
-async def _monitor(reactor: Reactor, vm: str, place: str) -> Seen | None:
-    """The VM behind one monitor; None if there is no guest."""
+async def look(reactor: Reactor, vm: str, place: str) -> Seen:
+    """Look at the VM behind one monitor; nothing is changed."""
     monitor = Monitor(reactor, place, vm)
     try:
         await Hold(reactor, place).look(monitor)
-        if await run_state(monitor) in _NO_GUEST:
-            return None
+        state = await run_state(monitor)
         memory = (await machine(monitor)).memory
         disks = sum(disk.allocated for disk in (await inventory(monitor)).disks)
     except NbdtunError as error:
         return Seen(vm, place, wrong=error)
     finally:
         await monitor.close()
-    return Seen(vm, place, memory, disks)
+    return Seen(vm, place, memory, disks, state)
 
 
 async def _libvirt(reactor: Reactor, terms: Terms) -> list[Seen]:
@@ -99,11 +108,13 @@ async def _libvirt(reactor: Reactor, terms: Terms) -> list[Seen]:
 
 
 async def _domain(libvirt: Libvirt, vm: str) -> Seen:
-    def look(connection: Any) -> Seen:
+    def asked(connection: Any) -> Seen:
+        state = Host(connection).namesake(vm)
         found = survey_domain(connection, vm, Answers())
-        return Seen(vm, found.domain.uuid, found.memory, sum(image.allocation for image in found.images))
+        size = sum(image.allocation for image in found.images)
+        return Seen(vm, found.domain.uuid, found.memory, size, state.run_state if state else "")
 
     try:
-        return await libvirt.do(look)
+        return await libvirt.do(asked)
     except NbdtunError as error:
         return Seen(vm, "", wrong=error)

@@ -76,12 +76,32 @@ class Whereabouts:
             self.log.debug("{to} does not tell its memory: {reason}", to=to, reason=str(error))
             return -1
 
+    async def state(self, vm: str, place: str, to: str) -> str:
+        """
+        The run state of the VM at a destination, as QEMU names it; empty if it has no guest there.
+
+        :raise NbdtunError: the destination cannot be asked, or does not admit us.
+        """
+        settings = self._places.settings(vm, place, to)
+        if isinstance(settings, MigrateSettings) and settings.by_ssh is not None and not settings.far.qmp:
+            made = evolve(settings, far=evolve(settings.far, qmp=settings.answers.far(place)))  # its monitor, if nbdtun has made it
+            if found := await self._state(made, vm):
+                return found
+        return await self._state(settings, vm)
+
+    async def _state(self, settings: MigrateSettings | DomainSettings, vm: str) -> str:
+        async def ask(source: Source, rundir: RunDir) -> str:
+            answer = await self._answer(settings, source, rundir, Query, session=new_session(), secret=None, vm=vm)
+            return str(answer["machine"]) if answer["machine"] in _HAS_GUEST else ""
+
+        return await self._visit(settings, vm, ask)
+
     async def _ask(self, settings: MigrateSettings | DomainSettings, entry: Entry) -> bool:
+        if not isinstance(settings, DomainSettings):
+            return bool(await self._state(settings, entry.vm))
+
         async def ask(source: Source, rundir: RunDir) -> bool:
-            if isinstance(settings, DomainSettings):
-                return await self._has_run(settings, source, rundir, entry)
-            answer = await self._answer(settings, source, rundir, Query, session=new_session(), secret=None, vm=entry.vm)
-            return answer["machine"] in _HAS_GUEST
+            return await self._has_run(settings, source, rundir, entry)
 
         return await self._visit(settings, entry.vm, ask)
 

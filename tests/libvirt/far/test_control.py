@@ -16,6 +16,7 @@ from nbdtun.libvirt.far.arrivals import Arrivals
 from nbdtun.libvirt.far.control import LibvirtControl
 from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted
 from nbdtun.migration.bond import Bond, Claim, Party
+from nbdtun.migration.control.commands import Query
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.source.session_client import SourceControl
 from tests.libvirt.stage import SESSION, UUID, WANTED
@@ -48,6 +49,9 @@ class Played:
             raise DestinationFailed("the destination does not know this session")
         return self
 
+    async def state_of(self, vm: str) -> str:
+        return {"web1": "running"}.get(vm, "")
+
     async def finish(self, arrived: bool) -> Fate:
         self.did.append(("finish", arrived))
         self.over = True
@@ -76,6 +80,13 @@ def test_a_whole_migration() -> None:
     assert made.ask(LibvirtFinish, session=SESSION, secret=SECRET, arrived=True)["fate"].has_run
     assert made.ask(LibvirtOutcome, session=None, secret=None, uuid=UUID, end=True)["fate"] == Fate()
     assert played.did == [("look", WANTED), ("begin", SESSION, "here", WANTED), ("finish", True), ("outcome", UUID, None, True)]
+
+
+def test_where_a_domain_is_is_told_by_its_name() -> None:
+    made = pair(Played())
+    for vm, state in (("web1", "running"), ("web2", "unreachable")):
+        assert made.ask(Query, session=SESSION, secret=None, vm=vm) == {"state": "unknown", "machine": state, "reason": ""}
+    assert isinstance(pair(Played(), may=False).ask(Query, session=SESSION, secret=None, vm="web1"), NotAllowed)
 
 
 def test_a_source_without_the_right() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
+from nbdtun.errors import MirrorFailed
 from nbdtun.migration.progress import DiskProgress, LinkState, MemoryProgress, Phase, Progress
 from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.vm.disks import Disk
@@ -76,8 +77,10 @@ def test_the_end_has_the_mean_rate_and_the_downtime() -> None:
     last = one.finish(Phase.COMPLETED, 0.0714)
     assert last is reports[-1]
     assert (last.rate, last.downtime_ms, last.eta) == (150, 71.4, None)
-    failed = one.finish(Phase.FAILED, None, "no", "mirror")
-    assert (failed.error, failed.code, failed.downtime_ms) == ("no", "mirror", None)
+    failed = one.finish(Phase.FAILED, None, MirrorFailed("no", "mend it"))
+    assert (failed.error, failed.code, failed.remedy, failed.downtime_ms) == ("no; mend it", "mirror", "mend it", None)
+    cancelled = one.finish(Phase.CANCELLED, error="cancelled")
+    assert (cancelled.error, cancelled.code, cancelled.remedy) == ("cancelled", None, None)
 
 
 def test_the_time_left_is_of_disks_and_memory_together() -> None:

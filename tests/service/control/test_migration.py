@@ -37,6 +37,8 @@ def test_what_it_reports() -> None:
     report = control.report()
     assert (report["kind"], report["name"], report["qmp"], report["progress"]["phase"]) == ("migration", "web1", "/run/web1.qmp", "ram")
     assert "bandwidth" not in report
+    assert "to" not in report
+    assert MigrationControl("web1", "/run/web1.qmp", reported.append, to="ssh://hv2").report()["to"] == "ssh://hv2"
 
 
 def test_it_logs_each_phase_once_with_its_session(events: list[LogEvent]) -> None:
