@@ -5,7 +5,7 @@ For each event, a reactor does much that a relay does not need, and then checks 
 their bytes. The selector goes from event to event without it. While there is traffic, it also waits a moment for the next event itself: the
 answer to a small request arrives before the reactor would have come round. If the last event came at once, it waits without going to sleep.
 Both waits have limits; an application that shares the reactor may be late by that much. Any reactor can watch an epoll, so any reactor will
-do.
+do. What another thread has for the reactor is not late: QEMU's answers come that way, and a guest that stands still waits for them.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class Selector:
         self._serving = False
         self._spins = False  # whether the last event came within SPIN
         self._came = 0.0  # when it came
+        self._waker = -1  # what another thread wakes the reactor by
+        self._wanted = False  # whether one has
         self._turn: IDelayedCall | None = None  # for wires that read again: no descriptor will wake the reactor for them
 
     def __repr__(self) -> str:
@@ -161,6 +163,9 @@ class Selector:
     def _open(self) -> select.epoll:
         if self._epoll is None:
             self._epoll = select.epoll()
+            if (waker := getattr(self.reactor, "waker", None)) is not None:  # a reactor with a loop of another's has none
+                self._waker = waker.fileno()
+                self._epoll.register(self._waker, _READ)
             self.reactor.addReader(self)
         return self._epoll
 
@@ -209,6 +214,7 @@ class Selector:
             return
         poll = self._epoll.poll
         end = time.monotonic() + seconds
+        self._wanted = False
         ready = poll(0, EVENTS)
         while True:
             if self._again:
@@ -216,7 +222,7 @@ class Selector:
             if not ready:
                 return
             self._serve(ready)
-            if not self._wires or (now := time.monotonic()) >= end:
+            if self._wanted or not self._wires or (now := time.monotonic()) >= end:
                 return
             ready = poll(0, EVENTS) if self._again else self._next(poll, now)
 
@@ -241,7 +247,8 @@ class Selector:
         for fd, event in ready:
             wire = wires.get(fd)
             if wire is None:
-                continue  # closed by an earlier event of the same round
+                self._wanted |= fd == self._waker
+                continue  # else it was closed by an earlier event of the same round
             try:
                 # A broken wire notices that when it reads or writes; it ignores calls that it has not asked for.
                 if event != _WRITE:

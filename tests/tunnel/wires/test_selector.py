@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,17 @@ class User:
     def wire_lost(self, reason: Exception) -> None:
         self.told.append(reason)
         self.wire.close()
+
+
+class Woken(Crank):
+    """A reactor that other threads wake by a descriptor, as Twisted's are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waker, self._far = socket.socketpair()
+
+    def wake(self) -> None:
+        self._far.send(b"x")
 
 
 @pytest.fixture
@@ -159,6 +171,29 @@ class TestTheReactor:
         program.send(bytes(1000))
         crank.turn()
         assert len(user.told) == 1
+
+    def test_nobody_lingers_while_another_thread_waits_for_the_reactor(self) -> None:
+        crank = Woken()
+        selector = Selector(crank, linger=60, stay=60)
+        user, program = wired(selector)
+        user.wire.listen(True)
+        program.send(b"hello")
+        crank.wake()
+        begun = time.monotonic()
+        crank.turn()
+        assert user.told == [b"hello"]
+        assert time.monotonic() - begun < 30
+
+    def test_that_thread_is_no_reason_to_stay_away_from_the_wires(self) -> None:
+        crank = Woken()
+        selector = Selector(crank, linger=0)
+        user, program = wired(selector)
+        user.wire.listen(True)
+        crank.wake()
+        crank.turn()
+        program.send(b"hello")
+        crank.turn()
+        assert user.told == [b"hello"]
 
     @pytest.mark.parametrize(("ready", "reads"), [(1, READS), (2, READS // 2), (READS, 1), (READS + 4, 1)])
     def test_those_who_are_ready_together_share_the_reads(self, crank: Crank, selector: Selector, ready: int, reads: int) -> None:
