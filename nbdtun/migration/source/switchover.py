@@ -10,7 +10,7 @@ only those go together whose failure is undone like any other.
   else a killed process could leave a handover without a record, and two running copies. After a kill between the record and that word the
   destination is asked, and has not taken over.
 - While the link is known to be lost, the word is not given: until it is, a loss for good can be undone.
-- The disks' nodes are removed behind that record. This closes their connections, which the destination waits for.
+- The disks' nodes are removed behind ``migrate-continue``. This closes their connections, which the destination waits for.
 """
 
 from __future__ import annotations
@@ -81,9 +81,11 @@ class Switchover:
 
         :raise NbdtunError: something of it failed.
         """
-        await together(self._journal.switchover_begins(self._guest.runs), self._outgoing.proceed(self._seconds))
-        noted = Deferred.fromCoroutine(self._journal.note(handed_over=True))
+        leaving = together(self._journal.switchover_begins(self._guest.runs), self._outgoing.proceed(self._seconds))
+        sent = Deferred.fromCoroutine(leaving)
         Deferred.fromCoroutine(self._mirrors.remove()).addErrback(lambda _: None)  # it is repeated where it matters
+        await sent
+        noted = Deferred.fromCoroutine(self._journal.note(handed_over=True))
         arriving = Deferred.fromCoroutine(self._ram.drained())
         with_timeout(self._clock, self._seconds, arriving, self._late)
         await gather((noted, arriving))

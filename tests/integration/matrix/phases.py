@@ -51,7 +51,7 @@ PHASES = (
     Phase("ram", Held("destination", "migrate-incoming"), slow=True),
     Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
     Phase("switchover", Held("source", "migrate-continue")),
-    # The journal's fourth change is that the VM is handed over; behind it the disks' nodes are removed.
+    # The journal's fourth change is that the VM is handed over; the disks' nodes are gone by then.
     Phase("handover", Held("source", "qom-set", 4), reported="switchover", logged=" is complete"),
     Phase("finish", Held("destination", "cont")),
     Phase("settle", settle="10s"),

@@ -79,8 +79,8 @@ def test_either_of_them_ends_it(what: str) -> None:
 def test_the_entry_goes_ahead_and_the_nodes_behind() -> None:
     moment = Moment()
     assert moment.run(moment.switchover.send()) is None
-    assert moment.did[:4] == ["switchover begins...", "proceed...", "switchover begins", "proceed"]
-    assert moment.did[4:7] == ["handed over...", "remove...", "memory arrives..."]
+    assert moment.did[:5] == ["switchover begins...", "proceed...", "remove...", "switchover begins", "proceed"]
+    assert moment.did[5:7] == ["handed over...", "memory arrives..."]
     assert moment.did[7:] == ["handed over", "memory arrives"]  # nobody waits for the nodes
 
 
