@@ -100,8 +100,11 @@ def ways(directory: Path) -> tuple[UnixWay, UnixWay]:
     return UnixWay(nbd, nbd), UnixWay(ram, ram)
 
 
-def migrate(source: Qemu, destination: Qemu, nbd: Way, ram: Way, *, blocking: bool = False) -> Moved:
-    """Move all writable disks and the memory, in libvirt's order; the source stays paused. `blocking` writes wait for the copy."""
+def migrate(source: Qemu, destination: Qemu, nbd: Way, ram: Way, *, blocking: bool = False, limit_ms: int = 300) -> Moved:
+    """Move all writable disks and the memory, in libvirt's order; the source stays paused.
+
+    `blocking` writes wait for the copy; `limit_ms` is the downtime that QEMU aims for.
+    """
     drives = [drive for drive in source.drives if not drive.read_only]
     begun = time.monotonic()
     _prepare(destination, drives, nbd, ram)
@@ -110,7 +113,7 @@ def migrate(source: Qemu, destination: Qemu, nbd: Way, ram: Way, *, blocking: bo
     for drive in drives:
         source.qmp.wait_event("BLOCK_JOB_READY", 300, device=f"mirror-{drive.name}")
     ready = time.monotonic()
-    _send_memory(source, ram)
+    _send_memory(source, ram, limit_ms)
     _end_mirrors(source, drives)
     source.qmp("migrate-continue", state="pre-switchover")
     wait(lambda: _migration(source) == "completed", 60, "the source's completion", source)
@@ -145,9 +148,9 @@ def _mirror(source: Qemu, drive: Drive, nbd: Way, blocking: bool) -> None:
     )
 
 
-def _send_memory(source: Qemu, ram: Way) -> None:
+def _send_memory(source: Qemu, ram: Way, limit_ms: int) -> None:
     _capabilities(source, "events", "pause-before-switchover")
-    source.qmp("migrate-set-parameters", max_bandwidth=1 << 34, downtime_limit=300)
+    source.qmp("migrate-set-parameters", max_bandwidth=1 << 34, downtime_limit=limit_ms)
     source.qmp("migrate", uri=ram.outgoing)
     wait(lambda: _migration(source) == "pre-switchover", 300, "pre-switchover", source)
 

@@ -34,6 +34,8 @@ from lab.tunnel import Tunnel
 SIZE = 4096 * MIB
 QUICK = 1024 * MIB
 MIGRATE = "nbdtun migrate"
+LIMIT_MS = 300
+"""The downtime that QEMU aims for by default."""
 SHM = Path("/dev/shm")
 COLUMNS = (Column("wall_s", "wall\ns", 2), Column("mirror_s", "disk\ns", 2), Column("downtime_ms", "downtime\nms"))
 
@@ -118,13 +120,13 @@ def _driven(name: str, over: Callable[[Path, Ways, Scene], AbstractContextManage
     return Controllable(name, move)
 
 
-def _bare(pair: Pair, nbd: bare.Way, ram: bare.Way) -> dict[str, float]:
-    moved = bare.migrate(pair.source, pair.destination, nbd, ram)
+def _bare(pair: Pair, nbd: bare.Way, ram: bare.Way, limit_ms: int = LIMIT_MS) -> dict[str, float]:
+    moved = bare.migrate(pair.source, pair.destination, nbd, ram, limit_ms=limit_ms)
     return {"wall_s": moved.total, "mirror_s": moved.mirror}
 
 
-def _direct(pair: Pair, scene: Scene) -> dict[str, float]:
-    return _bare(pair, *bare.ways(pair.directory))
+def direct(pair: Pair, scene: Scene, limit_ms: int = LIMIT_MS) -> dict[str, float]:
+    return _bare(pair, *bare.ways(pair.directory), limit_ms)
 
 
 @contextmanager
@@ -146,10 +148,10 @@ def _nbdtun(tls: bool) -> Callable[[Path, Ways, Scene], AbstractContextManager[o
     return over
 
 
-def _migrate(pair: Pair, scene: Scene) -> dict[str, float]:
+def by_command(pair: Pair, scene: Scene, limit_ms: int = LIMIT_MS) -> dict[str, float]:
     with Crossing(pair, scene.tls) as crossing:
         begun = time.monotonic()
-        attempt = crossing.migrate()
+        attempt = crossing.migrate("--downtime", f"{limit_ms}ms")
         if status := attempt.wait_exit(600):
             raise RuntimeError(f"nbdtun migrate: exit status {status}: {attempt.log().strip()[-500:]}")
         wall = time.monotonic() - begun
@@ -162,12 +164,11 @@ def _until_ready(reports: list[dict[str, Any]]) -> float:
     return ready - float(reports[0]["time"])
 
 
-DIRECT_WAY, MIGRATE_WAY = Controllable(DIRECT.name, _direct), Controllable(MIGRATE, _migrate)
 SUBJECTS = (
-    DIRECT_WAY,
+    Controllable(DIRECT.name, direct),
     _driven(SSH.name, _ssh),
     _driven(NBDTUN_PLAIN.name, _nbdtun(False)),
     _driven(NBDTUN_TLS.name, _nbdtun(True)),
-    MIGRATE_WAY,
+    Controllable(MIGRATE, by_command),
 )
 MIGRATION = Measure("migration", "A migration", COLUMNS, measure)
