@@ -8,8 +8,9 @@ from bench.measures.idle import IDLE
 from bench.measures.measure import Measure
 from bench.measures.migration import MIGRATION
 from bench.measures.moment import MOMENT
+from bench.measures.rationed import RATIONED
 from bench.measures.scaling import SCALING
 
-MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, MOMENT, GUEST, BANDWIDTH)
+MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, RATIONED, MOMENT, GUEST, BANDWIDTH)
 
 __all__ = ["MEASURES", "Measure"]

@@ -9,6 +9,7 @@ to the destination's RESUME event, by the clock of this one machine.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -24,6 +25,7 @@ from bench.peers import DIRECT, NBDTUN_PLAIN, NBDTUN_TLS, SSH, Place, ssh
 from bench.rounds import interleaved
 from bench.samples import Sample
 from bench.scene import Scene
+from bench.usage import cpu_seconds
 from lab import bare, guest
 from lab.crossing import Crossing
 from lab.daemon import free_port
@@ -37,7 +39,14 @@ MIGRATE = "nbdtun migrate"
 LIMIT_MS = 300
 """The downtime that QEMU aims for by default."""
 SHM = Path("/dev/shm")
-COLUMNS = (Column("wall_s", "wall\ns", 2), Column("mirror_s", "disk\ns", 2), Column("downtime_ms", "downtime\nms"))
+COLUMNS = (
+    Column("wall_s", "wall\ns", 2),
+    Column("mirror_s", "disk\ns", 2),
+    Column("downtime_ms", "downtime\nms"),
+    Column("source_cpu", "source QEMU\ns/GB", 2),
+    Column("destination_cpu", "dest. QEMU\ns/GB", 2),
+    Column("tunnel_cpu", "tunnel\ns/GB", 2),
+)
 
 Ways = tuple[bare.UnixWay, bare.UnixWay]
 
@@ -62,16 +71,30 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
     here = [subject for subject in SUBJECTS if subject.name != SSH.name or not SSH.missing()]
     behaves = guest.build()
     for number, subject in interleaved(here, scene.effort.rounds):
-        with _pair(home, behaves, size) as pair:
+        with pair_of(home, behaves, size) as pair:
             pair.source.wait_ticks(20)
-            figures = subject.move(pair, scene) | {"downtime_ms": downtime(pair)}
+            figures = moved(subject, pair, scene, size)
             if number == 1 and (faults := pair.faults()):
                 raise RuntimeError(f"{subject.name}: {'; '.join(faults[:3])}")
         yield Sample(MIGRATION.name, subject.name, number, figures, f"{size / MIB / 1024:g} GiB")
 
 
+def moved(subject: Controllable, pair: Pair, scene: Scene, size: int) -> dict[str, float]:
+    """Move it; the figures, with the processor time for 10^9 bytes of its disk: of each QEMU, and of all else."""
+    before = _used(pair)
+    figures = subject.move(pair, scene) | {"downtime_ms": downtime(pair)}
+    costs = (after - earlier for after, earlier in zip(_used(pair), before, strict=True))
+    return figures | {name: cost / size * 1e9 for name, cost in zip(("source_cpu", "destination_cpu", "tunnel_cpu"), costs, strict=True)}
+
+
+def _used(pair: Pair) -> tuple[float, float, float]:
+    """CPU seconds so far; a QEMU that has ended is on no other account before it is waited for."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return cpu_seconds(pair.source.pid), cpu_seconds(pair.destination.pid), ended.ru_utime + ended.ru_stime
+
+
 @contextmanager
-def _pair(home: Path, behaves: guest.Guest, size: int) -> Iterator[Pair]:
+def pair_of(home: Path, behaves: guest.Guest, size: int) -> Iterator[Pair]:
     """Two QEMUs; no MiB of the disk is a hole."""
     with tempfile.TemporaryDirectory(prefix="nb-", dir=home) as name, Pair(Path(name), behaves, [Plan(size, filled=1.0)]) as pair:
         yield pair

@@ -9,6 +9,7 @@ from bench.measures.distance import CASES
 from bench.measures.guest import CASES as GUESTS
 from bench.measures.moment import DISKS
 from bench.measures.moment import setting as disks_of
+from bench.measures.rationed import SETTING as RATION
 from bench.measures.scaling import COUNTS, setting
 from bench.samples import Sample, Samples
 
@@ -61,7 +62,7 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     names = ("write_mb_s", "read_mb_s", "write_cpu_s_gb", "read_cpu_s_gb", "latency_us")
     samples = Samples(Sample("compare", subject, 1, dict.fromkeys(names, 1.0)) for subject in compared)
     for subject in ("direct UNIX", "nbdtun plain", "nbdtun TLS", "nbdtun migrate"):
-        samples.append(Sample("migration", subject, 1, {"wall_s": 1.0}, "4 GiB"))
+        samples += [Sample("migration", subject, 1, {"wall_s": 1.0}, "4 GiB"), Sample("rationed", subject, 1, {"wall_s": 1.0}, RATION)]
     for subject in ("socat -b 1048576", "stunnel", "haproxy TLS", "nbdtun plain", "nbdtun TLS"):
         for where in (setting(count, apart) for count in COUNTS for apart in (False, True)):
             samples.append(Sample("scaling", subject, 1, {"total_mb_s": 1.0, "least_share": 1.0}, where))

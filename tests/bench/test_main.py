@@ -26,7 +26,8 @@ def invoke(*arguments: str) -> tuple[int, str]:
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     status, output = invoke("--only", "throughput,speed")
     assert status == 2
-    assert "'speed' is none of: throughput, latency, durability, scaling, idle, distance, migration, moment, guest, bandwidth" in output
+    known = "throughput, latency, durability, scaling, idle, distance, migration, rationed, moment, guest, bandwidth"
+    assert f"'speed' is none of: {known}" in output
     status, output = invoke("--peers", "socat,pigeon")
     assert status == 2
     assert "'pigeon' is none of: direct UNIX, socat, socat -b 1048576" in output
