@@ -14,6 +14,9 @@ QUICK ?=
 # Tests side by side: each worker has its own processes, directories and ports. What shares an expensive fixture is in one group.
 TESTS = $(RUN) pytest -n $(WORKERS) --dist loadgroup --durations=15
 
+# The tests start thousands of processes; without compiled modules each would take half as long again to begin.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
