@@ -120,10 +120,13 @@ class Crossing:
 
     def start_daemon(self) -> None:
         """Start the destination's daemon (again)."""
-        vm = ["--listen", f"tcp:{self.port}:interface={self._listen}", "--vm", f"{VM}={self.qmp[1]}"]
-        options = [*vm, *self._options, "--run-dir", f"{self.far_run_dir}", *self._daemon_options]
-        self.daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options))
+        self.daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *self.daemon_arguments()))
         self.daemon.wait_port(self.port)
+
+    def daemon_arguments(self, *more: str) -> list[str]:
+        """What follows `nbdtun dest`, or `twistd nbdtun-dest`."""
+        vm = ["--listen", f"tcp:{self.port}:interface={self._listen}", "--vm", f"{VM}={self.qmp[1]}"]
+        return [*vm, *self._options, "--run-dir", f"{self.far_run_dir}", *self._daemon_options, *more]
 
     def arguments(self, *more: str) -> list[str]:
         """What follows `nbdtun migrate`."""

@@ -88,11 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status = command.main(arguments, prog_name="nbdtun", standalone_mode=False)
     except click.ClickException as error:
-        status = _fail(ConfigError(_text(error)).line, error.exit_code)
-    except ConfigError as error:
-        status = _fail(error.line, 2)
+        status = _fail(ConfigError(_text(error)).line, error.exit_code, ConfigError.code)
     except NbdtunError as error:
-        status = _fail(error.line, 1)
+        status = _fail(error.line, 2 if isinstance(error, ConfigError) else 1, error.code)
     except (click.Abort, KeyboardInterrupt):
         status = _fail("interrupted", 130)
     except OSError as error:
@@ -108,6 +106,6 @@ def _text(error: click.ClickException) -> str:
     return text
 
 
-def _fail(text: str, status: int) -> int:
-    complain(text)
+def _fail(text: str, status: int, code: str | None = None) -> int:
+    complain(text, "error", **({} if code is None else {"code": code}))
     return status

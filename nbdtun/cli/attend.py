@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.cli.detached import Terminal
 from nbdtun.cli.reactor import run
-from nbdtun.cli.streams import before_complaint, complain
+from nbdtun.cli.streams import before_complaint, complain, show_fault
 from nbdtun.display import Display
 from nbdtun.display.words import outcome
 from nbdtun.errors import ConfigError, GuestLost, NbdtunError, OutcomeUnknown
@@ -154,7 +154,7 @@ class _Attended:
             self._end_with(error)
         else:
             self._end(Phase.FAILED, NbdtunError(f"internal error: {failure.getErrorMessage()}"))
-            traced(failure).printTraceback(sys.stderr)
+            show_fault(traced(failure))
 
     def _end_with(self, error: NbdtunError) -> None:
         phase = next((phase for kind, phase in _BY_ERROR if isinstance(error, kind)), Phase.FAILED)
@@ -174,13 +174,14 @@ class _Attended:
 
     def _tell(self, phase: Phase, error: NbdtunError | None) -> None:
         """Report the error in one line, and what became of the VM, unless the display or the error says so."""
-        words = ""
+        words, session = "", "" if self._latest is None else self._latest.session
         if self._silent_about and self._latest is not None and phase in (Phase.FAILED, Phase.CANCELLED):
             words = f"{self._silent_about} {outcome(self._latest)}"
         if error is not None:
-            complain(f"{error}; {words} [{error.code}]" if words else error.line)
+            text = f"{error}; {words} [{error.code}]" if words else error.line
+            complain(text, "error", code=error.code, phase=phase.value, session=session)
         elif words:
-            complain(words)
+            complain(words, phase=phase.value, session=session)
 
     def _last_words(self, phase: Phase, error: NbdtunError | None) -> Progress:
         text, code, remedy = (None, None, None) if error is None else (str(error), error.code, error.remedy or None)

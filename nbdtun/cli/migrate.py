@@ -13,7 +13,7 @@ from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import SpelledOut, migration_options, option, read_settings
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
-from nbdtun.config.options import KEEP_SOURCE, METRICS
+from nbdtun.config.options import KEEP_SOURCE, LOG_FORMAT, METRICS
 from nbdtun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ PROGRESS = "How to show progress: bar, or lines without a terminal; json: one ob
 @click.option("--recover", is_flag=True, help="After a crash: end what a killed migration has left, and begin no other.")
 @option(KEEP_SOURCE)
 @option(METRICS)
+@option(LOG_FORMAT)
 @click.option("--progress", type=click.Choice(["bar", "json", "final", "none"]), default="bar", show_default=True, help=PROGRESS)
 @click.option("-v", "--verbose", is_flag=True, help="At the end, show the parts of the downtime too.")
-def command(progress: str, verbose: bool, resolve: bool, recover: bool, **options: Any) -> int:
+def command(progress: str, verbose: bool, resolve: bool, recover: bool, log_format: str, **options: Any) -> int:
     """Migrate a running VM to a QEMU that is waiting for it at the destination, or that is made there.
 
     VM is its name at the destination's daemon (nbdtun dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
@@ -56,6 +57,7 @@ def command(progress: str, verbose: bool, resolve: bool, recover: bool, **option
     from nbdtun.cli.attend import attend
     from nbdtun.cli.detached import Terminal, open_log
     from nbdtun.display import make_display
+    from nbdtun.logs import about
 
     if resolve and recover:
         raise ConfigError("--resolve and --recover are two ways to end a migration: give one of them")
@@ -63,7 +65,7 @@ def command(progress: str, verbose: bool, resolve: bool, recover: bool, **option
     vm = settings.migration.vm
     terminal = Terminal(lambda: open_log(vm, base(settings.tunnel.run_dir)))
     display = make_display(progress, vm, verbose=verbose)
-    log_to_stderr(bars=progress == "bar")
+    log_to_stderr(bars=progress == "bar", form=log_format)
     from twisted.internet import reactor
 
     from nbdtun import service
@@ -74,7 +76,8 @@ def command(progress: str, verbose: bool, resolve: bool, recover: bool, **option
     start = _measured(reactor, settings, partial(_told(work), reactor, settings, log=lambda: terminal.where, say=tell))
     quiet = progress == "none"
     detached = partial(make_display, "none" if quiet else "log", vm, verbose=verbose)
-    return attend(reactor, start, display, terminal, detached, vm if quiet else "")
+    with about(vm=vm):
+        return attend(reactor, start, display, terminal, detached, vm if quiet else "")
 
 
 def _measured(reactor: Reactor, settings: Settings, start: Callable[..., Deferred[Progress]]) -> Callable[..., Deferred[Progress]]:

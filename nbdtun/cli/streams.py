@@ -10,8 +10,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from nbdtun.errors import printable
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
 
 #: The most characters of a line: a bug's traceback is one line, too.
 LONGEST = 16_000
@@ -51,12 +55,34 @@ def tell(line: str) -> None:
     from nbdtun.service.tunnel.reached import Step
 
     if not isinstance(line, Step) or sys.stderr.isatty():
-        complain(line)
+        complain(line, "info")
 
 
-def complain(text: str) -> None:
+class Log(Protocol):
+    """Takes complaints: each with its level, and with the values of :data:`nbdtun.logs.KEYS` that are known."""
+
+    def __call__(self, text: str, level: str, /, **known: object) -> None:
+        """Log a line; ``log_failure`` is a fault of ours."""
+
+
+#: Takes all complaints in the place of standard error, where the lines there have a form of their own.
+log_instead: list[Log] = []
+
+
+def complain(text: str, level: str = "warn", **known: object) -> None:
     """Print one line to standard error, as the program's own; a failure of its terminal or disk cannot be reported."""
     for prepare in before_complaint:
         prepare()
+    if log_instead:
+        log_instead[-1](text, level, **known)
+        return
     with contextlib.suppress(OSError, ValueError):
         print(f"nbdtun: {printable(text, LONGEST)}", file=sys.stderr, flush=True)
+
+
+def show_fault(failure: Failure) -> None:
+    """Show where a fault of ours has come from."""
+    if log_instead:
+        log_instead[-1]("internal error", "critical", log_failure=failure)
+    else:
+        failure.printTraceback(sys.stderr)

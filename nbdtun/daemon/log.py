@@ -27,6 +27,7 @@ from zope.interface import provider
 
 from nbdtun.daemon.journal import journal_of
 from nbdtun.errors import printable
+from nbdtun.logs import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,7 @@ def _for_journal(event: LogEvent) -> str:
 
 def _as_json(event: LogEvent) -> str:
     values = {key: value for key, value in event.items() if not key.startswith("log_") and _is_plain(value)}
+    values = {key: value for key, value in values.items() if key not in KEYS or value not in (None, "")}
     told = {"time": event["log_time"], "level": _level(event), "source": event.get("log_namespace", ""), "text": _text(event)}
     return json.dumps({**values, **told})
 

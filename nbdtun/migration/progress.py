@@ -215,7 +215,8 @@ class Progress:
     ``elapsed`` stays the same then: the VM runs at the destination. ``pause`` has its parts, where they are known. ``error`` is only set in
     a final phase, ``code`` is the stable name of the error, and ``remedy`` the part of its text that says what to do. ``guest`` tells a
     guest that runs from one that its operator has paused, or that ``--on-timeout force`` has. ``switchover_at`` is the time at which a
-    migration that is held goes on, in seconds since the epoch; None where it waits for its operator's word.
+    migration that is held goes on, in seconds since the epoch; None where it waits for its operator's word. ``session`` has the first
+    digits of the migration's id, which both hosts have; it is empty before there is one.
     """
 
     time: float
@@ -234,6 +235,7 @@ class Progress:
     guest: GuestState = GuestState.UNKNOWN
     switchover_at: float | None = None
     remedy: str | None = None
+    session: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--progress json`` prints: see ``docs/migrate``."""
@@ -241,6 +243,7 @@ class Progress:
             "time": round(self.time, 3),
             "elapsed": round(self.elapsed, 1),
             "phase": self.phase.value,
+            "session": self.session,
             "disks": [{"node": d.node, "total": d.total, "done": d.done} for d in self.disks],
             "ram": {"total": self.ram.total, "done": self.ram.done},
             "rate": None if self.rate is None else round(self.rate),
@@ -290,6 +293,7 @@ class Progress:
             guest=_guest(report.get("guest")),
             switchover_at=_perhaps(_number, report.get("switchover_at")),
             remedy=_perhaps(_text, report.get("remedy")),
+            session=_text(report.get("session", "")),
         )
 
 

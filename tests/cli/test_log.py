@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from twisted.logger import ILogObserver, Logger, LogPublisher
+from twisted.logger import ILogObserver, Logger, LogPublisher, globalLogPublisher
+from twisted.python.failure import Failure
 
+from nbdtun.cli import streams
 from nbdtun.cli.log import log_to_stderr
+from nbdtun.errors import MirrorFailed
+from nbdtun.logs import about
 
 MIGRATION, CHANNEL = "nbdtun.migration.source.migration", "nbdtun.tunnel.channels.channel"
 Tell = Callable[..., None]
@@ -23,6 +30,24 @@ class Beginner:
         assert not redirectStandardIO  # a display may be writing there
         for observer in observers:
             self.publisher.addObserver(observer)
+
+
+@pytest.fixture
+def in_json(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lines are JSON meanwhile."""
+
+    class Global(Beginner):
+        def __init__(self) -> None:
+            super().__init__()
+            self.publisher = globalLogPublisher
+
+    before = list(globalLogPublisher._observers)
+    monkeypatch.setattr("twisted.logger.globalLogBeginner", Global())
+    monkeypatch.setattr(streams, "log_instead", [])
+    log_to_stderr(bars=True, form="json")
+    yield
+    for observer in set(globalLogPublisher._observers) - set(before):
+        globalLogPublisher.removeObserver(observer)
 
 
 @pytest.fixture
@@ -67,3 +92,34 @@ def test_others_are_heard_when_something_is_broken_only(
     happened(namespace, "error", "not told")
     happened(namespace, "critical", "a bug")
     assert capsys.readouterr().err == "nbdtun: a bug\n"
+
+
+def test_json_has_all_that_the_command_says_with_its_keys(in_json: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with about(vm="web1"):
+        streams.complain("vda: no space left [mirror]", "error", code=MirrorFailed.code, session="")
+        streams.tell("web1: to ssh://dest")
+    failed, told = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (failed["level"], failed["vm"], failed["code"], failed["text"]) == ("error", "web1", "mirror", "vda: no space left [mirror]")
+    assert "session" not in failed
+    assert (told["level"], told["text"]) == ("info", "web1: to ssh://dest")
+
+
+def test_json_goes_where_standard_error_is_by_then(in_json: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars, and the log of a closed terminal, take its place."""
+    asked: list[int] = []
+    monkeypatch.setattr(streams, "before_complaint", [lambda: asked.append(1)])
+    bars = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", bars)
+    Logger(MIGRATION).info("web1: bandwidth is now 1 MiB/s")
+    assert json.loads(bars.getvalue())["text"] == "web1: bandwidth is now 1 MiB/s"
+    assert asked == [1]
+
+
+def test_a_fault_of_ours_has_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failure = Failure(ZeroDivisionError("by zero"))
+    streams.show_fault(failure)
+    assert "ZeroDivisionError: by zero" in capsys.readouterr().err
+    logged: list[tuple[str, object]] = []
+    monkeypatch.setattr(streams, "log_instead", [lambda text, level, **known: logged.append((level, known["log_failure"]))])
+    streams.show_fault(failure)
+    assert (logged, capsys.readouterr().err) == ([("critical", failure)], "")

@@ -52,7 +52,7 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     service.migrate = lambda reactor, settings, report, log, say: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nbdtun.service", service)
     monkeypatch.setattr("nbdtun.service", service, raising=False)
-    monkeypatch.setattr("nbdtun.cli.migrate.log_to_stderr", lambda *, bars: None)
+    monkeypatch.setattr("nbdtun.cli.migrate.log_to_stderr", lambda *, bars, form: None)
 
     def attend(reactor: Any, start: Any, display: Any, terminal: Any, detached: Any, silent_about: str) -> int:
         assert start.keywords["log"]() is None

@@ -12,7 +12,8 @@ from nbdtun.migration.progress import DiskProgress, LinkState, Measures, MemoryP
 
 def test_the_json_of_a_step() -> None:
     link = LinkState(3.4, 2, 1, None, 5.55)
-    progress = Progress(1.23456, 1.0, Phase.MIRROR, (DiskProgress("vda", 10, 5),), MemoryProgress(7, 3), 99.9, 1.26, link)
+    disks = (DiskProgress("vda", 10, 5),)
+    progress = Progress(1.23456, 1.0, Phase.MIRROR, disks, MemoryProgress(7, 3), 99.9, 1.26, link, session="c6963ae0")
     assert progress.as_json() == {
         "time": 1.235,
         "elapsed": 1.0,
@@ -34,6 +35,7 @@ def test_the_json_of_a_step() -> None:
         },
         "converge": {"lagging": [], "write_blocking": [], "throttle": 0, "passes": 0, "downtime_ms": None, "forced": False},
         "guest": "unknown",
+        "session": "c6963ae0",
     }
 
 

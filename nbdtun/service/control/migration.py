@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+from attrs import evolve
+
 from nbdtun import __version__
 from nbdtun.errors import MigrationError, TooLate
 from nbdtun.logs import PROGRESS, make_logger, make_named
@@ -87,8 +89,8 @@ class MigrationControl:
     def heed(self, progress: Progress) -> None:
         """Keep this report of the migration, log a new phase, and pass it on."""
         self._log_phase(progress.phase)
-        self._latest, self._begun = progress, True
-        self._report(progress)
+        self._latest, self._begun = evolve(progress, session=self._session), True
+        self._report(self._latest)
 
     def _log_phase(self, phase: Phase) -> None:
         session = self._session
