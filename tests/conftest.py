@@ -16,6 +16,7 @@ from zope.interface import provider
 from nbdtun.migration.rollback import presence
 from nbdtun.ownership.names import claim, holder
 from tests.failures import nothing_logged
+from tests.places import left, part
 from tests.skips import summary
 
 pytest.register_assert_rewrite(
@@ -31,6 +32,11 @@ settings.load_profile("nbdtun")
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_configure() -> None:
+    with contextlib.suppress(OSError):
+        part()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,6 +102,13 @@ def _presences_of_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(presence, "claim", lambda name: claim(own(name)))
     monkeypatch.setattr(presence, "holder", lambda name: holder(own(name)))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_in_nbdtuns_own_directories() -> Iterator[None]:
+    """No sockets, and no records of sessions."""
+    yield
+    assert list(left()) == []
 
 
 @pytest.fixture(autouse=True)
