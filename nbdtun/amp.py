@@ -217,7 +217,7 @@ class Peer(amp.AMP):
         """Parse input. AMP raises many kinds of exceptions for malformed input."""
         try:
             super().dataReceived(data)
-        except Exception as error:
+        except Exception as error:  # of many kinds, which AMP does not document
             if self.innerProtocol is not None:  # it has switched to another protocol, whose errors are its own
                 raise
             self.unhandledError(Failure(ProtocolViolation(f"it does not speak the protocol: {error!r:.200}")))

@@ -128,7 +128,7 @@ class Dialogue(Peer):
         except amp.AmpError as error:
             reason = getattr(error, "description", "it does not know that command")
             raise self.failed(f"{self.other} failed at {name}: {reason}; its log says more") from error
-        except Exception as error:
+        except Exception as error:  # with whatever the connection was lost: AMP passes its reason on
             raise LinkLost(f"the {self.channel} was lost before {name} was answered{_because(error)}") from error
 
     def notify(self, command: type[amp.Command], **arguments: Any) -> None:

@@ -26,6 +26,7 @@ PLANTED: dict[str, tuple[str, str]] = {
     "maps": ("nbdtun/tls/unnamed.py", ""),
     "paths": ("README.md", "See nbdtun/tunnel/gone.py."),
     "namespaces": ("nbdtun/cli/log.py", 'GONE = "nbdtun.tunnel.gone"'),
+    "reasons": ("nbdtun/units.py", "try:\n    pass\nexcept Exception:\n    pass"),
     "questions": ("nbdtun/tunnel/channels/outage.py", ""),
     "owners": ("nbdtun/service/source.py", "import os\nos.chown('x', 1, 1)"),
     "twins": ("nbdtun/tls/untested.py", ""),

@@ -85,8 +85,8 @@ class Manager:
         """The line, if it is another one."""
         try:
             doing = printable(self._doing())  # a line break would end the line, and begin another word of ours
-        except Exception:
-            self.log.failure("what this process does cannot be told")  # it lives all the same
+        except Exception:  # a bug in these words would end the signs of life, and the manager would kill a daemon that works
+            self.log.failure("what this process does cannot be told")
             return []
         before, self._said = self._said, doing
         return [f"STATUS={doing}"] * (doing != before)

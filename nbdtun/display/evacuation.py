@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
-from typing import Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from nbdtun.display.words import PHASES, clock_text
 from nbdtun.errors import printable
@@ -19,6 +19,9 @@ from nbdtun.evacuation.overview import Overview, done_of
 from nbdtun.evacuation.values import Entry
 from nbdtun.migration.progress import Progress
 from nbdtun.units import duration_text, rate_text, size_text
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 KINDS: Final = ("table", "json", "none")
 
@@ -135,7 +138,7 @@ class Table:
         if self._live.is_started:
             self._live.stop()
 
-    def _picture(self, overview: Overview):  # type: ignore[no-untyped-def]  # rich is imported late
+    def _picture(self, overview: Overview) -> Group:
         from rich.console import Group
         from rich.table import Table as Grid
         from rich.text import Text

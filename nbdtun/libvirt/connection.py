@@ -174,7 +174,7 @@ class _Reply:
         try:
             with asking():
                 result = self._work()
-        except Exception as error:
+        except Exception as error:  # whatever it is, it belongs to the asker: one lost in this thread would leave it waiting for ever
             self._reactor.callFromThread(self._done.errback, error)
         else:
             self._reactor.callFromThread(self._done.callback, result)

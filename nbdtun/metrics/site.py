@@ -56,7 +56,7 @@ class Page(Resource):
             return b""
         try:
             status, kind, content = self._answer(request)
-        except Exception:
+        except Exception:  # a bug in any collector is ours: the page names our log, where twisted.web's would name none
             self.log.failure("the metrics cannot be told")
             status, kind, content = INTERNAL_SERVER_ERROR, _TEXT, b"see the log of nbdtun\n"
         request.setResponseCode(status)

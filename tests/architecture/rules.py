@@ -113,6 +113,18 @@ def namespaces(tree: Tree) -> Iterator[str]:
             yield f"cli.log filters by {named}, which is no module"
 
 
+def reasons(tree: Tree) -> Iterator[str]:
+    """What catches every error, and does not raise it again, says why in the same line; and no function is without its types."""
+    for module in tree.modules.values():
+        lines = module.path.read_text().splitlines()
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ExceptHandler) and not any(isinstance(each, ast.Raise) for each in ast.walk(node)):
+                line = lines[node.lineno - 1]
+                if re.search(r"except( \(?(Base)?Exception\b|:)", line) and "  # " not in line:
+                    yield f"{module.name}:{node.lineno} catches every error, and says not why"
+        yield from (f"{module.name}:{number} has no types" for number, line in enumerate(lines, 1) if "no-untyped-def" in line)
+
+
 def questions(tree: Tree) -> Iterator[str]:
     """A newcomer's questions have their answers where the plan says."""
     for question, (path, name) in QUESTIONS.items():
@@ -132,7 +144,7 @@ def twins(tree: Tree) -> Iterator[str]:
             yield f"{module.name} has no test {twin.relative_to(tree.root)}"
 
 
-RULES: tuple[Rule, ...] = (layers, apart, circles, bans, sizes, maps, paths, namespaces, questions, owners, twins)
+RULES: tuple[Rule, ...] = (layers, apart, circles, bans, sizes, maps, paths, namespaces, reasons, questions, owners, twins)
 
 
 def _defined(tree: ast.Module) -> set[str]:

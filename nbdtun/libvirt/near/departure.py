@@ -142,7 +142,7 @@ class Departure:
         self._forward = Deferred.fromCoroutine(self._steps())
         try:
             await self._forward
-        except BaseException as error:
+        except BaseException as error:  # _fail rolls back, and raises what it is given
             self._forward = None
             return await self._fail(self._cause or error)
         self._forward = None

@@ -100,7 +100,7 @@ async def _outcome(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T | None
     """
     try:
         return await work(), None
-    except Exception as error:
+    except Exception as error:  # the asker's, in the reactor's thread
         return None, error
 
 

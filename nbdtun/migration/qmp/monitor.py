@@ -312,7 +312,7 @@ class _Client:
             await self._qmp.runstate_changed()
         try:
             await asyncio.wait_for(self._qmp.disconnect(), CLOSING_SECONDS)
-        except Exception as error:
+        except Exception as error:  # qemu.qmp raises here whatever has ended the connection
             if not isinstance(error, EOFError | ConnectionError | TimeoutError):
                 return f"the monitor {self._path} failed: {error!r}"
         return f"QEMU closed its monitor {self._path}; it has ended, and its log (stderr) has the reason"

@@ -53,7 +53,7 @@ class UndoStack:
                 await with_timeout(self.clock, self._seconds, work, lambda: TimeoutError(f"not done within {self._seconds:g} s"))
             except MonitorLost:
                 pass  # a QEMU that has ended keeps nothing
-            except Exception as error:
+            except Exception as error:  # whatever has failed, the other steps are undone all the same
                 why = str(error) or "it was interrupted"  # a CancelledError says nothing
                 left.append(f"could not {what}: {why}")
                 self.log.debug("rolling back: could not {what}: {why}", what=what, why=why)

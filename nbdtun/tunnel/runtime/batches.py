@@ -46,7 +46,7 @@ class Batches:
         for call in calls[:CHUNK]:
             try:
                 call()
-            except Exception:
+            except Exception:  # a bug in one timer must not stop the others of this batch
                 self.log.failure("a timer of the tunnel failed")
         if calls[CHUNK:]:
             self._reactor.callLater(0, self._call, calls[CHUNK:])

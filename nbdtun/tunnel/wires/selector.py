@@ -255,7 +255,7 @@ class Selector:
                     wire.doRead()
                 if event != _READ:
                     wire.doWrite()
-            except Exception:
+            except Exception:  # a bug in its user, which must not end the other wires
                 self._drop(wire, fd, Failure())
 
     def _drop(self, wire: IReadWriteDescriptor, fd: int, failure: Failure) -> None:
@@ -276,5 +276,5 @@ class Selector:
         """Tell ``wire`` that it is lost. Where its user fails at this too, nobody closes its socket but the garbage collector."""
         try:
             wire.connectionLost(reason)
-        except Exception:
+        except Exception:  # and the same where it is told of that
             self.log.failure("another bug in the user of {wire}, as it was lost", wire=safe_repr(wire))
