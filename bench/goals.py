@@ -9,6 +9,7 @@ from typing import Literal
 
 from bench.measures.distance import FAR_AWAY, NOT_NEAR
 from bench.measures.guest import CASES as GUESTS
+from bench.measures.metrics import CASES
 from bench.measures.migration import MIGRATE
 from bench.measures.moment import setting as disks_of
 from bench.measures.rationed import SETTING as RATION
@@ -78,6 +79,17 @@ def difference(measure: str, figure: str, subject: str, other: str, setting: str
     return value
 
 
+def quotient(measure: str, figure: str, subject: str, other: str) -> Callable[[Samples], float | None]:
+    """The median, over the rounds, of a subject's figure divided by that of another in the same round."""
+
+    def value(samples: Samples) -> float | None:
+        mine, theirs = (samples.by_round(measure, name, figure) for name in (subject, other))
+        both = [mine[number] / theirs[number] for number in mine.keys() & theirs.keys() if theirs[number]]
+        return statistics.median(both) if both else None
+
+    return value
+
+
 def median(measure: str, figure: str, subject: str, setting: str) -> Callable[[Samples], float | None]:
     """A figure as it is."""
     return lambda samples: samples.median(measure, subject, figure, setting)
@@ -100,6 +112,15 @@ def _compared() -> list[Goal]:
         Goal("TLS, 4 KiB latency, against stunnel", ratio("compare", "latency_us", tls, STUNNEL.name), 1.3, 1.0, False),
     ]
     return sorted(goals, key=lambda goal: not goal.name.startswith("plain"))
+
+
+def _metrics() -> list[Goal]:
+    goals = []
+    for off, on in ((CASES[0], CASES[1]), (CASES[2], CASES[3])):
+        for way, text in (("write", "writing"), ("read", "reading")):
+            rate, cost = (quotient("metrics", f"{way}_{figure}", f"{on}", f"{off}") for figure in ("mb_s", "cpu_s_gb"))
+            goals += [Goal(f"{on}, MB/s {text}, against none", rate, 0.97), Goal(f"{on}, CPU s/GB {text}", cost, 1.03, None, False)]
+    return goals
 
 
 def _others() -> list[Goal]:
@@ -128,4 +149,4 @@ def _others() -> list[Goal]:
     return goals
 
 
-GOALS = (*_compared(), *_others())
+GOALS = (*_compared(), *_metrics(), *_others())

@@ -6,11 +6,12 @@ from bench.measures.distance import DISTANCE
 from bench.measures.guest import GUEST
 from bench.measures.idle import IDLE
 from bench.measures.measure import Measure
+from bench.measures.metrics import METRICS
 from bench.measures.migration import MIGRATION
 from bench.measures.moment import MOMENT
 from bench.measures.rationed import RATIONED
 from bench.measures.scaling import SCALING
 
-MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, DISTANCE, MIGRATION, RATIONED, MOMENT, GUEST, BANDWIDTH)
+MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, METRICS, DISTANCE, MIGRATION, RATIONED, MOMENT, GUEST, BANDWIDTH)
 
 __all__ = ["MEASURES", "Measure"]

@@ -45,16 +45,17 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
             try:
                 with scene.running(peer, nbdkit) as pair:
                     if "throughput" in loads:
-                        figures |= _throughput(scene, pair)
+                        figures |= throughput(scene, pair)
                     if "latency" in loads:
-                        figures |= _latency(scene, pair)
+                        figures |= latency(scene, pair)
             except (RuntimeError, OSError) as error:
                 scene.note(peer.name, f"round {number}: {error}")
             else:
                 yield Sample(COMPARE.name, peer.name, number, figures)
 
 
-def _throughput(scene: Scene, pair: Pair) -> dict[str, float]:
+def throughput(scene: Scene, pair: Pair) -> dict[str, float]:
+    """Write, and then read: MB/s, CPU seconds for each GB, and the memory of each end."""
     peaks = [0] * len(pair.ends)
 
     def watch() -> None:
@@ -75,7 +76,8 @@ def _throughput(scene: Scene, pair: Pair) -> dict[str, float]:
     return figures
 
 
-def _latency(scene: Scene, pair: Pair) -> dict[str, float]:
+def latency(scene: Scene, pair: Pair) -> dict[str, float]:
+    """One request of 4 KiB after the other: their times, in microseconds."""
     with scene.directory() as directory:
         result = run(Load("write", scene.effort.seconds, block="4k", depth=1), uri(pair.entrance), directory)
     return {"latency_us": result.median_us, "latency_p99_us": result.p99_us}

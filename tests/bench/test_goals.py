@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.goals import GOALS, Goal, difference, median, ratio
+from bench.goals import GOALS, Goal, difference, median, quotient, ratio
 from bench.measures.distance import CASES
 from bench.measures.guest import CASES as GUESTS
+from bench.measures.metrics import CASES as METRICS_CASES
 from bench.measures.moment import DISKS
 from bench.measures.moment import setting as disks_of
 from bench.measures.rationed import SETTING as RATION
@@ -69,8 +70,18 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     for subject in ("nbdtun plain", "nbdtun TLS"):
         samples += [Sample("distance", subject, 1, {"share": 1.0}, f"{case}") for case in CASES]
     samples += [Sample("moment", name, 1, {"downtime_ms": ms}, disks_of(count)) for name, ms in BOTH for count in DISKS]
+    samples += [Sample("metrics", f"{case}", 1, dict.fromkeys(names, 1.0)) for case in METRICS_CASES]
     samples += [Sample("guest", case.subject, 1, {"share": 1.0}, f"{case}") for case in GUESTS]
     assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []
+
+
+def test_a_quotient_is_of_those_of_one_round() -> None:
+    rounds = [(1, 10.0, 20.0), (2, 50.0, 55.0), (3, 11.0, 22.0)]
+    samples = Samples(
+        Sample("metrics", name, number, {"rate": rate}) for number, *both in rounds for name, rate in zip(("off", "on"), both, strict=True)
+    )
+    assert quotient("metrics", "rate", "on", "off")(samples) == 2.0
+    assert quotient("metrics", "rate", "on", "other")(samples) is None
 
 
 def test_a_difference_is_between_those_of_one_round() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,26 @@ def test_they_are_for_this_host_alone(endpoint: str) -> None:
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9810", "unix:/run/m.sock", "/run/m.sock", "tcp:9810:interface=127.0.0.1", ""])
 def test_where_this_host_finds_them(endpoint: str) -> None:
     assert TunnelSettings(metrics=endpoint).metrics == endpoint
+
+
+OFF = """
+import sys
+from importlib import import_module
+from twisted.internet import reactor
+dest, source = ["--listen", "127.0.0.1:1", "--target", "a=/a"], ["--connect", "127.0.0.1:1", "--forward", "a=/b"]
+for tap, words in (("dest", dest), ("source", source)):
+    module = import_module(f"nbdtun.daemon.{tap}_tap")
+    options = module.Options()
+    options.parseOptions([*words, "--run-dir", "/nowhere", *sys.argv[1:]])
+    module.makeService(options)
+print([name for name in ("nbdtun.metrics", "prometheus_client", "twisted.web") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "loaded"), [((), []), (("--metrics", "/run/m.sock"), ["nbdtun.metrics", "prometheus_client", "twisted.web"])]
+)
+def test_without_the_option_nothing_of_it_is_loaded(words: tuple[str, ...], loaded: list[str]) -> None:
+    """So it costs nothing; the byte path knows nothing of metrics in either case."""
+    done = subprocess.run([sys.executable, "-c", OFF, *words], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{loaded}\n"
