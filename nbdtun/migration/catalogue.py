@@ -321,7 +321,7 @@ THROUGHPUT: Final = _warning(Check.THROUGHPUT, "The tunnel could not be measured
 BUFFERS: Final = _warning(
     Check.THROUGHPUT,
     "TCP's buffers at one end are smaller than what the line holds.",
-    "run nbdtun as root at that host, or set net.core.rmem_max and net.core.wmem_max there to 67108864, and start nbdtun again",
+    "set net.core.rmem_max and net.core.wmem_max at that host to 67108864, or give nbdtun CAP_NET_ADMIN there, and start it again",
 )
 ACTIVITY: Final = _warning(Check.ACTIVITY, "The guest's activity could not be measured.", "try again later")
 FORECAST: Final = _warning(

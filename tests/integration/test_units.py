@@ -25,7 +25,7 @@ from lab.disks import MIB
 from lab.gate import Gate
 from lab.guest import Guest
 from lab.pair import Pair, Plan
-from lab.process import wait
+from lab.process import Process, wait
 from lab.systemd import Systemd
 from lab.units import DEST, MIGRATE, SOCKET, systemctl
 
@@ -242,6 +242,16 @@ def test_a_file_that_is_wrong_fails_once() -> None:
     assert units.show(DEST, "Result") == "exit-code"
     assert (units.show(DEST, "ExecMainStatus"), units.show(DEST, "NRestarts")) == ("2", "0")
     assert "there is no option lisen; did you mean listen?" in units.journal(DEST)
+
+
+def test_the_destinations_rights_end_a_qemu_of_another_user(tmp_path: Path) -> None:
+    """One that does not quit: with the rights that the unit leaves to root, and no others."""
+    kept = (units.SHIPPED / DEST).read_text().partition("CapabilityBoundingSet=CAP_")[2].partition("\n")[0].lower().split(" cap_")
+    with Process(["sleep", "60"], tmp_path / "stuck.log", user=NOBODY) as stuck:
+        end = f"from nbdtun.migration.destination import recovery; recovery._kill('web1', {stuck.pid})"
+        rights = f"--bounding-set=-all,{','.join(f'+{right}' for right in kept)}"
+        subprocess.run(["setpriv", rights, sys.executable, "-c", end], check=True)
+        assert stuck.wait_exit(10) == -signal.SIGKILL
 
 
 def test_systemd_has_nothing_to_say_of_them(tmp_path: Path) -> None:

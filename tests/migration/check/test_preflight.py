@@ -155,7 +155,7 @@ def test_buffers_that_hold_less_than_the_line(monkeypatch: pytest.MonkeyPatch) -
     (line,) = lines(report, Level.WARNING)
     assert re.fullmatch(
         r"throughput: one tunnel channel carries 24 MiB/s over a round trip of \S+ ms: TCP's buffers at the destination hold no more; "
-        r"run nbdtun as root at that host, or set net\.core\.rmem_max and net\.core\.wmem_max there to 67108864, and start nbdtun again",
+        r"set net\.core\.rmem_max and net\.core\.wmem_max at that host to 67108864, or give nbdtun CAP_NET_ADMIN there, and start it again",
         line,
     )
     assert report.measured.throughput == 24.0 * MIB
