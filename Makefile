@@ -9,6 +9,7 @@ SEED ?=
 NEW ?= 60
 ROUNDS ?= 1
 VMS ?= 20
+SUITES ?= bookworm trixie
 QUICK ?=
 
 # Tests side by side: each worker has its own processes, directories and ports. What shares an expensive fixture is in one group.
@@ -56,8 +57,8 @@ deb: ## build/nbdtun_*.deb, the package for the Debian release that this is, by 
 	@lab/packages.sh deb
 	$(if $(VERSION),VERSION=$(VERSION)) /usr/bin/python3 -m lab.deb
 
-test-deb: packages ## the packages for Debian 12 and 13, built in trees; each is installed, used, upgraded, removed and purged in a bare one
-	$(RUN) lab.packaged bookworm trixie
+test-deb: packages $(VENV)/.installed ## the packages for Debian 12 and 13, used and purged in bare trees: SUITES=bookworm for one of them
+	$(RUN) lab.packaged $(SUITES)
 
 zipapp: $(VENV)/.installed ## build/nbdtun.pyz, one file with all that it requires, for Python 3.11 to 3.14
 	$(RUN) lab.zipapp

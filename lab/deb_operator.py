@@ -17,9 +17,13 @@ from lab import guest, units
 from lab.crossing import VM, certificates
 from lab.disks import MIB
 from lab.pair import Pair, Plan
+from lab.process import wait
+from lab.prometheus import scrape
 from lab.units import DEST, MIGRATE, SOCKET, systemctl
 
 PKI = Path("/etc/pki/qemu")
+METRICS = 9810
+"""The port in the file that the package brings."""
 
 #: What apt, dpkg and the host itself write, whatever is installed.
 _OTHERS = ("var/lib/apt", "var/cache", "var/log", "var/lib/dpkg", "run", "tmp", "proc", "sys", "dev")
@@ -41,6 +45,7 @@ def main(older: str, newer: str) -> int:
         systemctl("start", "--wait", MIGRATE)
         pair.destination.wait_ticks(5)
         assert pair.faults() == []
+        scraped()
     completed()
     apt("remove", "nbdtun")
     assert systemctl_says("is-active", SOCKET) == "inactive"
@@ -79,10 +84,21 @@ def edit(pair: Pair) -> None:
     """One file for the destination, and one for the migration."""
     certificates(PKI)
     file = units.OPTIONS / "dest.toml"
-    file.write_text(file.read_text().replace('"*=/run/qemu/{vm}-incoming.qmp"', f'"{VM}={pair.destination.qmp_path}"'))
+    lines = file.read_text().replace('"*=/run/qemu/{vm}-incoming.qmp"', f'"{VM}={pair.destination.qmp_path}"')
+    file.write_text(lines.replace("# metrics = ", "metrics = "))
     subprocess.run(["nbdtun", "config", "check", file], check=True, stdout=subprocess.DEVNULL)
     options = f"--qmp {pair.source.qmp_path} --to 127.0.0.1 --tls-dir {PKI}"
     (units.OPTIONS / f"migrate-{VM}.env").write_text(f"OPTIONS={options}\n")
+
+
+def scraped() -> None:
+    """Prometheus would find the migration, which has ended well, in the daemon's metrics; promtool is not on this host."""
+    wait(lambda: 'nbdtun_migrations_ended_total{outcome="completed",phase="finish"} 1.0' in scrape(METRICS), 10, "the migration's end")
+    page = scrape(METRICS)
+    assert 'nbdtun_channels_ended_total{outcome="complete",target="nbd"} 1.0' in page
+    assert "nbdtun_migration_downtime_seconds_count 1.0" in page
+    assert 'nbdtun_certificate_expiry_timestamp_seconds{file="server-cert.pem"}' in page
+    assert scrape(METRICS, "/readyz") == "ok\n"
 
 
 def upgrade(newer: str) -> None:
