@@ -1,0 +1,108 @@
+"""The documentation has a line for each sentence; and what a sentence is, for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.prose import DOCS, broken, long, sentences, words
+
+PAGE = """\
+Title. Not prose
+================
+
+One sentence, that
+goes on. Another one! libvirt's is a third. ``code. Like this`` is none, e.g. that.
+A line::
+
+   code. Is left. As it is.
+
+term. Of a list
+   What it is. And
+   what not.
+other term
+   No more.
+
+- A bullet. With
+  two sentences.
+- Another one.
+
+=====  ==========
+a cell of. A table
+=====  ==========
+
+.. code-block:: sh
+
+   echo one. Two.
+
+.. note::
+
+   A note. Of two.
+"""
+BROKEN = """\
+Title. Not prose
+================
+
+One sentence, that goes on.
+Another one!
+libvirt's is a third.
+``code. Like this`` is none, e.g. that.
+A line::
+
+   code. Is left. As it is.
+
+term. Of a list
+   What it is.
+   And what not.
+other term
+   No more.
+
+- A bullet.
+  With two sentences.
+- Another one.
+
+=====  ==========
+a cell of. A table
+=====  ==========
+
+.. code-block:: sh
+
+   echo one. Two.
+
+.. note::
+
+   A note.
+   Of two.
+"""
+
+
+def test_every_page_has_a_line_for_each_sentence() -> None:
+    """`python -m lab.prose --write` makes it so."""
+    assert [page.name for page in sorted(DOCS.glob("*.rst")) if broken(page) != page.read_text()] == []
+
+
+def test_what_is_no_prose_stays_as_it_is(tmp_path: Path) -> None:
+    page = tmp_path / "page.rst"
+    page.write_text(PAGE)
+    assert broken(page) == BROKEN
+    page.write_text(BROKEN)
+    assert broken(page) == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("The VM stays at the source.", 6),
+        ("It is ``nbdtun set VM --switchover now`` that ends it: :doc:`the page <migrate>`.", 7),
+        ("1 Gbit/s -- no more.", 4),
+    ],
+)
+def test_literals_and_links_are_one_word(text: str, count: int) -> None:
+    assert (sentences(text), words(text)) == ([text], count)
+
+
+def test_a_long_sentence_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.rst"
+    page.write_text(f"Short.\n\n{'word ' * 25}end. Short.\n")
+    assert [line.partition(": word")[0] for line in long(page)] == ["page.rst:3: 26 words"]
