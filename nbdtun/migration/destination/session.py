@@ -47,6 +47,7 @@ from nbdtun.migration.vm.bitmaps import Awaited, Passenger
 from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.exports import Exports, Pairing, pair
 from nbdtun.migration.vm.fate import Fate
+from nbdtun.migration.vm.machine import announce
 from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
 from nbdtun.states import Life
@@ -213,7 +214,7 @@ class Session:
         await self._attempt(self._finish(run))
         self.cleaned_up = Deferred()
         self._advance(Trigger.FINISHED)  # the answer need not wait for the clean-up
-        Deferred.fromCoroutine(self._watch_and_clean_up(settle)).addErrback(self._log_bug).chainDeferred(self.cleaned_up)
+        Deferred.fromCoroutine(self._watch_and_clean_up(run, settle)).addErrback(self._log_bug).chainDeferred(self.cleaned_up)
 
     async def _finish(self, run: bool) -> None:
         assert self._arrival is not None
@@ -248,7 +249,9 @@ class Session:
         await self._egress.close()
         self._journal.abandon()
 
-    async def _watch_and_clean_up(self, settle: float) -> None:
+    async def _watch_and_clean_up(self, run: bool, settle: float) -> None:
+        if run:
+            await announce(self._monitor)
         if settle:
             try:
                 await self.fate.watch(settle)

@@ -28,7 +28,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.vm import bitmaps
 from nbdtun.migration.vm.guest import ENDING_MIGRATION_SECONDS
-from nbdtun.migration.vm.machine import RUNNING, run_state
+from nbdtun.migration.vm.machine import RUNNING, announce, run_state
 from nbdtun.migration.vm.memory import ENDED, Migrated, Outgoing, put, query_migration
 from nbdtun.migration.vm.mirror import sweep
 
@@ -166,6 +166,7 @@ async def roll_back(reactor: IReactorTime, monitor: Monitor, left: Entry) -> Non
     completed = left.switched is not None and (await query_migration(monitor)).status == "completed"
     if completed and left.runs and await run_state(monitor) == "postmigrate":
         await monitor.execute("cont")
+        await announce(monitor)
     await clean_up(reactor, monitor, left)
 
 

@@ -29,7 +29,7 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.source.recovery import clean_up, find, roll_back
 from nbdtun.migration.vm.guest import Guest
-from nbdtun.migration.vm.machine import RUNNING, run_state
+from nbdtun.migration.vm.machine import RUNNING, announce, run_state
 from nbdtun.migration.vm.memory import query_migration
 
 
@@ -87,6 +87,7 @@ class Resolution:
     async def _go_on(self, left: Entry | None) -> str:
         if left is None:
             await self._monitor.execute("cont")
+            await announce(self._monitor)
         else:
             await roll_back(self._reactor, self._monitor, left)
         return "it runs at the source again" if left is None or left.runs else "it is paused at the source, as it was before"

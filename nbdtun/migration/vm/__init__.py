@@ -2,7 +2,7 @@
 QEMU's own nouns, one each.
 
     requirements  the commands that a QEMU must support
-    machine       type, RAM and run state
+    machine       type, RAM and run state; its announcement to its network
     hardware      the whole machine as its guest sees it, read and compared
     images        whether two disks have the same image
     disks         the disks of a machine, and which of them are copied

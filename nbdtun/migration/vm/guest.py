@@ -24,7 +24,7 @@ from nbdtun.errors import MonitorError, MonitorLost, NbdtunError, NotMigratable
 from nbdtun.migration.progress import GuestState
 from nbdtun.migration.qmp.events import Event
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.vm.machine import MIGRATING, RUNNING, run_state
+from nbdtun.migration.vm.machine import MIGRATING, RUNNING, announce, run_state
 
 ENDING_SECONDS = 30.0
 ENDING_MIGRATION_SECONDS = 0.1
@@ -132,8 +132,10 @@ class Guest:
             if state in RESUMABLE:
                 await self._monitor.execute("cont")
             if state != "finish-migrate":
-                return
+                break
             await deferLater(clock, ENDING_MIGRATION_SECONDS)
+        if self.runs and self.stopped_at is not None:  # the other QEMU may have announced it
+            await announce(self._monitor)
 
     def unwatch(self) -> None:
         """Stop watching it."""

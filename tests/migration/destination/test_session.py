@@ -105,6 +105,7 @@ def test_it_goes_its_way() -> None:
     assert room.do(room.session.finish(True)) is None
     assert room.qemu.state == "running"
     assert room.is_clean()
+    assert room.qemu.announced == ["running"]
     assert repr(room.session) == "<Session 01234567 of web1 at the destination finished>"
     assert room.session.cleaned_up.called
 
@@ -164,7 +165,7 @@ def test_without_run_it_stays_paused() -> None:
     room = ready()
     room.qemu.arrived()
     assert room.do(room.session.finish(False)) is None
-    assert room.qemu.state == "paused"
+    assert (room.qemu.state, room.qemu.announced) == ("paused", [])
 
 
 def test_a_disk_that_does_not_fit() -> None:

@@ -56,6 +56,8 @@ class PaperQemu(Paper):
         self.passes = 1
         self.plugged: dict[str, str] = {}
         self.processors = 1
+        self.announced: list[str] = []
+        self.more.add("announce-self")
 
     # What everybody is asked.
 
@@ -146,6 +148,9 @@ class PaperQemu(Paper):
         if self.state != "running":
             self.state = "running"
             self.tell("RESUME")
+
+    def announce_self(self, initial: int, max: int, rounds: int, step: int) -> Any:
+        self.announced.append(self.state)
 
     # Disks.
 

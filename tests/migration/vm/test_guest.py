@@ -150,3 +150,16 @@ def test_one_that_is_paused_is_not_paused_again() -> None:
     qemu.clock.pump([0.001] * 5)
     assert "stop" not in qemu.asked
     assert not guest.runs
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_one_that_has_stood_still_is_announced_again(stopped: bool) -> None:
+    qemu, guest = watched()
+    if stopped:
+        qemu.state = "finish-migrate"
+        qemu.heard("STOP", {})
+        qemu.clock.pump([0.001] * 5)
+    qemu.state = "postmigrate"
+    Deferred.fromCoroutine(guest.resume(qemu.clock))
+    qemu.clock.pump([0.001] * 5)
+    assert qemu.announced == ["running"] * stopped

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from nbdtun.errors import CommandFailed
-from nbdtun.migration.vm.machine import Machine, machine, run_state
+from nbdtun.errors import CommandFailed, MonitorLost
+from nbdtun.migration.vm.machine import Machine, announce, machine, run_state
 from tests.migration.stage.paper import Sheet
+from tests.migration.stage.paper_qemu import PaperQemu
 
 HERE = Machine("pc-q35-7.2-machine", 1 << 27)
 
@@ -31,3 +34,32 @@ async def test_qemu_is_asked() -> None:
     assert await run_state(sheet) == "paused"
     sheet.answers["qom-get"] = CommandFailed("no")
     assert await machine(sheet) == Machine("", 5)
+
+
+def announcing(qemu: PaperQemu) -> list[None]:
+    done: list[None] = []
+    Deferred.fromCoroutine(qemu.connect())
+    Deferred.fromCoroutine(announce(qemu)).addCallback(done.append)
+    qemu.clock.pump([0.001] * 3)
+    return done
+
+
+def test_its_qemu_is_asked_to() -> None:
+    qemu = PaperQemu(Clock(), "web1")
+    assert announcing(qemu) == [None]
+    assert qemu.announced == ["running"]
+
+
+def test_a_qemu_that_cannot_is_not_asked() -> None:
+    qemu = PaperQemu(Clock(), "web1")
+    qemu.lacks.add("announce-self")
+    assert announcing(qemu) == [None]
+    assert qemu.asked == []
+
+
+@pytest.mark.parametrize("error", [CommandFailed("web1: no"), MonitorLost("web1: QEMU has ended")])
+def test_a_failure_is_a_warning(error: Exception, said: list[str]) -> None:
+    qemu = PaperQemu(Clock(), "web1")
+    qemu.fails["announce-self"] = error
+    assert announcing(qemu) == [None]
+    assert said == [f"web1: not announced to its network: {error}"]
