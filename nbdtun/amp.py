@@ -129,8 +129,8 @@ class Object(amp.Argument):
 class Rows(amp.AmpList):
     """A list of at most ``limit`` boxes."""
 
-    def __init__(self, subargs: Sequence[tuple[bytes, amp.Argument]], limit: int) -> None:
-        super().__init__(list(subargs))
+    def __init__(self, subargs: Sequence[tuple[bytes, amp.Argument]], limit: int, optional: bool = False) -> None:
+        super().__init__(list(subargs), optional=optional)
         self.limit = limit
 
     def fromStringProto(self, data: bytes, proto: Any) -> list[dict[str, Any]]:

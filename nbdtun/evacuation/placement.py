@@ -12,17 +12,23 @@ from collections.abc import Collection, Mapping, Sequence
 from attrs import field, frozen
 
 from nbdtun.evacuation.rules import Rules
+from nbdtun.migration.capacity import Space, summed
 from nbdtun.units import size_text
 
 
 @frozen
 class Wanted:
-    """A VM that is to be placed; ``fits`` are the destinations that can take it by its check."""
+    """
+    A VM that is to be placed; ``fits`` are the destinations that can take it by its check.
+
+    ``spaces`` is the disk space that it needs at each of them; nothing where that is not told.
+    """
 
     vm: str
     memory: int
     disks: int
     fits: tuple[str, ...]
+    spaces: Mapping[str, tuple[Space, ...]] = field(factory=dict)
 
     @property
     def size(self) -> int:
@@ -32,11 +38,10 @@ class Wanted:
 
 @frozen
 class Room:
-    """What a destination has left, in bytes: -1 where it does not tell."""
+    """The memory that a destination has left, in bytes: -1 where it does not tell."""
 
     to: str
     memory: int = -1
-    disks: int = -1
 
 
 @frozen
@@ -75,13 +80,13 @@ def _unfit(group: Collection[Wanted], room: Room, to: Mapping[str, str], known: 
         there = {vm for vm, host in to.items() if host == room.to} | names
         if others := sorted(rules.apart_from(each.vm) & there):
             return f"{each.vm} must not be with {', '.join(others)} at {room.to}"
-    taken = [known[vm] for vm, host in to.items() if host == room.to]
-    for what, free, needs in (
-        ("memory", room.memory, sum(each.memory for each in (*taken, *group))),
-        ("disk space", room.disks, sum(each.disks for each in (*taken, *group))),
-    ):
-        if 0 <= free < needs:
-            return f"{room.to} has {size_text(free)} of {what} free, and would need {size_text(needs)}"
+    every = [*(known[vm] for vm, host in to.items() if host == room.to), *group]
+    needs = sum(each.memory for each in every)
+    if 0 <= room.memory < needs:
+        return f"{room.to} has {size_text(room.memory)} of memory free, and would need {size_text(needs)}"
+    for space in summed(space for each in every for space in each.spaces.get(room.to, ())):
+        if space.lacks:
+            return f"{room.to} has {size_text(space.free)} free at {space.place}, and the disks would need {size_text(space.needed)}"
     return ""
 
 

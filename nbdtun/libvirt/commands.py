@@ -20,7 +20,8 @@ Each value is one JSON object, compressed, with exactly the fields of its class 
 A :class:`.values.Found`::
 
     {"findings": [{"level": "failure", "check": "place", "what": "...", "remedy": "...", "code": "not-migratable", "name": ""}],
-     "libvirt": 9000000, "hypervisor": 7002022}
+     "libvirt": 9000000, "hypervisor": 7002022,
+     "spaces": [{"system": "65025", "place": "/var/lib/libvirt/images", "needed": 200704, "free": 1073741824}]}
 
 A :class:`.values.Prepared`::
 

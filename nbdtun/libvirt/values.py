@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from attrs import evolve, field, frozen
 
 from nbdtun.errors import printable
+from nbdtun.migration.capacity import Space
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.spawn.values import Twin
 
@@ -82,12 +83,13 @@ class Wanted:
 class Found:
     """
     What the far end has found: ``findings``, and the versions of its ``libvirt`` and its ``hypervisor``, as libvirt counts them
-    (1000000 * major + 1000 * minor + release).
+    (1000000 * major + 1000 * minor + release). ``spaces`` is the disk space that the images need.
     """
 
     findings: tuple[Finding, ...] = field(default=(), converter=_shown)
     libvirt: int = 0
     hypervisor: int = 0
+    spaces: tuple[Space, ...] = ()
 
     @property
     def fit(self) -> bool:

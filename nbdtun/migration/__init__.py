@@ -6,7 +6,7 @@ From the ground up; a package imports only what stands above it here:
     progress, ids, finding, catalogue, timeouts, settings   values: what is reported, named, found, limited and requested
     tally        how migrations have ended, counted
     bond         what binds a session to its source
-    capacity     how many VMs a destination receives at a time
+    capacity     how many VMs a destination receives at a time, and what is free for them
     carrier      the port to the tunnel
     qmp          a QEMU monitor: commands, answers, events; the only asyncio
     rollback     each step's undo, and the journal that survives a killed process

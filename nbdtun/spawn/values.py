@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from nbdtun.migration.capacity import Space
 from nbdtun.migration.finding import Finding, Level
 
 
@@ -163,10 +164,12 @@ class Found:
     """
     What the far end has found: its ``findings`` about a plan, and the whole paths of its ``emulator`` and ``missing`` directories.
 
-    ``release`` is its QEMU's version. The findings are complete: what the plan itself had is not repeated.
+    ``release`` is its QEMU's version, ``spaces`` the disk space that the images need. The findings are complete: what the plan itself had
+    is not repeated.
     """
 
     emulator: str = ""
     release: str = ""
     missing: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    spaces: tuple[Space, ...] = ()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdtun.evacuation.placement import Room, Wanted, place
 from nbdtun.evacuation.rules import Rules
+from nbdtun.migration.capacity import Space
 
 GIB = 1 << 30
 HOSTS = ("hv2", "hv3", "hv4")
@@ -14,6 +16,11 @@ HOSTS = ("hv2", "hv3", "hv4")
 
 def vm(name: str, memory: int = 1, disks: int = 10, fits: tuple[str, ...] = HOSTS) -> Wanted:
     return Wanted(name, memory * GIB, disks * GIB, fits)
+
+
+def stored(name: str, **needed: int) -> Wanted:
+    """One that needs so many GiB of each destination's /srv, where 10 are free."""
+    return evolve(vm(name), spaces={to: (Space("1", "/srv", gib * GIB, 10 * GIB),) for to, gib in needed.items()})
 
 
 def test_the_load_is_shared() -> None:
@@ -27,12 +34,29 @@ def test_the_one_with_the_most_memory_left() -> None:
 
 
 def test_what_does_not_fit_has_a_reason_for_each_destination() -> None:
-    placed = place([vm("a", 4), vm("b", fits=("hv3",))], [Room("hv2", 2 * GIB), Room("hv3", 8 * GIB, GIB)], Rules())
+    rooms = [Room("hv2", 2 * GIB), Room("hv3", 8 * GIB)]
+    placed = place([evolve(stored("a", hv3=12), memory=4 * GIB), evolve(stored("b", hv3=11), fits=("hv3",))], rooms, Rules())
     assert placed.to == {}
     assert placed.refused["a"] == (
-        "hv2 has 2 GiB of memory free, and would need 4 GiB; hv3 has 1 GiB of disk space free, and would need 10 GiB"
+        "hv2 has 2 GiB of memory free, and would need 4 GiB; hv3 has 10 GiB free at /srv, and the disks would need 12 GiB"
     )
-    assert placed.refused["b"].startswith("it cannot go to hv2; hv3 has 1 GiB")
+    assert placed.refused["b"].startswith("it cannot go to hv2; hv3 has 10 GiB")
+
+
+def test_disk_space_is_summed_over_the_vms_of_a_destination() -> None:
+    vms = [stored(name, hv2=4, hv3=6) for name in "abcd"]
+    placed = place(vms, [Room("hv2"), Room("hv3")], Rules())
+    assert sorted(placed.to.values()) == ["hv2", "hv2", "hv3"]
+    (reason,) = placed.refused.values()
+    assert reason == (
+        "hv2 has 10 GiB free at /srv, and the disks would need 12 GiB; hv3 has 10 GiB free at /srv, and the disks would need 12 GiB"
+    )
+
+
+def test_memory_is_summed_as_well() -> None:
+    placed = place([vm(name, 4) for name in "abc"], [Room("hv2", 9 * GIB)], Rules())
+    assert sorted(placed.to) == ["a", "b"]
+    assert placed.refused == {"c": "hv2 has 9 GiB of memory free, and would need 12 GiB"}
 
 
 def test_rules_of_the_operator() -> None:

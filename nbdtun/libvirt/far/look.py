@@ -20,9 +20,10 @@ from nbdtun.libvirt.findings import FORBIDDEN, PASSED_THROUGH, PROCESSOR, THERE,
 from nbdtun.libvirt.host import Capabilities, Domain, Host
 from nbdtun.libvirt.pools import Pool, Pools
 from nbdtun.libvirt.values import Found, Image, Wanted
+from nbdtun.migration.capacity import Space, space_at, summed
 from nbdtun.migration.catalogue import LACKING, OCCUPIED, SPACE, UNLIKE
 from nbdtun.migration.finding import Finding
-from nbdtun.spawn.far.host import free, has_interface, own_name, standing, user_id
+from nbdtun.spawn.far.host import has_interface, own_name, standing, user_id
 from nbdtun.spawn.values import Network
 from nbdtun.units import size_text
 
@@ -66,8 +67,9 @@ def look(scene: Scene, wanted: Wanted) -> Found:
             _firmware(scene, wanted, needs),
         ):
             findings += _collected(part)
-    findings += _collected(_images(scene, wanted, {} if needs is None else needs.keys))
-    return Found(tuple(findings), libvirt, hypervisor)
+    made: list[tuple[Image, Place]] = []
+    findings += _collected(_images(scene, wanted, {} if needs is None else needs.keys, made))
+    return Found(tuple(findings), libvirt, hypervisor, _spaces(made))
 
 
 def _collected(part: Iterable[Finding]) -> Iterator[Finding]:
@@ -192,8 +194,8 @@ def _firmware(scene: Scene, wanted: Wanted, needs: Needs) -> Iterator[Finding]:
         yield OCCUPIED(f"the NVRAM: {needs.nvram} is there already", "give its content up with --overwrite, or remove it there")
 
 
-def _images(scene: Scene, wanted: Wanted, keys: Mapping[str, str]) -> Iterator[Finding]:
-    made: list[tuple[Image, Place]] = []
+def _images(scene: Scene, wanted: Wanted, keys: Mapping[str, str], made: list[tuple[Image, Place]]) -> Iterator[Finding]:
+    """Judge the images; those that will be ``made`` are added to that list."""
     seen: dict[str, str] = {}
     users = _once(scene.host.disks)
     for image in wanted.images:
@@ -212,7 +214,7 @@ def _images(scene: Scene, wanted: Wanted, keys: Mapping[str, str]) -> Iterator[F
             yield from volumes.judge(image, place, wanted.overwrite)
         if place.path in scene.ours or not os.path.lexists(place.path):
             made.append((image, place))
-    yield from _space(made)
+    yield from _lacking(_spaces(made))
     yield from _owners(wanted.images)
 
 
@@ -227,24 +229,23 @@ def _once(ask: Callable[[], dict[str, frozenset[str]]]) -> Callable[[], dict[str
     return answer
 
 
-def _space(made: Iterable[tuple[Image, Place]]) -> Iterator[Finding]:
+def _spaces(made: Iterable[tuple[Image, Place]]) -> tuple[Space, ...]:
     """What the images take at the source will be taken here, of a file system or of a pool."""
-    needed: dict[str, tuple[int, int]] = {}
-    for image, place in made:
-        name, room = _room(place)
-        wanted = min(image.allocation, image.capacity) if place.pool is None or place.pool.has_files else image.capacity
-        needed[name] = (needed.get(name, (0, 0))[0] + wanted, room)
-    for name, (wanted, room) in needed.items():
-        if wanted > room:
-            yield SPACE(f"{name}: the disks need {size_text(wanted)}, and {size_text(room)} are free", "make room there, or use --map")
+    return summed(_space(image, place) for image, place in made)
 
 
-def _room(place: Place) -> tuple[str, int]:
+def _space(image: Image, place: Place) -> Space:
     pool: Pool | None = place.pool
     if pool is not None and not pool.has_files:
-        return f"the storage pool {pool.name}", pool.available
-    directory = standing(place.path)
-    return directory, free(directory)[1]
+        return Space(f"pool {pool.name}", f"the storage pool {pool.name}", image.capacity, pool.available)
+    return space_at(standing(place.path), min(image.allocation, image.capacity))
+
+
+def _lacking(needed: Iterable[Space]) -> Iterator[Finding]:
+    for space in needed:
+        if space.lacks:
+            what = f"{space.place}: the disks need {size_text(space.needed)}, and {size_text(space.free)} are free"
+            yield SPACE(what, "make room there, or use --map")
 
 
 def _owners(images: Iterable[Image]) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ One list serves both: ``check`` shows it, and a migration obeys it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
+from nbdtun.migration.capacity import Space, summed
 from nbdtun.migration.catalogue import DESTINATION, DISK_CACHE, DISK_SECTORS, DISK_THREAD, DISKS
 from nbdtun.migration.check.bitmaps import accept
 from nbdtun.migration.check.checklist import Checklist
@@ -24,6 +25,7 @@ from nbdtun.migration.vm.hardware.compare import allow, compare
 from nbdtun.migration.vm.hardware.model import Hardware
 from nbdtun.migration.vm.hardware.processors import model
 from nbdtun.migration.vm.hardware.read import hardware
+from nbdtun.migration.vm.images import space_of
 from nbdtun.migration.vm.memory import require_incoming
 from nbdtun.migration.vm.pairing import Matches
 from nbdtun.migration.vm.requirements import RECEIVING, require_commands, version
@@ -67,6 +69,7 @@ async def arrive(checklist: Checklist, monitor: Monitor, wanted: Wanted) -> tupl
         await _note_sectors(checklist, monitor, pairs.values())
         await _note_threads(checklist, monitor, here, found.values())
         _note_caches(checklist, pairs.values())
+        checklist.spaces = _spaces(monitor, wanted, found)
         await accept(checklist, monitor, pairs, wanted.bitmaps)
     return tuple(found.values())
 
@@ -87,6 +90,13 @@ async def _note_threads(checklist: Checklist, monitor: Monitor, hardware: Hardwa
     """Find disks whose copies would be the end of their QEMU."""
     for disk in await lost(monitor, hardware, disks):
         checklist.add(DISK_THREAD(f"disk {disk.nickname}: {ends(f'{await version(monitor)}')}"))
+
+
+def _spaces(monitor: Monitor, wanted: Wanted, found: Mapping[int, Disk]) -> tuple[Space, ...]:
+    """The disk space that is needed here; none for an image that is no file, or cannot be seen."""
+    pid = monitor.credentials.pid if monitor.credentials else 0
+    every = (space_of(disk.file, pid, wanted.disks[number].allocated) for number, disk in found.items())
+    return summed(space for space in every if space is not None)
 
 
 def _note_caches(checklist: Checklist, pairs: Iterable[tuple[Disk, Disk]]) -> None:

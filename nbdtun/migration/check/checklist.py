@@ -7,17 +7,19 @@ from contextlib import contextmanager
 
 from nbdtun.errors import DestinationFailed, NbdtunError, error_of
 from nbdtun.logs import make_logger
+from nbdtun.migration.capacity import Space
 from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.finding import Check, Finding, Level
 
 
 class Checklist:
-    """``findings``, in the order in which they were made; ``report`` is called with each."""
+    """``findings``, in the order in which they were made; ``report`` is called with each. ``spaces`` is what the disks need there."""
 
     log = make_logger()
 
     def __init__(self, report: Callable[[Finding], None] = lambda finding: None) -> None:
         self.findings: list[Finding] = []
+        self.spaces: tuple[Space, ...] = ()
         self._report = report
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from nbdtun.amp import CheckedCommand, Number
 from nbdtun.migration.control.commands import ERRORS, WANTED
-from nbdtun.migration.control.rows import FINDINGS
+from nbdtun.migration.control.rows import FINDINGS, SPACES
 from nbdtun.versions import AGREED
 
 
@@ -15,9 +15,9 @@ class Check(CheckedCommand):
     Check whether ``vm`` could come here, and change nothing.
 
     The arguments are those of :class:`~nbdtun.migration.control.commands.Prepare`, without a session. ``findings`` are the results,
-    ``time`` is the destination's time of day in microseconds since the epoch.
+    ``time`` is the destination's time of day in microseconds since the epoch. ``spaces`` is the disk space that is needed there.
     """
 
     arguments: ClassVar = [*WANTED]
-    response: ClassVar = [*AGREED, (b"findings", FINDINGS), (b"time", Number())]
+    response: ClassVar = [*AGREED, (b"findings", FINDINGS), (b"time", Number()), (b"spaces", SPACES)]
     errors = ERRORS

@@ -8,7 +8,7 @@ from nbdtun.migration.check.command import Check
 from nbdtun.migration.check.departure import Departure, told_of
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import MIGRATION, Query
-from nbdtun.migration.control.rows import findings_of
+from nbdtun.migration.control.rows import findings_of, spaces_of
 from nbdtun.migration.ids import new_session
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.machine import RUNNING
@@ -28,6 +28,7 @@ async def consult(checklist: Checklist, control: Control, departure: Departure |
         MIGRATION.chosen(answer, "the destination")
         for finding in findings_of(answer["findings"]):
             checklist.add(finding)
+        checklist.spaces = spaces_of(answer["spaces"])
         return float(answer["time"]) / 1e6
     return None
 

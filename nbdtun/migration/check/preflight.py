@@ -71,7 +71,7 @@ class Preflight:
                 await self._try_tunnel(self._carrier)
                 await self._watch_guest()
                 expected = self._foresee()
-        return Report(self._settings.vm, self._list.level, tuple(self._list.findings), self._measured, expected)
+        return Report(self._settings.vm, self._list.level, tuple(self._list.findings), self._measured, expected, self._list.spaces)
 
     async def _visit(self, carrier: Carrier) -> None:
         """Query the destination."""

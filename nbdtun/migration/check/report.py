@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
+from nbdtun.migration.capacity import Space
 from nbdtun.migration.check.activity import Activity
 from nbdtun.migration.check.forecast import Forecast
 from nbdtun.migration.finding import Finding, Level
@@ -38,13 +39,14 @@ class Measured:
 
 @frozen
 class Report:
-    """All that is known about the VM ``vm`` before its migration."""
+    """All that is known about the VM ``vm`` before its migration; ``spaces`` is what its disks need at the destination, if that is told."""
 
     vm: str
     level: Level
     findings: tuple[Finding, ...]
     measured: Measured = Measured()
     forecast: Forecast | None = None
+    spaces: tuple[Space, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``nbdtun check --json`` prints: see ``docs/migrate``."""

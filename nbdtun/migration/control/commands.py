@@ -76,7 +76,7 @@ WANTED = (
     *OFFER,
     (b"vm", Text()),
     (b"hardware", HardwareArgument()),
-    (b"disks", Rows([*_DISK, (b"size", Number())], MAX_DISKS)),
+    (b"disks", Rows([*_DISK, (b"size", Number()), (b"allocated", Number(optional=True))], MAX_DISKS)),
     (b"bitmaps", BITMAPS),
     (b"allowed", Rows([(b"name", Text())], MAX_DISKS)),
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nbdtun.amp import Flag, Number, Refused, Rows, Text
+from nbdtun.migration.capacity import Space
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.bitmaps import MAX_BITMAPS, Passenger
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
@@ -13,6 +14,8 @@ from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 MAX_FINDINGS = MAX_DISKS + 32
 #: Characters of a finding's texts.
 MAX_WHAT, MAX_REMEDY, MAX_NAME = 380, 140, 64
+#: Of the name of a file system.
+MAX_SYSTEM = 64
 
 #: Bytes of all findings together, in one AMP value.
 MAX_BYTES = 65_535
@@ -36,17 +39,32 @@ FINDINGS = Rows(
     MAX_FINDINGS,
 )
 BITMAPS = BitmapRows([(b"disk", Number(MAX_DISKS - 1)), (b"name", Text()), (b"persistent", Flag())], MAX_BITMAPS)
+SPACES = Rows(
+    [(b"system", Text(MAX_SYSTEM)), (b"place", Text()), (b"needed", Number()), (b"free", Number())],
+    MAX_DISKS,
+    optional=True,
+)
 _DISK = ("node", "device", "qdev", "size", "format", "place", "serial", "image", "cache")
 
 
 def rows_of_disks(disks: Iterable[Disk]) -> list[dict[str, Any]]:
     """Disks as rows for the wire."""
-    return [{name: getattr(disk, name) for name in _DISK} for disk in disks]
+    return [{**{name: getattr(disk, name) for name in _DISK}, "allocated": disk.allocated} for disk in disks]
 
 
 def disks_of(rows: list[dict[str, Any]]) -> tuple[Disk, ...]:
     """The reverse of :func:`rows_of_disks`."""
-    return tuple(Disk(**{name: row[name] for name in _DISK}) for row in rows)
+    return tuple(Disk(**{name: row[name] for name in _DISK}, allocated=row["allocated"] or 0) for row in rows)
+
+
+def rows_of_spaces(spaces: Iterable[Space]) -> list[dict[str, Any]]:
+    """Disk space as rows for the wire."""
+    return [{"system": one.system, "place": one.place, "needed": one.needed, "free": one.free} for one in spaces]
+
+
+def spaces_of(rows: list[dict[str, Any]] | None) -> tuple[Space, ...]:
+    """The reverse of :func:`rows_of_spaces`; nothing from an end that does not tell."""
+    return tuple(Space(**{name: row[name] for name in ("system", "place", "needed", "free")}) for row in rows or ())
 
 
 def rows_of_bitmaps(bitmaps: Iterable[Passenger]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.command import Check
 from nbdtun.migration.control.channel import Control
 from nbdtun.migration.control.commands import BY_SOURCE, MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Room, Settle
-from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings
+from nbdtun.migration.control.rows import bitmaps_of, disks_of, rows_of_bitmaps, rows_of_findings, rows_of_spaces
 from nbdtun.migration.destination.session import Session
 from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.migration.vm.hardware.model import Hardware
@@ -65,7 +65,8 @@ class DestinationControl(Control):
             agreed = _agreed(told)
             checklist = Checklist()
             await self._destination.check(checklist, vm, _wanted(**told), self._party.may)
-            return agreed.fields() | {"findings": rows_of_findings(checklist.findings), "time": round(time() * 1e6)}
+            found = {"findings": rows_of_findings(checklist.findings), "spaces": rows_of_spaces(checklist.spaces)}
+            return agreed.fields() | found | {"time": round(time() * 1e6)}
 
         return self.respond(work, vm=vm)
 

@@ -45,7 +45,7 @@ class Disk:
     ``allocated`` is how many bytes its images (backing files too) take on the host, or ``size`` if that is unknown, as for block devices.
     It changes while the guest writes, so two disks are compared without it. They are also compared without ``image``, which shows whether
     two disks share one image: see :mod:`nbdtun.migration.vm.images`; and without ``cache``, which is :data:`WRITE_BACK` or
-    :data:`WRITE_THROUGH`, as the guest may change it.
+    :data:`WRITE_THROUGH`, as the guest may change it; and without ``file``, as QEMU calls the image, which no other host is told.
     """
 
     node: str
@@ -58,6 +58,7 @@ class Disk:
     allocated: int = field(default=0, eq=False)
     image: str = field(default="", eq=False)
     cache: str = field(default="", eq=False)
+    file: str = field(default="", eq=False)
 
     @property
     def ident(self) -> str:
@@ -151,6 +152,7 @@ def _disk(drive: Mapping[str, Any], pid: int) -> Disk:
         allocated=_allocated(image),
         image=image_of(inserted.get("file", ""), pid),
         cache=_cache(inserted.get("cache", {})),
+        file=inserted.get("file", ""),
     )
 
 

@@ -1,6 +1,6 @@
 """
 The location of a disk's image, so that both ends can tell whether they have the same one: shared storage, one host, a bind mount. And the
-sectors of the device that it is on.
+sectors of the device that it is on, and the space in its file system.
 
 A mirror onto its own source would destroy it. On one host a file is identified by device and inode, as QEMU sees it, which may have a mount
 namespace of its own. On two hosts, a file on a filesystem that both may have mounted is identified by inode and size; an image that QEMU
@@ -13,6 +13,12 @@ import os
 import stat
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
+
+from nbdtun.migration.capacity import Space, space_at
+
+#: Of ``st_blocks``, in bytes (stat(2)).
+BLOCK: Final = 512
 
 _PROC, _SYS = Path("/proc"), Path("/sys")
 _SHARED = frozenset({"nfs", "nfs4", "cifs", "ceph", "ocfs2", "gfs2", "fuse.glusterfs", "fuse.ceph", "lustre", "gpfs", "9p", "virtiofs"})
@@ -55,9 +61,28 @@ def sector_of(file: str, pid: int, proc: Path = _PROC, sys: Path = _SYS) -> int:
     return 1
 
 
-def _stat(file: str, pid: int, proc: Path) -> os.stat_result:
+def space_of(file: str, pid: int, needed: int, proc: Path = _PROC) -> Space | None:
+    """
+    The disk space for the image ``file`` of the QEMU with this process id, of which ``needed`` bytes are needed, less those that it has.
+
+    None if it is no file that can be seen.
+    """
+    try:
+        found = _stat(file, pid, proc)
+        if file and stat.S_ISREG(found.st_mode):
+            return space_at(f"{_seen(file, pid, proc).parent}", max(0, needed - found.st_blocks * BLOCK), os.path.dirname(file))
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _seen(file: str, pid: int, proc: Path) -> Path:
     base = proc / f"{pid}/root" if file.startswith("/") else proc / f"{pid}/cwd"
-    return os.stat(base / file.lstrip("/"))
+    return base / file.lstrip("/")
+
+
+def _stat(file: str, pid: int, proc: Path) -> os.stat_result:
+    return os.stat(_seen(file, pid, proc))
 
 
 def _filesystem(device: int, mounts: str) -> str:

@@ -99,6 +99,7 @@ async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Far, check
         planned = await examine(await draw_from(monitor, settings.answers), reached.far)
         for finding in planned.findings:
             checklist.add(finding)
+        checklist.spaces = planned.found.spaces
         if planned.fit:
             checklist.ok(Check.PLACE, f"its destination can be made there, with QEMU {planned.found.release}: see nbdtun plan")
 

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from nbdtun.errors import NbdtunError
 from nbdtun.evacuation.terms import Terms
+from nbdtun.migration.capacity import Space
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.finding import Level
@@ -25,12 +26,13 @@ LONGEST: Final = 1000
 class Fitness:
     """
     Of one VM: ``fits`` are the destinations that can take it, ``refused`` maps the others to the code and the text of the reason.
-    ``warnings`` maps destinations to what is said of it there.
+    ``warnings`` maps destinations to what is said of it there, and ``spaces`` to the disk space that it needs.
     """
 
     fits: tuple[str, ...] = ()
     refused: Mapping[str, tuple[str, str]] = field(factory=dict)
     warnings: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    spaces: Mapping[str, tuple[Space, ...]] = field(factory=dict)
 
 
 class Examiner:
@@ -53,6 +55,7 @@ class Examiner:
             tuple(to for to in reports if to not in failed),
             {to: _why(report) for to, report in failed.items()},
             {to: _warnings(report) for to, report in reports.items() if isinstance(report, Report)},
+            {to: report.spaces for to, report in reports.items() if isinstance(report, Report)},
         )
 
     async def _check(self, seen: Seen, to: str) -> Report | NbdtunError:

@@ -65,8 +65,8 @@ async def _room(far: Whereabouts, able: Sequence[Seen], found: Mapping[str, Fitn
 
 
 def _placed(able: Sequence[Seen], found: Mapping[str, Fitness], rooms: Sequence[Room], rules: Rules) -> Placed:
-    wanted = [Wanted(each.vm, each.memory, each.disks, found[each.vm].fits) for each in able if found[each.vm].fits]
-    return place(wanted, rooms, rules)
+    fit = {each: found[each.vm] for each in able if found[each.vm].fits}
+    return place([Wanted(each.vm, each.memory, each.disks, fitness.fits, fitness.spaces) for each, fitness in fit.items()], rooms, rules)
 
 
 def _move(seen: Seen, fitness: Fitness, placed: Placed, terms: Terms, examiner: Examiner) -> Move:

@@ -79,7 +79,8 @@ class _Visit:
             self._describe(found)
         if self._source is not None:
             await self._ask(TunnelWay(self._reactor, self._source, self._rundir), found, measure)
-        return Report(self._settings.migration.vm, self._list.level, tuple(self._list.findings), self._measured)
+        vm, told = self._settings.migration.vm, self._list
+        return Report(vm, told.level, tuple(told.findings), self._measured, spaces=told.spaces)
 
     def _describe(self, found: Survey) -> None:
         obstacles(self._list, found, plan_of(self._settings).state, keep=self._settings.migration.keep_source)
@@ -96,7 +97,9 @@ class _Visit:
             with self._list.collecting(DESTINATION), Nonces() as nonces:
                 if found is not None:
                     told = found.wanted(known_again(found, nonces), overwrite=self._settings.answers.overwrite)
-                    for finding in (await session.look(told)).findings:
+                    answer = await session.look(told)
+                    self._list.spaces = answer.spaces
+                    for finding in answer.findings:
                         self._list.add(finding)
         session.close()
         if measure and self._list.level is not Level.FAILURE:

@@ -70,12 +70,6 @@ def missing(path: str) -> list[str]:
     return found[::-1]
 
 
-def free(directory: str) -> tuple[int, int]:
-    """The file system of a directory, by its number, and the bytes that are free in it."""
-    told = os.statvfs(directory)
-    return os.stat(directory).st_dev, told.f_bavail * told.f_frsize
-
-
 def user_id(name: str) -> int | None:
     """The id of a user by name or number; None if there is none of that name."""
     if name.isascii() and name.isdigit():

@@ -9,11 +9,12 @@ from attrs import evolve
 
 from nbdtun.errors import NotMigratable
 from nbdtun.login import goes_with_the_session, units_end_with_the_session
+from nbdtun.migration.capacity import Space, space_at, summed
 from nbdtun.migration.catalogue import LACKING, OCCUPIED, SPACE, UNLIKE
 from nbdtun.migration.finding import Finding
 from nbdtun.spawn.far import files, images
 from nbdtun.spawn.far.emulator import ability, find_emulator
-from nbdtun.spawn.far.host import AS_ROOT, free, has_interface, is_taken, missing, own_name, standing, user_id
+from nbdtun.spawn.far.host import AS_ROOT, has_interface, is_taken, missing, own_name, standing, user_id
 from nbdtun.spawn.values import MADE, Found, Image, Network, Plan
 from nbdtun.units import size_text
 
@@ -22,7 +23,7 @@ _MAKING = {Network.TAP: "ip tuntap add {} mode tap", Network.BRIDGE: "ip link ad
 
 def look(plan: Plan) -> Found:
     """Look at a plan; this takes some seconds, and longer where large media are compared."""
-    found = Found(missing=tuple(missing_of(plan)))
+    found = Found(missing=tuple(missing_of(plan)), spaces=spaces(plan.images))
     findings: list[Finding] = []
     try:
         emulator = find_emulator(plan.emulator)
@@ -44,7 +45,7 @@ def _collected(plan: Plan) -> Iterator[Finding]:
         except (NotMigratable, OSError) as error:
             yield LACKING(f"disk {image.node}: {error}")
     yield from _twice(plan.images)
-    yield from _space(plan.images)
+    yield from _lacking(spaces(plan.images))
     for path in plan.paths:
         yield from files.judge(path, plan.overwrite)
     for directory in sorted({standing(each) for each in made_paths(plan)}):
@@ -101,14 +102,12 @@ def _twice(every: Iterable[Image]) -> Iterator[Finding]:
         seen[image.path] = image.node
 
 
-def _space(every: Iterable[Image]) -> Iterator[Finding]:
-    needed: dict[int, tuple[str, int, int]] = {}
-    for image in every:
-        if not image.device:
-            directory = standing(image.path)
-            system, room = free(directory)
-            _, before, _ = needed.get(system, (directory, 0, 0))
-            needed[system] = (directory, before + image.needed, room)
-    for directory, wanted, room in needed.values():
-        if wanted > room:
-            yield SPACE(f"{directory}: the disks need {size_text(wanted)}, and {size_text(room)} are free")
+def spaces(every: Iterable[Image]) -> tuple[Space, ...]:
+    """The disk space that these images need."""
+    return summed(space_at(standing(image.path), image.needed) for image in every if not image.device)
+
+
+def _lacking(needed: Iterable[Space]) -> Iterator[Finding]:
+    for space in needed:
+        if space.lacks:
+            yield SPACE(f"{space.place}: the disks need {size_text(space.needed)}, and {size_text(space.free)} are free")

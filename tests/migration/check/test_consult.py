@@ -40,7 +40,8 @@ def consulted(answer: Any, departure: Departure | None = HERE) -> tuple[Any, lis
 
 def test_its_findings_and_its_time() -> None:
     row = {"level": "failure", "check": "cpu", "what": "it lacks aes", "remedy": "add it", "code": "not-migratable", "name": "cpu"}
-    assert consulted({**Agreed(1).fields(), "findings": [row], "time": 2_000_000}) == (2.0, ["failure it lacks aes; add it"])
+    told = {**Agreed(1).fields(), "findings": [row], "time": 2_000_000, "spaces": None}
+    assert consulted(told) == (2.0, ["failure it lacks aes; add it"])
 
 
 def test_it_refuses() -> None:

@@ -11,7 +11,7 @@ from twisted.protocols import amp
 from nbdtun.amp import Refused
 from nbdtun.errors import ConfigError, GuestLost, LinkLost, NbdtunError, ProtocolViolation, tree
 from nbdtun.migration.check.command import Check
-from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Settle, Trouble
+from nbdtun.migration.control.commands import MIGRATION, Abort, Finish, Listen, Ping, Prepare, Query, Room, Settle, Trouble
 from nbdtun.migration.control.rows import disks_of, rows_of_disks
 from nbdtun.migration.vm.disks import MAX_DISKS, Disk
 from nbdtun.versions import Agreed
@@ -34,6 +34,10 @@ def bitmap(disk: int, name: str = "b", persistent: str = "True") -> bytes:
     return box(disk=disk, name=name, persistent=persistent)
 
 
+def space(**changed: object) -> bytes:
+    return box(**{"system": "1", "place": "/srv", "needed": 0, "free": 1 << 63} | changed)
+
+
 def finding(**changed: object) -> bytes:
     return box(**{"level": "ok", "check": "c", "what": "w", "remedy": "", "code": "", "name": ""} | changed)
 
@@ -43,7 +47,7 @@ ANSWER = {**Agreed(1).fields(), "target": "t", "findings": []}
 
 def test_disks_cross() -> None:
     disks = (
-        Disk("vda", "", "vda-dev", 1 << 40, "raw", "pci:05.0", "S1"),
+        Disk("vda", "", "vda-dev", 1 << 40, "raw", "pci:05.0", "S1", allocated=1 << 30),
         Disk("#block1", "ide0-hd0", "/machine/unattached/device[16]", 512),
     )
     pair = Pair(Echo())
@@ -58,7 +62,9 @@ def test_disks_cross() -> None:
     }
     assert pair.ask(Prepare, disks=rows_of_disks(disks), **arguments) == ANSWER
     (got,) = pair.server.got  # type: ignore[attr-defined]
-    assert disks_of(got.pop("disks")) == disks
+    there = disks_of(got.pop("disks"))
+    assert there == disks
+    assert [disk.allocated for disk in there] == [1 << 30, 0]
     assert got == arguments
 
 
@@ -93,7 +99,10 @@ BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     b"features": ((b"",), (b"A",)),
     b"vm": ((b"v" * 255,), (b"v" * 256, b"\n", b"\xff")),
     b"hardware": ((machine(1024, 8192),), (b"", b"no JSON", machine(1025, 1), machine(1, 8193), machine(1, 1)[:-1])),
-    b"disks": ((b"", disk() * MAX_DISKS), (disk() * (MAX_DISKS + 1), disk(size=-1), disk(size=(1 << 63) + 1), disk(serial="s" * 256))),
+    b"disks": (
+        (b"", disk() * MAX_DISKS, disk(allocated=0)),
+        (disk() * (MAX_DISKS + 1), disk(size=-1), disk(size=(1 << 63) + 1), disk(allocated=-1), disk(serial="s" * 256)),
+    ),
     b"bitmaps": ((bitmap(0) + bitmap(63) + bitmap(0, "c"),), (bitmap(64), bitmap(0) * 2, bitmap(0, "b" * 256), bitmap(0, persistent="1"))),
     b"connections": ((b"1", b"255"), (b"0", b"256")),
     b"allowed": ((box(name="n") * MAX_DISKS,), (box(name="n") * (MAX_DISKS + 1), box(name="n" * 256))),
@@ -102,6 +111,11 @@ BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     b"downtime": ((b"0", b"86400000"), (b"86400001", b"-1")),
     b"target": ((b"t" * 255,), (b"t" * 256,)),
     b"findings": ((b"", finding(what="w" * 380)), (finding(what="w" * 381), finding(remedy="r" * 141), finding(name="n" * 65))),
+    b"spaces": (
+        (b"", space(system="s" * 64) * MAX_DISKS),
+        (space() * (MAX_DISKS + 1), space(free=-1), space(needed=(1 << 63) + 1), space(system="s" * 65), space(place="p" * 256)),
+    ),
+    b"memory": ((b"0", b"%d" % (1 << 63)), (b"%d" % ((1 << 63) + 1), b"-1")),
     b"time": ((b"0", b"%d" % (1 << 63)), (b"%d" % ((1 << 63) + 1),)),
     b"state": ((b"s" * 255,), (b"s" * 256,)),
     b"machine": ((b"m" * 255,), (b"m" * 256,)),
@@ -109,7 +123,7 @@ BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     b"code": ((b"c" * 255,), (b"c" * 256,)),
     b"reason": ((b"r" * 4000,), (b"r" * 4001,)),
 }
-COMMANDS: tuple[Any, ...] = (Prepare, Listen, Finish, Abort, Query, Settle, Trouble, Ping, Check)
+COMMANDS: tuple[Any, ...] = (Prepare, Listen, Finish, Abort, Query, Settle, Trouble, Room, Ping, Check)
 
 
 def bounds(inside: bool) -> Iterator[tuple[Any, bytes, bytes]]:

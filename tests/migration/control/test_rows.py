@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from nbdtun.errors import NotMigratable
+from nbdtun.migration.capacity import Space
 from nbdtun.migration.control.commands import WANTED
 from nbdtun.migration.control.rows import (
     BITMAPS,
@@ -18,12 +19,15 @@ from nbdtun.migration.control.rows import (
     MAX_NAME,
     MAX_REMEDY,
     MAX_WHAT,
+    SPACES,
     bitmaps_of,
     disks_of,
     findings_of,
     rows_of_bitmaps,
     rows_of_disks,
     rows_of_findings,
+    rows_of_spaces,
+    spaces_of,
 )
 from nbdtun.migration.finding import Finding, Level
 from nbdtun.migration.vm.bitmaps import MAX_BITMAPS, Passenger
@@ -99,7 +103,7 @@ def test_more_rows_than_are_allowed_are_no_list() -> None:
         across(FINDINGS, [row] * (MAX_FINDINGS + 1))
 
 
-def test_an_image_crosses_and_what_it_takes_on_the_host_does_not() -> None:
+def test_an_image_crosses_and_what_it_takes_on_the_host() -> None:
     """Both are no part of what a disk is, so ``==`` does not see them; by its image a disk that both ends share is found."""
     disk = Disk(
         "vda",
@@ -112,10 +116,17 @@ def test_an_image_crosses_and_what_it_takes_on_the_host_does_not() -> None:
         allocated=7 << 30,
         image="8b1a9953c4611296a827abf8c47804d7",
         cache="writethrough",
+        file="/srv/web1.qcow2",
     )
     (got,) = disks_of(across(DISKS, rows_of_disks([disk])))
     assert got == disk
-    assert (got.image, got.cache, got.allocated) == ("8b1a9953c4611296a827abf8c47804d7", "writethrough", 0)
+    assert (got.image, got.cache, got.allocated, got.file) == ("8b1a9953c4611296a827abf8c47804d7", "writethrough", 7 << 30, "")
+
+
+def test_disk_space_crosses() -> None:
+    spaces = (Space("65025", "/srv", 7 << 30, 1 << 40), Space("pool vg0", "the storage pool vg0", 0, 0))
+    assert spaces_of(across(SPACES, rows_of_spaces(spaces))) == spaces
+    assert spaces_of(None) == ()
 
 
 def test_generated_names_cross() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.migration.vm.images import image_of, sector_of
+from nbdtun.migration.vm.images import image_of, sector_of, space_of
 
 
 def test_a_file_is_known_by_whatever_name(tmp_path: Path) -> None:
@@ -67,3 +67,21 @@ def test_the_sectors_below_a_file(tmp_path: Path, where: str, size: int) -> None
     assert sector_of("/gone", os.getpid(), sys=tmp_path / "sys") == 1
     (block / where / "logical_block_size").write_text("many")
     assert sector_of(f"{image}", os.getpid(), sys=tmp_path / "sys") == 1
+
+
+def test_the_space_that_an_image_needs_beside_what_it_has(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(range(256)) * 4096)
+    os.sync()
+    taken = image.stat().st_blocks * 512
+    space = space_of(f"{image}", os.getpid(), taken + 7)
+    assert space is not None
+    assert (space.system, space.place, space.needed) == (f"{image.stat().st_dev}", f"{tmp_path}", 7)
+    smaller = space_of(f"{image}", os.getpid(), 1)
+    assert smaller is not None
+    assert smaller.needed == 0
+
+
+@pytest.mark.parametrize("file", ["", "/gone", "json:{}", "/dev/null", "/"])
+def test_what_is_no_file_needs_none(file: str) -> None:
+    assert space_of(file, os.getpid(), 1) is None
