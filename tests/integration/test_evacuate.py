@@ -171,3 +171,16 @@ def test_status_and_set_reach_it(fleets: Fleets) -> None:
     fleet.command("set", f"@{run.pid}", "--bandwidth", "none", *run_dir)
     assert run.wait_exit(300) == 0, run.log()
     assert fleet.faults() == []
+
+
+@pytest.mark.slow
+def test_destinations_that_are_away_while_the_plan_is_made(fleets: Fleets) -> None:
+    fleet = fleets(2)
+    for daemon in fleet.daemons:
+        daemon.kill()
+    run = fleet.evacuate(*QUICK, "--retries", "8")
+    wait(lambda: any(vm["failures"] for vm in run.overviews()[-1]["vms"]) if run.states() else False, 240, "the first failure", run)
+    for number in range(2):
+        fleet.start_daemon(number)
+    assert run.wait_exit(300) == 0, run.log()
+    assert fleet.faults() == []

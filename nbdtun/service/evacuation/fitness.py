@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from nbdtun.errors import NbdtunError
+from nbdtun.evacuation.retries import Sense, sense
 from nbdtun.evacuation.terms import Terms
 from nbdtun.migration.capacity import Space
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
@@ -33,6 +34,17 @@ class Fitness:
     refused: Mapping[str, tuple[str, str]] = field(factory=dict)
     warnings: Mapping[str, tuple[str, ...]] = field(factory=dict)
     spaces: Mapping[str, tuple[Space, ...]] = field(factory=dict)
+
+    @property
+    def perhaps(self) -> tuple[str, ...]:
+        """The destinations that may take it later."""
+        return tuple(to for to, (code, _) in self.refused.items() if sense(code) is Sense.ELSEWHERE)
+
+    @property
+    def hopeful(self) -> Fitness:
+        """The same, with those that may take it later."""
+        told = {to: (self.refused[to][1],) for to in self.perhaps}
+        return evolve(self, fits=(*self.fits, *self.perhaps), warnings={**self.warnings, **told})
 
 
 class Examiner:

@@ -21,10 +21,13 @@ from nbdtun.service.evacuation.survey import AT_ONCE, Seen, survey
 from nbdtun.service.evacuation.whereabouts import Whereabouts
 
 
-async def plan(reactor: Reactor, terms: Terms, listed: Sequence[str] | None = None, *, measure: bool = False) -> Plan:
+async def plan(
+    reactor: Reactor, terms: Terms, listed: Sequence[str] | None = None, *, measure: bool = False, hopeful: bool = False
+) -> Plan:
     """
     Plan it; nothing is changed. ``listed`` are the VMs that an edited plan has, None without one. ``measure`` adds forecasts, and takes
-    some seconds for each destination.
+    some seconds for each destination. ``hopeful``: a VM that no destination takes, or that has a rule about its place, may go to one whose
+    reason against it may pass.
 
     :raise NbdtunError: the VMs of this host cannot be found out, or a rule names none of them.
     """
@@ -41,6 +44,9 @@ async def plan(reactor: Reactor, terms: Terms, listed: Sequence[str] | None = No
 
     able = [each for each in seen if each.wrong is None]
     found = dict(zip((each.vm for each in able), await gather([examine(each) for each in able]), strict=True))
+    if hopeful:
+        ruled = terms.rules.named()
+        found = {vm: fitness.hopeful if vm in ruled or not fitness.fits else fitness for vm, fitness in found.items()}
     rooms = [await _room(Whereabouts(reactor, places), able, found, to) for to in terms.to]
     placed = _placed(able, found, rooms, terms.rules)
     return Plan(terms, in_order([_move(each, found.get(each.vm, Fitness()), placed, terms, examiner) for each in seen], terms.rules))

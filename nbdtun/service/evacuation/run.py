@@ -113,7 +113,7 @@ class Evacuation:
 
     async def _plan(self, terms: Terms) -> Plan:
         """Plan it; one that is to be rolled back meanwhile is not begun (:exc:`CancelledError`)."""
-        self._planning = Deferred.fromCoroutine(plan(self._reactor, terms, self._listed))
+        self._planning = Deferred.fromCoroutine(plan(self._reactor, terms, self._listed, hopeful=True))
         try:
             return await self._planning
         finally:
