@@ -37,12 +37,14 @@ class Counters:
 
 
 class Cable(Process):
-    """Listens on `port` and passes everything on to another port of the loopback."""
+    """Listens on `port` and passes everything on to another port of the loopback; and on `ports`, where it leads to several."""
 
-    def __init__(self, directory: Path, forward: int, port: int = 0) -> None:
-        self.port = port or free_port()
+    def __init__(self, directory: Path, *forwards: int, port: int = 0) -> None:
+        self.ports = [port or free_port(), *(free_port() for _ in forwards[1:])]
+        self.port = self.ports[0]
         control = directory / f"cable-{self.port}"
-        command: list[str | Path] = [sys.executable, LAB / "relay.py", f"{self.port}", f"{forward}", control]
+        ways = [f"{listen}:{forward}" for listen, forward in zip(self.ports, forwards, strict=True)]
+        command: list[str | Path] = [sys.executable, LAB / "relay.py", control, *ways]
         super().__init__(command, directory / f"cable-{self.port}.log")
         self._control = socket.socket(socket.AF_UNIX)
         self._control.settimeout(30)

@@ -1,13 +1,18 @@
 """Many VMs of one host, each a pair of QEMUs, two destinations that could take any of them, and runs of `nbdtun evacuate`.
 
+All that leaves the host goes over one cable, where there is one.
+
 After an evacuation each VM must run exactly once, with every tick on its disks: `faults()` has the lines that say what is wrong.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +23,7 @@ from lab.daemon import BIN, Twistd, free_port
 from lab.disks import MIB
 from lab.guest import Guest
 from lab.pair import Pair, Plan
-from lab.process import Process
+from lab.process import Process, marked
 from lab.qemu import Qemu
 
 SMALL = Plan(8 * MIB)
@@ -46,6 +51,14 @@ class Run(Process):
         """The latest overview."""
         return self.overviews()[-1]
 
+    def crowds(self) -> list[list[str]]:
+        """The VMs that have switched over at one time, where there were more than one; one that runs there already is only watched."""
+        at_once = (
+            [vm["vm"] for vm in overview["vms"] if vm["state"] == "switching over" and vm.get("phase") != "settle"]
+            for overview in self.overviews()
+        )
+        return [vms for vms in at_once if len(vms) > 1]
+
     def states(self) -> dict[str, str]:
         """Each VM's latest state; none before the plan is made."""
         found = self.overviews()
@@ -62,26 +75,26 @@ class Fleet:
         booted: Booted,
         tls: Path,
         count: int,
-        plan: Plan = SMALL,
+        plans: Sequence[Plan] = (SMALL,),
         *,
-        cable: bool = False,
+        rate: float = 0,
         hosts: int = 2,
+        daemon_options: Sequence[str] = (),
     ) -> None:
+        """`plans` are the disks of the VMs, in turn: each VM has one. `rate` is the cable's, in bytes a second; 0: there is none."""
         self.directory, self._tls = directory, tls
         self.pairs: dict[str, Pair] = {}
         self.daemons: list[Twistd] = []
-        self.cables: list[Cable] = []
+        self.cable: Cable | None = None
+        self._rate, self._daemon_options = rate, daemon_options
         self._ports = [free_port() for _ in range(hosts)]
         self._ways = "src", "dst"
         self._runs = 0
         self._ended = ExitStack()
         try:
             for number in range(1, count + 1):
-                self._add(f"vm{number:02}", guest, booted, plan)
-            for number, port in enumerate(self._ports):
-                if cable:
-                    self.cables.append(self._ended.enter_context(Cable(directory, port)))
-                self.start_daemon(number)
+                self._add(f"vm{number:02}", guest, booted, plans[number % len(plans)])
+            self._lay()
         except BaseException:
             self._ended.close()
             raise
@@ -89,6 +102,14 @@ class Fleet:
     def _add(self, name: str, guest: Guest, booted: Booted, plan: Plan) -> None:
         (self.directory / "vms" / name).mkdir(parents=True)
         self.pairs[name] = self._ended.enter_context(Pair(self.directory / "vms" / name, guest, [plan], booted=booted))
+
+    def _lay(self) -> None:
+        """Start the daemons, and the cable to them."""
+        if self._rate:
+            self.cable = self._ended.enter_context(Cable(self.directory, *self._ports))
+            self.cable.slow(self._rate)
+        for number in range(len(self._ports)):
+            self.start_daemon(number)
 
     def tend(self) -> int:
         """Start what waits for a VM again where it has ended, as a service manager does: a QEMU can receive its memory only once."""
@@ -106,17 +127,17 @@ class Fleet:
                 drive.disk.make_empty()
             back = Qemu("back", self.directory / "vms" / name, pair.guest, pair.source.drives, incoming=True)
             pair.source, pair.destination = pair.destination, self._ended.enter_context(back)
-        for end in (*self.daemons, *self.cables):
+        for end in (*self.daemons, *([self.cable] if self.cable else [])):
             end.kill()
-        self.daemons, self.cables = [], []
+        self.daemons = []
         self._ports, self._ways = [free_port()], ("dst", "back")
-        self.start_daemon(0)
+        self._lay()
 
     def start_daemon(self, number: int) -> None:
         """Start the daemon of a destination (again)."""
         port = self._ports[number]
         listen = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"*={self.directory}/vms/{{vm}}/{self._ways[1]}.qmp"]
-        options = [*listen, "--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/far{number}"]
+        options = [*listen, "--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/far{number}", *self._daemon_options]
         daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options, name=f"dest{number}"))
         daemon.wait_port(port)
         self.daemons[number:] = [daemon]
@@ -124,7 +145,7 @@ class Fleet:
     @property
     def to(self) -> list[str]:
         """The destinations, as an operator writes them."""
-        ports = [cable.port for cable in self.cables] or self._ports
+        ports = self.cable.ports if self.cable else self._ports
         return [f"tcp:127.0.0.1:{port}" for port in ports]
 
     def options(self, *more: str) -> list[str]:
@@ -174,5 +195,13 @@ class Fleet:
     def __enter__(self) -> Self:
         return self
 
+    def migrations(self, vm: str = "") -> list[int]:
+        """The processes that migrate a VM, or any of them."""
+        words = f" nbdtun migrate {vm}", f"{self.directory}/vms/{vm}"
+        return [pid for pid, command in marked().items() if all(word in command for word in words)]
+
     def __exit__(self, *_: object) -> None:
+        for pid in self.migrations():  # an engine's end is not theirs
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._ended.close()

@@ -1,8 +1,8 @@
 """The process behind `cable.py`: a TCP relay that misbehaves on command.
 
-    python relay.py LISTEN-PORT FORWARD-PORT CONTROL-SOCKET
+    python relay.py CONTROL-SOCKET LISTEN-PORT:FORWARD-PORT...
 
-One thread and one selector, so that a command takes effect between two chunks
+Several ports share one cable: its rate, and what befalls it. One thread and one selector, so that a command takes effect between two chunks
 and never within one. Commands are JSON lines on the control socket: a method's
 name and its arguments; each is answered by a line with the relay's counters.
 """
@@ -10,6 +10,7 @@ name and its arguments; each is answered by a line with the relay's counters.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import selectors
 import socket
@@ -142,12 +143,12 @@ class Wire:
 
 
 class Relay:
-    """The listener, its wires, and the commands."""
+    """The listeners, their wires, and the commands."""
 
-    def __init__(self, listen: int, forward: int, control: str) -> None:
-        self._port, self._forward = listen, forward
+    def __init__(self, control: str, forwards: dict[int, int]) -> None:
+        self._forwards = forwards
         self._selector = selectors.DefaultSelector()
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
         self._refused_until = 0.0
         self._accepted = 0
         self.wires: set[Wire] = set()
@@ -192,10 +193,10 @@ class Relay:
 
     def refuse(self, seconds: float | None) -> None:
         self._refused_until = time.monotonic() + seconds if seconds else float("inf")
-        if self._listener is not None:
-            self.watch(self._listener, 0, self._accept)
-            self._listener.close()
-            self._listener = None
+        while self._listeners:
+            listener = self._listeners.pop()
+            self.watch(listener, 0, lambda: None)
+            listener.close()
 
     def linger(self) -> None:
         for wire in self.wires:
@@ -214,7 +215,7 @@ class Relay:
             for key, _ in self._selector.select(nap):
                 if self._watched(key):  # not closed by the one before
                     key.data()
-            if self._listener is None and time.monotonic() >= self._refused_until:
+            if not self._listeners and time.monotonic() >= self._refused_until:
                 self._listen()
 
     def _watched(self, key: selectors.SelectorKey) -> bool:
@@ -235,7 +236,7 @@ class Relay:
     def _nap(self) -> float | None:
         """Until when nothing can happen but what the selector sees."""
         dates = [way.free_at for way in (self.up, self.down) if way.rate]
-        dates += [self._refused_until] if self._listener is None else []
+        dates += [] if self._listeners else [self._refused_until]
         now = time.monotonic()
         later = [date - now for date in dates if now < date < float("inf")]
         return min(later, default=None)
@@ -248,16 +249,17 @@ class Relay:
         return {"up": [self.up], "down": [self.down], "both": [self.up, self.down]}[direction]
 
     def _listen(self) -> None:
-        if self._listener is None:
-            self._listener = socket.create_server((HOST, self._port), backlog=128)
-            self.watch(self._listener, selectors.EVENT_READ, self._accept)
+        if not self._listeners:
+            for port, forward in self._forwards.items():
+                listener = socket.create_server((HOST, port), backlog=128)
+                self.watch(listener, selectors.EVENT_READ, functools.partial(self._accept, listener, forward))
+                self._listeners.append(listener)
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        client, _ = self._listener.accept()
+    def _accept(self, listener: socket.socket, forward: int) -> None:
+        client, _ = listener.accept()
         self._accepted += 1
         try:
-            server = socket.create_connection((HOST, self._forward), timeout=5)
+            server = socket.create_connection((HOST, forward), timeout=5)
         except OSError:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
             client.close()
@@ -283,4 +285,5 @@ class Relay:
 
 
 if __name__ == "__main__":
-    Relay(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).run()
+    pairs = (pair.split(":") for pair in sys.argv[2:])
+    Relay(sys.argv[1], {int(listen): int(forward) for listen, forward in pairs}).run()
