@@ -126,7 +126,7 @@ async def test_a_qemu_that_is_named_is_the_only_one(tmp_path: Path, monkeypatch:
 
 @pytest_twisted.ensureDeferred
 async def test_a_source_that_leaves_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WINDOW", 0.5)
+    monkeypatch.setattr(module, "WINDOW", 2.0)  # enough for a source that comes on a busy machine
     stage = Stage(tmp_path, monkeypatch)
     await (await stage.comes()).close()
     await stage.leaves(await stage.comes())
