@@ -82,6 +82,11 @@ def test_every_page_has_a_line_for_each_sentence() -> None:
     assert [page.name for page in sorted(DOCS.glob("*.rst")) if broken(page) != page.read_text()] == []
 
 
+def test_no_sentence_is_too_long() -> None:
+    """25 words at most, as CONTRIBUTING.md has it."""
+    assert [line for page in sorted(DOCS.glob("*.rst")) for line in long(page)] == []
+
+
 def test_what_is_no_prose_stays_as_it_is(tmp_path: Path) -> None:
     page = tmp_path / "page.rst"
     page.write_text(PAGE)
