@@ -44,8 +44,8 @@ class Cable(Process):
         self.port = self.ports[0]
         control = directory / f"cable-{self.port}"
         ways = [f"{listen}:{forward}" for listen, forward in zip(self.ports, forwards, strict=True)]
-        command: list[str | Path] = [sys.executable, LAB / "relay.py", control, *ways]
-        super().__init__(command, directory / f"cable-{self.port}.log")
+        command: list[str | Path] = [sys.executable, "-m", "lab.relay", control, *ways]
+        super().__init__(command, directory / f"cable-{self.port}.log", {"PYTHONPATH": f"{LAB.parent}"})
         self._control = socket.socket(socket.AF_UNIX)
         self._control.settimeout(30)
         wait(lambda: self._connect(control), 10, "the cable's control", self)

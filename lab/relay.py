@@ -1,10 +1,10 @@
 """The process behind `cable.py`: a TCP relay that misbehaves on command.
 
-    python relay.py CONTROL-SOCKET LISTEN-PORT:FORWARD-PORT...
+    python -m lab.relay CONTROL-SOCKET LISTEN-PORT:FORWARD-PORT...
 
-Several ports share one cable: its rate, and what befalls it. One thread and one selector, so that a command takes effect between two chunks
-and never within one. Commands are JSON lines on the control socket: a method's
-name and its arguments; each is answered by a line with the relay's counters.
+Several ports share one cable: its rate, and what befalls it. While nobody listens at a forward port, its listen port refuses as well.
+One thread and one selector, so that a command takes effect between two chunks and never within one. Commands are JSON lines on the control
+socket: a method's name and its arguments; each is answered by a line with the relay's counters.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from lab.daemon import listening
+
 CHUNK = 1 << 20
 HOST = "127.0.0.1"
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
+LOOK = 0.05
+"""Seconds between two looks whether somebody listens again."""
 
 
 @dataclass
@@ -148,8 +152,9 @@ class Relay:
     def __init__(self, control: str, forwards: dict[int, int]) -> None:
         self._forwards = forwards
         self._selector = selectors.DefaultSelector()
-        self._listeners: list[socket.socket] = []
+        self._listeners: dict[int, socket.socket] = {}
         self._refused_until = 0.0
+        self._deserted: set[int] = set()
         self._accepted = 0
         self.wires: set[Wire] = set()
         self.up, self.down = Direction(), Direction()
@@ -193,10 +198,13 @@ class Relay:
 
     def refuse(self, seconds: float | None) -> None:
         self._refused_until = time.monotonic() + seconds if seconds else float("inf")
-        while self._listeners:
-            listener = self._listeners.pop()
-            self.watch(listener, 0, lambda: None)
-            listener.close()
+        for port in tuple(self._listeners):
+            self._close_up(port)
+
+    def _close_up(self, port: int) -> None:
+        listener = self._listeners.pop(port)
+        self.watch(listener, 0, lambda: None)
+        listener.close()
 
     def linger(self) -> None:
         for wire in self.wires:
@@ -215,7 +223,7 @@ class Relay:
             for key, _ in self._selector.select(nap):
                 if self._watched(key):  # not closed by the one before
                     key.data()
-            if not self._listeners and time.monotonic() >= self._refused_until:
+            if len(self._listeners) < len(self._forwards) and time.monotonic() >= self._refused_until:
                 self._listen()
 
     def _watched(self, key: selectors.SelectorKey) -> bool:
@@ -237,6 +245,7 @@ class Relay:
         """Until when nothing can happen but what the selector sees."""
         dates = [way.free_at for way in (self.up, self.down) if way.rate]
         dates += [] if self._listeners else [self._refused_until]
+        dates += [time.monotonic() + LOOK] if self._deserted else []
         now = time.monotonic()
         later = [date - now for date in dates if now < date < float("inf")]
         return min(later, default=None)
@@ -249,20 +258,21 @@ class Relay:
         return {"up": [self.up], "down": [self.down], "both": [self.up, self.down]}[direction]
 
     def _listen(self) -> None:
-        if not self._listeners:
-            for port, forward in self._forwards.items():
-                listener = socket.create_server((HOST, port), backlog=128)
-                self.watch(listener, selectors.EVENT_READ, functools.partial(self._accept, listener, forward))
-                self._listeners.append(listener)
+        self._deserted = {port for port in self._deserted if not listening(self._forwards[port])}
+        for port in self._forwards.keys() - self._listeners.keys() - self._deserted:
+            self._listeners[port] = listener = socket.create_server((HOST, port), backlog=128)
+            self.watch(listener, selectors.EVENT_READ, functools.partial(self._accept, port))
 
-    def _accept(self, listener: socket.socket, forward: int) -> None:
-        client, _ = listener.accept()
+    def _accept(self, port: int) -> None:
+        client, _ = self._listeners[port].accept()
         self._accepted += 1
         try:
-            server = socket.create_connection((HOST, forward), timeout=5)
+            server = socket.create_connection((HOST, self._forwards[port]), timeout=5)
         except OSError:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
             client.close()
+            self._deserted.add(port)
+            self._close_up(port)
         else:
             self.wires.add(Wire(client, server, self))
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from lab import bare, ticks
 from lab.cable import Cable
+from lab.daemon import free_port
 from lab.disks import MIB, Disk, differences
 from lab.guest import Guest
 from lab.pair import Pair, Plan
@@ -170,3 +172,19 @@ def test_cable_is_pulled(cable: Cable) -> None:
             peer.recv(1)
     time.sleep(0.7)
     dial(cable).close()
+
+
+def test_cable_refuses_while_nobody_listens_behind_it(directory: Path) -> None:
+    port = free_port()
+    with Cable(directory, port) as cable:
+        with socket.create_server(("127.0.0.1", port)):
+            socket.create_connection(("127.0.0.1", cable.port)).close()
+        with suppress(ConnectionError):  # it learns that by one that it has accepted
+            socket.create_connection(("127.0.0.1", cable.port)).recv(1)
+        for _ in range(3):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", cable.port))
+            time.sleep(0.1)
+        with socket.create_server(("127.0.0.1", port)):
+            time.sleep(0.5)
+            socket.create_connection(("127.0.0.1", cable.port)).close()
