@@ -113,6 +113,15 @@ class Pools:
             if error.number != NO_VOLUME:
                 raise
 
+    def refresh(self, pool: Pool) -> None:
+        """
+        Let libvirt see what has come and gone in a pool.
+
+        :raise LibvirtError: it cannot look.
+        """
+        with asking():
+            self._connection.storagePoolLookupByName(pool.name).refresh(0)
+
     @contextmanager
     def _opened(self, pool: Pool | None, directory: str) -> Iterator[Any]:
         """A pool of the host's, or one of ours, which has ended after that."""

@@ -6,6 +6,7 @@ From the ground up; a module imports only what stands above it here:
     needs      what a domain's XML needs of its host
     admission  which places of this host a source may name
     record     what was made, in a file that outlives the far end
+    partitions partitions that libvirt cannot remove
     volumes    the images: where each belongs, what is there, how it is made and removed
     look       all that is found of a domain that is to arrive
     outcome    the outcome of a migration, by libvirt's answers and its record

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from attrs import frozen
 
 from nbdtun.errors import LibvirtError, NotMigratable
+from nbdtun.libvirt.far import partitions
 from nbdtun.libvirt.far.record import Made
 from nbdtun.libvirt.pools import Pool, Pools
 from nbdtun.libvirt.values import Image
@@ -196,7 +197,10 @@ def remove(made: Made, pools: Pools) -> None:
         if not made.pool or pool is not None:
             pools.remove(pool, made.path)
     except LibvirtError:
-        if not made.inode:
+        if made.identity and pool is not None and pool.kind == "disk":
+            partitions.remove(made.path)
+            pools.refresh(pool)
+        elif not made.inode:
             raise
     if made.inode:  # libvirt may not know of it any more
         remove_made(MadeFile(made.path, made.device, made.inode))

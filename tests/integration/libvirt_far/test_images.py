@@ -15,7 +15,7 @@ from attrs import evolve
 
 from lab.disks import MIB
 from lab.libvirt import Host
-from nbdtun.errors import LibvirtError, NotMigratable
+from nbdtun.errors import NotMigratable
 from nbdtun.libvirt.far.admission import Rules
 from nbdtun.libvirt.far.record import record
 from nbdtun.libvirt.values import Prepared
@@ -169,7 +169,7 @@ def device(scene: Scene) -> Iterator[str]:
 @pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_a_partition_is_a_volume_too(scene: Scene, device: str) -> None:
-    """This libvirt cannot remove one of a device whose name ends with a digit: that is said, and it stays written down."""
+    """Of a device whose name ends with a digit, too, as that of an NVMe disk does: libvirt 9.0 itself cannot remove such a one."""
     first = evolve(image_of(Path(f"{device}p1.raw"), device=True), path=f"{device}p1")
     wanted = evolve(wanted_of(first), xml=domain(Path(f"{device}p1.raw")).replace("p1.raw", "p1"))
     large = evolve(wanted, images=(evolve(first, capacity=80 * MIB),))
@@ -179,8 +179,8 @@ async def test_a_partition_is_a_volume_too(scene: Scene, device: str) -> None:
     arrival, _ = await begin(scene.arrivals(Rules(anywhere=True)), wanted)
     size = subprocess.run(["blockdev", "--getsize64", f"{device}p1"], check=True, capture_output=True, text=True).stdout
     assert int(size) == 8 * MIB
-    with pytest.raises(LibvirtError, match="parted"):
-        await arrival.finish(False)
-    left = record(scene.directory / "state", UUID).read()
-    assert left is not None
-    assert [made.path for made in left.images] == [f"{device}p1"]
+    await arrival.finish(False)
+    assert not os.path.exists(f"{device}p1")
+    assert record(scene.directory / "state", UUID).read() is None
+    assert scene.host.virsh("vol-list", "gold").splitlines()[2:] == []
+    assert (await texts(scene.arrivals(Rules(anywhere=True)), wanted)) == []
