@@ -8,10 +8,11 @@ first: a process of its own, in its own session, which a torn ssh session does n
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
@@ -40,7 +41,7 @@ def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) 
 
     The source runs nbdtun migrate VM --to HOST --code CODE, and plan and check before that, as often as it likes. A wrong code ends it.
     Who has the code can have QEMU started here, as the user who runs this; with --incoming, nothing is made. It waits on port 10810 unless
-    --listen says more.
+    --listen says more. When its terminal is closed while a source is there, it goes on until that has left.
 
     nbdtun migrate --to ssh://HOST runs this command with --over-ssh, at the other end of ssh.
 
@@ -74,10 +75,11 @@ def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | N
     """Wait for a source that has the code."""
     from nbdtun.config.addresses import PORT
     from nbdtun.config.names import check_name
-    from nbdtun.service.offered import OfferSettings, receive_by_code
+    from nbdtun.service.offered import OfferSettings, Standing
 
     libvirt, admit = domain["libvirt"] or "", tuple(domain["admit"])
     settings = OfferSettings(check_name(name), listen or f"{PORT}", incoming or "", run_dir, within, libvirt, admit)
+    _outlive_the_login()
     log_to_stderr(bars=False)
     from twisted.internet import reactor
 
@@ -87,8 +89,43 @@ def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | N
 
     settle_in(reactor)
     make_room(needed(Limits().channels, Limits().handshakes))
-    run(reactor, lambda: receive_by_code(reactor, settings, complain))
+    standing = Standing(reactor, settings, complain)
+    with _kept_lines(name, run_dir):
+        run(reactor, standing.begin, {signal.SIGINT: standing.cancel, signal.SIGTERM: standing.cancel, signal.SIGHUP: standing.hang_up})
     return 0
+
+
+def _outlive_the_login() -> None:
+    """Leave the session whose end would end this process, if that is possible; the terminal stays."""
+    from nbdtun.errors import ReachError
+    from nbdtun.login import in_a_scope, is_ended_at_logout
+
+    if is_ended_at_logout():
+        try:
+            spared = in_a_scope(sys.orig_argv)
+        except ReachError as error:
+            complain(f"{error}")
+        else:
+            os.execvp(spared[0], spared)
+
+
+@contextmanager
+def _kept_lines(name: str, run_dir: str | None) -> Iterator[None]:
+    """The lines go to a log when the terminal is gone."""
+    from nbdtun.cli.detached import Terminal, open_log
+    from nbdtun.cli.streams import before_complaint
+    from nbdtun.service.local.base import base_of
+
+    terminal = Terminal(lambda: open_log(f"receive-{name}", base_of(run_dir)))
+
+    def look() -> None:
+        terminal.leave(lambda: None)
+
+    before_complaint.append(look)
+    try:
+        yield
+    finally:
+        before_complaint.remove(look)
 
 
 def _join(base: Path, name: str) -> socket.socket | None:

@@ -2,7 +2,7 @@
 ``nbdtun receive`` without ssh: a destination for one VM, of a QEMU's or of libvirt's, which a code on the telephone leads to.
 
 The code stands until the VM is here: one source after the other may come with it, to plan, to check and to migrate. A wrong guess ends it.
-While a source is here, nobody can guess.
+While a source is here, nobody can guess, and the loss of the terminal ends nothing: the source's work goes on.
 """
 
 from __future__ import annotations
@@ -69,19 +69,8 @@ class OfferSettings:
         return Ready(listen=self.listen, window=WINDOW, allow=(f"{self.vm}={SOURCE}",), admit=admit)
 
 
-def receive_by_code(reactor: Reactor, settings: OfferSettings, say: Say) -> Deferred[None]:
-    """
-    Offer to receive a VM, ``say`` the code, and receive it; fires when it runs here, or is paused here as it was at its source.
-
-    :raise WrongCode: (in the Deferred) somebody came with a wrong code.
-    :raise ReachError: (in the Deferred) nobody came, or came again.
-    :raise ConfigError: (in the Deferred) it cannot listen.
-    """
-    return Deferred.fromCoroutine(_Standing(reactor, settings, say).run())
-
-
-class _Standing:
-    """A code that stands, and the sources that have come with it."""
+class Standing:
+    """A code that stands, which ``say`` is told, and the sources that come with it."""
 
     def __init__(self, reactor: Reactor, settings: OfferSettings, say: Say) -> None:
         self._reactor = reactor
@@ -91,12 +80,37 @@ class _Standing:
         self._code = make_code()
         self._words = "the code is"
         self._cancelled = False  #: while a receiver was ending, which it does in its own time
+        self._visited = False  #: a source is here
+        self._work: Deferred[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<_Standing for {self._settings.vm}>"
+        return f"<Standing for {self._settings.vm}>"
 
-    async def run(self) -> None:
-        """Receive the VM."""
+    def begin(self) -> Deferred[None]:
+        """
+        Say the code, and receive the VM; fires when it runs here, or is paused here as it was at its source.
+
+        :raise WrongCode: (in the Deferred) somebody came with a wrong code.
+        :raise ReachError: (in the Deferred) nobody came, or came again.
+        :raise ConfigError: (in the Deferred) it cannot listen.
+        """
+        self._work = Deferred.fromCoroutine(self._run())
+        return self._work
+
+    def cancel(self) -> None:
+        """End it now: what is under way is undone."""
+        if self._work is not None:
+            self._work.cancel()
+
+    def hang_up(self) -> None:
+        """The terminal is gone: end it as soon as no source is here, as nobody could read the code again."""
+        if self._visited and not self._cancelled:
+            self._cancelled = True
+            self._tell("the terminal was closed; the source's work goes on here, and then `nbdtun receive` ends")
+        elif not self._visited:
+            self.cancel()
+
+    async def _run(self) -> None:
         settings = self._settings
         if settings.qmp and not is_served(settings.qmp):
             self._tell(f"no QEMU waits at {settings.qmp} yet; start it with -S -incoming defer")
@@ -120,7 +134,7 @@ class _Standing:
 
     async def _visit(self, taken: Taken) -> bool:
         """Serve a source until it has left; returns whether the VM is here."""
-        settings = self._settings
+        settings, self._visited = self._settings, True
         state = state_dir(settings.run_dir)
         base = base_of(settings.run_dir)
         making = not (settings.qmp or settings.libvirt)
@@ -130,10 +144,11 @@ class _Standing:
                 await receiver.serve()
         finally:
             await shield(Deferred.fromCoroutine(receiver.end()), self._cancel)
-        if self._cancelled:
-            raise CancelledError
+        self._visited = False
         if receiver.arrived:
             self._tell("it has arrived" + (f", in the QEMU with the monitor {receiver.monitor}" if receiver.monitor else ""))
+        elif self._cancelled:
+            raise CancelledError
         return receiver.arrived
 
     async def _begin(self, receiver: Receiver, taken: Taken) -> bool:

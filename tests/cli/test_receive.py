@@ -12,7 +12,7 @@ import pytest
 
 from nbdtun.cli import receive
 from nbdtun.reach.relay import door_path
-from nbdtun.service.offered import OfferSettings
+from nbdtun.service.offered import OfferSettings, Standing
 from tests.cli.stage import run
 
 
@@ -44,13 +44,28 @@ def test_only_a_door_of_this_user_is_joined(tmp_path: Path, monkeypatch: pytest.
 
 def test_without_ssh_it_offers_a_code(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[OfferSettings] = []
-    monkeypatch.setattr("nbdtun.service.offered.receive_by_code", lambda reactor, settings, say: asked.append(settings))
-    monkeypatch.setattr("nbdtun.cli.reactor.run", lambda reactor, start: start())
+    monkeypatch.setattr(Standing, "begin", lambda standing: asked.append(standing._settings))
+    monkeypatch.setattr("nbdtun.cli.reactor.run", lambda reactor, start, handlers: start())
+    monkeypatch.setattr("nbdtun.login.is_ended_at_logout", lambda: False)
     monkeypatch.setattr(receive, "log_to_stderr", lambda bars: None)
     monkeypatch.setattr("nbdtun.process.settle_in", lambda reactor: None)
     assert run(capsys, "receive", "web1")[0] == 0
     assert run(capsys, "receive", "web1", "--listen", "5", "--incoming", "/q", "--within", "1min", "--run-dir", "/r")[0] == 0
     assert asked == [OfferSettings("web1", "10810"), OfferSettings("web1", "5", "/q", "/r", 60.0)]
+
+
+def test_it_leaves_a_session_whose_end_would_be_its_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user does not linger, it says so and stays."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr("nbdtun.login.is_ended_at_logout", lambda: True)
+    monkeypatch.setattr(os, "execvp", lambda file, words: ran.append(words))
+    monkeypatch.setattr("nbdtun.login.lingers", lambda: False)
+    receive._outlive_the_login()
+    assert "`loginctl enable-linger` there lets them go on" in capsys.readouterr().err
+    monkeypatch.setattr("nbdtun.login.lingers", lambda: True)
+    receive._outlive_the_login()
+    (words,) = ran
+    assert words[-len(sys.orig_argv) :] == sys.orig_argv
 
 
 def test_a_vm_may_be_called_start() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import signal
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +20,7 @@ from lab.crossing import VM, Attempt
 from lab.daemon import BIN, free_port
 from lab.disks import MIB
 from lab.pair import Pair, Plan
-from lab.process import Process, wait
+from lab.process import MARK, Process, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
 from tests.integration.test_spawn import LINES, Host, write
@@ -172,6 +176,56 @@ def test_a_source_that_ends_lets_the_code_stand(by_code: ByCode, how: signal.Sig
     wait(lambda: "the code is still" in receiving.log(), 60, "the code", receiving)
     assert not by_code.there.exists()
     _arrives(by_code, source, receiving)
+
+
+class Attended:
+    """`nbdtun receive` on a terminal of its own."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self._terminal, end = pty.openpty()
+        self._shown = b""
+        self.process = subprocess.Popen(
+            [f"{BIN}/nbdtun", "receive", VM, "--listen", f"127.0.0.1:{port}", "--run-dir", f"{directory}/far"],
+            env={**os.environ, MARK: f"{os.getpid()}"},
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(end)
+        self.wait_shown(b", for 10 min")
+        self.code = self._shown.decode().partition("the code is ")[2].partition(",")[0]
+
+    def wait_shown(self, text: bytes) -> None:
+        while text not in self._shown:
+            self._shown += os.read(self._terminal, 65536)
+
+    def close_terminal(self) -> None:
+        """As a torn ssh session does it: SIGHUP, and nothing can be written any more."""
+        os.close(self._terminal)
+
+
+@pytest.mark.slow
+def test_a_receiver_whose_terminal_is_closed_serves_the_source_that_is_there(by_code: ByCode, directory: Path) -> None:
+    """Before one has come, it ends."""
+    lonely = Attended(directory, by_code.port)
+    lonely.close_terminal()
+    assert lonely.process.wait(30) == 130
+    receiving = Attended(directory, by_code.port)
+    by_code.code = receiving.code
+    source, attempt = _copying(by_code, "--resume-window", "1min")
+    receiving.wait_shown(b"the source has come with the code")
+    receiving.close_terminal()
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    assert receiving.process.wait(60) == 0
+    source.wait_exit(20)
+    assert Qmp(by_code.there / "lab.qmp")("query-status")["status"] == "running"
+    log = (directory / "far/receive-web1.log").read_text()
+    assert "web1: the terminal was closed; the source's work goes on here, and then `nbdtun receive` ends" in log
+    assert "web1: it has arrived, in the QEMU with the monitor " in log
+    Qmp(by_code.there / "lab.qmp")("quit")
+    wait(lambda: not (by_code.there / "qemu.pid").exists(), 10, "the destination's end")
 
 
 @pytest.mark.slow

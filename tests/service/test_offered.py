@@ -19,7 +19,7 @@ from nbdtun.migration.destination.life import State
 from nbdtun.reach.codes import offer
 from nbdtun.service import offered as module
 from nbdtun.service import receive
-from nbdtun.service.offered import OfferSettings, receive_by_code
+from nbdtun.service.offered import OfferSettings, Standing
 from nbdtun.service.receive import Receiver
 from nbdtun.service.tunnel.introduced import Introduced
 from tests.service.stage import migration_settings
@@ -38,7 +38,8 @@ class Stage:
         self.said: list[str] = []
         self.port = free_port() if port is None else port
         settings = OfferSettings("web1", f"tcp:{self.port}:interface=127.0.0.1", qmp, f"{base}/far", seconds)
-        self.receiving = receive_by_code(reactor, settings, self.said.append)
+        self.standing = Standing(reactor, settings, self.said.append)
+        self.receiving = self.standing.begin()
         self.base = base
 
     @property
@@ -59,7 +60,7 @@ class Stage:
         await source.close()
 
     async def end(self) -> None:
-        self.receiving.cancel()
+        self.standing.cancel()
         with pytest.raises(CancelledError):
             await self.receiving
         assert [path for path in (self.base / "far").rglob("*") if path.name not in (".lock", "lock")] == []
@@ -190,6 +191,25 @@ async def test_a_cancel_while_a_source_is_leaving_is_not_lost(tmp_path: Path, mo
     await ending
     await deferLater(reactor, 0)  # a signal comes from the reactor, not from within
     await stage.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_its_terminal_it_serves_the_source_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one it ends at once, and after it too: nobody could read the code."""
+    stage = Stage(tmp_path, monkeypatch)
+    stage.standing.hang_up()
+    with pytest.raises(CancelledError):
+        await stage.receiving
+    stage = Stage(tmp_path, monkeypatch)
+    source = await stage.comes()
+    for _ in range(2):
+        stage.standing.hang_up()
+    await deferLater(reactor, 0.1)
+    assert stage.said[-1] == "web1: the terminal was closed; the source's work goes on here, and then `nbdtun receive` ends"
+    assert stage.said.count(stage.said[-1]) == 1
+    await stage.leaves(source)
+    with pytest.raises(CancelledError):
+        await stage.receiving
 
 
 def test_libvirt_takes_the_place_of_a_qemu_that_waits(tmp_path: Path) -> None:
