@@ -29,7 +29,7 @@ HostKey {directory}/host_key
 AuthorizedKeysFile {directory}/authorized_keys
 PidFile none
 StrictModes no
-UsePAM no
+UsePAM {pam}
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
@@ -55,6 +55,10 @@ ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"']
 """Runs a command in a network of its own, which has nothing but its loopback."""
 
 
+UNIT = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--unit", "lab-sshd"]
+"""Runs a command outside of all login sessions."""
+
+
 class There(Protocol):
     """A host that is made of namespaces."""
 
@@ -69,11 +73,17 @@ class There(Protocol):
 class Sshd(Process):
     """Serves this user, who is `dest`'s for the client. A context manager that ends it, and what it has started."""
 
-    def __init__(self, directory: Path, *, far: bool = False, host: There | None = None, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, directory: Path, *, far: bool = False, host: There | None = None, address: str = "127.0.0.1", pam: bool = False
+    ) -> None:
         """One that is `far` is in another network: only ssh leads there, through the jump host `jump`, and to none of its ports.
 
-        `host` is one that it runs at, which has this `address`; this machine if None.
+        `host` is one that it runs at, which has this `address`; this machine if None. With `pam` it is a unit of systemd's, whose sessions
+        logind knows.
         """
+        self.user = ""
+        """Who logs in; this user if empty."""
+        self._pam = pam
         self._jump: Process | None = None
         self.directory = directory / "ssh"
         self.directory.mkdir()
@@ -87,13 +97,12 @@ class Sshd(Process):
         self.script("bin", "ssh", f'exec {shutil.which("ssh")} -F {self.directory}/ssh_config "$@"')
         self.script("far", "nbdtun", f'exec {BIN}/nbdtun "$@" --run-dir {self.run_dir}')
         path = f"{self.directory}/far:/usr/bin:/bin"
-        (self.directory / "sshd_config").write_text(
-            CONFIG.format(directory=self.directory, address=address, port=port, path=path, mark=MARK, pid=os.getpid())
-        )
+        values = {"path": path, "mark": MARK, "pid": os.getpid(), "pam": "yes" if pam else "no"}
+        (self.directory / "sshd_config").write_text(CONFIG.format(directory=self.directory, address=address, port=port, **values))
         if os.geteuid() == 0:
             run = host.path("/run/sshd") if host else Path("/run/sshd")
             run.mkdir(mode=0o755, exist_ok=True)  # where it locks itself up; its service would make it
-        there = host.enter if host else ALONE if far else []
+        there = host.enter if host else ALONE if far else UNIT if pam else []
         super().__init__([*there, SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], self.directory / "sshd.log")
         jump = self._jump_host() if far else ""
         (self.directory / "ssh_config").write_text(CLIENT.format(directory=self.directory, address=address, port=port, more=jump))
@@ -120,6 +129,8 @@ class Sshd(Process):
 
     def kill(self) -> None:
         """End it, and its jump host."""
+        if self._pam:
+            subprocess.run(["systemctl", "stop", UNIT[-1]], check=False)
         if self._jump is not None:
             self._jump.kill()
         super().kill()
@@ -127,7 +138,7 @@ class Sshd(Process):
     @property
     def to(self) -> str:
         """What `--to` takes."""
-        return "ssh://dest"
+        return f"ssh://{self.user}@dest" if self.user else "ssh://dest"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -157,11 +168,13 @@ class Sshd(Process):
 class SSHCrossing:
     """A pair of QEMUs, and the way by ssh between them; a context manager that ends it."""
 
-    def __init__(self, pair: Pair, *, far: bool = False, qmp: tuple[Path, Path] | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, pair: Pair, *, far: bool = False, qmp: tuple[Path, Path] | None = None, options: Sequence[str] = (), pam: bool = False
+    ) -> None:
         self.pair = pair
         self.qmp = qmp or (pair.source.qmp_path, pair.destination.qmp_path)
         self.run_dir = pair.directory / "run"
-        self.sshd = Sshd(pair.directory, far=far)
+        self.sshd = Sshd(pair.directory, far=far, pam=pam)
         self._options = list(options)
         self._attempts: list[Attempt] = []
 

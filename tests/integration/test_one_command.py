@@ -26,9 +26,9 @@ pytestmark = pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server
 class Hosts(Host):
     """The source's host, and the other one behind sshd."""
 
-    def __init__(self, directory: Path, build: Build) -> None:
+    def __init__(self, directory: Path, build: Build, *, pam: bool = False) -> None:
         super().__init__(directory, build)
-        self.sshd = self.ended.enter_context(Sshd(directory))
+        self.sshd = self.ended.enter_context(Sshd(directory, pam=pam))
 
     def words(self, command: str, *more: str) -> list[str]:
         return [

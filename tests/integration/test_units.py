@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import pwd
 import shutil
@@ -42,7 +43,7 @@ def within(test: Callable[..., None]) -> Callable[..., None]:
     def outside(directory: Path) -> None:
         if reason := systemd.unable():
             pytest.skip(reason)
-        where = f"{Path(__file__)}::{test.__name__}"
+        where = f"{inspect.getfile(test)}::{test.__name__}"
         with Systemd(directory) as host:
             place = ["env", f"--chdir={units.SHIPPED.parent}", "NBDTUN_SLOW=1"]
             command = host.command([*place, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", where])
@@ -62,6 +63,12 @@ def serve(pair: Pair, *options: str, monitor: Path | None = None) -> None:
     where = ["--qmp", f"{pair.source.qmp_path}", "--to", "127.0.0.1", "--tls-dir", f"{tls}", "--settle", "200ms"]
     units.OPTIONS.joinpath(f"migrate-{VM}.env").write_text(f"OPTIONS={' '.join([*where, *options])}\n")
     systemctl("start", SOCKET)
+
+
+def lent(guest: Guest, directory: Path) -> Guest:
+    """The guest in a directory that other users reach."""
+    kernel, initramfs = (Path(shutil.copy(path, directory)) for path in (guest.kernel, guest.initramfs))
+    return replace(guest, kernel=kernel, initramfs=initramfs)
 
 
 def arrived(pair: Pair) -> None:
@@ -88,8 +95,7 @@ def followed() -> None:
 @within
 def test_the_hardened_units_move_a_vm(pairs: Callable[..., Pair], guest: Guest, directory: Path) -> None:
     """QEMU is another user's, so root needs all the rights that it has left."""
-    kernel, initramfs = (Path(shutil.copy(path, directory)) for path in (guest.kernel, guest.initramfs))
-    pair = pairs(PLAN, behaves=replace(guest, kernel=kernel, initramfs=initramfs), user=NOBODY)
+    pair = pairs(PLAN, behaves=lent(guest, directory), user=NOBODY)
     pair.source.wait_ticks(5)
     serve(pair)
     assert units.show(DEST, "ActiveState") == "inactive"  # nobody has come yet
@@ -107,8 +113,7 @@ def test_the_hardened_units_move_a_vm(pairs: Callable[..., Pair], guest: Guest, 
 def test_qemus_user_needs_no_right_at_all(pairs: Callable[..., Pair], guest: Guest, directory: Path) -> None:
     """By the drop-in that is shipped."""
     user = pwd.getpwnam("libvirt-qemu").pw_uid
-    kernel, initramfs = (Path(shutil.copy(path, directory)) for path in (guest.kernel, guest.initramfs))
-    pair = pairs(PLAN, behaves=replace(guest, kernel=kernel, initramfs=initramfs), user=user)
+    pair = pairs(PLAN, behaves=lent(guest, directory), user=user)
     pair.source.wait_ticks(5)
     serve(pair)
     for path in (directory, units.OPTIONS, *units.OPTIONS.glob("*.pem")):
