@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lab import ticks
-from lab.cache import LAB
+from lab.cache import CACHE, LAB
 from lab.disks import Disk
 from lab.guest import Guest
 from lab.process import Process, wait
@@ -72,7 +72,8 @@ class Host(Process):
         (self.spare / "qemu").mkdir(parents=True)
         self._settle()
         mounts = [f"mkdir -p {place} && mount --bind {self._directory / folder} {place}" for folder, place in _PRIVATE.items()]
-        libvirtd = f"{{ {' '.join([*self.become, 'libvirtd', '--pid-file', f'{SPARE}/pid'])}; exit; }}"  # the shell buries the dead
+        *beside, last = [" ".join([*self.become, f"{path}", "--pid-file", f"{SPARE}/{path.name}.pid"]) for path in self.daemons()]
+        libvirtd = f"{{ {''.join(f'{each} & ' for each in beside)}{last}; exit; }}"  # the shell buries the dead
         script = " && ".join([*mounts, *self.mounts(directory), f"hostname {name}", libvirtd])
         super().__init__([*_UNSHARE, "sh", "-c", script], directory / f"{name}.log")
         wait(self.socket.exists, 30, f"libvirtd of {name}", self)
@@ -92,6 +93,10 @@ class Host(Process):
     def uri(self) -> str:
         """By which libvirtd is reached from anywhere on this machine."""
         return f"qemu+unix:///{self.mode}?socket={self.socket}"
+
+    def daemons(self) -> list[Path]:
+        """libvirt's daemons; the host ends with the last one."""
+        return [Path("libvirtd")]
 
     def mounts(self, directory: Path) -> Iterator[str]:
         """More commands that make the host's own mounts."""
@@ -147,16 +152,24 @@ class Host(Process):
 
 
 class Modular(Host):
-    """A libvirtd whose only socket is called as that of `virtqemud`, which Debian does not have."""
+    """A host with libvirt's modular daemons, one for each driver, which `lab/modular.sh` has compiled. There is no libvirtd."""
+
+    SIBLINGS = ("virtstoraged", "virtnetworkd", "virtsecretd")
 
     @property
     def socket(self) -> Path:
-        """That of libvirtd, as this machine sees it."""
+        """That of virtqemud, as this machine sees it."""
         return self._directory / "run/libvirt/virtqemud-sock"
 
-    def mounts(self, directory: Path) -> Iterator[str]:
-        """It is renamed as soon as it is there."""
-        yield "{ (cd /run && until mv libvirt/libvirt-sock libvirt/virtqemud-sock; do sleep 0.1; done) 2>/dev/null & }"
+    def daemons(self) -> list[Path]:
+        """libvirt's daemons; the host ends with the last one."""
+        return [CACHE / "modular" / name for name in (*self.SIBLINGS, "virtqemud")]
+
+    def configuration(self) -> Iterator[tuple[str, str]]:
+        """The files in `etc`, with their texts: each daemon has one."""
+        for name, text in super().configuration():
+            files = [f"{each.name}.conf" for each in self.daemons()] if name == "libvirtd.conf" else [name]
+            yield from ((file, text) for file in files)
 
 
 class Guarded(Host):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that the lab needs and that are missing;
 # with `peers`, those that only the benchmark needs: its client, and other tunnels;
-# with `trees`, those that bootstrap another Debian release; with `deb`, those that build the package.
+# with `trees`, those that bootstrap another Debian release; with `deb`, those that build the package;
+# with `modular`, those that compile libvirt's modular daemons.
 # With all of them there it does nothing: no network, no root.
 set -euo pipefail
 
@@ -34,6 +35,10 @@ packages=(
 case ${1:-} in
 peers) packages=(fio socat openssh-client openssh-server stunnel4 haproxy) ;;
 deb) packages=(build-essential debhelper dh-virtualenv python3-venv lintian) ;;
+modular)
+    packages=(dpkg-dev gcc libc6-dev meson ninja-build pkg-config python3-docutils xsltproc libxml2-utils gettext)
+    packages+=(libglib2.0-dev libxml2-dev libgnutls28-dev libtirpc-dev rpcsvc-proto libyajl-dev libjson-c-dev)
+    ;;
 trees) packages=(debootstrap debian-archive-keyring) ;;
 esac
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.cache import CACHE
+from lab.cache import CACHE, fetch
 from lab.daemon import free_port
 from lab.disks import MIB, Disk
 from lab.libvirt import SPARE, Domain, Host, Modular, Session
@@ -197,13 +197,27 @@ def test_an_ordinary_users_own_libvirt(ways: Callable[..., Way]) -> None:
 
 
 @pytest.mark.slow
-def test_the_socket_of_the_modular_daemons(ways: Callable[..., Way]) -> None:
-    way = ways(host=partial(Modular, keepalive=""))
+def test_the_modular_daemons(ways: Callable[..., Way]) -> None:
+    """virtqemud has the VM, and virtstoraged its pools: there and back, and what is missing there is said."""
+    fetch("modular.sh")
+    way = ways("qcow2", persistent=True, host=partial(Modular, keepalive=""))
     here, there = way.ends
-    with way.migrate() as attempt:
+    there.path(f"{IMAGES}").mkdir(exist_ok=True)
+    there.virsh("pool-create-as", "images", "dir", "--target", f"{IMAGES}")
+    with way.migrate("--map", "br9=br8", "--map", f"{SPARE}/vda.qcow2=/etc/vda.qcow2") as attempt:
+        assert attempt.wait_exit(PATIENT) == 1
+        assert "/etc/vda.qcow2 is in no storage pool there" in attempt.log()
+    with way.migrate("--map", f"{SPARE}/vda.qcow2={IMAGES}/vda.qcow2") as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
-    way.arrived(there)
-    assert not here.path("/run/libvirt/libvirt-sock").exists()
+    way.arrived(there, IMAGES)
+    there.virsh("vol-info", "vda.qcow2", "--pool", "images")
+    with way.migrate("--map", f"{IMAGES}/vda.qcow2={SPARE}/vda.qcow2") as attempt:
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    assert here.virsh("list", "--name") == "web1"
+    way.domain.wait_ticks(here, 3, PATIENT)
+    for host in way.hosts:
+        assert not host.path("/run/libvirt/libvirt-sock").exists()
+        assert host.path("/run/libvirt/virtstoraged-sock").exists()
 
 
 @pytest.mark.slow
