@@ -51,12 +51,15 @@ def _take_over(will: bytes, finish: bytes, held: int) -> None:
 
     from nbdtun.daemon.log import log_to
     from nbdtun.process import settle_in
+    from nbdtun.service.libvirt.clearing import Clearing
+    from nbdtun.service.libvirt.standby import Will
     from nbdtun.service.libvirt.takeover import Takeover
 
     settle_in(reactor)
     log_to(sys.stderr, "text", "info")
     connection = socket.socket(fileno=held) if held >= 0 else None
-    work = Takeover(reactor, pickle.loads(will), connection, finish)  # written by our starter
+    left = pickle.loads(will)  # written by our starter
+    work = Takeover(reactor, left, connection, finish) if isinstance(left, Will) else Clearing(reactor, left)
     running: Any = reactor
     signal.signal(signal.SIGTERM, lambda *_: running.callFromThread(work.cancel))
 

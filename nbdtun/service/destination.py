@@ -26,6 +26,7 @@ from nbdtun.ownership.reach import Credentials
 from nbdtun.process import Reactor, quiet_factory
 from nbdtun.service.checks import access, certificates
 from nbdtun.service.doing import Pace, doing
+from nbdtun.service.libvirt.clearing import Belongings, Beside
 from nbdtun.service.libvirt.destination import make_arrivals, rules_of
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
@@ -81,7 +82,8 @@ class DestinationService(MultiService):
         self.sessions.capacity.most = settings.max_arrivals
         self._draining = Draining(self.sessions)
         self.draining = False
-        self.arrivals = make_arrivals(reactor, settings, self.tunnel) if settings.libvirt else None
+        self._beside = Beside(Belongings(settings.libvirt, tunnel.run_dir, tunnel.socket_owner))
+        self.arrivals = make_arrivals(reactor, settings, self.tunnel, self._beside) if settings.libvirt else None
         self._offered = {target.name for target in settings.targets}
         self._receives = False
         if settings.vms or settings.libvirt:
@@ -254,6 +256,7 @@ class DestinationService(MultiService):
             await self.sessions.stop()
             if self.arrivals is not None:
                 await self.arrivals.stop(STOPPED)
+            self._beside.end()
             await self.tunnel.stop()
             self._rundir.remove()
 

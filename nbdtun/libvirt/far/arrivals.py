@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import evolve
 from twisted.internet.defer import DeferredLock
+from twisted.internet.task import deferLater
 
 from nbdtun.errors import DestinationFailed, NbdtunError, NotAllowed, NotMigratable, ShuttingDown
 from nbdtun.kept import Kept
@@ -20,7 +21,7 @@ from nbdtun.libvirt.far.arrival import Arrival, Doors, Local
 from nbdtun.libvirt.far.look import Scene, look
 from nbdtun.libvirt.far.outcome import doubt, fate
 from nbdtun.libvirt.far.record import Begun, record, recorded
-from nbdtun.libvirt.far.remains import wind_up
+from nbdtun.libvirt.far.remains import LOOK_AGAIN, SETTLE_SECONDS, wind_up
 from nbdtun.libvirt.findings import KEPT, LEFT, THERE
 from nbdtun.libvirt.host import Domain, Host
 from nbdtun.libvirt.pools import Pools
@@ -38,6 +39,9 @@ from nbdtun.process import Reactor
 BASE, COMMON = "/run/nbdtun/libvirt", "/tmp"
 
 _BUSY: Final = "{} is already being migrated to this destination by another session"
+
+#: Seconds in which another process removes what a killed one has left.
+REMOVING: Final = SETTLE_SECONDS + 5.0
 
 #: Ended arrivals that are remembered: their sources may ask again.
 _REMEMBERED: Final = 64
@@ -91,6 +95,7 @@ class Arrivals:
         under_way = self._of(wanted.uuid)
         if under_way is not None and await under_way.alive():
             return Found((THERE(_BUSY.format(wanted.name), "wait for the end of that one"),))
+        await self._let_others(kept)
         found: Found = await self._local.ask(lambda opened: self._look(opened, wanted, kept.read()))
         return found
 
@@ -168,16 +173,18 @@ class Arrivals:
         domain: Domain | None = await self._local.ask(lambda opened: Host(opened).namesake(vm))
         return "" if domain is None else domain.run_state
 
-    async def sweep(self) -> None:
+    async def sweep(self, maker: str = "") -> None:
         """
-        At the start of a daemon, remove the leftovers of killed ones. Those that cannot be removed are logged, and stay for the next
-        attempt.
+        At the start of a daemon, or at the end of one that was killed, remove the leftovers of killed ones; of that ``maker``, if given.
+        Those that cannot be removed are logged, and stay for the next attempt.
         """
         for uuid in recorded(self._records):
             kept = self._kept(uuid)
             left = kept.read()
-            if left is None or left.arrived or self._of(uuid) is not None:
+            if left is None or left.arrived or self._of(uuid) is not None or (maker and left.maker != maker):
                 continue
+            if not _is_others(left):
+                kept.write(evolve(left, maker=identity(os.getpid())))
             try:
                 async with self._lock:
                     await self._clear(kept, Claim(frozenset({left.owner})))
@@ -241,6 +248,7 @@ class Arrivals:
         :raise NotMigratable: a guest may have run on it.
         :raise NotAllowed: it waits for another source's guest.
         """
+        await self._let_others(kept)
         left = kept.read()
         if left is None or left.arrived:
             return
@@ -262,6 +270,12 @@ class Arrivals:
             kept.write(evolve(left, arrived=True, doubtful=stays.doubtful))
         else:
             raise NotMigratable(KEPT(f"{left.name}: {stays.why}").what, KEPT.remedy)
+
+    async def _let_others(self, kept: Kept[Begun]) -> None:
+        """Another process may be removing it: that which stands by a daemon that was killed, or the next daemon. It is given the time."""
+        until = self.reactor.seconds() + REMOVING
+        while (left := kept.read()) is not None and _is_others(left) and self.reactor.seconds() < until:
+            await deferLater(self.reactor, LOOK_AGAIN)
 
     def _forget(self) -> None:
         over = [session for session, each in self._known.items() if each.over]

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield
-from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown, TunnelError
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown, ResumeRefused, TunnelError
 from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.job import Job
@@ -288,7 +288,7 @@ class Departure:
                 await self._job.pause_again()  # nobody keeps libvirt waiting, and it has just let it run on
             lost = f"{error}; {self.settings.vm} was handed over, and the destination could not be asked what became of it"
             raise OutcomeUnknown(lost, AGAIN)
-        return await settle(self._job, self._session, self._survey, self.settings.vm, f"{error}", forced=self._watch.paused)
+        return await settle(self._job, self._session, self._survey, self.settings.vm, error, forced=self._watch.paused)
 
     async def _close(self) -> None:
         self._session.close()
@@ -300,9 +300,11 @@ class Departure:
             self._pending.erase()
 
 
-async def settle(job: Job, session: FarSession, found: Survey, vm: str, why: str, *, forced: bool = False) -> bool:
+async def settle(job: Job, session: FarSession, found: Survey, vm: str, why: BaseException, *, forced: bool = False) -> bool:
     """
     After a failure: ask both libvirts where the domain is, and end it. Returns whether it has moved all the same; else it runs on here.
+
+    ``why`` it has failed. A daemon that has ended is not waited for where the guest runs here all the same.
 
     ``forced``: its guest was paused by us.
 
@@ -312,7 +314,8 @@ async def settle(job: Job, session: FarSession, found: Survey, vm: str, why: str
     here = state is not None and state[0] in (RUNNING, BLOCKED, PAUSED)
     stands = found.runs and (state == (PAUSED, FOR_MIGRATION) or (forced and state is not None and state[0] == PAUSED))
     try:
-        fate = await session.finish(found.domain.uuid, arrived=not here)
+        once = isinstance(why, ResumeRefused) and here and not stands
+        fate = await session.finish(found.domain.uuid, arrived=not here, once=once)
     except OutcomeUnknown as unknown:
         if not here or (stands and not forced):
             raise OutcomeUnknown(f"{why}; {unknown}", AGAIN) from unknown

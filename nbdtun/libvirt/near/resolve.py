@@ -97,11 +97,15 @@ class Settlement:
         vm = self._plan.settings.vm
         session, secret = ("", b"") if left is None else (left.session, bytes.fromhex(left.secret))
         far = FarSession(self._reactor, self._way, session, secret, self._plan.settings.steps)
+        runs = state[0] in (RUNNING, BLOCKED)
         try:
-            fate = await far.outcome(self._job.uuid, end=True)
+            fate = await far.outcome(self._job.uuid, end=True, decided=runs)
         finally:
             far.close()
-        if fate.has_run and state[0] in (RUNNING, BLOCKED):
+        if fate.doubtful:  # it runs here, and not there: libvirt has let it run on, or an operator has decided that
+            kept.erase()
+            raise _stayed(vm)
+        if fate.has_run and runs:
             await self._job.pause()
             what = f"{vm} has run at the destination, and ran here too; it is paused here"
             raise OutcomeUnknown(what, "--resolve once more ends the one here; `virsh destroy` there and `virsh resume` here keep it")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnknown, ShuttingDown
+from nbdtun.errors import DestinationFailed, LinkLost, NbdtunError, OutcomeUnknown, ResumeRefused, ShuttingDown
 from nbdtun.libvirt.commands import LIBVIRT, LibvirtFinish, LibvirtLook, LibvirtOutcome, LibvirtPrepare
 from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted
 from nbdtun.migration.carrier import Carrier
@@ -89,12 +89,12 @@ class FarSession:
         prepared: Prepared = answer["prepared"]
         return prepared
 
-    async def finish(self, uuid: str, *, arrived: bool) -> Fate:
+    async def finish(self, uuid: str, *, arrived: bool, once: bool = False) -> Fate:
         """
         End the session; returns what became of the domain with this ``uuid`` there.
 
-        It is asked again while the far end cannot be reached, for as long as the settings say. One that was restarted knows the domain, but
-        not the session.
+        It is asked again while the far end cannot be reached, for as long as the settings say, unless ``once``. One that was restarted
+        knows the domain, but not the session.
 
         :raise OutcomeUnknown: it could not be asked.
         """
@@ -107,30 +107,31 @@ class FarSession:
             fate: Fate = answer["fate"]
             return fate
 
-        return await self._insist(ask)
+        return await self._insist(ask, 0.0 if once else self._steps.settle)
 
-    async def outcome(self, uuid: str, *, end: bool) -> Fate:
+    async def outcome(self, uuid: str, *, end: bool, decided: bool = False) -> Fate:
         """
-        Ask what became of the domain; ``end`` one there that still waits for its guest.
+        Ask what became of the domain; ``end`` one there that still waits for its guest. ``decided``: its guest runs here by now, so a doubt
+        about one that is gone there is no hindrance.
 
         :raise OutcomeUnknown: it could not be asked, or cannot tell.
         """
 
         async def ask() -> Fate:
             fate: Fate = (await self._ask(LibvirtOutcome, self._steps.complete, **self._key, uuid=uuid, end=end))["fate"]
-            if fate.doubtful:
+            if fate.doubtful and not decided:
                 raise OutcomeUnknown("its guest was handed over, and is gone there: whether it has run there cannot be told", DECIDE)
             return fate
 
-        return await self._insist(ask)
+        return await self._insist(ask, self._steps.settle)
 
-    async def _insist(self, ask: Callable[[], Any]) -> Fate:
-        until = self._reactor.seconds() + self._steps.settle
+    async def _insist(self, ask: Callable[[], Any], seconds: float) -> Fate:
+        until = self._reactor.seconds() + seconds
         while True:
             try:
                 await self.open()
                 fate: Fate = await ask()
-            except (LinkLost, ShuttingDown) as error:
+            except (LinkLost, ResumeRefused, ShuttingDown) as error:
                 if self._reactor.seconds() >= until:
                     raise OutcomeUnknown(f"the destination could not be asked what became of it: {error}") from error
             except OutcomeUnknown:

@@ -29,6 +29,7 @@ from nbdtun.migration.bond import Claim
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
+from nbdtun.service.libvirt.clearing import Beside
 from nbdtun.service.local.outcomes import state_dir
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget, SessionTarget, Target, local_pair
@@ -45,10 +46,11 @@ def rules_of(settings: DestinationSettings) -> Rules:
     return Rules(anywhere=True) if settings.admit is None else Rules(roots=settings.admit)
 
 
-def make_arrivals(reactor: Reactor, settings: DestinationSettings, tunnel: Destination) -> Arrivals:
-    """What arrives at the libvirt that ``settings`` name, through ``tunnel``."""
+def make_arrivals(reactor: Reactor, settings: DestinationSettings, tunnel: Destination, beside: Beside) -> Arrivals:
+    """What arrives at the libvirt that ``settings`` name, through ``tunnel``; from the first one on, ``beside`` stands by."""
 
     def doors(arrival: Arrival) -> TunnelDoors:
+        beside.begin()
         return TunnelDoors(reactor, tunnel, arrival)
 
     arrivals = Arrivals(reactor, settings.libvirt, state_dir(settings.tunnel.run_dir), doors, rules_of(settings))

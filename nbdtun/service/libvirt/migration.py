@@ -56,7 +56,7 @@ async def migrate(reactor: Reactor, settings: DomainSettings, audience: Audience
     """
     reached = far_of(reactor, settings, settings.migration.vm, audience.say)
     if reached is None:
-        return await _migrate(reactor, settings, make_source(reactor, settings), audience, work)
+        return await _migrate(reactor, settings, make_source(reactor, settings, one_daemon=True), audience, work)
     settled = True
     try:
         source = Source(await reached.open())

@@ -1,8 +1,8 @@
 """
-The standby: a small process beside a migration, which takes over if the migration's own is killed.
+The standby: a small process beside a migration, or beside a destination's daemon, which takes over if that is killed.
 
-It waits at one end of a socket pair, whose other end is closed with the process that holds it. It holds libvirt's connection too while the
-guest is handed over. The process itself is ``nbdtun/daemon/standby.py``; ``takeover`` has what it does then.
+It waits at one end of a socket pair, whose other end is closed with the process that holds it. A migration's holds libvirt's connection too
+while the guest is handed over. The process itself is ``nbdtun/daemon/standby.py``; what it does then is in ``takeover`` and ``clearing``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -38,6 +38,14 @@ stand_by(int(sys.argv[2]))
 """
 
 
+class Left(Protocol):
+    """What a process leaves that is killed; it can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """The VM, or the daemon, after which the standby is called."""
+
+
 @frozen
 class Will:
     """The way to the far end, ``dialling``, with the time limits ``steps``, and the ``ward`` for which it is gone."""
@@ -51,6 +59,11 @@ class Will:
         """That of a migration by these settings, without what they say of the VM."""
         return cls(Dialling(tunnel=settings.tunnel, connect=settings.connect, far=settings.far), steps, ward)
 
+    @property
+    def name(self) -> str:
+        """The VM's."""
+        return self.ward.name
+
 
 class Standby:
     """
@@ -59,10 +72,10 @@ class Standby:
     :raise ConfigError: it cannot be started.
     """
 
-    def __init__(self, will: Will) -> None:
+    def __init__(self, will: Left) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            words = [sys.executable, "-c", _PROGRAM, f"nbdtun standby of {will.ward.name}", f"{theirs.fileno()}", *sys.path]
+            words = [sys.executable, "-c", _PROGRAM, f"nbdtun standby of {will.name}", f"{theirs.fileno()}", *sys.path]
             try:
                 subprocess.run(
                     words,
@@ -76,7 +89,7 @@ class Standby:
                 ours.send(WILL + pickle.dumps(will))
             except (OSError, subprocess.SubprocessError) as error:
                 ours.close()
-                raise ConfigError(f"{will.ward.name}: the process beside the migration cannot be started: {error}") from None
+                raise ConfigError(f"{will.name}: the process beside it cannot be started: {error}") from None
         self._socket: socket.socket | None = ours
 
     def __repr__(self) -> str:

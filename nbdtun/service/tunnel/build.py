@@ -16,6 +16,7 @@ from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
 from nbdtun.service.local.listening import BothFamilies, LocalEndpoint
 from nbdtun.service.tunnel.records import in_force
+from nbdtun.service.tunnel.served import WhileServed
 from nbdtun.tls.trust import Trust, Trusting
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
@@ -62,15 +63,17 @@ def retrust(trust: Trusting | None, before: TunnelSettings, now: TunnelSettings)
             trust.move(now.store, any_purpose=now.any_purpose)
 
 
-def make_source(reactor: Reactor, settings: Dialling) -> Source:
+def make_source(reactor: Reactor, settings: Dialling, *, one_daemon: bool = False) -> Source:
     """
-    Make the source's end of the tunnel; nothing is dialled yet.
+    Make the source's end of the tunnel; nothing is dialled yet. ``one_daemon``: nothing goes on with another daemon than the first.
 
     :raise ConfigError: the directory with the certificates cannot be used.
     """
     tunnel = settings.tunnel
     tls = make_trust(tunnel, server=False)
     endpoint = make_client(reactor, settings.connect)
+    if one_daemon:
+        endpoint = WhileServed(reactor, endpoint, settings.connect)
     dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "", insecure=tunnel.insecure)
     return Source(dialer, settings.limits if isinstance(settings, SourceSettings) else None)
 

@@ -18,6 +18,7 @@ from nbdtun.reach.near import Questions, Talk
 from nbdtun.service.tunnel.build import make_client, make_runtime
 from nbdtun.service.tunnel.endpoint import ChannelEndpoint
 from nbdtun.service.tunnel.reached import Say, Step
+from nbdtun.service.tunnel.served import WhileServed
 from nbdtun.tls.certificate import Kind, names_of
 from nbdtun.tls.throwaway import SOURCE, Identity
 from nbdtun.tls.trust import Pinned
@@ -112,7 +113,8 @@ class Introduced:
         name = _name_in(found.certificate, connect)
         trust = Pinned(partial(self._identity.asking, found.certificate))
         self.again = Dialling(tunnel=evolve(settings.tunnel, trust=trust, tls_name=name), connect=connect)
-        dialer = Dialer(make_runtime(self._reactor, settings.tunnel), endpoint, connect, Pinned(lambda: context), name)
+        served = WhileServed(self._reactor, endpoint, connect)
+        dialer = Dialer(make_runtime(self._reactor, settings.tunnel), served, connect, Pinned(lambda: context), name)
         self._source, self.waits = Source(dialer), found.waits
         await self.far.connect(self._reactor, self._source)
         self._say(f"{self._name}: to {connect} by the code, under TLS 1.3")

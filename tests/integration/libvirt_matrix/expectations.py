@@ -33,7 +33,7 @@ TABLE: Final[Mapping[str, Row]] = {
     ),
     "daemon-gone": Row(
         "``kill -9`` of ``nbdtun dest``, which is started again when the migration has ended",
-        (*(stays("no new link"),) * 3, DOUBTFUL, UNKNOWN),
+        (*(stays("the destination's daemon has ended"),) * 3, DOUBTFUL, UNKNOWN),
     ),
     "cut-5": Row("The network is away for 5 s", (MOVES,) * 5),
     "cut-45": Row("The network is away for 45 s", (MOVES,) * 5),

@@ -84,8 +84,20 @@ def _pull(seconds: float) -> Deed:
     return pull
 
 
+def _silence(seconds: float) -> Deed:
+    """The same, and nothing is refused meanwhile: a cable that is out of its socket says nothing."""
+
+    def stall(cell: Cell) -> None:
+        cell.cable.stall()
+        cell.open()
+        time.sleep(seconds)
+        cell.cable.plug()
+
+    return stall
+
+
 def _unplug(cell: Cell) -> None:
-    cell.cable.pull()
+    cell.cable.stall()
 
 
 def _plug(cell: Cell) -> None:
@@ -99,9 +111,9 @@ FAULTS: dict[str, Fault] = {
     "daemon-restart": Fault(_restart),
     "daemon-terminate": Fault(_end),
     "daemon-kill": Fault(_kill),
-    "daemon-gone": Fault(_gone, _serve, options=("--resume-window", "10s")),
+    "daemon-gone": Fault(_gone, _serve),
     "cut-5": Fault(_pull(5)),
-    "cut-45": Fault(_pull(45)),
-    "cut-290": Fault(_pull(290), options=("--resume-window", "400s"), timeouts=600),
+    "cut-45": Fault(_silence(45)),
+    "cut-290": Fault(_silence(290), options=("--resume-window", "400s"), timeouts=600),
     "cut": Fault(_unplug, _plug, options=("--resume-window", "10s")),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,8 +14,9 @@ from lab.daemon import free_port
 from lab.disks import MIB
 from lab.libvirt import SPARE
 from lab.libvirt_way import PATIENT, Way
-from lab.process import wait
+from lab.process import marked, wait
 from lab.sshd import Sshd
+from tests.integration.libvirt_matrix.cell import Cell
 
 SOON = 50
 """Seconds in which the far end has heard of it: by itself it would wait for the resume window, a minute."""
@@ -45,3 +47,38 @@ def test_the_far_end_hears_of_it(ways: Callable[..., Way], by: str) -> None:
     with way.migrate() as again:
         assert again.wait_exit(PATIENT) == 0, again.log()
     way.arrived(there)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["handover", "arrival"])
+def test_the_process_beside_it_is_killed_too(ways: Callable[..., Way], phase: str) -> None:
+    """Nobody keeps libvirt waiting then: it lets the guest run on. What runs there is found by --resolve, and no second attempt is made."""
+    cell = Cell(ways(sluices=True), phase, ("--resume-window", "5s"))
+    here, there, domain = cell.here, cell.there, cell.way.domain
+    cell.reach()
+    beside = [pid for pid, command in marked().items() if f"nbdtun standby of {domain.name}" in command]
+    assert len(beside) == 1
+    os.kill(beside[0], signal.SIGKILL)
+    cell.attempt.signal(signal.SIGKILL)
+    assert cell.attempt.wait_exit(PATIENT) == -signal.SIGKILL
+    domain.wait_ticks(here, 2, PATIENT)
+    if phase == "handover":  # libvirtd there is never told, and gives up with the far end
+        wait(lambda: there.virsh("list", "--all", "--name") == "", PATIENT, "the domain's end there")
+    cell.open()
+    second = cell.begin()
+    assert second.wait_exit(PATIENT) == 1
+    assert "was handed over in an earlier migration" in second.log()
+    if phase == "handover":
+        assert cell.begin("--resolve").wait_exit(PATIENT) == 1, cell.attempt.log()
+        assert "did not arrive and never will; it runs at the source again" in cell.attempt.log()
+        domain.wait_ticks(here, 2, PATIENT)
+        assert cell.begin("--overwrite").wait_exit(PATIENT) == 0, cell.attempt.log()
+    else:
+        assert cell.both_run(), "libvirt cannot know better"
+        assert cell.begin("--resolve").wait_exit(PATIENT) == 3, cell.attempt.log()
+        assert "has run at the destination, and ran here too; it is paused here" in cell.attempt.log()
+        assert "paused" in here.virsh("list")
+        assert cell.begin("--resolve").wait_exit(PATIENT) == 0, cell.attempt.log()
+        assert here.virsh("list", "--name") == ""
+        wait(lambda: domain.ticks(there) > domain.ticks(here), PATIENT, "more ticks than there ever were here", there)
+    cell.way.arrived(there)

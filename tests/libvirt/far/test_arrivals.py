@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import DestinationFailed, NbdtunError, NotMigratable, ProtocolViolation, ShuttingDown
-from nbdtun.libvirt.far.arrivals import BASE, COMMON, Arrivals, base_of_sessions
+from nbdtun.libvirt.far.arrivals import BASE, COMMON, REMOVING, Arrivals, base_of_sessions
 from nbdtun.libvirt.far.record import Begun, record
 from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.rollback.presence import identity
@@ -26,14 +26,27 @@ async def alive() -> bool:
     return True
 
 
+async def cleared(*_: object) -> None:
+    pass
+
+
 @pytest.fixture
-def arrivals(tmp_path: Path) -> Arrivals:
-    return Arrivals(cast("Reactor", Clock()), NO_LIBVIRT, tmp_path, lambda arrival: cast("Any", None))
+def clock() -> Clock:
+    return Clock()
 
 
-def error(work: Any) -> NbdtunError:
+@pytest.fixture
+def arrivals(clock: Clock, tmp_path: Path) -> Arrivals:
+    return Arrivals(cast("Reactor", clock), NO_LIBVIRT, tmp_path, lambda arrival: cast("Any", None))
+
+
+def error(work: Any, clock: Clock | None = None) -> NbdtunError:
+    """What becomes of it at once; or, with the clock, when all waits are over."""
     got: list[Any] = []
     Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
+    if clock is not None:
+        assert got == []
+        clock.pump([1.0] * int(REMOVING + 1))
     (found,) = got
     assert isinstance(found, NbdtunError)
     return found
@@ -57,15 +70,38 @@ def test_nothing_begins_after_the_end(arrivals: Arrivals) -> None:
     assert repr(arrivals) == f"<Arrivals at {NO_LIBVIRT}: 0 of 0 under way>"
 
 
-def test_what_another_process_works_on_is_left_alone(arrivals: Arrivals, tmp_path: Path) -> None:
+def test_what_another_process_works_on_is_left_alone(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     kept = record(tmp_path, UUID)
     kept.write(Begun(UUID, "web1", SESSION, maker=identity(os.getppid())))
-    refused = error(arrivals.begin("f" * 32, Bond(), WANTED, alive))
+    refused = error(arrivals.begin("f" * 32, Bond(), WANTED, alive), clock)
     assert isinstance(refused, NotMigratable)
     assert "which stays, as another nbdtun works on it" in f"{refused}"
     assert kept.read() is not None
     assert arrivals.under_way == []
     assert arrivals.tally.ended == {("failed", "prepare"): 1}
+
+
+def test_a_process_that_removes_it_is_waited_for(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+    kept, got = record(tmp_path, UUID), list[Any]()
+    kept.write(Begun(UUID, "web1", SESSION, maker=identity(os.getppid())))
+    Deferred.fromCoroutine(arrivals._clear(kept, Claim())).addBoth(got.append)
+    clock.advance(1)
+    assert got == []
+    kept.erase()
+    clock.advance(1)
+    assert got == [None]
+
+
+def test_what_was_left_is_swept_by_one_process(arrivals: Arrivals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so by the record, before it does anything."""
+    kept = record(tmp_path, UUID)
+    monkeypatch.setattr(arrivals, "_clear", cleared)
+    kept.write(Begun(UUID, "web1", SESSION, maker="1 2 3"))
+    for maker, swept in (("4 5 6", False), ("1 2 3", True)):
+        Deferred.fromCoroutine(arrivals.sweep(maker))
+        left = kept.read()
+        assert left is not None
+        assert (left.maker == identity(os.getpid())) is swept
 
 
 def test_where_directories_of_sessions_are(monkeypatch: pytest.MonkeyPatch) -> None:

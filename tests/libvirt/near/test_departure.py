@@ -9,7 +9,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from nbdtun.errors import OutcomeUnknown
+from nbdtun.errors import MirrorFailed, OutcomeUnknown, ResumeRefused
 from nbdtun.libvirt.domain import Domain
 from nbdtun.libvirt.near.departure import settle
 from nbdtun.libvirt.near.survey import Survey
@@ -42,20 +42,21 @@ class There:
 
     fate: Fate | None
     arrived: bool | None = None
+    once: bool = False
 
-    async def finish(self, uuid: str, *, arrived: bool) -> Fate:
+    async def finish(self, uuid: str, *, arrived: bool, once: bool) -> Fate:
         assert uuid == FOUND.domain.uuid
-        self.arrived = arrived
+        self.arrived, self.once = arrived, once
         if self.fate is None:
             raise OutcomeUnknown("the destination could not be asked")
         return self.fate
 
 
-def settled(here: Here, there: There, found: Survey = FOUND, **more: Any) -> bool:
+def settled(here: Here, there: There, found: Survey = FOUND, *, why: Exception | None = None, **more: Any) -> bool:
     got: list[Any] = []
     job: Any = here
     session: Any = there
-    Deferred.fromCoroutine(settle(job, session, found, "web1", "it failed", **more)).addBoth(got.append)
+    Deferred.fromCoroutine(settle(job, session, found, "web1", why or MirrorFailed("it failed"), **more)).addBoth(got.append)
     if isinstance(got[0], Failure):
         got[0].raiseException()
     return bool(got[0])
@@ -115,3 +116,14 @@ def test_nobody_can_be_asked_and_we_have_paused_it() -> None:
     here = Here(BY_US)
     assert not settled(here, There(None), forced=True)
     assert here.done == ["resume"]
+
+
+def test_a_daemon_that_has_ended_is_waited_for_where_the_guest_stands_still() -> None:
+    gone = ResumeRefused("the daemon has ended")
+    for state, once in ((RUNNING, True), (PAUSED, False), (SHUTOFF, False)):
+        there = There(Fate("running", "migrated", has_run=state is SHUTOFF))
+        settled(Here(state), there, why=gone)
+        assert there.once is once
+    there = There(Fate())
+    settled(Here(RUNNING), there)
+    assert not there.once

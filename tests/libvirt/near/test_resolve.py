@@ -85,11 +85,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         def __init__(self, reactor: Any, way: Any, session: str, secret: bytes, steps: Any) -> None:
             told.update(session=session, secret=secret)
 
-        async def outcome(self, uuid: str, *, end: bool) -> Fate:
+        async def outcome(self, uuid: str, *, end: bool, decided: bool) -> Fate:
             assert (uuid, end) == (UUID, True)
             if told["fate"] is None:
                 raise OutcomeUnknown("nobody answers")
             fate: Fate = told["fate"]
+            if fate.doubtful and not decided:
+                raise OutcomeUnknown("nobody knows")
             return fate
 
         def close(self) -> None:
@@ -186,6 +188,19 @@ def test_two_that_ran_are_one_by_a_second_command(case: Case) -> None:
     here.now = BY_USER
     assert case.resolve(here, ARRIVED) is Phase.COMPLETED
     assert here.done == ["suspend", "destroy"]
+
+
+def test_one_that_is_gone_there_and_runs_here_is_decided(case: Case) -> None:
+    """By libvirt, as both processes at the source were killed; or by an operator, as nobody can tell whether it has run there."""
+    gone = Fate(has_run=True, doubtful=True)
+    case.kept.write(LEFT)
+    with pytest.raises(OutcomeUnknown, match="nobody knows"):
+        case.resolve(Here(PAUSED), gone)
+    assert case.kept.read() == LEFT
+    here = Here(RUNNING)
+    with pytest.raises(MigrationError, match="it runs at the source again"):
+        case.resolve(here, gone)
+    assert (here.done, case.kept.read()) == ([], None)
 
 
 def test_nobody_can_be_asked(case: Case) -> None:

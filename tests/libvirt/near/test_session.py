@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from nbdtun.errors import DestinationFailed, LibvirtError, LinkLost, OutcomeUnknown
+from nbdtun.errors import DestinationFailed, LibvirtError, LinkLost, OutcomeUnknown, ResumeRefused
 from nbdtun.libvirt.commands import LibvirtFinish, LibvirtOutcome
 from nbdtun.libvirt.near.session import FarSession
 from nbdtun.libvirt.values import Fate
@@ -67,6 +67,15 @@ def test_but_not_for_ever() -> None:
     assert len(far.asked) == 6
 
 
+def test_nor_a_daemon_that_has_ended() -> None:
+    far = Far(ResumeRefused("it has ended"), THERE)
+    assert far.told(far.outcome(UUID, end=True)) == THERE, "another one was started"
+    far = Far(ResumeRefused("it has ended"))
+    with pytest.raises(OutcomeUnknown, match="could not be asked what became of it: it has ended"):
+        far.told(far.finish(UUID, arrived=False, once=True))
+    assert len(far.asked) == 1
+
+
 def test_one_that_was_restarted_knows_the_domain_alone() -> None:
     for arrived in (True, False):
         far = Far(DestinationFailed("no such session"), THERE)
@@ -98,3 +107,4 @@ def test_nobody_is_told_what_nobody_knows() -> None:
     with pytest.raises(OutcomeUnknown, match="whether it has run there cannot be told; if its log there does not tell, decide"):
         far.told(far.outcome(UUID, end=True))
     assert len(far.asked) == 1
+    assert far.told(far.outcome(UUID, end=True, decided=True)).doubtful, "it runs here by now"

@@ -117,7 +117,7 @@ def test_libvirt_waits_for_it_until_somebody_decides(base: Path, libvirtd: tuple
 
 def test_one_that_cannot_be_started(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(ConfigError, match="web1: the process beside the migration cannot be started"):
+    with pytest.raises(ConfigError, match="web1: the process beside it cannot be started"):
         Standby(will(base))
     monkeypatch.setattr(module, "_PROGRAM", "raise SystemExit(1)")
     with pytest.raises(ConfigError):
