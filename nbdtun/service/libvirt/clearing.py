@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from attrs import field, frozen
+from attrs import evolve, frozen
 
 from nbdtun.config import Owner
 from nbdtun.errors import ShuttingDown
@@ -26,12 +26,12 @@ from nbdtun.service.local.rundir import RunDir
 
 @frozen
 class Belongings:
-    """What a daemon leaves at the libvirt of ``uri``; ``maker`` is how its records name it."""
+    """What a daemon leaves at the libvirt of ``uri``; ``maker`` is how its records name it, once it has become a process of its own."""
 
     uri: str
     run_dir: str | None
     owner: Owner | None
-    maker: str = field(factory=lambda: identity(os.getpid()))
+    maker: str = ""
     name: str = "dest"
 
 
@@ -77,7 +77,7 @@ class Beside:
         :raise ConfigError: it cannot be started.
         """
         if self._standby is None:
-            self._standby = Standby(self._left)
+            self._standby = Standby(evolve(self._left, maker=identity(os.getpid())))
 
     def end(self) -> None:
         """It is not needed any more; safe to repeat."""

@@ -17,6 +17,7 @@ from nbdtun.errors import ShuttingDown
 from nbdtun.libvirt.far.arrivals import Arrivals
 from nbdtun.libvirt.far.record import Begun, record
 from nbdtun.migration.rollback.presence import identity
+from nbdtun.service.libvirt import clearing
 from nbdtun.service.libvirt.clearing import Belongings, Beside, Clearing
 from nbdtun.service.local.outcomes import state_dir
 from tests.libvirt.stage import SESSION, UUID
@@ -50,7 +51,16 @@ def test_it_stands_by_from_the_first_vm_on_and_ends_with_the_daemon(base: Path, 
 def test_what_the_daemon_leaves_can_be_written_down() -> None:
     left = Belongings(NO_LIBVIRT, "/run/x", None)
     assert pickle.loads(pickle.dumps(left)) == left
-    assert left.maker == identity(os.getpid())
+
+
+def test_a_daemon_is_named_as_the_process_that_it_has_become(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """twistd makes its service before it goes to the background."""
+    begun: list[Belongings] = []
+    monkeypatch.setattr(clearing, "Standby", begun.append)
+    beside = Beside(Belongings(NO_LIBVIRT, f"{base}", None))
+    monkeypatch.setattr(os, "getpid", os.getppid)
+    beside.begin()
+    assert [each.maker for each in begun] == [identity(os.getppid())]
 
 
 async def cleared(*_: object) -> None:
