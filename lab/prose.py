@@ -1,5 +1,6 @@
 """
 Sentences in pages: one a line, and none with more than 25 words. `python -m lab.prose --write` breaks the lines of `docs/` so.
+Commands there have lines that a terminal shows whole.
 
 A change of one sentence is then a change of one line. What is code, a table, a title or a term is left as it is.
 """
@@ -17,6 +18,9 @@ from lab.cache import LAB
 DOCS = LAB.parent / "docs"
 MOST = 25
 """Words of a sentence; a literal, a link and a number with its unit are one each."""
+
+WIDEST = 90
+"""Columns of a command's line."""
 
 _BULLET = re.compile(r"( *)((?:[-*#]|\d+\.|#\.) +)(?=\S)")
 _UNDERLINE = re.compile(r"([=~^\"'-])\1{2,}$")
@@ -142,9 +146,16 @@ def long(page: Path) -> Iterator[str]:
                 yield f"{page.name}:{each.begin + 1}: {count} words: {sentence}"
 
 
+def wide(page: Path) -> Iterator[str]:
+    """The commands of a page, those after a prompt, whose lines are too long."""
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if len(line) > WIDEST and re.match(r" +[\w]*[#$] ", line):
+            yield f"{page.name}:{number}: {len(line)} columns: {line.strip()}"
+
+
 def main(arguments: list[str]) -> int:
     pages = [Path(name) for name in arguments if not name.startswith("--")] or sorted(DOCS.glob("*.rst"))
-    found = [line for page in pages for line in long(page)]
+    found = [line for page in pages for line in (*long(page), *wide(page))]
     for page in pages:
         if "--write" in arguments:
             page.write_text(broken(page))

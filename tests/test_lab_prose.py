@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.prose import DOCS, broken, long, sentences, words
+from lab.prose import DOCS, broken, long, sentences, wide, words
 
 PAGE = """\
 Title. Not prose
@@ -85,6 +85,10 @@ def test_every_page_has_a_line_for_each_sentence() -> None:
 def test_no_sentence_is_too_long() -> None:
     """25 words at most, as CONTRIBUTING.md has it."""
     assert [line for page in sorted(DOCS.glob("*.rst")) for line in long(page)] == []
+
+
+def test_no_command_has_a_line_that_is_too_long() -> None:
+    assert [line for page in sorted(DOCS.glob("*.rst")) for line in wide(page)] == []
 
 
 def test_what_is_no_prose_stays_as_it_is(tmp_path: Path) -> None:
