@@ -99,6 +99,7 @@ def scraped() -> None:
     assert "nbdtun_migration_downtime_seconds_count 1.0" in page
     assert 'nbdtun_certificate_expiry_timestamp_seconds{file="server-cert.pem"}' in page
     assert scrape(METRICS, "/readyz") == "ok\n"
+    assert "NbdtunNoLink" in Path("/usr/share/nbdtun/nbdtun.rules.yml").read_text()
 
 
 def upgrade(newer: str) -> None:
