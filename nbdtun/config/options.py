@@ -154,9 +154,9 @@ SETTLE = Option(
     "2s",
 )
 HOLD = Option(
-    "hold", "Wait with all disks in sync until `nbdtun set VM --switchover now`; then the memory is sent, and the VM switches over."
+    "hold", "Wait until `nbdtun set VM --switchover now`, with all disks in sync and the memory sent as far as it can be. The guest runs."
 )
-_MOMENT = "Wait with all disks in sync until this time of day, such as 02:00, or such as 2026-12-24T02:00; then the memory is sent."
+_MOMENT = "The same, until this time of day, such as 02:00, or such as 2026-12-24T02:00."
 SWITCHOVER = Option("switchover", _MOMENT, "TIME", "nbdtun.config.moments:parse_moment", unset="as soon as possible")
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 

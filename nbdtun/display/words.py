@@ -131,6 +131,8 @@ def converge_words(progress: Progress) -> list[str]:
     words = [f"{printable(name)} is not converging" for name in measures.lagging if name not in measures.write_blocking]
     if waiting and progress.phase in (Phase.MIRROR, Phase.READY, Phase.HOLDING, Phase.RAM):
         words.append(f"guest writes to {', '.join(waiting)} wait for the copy")
+    if progress.phase is Phase.HOLDING and progress.ram.done:
+        words.append(f"memory at least {size_text(progress.ram.total - progress.ram.done)} behind")
     if progress.phase is Phase.RAM:
         words += [f"pass {measures.passes}"] if measures.passes > 2 else []
         words += [f"guest slowed by {measures.throttle} %"] if measures.throttle else []

@@ -45,6 +45,13 @@ class Ingress(Protocol):
     def trouble(self) -> Exception | None:
         """Why the latest channel through it failed: the far side's own reason, which QEMU never receives."""
 
+    @property
+    def allowance(self) -> int | None:
+        """How many bytes may still be read from QEMU; None for any number."""
+
+    def allow(self, count: int | None) -> None:
+        """From now on, read ``count`` bytes from QEMU through all its connections together, and no more; None for any number."""
+
     async def drained(self) -> None:
         """
         Wait until every channel opened through it has ended and all its bytes are at the target.

@@ -7,6 +7,7 @@ The source's side of a migration.
     failure         the error of a failed migration
     force           a guest that is paused early
     session_client  the destination's session, as the source sees it
+    hold            the memory waits for the moment of the switchover
     switchover      what happens while the guest stands still
     handover        the step after which the guest runs there
     recovery        undoes or completes a killed migration

@@ -36,6 +36,7 @@ from nbdtun.migration.settings import Belonging, MigrationSettings
 from nbdtun.migration.source.failure import failure_of
 from nbdtun.migration.source.force import Force
 from nbdtun.migration.source.handover import Handover, in_doubt
+from nbdtun.migration.source.hold import Hold
 from nbdtun.migration.source.ingresses import Ingresses
 from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.source.outcome import ask
@@ -81,14 +82,11 @@ class Migration:
     ) -> None:
         self.session, self._secret = new_session(), carrier.new_secret()
         self.settings = settings
-        self._reactor = reactor
-        self._monitor = monitor
-        self._carrier = carrier
+        self._reactor, self._monitor, self._carrier = reactor, monitor, carrier
         self._life = Life(TRANSITIONS)
         self._cause: BaseException | None = None
         self._guest = Guest(monitor, self._alarm)
-        self._undo = UndoStack(reactor, settings.steps.undo)
-        self._tidy = UndoStack(reactor, settings.steps.undo)
+        self._undo, self._tidy = (UndoStack(reactor, settings.steps.undo) for _ in range(2))
         self._recovery = Recovery(reactor, monitor, carrier, settings, uptime)
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime, secret=self._secret)
         self._tuning = Tuning(monitor, self._journal.remember)
@@ -105,9 +103,8 @@ class Migration:
         self._constancy = Constancy(reactor, monitor, f"{settings.vm} at the source", self._alarm)
         self._session = SessionClient(reactor, carrier, self.session, settings, self._alarm, self._secret)
         self._ingresses = Ingresses(carrier, self._tidy, self._secret)
-        self._mirrors = Mirrors(monitor, ())
+        self._mirrors, self.checklist = Mirrors(monitor, ()), Checklist()
         self._copies: Copies | None = None
-        self.checklist = Checklist()
 
     def __repr__(self) -> str:
         return f"<Migration of {self.settings.vm} {self._life.state.value} {self._supervision.meter.now.phase.value}>"
@@ -142,6 +139,7 @@ class Migration:
 
     def _judge(self, verdict: Verdict) -> None:
         if verdict.forced and self.under_way:
+            self.moment.choose(0.0)  # a guest that stands still is not held
             force = Force(self._reactor, self._guest, self._undo, self._supervision)
             Deferred.fromCoroutine(force.apply(str(verdict.error))).addErrback(lambda failure: self._interrupt(failure.value))
         else:
@@ -175,7 +173,6 @@ class Migration:
             return  # it is there
         disks, ingress = await self._prepare()
         mirrors = await self._mirror(disks, ingress)
-        await self.moment.come(self._supervision.meter.hold)
         outgoing, ram = await self._send(mirrors, disks)
         switchover = await self._switch_over(mirrors, outgoing, ram)
         await self._finish()
@@ -231,6 +228,9 @@ class Migration:
         return mirrors
 
     async def _send(self, mirrors: Mirrors, disks: dict[str, Disk]) -> tuple[Outgoing, Ingress]:
+        meter, wanted = self._supervision.meter, self.settings.connections
+        hold = Hold(self._reactor, self._monitor, self.moment, meter, wanted)
+        await hold.before()
         capabilities = ("events", "pause-before-switchover", *self._supervision.convergence.capabilities)
         await self.budget.limit_memory(self._tuning, self._undo, capabilities)
         outgoing = Outgoing(self._monitor)
@@ -238,7 +238,7 @@ class Migration:
         await self._constancy.check()
         self._copies = copies = Copies(self._monitor, disks, leave=Belonging.BITMAPS in self.settings.leave_behind)
         await copies.make(self._undo, self._tuning)
-        await spread(self._tuning, self._undo, wanted := self.settings.connections)
+        await spread(self._tuning, self._undo, wanted)
         self._undo.push("let the guest run on", lambda: self._guest.resume(self._reactor))
         self._undo.push("cancel the migration of the memory", outgoing.cancel)
         self._undo.push("cancel the mirrors", mirrors.cancel)
@@ -248,11 +248,11 @@ class Migration:
             self.log.warn("{vm}: the destination takes its memory over one connection only", vm=self.settings.vm)
             await gather(self._monitor)
         ram = await self._ingresses.enter(awaited.target, "ram", urgent=True)
-        self._supervision.meter.enter(Phase.RAM)
+        meter.enter(Phase.RAM)
         await self._journal.memory_begins(self._guest.runs)
-        await outgoing.start(ram)
+        await hold.start(outgoing, ram)
         await self._constancy.check()  # once more: from here on QEMU itself refuses to add or remove a device
-        await outgoing.paused()
+        await hold.until_paused(outgoing, ram)
         return outgoing, ram
 
     async def _switch_over(self, mirrors: Mirrors, outgoing: Outgoing, ram: Ingress) -> Switchover:
@@ -298,7 +298,7 @@ class Migration:
             error = LinkLost(f"{lost}; {error}")  # a failure without a session is a consequence of its loss
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
-        for name in ("ram", "nbd") if switching else ("nbd",):
+        for name in ("ram", "nbd") if switching or self.settings.connections else ("nbd",):
             self._undo.push(f"close the {name} socket", partial(self._ingresses.shut, name))  # early: QEMU may wait there
         self._undo.push("cut the mirrors off", self._mirrors.sever)  # first: a node that has lost its connection can no longer be yanked
         await self._monitor.renew()

@@ -111,7 +111,8 @@ class Meter:
         done = self.moved
         if not self.now.link.up:
             self._rate = Rate()
-        rate = self._rate.sample(self._clock.seconds(), done) if self.now.link.up else None
+        moves = self.now.link.up and self.now.phase is not Phase.HOLDING
+        rate = self._rate.sample(self._clock.seconds(), done) if moves else None
         left = sum(disk.total for disk in self.now.disks) + self.now.ram.total - done
         self._change(rate=rate, eta=left / rate if rate and self.now.phase in _COPYING else None)
         self._report_now()

@@ -110,9 +110,11 @@ class Sampler:
         await self._convergence.disks(self._clock.seconds(), self._meter.now)
 
     async def _sample_memory(self) -> None:
-        if self._meter.now.phase not in (Phase.RAM, Phase.SWITCHOVER):
+        if self._meter.now.phase not in (Phase.RAM, Phase.HOLDING, Phase.SWITCHOVER):
             return
         seen = await query_migration(self._monitor, self._seconds)
+        if seen.status == "none":
+            return  # the memory is held as well
         self._meter.memory(seen)
         if self._meter.now.phase is Phase.RAM:
             await self._convergence.memory(self._clock.seconds(), seen)

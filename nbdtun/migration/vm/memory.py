@@ -51,7 +51,8 @@ class Migrated:
     One answer of ``query-migrate``: QEMU's status, bytes sent, bytes left, and the error if there is one.
 
     ``seconds`` is how long it has lasted, up to its end if it has completed; 0 if QEMU does not report it. ``passes`` is how often QEMU
-    has begun to go over the memory, ``throttle`` the percentage of time that ``auto-converge`` takes from the guest at present.
+    has begun to go over the memory, ``throttle`` the percentage of time that ``auto-converge`` takes from the guest at present. ``page`` is
+    the size of a page, in bytes.
     """
 
     status: str = "none"
@@ -62,6 +63,7 @@ class Migrated:
     error: str = ""
     address: str = ""
     seconds: float = 0.0
+    page: int = 4096
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Migrated:
@@ -77,6 +79,7 @@ class Migrated:
             error=answer.get("error-desc", ""),
             address=addresses[0].get("path", "") or ("a socket" if addresses[0] else ""),
             seconds=answer.get("total-time", 0) / 1000,
+            page=ram.get("page-size", 0) or 4096,
         )
 
 

@@ -21,6 +21,7 @@ from nbdtun.service.libvirt.standby import Standby
 from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.carrier import TunnelCarrier, TunnelIngress
+from nbdtun.tunnel.runtime.brake import Brake
 from nbdtun.tunnel.source.client import Forwarder, Source
 
 P = TypeVar("P", bound=AMP)
@@ -106,12 +107,13 @@ class TunnelWay:
         path, owner = self._directory.socket(name), None if name == LIBVIRT else self._directory.owner
         endpoint = LocalEndpoint(Listener(self._reactor, path, 0o600, owner, label=FOR_QEMU), f"unix:{path}")
         channels: Forwarder | Calls
+        brake = Brake(self._source.runtime.throttle)
         if name == LIBVIRT:
             assert self._handover is not None
             channels = Calls(self._reactor, self._source, target, secret, self._handover, self._standby)
         else:
-            channels = Forwarder(self._source, target, urgent=urgent, farewell=farewell, session=secret)
-        ingress = TunnelIngress(path, channels, await endpoint.listen(channels))
+            channels = Forwarder(self._source, target, urgent=urgent, farewell=farewell, session=secret, limit=brake)
+        ingress = TunnelIngress(path, channels, await endpoint.listen(channels), brake)
         self._open.append(ingress)
         return ingress
 

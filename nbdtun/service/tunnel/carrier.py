@@ -29,6 +29,7 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.endpoint import ChannelEndpoint
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget, SessionTarget
+from nbdtun.tunnel.runtime.brake import Brake
 from nbdtun.tunnel.settings import CONTROL
 from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.tunnel.source.throughput import throughput
@@ -55,11 +56,21 @@ class TunnelIngress:
     path: str
     _channels: Channels
     _port: IListeningPort
+    _brake: Brake
 
     @property
     def trouble(self) -> Exception | None:
         """Why the latest channel through it failed."""
         return self._channels.trouble
+
+    @property
+    def allowance(self) -> int | None:
+        """How many bytes may still be read."""
+        return self._brake.left
+
+    def allow(self, count: int | None) -> None:
+        """Read ``count`` bytes and no more; None for any number."""
+        self._brake.allow(count)
 
     async def drained(self) -> None:
         """Wait until every channel opened through it has ended."""
@@ -94,8 +105,9 @@ class TunnelCarrier:
         """Make the socket ``name``: its connections reach ``target``, ahead of those that are not ``urgent``."""
         path = self.rundir.socket(name)
         endpoint = LocalEndpoint(Listener(self.reactor, path, 0o600, self.rundir.owner), f"unix:{path}")
-        channels = Forwarder(self.source, target, urgent=urgent, farewell=farewell, session=secret)
-        return TunnelIngress(path, channels, await endpoint.listen(channels))
+        brake = Brake(self.source.runtime.throttle)
+        channels = Forwarder(self.source, target, urgent=urgent, farewell=farewell, session=secret, limit=brake)
+        return TunnelIngress(path, channels, await endpoint.listen(channels), brake)
 
     async def throughput(self) -> Speed:
         """Measure what the tunnel carries."""

@@ -28,6 +28,7 @@ from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.runtime.throttle import Limit
 from nbdtun.tunnel.settings import labels, shown
 from nbdtun.units import size_text
 
@@ -58,12 +59,11 @@ class Channel:
         secret: bytes = b"",
         urgent: bool = False,
         farewell: Farewell | None = None,
+        limit: Limit | None = None,
     ) -> None:
         self.runtime = runtime
         self.secret = secret
-        self.ident = ident
-        self.target = target
-        self.urgent = urgent
+        self.ident, self.target, self.urgent = ident, target, urgent
         self._window = runtime.spare.lend(window)
         self.inbound = Inbound(self._window, runtime.pool)
         self.outbound = Outbound(self._window, runtime.pool, runtime.inflight)
@@ -73,7 +73,7 @@ class Channel:
         self.flaps = Flaps()
         longest = runtime.terms.resume_window
         self.outage = Outage(runtime.reactor, longest, None if redial is None else lambda: redial(self), self._expire)
-        self._splice = Splice(runtime.selector, sock, self, runtime.throttle, runtime.pipes, urgent=urgent, farewell=farewell)
+        self._splice = Splice(runtime.selector, sock, self, limit or runtime.throttle, runtime.pipes, urgent=urgent, farewell=farewell)
         self._link: Link | None = None
         self._last_words: TunnelError | None = None
         self._life = Life(TRANSITIONS)

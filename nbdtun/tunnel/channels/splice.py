@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.deferreds import end_of
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
-from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.tunnel.runtime.throttle import Limit
 from nbdtun.tunnel.wires.pipe import Pipe, PipePool
 from nbdtun.tunnel.wires.plain import Wire
 from nbdtun.tunnel.wires.selector import WireSelector
@@ -70,7 +70,7 @@ class Splice:
         selector: WireSelector,
         sock: socket.socket,
         channel: SpliceUser,
-        throttle: Throttle,
+        throttle: Limit,
         pipes: PipePool,
         *,
         urgent: bool = False,

@@ -34,6 +34,23 @@ class Waiter(Protocol):
         """Ask again now."""
 
 
+class Limit(Protocol):
+    """What a channel asks before it reads from its local socket."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether it must ask."""
+
+    def grant(self, waiter: Waiter) -> int:
+        """How many bytes ``waiter`` may read now; after 0, its ``allowed`` is called later."""
+
+    def spent(self, count: int) -> None:
+        """``count`` of the granted bytes were read."""
+
+    def forget(self, waiter: Waiter) -> None:
+        """``waiter`` no longer waits."""
+
+
 class Throttle:
     """
     Limits all channels together to ``rate`` bytes per second; None for no limit. It can be changed at any time.

@@ -29,6 +29,7 @@ from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
+from nbdtun.tunnel.runtime.throttle import Limit
 from nbdtun.tunnel.settings import LocalLimits, labels
 from nbdtun.tunnel.source.local_users import LocalUsers
 from nbdtun.tunnel.wires.tuning import make_roomy
@@ -85,18 +86,27 @@ class Source:
         return self._dialer.tls
 
     async def open(
-        self, target: str, sock: socket.socket, *, urgent: bool = False, farewell: Farewell | None = None, session: bytes = b""
+        self,
+        target: str,
+        sock: socket.socket,
+        *,
+        urgent: bool = False,
+        farewell: Farewell | None = None,
+        session: bytes = b"",
+        limit: Limit | None = None,
     ) -> Channel:
         """
         Open a channel between ``sock``, which it owns from now on, and ``target``. Under a bandwidth limit, an ``urgent`` one goes first.
-        ``farewell`` is called before the program behind ``sock`` hears of an end that it has not asked for.
+        ``farewell`` is called before the program behind ``sock`` hears of an end that it has not asked for. ``limit`` is asked in the place
+        of the throttle.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
         runtime = self.runtime
         ident, secret = secrets.token_bytes(IDENT_SIZE), self.new_secret()
         window = runtime.terms.window
-        channel = Channel(runtime, ident, target, sock, window, self._redial, secret=secret, urgent=urgent, farewell=farewell)
+        told: dict[str, Any] = {"urgent": urgent, "farewell": farewell, "limit": limit}
+        channel = Channel(runtime, ident, target, sock, window, self._redial, secret=secret, **told)
         self.channels.add(channel)
         self._standing.watch()
         channel.ended.addCallback(self._ended, channel)
@@ -180,7 +190,9 @@ class Forwarder(ServerFactory):
     Both may change, for the connections to come.
 
     ``farewell`` is called before a local program hears of an end that it has not asked for, and waited for. ``session`` is the secret of
-    the session whose target it is. Of an urgent one the connections reach the target in the order in which they were made: QEMU before 8.0
+    the session whose target it is. ``limit`` is asked in the place of the throttle.
+
+    Of an urgent one the connections reach the target in the order in which they were made: QEMU before 8.0
     takes the first one for the main channel of a parallel migration.
     """
 
@@ -195,8 +207,10 @@ class Forwarder(ServerFactory):
         urgent: bool = False,
         farewell: Farewell | None = None,
         session: bytes = b"",
+        limit: Limit | None = None,
     ) -> None:
         self._source = source
+        self._limit = limit
         self._session = session
         self._turns = DeferredLock()
         self.urgent = urgent
@@ -273,7 +287,8 @@ class Forwarder(ServerFactory):
             self._turns.release()
 
     async def _opened_now(self, sock: socket.socket) -> Channel:
-        return await self._source.open(self.target, sock, urgent=self.urgent, farewell=self._farewell, session=self._session)
+        about: dict[str, Any] = {"urgent": self.urgent, "farewell": self._farewell, "session": self._session, "limit": self._limit}
+        return await self._source.open(self.target, sock, **about)
 
     def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
         self._opening.discard(opening)

@@ -27,6 +27,12 @@ class PaperIngress:
         self.path = f"/run/{name}.sock"
         self.trouble: Exception | None = None
         self.farewell: Farewell | None = None
+        self.allowance: int | None = None
+        self.allowed: list[int | None] = []
+
+    def allow(self, count: int | None) -> None:
+        self.allowance = count
+        self.allowed.append(count)
 
     async def drained(self) -> None:
         if self.stage.never_arrives:
