@@ -18,6 +18,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from nbdtun.errors import ProtocolViolation, printable
+from nbdtun.typed import as_json, of_json
 
 #: The most keys in one box, and the most bytes of one.
 MAX_KEYS, MAX_KEY = 32, 255
@@ -124,6 +125,24 @@ class Object(amp.Argument):
         if len(data) > _MAX_VALUE:
             raise ValueError(f"a JSON object of {len(data)} bytes, compressed, is too large for the dialogue")
         return data
+
+
+class Value(Object):
+    """A value of the class ``kind``, as a JSON object."""
+
+    def __init__(self, kind: type[Any], optional: bool = False) -> None:
+        super().__init__(optional=optional)
+        self.kind = kind
+
+    def fromString(self, data: bytes) -> Any:
+        told = super().fromString(data)
+        try:
+            return of_json(self.kind, told)
+        except ValueError as error:
+            raise Refused(f"not a valid {self.kind.__name__.lower()}: {error}"[:250]) from None
+
+    def toString(self, value: Any) -> bytes:
+        return super().toString(as_json(value))
 
 
 class Rows(amp.AmpList):

@@ -2,7 +2,8 @@
 Frozen values as JSON, between two ends or for a later process. Whoever wrote it may have written anything: what does not have exactly the
 expected form is refused.
 
-A class has only fields of texts, numbers, truths, enumerations, other such classes, and tuples and mappings of these.
+A class has only fields of texts, numbers, truths, enumerations, bytes (in hexadecimal), other such classes, and tuples and mappings of
+these.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def _told(value: Any) -> Any:
         return [_told(each) for each in value]
     if isinstance(value, Mapping):
         return {str(name): _told(each) for name, each in value.items()}
+    if isinstance(value, bytes):
+        return value.hex()
     return value.value if isinstance(value, enum.Enum) else value
 
 
@@ -59,6 +62,8 @@ def _made(kind: Any, told: Any, where: str) -> Any:
         return kind(told)  # its ValueError names the wrong one
     if kind in (str, int, bool) and type(told) is kind and _is_bounded(told):
         return told
+    if kind is bytes and isinstance(told, str) and _is_bounded(told):
+        return _unhexed(told, where)
     raise ValueError(f"{where} is wrong")
 
 
@@ -68,6 +73,13 @@ def _made_object(kind: Any, told: Any, where: str) -> Any:
         raise ValueError(f"{where} does not have the fields {', '.join(sorted(known))}")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _made(hints[name], told[name], f"{where}.{name}") for name in known})
+
+
+def _unhexed(told: str, where: str) -> bytes:
+    try:
+        return bytes.fromhex(told)
+    except ValueError:  # its text quotes a character, perhaps of a secret
+        raise ValueError(f"{where} is wrong") from None
 
 
 def _is_bounded(value: str | int) -> bool:

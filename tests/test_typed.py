@@ -30,9 +30,10 @@ class Outer:
     each: tuple[Inner, ...] = ()
     options: Mapping[str, int] = field(factory=dict)
     sure: bool = False
+    raw: bytes = b""
 
 
-VALUE = Outer("a", Inner(-3), (Inner(1), Inner(2)), {"x": 1}, True)
+VALUE = Outer("a", Inner(-3), (Inner(1), Inner(2)), {"x": 1}, True, b"\0\xff")
 
 
 def test_a_value_is_read_as_it_was_written() -> None:
@@ -46,7 +47,9 @@ def test_a_value_is_read_as_it_was_written() -> None:
         ({"name": "a\0b"}, "outer.name is wrong"),
         ({"name": "a" * (LONGEST + 1)}, "outer.name is wrong"),
         ({"sure": 1}, "outer.sure is wrong"),
-        ({"more": 1}, "outer does not have the fields each, inner, name, options, sure"),
+        ({"raw": "a secret"}, "^outer.raw is wrong$"),
+        ({"raw": 7}, "outer.raw is wrong"),
+        ({"more": 1}, "outer does not have the fields each, inner, name, options, raw, sure"),
         ({"each": [{}]}, r"outer.each\[0\] does not have the fields"),
         ({"each": [as_json(Inner())] * (MOST + 1)}, "outer.each is wrong"),
         ({"inner": {"number": True, "colour": "red"}}, "outer.inner.number is wrong"),

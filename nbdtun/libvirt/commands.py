@@ -40,32 +40,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from nbdtun.amp import CheckedCommand, Flag, Object, Refused, Text
+from nbdtun.amp import CheckedCommand, Flag, Text, Value
 from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted
 from nbdtun.migration.control.commands import ERRORS, SECRET, SessionId
-from nbdtun.typed import as_json, of_json
 from nbdtun.versions import AGREED, OFFER, Speaks
 
 #: The versions that this release understands. LibvirtOutcome is the same in all versions.
 LIBVIRT = Speaks("the protocol for libvirt's migrations")
-
-
-class Value(Object):
-    """A value of the class ``kind``, as a JSON object."""
-
-    def __init__(self, kind: type[Any]) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def fromString(self, data: bytes) -> Any:
-        told = super().fromString(data)
-        try:
-            return of_json(self.kind, told)
-        except ValueError as error:
-            raise Refused(f"not a valid {self.kind.__name__.lower()}: {error}"[:250]) from None
-
-    def toString(self, value: Any) -> bytes:
-        return super().toString(as_json(value))
 
 
 class LibvirtLook(CheckedCommand):

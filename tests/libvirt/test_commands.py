@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from nbdtun.amp import CheckedCommand, Refused
+from nbdtun.amp import CheckedCommand, Refused, Value
 from nbdtun.libvirt import commands
-from nbdtun.libvirt.commands import LIBVIRT, LibvirtFinish, LibvirtLook, LibvirtOutcome, LibvirtPrepare, Value
+from nbdtun.libvirt.commands import LIBVIRT, LibvirtFinish, LibvirtLook, LibvirtOutcome, LibvirtPrepare
 from nbdtun.libvirt.values import Fate, Found, Image, Prepared, Wanted
 from nbdtun.migration.control import commands as bare
 from nbdtun.migration.finding import Finding, Level

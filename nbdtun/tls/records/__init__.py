@@ -8,6 +8,7 @@ From the ground up; a module imports only what stands above it here:
 
     suites      the cipher suites, and how much one key may protect
     schedule    keys from traffic secrets, and the next secret
+    state       the state of both directions, for another process
     messages    what else than data a peer may send: alerts, tickets, KeyUpdate
     protection  one direction: records sealed, records opened
 """

@@ -80,9 +80,14 @@ class HandshakeMessages:
     Only four bytes of a message are ever kept.
     """
 
-    def __init__(self) -> None:
-        self._header = b""
-        self._skipped = 0  # bytes of a ticket that are still to come
+    def __init__(self, header: bytes = b"", skipped: int = 0) -> None:
+        self._header = header
+        self._skipped = skipped  # bytes of a ticket that are still to come
+
+    @property
+    def begun(self) -> tuple[bytes, int]:
+        """What has begun of a message: its first bytes, and how many of a ticket are still to come."""
+        return self._header, self._skipped
 
     @property
     def complete(self) -> bool:

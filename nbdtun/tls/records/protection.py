@@ -12,7 +12,8 @@ from typing import Final
 
 from nbdtun.tls.records.messages import ALERT, CHANGE_CIPHER_SPEC, DATA, HANDSHAKE, KEY_UPDATE, HandshakeMessages, RecordError
 from nbdtun.tls.records.schedule import Traffic
-from nbdtun.tls.records.suites import CHANGE_AFTER, MAX_RECORDS, Suite
+from nbdtun.tls.records.state import Sealing, Unsealing
+from nbdtun.tls.records.suites import CHANGE_AFTER, MAX_RECORDS, Suite, name_of, suite
 
 #: Bytes of a record's header and tag, and the byte that says what its content is.
 HEADER, TAG, KIND = 5, 16, 1
@@ -84,6 +85,21 @@ class Sealer:
         traffic.cipher.encrypt_into((traffic.nonce ^ self._count).to_bytes(12), body[: size + KIND], header, body)
         self._count += 1
         return size + OVERHEAD
+
+    def take(self) -> Sealing:
+        """Give it away: return its state, with which another goes on. This one seals nothing more."""
+        return Sealing(name_of(self._traffic.suite), self._traffic.take(), self._count, self.change_due)
+
+    @classmethod
+    def of(cls, state: Sealing) -> Sealer:
+        """
+        Go on where another has stopped.
+
+        :raise TLSError: the suite is not known here.
+        """
+        made = cls(suite(state.suite), state.secret)
+        made._count, made.change_due = state.count, state.change_due
+        return made
 
     def wipe(self) -> None:
         """Forget the secret; nothing can be sealed under a later key."""
@@ -166,6 +182,24 @@ class Opener:
         if filled:
             self._count, self._empty = count, 0
         return start, filled
+
+    def take(self) -> Unsealing:
+        """Give it away: return its state, with which another goes on. This one opens nothing more."""
+        traffic = self._traffic
+        counted = (self._count, self._changes, self._records, self._empty)
+        return Unsealing(name_of(traffic.suite), traffic.take(), *counted, self.change_asked, *self._messages.begun)
+
+    @classmethod
+    def of(cls, state: Unsealing) -> Opener:
+        """
+        Go on where another has stopped.
+
+        :raise TLSError: the suite is not known here.
+        """
+        made = cls(suite(state.suite), state.secret)
+        made._count, made._changes, made._records, made._empty = state.count, state.changes, state.records, state.empty
+        made.change_asked, made._messages = state.change_asked, HandshakeMessages(state.begun, state.skipped)
+        return made
 
     def wipe(self) -> None:
         """Forget the secret."""

@@ -18,28 +18,35 @@ class Traffic:
     """
 
     def __init__(self, suite: Suite, secret: bytes | bytearray) -> None:
-        self._suite = suite
+        self.suite = suite
         self._secret = bytearray(secret)
         self.cipher: Any = None
         self.nonce = 0
         self._derive()
 
     def __repr__(self) -> str:
-        return f"<Traffic under {self._suite.cipher}>"
+        return f"<Traffic under {self.suite.cipher}>"
 
     def change(self) -> None:
         """Change to the next secret; nothing leads back to the previous one."""
-        following = expand_label(self._suite, self._secret, b"traffic upd", len(self._secret))
+        following = expand_label(self.suite, self._secret, b"traffic upd", len(self._secret))
         self.wipe()
         self._secret = bytearray(following)
         self._derive()
+
+    def take(self) -> bytes:
+        """Return the secret, for another process, and forget it: nothing is protected under it here any more."""
+        secret = bytes(self._secret)
+        self.wipe()
+        self.cipher = None
+        return secret
 
     def wipe(self) -> None:
         """Overwrite the secret. Copies within Python and OpenSSL are out of reach."""
         self._secret[:] = bytes(len(self._secret))
 
     def _derive(self) -> None:
-        suite, secret = self._suite, self._secret
+        suite, secret = self.suite, self._secret
         self.cipher = suite.aead(expand_label(suite, secret, b"key", suite.key_size))
         self.nonce = int.from_bytes(expand_label(suite, secret, b"iv", NONCE_SIZE))
 

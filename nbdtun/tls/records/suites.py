@@ -44,6 +44,11 @@ SUITES: Final[Mapping[str, Suite]] = {
 }
 
 
+def name_of(suite: Suite) -> str:
+    """What OpenSSL calls ``suite``."""
+    return next(name for name, each in SUITES.items() if each == suite)
+
+
 def suite(name: str) -> Suite:
     """
     The suite that OpenSSL calls ``name``.

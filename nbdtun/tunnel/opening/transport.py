@@ -26,7 +26,7 @@ from nbdtun.tunnel.protocol.records import ROOM
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.wires.batched import BatchedWire
 from nbdtun.tunnel.wires.plain import Wire
-from nbdtun.tunnel.wires.secure import Security
+from nbdtun.tunnel.wires.secure import Securing
 from nbdtun.tunnel.wires.selector import WireSelector
 from nbdtun.tunnel.wires.tls import TLSWire
 from nbdtun.units import size_text
@@ -68,7 +68,7 @@ class OpeningTransport:
         peer: str,
         protocol: Opening,
         timeout: float,
-        security: Security | None,
+        security: Securing | None,
         pool: SlabPool,
     ) -> None:
         self.peer = peer
@@ -81,7 +81,7 @@ class OpeningTransport:
         self.wire = Wire(selector, sock, self) if security is None else security.wire(selector, sock, self, pool)
         self._deadline = self._reactor.callLater(timeout, self._too_slow, timeout)
         self._breaking: IDelayedCall | None = None
-        self.wire.listen(security is not None)
+        self.wire.listen(security is not None and not security.shaken)
         self.wire.want_room()
 
     @property

@@ -92,6 +92,13 @@ class RecordReader:
         self._keep(slab, start)
         return filled
 
+    def take_rest(self) -> bytes:
+        """Return the bytes that are not opened, and forget them."""
+        rest = self._few if self._slab is None else bytes(self._slab.view[: self._slab.used])
+        self._few, self._size = b"", None
+        self.clear()
+        return rest
+
     def clear(self) -> None:
         """Forget everything."""
         slab, self._slab = self._slab, None

@@ -1,7 +1,8 @@
 """
 Batched wires: a socket under TLS 1.3 whose records are made here, sixteen for one write; see ``nbdtun.tls.records`` for why.
 
-OpenSSL does the handshake. The other end cannot see which of the two kinds of TLS wires it talks to.
+OpenSSL does the handshake. The other end cannot see which of the two kinds of TLS wires it talks to, nor that another process of the same
+host goes on with the connection.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import contextlib
 import socket
 import ssl
 
-from nbdtun.tls.handshake import Handshake
+from nbdtun.errors import LinkLost
+from nbdtun.tls.handshake import Handshake, Shaken
 from nbdtun.tls.presented import Presented
 from nbdtun.tls.records.messages import ALERT, CLOSE_NOTIFY, RecordError, fatal
 from nbdtun.tls.records.protection import MAX_BATCH, MAX_BODY, Opener, Sealer
+from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.protocol.records import RecordReader
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 from nbdtun.tunnel.wires.plain import BufferedWire, WireUser
@@ -21,6 +24,9 @@ from nbdtun.tunnel.wires.selector import WireSelector
 
 #: Bytes that are read at a time during the handshake.
 _FLIGHT = 16 * 1024
+
+#: The most bytes that may be left over where a wire is moved: a peer that waits for an answer sends nothing, or an alert.
+MOST_LEFT = 16 * 1024
 
 
 class BatchedWire(BufferedWire):
@@ -33,9 +39,9 @@ class BatchedWire(BufferedWire):
 
     plain = False
 
-    def __init__(self, selector: WireSelector, sock: socket.socket, user: WireUser, handshake: Handshake, records: SlabPool) -> None:
+    def __init__(self, selector: WireSelector, sock: socket.socket, user: WireUser, handshake: Handshake | None, records: SlabPool) -> None:
         super().__init__(selector, sock, user)
-        self._handshake: Handshake | None = handshake
+        self._handshake = handshake
         self._flight = memoryview(b"")  # of the handshake, while there was no room for all of it
         self._records = records
         self._sealer: Sealer
@@ -45,6 +51,19 @@ class BatchedWire(BufferedWire):
         self._leaving: Slab | None = None  # records that are not sent completely
         self._left = memoryview(b"")  # the rest of them
         self._sealed = 0  # bytes of data in them
+
+    @classmethod
+    def of(cls, selector: WireSelector, sock: socket.socket, user: WireUser, state: LinkState, records: SlabPool) -> BatchedWire:
+        """
+        Go on where the wire of another process has stopped.
+
+        :raise OSError: the bytes that it has left are no records.
+        :raise TLSError: its suite is not known here.
+        """
+        wire = cls(selector, sock, user, None, records)
+        presented = Presented(state.chain, state.protocol or None)
+        wire._begin(Shaken(Sealer.of(state.sealing), Opener.of(state.unsealing), presented, state.rest))
+        return wire
 
     @property
     def presented(self) -> Presented | None:
@@ -144,6 +163,17 @@ class BatchedWire(BufferedWire):
             self._opener.wipe()
         return super().detach()
 
+    def move(self) -> tuple[socket.socket, LinkState | None]:
+        """See :meth:`Wire.move`; only between two writes, while the other end keeps to the dialogue."""
+        presented = self._presented
+        if presented is None or self._leaving is not None or self._reader.alert is not None:
+            raise LinkLost("it broke off before it could be moved to another process")
+        rest = self._reader.take_rest()
+        if len(rest) > MOST_LEFT:
+            raise LinkLost(f"it sent {len(rest)} bytes before the answer to its question")
+        state = LinkState(self._sealer.take(), self._opener.take(), rest, presented.chain, presented.protocol or "")
+        return super().detach(), state
+
     def _tell(self, alert: bytes) -> None:
         """Send an alert, unless part of another record is on its way."""
         if self._handshake is None and self._leaving is None:
@@ -201,9 +231,12 @@ class BatchedWire(BufferedWire):
 
     def _take_over(self, handshake: Handshake) -> None:
         shaken = handshake.result()
+        self._handshake = None
+        self._begin(shaken)
+
+    def _begin(self, shaken: Shaken) -> None:
         self._sealer, self._opener, self._presented = shaken.sealer, shaken.opener, shaken.presented
         self._reader = RecordReader(shaken.opener, self._records)
-        self._handshake = None
         self._take_in(shaken.rest)
 
     def _take_in(self, rest: bytes) -> None:

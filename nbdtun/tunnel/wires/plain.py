@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from nbdtun.tls.ktls import active
 from nbdtun.tls.presented import Presented
+from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.wires.selector import WireSelector
 from nbdtun.tunnel.wires.tuning import make_far, most_on_their_way
 
@@ -173,6 +174,14 @@ class Wire:
         self.want_room(False)
         self.closed = True
         return socket.socket(fileno=self._socket.detach())
+
+    def move(self) -> tuple[socket.socket, LinkState | None]:
+        """
+        Return the socket and the state of its TLS, for another process; this wire is closed, and the other end notices nothing.
+
+        :raise TunnelError: its TLS cannot be moved, or not now; the wire stays as it is.
+        """
+        return self.detach(), None
 
     @property
     def presented(self) -> Presented | None:

@@ -6,10 +6,13 @@ OpenSSL may need a writable socket to read, and a readable one to write. The wir
 
 from __future__ import annotations
 
+import socket
 import ssl
 
+from nbdtun.errors import TLSError
 from nbdtun.tls.failures import is_end
 from nbdtun.tls.presented import Presented
+from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.wires.plain import BufferedWire, WireUser
 from nbdtun.tunnel.wires.selector import WireSelector
 
@@ -84,6 +87,10 @@ class TLSWire(BufferedWire):
             if is_end(end):
                 raise ConnectionResetError("the other end closed the connection") from end
             raise
+
+    def move(self) -> tuple[socket.socket, LinkState | None]:
+        """See :meth:`Wire.move`: never."""
+        raise TLSError("a connection whose records OpenSSL makes stays in its process", "use --records batched")
 
     def doRead(self) -> None:
         """There is data to read: for the handshake, for a write that needs it, or for the user."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nbdtun.errors import LinkLost
 from nbdtun.tls import contexts
 from nbdtun.tls.handshake import Handshake
 from nbdtun.tls.records.messages import ALERT, DATA, HANDSHAKE, fatal
@@ -16,7 +17,7 @@ from nbdtun.tls.records.protection import MAX_BATCH, MAX_DATA
 from nbdtun.tunnel.protocol.records import BUFFER
 from nbdtun.tunnel.settings import Records
 from nbdtun.tunnel.wires.batched import BatchedWire
-from nbdtun.tunnel.wires.secure import Security
+from nbdtun.tunnel.wires.secure import Moved, Security
 from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
@@ -309,3 +310,66 @@ class TestHandshake:
         crank.rest()
         assert isinstance(user.lost, ssl.SSLError)
         theirs.close()
+
+
+@pytest.mark.parametrize("left", [0, 1, 3, 30, 200])
+def test_another_process_goes_on_with_it(crank: Crank, tls_dir: Path, left: int) -> None:
+    """Whatever has been read of the next records, and the other end notices nothing."""
+    ends = Ends(crank, tls_dir)
+    ends.send(b"before")
+    ends.server.wire.listen(False)
+    ends.client.to_send = b"after" * 40
+    ends.client.send()
+    crank.rest()
+    wire = ends.server.wire
+    assert isinstance(wire, BatchedWire)
+    if left:
+        space = wire._reader.space()
+        wire._reader.filled(wire._receive(space[:left]))
+    presented = wire.presented
+    sock, state = wire.move()
+    assert wire.closed
+    assert state is not None
+    ends.server.wire = Moved(state).wire(crank, sock, ends.server, ends.pool)
+    assert ends.server.wire.presented == presented
+    ends.server.wire.listen(True)
+    crank.rest()
+    assert ends.server.got == b"before" + b"after" * 40
+    ends.server.to_send = b"and back"
+    ends.server.send()
+    crank.rest()
+    assert ends.client.got == b"and back"
+    ends.close()
+
+
+def test_one_that_has_more_to_send_or_to_read_stays(crank: Crank, tls_dir: Path) -> None:
+    ends = Ends(crank, tls_dir, socket.socketpair, 5000)
+    ends.client.wire.listen(False)
+    ends.server.to_send = noise(200_000, 5)
+    ends.server.send()
+    with pytest.raises(LinkLost, match="it broke off before"):
+        ends.server.wire.move()
+    assert not ends.server.wire.closed
+    ends.close()
+
+
+def test_a_peer_that_sends_much_before_it_is_answered_is_not_moved(crank: Crank, tls_dir: Path) -> None:
+    ends = Ends(crank, tls_dir)
+    ends.server.wire.listen(False)
+    ends.client.to_send = bytes(3 * MAX_DATA)
+    ends.client.send()
+    crank.rest()
+    wire = ends.server.wire
+    assert isinstance(wire, BatchedWire)
+    wire._reader.filled(wire._receive(wire._reader.space()))
+    with pytest.raises(LinkLost, match=r"it sent \d+ bytes before the answer"):
+        wire.move()
+    ends.close()
+
+
+def test_the_state_is_not_for_two(ends: Ends) -> None:
+    sock, _ = ends.server.wire.move()
+    with sock, pytest.raises((AttributeError, OSError)):
+        ends.server.wire.write(memoryview(b"again"))
+    ends.client.wire.close()
+    ends.raw.close()
