@@ -80,6 +80,7 @@ class Crossing:
         qmp: tuple[Path, Path] | None = None,
         options: Sequence[str] = (),
         daemon_options: Sequence[str] = (),
+        daemon: type[Twistd] = Twistd,
         settle: str = "200ms",
         listen: str = "127.0.0.1",
         dial: str = "127.0.0.1",
@@ -96,7 +97,7 @@ class Crossing:
         self.port = free_port()
         self._options = [*options, *(["--tls-dir", f"{tls}"] if tls else [])]
         self._settle = ["--settle", settle]
-        self._daemon_options = list(daemon_options)
+        self._daemon_options, self._kind = list(daemon_options), daemon
         self._listen, self._dial = listen, dial
         self._attempts = 0
         self._ended = ExitStack()
@@ -120,7 +121,7 @@ class Crossing:
 
     def start_daemon(self) -> None:
         """Start the destination's daemon (again)."""
-        self.daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *self.daemon_arguments()))
+        self.daemon = self._ended.enter_context(self._kind(self.directory, "nbdtun-dest", *self.daemon_arguments()))
         self.daemon.wait_port(self.port)
 
     def daemon_arguments(self, *more: str) -> list[str]:

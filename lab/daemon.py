@@ -39,6 +39,13 @@ class Twistd(Process):
         wait(lambda: unix_listening(path), timeout, f"listener on {path}", self)
 
 
+class Daemon(Twistd):
+    """The same as a subcommand, `nbdtun dest` or `nbdtun source`, whose program can be replaced."""
+
+    def __init__(self, directory: Path, plugin: str, *arguments: str, name: str = "") -> None:
+        Process.__init__(self, [BIN / "nbdtun", plugin.removeprefix("nbdtun-"), *arguments], directory / f"{name or plugin}.log")
+
+
 class Detached:
     """A twistd plugin behind the terminal, as twistd starts it without -n, or its refusal to start."""
 

@@ -27,6 +27,9 @@ WITHOUT_TWIN: Final = {
         "joins what has twins, and asks real QEMUs and processes: integration/test_evacuate has the whole",
     ),
     "nbdtun.service.evacuation.whereabouts": "asks a real destination: integration/test_evacuate has one whose source is gone",
+    "nbdtun.service.succession.earlier": "one end of a dialogue: succession/test_succession has both, over real sockets",
+    "nbdtun.service.succession.later": "one end of a dialogue: succession/test_succession has both, over real sockets",
+    "nbdtun.service.succession.household": "joins what has twins: integration/test_succession has it with real daemons and QEMUs",
     "nbdtun.service.libvirt.calls": "joins libvirtd's connection to a channel: integration/libvirt_moves has it with real libvirtds",
     "nbdtun.service.libvirt.checks": "asks two libvirts: integration/libvirt_moves has real ones",
     "nbdtun.daemon.standby": "a process of its own: service/libvirt/test_standby starts it",
@@ -36,6 +39,7 @@ WITHOUT_TWIN: Final = {
     "nbdtun.spawn.rewrite.source": "values without rules of their own",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",
     "nbdtun.tunnel.channels.link_user": "an interface without code",
+    "nbdtun.tunnel.destination.entries": "what a channel belongs to: destination/test_server has each way to it",
     "nbdtun.tunnel.destination.opening": "the server's half of a dialogue: destination/test_server and test_strangers have all of it",
     "nbdtun.tunnel.settings": "values without rules of their own",
 }

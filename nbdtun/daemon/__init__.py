@@ -5,6 +5,7 @@ The two daemons, as the commands `nbdtun source` and `nbdtun dest` and as twistd
     journal     log lines with fields, in systemd's journal
     log         log lines as text and as JSON
     notify      what a service manager is told
+    program     the daemon's program, started again to take its place
     reload      a running daemon reads its options again
     service     the service that is run; a failure to start is one line
     standby     the process beside a migration of libvirt's

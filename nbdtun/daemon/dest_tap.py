@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
 from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LIMITS, LISTEN, MAX_ARRIVALS, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
+from nbdtun.daemon.program import place, predecessor
 from nbdtun.daemon.reload import Reload
 from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
@@ -86,8 +89,9 @@ def makeService(options: Options) -> IService:
 
     settle_in(reactor)
     make_room_for(options.settings.limits)
+    link = predecessor(partial(give_up, "nbdtun-dest"))
     try:
-        destination = DestinationService(reactor, options.settings)
+        destination = DestinationService(reactor, options.settings, succeeds=link is not None)
     except NbdtunError as error:
         give_up("nbdtun-dest", error)
 
@@ -96,9 +100,14 @@ def makeService(options: Options) -> IService:
         make_room_for(settings.limits)
 
     reload = Reload(options, take)
-    services = [destination, DaemonControl.of(destination, "nbdtun-dest", reload)]
+    listeners = [destination.listening]
     if options.settings.tunnel.metrics:
         from nbdtun.metrics.service import MetricsService
 
-        services.append(MetricsService.of_destination(reactor, destination))
-    return Daemon(reactor, "nbdtun-dest", options.parent or {}, *services, reload=reload)
+        listeners.append(MetricsService.of_destination(reactor, destination))
+    program, succession = place(reactor, destination.household, lambda: listeners, link)
+    control = DaemonControl.of(destination, "nbdtun-dest", reload, succession.replace if options.parent is None else None)
+    services = [destination, *listeners[1:], succession, control]
+    daemon = Daemon(reactor, "nbdtun-dest", options.parent or {}, *services, reload=reload)
+    program.join(daemon)
+    return daemon

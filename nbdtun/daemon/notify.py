@@ -43,8 +43,9 @@ class Manager:
         self._doing: Doing = str
         self._said = ""
         self._interval = LOOK if watchdog is None else min(LOOK, watchdog / 3)
+        self._watchdog = watchdog
         self._watched = watchdog is not None
-        self._stopping = False
+        self._stopping = self._repeats = False
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> Manager:
@@ -53,6 +54,20 @@ class Manager:
         interval, whose = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         watched = interval.isdigit() and int(interval) > 0 and whose in ("", f"{os.getpid()}")
         return cls(address if address.startswith(("/", "@")) else "", int(interval) / 1e6 if watched else None)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment that names it to another process of this service."""
+        named = {"NOTIFY_SOCKET": self._address} if self._address else {}
+        return named if self._watchdog is None else {**named, "WATCHDOG_USEC": f"{self._watchdog * 1e6:.0f}"}
+
+    def main(self, pid: int) -> None:
+        """The process ``pid`` is the service's main one from now on; it is the one that is heard."""
+        self._tell(f"MAINPID={pid}")
+
+    def repeat(self) -> None:
+        """Tell the status at each look: the first ones may not be heard yet."""
+        self._repeats = True
 
     def ready(self, reactor: IReactorTime, doing: Doing) -> None:
         """It is ready; from now on, tell what it does: the words that ``doing`` returns. May be called twice."""
@@ -89,7 +104,7 @@ class Manager:
             self.log.failure("what this process does cannot be told")
             return []
         before, self._said = self._said, doing
-        return [f"STATUS={doing}"] * (doing != before)
+        return [f"STATUS={doing}"] * (self._repeats or doing != before)
 
     def _tell(self, *lines: str) -> None:
         if not self._address or not lines:

@@ -76,7 +76,7 @@ class Daemon(MultiService):
         self._plugin = plugin
         self._twistd = twistd
         self._mask: Iterable[int] | None = None  # the signals that were blocked before
-        self._manager = Manager.of(os.environ)
+        self.manager = Manager.of(os.environ)
         for service in services:
             service.setServiceParent(self)
 
@@ -110,19 +110,19 @@ class Daemon(MultiService):
 
     def _run(self) -> None:
         self._handle_signals()
-        self._manager.ready(cast("IReactorTime", self._reactor), self._doing)
+        self.manager.ready(cast("IReactorTime", self._reactor), self._doing)
 
     def _doing(self) -> str:
         return "; ".join(each.doing() for each in self if isinstance(each, Describing))
 
     def stopService(self) -> Deferred[Any]:
         """Stop the services; fires when all have stopped."""
-        self._manager.stopping()
+        self.manager.stopping()
         stopped: Deferred[Any] = super().stopService()
         return stopped.addBoth(self._stopped)
 
     def _stopped(self, result: object) -> object:
-        self._manager.close()
+        self.manager.close()
         return result
 
     def _handle_signals(self) -> None:
@@ -131,6 +131,11 @@ class Daemon(MultiService):
             if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._signalled)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask or ())
+
+    def end(self, *, at_once: bool = False) -> None:
+        """End in good order, as at a signal, if that has not begun; or at once, as at a second one."""
+        if at_once or self._draining is None:
+            self._end(signal.SIGTERM)
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         cast("IReactorFromThreads", self._reactor).callFromThread(self._end, number)
@@ -142,7 +147,7 @@ class Daemon(MultiService):
             self.log.info("the terminal was closed; the migration goes on, SIGTERM rolls it back")
         elif self._draining is None:
             self._draining = gathered = Deferred.fromCoroutine(gather(each.drain() for each in self if isinstance(each, Drainable)))
-            self._manager.stopping()
+            self.manager.stopping()
             gathered.addErrback(self._undrained).addBoth(lambda _: stop(self._reactor))
         elif number != signal.SIGHUP:  # both the shell and the kernel may send it for one terminal
             self._draining.cancel()

@@ -30,6 +30,7 @@ from nbdtun.config.options import (
 )
 from nbdtun.config.settings import FarSettings
 from nbdtun.daemon.options import DeclaredOptions, give_up
+from nbdtun.daemon.program import place, predecessor
 from nbdtun.daemon.reload import Reload
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
@@ -37,6 +38,7 @@ from nbdtun.process import make_room, needed, settle_in
 
 if TYPE_CHECKING:
     from nbdtun.service import SourceService
+    from nbdtun.service.local.listening import ListeningService
 
 _ONLY_MIGRATIONS = (QMP, KEEP_SOURCE, *MIGRATION)
 
@@ -129,20 +131,28 @@ def makeService(options: Options) -> IService:
 
     settle_in(reactor)
     forward, migrate = options.settings.forward, options.settings.migrate
+    link = predecessor(partial(give_up, "nbdtun-source"))
     make_room(needed((forward.limits if forward else LocalLimits()).channels, 0))
+    program = reload = None
+    measuring: list[ListeningService] = []
     try:
         services: list[IService] = []
-        reload = None
         if forward is not None:
             source = SourceService(reactor, forward)
             reload = Reload(options, partial(_take, source))
-            services += [source, DaemonControl.of(source, "nbdtun-source", reload)]
+            program, succession = place(reactor, source.senders, lambda: [*source.listening.values(), *measuring], link)
+            replace = succession.replace if options.parent is None and migrate is None else None
+            services += [source, succession, DaemonControl.of(source, "nbdtun-source", reload, replace)]
         if migrate is not None:
             services.append(MigrationService(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
         if options.settings.measured:
             from nbdtun.metrics.service import MetricsService
 
-            services.insert(0, MetricsService.of_source(reactor, *services))
+            measuring.append(MetricsService.of_source(reactor, *services))
     except NbdtunError as error:
         give_up("nbdtun-source", error)
-    return Daemon(reactor, "nbdtun-source", options.parent or {}, *services, outlives_terminal=migrate is not None, reload=reload)
+    whole = [*measuring, *services]
+    daemon = Daemon(reactor, "nbdtun-source", options.parent or {}, *whole, outlives_terminal=migrate is not None, reload=reload)
+    if program is not None:
+        program.join(daemon)
+    return daemon

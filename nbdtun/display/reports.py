@@ -76,6 +76,8 @@ def _state(report: Report) -> str:
     place = f"listens on {report['listen']}" if "listen" in report else f"forwards to {report['connect']}"
     if report["state"] == "serving":
         return place
+    if report["state"] == "replaced":
+        return f"was replaced by process {report['replaced_by']}, and keeps what it has until that ends"
     return f"{place}, shutting down, waits for {', '.join(report['waits_for']) or 'nothing any more'}"
 
 

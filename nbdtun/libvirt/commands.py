@@ -38,7 +38,7 @@ UUID; the session's id has one form.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from nbdtun.amp import CheckedCommand, Flag, Text, Value
 from nbdtun.libvirt.values import Fate, Found, Prepared, Wanted

@@ -24,9 +24,13 @@ MOST: Final = 100
 
 @define
 class Capacity:
-    """The VMs that may arrive at a time; it may change at any time, for those to come."""
+    """
+    The VMs that may arrive at a time; it may change at any time, for those to come. So many arrive ``elsewhere``, in another process of the
+    same daemon.
+    """
 
     most: int = MOST
+    elsewhere: int = 0
 
     def admit(self, vm: str, arriving: int) -> None:
         """
@@ -34,6 +38,7 @@ class Capacity:
 
         :raise TooManyArrivals: there is no room for it.
         """
+        arriving += self.elsewhere
         if arriving >= self.most:
             what = f"{vm}: the destination receives {arriving} VM{'s' * (arriving != 1)} already, as many as it may"
             raise TooManyArrivals(what, "try again later, or raise --max-arrivals there")

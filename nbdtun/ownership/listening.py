@@ -82,6 +82,24 @@ class Listener:
         port.startListening()
         return port
 
+    def go_on(self, sock: socket.socket, factory: IProtocolFactory) -> IListeningPort:
+        """
+        Go on with a socket that another process of ours has made there.
+
+        :raise OSError: it is not there any more.
+        """
+        directory = open_directory(os.path.dirname(self.path))
+        name = os.path.basename(self.path)
+        try:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            os.close(directory)
+            sock.close()
+            raise
+        port = _Port(Held(sock, directory, name, (found.st_dev, found.st_ino)), self.path, factory, self.reactor)
+        port.startListening()
+        return port
+
 
 class _Port(unix.Port):
     """Twisted's port, but it never touches a file by path, neither at its start nor at its end."""
@@ -93,6 +111,7 @@ class _Port(unix.Port):
         super().__init__(os.fsencode(path), factory, reactor=reactor)
         self._held = held
         self._path = path
+        self.keeps_name = False  # another process listens there, too
 
     def startListening(self) -> None:
         """Start accepting on the held socket."""
@@ -108,7 +127,10 @@ class _Port(unix.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket, and remove its name."""
-        self._held.remove()
+        if self.keeps_name:
+            os.close(self._held.directory)
+        else:
+            self._held.remove()
         super(unix.Port, self).connectionLost(reason)
 
 

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from nbdtun.config import VM, DestinationSettings, FactoryTarget, Target, VMPattern
 from nbdtun.config.endpoints import Role, parse
-from nbdtun.deferreds import shield, with_timeout
+from nbdtun.deferreds import end_of, shield, with_timeout
 from nbdtun.errors import ShuttingDown
 from nbdtun.libvirt.far.control import LibvirtControl
 from nbdtun.logs import make_logger
@@ -32,10 +32,11 @@ from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.vms import VMs
 from nbdtun.service.local.waiting import listed, patience
+from nbdtun.service.succession.household import Household
 from nbdtun.service.survey import arrivals_of, certificates_of, links_of, sessions_of, vms_of
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust, retrust
 from nbdtun.service.tunnel.carrier import TunnelEgress
-from nbdtun.service.tunnel.records import explain
+from nbdtun.service.tunnel.records import explain, fixed
 from nbdtun.tls.store import SERVER_CERT
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
@@ -54,14 +55,17 @@ class DestinationService(MultiService):
     Serves sources on the settings' endpoint. When stopped, it stops listening, removes its sockets, ends its channels, and undoes the
     migrations under way; :meth:`drain` before that saves them.
 
-    ``vms`` is a table of VMs in the place of the settings' own, which may change while it runs.
+    ``vms`` is a table of VMs in the place of the settings' own, which may change while it runs. Where it ``succeeds`` a process that lives,
+    nothing was left behind.
 
     :raise ConfigError: when made, if the certificates cannot be used; when started, if the port is taken.
     """
 
     log = make_logger()
 
-    def __init__(self, reactor: Reactor, settings: DestinationSettings, vms: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, reactor: Reactor, settings: DestinationSettings, vms: Mapping[str, str] | None = None, *, succeeds: bool = False
+    ) -> None:
         super().__init__()
         if settings.tunnel.encrypted:
             self.log.info("{records}", records=explain(settings.tunnel.records))
@@ -84,13 +88,15 @@ class DestinationService(MultiService):
         self.draining = False
         self._beside = Beside(Belongings(settings.libvirt, tunnel.run_dir, tunnel.socket_owner))
         self.arrivals = make_arrivals(reactor, settings, self.tunnel, self._beside) if settings.libvirt else None
+        self._succeeds = succeeds
         self._offered = {target.name for target in settings.targets}
+        self.household = Household(reactor, self.tunnel, self.sessions, self.arrivals, self._answering, self._fixed)
         self._receives = False
         if settings.vms or settings.libvirt:
             self._receive()
         endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
-        self._listening = ListeningService(endpoint, self.tunnel)
-        self._listening.setServiceParent(self)
+        self.listening = ListeningService(endpoint, self.tunnel)
+        self.listening.setServiceParent(self)
 
     def _receive(self) -> None:
         """Let sources ask for VMs."""
@@ -157,7 +163,8 @@ class DestinationService(MultiService):
         """Start; first remove the directories of killed daemons, then what they have left in the QEMUs."""
         self._rundir.sweep()
         super().startService()
-        self.sessions.start()
+        if not self._succeeds:
+            self.sessions.start()
         if self.arrivals is not None:
             Deferred.fromCoroutine(self.arrivals.sweep()).addErrback(
                 lambda failure: self.log.failure("what an earlier daemon has left of libvirt's cannot be removed", failure=failure)
@@ -171,6 +178,7 @@ class DestinationService(MultiService):
         Until they are left, the port stays open: a lost link is restored. Cancelling the Deferred ends the wait; stop the service then.
         """
         self.draining = True
+        self.household.end_all()
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
@@ -191,6 +199,8 @@ class DestinationService(MultiService):
     async def _ended(self) -> None:
         await self._draining.received()
         await self.tunnel.drained(self._offered)
+        if (earlier := self.household.earlier) is not None:  # its links come over this port
+            await end_of(earlier.when_lost())
         while self.arrivals is not None and self.arrivals.under_way:
             await deferLater(self._reactor, LOOK)
         await self._draining.received()  # a session may have gone on meanwhile
@@ -200,7 +210,8 @@ class DestinationService(MultiService):
         """What a shutdown would wait for, in words."""
         arriving = [f"libvirt's migration of {each.wanted.name}" for each in (self.arrivals.under_way if self.arrivals else ())]
         memory = [f"the memory of {vm}" for vm in self._draining.receiving]
-        return [*memory, *arriving, *map("channel {}".format, self.tunnel.names(self._offered))]
+        earlier = ["the program before this one"] * (self.household.earlier is not None)
+        return [*memory, *arriving, *map("channel {}".format, self.tunnel.names(self._offered)), *earlier]
 
     async def _give_up(self) -> None:
         """The time is up: end what was waited for."""
@@ -220,19 +231,34 @@ class DestinationService(MultiService):
     @property
     def port(self) -> int:
         """The TCP port that it listens on, once it does."""
-        return self._listening.port
+        return self.listening.port
 
     @property
     def idle(self) -> bool:
         """Whether no channel is open, and no session under way."""
-        return self.tunnel.idle and not self.sessions.register.busy and not (self.arrivals and self.arrivals.under_way)
+        return (
+            self.household.earlier is None
+            and self.tunnel.idle
+            and not self.sessions.register.busy
+            and not (self.arrivals and self.arrivals.under_way)
+        )
+
+    def _fixed(self) -> str:
+        return "the daemon is shutting down" if self.draining else fixed(self.settings.tunnel)
+
+    @property
+    def _state(self) -> str:
+        if self.draining:
+            return "draining"
+        return "serving" if self.household.replaced_by is None else "replaced"
 
     async def survey(self) -> dict[str, Any]:
         """What it serves, and what is under way, for `nbdtun status`."""
         vms = await vms_of(self.sessions, [VM(name, qmp) for name, qmp in self._vms.items()])
         return {
             "listen": self.settings.listen,
-            "state": "draining" if self.draining else "serving",
+            "state": self._state,
+            "replaced_by": self.household.replaced_by,
             "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, SERVER_CERT),
             **links_of(self.tunnel),
@@ -252,6 +278,7 @@ class DestinationService(MultiService):
         """Stop; fires when everything is closed and undone."""
 
         async def stop() -> None:
+            self.household.end_all()
             await super(DestinationService, self).stopService()
             await self.sessions.stop()
             if self.arrivals is not None:
@@ -273,10 +300,10 @@ class DestinationService(MultiService):
         return EndpointTarget(make_client(self._reactor, target.endpoint), target.endpoint)
 
     def _control(self, caller: Caller) -> LocalTarget:
-        party = Party(caller.identity, caller.names, caller.rights.include, secure=bool(caller.identity))
-        return LocalTarget(self._reactor, quiet_factory(lambda: self._answering(party)))
+        return LocalTarget(self._reactor, quiet_factory(lambda: self.household.door(caller)))
 
-    def _answering(self, party: Party) -> DestinationControl:
+    def _answering(self, caller: Caller) -> DestinationControl:
+        party = Party(caller.identity, caller.names, caller.rights.include, secure=bool(caller.identity))
         if self.arrivals is None:
             return DestinationControl(self.sessions, party)
         return LibvirtControl(self.sessions, party, self.arrivals)

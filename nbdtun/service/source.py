@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 
 from nbdtun.config import VM, Forward, SourceSettings, VMPattern
+from nbdtun.deferreds import end_of, with_timeout
 from nbdtun.errors import ConfigError, MigrationError, ShuttingDown, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 from nbdtun.service.doing import Pace, doing
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.local.waiting import listed, patience
+from nbdtun.service.succession.generation import Senders
 from nbdtun.service.survey import certificates_of, links_of
 from nbdtun.service.tunnel.build import make_listener, make_source, retrust
 from nbdtun.service.tunnel.late import LateDialer
@@ -45,16 +48,17 @@ class SourceService(MultiService):
         self.tunnel = Source(self._late, settings.limits) if self._late is not None else make_source(reactor, settings)
         self._pace = Pace(self.tunnel.ledger, reactor.seconds)
         self._reactor = reactor
-        self._listening: dict[str, ListeningService] = {}
+        self.listening: dict[str, ListeningService] = {}
+        self.senders = Senders(self.tunnel, self._fixed)
         for forward in settings.forwards:
             self._forward(forward, settings)
 
     def _forward(self, forward: Forward, settings: SourceSettings) -> None:
         """Listen for it, or change its target if that is done already; :exc:`ConfigError` if its socket cannot be made."""
-        found = self._listening.get(forward.endpoint)
+        found = self.listening.get(forward.endpoint)
         if found is None:
             endpoint = make_listener(self._reactor, forward.address, settings.tunnel)
-            found = self._listening[forward.endpoint] = ListeningService(endpoint, Forwarder(self.tunnel, forward.target))
+            found = self.listening[forward.endpoint] = ListeningService(endpoint, Forwarder(self.tunnel, forward.target))
             found.setServiceParent(self)
         found.factory.target, found.factory.urgent = forward.target, forward.target in settings.urgent
 
@@ -76,18 +80,18 @@ class SourceService(MultiService):
         """
         if self.draining:
             raise ShuttingDown("the daemon is shutting down, and takes no changes")
-        before, known = self.settings, set(self._listening)
+        before, known = self.settings, set(self.listening)
         try:  # first what can fail
             for forward in settings.forwards:
                 if forward.endpoint not in known:
                     self._forward(forward, settings)
             retrust(self.tunnel.tls, before.tunnel, settings.tunnel)
         except ConfigError:
-            await self._forget(set(self._listening) - known)
+            await self._forget(set(self.listening) - known)
             raise
         for forward in settings.forwards:
             self._forward(forward, settings)
-        await self._forget(set(self._listening) - {forward.endpoint for forward in settings.forwards})
+        await self._forget(set(self.listening) - {forward.endpoint for forward in settings.forwards})
         self.tunnel.users.limits = settings.limits
         if settings.tunnel.bandwidth != before.tunnel.bandwidth:
             self.tunnel.runtime.throttle.rate = settings.tunnel.bandwidth
@@ -96,7 +100,7 @@ class SourceService(MultiService):
     async def _forget(self, endpoints: Iterable[str]) -> None:
         """Listen there no longer."""
         for endpoint in endpoints:
-            await maybeDeferred(self._listening.pop(endpoint).disownServiceParent)
+            await maybeDeferred(self.listening.pop(endpoint).disownServiceParent)
 
     def startService(self) -> None:
         """Listen; and say in the log, once, whether the destination can be reached. The local programs come whenever they like."""
@@ -124,14 +128,20 @@ class SourceService(MultiService):
         Cancelling the Deferred ends the wait. Stop the service in any case.
         """
         self.draining = True
+        self.senders.end_all()
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
         await super().stopService()
         seconds = self.settings.drain_timeout
-        if self.tunnel.channels:
-            self.log.info("shutting down: {waiting}", waiting=patience(self.under_way, seconds))
+        if under_way := self.under_way:
+            self.log.info("shutting down: {waiting}", waiting=patience(under_way, seconds))
+        until = self._reactor.seconds() + seconds
         await self.tunnel.drain(seconds)
+        if (earlier := self.senders.earlier) is not None:
+            left = max(0.0, until - self._reactor.seconds())
+            with suppress(TimeoutError):
+                await with_timeout(self._reactor, left, end_of(earlier.when_lost()), TimeoutError)
         if self.tunnel.channels:
             why = f"--drain-timeout ({duration_text(seconds)}) has passed"
             self.log.warn("{why}: ending {what}", why=why, what=listed(self.under_way))
@@ -139,7 +149,19 @@ class SourceService(MultiService):
     @property
     def under_way(self) -> list[str]:
         """What a shutdown would wait for, in words."""
-        return sorted(f"channel {channel.name}" for channel in self.tunnel.channels)
+        earlier = ["the program before this one"] * (self.senders.earlier is not None)
+        return sorted(f"channel {channel.name}" for channel in self.tunnel.channels) + earlier
+
+    def _fixed(self) -> str:
+        if self._late is not None:
+            return "it reaches its destination by ssh, and the far end is for one process"
+        return "the daemon is shutting down" if self.draining else ""
+
+    @property
+    def _state(self) -> str:
+        if self.draining:
+            return "draining"
+        return "serving" if self.senders.replaced_by is None else "replaced"
 
     async def survey(self) -> dict[str, Any]:
         """What it forwards, for `nbdtun status`."""
@@ -153,7 +175,8 @@ class SourceService(MultiService):
         ]
         return {
             "connect": self.settings.connect,
-            "state": "draining" if self.draining else "serving",
+            "state": self._state,
+            "replaced_by": self.senders.replaced_by,
             "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, CLIENT_CERT),
             **links_of(self.tunnel),
@@ -170,6 +193,7 @@ class SourceService(MultiService):
         async def stop() -> None:
             if self._greeting is not None:
                 self._greeting.cancel()
+            self.senders.end_all()
             await super(SourceService, self).stopService()
             await self.tunnel.stop()
             if self._late is not None:

@@ -44,7 +44,7 @@ LAYERS = (
     ("service.checks",),
     ("service.libvirt",),
     ("service.checking",),
-    ("service.evacuation",),
+    ("service.evacuation", "service.succession"),
     ("service",),
     ("metrics",),
     ("daemon",),

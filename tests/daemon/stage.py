@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.application.service import IService, Service
 
+import nbdtun.service
 from nbdtun.errors import ConfigError
 
 
@@ -17,6 +18,7 @@ class FakeServices(ModuleType):
 
     def __init__(self) -> None:
         super().__init__("nbdtun.service")
+        self.__path__ = nbdtun.service.__path__  # what is inside is real
         self.asked: list[tuple[str, Any]] = []
         self.error: ConfigError | None = None
         self.governed: list[str] = []
@@ -26,17 +28,18 @@ class FakeServices(ModuleType):
         for name in ("SourceService", "DestinationService", "MigrationService"):
             setattr(self, name, self._maker(name))
 
-    def of(self, service: IService, plugin: str, reload: object = None) -> IService:
+    def of(self, service: IService, plugin: str, reload: object = None, replace: object = None) -> IService:
         self.governed.append(plugin)
         return Service()
 
     def _maker(self, name: str) -> Callable[..., IService]:
-        def make(reactor: Any, settings: Any, *at_its_end: Any) -> IService:
+        def make(reactor: Any, settings: Any, *at_its_end: Any, **how: Any) -> IService:
             if self.error is not None:
                 raise self.error
             self.asked.append((name, settings))
             self.ends += at_its_end
             made = Service()
+            made.household = made.senders = made.listening = None  # type: ignore[attr-defined]
             made.take = self.taken.append  # type: ignore[attr-defined]
             return made
 

@@ -118,3 +118,20 @@ def test_without_a_manager_that_listens_nothing_happens(environment: dict[str, s
     manager.ready(clock, lambda: "serves")
     manager.stopping()
     manager.close()
+
+
+def test_another_process_is_the_main_one_and_knows_the_same_manager(ear: Ear) -> None:
+    manager = Manager.of({**ear.environment, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": f"{os.getpid()}"})
+    manager.main(4822)
+    assert ear.heard() == ["MAINPID=4822"]
+    assert manager.environment == {**ear.environment, "WATCHDOG_USEC": "30000000"}
+    assert Manager.of({}).environment == {}
+
+
+def test_one_that_is_not_heard_at_first_says_it_again(ear: Ear) -> None:
+    clock, manager = Clock(), Manager.of(ear.environment)
+    manager.repeat()
+    manager.ready(clock, lambda: "nothing under way")
+    clock.advance(LOOK)
+    assert ear.heard() == ["READY=1\nSTATUS=nothing under way", "STATUS=nothing under way"]
+    manager.close()

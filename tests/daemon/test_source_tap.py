@@ -102,9 +102,9 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], line: str) -> None:
 @pytest.mark.parametrize(
     ("words", "made", "services_in_it"),
     [
-        (FORWARD, ["SourceService"], 2),
+        (FORWARD, ["SourceService"], 3),
         (MIGRATE, ["MigrationService"], 1),
-        ((*MIGRATE, "--forward", "a=unix:/a"), ["SourceService", "MigrationService"], 3),
+        ((*MIGRATE, "--forward", "a=unix:/a"), ["SourceService", "MigrationService"], 4),
     ],
 )
 def test_services_are_made_of_the_settings(words: tuple[str, ...], made: list[str], services_in_it: int, services: FakeServices) -> None:

@@ -19,6 +19,9 @@ def test_as_many_as_may() -> None:
         capacity.admit("web3", 2)
     capacity.most = 3
     capacity.admit("web3", 2)
+    capacity.elsewhere = 1  # in another process of the same daemon
+    with pytest.raises(TooManyArrivals, match="the destination receives 3 VMs already"):
+        capacity.admit("web3", 2)
 
 
 def test_the_memory_that_is_free(tmp_path: Path) -> None:

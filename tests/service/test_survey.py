@@ -19,7 +19,7 @@ from nbdtun.migration.destination.sessions import Sessions
 from nbdtun.service import survey as module
 from nbdtun.service.survey import DOES, arrivals_of, certificates_of, vms_of
 from nbdtun.tunnel.destination.admission import Caller
-from nbdtun.tunnel.destination.server import Traffic
+from nbdtun.tunnel.destination.entries import Traffic
 from tests.migration.stage.qmp_server import Serving
 from tests.service.stage import Way
 

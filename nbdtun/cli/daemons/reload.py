@@ -1,46 +1,80 @@
-"""``nbdtun reload``: lets a running daemon read its configuration file again."""
+"""``nbdtun reload``: lets a running daemon read its configuration file again, or a new program take its place."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nbdtun.cli.options import DURATION
 from nbdtun.cli.remote import RUN_DIR, asked, base, daemons
 from nbdtun.errors import ConfigError, printable
+from nbdtun.units import duration_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nbdtun.process import Reactor
+
 
 @click.command("reload", short_help="Let a daemon read its configuration file again.")
 @click.argument("daemon", metavar="[@PID]", required=False, shell_complete=daemons)
+@click.option("--program", is_flag=True, help="Let the program, as it is now on disk, take its place, with all its options.")
+@click.option(
+    "--drain-timeout",
+    "seconds",
+    type=DURATION,
+    help="With --program: how long the old process may keep what is under way. [default: until it ends]",
+)
 @RUN_DIR
-def command(daemon: str | None, run_dir: str | None) -> None:
+def command(daemon: str | None, program: bool, seconds: float | None, run_dir: str | None) -> None:
     """Let the daemon with process id PID read its configuration file again; without PID, the one that runs. SIGHUP does the same.
 
     It takes other targets, VMs, forwards, allow-lists, limits and certificates, without touching channels and migrations. It says what it
     took, and what needs a restart. If the file has a mistake, nothing changes.
 
+    With --program, the daemon is started again, with the same command line. The new process takes the port and all that is
+    new. The old one keeps its channels and migrations until they end, and ends itself then. If the new one does not start, nothing changes.
+
     \b
-    Exit status: 0  what could be taken was taken
-                 1  nothing was
+    Exit status: 0  what could be taken was taken; or the new program has taken over
+                 1  nothing was; or it has not
                  2  there is no such daemon
     """
+    there = base(run_dir)
+    if seconds is not None and not program:
+        raise ConfigError("--drain-timeout needs --program")
+    work = partial(_replace, seconds=seconds) if program else _reload
+    click.echo(asked(lambda reactor: work(reactor, there, daemon)))
+
+
+async def _reload(reactor: Reactor, there: Path, daemon: str | None) -> str:
     from nbdtun.service.control.client import ask
     from nbdtun.service.control.commands import Reload
 
-    there = base(run_dir)
-    whom = daemon or _only(there)
-    click.echo(_account(asked(lambda reactor: ask(reactor, there, whom, Reload))))
+    return _account(await ask(reactor, there, daemon or await _only(reactor, there), Reload))
 
 
-def _only(there: Path) -> str:
-    """The daemon that runs."""
-    from nbdtun.service.control.client import nothing
+async def _replace(reactor: Reactor, there: Path, daemon: str | None, seconds: float | None) -> str:
+    from nbdtun.service.control.client import ask
+    from nbdtun.service.control.commands import Replace
+
+    limit = {} if seconds is None else {"keep": round(seconds)}
+    report = await ask(reactor, there, daemon or await _only(reactor, there), Replace, **limit)
+    keeps = "ends when nothing is left of what it has" if seconds is None else f"keeps what it has for at most {duration_text(seconds)}"
+    return printable(f"{report['name']}: process {report['successor']} has taken over; process {report['pid']} {keeps}")
+
+
+async def _only(reactor: Reactor, there: Path) -> str:
+    """The daemon that runs; one that was replaced only keeps what it has."""
+    from nbdtun.service.control.client import nothing, reports
     from nbdtun.service.control.socket import names
 
     found = [name.text for name in names(there) if not name.vm]
+    if len(found) > 1:
+        every = [each for each in await reports(reactor, there) if each.get("kind") == "daemon" and each.get("state") != "replaced"]
+        found = [f"@{each['pid']}" for each in every] or found
     if len(found) > 1:
         raise ConfigError(f"{len(found)} daemons of this user are running here", f"name one: {', '.join(found)}")
     if not found:

@@ -75,6 +75,10 @@ class Arrivals:
     def __repr__(self) -> str:
         return f"<Arrivals at {self._local.uri}: {len(self.under_way)} of {len(self._known)} under way>"
 
+    def __contains__(self, session: object) -> bool:
+        """Whether it knows that session."""
+        return session in self._known
+
     @property
     def under_way(self) -> list[Arrival]:
         """Those that are not over."""

@@ -15,12 +15,15 @@ from nbdtun.errors import ConfigError, LinkLost, MigrationError, NbdtunError, No
 from nbdtun.logs import make_logger
 from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
-from nbdtun.service.control.commands import LOCAL, Cancel, Status
+from nbdtun.service.control.commands import LOCAL, Cancel, Replace, Status
 from nbdtun.service.control.names import Name, directory, is_daemon
 from nbdtun.service.control.socket import names, trustees
 
 #: Seconds to wait for an answer. A healthy process answers at once, but a change may have to wait for QEMU.
 ANSWER_SECONDS = 10.0
+
+#: The same for commands that take longer: a new program starts.
+LONGER = {Cancel: None, Replace: 60.0}
 
 
 class Client(Dialogue):
@@ -50,7 +53,7 @@ async def ask(reactor: Reactor, base: Path, whom: str, command: Any = Status, **
 
 async def ask_by_name(reactor: Reactor, base: Path, name: Name, whom: str, command: Any = Status, **arguments: Any) -> dict[str, Any]:
     """The same, of the process whose control socket is ``name``; it is called ``whom`` in errors."""
-    path = name.path(base)
+    path, seconds = name.path(base), LONGER.get(command, ANSWER_SECONDS)
     try:
         client = await connectProtocol(Reacher(reactor, path, trustees(base)), Client(reactor, whom))
     except PermissionError as error:
@@ -58,10 +61,10 @@ async def ask_by_name(reactor: Reactor, base: Path, name: Name, whom: str, comma
     except OSError as error:
         raise _nobody(base, whom) from error
     try:
-        answer = await client.ask(command, seconds=None if command is Cancel else ANSWER_SECONDS, **LOCAL.offer(), **arguments)
+        answer = await client.ask(command, seconds=seconds, **LOCAL.offer(), **arguments)
         LOCAL.chosen(answer, client.other)
     except NoAnswer as error:
-        raise NoAnswer(f"{whom}: its process has not answered for {ANSWER_SECONDS:g} s", "is it stopped?") from error
+        raise NoAnswer(f"{whom}: its process has not answered for {seconds:g} s", "is it stopped?") from error
     except LinkLost as error:
         raise MigrationError(f"{whom}: its process ended without answering") from error
     finally:

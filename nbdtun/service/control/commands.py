@@ -8,6 +8,7 @@ is answered with the same report, as JSON::
     Set  bandwidth, downtime, switchover
                               each may be left out
     Serve  vms                a destination's daemon: VMs to serve besides, or no more
+    Replace  keep             a destination's daemon: let a new program take over; answered when it has
     Reload                    a daemon with a configuration file; what it took of it, and what it did not
     Cancel                    cancels; answered when all has ended, with the last report
 """
@@ -32,6 +33,9 @@ NO_LIMIT = 0
 
 #: What this release speaks.
 LOCAL = Speaks("the control socket's protocol")
+
+#: The most seconds for which a replaced program may keep what it has.
+MAX_SECONDS = 10 * 366 * 86400
 
 #: Bytes of an AMP value.
 _MOST = 0xFFFF
@@ -121,3 +125,12 @@ class Serve(_Reported):
 
 class Reload(_Reported):
     """Read the configuration file again. The report has ``taken`` and ``left``, the names of options, as well."""
+
+
+class Replace(_Reported):
+    """
+    Let the program, as it is now on disk, take over. What is under way stays in the old process, for at most ``keep`` seconds, if they are
+    given. The report has the id of the new process as its ``successor``.
+    """
+
+    arguments: ClassVar = [*OFFER, (b"keep", Number(MAX_SECONDS, optional=True))]

@@ -24,6 +24,12 @@ from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.source.client import Source
 from nbdtun.units import rate_text
 
+#: Lets a new program take over.
+Replacing = Callable[[float | None], Coroutine[Any, Any, dict[str, Any]]]
+
+#: What can be done where it cannot.
+REPLACEABLE = "restart it; those of `nbdtun dest` and `nbdtun source --forward` can be"
+
 
 class Governed(Protocol):
     """A service with one end of a tunnel."""
@@ -50,7 +56,8 @@ async def _nothing() -> dict[str, Any]:
 class DaemonControl(Service):
     """
     Controls the ``throttle`` of the daemon ``plugin``, over a control socket named by its process id, in the directory for ``run_dir``.
-    ``survey`` returns what else its report has, ``serve`` changes its VMs, ``reload`` reads its configuration file again.
+    ``survey`` returns what else its report has, ``serve`` changes its VMs, ``reload`` reads its configuration file again, and ``replace``
+    lets a new program take over.
 
     A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot make a control socket logs a warning and works without.
     """
@@ -66,6 +73,7 @@ class DaemonControl(Service):
         survey: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = _nothing,
         serve: Callable[[Iterable[VM | VMPattern], Iterable[str]], list[str]] | None = None,
         reload: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None,
+        replace: Replacing | None = None,
     ) -> None:
         self._reactor = reactor
         self._run_dir = run_dir
@@ -74,11 +82,18 @@ class DaemonControl(Service):
         self._survey = survey
         self._serve = serve
         self._reload = reload
+        self._replace = replace
         self._control: ControlSocket | None = None
         self._began: float | None = None
 
     @classmethod
-    def of(cls, service: Governed, plugin: str, reload: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None) -> DaemonControl:
+    def of(
+        cls,
+        service: Governed,
+        plugin: str,
+        reload: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None,
+        replace: Replacing | None = None,
+    ) -> DaemonControl:
         """
         Make the control through which `nbdtun status` and `nbdtun set @PID --bandwidth` reach ``service``; a process has one at most.
 
@@ -86,7 +101,7 @@ class DaemonControl(Service):
         """
         runtime = service.tunnel.runtime
         run_dir = service.settings.tunnel.run_dir
-        return cls(runtime.reactor, run_dir, plugin, runtime.throttle, service.survey, service.serve, reload)
+        return cls(runtime.reactor, run_dir, plugin, runtime.throttle, service.survey, service.serve, reload, replace)
 
     def startService(self) -> None:
         """Listen."""
@@ -148,6 +163,16 @@ class DaemonControl(Service):
         if self._reload is None:
             raise MigrationError(f"{self._plugin}: it has no configuration file")
         return await self._reload()
+
+    async def replace(self, seconds: float | None) -> dict[str, Any]:
+        """
+        Let a new program take over, and keep what is under way for at most so many ``seconds``; return its process as ``successor``.
+
+        :raise NbdtunError: this program cannot be replaced, or the new one does not take over.
+        """
+        if self._replace is None:
+            raise MigrationError(f"{self._plugin}: its program cannot be replaced while it runs", REPLACEABLE)
+        return await self._replace(seconds)
 
     def end(self) -> None:
         """

@@ -28,7 +28,7 @@ from nbdtun.ownership.directories import locked, make_directories, make_if_missi
 from nbdtun.ownership.listening import Listener, clear_stale
 from nbdtun.ownership.reach import peer, reach
 from nbdtun.process import Reactor
-from nbdtun.service.control.commands import LOCAL, Cancel, ChangedVMs, Reload, Serve, Set, Status, changed_vms
+from nbdtun.service.control.commands import LOCAL, Cancel, ChangedVMs, Reload, Replace, Serve, Set, Status, changed_vms
 from nbdtun.service.control.names import SUFFIX, Name, directory
 from nbdtun.service.local import ownership
 from nbdtun.service.local.base import base_of
@@ -78,6 +78,13 @@ class Serving(Protocol):
         :raise NbdtunError: it has no configuration file, or cannot use it.
         """
 
+    async def replace(self, seconds: float | None) -> dict[str, Any]:
+        """
+        See :class:`Replace`; returns what the report has besides.
+
+        :raise NbdtunError: its program cannot be replaced, or the new one does not take over.
+        """
+
 
 class _Client(Dialogue):
     """One connection to the socket."""
@@ -124,6 +131,15 @@ class _Client(Dialogue):
         async def work() -> dict[str, Any]:
             agreed = _agreed(offer)
             found = await self._daemon().reload()
+            return _answer(agreed, {**self._subject.report(), **found})
+
+        return self.respond(work)
+
+    @Replace.responder
+    def replace(self, keep: int | None = None, **offer: Any) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            agreed = _agreed(offer)
+            found = await self._daemon().replace(keep)
             return _answer(agreed, {**self._subject.report(), **found})
 
         return self.respond(work)

@@ -3,6 +3,7 @@ Sockets and directories of this host, and their owners.
 
     ownership  directories that other users could replace
     listening  endpoints to listen on, with errors of one line
+    heritage   listening sockets of the program whose place this one takes
     base       the base of run directories
     rundir     directories for the sockets of one process
     monitors   the identity of a VM: its monitor's socket

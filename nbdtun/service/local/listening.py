@@ -79,13 +79,50 @@ class ListeningService(StreamServerEndpointService):
     """
 
     _raiseSynchronously = True
+    _alone: tuple[bool, bool | None] | None = None  # of the port, while another process has its socket, too
 
     @property
     def port(self) -> int:
         """The TCP port that it listens on."""
-        waiting: Any = self._waitingForPort
-        port: int = waiting.result.getHost().port
+        port: int = self._port.getHost().port
         return port
+
+    @property
+    def label(self) -> str:
+        """How messages name its endpoint."""
+        return str(self.endpoint.label)
+
+    @property
+    def descriptor(self) -> int:
+        """That of its listening socket, for another process."""
+        number: int = self._port.fileno()
+        return number
+
+    @property
+    def _port(self) -> Any:
+        waiting: Any = self._waitingForPort
+        return waiting.result
+
+    def hold(self) -> None:
+        """Accept nothing: another process does it, or will. What is closed here leaves its socket alone."""
+        port = self._port
+        port.stopReading()
+        self._alone = self._alone or (port._shouldShutdown, getattr(port, "keeps_name", None))
+        port._shouldShutdown = False  # shutdown(2) would be for both; Twisted keeps to this for sockets that it was given, too
+        port.keeps_name = True
+
+    def alone(self) -> None:
+        """No other process has its socket any more."""
+        port = self._port
+        if self._alone is not None:
+            port._shouldShutdown, keeps = self._alone
+            port.keeps_name = bool(keeps)
+        self._alone = None
+
+    def go_on(self) -> None:
+        """Accept connections again, alone."""
+        self.alone()
+        self._port.startReading()
 
     def stopService(self) -> Deferred[None] | None:
         """Stop listening; fires when the socket is gone."""

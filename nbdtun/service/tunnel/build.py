@@ -14,6 +14,7 @@ from nbdtun.config.settings import Dialling
 from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
+from nbdtun.service.local.heritage import BUCKET, Inherited, claim
 from nbdtun.service.local.listening import BothFamilies, LocalEndpoint
 from nbdtun.service.tunnel.records import in_force
 from nbdtun.service.tunnel.served import WhileServed
@@ -35,6 +36,8 @@ def make_runtime(reactor: Reactor, settings: TunnelSettings) -> Runtime:
         records=in_force(settings.records),
     )
     runtime = Runtime(reactor, terms)
+    if (bucket := claim(BUCKET)) is not None:
+        runtime.throttle.join(bucket)
     runtime.throttle.rate = settings.bandwidth
     return runtime
 
@@ -91,7 +94,14 @@ def make_client(reactor: Reactor, text: str) -> IStreamClientEndpoint:
 
 
 def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) -> LocalEndpoint:
-    """Make the endpoint that a daemon listens on; a UNIX socket gets the settings' mode unless its own string has one."""
+    """
+    Make the endpoint that a daemon listens on; a UNIX socket gets the settings' mode unless its own string has one.
+
+    A daemon that takes another's place goes on with the socket that it has from there.
+    """
+    found = claim(address.text)
+    if address.path is None and found is not None:
+        return LocalEndpoint(Inherited(reactor, found), address.text)
     if address.path is None:
         if address.host == "" and address.port is not None:
             return LocalEndpoint(BothFamilies(reactor, address.port, address.backlog or BACKLOG), address.text)
@@ -99,7 +109,7 @@ def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) ->
     mode = tunnel.socket_mode if address.mode is None else address.mode
     owner = tunnel.socket_owner
     listener = Listener(reactor, address.path, mode, (owner.uid, owner.gid) if owner else None, address.backlog or BACKLOG)
-    return LocalEndpoint(listener, address.text)
+    return LocalEndpoint(listener if found is None else Inherited(reactor, found, listener), address.text)
 
 
 def _reactor_for(reactor: Reactor, address: Address) -> Any:

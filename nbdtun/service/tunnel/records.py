@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nbdtun.config import TunnelSettings
 from nbdtun.tls import ktls
 from nbdtun.tls.fips import fips_mode
 from nbdtun.tunnel.settings import Records
@@ -18,3 +19,10 @@ def explain(wanted: Records) -> str:
         return "TLS records: batched"
     why = "FIPS mode is on" if wanted is Records.BATCHED else ktls.explain()
     return f"TLS records: by OpenSSL ({why})"
+
+
+def fixed(settings: TunnelSettings) -> str:
+    """Why the links of these settings cannot go on in another process; empty if they can."""
+    if settings.encrypted and in_force(settings.records) is Records.LIBRARY:
+        return "its TLS records are made by OpenSSL (--records library), and links cannot be passed to a new program"
+    return ""

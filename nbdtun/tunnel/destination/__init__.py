@@ -7,6 +7,8 @@ The destination end: it accepts channels, and keeps track of them.
     targets     the names that a source may ask for, and where each leads
     sink        the target that discards all data
     tombstones  channels that have ended, for sources that ask again
+    elsewhere   another process of this host, which has channels of the same port
+    entries     channels, as they were asked for
     opening     answers the one command of a new connection
     server      accepts connections, and keeps the channels
 """

@@ -10,12 +10,14 @@ are counted apart, so that no stranger can displace them.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 from attrs import evolve, field, frozen
 
-from nbdtun.errors import LinkLost, ProtocolViolation
+from nbdtun.errors import LinkLost, NotAllowed, ProtocolViolation
+from nbdtun.ownership.loopback import stranger
 from nbdtun.tls.contexts import fingerprint
 from nbdtun.tunnel.destination.allowlist import Admitted, Rights
 from nbdtun.tunnel.destination.fair_table import FairTable
@@ -151,3 +153,13 @@ def _displace(gone: tuple[OpeningTransport, None] | None) -> None:
         gone[0].give_up(
             LinkLost(f"{gone[0].peer}: closed to make room; too many connections have not opened a channel yet (--max-handshakes)")
         )
+
+
+def refuse_strangers(sock: socket.socket, peer: str) -> None:
+    """
+    Refuse other users of this host, where there is no TLS.
+
+    :raise NotAllowed: ``peer`` at the other end of ``sock`` is one.
+    """
+    if who := stranger(sock, accepted=True):
+        raise NotAllowed(f"{peer}: {who}", "without TLS, only root and the destination's own user may connect, unless it has --insecure")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
+from nbdtun.tunnel.destination.elsewhere import Passed
 from nbdtun.tunnel.opening.commands import TUNNEL, Answer, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
@@ -30,6 +31,9 @@ class Answering(Protocol):
     async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
         """Find an open channel."""
 
+    async def passes_on(self, ident: bytes, target: str, caller: Caller, leave: Callable[[], Passed]) -> bool:
+        """Whether a question is for another process, which has got its connection then."""
+
     def check_again(self, transport: OpeningTransport) -> None:
         """Check that a peer is still trusted that was once (:exc:`TLSError`)."""
 
@@ -42,7 +46,8 @@ class DestinationOpening(Opening):
         self.caller = caller
         self.refusal: TunnelError | None = NotAllowed(f"{caller.peer}: the destination could not examine it", "see the destination's log")
         self._destination = destination
-        self._asked = self._answering = False
+        self._asked = self._answering = self._gone = False
+        self._box = b""
 
     def dataReceived(self, data: bytes) -> None:
         """Take nothing while a question is answered: a source waits for the answer, so these bytes are for nobody."""
@@ -56,6 +61,7 @@ class DestinationOpening(Opening):
         if amp.COMMAND in box and self.recvd:
             self._spoke_too_soon()
         else:
+            self._box = box.serialize()
             super().ampBoxReceived(box)
 
     def _spoke_too_soon(self) -> None:
@@ -86,40 +92,53 @@ class DestinationOpening(Opening):
     ) -> Deferred[Answer]:
         """Open a channel."""
         opening = self._destination.open(channel, target, window, self.caller, Proof(secret, session), urgent=bool(urgent))
-        return Deferred.fromCoroutine(self._answer(offer, opening, 0))
+        return Deferred.fromCoroutine(self._answer(offer, (channel, target), opening, 0))
 
     @ResumeChannel.responder
     def resume_channel(self, channel: bytes, secret: bytes | None, received: int, **offer: Any) -> Deferred[Answer]:
         """Resume a channel."""
-        return Deferred.fromCoroutine(self._answer(offer, self._destination.find(channel, self.caller, Proof(secret)), received))
+        finding = self._destination.find(channel, self.caller, Proof(secret))
+        return Deferred.fromCoroutine(self._answer(offer, (channel, ""), finding, received))
 
     @property
     def _connection(self) -> OpeningTransport:
         assert isinstance(self.transport, OpeningTransport)
         return self.transport
 
-    async def _answer(self, offer: Mapping[str, Any], finding: Any, received: int) -> Answer:
+    async def _answer(self, offer: Mapping[str, Any], wanted: tuple[bytes, str], finding: Any, received: int) -> Answer:
         self._asked = self._answering = True
         try:
-            agreed = self._check(offer, finding)
-            self._destination.admission.recognise(self._connection, self.caller.owner)
+            agreed = await self._check(offer, wanted, finding)
             channel = await finding
             self._take_up(channel, received)
         except (AlreadyComplete, NotAllowed, TLSError):
             raise
         except TunnelError as refusal:
-            self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
+            if not self._gone:
+                self._destination.refusals.report(self.caller.address, type(refusal)(f"{self.caller.peer}: {refusal}"))
             raise
         finally:
             self._answering = False
         return Answer(channel.new_link(), agreed, channel.inbound.received, channel.inbound.window)
 
-    def _check(self, offer: Mapping[str, Any], finding: Any) -> Agreed:
+    async def _check(self, offer: Mapping[str, Any], wanted: tuple[bytes, str], finding: Any) -> Agreed:
+        """Whether the question is answered, and by this process; an error is heard by nobody where it is not."""
         try:
-            return self._admit(offer)
-        except TunnelError:
+            agreed = self._admit(offer)
+            self._destination.admission.recognise(self._connection, self.caller.owner)
+            elsewhere = await self._destination.passes_on(*wanted, self.caller, self._leave)
+        except BaseException:
             finding.close()
             raise
+        if elsewhere:
+            finding.close()
+            raise LinkLost("another process answers")
+        return agreed
+
+    def _leave(self) -> Passed:
+        sock, state = self._connection.move()
+        self._gone = True
+        return Passed(sock, state, self.caller, self._box)
 
     def _admit(self, offer: Mapping[str, Any]) -> Agreed:
         if self.refusal is not None:

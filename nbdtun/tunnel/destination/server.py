@@ -10,10 +10,8 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
-from hmac import compare_digest
 from typing import Any
 
-from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -31,15 +29,16 @@ from nbdtun.errors import (
     TunnelError,
 )
 from nbdtun.logs import make_logger
-from nbdtun.ownership.loopback import stranger
 from nbdtun.tls.failures import explain
 from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.ledger import Ledger, received
 from nbdtun.tunnel.channels.outage import lost_for
 from nbdtun.tunnel.channels.standing import StandingLinks
-from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
+from nbdtun.tunnel.destination.admission import Admission, Caller, Proof, refuse_strangers
 from nbdtun.tunnel.destination.allowlist import AllowList
+from nbdtun.tunnel.destination.elsewhere import Elsewhere, Passed, Share
+from nbdtun.tunnel.destination.entries import Entry, Traffic
 from nbdtun.tunnel.destination.opening import DestinationOpening
 from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
@@ -48,30 +47,7 @@ from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.runtime.log_limits import RefusalLog
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Limits, Usage, labels
-from nbdtun.tunnel.wires.secure import Security
-
-
-@frozen
-class _Entry:
-    """A channel and its owner, as it was asked for; the Deferred has no result while the target is being connected to."""
-
-    caller: Caller
-    target: str
-    window: int
-    secret: bytes = field(repr=False)
-    channel: Deferred[Channel]
-
-    def belongs_to(self, caller: Caller, secret: bytes) -> bool:
-        """Whether ``caller`` may act on it, with this secret."""
-        return caller.owns(self.caller.identity) and compare_digest(self.secret, secret)
-
-
-@frozen
-class Traffic:
-    """The bytes that have arrived for one target, and who sends them, if somebody does now."""
-
-    received: int
-    caller: Caller | None
+from nbdtun.tunnel.wires.secure import Moved, Securing, Security
 
 
 class Destination(ServerFactory):
@@ -105,7 +81,8 @@ class Destination(ServerFactory):
         self._insecure = insecure
         self.allow = allow or AllowList()
         self._standing = StandingLinks(runtime, tls, self.channels)
-        self._entries: dict[bytes, _Entry] = {}
+        self.elsewhere = Elsewhere()
+        self._entries: dict[bytes, Entry] = {}
         self._leaving = False
         self._received: Counter[str] = Counter()  # by channels that have ended
         self.ledger = Ledger(self.channels)
@@ -124,6 +101,11 @@ class Destination(ServerFactory):
     def idle(self) -> bool:
         """Whether no channel is open or being opened."""
         return not self._entries
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether there is nothing either that a source may still ask for: how a channel has ended."""
+        return self.idle and not len(self._tombstones) and not len(self.admission)
 
     @property
     def owners(self) -> Counter[str]:
@@ -151,11 +133,11 @@ class Destination(ServerFactory):
 
         A caller with an identity has proved it already, without TLS.
         """
-        runtime, terms = self.runtime, self.runtime.terms
-        security = None if self._tls is None or caller.identity else Security(self._tls.context(), terms.records)
+        plain = self._tls is None or caller.identity
         opening = DestinationOpening(self, caller)
         try:
-            transport = OpeningTransport(runtime.selector, sock, caller.peer, opening, terms.handshake_timeout, security, runtime.records)
+            security = None if plain or self._tls is None else Security(self._tls.context(), self.runtime.terms.records)
+            transport = self._transport(sock, opening, security)
         except OSError as gone:  # it was reset before TLS began; port scanners do that
             self.refusals.report(caller.address, explain(gone, caller.peer))
             return
@@ -166,6 +148,37 @@ class Destination(ServerFactory):
         transport.ready.addCallback(self._examine, transport, opening, sock)
         transport.ready.addErrback(self._refused, caller)
         self.admission.enter(transport, caller.address)
+
+    def adopt(self, passed: Passed) -> None:
+        """
+        Go on with a connection that another process has examined: answer its question.
+
+        :raise OSError: it is already gone.
+        :raise TLSError: its records cannot be read here.
+        """
+        opening = DestinationOpening(self, passed.caller)
+        opening.refusal = None
+        transport = self._transport(passed.sock, opening, Moved(passed.state))
+        transport.ready.addCallback(lambda _: opening.dataReceived(passed.box))
+        transport.ready.addErrback(self._refused, passed.caller)
+        self.admission.enter(transport, passed.caller.address)
+        self.admission.recognise(transport, passed.caller.owner)
+
+    def _transport(self, sock: socket.socket, opening: DestinationOpening, security: Securing | None) -> OpeningTransport:
+        runtime, seconds = self.runtime, self.runtime.terms.handshake_timeout
+        return OpeningTransport(runtime.selector, sock, opening.caller.peer, opening, seconds, security, runtime.records)
+
+    async def look(self, ident: bytes, target: str, owner: str) -> Share:
+        """What there is of a question that another process was asked: here, and where this one has channels elsewhere."""
+        known, mine = ident in self._entries or ident in self._tombstones, self.targets.has_session(target)
+        here = Share(known, mine, len(self._entries), self.owners[owner])
+        return here.and_of(await self.elsewhere.look(ident, target, owner))
+
+    async def passes_on(self, ident: bytes, target: str, caller: Caller, leave: Callable[[], Passed]) -> bool:
+        """Whether a question is for another process, which has got its connection then (:exc:`TunnelError`)."""
+        if ident in self._entries or ident in self._tombstones:
+            return False
+        return await self.elsewhere.passes_on(ident, target, caller.owner, lambda: self._check_room(caller), leave)
 
     def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening, sock: socket.socket) -> None:
         """The peer has proved its certificate, if there is TLS: check whether it is trusted, and admitted."""
@@ -178,7 +191,7 @@ class Destination(ServerFactory):
             if self._tls is not None and presented is not None:
                 self._tls.check(presented, transport.peer)
             elif not self._insecure:
-                _refuse_strangers(sock, transport.peer)
+                refuse_strangers(sock, transport.peer)
             admitted = self.allow.check(None if presented is None else presented.certificate, transport.peer)
         except (TLSError, NotAllowed) as refusal:
             opening.refusal = refusal  # sent as the answer to its command, so that its operator can read it
@@ -214,7 +227,7 @@ class Destination(ServerFactory):
         proof.check(tls=bool(caller.identity))
         self._check_room(caller)
         making = Deferred.fromCoroutine(self._make(ident, target, window, caller, proof, urgent=urgent))
-        entry = self._entries[ident] = _Entry(caller, target, window, proof.channel or b"", Deferred(lambda _: making.cancel()))
+        entry = self._entries[ident] = Entry(caller, target, window, proof.channel or b"", Deferred(lambda _: making.cancel()))
         asked = branch(entry.channel)
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked
@@ -288,10 +301,10 @@ class Destination(ServerFactory):
                 channel.reset(ChannelReset(reason))
 
     def _check_room(self, caller: Caller) -> None:
-        limits = self._limits
-        if len(self._entries) >= limits.channels:
+        limits, others = self._limits, self.elsewhere.share
+        if len(self._entries) + others.channels >= limits.channels:
             raise TooManyChannels(f"the destination has reached its limit of {limits.channels} channels (--max-channels)")
-        if self.owners[caller.owner] >= limits.channels_per_peer:
+        if self.owners[caller.owner] + others.owned >= limits.channels_per_peer:
             most = f"{limits.channels_per_peer} channels for this source (--max-channels-per-peer)"
             raise TooManyChannels(f"the destination has reached its limit of {most}")
 
@@ -306,7 +319,7 @@ class Destination(ServerFactory):
         channel.ended.addCallback(self._channel_ended, channel)
         return channel
 
-    def _unmade(self, ident: bytes, entry: _Entry, failure: Any) -> None:
+    def _unmade(self, ident: bytes, entry: Entry, failure: Any) -> None:
         del self._entries[ident]
         entry.channel.errback(failure)
         entry.channel.addErrback(lambda _: None)  # each request has had its own error
@@ -333,8 +346,3 @@ class Destination(ServerFactory):
         if not isinstance(error, TunnelError):  # no traceback, which a peer could repeat at will
             error = NotAllowed(f"{caller.peer}: the destination could not examine it: {error!r:.200}")
         self.refusals.report(caller.address, error)
-
-
-def _refuse_strangers(sock: socket.socket, peer: str) -> None:
-    if who := stranger(sock, accepted=True):
-        raise NotAllowed(f"{peer}: {who}", "without TLS, only root and the destination's own user may connect, unless it has --insecure")

@@ -130,6 +130,10 @@ class Targets:
         """Allow no further channels to ``name``."""
         self._known.pop(name, None)
 
+    def has_session(self, name: str) -> bool:
+        """Whether ``name`` leads to a session's target."""
+        return isinstance(self._known.get(name), SessionTarget)
+
     def find(self, name: str, caller: Caller, session: bytes | None = None) -> Target:
         """
         Return the target of that name, for ``caller``, who may have a session's secret.

@@ -22,6 +22,7 @@ from nbdtun.errors import LinkLost, ProtocolViolation, TunnelError
 from nbdtun.tls.contexts import fingerprint
 from nbdtun.tls.failures import explain
 from nbdtun.tls.presented import Presented
+from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.protocol.records import ROOM
 from nbdtun.tunnel.protocol.slab import SlabPool
 from nbdtun.tunnel.wires.batched import BatchedWire
@@ -103,6 +104,18 @@ class OpeningTransport:
         """The connection has become a link: return its wire, and the rest of the last box, to be sent first."""
         self._stop_waiting()
         return self.wire, memoryview(bytes(self._out)) if self._out else None
+
+    def move(self) -> tuple[socket.socket, LinkState | None]:
+        """
+        Part with the connection before it is a link: return its socket and the state of its TLS, for another process.
+
+        :raise TunnelError: it cannot be moved; then nothing has changed.
+        """
+        if self.wire.closed:
+            raise self._lost("the connection was closed")
+        moved = self.wire.move()
+        self._stop_waiting()
+        return moved
 
     # The wire's user.
 
@@ -187,6 +200,8 @@ class OpeningTransport:
         return "here"
 
     def _flush(self) -> None:
+        if self.wire.closed:
+            return
         try:
             sent = self.wire.write(memoryview(bytes(self._out)))
         except OSError as broken:

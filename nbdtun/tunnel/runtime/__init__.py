@@ -2,6 +2,7 @@
 Shared by all channels of one end.
 
     log_limits  limits for log lines that peers cause
+    bucket      what is spent of the bandwidth, perhaps by several processes
     throttle    the bandwidth limit
     brake       holds the programs of one socket back
     batches     timers that fire together

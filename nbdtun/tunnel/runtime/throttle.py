@@ -1,5 +1,5 @@
 """
-The throttle: one limit for the rate at which all channels of one end send together.
+The throttle: one limit for the rate at which all channels of one end send together, in however many processes.
 
 It is a bucket that fills with time. A splice asks for bytes before it reads them from its local socket; when the bucket is empty, it waits
 in line. Urgent channels (memory and control) go ahead of bulk ones, but not for ever: a disk that its guest waits for gets its turn, too.
@@ -7,9 +7,12 @@ in line. Urgent channels (memory and control) go ahead of bulk ones, but not for
 
 from __future__ import annotations
 
+import random
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from nbdtun.tunnel.runtime.bucket import Bucket, SharedBucket
 
 #: The bucket holds so many seconds' worth at most: a reactor that is late by less loses nothing of the rate.
 DEPTH = 0.1
@@ -62,7 +65,7 @@ class Throttle:
         self._reactor = reactor
         self._rate = rate
         self.limited = rate is not None
-        self._spent_until = 0.0  # the time at which the bucket is, or was, empty
+        self._bucket = Bucket()
         self._waiting: dict[Waiter, float] = {}  # since when; in order of arrival
         self._served: Waiter | None = None  # the waiter whose turn it is
         self._timer: IDelayedCall | None = None
@@ -79,7 +82,7 @@ class Throttle:
     def rate(self, rate: float | None) -> None:
         self._rate = rate
         self.limited = rate is not None
-        self._spent_until = self._reactor.seconds()
+        self._bucket.empty(self._reactor.seconds())
         self._serve_all()
 
     def grant(self, waiter: Waiter) -> int:
@@ -96,7 +99,21 @@ class Throttle:
     def spent(self, count: int) -> None:
         """``count`` of the granted bytes were read."""
         if self._rate is not None:
-            self._spent_until += count / self._rate
+            self._bucket.spend(count / self._rate, 0.0)
+
+    def share(self) -> int:
+        """
+        Return a descriptor with which the throttle of another process can :meth:`join` this one; it stays this one's.
+
+        :raise OSError: there is no memory, or no descriptor, for it.
+        """
+        if not isinstance(self._bucket, SharedBucket):
+            self._bucket = SharedBucket.make(self._bucket.spend(0.0, 0.0))
+        return self._bucket.descriptor
+
+    def join(self, descriptor: int) -> None:
+        """Keep to one rate with the throttles of other processes; it owns ``descriptor`` then."""
+        self._bucket = SharedBucket(descriptor)
 
     def forget(self, waiter: Waiter) -> None:
         """``waiter`` no longer waits."""
@@ -110,15 +127,16 @@ class Throttle:
     def _there(self) -> float:
         assert self._rate is not None
         now: float = self._reactor.seconds()
-        self._spent_until = max(self._spent_until, now - DEPTH)
-        return (now - self._spent_until) * self._rate
+        return (now - self._bucket.spend(0.0, now - DEPTH)) * self._rate
 
     def _wait(self, waiter: Waiter) -> int:
         self._waiting.setdefault(waiter, self._reactor.seconds())
         if self._timer is None:
             assert self._rate is not None
-            short = self._quantum - self._there()
-            self._timer = self._reactor.callLater(max(TICK, short / self._rate), self._serve)
+            seconds = max(TICK, (self._quantum - self._there()) / self._rate)
+            if isinstance(self._bucket, SharedBucket):  # or the same process would always be the first at it
+                seconds *= 1 + random.random()
+            self._timer = self._reactor.callLater(seconds, self._serve)
         return 0
 
     def _serve(self) -> None:

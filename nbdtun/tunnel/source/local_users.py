@@ -16,20 +16,25 @@ from nbdtun.tunnel.settings import LocalLimits, Usage
 
 
 class LocalUsers:
-    """Counts channels, from the moment at which they begin to be opened. ``limits`` may change; what is above them stays."""
+    """
+    Counts channels, from the moment at which they begin to be opened. ``limits`` may change; what is above them stays.
+
+    ``here`` has those of each user; ``elsewhere`` those in other processes of the same daemon, for which the limits hold as well.
+    """
 
     def __init__(self, limits: LocalLimits) -> None:
         self.limits = limits
-        self._channels: Counter[str] = Counter()
+        self.here: Counter[str] = Counter()
+        self.elsewhere: Counter[str] = Counter()
 
     def __repr__(self) -> str:
-        return f"<LocalUsers {dict(self._channels)}>"
+        return f"<LocalUsers {dict(self.here)}>"
 
     @property
     def usage(self) -> Usage:
         """How much of each limit is used."""
-        busiest, limits = max(self._channels.values(), default=0), self.limits
-        return {"max-channels": (self._channels.total(), limits.channels), "max-channels-per-user": (busiest, limits.channels_per_user)}
+        busiest, limits = max(self.here.values(), default=0), self.limits
+        return {"max-channels": (self.here.total(), limits.channels), "max-channels-per-user": (busiest, limits.channels_per_user)}
 
     def enter(self, sock: socket.socket) -> str:
         """
@@ -39,16 +44,16 @@ class LocalUsers:
         """
         user = f"uid {peer(sock).uid}" if sock.family == socket.AF_UNIX else "TCP clients"
         limits = self.limits
-        if self._channels.total() >= limits.channels:
+        if self.here.total() + self.elsewhere.total() >= limits.channels:
             raise TooManyChannels(f"{user}: this source has reached its limit of {limits.channels} channels (--max-channels)")
-        if self._channels[user] >= limits.channels_per_user:
+        if self.here[user] + self.elsewhere[user] >= limits.channels_per_user:
             most = f"{limits.channels_per_user} channels for one local user (--max-channels-per-user)"
             raise TooManyChannels(f"{user}: this source has reached its limit of {most}")
-        self._channels[user] += 1
+        self.here[user] += 1
         return user
 
     def leave(self, user: str) -> None:
         """A channel has ended, or could not be opened."""
-        self._channels[user] -= 1
-        if not self._channels[user]:
-            del self._channels[user]
+        self.here[user] -= 1
+        if not self.here[user]:
+            del self.here[user]

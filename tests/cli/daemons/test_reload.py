@@ -46,3 +46,31 @@ def test_the_daemon_that_runs(
     running.reports = [TOLD]
     assert run(capsys, "reload")[0] == 0
     assert running.asked == [("@7", "Reload", {})]
+
+
+def test_a_new_program_takes_over(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    running.reports = [{"name": "nbdtun-dest", "pid": 7, "successor": 8}]
+    told = "nbdtun-dest: process 8 has taken over; process 7 "
+    assert run(capsys, "reload", "--program", "@7") == (0, f"{told}ends when nothing is left of what it has\n", "")
+    assert run(capsys, "reload", "--program", "--drain-timeout", "6h", "@7") == (0, f"{told}keeps what it has for at most 6 h\n", "")
+    assert running.asked == [("@7", "Replace", {}), ("@7", "Replace", {"keep": 21600})]
+    status, _, err = run(capsys, "reload", "--drain-timeout", "6h")
+    assert (status, err) == (2, "nbdtun: --drain-timeout needs --program [config]\n")
+
+
+def test_the_one_that_was_replaced_is_not_meant(
+    running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbdtun.service.control.socket.names", lambda base: [Name("", "7"), Name("", "8"), Name("", "9")])
+    every = [("nbdtun-dest", 7, "replaced"), ("nbdtun-dest", 8, "serving"), ("nbdtun-source", 9, "serving")]
+
+    async def reports(*_: object) -> list[dict[str, Any]]:
+        return [{"kind": "daemon", "name": name, "pid": pid, "state": state} for name, pid, state in every]
+
+    monkeypatch.setattr("nbdtun.service.control.client.reports", reports)
+    status, _, err = run(capsys, "reload")
+    assert (status, "2 daemons of this user are running here; name one: @8, @9" in err) == (2, True)
+    del every[2]
+    running.reports = [{"name": "nbdtun-dest", "pid": 8, "successor": 10}]
+    assert run(capsys, "reload", "--program")[0] == 0
+    assert running.asked == [("@8", "Replace", {})]

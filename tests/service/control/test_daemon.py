@@ -15,7 +15,7 @@ from nbdtun import __version__
 from nbdtun.config import VM, SourceSettings, TunnelSettings
 from nbdtun.errors import MigrationError, NbdtunError
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.commands import NO_LIMIT, Cancel, Reload, Serve, Set
+from nbdtun.service.control.commands import NO_LIMIT, Cancel, Reload, Replace, Serve, Set
 from nbdtun.service.control.daemon import DaemonControl
 from nbdtun.service.source import SourceService
 from nbdtun.tunnel.runtime.throttle import Throttle
@@ -74,12 +74,17 @@ async def test_its_vms_and_its_file(base: Path) -> None:
     async def reload() -> dict[str, Any]:
         return {"file": "/d.toml", "taken": ["vm"], "left": []}
 
-    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor), serve=serve, reload=reload)
+    async def replace(seconds: float | None) -> dict[str, Any]:
+        return {"successor": 4822 if seconds is None else seconds}
+
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor), serve=serve, reload=reload, replace=replace)
     control.startService()
     whom = f"@{os.getpid()}"
     told = await ask(reactor, base, whom, Serve, vms={"add": ["web1=/q"], "remove": ["db*"]})
     assert (told["name"], told["serves"], served) == ("nbdtun-dest", ["web1"], [([VM("web1", "/q")], ["db*"])])
     assert (await ask(reactor, base, whom, Reload))["taken"] == ["vm"]
+    assert (await ask(reactor, base, whom, Replace))["successor"] == 4822
+    assert (await ask(reactor, base, whom, Replace, keep=60))["successor"] == 60
     with pytest.raises(MigrationError, match="'web1' does not have the form NAME=PATH"):
         await ask(reactor, base, whom, Serve, vms={"add": ["web1"], "remove": []})
     with pytest.raises(NbdtunError, match="changedvms does not have the fields add, remove"):
@@ -94,6 +99,8 @@ async def test_one_that_has_neither(base: Path) -> None:
     for command, vms, line in ((Serve, {"vms": {"add": [], "remove": []}}, "receives no VMs"), (Reload, {}, "has no configuration file")):
         with pytest.raises(MigrationError, match=f"nbdtun-source: it {line}"):
             await ask(reactor, base, f"@{os.getpid()}", command, **vms)
+    with pytest.raises(MigrationError, match="its program cannot be replaced while it runs; restart it; those of `nbdtun dest`"):
+        await ask(reactor, base, f"@{os.getpid()}", Replace)
     await control.stopService()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nbdtun.config import TunnelSettings
 from nbdtun.service.tunnel import records
-from nbdtun.service.tunnel.records import explain, in_force
+from nbdtun.service.tunnel.records import explain, fixed, in_force
 from nbdtun.tunnel.settings import Records
 
 
@@ -22,3 +23,10 @@ def test_the_log_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     assert explain(Records.LIBRARY).startswith("TLS records: by OpenSSL (kernel TLS is ")
     monkeypatch.setattr(records, "fips_mode", lambda: True)
     assert explain(Records.BATCHED) == "TLS records: by OpenSSL (FIPS mode is on)"
+
+
+def test_whose_links_go_on_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "fips_mode", lambda: False)
+    assert not fixed(TunnelSettings(insecure=True))
+    assert not fixed(TunnelSettings(tls_dir="/pki"))
+    assert "(--records library)" in fixed(TunnelSettings(tls_dir="/pki", records=Records.LIBRARY))

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, NotAllowed
 from nbdtun.tunnel.destination.admission import Caller
-from nbdtun.tunnel.destination.server import Traffic
+from nbdtun.tunnel.destination.entries import Traffic
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.growth import START
 from nbdtun.tunnel.settings import Limits, Terms

@@ -176,7 +176,7 @@ class TestStrangers:
 def test_without_tls_another_user_of_this_host_is_refused(
     insecure: bool, make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
-    monkeypatch.setattr("nbdtun.tunnel.destination.server.stranger", lambda sock, **_: "uid 1000 is at the other end")
+    monkeypatch.setattr("nbdtun.tunnel.destination.admission.stranger", lambda sock, **_: "uid 1000 is at the other end")
     stage = make_stage(insecure=insecure)
     answer = Stranger(stage).ask("OpenChannel", **OFFER, channel=OTHER, target="disk", window=1 << 18).hear_box()
     assert (answer.get("_error_code") == b"not-allowed") is not insecure

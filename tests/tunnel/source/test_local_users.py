@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -32,6 +33,17 @@ def test_each_user_has_a_limit_and_all_have_one() -> None:
     for user in (ME, ME, "TCP clients"):
         users.leave(user)
     assert repr(users) == "<LocalUsers {}>"
+
+
+def test_those_in_another_process_of_the_daemon_count() -> None:
+    users, (unix, _) = LocalUsers(LocalLimits(channels=3, channels_per_user=2)), socket.socketpair()
+    users.elsewhere = Counter({ME: 1})
+    users.enter(unix)
+    with pytest.raises(TooManyChannels, match="limit of 2 channels for one local user"):
+        users.enter(unix)
+    users.elsewhere = Counter({"TCP clients": 2})
+    with pytest.raises(TooManyChannels, match="limit of 3 channels"):
+        users.enter(unix)
 
 
 def test_the_kernel_says_whose_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

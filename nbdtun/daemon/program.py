@@ -1,0 +1,94 @@
+"""
+The daemon's program, started a second time to take the first one's place: the same command line, the files as they are now.
+
+``sys.orig_argv`` is the command line with which Python itself was started, so this holds for an installed command, a zipapp and
+``python -m``. The new process is of the same unit: systemd takes the word of the main process for which one is the main process from now on
+(``MAINPID=`` in sd_notify(3)).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from nbdtun.errors import ConfigError, NbdtunError
+from nbdtun.service.local.heritage import bequeath, inherit
+
+if TYPE_CHECKING:
+    from nbdtun.daemon.service import Daemon
+    from nbdtun.service.local.listening import ListeningService
+    from nbdtun.service.succession.succession import Replaceable, Succession
+
+
+def command_line() -> list[str]:
+    """The command line that starts this program again."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def start(environment: Mapping[str, str], link: socket.socket, listeners: Mapping[str, int]) -> subprocess.Popen[bytes]:
+    """
+    Start it, with these descriptors, and ``environment`` beside our own.
+
+    :raise OSError: it cannot be started.
+    """
+    told = {**os.environ, **environment, **bequeath(link.fileno(), listeners)}
+    descriptors = (link.fileno(), *listeners.values())
+    return subprocess.Popen(command_line(), env=told, pass_fds=descriptors, stdin=subprocess.DEVNULL)
+
+
+def predecessor(give_up: Callable[[ConfigError], None]) -> socket.socket | None:
+    """The link to the process whose place this one takes; None if there is none."""
+    try:
+        return inherit(os.environ)
+    except ConfigError as error:
+        give_up(error)
+        raise
+
+
+class OwnProgram:
+    """
+    The program of a daemon that joins: see :class:`~nbdtun.service.succession.succession.Surroundings`. ``end`` ends it with an error;
+    it ``succeeds`` another.
+    """
+
+    def __init__(self, end: Callable[[NbdtunError], None], *, succeeds: bool = False) -> None:
+        self.daemon: Daemon | None = None
+        self.fail = end
+        self._succeeds = succeeds
+
+    def join(self, daemon: Daemon) -> None:
+        """It is that of ``daemon``. Where it succeeds another, a service manager does not hear it until that one has said so."""
+        self.daemon = daemon
+        if self._succeeds:
+            daemon.manager.repeat()
+
+    def start(self, link: socket.socket, listeners: Mapping[str, int]) -> subprocess.Popen[bytes]:
+        """Start it again."""
+        return start(self.daemon.manager.environment if self.daemon else {}, link, listeners)
+
+    def main(self, pid: int) -> None:
+        """Tell the service manager."""
+        if self.daemon is not None:
+            self.daemon.manager.main(pid)
+
+    def leave(self, at_once: bool = False) -> None:
+        """Stop, as at a signal, or as at a second one."""
+        if self.daemon is not None:
+            self.daemon.end(at_once=at_once)
+
+
+def place(
+    reactor: Any, generation: Replaceable, listeners: Callable[[], Sequence[ListeningService]], link: socket.socket | None
+) -> tuple[OwnProgram, Succession]:
+    """The place of this process among its daemon's: its program, which must be told its daemon, and the service."""
+    from nbdtun.daemon.service import leave, stop
+    from nbdtun.service.succession.succession import Succession, Surroundings
+
+    program = OwnProgram(partial(leave, reactor), succeeds=link is not None)
+    around = Surroundings(program.start, program.main, program.leave, partial(stop, reactor), program.fail)
+    return program, Succession(reactor, generation, listeners, around, link)

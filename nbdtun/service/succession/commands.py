@@ -1,0 +1,129 @@
+"""
+What two programs of one daemon ask each other: AMP over a pair of UNIX sockets, which descriptors cross with their messages (SCM_RIGHTS).
+
+The new program asks, the old one answers::
+
+    Succeed      it is ready: hold the listening sockets still
+    Begun        it accepts connections from now on
+    Look         what is there of a channel, of a session's target, and of a source's channels
+    Take         go on with a connection that was examined, and answer its question
+    Whose        whether a VM or a session is there, and how many VMs arrive
+    TakeControl  go on with the local end of a control channel
+    Leave        the whole daemon is to stop
+
+The old one tells ``Users`` by itself. The two may be of different releases, so the first question offers versions.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import frozen
+from twisted.protocols import amp
+
+from nbdtun.amp import CheckedCommand, Flag, Number, Object, Text, Value
+from nbdtun.errors import wire_errors
+from nbdtun.tls.records.state import LinkState
+from nbdtun.tunnel.destination.admission import Caller
+from nbdtun.tunnel.destination.allowlist import Rights
+from nbdtun.tunnel.opening.commands import MAX_TARGET, Ident
+from nbdtun.versions import AGREED, OFFER, Speaks
+
+#: What this release speaks.
+SUCCESSION = Speaks("the protocol between two programs of a daemon")
+
+ERRORS = wire_errors()
+
+#: The most characters of a source's account, which a certificate's name may be.
+MAX_OWNER = 4096
+
+
+@frozen
+class Who:
+    """A :class:`~nbdtun.tunnel.destination.admission.Caller` between two processes."""
+
+    peer: str
+    address: str
+    identity: str
+    name: str
+    names: tuple[str, ...]
+    everything: bool
+    only: tuple[str, ...]
+
+    @classmethod
+    def of(cls, caller: Caller) -> Who:
+        """What is told of ``caller``."""
+        rights = caller.rights
+        names, only = tuple(sorted(caller.names)), tuple(sorted(rights.only))
+        return cls(caller.peer, caller.address, caller.identity, caller.name, names, rights.everything, only)
+
+    @property
+    def caller(self) -> Caller:
+        """The caller that was told of."""
+        rights = Rights(self.everything, frozenset(self.only))
+        return Caller(self.peer, self.address, self.identity, self.name, frozenset(self.names), rights)
+
+
+class _Asked(CheckedCommand):
+    errors = ERRORS
+    fatal = False
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+
+
+class Succeed(_Asked):
+    """Ask for the place. After the answer, the other process accepts nothing more; its local ``users`` have so many channels."""
+
+    arguments: ClassVar = [*OFFER]
+    response: ClassVar = [*AGREED, (b"users", Object())]
+
+
+class Begun(_Asked):
+    """Tell that it is taken, and the endpoints on which the new process ``listens``."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"listens", amp.ListOf(amp.Unicode()))]
+
+
+class Look(_Asked):
+    """Ask what is there; see :class:`~nbdtun.tunnel.destination.elsewhere.Share`."""
+
+    arguments: ClassVar = [(b"channel", Ident()), (b"target", Text(MAX_TARGET)), (b"owner", Text(MAX_OWNER))]
+    response: ClassVar = [(b"channel", Flag()), (b"target", Flag()), (b"channels", Number()), (b"owned", Number())]
+
+
+class Take(_Asked):
+    """Pass a connection on: ``state`` is that of its TLS, ``box`` its question."""
+
+    arguments: ClassVar = [
+        (b"sock", amp.Descriptor()),
+        (b"state", Value(LinkState, optional=True)),
+        (b"caller", Value(Who)),
+        (b"box", amp.String()),
+    ]
+
+
+class Whose(_Asked):
+    """Ask whether a VM or a session is there; ``arriving`` counts the VMs that arrive."""
+
+    arguments: ClassVar = [(b"vm", Text(optional=True)), (b"session", Text(optional=True))]
+    response: ClassVar = [(b"here", Flag()), (b"arriving", Number())]
+
+
+class TakeControl(_Asked):
+    """Pass a control channel on, with the bytes that have been ``said`` over it and not answered."""
+
+    arguments: ClassVar = [(b"sock", amp.Descriptor()), (b"caller", Value(Who)), (b"said", amp.String())]
+
+
+class Leave(_Asked):
+    """Tell that the daemon is to stop, in good order; the second time, at once."""
+
+    requiresAnswer = False
+
+
+class Users(_Asked):
+    """From the old process: its local ``users`` have so many channels now."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"users", Object())]

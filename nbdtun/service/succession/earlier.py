@@ -1,0 +1,117 @@
+"""The process before this one: it keeps its channels and sessions, and gets the connections that ask for them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from twisted.internet.interfaces import IReactorTime
+
+from nbdtun.deferreds import end_of
+from nbdtun.dialogue import Dialogue
+from nbdtun.errors import LinkLost, NbdtunError, NoAnswer, TunnelError
+from nbdtun.logs import make_logger
+from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.tunnel.destination.admission import Caller
+from nbdtun.tunnel.destination.elsewhere import Passed, Share
+
+#: Seconds for an answer. Both processes are of one host, but either may be busy.
+ANSWER_SECONDS: Final = 10.0
+
+
+class Earlier(Dialogue):
+    """
+    An :class:`~nbdtun.tunnel.destination.elsewhere.Other`: what it is asked when it has ended, it has not. ``counted`` is told how
+    many channels its local users have.
+    """
+
+    log = make_logger()
+    failed = TunnelError
+    channel = "connection"
+    other = "the program before this one"
+    here = "in this program"
+    most_commands = None
+
+    def __init__(self, reactor: IReactorTime, counted: Callable[[Mapping[str, int]], object]) -> None:
+        super().__init__(reactor)
+        self._counted = counted
+
+    async def succeed(self) -> None:
+        """
+        Ask for its place.
+
+        :raise NbdtunError: it does not give it.
+        """
+        answer = await self.ask(Succeed, seconds=ANSWER_SECONDS, **SUCCESSION.offer())
+        SUCCESSION.chosen(answer, self.other)
+        self._counted(answer["users"])
+
+    @Users.responder
+    def users(self, users: dict[str, int]) -> dict[str, Any]:
+        self._counted(users)
+        return {}
+
+    def begun(self, listens: Sequence[str]) -> None:
+        """Tell it that its place is taken, and where this process ``listens``."""
+        self.notify(Begun, listens=[*listens])
+
+    def leave(self) -> None:
+        """Tell it that the daemon is to stop."""
+        self.notify(Leave)
+
+    async def look(self, ident: bytes, target: str, owner: str) -> Share:
+        """See :meth:`Other.look`."""
+        try:
+            return Share(**await self.ask(Look, seconds=ANSWER_SECONDS, channel=ident, target=target, owner=owner))
+        except NbdtunError as error:
+            if self.lost:
+                return Share()
+            self._fail(error)
+
+    async def take(self, passed: Passed) -> None:
+        """See :meth:`Other.take`."""
+        state = {} if passed.state is None else {"state": passed.state}
+        await self._pass(passed.sock, Take, caller=Who.of(passed.caller), box=passed.box, **state)
+
+    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
+        """
+        Whether it has this VM or session; and how many VMs arrive there.
+
+        :raise LinkLost: it does not answer.
+        """
+        told = {name: value for name, value in (("vm", vm), ("session", session)) if value is not None}
+        try:
+            answer = await self.ask(Whose, seconds=ANSWER_SECONDS, **told)
+        except NbdtunError as error:
+            if self.lost:
+                return False, 0
+            self._fail(error)
+        return answer["here"], answer["arriving"]
+
+    async def take_control(self, sock: socket.socket, said: bytes, caller: Caller) -> None:
+        """
+        Let it go on with a control channel, whose socket is closed here afterwards.
+
+        :raise LinkLost: it does not answer.
+        """
+        await self._pass(sock, TakeControl, caller=Who.of(caller), said=said)
+
+    async def _pass(self, sock: socket.socket, command: type[Take | TakeControl], **arguments: object) -> None:
+        """The descriptor must stay open until it is sent, which an answer proves; without one it stays until the other process is gone."""
+        if self.lost:
+            sock.close()
+            self._fail(LinkLost(f"{self.other} has ended"))
+        try:
+            await self.ask(command, seconds=ANSWER_SECONDS, sock=sock.fileno(), **arguments)
+        except NoAnswer as error:
+            end_of(self.when_lost()).addCallback(lambda _: sock.close())
+            self._fail(error)
+        except NbdtunError as error:
+            sock.close()
+            self._fail(error)
+        sock.close()
+
+    def _fail(self, error: NbdtunError) -> NoReturn:
+        """The source dials again."""
+        raise LinkLost(str(error)) from error

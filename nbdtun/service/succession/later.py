@@ -1,0 +1,147 @@
+"""The process after this one: it asks for the place, and then for what is here of what it is asked."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from nbdtun.deferreds import branch
+from nbdtun.dialogue import Dialogue
+from nbdtun.errors import LinkLost, TunnelError
+from nbdtun.logs import make_logger
+from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.tls.records.state import LinkState
+from nbdtun.tunnel.destination.admission import Caller
+from nbdtun.tunnel.destination.elsewhere import Passed, Share
+
+
+class Keeping(Protocol):
+    """What a daemon's process has and keeps: its channels and sessions."""
+
+    @property
+    def users(self) -> Mapping[str, int]:
+        """The channels of each local user."""
+
+    async def look(self, ident: bytes, target: str, owner: str) -> Share:
+        """What is there of a question."""
+
+    def adopt(self, passed: Passed) -> None:
+        """Go on with a connection."""
+
+    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
+        """Whether a VM or a session is there, and how many VMs arrive."""
+
+    def adopt_control(self, sock: socket.socket, said: bytes, caller: Caller) -> None:
+        """Go on with a control channel."""
+
+
+class Place(Protocol):
+    """The place of a daemon's process."""
+
+    def hold(self) -> None:
+        """Accept nothing more."""
+
+    def leave(self, *, at_once: bool) -> None:
+        """Stop, in good order or at once."""
+
+
+class Later(Dialogue):
+    """
+    Answers for ``keeping``, whose place is ``place``. ``leaves`` is set when the daemon is to stop as a whole; ``listens`` has the other
+    one's endpoints, once it has begun.
+    """
+
+    log = make_logger()
+    failed = TunnelError
+    channel = "connection"
+    other = "the program that takes over"
+    here = "in the program before it"
+    most_commands = None
+
+    def __init__(self, reactor: IReactorTime, place: Place, keeping: Keeping) -> None:
+        super().__init__(reactor)
+        self._place = place
+        self._keeping = keeping
+        self._begun: Deferred[None] = Deferred()
+        self._told: dict[str, int] = {}
+        self.leaves = False
+        self.listens: list[str] = []
+        self.when_lost().addCallback(self._is_lost)
+
+    def begun(self) -> Deferred[None]:
+        """Fires when it has taken over; fails with :exc:`LinkLost` if it ends before."""
+        return branch(self._begun)
+
+    def tell_users(self) -> None:
+        """Tell it how many channels local users have here, if that has changed."""
+        if self._keeping.users != self._told:
+            self._told = {**self._keeping.users}
+            self.notify(Users, users=self._told)
+
+    def _is_lost(self, lost: LinkLost) -> None:
+        if not self._begun.called:
+            self._begun.errback(lost)
+            self._begun.addErrback(lambda _: None)
+
+    @Succeed.responder
+    def succeed(self, **offer: Any) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            agreed = SUCCESSION.agree(**offer, other="the new program", here="the one that runs")
+            self._place.hold()
+            return agreed.fields() | {"users": {**self._keeping.users}}
+
+        return self.respond(work)
+
+    @Begun.responder
+    def has_begun(self, listens: list[str]) -> dict[str, Any]:
+        self.listens = listens
+        if not self._begun.called:
+            self._begun.callback(None)
+        return {}
+
+    @Leave.responder
+    def leave(self) -> dict[str, Any]:
+        again, self.leaves = self.leaves, True
+        self._place.leave(at_once=again)
+        return {}
+
+    @Look.responder
+    def look(self, channel: bytes, target: str, owner: str) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            share = await self._keeping.look(channel, target, owner)
+            return {"channel": share.channel, "target": share.target, "channels": share.channels, "owned": share.owned}
+
+        return self.respond(work)
+
+    @Take.responder
+    def take(self, sock: int, state: LinkState | None, caller: Who, box: bytes) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            taken = socket.socket(fileno=sock)
+            try:
+                self._keeping.adopt(Passed(taken, state, caller.caller, box))
+            except (OSError, TunnelError) as error:
+                taken.close()
+                raise LinkLost(f"{caller.peer}: {error}") from error
+            return {}
+
+        return self.respond(work)
+
+    @Whose.responder
+    def whose(self, vm: str | None, session: str | None) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            here, arriving = await self._keeping.whose(vm, session)
+            return {"here": here, "arriving": arriving}
+
+        return self.respond(work)
+
+    @TakeControl.responder
+    def take_control(self, sock: int, caller: Who, said: bytes) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            self._keeping.adopt_control(socket.socket(fileno=sock), said, caller.caller)
+            return {}
+
+        return self.respond(work)

@@ -1,0 +1,270 @@
+"""
+A process among the programs of its daemon: it takes the place of the one before it, and gives it to the one after it.
+
+The port is always open: each process holds the listening sockets, and one of them accepts. So a new program that fails to start, or is
+killed later, costs nothing: the one before it accepts again. A process that was replaced ends when it has nothing left: no channel, no
+session, no ended channel that its source may ask for, and no process before it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall
+
+from nbdtun.deferreds import with_timeout
+from nbdtun.errors import LinkLost, MigrationError, NbdtunError, TunnelError
+from nbdtun.logs import make_logger
+from nbdtun.process import Reactor, adopt, quiet_factory
+from nbdtun.service.local.heritage import BUCKET, renounce
+from nbdtun.service.local.listening import ListeningService
+from nbdtun.service.succession.earlier import Earlier
+from nbdtun.service.succession.later import Keeping, Later
+from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.units import duration_text
+
+#: Seconds for a new program to take over.
+START_SECONDS: Final = 30.0
+
+#: Seconds between two looks at whether anything is left.
+LOOK: Final = 1.0
+
+
+class Running(Protocol):
+    """A program that was started."""
+
+    pid: int
+
+    def kill(self) -> None:
+        """End it."""
+
+    def poll(self) -> int | None:
+        """Its status, once it has ended."""
+
+
+class Replaceable(Keeping, Protocol):
+    """A daemon's service whose program can be replaced."""
+
+    #: The process that has taken over.
+    replaced_by: int | None
+    #: The bandwidth limit of its end of the tunnel, which is one for all processes.
+    throttle: Throttle
+
+    @property
+    def fixed(self) -> str:
+        """Why it cannot be replaced; empty if it can."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to keep."""
+
+    def follow(self, earlier: Earlier) -> None:
+        """Another process keeps what it has."""
+
+    def took_over(self) -> None:
+        """The daemon is this process's now."""
+
+    def counted(self, users: Mapping[str, int]) -> None:
+        """So many channels do local users have in the processes before this one."""
+
+
+@frozen
+class Surroundings:
+    """
+    What a process does for itself. ``start`` starts the program again, with these descriptors for its link and its listening sockets.
+    ``main`` tells the service manager which process is the daemon's. ``leave`` stops in good order, as a signal does, or with
+    ``True`` at once, as a second signal does; ``stop`` stops where nothing is left, and ``fail`` with an error.
+    """
+
+    start: Callable[[socket.socket, Mapping[str, int]], Running]
+    main: Callable[[int], None]
+    leave: Callable[[bool], None]
+    stop: Callable[[], None]
+    fail: Callable[[NbdtunError], None]
+
+
+class Succession(Service):
+    """
+    The place of ``daemon``, which has these ``listeners`` at present. ``link`` leads to the process before this one; None where there is
+    none.
+    """
+
+    log = make_logger()
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        daemon: Replaceable,
+        listeners: Callable[[], Sequence[ListeningService]],
+        around: Surroundings,
+        link: socket.socket | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._daemon = daemon
+        self._all_listeners = listeners
+        self._lost: set[str] = set()
+        self._around = around
+        self._link = link
+        self._later: Later | None = None
+        self._looking: LoopingCall | None = None
+        self._limit: IDelayedCall | None = None
+        self._accepting = True
+
+    def __repr__(self) -> str:
+        return f"<Succession, {'accepting' if self._accepting else 'holding'}>"
+
+    # Taking over.
+
+    def startService(self) -> None:
+        """Take the place of the process before this one, if there is one."""
+        super().startService()
+        if self._link is None:
+            return
+        self.hold()
+        earlier = Earlier(self._reactor, self._daemon.counted)
+        with self._link as link:
+            adopt(self._reactor, link, quiet_factory(lambda: earlier))
+        self._daemon.follow(earlier)
+        Deferred.fromCoroutine(self._take_over(earlier)).addErrback(
+            lambda failure: self._around.fail(LinkLost(f"it could not take over: {failure.getErrorMessage()}"))
+        )
+
+    async def _take_over(self, earlier: Earlier) -> None:
+        try:
+            if self._daemon.fixed:
+                raise LinkLost(self._daemon.fixed)
+            await earlier.succeed()
+        except NbdtunError as error:
+            self.log.error("the new program does not take over: {reason}", reason=error.line, code=error.code)
+            self._around.fail(error)
+            return
+        self._accept()
+        renounce()
+        self._daemon.took_over()
+        earlier.begun([each.label for each in self._listeners])
+        self.log.info("took over: what the program before this one has goes on there")
+
+    # Giving it away.
+
+    async def replace(self, seconds: float | None = None) -> dict[str, Any]:
+        """
+        Start the program again, as it is now on disk, and give it the place; return the ``successor``, its process id.
+
+        What is under way stays here until it ends; after ``seconds``, if any are given, as at a shutdown.
+
+        :raise MigrationError: it cannot be replaced, or the new program does not take over; then nothing has changed.
+        """
+        if self._later is not None:
+            by = self._daemon.replaced_by
+            raise MigrationError("this program is being replaced" if by is None else "this program was replaced", f"ask @{by}" * bool(by))
+        if self._daemon.fixed:
+            raise MigrationError(self._daemon.fixed, "restart the daemon")
+        ours, theirs = socket.socketpair()
+        self._later = later = Later(self._reactor, self, self._daemon)
+        with ours, theirs:
+            try:
+                kept = {each.label: each.descriptor for each in self._listeners}
+                process = self._around.start(theirs, {**kept, BUCKET: self._daemon.throttle.share()})
+            except OSError as error:
+                self._later = None
+                raise MigrationError(f"the new program cannot be started: {error.strerror}; nothing has changed") from error
+            ours.setblocking(False)
+            adopt(self._reactor, ours, quiet_factory(lambda: later))
+        await self._handed_over(later, process)
+        self._replaced(later, process, seconds)
+        return {"successor": process.pid}
+
+    async def _handed_over(self, later: Later, process: Running) -> None:
+        late = f"the new program has not taken over within {START_SECONDS:g} s"
+        try:
+            await with_timeout(self._reactor, START_SECONDS, later.begun(), lambda: LinkLost(late))
+        except TunnelError as error:
+            what = late if str(error) == late else "the new program ended before it took over"
+            process.kill()
+            later.hang_up()
+            self._later = None
+            self._accept()
+            raise MigrationError(f"{what}; nothing has changed", "the daemon's log has its reason") from error
+
+    def _replaced(self, later: Later, process: Running, seconds: float | None) -> None:
+        self._daemon.replaced_by = process.pid
+        self._give_up(set(later.listens))
+        self._around.main(process.pid)
+        self.log.info("replaced by process {pid}, which accepts connections from now on", pid=process.pid)
+        later.when_lost().addCallback(lambda _: self._left(later, process))
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = self._reactor
+        self._looking.start(LOOK, now=False)
+        if seconds is not None:
+            self._limit = self._reactor.callLater(seconds, self._late, seconds)
+
+    def _give_up(self, kept: set[str]) -> None:
+        """Close the listening sockets that the new program, whose options may be other ones, has no use for."""
+        for each in self._listeners:
+            if each.label not in kept:
+                each.alone()
+                maybeDeferred(each.stopService).addErrback(lambda _: None)
+                self._lost.add(each.label)
+
+    def _late(self, seconds: float) -> None:
+        self.log.warn("{time} have passed since this program was replaced: ending what is left", time=duration_text(seconds))
+        self._around.leave(False)
+
+    def _look(self) -> None:
+        if self._later is not None:
+            self._later.tell_users()
+        if self._daemon.finished:
+            self.log.info("nothing is left of what this program had: it ends")
+            self._around.stop()
+
+    def _left(self, later: Later, process: Running) -> None:
+        """The process after this one has ended: in good order with the whole daemon, or it was killed."""
+        if later.leaves or not self.running:
+            return
+        self._forget()
+        process.poll()
+        self._later = self._daemon.replaced_by = None
+        self._around.main(os.getpid())
+        self._accept()
+        self.log.warn("process {pid}, which had taken over, is gone: this program accepts connections again", pid=process.pid)
+
+    def _forget(self) -> None:
+        if self._looking is not None and self._looking.running:
+            self._looking.stop()
+        if self._limit is not None and self._limit.active():
+            self._limit.cancel()
+        self._looking = self._limit = None
+
+    def stopService(self) -> None:
+        """Stop; the process after this one goes on."""
+        super().stopService()
+        self._forget()
+        if self._later is not None:
+            self._later.hang_up()
+
+    @property
+    def _listeners(self) -> list[ListeningService]:
+        return [each for each in self._all_listeners() if each.label not in self._lost]
+
+    def hold(self) -> None:
+        """Accept nothing more."""
+        self._accepting = False
+        for each in self._listeners:
+            each.hold()
+
+    def _accept(self) -> None:
+        if not self._accepting:
+            self._accepting = True
+            for each in self._listeners:
+                each.go_on()
+
+    def leave(self, *, at_once: bool) -> None:
+        """Stop, in good order or at once."""
+        self._around.leave(at_once)

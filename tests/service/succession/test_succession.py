@@ -1,0 +1,281 @@
+"""Two processes of a daemon, here in one: who accepts, who is asked, and what happens where one of them fails."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from nbdtun.config import TunnelSettings
+from nbdtun.config.endpoints import Role, parse
+from nbdtun.errors import LinkLost, MigrationError, NbdtunError
+from nbdtun.service.local import heritage
+from nbdtun.service.local.listening import ListeningService
+from nbdtun.service.succession.earlier import Earlier
+from nbdtun.service.succession.succession import Succession, Surroundings
+from nbdtun.service.tunnel.build import make_listener
+from nbdtun.tunnel.destination.admission import Caller
+from nbdtun.tunnel.destination.elsewhere import Passed, Share
+from nbdtun.tunnel.runtime.throttle import Throttle
+
+WHO = Caller("192.0.2.1:7", "192.0.2.1")
+
+
+class Keeping:
+    """What a daemon's process has, as a succession knows it."""
+
+    def __init__(self) -> None:
+        self.replaced_by: int | None = None
+        self.throttle = Throttle(reactor)
+        self.fixed = ""
+        self.finished = False
+        self.earlier: Earlier | None = None
+        self.begun = False
+        self.passed: list[Passed] = []
+        self.controls: list[bytes] = []
+        self.users = {"uid 1000": 3}
+        self.heard: list[Mapping[str, int]] = []
+
+    def follow(self, earlier: Earlier) -> None:
+        self.earlier = earlier
+
+    def took_over(self) -> None:
+        self.begun = True
+
+    def counted(self, users: Mapping[str, int]) -> None:
+        self.heard.append(users)
+
+    async def look(self, ident: bytes, target: str, owner: str) -> Share:
+        return Share(ident == b"i" * 16, target == "nbd", 3, len(owner))
+
+    def adopt(self, passed: Passed) -> None:
+        if passed.box == b"bad":
+            raise LinkLost("it is gone")
+        self.passed.append(passed)
+
+    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
+        return vm == "web1", 2
+
+    def adopt_control(self, sock: socket.socket, said: bytes, caller: Caller) -> None:
+        sock.close()
+        self.controls.append(said)
+
+
+class Running:
+    """A process that was started; here it is none."""
+
+    pid = 4822
+
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link.dup()
+        self.killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def poll(self) -> int | None:
+        return 1
+
+
+class Process:
+    """A process of a daemon, which listens at ``path``, and answers each connection with its ``name``."""
+
+    def __init__(self, name: str, path: Path, link: socket.socket | None = None, fixed: str = "") -> None:
+        self.keeping, self.did, self.running = Keeping(), list[Any](), list[Running]()
+
+        def greet() -> Protocol:
+            greeting = Protocol()
+            greeting.connectionMade = lambda: (greeting.transport.write(name.encode()), greeting.transport.loseConnection())  # type: ignore[method-assign, union-attr]
+            return greeting
+
+        factory: Factory[Any] = Factory()
+        factory.buildProtocol = lambda addr: greet()  # type: ignore[method-assign]
+        endpoint = make_listener(reactor, parse(f"unix:{path}", Role.LISTEN), TunnelSettings(run_dir="/run/x"))
+        self.listening = ListeningService(endpoint, factory)
+        around = Surroundings(self._start, self._main, self._leave, lambda: self.did.append("stop"), self._fail)
+        self.keeping.fixed = fixed
+        self.bucket = -1
+        self.succession = Succession(reactor, self.keeping, lambda: [self.listening], around, link)
+        self.listening.startService()
+        self.succession.startService()
+
+    def _start(self, link: socket.socket, listeners: Mapping[str, int]) -> Running:
+        for label, descriptor in listeners.items():
+            if label == heritage.BUCKET:
+                self.bucket = descriptor
+                continue
+            heritage._left[label] = socket.fromfd(descriptor, socket.AF_UNIX, socket.SOCK_STREAM).detach()
+        self.running.append(Running(link))
+        return self.running[-1]
+
+    def _main(self, pid: int) -> None:
+        self.did.append(pid)
+
+    def _leave(self, at_once: bool) -> None:
+        self.did.append("at once" if at_once else "leave")
+
+    def _fail(self, error: NbdtunError) -> None:
+        self.did.append(error)
+
+    async def stop(self) -> None:
+        self.succession.stopService()
+        if self.listening.running:
+            await maybeDeferred(self.listening.stopService)
+        for each in self.running:
+            each.link.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def first(tmp_path: Path) -> AsyncIterator[Process]:
+    process = Process("first", tmp_path / "s")
+    yield process
+    await process.stop()
+    heritage.renounce()
+
+
+async def accepts(path: Path) -> bytes:
+    """Who accepts there."""
+
+    def connect() -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(f"{path}")
+            return sock.recv(100)
+
+    return await deferToThread(connect)
+
+
+async def soon() -> None:
+    await deferLater(reactor, 0.05)
+
+
+async def succeeded(first: Process, path: Path, **options: Any) -> Process:
+    replacing = Deferred.fromCoroutine(first.succession.replace(**options))
+    second = Process("second", path, first.running[-1].link.dup())
+    assert await replacing == {"successor": Running.pid}
+    return second
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_new_one_accepts_and_the_old_one_answers(first: Process, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert await accepts(path) == b"first"
+    second = await succeeded(first, path)
+    assert await accepts(path) == b"second"
+    assert second.keeping.begun
+    assert first.bucket == first.keeping.throttle.share()
+    assert first.keeping.replaced_by == Running.pid
+    assert first.did == [Running.pid]
+    earlier = second.keeping.earlier
+    assert earlier is not None
+    assert await earlier.look(b"i" * 16, "nbd", "me") == Share(True, True, 3, 2)
+    assert await earlier.whose("web1", None) == (True, 2)
+    assert await earlier.whose(None, "5" * 32) == (False, 2)
+    ours, theirs = socket.socketpair()
+    await earlier.take(Passed(ours, None, WHO, b"a box"))
+    (passed,) = first.keeping.passed
+    assert ours.fileno() == -1
+    assert (passed.caller, passed.box, passed.state) == (WHO, b"a box", None)
+    passed.sock.send(b"over there")
+    assert theirs.recv(100) == b"over there"
+    passed.sock.close()
+    await earlier.take_control(theirs, b"said", WHO)
+    assert first.keeping.controls == [b"said"]
+    with pytest.raises(LinkLost, match=r"192\.0\.2\.1:7: it is gone"):
+        await earlier.take(Passed(socket.socket(), None, WHO, b"bad"))
+    with pytest.raises(MigrationError, match=f"this program was replaced; ask @{Running.pid}"):
+        await first.succession.replace()
+    await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_ends_when_nothing_is_left_or_when_it_is_told(first: Process, tmp_path: Path) -> None:
+    second = await succeeded(first, tmp_path / "s", seconds=0.01)
+    await soon()
+    assert first.did == [Running.pid, "leave"]
+    first.keeping.finished = True
+    first.keeping.users = {"uid 1000": 1}
+    await deferLater(reactor, 1.2)
+    assert first.did[-1] == "stop"
+    assert second.keeping.heard == [{"uid 1000": 3}, {"uid 1000": 1}]
+    assert second.keeping.earlier is not None
+    second.keeping.earlier.leave()
+    second.keeping.earlier.leave()
+    await soon()
+    assert first.did[-2:] == ["leave", "at once"]
+    await second.stop()
+    await soon()
+    assert first.keeping.replaced_by == Running.pid  # it was told to stop, and does
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_was_killed_leaves_the_place_to_the_one_before(first: Process, tmp_path: Path, said: list[str]) -> None:
+    path = tmp_path / "s"
+    second = await succeeded(first, path)
+    assert second.keeping.earlier is not None
+    second.listening._port.stopReading()
+    second.keeping.earlier.hang_up()
+    await soon()
+    assert await accepts(path) == b"first"
+    assert first.keeping.replaced_by is None
+    assert said[-1] == f"process {Running.pid}, which had taken over, is gone: this program accepts connections again"
+    third = await succeeded(first, path)
+    assert await accepts(path) == b"second"
+    third.listening.hold()
+    second.listening.hold()
+    await third.stop()
+    await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_fails_changes_nothing(first: Process, tmp_path: Path) -> None:
+    replacing = Deferred.fromCoroutine(first.succession.replace())
+    with pytest.raises(MigrationError, match="this program is being replaced"):
+        await first.succession.replace()
+    first.running[0].link.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(MigrationError, match="the new program ended before it took over; nothing has changed; the daemon's log has"):
+        await replacing
+    assert first.running[0].killed
+    assert await accepts(tmp_path / "s") == b"first"
+    assert first.keeping.replaced_by is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_cannot_take_over_says_why(first: Process, tmp_path: Path) -> None:
+    replacing = Deferred.fromCoroutine(first.succession.replace())
+    second = Process("second", tmp_path / "s", first.running[-1].link.dup(), "it cannot")
+    await soon()
+    assert [str(error) for error in second.did] == ["it cannot"]
+    await second.stop()
+    first.running[0].link.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(MigrationError):
+        await replacing
+    assert await accepts(tmp_path / "s") == b"first"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_replaced(first: Process) -> None:
+    first.keeping.fixed = "its records are OpenSSL's"
+    with pytest.raises(MigrationError, match="its records are OpenSSL's; restart the daemon"):
+        await first.succession.replace()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_that_is_not_there(first: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    object.__setattr__(first.succession._around, "start", missing)
+    with pytest.raises(MigrationError, match="the new program cannot be started: No such file or directory; nothing has changed"):
+        await first.succession.replace()
+    with pytest.raises(MigrationError, match="cannot be started"):
+        await first.succession.replace()
