@@ -49,5 +49,5 @@ class Places:
 
     def words(self, vm: str, place: str, to: str) -> list[str]:
         """The words that follow ``nbdtun migrate``."""
-        whose = ["--libvirt", self._terms.libvirt] if self._terms.libvirt else ["--qmp", place]
+        whose = [f"--libvirt={self._terms.libvirt}"] if self._terms.libvirt else ["--qmp", place]
         return [vm, *whose, "--to", to, *self._terms.words]
