@@ -85,6 +85,7 @@ class Settlement:
                 raise OutcomeUnknown(why, f"kill {left.pid} lets it run on here")
             await deferLater(self._reactor, _LOOK)
             left = kept.read() or left
+        left = kept.read() or left  # it may have said so since, and ended
         if not left.ended:
             raise OutcomeUnknown(f"{left.name}: process {left.pid} has ended without an outcome", "try again")
         kept.erase()

@@ -247,6 +247,25 @@ def test_another_process_ends_it(case: Case) -> None:
             ended(got)
 
 
+def test_another_process_has_ended_between_two_looks_at_it(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        case.kept.write(evolve(LEFT, holder=identity(other.pid)))
+        got = case.begin(Here(PAUSED), None)
+        said = evolve(LEFT, holder=identity(other.pid), ended=MOVED)
+        held: Any = vars(Pending)["is_held"]
+
+        def ends(left: Pending) -> bool:
+            """It says so, and ends, just after the last look at what it has said."""
+            case.kept.write(said)
+            other.kill()
+            other.wait()
+            return bool(held.fget(left))
+
+        monkeypatch.setattr(Pending, "is_held", property(ends))
+        case.clock.advance(1)
+        assert ended(got) is Phase.COMPLETED
+
+
 def test_another_process_has_ended_it(case: Case) -> None:
     """And the domain here is gone with its UUID."""
     case.kept.write(evolve(LEFT, holder=identity(os.getpid()), ended=MOVED))
