@@ -38,8 +38,8 @@ class Dialogue(Peer):
     #: The error that crosses the wire for a failure, at either end, that has no error class of its own.
     failed: ClassVar[type[NbdtunError]]
 
-    #: The most commands of the other end in all; None for a process of our own, which may have any number.
-    most_commands: ClassVar[int | None] = MAX_COMMANDS
+    #: Whether the other end's commands are limited; not those of another process of our own.
+    limited: ClassVar[bool] = True
 
     channel: str
     other: str
@@ -84,8 +84,7 @@ class Dialogue(Peer):
         """Run a command, unless there are too many."""
         self._pending += 1
         self._commands += 1
-        most = self.most_commands
-        if most is not None and (self._pending > MAX_PENDING or self._commands > most):
+        if self.limited and (self._pending > MAX_PENDING or self._commands > MAX_COMMANDS):
             raise ProtocolViolation(f"more than {MAX_PENDING} commands at a time, or {MAX_COMMANDS} in all")
         return super().dispatchCommand(box).addBoth(self._dispatched)
 

@@ -14,7 +14,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.service.local.heritage import bequeath, inherit
@@ -23,6 +24,25 @@ if TYPE_CHECKING:
     from nbdtun.daemon.service import Daemon
     from nbdtun.service.local.listening import ListeningService
     from nbdtun.service.succession.succession import Replaceable, Succession
+
+
+#: Modules that are otherwise imported with the first connection.
+LATE: Final = (
+    "cryptography.exceptions",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.hkdf",
+    "cryptography.x509.oid",
+)
+
+
+def load_all() -> None:
+    """
+    Import now what would be imported later: a program that was replaced goes on for hours, beside the next release's files.
+
+    ``tests/integration/test_succession.py`` notes each import of such a program.
+    """
+    for name in LATE:
+        import_module(name)
 
 
 def command_line() -> list[str]:
@@ -64,6 +84,7 @@ class OwnProgram:
     def join(self, daemon: Daemon) -> None:
         """It is that of ``daemon``. Where it succeeds another, a service manager does not hear it until that one has said so."""
         self.daemon = daemon
+        load_all()
         if self._succeeds:
             daemon.manager.repeat()
 

@@ -90,7 +90,7 @@ class DestinationService(MultiService):
         self.arrivals = make_arrivals(reactor, settings, self.tunnel, self._beside) if settings.libvirt else None
         self._succeeds = succeeds
         self._offered = {target.name for target in settings.targets}
-        self.household = Household(reactor, self.tunnel, self.sessions, self.arrivals, self._answering, self._fixed)
+        self.household = Household(reactor, self.tunnel, self.sessions, self.arrivals, self._answering, self._fixed, self._clean_up)
         self._receives = False
         if settings.vms or settings.libvirt:
             self._receive()
@@ -161,10 +161,16 @@ class DestinationService(MultiService):
 
     def startService(self) -> None:
         """Start; first remove the directories of killed daemons, then what they have left in the QEMUs."""
-        self._rundir.sweep()
         super().startService()
         if not self._succeeds:
-            self.sessions.start()
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Remove what a process has left that was killed: of an earlier daemon, or the one before this one."""
+        if self.draining or not self.running:
+            return
+        self._rundir.sweep()
+        self.sessions.start()
         if self.arrivals is not None:
             Deferred.fromCoroutine(self.arrivals.sweep()).addErrback(
                 lambda failure: self.log.failure("what an earlier daemon has left of libvirt's cannot be removed", failure=failure)
@@ -258,7 +264,7 @@ class DestinationService(MultiService):
         return {
             "listen": self.settings.listen,
             "state": self._state,
-            "replaced_by": self.household.replaced_by,
+            **self.household.told,
             "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, SERVER_CERT),
             **links_of(self.tunnel),

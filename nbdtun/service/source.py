@@ -176,7 +176,7 @@ class SourceService(MultiService):
         return {
             "connect": self.settings.connect,
             "state": self._state,
-            "replaced_by": self.senders.replaced_by,
+            **self.senders.told,
             "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, CLIENT_CERT),
             **links_of(self.tunnel),

@@ -9,13 +9,14 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from lab.daemon import BIN, Daemon, free_port
+from lab.daemon import BIN, Daemon, free_port, listening, unix_listening
 from lab.disks import MIB
 from lab.process import marked, wait
 
@@ -92,6 +93,7 @@ class Ends:
         (directory / "dest.toml").touch()
         self.dest = ended.enter_context(Daemon(directory, "nbdtun-dest", *words, "--config", f"{directory}/dest.toml"))
         self.dest.wait_port(self.port)
+        (directory / "flag").touch()
         (directory / "source.toml").touch()
         words = ["--connect", f"tcp:127.0.0.1:{self.port}", "--forward", f"a=unix:{directory}/here", *common]
         words += ["--config", f"{directory}/source.toml"]
@@ -251,3 +253,65 @@ def count(far: socket.socket, got: list[int], number: int) -> None:
     with suppress(OSError):
         while data := far.recv(1 << 20):
             got[number] += len(data)
+
+
+#: Notes each import of a process that begins while the file `flag` is there.
+WATCH = """
+import os, sys
+def hook(event, arguments, here=os.path.dirname(__file__)):
+    if event == "import" and os.path.exists(f"{here}/flag"):
+        with open(f"{here}/late.{os.getpid()}", "a") as late:
+            late.write(f"{arguments[0]}\\n")
+sys.addaudithook(hook)
+"""
+
+
+def test_an_old_program_loads_nothing_that_may_be_of_another_release(
+    ends: Callable[..., Ends], programs: Callable[[str], Programs], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files on disk are the next release's, while it goes on for hours."""
+    (directory / "sitecustomize.py").write_text(WATCH)
+    monkeypatch.setenv("PYTHONPATH", f"{directory}")
+    these, those = ends(), programs("run")
+    old = these.meet()
+    those.replace()
+    these.cut()
+    assert passes(*old)
+    assert those.command("status").returncode == 0
+    for each in old:
+        each.close()
+    assert these.dest.wait_exit(15) == 0
+    late = directory / f"late.{these.dest.pid}"
+    assert not late.exists(), late.read_text()
+    assert list(directory.glob("late.*"))  # the others are noted, the new program's for example
+    those.end()
+
+
+def test_its_metrics_go_over_too(directory: Path, programs: Callable[[str], Programs]) -> None:
+    """Their port as well, and a UNIX socket that is listened on; one that the new program has no use for is given up."""
+    those, port = programs("run"), free_port()
+    file, run = directory / "dest.toml", directory / "run"
+    file.write_text(f'listen = "unix:{directory}/first"\nmetrics = "127.0.0.1:{port}"\n')
+    words = ["--config", f"{file}", "--target", f"a=unix:{directory}/there", "--insecure", "--run-dir", f"{run}"]
+    with Daemon(directory, "nbdtun-dest", *words) as dest:
+        dest.wait_socket(directory / "first")
+        assert b"nbdtun_" in scraped(port)
+        those.replace()
+        assert b"nbdtun_" in scraped(port)
+        assert unix_listening(directory / "first")
+        file.write_text(f'listen = "unix:{directory}/second"\n')
+        newest = those.replace()
+        assert unix_listening(directory / "second")
+        assert not (directory / "first").exists()
+        assert not listening(port)
+        wait(lambda: those.running == [newest], 15, "the end of the programs that have nothing")
+        assert unix_listening(directory / "second")
+        those.end()
+    assert not (directory / "second").exists()
+
+
+def scraped(port: int) -> bytes:
+    """The metrics that are served."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        told: bytes = answer.read()
+    return told

@@ -82,8 +82,8 @@ class Sessions:
         return f"<Sessions of {', '.join(self._vms) or 'no VM'}, {len(self.register.busy)} sessions>"
 
     def start(self) -> None:
-        """End the QEMUs that a killed daemon has left in the middle of their memory."""
-        self._orphans.look(self._vms)
+        """End the QEMUs that a killed daemon, or a killed process of this one, has left in the middle of their memory."""
+        self._orphans.look([vm for vm in self._vms if vm not in self.register.busy])
 
     def close(self) -> None:
         """Begin no more sessions; those under way go on."""

@@ -18,6 +18,9 @@ from nbdtun.tunnel.destination.elsewhere import Passed, Share
 
 #: Seconds for an answer. Both processes are of one host, but either may be busy.
 ANSWER_SECONDS: Final = 10.0
+#: The same for a question that a source waits for, and then for how long no other is asked.
+LOOK_SECONDS: Final = 3.0
+PATIENCE: Final = 15.0
 
 
 class Earlier(Dialogue):
@@ -31,11 +34,12 @@ class Earlier(Dialogue):
     channel = "connection"
     other = "the program before this one"
     here = "in this program"
-    most_commands = None
+    limited = False
 
     def __init__(self, reactor: IReactorTime, counted: Callable[[Mapping[str, int]], object]) -> None:
         super().__init__(reactor)
         self._counted = counted
+        self._hangs_until = 0.0
 
     async def succeed(self) -> None:
         """
@@ -61,10 +65,14 @@ class Earlier(Dialogue):
         self.notify(Leave)
 
     async def look(self, ident: bytes, target: str, owner: str) -> Share:
-        """See :meth:`Other.look`."""
+        """See :meth:`Other.look`; one that hangs is asked again later, so that it holds up nobody."""
+        if self._clock.seconds() < self._hangs_until:
+            self._fail(NoAnswer(f"{self.other} does not answer"))
         try:
-            return Share(**await self.ask(Look, seconds=ANSWER_SECONDS, channel=ident, target=target, owner=owner))
+            return Share(**await self.ask(Look, seconds=LOOK_SECONDS, channel=ident, target=target, owner=owner))
         except NbdtunError as error:
+            if isinstance(error, NoAnswer):
+                self._hangs_until = self._clock.seconds() + PATIENCE
             if self.lost:
                 return Share()
             self._fail(error)

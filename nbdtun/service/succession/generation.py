@@ -40,6 +40,11 @@ class Generation:
         """Why its program cannot be replaced; empty if it can."""
         return self._fixed()
 
+    @property
+    def told(self) -> dict[str, int]:
+        """What a report has about it: ``replaced_by``, once it was replaced."""
+        return {} if self.replaced_by is None else {"replaced_by": self.replaced_by}
+
     def follow(self, earlier: Earlier) -> None:
         """Ask the process before this one, as long as there is one."""
         self.earlier = earlier

@@ -25,7 +25,8 @@ from nbdtun.tunnel.destination.server import Destination
 
 class Household(Generation):
     """
-    Of ``tunnel``, ``sessions`` and ``arrivals``; ``answering`` makes the end of a control channel here.
+    Of ``tunnel``, ``sessions`` and ``arrivals``; ``answering`` makes the end of a control channel here,
+    and ``clean_up`` removes what the process before this one may have left: it may have been killed.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Household(Generation):
         arrivals: Arrivals | None,
         answering: Callable[[Caller], IProtocol],
         fixed: Callable[[], str] = str,
+        clean_up: Callable[[], object] = bool,
     ) -> None:
         super().__init__(tunnel.runtime.throttle, fixed)
         self._reactor = reactor
@@ -43,6 +45,7 @@ class Household(Generation):
         self._sessions = sessions
         self._arrivals = arrivals
         self._answering = answering
+        self._clean_up = clean_up
         self.look, self.adopt = tunnel.look, tunnel.adopt
 
     @property
@@ -64,6 +67,7 @@ class Household(Generation):
         super().alone()
         self._tunnel.elsewhere.other = None
         self._tell(0)
+        self._clean_up()
 
     @property
     def users(self) -> Mapping[str, int]:

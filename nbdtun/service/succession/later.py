@@ -60,7 +60,7 @@ class Later(Dialogue):
     channel = "connection"
     other = "the program that takes over"
     here = "in the program before it"
-    most_commands = None
+    limited = False
 
     def __init__(self, reactor: IReactorTime, place: Place, keeping: Keeping) -> None:
         super().__init__(reactor)

@@ -15,6 +15,7 @@ from typing import Protocol
 from attrs import field, frozen
 from twisted.internet.defer import DeferredLock
 
+from nbdtun.errors import LinkLost
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.destination.admission import Caller
 
@@ -85,11 +86,14 @@ class Elsewhere:
         """What there is; nothing without another process."""
         return Share() if self.other is None else await self.other.look(ident, target, owner)
 
-    async def passes_on(self, ident: bytes, target: str, owner: str, room: Callable[[], object], leave: Callable[[], Passed]) -> bool:
+    async def passes_on(
+        self, ident: bytes, target: str, owner: str, *, ours: bool, room: Callable[[], object], leave: Callable[[], Passed]
+    ) -> bool:
         """
         Whether the question is for the other process, which has got the connection then. ``leave`` parts with it.
 
-        ``room`` checks the limits for a new channel there. One question at a time: so the limits hold for both together.
+        ``room`` checks the limits for a new channel there. One question at a time: so the limits hold for both together. If the other
+        process hangs, channels to targets of ``ours`` are opened all the same; it counts for what it had when it was asked last.
 
         :raise TunnelError: a limit is reached, or the connection cannot be passed on.
         """
@@ -97,7 +101,12 @@ class Elsewhere:
             self.share = Share()
             return False
         async with self._turns:
-            self.share = share = await self.look(ident, target, owner)
+            try:
+                self.share = share = await self.look(ident, target, owner)
+            except LinkLost:
+                if not ours:
+                    raise
+                return False
             if not share.has or self.other is None:
                 return False
             if not share.channel:

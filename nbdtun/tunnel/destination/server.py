@@ -178,7 +178,8 @@ class Destination(ServerFactory):
         """Whether a question is for another process, which has got its connection then (:exc:`TunnelError`)."""
         if ident in self._entries or ident in self._tombstones:
             return False
-        return await self.elsewhere.passes_on(ident, target, caller.owner, lambda: self._check_room(caller), leave)
+        ours = target in self.targets
+        return await self.elsewhere.passes_on(ident, target, caller.owner, ours=ours, room=lambda: self._check_room(caller), leave=leave)
 
     def _examine(self, _: None, transport: OpeningTransport, opening: DestinationOpening, sock: socket.socket) -> None:
         """The peer has proved its certificate, if there is TLS: check whether it is trusted, and admitted."""

@@ -130,6 +130,10 @@ class Targets:
         """Allow no further channels to ``name``."""
         self._known.pop(name, None)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether it is listed."""
+        return name in self._known
+
     def has_session(self, name: str) -> bool:
         """Whether ``name`` leads to a session's target."""
         return isinstance(self._known.get(name), SessionTarget)

@@ -52,6 +52,9 @@ def test_the_one_before_hears_of_the_end_once_the_place_is_taken(source: Any) ->
 def test_a_sources_users_count_in_all_processes(source: Any) -> None:
     senders, before = Senders(source, lambda: "it cannot"), Before()
     assert senders.fixed == "it cannot"
+    assert senders.told == {}
+    senders.replaced_by = 4822
+    assert senders.told == {"replaced_by": 4822}
     assert senders.throttle is source.runtime.throttle
     senders.follow(before)  # type: ignore[arg-type]
     senders.counted({"uid 7": 2, "uid 8": 1})

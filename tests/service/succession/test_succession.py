@@ -20,6 +20,7 @@ from nbdtun.config.endpoints import Role, parse
 from nbdtun.errors import LinkLost, MigrationError, NbdtunError
 from nbdtun.service.local import heritage
 from nbdtun.service.local.listening import ListeningService
+from nbdtun.service.succession import earlier as earlier_module
 from nbdtun.service.succession.earlier import Earlier
 from nbdtun.service.succession.succession import Succession, Surroundings
 from nbdtun.service.tunnel.build import make_listener
@@ -194,6 +195,28 @@ async def test_the_new_one_accepts_and_the_old_one_answers(first: Process, tmp_p
         await earlier.take(Passed(socket.socket(), None, WHO, b"bad"))
     with pytest.raises(MigrationError, match=f"this program was replaced; ask @{Running.pid}"):
         await first.succession.replace()
+    await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_hangs_is_not_asked_for_a_while(first: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(earlier_module, "LOOK_SECONDS", 0.05)
+    second = await succeeded(first, tmp_path / "s")
+    earlier, never = second.keeping.earlier, Deferred[Share]()
+
+    async def hang(*_: object) -> Share:
+        return await never
+
+    monkeypatch.setattr(first.keeping, "look", hang)
+    assert earlier is not None
+    with pytest.raises(LinkLost, match=r"the program before this one has not answered Look for 0\.05 s"):
+        await earlier.look(b"i" * 16, "nbd", "me")
+    with pytest.raises(LinkLost, match="the program before this one does not answer"):
+        await earlier.look(b"i" * 16, "nbd", "me")
+    never.callback(Share())
+    monkeypatch.undo()
+    earlier._hangs_until = 0.0
+    assert (await earlier.look(b"i" * 16, "nbd", "me")).channel
     await second.stop()
 
 

@@ -198,6 +198,20 @@ def test_a_predecessor_that_does_not_answer_is_asked_again_by_the_source(stage: 
     assert near.got == b"here again"
 
 
+def test_one_that_hangs_holds_up_nobody_else(make_stage: Make) -> None:
+    """What is new is opened; its channels count as when it was asked last, and its sessions' targets are asked for again."""
+    stage = make_stage(Terms(window=1 << 18), limits=Limits(channels=3))
+    Stranger(stage).open(b"1" * 16)
+    newer, process = succeed(stage, limits=Limits(channels=3))
+    assert "received" in Stranger(stage).open(b"2" * 16).hear_box()
+    process.gone = True
+    assert "received" in Stranger(stage).open(b"3" * 16).hear_box()
+    assert Stranger(stage).open(b"4" * 16).hear_box()["_error_code"] == b"too-many-channels"
+    for refused in (Stranger(stage).open(b"5" * 16, target=f"nbd.{'0' * 32}"), Stranger(stage).resume(b"1" * 16)):
+        assert refused.hear_box()["_error_code"] == b"link-lost"
+    assert len(newer.channels) == 2
+
+
 def test_records_of_openssl_stay(make_stage: Make, tls_dir: Path) -> None:
     stage = make_stage(Terms(window=1 << 18), tls_dir=tls_dir)
     stage.meet()
