@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from lab.systemd import INSIDE
+
 #: Root's, and their modes.
 OF_ROOT: Final = {Path("/run/nbdtun"): 0o711, Path("/var/lib/nbdtun"): 0o700}
 #: Where another user's are.
@@ -26,10 +28,12 @@ _CLONE_NEWNS, _MS_REC, _MS_SLAVE = 0x20000, 0x4000, 0x80000
 
 def part() -> None:
     """
-    Part with the machine's directories.
+    Part with the machine's directories. A host of `lab.systemd` has its own, which its units use, too.
 
     :raise OSError: the kernel does not let root do so, as in a container.
     """
+    if INSIDE:
+        return
     if os.geteuid() == 0:
         _hide()
         return
@@ -53,7 +57,9 @@ def _hide() -> None:
 
 
 def places() -> list[Path]:
-    """The directories that this process has instead; none if it could not part with the machine's."""
+    """The directories that this process has instead; none if it has not parted with the machine's."""
+    if INSIDE:
+        return []
     if os.geteuid() == 0:
         return [path for path in OF_ROOT if path.is_mount()]
     return [Path(os.environ[name], "nbdtun") for name in OF_OTHERS]
