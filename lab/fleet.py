@@ -21,6 +21,7 @@ from lab.booted import Booted
 from lab.cable import Cable
 from lab.daemon import BIN, Twistd, free_port
 from lab.disks import MIB
+from lab.gate import Gate
 from lab.guest import Guest
 from lab.pair import Pair, Plan
 from lab.process import Process, marked
@@ -82,7 +83,7 @@ class Fleet:
         daemon_options: Sequence[str] = (),
     ) -> None:
         """`plans` are the disks of the VMs, in turn: each VM has one. `rate` is the cable's, in bytes a second; 0: there is none."""
-        self.directory, self._tls = directory, tls
+        self.directory, self.tls = directory, tls
         self.pairs: dict[str, Pair] = {}
         self.daemons: list[Twistd] = []
         self.cable: Cable | None = None
@@ -133,11 +134,17 @@ class Fleet:
         self._ports, self._ways = [free_port()], ("dst", "back")
         self._lay()
 
+    def gate(self, vm: str, held: str) -> Gate:
+        """Hold a command to the VM's QEMU here back; to be called before it is asked anything."""
+        monitor = self.pairs[vm].source.qmp_path
+        hidden = monitor.rename(monitor.with_suffix(".own"))
+        return self._ended.enter_context(Gate(monitor, hidden, held))
+
     def start_daemon(self, number: int) -> None:
         """Start the daemon of a destination (again)."""
         port = self._ports[number]
         listen = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"*={self.directory}/vms/{{vm}}/{self._ways[1]}.qmp"]
-        options = [*listen, "--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/far{number}", *self._daemon_options]
+        options = [*listen, "--tls-dir", f"{self.tls}", "--run-dir", f"{self.directory}/far{number}", *self._daemon_options]
         daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options, name=f"dest{number}"))
         daemon.wait_port(port)
         self.daemons[number:] = [daemon]
@@ -151,7 +158,7 @@ class Fleet:
     def options(self, *more: str) -> list[str]:
         """The options of an evacuation of all VMs."""
         to = [word for each in self.to for word in ("--to", each)]
-        ends = ["--tls-dir", f"{self._tls}", "--run-dir", f"{self.directory}/run", "--settle", "200ms"]
+        ends = ["--tls-dir", f"{self.tls}", "--run-dir", f"{self.directory}/run", "--settle", "200ms"]
         return ["--qmp", f"{self.directory}/vms/{{vm}}/{self._ways[0]}.qmp", *to, *ends, *more]
 
     def run(self, *words: str) -> Run:

@@ -15,7 +15,7 @@ import pytest
 from lab.booted import Booted
 from lab.fleet import Fleet
 from lab.guest import Guest
-from lab.process import marked, wait
+from lab.process import wait
 
 QUICK = ("--retry-pause", "500ms")
 
@@ -27,11 +27,6 @@ def fleets(directory: Path, guest: Guest, booted: Booted, tls: Path) -> Iterator
     """Makes a host with so many VMs: `fleets(6)`."""
     with ExitStack() as ended:
         yield lambda count, **options: ended.enter_context(Fleet(directory, guest, booted, tls, count, **options))
-
-
-def children() -> list[int]:
-    """The migrations of this test that run."""
-    return [pid for pid, command in marked().items() if " nbdtun migrate " in command]
 
 
 def test_a_host_is_emptied_although_the_engine_is_killed(fleets: Fleets) -> None:
@@ -80,7 +75,7 @@ def test_processes_that_are_killed_are_settled_and_tried_again(fleets: Fleets) -
     run = fleet.evacuate(*QUICK, "--retries", "5")
     killed = 0
     while run.running() and killed < 4:
-        for pid in children()[:1]:
+        for pid in fleet.migrations()[:1]:
             time.sleep(0.7)
             os.kill(pid, signal.SIGKILL)
             killed += 1
@@ -94,14 +89,17 @@ def test_processes_that_are_killed_are_settled_and_tried_again(fleets: Fleets) -
 
 @pytest.mark.slow
 def test_one_whose_source_has_gone_is_asked_for_at_its_destination(fleets: Fleets) -> None:
-    """The process is killed when the source's QEMU has ended, before it can say so."""
+    """The process is killed when it has told the source's QEMU to end, before it can say so."""
     fleet = fleets(1)
-    pair = fleet.pairs["vm01"]
+    gate = fleet.gate("vm01", "quit")
     run = fleet.evacuate(*QUICK)
-    wait(lambda: not pair.source.running(), 240, "the end of the source", run, pause=0.0)
-    for pid in children():
+    gate.wait_held(240)
+    for pid in fleet.migrations("vm01"):
         os.kill(pid, signal.SIGKILL)
+    fleet.pairs["vm01"].source.kill()
+    gate.refuse()
     assert run.wait_exit(300) == 0, run.log()
+    assert [vm["attempts"] for vm in run.last["vms"]] == [2]
     assert fleet.faults() == []
 
 

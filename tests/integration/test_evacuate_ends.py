@@ -1,0 +1,148 @@
+"""How `nbdtun evacuate` ends where not all goes well, and what it keeps to: unknown outcomes, a full disk, a window, full destinations."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from lab.disks import MIB
+from lab.fleet import Run
+from lab.pair import Plan
+from lab.process import Process, wait
+from tests.integration.test_evacuate import QUICK, Fleets, fleets
+
+__all__ = ["fleets"]
+
+pytestmark = pytest.mark.slow
+
+APPLICATION = """
+import sys
+from pathlib import Path
+from twisted.internet import reactor, task
+from nbdtun.service import Terms, evacuate, steady
+
+async def main(reactor, qmp, journal, words, *to):
+    steady(reactor)
+    overview = await evacuate(reactor, Terms(qmp=qmp, to=to, words=tuple(words.split())), Path(journal), seen.append)
+    print(overview.status, overview.counts(), any(not each.over for each in seen))
+
+seen = []
+task.react(lambda reactor: task.Deferred.fromCoroutine(main(reactor, *sys.argv[1:])))
+"""
+
+LARGE = [Plan(128 * MIB, filled=1.0)]
+"""Disks whose copies last for some seconds."""
+
+
+@pytest.fixture
+def small(directory: Path) -> Iterator[Path]:
+    """A disk with little space."""
+    if os.geteuid() != 0:
+        pytest.skip("a disk of our own takes root")
+    path = directory / "small"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", path], check=True)
+    yield path
+    subprocess.run(["umount", "--lazy", path], check=True)
+
+
+def fill(path: Path) -> None:
+    """Let nothing more be written there."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(512)):
+            pass
+
+
+def copying(run: Run) -> bool:
+    return any(vm.get("phase") == "mirror" for vm in run.last["vms"]) if run.states() else False
+
+
+def test_what_became_of_it_is_unknown_until_its_destination_can_be_asked(fleets: Fleets) -> None:
+    """Its process is killed when it is about to end the QEMU here, and that QEMU has ended before anybody else can ask it."""
+    fleet = fleets(1, hosts=1)
+    gate = fleet.gate("vm01", "quit")
+    run = fleet.evacuate(*QUICK, "--retries", "1")
+    gate.wait_held(240)
+    fleet.daemons[0].kill()
+    for pid in fleet.migrations("vm01"):
+        os.kill(pid, signal.SIGKILL)
+    fleet.pairs["vm01"].source.kill()
+    gate.refuse()
+    assert run.wait_exit(300) == 3, run.log()
+    assert run.states() == {"vm01": "unknown"}
+    assert run.log().splitlines()[-1].startswith("nbdtun: vm01: unknown: it is not here any more")
+    fleet.start_daemon(0)
+    again = fleet.resume()
+    assert again.wait_exit(300) == 0, again.log()
+    assert fleet.faults() == []
+
+
+def test_a_full_disk_ends_the_engine_and_no_migration(fleets: Fleets, small: Path) -> None:
+    fleet = fleets(2, plans=LARGE)
+    kept = ("--journal", f"{small}/evacuation.journal")
+    run = fleet.evacuate(*QUICK, *kept, "--bandwidth", "16MiB")
+    wait(lambda: copying(run), 240, "the first copy", run)
+    fill(small / "more")
+    assert run.wait_exit(240) == 1
+    assert "full" in run.log()
+    assert run.log().rstrip().endswith("[journal]")
+    assert fleet.migrations() != []
+    for pair in fleet.pairs.values():
+        assert pair.running() == [pair.source]
+        assert pair.source.ticking()
+    (small / "more").unlink()
+    again = fleet.resume(*kept)
+    assert again.wait_exit(300) == 0, again.log()
+    assert fleet.faults() == []
+
+
+def test_a_destination_that_receives_as_many_as_it_may_is_waited_for(fleets: Fleets) -> None:
+    fleet = fleets(3, hosts=1, daemon_options=["--max-arrivals", "1"])
+    run = fleet.evacuate("--retry-pause", "300ms", "--retries", "0", "--copying", "3", "--bandwidth", "8MiB")
+    assert run.wait_exit(300) == 0, run.log()
+    assert any(vm["attempts"] > 1 for vm in run.last["vms"])
+    assert [vm["failures"] for vm in run.last["vms"]] == [0, 0, 0]
+    assert fleet.faults() == []
+
+
+def test_the_end_of_the_window_rolls_back_what_is_not_ready(fleets: Fleets) -> None:
+    fleet = fleets(1, plans=LARGE)
+    if time.localtime().tm_sec > 30:
+        time.sleep(61 - time.localtime().tm_sec)
+    began = time.time()
+    hours = "-".join(time.strftime("%H:%M", time.localtime(began + minutes * 60)) for minutes in (0, 1))
+    run = fleet.evacuate(*QUICK, "--window", hours, "--at-end", "roll-back", "--bandwidth", "64KiB")
+    wait(lambda: copying(run), 60 - began % 60, "its copy", run)
+    wait(lambda: not run.last["window_open"] and run.states() == {"vm01": "waiting"}, 120, "the end of the window", run)
+    assert fleet.faults(set()) == []
+    fleet.command("set", f"@{run.pid}", "--bandwidth", "none", "--run-dir", f"{fleet.directory}/run")
+    run.signal(signal.SIGINT)
+    assert run.wait_exit(60) == 1, run.log()
+    assert fleet.faults(set()) == []
+
+
+def test_an_application_evacuates_by_its_own_reactor(fleets: Fleets) -> None:
+    fleet = fleets(2)
+    words = f"--tls-dir {fleet.tls} --run-dir {fleet.directory}/run --settle 200ms"
+    command = [sys.executable, "-c", APPLICATION, f"{fleet.directory}/vms/{{vm}}/src.qmp", f"{fleet.journal}", words, *fleet.to]
+    with Process(command, fleet.directory / "application.log") as application:
+        application.wait_exit(240)
+    assert application.log() == "0 {'moved': 2} True\n"
+    assert fleet.faults() == []
+
+
+def test_one_switches_over_at_a_time(fleets: Fleets) -> None:
+    fleet = fleets(4)
+    run = fleet.evacuate(*QUICK, "--copying", "4")
+    assert run.wait_exit(300) == 0, run.log()
+    assert run.crowds() == []
+    assert any(vm["state"] == "held" for overview in run.overviews() for vm in overview["vms"])
+    assert fleet.faults() == []
