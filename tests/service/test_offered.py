@@ -129,6 +129,7 @@ async def test_a_qemu_that_is_named_is_the_only_one(tmp_path: Path, monkeypatch:
 async def test_a_source_that_leaves_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOW", 2.0)  # enough for a source that comes on a busy machine
     stage = Stage(tmp_path, monkeypatch)
+    monkeypatch.setattr(offer, "AGAIN_SECONDS", 20.0)  # the second one waits for the window to pass
     await (await stage.comes()).close()
     await stage.leaves(await stage.comes())
     await stage.end()
