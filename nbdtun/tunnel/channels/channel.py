@@ -25,6 +25,7 @@ from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.channels.outage import Flaps, Outage
 from nbdtun.tunnel.channels.splice import Farewell, Splice
 from nbdtun.tunnel.protocol.frames import Kind, encode
+from nbdtun.tunnel.protocol.growth import START, URGENT_START
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
@@ -61,12 +62,11 @@ class Channel:
         farewell: Farewell | None = None,
         limit: Limit | None = None,
     ) -> None:
-        self.runtime = runtime
-        self.secret = secret
+        self.runtime, self.secret = runtime, secret
         self.ident, self.target, self.urgent = ident, target, urgent
         self._window = runtime.spare.lend(window)
         self.inbound = Inbound(self._window, runtime.pool)
-        self.outbound = Outbound(self._window, runtime.pool, runtime.inflight)
+        self.outbound = Outbound(self._window, runtime.pool, runtime.inflight, URGENT_START if urgent else START)
         self.ended: Deferred[TunnelError | None] = Deferred()
         self.error: TunnelError | None = None
         self.resumes = self.replayed = 0

@@ -4,12 +4,18 @@ Growth: a sender begins with part of its window, and uses more of it once the li
 A line holds its rate times its round trip, 19 MB at 1 Gbit/s and 150 ms. Twice that keeps it full while acknowledgements are on their way.
 So TCP sizes its own buffers (Linux's ``tcp_rcv_space_adjust``, net/ipv4/tcp_input.c). A slow disk at the other end is no reason to keep
 more: it takes little within a round trip, whatever waits for it. Rules only: no socket, no clock.
+
+An urgent channel begins with less. A guest stands still until the last byte of its memory has arrived, behind all that is under way: with
+twice what the line holds, that is one round trip more.
 """
 
 from __future__ import annotations
 
 #: Bytes that each direction of a channel may keep from its beginning: enough for 10 Gbit/s and 13 ms.
 START = 16 * 1024 * 1024
+
+#: The same for an urgent channel: what a near end can use.
+URGENT_START = 2 * 1024 * 1024
 
 #: Bytes beyond ``START`` that all windows of a process have together.
 SPARE = 1024 * 1024 * 1024
@@ -36,18 +42,19 @@ class Spare:
 
 
 class Growth:
-    """How many bytes (``limit``) of its ``window`` a sender uses now."""
+    """How many bytes (``limit``) of its ``window`` a sender uses now, and ``start`` at first."""
 
-    __slots__ = ("_from", "_since", "limit", "waited", "window")
+    __slots__ = ("_from", "_since", "_start", "limit", "waited", "window")
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, start: int = START) -> None:
+        self._start = start
         self.agree(window)
         self.begin()
 
     def agree(self, window: int) -> None:
         """Both ends keep up to ``window`` bytes."""
         self.window = window
-        self.limit = min(window, START)
+        self.limit = min(window, self._start)
 
     def begin(self) -> None:
         """Begin to measure: there is a new link."""

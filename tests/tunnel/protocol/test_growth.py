@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.tunnel.protocol.growth import START, Growth, Spare
+from nbdtun.tunnel.protocol.growth import START, URGENT_START, Growth, Spare
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
 from nbdtun.tunnel.protocol.slab import SlabPool
 from tests.tunnel.stage.reading import reading
@@ -18,8 +18,8 @@ GIGABIT = 125_000_000
 class Line:
     """A sender that always has data, and a line that takes ``rate`` bytes a second and has a ``round_trip`` in seconds."""
 
-    def __init__(self, rate: float, round_trip: float, window: int = WINDOW, receiver: float = 1e12) -> None:
-        self.growth = Growth(window)
+    def __init__(self, rate: float, round_trip: float, window: int = WINDOW, receiver: float = 1e12, start: int = START) -> None:
+        self.growth = Growth(window, start)
         self._rate, self._round_trip, self._receiver = rate, round_trip, receiver
         self._acked, self._now = 0.0, 0.0
 
@@ -43,6 +43,14 @@ def test_a_long_line_is_filled() -> None:
 
 def test_a_short_line_needs_no_more_than_at_the_beginning() -> None:
     assert Line(GIGABIT, 0.020).run(3) == START
+
+
+def test_an_urgent_one_keeps_little_more_than_its_line_holds() -> None:
+    """A guest that stands still waits for all of it."""
+    slow = Line(100_000_000 / 8, 0.050, start=URGENT_START).run(5)
+    assert slow == URGENT_START
+    held = GIGABIT * 0.150
+    assert 1.8 * held < Line(GIGABIT, 0.150, start=URGENT_START).run(3) < 2.2 * held
 
 
 def test_a_line_longer_than_the_window_gets_the_window() -> None:
