@@ -16,7 +16,7 @@ from zope.interface import provider
 from nbdtun.migration.rollback import presence
 from nbdtun.ownership.names import claim, holder
 from tests.failures import nothing_logged
-from tests.places import left, part
+from tests.places import left, part, rejoin
 from tests.skips import summary
 
 pytest.register_assert_rewrite(
@@ -37,6 +37,10 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 def pytest_configure() -> None:
     with contextlib.suppress(OSError):
         part()
+
+
+def pytest_unconfigure() -> None:
+    rejoin()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

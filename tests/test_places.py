@@ -9,7 +9,7 @@ import pytest
 
 from nbdtun.service.local.base import default_base
 from nbdtun.service.local.outcomes import state_dir
-from tests.places import left, places
+from tests.places import _hidden, left, places
 
 
 @pytest.fixture
@@ -38,6 +38,13 @@ def test_the_machine_does_not_see_them(own: list[Path]) -> None:
     """A mount that is shared would be the machine's, too (proc_pid_mountinfo(5))."""
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for place in own:
-        (fields,) = ([*mount] for mount in mounts if mount[4] == f"{place}")
+        *_, fields = (mount for mount in mounts if mount[4] == f"{place}")  # pytest and its worker have one each
         assert "nbdtun-tests" in fields
         assert not any(field.startswith("shared:") for field in fields)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it takes root")
+def test_an_nbdtun_on_the_machine_does_not_take_them_away(own: list[Path]) -> None:
+    """It would remove the directory below, if that were empty."""
+    for machine in _hidden.values():
+        assert f".tests-{os.getpid()}" in os.listdir(machine)
