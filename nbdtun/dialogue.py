@@ -73,6 +73,7 @@ class Dialogue(Peer):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the questions that wait for an answer, and fire the Deferreds of ``when_lost``."""
         self._lost = LinkLost(f"the {self.channel} to {self.other} was lost{_because(reason.value)}")
+        self._lost.__cause__ = reason.value
         super().connectionLost(reason)
         self.transport = None
         all_waiting, self._waiting = self._waiting, []

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport, connect
 
@@ -162,6 +163,7 @@ class TestLoss:
         assert str(pair.results[0]) == "the speaking tube was lost before Echo was answered"
         pair.client.when_lost().addCallback(got.append)
         assert [str(error) for error in got] == ["the speaking tube to the bridge was lost"] * 2
+        assert all(isinstance(error.__cause__, ConnectionClosed) for error in got), "its kind decides what is done next"
         pair.client.notify(Tell, text="x")  # goes nowhere
         pair.client.hang_up()
         assert repr(pair.client) == "<End lost>"

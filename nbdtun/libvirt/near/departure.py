@@ -314,7 +314,7 @@ async def settle(job: Job, session: FarSession, found: Survey, vm: str, why: Bas
     here = state is not None and state[0] in (RUNNING, BLOCKED, PAUSED)
     stands = found.runs and (state == (PAUSED, FOR_MIGRATION) or (forced and state is not None and state[0] == PAUSED))
     try:
-        once = isinstance(why, ResumeRefused) and here and not stands
+        once = here and not stands and ResumeRefused in (type(why), type(why.__cause__))
         fate = await session.finish(found.domain.uuid, arrived=not here, once=once)
     except OutcomeUnknown as unknown:
         if not here or (stands and not forced):

@@ -9,7 +9,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from nbdtun.errors import MirrorFailed, OutcomeUnknown, ResumeRefused
+from nbdtun.errors import LinkLost, MirrorFailed, OutcomeUnknown, ResumeRefused
 from nbdtun.libvirt.domain import Domain
 from nbdtun.libvirt.near.departure import settle
 from nbdtun.libvirt.near.survey import Survey
@@ -120,10 +120,13 @@ def test_nobody_can_be_asked_and_we_have_paused_it() -> None:
 
 def test_a_daemon_that_has_ended_is_waited_for_where_the_guest_stands_still() -> None:
     gone = ResumeRefused("the daemon has ended")
-    for state, once in ((RUNNING, True), (PAUSED, False), (SHUTOFF, False)):
-        there = There(Fate("running", "migrated", has_run=state is SHUTOFF))
-        settled(Here(state), there, why=gone)
-        assert there.once is once
+    lost = LinkLost("the control channel was lost")
+    lost.__cause__ = gone
+    for why in (gone, lost):
+        for state, once in ((RUNNING, True), (PAUSED, False), (SHUTOFF, False)):
+            there = There(Fate("running", "migrated", has_run=state is SHUTOFF))
+            settled(Here(state), there, why=why)
+            assert there.once is once
     there = There(Fate())
     settled(Here(RUNNING), there)
     assert not there.once
