@@ -60,6 +60,9 @@ deb: ## build/nbdtun_*.deb, the package for the Debian release that this is, by 
 test-deb: packages $(VENV)/.installed ## the packages for Debian 12 and 13, used and purged in bare trees: SUITES=bookworm for one of them
 	$(RUN) lab.packaged $(SUITES)
 
+collection: $(VENV)/.installed ## build/nbdtun-migration-*.tar.gz, the collection for Ansible
+	$(RUN) lab.collection
+
 zipapp: $(VENV)/.installed ## build/nbdtun.pyz, one file with all that it requires, for Python 3.11 to 3.14
 	$(RUN) lab.zipapp
 
@@ -102,4 +105,4 @@ $(VENV)/.installed: setup.py pyproject.toml | packages
 	$(RUN) pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
-.PHONY: help setup demo check test integration docs chaos storm drain test-trixie test-pythons test-deb deb zipapp fuzz bench clean packages lint
+.PHONY: help setup demo check test integration docs chaos storm drain test-trixie test-pythons test-deb deb zipapp fuzz bench collection clean packages lint

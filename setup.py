@@ -21,6 +21,7 @@ TESTS = [
 CHECKS = ["mypy >= 1.10", "mypy-zope >= 1.0", "ruff >= 0.5", "types-setuptools"]
 DOCS = ["sphinx >= 7", "furo"]
 BENCH = ["matplotlib >= 3.6", "twisted[tls] >= 24.7"]  # for its --plot; for the TLS of Twisted's own, a peer
+ANSIBLE = ["ansible-core >= 2.19"]  # the collection in `ansible/` is built and tested by it
 FUZZ = ["atheris >= 2.3"]  # compiled; make fuzz goes without where it cannot be installed
 
 
@@ -62,7 +63,15 @@ setup(
         "twisted >= 24.7",
         "txaio >= 23.1.1",
     ],
-    extras_require={"libvirt": LIBVIRT, "test": TESTS, "docs": DOCS, "bench": BENCH, "fuzz": FUZZ, "dev": [*TESTS, *CHECKS, *DOCS]},
+    extras_require={
+        "libvirt": LIBVIRT,
+        "test": TESTS,
+        "docs": DOCS,
+        "bench": BENCH,
+        "fuzz": FUZZ,
+        "ansible": ANSIBLE,
+        "dev": [*TESTS, *CHECKS, *DOCS, *ANSIBLE],
+    },
     entry_points={"console_scripts": ["nbdtun = nbdtun.cli:script"]},
     classifiers=[
         "Development Status :: 4 - Beta",

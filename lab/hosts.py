@@ -41,7 +41,7 @@ class Host(Process):
         self.name = name
         self.root = directory / name
         for own in OWN:
-            (self.root / own).mkdir(parents=True)
+            (self.root / own).mkdir(parents=True, exist_ok=True)
         mounts = " && ".join(f"mount --bind {self.root / own} /{own}" for own in OWN)
         # A shell, because it buries the dead.
         script = f"{mounts} && ip link set lo up && echo up && while sleep 1; do :; done"

@@ -1,0 +1,65 @@
+"""A task that is interrupted, and run again: what was under way goes on, and is waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lab.ansible import Rack
+from lab.disks import MIB
+from lab.process import marked, wait
+from tests.integration.ansible.conftest import VM
+
+MOVE = {"vm": "web1", "to": "ssh://hv2", "settle": "200ms"}
+
+
+def pids(*words: str) -> list[int]:
+    """The processes of this test whose command lines have all of these words."""
+    return [pid for pid, command in marked().items() if all(word in command for word in words)]
+
+
+@pytest.mark.slow
+def test_a_module_is_killed_and_its_migration_goes_on(rack: Rack) -> None:
+    vm = VM(rack, "web1", 64 * MIB)
+    first = rack.play([{"nbdtun.migration.migrate": {**MOVE, "bandwidth": "4MiB"}}])
+    image = rack.hosts[1].path("/srv/vm/web1.qcow2")
+    wait(lambda: image.exists() and image.stat().st_blocks * 512 > 4 * MIB, 120, "the copy", first)
+    kill_the_module()
+    first.wait_exit(60)
+    assert pids("nbdtun migrate", "--progress=final")
+    assert vm.runs_at() == ["hv1"]
+    other = rack.task("migrate", vm="web1", to="ssh://hv9")
+    assert (other["failed"], other["code"]) == (True, "not-migratable"), other
+    (about,) = rack.task("vm_info")["vms"]
+    assert about["migration"]["to"] == "ssh://hv2"
+    again = rack.task("migrate", **MOVE)
+    assert (again["failed"], again["changed"], again["outcome"], again["adopted"]) == (False, True, "moved", True), again
+    assert vm.runs_at() == ["hv2"]
+    assert vm.whole_at(1) == []
+
+
+def kill_the_module() -> None:
+    """The module's own process is the parent of nbdtun, which has a session of its own."""
+    (moving,) = pids("nbdtun migrate --progress=final")
+    stat = Path(f"/proc/{moving}/stat").read_text().rpartition(")")[2].split()
+    assert stat[3] == f"{moving}"
+    os.kill(int(stat[1]), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_an_outcome_that_is_unknown_is_settled_by_the_next_run(rack: Rack) -> None:
+    """The module and nbdtun are killed when the VM has been handed over, and has not been watched to the end."""
+    vm = VM(rack, "web1")
+    first = rack.play([{"nbdtun.migration.migrate": {**MOVE, "settle": "20s", "options": {"resume-window": "2s"}}}])
+    wait(lambda: vm.ticks(1) > 0, 120, "its arrival", first)
+    kill_the_module()
+    for pid in pids("nbdtun migrate"):
+        os.kill(pid, signal.SIGKILL)
+    first.wait_exit(120)
+    again = rack.task("migrate", **MOVE)
+    assert (again["failed"], again["changed"], again["outcome"], again["settled"]) == (False, True, "moved", True), again
+    assert vm.runs_at() == ["hv2"]
+    assert vm.whole_at(1) == []
