@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "CHANGELOG.md")
-FOLDERS = ("nbdtun", "twisted", "docs", "systemd", "examples")
+FOLDERS = ("nbdtun", "twisted", "docs", "systemd", "examples", "ansible")
 SHARED = ("man/man1/nbdtun.1", "man/man7/nbdtun-errors.7", "bash-completion/completions/nbdtun", "nbdtun/nbdtun-dest.service")
 """Some of what is installed below `share`."""
 
@@ -41,6 +43,12 @@ def distributions(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", made, checkout, cwd=made)
     (wheel,), (sdist,) = made.glob("*.whl"), made.glob("*.tar.gz")
     return {"checkout": checkout, "wheel": wheel, "sdist": sdist}
+
+
+def test_the_collection_for_ansible_is_an_archive_of_its_own(distributions: dict[str, Path]) -> None:
+    with tarfile.open(distributions["sdist"]) as sdist, zipfile.ZipFile(distributions["wheel"]) as wheel:
+        names = [*sdist.getnames(), *wheel.namelist()]
+    assert [name for name in names if "ansible" in name.lower() and not name.endswith("docs/ansible.rst")] == []
 
 
 @pytest.fixture

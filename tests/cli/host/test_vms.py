@@ -1,4 +1,4 @@
-"""``nbdtun vms`` from outside. integration/ansible has real VMs."""
+"""``nbdtun vms`` from outside. integration/ansible_moves has real VMs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module `evacuate`: what it asks of nbdtun, and what it makes of the answers. integration/ansible has real ones."""
+"""The module `evacuate`: what it asks of nbdtun, and what it makes of the answers. integration/ansible_moves has real ones."""
 
 from __future__ import annotations
 

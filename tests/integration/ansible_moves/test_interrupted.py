@@ -11,7 +11,7 @@ import pytest
 from lab.ansible import Rack
 from lab.disks import MIB
 from lab.process import marked, wait
-from tests.integration.ansible.conftest import VM
+from tests.integration.ansible_moves.conftest import VM
 
 MOVE = {"vm": "web1", "to": "ssh://hv2", "settle": "200ms"}
 

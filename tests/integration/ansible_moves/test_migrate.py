@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.ansible import Rack
-from tests.integration.ansible.conftest import VM
+from tests.integration.ansible_moves.conftest import VM
 
 
 def test_a_vm_runs_at_the_other_host(rack: Rack) -> None:

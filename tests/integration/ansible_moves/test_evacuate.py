@@ -9,7 +9,7 @@ import pytest
 
 from lab.ansible import Rack
 from lab.process import Process, wait
-from tests.integration.ansible.conftest import VM, ended
+from tests.integration.ansible_moves.conftest import VM, ended
 
 QUICK = {"settle": "200ms", "retry_pause": "500ms"}
 
