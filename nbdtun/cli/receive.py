@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -90,8 +90,13 @@ def _offer(name: str, run_dir: str | None, listen: str | None, incoming: str | N
     settle_in(reactor)
     make_room(needed(Limits().channels, Limits().handshakes))
     standing = Standing(reactor, settings, complain)
-    with _kept_lines(name, run_dir):
-        run(reactor, standing.begin, {signal.SIGINT: standing.cancel, signal.SIGTERM: standing.cancel, signal.SIGHUP: standing.hang_up})
+    with _kept_lines(name, run_dir) as keep:
+
+        def hang_up() -> None:
+            keep()  # what nothing is printed to can still fail as Python ends
+            standing.hang_up()
+
+        run(reactor, standing.begin, {signal.SIGINT: standing.cancel, signal.SIGTERM: standing.cancel, signal.SIGHUP: hang_up})
     return 0
 
 
@@ -110,8 +115,8 @@ def _outlive_the_login() -> None:
 
 
 @contextmanager
-def _kept_lines(name: str, run_dir: str | None) -> Iterator[None]:
-    """The lines go to a log when the terminal is gone."""
+def _kept_lines(name: str, run_dir: str | None) -> Iterator[Callable[[], None]]:
+    """The lines go to a log when the terminal is gone; yields what looks whether it is, as each line does."""
     from nbdtun.cli.detached import Terminal, open_log
     from nbdtun.cli.streams import before_complaint
     from nbdtun.service.local.base import base_of
@@ -123,7 +128,7 @@ def _kept_lines(name: str, run_dir: str | None) -> Iterator[None]:
 
     before_complaint.append(look)
     try:
-        yield
+        yield look
     finally:
         before_complaint.remove(look)
 

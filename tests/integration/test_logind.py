@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from lab import units
+from lab.crossing import VM, Attempt
+from lab.daemon import free_port
 from lab.disks import MIB
 from lab.guest import Guest
 from lab.pair import Pair
-from lab.process import marked, wait
+from lab.process import Process, marked, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
 from lab.sshd import SSHD, SSHCrossing, Sshd
@@ -55,6 +57,12 @@ def in_session(sshd: Sshd, command: str) -> None:
 
 def sessions() -> str:
     return subprocess.run(["loginctl", "list-sessions", "--no-legend"], capture_output=True, text=True, check=True).stdout
+
+
+def told() -> str:
+    """What has gone to the system's log, for want of a terminal."""
+    journal = ["journalctl", "--no-pager", "--output=cat", "--identifier=nbdtun"]
+    return subprocess.run(journal, capture_output=True, text=True, check=True).stdout
 
 
 def sleepers() -> list[int]:
@@ -97,6 +105,33 @@ def test_the_receiver_outlives_its_session(pairs: Callable[..., Pair], guest: Gu
         pair.source.wait_exit()
         assert pair.faults() == []
         wait(lambda: not crossing.receivers(), 20, "the far end's end")
+
+
+@within
+def test_a_receiver_with_a_code_outlives_the_login_that_it_was_begun_in(pairs: Callable[..., Pair], guest: Guest, directory: Path) -> None:
+    """The ssh login is torn, which ends the terminal and all processes of the session."""
+    number = begin_logind()
+    linger()
+    pair = pairs(PLAN, behaves=lent(guest, directory), user=number)
+    with Sshd(directory, pam=True) as sshd:
+        let_in(sshd)
+        port = free_port()
+        receive = f"nbdtun receive {VM} --incoming {pair.destination.qmp_path} --listen 127.0.0.1:{port} --run-dir /tmp/received"
+        login = [f"{sshd.directory}/bin/ssh", "-tt", f"{MOVER}@dest", receive]
+        with Process(login, directory / "login.log") as session:
+            wait(lambda: "the code is " in session.log(), 60, "the code", session)
+            code = session.log().partition("the code is ")[2].partition(",")[0]
+            words = [VM, "--qmp", f"{pair.source.qmp_path}", "--to", f"127.0.0.1:{port}", "--code", code, "--bandwidth", "4MiB"]
+            with Attempt(directory, *words, "--run-dir", f"{directory}/run", "--settle", "200ms", number=1) as attempt:
+                attempt.wait_copied(4 * MIB)
+                session.kill()
+                logged_out()
+                assert attempt.wait_exit(120) == 0, attempt.log()
+        pair.destination.wait_ticks(5)
+        pair.source.wait_exit()
+        assert pair.faults() == []
+        wait(lambda: "it has arrived" in told(), 20, "the receiver's last words")
+        assert "the terminal was closed; the source's work goes on here" in told()
 
 
 @pytest.fixture
