@@ -8,11 +8,14 @@ The daemon's program, started a second time to take the first one's place: the s
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -45,20 +48,69 @@ def load_all() -> None:
         import_module(name)
 
 
+#: The process in between: it starts another one, and tells its id.
+_BETWEEN: Final = """
+import os, sys
+telling = int(sys.argv[1])
+pid = os.fork()
+if pid:
+    os.write(telling, b"%d" % pid)
+    os._exit(0)
+os.close(telling)
+try:
+    os.execv(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    sys.exit(f"{sys.argv[2]}: {error.strerror}")
+"""
+
+
 def command_line() -> list[str]:
     """The command line that starts this program again."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def start(environment: Mapping[str, str], link: socket.socket, listeners: Mapping[str, int]) -> subprocess.Popen[bytes]:
+class Started:
+    """A process that was started; it is nobody's child here, so it is told from others by a pidfd (pidfd_open(2), Linux 5.3)."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._process = os.pidfd_open(pid)
+
+    def __repr__(self) -> str:
+        return f"<Started {self.pid}>"
+
+    def kill(self) -> None:
+        """End it, if it still runs."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
+    def __del__(self) -> None:
+        os.close(self._process)
+
+
+def start(environment: Mapping[str, str], link: socket.socket, listeners: Mapping[str, int]) -> Started:
     """
     Start it, with these descriptors, and ``environment`` beside our own.
+
+    A process in between ends at once, so that the new one is a child of the service manager. systemd does not wait for the end of a main
+    process that is none of its own: it would be killed at a stop (``main_pid_alien`` in systemd's src/core/kill.c).
 
     :raise OSError: it cannot be started.
     """
     told = {**os.environ, **environment, **bequeath(link.fileno(), listeners)}
-    descriptors = (link.fileno(), *listeners.values())
-    return subprocess.Popen(command_line(), env=told, pass_fds=descriptors, stdin=subprocess.DEVNULL)
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    with open(reading, "rb") as pid:
+        try:
+            words = [sys.executable, "-I", "-S", "-c", _BETWEEN, f"{writing}", *command_line()]
+            descriptors = (writing, link.fileno(), *listeners.values())
+            between = subprocess.Popen(words, env=told, pass_fds=descriptors, stdin=subprocess.DEVNULL)
+        finally:
+            os.close(writing)
+        number = pid.read()
+    between.wait()
+    if not number:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return Started(int(number))
 
 
 def predecessor(give_up: Callable[[ConfigError], None]) -> socket.socket | None:
@@ -88,7 +140,7 @@ class OwnProgram:
         if self._succeeds:
             daemon.manager.repeat()
 
-    def start(self, link: socket.socket, listeners: Mapping[str, int]) -> subprocess.Popen[bytes]:
+    def start(self, link: socket.socket, listeners: Mapping[str, int]) -> Started:
         """Start it again."""
         return start(self.daemon.manager.environment if self.daemon else {}, link, listeners)
 

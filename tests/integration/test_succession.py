@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -16,66 +15,27 @@ from pathlib import Path
 
 import pytest
 
-from lab.daemon import BIN, Daemon, free_port, listening, unix_listening
+from lab.crossing import Crossing
+from lab.daemon import Daemon, free_port, listening, unix_listening
 from lab.disks import MIB
-from lab.process import marked, wait
-
-
-def alive(pid: int) -> bool:
-    """Whether it runs; one that has ended and waits for its parent does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-class Programs:
-    """The processes of one daemon, the first of them started by a test; and the command that makes the next one."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
-
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `nbdtun` at the destination's host."""
-        run = [f"{BIN}/nbdtun", *words, "--run-dir", f"{self._run_dir}"]
-        return subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90)
-
-    def replace(self, *words: str) -> int:
-        """Replace the present program; the process of the new one."""
-        told = self.command("reload", "--program", *(words or self._newest()))
-        assert told.returncode == 0, told
-        return int(told.stdout.partition(": process ")[2].split()[0])
-
-    def _newest(self) -> list[str]:
-        """The destination's, where a source runs beside it."""
-        reports = map(json.loads, self.command("status", "--json").stdout.splitlines())
-        return [f"@{each['pid']}" for each in reports if each["name"] == "nbdtun-dest" and each["state"] == "serving"]
-
-    @property
-    def running(self) -> list[int]:
-        """All of them."""
-        return sorted(pid for pid, words in marked().items() if " dest --" in words and f"{self._run_dir}" in words and alive(pid))
-
-    def end(self) -> None:
-        """Stop the daemon as a whole, in good order."""
-        for pid in self.running[-1:]:
-            os.kill(pid, signal.SIGTERM)
-        wait(lambda: not self.running, 20, "the end of all programs")
+from lab.gate import Gate
+from lab.pair import Pair, Plan
+from lab.process import wait
+from lab.programs import Programs, alive
+from tests.integration.outcome import arrived
 
 
 @pytest.fixture
-def programs(directory: Path) -> Iterator[Callable[[str], Programs]]:
+def programs(directory: Path) -> Iterator[Callable[..., Programs]]:
     made: list[Programs] = []
 
-    def make(run_dir: str) -> Programs:
-        made.append(Programs(directory / run_dir))
+    def make(run_dir: str, kind: str = "nbdtun-dest") -> Programs:
+        made.append(Programs(directory / run_dir, kind))
         return made[-1]
 
     yield make
     for each in made:
-        for pid in each.running:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        each.kill()
 
 
 class Ends:
@@ -133,7 +93,7 @@ def ends(directory: Path, tls: Path) -> Iterator[Callable[..., Ends]]:
         yield lambda *options: Ends(directory, ended, *(options or ("--tls-dir", f"{tls}")))
 
 
-def test_channels_outlive_their_program(ends: Callable[..., Ends], programs: Callable[[str], Programs]) -> None:
+def test_channels_outlive_their_program(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
     """Three programs, a channel of each, and every link is cut; then each ends with its last channel, and what remains is one daemon."""
     these, those = ends(), programs("run")
     channels = [these.meet()]
@@ -159,7 +119,7 @@ def test_channels_outlive_their_program(ends: Callable[..., Ends], programs: Cal
 
 
 def test_a_program_that_does_not_take_over_changes_nothing(
-    ends: Callable[..., Ends], programs: Callable[[str], Programs], directory: Path
+    ends: Callable[..., Ends], programs: Callable[..., Programs], directory: Path
 ) -> None:
     """It has a mistake in its file, or cannot go on with links; or it is killed after it took over. The one before it accepts again."""
     these, those = ends(), programs("run")
@@ -182,19 +142,21 @@ def test_a_program_that_does_not_take_over_changes_nothing(
     assert passes(*channel)
     assert passes(*these.meet())
     again = those.replace()
-    assert passes(*these.meet())
+    newer = these.meet()
     assert those.running == sorted([these.dest.pid, again])
+    os.kill(these.dest.pid, signal.SIGKILL)  # its channels end with it, by name
+    these.source.wait_log("of this source (any more); was its daemon restarted?")
+    assert channel[0].recv(1) == b""
+    assert passes(*newer)
     those.end()
 
 
-def test_a_sources_channels_outlive_their_program(ends: Callable[..., Ends], programs: Callable[[str], Programs]) -> None:
+def test_a_sources_channels_outlive_their_program(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
     """The old process dials for its own; local programs connect to the new one, and its limits count them all."""
     these, those = ends(), programs("run")
     (these.directory / "source.toml").write_text("max-channels-per-user = 2\n")
     old = these.meet()
-    told = those.command("reload", "--program", f"@{these.source.pid}")
-    assert told.returncode == 0, told
-    newer = int(told.stdout.partition(": process ")[2].split()[0])
+    newer = programs("run", "nbdtun-source").replace()
     new = these.meet()
     these.cut()
     assert passes(*old)
@@ -213,12 +175,13 @@ def test_a_sources_channels_outlive_their_program(ends: Callable[..., Ends], pro
     those.end()
 
 
-def test_one_bandwidth_for_all_programs(ends: Callable[..., Ends], programs: Callable[[str], Programs], tls: Path) -> None:
+@pytest.mark.slow
+def test_one_bandwidth_for_all_programs(ends: Callable[..., Ends], programs: Callable[..., Programs], tls: Path) -> None:
     """A channel of each of two programs at the source; together they send what one may."""
     these, those = ends("--tls-dir", f"{tls}", "--bandwidth", "20MiB"), programs("run")
     channels = [these.meet()]
-    told = those.command("reload", "--program", f"@{these.source.pid}")
-    assert told.returncode == 0, told
+    sources = programs("run", "nbdtun-source")
+    sources.replace()
     channels.append(these.meet())
     got, stop = [0, 0], threading.Event()
     threads = [threading.Thread(target=send, args=(near, stop)) for near, _ in channels]
@@ -236,8 +199,7 @@ def test_one_bandwidth_for_all_programs(ends: Callable[..., Ends], programs: Cal
         thread.join(20)
     assert rate == pytest.approx(20 * MIB, rel=0.05)
     assert min(got) > MIB
-    os.kill(int(told.stdout.partition(": process ")[2].split()[0]), signal.SIGTERM)
-    wait(lambda: not [words for pid, words in marked().items() if " source --" in words and alive(pid)], 20, "the end of the source")
+    sources.end()
     those.end()
 
 
@@ -266,8 +228,9 @@ sys.addaudithook(hook)
 """
 
 
+@pytest.mark.slow
 def test_an_old_program_loads_nothing_that_may_be_of_another_release(
-    ends: Callable[..., Ends], programs: Callable[[str], Programs], directory: Path, monkeypatch: pytest.MonkeyPatch
+    ends: Callable[..., Ends], programs: Callable[..., Programs], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its files on disk are the next release's, while it goes on for hours."""
     (directory / "sitecustomize.py").write_text(WATCH)
@@ -287,7 +250,8 @@ def test_an_old_program_loads_nothing_that_may_be_of_another_release(
     those.end()
 
 
-def test_its_metrics_go_over_too(directory: Path, programs: Callable[[str], Programs]) -> None:
+@pytest.mark.slow
+def test_its_metrics_go_over_too(directory: Path, programs: Callable[..., Programs]) -> None:
     """Their port as well, and a UNIX socket that is listened on; one that the new program has no use for is given up."""
     those, port = programs("run"), free_port()
     file, run = directory / "dest.toml", directory / "run"
@@ -315,3 +279,67 @@ def scraped(port: int) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         told: bytes = answer.read()
     return told
+
+
+def test_a_migration_goes_on_through_two_reloads(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """While its disk is copied, over links that are cut; its memory's channels come later, to the newest program."""
+    pair = pairs(Plan(64 * MIB))
+    crossing = crossings(pair, cable=True, daemon=Daemon)
+    those = programs("far")
+    pair.source.wait_ticks(5)
+    attempt = crossing.migrate("--bandwidth", "16MiB")
+    attempt.wait_copied(8 * MIB)
+    those.replace()
+    crossing.cable.pull(0.3)
+    crossing.cable.plug()
+    newest = those.replace()
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    assert "daemon was restarted" not in attempt.log()
+    assert newest in those.running
+    those.end()
+    arrived(crossing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held", ["nbd-server-start", "migrate-incoming", "cont"])
+def test_two_reloads_in_each_phase(
+    held: str, pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """While the destination prepares, before the memory is sent, and while it is handed over; each time a link is lost as well."""
+    pair = pairs(Plan(64 * MIB))
+    pair.source.wait_ticks(5)
+    with Gate(pair.directory / "gate.qmp", pair.destination.qmp_path, held) as gate:
+        crossing = crossings(pair, cable=True, qmp=(pair.source.qmp_path, gate.path), daemon=Daemon)
+        those = programs("far")
+        attempt = crossing.migrate()
+        gate.wait_held()
+        those.replace()
+        those.replace()
+        crossing.cable.pull(0.3)
+        crossing.cable.plug()
+        gate.open()
+        assert attempt.wait_exit(120) == 0, attempt.log()
+        those.end()
+        arrived(crossing)
+
+
+@pytest.mark.slow
+def test_a_killed_sources_session_is_found_by_the_next_source(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """It is in the old process, and its QEMU's monitor too: the question is passed on to it, which ends the session."""
+    pair = pairs(Plan(64 * MIB))
+    crossing = crossings(pair, daemon=Daemon)
+    those = programs("far")
+    pair.source.wait_ticks(5)
+    attempt = crossing.migrate("--bandwidth", "2MiB")
+    attempt.wait_copied(2 * MIB)
+    those.replace()
+    assert attempt.last["phase"] == "mirror"
+    attempt.kill()
+    again = crossing.migrate()
+    assert again.wait_exit(120) == 0, again.log()
+    those.end()
+    arrived(crossing)

@@ -7,28 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nbdtun import __version__
 from nbdtun.cli.options import DURATION
 from nbdtun.cli.remote import RUN_DIR, asked, base, daemons
 from nbdtun.errors import ConfigError, printable
 from nbdtun.units import duration_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from nbdtun.process import Reactor
+
+    Work = Callable[[Reactor, Path, str | None], Coroutine[Any, Any, str]]
 
 
 @click.command("reload", short_help="Let a daemon read its configuration file again.")
 @click.argument("daemon", metavar="[@PID]", required=False, shell_complete=daemons)
 @click.option("--program", is_flag=True, help="Let the program, as it is now on disk, take its place, with all its options.")
+@click.option("--upgrade", is_flag=True, help="As --program, but only for a daemon of another release than this command.")
 @click.option(
     "--drain-timeout",
     "seconds",
     type=DURATION,
-    help="With --program: how long the old process may keep what is under way. [default: until it ends]",
+    help="With --program or --upgrade: how long the old process may keep what is under way. [default: until it ends]",
 )
 @RUN_DIR
-def command(daemon: str | None, program: bool, seconds: float | None, run_dir: str | None) -> None:
+def command(daemon: str | None, program: bool, upgrade: bool, seconds: float | None, run_dir: str | None) -> None:
     """Let the daemon with process id PID read its configuration file again; without PID, the one that runs. SIGHUP does the same.
 
     It takes other targets, VMs, forwards, allow-lists, limits and certificates, without touching channels and migrations. It says what it
@@ -43,10 +48,23 @@ def command(daemon: str | None, program: bool, seconds: float | None, run_dir: s
                  2  there is no such daemon
     """
     there = base(run_dir)
-    if seconds is not None and not program:
+    if seconds is not None and not (program or upgrade):
         raise ConfigError("--drain-timeout needs --program")
-    work = partial(_replace, seconds=seconds) if program else _reload
+    if program:
+        work: Work = partial(_replace, seconds=seconds)
+    else:
+        work = partial(_upgrade, seconds=seconds) if upgrade else _reload
     click.echo(asked(lambda reactor: work(reactor, there, daemon)))
+
+
+async def _upgrade(reactor: Reactor, there: Path, daemon: str | None, seconds: float | None) -> str:
+    """A command is of the release that is installed now; a daemon of that which was, when it was started."""
+    from nbdtun.service.control.client import ask
+
+    whom = daemon or await _only(reactor, there)
+    if (await ask(reactor, there, whom)).get("release") == __version__:
+        return await _reload(reactor, there, whom)
+    return await _replace(reactor, there, whom, seconds)
 
 
 async def _reload(reactor: Reactor, there: Path, daemon: str | None) -> str:

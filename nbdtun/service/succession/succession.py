@@ -45,9 +45,6 @@ class Running(Protocol):
     def kill(self) -> None:
         """End it."""
 
-    def poll(self) -> int | None:
-        """Its status, once it has ended."""
-
 
 class Replaceable(Keeping, Protocol):
     """A daemon's service whose program can be replaced."""
@@ -229,7 +226,6 @@ class Succession(Service):
         if later.leaves or not self.running:
             return
         self._forget()
-        process.poll()
         self._later = self._daemon.replaced_by = None
         self._around.main(os.getpid())
         self._accept()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nbdtun import __version__
 from nbdtun.service.control.names import Name
 from tests.cli.stage import Running, run
 
@@ -74,3 +75,12 @@ def test_the_one_that_was_replaced_is_not_meant(
     running.reports = [{"name": "nbdtun-dest", "pid": 8, "successor": 10}]
     assert run(capsys, "reload", "--program")[0] == 0
     assert running.asked == [("@8", "Replace", {})]
+
+
+@pytest.mark.parametrize(("release", "asked"), [(__version__, "Reload"), ("0.0.1", "Replace")])
+def test_another_release_takes_over_and_the_same_one_reads_its_file(
+    release: str, asked: str, running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.reports = [{"name": "nbdtun-dest", "pid": 7, "release": release, "successor": 8, **TOLD}]
+    assert run(capsys, "reload", "--upgrade", "@7")[0] == 0
+    assert [command for _, command, _ in running.asked] == ["Status", asked]

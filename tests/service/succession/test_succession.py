@@ -83,9 +83,6 @@ class Running:
     def kill(self) -> None:
         self.killed = True
 
-    def poll(self) -> int | None:
-        return 1
-
 
 class Process:
     """A process of a daemon, which listens at ``path``, and answers each connection with its ``name``."""
