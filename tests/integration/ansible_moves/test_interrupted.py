@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,9 @@ def test_a_module_is_killed_and_its_migration_goes_on(rack: Rack) -> None:
     assert vm.whole_at(1) == []
 
 
-def kill_the_module() -> None:
+def kill_the_module(does: str = "nbdtun migrate --progress=final") -> None:
     """The module's own process is the parent of nbdtun, which has a session of its own."""
-    (moving,) = pids("nbdtun migrate --progress=final")
+    (moving,) = pids(does)
     stat = Path(f"/proc/{moving}/stat").read_text().rpartition(")")[2].split()
     assert stat[3] == f"{moving}"
     os.kill(int(stat[1]), signal.SIGKILL)
@@ -63,3 +64,33 @@ def test_an_outcome_that_is_unknown_is_settled_by_the_next_run(rack: Rack) -> No
     assert (again["failed"], again["changed"], again["outcome"], again["settled"]) == (False, True, "moved", True), again
     assert vm.runs_at() == ["hv2"]
     assert vm.whole_at(1) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["killed", "alive"])
+def test_an_evacuation_goes_on(rack: Rack, engine: str) -> None:
+    """The module is killed, and the engine too, or not; the next run ends it, and its report has all that was moved."""
+    vms = [VM(rack, name) for name in ("web1", "web2")]
+    wanted: dict[str, Any] = {
+        "to": ["ssh://hv2"],
+        "settle": "200ms",
+        "retry_pause": "500ms",
+        "copying": 1,
+        "bandwidth": "4MiB",
+        "report": "/srv/report.json",
+    }
+    first = rack.play([{"nbdtun.migration.evacuate": wanted}])
+    image = rack.hosts[1].path("/srv/vm/web1.qcow2")
+    wait(lambda: image.exists() and image.stat().st_blocks * 512 > 2 * MIB, 120, "the copy", first)
+    kill_the_module("nbdtun evacuate --qmp=")
+    if engine == "killed":
+        for pid in pids("nbdtun evacuate"):
+            os.kill(pid, signal.SIGKILL)
+    first.wait_exit(60)
+    again = rack.task("evacuate", **{**wanted, "bandwidth": None})
+    assert (again["failed"], again["changed"], sorted(again["moved"])) == (False, True, ["web1", "web2"]), again
+    assert (again["resumed"], again["adopted"]) == (engine == "killed", engine == "alive"), again
+    assert sorted(each["vm"] for each in again["report"]["vms"]) == ["web1", "web2"]
+    assert [vm.runs_at() for vm in vms] == [["hv2"], ["hv2"]]
+    later = rack.task("evacuate", **wanted)
+    assert (later["changed"], later["moved"], len(later["report"]["vms"])) == (False, [], 2), later
