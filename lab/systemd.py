@@ -5,10 +5,12 @@ It is the real one, so a unit has in it what it has at an operator's: its socket
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from lab.cache import LAB
@@ -42,6 +44,17 @@ def _groups() -> Path | None:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if line.split()[2] == "cgroup2"]
     own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
     return Path(mounts[0] + own[0]) if mounts and own else None
+
+
+def _removed(group: Path) -> bool:
+    """Remove a control group; it is busy for a moment longer than it has processes."""
+    try:
+        group.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 class Systemd(Process):
@@ -79,9 +92,8 @@ class Systemd(Process):
         """End it; nothing of it is left then."""
         super().kill()
         wait(lambda: not list(self._populated()), 10, "the end of its processes")
-        for group in sorted(self._group.rglob("*/"), reverse=True):
-            group.rmdir()
-        self._group.rmdir()
+        for group in [*sorted(self._group.rglob("*/"), reverse=True), self._group]:
+            wait(partial(_removed, group), 10, f"the end of {group}")
 
     def _populated(self) -> Iterator[Path]:
         return (each for each in self._group.rglob("cgroup.procs") if each.read_text())
