@@ -39,7 +39,7 @@ def unable() -> str:
 def laid_out(directory: Path) -> Path:
     """A copy of the collection, where Ansible and its tests find it by its name: below `ansible_collections`."""
     there = directory / "ansible_collections/nbdtun/migration"
-    shutil.copytree(COLLECTION, there, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(COLLECTION, there, ignore=shutil.ignore_patterns("__pycache__", ".ruff_cache"))
     return there
 
 

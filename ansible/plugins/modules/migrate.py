@@ -173,6 +173,8 @@ class Migrate:
                 raise Failure(row["error"], row["code"], row["remedy"] or "", outcome="stayed")
             if step == whereabouts.ASK:
                 return self._ask()
+            if step == whereabouts.SETTLE and self._module.params["keep_source"] and self._is_there():
+                return self._there()
             if self._module.check_mode:
                 return self._check(row, step)
             if step == whereabouts.MIGRATE:
@@ -205,14 +207,21 @@ class Migrate:
         row = self._look(options.word("to", self._to))
         there = whereabouts.is_there(row, self._to)
         if there:
-            moved = self._known["adopted"]
-            return dict(changed=moved, outcome="moved" if moved else "there", msg=f"{self._vm} runs at {self._to}")
+            return self._there()
         if there is None:
             asked = row["at"][self._to]
             text = f"{self._vm} is not here, and {self._to} cannot be asked for it: {asked['error']}"
             raise Failure(text, asked["code"], asked["remedy"] or "", outcome="absent")
         remedy = "start it at one of them, or name the host where it is"
         raise Failure(f"{self._vm} runs neither here nor at {self._to}; {remedy}", "vm-unknown", remedy, outcome="absent")
+
+    def _is_there(self):
+        """Whether a QEMU that was left here, as is wished, has its guest there."""
+        return whereabouts.is_there(self._look(options.word("to", self._to)), self._to)
+
+    def _there(self):
+        moved = self._known["adopted"]
+        return dict(changed=moved, outcome="moved" if moved else "there", msg=f"{self._vm} runs at {self._to}")
 
     def _wait(self, row):
         """Another process moves it: wait for its end, and look again."""

@@ -26,10 +26,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_archive_has_what_is_used_and_nothing_else(archive: Path) -> None:
     with tarfile.open(archive) as files:
-        names = {name for name in files.getnames() if "." in name}
+        names = {*files.getnames()}
         told = json.loads(files.extractfile("MANIFEST.json").read())["collection_info"]  # type: ignore[union-attr]
     assert names >= {"README.md", "meta/runtime.yml", "playbooks/reboot_rack.yml", *(f"plugins/modules/{each}.py" for each in MODULES)}
-    assert [name for name in names if name.startswith("tests") or "__pycache__" in name or name == "ruff.toml"] == []
+    assert [name for name in names if name.startswith(("tests", ".", "ruff")) or "__pycache__" in name] == []
     assert (f"{told['namespace']}.{told['name']}", told["license_file"]) == (NAME, "LICENSE")
     assert told["version"] == f"{__version__}.0"[:5]
 

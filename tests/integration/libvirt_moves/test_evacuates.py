@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.libvirt import SPARE
+from lab.libvirt import SPARE, Host
 from lab.libvirt_way import PATIENT, Way
 from lab.process import wait
 
@@ -15,9 +15,8 @@ KEPT = ("--journal", f"{SPARE}/evacuation.journal")
 ENDS = ("--libvirt", "--resume-window", "60s", "--settle", "200ms", "--progress", "json", *KEPT)
 
 
-def where(way: Way, name: str) -> tuple[str | None, str | None]:
-    """The states of a VM at the two hosts, as `nbdtun vms` at the first one has them."""
-    here, there = way.ends
+def where(way: Way, here: Host, there: Host, name: str) -> tuple[str | None, str | None]:
+    """The states of a VM at two hosts, as `nbdtun vms` at the first one has them."""
     asked = way.command(here, "vms", name, "--libvirt", *way.to(there), "--json")
     assert asked.wait_exit(PATIENT) == 0, asked.log()
     told = json.loads(asked.log().splitlines()[-1])
@@ -34,7 +33,7 @@ def test_there_and_home_again(ways: Callable[..., Way]) -> None:
     (planned,) = json.loads(plan.log().splitlines()[-1])["vms"]
     assert planned["vm"] == way.domain.name
     assert planned["memory"] > 0
-    assert where(way, way.domain.name) == ("running", None)
+    assert where(way, here, there, way.domain.name) == ("running", None)
     first = way.command(here, "evacuate", *ENDS, *way.to(there))
     wait(lambda: '"copying"' in first.log(), PATIENT, "the copying", first)
     first.kill()
@@ -42,7 +41,7 @@ def test_there_and_home_again(ways: Callable[..., Way]) -> None:
     resumed = way.command(here, "evacuate", "--resume", *KEPT, "--progress", "none", "--report", f"{report}")
     assert resumed.wait_exit(PATIENT * 2) == 0, resumed.log()
     way.arrived(there)
-    assert where(way, way.domain.name) == (None, "running")
+    assert where(way, here, there, way.domain.name) == (None, "running")
     for disk in way.domain.disks:
         (here.spare / disk.path.name).unlink(missing_ok=True)
     (here.spare / way.domain.console).unlink(missing_ok=True)

@@ -96,6 +96,15 @@ def test_an_unknown_outcome_is_settled_first(play: Play) -> None:
     assert play.said[-1] == ["migrate", "--resolve", "--progress=final", *HERE, TO, "--", "web1"]
 
 
+def test_a_source_that_was_left_is_no_doubt(play: Play) -> None:
+    """With keep_source its QEMU stays, and is in the same state as one whose outcome is unknown."""
+    play.answers = [row("postmigrate"), row("postmigrate", {"ssh://hv2": "running"})]
+    result = play.run("migrate", **WANTED, keep_source=True)
+    assert (result["failed"], result["changed"], result["outcome"]) == (False, False, "there")
+    play.answers = [row("postmigrate"), row("postmigrate", {"ssh://hv2": None}), last(0)]
+    assert play.run("migrate", **WANTED, keep_source=True)["settled"] is True
+
+
 def test_one_that_never_arrived_is_moved_then(play: Play) -> None:
     play.answers = [row("postmigrate"), last(1, "migration", "web1 did not arrive and never will"), row(), last(0)]
     result = play.run("migrate", **WANTED)
