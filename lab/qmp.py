@@ -30,11 +30,20 @@ class Qmp:
         self._read(timeout)  # the greeting
         self("qmp_capabilities")
 
+    def hand(self, name: str, descriptor: int) -> None:
+        """Hand QEMU an open file, which it knows by `name` from then on."""
+        request = {"execute": "getfd", "arguments": {"fdname": name}}
+        socket.send_fds(self._socket, [json.dumps(request).encode() + b"\n"], [descriptor])
+        self._answer("getfd")
+
     def __call__(self, command: str, /, **arguments: Any) -> Any:
         """Execute a command; underscores in the names of arguments mean dashes."""
         dashed = {name.replace("_", "-"): value for name, value in arguments.items()}
         request = {"execute": command, "arguments": dashed}
         self._socket.sendall(json.dumps(request).encode() + b"\n")
+        return self._answer(command)
+
+    def _answer(self, command: str) -> Any:
         while True:
             answer = self._read(self._timeout)
             if "event" in answer:

@@ -11,7 +11,9 @@ from bench.measures.migration import MIGRATION
 from bench.measures.moment import MOMENT
 from bench.measures.rationed import RATIONED
 from bench.measures.scaling import SCALING
+from bench.measures.sockets import SOCKETS
+from bench.measures.trips import TRIPS
 
-MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, METRICS, DISTANCE, MIGRATION, RATIONED, MOMENT, GUEST, BANDWIDTH)
+MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, METRICS, DISTANCE, MIGRATION, RATIONED, SOCKETS, MOMENT, TRIPS, GUEST, BANDWIDTH)
 
 __all__ = ["MEASURES", "Measure"]

@@ -1,0 +1,70 @@
+"""Round trips within the moment of a migration: how often the other host is waited for while the guest stands still.
+
+The line is so long that each of its crossings outweighs all that the processes do meanwhile. So the pause, counted in
+crossings, is the number of those that were waited for, one after the other. The direct migration has a driver at both
+ends at once, who waits for no line; what it waits for is QEMU's own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.columns import Column
+from bench.line import FAR, FAR_SEEN, Length, line, unable
+from bench.measures.measure import Measure
+from bench.measures.migration import MIGRATE, downtime
+from bench.peers import DIRECT
+from bench.rounds import interleaved
+from bench.samples import Sample
+from bench.scene import Scene
+from lab import bare, guest
+from lab.crossing import Crossing
+from lab.daemon import free_port
+from lab.disks import MIB
+from lab.pair import Pair, Plan
+
+SIZE = 16 * MIB
+NEAR = Length(50)
+LONG = Length(400)
+COLUMNS = (Column("trips", "round\ntrips", 1), Column("downtime_ms", "downtime\nms"))
+
+
+def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
+    """Both ways over both lines in every round."""
+    if reason := unable():
+        scene.note(TRIPS.name, reason)
+        return
+    behaves = guest.build()
+    subjects = [(length, way) for length in (NEAR, LONG) for way in (DIRECT.name, MIGRATE)]
+    for number, (length, way) in interleaved(subjects, scene.effort.rounds):
+        with ExitStack() as ended:
+            directory = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="nb-")))
+            pair = ended.enter_context(Pair(directory, behaves, [Plan(SIZE, filled=1.0)]))
+            ended.enter_context(line(directory, length, number))
+            pair.source.wait_ticks(10)
+            _direct(pair) if way == DIRECT.name else _migrate(pair, scene)
+            pause = downtime(pair)
+        yield Sample(TRIPS.name, way, number, {"trips": trips(pause, length), "downtime_ms": pause}, f"{length}")
+
+
+def trips(pause: float, length: Length) -> float:
+    """How many round trips fit into a pause of so many ms, to the half."""
+    return round(2 * pause / length.round_trip_ms) / 2
+
+
+def _direct(pair: Pair) -> None:
+    nbd, ram = (bare.TcpWay(FAR, FAR_SEEN, free_port()) for _ in range(2))
+    bare.migrate(pair.source, pair.destination, nbd, ram)
+
+
+def _migrate(pair: Pair, scene: Scene) -> None:
+    with Crossing(pair, scene.tls, listen=FAR, dial=FAR_SEEN) as crossing:
+        attempt = crossing.migrate()
+        if status := attempt.wait_exit(600):
+            raise RuntimeError(f"nbdtun migrate: exit status {status}: {attempt.log().strip()[-500:]}")
+
+
+TRIPS = Measure("trips", "Round trips while the guest stands still", COLUMNS, measure)
