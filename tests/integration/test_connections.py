@@ -129,6 +129,67 @@ def test_a_link_that_does_not_come_back(pairs: Callable[..., Pair], crossings: C
         moved(crossing, crossing.migrate(*CONNECTIONS))
 
 
+def sending(pair: Pair, crossing: Crossing) -> Attempt:
+    """One that has sent a part of its memory, and has more to send."""
+    pair.source.wait_ticks(5)
+    crossing.cable.slow(SLOW)
+    attempt = crossing.migrate(*CONNECTIONS)
+    attempt.wait_phase("ram")
+    crossing.cable.wait_bytes(crossing.cable.counters().up + 4 * MIB)
+    return attempt
+
+
+def moves_later(pair: Pair, crossing: Crossing) -> None:
+    """The source is undisturbed, and the VM moves to a fresh QEMU."""
+    undisturbed(pair)
+    pair.renew_destination()
+    crossing.cable.plug()
+    moved(crossing, crossing.migrate(*CONNECTIONS))
+
+
+@pytest.mark.slow
+def test_a_link_that_is_lost_for_good_while_the_memory_is_sent(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], build: Build
+) -> None:
+    pair = pairs(SMALL, builds=(build, build))
+    crossing = crossings(pair, cable=True, options=["--resume-window", "2s", "--link-timeout", "1s"])
+    attempt = sending(pair, crossing)
+    crossing.cable.pull()
+    assert attempt.wait_exit(120) == 1, attempt.log()
+    wait(lambda: pair.destination.state() == "gone", 60, "the end of the destination's QEMU")
+    moves_later(pair, crossing)
+
+
+@pytest.mark.slow
+def test_one_that_is_cancelled_while_its_link_is_lost(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], build: Build) -> None:
+    """QEMU's threads wait in sockets that nobody reads: `migrate_cancel` alone would not end them."""
+    pair = pairs(SMALL, builds=(build, build))
+    crossing = crossings(pair, cable=True)
+    attempt = sending(pair, crossing)
+    crossing.cable.pull()
+    wait(lambda: attempt.last["link"]["state"] != "up", 60, "the loss of the link", attempt)
+    assert crossing.command("cancel", VM).returncode == 0
+    assert attempt.wait_exit(25) == 130, attempt.log()
+    moves_later(pair, crossing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["qemu", "daemon"])
+def test_a_destination_that_is_killed_while_the_memory_is_sent(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], build: Build, killed: str
+) -> None:
+    pair = pairs(SMALL, builds=(build, build))
+    crossing = crossings(pair, cable=True)
+    attempt = sending(pair, crossing)
+    if killed == "qemu":
+        pair.destination.kill()
+    else:
+        crossing.daemon.kill()
+        crossing.start_daemon()
+    assert attempt.wait_exit(120) == 1, attempt.log()
+    moves_later(pair, crossing)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ways", [("native_qemu", "recent_qemu"), ("recent_qemu", "native_qemu")], ids=["up", "down"])
 def test_between_two_releases(
