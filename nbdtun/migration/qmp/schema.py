@@ -100,6 +100,7 @@ ANSWERS: Mapping[str, Shape] = {
     "query-status": {"status": NAME},
     "query-tpm": [{"options": {"type": NAME}}],
     "query-uuid": {"UUID": NAME},
+    "query-yank": [{"type": NAME}],
     "query-version": {"qemu": {"major": COUNT, "minor": COUNT, "micro": COUNT}},
     "x-debug-query-block-graph": {"nodes": [{"id": COUNT, "name": NAME}], "edges": [{"parent": COUNT, "child": COUNT}]},
     "x-query-ramblock": {"human-readable-text": TEXT},

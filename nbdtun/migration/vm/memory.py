@@ -15,6 +15,8 @@ QEMU facts (7.2 and 10.0):
 - With ``multifd``, memory has several connections beside the main one (``migration/multifd.c``). It and ``multifd-channels`` must be the
   same at both ends, before ``migrate-incoming`` and ``migrate``: an end that has it alone waits for ever. QEMU before 8.0 takes the *first*
   connection that it accepts for the main one, so they must arrive in the order in which they were made.
+- QEMU cleans up some time after it has reported that a migration has failed. A ``migrate`` before that is refused ("duplicate yank
+  instance"), and leaves 7.2 in ``setup`` for ever. ``query-yank`` tells when it is over.
 - Capabilities can be changed only while no migration is under way.
 - ``block-bitmap-mapping`` is not among the parameters until somebody sets it. It cannot be removed then, only emptied.
 """
@@ -42,6 +44,9 @@ _MULTIFD = "multifd"
 _UNSET: Mapping[str, Any] = {MAPPING: []}
 
 DEVICE_SECONDS = 10.0
+#: How often QEMU is asked whether it has cleaned up behind a migration, in seconds.
+CLEANING_SECONDS = 0.05
+_MIGRATING = {"type": "migration"}
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -218,13 +223,20 @@ class Outgoing:
 
     async def cancel(self) -> None:
         """Cancel it, if it runs; QEMU lets the guest run on by itself."""
-        if (await query_migration(self._monitor)).status in ENDED | {"none"}:
+        if (status := (await query_migration(self._monitor)).status) == "none":
             return
         with self._monitor.listen("MIGRATION") as events:
-            if not await self._has_ended(events):
-                await self._monitor.execute("migrate_cancel")
-            while (await query_migration(self._monitor)).status not in ENDED | {"none"}:
-                await events.next()
+            if status not in ENDED:
+                await self._end(events)
+            while _MIGRATING in await self._monitor.execute("query-yank"):
+                with suppress(MonitorError):
+                    await events.next(CLEANING_SECONDS)
+
+    async def _end(self, events: Listener) -> None:
+        if not await self._has_ended(events):
+            await self._monitor.execute("migrate_cancel")
+        while (await query_migration(self._monitor)).status not in ENDED | {"none"}:
+            await events.next()
 
     async def _has_ended(self, events: Listener) -> bool:
         """A migration that sends its last state must not be cancelled: it gets time to end by itself."""

@@ -17,7 +17,17 @@ from nbdtun.migration.qmp.monitor import Monitor
 OLDEST = "7.2"
 
 SENDING = frozenset(
-    {"blockdev-add", "blockdev-mirror", "block-job-cancel", "blockdev-del", "yank", "migrate", "migrate-continue", "migrate_cancel"}
+    {
+        "blockdev-add",
+        "blockdev-mirror",
+        "block-job-cancel",
+        "blockdev-del",
+        "yank",
+        "query-yank",
+        "migrate",
+        "migrate-continue",
+        "migrate_cancel",
+    }
 )
 RECEIVING = frozenset({"nbd-server-start", "nbd-server-stop", "block-export-add", "block-export-del", "migrate-incoming", "cont"})
 

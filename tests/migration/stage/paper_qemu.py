@@ -54,6 +54,7 @@ class PaperQemu(Paper):
         self.dirties = False
         self.stuck = False
         self.passes = 1
+        self.yankable: list[dict[str, str]] = []
         self.plugged: dict[str, str] = {}
         self.processors = 1
         self.announced: list[str] = []
@@ -174,6 +175,9 @@ class PaperQemu(Paper):
         if node_name in self.jobs:
             self.refuse(f"Node {node_name} is in use")
         del self.nodes[node_name]
+
+    def query_yank(self) -> Any:
+        return self.yankable
 
     def yank(self, instances: Any) -> Any:
         if instances[0]["node-name"] not in self.nodes:

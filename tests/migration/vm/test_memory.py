@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from nbdtun.errors import CommandFailed, MemoryFailed, MonitorError, NotMigratable, ResumeRefused
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.vm.memory import (
+    CLEANING_SECONDS,
     MAPPING,
     Incoming,
     Migrated,
@@ -250,3 +251,16 @@ def test_several_connections_are_set_and_put_back() -> None:
     assert do(one, spreadable(one)) is True
     del one.capabilities["multifd"]
     assert do(one, spreadable(one)) is False
+
+
+def test_a_cancellation_waits_until_qemu_has_cleaned_up() -> None:
+    """A `migrate` before that would be refused, and leave QEMU 7.2 in `setup` for ever."""
+    one = qemu()
+    one.migration, one.yankable = {"status": "failed"}, [{"type": "block-node"}, {"type": "migration"}]
+    cancelled = Deferred.fromCoroutine(Outgoing(one).cancel())
+    one.clock.pump([CLEANING_SECONDS] * 10)
+    assert not cancelled.called
+    del one.yankable[1]
+    one.clock.pump([CLEANING_SECONDS] * 2)
+    assert cancelled.called
+    assert "migrate_cancel" not in one.asked
