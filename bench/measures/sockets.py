@@ -1,7 +1,7 @@
 """Sockets: what QEMU's own socket costs, which is as small as the system makes it.
 
-A migration through the tunnel with TLS, in pairs: QEMU connects by itself, or it is handed connected sockets with room
-for 1 MiB (`getfd`), one for its disk and one for its memory. Such a QEMU cannot connect again.
+A migration through the tunnel with TLS, in turns: QEMU connects by itself, or it is handed connected sockets with room
+for 1 MiB (`getfd`), for its memory, or for its disk as well. Such a disk cannot connect again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lab.tunnel import Tunnel
 PAIRS = 10
 ROOM = MIB
 COLUMNS = (Column("wall_s", "wall\ns", 2), Column("mirror_s", "disk\ns", 2))
-OWN, HANDED = "QEMU's own sockets", "sockets of 1 MiB"
+OWN, MEMORY, BOTH = "QEMU's own sockets", "the memory's of 1 MiB", "both of 1 MiB"
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,22 @@ def _own(pair: Pair, nbd: bare.UnixWay, ram: bare.UnixWay) -> bare.Moved:
     return bare.migrate(pair.source, pair.destination, nbd, ram)
 
 
-def _handed(pair: Pair, nbd: bare.UnixWay, ram: bare.UnixWay) -> bare.Moved:
+def _memory(pair: Pair, nbd: bare.UnixWay, ram: bare.UnixWay) -> bare.Moved:
+    hand(pair.source, "ram", ram.dial)
+    return bare.migrate(pair.source, pair.destination, nbd, Handed(ram, "ram"))
+
+
+def _both(pair: Pair, nbd: bare.UnixWay, ram: bare.UnixWay) -> bare.Moved:
     for name, way in (("nbd", nbd), ("ram", ram)):
         hand(pair.source, name, way.dial)
     return bare.migrate(pair.source, pair.destination, Handed(nbd, "nbd"), Handed(ram, "ram"))
 
 
-WAYS: dict[str, Callable[[Pair, bare.UnixWay, bare.UnixWay], bare.Moved]] = {OWN: _own, HANDED: _handed}
+WAYS: dict[str, Callable[[Pair, bare.UnixWay, bare.UnixWay], bare.Moved]] = {OWN: _own, MEMORY: _memory, BOTH: _both}
 
 
 def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
-    """Both in every round, which begins with another one each time."""
+    """All in every round, which begins with another one each time."""
     home = room_for(2 * QUICK)
     if home is None:
         scene.note(SOCKETS.name, f"it needs as much room as {MIGRATION.name}")
