@@ -24,6 +24,8 @@ from typing import TextIO
 from lab.daemon import listening
 
 CHUNK = 1 << 20
+FAIR = 1 << 18
+"""The most that one connection passes before it is another one's turn, where the rate is limited."""
 HOST = "127.0.0.1"
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 LOOK = 0.05
@@ -46,7 +48,7 @@ class Direction:
 
     def limit(self) -> int:
         """How many bytes may pass at once: smooth when slow, exact before a cut."""
-        slow = max(1, int(self.rate / 20)) if self.rate else CHUNK
+        slow = min(FAIR, max(1, int(self.rate / 20))) if self.rate else CHUNK
         return min(self.chunk, slow, CHUNK if self.budget is None else self.budget)
 
     def account(self, count: int) -> None:
@@ -77,8 +79,9 @@ class Pipe:
         held = lingering or self.direction.stalled or self.ended
         return not held and self.direction.free_at <= time.monotonic()
 
-    def step(self) -> None:
-        """Pass one chunk on; raises OSError when either end is gone."""
+    def step(self) -> int:
+        """Pass one chunk on; the bytes that have passed. Raises OSError when either end is gone."""
+        sent = 0
         with contextlib.suppress(BlockingIOError):
             if not self.pending:
                 self._receive()
@@ -86,6 +89,7 @@ class Pipe:
                 sent = self.sink.send(self.pending[: self.direction.limit()])
                 self.pending = self.pending[sent:]
                 self.direction.account(sent)
+        return sent
 
     def _receive(self) -> None:
         count = self.source.recv_into(self.buffer, self.direction.limit())
@@ -103,6 +107,7 @@ class Wire:
         self._ends = (client, server)
         self._pipes = (Pipe(client, server, relay.up), Pipe(server, client, relay.down))
         self.lingering = False
+        self.passed_at = 0.0
         for end in self._ends:
             end.setblocking(False)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -121,8 +126,8 @@ class Wire:
     def _step(self) -> None:
         try:
             for pipe in self._pipes:
-                if pipe.ready(self.lingering):
-                    pipe.step()
+                if pipe.ready(self.lingering) and pipe.step():
+                    self.passed_at = time.monotonic()
         except OSError:
             self.cut()
             return
@@ -251,7 +256,8 @@ class Relay:
         return min(later, default=None)
 
     def _refresh(self) -> None:
-        for wire in self.wires:
+        """Those that have passed nothing for longest come first: epoll reports them in the order in which they are watched."""
+        for wire in sorted(self.wires, key=lambda wire: wire.passed_at):
             wire.refresh()
 
     def _ways(self, direction: str) -> list[Direction]:

@@ -123,6 +123,31 @@ def ask(peer: socket.socket, data: bytes) -> bytes:
     return answer
 
 
+def test_a_slow_cable_is_shared(cable: Cable) -> None:
+    """Two that always have something to say come through alike."""
+    passed = [0, 0]
+    with dial(cable) as one, dial(cable) as other:
+        cable.slow(20 * MIB)
+
+        def say(number: int, peer: socket.socket) -> None:
+            with suppress(OSError):
+                while data := peer.recv(MIB):
+                    passed[number] += len(data)
+
+        def tell(peer: socket.socket) -> None:
+            with suppress(OSError):
+                while True:
+                    peer.sendall(bytes(MIB))
+
+        for number, peer in enumerate((one, other)):
+            for work in ((say, number, peer), (tell, peer)):
+                threading.Thread(target=work[0], args=work[1:], daemon=True).start()
+        time.sleep(2)
+        heard = sorted(passed)
+        cable.cut()
+    assert heard[0] > heard[1] / 2 > 0
+
+
 def test_cable_cuts(cable: Cable) -> None:
     with dial(cable) as peer:
         cable.cut()
