@@ -78,7 +78,8 @@ class Pair:
         """The VM is started again at the source, with its disks as they are; its guest boots."""
         old = self.source
         old.kill()
-        self.source = self._ended.enter_context(Qemu("src", self.directory, self.guest, old.drives, build=old.build))
+        again = Qemu("src", self.directory, self.guest, old.drives, build=old.build, **self._options)
+        self.source = self._ended.enter_context(again)
 
     def faults(self) -> list[str]:
         """What is missing at the destination, by every tick reported at either end."""

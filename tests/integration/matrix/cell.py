@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from lab.crossing import Attempt, Crossing
+from lab.crossing import VM, Attempt, Crossing
 from lab.gate import Gate
 from lab.pair import Pair
 from lab.process import wait
@@ -16,6 +16,8 @@ class Cell:
     """What a fault may strike at, and what the verdict looks at; ended with `ended`."""
 
     attempt: Attempt
+    moves = True
+    """Whether the migration is to go on from where it was struck."""
 
     def __init__(self, pair: Pair, tls: Path, phase: Phase, options: tuple[str, ...], ended: ExitStack) -> None:
         self.pair, self.phase, self.ended = pair, phase, ended
@@ -40,7 +42,7 @@ class Cell:
         """Begin the migration."""
         if self.phase.slow and self.gate is None:
             self.crossing.cable.slow(SLOW)
-        self.attempt = self.crossing.migrate()
+        self.attempt = self.crossing.migrate(*(["--hold"] if self.phase.held_back else []))
 
     def reach(self) -> None:
         """Come to the middle of the phase."""
@@ -54,7 +56,7 @@ class Cell:
             self.open()
             self.attempt.wait_phase(self.phase.word)
             cable.wait_bytes(UNDER_WAY)
-        if self.phase.settle != "200ms":
+        if self.phase.settle != "200ms" or self.phase.held_back:
             self.attempt.wait_phase(self.phase.word)
         wait(lambda: self.attempt.last["phase"] == self.phase.word, 5, self.phase.word, self.attempt)
 
@@ -62,6 +64,8 @@ class Cell:
         """Hold nothing up any more, and from now on nothing again."""
         for gate in self.gates.values():
             gate.open()
+        if self.phase.held_back and self.moves:
+            self.crossing.command("set", VM, "--switchover", "now")
 
     def again(self) -> Attempt:
         """A second migration."""

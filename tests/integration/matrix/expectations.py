@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PHASES = ("prepare", "mirror", "ready", "ram", "pre-switchover", "switchover", "handover", "finish", "settle", "confirm")
+PHASES = ("prepare", "mirror", "ready", "ram", "holding", "pre-switchover", "switchover", "handover", "finish", "settle", "confirm")
 
 
 class End(enum.Enum):
@@ -97,7 +97,7 @@ ENDED = Never("it runs at the destination already")
 INTERRUPTED = stays("interrupted", 130)
 INTERRUPTED_LATER = afresh("interrupted", 130)
 
-TABLE: Mapping[str, Row] = {
+_OTHERS: Mapping[str, Row] = {
     "interrupt": Row(
         "Ctrl-C to ``nbdtun migrate``",
         (INTERRUPTED, INTERRUPTED, *(INTERRUPTED_LATER,) * 5, *(TOO_LATE,) * 3),
@@ -216,6 +216,16 @@ TABLE: Mapping[str, Row] = {
         + (paused("The source stays paused"), paused("The source stays paused"), MOVES),
     ),
 }
+
+HELD = PHASES.index("holding")
+
+
+def _with_hold(row: Row) -> Row:
+    """A migration that is held has sent a part of its memory: what strikes it has the same end as in `ram`, the phase before."""
+    return Row(row.title, (*row.cells[:HELD], row.cells[HELD - 1], *row.cells[HELD:]))
+
+
+TABLE: Mapping[str, Row] = {name: _with_hold(row) for name, row in _OTHERS.items()}
 
 QUICK = frozenset(
     {

@@ -36,6 +36,9 @@ class Phase:
     settle: str = "200ms"
     """How long the guest is watched at the destination: so long does that phase last."""
 
+    held_back: bool = False
+    """It is held by `--hold`, and let go if it is to move; its VM has enough memory to stop within."""
+
     logged: str = ""
     """What the destination's daemon has logged by then."""
 
@@ -49,6 +52,7 @@ PHASES = (
     Phase("mirror", slow=True),
     Phase("ready", Held("destination", "migrate-incoming")),
     Phase("ram", Held("destination", "migrate-incoming"), slow=True),
+    Phase("holding", held_back=True),
     Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
     Phase("switchover", Held("source", "migrate-continue")),
     # The journal's fourth change is that the VM is handed over; the disks' nodes are gone by then.

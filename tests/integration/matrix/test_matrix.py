@@ -12,10 +12,13 @@ from lab.disks import MIB
 from lab.pair import Pair, Plan
 from tests.integration.matrix import expectations
 from tests.integration.matrix.cell import Cell
-from tests.integration.matrix.expectations import QUICK, TABLE, Never, Outcome
+from tests.integration.matrix.expectations import QUICK, TABLE, End, Never, Outcome
 from tests.integration.matrix.faults import FAULTS
 from tests.integration.matrix.phases import PHASES, Phase
 from tests.integration.matrix.verdict import judge
+
+LARGE = (320 << 10) + 8
+"""KiB of RAM of a VM that can be held within its memory; for the kind of number see `lab.qemu.MEMORY`."""
 
 
 def cells() -> Iterator[object]:
@@ -33,8 +36,9 @@ def test_cell(pairs: Callable[..., Pair], tls: Path, hasty: Callable[[], None], 
     if fault.hasty:
         hasty()
     with ExitStack() as ended:
-        pair = pairs(Plan(64 * MIB))
+        pair = pairs(Plan(64 * MIB), **({"memory": LARGE} if phase.held_back else {}))
         cell = Cell(pair, tls, phase, fault.options, ended)
+        cell.moves = outcome.end is End.MOVES
         fault.before(cell)
         pair.source.wait_ticks(3)
         cell.begin()
