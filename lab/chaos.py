@@ -1,5 +1,7 @@
 """`make chaos`: copies through the tunnel, back and forth, while the cable suffers at random; every byte is compared.
 
+Meanwhile the programs of both ends are replaced, again and again.
+
 The seed is printed; the same seed makes the same troubles, though not at the same bytes.
 """
 
@@ -19,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.cable import Cable, Way
-from lab.daemon import BIN
+from lab.daemon import BIN, Daemon
 from lab.process import Process, wait
+from lab.programs import Programs
 from lab.tunnel import Tunnel
 
 MIB = 1024 * 1024
@@ -36,12 +39,22 @@ class Trouble:
     """Does something to the cable, now and then something worse than a cut."""
 
     cable: Cable
+    ends: tuple[Programs, Programs]
     chance: random.Random
     done: Counter[str] = field(default_factory=Counter)
 
     def strike(self) -> float:
         """Do one thing; seconds until it should be over."""
-        deeds: list[Callable[[], float]] = [self.cut, self.cut_soon, self.stall, self.slow, self.trickle, self.refuse, self.linger]
+        deeds: list[Callable[[], float]] = [
+            self.cut,
+            self.cut_soon,
+            self.stall,
+            self.slow,
+            self.trickle,
+            self.refuse,
+            self.linger,
+            self.replace,
+        ]
         deed = self.chance.choice(deeds)
         self.done[deed.__name__] += 1
         return deed()
@@ -74,6 +87,11 @@ class Trouble:
         self.cable.linger()
         return self.chance.uniform(0, 1)
 
+    def replace(self) -> float:
+        """The program of either end is replaced, and the links are cut: they come back to the new one."""
+        self.chance.choice(self.ends).replace()
+        return self.cut()
+
 
 class Chaos:
     """One tunnel, one server, and copies until the time is up."""
@@ -89,17 +107,22 @@ class Chaos:
         socket = self._directory / "nbd.sock"
         certificates = self._directory / "tls"
         subprocess.run([BIN / "nbdtun", "certs", certificates, "--host", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
-        options = ["--link-timeout", f"{LINK_TIMEOUT}s"]
+        options = ["--link-timeout", f"{LINK_TIMEOUT}s", "--resume-window", "30s"]
         end = time.monotonic() + seconds
         with Process(["nbdkit", "-f", "-U", socket, "memory", f"{SIZE}"], self._directory / "nbdkit.log") as server:
             wait(socket.exists, 10, "nbdkit", server)
-            with Tunnel(self._directory, socket, certificates, cable=True, options=options) as tunnel:
+            with Tunnel(self._directory, socket, certificates, cable=True, options=options, daemon=Daemon) as tunnel:
                 assert tunnel.cable is not None
-                trouble = Trouble(tunnel.cable, self._chance)
+                ends = Programs(tunnel.run_dir), Programs(tunnel.run_dir, "nbdtun-source")
+                trouble = Trouble(tunnel.cable, ends, self._chance)
                 faults: list[str] = []
-                while time.monotonic() < end and not faults:
-                    faults = self._round(tunnel, trouble)
-                return faults + self._account(tunnel, trouble)
+                try:
+                    while time.monotonic() < end and not faults:
+                        faults = self._round(tunnel, trouble)
+                    return faults + self._account(tunnel, trouble)
+                finally:
+                    for each in ends:
+                        each.kill()
 
     def _round(self, tunnel: Tunnel, trouble: Trouble) -> list[str]:
         """New data there, and back; what went wrong."""

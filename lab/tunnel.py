@@ -26,8 +26,9 @@ class Tunnel:
         source_options: Sequence[str] = (),
         destination_options: Sequence[str] = (),
         targets: Sequence[str] = (),
+        daemon: type[Twistd] = Twistd,
     ) -> None:
-        self.directory = directory
+        self.directory, self._kind = directory, daemon
         self.entrance = directory / "in.sock"
         self.run_dir = directory / "run"
         """Where both daemons have their control sockets."""
@@ -65,7 +66,7 @@ class Tunnel:
                 self.source.wait_socket(Path(value.partition("=unix:")[2].partition(":")[0]))
 
     def _start(self, plugin: str, *arguments: str) -> Twistd:
-        return self._ended.enter_context(Twistd(self.directory, plugin, *arguments))
+        return self._ended.enter_context(self._kind(self.directory, plugin, *arguments))
 
     def __enter__(self) -> Self:
         return self
