@@ -32,7 +32,8 @@ def rack(directory: Path) -> Iterator[Rack]:
 class VM:
     """A VM of the rack, whose guest ticks; it begins at the first host."""
 
-    def __init__(self, rack: Rack, name: str, size: int = 16 * MIB) -> None:
+    def __init__(self, rack: Rack, name: str, size: int = 16 * MIB, *, ticking: bool = True) -> None:
+        """`ticking`: its guest has booted; without, it still boots."""
         self.rack, self.name = rack, name
         self._place(0, "srv/vm").mkdir(exist_ok=True)
         self._place(0, "run/qemu").mkdir(exist_ok=True)
@@ -42,7 +43,9 @@ class VM:
         ends = ("-serial", f"file:/srv/vm/{name}.console", "-qmp", f"unix:/run/qemu/{name}.qmp,server=on,wait=off")
         lab = ("-qmp", f"unix:/run/qemu/{name}.lab,server=on,wait=off")
         self.process = rack.start(name, [*native().command(), *machine, *guest.build().arguments(1), *drive, *ends, *lab])
-        wait(lambda: self.ticks(0) > 2, 60, f"ticks of {name}", self.process)
+        wait(self._place(0, f"run/qemu/{name}.lab").exists, 20, f"the monitors of {name}", self.process)
+        if ticking:
+            wait(lambda: self.ticks(0) > 2, 60, f"ticks of {name}", self.process)
 
     def _place(self, host: int, path: str) -> Path:
         return self.rack.hosts[host].path(f"/{path}")
