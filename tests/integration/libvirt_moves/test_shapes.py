@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import pwd
 import subprocess
 from collections.abc import Callable
@@ -199,12 +200,17 @@ def test_an_ordinary_users_own_libvirt(ways: Callable[..., Way]) -> None:
 @pytest.mark.slow
 def test_the_modular_daemons(ways: Callable[..., Way]) -> None:
     """virtqemud has the VM, and virtstoraged its pools: there and back, and what is missing there is said."""
-    fetch("modular.sh")
+    try:
+        fetch("modular.sh")
+    except RuntimeError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"libvirt's modular daemons cannot be compiled: {error}")
     way = ways("qcow2", persistent=True, host=partial(Modular, keepalive=""))
     here, there = way.ends
     there.path(f"{IMAGES}").mkdir(exist_ok=True)
     there.virsh("pool-create-as", "images", "dir", "--target", f"{IMAGES}")
-    with way.migrate("--map", "br9=br8", "--map", f"{SPARE}/vda.qcow2=/etc/vda.qcow2") as attempt:
+    with way.migrate("--map", f"{SPARE}/vda.qcow2=/etc/vda.qcow2") as attempt:
         assert attempt.wait_exit(PATIENT) == 1
         assert "/etc/vda.qcow2 is in no storage pool there" in attempt.log()
     with way.migrate("--map", f"{SPARE}/vda.qcow2={IMAGES}/vda.qcow2") as attempt:
