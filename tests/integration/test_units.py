@@ -110,6 +110,28 @@ def test_the_hardened_units_move_a_vm(pairs: Callable[..., Pair], guest: Guest, 
 
 @pytest.mark.slow
 @within
+def test_a_program_is_replaced_while_a_vm_moves(pairs: Callable[..., Pair]) -> None:
+    """The new process is the unit's main one, and the old one goes on beside it; a stop ends both."""
+    pair = pairs(PLAN)
+    pair.source.wait_ticks(5)
+    serve(pair, "--bandwidth", "4MiB")
+    systemctl("start", MIGRATE)
+    before = units.show(DEST, "MainPID")
+    subprocess.run(["/usr/bin/nbdtun", "reload", "--program", f"@{before}"], check=True, timeout=60)
+    units.wait_other(DEST, before)
+    assert Path(f"/proc/{before}").exists()
+    wait(lambda: units.show(MIGRATE, "ActiveState") == "inactive", 120, "the end of the migration")
+    arrived(pair)
+    units.wait_status(DEST, "nothing under way", 15)
+    assert (units.show(DEST, "ActiveState"), units.show(DEST, "NRestarts")) == ("active", "0")
+    systemctl("stop", DEST)
+    assert units.show(DEST, "Result") == "success"
+    assert not Path(f"/proc/{before}").exists()
+    assert list(Path("/run/nbdtun").rglob("*.sock")) == []
+
+
+@pytest.mark.slow
+@within
 def test_qemus_user_needs_no_right_at_all(pairs: Callable[..., Pair], guest: Guest, directory: Path) -> None:
     """By the drop-in that is shipped."""
     user = pwd.getpwnam("libvirt-qemu").pw_uid
@@ -161,7 +183,7 @@ def test_a_restart_refuses_no_connection_and_costs_no_copy(pairs: Callable[..., 
 @within
 def test_one_that_hangs_is_ended_and_started_again(pairs: Callable[..., Pair]) -> None:
     pair = pairs(Plan(64 * MIB))
-    serve(pair, "--bandwidth", "3MiB")  # its disk is still copied when the daemon hangs: its memory would be lost with that
+    serve(pair, "--bandwidth", "8MiB")
     units.drop_in(DEST, "hasty", "WatchdogSec=10s\nTimeoutAbortSec=1s")
     systemctl("start", DEST)
     systemctl("start", MIGRATE)
