@@ -65,6 +65,7 @@ class Misfortune:
                 return
             deed()
             self.done[deed.__name__.replace("_", " ")] += 1
+        over.wait()  # a daemon that this thread has started ends with it (PR_SET_PDEATHSIG is about the thread)
 
     def pull(self) -> None:
         assert self.fleet.cable is not None
