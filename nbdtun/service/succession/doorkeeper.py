@@ -17,12 +17,16 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from nbdtun.amp import MAX_KEY, MAX_KEYS
 from nbdtun.errors import TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.tunnel.opening.detach import detach
 
 #: The commands that begin a session: from then on, its channel belongs to the process that has it.
 BEGINNING = frozenset({"Prepare", "LibvirtPrepare"})
+
+#: The most bytes of a message; the one behind refuses a longer one.
+LONGEST = MAX_KEYS * (2 + MAX_KEY + 2 + 0xFFFF) + 2
 
 
 @frozen
@@ -121,6 +125,8 @@ class Doorkeeper(Protocol):
                     self._asking = None
             else:
                 self._let_in(found.size)
+        if len(self._held) > LONGEST and self._asking is None:
+            self._let_in(len(self._held))  # the one behind refuses it
 
     async def _route(self, found: About) -> None:
         transport = self.transport

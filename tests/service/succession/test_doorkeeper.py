@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import LinkLost
 from nbdtun.service.succession import doorkeeper
-from nbdtun.service.succession.doorkeeper import About, Doorkeeper, about
+from nbdtun.service.succession.doorkeeper import LONGEST, About, Doorkeeper, about
 from tests.tunnel.stage.stranger import box
 
 PING = box(_command="Ping", _ask="1")
@@ -121,3 +121,14 @@ def test_one_that_is_lost_meanwhile_asks_no_more() -> None:
     door.keeper.connectionLost(Failure(LinkLost("it is gone")))
     assert door.answers[0].called
     assert door.inner.lost
+
+
+def test_a_message_without_an_end_is_refused_behind_it() -> None:
+    door = Door()
+    field = b"\x00\x02ab\xff\xff" + bytes(0xFFFF)
+    endless = field * (LONGEST // len(field) + 1)
+    for at in range(0, len(endless), 1 << 16):
+        door.keeper.dataReceived(endless[at : at + (1 << 16)])
+    door.keeper.dataReceived(field)
+    assert door.inner.got.startswith(endless[:LONGEST])
+    assert not door.asked
