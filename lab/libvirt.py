@@ -29,6 +29,9 @@ from lab.disks import Disk
 from lab.guest import Guest
 from lab.process import Process, wait
 
+#: The first of a hundred ports for displays. Other processes' libvirts look for free ones of theirs at the same time.
+DISPLAYS = 10_000 + os.getpid() % 200 * 100
+
 SPARE = Path("/var/lib/libvirt/nbdtun")
 """Where each host finds its directory `spare`: for disks, consoles, and the sockets of the tunnel; QEMU's own are in `qemu`."""
 
@@ -114,6 +117,7 @@ class Host(Process):
             "qemu.conf",
             f'user = "{self.user}"\ngroup = "{_group(self.user)}"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
             "cgroup_controllers = []\nnamespaces = []\nremember_owner = 0\nmax_core = 0\n"
+            f"remote_display_port_min = {DISPLAYS}\nremote_display_port_max = {DISPLAYS + 99}\n"
             f"{self._keepalive}",
         )
 

@@ -98,6 +98,7 @@ QEMU = {
     "query-migrate-capabilities": [{"capability": "events", "state": False}],
     "query-migrate-parameters": {"max-bandwidth": 1},
     "query-commands": [{"name": "migrate-incoming"}],
+    "query-yank": [{"type": "migration"}],
     "query-tpm": [{"options": {"type": "passthrough"}}],
     "query-uuid": {"UUID": "5e1f9b7c-2d3a-4b6f-8c9d-0a1b2c3d4e5f"},
     "x-query-ramblock": {"human-readable-text": "pc.ram    4 KiB  0x0000000000000000 0x0000000008000000 0x0000000008000000"},

@@ -61,16 +61,16 @@ def way(directory: Path, guest: Guest) -> Iterator[Way]:
         domain = Domain(guest, (disk,))
         domain.start(here)
         domain.wait_ticks(here, 5)
-        port = free_port()
+        port, run_dir = free_port(), ("--run-dir", f"{directory / 'run'}")
         targets = [there.socket, there.spare / "qemu/ram.sock", there.spare / "qemu/nbd.sock"]
         to = [word for name, path in zip(SOCKETS, targets, strict=True) for word in ("--target", f"{name}=unix:{path}")]
-        daemon = stack.enter_context(Twistd(directory, "nbdtun-dest", "--listen", f"tcp:{port}:interface=127.0.0.1", *to))
+        daemon = stack.enter_context(Twistd(directory, "nbdtun-dest", "--listen", f"tcp:{port}:interface=127.0.0.1", *to, *run_dir))
         daemon.wait_port(port)
         cable = stack.enter_context(Cable(directory, port))
         sockets = [here.spare / "libvirt.sock", here.spare / "qemu/ram.sock", here.spare / "qemu/nbd.sock"]
         entrances = [word for name, path in zip(SOCKETS, sockets, strict=True) for word in ("--forward", f"{name}=unix:{path}")]
         source = stack.enter_context(
-            Twistd(directory, "nbdtun-source", "--connect", f"tcp:127.0.0.1:{cable.port}", "--urgent", "ram", *entrances)
+            Twistd(directory, "nbdtun-source", "--connect", f"tcp:127.0.0.1:{cable.port}", "--urgent", "ram", *entrances, *run_dir)
         )
         source.wait_socket(sockets[-1])
         cable.slow(SLOW)

@@ -27,8 +27,8 @@ def test_what_the_json_says(pairs: Callable[..., Pair], crossings: Callable[...,
     *before, last = reports
     for report in before:
         there = {"downtime_ms", "pause_ms"} if report["phase"] == "settle" else set()
-        assert report.keys() == {"time", "elapsed", "phase", "guest", "disks", "ram", "rate", "eta", "link", "converge"} | there
-    assert last.keys() == before[0].keys() | {"downtime_ms", "pause_ms", "error", "code"}
+        assert report.keys() == {"time", "elapsed", "phase", "session", "guest", "disks", "ram", "rate", "eta", "link", "converge"} | there
+    assert last.keys() == before[0].keys() | {"downtime_ms", "pause_ms", "error", "code", "remedy"}
     for report in reports:
         assert all(disk.keys() == {"node", "total", "done"} for disk in report["disks"])
         assert report["ram"].keys() == {"total", "done"}
@@ -42,7 +42,7 @@ def test_what_the_json_says(pairs: Callable[..., Pair], crossings: Callable[...,
         ("vdb", 32 * MIB, 32 * MIB),
     ]
     assert last["ram"]["done"] == last["ram"]["total"] > 0
-    assert last["error"] is last["code"] is None
+    assert last["error"] is last["code"] is last["remedy"] is None
     assert any((report["rate"] or 0) > 0 and report["eta"] is not None for report in before)
 
 

@@ -31,6 +31,7 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.carrier import TunnelCarrier, TunnelEgress
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import Targets
+from nbdtun.tunnel.runtime.throttle import Throttle
 
 STARTS = 18
 """Of a daemon; the tree before had lost the file within 17."""
@@ -116,7 +117,8 @@ def ready(source: Twistd) -> bool:
 async def test_sockets_of_a_migration(place: Path, victim: Path) -> None:
     """What `nbdtun migrate` does at the source: a socket for the disks, whose path QEMU is told, and later one for the memory."""
     rundir = RunDir(f"{place}/run", Owner(QEMU, QEMU))
-    carrier = TunnelCarrier(reactor, SimpleNamespace(), rundir)  # type: ignore[arg-type]
+    source = SimpleNamespace(runtime=SimpleNamespace(throttle=Throttle(reactor)))
+    carrier = TunnelCarrier(reactor, source, rundir)  # type: ignore[arg-type]
     with Attacker(place, victim, rundir.path):
         for run in range(RUNS):
             entrance = await carrier.enter("ram", f"ram{run}")
