@@ -14,7 +14,7 @@ from bench.measures.migration import MIGRATE
 from bench.measures.moment import setting as disks_of
 from bench.measures.rationed import SETTING as RATION
 from bench.measures.scaling import setting
-from bench.measures.trips import LONG
+from bench.measures.trips import LENGTH
 from bench.peers import DIRECT, HAPROXY, NBDTUN_PLAIN, NBDTUN_TLS, SOCAT_LARGE, SSH, STUNNEL
 from bench.samples import Samples
 
@@ -136,8 +136,8 @@ def _others() -> list[Goal]:
     for disks, most, aim in ((1, 15.0, 8.0), (8, 25.0, 10.0)):
         longer = difference("moment", "downtime_ms", MIGRATE, DIRECT.name, disks_of(disks))
         goals.append(Goal(f"ms of downtime more than {DIRECT.name}, {disks_of(disks)}", longer, most, aim, False))
-    more = difference("trips", "trips", "nbdtun migrate", DIRECT.name, f"{LONG}")
-    goals.append(Goal(f"round trips more than {DIRECT.name} while the guest stands still, at {LONG}", more, 2.0, 1.0, False))
+    more = difference("trips", "trips", "nbdtun migrate", DIRECT.name, f"{LENGTH}")
+    goals.append(Goal(f"round trips more than {DIRECT.name} while the guest stands still, at {LENGTH}", more, 2.0, 1.0, False))
     for peer in (NBDTUN_PLAIN.name, NBDTUN_TLS.name):
         goals += [
             *(

@@ -1,8 +1,8 @@
 """Round trips within the moment of a migration: how often the other host is waited for while the guest stands still.
 
-The line is so long that each of its crossings outweighs all that the processes do meanwhile. So the pause, counted in
-crossings, is the number of those that were waited for, one after the other. The direct migration has a driver at both
-ends at once, who waits for no line; what it waits for is QEMU's own. Both aim for a short downtime, as in `moment`.
+Each crossing of the line outweighs what the processes do meanwhile. So the pause, counted in crossings, is about the
+number of those that were waited for, one after the other. The direct migration has a driver at both
+ends at once, who waits for no line; what it waits for is QEMU's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from bench.columns import Column
 from bench.line import FAR, FAR_SEEN, Length, line, unable
 from bench.measures.measure import Measure
 from bench.measures.migration import MIGRATE, downtime
-from bench.measures.moment import LIMIT_MS
 from bench.peers import DIRECT
 from bench.rounds import interleaved
 from bench.samples import Sample
@@ -28,27 +27,25 @@ from lab.disks import MIB
 from lab.pair import Pair, Plan
 
 SIZE = 16 * MIB
-NEAR = Length(50)
-LONG = Length(400)
+LENGTH = Length(50)
 COLUMNS = (Column("trips", "round\ntrips", 1), Column("downtime_ms", "downtime\nms"))
 
 
 def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
-    """Both ways over both lines in every round."""
+    """Both ways in every round."""
     if reason := unable():
         scene.note(TRIPS.name, reason)
         return
     behaves = guest.build()
-    subjects = [(length, way) for length in (NEAR, LONG) for way in (DIRECT.name, MIGRATE)]
-    for number, (length, way) in interleaved(subjects, scene.effort.rounds):
+    for number, way in interleaved((DIRECT.name, MIGRATE), scene.effort.rounds):
         with ExitStack() as ended:
             directory = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="nb-")))
             pair = ended.enter_context(Pair(directory, behaves, [Plan(SIZE, filled=1.0)]))
-            ended.enter_context(line(directory, length, number))
+            ended.enter_context(line(directory, LENGTH, number))
             pair.source.wait_ticks(10)
             _direct(pair) if way == DIRECT.name else _migrate(pair, scene)
             pause = downtime(pair)
-        yield Sample(TRIPS.name, way, number, {"trips": trips(pause, length), "downtime_ms": pause}, f"{length}")
+        yield Sample(TRIPS.name, way, number, {"trips": trips(pause, LENGTH), "downtime_ms": pause}, f"{LENGTH}")
 
 
 def trips(pause: float, length: Length) -> float:
@@ -58,12 +55,12 @@ def trips(pause: float, length: Length) -> float:
 
 def _direct(pair: Pair) -> None:
     nbd, ram = (bare.TcpWay(FAR, FAR_SEEN, free_port()) for _ in range(2))
-    bare.migrate(pair.source, pair.destination, nbd, ram, limit_ms=LIMIT_MS)
+    bare.migrate(pair.source, pair.destination, nbd, ram)
 
 
 def _migrate(pair: Pair, scene: Scene) -> None:
     with Crossing(pair, scene.tls, listen=FAR, dial=FAR_SEEN) as crossing:
-        attempt = crossing.migrate("--downtime", f"{LIMIT_MS}ms")
+        attempt = crossing.migrate()
         if status := attempt.wait_exit(600):
             raise RuntimeError(f"nbdtun migrate: exit status {status}: {attempt.log().strip()[-500:]}")
 

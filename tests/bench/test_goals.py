@@ -12,7 +12,7 @@ from bench.measures.moment import DISKS
 from bench.measures.moment import setting as disks_of
 from bench.measures.rationed import SETTING as RATION
 from bench.measures.scaling import COUNTS, setting
-from bench.measures.trips import LONG
+from bench.measures.trips import LENGTH
 from bench.samples import Sample, Samples
 
 
@@ -71,7 +71,7 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     for subject in ("nbdtun plain", "nbdtun TLS"):
         samples += [Sample("distance", subject, 1, {"share": 1.0}, f"{case}") for case in CASES]
     samples += [Sample("moment", name, 1, {"downtime_ms": ms}, disks_of(count)) for name, ms in BOTH for count in DISKS]
-    samples += [Sample("trips", name, 1, {"trips": count}, f"{LONG}") for name, count in BOTH]
+    samples += [Sample("trips", name, 1, {"trips": count}, f"{LENGTH}") for name, count in BOTH]
     samples += [Sample("metrics", f"{case}", 1, dict.fromkeys(names, 1.0)) for case in METRICS_CASES]
     samples += [Sample("guest", case.subject, 1, {"share": 1.0}, f"{case}") for case in GUESTS]
     assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []
