@@ -82,11 +82,14 @@ def make_far(sock: socket.socket, sending: int, receiving: int) -> None:
     Linux gives it at most the third value of ``net.ipv4.tcp_wmem`` for sending, 4 MiB, of which less than 3 are payload: 24 MB/s with
     150 ms. For receiving that of ``net.ipv4.tcp_rmem`` counts, 6 MiB before Linux 6.18. More takes CAP_NET_ADMIN, or a larger
     ``net.core.wmem_max`` and ``rmem_max`` (tcp(7), socket(7)); without either, the connection stays as it is.
+
+    The kernel raises the window's bound no more once the receive buffer was set (net/ipv4/tcp_input.c, ``tcp_rcv_space_adjust``).
     """
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     with contextlib.suppress(OSError):  # the connection has broken, which its user will find
-        _RECEIVING.enlarge(sock, receiving)
+        if _RECEIVING.enlarge(sock, receiving):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, receiving)  # else it stays as the kernel left it
         if _SENDING.enlarge(sock, sending):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 

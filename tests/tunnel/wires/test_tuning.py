@@ -75,6 +75,14 @@ def test_a_buffer_is_never_made_smaller() -> None:
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="it takes CAP_NET_ADMIN")
+def test_the_window_may_be_as_large_as_the_buffer() -> None:
+    """The kernel leaves its bound where it was, 80 KB for example: 1.6 MB/s over 50 ms, whatever the buffer."""
+    ours, _theirs = tcp_pair()
+    make_far(ours, 0, 64 << 20)
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP) == 64 << 20
+
+
 def test_the_buffers_of_both_ends_are_known() -> None:
     ours, theirs = tcp_pair()
     most = most_on_their_way(ours)
