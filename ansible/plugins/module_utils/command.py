@@ -106,3 +106,17 @@ class Nbdtun:
         if not found and done.rc:
             raise done.failure()
         return found
+
+
+def carry_out(module, make, **known):
+    """End the module with the result of the task that make makes of it and the command; a failure has what is known, too."""
+    try:
+        task = make(module, Nbdtun(module, module.params["executable"]))
+        try:
+            result = task.run()
+        finally:
+            known.update(task.known)
+    except Failure as failure:
+        module.fail_json(**dict(known, **failure.result))
+    end = module.fail_json if result.get("failed") else module.exit_json
+    end(**dict(known, **result))

@@ -209,7 +209,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nbdtun.migration.plugins.module_utils import drain, options, terms
-from ansible_collections.nbdtun.migration.plugins.module_utils.command import Done, Failure, Nbdtun
+from ansible_collections.nbdtun.migration.plugins.module_utils.command import Done, carry_out
 from ansible_collections.nbdtun.migration.plugins.module_utils.report import Report
 
 #: Seconds between two looks at an evacuation that another process does.
@@ -327,17 +327,7 @@ class Evacuate:
 def main():
     spec = dict(options.HOST, **dict(terms.OWN, **dict(options.WAY, **options.MOVE)))
     module = AnsibleModule(argument_spec=spec, mutually_exclusive=options.EXCLUSIVE, supports_check_mode=True)
-    known = dict(changed=False, adopted=False, resumed=False)
-    try:
-        task = Evacuate(module, Nbdtun(module, module.params["executable"]))
-        try:
-            result = task.run()
-        finally:
-            known.update(task.known)
-    except Failure as failure:
-        module.fail_json(**dict(known, **failure.result))
-    end = module.fail_json if result.get("failed") else module.exit_json
-    end(**dict(known, **result))
+    carry_out(module, Evacuate, changed=False, adopted=False, resumed=False)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nbdtun.migration.plugins.module_utils import options, outcome, whereabouts
-from ansible_collections.nbdtun.migration.plugins.module_utils.command import Failure, Nbdtun
+from ansible_collections.nbdtun.migration.plugins.module_utils.command import Failure, carry_out
 
 #: Seconds between two looks at a migration that another process does.
 LOOK = 2
@@ -297,17 +297,7 @@ def main():
         **dict(options.WAY, **options.MOVE),
     )
     module = AnsibleModule(argument_spec=spec, mutually_exclusive=options.EXCLUSIVE, supports_check_mode=True)
-    known = dict(vm=module.params["vm"], to=module.params["to"], changed=False, adopted=False, settled=False)
-    try:
-        task = Migrate(module, Nbdtun(module, module.params["executable"]))
-        try:
-            result = task.run()
-        finally:
-            known.update(task.known)
-    except Failure as failure:
-        module.fail_json(**dict(known, **failure.result))
-    end = module.fail_json if result.get("failed") else module.exit_json
-    end(**dict(known, **result))
+    carry_out(module, Migrate, vm=module.params["vm"], to=module.params["to"], changed=False, adopted=False, settled=False)
 
 
 if __name__ == "__main__":
