@@ -23,7 +23,7 @@ from typing import Final, Self, TypeVar
 from nbdtun.errors import ConfigError, JournalFailed, NotMigratable
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry
-from nbdtun.ownership.files import make_folder
+from nbdtun.ownership.files import is_locked, make_folder
 from nbdtun.typed import as_json, of_json
 
 T = TypeVar("T")
@@ -106,18 +106,11 @@ class Journal:
     def _is_held(self) -> bool:
         """Whether another process has it."""
         try:
-            lock = os.open(self._lock_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return is_locked(self._lock_path)
         except FileNotFoundError:
             return False
         except OSError as error:
             raise JournalFailed(f"the journal {self.path}: {error.strerror}", "choose another with --journal") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
 
     @property
     def _lock_path(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.ownership.files import append_to, end_of_file, make_folder, remove_file, replace_file
+from nbdtun.ownership.files import append_to, end_of_file, is_locked, make_folder, remove_file, replace_file
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +165,15 @@ def test_what_another_user_has_put_into_the_way(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r"link|no file of its own"):
             end_of_file(f"{theirs}/{name}", 9)
     assert precious.read_text() == "precious\n"
+
+
+def test_a_lock_is_seen_and_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with pytest.raises(FileNotFoundError):
+        is_locked(path)
+    with path.open("w") as file:
+        assert not is_locked(path)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert is_locked(path)
+        assert is_locked(path)
+    assert not is_locked(path)

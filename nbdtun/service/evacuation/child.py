@@ -20,7 +20,7 @@ from typing import Final
 
 from nbdtun.errors import NbdtunError, printable
 from nbdtun.migration.progress import Progress
-from nbdtun.ownership.files import remove_file
+from nbdtun.ownership.files import is_locked, remove_file
 
 #: The most bytes of its output that are read.
 MOST: Final = 1 << 20
@@ -66,16 +66,9 @@ class Child:
         if self._process is not None:
             return self._process.poll() is None
         try:
-            descriptor = os.open(self.output, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return is_locked(self.output)
         except OSError:
             return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
     def last(self) -> Progress | None:
         """Its last report; None if it has ended without one."""
