@@ -30,7 +30,7 @@ from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.capacity import Capacity
 from nbdtun.migration.finding import Finding
-from nbdtun.migration.rollback.presence import identity
+from nbdtun.migration.rollback.presence import identity, lives
 from nbdtun.migration.tally import Tally
 from nbdtun.ownership.directories import remove_tree
 from nbdtun.process import Reactor
@@ -289,7 +289,4 @@ class Arrivals:
 
 def _is_others(left: Begun) -> bool:
     """Whether another process that lives works on it."""
-    parts = left.maker.split()
-    if left.maker == identity(os.getpid()) or len(parts) != 3 or not parts[1].isdigit():
-        return False
-    return identity(int(parts[1])) == left.maker
+    return left.maker != identity(os.getpid()) and lives(left.maker)

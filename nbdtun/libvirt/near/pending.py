@@ -14,7 +14,7 @@ from typing import Final
 from attrs import frozen
 
 from nbdtun.kept import Kept
-from nbdtun.migration.rollback.presence import identity
+from nbdtun.migration.rollback.presence import lives, pid_of
 
 _SUFFIX: Final = ".handover"
 
@@ -43,14 +43,12 @@ class Pending:
     @property
     def is_held(self) -> bool:
         """Whether another process that lives keeps libvirt waiting."""
-        parts = self.holder.split()
-        return len(parts) == 3 and self.pid != os.getpid() and identity(self.pid) == self.holder
+        return self.pid != os.getpid() and lives(self.holder)
 
     @property
     def pid(self) -> int:
         """The process id of the holder; 0: there is none."""
-        parts = self.holder.split()
-        return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0
+        return pid_of(self.holder)
 
 
 def pending(state: Path, uuid: str) -> Kept[Pending]:

@@ -14,8 +14,12 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Final
 
 from nbdtun.ownership.names import claim, holder
+
+#: States of a process that has ended (proc(5)): a zombie, and one that is being removed.
+_ENDED: Final = frozenset("ZX")
 
 
 class Presence:
@@ -52,12 +56,28 @@ def is_present(name: str, process: str = "") -> bool:
 
 
 def identity(pid: int) -> str:
-    """What tells the process ``pid`` from all others of this host: its namespace, its pid, and when it began; "" if there is none."""
+    """
+    What tells the process ``pid`` from all others of this host: its namespace, its pid, and when it began; "" if there is none.
+
+    One that has ended is none, even if its parent has not waited for it yet: in a container, the first process may never do so.
+    """
     try:
-        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in _ENDED else f"{_namespace()} {pid} {rest[18]}"
+    except (OSError, ValueError, IndexError):
         return ""
-    return f"{_namespace()} {pid} {began}"
+
+
+def pid_of(process: str) -> int:
+    """The process id in an :func:`identity`; 0: there is none."""
+    parts = process.split()
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0
+
+
+def lives(process: str) -> bool:
+    """Whether the process with this :func:`identity` lives; another one with its pid does not count."""
+    pid = pid_of(process)
+    return pid != 0 and identity(pid) == process
 
 
 def _namespace() -> str:

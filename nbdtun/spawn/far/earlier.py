@@ -24,7 +24,7 @@ from nbdtun.migration.finding import Finding
 from nbdtun.migration.qmp.dial import is_served
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import read
-from nbdtun.migration.rollback.presence import identity
+from nbdtun.migration.rollback.presence import identity, lives, pid_of
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.ownership.directories import remove_empty
 from nbdtun.ownership.images import MadeFile, remove_left, remove_made
@@ -35,7 +35,7 @@ from nbdtun.spawn.far.start import stop_unit
 
 #: States of a QEMU on which no guest has run.
 UNUSED: Final = frozenset({"inmigrate", "prelaunch"})
-#: How often an ended QEMU is looked for, and seconds between that; the last half of them after SIGKILL.
+#: How often a QEMU is looked at that is starting or ending, and seconds between that; the last half of them after SIGKILL.
 _LOOKS, _LOOK_SECONDS = 100, 0.1
 #: Seconds that such a QEMU has to end.
 END_SECONDS: Final = _LOOKS * _LOOK_SECONDS
@@ -104,11 +104,10 @@ class Earlier:
 
     async def _see(self, left: Recorded) -> Seen:
         """Ask the QEMU that was made, if it lives."""
-        if left.maker != identity(os.getpid()) and _lives(left.maker):
+        if left.maker != identity(os.getpid()) and lives(left.maker):
             return Seen(True, "that far end lives")
-        lives = _lives(left.process)
-        if not is_served(left.qmp):
-            return Seen(lives, "its QEMU lives, and has no monitor" if lives else "")
+        if not await self._answers(left):
+            return Seen(True, "its QEMU lives, and has no monitor") if lives(left.process) else Seen(False)
         monitor = Monitor(self._reactor, left.qmp, self._vm)
         try:
             await monitor.connect()
@@ -120,6 +119,14 @@ class Earlier:
         if not seen.doubt:
             self._unused = left.process
         return seen
+
+    async def _answers(self, left: Recorded) -> bool:
+        """Whether its monitor has a server; a QEMU that has just been started has none yet."""
+        for _ in range(_LOOKS):
+            if is_served(left.qmp) or not lives(left.process):
+                break
+            await deferLater(self._reactor, _LOOK_SECONDS)
+        return is_served(left.qmp)
 
     async def _ask(self, monitor: Monitor, left: Recorded) -> Seen:
         pid = monitor.credentials.pid if monitor.credentials else 0
@@ -149,7 +156,7 @@ class Earlier:
         if left.unit:
             await deferToThread(stop_unit, left.unit)
         for look in range(_LOOKS):
-            if not _lives(left.process):
+            if not lives(left.process):
                 return True
             if look in (0, _LOOKS // 2):
                 _send(left.process, signal.SIGKILL if look else signal.SIGTERM)
@@ -157,19 +164,12 @@ class Earlier:
         return False
 
 
-def _lives(process: str) -> bool:
-    """Whether this process, and no other with its pid, lives."""
-    parts = process.split()
-    return len(parts) == 3 and parts[1].isdigit() and identity(int(parts[1])) == process
-
-
 def _send(process: str, number: int) -> None:
     """Send a signal to this process, and to no other that has its pid by now."""
-    pid = int(process.split()[1])
     with suppress(OSError):
-        held = os.pidfd_open(pid)
+        held = os.pidfd_open(pid_of(process))
         try:
-            if identity(pid) == process:
+            if lives(process):
                 signal.pidfd_send_signal(held, number)
         finally:
             os.close(held)

@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from nbdtun.migration.rollback.presence import Presence, identity, is_present
+from nbdtun.migration.rollback.presence import Presence, identity, is_present, lives, pid_of
 from nbdtun.ownership import names
 
 NAME = "nbdtun-test-presence"
@@ -61,6 +62,19 @@ def test_a_queue_that_was_filled_hides_nobody(monkeypatch: pytest.MonkeyPatch) -
 
 def test_there_is_no_such_process() -> None:
     assert identity(1 << 22) == ""
+    assert not lives("")
+    assert not lives(f"1 {os.getpid()} 1")
+    assert [pid_of(text) for text in ("", "1 x 2", "1 7 2")] == [0, 0, 7]
+
+
+def test_a_process_that_has_ended_does_not_live_though_nobody_waits_for_it() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        process = identity(other.pid)
+        assert (pid_of(process), lives(process)) == (other.pid, True)
+        other.kill()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{other.pid}").exists()
+        assert not lives(process)
 
 
 def test_a_process_that_is_killed_holds_nothing() -> None:

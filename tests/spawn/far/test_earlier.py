@@ -37,12 +37,18 @@ class Scene:
         self.qemu = subprocess.Popen(["sleep", "60"])
         self.listens: int | None = self.qemu.pid  #: the process behind the monitor
         self.state, self.entry = "inmigrate", None
+        self.looks = 0  #: how often the monitor is looked for before it is open
         self.silent = False
         self.ran = False
         self.record = Record(directory / "state/web1.made")
         left = Recorded(f"{self.there}/qmp", (f"{self.there}",), (made,), (f"{log}",), identity(self.qemu.pid))
         self.record.write(left)
         self.earlier = Earlier(reactor, "web1", self.record, lambda: self.ran)
+
+    def is_served(self, path: str) -> bool:
+        """Whether the monitor is open by now."""
+        self.looks -= 1
+        return self.listens is not None and self.looks < 0
 
     def end(self) -> None:
         """End QEMU."""
@@ -93,9 +99,8 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(module, "Monitor", FakeMonitor)
     monkeypatch.setattr(module, "run_state", state)
     monkeypatch.setattr(module, "read", read)
-    monkeypatch.setattr(module, "is_served", lambda path: one.listens is not None)
+    monkeypatch.setattr(module, "is_served", one.is_served)
     monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(module, "_lives", lambda process, lives=module._lives: (one.qemu.poll(), lives(process))[1])  # no zombie
     yield one
     one.end()
 
@@ -147,6 +152,13 @@ async def test_its_journal_is_heeded(scene: Scene, said: dict[str, bool], why: s
     assert (await scene.earlier.look())[1] == ""
     assert why in await scene.why()
     assert scene.qemu.poll() is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_qemu_that_has_just_been_started_is_given_time_to_open_its_monitor(scene: Scene) -> None:
+    scene.looks = 20
+    assert await scene.why() == ""
+    assert scene.qemu.poll() is not None
 
 
 @pytest_twisted.ensureDeferred
