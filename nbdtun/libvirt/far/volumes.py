@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
+from typing import Final
 
 from attrs import frozen
 
@@ -32,6 +33,9 @@ from nbdtun.spawn.values import Image as File
 from nbdtun.units import size_text
 
 _ELSEWHERE = "name another place with --map"
+#: QEMU before 9.2.1 says this on fast machines ("crypto: fix bogus error benchmarking pbkdf"), now and then; and how often it is tried.
+_UNMEASURED: Final = "Unable to get accurate CPU usage"
+_TRIALS: Final = 5
 
 
 @frozen
@@ -170,13 +174,23 @@ def make(image: Image, place: Place, pools: Pools, tell: Callable[[Made, tuple[s
     pool, folders = place.pool.name if place.pool else "", tuple(missing(place.path))
     tell(Made(place.path, pool), folders)
     try:
-        pools.make(place.pool, os.path.dirname(place.path), description(image, place))
+        _made_by(pools, place, description(image, place))
         tell(_made(place.path, pool), folders)
     except (LibvirtError, OSError) as error:
         for folder in reversed(folders):
             with suppress(OSError):
                 remove_empty(folder)
         raise NotMigratable(f"disk {image.target}: {place.path} cannot be made: {error}") from None
+
+
+def _made_by(pools: Pools, place: Place, volume: str, trials: int = _TRIALS) -> None:
+    """Have libvirt make it; the trial that sets the cost of a LUKS key may be too short to be measured, and is made again."""
+    try:
+        pools.make(place.pool, os.path.dirname(place.path), volume)
+    except LibvirtError as error:
+        if trials == 1 or _UNMEASURED not in f"{error}":
+            raise
+        _made_by(pools, place, volume, trials - 1)
 
 
 def _made(path: str, pool: str) -> Made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -130,6 +131,23 @@ def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
         make(IMAGE, Place(path, "a"), cast("Pools", Failing()), lambda made, folders: told.append((made, folders)))
     assert told == [(Made(path), (f"{tmp_path}/new", f"{tmp_path}/new/deep"))]  # it was told before it was made
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("fails", "is_made"), [(4, True), (5, False)])
+def test_a_luks_key_whose_cost_could_not_be_measured_is_measured_again(tmp_path: Path, fails: int, is_made: bool) -> None:
+    class Hasty(Failing):
+        left = fails
+
+        def make(self, pool: object, directory: str, volume: str) -> None:
+            if self.left:
+                self.left -= 1
+                raise LibvirtError("qemu-img: Unable to get accurate CPU usage")
+            super().make(pool, directory, volume)
+
+    pools = cast("Pools", Hasty(makes=True))
+    with nullcontext() if is_made else pytest.raises(NotMigratable, match="accurate CPU usage"):
+        make(IMAGE, Place(f"{tmp_path}/a", "a"), pools, lambda made, folders: None)
+    assert (tmp_path / "a").exists() == is_made
 
 
 def test_what_was_made_is_removed_even_if_libvirt_knows_it_no_more(tmp_path: Path) -> None:
