@@ -4,7 +4,8 @@ One guest writes to its disk with fsync as often as it can, and counts; another 
 memory. Each is counted first alone, and then from the migration's beginning to the moment
 when it stands still. The hosts are a line of 1 Gbit/s apart. What a guest loses is above all
 the wait of a blocking write for the copy, so that is measured over several lengths. The
-scenarios are those of QEMU's own `tests/migration-stress/guestperf`.
+scenarios are those of QEMU's own `tests/migration-stress/guestperf`. Each QEMU is held to a
+share of a core: on two cores, the tunnel's processor time would come off the guest's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from bench.columns import Column
 from bench.line import FAR, FAR_SEEN, GIGABIT, Length, line, unable
 from bench.measures.measure import Measure
 from bench.measures.migration import MIGRATE, moment_of, room_for
+from bench.measures.rationed import SHARE
 from bench.peers import DIRECT
+from bench.quota import held_to, hierarchy
 from bench.rounds import interleaved
 from bench.samples import Sample
 from bench.scene import Scene
@@ -83,26 +86,27 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
     """Every case in each round, with fresh QEMUs and disks; three rounds at most, since each takes minutes."""
     size = QUICK if scene.effort.quick else SIZE
     where = room_for(2 * size)
-    if reason := unable() or (not where and "there is no room for two disks"):
-        scene.note(GUEST.name, reason)
+    quota = hierarchy()
+    if quota is None or unable() or where is None:
+        scene.note(GUEST.name, unable() or ("it needs cgroups that it can make" if quota is None else "there is no room for two disks"))
         return
     cases = [case for case in CASES if not scene.effort.quick or (case.subject != HALF and case.length == NEXT_DOOR)]
     for number, case in interleaved(cases, min(scene.effort.rounds, 3)):
-        with _scene(where, case, size) as (directory, pair):
+        with _scene(where, case, size) as pair, held_to(SHARE, pair.source.pid, quota), held_to(SHARE, pair.destination.pid, quota):
             alone = _rate(pair.source, case.work, 2 * scene.effort.seconds)
-            during = _during(scene, directory, pair, case)
+            during = _during(scene, pair, case)
         yield Sample(GUEST.name, case.subject, number, {"alone": alone, "during": during, "share": during / alone}, f"{case}")
 
 
 @contextmanager
-def _scene(where: Path | None, case: Case, size: int) -> Iterator[tuple[Path, Pair]]:
+def _scene(where: Path | None, case: Case, size: int) -> Iterator[Pair]:
     with ExitStack() as ended:
         directory = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="nb-", dir=where)))
         ended.enter_context(line(directory, case.length))
         pair = ended.enter_context(Pair(directory, case.work.behave(), [Plan(size, filled=1.0)]))
         pair.source.wait_ticks(20)
         wait(lambda: case.work.done(pair.source.console()) > 0, 60, "the guest's work", pair.source)
-        yield directory, pair
+        yield pair
 
 
 def _rate(vm: Qemu, work: Work, seconds: float) -> float:
@@ -111,7 +115,7 @@ def _rate(vm: Qemu, work: Work, seconds: float) -> float:
     return (work.done(vm.console()) - before) / (time.monotonic() - begun)
 
 
-def _during(scene: Scene, directory: Path, pair: Pair, case: Case) -> float:
+def _during(scene: Scene, pair: Pair, case: Case) -> float:
     begun, before = time.time(), case.work.done(pair.source.console())
     if case.subject == DIRECT.name:
         nbd, ram = (bare.TcpWay(FAR, FAR_SEEN, free_port()) for _ in range(2))
@@ -123,7 +127,7 @@ def _during(scene: Scene, directory: Path, pair: Pair, case: Case) -> float:
 
 
 def _migrate(scene: Scene, pair: Pair, case: Case) -> None:
-    more = ["--bandwidth", f"{GIGABIT // 2}"] if case.subject == HALF else []
+    more = ["--bandwidth", f"{GIGABIT // 2}B"] if case.subject == HALF else []
     more += ["--converge", "write-blocking"] if case.blocking else []
     with Crossing(pair, scene.tls, listen=FAR, dial=FAR_SEEN) as crossing:
         attempt = crossing.migrate(*more)
