@@ -34,8 +34,8 @@ from tests.migration.stage.machines import HARDWARE
 from tests.migration.stage.paper_qemu import PaperQemu
 from tests.migration.stage.stage import Stage as PaperStage
 from tests.service.control.stage import Controllable
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.program import Program
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import AGREED, OFFER, Stranger, box
 

@@ -10,8 +10,8 @@ import pytest
 
 from nbdtun.tls import ktls
 from nbdtun.tunnel.settings import Records, Terms
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.program import Program
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.stage import Stage
 
 WINDOW = 128 * 1024

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.tunnel.protocol.outbound import PIECE
 from nbdtun.tunnel.settings import Terms
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.noise import noise
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger
 
@@ -43,7 +43,7 @@ class TestWholeLives:
 
     def test_a_target_that_is_reset_in_the_middle_has_not_ended(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """A truncated stream must not look whole."""
-        monkeypatch.setattr("tests.tunnel.stage.program.socket.socketpair", tcp_pair)
+        monkeypatch.setattr("tests.tunnel.stage.program.pair", tcp_pair)
         near, far = stage.meet()
         near_end, far_end = stage.ending()
         far.send(b"the first half")

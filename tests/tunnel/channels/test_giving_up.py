@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import ChannelReset, LinkLost
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Terms
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.noise import noise
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.stage import Stage
 
 

@@ -21,7 +21,7 @@ from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.protocol.growth import START
 from nbdtun.tunnel.settings import Records, Terms
 from nbdtun.tunnel.wires.pipe import Pipe
-from tests.tunnel.stage.cable import tcp_pair
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import Stranger
 

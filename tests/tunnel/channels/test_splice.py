@@ -21,11 +21,10 @@ from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.wires.pipe import MOST, Pipe, PipePool
 from nbdtun.tunnel.wires.plain import Wire
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
 from tests.tunnel.stage.pool import CountingPool
-from tests.tunnel.stage.stage import open_sockets
+from tests.tunnel.stage.sockets import open_sockets, pair, tcp_pair
 
 WINDOW = 100_000
 Pair = Callable[[], tuple[socket.socket, socket.socket]]
@@ -478,7 +477,7 @@ class Parting:
     def __init__(self, crank: Crank) -> None:
         self.asked = 0
         self.done: Deferred[None] = Deferred()
-        ours, self.program = socket.socketpair()
+        ours, self.program = pair()
         self.program.setblocking(False)
         self.side = Side(crank, ours, farewell=self)
         self.side.splice.make_room()

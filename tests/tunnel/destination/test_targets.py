@@ -18,7 +18,7 @@ from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import ClosedTarget, EndpointTarget, LocalTarget, Targets
 from tests.powers import ordinary
 from tests.tunnel.stage.crank import Crank
-from tests.tunnel.stage.stage import open_sockets
+from tests.tunnel.stage.sockets import open_sockets, pair
 
 NOBODY = Caller("a local peer", "local")
 
@@ -115,8 +115,9 @@ class TestLocal:
         def fails(*_: object) -> None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-        before = open_sockets()
+        monkeypatch.setattr("socket.socketpair", pair)
         monkeypatch.setattr(where, fails)
+        before = open_sockets()
         with pytest.raises(TargetUnreachable) as refused:
             await LocalTarget(Crank(), Factory()).connect("control")
         assert refused.value.line == "target control: Too many open files [target-unreachable]"

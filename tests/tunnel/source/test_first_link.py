@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from nbdtun.errors import LinkLost
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.dialling import failure, opening
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.stage import Stage
 
 HOW = ["end", "reset", "silence"]

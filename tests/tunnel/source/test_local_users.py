@@ -13,7 +13,7 @@ from nbdtun.errors import TooManyChannels
 from nbdtun.tunnel.settings import LocalLimits
 from nbdtun.tunnel.source import local_users
 from nbdtun.tunnel.source.local_users import LocalUsers
-from tests.tunnel.stage.cable import tcp_pair
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.stage import Stage
 
 ME = f"uid {os.geteuid()}"

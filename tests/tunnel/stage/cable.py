@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from nbdtun.tunnel.destination.server import Destination
 from tests.tunnel.stage.crank import Crank
+from tests.tunnel.stage.sockets import pair
 
 #: A linger of 0 s: closing such a socket sends a reset.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -140,7 +141,7 @@ class Cable:
         self.swallows = False  # a SYN gets no answer at all
         self.attempts = 0
         self.room: int | None = None  # bytes that a socket takes before it is full
-        self.pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
+        self.pair: Callable[[], tuple[socket.socket, socket.socket]] = pair
         self.next_cut: Callable[[], int | None] = lambda: None
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
@@ -180,16 +181,6 @@ class Cable:
         assert protocol is not None
         protocol.makeConnection(Handle(self.dial(self.next_cut())))  # type: ignore[arg-type]
         return protocol
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a TCP connection, which has resets of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours = socket.create_connection(listening.getsockname())
-        theirs, _ = listening.accept()
-        for end in (ours, theirs):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return ours, theirs
 
 
 def _connecting_cancelled() -> Exception:

@@ -8,12 +8,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from tests.tunnel.stage.sockets import pair
 from tests.tunnel.stage.stage import Stage
 
 
 def opening(stage: Stage) -> tuple[Deferred[Any], list[Any], socket.socket]:
     """Open a channel; return what can be cancelled, what comes of it, and the local program's socket."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = pair()
     outcome: list[Any] = []
     dialling = Deferred.fromCoroutine(stage.source.open("disk", theirs))
     dialling.addBoth(outcome.append)

@@ -8,6 +8,7 @@ from twisted.internet.task import deferLater
 
 from nbdtun.errors import TargetUnreachable, TunnelError
 from tests.tunnel.stage.crank import Crank
+from tests.tunnel.stage.sockets import pair
 
 
 class Program:
@@ -95,7 +96,7 @@ class Far:
             await deferLater(self._crank, self.delay)
         if self.refusal is not None:
             raise self.refusal.again()
-        ours, theirs = socket.socketpair()
+        ours, theirs = pair()
         self.programs.append(Program(self._crank, theirs))
         return ours
 

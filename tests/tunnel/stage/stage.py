@@ -8,10 +8,7 @@ Nothing here sleeps, so the same steps always give the same play.
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +22,11 @@ from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.source.client import Forwarder, Source
 from nbdtun.tunnel.source.dialer import Dialer
-from tests.tunnel.stage.cable import Cable, tcp_pair
+from tests.tunnel.stage.cable import Cable
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.pool import CountingPool
 from tests.tunnel.stage.program import Far, Program
+from tests.tunnel.stage.sockets import open_sockets, pair, tcp_pair
 
 
 class Stage:
@@ -67,7 +65,7 @@ class Stage:
 
     def arrive(self) -> Program:
         """A local program connects at the source."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = pair()
         program = Program(self.crank, ours)
         self.near_programs.append(program)
         self.forwarder.arrived(theirs)
@@ -116,14 +114,5 @@ class Stage:
         assert not self.crank.getWriters()
         assert [call for call in self.crank.getDelayedCalls() if "Batches" not in repr(call)] == []
         if not open_sockets() <= self.sockets:
-            gc.collect()  # what is in a cycle, of this stage or of a thread that has ended, is closed when it is collected
+            gc.collect()  # what is in a cycle is closed when it is collected
         assert open_sockets() <= self.sockets
-
-
-def open_sockets() -> set[str]:
-    """The sockets that this process has."""
-    found = set()
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the one that lists them is gone
-            found.add(os.readlink(f"/proc/self/fd/{fd}"))
-    return {each for each in found if each.startswith("socket:")}

@@ -8,6 +8,7 @@ from typing import Any, Final
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.protocol.frames import HEADER, Kind
 from tests.tunnel.stage.program import Program
+from tests.tunnel.stage.sockets import pair
 from tests.tunnel.stage.stage import Stage
 
 #: What a source of this release offers, as it stands on the wire.
@@ -22,7 +23,7 @@ class Stranger:
     def __init__(self, stage: Stage, sock: socket.socket | None = None, address: Any = None, caller: Caller | None = None) -> None:
         """``caller`` is one that has proved itself to the destination before."""
         if caller is not None:
-            sock, theirs = socket.socketpair()
+            sock, theirs = pair()
             theirs.setblocking(False)
             stage.destination.arrived(theirs, caller)
         self.sock = sock or stage.cable.dial(address=address)

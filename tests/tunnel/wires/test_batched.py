@@ -18,10 +18,10 @@ from nbdtun.tunnel.protocol.records import BUFFER
 from nbdtun.tunnel.settings import Records
 from nbdtun.tunnel.wires.batched import BatchedWire
 from nbdtun.tunnel.wires.secure import Moved, Security
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
 from tests.tunnel.stage.pool import CountingPool
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.user import User
 
 Pair = Callable[[], tuple[socket.socket, socket.socket]]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nbdtun.tunnel.wires.pipe import MOST, SPARE, Pipe, PipePool
-from tests.tunnel.stage.cable import tcp_pair
+from tests.tunnel.stage.sockets import tcp_pair
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from nbdtun.tunnel.wires.plain import Wire
-from tests.tunnel.stage.cable import tcp_pair
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
+from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.user import User
 
 

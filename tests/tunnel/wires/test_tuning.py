@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory
 from nbdtun.tunnel.opening.detach import Catch, connect
 from nbdtun.tunnel.protocol.slab import SLAB_SIZE
 from nbdtun.tunnel.wires.tuning import UNPACED, LoopbackReactor, make_far, make_prompt, make_roomy, most_on_their_way
-from tests.tunnel.stage.cable import tcp_pair
+from tests.tunnel.stage.sockets import tcp_pair
 
 LIMIT = int(Path("/proc/sys/net/core/wmem_max").read_text())
 
