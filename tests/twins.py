@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 WITHOUT_TWIN: Final = {
+    "nbdtun.config.capacity": "declarations: config/test_options reads each",
     "nbdtun.libvirt.rpc.procedures": "a table: test_gate has each of it, and integration/test_libvirt_rpc a migration",
     "nbdtun.evacuation.life": "a table of states: test_states has it whole, evacuation/test_schedule each of its ways",
     "nbdtun.libvirt.near.way": "an interface without code",
@@ -37,6 +38,8 @@ WITHOUT_TWIN: Final = {
     "nbdtun.service.libvirt.migration": "joins what has twins: integration/libvirt_moves has the whole",
     "nbdtun.spawn.near.survey": "asks QEMU and reads its process: integration/test_spawn has it with real QEMUs",
     "nbdtun.spawn.rewrite.source": "values without rules of their own",
+    "nbdtun.tunnel.channels.carried": "an interface without code",
+    "nbdtun.tunnel.channels.here": "half of a channel: channels/test_channel has the whole",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",
     "nbdtun.tunnel.channels.link_user": "an interface without code",
     "nbdtun.tunnel.destination.entries": "what a channel belongs to: destination/test_server has each way to it",

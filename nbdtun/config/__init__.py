@@ -4,6 +4,7 @@ The settings of the daemons and of the command: frozen values, checked when they
 From the ground up::
 
     option      an option: its name, its text, its parser
+    capacity    the options that say how much a daemon takes on
     options     the options that the command, the daemons and the endpoint strings share
     file        the options of a daemon in a file
     addresses   HOST:PORT and its kin, as endpoint strings

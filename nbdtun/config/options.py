@@ -6,6 +6,7 @@ To add one: declare it, add it to the groups that need it, and use its value in 
 
 from __future__ import annotations
 
+from nbdtun.config.capacity import LIMITS, LOCAL_LIMITS, MAX_ARRIVALS
 from nbdtun.config.option import Option
 
 _SIZE, _RATE, _DURATION = "nbdtun.units:parse_size", "nbdtun.units:parse_rate", "nbdtun.units:parse_duration"
@@ -197,39 +198,6 @@ ALLOW = Option(
     unset="every certificate of the CA",
     repeatable=True,
     live=True,
-)
-_COUNT = "nbdtun.units:parse_count"
-MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", _COUNT, "1024", live=True)
-LIMITS = (
-    MAX_CHANNELS,
-    Option(
-        "max-channels-per-peer", "The same for one source: one certificate, or one address without TLS.", "COUNT", _COUNT, "512", live=True
-    ),
-    Option(
-        "max-handshakes",
-        "Connections that may wait to open a channel; beyond that the oldest are closed.",
-        "COUNT",
-        _COUNT,
-        "256",
-        live=True,
-    ),
-    Option(
-        "max-handshakes-per-address",
-        "The same for one address (IPv6: one /64) that has not shown a certificate yet.",
-        "COUNT",
-        _COUNT,
-        "128",
-        live=True,
-    ),
-)
-LOCAL_LIMITS = (
-    MAX_CHANNELS,
-    Option(
-        "max-channels-per-user", "The same for one local user; all clients of TCP ports count as one.", "COUNT", _COUNT, "512", live=True
-    ),
-)
-MAX_ARRIVALS = Option(
-    "max-arrivals", "VMs that may arrive at a time; the source of another is told to wait.", "COUNT", _COUNT, "100", live=True
 )
 FORWARD = Option(
     "forward",

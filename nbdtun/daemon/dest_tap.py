@@ -8,7 +8,8 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LIMITS, LISTEN, MAX_ARRIVALS, TARGET, TUNNEL, VM
+from nbdtun.config.capacity import LIMITS, MAX_ARRIVALS
+from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LISTEN, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.program import place, predecessor
 from nbdtun.daemon.reload import Reload

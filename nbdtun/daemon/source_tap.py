@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
+from nbdtun.config.capacity import LOCAL_LIMITS
 from nbdtun.config.options import (
     BANDWIDTH,
     CONNECT,
@@ -19,7 +20,6 @@ from nbdtun.config.options import (
     FAR_TARGET,
     FORWARD,
     KEEP_SOURCE,
-    LOCAL_LIMITS,
     MIGRATE,
     MIGRATION,
     QMP,

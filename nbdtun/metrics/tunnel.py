@@ -41,7 +41,7 @@ def _channels(accounts: Mapping[str, Account]) -> Iterator[Metric]:
 
 def _links(tunnel: Tunnel) -> Iterator[Metric]:
     contact, whole = tunnel.runtime.contact, tunnel.ledger.whole
-    yield gauge("links", "Channels that have a link now.", sum(channel.link is not None for channel in tunnel.channels))
+    yield gauge("links", "Channels that have a link now.", sum(channel.figures.linked for channel in tunnel.channels))
     yield counter("links_lost", "Links lost.", contact.losses)
     yield counter("links_resumed", "Lost links that were replaced by another.", whole.resumes)
     yield counter("replayed_bytes", "Bytes sent again, because a link was lost.", whole.replayed)
@@ -51,10 +51,10 @@ def _links(tunnel: Tunnel) -> Iterator[Metric]:
 
 
 def _windows(tunnel: Tunnel) -> Iterator[Metric]:
-    sending = [channel.outbound for channel in tunnel.channels]
+    sending = [channel.figures for channel in tunnel.channels]
     yield gauge("window_used_bytes", "Bytes kept to be sent again, over all channels.", sum(each.kept for each in sending))
-    yield gauge("window_limit_bytes", "The most that they keep now; it grows with the line.", sum(each.growth.limit for each in sending))
-    yield gauge("window_bytes", "The most that they may ever keep.", sum(each.growth.window for each in sending))
+    yield gauge("window_limit_bytes", "The most that they keep now; it grows with the line.", sum(each.limit for each in sending))
+    yield gauge("window_bytes", "The most that they may ever keep.", sum(each.window for each in sending))
     if (rate := tunnel.runtime.throttle.rate) is not None:
         yield gauge("bandwidth_limit_bytes_per_second", "The limit for all channels together; absent where there is none.", rate)
 

@@ -23,7 +23,8 @@ from nbdtun.service.tunnel.build import make_listener, make_source, retrust
 from nbdtun.service.tunnel.late import LateDialer
 from nbdtun.service.tunnel.records import explain
 from nbdtun.tls.store import CLIENT_CERT
-from nbdtun.tunnel.source.client import Forwarder, Source
+from nbdtun.tunnel.source.client import Source
+from nbdtun.tunnel.source.forwarder import Forwarder
 from nbdtun.units import duration_text
 
 

@@ -106,7 +106,7 @@ def links_of(tunnel: Source | Destination) -> dict[str, Any]:
     contact = tunnel.runtime.contact
     return {
         "channels": len(tunnel.channels),
-        "links": sum(channel.link is not None for channel in tunnel.channels),
+        "links": sum(channel.figures.linked for channel in tunnel.channels),
         "link_lost_for": tunnel.lost_for,
         "links_lost": contact.losses,
         "down": round(contact.down, 1),

@@ -8,12 +8,12 @@ import click
 import pytest
 
 from nbdtun.cli import command
-from nbdtun.config import options
+from nbdtun.config import capacity, options
 from nbdtun.config.option import Option
 from nbdtun.daemon import dest_tap, source_tap
 from nbdtun.service.tunnel.endpoint import WORDS
 
-DECLARED = {option.name: option for option in vars(options).values() if isinstance(option, Option)}
+DECLARED = {option.name: option for option in (vars(options) | vars(capacity)).values() if isinstance(option, Option)}
 OTHERS = {"help", "version"}
 #: The options of ``nbdtun`` that have another name there.
 CALLED = {"to": "connect"}

@@ -52,7 +52,7 @@ from tests.migration.stage.paper import Sheet
 from tests.migration.stage.stage import Stage as PaperStage
 from tests.tunnel.stage.cable import Flow, Handle
 from tests.tunnel.stage.program import Program
-from tests.tunnel.stage.stage import Stage
+from tests.tunnel.stage.stage import Stage, all_here
 from tests.tunnel.stage.stranger import AGREED, Stranger, box
 
 TERMS = Terms(window=128 * 1024, handshake_timeout=5.0, resume_window=5.0)
@@ -123,7 +123,7 @@ def frames(data: bytes) -> None:
             stranger.resume(received=said[0] if said else 0) if resumed else stranger.open()
             stranger.hear_box()
             _say(stranger, said)
-            channels = set(stage.destination.channels) - known
+            channels = all_here(set(stage.destination.channels) - known)
             assert all(len(each.inbound.backlog) <= TERMS.window for each in channels)
             assert all(each.outbound.kept <= TERMS.window + PIECE for each in channels)
             for program in stage.target.programs[1:]:
@@ -158,7 +158,7 @@ def with_keys(data: bytes) -> None:
         wire = speaker.link.wire
         for piece in pieces(data[1:]):
             _encrypted(stage, wire, piece, flow)
-        for channel in (*stage.source.channels, *stage.destination.channels):
+        for channel in all_here((*stage.source.channels, *stage.destination.channels)):
             assert len(channel.inbound.backlog) <= TERMS.window
             assert channel.outbound.kept <= TERMS.window + PIECE
         _is_untouched(stage, other_near, other_far)
@@ -210,7 +210,7 @@ def answers(data: bytes) -> None:
         stage.cable.far = HostileDestination(stage, data)  # type: ignore[assignment]
         stage.arrive()
         stage.pass_time(1)
-        assert all(len(each.inbound.backlog) <= TERMS.window for each in stage.source.channels)
+        assert all(len(each.inbound.backlog) <= TERMS.window for each in all_here(stage.source.channels))
         stage.cable.cut()
         stage.cable.refuses = True
         stage.pass_time(TERMS.handshake_timeout + TERMS.resume_window + 5)

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from nbdtun.config import VM, Forward, LocalLimits, TunnelSettings
 from nbdtun.errors import ConfigError, MigrationError, ShuttingDown
 from tests.service.stage import Way
+from tests.tunnel.stage.stage import all_here
 
 
 @pytest_twisted.ensureDeferred
@@ -65,7 +66,7 @@ class TestTake:
         assert await program.ask(b"still") == b"still"
         way.entrance = base.parent / "other.sock"
         assert await (await way.enter()).ask(b"there") == b"there"
-        assert sorted(channel.urgent for channel in source.tunnel.channels) == [False, True]
+        assert sorted(channel.urgent for channel in all_here(source.tunnel.channels)) == [False, True]
         assert source.tunnel.users.limits.channels == 7
         await source.stopService()
         await destination.stopService()
@@ -121,7 +122,7 @@ async def test_what_is_urgent_is_so_on_its_way(base: Path, urgent: tuple[str, ..
     source.startService()
     program = await way.enter()
     assert await program.ask(b"ping") == b"ping"
-    (channel,) = source.tunnel.channels
+    (channel,) = all_here(source.tunnel.channels)
     assert channel.urgent is bool(urgent)
     await source.stopService()
     await destination.stopService()
@@ -136,7 +137,7 @@ async def test_one_that_is_drained_waits_for_its_channels_and_takes_no_more(base
     source.startService()
     program = await way.enter()
     assert await program.ask(b"ping") == b"ping"
-    (channel,) = source.tunnel.channels
+    (channel,) = all_here(source.tunnel.channels)
     draining = source.drain()
     while way.entrance.exists():
         await deferLater(reactor, 0.01)
@@ -159,7 +160,7 @@ async def test_channels_that_do_not_end_are_named_and_ended_by_the_stop(base: Pa
     source.startService()
     program = await way.enter()
     assert await program.ask(b"ping") == b"ping"
-    (channel,) = source.tunnel.channels
+    (channel,) = all_here(source.tunnel.channels)
     await source.drain()
     assert f"--drain-timeout (50 ms) has passed: ending channel {channel.name}" in said
     await source.stopService()

@@ -12,7 +12,7 @@ from nbdtun.tls import ktls
 from nbdtun.tunnel.settings import Records, Terms
 from tests.tunnel.stage.program import Program
 from tests.tunnel.stage.sockets import tcp_pair
-from tests.tunnel.stage.stage import Stage
+from tests.tunnel.stage.stage import Stage, all_here
 
 WINDOW = 128 * 1024
 
@@ -59,8 +59,8 @@ def play(stage: Stage, seed: int, cuts: bool) -> int:
             stage.pass_time(0.2)
         talks.append(Talk(dice, near, stage.target.programs[-1], sizes))
     endings = [channel.ended for channel in stage.source.channels]
-    sent = {channel.ident: channel for channel in stage.source.channels}
-    received = {channel.ident: channel for channel in stage.destination.channels}
+    sent = {channel.ident: channel for channel in all_here(stage.source.channels)}
+    received = {channel.ident: channel for channel in all_here(stage.destination.channels)}
     errors: list[object] = []
     for ending in endings:
         ending.addCallback(errors.append)

@@ -170,7 +170,7 @@ class GateTarget:
 
     def _is_away(self, name: str) -> bool:
         """Whether a link of its own channels is: another migration's says nothing."""
-        return any(channel.target == name and channel.outage.since is not None for channel in self._tunnel.channels)
+        return any(channel.target == name and channel.figures.since is not None for channel in self._tunnel.channels)
 
     def _tell(self, line: str) -> None:
         self.log.warn("{vm}: libvirt's connection: {line}", vm=self._arrival.wanted.name, line=line)

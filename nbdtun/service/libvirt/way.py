@@ -22,7 +22,8 @@ from nbdtun.service.local.listening import LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.carrier import TunnelCarrier, TunnelIngress
 from nbdtun.tunnel.runtime.brake import Brake
-from nbdtun.tunnel.source.client import Forwarder, Source
+from nbdtun.tunnel.source.client import Source
+from nbdtun.tunnel.source.forwarder import Forwarder
 
 P = TypeVar("P", bound=AMP)
 

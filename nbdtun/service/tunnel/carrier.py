@@ -31,14 +31,15 @@ from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget, SessionTarget
 from nbdtun.tunnel.runtime.brake import Brake
 from nbdtun.tunnel.settings import CONTROL
-from nbdtun.tunnel.source.client import Forwarder, Source
+from nbdtun.tunnel.source.client import Source
+from nbdtun.tunnel.source.forwarder import Forwarder
 from nbdtun.tunnel.source.throughput import throughput
 
 P = TypeVar("P", bound=AMP)
 
 
 class Channels(Protocol):
-    """The channels of one socket, as a :class:`~nbdtun.tunnel.source.client.Forwarder` has them."""
+    """The channels of one socket, as a :class:`~nbdtun.tunnel.source.forwarder.Forwarder` has them."""
 
     trouble: TunnelError | None
 

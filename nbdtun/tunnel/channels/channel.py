@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, ProtocolViolation, TunnelError, error_of
 from nbdtun.logs import make_logger
 from nbdtun.states import Life
+from nbdtun.tunnel.channels.here import Here
 from nbdtun.tunnel.channels.life import TRANSITIONS, State, Trigger
 from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.channels.outage import Flaps, Outage
@@ -30,11 +31,11 @@ from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.runtime.throttle import Limit
-from nbdtun.tunnel.settings import labels, shown
+from nbdtun.tunnel.settings import labels
 from nbdtun.units import size_text
 
 
-class Channel:
+class Channel(Here):
     """
     One channel at one end.
 
@@ -74,37 +75,12 @@ class Channel:
         longest = runtime.terms.resume_window
         self.outage = Outage(runtime.reactor, longest, None if redial is None else lambda: redial(self), self._expire)
         self._splice = Splice(runtime.selector, sock, self, limit or runtime.throttle, runtime.pipes, urgent=urgent, farewell=farewell)
-        self._link: Link | None = None
+        self._link = None
         self._last_words: TunnelError | None = None
         self._life = Life(TRANSITIONS)
 
     def __repr__(self) -> str:
         return f"<Channel {self.name} {self.inbound!r} {self.outbound!r} {self._link!r}>"
-
-    @property
-    def name(self) -> str:
-        """Its name in messages."""
-        return f"{shown(self.target)} {self.ident.hex()[:8]}"
-
-    @property
-    def dials(self) -> bool:
-        """Whether this end gets the next link."""
-        return self.outage.redials
-
-    @property
-    def carried(self) -> int:
-        """Bytes that have arrived, both ways."""
-        return self.outbound.acked + self.inbound.received
-
-    @property
-    def link(self) -> Link | None:
-        """The link that carries it now; None while there is none."""
-        return self._link
-
-    @property
-    def in_kernel(self) -> bool:
-        """Whether its link is encrypted by the kernel."""
-        return self._link is not None and self._link.wire.in_kernel
 
     def new_link(self) -> Link:
         """Return a link for this channel, for AMP to switch to."""
@@ -131,19 +107,6 @@ class Channel:
     def renew(self) -> None:
         """Get another link, and keep the present one until then."""
         self.outage.renew()
-
-    def pause(self) -> int:
-        """Read nothing more from the present link, if there is one; returns how many bytes were received."""
-        if self._link is not None:
-            self._link.paused = True
-            self._link.go_on()
-        return self.inbound.received
-
-    def go_on(self) -> None:
-        """The next link has failed: go on with the present one, if there is one."""
-        if self._link is not None:
-            self._link.paused = False
-            self._link.go_on()
 
     def abandoned(self, reason: Exception) -> None:
         """The connection that asked for this channel was lost before it became a link; another may have come meanwhile."""

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from attrs import astuple, define, evolve
 
 from nbdtun.errors import TunnelError
-from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.carried import Carried
+from nbdtun.tunnel.channels.figures import Figures
 from nbdtun.tunnel.settings import kind_of
 
 
@@ -32,30 +33,30 @@ class Account:
     resumes: int = 0
     replayed: int = 0
 
-    def add(self, channel: Channel) -> None:
-        """Count what ``channel`` has carried so far."""
-        self.sent += sent(channel)
-        self.received += received(channel)
-        self.resumes += channel.resumes
-        self.replayed += channel.replayed
+    def add(self, figures: Figures) -> None:
+        """Count what a channel has carried so far."""
+        self.sent += figures.sent
+        self.received += figures.received
+        self.resumes += figures.resumes
+        self.replayed += figures.replayed
 
 
 class Ledger:
     """Of the end that has these ``channels`` now."""
 
-    def __init__(self, channels: Collection[Channel]) -> None:
+    def __init__(self, channels: Collection[Carried]) -> None:
         self._channels = channels
         self._closed: dict[str, Account] = {}
 
     def __repr__(self) -> str:
         return f"<Ledger of {', '.join(self.accounts) or 'nothing'}>"
 
-    def close(self, channel: Channel, error: TunnelError | None) -> None:
+    def close(self, channel: Carried, error: TunnelError | None) -> None:
         """``channel`` has ended, and is not among the channels any more."""
         account = self._closed.setdefault(kind_of(channel.target), Account())
         account.ended += 1
         account.failed += error is not None
-        account.add(channel)
+        account.add(channel.figures)
 
     @property
     def accounts(self) -> dict[str, Account]:
@@ -64,25 +65,10 @@ class Ledger:
         for channel in self._channels:
             account = found.setdefault(kind_of(channel.target), Account())
             account.open += 1
-            account.add(channel)
+            account.add(channel.figures)
         return found
 
     @property
     def whole(self) -> Account:
         """All kinds together."""
         return Account(*map(sum, zip(*map(astuple, self.accounts.values()), strict=True)))
-
-
-def sent(channel: Channel) -> int:
-    """The bytes that the other end has received over ``channel``."""
-    return _bytes(channel.outbound.acked, channel.outbound.final)
-
-
-def received(channel: Channel) -> int:
-    """The bytes that have arrived over ``channel``."""
-    return _bytes(channel.inbound.received, channel.inbound.final)
-
-
-def _bytes(offset: int, final: int | None) -> int:
-    """An offset of a stream in bytes; its end counts as one more for the protocol."""
-    return offset if final is None else min(offset, final)

@@ -65,9 +65,13 @@ class Link(TwistedProtocol, FrameReceiver):
         return self._round_trip.shortest
 
     def makeConnection(self, transport: Any) -> None:
-        """AMP has switched: take its wire, and acknowledge at once what this end has."""
+        """AMP has switched: take its wire."""
         assert isinstance(transport, OpeningTransport)
-        self.wire, self._out = transport.release()
+        self.begin(*transport.release())
+
+    def begin(self, wire: Wire, out: memoryview | None = None) -> None:
+        """Carry the channel over ``wire``: send what is left of ``out``, and acknowledge at once what this end has."""
+        self.wire, self._out = wire, out
         if not self.wire.rekeys and self._channel.dials:
             self._heartbeat.watch_keys(self._channel.carried)
         self.wire.user = self

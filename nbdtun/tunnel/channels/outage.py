@@ -6,7 +6,7 @@ Links that are lost soon, and before they have carried anything, flap: after eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -83,11 +83,6 @@ class Outage:
     def _expire(self) -> None:
         because = f": {self.trouble}" if self.trouble is not None else ""
         self._expired(LinkLost(f"no new link within {self._lasted:.0f} s{because}"))
-
-
-def lost_for(outages: Iterable[Outage], now: float) -> float | None:
-    """Seconds since the oldest present one began; None while there is none."""
-    return max((now - each.since for each in outages if each.since is not None), default=None)
 
 
 class Flaps:

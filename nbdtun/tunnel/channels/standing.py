@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nbdtun.errors import TLSError
 from nbdtun.tls.trust import Trusting
-from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.carried import Carried
 from nbdtun.tunnel.runtime.runtime import Runtime
 
 #: Seconds between two looks at the revocation list, while there are channels.
@@ -18,7 +18,7 @@ LOOK_SECONDS = 5.0
 class StandingLinks:
     """Looks after the links of ``channels`` for ``trust``."""
 
-    def __init__(self, runtime: Runtime, trust: Trusting | None, channels: set[Channel]) -> None:
+    def __init__(self, runtime: Runtime, trust: Trusting | None, channels: set[Carried]) -> None:
         self._runtime = runtime
         self._trust = trust
         self._channels = channels
@@ -45,11 +45,9 @@ class StandingLinks:
             for channel in tuple(self._channels):
                 self._check(channel, self._trust)
 
-    def _check(self, channel: Channel, trust: Trusting) -> None:
-        link = channel.link
-        presented = None if link is None else link.wire.presented
-        if link is not None and presented is not None:
+    def _check(self, channel: Carried, trust: Trusting) -> None:
+        if (presented := channel.presented) is not None:
             try:
                 trust.check_again(presented, "the other end")
             except TLSError as revoked:
-                link.wire_lost(revoked)
+                channel.cut(revoked)

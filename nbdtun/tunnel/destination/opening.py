@@ -10,7 +10,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
-from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.channels.carried import Carried, Welcome
 from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
 from nbdtun.tunnel.destination.elsewhere import Passed
 from nbdtun.tunnel.opening.commands import TUNNEL, Answer, Greet, OpenChannel, ResumeChannel
@@ -25,10 +25,10 @@ class Answering(Protocol):
     admission: Admission
     refusals: RefusalLog
 
-    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Channel:
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Carried:
         """Open a channel, or find it if this is a repeated request."""
 
-    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
+    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Carried:
         """Find an open channel."""
 
     async def passes_on(self, ident: bytes, target: str, caller: Caller, leave: Callable[[], Passed]) -> bool:
@@ -109,8 +109,7 @@ class DestinationOpening(Opening):
         self._asked = self._answering = True
         try:
             agreed = await self._check(offer, wanted, finding)
-            channel = await finding
-            self._take_up(channel, received)
+            welcome = await self._take_up(await finding, received)
         except (AlreadyComplete, NotAllowed, TLSError):
             raise
         except TunnelError as refusal:
@@ -119,7 +118,7 @@ class DestinationOpening(Opening):
             raise
         finally:
             self._answering = False
-        return Answer(channel.new_link(), agreed, channel.inbound.received, channel.inbound.window)
+        return Answer(welcome.link, agreed, welcome.received, welcome.window)
 
     async def _check(self, offer: Mapping[str, Any], wanted: tuple[bytes, str], finding: Any) -> Agreed:
         """Whether the question is answered, and by this process; an error is heard by nobody where it is not."""
@@ -145,11 +144,8 @@ class DestinationOpening(Opening):
             raise self.refusal
         return TUNNEL.agree(**offer)
 
-    def _take_up(self, channel: Channel, received: int) -> None:
-        if self._connection.wire.closed:
-            gone = LinkLost("the connection was lost before the channel was open")
-            channel.abandoned(gone)
-            raise gone
+    async def _take_up(self, channel: Carried, received: int) -> Welcome:
+        self._check_there(channel)
         try:
             self._destination.check_again(self._connection)
         except TLSError as revoked:
@@ -157,7 +153,13 @@ class DestinationOpening(Opening):
             channel.abandoned(revoked)
             raise
         try:
-            channel.resume(received)
+            return await channel.welcome(received)
         except ProtocolViolation as violation:
             channel.reset(violation)
             raise
+
+    def _check_there(self, channel: Carried) -> None:
+        if self._connection.wire.closed:
+            gone = LinkLost("the connection was lost before the channel was open")
+            channel.abandoned(gone)
+            raise gone

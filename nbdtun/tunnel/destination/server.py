@@ -25,20 +25,20 @@ from nbdtun.errors import (
     ProtocolViolation,
     ResumeRefused,
     TLSError,
-    TooManyChannels,
     TunnelError,
 )
 from nbdtun.logs import make_logger
 from nbdtun.tls.failures import explain
 from nbdtun.tls.trust import Trusting
+from nbdtun.tunnel.channels.carried import Carried
 from nbdtun.tunnel.channels.channel import Channel
-from nbdtun.tunnel.channels.ledger import Ledger, received
-from nbdtun.tunnel.channels.outage import lost_for
+from nbdtun.tunnel.channels.figures import lost_for
+from nbdtun.tunnel.channels.ledger import Ledger
 from nbdtun.tunnel.channels.standing import StandingLinks
 from nbdtun.tunnel.destination.admission import Admission, Caller, Proof, refuse_strangers
 from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.elsewhere import Elsewhere, Passed, Share
-from nbdtun.tunnel.destination.entries import Entry, Traffic
+from nbdtun.tunnel.destination.entries import Entries, Entry, Traffic
 from nbdtun.tunnel.destination.opening import DestinationOpening
 from nbdtun.tunnel.destination.targets import Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
@@ -73,16 +73,15 @@ class Destination(ServerFactory):
     ) -> None:
         self.runtime = runtime
         self.targets = targets
-        self.channels: set[Channel] = set()
+        self.channels: set[Carried] = set()
         self.refusals = RefusalLog(self.log, runtime.call_later)
-        self._limits = limits or Limits()
-        self.admission = Admission(self._limits)
+        self._entries = Entries(limits or Limits())
+        self.admission = Admission(self._entries.limits)
         self._tls = tls
         self._insecure = insecure
         self.allow = allow or AllowList()
         self._standing = StandingLinks(runtime, tls, self.channels)
         self.elsewhere = Elsewhere()
-        self._entries: dict[bytes, Entry] = {}
         self._leaving = False
         self._received: Counter[str] = Counter()  # by channels that have ended
         self.ledger = Ledger(self.channels)
@@ -94,7 +93,7 @@ class Destination(ServerFactory):
 
     def limit(self, limits: Limits) -> None:
         """Keep to other limits from now on; what is above them stays."""
-        self._limits = limits
+        self._entries.limits = limits
         self.admission.limit(limits)
 
     @property
@@ -109,23 +108,18 @@ class Destination(ServerFactory):
 
     @property
     def owners(self) -> Counter[str]:
-        """How many channels each source has, those that are being opened included: by the name in its certificate, or its address."""
-        return Counter(entry.caller.owner for entry in self._entries.values())
+        """How many channels each source has, those that are being opened included."""
+        return self._entries.owners
 
     @property
     def usage(self) -> Usage:
         """How much of each limit is used."""
-        limits, busiest = self._limits, max(self.owners.values(), default=0)
-        return {
-            "max-channels": (len(self._entries), limits.channels),
-            "max-channels-per-peer": (busiest, limits.channels_per_peer),
-            "max-handshakes": (self.admission.strangers, limits.handshakes),
-        }
+        return {**self._entries.usage, "max-handshakes": (self.admission.strangers, self._entries.limits.handshakes)}
 
     @property
     def lost_for(self) -> float | None:
         """Seconds since the oldest present outage began; None while all channels have links."""
-        return lost_for((channel.outage for channel in self.channels), self.runtime.reactor.seconds())
+        return lost_for((channel.figures for channel in self.channels), self.runtime.reactor.seconds())
 
     def arrived(self, sock: socket.socket, caller: Caller) -> None:
         """
@@ -213,7 +207,7 @@ class Destination(ServerFactory):
             self._tls.revision()  # it looks for new ones
             self._tls.check_again(presented, transport.peer)
 
-    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Channel:
+    async def open(self, ident: bytes, target: str, window: int, caller: Caller, proof: Proof, *, urgent: bool = False) -> Carried:
         """
         Return the channel ``ident``: a new one, or the existing one if this is a repeated request.
 
@@ -233,7 +227,7 @@ class Destination(ServerFactory):
         making.addCallbacks(entry.channel.callback, lambda failure: self._unmade(ident, entry, failure))
         return await asked
 
-    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Channel:
+    async def find(self, ident: bytes, caller: Caller, proof: Proof) -> Carried:
         """
         Return the channel ``ident``, if it belongs to ``caller``, who knows its secret.
 
@@ -250,7 +244,7 @@ class Destination(ServerFactory):
 
     def traffic(self, target: str) -> Traffic:
         """What has arrived for ``target`` so far, and from whom."""
-        arrived = sum(received(channel) for channel in self.channels if channel.target == target)
+        arrived = sum(channel.figures.received for channel in self.channels if channel.target == target)
         callers = [entry.caller for entry in self._entries.values() if entry.target == target]
         return Traffic(self._received[target] + arrived, callers[-1] if callers else None)
 
@@ -302,14 +296,9 @@ class Destination(ServerFactory):
                 channel.reset(ChannelReset(reason))
 
     def _check_room(self, caller: Caller) -> None:
-        limits, others = self._limits, self.elsewhere.share
-        if len(self._entries) + others.channels >= limits.channels:
-            raise TooManyChannels(f"the destination has reached its limit of {limits.channels} channels (--max-channels)")
-        if self.owners[caller.owner] + others.owned >= limits.channels_per_peer:
-            most = f"{limits.channels_per_peer} channels for this source (--max-channels-per-peer)"
-            raise TooManyChannels(f"the destination has reached its limit of {most}")
+        self._entries.check_room(caller, self.elsewhere.share)
 
-    async def _make(self, ident: bytes, name: str, window: int, caller: Caller, proof: Proof, *, urgent: bool) -> Channel:
+    async def _make(self, ident: bytes, name: str, window: int, caller: Caller, proof: Proof, *, urgent: bool) -> Carried:
         try:
             sock = await self.targets.find(name, caller, proof.session).connect(name)
         except (CancelledError, ConnectingCancelledError):
@@ -325,9 +314,9 @@ class Destination(ServerFactory):
         entry.channel.errback(failure)
         entry.channel.addErrback(lambda _: None)  # each request has had its own error
 
-    def _channel_ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
+    def _channel_ended(self, error: TunnelError | None, channel: Carried) -> TunnelError | None:
         self.channels.discard(channel)
-        self._received[channel.target] += received(channel)
+        self._received[channel.target] += channel.figures.received
         self.ledger.close(channel, error)
         entry = self._entries.pop(channel.ident, None)
         if entry is not None:

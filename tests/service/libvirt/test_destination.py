@@ -19,6 +19,7 @@ from nbdtun.libvirt.rpc.places import places
 from nbdtun.libvirt.values import Image, Wanted
 from nbdtun.migration.bond import Bond, proof_of
 from nbdtun.service.libvirt.destination import MOST, Doorkeeper, GateTarget, TunnelDoors, grant_of, socket_of
+from nbdtun.tunnel.channels.figures import Figures
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.targets import Targets
 from tests.libvirt.rpc.stage import DISK, DISKS, MEMORY, UUID_TEXT, domain, finish, opening, prepare
@@ -107,7 +108,7 @@ async def test_a_migration_has_few_connections_to_libvirt_and_its_own_links(tmp_
         libvirtd.bind(f"{tmp_path}/x-sock")
         libvirtd.listen()
         arrival = arriving(uri=f"qemu+unix:///system?socket={tmp_path}/x-sock")
-        own, other = (type("Channel", (), {"target": name, "outage": type("Outage", (), {"since": None})()})() for name in "lo")
+        own, other = (type("Channel", (), {"target": name, "figures": Figures()})() for name in "lo")
         tunnel: Any = type("Tunnel", (), {"channels": [own, other]})
         target = GateTarget(reactor, tunnel, arrival, grant_of(arrival))
         opened = [await target.connect("l") for _ in range(MOST)]
@@ -118,9 +119,9 @@ async def test_a_migration_has_few_connections_to_libvirt_and_its_own_links(tmp_
         accepted[0].close()
         await until(lambda: target._open < MOST)
         opened.append(await target.connect("l"))
-        other.outage.since = 1.0
+        other.figures = Figures(since=1.0)
         assert not target._is_away("l")
-        own.outage.since = 1.0
+        own.figures = Figures(since=1.0)
         assert target._is_away("l")
         for each in (*opened, *accepted[1:], libvirtd.accept()[0]):
             each.close()

@@ -124,7 +124,7 @@ class TestHostilePeers:
             assert stranger.hear_frames()[-1][2].startswith(b"protocol ")
             return
         near, _ = stage.meet()
-        (channel,) = stage.source.channels
+        channel = stage.near
         channel.bye_received()
         stage.pass_time(1)
         assert near.gone is not None or near.got_end

@@ -111,7 +111,7 @@ def test_two_successors_one_after_another(stage: Stage) -> None:
     stage.cable.cut()
     stage.pass_time(5)
     assert [len(each.channels) for each in (stage.destination, second, third)] == [1, 1, 1]
-    assert all(channel.link is not None for channel in stage.source.channels)
+    assert all(channel.figures.linked for channel in stage.source.channels)
     assert len(stage.source.channels) == len(programs)
 
 

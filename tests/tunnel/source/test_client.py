@@ -19,9 +19,10 @@ from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.destination.targets import EndpointTarget, Targets
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import Terms
-from nbdtun.tunnel.source.client import Forwarder, Source
+from nbdtun.tunnel.source.client import Source
 from nbdtun.tunnel.source.dialer import Dialer
-from tests.tunnel.stage.stage import Stage
+from nbdtun.tunnel.source.forwarder import Forwarder
+from tests.tunnel.stage.stage import Stage, all_here
 
 
 class TestEntrance:
@@ -125,50 +126,6 @@ class TestEntrance:
         whole = stage.source.ledger.whole
         assert (whole.resumes, whole.replayed, whole.sent) == (1, 1000, 1000)
 
-    def test_it_is_drained_when_its_channels_have_ended(self, stage: Stage) -> None:
-        near, far = stage.meet()
-        drained = Deferred.fromCoroutine(stage.forwarder.drained())
-        stage.rest()
-        assert not drained.called
-        near.shut()
-        far.shut()
-        stage.pass_time(1)
-        assert drained.called
-
-    def test_it_is_drained_in_vain_when_one_has_failed(self, stage: Stage) -> None:
-        stage.target.refuse("target disk: nobody there")
-        stage.arrive()
-        outcome: list[object] = []
-        Deferred.fromCoroutine(stage.forwarder.drained()).addBoth(outcome.append)
-        stage.rest()
-        assert str(getattr(outcome[0], "value", "")) == "target disk: nobody there"
-
-    @pytest.mark.parametrize("away", [False, True])
-    def test_the_wait_for_it_to_be_drained_can_be_given_up(self, stage: Stage, away: bool) -> None:
-        """Also where nothing can come any more, as the network has just gone."""
-        stage.meet()
-        stage.cable.refuses = away
-        if away:
-            stage.cable.cut()
-        outcome: list[object] = []
-        waiting = Deferred.fromCoroutine(stage.forwarder.drained())
-        waiting.addBoth(outcome.append)
-        stage.rest()
-        assert outcome == []
-        waiting.cancel()
-        assert isinstance(getattr(outcome[0], "value", None), CancelledError)
-        assert stage.source.channels, "nobody else's business is ended by that"
-
-    def test_the_wait_for_one_that_is_being_opened_can_be_given_up(self, stage: Stage) -> None:
-        stage.cable.refuses = True
-        stage.arrive()
-        outcome: list[object] = []
-        waiting = Deferred.fromCoroutine(stage.forwarder.drained())
-        waiting.addBoth(outcome.append)
-        waiting.cancel()
-        assert isinstance(getattr(outcome[0], "value", None), CancelledError)
-        stage.pass_time(60)
-
     def test_settling_can_be_given_up(self, stage: Stage) -> None:
         stage.meet()
         outcome: list[object] = []
@@ -184,43 +141,6 @@ class TestEntrance:
         assert not settled.called
         stage.pass_time(0.2)
         assert settled.called
-
-    def test_who_comes_first_is_there_first(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of an urgent one: the second waits while the first is on its way, and goes on when that has failed."""
-        ways: list[Deferred[None]] = []
-
-        async def open_late(*_: object, **__: object) -> None:
-            ways.append(Deferred())
-            await ways[-1]
-
-        monkeypatch.setattr(stage.source, "open", open_late)
-        forwarder = Forwarder(stage.source, "ram", urgent=True)
-        pairs = [socket.socketpair() for _ in range(3)]
-        for _, theirs in pairs:
-            forwarder.arrived(theirs)
-        assert len(ways) == 1
-        ways[0].errback(TargetUnreachable("gone"))
-        assert len(ways) == 2
-        forwarder.reset("it is over")  # who waits for his turn is let go
-        for ours, theirs in pairs:
-            ours.close()
-            theirs.close()
-        assert forwarder.idle
-
-    def test_a_reset_ends_what_came_in_there_only(self, stage: Stage) -> None:
-        other = Forwarder(stage.source, "disk")
-        near, _ = stage.meet()
-        ours, theirs = socket.socketpair()
-        other.arrived(theirs)
-        stage.rest()
-        stage.forwarder.reset("cancelled")
-        stage.pass_time(20)
-        assert near.got_end
-        assert str(stage.forwarder.trouble) == "cancelled"
-        assert len(stage.source.channels) == len(stage.destination.channels) == 1
-        other.reset("cleared away")
-        ours.close()
-        stage.pass_time(20)
 
     def test_five_hundred_idle_channels(self, stage: Stage) -> None:
         for _ in range(500):
@@ -265,7 +185,7 @@ class TestForReal:
                 again.connect(f"{tmp_path}/near.sock")
                 again.sendall(b"question")
                 again.shutdown(socket.SHUT_WR)
-                await until(lambda: any(channel.outbound.done for channel in source.channels))
+                await until(lambda: any(channel.outbound.done for channel in all_here(source.channels)))
                 theirs, _ = far.accept()
                 assert theirs.recv(100) == b"question"
                 assert theirs.recv(100) == b""

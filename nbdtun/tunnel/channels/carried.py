@@ -1,0 +1,72 @@
+"""
+A channel as the process that is asked for it sees it, whichever process of this end has it; and its welcome to a new link.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
+
+from nbdtun.errors import TunnelError
+from nbdtun.tls.presented import Presented
+from nbdtun.tunnel.channels.figures import Figures
+
+
+@frozen
+class Welcome:
+    """A ``link`` that the connection can become; this end has ``received`` so many bytes, and keeps a ``window`` for each direction."""
+
+    link: IProtocol
+    received: int
+    window: int
+
+
+class Carried(Protocol):
+    """A :class:`~nbdtun.tunnel.channels.channel.Channel`, for instance. ``ended`` fires once, with None or the error."""
+
+    ident: bytes
+    target: str
+    ended: Deferred[TunnelError | None]
+    error: TunnelError | None
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def figures(self) -> Figures:
+        """What it has done so far."""
+
+    @property
+    def presented(self) -> Presented | None:
+        """What the peer of its link has presented; None without TLS, or without a link."""
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether its link is encrypted by the kernel."""
+
+    async def welcome(self, received: int) -> Welcome:
+        """
+        A new link is about to come, and the other end has ``received`` bytes: it replaces any present link.
+
+        :raise ProtocolViolation: the other end cannot have so many.
+        :raise TunnelError: the other end had more before, and the present link stays; or it has ended meanwhile.
+        """
+
+    def abandoned(self, reason: Exception) -> None:
+        """The connection that asked for it was lost before it became a link."""
+
+    def cut(self, reason: Exception) -> None:
+        """End its link, if it has one; it waits for another."""
+
+    def reset(self, error: TunnelError) -> None:
+        """Give it up, and send the reason to the other end."""
+
+    def refused(self, error: TunnelError) -> None:
+        """The other end does not resume it, or is not to be asked any more."""
+
+    def leave(self, reason: str) -> None:
+        """End it here only."""
