@@ -1,6 +1,6 @@
 """
-Sentences in pages: one a line, and none with more than 25 words. `python -m lab.prose --write` breaks the lines of `docs/` so.
-Commands there have lines that a terminal shows whole.
+Sentences in pages: one a line, and none with more than 25 words. `python -m lab.prose --write` breaks the lines of `docs/` and of the
+pages in Markdown so. Commands in `docs/` have lines that a terminal shows whole.
 
 A change of one sentence is then a change of one line. What is code, a table, a title or a term is left as it is.
 """
@@ -16,6 +16,14 @@ from pathlib import Path
 from lab.cache import LAB
 
 DOCS = LAB.parent / "docs"
+PAGES = (
+    *sorted(DOCS.glob("*.rst")),
+    *(LAB.parent / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "lab/README.md")),
+    LAB.parent / "ansible/README.md",
+    LAB.parent / "ansible/roles/nbdtun/README.md",
+)
+"""All but `bench/NOTEBOOK.md`, which is a diary."""
+
 MOST = 25
 """Words of a sentence; a literal, a link and a number with its unit are one each."""
 
@@ -28,8 +36,10 @@ _TABLE = re.compile(r" *=+( +=+)+ *$")
 _PROSE = re.compile(r" *\.\. (glossary|note|warning|tip|important|admonition)::")
 """The directives whose bodies are prose."""
 _WHOLE = re.compile(r"``.+?``|:[a-z:]+:`[^`]+`|`[^`]+`_?|\*\*[^*]+\*\*|\|\w+\|")
-_END = re.compile(r"[.!?](?:[\")]|\*\*)*(?= +(?:[^ a-z]|(?:nbdtun|libvirt|systemd|step-ca|twistd?|ssh|cubic)\b))")
+_END = re.compile(r"[.!?](?:[\")]|\*\*)*(?= +(?:[^ a-z]|(?:nbdtun|libvirt|systemd|step-ca|twistd?|ssh|cubic|haproxy)\b))")
 """A sentence begins with no small letter, unless it is a name's."""
+_NO_PROSE = re.compile(r" *(?:#+ |\||!\[|<)")
+"""In Markdown: a title, a row of a table, a picture, HTML."""
 _SHORT = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|No)\.$")
 
 
@@ -79,8 +89,37 @@ def _masked(text: str) -> tuple[str, list[str]]:
     return _WHOLE.sub(keep, " ".join(text.split())), kept
 
 
-def paragraphs(lines: list[str]) -> Iterator[Paragraph]:
-    """The prose of a page in reStructuredText."""
+def paragraphs(page: Path) -> Iterator[Paragraph]:
+    """The prose of a page."""
+    return (_markdown if page.suffix == ".md" else _restructured)(page.read_text().splitlines())
+
+
+def _markdown(lines: list[str]) -> Iterator[Paragraph]:
+    at = depth = 0
+    while at < len(lines):
+        line = lines[at]
+        if line.lstrip().startswith("```"):
+            at = next((end for end in range(at + 1, len(lines)) if lines[end].lstrip().startswith("```")), len(lines)) + 1
+            continue
+        bullet = _BULLET.match(line)
+        depth = min(depth, _indent(line)) if line.strip() else depth  # that of the list that it belongs to
+        if not line.strip() or _NO_PROSE.match(line) or _indent(line) >= depth + 4:
+            at += 1
+            continue
+        lead = bullet[0] if bullet else line[: _indent(line)]
+        depth, end = len(lead), at + 1
+        while end < len(lines) and _indent(lines[end]) == depth and not _apart(lines[end]):
+            end += 1
+        yield Paragraph(at, end, lead, "\n".join([line[depth:], *lines[at + 1 : end]]))
+        at = end
+
+
+def _apart(line: str) -> bool:
+    """Whether a line of Markdown does not go on with the paragraph before it."""
+    return not line.strip() or bool(_BULLET.match(line) or _NO_PROSE.match(line) or line.lstrip().startswith("```"))
+
+
+def _restructured(lines: list[str]) -> Iterator[Paragraph]:
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -133,14 +172,14 @@ def _behind_table(lines: list[str], at: int) -> int:
 def broken(page: Path) -> str:
     """The page with a line for each sentence."""
     lines = page.read_text().splitlines()
-    for each in reversed([*paragraphs(lines)]):
+    for each in reversed([*paragraphs(page)]):
         lines[each.begin : each.end] = each.lines()
     return "\n".join(lines) + "\n"
 
 
 def long(page: Path) -> Iterator[str]:
     """The sentences of a page that are too long, and where they are."""
-    for each in paragraphs(page.read_text().splitlines()):
+    for each in paragraphs(page):
         for sentence in sentences(each.text):
             if (count := words(sentence)) > MOST:
                 yield f"{page.name}:{each.begin + 1}: {count} words: {sentence}"
@@ -154,7 +193,7 @@ def wide(page: Path) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    pages = [Path(name) for name in arguments if not name.startswith("--")] or sorted(DOCS.glob("*.rst"))
+    pages = [Path(name) for name in arguments if not name.startswith("--")] or [*PAGES]
     found = [line for page in pages for line in (*long(page), *wide(page))]
     for page in pages:
         if "--write" in arguments:
