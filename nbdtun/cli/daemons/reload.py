@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+import nbdtun
 from nbdtun import __version__
 from nbdtun.cli.options import DURATION
 from nbdtun.cli.remote import RUN_DIR, asked, base, daemons
@@ -15,7 +18,6 @@ from nbdtun.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
     from nbdtun.process import Reactor
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("reload", short_help="Let a daemon read its configuration file again.")
 @click.argument("daemon", metavar="[@PID]", required=False, shell_complete=daemons)
 @click.option("--program", is_flag=True, help="Let the program, as it is now on disk, take its place, with all its options.")
-@click.option("--upgrade", is_flag=True, help="As --program, but only for a daemon of another release than this command.")
+@click.option("--upgrade", is_flag=True, help="As --program, but only if another one was installed since the daemon began.")
 @click.option(
     "--drain-timeout",
     "seconds",
@@ -58,13 +60,25 @@ def command(daemon: str | None, program: bool, upgrade: bool, seconds: float | N
 
 
 async def _upgrade(reactor: Reactor, there: Path, daemon: str | None, seconds: float | None) -> str:
-    """A command is of the release that is installed now; a daemon of that which was, when it was started."""
+    """A command is what is installed now; a daemon what was, when it was started."""
     from nbdtun.service.control.client import ask
 
     whom = daemon or await _only(reactor, there)
-    if (await ask(reactor, there, whom)).get("release") == __version__:
-        return await _reload(reactor, there, whom)
-    return await _replace(reactor, there, whom, seconds)
+    report = await ask(reactor, there, whom)
+    if report.get("release") != __version__ or installed() > time.time() - report.get("uptime", 0):
+        return await _replace(reactor, there, whom, seconds)
+    return await _reload(reactor, there, whom)
+
+
+def installed() -> float:
+    """
+    When this program was put where it is, in seconds since 1970.
+
+    A file's time of change is set when it is given its name (rename(2)), as dpkg and pip do, and cannot be chosen. Builds of one release,
+    such as a Debian revision, differ in it.
+    """
+    here = Path(nbdtun.__file__)
+    return next(path for path in (here, *here.parents) if path.exists()).stat().st_ctime  # in a zipapp, it is that file
 
 
 async def _reload(reactor: Reactor, there: Path, daemon: str | None) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
+import nbdtun
 from nbdtun import __version__
+from nbdtun.cli.daemons.reload import installed
 from nbdtun.service.control.names import Name
 from tests.cli.stage import Running, run
 
@@ -77,10 +83,28 @@ def test_the_one_that_was_replaced_is_not_meant(
     assert running.asked == [("@8", "Replace", {})]
 
 
-@pytest.mark.parametrize(("release", "asked"), [(__version__, "Reload"), ("0.0.1", "Replace")])
-def test_another_release_takes_over_and_the_same_one_reads_its_file(
-    release: str, asked: str, running: Running, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("release", "uptime", "asked"), [(__version__, 60.0, "Reload"), ("0.0.1", 60.0, "Replace"), (__version__, 600.0, "Replace")]
+)
+def test_another_program_takes_over_and_the_same_one_reads_its_file(
+    release: str, uptime: float, asked: str, running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running.reports = [{"name": "nbdtun-dest", "pid": 7, "release": release, "successor": 8, **TOLD}]
+    """It is another release, or the same was installed again while the daemon ran."""
+    monkeypatch.setattr("nbdtun.cli.daemons.reload.installed", lambda: time.time() - 300)
+    running.reports = [{"name": "nbdtun-dest", "pid": 7, "release": release, "uptime": uptime, "successor": 8, **TOLD}]
     assert run(capsys, "reload", "--upgrade", "@7")[0] == 0
     assert [command for _, command, _ in running.asked] == ["Status", asked]
+
+
+def test_when_it_was_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is moved in place is as new as that, however old it says it is; in a zipapp, it is that file."""
+    before = time.time() - 1  # a file's time is that of the last tick of the clock
+    unpacked, packed = tmp_path / "__init__.py.dpkg-new", tmp_path / "nbdtun.pyz"
+    unpacked.touch()
+    os.utime(unpacked, (0, 0))
+    unpacked.rename(tmp_path / "__init__.py")
+    with ZipFile(packed, "w") as archive:
+        archive.writestr("nbdtun/__init__.py", "")
+    for path in (tmp_path / "__init__.py", packed / "nbdtun/__init__.py"):
+        monkeypatch.setattr(nbdtun, "__file__", f"{path}")
+        assert before < installed() <= time.time()
