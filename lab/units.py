@@ -83,6 +83,13 @@ def wait_status(unit: str, text: str, timeout: float = 60) -> None:
     wait(lambda: text in show(unit, "StatusText"), timeout, f"{text!r} of {unit}")
 
 
+def wait_end(unit: str, timeout: float = 60) -> None:
+    """Wait until the unit's process has ended, which must be a good end."""
+    wait(lambda: show(unit, "ActiveState") in ("inactive", "failed"), timeout, f"the end of {unit}")
+    if show(unit, "ActiveState") == "failed":
+        raise RuntimeError(f"{unit} has failed: {journal(unit)}")
+
+
 def wait_other(unit: str, before: str, timeout: float = 60) -> None:
     """Wait until the unit's process is not the one of before."""
     wait(lambda: show(unit, "MainPID") not in (before, "0"), timeout, f"another process of {unit}")
