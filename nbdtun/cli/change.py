@@ -76,11 +76,12 @@ async def _change(
     if limits:
         changed: dict[str, Any] = await ask(reactor, there, whom, Set, **limits)
         changed.pop("uptime", None)  # it has nothing to do with that
-        lines.append(sentence(changed))
+        lines += [sentence(changed), *map(printable, changed.get("missed", []))]
     if add or remove:
         vms = ChangedVMs(tuple(map(_absolute, add)), tuple(remove))
         report: dict[str, Any] = await ask(reactor, there, whom, Serve, vms=as_json(vms))
         lines.append(printable(f"{report['name']} (pid {report['pid']}): serves {', '.join(report['serves']) or 'no VM'}"))
+        lines += map(printable, report.get("missed", []))
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from twisted.application.service import IService
 
@@ -17,6 +18,9 @@ from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import make_room, needed, settle_in
+
+if TYPE_CHECKING:
+    from nbdtun.service.local.listening import ListeningService
 
 log = make_logger()
 
@@ -101,14 +105,15 @@ def makeService(options: Options) -> IService:
         make_room_for(settings.limits)
 
     reload = Reload(options, take)
-    listeners = [destination.listening]
+    measuring: list[ListeningService] = []
     if options.settings.tunnel.metrics:
         from nbdtun.metrics.service import MetricsService
 
-        listeners.append(MetricsService.of_destination(reactor, destination))
-    program, succession = place(reactor, destination.household, lambda: listeners, link)
-    control = DaemonControl.of(destination, "nbdtun-dest", reload, succession.replace if options.parent is None else None)
-    services = [destination, *listeners[1:], succession, control]
+        measuring.append(MetricsService.of_destination(reactor, destination))
+    program, succession = place(reactor, destination.household, lambda: [*destination.ports.listening, *measuring], link)
+    control = DaemonControl.of(destination, "nbdtun-dest", reload, succession if options.parent is None else None)
+    reload.whole = control.reload
+    services = [destination, *measuring, succession, control]
     daemon = Daemon(reactor, "nbdtun-dest", options.parent or {}, *services, reload=reload)
     program.join(daemon)
     return daemon

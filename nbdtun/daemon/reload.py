@@ -7,7 +7,7 @@ values with which it was started, and are named each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
@@ -22,7 +22,7 @@ from nbdtun.logs import make_logger
 class Reload:
     """
     Reloads a daemon with ``options``; ``take`` gives new settings to what runs. ``set_level`` changes the least level of its log, where it
-    has one of its own.
+    has one of its own. ``whole`` reloads all processes of the daemon, where there may be others, and returns which have ``missed`` it.
     """
 
     log = make_logger()
@@ -32,6 +32,7 @@ class Reload:
         self._take = take
         self._turns: Final = DeferredLock()
         self.set_level: Callable[[str], None] | None = None
+        self.whole: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = self
 
     @property
     def possible(self) -> bool:
@@ -78,8 +79,12 @@ class Reload:
         return {"file": file, "taken": taken, "left": left}
 
     def at_signal(self) -> None:
-        """Reload, and log a failure."""
-        Deferred.fromCoroutine(self()).addErrback(self._failed)
+        """Reload all, and log a failure."""
+        Deferred.fromCoroutine(self.whole()).addCallbacks(self._missed, self._failed)
+
+    def _missed(self, told: Mapping[str, Any]) -> None:
+        for line in told.get("missed", []):
+            self.log.warn("{line}", line=line)
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, NbdtunError):

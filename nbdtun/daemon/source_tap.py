@@ -141,8 +141,10 @@ def makeService(options: Options) -> IService:
             source = SourceService(reactor, forward)
             reload = Reload(options, partial(_take, source))
             program, succession = place(reactor, source.senders, lambda: [*source.listening.values(), *measuring], link)
-            replace = succession.replace if options.parent is None and migrate is None else None
-            services += [source, succession, DaemonControl.of(source, "nbdtun-source", reload, replace)]
+            processes = succession if options.parent is None and migrate is None else None
+            control = DaemonControl.of(source, "nbdtun-source", reload, processes)
+            reload.whole = control.reload
+            services += [source, succession, control]
         if migrate is not None:
             services.append(MigrationService(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
         if options.settings.measured:

@@ -28,11 +28,12 @@ from nbdtun.service.checks import access, certificates
 from nbdtun.service.doing import Pace, doing
 from nbdtun.service.libvirt.clearing import Belongings, Beside
 from nbdtun.service.libvirt.destination import make_arrivals, rules_of
-from nbdtun.service.local.listening import ListeningService
+from nbdtun.service.local.listening import ListeningService, LocalEndpoint
 from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.local.vms import VMs
 from nbdtun.service.local.waiting import listed, patience
 from nbdtun.service.succession.household import Household
+from nbdtun.service.succession.ports import Ports
 from nbdtun.service.survey import arrivals_of, certificates_of, links_of, sessions_of, vms_of
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust, retrust
 from nbdtun.service.tunnel.carrier import TunnelEgress
@@ -90,13 +91,18 @@ class DestinationService(MultiService):
         self.arrivals = make_arrivals(reactor, settings, self.tunnel, self._beside) if settings.libvirt else None
         self._succeeds = succeeds
         self._offered = {target.name for target in settings.targets}
-        self.household = Household(reactor, self.tunnel, self.sessions, self.arrivals, self._answering, self._fixed, self._clean_up)
+        self.listening = ListeningService(self._endpoint(settings.listen), self.tunnel)
+        self.ports = Ports(self, self.listening, self._endpoint)
+        self.household = Household(
+            reactor, self.tunnel, self.ports, self.sessions, self.arrivals, self._answering, self._fixed, self._clean_up
+        )
         self._receives = False
         if settings.vms or settings.libvirt:
             self._receive()
-        endpoint = make_listener(reactor, parse(settings.listen, Role.LISTEN), settings.tunnel)
-        self.listening = ListeningService(endpoint, self.tunnel)
         self.listening.setServiceParent(self)
+
+    def _endpoint(self, text: str) -> LocalEndpoint:
+        return make_listener(self._reactor, parse(text, Role.LISTEN), self.settings.tunnel)
 
     def _receive(self) -> None:
         """Let sources ask for VMs."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 
@@ -74,7 +75,8 @@ class SourceService(MultiService):
     async def take(self, settings: SourceSettings) -> None:
         """
         Go on with ``settings``, which differ from those in force only where a running daemon can change: forwards and which are urgent,
-        limits, bandwidth, ``drain_timeout`` and the certificates. Channels are left alone.
+        limits, bandwidth, ``drain_timeout`` and the certificates. Channels are left alone. Once it was replaced, forwards are another
+        process's.
 
         :raise ShuttingDown: it is draining.
         :raise ConfigError: the certificates cannot be used, or a socket cannot be made; then nothing has changed.
@@ -82,6 +84,8 @@ class SourceService(MultiService):
         if self.draining:
             raise ShuttingDown("the daemon is shutting down, and takes no changes")
         before, known = self.settings, set(self.listening)
+        if self.senders.replaced_by is not None:
+            settings = evolve(settings, forwards=before.forwards)
         try:  # first what can fail
             for forward in settings.forwards:
                 if forward.endpoint not in known:

@@ -28,9 +28,11 @@ class FakeServices(ModuleType):
         for name in ("SourceService", "DestinationService", "MigrationService"):
             setattr(self, name, self._maker(name))
 
-    def of(self, service: IService, plugin: str, reload: object = None, replace: object = None) -> IService:
+    def of(self, service: IService, plugin: str, reload: object = None, processes: object = None) -> IService:
         self.governed.append(plugin)
-        return Service()
+        control = Service()
+        control.reload = reload  # type: ignore[attr-defined]
+        return control
 
     def _maker(self, name: str) -> Callable[..., IService]:
         def make(reactor: Any, settings: Any, *at_its_end: Any, **how: Any) -> IService:

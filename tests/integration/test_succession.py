@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,19 +13,21 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from lab.crossing import Crossing
-from lab.daemon import Daemon, free_port, listening, unix_listening
+from lab.daemon import BIN, Daemon, free_port, listening, unix_listening
 from lab.disks import MIB
 from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import wait
 from lab.programs import Programs, alive
 from tests.integration.outcome import arrived
+from tests.tls.stage.certificates import revoke_client
 
 
 @pytest.fixture
@@ -49,8 +54,8 @@ class Ends:
         self.there.bind(f"{directory}/there")
         self.there.listen()
         common = ["--run-dir", f"{directory}/run", "--drain-timeout", "1s", "--resume-window", "3s", *options]
-        words = ["--listen", f"tcp:{self.port}:interface=127.0.0.1", "--target", f"a=unix:{directory}/there", *common]
-        (directory / "dest.toml").touch()
+        words = ["--target", f"a=unix:{directory}/there", *common]
+        self.configure()
         self.dest = ended.enter_context(Daemon(directory, "nbdtun-dest", *words, "--config", f"{directory}/dest.toml"))
         self.dest.wait_port(self.port)
         (directory / "flag").touch()
@@ -59,6 +64,10 @@ class Ends:
         words += ["--config", f"{directory}/source.toml"]
         self.source = ended.enter_context(Daemon(directory, "nbdtun-source", *words))
         self.source.wait_log("answers")
+
+    def configure(self, more: str = "", port: int = 0) -> None:
+        """The destination's file: where it listens, and `more`."""
+        (self.directory / "dest.toml").write_text(f'listen = "tcp:{port or self.port}:interface=127.0.0.1"\n{more}\n')
 
     def meet(self) -> tuple[socket.socket, socket.socket]:
         """A channel, with a program at either end."""
@@ -118,14 +127,12 @@ def test_channels_outlive_their_program(ends: Callable[..., Ends], programs: Cal
     those.end()
 
 
-def test_a_program_that_does_not_take_over_changes_nothing(
-    ends: Callable[..., Ends], programs: Callable[..., Programs], directory: Path
-) -> None:
+def test_a_program_that_does_not_take_over_changes_nothing(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
     """It has a mistake in its file, or cannot go on with links; or it is killed after it took over. The one before it accepts again."""
     these, those = ends(), programs("run")
     channel = these.meet()
     for mistake in ("lsten = 1", 'records = "library"'):
-        (directory / "dest.toml").write_text(mistake)
+        these.configure(mistake)
         refused = those.command("reload", "--program", f"@{these.dest.pid}")
         assert refused.returncode == 1
         assert "the new program ended before it took over; nothing has changed; the daemon's log has its reason" in refused.stderr
@@ -134,7 +141,7 @@ def test_a_program_that_does_not_take_over_changes_nothing(
         assert passes(*these.meet())
     assert "there is no option lsten" in these.dest.log()
     assert "TLS records are made by OpenSSL (--records library)" in these.dest.log()
-    (directory / "dest.toml").write_text("")
+    these.configure()
     later = those.replace()
     os.kill(later, signal.SIGKILL)
     these.dest.wait_log(f"process {later}, which had taken over, is gone: this program accepts connections again")
@@ -149,6 +156,167 @@ def test_a_program_that_does_not_take_over_changes_nothing(
     assert channel[0].recv(1) == b""
     assert passes(*newer)
     those.end()
+
+
+def test_one_daemon_is_told_once(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
+    """Its limit holds for all its programs, those to come as well; and if one of them hangs, the answer says so."""
+    these, those = ends(), programs("run")
+    channel = these.meet()
+    newest = those.replace()
+    told = those.command("set", f"@{newest}", "--bandwidth", "5MiB")
+    assert (told.returncode, told.stdout.count("\n")) == (0, 1)
+    refused = those.command("set", f"@{these.dest.pid}", "--bandwidth", "6MiB")
+    assert (refused.returncode, refused.stderr) == (1, f"nbdtun: nbdtun-dest: this program was replaced; ask @{newest} [migration]\n")
+    newest = those.replace()
+    assert rates(those) == {5 * MIB}
+    these.configure('bandwidth = "7MiB"\nallow = ["dns:nobody"]')
+    assert "took allow, bandwidth" in those.command("reload", f"@{newest}").stdout
+    assert rates(those) == {7 * MIB}
+    os.kill(these.dest.pid, signal.SIGSTOP)
+    told = those.command("set", f"@{newest}", "--bandwidth", "8MiB")
+    os.kill(these.dest.pid, signal.SIGCONT)
+    assert told.returncode == 0
+    missed = f"process {these.dest.pid}, which was replaced, may not have taken it: the program before this one has not answered Obey"
+    assert told.stdout.splitlines()[1].startswith(missed)
+    these.configure('bandwidth = "9MiB"')
+    those.replace()
+    wait(lambda: rates(those) == {9 * MIB}, 10, "the limit of the new program's file, in all of them")
+    assert passes(*channel)
+    those.end()
+
+
+def rates(those: Programs) -> set[int]:
+    """The limits of all programs."""
+    reports = [json.loads(line) for line in those.command("status", "--json").stdout.splitlines()]
+    return {each["bandwidth"] for each in reports if each["name"] == "nbdtun-dest"}
+
+
+def test_two_at_the_same_moment(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
+    """One of them replaces the program, and the other says so."""
+    these, those = ends(), programs("run")
+    channel = these.meet()
+    with ThreadPoolExecutor() as pool:
+        both = [*pool.map(lambda _: those.command("reload", "--program", f"@{these.dest.pid}"), range(2))]
+    assert sorted(each.returncode for each in both) == [0, 1]
+    (refused,) = [each.stderr for each in both if each.returncode]
+    assert refused.startswith(("nbdtun: this program is being replaced", "nbdtun: this program was replaced; ask @"))
+    these.cut()
+    assert passes(*channel)
+    assert passes(*these.meet())
+    assert len(those.running) == 2
+    those.end()
+
+
+@pytest.mark.slow
+def test_a_hundred_channels_are_passed_on_at_once(ends: Callable[..., Ends], programs: Callable[..., Programs], tls: Path) -> None:
+    """Then the old process has no descriptor left for some seconds: they wait for it, and none gets another one's connection."""
+    these, those = ends("--tls-dir", f"{tls}", "--resume-window", "60s"), programs("run")
+    channels = [these.meet() for _ in range(100)]
+    those.replace()
+    these.cut()
+    assert all(passes(*each) for each in channels)
+    limits = resource.prlimit(these.dest.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(these.dest.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+    these.cut()
+    these.dest.wait_log("its descriptor has not arrived: that process has no descriptor left for it", 30)
+    assert passes(*these.meet())
+    resource.prlimit(these.dest.pid, resource.RLIMIT_NOFILE, limits)
+    for number, (near, far) in enumerate(channels):
+        near.sendall(b"%03d" % number)
+        assert far.recv(3) == b"%03d" % number
+    assert "failed" not in these.source.log()
+    those.end()
+
+
+@pytest.mark.slow
+def test_another_port(ends: Callable[..., Ends], programs: Callable[..., Programs], directory: Path) -> None:
+    """Sources that have channels know the old one: it stays open until they have ended, through another reload."""
+    these, those = ends(), programs("run")
+    old, port = these.meet(), free_port()
+    these.configure(port=port)
+    those.replace()
+    assert listening(port)
+    these.cut()
+    assert passes(*old)
+    those.replace()
+    these.cut()
+    assert passes(*old)
+    assert listening(these.port)
+    for each in old:
+        each.close()
+    wait(lambda: len(those.running) == 1, 20, "the end of the programs that have nothing")
+    wait(lambda: not listening(these.port), 5, "the end of the port that was kept for them")
+    assert listening(port)
+    those.end()
+
+
+@pytest.mark.slow
+def test_certificates_that_change_between_two_programs(
+    ends: Callable[..., Ends], programs: Callable[..., Programs], tls: Path, directory: Path
+) -> None:
+    """Both programs end the links of one that was revoked; a renewed one brings their channels back, through the new program."""
+    own = Path(shutil.copytree(tls, directory / "tls"))
+    these, those = ends("--tls-dir", f"{own}", "--resume-window", "120s"), programs("run")
+    channels = [these.meet()]
+    those.replace()
+    channels.append(these.meet())
+    renew(own)
+    these.cut()
+    assert all(passes(*each) for each in channels)
+    revoke_client(own)
+    wait(lambda: linked(those) == 0, 30, "the end of the revoked one's links in both programs")
+    these.dest.wait_log("refused 127.0.0.1:")
+    assert linked(those) == 0
+    renew(own)
+    assert all(passes(*each) for each in channels)
+    assert linked(those) == 2
+    assert "failed" not in these.source.log()
+    those.end()
+
+
+def renew(own: Path) -> None:
+    """New certificates of the same authority."""
+    subprocess.run([BIN / "nbdtun", "certs", own, "--host", "127.0.0.1", "--force"], check=True, stdout=subprocess.DEVNULL)
+
+
+def linked(those: Programs) -> int:
+    """How many channels of all programs have a link now."""
+    reports = [json.loads(line) for line in those.command("status", "--json").stdout.splitlines()]
+    return sum(each["links"] for each in reports if each["name"] == "nbdtun-dest")
+
+
+#: A new program hangs when it is started.
+HANG = """
+import os, time
+while "NBDTUN_HERITAGE" in os.environ and os.path.exists(f"{os.path.dirname(__file__)}/hang"):
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_hangs_at_its_start(
+    ends: Callable[..., Ends], programs: Callable[..., Programs], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended, and nothing has changed. If the daemon is stopped meanwhile, it is ended as well."""
+    (directory / "sitecustomize.py").write_text(HANG)
+    (directory / "hang").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{directory}")
+    these, those = ends(), programs("run")
+    channel = these.meet()
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(those.command, "reload", "--program", f"@{these.dest.pid}")
+        wait(lambda: len(those.running) == 2, 10, "the new program")
+        assert passes(*channel)
+        assert passes(*these.meet())
+        refused = asking.result(60)
+        late = "nbdtun: the new program has not taken over within 30 s; nothing has changed; the daemon's log has its reason [migration]\n"
+        assert (refused.returncode, refused.stderr) == (1, late)
+        wait(lambda: those.running == [these.dest.pid], 10, "the end of the new program")
+        asking = pool.submit(those.command, "reload", "--program", f"@{these.dest.pid}")
+        wait(lambda: len(those.running) == 2, 10, "the new program")
+        these.dest.terminate()
+        wait(lambda: not those.running, 10, "the end of both")
+        assert asking.result(60).returncode == 1
 
 
 def test_a_sources_channels_outlive_their_program(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
@@ -266,9 +434,9 @@ def test_its_metrics_go_over_too(directory: Path, programs: Callable[..., Progra
         file.write_text(f'listen = "unix:{directory}/second"\n')
         newest = those.replace()
         assert unix_listening(directory / "second")
-        assert not (directory / "first").exists()
         assert not listening(port)
         wait(lambda: those.running == [newest], 15, "the end of the programs that have nothing")
+        wait(lambda: not (directory / "first").exists(), 5, "the end of the endpoint that was kept for them")
         assert unix_listening(directory / "second")
         those.end()
     assert not (directory / "second").exists()

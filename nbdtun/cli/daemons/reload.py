@@ -118,4 +118,5 @@ def _account(report: dict[str, Any]) -> str:
     taken, left = report["taken"], report["left"]
     parts = [f"took {', '.join(taken)}"] if taken else ["took no changes"]
     parts += [f"{', '.join(left)}: restart it to change that"] if left else []
-    return printable(f"{report['name']} (pid {report['pid']}): {report['file']}: {'; '.join(parts)}")
+    told = f"{report['name']} (pid {report['pid']}): {report['file']}: {'; '.join(parts)}"
+    return "\n".join(map(printable, [told, *report.get("missed", [])]))

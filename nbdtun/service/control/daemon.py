@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -13,9 +14,10 @@ from twisted.python.failure import Failure
 from nbdtun import __version__
 from nbdtun.config import VM, DestinationSettings, SourceSettings, VMPattern
 from nbdtun.config.values import parse_vm
-from nbdtun.errors import MigrationError, NbdtunError
+from nbdtun.errors import ConfigError, MigrationError, NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
+from nbdtun.service.control.changes import Changes, Kept, Memory
 from nbdtun.service.control.commands import NO_LIMIT, ChangedVMs
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
@@ -24,10 +26,7 @@ from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.source.client import Source
 from nbdtun.units import rate_text
 
-#: Lets a new program take over.
-Replacing = Callable[[float | None], Coroutine[Any, Any, dict[str, Any]]]
-
-#: What can be done where it cannot.
+#: What can be done where a program cannot be replaced.
 REPLACEABLE = "restart it; those of `nbdtun dest` and `nbdtun source --forward` can be"
 
 
@@ -49,6 +48,47 @@ class Governed(Protocol):
         """Serve VMs besides, and some no more; return all that are served then (:exc:`NbdtunError`)."""
 
 
+class Reloading(Protocol):
+    """Reads a daemon's configuration file again."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is one."""
+
+    async def __call__(self) -> dict[str, Any]:
+        """Read it; what was ``taken`` of it, and what was ``left`` (:exc:`NbdtunError`)."""
+
+
+class Subject(Protocol):
+    """A process that the others of its daemon tell of changes."""
+
+    @property
+    def kept(self) -> Kept:
+        """What was set by hand."""
+
+    async def obey(self, changes: Changes) -> list[str]:
+        """Change the same; a line, if it cannot."""
+
+    def go_on(self, kept: Kept) -> None:
+        """Go on with what was set by hand at the process before this one."""
+
+
+class Processes(Protocol):
+    """The processes of a daemon whose program can be replaced; they govern ``subject``."""
+
+    subject: Subject | None
+
+    @property
+    def replaced_by(self) -> int | None:
+        """The one that has taken over from this one."""
+
+    async def replace(self, seconds: float | None) -> dict[str, Any]:
+        """Let a new program take over; its process id, as ``successor`` (:exc:`NbdtunError`)."""
+
+    async def tell(self, changes: Changes) -> list[str]:
+        """Tell those before this one; a line for each that has not taken it."""
+
+
 async def _nothing() -> dict[str, Any]:
     return {}
 
@@ -56,8 +96,8 @@ async def _nothing() -> dict[str, Any]:
 class DaemonControl(Service):
     """
     Controls the ``throttle`` of the daemon ``plugin``, over a control socket named by its process id, in the directory for ``run_dir``.
-    ``survey`` returns what else its report has, ``serve`` changes its VMs, ``reload`` reads its configuration file again, and ``replace``
-    lets a new program take over.
+    ``survey`` returns what else its report has, ``serve`` changes its VMs, and ``reload`` reads its configuration file again. Where there
+    may be other ``processes`` of the same daemon, all of them take what this one takes.
 
     A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot make a control socket logs a warning and works without.
     """
@@ -72,8 +112,8 @@ class DaemonControl(Service):
         throttle: Throttle,
         survey: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = _nothing,
         serve: Callable[[Iterable[VM | VMPattern], Iterable[str]], list[str]] | None = None,
-        reload: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None,
-        replace: Replacing | None = None,
+        reload: Reloading | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self._reactor = reactor
         self._run_dir = run_dir
@@ -82,7 +122,10 @@ class DaemonControl(Service):
         self._survey = survey
         self._serve = serve
         self._reload = reload
-        self._replace = replace
+        self._processes = processes
+        if processes is not None:
+            processes.subject = self
+        self._memory = Memory(self._rate)
         self._control: ControlSocket | None = None
         self._began: float | None = None
 
@@ -91,8 +134,8 @@ class DaemonControl(Service):
         cls,
         service: Governed,
         plugin: str,
-        reload: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None,
-        replace: Replacing | None = None,
+        reload: Reloading | None = None,
+        processes: Processes | None = None,
     ) -> DaemonControl:
         """
         Make the control through which `nbdtun status` and `nbdtun set @PID --bandwidth` reach ``service``; a process has one at most.
@@ -101,7 +144,7 @@ class DaemonControl(Service):
         """
         runtime = service.tunnel.runtime
         run_dir = service.settings.tunnel.run_dir
-        return cls(runtime.reactor, run_dir, plugin, runtime.throttle, service.survey, service.serve, reload, replace)
+        return cls(runtime.reactor, run_dir, plugin, runtime.throttle, service.survey, service.serve, reload, processes)
 
     def startService(self) -> None:
         """Listen."""
@@ -131,38 +174,99 @@ class DaemonControl(Service):
         """The same, with what it serves and what is under way."""
         return {**self.report(), **await self._survey()}
 
-    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
+    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> dict[str, Any]:
         """
-        Change its bandwidth limit.
+        Change its bandwidth limit; return what processes of the daemon ``missed`` it, if any.
 
-        :raise MigrationError: ``downtime`` or ``switchover`` was given, and a daemon pauses no guest.
+        :raise MigrationError: ``downtime`` or ``switchover`` was given, and a daemon pauses no guest; or its program was replaced.
         """
         for option, value in (("downtime", downtime), ("switchover", switchover)):
             if value is not None:
                 raise MigrationError(f"{self._plugin}: --{option} applies to a migration, not to a daemon")
-        if bandwidth is not None:
-            self._throttle.rate = None if bandwidth == NO_LIMIT else bandwidth
-            self.log.info("bandwidth is now {rate}", rate=rate_text(bandwidth) if bandwidth else "unlimited")
+        self._refuse_if_replaced()
+        if bandwidth is None:
+            return {}
+        self._limit(bandwidth)
+        return await self._tell(Changes({"bandwidth": bandwidth}))
 
-    def serve(self, vms: ChangedVMs) -> list[str]:
+    async def serve(self, vms: ChangedVMs) -> dict[str, Any]:
         """
-        Change the VMs that it serves, and return them.
+        Change the VMs that it serves, and return all that it ``serves`` then.
 
-        :raise NbdtunError: it receives none, or not these.
+        :raise NbdtunError: it receives none, or not these; or its program was replaced.
         """
         if self._serve is None:
             raise MigrationError(f"{self._plugin}: it receives no VMs")
-        return self._serve([parse_vm(text) for text in vms.add], vms.remove)
+        self._refuse_if_replaced()
+        serves = self._serve([parse_vm(text) for text in vms.add], vms.remove)
+        return {"serves": serves, **await self._tell(Changes(vms=vms))}
 
     async def reload(self) -> dict[str, Any]:
         """
         Read the configuration file again; return what was ``taken`` of it, and what was ``left``.
 
-        :raise NbdtunError: there is none, or it cannot be used.
+        :raise NbdtunError: there is none, or it cannot be used; or its program was replaced.
         """
         if self._reload is None:
             raise MigrationError(f"{self._plugin}: it has no configuration file")
-        return await self._reload()
+        self._refuse_if_replaced()
+        return {**await self._read(self._reload), **await self._tell(Changes(file=True))}
+
+    async def _read(self, reload: Reloading) -> dict[str, Any]:
+        found = await reload()
+        if "bandwidth" in found["taken"]:
+            self._memory.configure(self._rate)
+        return found
+
+    @property
+    def _rate(self) -> int:
+        return NO_LIMIT if self._throttle.rate is None else int(self._throttle.rate)
+
+    def _limit(self, bandwidth: int) -> None:
+        self._throttle.rate = None if bandwidth == NO_LIMIT else bandwidth
+        self.log.info("bandwidth is now {rate}", rate=rate_text(bandwidth) if bandwidth else "unlimited")
+
+    def _refuse_if_replaced(self) -> None:
+        by = None if self._processes is None else self._processes.replaced_by
+        if by is not None:
+            raise MigrationError(f"{self._plugin}: this program was replaced", f"ask @{by}")
+
+    async def _tell(self, changes: Changes) -> dict[str, list[str]]:
+        self._memory.set(changes)
+        missed = [] if self._processes is None else await self._processes.tell(changes)
+        return {"missed": missed} if missed else {}
+
+    @property
+    def kept(self) -> Kept:
+        """What was set by hand and still holds, for the program that takes this one's place."""
+        return self._memory.kept
+
+    def go_on(self, kept: Kept) -> None:
+        """Go on with what was set by hand at the program before this one."""
+        changes = self._memory.changes_of(kept)
+        self._memory.set(changes)
+        self._take(changes)
+
+    async def obey(self, changes: Changes) -> list[str]:
+        """Take what the program after this one was told; return a line if that is not possible."""
+        self._memory.set(changes)
+        try:
+            self._take(changes)
+            if changes.file and self._reload is not None and self._reload.possible:
+                await self._read(self._reload)
+        except NbdtunError as error:
+            return [f"process {os.getpid()}, which was replaced, has not taken it: {error.line}"]
+        return []
+
+    def _take(self, changes: Changes) -> None:
+        if "bandwidth" in changes.limits:
+            self._limit(changes.limits["bandwidth"])
+        if self._serve is not None:
+            for name in changes.vms.remove:
+                with suppress(ConfigError):  # it is not served here
+                    self._serve([], [name])
+            if changes.vms.add:
+                self._serve([parse_vm(text) for text in changes.vms.add], [])
 
     async def replace(self, seconds: float | None) -> dict[str, Any]:
         """
@@ -170,9 +274,9 @@ class DaemonControl(Service):
 
         :raise NbdtunError: this program cannot be replaced, or the new one does not take over.
         """
-        if self._replace is None:
+        if self._processes is None:
             raise MigrationError(f"{self._plugin}: its program cannot be replaced while it runs", REPLACEABLE)
-        return await self._replace(seconds)
+        return await self._processes.replace(seconds)
 
     def end(self) -> None:
         """

@@ -49,8 +49,8 @@ class Controllable(Protocol):
     async def survey(self) -> dict[str, Any]:
         """The same, with what takes time to find out."""
 
-    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> None:
-        """See :class:`Set`; None leaves a value as it is."""
+    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> Mapping[str, Any] | None:
+        """See :class:`Set`; None leaves a value as it is. Returns what the report has besides."""
 
     def end(self) -> None:
         """
@@ -64,9 +64,9 @@ class Controllable(Protocol):
 class Serving(Protocol):
     """A daemon, for the questions that are for daemons."""
 
-    def serve(self, vms: ChangedVMs) -> list[str]:
+    async def serve(self, vms: ChangedVMs) -> dict[str, Any]:
         """
-        See :class:`Serve`; returns the names and patterns that it serves then.
+        See :class:`Serve`; returns what the report has besides.
 
         :raise NbdtunError: it receives no VMs, or not these.
         """
@@ -112,8 +112,8 @@ class _Client(Dialogue):
     def change(self, bandwidth: int | None = None, downtime: int | None = None, switchover: int | None = None, **offer: Any) -> Any:
         async def work() -> dict[str, Any]:
             agreed = _agreed(offer)
-            await self._subject.change(bandwidth, downtime, switchover)
-            return _answer(agreed, self._subject.report())
+            found = await self._subject.change(bandwidth, downtime, switchover)
+            return _answer(agreed, {**self._subject.report(), **(found or {})})
 
         return self.respond(work)
 
@@ -121,8 +121,8 @@ class _Client(Dialogue):
     def serve(self, vms: dict[str, Any], **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             agreed = _agreed(offer)
-            serves = self._daemon().serve(changed_vms(vms))
-            return _answer(agreed, {**self._subject.report(), "serves": serves})
+            found = await self._daemon().serve(changed_vms(vms))
+            return _answer(agreed, {**self._subject.report(), **found})
 
         return self.respond(work)
 

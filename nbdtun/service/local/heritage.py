@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 from attrs import frozen
@@ -66,6 +66,11 @@ def inherit(environment: MutableMapping[str, str]) -> socket.socket | None:
 def claim(label: str) -> int | None:
     """The listening socket of the endpoint ``label``, if there is one; it is the caller's then."""
     return _left.pop(label, None)
+
+
+def left(labels: Iterable[str]) -> list[str]:
+    """Those of these endpoints whose listening sockets nobody has claimed."""
+    return [label for label in labels if label in _left]
 
 
 def renounce() -> None:

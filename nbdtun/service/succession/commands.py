@@ -5,6 +5,7 @@ The new program asks, the old one answers::
 
     Succeed      it is ready: hold the listening sockets still
     Begun        it accepts connections from now on
+    Obey         change what the new program was told to change
     Look         what is there of a channel, of a session's target, and of a source's channels
     Take         go on with a connection that was examined, and answer its question
     Whose        whether a VM or a session is there, and how many VMs arrive
@@ -23,6 +24,8 @@ from twisted.protocols import amp
 
 from nbdtun.amp import CheckedCommand, Flag, Number, Object, Text, Value
 from nbdtun.errors import wire_errors
+from nbdtun.service.control.changes import Changes, Kept
+from nbdtun.service.succession.descriptors import Crossing
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import Rights
@@ -72,10 +75,18 @@ class _Asked(CheckedCommand):
 
 
 class Succeed(_Asked):
-    """Ask for the place. After the answer, the other process accepts nothing more; its local ``users`` have so many channels."""
+    """
+    Ask for the place. After the answer, the other process accepts nothing more; its local ``users`` have so many channels, it has ``kept``
+    what was set by hand, and its tunnel listens at ``ports``.
+    """
 
     arguments: ClassVar = [*OFFER]
-    response: ClassVar = [*AGREED, (b"users", Object())]
+    response: ClassVar = [
+        *AGREED,
+        (b"users", Object()),
+        (b"kept", Value(Kept, optional=True)),
+        (b"ports", amp.ListOf(amp.Unicode(), optional=True)),
+    ]
 
 
 class Begun(_Asked):
@@ -83,6 +94,13 @@ class Begun(_Asked):
 
     requiresAnswer = False
     arguments: ClassVar = [(b"listens", amp.ListOf(amp.Unicode()))]
+
+
+class Obey(_Asked):
+    """Pass on what the daemon was told; the answer has a line for each process that has not taken it ``within`` so many seconds."""
+
+    arguments: ClassVar = [(b"changes", Value(Changes)), (b"within", Number(60, least=1))]
+    response: ClassVar = [(b"missed", amp.ListOf(amp.Unicode()))]
 
 
 class Look(_Asked):
@@ -96,24 +114,24 @@ class Take(_Asked):
     """Pass a connection on: ``state`` is that of its TLS, ``box`` its question."""
 
     arguments: ClassVar = [
-        (b"sock", amp.Descriptor()),
         (b"state", Value(LinkState, optional=True)),
         (b"caller", Value(Who)),
         (b"box", amp.String()),
+        (b"sock", Crossing()),
     ]
 
 
 class Whose(_Asked):
-    """Ask whether a VM or a session is there; ``arriving`` counts the VMs that arrive."""
+    """Ask whether a VM, a session, or a domain of libvirt's is there; ``arriving`` counts the VMs that arrive."""
 
-    arguments: ClassVar = [(b"vm", Text(optional=True)), (b"session", Text(optional=True))]
+    arguments: ClassVar = [(b"vm", Text(optional=True)), (b"session", Text(optional=True)), (b"uuid", Text(optional=True))]
     response: ClassVar = [(b"here", Flag()), (b"arriving", Number())]
 
 
 class TakeControl(_Asked):
-    """Pass a control channel on, with the bytes that have been ``said`` over it and not answered."""
+    """Pass a control channel on, and a file with what has been ``said`` over it and not answered: it may be longer than a field."""
 
-    arguments: ClassVar = [(b"sock", amp.Descriptor()), (b"caller", Value(Who)), (b"said", amp.String())]
+    arguments: ClassVar = [(b"caller", Value(Who)), (b"said", Crossing()), (b"sock", Crossing())]
 
 
 class Leave(_Asked):

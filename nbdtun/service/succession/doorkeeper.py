@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from nbdtun.amp import MAX_KEY, MAX_KEYS
+from nbdtun.amp import MAX_KEY, MAX_KEYS, Object, Refused
 from nbdtun.errors import TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.tunnel.opening.detach import detach
@@ -25,18 +25,25 @@ from nbdtun.tunnel.opening.detach import detach
 #: The commands that begin a session: from then on, its channel belongs to the process that has it.
 BEGINNING = frozenset({"Prepare", "LibvirtPrepare"})
 
+#: Characters of a UUID.
+UUID = 36
+
 #: The most bytes of a message; the one behind refuses a longer one.
 LONGEST = MAX_KEYS * (2 + MAX_KEY + 2 + 0xFFFF) + 2
 
 
 @frozen
 class About:
-    """What a message is about: its ``size``, and where it is a question, the ``command``, and the VM and session that it names."""
+    """
+    What a message is about: its ``size``, and where it is a question, the ``command``, and the VM and session that it names; a domain of
+    libvirt's is named by its ``uuid``.
+    """
 
     size: int
     command: str = ""
     vm: str | None = None
     session: str | None = None
+    uuid: str | None = None
 
 
 def about(data: bytes) -> About | None:
@@ -49,8 +56,19 @@ def about(data: bytes) -> About | None:
         fields[key] = value
     else:
         return None
-    told = {name: fields[name].decode("utf-8", "replace") for name in (b"_command", b"vm", b"session") if name in fields}
-    return About(at, told.get(b"_command", ""), told.get(b"vm"), told.get(b"session"))
+    names = (b"_command", b"vm", b"session", b"uuid")
+    told = {name: fields[name].decode("utf-8", "replace") for name in names if name in fields}
+    uuid = told.get(b"uuid") or _uuid(fields.get(b"wanted", b""))
+    return About(at, told.get(b"_command", ""), told.get(b"vm"), told.get(b"session"), uuid)
+
+
+def _uuid(wanted: bytes) -> str | None:
+    """That of a domain that is wanted; None if there is none."""
+    try:
+        uuid = Object().fromString(wanted).get("uuid") if wanted else None
+    except Refused:
+        return None  # the one behind says so
+    return uuid if isinstance(uuid, str) and len(uuid) <= UUID else None
 
 
 def _fields(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
@@ -73,8 +91,8 @@ def _string(data: bytes, at: int) -> bytes | None:
 
 class Doorkeeper(Protocol):
     """
-    Stands before ``inner``, which answers here. ``elsewhere`` says whether another process has a VM or a session; ``give`` passes the
-    connection on to it.
+    Stands before ``inner``, which answers here. ``elsewhere`` says whether another process has a VM, a session or a domain of libvirt's;
+    ``give`` passes the connection on to it.
     """
 
     log = make_logger()
@@ -82,7 +100,7 @@ class Doorkeeper(Protocol):
     def __init__(
         self,
         inner: IProtocol,
-        elsewhere: Callable[[str | None, str | None], Awaitable[bool]],
+        elsewhere: Callable[[str | None, str | None, str | None], Awaitable[bool]],
         give: Callable[[socket.socket, bytes], Awaitable[None]],
     ) -> None:
         self._inner = inner
@@ -116,7 +134,7 @@ class Doorkeeper(Protocol):
 
     def _sort(self) -> None:
         while self._asking is None and not self._open and (found := about(self._held)) is not None:
-            if found.command and (found.vm is not None or found.session is not None):
+            if found.command and (found.vm, found.session, found.uuid) != (None, None, None):
                 assert self.transport is not None
                 self.transport.pauseProducing()  # type: ignore[attr-defined]
                 self._asking = Deferred.fromCoroutine(self._route(found))
@@ -131,7 +149,7 @@ class Doorkeeper(Protocol):
     async def _route(self, found: About) -> None:
         transport = self.transport
         assert transport is not None
-        if await self._elsewhere(found.vm, found.session):
+        if await self._elsewhere(found.vm, found.session, found.uuid):
             said, self._held = self._held, b""
             sock = detach(transport)
             self._asking = None

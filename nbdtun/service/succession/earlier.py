@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -12,7 +12,9 @@ from nbdtun.deferreds import end_of
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, NbdtunError, NoAnswer, TunnelError
 from nbdtun.logs import make_logger
-from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.control.changes import Changes, Kept
+from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.succession.descriptors import in_memory
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.elsewhere import Passed, Share
 
@@ -36,20 +38,22 @@ class Earlier(Dialogue):
     here = "in this program"
     limited = False
 
-    def __init__(self, reactor: IReactorTime, counted: Callable[[Mapping[str, int]], object]) -> None:
+    def __init__(self, reactor: IReactorTime, counted: Callable[[Mapping[str, int]], object], pid: int) -> None:
         super().__init__(reactor)
+        self.pid = pid
         self._counted = counted
         self._hangs_until = 0.0
 
-    async def succeed(self) -> None:
+    async def succeed(self) -> tuple[Kept, Sequence[str]]:
         """
-        Ask for its place.
+        Ask for its place; return what was set by hand there, and the endpoints at which channels of its are resumed.
 
         :raise NbdtunError: it does not give it.
         """
         answer = await self.ask(Succeed, seconds=ANSWER_SECONDS, **SUCCESSION.offer())
         SUCCESSION.chosen(answer, self.other)
         self._counted(answer["users"])
+        return answer.get("kept") or Kept(), answer.get("ports") or ()
 
     @Users.responder
     def users(self, users: dict[str, int]) -> dict[str, Any]:
@@ -59,6 +63,15 @@ class Earlier(Dialogue):
     def begun(self, listens: Sequence[str]) -> None:
         """Tell it that its place is taken, and where this process ``listens``."""
         self.notify(Begun, listens=[*listens])
+
+    async def obey(self, changes: Changes, within: int) -> list[str]:
+        """Tell it what the daemon was told; return a line for each process that has not taken it, after so many seconds at most."""
+        try:
+            answer = await self.ask(Obey, seconds=within, changes=changes, within=within)
+        except NbdtunError as error:
+            return [] if self.lost else [f"process {self.pid}, which was replaced, may not have taken it: {error}"]
+        missed: list[str] = answer["missed"]
+        return missed
 
     def leave(self) -> None:
         """Tell it that the daemon is to stop."""
@@ -80,15 +93,16 @@ class Earlier(Dialogue):
     async def take(self, passed: Passed) -> None:
         """See :meth:`Other.take`."""
         state = {} if passed.state is None else {"state": passed.state}
-        await self._pass(passed.sock, Take, caller=Who.of(passed.caller), box=passed.box, **state)
+        sock = passed.sock
+        await self._pass([sock], Take, sock=sock.fileno(), caller=Who.of(passed.caller), box=passed.box, **state)
 
-    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
+    async def whose(self, vm: str | None, session: str | None, uuid: str | None = None) -> tuple[bool, int]:
         """
-        Whether it has this VM or session; and how many VMs arrive there.
+        Whether it has this VM, session, or domain of libvirt's; and how many VMs arrive there.
 
         :raise LinkLost: it does not answer.
         """
-        told = {name: value for name, value in (("vm", vm), ("session", session)) if value is not None}
+        told = {name: value for name, value in (("vm", vm), ("session", session), ("uuid", uuid)) if value is not None}
         try:
             answer = await self.ask(Whose, seconds=ANSWER_SECONDS, **told)
         except NbdtunError as error:
@@ -103,22 +117,31 @@ class Earlier(Dialogue):
 
         :raise LinkLost: it does not answer.
         """
-        await self._pass(sock, TakeControl, caller=Who.of(caller), said=said)
-
-    async def _pass(self, sock: socket.socket, command: type[Take | TakeControl], **arguments: object) -> None:
-        """The descriptor must stay open until it is sent, which an answer proves; without one it stays until the other process is gone."""
-        if self.lost:
-            sock.close()
-            self._fail(LinkLost(f"{self.other} has ended"))
         try:
-            await self.ask(command, seconds=ANSWER_SECONDS, sock=sock.fileno(), **arguments)
+            file = in_memory(said)
+        except OSError as error:
+            sock.close()
+            raise LinkLost(f"control channel {self.here}: {error.strerror}") from error
+        await self._pass([sock, file], TakeControl, sock=sock.fileno(), said=file.fileno(), caller=Who.of(caller))
+
+    async def _pass(self, ends: Sequence[socket.socket | BinaryIO], command: type[Take | TakeControl], **arguments: object) -> None:
+        """The descriptors must stay open until they are sent, which an answer proves; without one, until the other process is gone."""
+
+        def close() -> None:
+            for each in ends:
+                each.close()
+
+        try:
+            if self.lost:
+                raise LinkLost(f"{self.other} has ended")
+            await self.ask(command, seconds=ANSWER_SECONDS, **arguments)
         except NoAnswer as error:
-            end_of(self.when_lost()).addCallback(lambda _: sock.close())
+            end_of(self.when_lost()).addCallback(lambda _: close())
             self._fail(error)
         except NbdtunError as error:
-            sock.close()
+            close()
             self._fail(error)
-        sock.close()
+        close()
 
     def _fail(self, error: NbdtunError) -> NoReturn:
         """The source dials again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from nbdtun.errors import LinkLost
 from nbdtun.service.succession.earlier import Earlier
@@ -39,6 +39,14 @@ class Generation:
     def fixed(self) -> str:
         """Why its program cannot be replaced; empty if it can."""
         return self._fixed()
+
+    @property
+    def ports(self) -> Sequence[str]:
+        """The endpoints at which its channels are resumed: none, where it dials."""
+        return ()
+
+    def keep_port(self, label: str) -> None:
+        """Listen at another one as well, as long as there is a process before this one (:exc:`NbdtunError`)."""
 
     @property
     def told(self) -> dict[str, int]:
@@ -98,7 +106,7 @@ class Senders(Generation):
         """Refuse (:exc:`LinkLost`)."""
         raise LinkLost("a source's daemon takes no connections")
 
-    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
+    async def whose(self, vm: str | None, session: str | None, uuid: str | None = None) -> tuple[bool, int]:
         """Nothing."""
         return False, 0
 

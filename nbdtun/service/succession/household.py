@@ -8,7 +8,7 @@ targets of sessions, are the tunnel's own matter.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from twisted.internet.interfaces import IProtocol
@@ -19,20 +19,22 @@ from nbdtun.process import Reactor, adopt, quiet_factory
 from nbdtun.service.succession.doorkeeper import Doorkeeper
 from nbdtun.service.succession.earlier import Earlier
 from nbdtun.service.succession.generation import Generation
+from nbdtun.service.succession.ports import Ports
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.server import Destination
 
 
 class Household(Generation):
     """
-    Of ``tunnel``, ``sessions`` and ``arrivals``; ``answering`` makes the end of a control channel here,
-    and ``clean_up`` removes what the process before this one may have left: it may have been killed.
+    Of ``tunnel``, which listens at ``places``, ``sessions`` and ``arrivals``; ``answering`` makes the end of a control channel here, and
+    ``clean_up`` removes what the process before this one may have left: it may have been killed.
     """
 
     def __init__(
         self,
         reactor: Reactor,
         tunnel: Destination,
+        places: Ports,
         sessions: Sessions,
         arrivals: Arrivals | None,
         answering: Callable[[Caller], IProtocol],
@@ -42,6 +44,7 @@ class Household(Generation):
         super().__init__(tunnel.runtime.throttle, fixed)
         self._reactor = reactor
         self._tunnel = tunnel
+        self._places = places
         self._sessions = sessions
         self._arrivals = arrivals
         self._answering = answering
@@ -67,6 +70,7 @@ class Household(Generation):
         super().alone()
         self._tunnel.elsewhere.other = None
         self._tell(0)
+        self._places.release()
         self._clean_up()
 
     @property
@@ -77,31 +81,41 @@ class Household(Generation):
     def counted(self, users: Mapping[str, int]) -> None:
         """No local users."""
 
+    @property
+    def ports(self) -> Sequence[str]:
+        """Where sources dial for its channels."""
+        return self._places.labels
+
+    def keep_port(self, label: str) -> None:
+        """See :meth:`Generation.keep_port`."""
+        self._places.keep(label)
+
     def _tell(self, arriving: int) -> None:
         """So many VMs arrive there: --max-arrivals is for both together."""
         for each in (self._sessions, self._arrivals):
             if each is not None:
                 each.capacity.elsewhere = arriving
 
-    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
+    async def whose(self, vm: str | None, session: str | None, uuid: str | None = None) -> tuple[bool, int]:
         """
-        Whether a VM or a session is here, or before; and how many VMs arrive.
+        Whether a VM, a session, or a domain of libvirt's is here, or before; and how many VMs arrive.
 
         :raise LinkLost: the process before this one does not answer.
         """
-        before, more = (False, 0) if self.earlier is None else await self.earlier.whose(vm, session)
-        return self._has(vm, session) or before, self._arriving + more
+        before, more = (False, 0) if self.earlier is None else await self.earlier.whose(vm, session, uuid)
+        return self._has(vm, session, uuid) or before, self._arriving + more
 
-    def _has(self, vm: str | None, session: str | None) -> bool:
-        register = self._sessions.register
-        known = session is not None and (session in register or (self._arrivals is not None and session in self._arrivals))
-        return known or vm in register.busy
+    def _has(self, vm: str | None, session: str | None, uuid: str | None) -> bool:
+        register, arrivals = self._sessions.register, self._arrivals
+        if vm in register.busy or (session is not None and session in register):
+            return True
+        return arrivals is not None and (session in arrivals or any(each.wanted.uuid == uuid for each in arrivals.under_way))
 
-    async def _elsewhere(self, vm: str | None, session: str | None) -> bool:
+    async def _elsewhere(self, vm: str | None, session: str | None, uuid: str | None) -> bool:
         """Whether the process before this one has them, and this one has not."""
-        if self.earlier is None or self._has(vm, session):
+        if self.earlier is None or self._has(vm, session, uuid):
             return False
-        before, arriving = await self.earlier.whose(vm, session)
+        before, arriving = await self.earlier.whose(vm, session, uuid)
         self._tell(arriving)
         return before
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nbdtun.deferreds import branch
-from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, TunnelError
 from nbdtun.logs import make_logger
-from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.control.changes import Changes, Kept
+from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.succession.descriptors import Crossed
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.elsewhere import Passed, Share
@@ -26,14 +27,18 @@ class Keeping(Protocol):
     def users(self) -> Mapping[str, int]:
         """The channels of each local user."""
 
+    @property
+    def ports(self) -> Sequence[str]:
+        """The endpoints at which its channels are resumed."""
+
     async def look(self, ident: bytes, target: str, owner: str) -> Share:
         """What is there of a question."""
 
     def adopt(self, passed: Passed) -> None:
         """Go on with a connection."""
 
-    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
-        """Whether a VM or a session is there, and how many VMs arrive."""
+    async def whose(self, vm: str | None, session: str | None, uuid: str | None = None) -> tuple[bool, int]:
+        """Whether a VM, a session, or a domain of libvirt's is there, and how many VMs arrive."""
 
     def adopt_control(self, sock: socket.socket, said: bytes, caller: Caller) -> None:
         """Go on with a control channel."""
@@ -42,14 +47,21 @@ class Keeping(Protocol):
 class Place(Protocol):
     """The place of a daemon's process."""
 
-    def hold(self) -> None:
-        """Accept nothing more."""
+    def give_way(self) -> None:
+        """Accept nothing more (:exc:`MigrationError`: it cannot be given away any more)."""
 
     def leave(self, *, at_once: bool) -> None:
         """Stop, in good order or at once."""
 
+    @property
+    def kept(self) -> Kept:
+        """What was set by hand."""
 
-class Later(Dialogue):
+    async def obey(self, changes: Changes, within: int) -> list[str]:
+        """Take what the daemon was told; a line for each process that has not taken it, in so many seconds at most."""
+
+
+class Later(Crossed):
     """
     Answers for ``keeping``, whose place is ``place``. ``leaves`` is set when the daemon is to stop as a whole; ``listens`` has the other
     one's endpoints, once it has begun.
@@ -82,6 +94,10 @@ class Later(Dialogue):
             self._told = {**self._keeping.users}
             self.notify(Users, users=self._told)
 
+    def command_refused(self, reason: str) -> None:
+        """Log it: the source dials again."""
+        self.log.warn("a question of the program that has taken over was refused: {reason}", reason=reason)
+
     def _is_lost(self, lost: LinkLost) -> None:
         if not self._begun.called:
             self._begun.errback(lost)
@@ -91,8 +107,9 @@ class Later(Dialogue):
     def succeed(self, **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             agreed = SUCCESSION.agree(**offer, other="the new program", here="the one that runs")
-            self._place.hold()
-            return agreed.fields() | {"users": {**self._keeping.users}}
+            self._place.give_way()
+            there = {"users": {**self._keeping.users}, "kept": self._place.kept, "ports": [*self._keeping.ports]}
+            return agreed.fields() | there
 
         return self.respond(work)
 
@@ -108,6 +125,13 @@ class Later(Dialogue):
         again, self.leaves = self.leaves, True
         self._place.leave(at_once=again)
         return {}
+
+    @Obey.responder
+    def obey(self, changes: Changes, within: int) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            return {"missed": await self._place.obey(changes, within)}
+
+        return self.respond(work)
 
     @Look.responder
     def look(self, channel: bytes, target: str, owner: str) -> Deferred[Any]:
@@ -131,17 +155,18 @@ class Later(Dialogue):
         return self.respond(work)
 
     @Whose.responder
-    def whose(self, vm: str | None, session: str | None) -> Deferred[Any]:
+    def whose(self, vm: str | None, session: str | None, uuid: str | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            here, arriving = await self._keeping.whose(vm, session)
+            here, arriving = await self._keeping.whose(vm, session, uuid)
             return {"here": here, "arriving": arriving}
 
         return self.respond(work)
 
     @TakeControl.responder
-    def take_control(self, sock: int, caller: Who, said: bytes) -> Deferred[Any]:
+    def take_control(self, sock: int, caller: Who, said: int) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            self._keeping.adopt_control(socket.socket(fileno=sock), said, caller.caller)
+            with open(said, "rb") as file:
+                self._keeping.adopt_control(socket.socket(fileno=sock), file.read(), caller.caller)
             return {}
 
         return self.respond(work)

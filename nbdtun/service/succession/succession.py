@@ -22,8 +22,11 @@ from twisted.internet.task import LoopingCall
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import LinkLost, MigrationError, NbdtunError, TunnelError
 from nbdtun.logs import make_logger
+from nbdtun.ownership.reach import peer
 from nbdtun.process import Reactor, adopt, quiet_factory
-from nbdtun.service.local.heritage import BUCKET, renounce
+from nbdtun.service.control.changes import Changes, Kept
+from nbdtun.service.control.daemon import Subject
+from nbdtun.service.local import heritage
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.succession.earlier import Earlier
 from nbdtun.service.succession.later import Keeping, Later
@@ -32,6 +35,9 @@ from nbdtun.units import duration_text
 
 #: Seconds for a new program to take over.
 START_SECONDS: Final = 30.0
+
+#: Seconds for all processes to take what the daemon is told; the command waits for longer.
+OBEY_SECONDS: Final = 6
 
 #: Seconds between two looks at whether anything is left.
 LOOK: Final = 1.0
@@ -49,8 +55,9 @@ class Running(Protocol):
 class Replaceable(Keeping, Protocol):
     """A daemon's service whose program can be replaced."""
 
-    #: The process that has taken over.
+    #: The process that has taken over, and the one before this one.
     replaced_by: int | None
+    earlier: Earlier | None
     #: The bandwidth limit of its end of the tunnel, which is one for all processes.
     throttle: Throttle
 
@@ -70,6 +77,9 @@ class Replaceable(Keeping, Protocol):
 
     def counted(self, users: Mapping[str, int]) -> None:
         """So many channels do local users have in the processes before this one."""
+
+    def keep_port(self, label: str) -> None:
+        """Listen at another endpoint as well, for the process before this one (:exc:`NbdtunError`)."""
 
 
 @frozen
@@ -112,7 +122,9 @@ class Succession(Service):
         self._later: Later | None = None
         self._looking: LoopingCall | None = None
         self._limit: IDelayedCall | None = None
+        self._starting: Running | None = None
         self._accepting = True
+        self.subject: Subject | None = None
 
     def __repr__(self) -> str:
         return f"<Succession, {'accepting' if self._accepting else 'holding'}>"
@@ -125,8 +137,8 @@ class Succession(Service):
         if self._link is None:
             return
         self.hold()
-        earlier = Earlier(self._reactor, self._daemon.counted)
         with self._link as link:
+            earlier = Earlier(self._reactor, self._daemon.counted, peer(link).pid)
             adopt(self._reactor, link, quiet_factory(lambda: earlier))
         self._daemon.follow(earlier)
         Deferred.fromCoroutine(self._take_over(earlier)).addErrback(
@@ -137,16 +149,51 @@ class Succession(Service):
         try:
             if self._daemon.fixed:
                 raise LinkLost(self._daemon.fixed)
-            await earlier.succeed()
+            kept, ports = await earlier.succeed()
+            for label in heritage.left(ports):
+                self._daemon.keep_port(label)
         except NbdtunError as error:
             self.log.error("the new program does not take over: {reason}", reason=error.line, code=error.code)
             self._around.fail(error)
             return
         self._accept()
-        renounce()
+        heritage.renounce()
         self._daemon.took_over()
         earlier.begun([each.label for each in self._listeners])
         self.log.info("took over: what the program before this one has goes on there")
+        await self._go_on(kept)
+
+    async def _go_on(self, kept: Kept) -> None:
+        """All processes go on with what was set by hand, and with the files as they are now."""
+        try:
+            if self.subject is not None:
+                self.subject.go_on(kept)
+        except NbdtunError as error:
+            self.log.warn("what was set at the program before this one is not taken: {reason}", reason=error.line, code=error.code)
+        for line in await self.tell(Changes(file=True)):
+            self.log.warn("{line}", line=line)
+
+    # What the daemon is told.
+
+    @property
+    def replaced_by(self) -> int | None:
+        """The process that has taken over from this one."""
+        return self._daemon.replaced_by
+
+    @property
+    def kept(self) -> Kept:
+        """What was set by hand."""
+        return Kept() if self.subject is None else self.subject.kept
+
+    async def tell(self, changes: Changes, within: int = OBEY_SECONDS) -> list[str]:
+        """Tell the processes before this one; return a line for each that has not taken it. It takes so many seconds at most."""
+        earlier = self._daemon.earlier
+        return [] if earlier is None else await earlier.obey(changes, within)
+
+    async def obey(self, changes: Changes, within: int) -> list[str]:
+        """Take what the process after this one was told, and tell those before, so that it hears of the one that hangs."""
+        missed = [] if self.subject is None else await self.subject.obey(changes)
+        return missed + await self.tell(changes, max(1, within - 1))
 
     # Giving it away.
 
@@ -163,23 +210,32 @@ class Succession(Service):
             raise MigrationError("this program is being replaced" if by is None else "this program was replaced", f"ask @{by}" * bool(by))
         if self._daemon.fixed:
             raise MigrationError(self._daemon.fixed, "restart the daemon")
-        ours, theirs = socket.socketpair()
         self._later = later = Later(self._reactor, self, self._daemon)
-        with ours, theirs:
-            try:
-                kept = {each.label: each.descriptor for each in self._listeners}
-                process = self._around.start(theirs, {**kept, BUCKET: self._daemon.throttle.share()})
-            except OSError as error:
-                self._later = None
-                raise MigrationError(f"the new program cannot be started: {error.strerror}; nothing has changed") from error
-            ours.setblocking(False)
-            adopt(self._reactor, ours, quiet_factory(lambda: later))
+        try:
+            process = self._start(later)
+        except OSError as error:
+            self._later = None
+            raise MigrationError(f"the new program cannot be started: {error.strerror}; nothing has changed") from error
         await self._handed_over(later, process)
         self._replaced(later, process, seconds)
         return {"successor": process.pid}
 
+    def _start(self, later: Later) -> Running:
+        """Start it (:exc:`OSError`); what was taken for it is closed, and it ends, if it cannot be reached."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            adopt(self._reactor, ours, quiet_factory(lambda: later))
+            kept = {each.label: each.descriptor for each in self._listeners}
+            try:
+                return self._around.start(theirs, {**kept, heritage.BUCKET: self._daemon.throttle.share()})
+            except OSError:
+                later.hang_up()
+                raise
+
     async def _handed_over(self, later: Later, process: Running) -> None:
         late = f"the new program has not taken over within {START_SECONDS:g} s"
+        self._starting = process
         try:
             await with_timeout(self._reactor, START_SECONDS, later.begun(), lambda: LinkLost(late))
         except TunnelError as error:
@@ -189,6 +245,8 @@ class Succession(Service):
             self._later = None
             self._accept()
             raise MigrationError(f"{what}; nothing has changed", "the daemon's log has its reason") from error
+        finally:
+            self._starting = None
 
     def _replaced(self, later: Later, process: Running, seconds: float | None) -> None:
         self._daemon.replaced_by = process.pid
@@ -239,15 +297,23 @@ class Succession(Service):
         self._looking = self._limit = None
 
     def stopService(self) -> None:
-        """Stop; the process after this one goes on."""
+        """Stop; the process after this one goes on, unless it has not taken over yet."""
         super().stopService()
         self._forget()
+        if self._starting is not None:
+            self._starting.kill()
         if self._later is not None:
             self._later.hang_up()
 
     @property
     def _listeners(self) -> list[ListeningService]:
         return [each for each in self._all_listeners() if each.label not in self._lost]
+
+    def give_way(self) -> None:
+        """Accept nothing more (:exc:`MigrationError`: this process is shutting down meanwhile, and the daemon with it)."""
+        if self._daemon.fixed:
+            raise MigrationError(self._daemon.fixed)
+        self.hold()
 
     def hold(self) -> None:
         """Accept nothing more."""
@@ -256,7 +322,7 @@ class Succession(Service):
             each.hold()
 
     def _accept(self) -> None:
-        if not self._accepting:
+        if not self._accepting and self.running:
             self._accepting = True
             for each in self._listeners:
                 each.go_on()

@@ -41,8 +41,8 @@ class Controllable:
 class Serving(Controllable):
     """A daemon."""
 
-    def serve(self, vms: ChangedVMs) -> list[str]:
-        return [*vms.add]
+    async def serve(self, vms: ChangedVMs) -> dict[str, Any]:
+        return {"serves": [*vms.add]}
 
     async def reload(self) -> dict[str, Any]:
         return {"file": "/d.toml", "taken": [], "left": []}

@@ -12,11 +12,12 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from nbdtun import __version__
-from nbdtun.config import VM, SourceSettings, TunnelSettings
-from nbdtun.errors import MigrationError, NbdtunError
+from nbdtun.config import VM, SourceSettings, TunnelSettings, VMPattern
+from nbdtun.errors import ConfigError, MigrationError, NbdtunError
+from nbdtun.service.control.changes import Changes, Kept
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.commands import NO_LIMIT, Cancel, Reload, Replace, Serve, Set
-from nbdtun.service.control.daemon import DaemonControl
+from nbdtun.service.control.commands import NO_LIMIT, Cancel, ChangedVMs, Reload, Replace, Serve, Set
+from nbdtun.service.control.daemon import DaemonControl, Subject
 from nbdtun.service.source import SourceService
 from nbdtun.tunnel.runtime.throttle import Throttle
 
@@ -63,6 +64,107 @@ async def test_it_has_no_guest_and_no_end(base: Path) -> None:
     await control.stopService()
 
 
+class File:
+    """A configuration file, in which a VM has changed."""
+
+    possible = True
+    error: NbdtunError | None = None
+    taken = ("vm",)
+
+    async def __call__(self) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {"file": "/d.toml", "taken": [*self.taken], "left": []}
+
+
+class Processes:
+    """The other processes of the daemon, which miss things."""
+
+    def __init__(self, *missed: str) -> None:
+        self.subject: Subject | None = None
+        self.replaced_by: int | None = None
+        self.told: list[Changes] = []
+        self._missed = missed
+
+    async def replace(self, seconds: float | None) -> dict[str, Any]:
+        return {"successor": 4822 if seconds is None else seconds}
+
+    async def tell(self, changes: Changes) -> list[str]:
+        self.told.append(changes)
+        return [*self._missed]
+
+
+class Table:
+    """The VMs that are served."""
+
+    def __init__(self) -> None:
+        self.names = ["web1"]
+
+    def serve(self, add: Iterable[VM | VMPattern], remove: Iterable[str]) -> list[str]:
+        for name in remove:
+            if name not in self.names:
+                raise ConfigError(f"no VM {name} is served")
+            self.names.remove(name)
+        self.names += [one.name for one in add if isinstance(one, VM)]
+        return self.names
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_it_is_told_all_its_processes_are_told(base: Path) -> None:
+    processes = Processes("process 7, which was replaced, has not taken it: it cannot")
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor), serve=Table().serve, reload=File(), processes=processes)
+    control.startService()
+    whom = f"@{os.getpid()}"
+    vms = ChangedVMs(("web2=/b",), ("web1",))
+    for told in (
+        await ask(reactor, base, whom, Set, bandwidth=5000),
+        await ask(reactor, base, whom, Serve, vms={"add": [*vms.add], "remove": [*vms.remove]}),
+        await ask(reactor, base, whom, Reload),
+    ):
+        assert told["missed"] == ["process 7, which was replaced, has not taken it: it cannot"]
+    assert processes.told == [Changes({"bandwidth": 5000}), Changes(vms=vms), Changes(file=True)]
+    assert control.kept == Kept(NO_LIMIT, {"bandwidth": 5000}, {"web2": "web2=/b", "web1": ""})
+    processes.replaced_by = 8
+    for command, arguments in ((Set, {"bandwidth": 1}), (Serve, {"vms": {"add": [], "remove": []}}), (Reload, {})):
+        with pytest.raises(MigrationError, match="nbdtun-dest: this program was replaced; ask @8"):
+            await ask(reactor, base, whom, command, **arguments)
+    assert len(processes.told) == 3
+    await control.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_obeys_the_process_after_it() -> None:
+    """As far as it can, or says why it cannot."""
+    throttle, processes, file, table = Throttle(reactor, 1000), Processes(), File(), Table()
+    control = DaemonControl(reactor, None, "nbdtun-dest", throttle, serve=table.serve, reload=file, processes=processes)
+    subject: Subject | None = processes.subject
+    assert subject is control
+    assert await control.obey(Changes({"bandwidth": 5000}, ChangedVMs(("web2=/b",), ("web1", "web9")), True)) == []
+    assert (throttle.rate, table.names) == (5000, ["web2"])
+    file.error = ConfigError("/d.toml: there is no option x")
+    mine = f"process {os.getpid()}, which was replaced, has not taken it: /d.toml: there is no option x [config]"
+    assert await control.obey(Changes(file=True)) == [mine]
+    file.possible = False
+    assert await control.obey(Changes(file=True)) == []
+    assert processes.told == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_goes_on_with_what_was_set_before_it() -> None:
+    """The bandwidth only where the options have the same one still."""
+    throttle, table, file = Throttle(reactor, 1000), Table(), File()
+    control = DaemonControl(reactor, None, "nbdtun-dest", throttle, serve=table.serve, reload=file, processes=Processes())
+    control.go_on(Kept(2000, {"bandwidth": 5000}, {"web2": "web2=/b", "web1": "", "gone": ""}))
+    assert (throttle.rate, table.names) == (1000, ["web2"])
+    control.go_on(Kept(1000, {"bandwidth": 5000}))
+    assert throttle.rate == 5000
+    assert control.kept == Kept(1000, {"bandwidth": 5000}, {"web2": "web2=/b", "web1": "", "gone": ""})
+    throttle.rate, file.taken = 3000, ("bandwidth",)
+    await control.reload()
+    assert control.kept.configured == 3000
+    assert control.kept.limits == {}
+
+
 @pytest_twisted.ensureDeferred
 async def test_its_vms_and_its_file(base: Path) -> None:
     served: list[tuple[list[object], list[str]]] = []
@@ -71,13 +173,8 @@ async def test_its_vms_and_its_file(base: Path) -> None:
         served.append(([*add], [*remove]))
         return ["web1"]
 
-    async def reload() -> dict[str, Any]:
-        return {"file": "/d.toml", "taken": ["vm"], "left": []}
-
-    async def replace(seconds: float | None) -> dict[str, Any]:
-        return {"successor": 4822 if seconds is None else seconds}
-
-    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor), serve=serve, reload=reload, replace=replace)
+    processes = Processes()
+    control = DaemonControl(reactor, str(base), "nbdtun-dest", Throttle(reactor), serve=serve, reload=File(), processes=processes)
     control.startService()
     whom = f"@{os.getpid()}"
     told = await ask(reactor, base, whom, Serve, vms={"add": ["web1=/q"], "remove": ["db*"]})

@@ -13,6 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from nbdtun.amp import Object
 from nbdtun.errors import LinkLost
 from nbdtun.service.succession import doorkeeper
 from nbdtun.service.succession.doorkeeper import LONGEST, About, Doorkeeper, about
@@ -22,6 +23,9 @@ PING = box(_command="Ping", _ask="1")
 CHECK = box(_command="Check", _ask="2", vm="web1")
 PREPARE = box(_command="Prepare", _ask="3", vm="web1", session="5" * 32)
 QUERY = box(_command="Query", _ask="4", vm="web1", session="6" * 32)
+UUID = "11111111-0000-0000-0000-000000000000"
+OUTCOME = box(_command="LibvirtOutcome", _ask="5", uuid=UUID, end="False")
+WANTED = box(_command="LibvirtPrepare", _ask="6", session="7" * 32, wanted=Object().toString({"uuid": UUID}))
 ANSWER = box(_answer="1", vm="web1")
 
 
@@ -43,7 +47,7 @@ class Door:
     def __init__(self, monkeypatch: pytest.MonkeyPatch | None = None, theirs: tuple[str, ...] = (), late: bool = False) -> None:
         self.inner = Inner()
         self.given: list[bytes] = []
-        self.asked: list[tuple[str | None, str | None]] = []
+        self.asked: list[tuple[str | None, str | None, str | None]] = []
         self.answers: list[Deferred[bool]] = []
         self._theirs, self._late = theirs, late
         self.keeper = Doorkeeper(self.inner, self._elsewhere, self._give)
@@ -52,10 +56,10 @@ class Door:
         if monkeypatch is not None:
             monkeypatch.setattr(doorkeeper, "detach", lambda transport: socket.socket())
 
-    async def _elsewhere(self, vm: str | None, session: str | None) -> bool:
-        self.asked.append((vm, session))
+    async def _elsewhere(self, vm: str | None, session: str | None, uuid: str | None) -> bool:
+        self.asked.append((vm, session, uuid))
         if not self._late:
-            return vm in self._theirs or session in self._theirs
+            return any(each in self._theirs for each in (vm, session, uuid))
         self.answers.append(Deferred())
         return await self.answers[-1]
 
@@ -68,6 +72,10 @@ def test_what_a_message_is_about() -> None:
     assert about(PREPARE + b"more") == About(len(PREPARE), "Prepare", "web1", "5" * 32)
     assert about(PING) == About(len(PING), "Ping")
     assert about(ANSWER) == About(len(ANSWER), "", "web1")
+    assert about(OUTCOME) == About(len(OUTCOME), "LibvirtOutcome", uuid=UUID)
+    assert about(WANTED) == About(len(WANTED), "LibvirtPrepare", session="7" * 32, uuid=UUID)
+    for nonsense in (b"", b"no JSON", Object().toString({"uuid": 1}), Object().toString({"uuid": "1" * 37}), Object().toString({})):
+        assert about(box(_command="LibvirtLook", wanted=nonsense)).uuid is None  # type: ignore[union-attr]
     assert all(about(PREPARE[:cut]) is None for cut in range(len(PREPARE)))
 
 
@@ -82,6 +90,13 @@ def test_whatever_is_for_here_arrives_as_it_is(messages: list[bytes], cuts: list
     assert not door.given
     asked = [each for each in messages if each in (CHECK, PREPARE, QUERY)]
     assert len(door.asked) == (asked.index(PREPARE) + 1 if PREPARE in asked else len(asked))
+
+
+@pytest.mark.parametrize("question", [OUTCOME, WANTED])
+def test_what_is_about_another_ones_domain_goes_there(question: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(monkeypatch, (UUID,))
+    door.keeper.dataReceived(question)
+    assert door.given == [question]
 
 
 @pytest.mark.parametrize("theirs", ["web1", "6" * 32])

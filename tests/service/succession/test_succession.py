@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -17,7 +18,8 @@ from twisted.internet.threads import deferToThread
 
 from nbdtun.config import TunnelSettings
 from nbdtun.config.endpoints import Role, parse
-from nbdtun.errors import LinkLost, MigrationError, NbdtunError
+from nbdtun.errors import ConfigError, LinkLost, MigrationError, NbdtunError
+from nbdtun.service.control.changes import Changes, Kept
 from nbdtun.service.local import heritage
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.succession import earlier as earlier_module
@@ -45,6 +47,14 @@ class Keeping:
         self.controls: list[bytes] = []
         self.users = {"uid 1000": 3}
         self.heard: list[Mapping[str, int]] = []
+        self.ports: list[str] = []
+        self.kept_ports: list[str] = []
+
+    def keep_port(self, label: str) -> None:
+        self.kept_ports.append(label)
+        renounced = heritage.claim(label)
+        assert renounced is not None
+        os.close(renounced)
 
     def follow(self, earlier: Earlier) -> None:
         self.earlier = earlier
@@ -63,12 +73,31 @@ class Keeping:
             raise LinkLost("it is gone")
         self.passed.append(passed)
 
-    async def whose(self, vm: str | None, session: str | None) -> tuple[bool, int]:
-        return vm == "web1", 2
+    async def whose(self, vm: str | None, session: str | None, uuid: str | None = None) -> tuple[bool, int]:
+        return vm == "web1" or uuid == "1", 2
 
     def adopt_control(self, sock: socket.socket, said: bytes, caller: Caller) -> None:
         sock.close()
         self.controls.append(said)
+
+
+class Subject:
+    """What is governed: it has a limit, and may refuse another."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self.obeyed: list[Changes] = []
+        self.went_on: list[Kept] = []
+        self.missed: list[str] = []
+
+    async def obey(self, changes: Changes) -> list[str]:
+        self.obeyed.append(changes)
+        return self.missed
+
+    def go_on(self, kept: Kept) -> None:
+        self.went_on.append(kept)
+        if kept.vms:
+            raise ConfigError("no such VM")
 
 
 class Running:
@@ -87,7 +116,7 @@ class Running:
 class Process:
     """A process of a daemon, which listens at ``path``, and answers each connection with its ``name``."""
 
-    def __init__(self, name: str, path: Path, link: socket.socket | None = None, fixed: str = "") -> None:
+    def __init__(self, name: str, path: Path, link: socket.socket | None = None, fixed: str = "", subject: Subject | None = None) -> None:
         self.keeping, self.did, self.running = Keeping(), list[Any](), list[Running]()
 
         def greet() -> Protocol:
@@ -103,6 +132,7 @@ class Process:
         self.keeping.fixed = fixed
         self.bucket = -1
         self.succession = Succession(reactor, self.keeping, lambda: [self.listening], around, link)
+        self.succession.subject = subject
         self.listening.startService()
         self.succession.startService()
 
@@ -156,9 +186,9 @@ async def soon() -> None:
     await deferLater(reactor, 0.05)
 
 
-async def succeeded(first: Process, path: Path, **options: Any) -> Process:
+async def succeeded(first: Process, path: Path, subject: Subject | None = None, **options: Any) -> Process:
     replacing = Deferred.fromCoroutine(first.succession.replace(**options))
-    second = Process("second", path, first.running[-1].link.dup())
+    second = Process("second", path, first.running[-1].link.dup(), subject=subject)
     assert await replacing == {"successor": Running.pid}
     return second
 
@@ -178,6 +208,7 @@ async def test_the_new_one_accepts_and_the_old_one_answers(first: Process, tmp_p
     assert await earlier.look(b"i" * 16, "nbd", "me") == Share(True, True, 3, 2)
     assert await earlier.whose("web1", None) == (True, 2)
     assert await earlier.whose(None, "5" * 32) == (False, 2)
+    assert await earlier.whose(None, "5" * 32, "1") == (True, 2)
     ours, theirs = socket.socketpair()
     await earlier.take(Passed(ours, None, WHO, b"a box"))
     (passed,) = first.keeping.passed
@@ -299,3 +330,84 @@ async def test_a_program_that_is_not_there(first: Process, monkeypatch: pytest.M
         await first.succession.replace()
     with pytest.raises(MigrationError, match="cannot be started"):
         await first.succession.replace()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_told_is_told_to_all(first: Process, tmp_path: Path, said: list[str]) -> None:
+    """What was set by hand goes over to the new one; and what that one is told, all before it take, or it says who has not."""
+    first.succession.subject = old = Subject(Kept(1000, {"bandwidth": 5}))
+    newer = Subject(Kept())
+    second = await succeeded(first, tmp_path / "s", newer)
+    await soon()
+    assert newer.went_on == [old.kept]
+    assert old.obeyed == [Changes(file=True)]
+    assert first.succession.replaced_by == Running.pid
+    assert await first.succession.tell(Changes({"bandwidth": 1})) == []
+    assert await second.succession.tell(Changes({"bandwidth": 7})) == []
+    assert old.obeyed[1:] == [Changes({"bandwidth": 7})]
+    old.missed, newer.missed = ["process 1 has not"], ["process 2 has not"]
+    assert await second.succession.obey(Changes(file=True), 3) == ["process 2 has not", "process 1 has not"]
+
+    async def broken(changes: Changes) -> list[str]:
+        raise ConfigError("it cannot")
+
+    old.obey = broken  # type: ignore[method-assign]
+    (line,) = await second.succession.tell(Changes(file=True))
+    assert line == f"process {os.getpid()}, which was replaced, may not have taken it: in the program before it: it cannot"
+    assert "has not taken it" not in "".join(said)
+    await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_taken_over_is_told(first: Process, tmp_path: Path, said: list[str]) -> None:
+    first.succession.subject = old = Subject(Kept(vms={"web1": "web1=/q"}))
+    old.missed = ["process 4822 has not taken it"]
+    second = await succeeded(first, tmp_path / "s", Subject(Kept()))
+    await soon()
+    assert "what was set at the program before this one is not taken: no such VM [config]" in said
+    assert said[-1] == "process 4822 has not taken it"
+    await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_port_that_the_new_one_has_not_is_kept_for_the_old_one(first: Process, tmp_path: Path) -> None:
+    first.keeping.ports = [f"unix:{tmp_path}/s", "unix:/not/passed/on"]
+    second = await succeeded(first, tmp_path / "other")
+    assert second.keeping.kept_ports == [f"unix:{tmp_path}/s"]
+    assert await accepts(tmp_path / "other") == b"second"
+    await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_shuts_down_meanwhile_does_not_give_its_place(first: Process, tmp_path: Path) -> None:
+    replacing = Deferred.fromCoroutine(first.succession.replace())
+    first.keeping.fixed = "the daemon is shutting down"
+    second = Process("second", tmp_path / "s", first.running[-1].link.dup())
+    await soon()
+    assert [str(error) for error in second.did] == ["the daemon is shutting down"]
+    await second.stop()
+    first.running[0].link.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(MigrationError, match="ended before it took over"):
+        await replacing
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_stops_ends_the_one_that_starts(first: Process) -> None:
+    replacing = Deferred.fromCoroutine(first.succession.replace())
+    first.succession.stopService()
+    assert first.running[0].killed
+    with pytest.raises(MigrationError, match="ended before it took over"):
+        await replacing
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_a_descriptor_nothing_changes(first: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("nbdtun.service.succession.succession.socket.socketpair", none)
+    with pytest.raises(MigrationError, match="the new program cannot be started: Too many open files; nothing has changed"):
+        await first.succession.replace()
+    monkeypatch.undo()
+    second = await succeeded(first, tmp_path / "s")
+    await second.stop()
