@@ -39,6 +39,13 @@ def test_vms_of_a_daemon(running: Running, capsys: pytest.CaptureFixture[str], t
     assert run(capsys, "set", "@7", "--remove-vm", "*")[1] == "nbdtun-dest (pid 7): serves no VM\n"
 
 
+def test_processes_that_have_not_taken_it(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    missed = ["process 5, which was replaced, has not taken it: it cannot"]
+    running.reports = [{"kind": "daemon", "name": "nbdtun-dest", "pid": 7, "bandwidth": 1024, "serves": ["web1"], "missed": missed}]
+    told = ["nbdtun-dest (pid 7): at most 1 KiB/s", *missed, "nbdtun-dest (pid 7): serves web1", *missed]
+    assert run(capsys, "set", "@7", "--bandwidth", "1k", "--remove-vm", "x")[1].splitlines() == told
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

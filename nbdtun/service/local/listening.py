@@ -88,6 +88,11 @@ class ListeningService(StreamServerEndpointService):
         return port
 
     @property
+    def listens(self) -> bool:
+        """Whether it does."""
+        return bool(self.running) and self._waitingForPort is not None
+
+    @property
     def label(self) -> str:
         """How messages name its endpoint."""
         return str(self.endpoint.label)

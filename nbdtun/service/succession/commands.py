@@ -10,6 +10,7 @@ The new program asks, the old one answers::
     Take         go on with a connection that was examined, and answer its question
     Whose        whether a VM or a session is there, and how many VMs arrive
     TakeControl  go on with the local end of a control channel
+    Replaced     it was replaced itself, and who accepts connections now
     Leave        the whole daemon is to stop
 
 The old one tells ``Users`` by itself. The two may be of different releases, so the first question offers versions.
@@ -132,6 +133,13 @@ class TakeControl(_Asked):
     """Pass a control channel on, and a file with what has been ``said`` over it and not answered: it may be longer than a field."""
 
     arguments: ClassVar = [(b"caller", Value(Who)), (b"said", Crossing()), (b"sock", Crossing())]
+
+
+class Replaced(_Asked):
+    """Tell that it was replaced ``by`` a process; 0: that one is gone, and it accepts connections again."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"by", Number())]
 
 
 class Leave(_Asked):

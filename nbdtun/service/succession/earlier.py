@@ -13,7 +13,7 @@ from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, NbdtunError, NoAnswer, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.service.control.changes import Changes, Kept
-from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Replaced, Succeed, Take, TakeControl, Users, Who, Whose
 from nbdtun.service.succession.descriptors import in_memory
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.elsewhere import Passed, Share
@@ -72,6 +72,10 @@ class Earlier(Dialogue):
             return [] if self.lost else [f"process {self.pid}, which was replaced, may not have taken it: {error}"]
         missed: list[str] = answer["missed"]
         return missed
+
+    def replaced(self, by: int | None) -> None:
+        """Tell it who has replaced this process."""
+        self.notify(Replaced, by=by or 0)
 
     def leave(self) -> None:
         """Tell it that the daemon is to stop."""

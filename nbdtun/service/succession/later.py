@@ -13,7 +13,7 @@ from nbdtun.deferreds import branch
 from nbdtun.errors import LinkLost, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.service.control.changes import Changes, Kept
-from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Replaced, Succeed, Take, TakeControl, Users, Who, Whose
 from nbdtun.service.succession.descriptors import Crossed
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.destination.admission import Caller
@@ -64,7 +64,7 @@ class Place(Protocol):
 class Later(Crossed):
     """
     Answers for ``keeping``, whose place is ``place``. ``leaves`` is set when the daemon is to stop as a whole; ``listens`` has the other
-    one's endpoints, once it has begun.
+    one's endpoints, once it has begun; ``replaced_by`` is the one after that, if it was replaced itself.
     """
 
     log = make_logger()
@@ -81,6 +81,7 @@ class Later(Crossed):
         self._begun: Deferred[None] = Deferred()
         self._told: dict[str, int] = {}
         self.leaves = False
+        self.replaced_by: int | None = None
         self.listens: list[str] = []
         self.when_lost().addCallback(self._is_lost)
 
@@ -118,6 +119,11 @@ class Later(Crossed):
         self.listens = listens
         if not self._begun.called:
             self._begun.callback(None)
+        return {}
+
+    @Replaced.responder
+    def replaced(self, by: int) -> dict[str, Any]:
+        self.replaced_by = by or None
         return {}
 
     @Leave.responder

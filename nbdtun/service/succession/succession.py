@@ -249,7 +249,7 @@ class Succession(Service):
             self._starting = None
 
     def _replaced(self, later: Later, process: Running, seconds: float | None) -> None:
-        self._daemon.replaced_by = process.pid
+        self._is_replaced(process.pid)
         self._give_up(set(later.listens))
         self._around.main(process.pid)
         self.log.info("replaced by process {pid}, which accepts connections from now on", pid=process.pid)
@@ -259,6 +259,12 @@ class Succession(Service):
         self._looking.start(LOOK, now=False)
         if seconds is not None:
             self._limit = self._reactor.callLater(seconds, self._late, seconds)
+
+    def _is_replaced(self, by: int | None) -> None:
+        """Remember it, and tell the process before this one: if this one is killed, it must not take the place that another one has."""
+        self._daemon.replaced_by = by
+        if self._daemon.earlier is not None:
+            self._daemon.earlier.replaced(by)
 
     def _give_up(self, kept: set[str]) -> None:
         """Close the listening sockets that the new program, whose options may be other ones, has no use for."""
@@ -283,8 +289,14 @@ class Succession(Service):
         """The process after this one has ended: in good order with the whole daemon, or it was killed."""
         if later.leaves or not self.running:
             return
+        if later.replaced_by is not None:
+            self._daemon.replaced_by = later.replaced_by
+            what = "process {pid} is gone, through which lost links came back here: what this program has goes on while its links last"
+            self.log.warn(what, pid=process.pid)
+            return
         self._forget()
-        self._later = self._daemon.replaced_by = None
+        self._later = None
+        self._is_replaced(None)
         self._around.main(os.getpid())
         self._accept()
         self.log.warn("process {pid}, which had taken over, is gone: this program accepts connections again", pid=process.pid)
@@ -307,7 +319,7 @@ class Succession(Service):
 
     @property
     def _listeners(self) -> list[ListeningService]:
-        return [each for each in self._all_listeners() if each.label not in self._lost]
+        return [each for each in self._all_listeners() if each.listens and each.label not in self._lost]
 
     def give_way(self) -> None:
         """Accept nothing more (:exc:`MigrationError`: this process is shutting down meanwhile, and the daemon with it)."""

@@ -35,6 +35,12 @@ def test_what_was_taken_and_what_was_not(
     assert running.asked == [("@7", "Reload", {})]
 
 
+def test_processes_that_have_not_taken_it(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    missed = ["process 5, which was replaced, has not taken it: it cannot"]
+    running.reports = [{**TOLD, "taken": ["vm"], "missed": missed}]
+    assert run(capsys, "reload", "@7")[1].splitlines() == ["nbdtun-dest (pid 7): /etc/nbdtun/dest.toml: took vm", *missed]
+
+
 @pytest.mark.parametrize(
     ("found", "line"),
     [

@@ -411,3 +411,40 @@ async def test_without_a_descriptor_nothing_changes(first: Process, tmp_path: Pa
     monkeypatch.undo()
     second = await succeeded(first, tmp_path / "s")
     await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_in_the_middle_that_is_killed_leaves_no_place(first: Process, tmp_path: Path, said: list[str]) -> None:
+    """Another process has it; only if that one is gone as well, it comes back."""
+    path = tmp_path / "s"
+    second = await succeeded(first, path)
+    third = await succeeded(second, path)
+    await soon()
+    assert second.keeping.earlier is not None
+    second.keeping.earlier.hang_up()
+    await soon()
+    assert await accepts(path) == b"second"  # so the third one is called
+    assert os.getpid() not in first.did
+    assert first.keeping.replaced_by == Running.pid
+    assert said[-1].endswith("lost links came back here: what this program has goes on while its links last")
+    with pytest.raises(MigrationError, match="this program was replaced"):
+        await first.succession.replace()
+    await third.stop()
+    await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_place_comes_back_through_all_of_them(first: Process, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    second = await succeeded(first, path)
+    third = await succeeded(second, path)
+    await soon()
+    for each in (third, second):
+        each.listening._port.stopReading()
+        assert each.keeping.earlier is not None
+        each.keeping.earlier.hang_up()
+        await soon()
+    assert await accepts(path) == b"first"
+    assert first.keeping.replaced_by is None
+    await third.stop()
+    await second.stop()
