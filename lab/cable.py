@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Cable(Process):
         ways = [f"{listen}:{forward}" for listen, forward in zip(self.ports, forwards, strict=True)]
         command: list[str | Path] = [sys.executable, "-m", "lab.relay", control, *ways]
         super().__init__(command, directory / f"cable-{self.port}.log", {"PYTHONPATH": f"{LAB.parent}"})
-        self._control = socket.socket(socket.AF_UNIX)
+        self._control, self._turn = socket.socket(socket.AF_UNIX), threading.Lock()
         self._control.settimeout(30)
         wait(lambda: self._connect(control), 10, "the cable's control", self)
 
@@ -107,9 +108,10 @@ class Cable(Process):
         return now
 
     def _do(self, command: str, **arguments: Any) -> Counters:
-        self._lines.write(json.dumps([command, arguments]) + "\n")
-        self._lines.flush()
-        return Counters(*json.loads(self._lines.readline()))
+        with self._turn:  # threads may share it
+            self._lines.write(json.dumps([command, arguments]) + "\n")
+            self._lines.flush()
+            return Counters(*json.loads(self._lines.readline()))
 
     def __exit__(
         self,

@@ -25,6 +25,7 @@ from lab.fleet import Fleet
 from lab.misfortune import Misfortune
 from lab.pair import Plan
 from lab.process import wait
+from lab.tracing import traced
 
 RATE = 50_000_000
 """The line's bytes a second, in each direction."""
@@ -55,18 +56,20 @@ class Way:
         return "; ".join([took, *[f"{self.suffered}"] * bool(self.suffered), *(self.faults or ["all once, and whole"])])
 
 
-def away(fleet: Fleet, chance: random.Random, kills: int, calm: bool) -> Way:
+def away(fleet: Fleet, chance: random.Random, options: argparse.Namespace) -> Way:
     """The host is emptied."""
     began = time.monotonic()
     trouble, over = Misfortune(fleet, chance), threading.Event()
-    weather = [] if calm else [threading.Thread(target=trouble.rage, args=(over,)), threading.Thread(target=trouble.choose, args=(over,))]
+    troubles = [] if options.calm else [trouble.rage, trouble.choose]
+    weather = [threading.Thread(target=each, args=(over,)) for each in troubles]
     for each in weather:
         each.start()
     try:
-        run = trouble.engine(0 if calm else kills, OPTIONS)
-        wait(lambda: not (fleet.tend() or run.running()), LIMIT, "the end of the evacuation")
-        status = run.wait_exit()
-        seconds = time.monotonic() - began
+        with traced(fleet, options.trace):
+            run = trouble.engine(0 if options.calm else options.kills, OPTIONS)
+            wait(lambda: not (fleet.tend() or run.running()), LIMIT, "the end of the evacuation")
+            status = run.wait_exit()
+            seconds = time.monotonic() - began
     finally:
         over.set()
         for each in weather:
@@ -76,7 +79,7 @@ def away(fleet: Fleet, chance: random.Random, kills: int, calm: bool) -> Way:
     return Way([*failed, *fleet.faults(moved if status else None)], seconds, passed(fleet), dict(trouble.done))
 
 
-def home(fleet: Fleet) -> Way:
+def home(fleet: Fleet, options: argparse.Namespace) -> Way:
     """All of them come home."""
     report, again = fleet.directory / "report.json", fleet.directory / "home.json"
     told = fleet.resume("--report", f"{report}")  # nothing is left to do but to tell
@@ -85,9 +88,10 @@ def home(fleet: Fleet) -> Way:
     fleet.turn()
     began = time.monotonic()
     back = fleet.evacuate("--restore", f"{report}", "--report", f"{again}", *OPTIONS)
-    wait(lambda: bool(back.states()) or not back.running(), LIMIT, "the plan", back)
-    planned = time.monotonic() - began
-    status = back.wait_exit(LIMIT)
+    with traced(fleet, options.trace):
+        wait(lambda: bool(back.states()) or not back.running(), LIMIT, "the plan", back)
+        planned = time.monotonic() - began
+        status = back.wait_exit(LIMIT)
     seconds = time.monotonic() - began
     failed = [f"exit status {status} on the way home: {back.log().strip()}"] if status else out_of_order(report, again)
     print(f"  home: its plan was made within {planned:.1f} s", flush=True)
@@ -111,10 +115,10 @@ def passed(fleet: Fleet) -> int:
 def drain(directory: Path, booted: Booted, tls: Path, seed: str, options: argparse.Namespace) -> list[Way]:
     """One host, emptied and filled again."""
     with Fleet(directory, replace(guest.build(), tick_ms=TICK_MS), booted, tls, options.vms, PLANS, rate=RATE) as fleet:
-        ways = [away(fleet, random.Random(seed), options.kills, options.calm)]
+        ways = [away(fleet, random.Random(seed), options)]
         print(f"  away: {ways[0]}", flush=True)
         if not ways[0].faults:
-            ways.append(home(fleet))
+            ways.append(home(fleet, options))
             print(f"  home: {ways[1]}", flush=True)
         return ways
 
@@ -126,6 +130,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the number of the first round")
     parser.add_argument("--kills", type=int, default=10, help="how often the engine is killed in a round")
     parser.add_argument("--calm", action="store_true", help="nothing fails")
+    parser.add_argument("--trace", action="store_true", help="print each second what the line carries")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.rounds} rounds of {options.vms} VMs, there and home again", flush=True)

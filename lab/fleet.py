@@ -90,7 +90,7 @@ class Fleet:
         self._rate, self._daemon_options = rate, daemon_options
         self._ports = [free_port() for _ in range(hosts)]
         self._ways = "src", "dst"
-        self._runs = 0
+        self.runs: list[Run] = []
         self._ended = ExitStack()
         try:
             for number in range(1, count + 1):
@@ -163,8 +163,8 @@ class Fleet:
 
     def run(self, *words: str) -> Run:
         """Run `nbdtun evacuate` with these words."""
-        self._runs += 1
-        return self._ended.enter_context(Run(self.directory, *words, number=self._runs))
+        self.runs.append(self._ended.enter_context(Run(self.directory, *words, number=len(self.runs) + 1)))
+        return self.runs[-1]
 
     def evacuate(self, *more: str) -> Run:
         """Begin an evacuation."""

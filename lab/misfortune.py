@@ -20,8 +20,8 @@ from lab.qmp import QmpError
 PLANNING = 300
 """Seconds for a plan."""
 
-POLL = 0.005
-"""Seconds between two looks at the phase of a chosen VM: a switchover is short."""
+POLL, IDLE = 0.005, 0.05
+"""Seconds between two looks at a chosen VM: while its memory is sent, as a switchover is short; and before, to spare the processor."""
 
 
 @dataclass
@@ -91,10 +91,13 @@ class Misfortune:
             ("at its switchover", _switches_over, self._kill_process),
         ]
         left = dict(zip(self.chance.sample(sorted(self.fleet.pairs), len(fates)), fates, strict=True))
-        while left and not over.wait(POLL):
+        near = False
+        while left and not over.wait(POLL if near else IDLE):
+            near = False
             for vm, (phase, reached, fail) in [*left.items()]:
                 try:
                     struck = reached(self.fleet.pairs[vm])
+                    near = near or _is_sent(self.fleet.pairs[vm])
                 except (OSError, QmpError):  # its QEMU has ended
                     struck, left = False, {name: fate for name, fate in left.items() if name != vm}
                 if struck:
@@ -127,6 +130,10 @@ def _copies_disks(pair: Pair) -> bool:
 def _copies_memory(pair: Pair) -> bool:
     told = pair.source.qmp("query-migrate")
     return bool(told.get("status") == "active" and told.get("ram", {}).get("transferred", 0) > 0)
+
+
+def _is_sent(pair: Pair) -> bool:
+    return pair.source.qmp("query-migrate").get("status") in ("setup", "active")
 
 
 def _switches_over(pair: Pair) -> bool:
