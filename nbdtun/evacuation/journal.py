@@ -1,9 +1,9 @@
 """
 The journal of an evacuation: a database of SQLite's, written before each step, so that the process may end at any moment.
 
-It has the terms, and one entry for each VM. ``steps`` only tell an operator what happened. A change is on the disk when its call returns
-(``synchronous=FULL``); one that cannot be written, on a full disk, is an error, and its step is not taken. The rollback journal of SQLite
-needs no other file to stay beside it after a crash, as its write-ahead log would.
+It has the terms, one entry for each VM, and the failures in a row of the destinations. ``steps`` only tell an operator what happened. A
+change is on the disk when its call returns (``synchronous=FULL``); one that cannot be written, on a full disk, is an error, and its step is
+not taken. The rollback journal of SQLite needs no other file to stay beside it after a crash, as its write-ahead log would.
 
 One process has the journal at a time: it holds a lock on a file beside it. SQLite's own lock ends with each change.
 """
@@ -21,6 +21,7 @@ from time import time
 from typing import Final, Self, TypeVar
 
 from nbdtun.errors import ConfigError, JournalFailed, NotMigratable
+from nbdtun.evacuation.retries import Strikes
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry
 from nbdtun.ownership.files import is_locked, make_folder
@@ -28,13 +29,14 @@ from nbdtun.typed import as_json, of_json
 
 T = TypeVar("T")
 
-#: The form of the tables; a later one has another number.
+#: The form of the tables; a later one has another number. A table that is only new has not: an earlier release passes over it.
 FORM: Final = 1
-_TABLES: Final = """
-    CREATE TABLE evacuation (form INTEGER NOT NULL, began REAL NOT NULL, terms TEXT NOT NULL);
-    CREATE TABLE entry (vm TEXT PRIMARY KEY, told TEXT NOT NULL);
-    CREATE TABLE step (at REAL NOT NULL, vm TEXT NOT NULL, what TEXT NOT NULL);
-"""
+_TABLES: Final = {
+    "evacuation": "form INTEGER NOT NULL, began REAL NOT NULL, terms TEXT NOT NULL",
+    "entry": "vm TEXT PRIMARY KEY, told TEXT NOT NULL",
+    "step": "at REAL NOT NULL, vm TEXT NOT NULL, what TEXT NOT NULL",
+    "strikes": "told TEXT NOT NULL",
+}
 
 
 class Journal:
@@ -81,8 +83,8 @@ class Journal:
         with self._asking():
             self._database = sqlite3.connect(self.path, isolation_level=None)
             self._database.execute("PRAGMA synchronous=FULL")
-            if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
-                self._database.executescript(f"BEGIN;{_TABLES}COMMIT;")
+            made = (f"CREATE TABLE IF NOT EXISTS {name} ({columns});" for name, columns in _TABLES.items())
+            self._database.executescript(f"BEGIN;{''.join(made)}COMMIT;")
 
     def peek(self) -> tuple[list[Entry], bool]:
         """
@@ -123,21 +125,33 @@ class Journal:
         :raise JournalFailed: it cannot be written.
         """
         with self._change() as database:
-            for table in ("evacuation", "entry", "step"):
+            for table in _TABLES:
                 database.execute(f"DELETE FROM {table}")
             database.execute("INSERT INTO evacuation VALUES (?, ?, ?)", (FORM, time(), json.dumps(as_json(terms))))
             for entry in entries:
                 _put(database, entry)
 
-    def note(self, entry: Entry, what: str) -> None:
+    def note(self, entry: Entry, what: str, strikes: Strikes | None = None) -> None:
         """
-        Write the entry, and ``what`` happened, in words.
+        Write the entry, and ``what`` happened, in words; and the failures in a row, if they are others now.
 
         :raise JournalFailed: it cannot be written.
         """
         with self._change() as database:
             _put(database, entry)
+            if strikes is not None:
+                database.execute("DELETE FROM strikes")
+                database.execute("INSERT INTO strikes VALUES (?)", (json.dumps(as_json(strikes)),))
             database.execute("INSERT INTO step VALUES (?, ?, ?)", (time(), entry.vm, what))
+
+    def amend(self, terms: Terms) -> None:
+        """
+        Put other terms in the place of those that it has.
+
+        :raise JournalFailed: it cannot be written.
+        """
+        with self._change() as database:
+            database.execute("UPDATE evacuation SET terms = ?", (json.dumps(as_json(terms)),))
 
     def terms(self) -> Terms | None:
         """
@@ -162,6 +176,16 @@ class Journal:
         with self._asking():
             rows = self._open.execute("SELECT told FROM entry ORDER BY rowid").fetchall()
         return [self._read(Entry, told) for (told,) in rows]
+
+    def strikes(self) -> Strikes:
+        """
+        The failures in a row of the destinations.
+
+        :raise JournalFailed: they cannot be read.
+        """
+        with self._asking():
+            found = self._open.execute("SELECT told FROM strikes").fetchone()
+        return self._read(Strikes, found[0]) if found else Strikes()
 
     def steps(self) -> list[tuple[float, str, str]]:
         """What happened: the time in seconds since the epoch, the VM, and the words."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
+
+from attrs import field, frozen
 
 from nbdtun.evacuation.life import Trigger
 from nbdtun.evacuation.values import Entry
@@ -39,6 +41,27 @@ _ELSEWHERE: Final = (
 _OURS: Final = ("hook", "killed", "monitor", "monitor-lost", "libvirt")
 #: A destination receives as many VMs as it may: that is no failure, and the VM waits.
 FULL: Final = ("too-many-arrivals",)
+
+
+@frozen
+class Strikes:
+    """The VMs that have failed at each destination since one has arrived there."""
+
+    vms: Mapping[str, tuple[str, ...]] = field(factory=dict)
+
+    def failed(self, to: str, vm: str) -> Strikes:
+        """The same, once ``vm`` has failed at the destination ``to`` as well."""
+        before = self.vms.get(to, ())
+        return self if vm in before else Strikes({**self.vms, to: (*before, vm)})
+
+    def arrived(self, to: str) -> Strikes:
+        """The same, once a VM has arrived there."""
+        return Strikes({host: vms for host, vms in self.vms.items() if host != to})
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The destinations that get no more VMs."""
+        return frozenset(host for host, vms in self.vms.items() if len(vms) >= STRIKES)
 
 
 def sense(code: str) -> Sense:

@@ -3,13 +3,14 @@ Which step is due for which VM. No I/O, and no clock: the time is an argument.
 
 So many VMs copy at a time, and one switches over. Of those that wait, the operator's order decides, and then the size: the smallest first,
 so that no large disk keeps a small VM waiting. One that is ready and held takes no place among those that copy.
+
+Nobody waits for a VM whose link stays lost: it has neither a place nor the turn. A destination that is away gets no VM until it is back.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable
-from typing import Final
 
 from attrs import field, frozen
 
@@ -30,10 +31,11 @@ class What(enum.Enum):
 
 @frozen
 class Step:
-    """What is to be done with ``vm``."""
+    """What is to be done with ``vm``; ``to`` is the destination of one that is begun."""
 
     vm: str
     what: What
+    to: str = ""
 
 
 @frozen
@@ -41,9 +43,12 @@ class Now:
     """
     The present: the time (milliseconds since the epoch), how many may copy, whether guests may switch over (``open``), and whether no more
     VMs are begun (``stopping``), or those that copy are rolled back. The ``late`` were ready before the window closed.
-    ``closed`` are the destinations that get no more. ``living`` are the VMs that have a process, and
-    ``watched`` those whose guest runs at the destination already.
-    The ``full`` destinations receive as many VMs as they may.
+    ``closed`` are the destinations that get no more. ``living`` are the VMs that have a process, and ``watched`` those of them whose
+    migration is decided: the guest runs at the destination already, or here again.
+    The ``full`` destinations receive as many VMs as they may. A step is being taken for the ``busy`` VMs.
+
+    The ``lost`` are VMs whose link is lost at present, and the ``stuck`` those of them that have been without one for some time. The
+    destinations that these go to, and that no other VM reaches either, are ``away``.
     """
 
     time: int
@@ -57,15 +62,19 @@ class Now:
     living: Collection[str] = ()
     watched: Collection[str] = ()
     full: Collection[str] = ()
-
-
-_NOT_READY: Final = (State.WAITING, State.COPYING)
+    busy: Collection[str] = ()
+    lost: Collection[str] = ()
+    stuck: Collection[str] = ()
+    away: Collection[str] = ()
 
 
 def due(entries: Iterable[Entry], now: Now) -> list[Step]:
     """The steps that are due now."""
     every = sorted(entries, key=lambda entry: (*now.rules.rank(entry.vm), entry.move.size, entry.vm))
-    return [*_settle(every, now), *_stay(every, now), *_roll_back(every, now), *_release(every, now), *_start(every, now)]
+    free = [entry for entry in every if entry.vm not in now.busy]
+    release = [] if any(_has_turn(entry, now) for entry in every) else _release(free, now)
+    places = now.copying - sum(_has_place(entry, now) for entry in every)
+    return [*_settle(free, now), *_stay(free, now), *_roll_back(free, now), *release, *_start(free, now, places)]
 
 
 def _settle(every: list[Entry], now: Now) -> list[Step]:
@@ -87,29 +96,41 @@ def _roll_back(every: list[Entry], now: Now) -> list[Step]:
     return [Step(each.vm, What.ROLL_BACK) for each in every if now.roll_back and each.state is State.COPYING and each.vm in now.living]
 
 
+def _has_turn(entry: Entry, now: Now) -> bool:
+    """Whether it switches over, or is about to, so that no other may."""
+    if entry.vm in now.stuck or entry.vm in now.watched or (entry.vm in now.busy and entry.vm not in now.living):
+        return False
+    return entry.state is State.SWITCHING or (entry.state is State.HELD and entry.vm in now.busy)
+
+
 def _release(every: list[Entry], now: Now) -> list[Step]:
-    if any(each.state is State.SWITCHING and each.vm not in now.watched for each in every):
-        return []
-    return [Step(each.vm, What.RELEASE) for each in every if each.state is State.HELD and (now.open or each.vm in now.late)][:1]
+    ready = [each for each in every if each.state is State.HELD and each.vm not in now.lost and (now.open or each.vm in now.late)]
+    return [Step(each.vm, What.RELEASE) for each in ready[:1]]
 
 
-def _start(every: list[Entry], now: Now) -> list[Step]:
+def _has_place(entry: Entry, now: Now) -> bool:
+    """Whether it copies, or is about to."""
+    if entry.vm in now.stuck or entry.vm in now.watched:
+        return False
+    return entry.state is State.COPYING or (entry.state is State.WAITING and entry.vm in now.busy)
+
+
+def _start(every: list[Entry], now: Now, places: int) -> list[Step]:
     if now.stopping or now.roll_back:
         return []
-    places = now.copying - sum(each.state is State.COPYING for each in every)
     steps: list[Step] = []
     for each in every:
-        host = destination(each, now)
         if len(steps) >= places:
             break
-        if each.state is State.WAITING and not each.move.refused and each.not_before <= now.time and host and host not in now.full:
-            steps.append(Step(each.vm, What.START))
+        to = destination(each, now)
+        if each.state is State.WAITING and not each.move.refused and each.not_before <= now.time and to and to not in now.full:
+            steps.append(Step(each.vm, What.START, to))
     return steps
 
 
 def destination(entry: Entry, now: Now) -> str:
-    """Where a VM goes next; empty if no destination takes more."""
-    hosts = _hosts(entry, now)
+    """Where a VM goes next; empty if no destination takes it at present."""
+    hosts = [host for host in _hosts(entry, now) if host not in now.away]
     wanted = entry.to or entry.move.to
     return wanted if wanted in hosts else hosts[0] if hosts else ""
 

@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from nbdtun.errors import JournalFailed, NotMigratable
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State, Trigger
+from nbdtun.evacuation.retries import Strikes
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry, Move
 
@@ -54,6 +56,46 @@ def test_a_later_process_finds_all_of_it(path: Path) -> None:
     again.begin(TERMS, [WEB2])
     assert again.entries() == [WEB2]
     assert again.steps() == []
+    again.close()
+
+
+def test_failures_in_a_row_are_kept(path: Path) -> None:
+    journal = Journal(path).open()
+    journal.begin(TERMS, [WEB1])
+    assert journal.strikes() == Strikes()
+    struck = Strikes().failed("hv2", "web1").failed("hv2", "web2")
+    journal.note(WEB1, "failed", struck)
+    journal.note(WEB1, "is migrated")
+    journal.close()
+    again = Journal(path).open()
+    assert again.strikes() == struck
+    again.note(WEB1, "arrived", Strikes())
+    assert again.strikes() == Strikes()
+    again.note(WEB1, "failed", struck)
+    again.begin(TERMS, [WEB1])
+    assert again.strikes() == Strikes()
+    again.close()
+
+
+def test_terms_can_be_amended(path: Path) -> None:
+    journal = Journal(path).open()
+    journal.begin(TERMS, [WEB1])
+    journal.amend(evolve(TERMS, bandwidth=1_000_000))
+    journal.close()
+    again = Journal(path).open()
+    assert (again.terms(), again.entries()) == (evolve(TERMS, bandwidth=1_000_000), [WEB1])
+    again.close()
+
+
+def test_a_journal_of_an_earlier_release_has_no_failures_in_a_row(path: Path) -> None:
+    journal = Journal(path).open()
+    journal.begin(TERMS, [WEB1])
+    with journal._change() as database:
+        database.execute("DROP TABLE strikes")
+    journal.close()
+    assert Journal(path).peek() == ([WEB1], False)
+    again = Journal(path).open()
+    assert (again.strikes(), again.entries()) == (Strikes(), [WEB1])
     again.close()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nbdtun.errors import NbdtunError, tree
 from nbdtun.evacuation.life import State, Trigger
-from nbdtun.evacuation.retries import LONGEST, Sense, after_failure, is_the_destinations, pause, sense
+from nbdtun.evacuation.retries import LONGEST, Sense, Strikes, after_failure, is_the_destinations, pause, sense
 from nbdtun.evacuation.values import Entry, Move
 
 CODES = sorted({error.code for error in tree(NbdtunError)})
@@ -61,6 +61,16 @@ def test_a_full_destination_is_no_failure() -> None:
 def test_pauses_grow() -> None:
     assert [pause(10_000, failures) for failures in (1, 2, 3)] == [10_000, 20_000, 40_000]
     assert pause(10_000, 1000) == LONGEST
+
+
+def test_three_vms_in_a_row_close_a_destination() -> None:
+    strikes = Strikes()
+    for vm in ("web1", "web2", "web1"):
+        strikes = strikes.failed("hv2", vm)
+    assert strikes.closed == frozenset()
+    assert strikes.failed("hv3", "web3").closed == frozenset()
+    assert strikes.failed("hv2", "web3").closed == {"hv2"}
+    assert strikes.arrived("hv2").failed("hv2", "web3").closed == frozenset()
 
 
 @given(st.sampled_from(CODES), st.integers(0, 5), st.sets(st.sampled_from(["hv2", "hv3"])))

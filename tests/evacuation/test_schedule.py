@@ -86,6 +86,34 @@ def test_a_full_destination_keeps_no_other_waiting() -> None:
     assert steps([here, other], full={"hv2"}) == [("b", START)]
 
 
+def test_no_second_switchover_while_one_is_about_to_begin() -> None:
+    """Its hook is called, or its process has not answered yet."""
+    held = [entry("a", State.HELD), entry("b", State.HELD)]
+    assert steps(held, busy={"a"}, living={"a", "b"}) == []
+    assert steps(held, busy={"a"}, living={"b"}) == [("b", RELEASE)]  # its process has ended
+    switching = [entry("a", State.SWITCHING), entry("b", State.HELD)]
+    assert steps(switching, busy={"a"}, living={"a", "b"}) == []
+
+
+def test_no_step_for_one_that_is_busy_and_it_keeps_its_place() -> None:
+    vms = [entry("a"), entry("b"), entry("c"), entry("d", State.UNSETTLED)]
+    assert steps(vms, busy={"a", "d"}) == [("b", START)]
+    assert steps([entry("a")], busy={"a"}, stopping=True) == []
+
+
+def test_one_without_a_link_keeps_nobody_waiting() -> None:
+    vms = [entry("a", State.SWITCHING), entry("b", State.HELD), entry("c", State.HELD), entry("d", State.COPYING), entry("e"), entry("f")]
+    assert steps(vms, lost={"a", "b", "d"}) == [("e", START)]
+    assert steps(vms, lost={"a", "b", "d"}, stuck={"a", "d"}) == [("c", RELEASE), ("e", START), ("f", START)]
+
+
+def test_a_destination_that_is_away_gets_no_vm_until_it_is_back() -> None:
+    bound = evolve(entry("b"), move=Move("b", "", "hv2", ("hv2",)))
+    assert due([entry("a"), bound], Now(0, 2, away={"hv2"})) == [Step("a", START, "hv3")]
+    assert due([entry("a"), bound], Now(0, 2, away={"hv2", "hv3"})) == []
+    assert due([entry("a"), bound], Now(0, 2)) == [Step("b", START, "hv2"), Step("a", START, "hv2")]
+
+
 class World:
     """An evacuation whose processes end at random."""
 
@@ -104,7 +132,7 @@ class World:
         if step.what is START:
             assert step.vm not in self.living
             self.living.add(step.vm)
-            after = before.after(Trigger.START, to=destination(before, self.now), attempt=before.attempt + 1)
+            after = before.after(Trigger.START, to=step.to, attempt=before.attempt + 1)
         elif step.what is SETTLE:
             assert step.vm not in self.living
             self.living.add(step.vm)

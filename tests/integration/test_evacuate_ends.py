@@ -146,3 +146,35 @@ def test_one_switches_over_at_a_time(fleets: Fleets) -> None:
     assert run.crowds() == []
     assert any(vm["state"] == "held" for overview in run.overviews() for vm in overview["vms"])
     assert fleet.faults() == []
+
+
+def test_a_destination_that_dies_for_good_keeps_one_vm_waiting_and_no_other(fleets: Fleets) -> None:
+    """It dies while a VM switches over; the tunnel waits for it, as long as its resume window is."""
+    fleet = fleets(3)
+    gate = fleet.gate("vm01", "migrate-continue")
+    run = fleet.evacuate(*QUICK, "--copying", "1", "--order", "vm01")
+    gate.wait_held(240)
+    dead = fleet.to.index(next(vm["to"] for vm in run.last["vms"] if vm["vm"] == "vm01"))
+    fleet.daemons[dead].kill()
+    others = {"vm02": "moved", "vm03": "moved"}
+    wait(lambda: run.states() == {"vm01": "switching over", **others}, 240, "the others", run)
+    assert {vm["to"] for vm in run.last["vms"] if vm["vm"] in others} == {fleet.to[1 - dead]}
+    assert fleet.pairs["vm01"].source.status() != "running"  # it is in the midst of it
+    fleet.start_daemon(dead)
+    gate.open()
+    wait(lambda: not (fleet.tend() or run.running()), 300, "its end")
+    assert run.wait_exit(10) == 0, run.log()
+    assert fleet.faults() == []
+
+
+def test_all_together_keep_to_the_bandwidth(fleets: Fleets) -> None:
+    limit = 16 * MIB
+    fleet = fleets(3, plans=LARGE, rate=20 * limit)
+    assert fleet.cable is not None
+    run = fleet.evacuate(*QUICK, "--bandwidth", "16MiB", "--copying", "3")
+    wait(lambda: copying(run), 240, "the first copy", run)
+    began, before = time.monotonic(), fleet.cable.counters().up
+    assert run.wait_exit(300) == 0, run.log()
+    rate = (fleet.cable.counters().up - before) / (time.monotonic() - began)
+    assert rate < 1.1 * limit
+    assert fleet.faults() == []

@@ -6,7 +6,8 @@ They are asked for their progress, and told what to do, over their control socke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,14 @@ from nbdtun.service.local.base import base_of
 #: A bandwidth that differs from the one before by less than one part of so many is not told.
 COARSE: Final = 20
 
+#: Seconds between two questions to a process, and to one that others wait for.
+PACE: Final = 0.5
+QUICK: Final = 0.1
+
+#: Seconds without a link, and without an answer, after which nobody waits for a VM.
+LOST_SECONDS: Final = 5.0
+SILENT_SECONDS: Final = 20.0
+
 #: The bandwidth of a process that another engine has told.
 UNKNOWN: Final = -1
 
@@ -35,8 +44,9 @@ UNKNOWN: Final = -1
 @define(eq=False)
 class Hand:
     """
-    A process, the name of its control socket, what it reported last, and the bandwidth that it was told. ``heard``: it has answered once.
-    ``asking`` and ``cancelling``: a question, or a request to roll back, is under way.
+    A process, the name of its control socket, what it reported last, and the bandwidth that it was told. It was ``asked`` last, and has
+    ``answered`` last, at these times of the reactor's; ``heard``: it has answered once. ``asking`` and ``cancelling``: a question, or a
+    request to roll back, is under way.
     """
 
     child: Child
@@ -44,6 +54,8 @@ class Hand:
     progress: Progress
     bandwidth: int = UNKNOWN
     heard: bool = False
+    asked: float = -math.inf
+    answered: float = -math.inf
     asking: bool = False
     cancelling: bool = False
 
@@ -73,6 +85,26 @@ class Crew:
         """What each reported last."""
         return {vm: hand.progress for vm, hand in self._hands.items()}
 
+    @property
+    def lost(self) -> frozenset[str]:
+        """The VMs whose link is lost at present."""
+        return frozenset(vm for vm, hand in self._hands.items() if not hand.progress.link.up)
+
+    @property
+    def stuck(self) -> frozenset[str]:
+        """Those that have had no link for some time, and those whose process has stopped answering."""
+        return frozenset(vm for vm, hand in self._hands.items() if self._is_stuck(hand))
+
+    def _is_stuck(self, hand: Hand) -> bool:
+        link = hand.progress.link
+        without = max(link.lost_for or 0.0, link.silent_for or 0.0)
+        return without >= LOST_SECONDS or (hand.heard and self._reactor.seconds() - hand.answered >= SILENT_SECONDS)
+
+    @property
+    def linked(self) -> frozenset[str]:
+        """The VMs that have reached their destination, and have a link at present."""
+        return frozenset(vm for vm, hand in self._hands.items() if hand.progress.phase is not Phase.PREPARE and hand.progress.link.up)
+
     def start(self, entry: Entry, *words: str, bandwidth: int = 0) -> None:
         """
         Start the process number ``entry.attempt``, with more ``words``, and a limit in bytes per second (0: none).
@@ -101,15 +133,17 @@ class Crew:
                 del self._hands[vm]
                 yield vm, hand.child
 
-    def ask(self, parts: Mapping[str, int]) -> None:
+    def ask(self, parts: Mapping[str, int], quick: Collection[str] = ()) -> None:
         """
-        Ask all for their progress, and tell each its part of the bandwidth, in bytes per second; the answers come later.
+        Ask for their progress those whose time has come, and tell each its part of the bandwidth, in bytes per second; the answers come
+        later. The ``quick`` are asked more often.
 
         One that does not answer has just begun, or is about to end; one that was stopped keeps nobody waiting.
         """
+        now = self._reactor.seconds()
         for vm, hand in self._hands.items():
-            if not hand.asking:
-                hand.asking = True
+            if not hand.asking and now - hand.asked >= (QUICK if vm in quick else PACE):
+                hand.asking, hand.asked = True, now
                 Deferred.fromCoroutine(self._ask(vm, hand, parts.get(vm, 0)))
 
     async def _ask(self, vm: str, hand: Hand, part: int) -> None:
@@ -117,7 +151,8 @@ class Crew:
             told = await self._say(vm, hand, Status)
             if told is None:
                 return
-            hand.heard, hand.progress = True, Progress.from_json(told.get("progress", {}))
+            hand.heard, hand.answered = True, self._reactor.seconds()
+            hand.progress = Progress.from_json(told.get("progress", {}))
             if abs(part - hand.bandwidth) * COARSE > hand.bandwidth and await self._say(vm, hand, Set, bandwidth=part) is not None:
                 hand.bandwidth = part
         except NbdtunError as error:

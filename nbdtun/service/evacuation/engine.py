@@ -7,6 +7,7 @@ kept in memory that a VM's safety depends on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from time import time
@@ -23,8 +24,8 @@ from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.outcome import Fate, Outcome, of_migration, of_settlement
 from nbdtun.evacuation.overview import Overview
-from nbdtun.evacuation.retries import FULL, STRIKES, after_failure, is_the_destinations, pause
-from nbdtun.evacuation.schedule import Now, Step, What, destination, due
+from nbdtun.evacuation.retries import FULL, Strikes, after_failure, is_the_destinations, pause
+from nbdtun.evacuation.schedule import Now, Step, What, due
 from nbdtun.evacuation.terms import AtEnd, Terms
 from nbdtun.evacuation.values import Entry
 from nbdtun.logs import make_logger
@@ -35,8 +36,9 @@ from nbdtun.service.evacuation.crew import Crew
 from nbdtun.service.evacuation.hooks import Hook, Hooks
 from nbdtun.service.evacuation.whereabouts import Whereabouts
 
-#: Seconds between two looks at the processes.
-TICK = 0.5
+#: Seconds between two looks at the processes, and between two reports.
+TICK = 0.1
+REPORT = 0.5
 
 Report = Callable[[Overview], None]
 Say = Callable[[str], None]
@@ -53,21 +55,21 @@ class Engine:
         self._reactor = reactor
         self._journal = journal
         self.terms = terms
-        self.bandwidth = terms.bandwidth
         self._crew = crew
         self._whereabouts = whereabouts
         self._hooks = Hooks(terms.hooks, terms.hook_ms / 1000)
         self._report = report
         self._say = say
         self._entries = {entry.vm: entry for entry in journal.entries()}
-        self._strikes: dict[str, set[str]] = {}
+        self._strikes = journal.strikes()
         self._busy: set[str] = set()
+        self._heard: set[str] = set()
         self._late: set[str] = set()
         self._full: dict[str, int] = {}
         self.stopping = False
-        self.opened = False
         self._cancelling = False
         self._broken: BaseException | None = None
+        self._reported = -math.inf
 
     def __repr__(self) -> str:
         return f"<Engine {len(self._entries)} VMs, {self._crew!r}>"
@@ -77,7 +79,7 @@ class Engine:
         """All of it as it is now."""
         entries = tuple(self._entries.values())
         over = all(entry.state.over for entry in entries)
-        return Overview(time(), entries, self._crew.progress, self.bandwidth, self.stopping, self._is_open, over)
+        return Overview(time(), entries, self._crew.progress, self.terms.bandwidth, self.stopping, self._is_open, over)
 
     async def run(self) -> Overview:
         """
@@ -86,14 +88,29 @@ class Engine:
         :raise ConfigError: the journal cannot be written; the processes under way go on.
         """
         self._take_up()
-        while not (overview := self.overview).over or self._crew.living or self._busy:
-            self._report(overview)
+        while self._crew.living or self._busy or not all(entry.state.over for entry in self._entries.values()):
+            self._tell()
             self._look()
             if self._broken is not None:
                 raise self._broken
             await deferLater(self._reactor, TICK)
-        self._report(overview)
+        self._report(overview := self.overview)
         return overview
+
+    def _tell(self) -> None:
+        if (now := self._reactor.seconds()) - self._reported >= REPORT:
+            self._reported = now
+            self._report(self.overview)
+
+    def change(self, **changes: Any) -> None:
+        """
+        Change the terms, also for a later process that goes on with them.
+
+        :raise JournalFailed: it cannot be written, and nothing has changed.
+        """
+        terms = evolve(self.terms, **changes)
+        self._journal.amend(terms)
+        self.terms = terms
 
     def stop(self) -> None:
         """Begin no more VMs; those under way go on."""
@@ -113,7 +130,7 @@ class Engine:
 
     def _look(self) -> None:
         """Look at the processes once, and take the steps that are due."""
-        self._crew.ask(self._shares())
+        self._crew.ask(self._shares(), {entry.vm for entry in self._entries.values() if entry.state is State.SWITCHING} - self._watched)
         if self._is_open:
             self._late = {entry.vm for entry in self._entries.values() if entry.state is State.HELD}
         for vm, child in [*self._crew.ended()]:
@@ -121,7 +138,7 @@ class Engine:
         for vm, progress in self._crew.progress.items():
             if progress.phase is Phase.HOLDING:
                 self._holds(self._entries[vm])
-        for step in due([entry for entry in self._entries.values() if entry.vm not in self._busy], self._now):
+        for step in due(self._entries.values(), self._now):
             self._take(step)
         for vm in self._crew.living if self._cancelling else ():
             if self._entries[vm].state is not State.SETTLING:
@@ -130,42 +147,53 @@ class Engine:
     def _holds(self, entry: Entry) -> None:
         if entry.state is State.COPYING:
             self._note(entry.after(Trigger.HOLD), "is ready to switch over")
-        elif entry.state is State.SWITCHING:  # an engine before has noted it, and was killed
-            self._soon(entry.vm, self._crew.release(entry.vm), apart=True)
+        elif entry.state is State.SWITCHING and entry.vm not in self._busy | self._heard:  # an engine before has noted it, and was killed
+            self._soon(entry.vm, self._let_go(entry.vm))
 
     @property
     def _now(self) -> Now:
         return Now(
             time=_milliseconds(),
-            copying=self.terms.copying - sum(self._entries[vm].state in (State.WAITING, State.COPYING) for vm in self._busy),
+            copying=self.terms.copying,
             rules=self.terms.rules,
             open=self._is_open,
             stopping=self.stopping,
             roll_back=not self._is_open and (self.terms.at_end is AtEnd.ROLL_BACK or bool(self.terms.libvirt)),
             late=self._late,
-            closed=self._closed,
+            closed=self._strikes.closed,
             living=self._crew.living,
+            watched=self._watched,
             full={host for host, until in self._full.items() if until > _milliseconds()},
-            watched={vm for vm, progress in self._crew.progress.items() if progress.phase is Phase.SETTLE},
+            busy=frozenset(self._busy),
+            lost=self._crew.lost,
+            stuck=self._crew.stuck,
+            away=self._away,
         )
 
     @property
-    def _is_open(self) -> bool:
-        return self.opened or self.terms.hours is None or self.terms.hours.is_open(datetime.now())
+    def _watched(self) -> frozenset[str]:
+        """The VMs whose guest runs at the destination already, or runs on here: their process is about to end."""
+        return frozenset(vm for vm, progress in self._crew.progress.items() if progress.phase is Phase.SETTLE or progress.phase.final)
 
     @property
-    def _closed(self) -> frozenset[str]:
-        return frozenset(host for host, vms in self._strikes.items() if len(vms) >= STRIKES)
+    def _away(self) -> frozenset[str]:
+        """The destinations to which links stay lost, and none is up."""
+        stuck, linked = ({self._entries[vm].to for vm in vms} for vms in (self._crew.stuck, self._crew.linked))
+        return frozenset(stuck - linked)
+
+    @property
+    def _is_open(self) -> bool:
+        return self.terms.hours is None or self.terms.hours.is_open(datetime.now())
 
     def _shares(self) -> dict[str, int]:
-        return shares(self.bandwidth, {vm: p.phase for vm, p in self._crew.progress.items() if not p.phase.final})
+        return shares(self.terms.bandwidth, {vm: p.phase for vm, p in self._crew.progress.items() if not p.phase.final})
 
     def _take(self, step: Step) -> None:
         entry = self._entries[step.vm]
         if step.what is What.STAY:
             self._stay(entry)
         elif step.what is What.START:
-            self._soon(step.vm, self._start(entry))
+            self._soon(step.vm, self._start(entry, step.to))
         elif step.what is What.RELEASE:
             self._soon(step.vm, self._release(entry))
         elif step.what is What.SETTLE:
@@ -180,14 +208,15 @@ class Engine:
         elif self.stopping:
             code, reason = code or "cancelled", reason or "the evacuation was stopped before its turn"
         else:
-            code, reason = code or "destination", reason or f"no destination takes it: {', '.join(sorted(self._closed))} failed too often"
+            failed = ", ".join(sorted(self._strikes.closed))
+            code, reason = code or "destination", reason or f"no destination takes it: {failed} failed too often"
         self._note(entry.after(Trigger.GIVE_UP, code=code, reason=reason, ended=_milliseconds()), "stays")
 
-    async def _start(self, entry: Entry) -> None:
-        to = destination(entry, self._now)
+    async def _start(self, entry: Entry, to: str) -> None:
+        entry = evolve(entry, to=to)
         if not await self._hooked(Hook.BEFORE, entry):
             return
-        begun = entry.after(Trigger.START, to=to, attempt=entry.attempt + 1, began=entry.began or _milliseconds())
+        begun = entry.after(Trigger.START, attempt=entry.attempt + 1, began=entry.began or _milliseconds())
         self._note(begun, f"is migrated to {to}, attempt {begun.attempt}")
         part = self._shares_with(entry.vm)
         hold = [] if self.terms.libvirt else ["--hold"]
@@ -195,7 +224,7 @@ class Engine:
 
     def _shares_with(self, vm: str) -> int:
         phases = {name: each.phase for name, each in self._crew.progress.items()}
-        return shares(self.bandwidth, {**phases, vm: Phase.MIRROR}).get(vm, 0)
+        return shares(self.terms.bandwidth, {**phases, vm: Phase.MIRROR}).get(vm, 0)
 
     def _settle(self, entry: Entry) -> None:
         begun = entry.after(Trigger.SETTLE, attempt=entry.attempt + 1)
@@ -214,10 +243,15 @@ class Engine:
             await self._crew.cancel(entry.vm)
             return
         self._note(entry.after(Trigger.RELEASE), "switches over")
-        await self._crew.release(entry.vm)
+        await self._let_go(entry.vm)
+
+    async def _let_go(self, vm: str) -> None:
+        if await self._crew.release(vm):
+            self._heard.add(vm)
 
     async def _ended(self, vm: str, child: Child) -> None:
         """A process has ended: what became of its VM?"""
+        self._heard.discard(vm)
         entry, last, said = self._entries[vm], child.last(), child.said()
         settling = entry.state is State.SETTLING
         outcome = of_settlement(entry, last, said) if settling else of_migration(last, said)
@@ -230,10 +264,10 @@ class Engine:
     async def _conclude(self, entry: Entry, outcome: Outcome, settling: bool) -> None:
         now = _milliseconds()
         if outcome.fate is Fate.ARRIVED:
-            self._strikes.pop(entry.to, None)
+            self._strikes = self._strikes.arrived(entry.to)
             resumes = entry.resumes + outcome.resumes
             arrived = entry.after(Trigger.ARRIVE, ended=now, downtime=outcome.downtime, resumes=resumes, code="", reason="")
-            self._note(arrived, f"runs at {entry.to}")
+            self._note(arrived, f"runs at {entry.to}", self._strikes)
             await self._hooked(Hook.AFTER, self._entries[entry.vm])
             return
         entry = evolve(entry, code=outcome.code, reason=outcome.reason, resumes=entry.resumes + outcome.resumes)
@@ -260,10 +294,10 @@ class Engine:
         if entry.code in FULL:
             self._full[entry.to] = now + self.terms.pause
         if is_the_destinations(entry.code):
-            self._strikes.setdefault(entry.to, set()).add(entry.vm)
+            self._strikes = self._strikes.failed(entry.to, entry.vm)
         retries = 0 if self.stopping else self.terms.retries
-        after = after_failure(entry, now, retries=retries, first=self.terms.pause, closed=self._closed)
-        self._note(after, f"{after.state.value} after a failure: {entry.reason} [{entry.code}]")
+        after = after_failure(entry, now, retries=retries, first=self.terms.pause, closed=self._strikes.closed)
+        self._note(after, f"{after.state.value} after a failure: {entry.reason} [{entry.code}]", self._strikes)
         if after.state is State.STAYED:
             await self._hooked(Hook.FAILED, after)
 
@@ -275,13 +309,13 @@ class Engine:
         except NbdtunError as error:
             self._say(f"{entry.vm}: {error}")
             if hook is Hook.BEFORE:
-                await self._failed(evolve(entry, code=error.code, reason=str(error), to=entry.to or entry.move.to))
+                await self._failed(evolve(entry, code=error.code, reason=str(error)))
             return False
         return True
 
-    def _note(self, entry: Entry, what: str) -> None:
+    def _note(self, entry: Entry, what: str, strikes: Strikes | None = None) -> None:
         """Into the journal first; where that fails, nothing is done."""
-        self._journal.note(entry, what)
+        self._journal.note(entry, what, strikes)
         self._entries[entry.vm] = entry
         self.log.info("{vm}: {what}", vm=entry.vm, what=what)
 

@@ -1,0 +1,203 @@
+"""The loop of an evacuation, with processes that only pretend: what is done at one time, and what is in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from nbdtun.evacuation.journal import Journal
+from nbdtun.evacuation.life import State
+from nbdtun.evacuation.overview import Overview
+from nbdtun.evacuation.terms import Terms
+from nbdtun.evacuation.values import Entry, Move
+from nbdtun.migration.progress import Phase, Progress
+from nbdtun.service.evacuation.control import EvacuationControl
+from nbdtun.service.evacuation.engine import TICK, Engine
+
+TO = ("hv2", "hv3")
+
+
+@define(eq=False)
+class Pretended:
+    """A process that has ended, and its last report."""
+
+    final: Progress
+
+    def last(self) -> Progress:
+        return self.final
+
+    def said(self) -> str:
+        return ""
+
+    def forget(self) -> None:
+        pass
+
+
+@define(eq=False)
+class Pretence:
+    """A crew without processes: each VM has the progress, and meets the end, that a test wants."""
+
+    progress: dict[str, Progress] = field(factory=dict)
+    ends: dict[str, Progress] = field(factory=dict)
+    words: dict[str, tuple[str, ...]] = field(factory=dict)
+    released: list[str] = field(factory=list)
+    answer: Deferred[bool] = field(factory=Deferred)
+    lost: frozenset[str] = frozenset()
+    stuck: frozenset[str] = frozenset()
+
+    @property
+    def living(self) -> frozenset[str]:
+        return frozenset(self.progress)
+
+    @property
+    def linked(self) -> frozenset[str]:
+        return self.living - self.lost
+
+    def start(self, entry: Entry, *words: str, bandwidth: int = 0) -> None:
+        self.words[entry.vm] = (entry.to, *words)
+        self.is_in(entry.vm, Phase.PREPARE)
+
+    def adopt(self, entry: Entry) -> None:
+        self.is_in(entry.vm, Phase.PREPARE)
+
+    def is_in(self, vm: str, phase: Phase) -> None:
+        self.progress[vm] = Progress(0.0, 0.0, phase)
+
+    def ended(self) -> Iterator[tuple[str, Pretended]]:
+        for vm, final in [*self.ends.items()]:
+            del self.progress[vm], self.ends[vm]
+            yield vm, Pretended(final)
+
+    def ask(self, parts: Mapping[str, int], quick: object = ()) -> None:
+        pass
+
+    async def release(self, vm: str) -> bool:
+        self.released.append(vm)
+        return await self.answer
+
+
+class Stage:
+    """An engine on the stage."""
+
+    def __init__(self, journal: Journal, terms: Terms) -> None:
+        self.clock, self.crew, self.journal = Clock(), Pretence(), journal
+        self.seen: list[Overview] = []
+        nobody = cast(Any, None)
+        self.engine = Engine(cast(Any, self.clock), journal, terms, cast(Any, self.crew), nobody, self.seen.append, lambda line: None)
+        self.run = Deferred.fromCoroutine(self.engine.run())
+
+    def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clock.advance(TICK)
+
+    def are_in(self, phase: Phase, *vms: str) -> None:
+        for vm in vms:
+            self.crew.is_in(vm, phase)
+        self.tick(2)
+
+    def ends(self, vm: str, phase: Phase, code: str | None = None) -> None:
+        self.crew.ends[vm] = Progress(0.0, 0.0, phase, error=code, code=code)
+        self.tick(2)
+
+    def states(self) -> dict[str, State]:
+        return {entry.vm: entry.state for entry in self.journal.entries()}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path / "evacuation.journal").open()
+    yield journal
+    journal.close()
+
+
+def begin(journal: Journal, *vms: str, **more: Any) -> Stage:
+    terms = Terms(**{"qmp": "/run/{vm}.qmp", "to": TO, "copying": 4, "pause": 60_000, **more})
+    journal.begin(terms, [Entry(Move(vm, f"/run/{vm}.qmp", TO[0], TO)) for vm in vms])
+    stage = Stage(journal, terms)
+    stage.tick()
+    return stage
+
+
+def test_one_switches_over_at_a_time_also_if_its_process_does_not_answer(journal: Journal) -> None:
+    stage = begin(journal, "a", "b")
+    stage.are_in(Phase.HOLDING, "a", "b")
+    stage.tick(50)
+    assert stage.crew.released == ["a"]
+    assert stage.states() == {"a": State.SWITCHING, "b": State.HELD}
+    stage.crew.answer.callback(True)
+    stage.tick(2)
+    assert stage.crew.released == ["a"]
+
+
+def test_the_turn_ends_when_the_guest_runs_there(journal: Journal) -> None:
+    """Its process has to watch it, and to end the QEMU here."""
+    stage = begin(journal, "a", "b")
+    stage.crew.answer.callback(True)
+    stage.are_in(Phase.HOLDING, "a", "b")
+    stage.are_in(Phase.SWITCHOVER, "a")
+    assert stage.crew.released == ["a"]
+    stage.are_in(Phase.COMPLETED, "a")
+    assert stage.crew.released == ["a", "b"]
+    for vm in ("a", "b"):
+        stage.ends(vm, Phase.COMPLETED)
+    assert cast(Overview, stage.run.result).status == 0
+
+
+def test_a_destination_that_is_away_keeps_one_vm_waiting_and_no_other(journal: Journal) -> None:
+    stage = begin(journal, "a", "b", "c", "d", copying=1)
+    stage.crew.answer.callback(True)
+    stage.are_in(Phase.HOLDING, "a")
+    stage.crew.lost = stage.crew.stuck = frozenset({"a"})
+    stage.tick(2)
+    assert stage.crew.released == ["a"]
+    stage.are_in(Phase.HOLDING, "b")  # begun before anybody knew
+    stage.are_in(Phase.HOLDING, "c")
+    assert stage.crew.released == ["a", "b"]
+    assert [stage.crew.words[vm][0] for vm in "abcd"] == ["hv2", "hv2", "hv2", "hv2"]  # b reaches it: it is not away
+    stage.crew.lost = stage.crew.stuck = frozenset({"a", "b", "c", "d"})
+    stage.tick(2)
+    assert stage.crew.released == ["a", "b"]  # none has a link
+
+
+def test_what_is_begun_while_a_destination_is_away_goes_to_another(journal: Journal) -> None:
+    stage = begin(journal, "a", "b", copying=1)
+    stage.are_in(Phase.MIRROR, "a")
+    assert [*stage.crew.words] == ["a"]
+    stage.crew.lost = stage.crew.stuck = frozenset({"a"})
+    stage.tick(2)
+    assert stage.crew.words["b"] == ("hv3", "--hold")
+
+
+def test_a_later_engine_knows_which_destination_has_failed(journal: Journal) -> None:
+    stage = begin(journal, "a", "b", "c", "d", copying=3)
+    for vm in "abc":
+        stage.ends(vm, Phase.FAILED, "link-lost")
+    assert journal.strikes().closed == {"hv2"}
+    for entry in journal.entries():
+        journal.note(evolve(entry, not_before=0), "its pause is over")
+    later = Stage(journal, stage.engine.terms)
+    later.tick()
+    assert {to for to, *_ in later.crew.words.values()} == {"hv3"}
+
+
+def test_what_set_has_changed_is_kept_for_a_later_engine(journal: Journal) -> None:
+    minute = datetime.now().hour * 60 + datetime.now().minute
+    begins, ends = (minute + 120) % 1440, (minute + 180) % 1440
+    stage = begin(journal, "a", window=f"{begins // 60:02}:{begins % 60:02}-{ends // 60:02}:{ends % 60:02}")
+    stage.are_in(Phase.HOLDING, "a")
+    stage.tick(20)
+    assert stage.crew.released == []
+    change = EvacuationControl(stage.engine).change
+    Deferred.fromCoroutine(change(1_000_000, None, 0))
+    stage.tick(2)
+    assert stage.crew.released == ["a"]
+    kept = journal.terms()
+    assert kept is not None
+    assert (kept.bandwidth, kept.window) == (1_000_000, "")
