@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 WITHOUT_TWIN: Final = {
-    "nbdtun.config.capacity": "declarations: config/test_options reads each",
     "nbdtun.libvirt.rpc.procedures": "a table: test_gate has each of it, and integration/test_libvirt_rpc a migration",
     "nbdtun.evacuation.life": "a table of states: test_states has it whole, evacuation/test_schedule each of its ways",
     "nbdtun.libvirt.near.way": "an interface without code",
@@ -31,6 +30,9 @@ WITHOUT_TWIN: Final = {
     "nbdtun.service.succession.earlier": "one end of a dialogue: succession/test_succession has both, over real sockets",
     "nbdtun.service.succession.later": "one end of a dialogue: succession/test_succession has both, over real sockets",
     "nbdtun.service.succession.household": "joins what has twins: integration/test_succession has it with real daemons and QEMUs",
+    "nbdtun.service.workers.commands": "declarations: workers/test_crew has each of them over real sockets",
+    "nbdtun.service.workers.worker": "one end of a dialogue: workers/test_crew has both, over real sockets",
+    "nbdtun.daemon.worker": "a process of its own: integration/test_workers starts it",
     "nbdtun.service.libvirt.calls": "joins libvirtd's connection to a channel: integration/libvirt_moves has it with real libvirtds",
     "nbdtun.service.libvirt.checks": "asks two libvirts: integration/libvirt_moves has real ones",
     "nbdtun.daemon.standby": "a process of its own: service/libvirt/test_standby starts it",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from nbdtun.config.option import Option
+from nbdtun.errors import ConfigError
+from nbdtun.units import parse_count
 
 _COUNT = "nbdtun.units:parse_count"
 MAX_CHANNELS = Option("max-channels", "Maximum number of channels.", "COUNT", _COUNT, "1024", live=True)
@@ -36,4 +38,40 @@ LOCAL_LIMITS = (
 )
 MAX_ARRIVALS = Option(
     "max-arrivals", "VMs that may arrive at a time; the source of another is told to wait.", "COUNT", _COUNT, "100", live=True
+)
+#: The most workers that there can be, and that there are without being asked for.
+MOST_WORKERS, USUAL_WORKERS = 64, 4
+
+
+def parse_workers(text: str) -> int:
+    """
+    A number of workers.
+
+    :raise ConfigError: it is none, or more than there can be.
+    """
+    if (count := parse_count(text)) > MOST_WORKERS:
+        raise ConfigError(f"{count} is more than the {MOST_WORKERS} workers that there can be")
+    return count
+
+
+def workers(given: int | None, cores: int, hindrance: tuple[str, str] | None) -> int:
+    """
+    How many workers a daemon has on a machine with so many cores, if so many were ``given``, or none. A ``hindrance`` to more than one
+    is a reason, and a remedy.
+
+    :raise ConfigError: more were given than there can be.
+    """
+    if given is None:
+        return 1 if cores <= 2 or hindrance else max(1, min(USUAL_WORKERS, cores // 2))
+    if given > 1 and hindrance:
+        raise ConfigError(f"--workers {given}: {hindrance[0]}", hindrance[1])
+    return given
+
+
+WORKERS = Option(
+    "workers",
+    "Processes that carry the channels, on a core each. With 1, the daemon does so itself.",
+    "COUNT",
+    "nbdtun.config.capacity:parse_workers",
+    unset="1 on up to two cores, else half as many as cores, at most 4",
 )

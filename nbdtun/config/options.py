@@ -6,7 +6,7 @@ To add one: declare it, add it to the groups that need it, and use its value in 
 
 from __future__ import annotations
 
-from nbdtun.config.capacity import LIMITS, LOCAL_LIMITS, MAX_ARRIVALS
+from nbdtun.config.capacity import LIMITS, LOCAL_LIMITS, MAX_ARRIVALS, WORKERS
 from nbdtun.config.option import Option
 
 _SIZE, _RATE, _DURATION = "nbdtun.units:parse_size", "nbdtun.units:parse_rate", "nbdtun.units:parse_duration"
@@ -297,7 +297,7 @@ TUNNEL = (*TRUST, *SOCKETS, *TERMS, BANDWIDTH, METRICS)
 _MEANS = (DISK, ALLOW_MISMATCH, LEAVE_BEHIND, CONNECTIONS, DOWNTIME, CONVERGE, MAX_DOWNTIME)
 MIGRATION = (*_MEANS, TIMEOUT, STALL_TIMEOUT, ON_TIMEOUT, HOLD, SWITCHOVER, SETTLE)
 #: Of a destination daemon.
-DESTINATION = (LISTEN, TARGET, VM, LIBVIRT, ADMIT, ALLOW, *TUNNEL, DRAIN_TIMEOUT, MAX_ARRIVALS, *LIMITS)
+DESTINATION = (LISTEN, TARGET, VM, LIBVIRT, ADMIT, ALLOW, *TUNNEL, DRAIN_TIMEOUT, MAX_ARRIVALS, *LIMITS, WORKERS)
 #: Of a source daemon.
 SOURCE = (
     CONNECT,
@@ -313,4 +313,5 @@ SOURCE = (
     *TUNNEL,
     DRAIN_TIMEOUT,
     *LOCAL_LIMITS,
+    WORKERS,
 )

@@ -9,6 +9,7 @@ The two daemons, as the commands `nbdtun source` and `nbdtun dest` and as twistd
     reload      a running daemon reads its options again
     service     the service that is run; a failure to start is one line
     standby     the process beside a migration of libvirt's
+    worker      a process that has channels of a daemon's
     source_tap  the source daemon: its options and services
     dest_tap    the destination daemon
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.capacity import LIMITS, MAX_ARRIVALS
+from nbdtun.config.capacity import LIMITS, MAX_ARRIVALS, WORKERS, workers
 from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LISTEN, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.program import place, predecessor
@@ -37,11 +38,18 @@ class Options(DeclaredOptions, declared=DESTINATION):
     )
 
     settings: DestinationSettings
+    #: The processes that carry the channels.
+    workers = 1
 
     def build(self) -> DestinationSettings:
         """Read all options at once."""
+        from nbdtun.service.tunnel.records import fixed
+
+        tunnel = tunnel_settings(self.given(*TUNNEL))
+        hindrance = (reason, "leave out one of the two") if (reason := fixed(tunnel)) else None
+        self.workers = workers(self.value(WORKERS), len(os.sched_getaffinity(0)), hindrance)
         return DestinationSettings(
-            tunnel=tunnel_settings(self.given(*TUNNEL)),
+            tunnel=tunnel,
             listen=self.required(LISTEN),
             targets=self.value(TARGET),
             vms=self.value(VM),
@@ -90,13 +98,15 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    from nbdtun.daemon import worker
     from nbdtun.service import DaemonControl, DestinationService
 
     settle_in(reactor)
     make_room_for(options.settings.limits)
     link = predecessor(partial(give_up, "nbdtun-dest"))
     try:
-        destination = DestinationService(reactor, options.settings, succeeds=link is not None)
+        hands = worker.workers("nbdtun-dest", options.workers)
+        destination = DestinationService(reactor, options.settings, succeeds=link is not None, workers=hands)
     except NbdtunError as error:
         give_up("nbdtun-dest", error)
 

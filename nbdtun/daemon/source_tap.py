@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
-from nbdtun.config.capacity import LOCAL_LIMITS
+from nbdtun.config.capacity import LOCAL_LIMITS, WORKERS, workers
 from nbdtun.config.options import (
     BANDWIDTH,
     CONNECT,
@@ -29,6 +30,7 @@ from nbdtun.config.options import (
     URGENT,
 )
 from nbdtun.config.settings import FarSettings
+from nbdtun.config.ssh import is_ssh
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.program import place, predecessor
 from nbdtun.daemon.reload import Reload
@@ -69,6 +71,8 @@ class Options(DeclaredOptions, declared=SOURCE):
         "here, 4 if the guest was lost at the destination and the VM is paused here."
     )
     settings: SourceTask
+    #: The processes that carry the channels.
+    workers = 1
 
     def build(self) -> SourceTask:
         """Read all options at once."""
@@ -82,7 +86,13 @@ class Options(DeclaredOptions, declared=SOURCE):
         if urgent and not forwards:
             raise ConfigError("--urgent needs --forward")
         if not forwards:
+            if self.has(WORKERS):
+                raise ConfigError("--workers needs --forward")
             return SourceTask(None, migrate)
+        by_ssh = (
+            ("the far end that ssh starts is for one process", "start `nbdtun dest` there, and connect to it") if is_ssh(connect) else None
+        )
+        self.workers = workers(self.value(WORKERS), len(os.sched_getaffinity(0)), by_ssh)
         limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LOCAL_LIMITS).items()})
         drain = self.value(DRAIN_TIMEOUT)
         return SourceTask(
@@ -127,6 +137,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    from nbdtun.daemon import worker
     from nbdtun.service import DaemonControl, MigrationService, SourceService
 
     settle_in(reactor)
@@ -138,7 +149,7 @@ def makeService(options: Options) -> IService:
     try:
         services: list[IService] = []
         if forward is not None:
-            source = SourceService(reactor, forward)
+            source = SourceService(reactor, forward, workers=worker.workers("nbdtun-source", options.workers))
             reload = Reload(options, partial(_take, source))
             program, succession = place(reactor, source.senders, lambda: [*source.listening.values(), *measuring], link)
             processes = succession if options.parent is None and migrate is None else None

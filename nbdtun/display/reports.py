@@ -92,7 +92,7 @@ def _links(report: Report) -> str:
 
 
 def details(report: Report) -> Iterator[str]:
-    """Certificates, sessions that arrive, VMs that may, targets, forwards and the sources that have channels."""
+    """Certificates, sessions that arrive, VMs that may, targets, forwards, the sources that have channels, and workers."""
     if report.get("certificates"):
         known = {name: end for name, end in report["certificates"].items() if isinstance(end, int | float)}  # a later release may tell more
         yield f"valid: {', '.join(f'{name} until {date(end)}' for name, end in known.items())}"
@@ -113,8 +113,16 @@ def details(report: Report) -> Iterator[str]:
         yield f"{forward['listen']} to target {forward['target']}: {_count(forward['channels'])}"
     for source in report.get("sources", []):
         yield f"source {source['source']}: {_count(source['channels'])}"
+    yield from map(_worker, report.get("workers", []))
     if report.get("left_out"):
         yield f"left out, because they are too many: {', '.join(report['left_out'])}"
+
+
+def _worker(worker: Report) -> str:
+    if worker["ended"] is None:
+        return f"worker {worker['pid']}: {_count(len(worker['channels']))}"
+    with_it = f", and with it {', '.join(worker['channels'])}" if worker["channels"] else ""
+    return f"worker {worker['pid']} has ended ({worker['ended']}){with_it}"
 
 
 def _evacuated(vm: Report) -> str:

@@ -13,6 +13,7 @@ From the ground up::
     evacuation   all VMs of this host, each by a process of its own
     survey       what a daemon serves, and what is under way
     succession   a daemon's program, and the one that takes its place
+    workers      processes that have a daemon's channels
     doing        what a daemon does, in a few words
     source       forwards sockets of this host through a tunnel
     destination  one port, its targets, and the VMs that may arrive

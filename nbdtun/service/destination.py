@@ -38,6 +38,7 @@ from nbdtun.service.survey import arrivals_of, certificates_of, links_of, sessio
 from nbdtun.service.tunnel.build import make_client, make_listener, make_runtime, make_trust, retrust
 from nbdtun.service.tunnel.carrier import TunnelEgress
 from nbdtun.service.tunnel.records import explain, fixed
+from nbdtun.service.workers.crew import Crew, Workers
 from nbdtun.tls.store import SERVER_CERT
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import AllowList
@@ -57,7 +58,7 @@ class DestinationService(MultiService):
     migrations under way; :meth:`drain` before that saves them.
 
     ``vms`` is a table of VMs in the place of the settings' own, which may change while it runs. Where it ``succeeds`` a process that lives,
-    nothing was left behind.
+    nothing was left behind. ``workers`` have its channels, if there are to be some.
 
     :raise ConfigError: when made, if the certificates cannot be used; when started, if the port is taken.
     """
@@ -65,15 +66,21 @@ class DestinationService(MultiService):
     log = make_logger()
 
     def __init__(
-        self, reactor: Reactor, settings: DestinationSettings, vms: Mapping[str, str] | None = None, *, succeeds: bool = False
+        self,
+        reactor: Reactor,
+        settings: DestinationSettings,
+        vms: Mapping[str, str] | None = None,
+        *,
+        succeeds: bool = False,
+        workers: Workers | None = None,
     ) -> None:
         super().__init__()
-        if settings.tunnel.encrypted:
-            self.log.info("{records}", records=explain(settings.tunnel.records))
+        tunnel = settings.tunnel
+        if tunnel.encrypted:
+            self.log.info("{records}", records=explain(tunnel.records))
         self.settings = settings
         self._reactor = reactor
-        self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-        tunnel = settings.tunnel
+        self._rundir = RunDir(tunnel.run_dir, tunnel.socket_owner)
         self._trust = make_trust(tunnel, server=True)
         runtime = make_runtime(reactor, tunnel)
         self.tunnel = Destination(runtime, Targets(), self._trust, AllowList(settings.allow), settings.limits, insecure=tunnel.insecure)
@@ -91,15 +98,19 @@ class DestinationService(MultiService):
         self.arrivals = make_arrivals(reactor, settings, self.tunnel, self._beside) if settings.libvirt else None
         self._succeeds = succeeds
         self._offered = {target.name for target in settings.targets}
-        self.listening = ListeningService(self._endpoint(settings.listen), self.tunnel)
-        self.ports = Ports(self, self.listening, self._endpoint)
-        self.household = Household(
-            reactor, self.tunnel, self.ports, self.sessions, self.arrivals, self._answering, self._fixed, self._clean_up
-        )
+        self._join(workers)
         self._receives = False
         if settings.vms or settings.libvirt:
             self._receive()
+
+    def _join(self, workers: Workers | None) -> None:
+        """This process among those of its daemon: those before and after it, and its workers."""
+        self.listening = ListeningService(self._endpoint(self.settings.listen), self.tunnel)
         self.listening.setServiceParent(self)
+        self.ports = Ports(self, self.listening, self._endpoint)
+        having = (self.tunnel, self.ports, self.sessions, self.arrivals)
+        self.household = Household(self._reactor, *having, self._answering, self._fixed, self._clean_up)
+        self.crew = Crew.of(self.tunnel, self.settings.tunnel, workers, lambda: self.household.replaced_by is None)
 
     def _endpoint(self, text: str) -> LocalEndpoint:
         return make_listener(self._reactor, parse(text, Role.LISTEN), self.settings.tunnel)
@@ -168,6 +179,7 @@ class DestinationService(MultiService):
     def startService(self) -> None:
         """Start; first remove the directories of killed daemons, then what they have left in the QEMUs."""
         super().startService()
+        self.crew.open()
         if not self._succeeds:
             self._clean_up()
 
@@ -267,6 +279,7 @@ class DestinationService(MultiService):
     async def survey(self) -> dict[str, Any]:
         """What it serves, and what is under way, for `nbdtun status`."""
         vms = await vms_of(self.sessions, [VM(name, qmp) for name, qmp in self._vms.items()])
+        await self.crew.look()
         return {
             "listen": self.settings.listen,
             "state": self._state,
@@ -274,6 +287,7 @@ class DestinationService(MultiService):
             "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, SERVER_CERT),
             **links_of(self.tunnel),
+            "workers": self.crew.report,
             "sources": [{"source": source, "channels": count} for source, count in sorted(self.tunnel.owners.items())],
             "targets": [{"name": each.name, "channels": len(self.tunnel.names([each.name]))} for each in self.settings.targets],
             "vms": vms,
@@ -297,6 +311,7 @@ class DestinationService(MultiService):
                 await self.arrivals.stop(STOPPED)
             self._beside.end()
             await self.tunnel.stop()
+            await self.crew.close()
             self._rundir.remove()
 
         return Deferred.fromCoroutine(stop())

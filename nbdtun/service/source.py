@@ -23,6 +23,7 @@ from nbdtun.service.survey import certificates_of, links_of
 from nbdtun.service.tunnel.build import make_listener, make_source, retrust
 from nbdtun.service.tunnel.late import LateDialer
 from nbdtun.service.tunnel.records import explain
+from nbdtun.service.workers.crew import Crew, Workers
 from nbdtun.tls.store import CLIENT_CERT
 from nbdtun.tunnel.source.client import Source
 from nbdtun.tunnel.source.forwarder import Forwarder
@@ -32,14 +33,14 @@ from nbdtun.units import duration_text
 class SourceService(MultiService):
     """
     Listens on the settings' forwards. When stopped, it stops listening, removes its sockets and ends its channels; :meth:`drain` before
-    that lets them end by themselves.
+    that lets them end by themselves. ``workers`` have its channels, if there are to be some.
 
     :raise ConfigError: when made, if the certificates cannot be used; when started, if a socket cannot be made.
     """
 
     log = make_logger()
 
-    def __init__(self, reactor: Reactor, settings: SourceSettings) -> None:
+    def __init__(self, reactor: Reactor, settings: SourceSettings, workers: Workers | None = None) -> None:
         super().__init__()
         if settings.tunnel.tls_dir:
             self.log.info("{records}", records=explain(settings.tunnel.records))
@@ -52,6 +53,7 @@ class SourceService(MultiService):
         self._reactor = reactor
         self.listening: dict[str, ListeningService] = {}
         self.senders = Senders(self.tunnel, self._fixed)
+        self.crew = Crew.of(self.tunnel, settings, workers, lambda: self.senders.replaced_by is None)
         for forward in settings.forwards:
             self._forward(forward, settings)
 
@@ -100,6 +102,7 @@ class SourceService(MultiService):
         self.tunnel.users.limits = settings.limits
         if settings.tunnel.bandwidth != before.tunnel.bandwidth:
             self.tunnel.runtime.throttle.rate = settings.tunnel.bandwidth
+        self.crew.settle(settings)
         self.settings = settings
 
     async def _forget(self, endpoints: Iterable[str]) -> None:
@@ -110,6 +113,7 @@ class SourceService(MultiService):
     def startService(self) -> None:
         """Listen; and say in the log, once, whether the destination can be reached. The local programs come whenever they like."""
         super().startService()
+        self.crew.open()
         self._greeting = Deferred.fromCoroutine(self._greet())
 
     async def _greet(self) -> None:
@@ -170,6 +174,7 @@ class SourceService(MultiService):
 
     async def survey(self) -> dict[str, Any]:
         """What it forwards, for `nbdtun status`."""
+        await self.crew.look()
         forwards = [
             {
                 "target": forward.target,
@@ -185,6 +190,7 @@ class SourceService(MultiService):
             "waits_for": self.under_way if self.draining else [],
             **certificates_of(self.settings.tunnel.store, CLIENT_CERT),
             **links_of(self.tunnel),
+            "workers": self.crew.report,
             "forwards": forwards,
         }
 
@@ -201,6 +207,7 @@ class SourceService(MultiService):
             self.senders.end_all()
             await super(SourceService, self).stopService()
             await self.tunnel.stop()
+            await self.crew.close()
             if self._late is not None:
                 await self._late.close()
 

@@ -44,7 +44,7 @@ LAYERS = (
     ("service.checks",),
     ("service.libvirt",),
     ("service.checking",),
-    ("service.evacuation", "service.succession"),
+    ("service.evacuation", "service.succession", "service.workers"),
     ("service",),
     ("metrics",),
     ("daemon",),

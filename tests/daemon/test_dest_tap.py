@@ -117,6 +117,20 @@ async def test_a_running_one_takes_other_settings(services: FakeServices, tmp_pa
     assert [limits.channels for limits in rooms] == [1024, 7]
 
 
+def test_workers_need_records_that_can_be_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of eight cores: four, unless it is said how many, or OpenSSL makes the records."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    words, library = ("--listen", "unix:/a", "--target", "a=unix:/b"), ("--records", "library")
+    for more, count in (((), 4), (("--workers", "2"), 2), (("--tls-dir", "/pki", *library), 1), (library, 4)):
+        options = Options()
+        options.read((*words, *more))
+        assert options.workers == count
+    assert mistake(destination, *words, "--tls-dir", "/pki", *library, "--workers", "2") == (
+        "--workers 2: its TLS records are made by OpenSSL (--records library), and links cannot be passed to another process; "
+        "leave out one of the two"
+    )
+
+
 def test_settings_that_fail_later_end_in_one_line_too(services: FakeServices, capsys: pytest.CaptureFixture[str]) -> None:
     services.error = ConfigError("/pki/server-key.pem: Permission denied")
     options = Options()

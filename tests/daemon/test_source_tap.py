@@ -50,6 +50,18 @@ def test_a_source_can_do_both() -> None:
     assert task.migrate is not None
 
 
+def test_workers_carry_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of eight cores: four, unless it is said how many, or ssh leads to the destination."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    to, ssh, forward = ("--connect", "unix:/t"), ("--connect", "ssh://h", "--far-target", "a=unix:/b"), ("--forward", "a=unix:/a")
+    for words, count in ((to, 4), ((*to, "--workers", "7"), 7), (ssh, 1)):
+        options = Options()
+        options.read((*words, *forward))
+        assert options.workers == count
+    assert mistake(source, *ssh, *forward, "--workers", "2").startswith("--workers 2: the far end that ssh starts is for one process; ")
+    assert mistake(source, *MIGRATE, "--workers", "2") == "--workers needs --forward"
+
+
 def test_how_long_a_migration_may_last_and_what_helps_it() -> None:
     words = "--timeout 2h --timeout mirror=1h --timeout ready=none --stall-timeout none --on-timeout force"
     task = source(*MIGRATE, *words.split(), "--converge", "write-blocking,downtime", "--max-downtime", "9s")

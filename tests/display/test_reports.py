@@ -98,6 +98,21 @@ def test_what_arrives_and_what_may() -> None:
     ]
 
 
+def test_workers_and_what_they_have() -> None:
+    workers = [
+        {"pid": 11, "ended": None, "channels": ["nbd 0011aabb"]},
+        {"pid": 12, "ended": None, "channels": []},
+        {"pid": 9, "ended": "killed by SIGKILL", "channels": ["nbd 77889900", "ram 00112233"]},
+        {"pid": 8, "ended": "status 1", "channels": []},
+    ]
+    assert lines_of({**DAEMON, "workers": workers})[1:] == [
+        "  worker 11: 1 channel",
+        "  worker 12: no channels",
+        "  worker 9 has ended (killed by SIGKILL), and with it nbd 77889900, ram 00112233",
+        "  worker 8 has ended (status 1)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

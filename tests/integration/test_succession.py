@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,13 @@ import pytest
 from lab.crossing import Crossing
 from lab.daemon import BIN, Daemon, free_port, listening, unix_listening
 from lab.disks import MIB
+from lab.ends import Ends, passes
 from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import wait
 from lab.programs import Programs, alive
 from tests.integration.outcome import arrived
+from tests.integration.streams import count, send
 from tests.tls.stage.certificates import revoke_client
 
 
@@ -41,59 +43,6 @@ def programs(directory: Path) -> Iterator[Callable[..., Programs]]:
     yield make
     for each in made:
         each.kill()
-
-
-class Ends:
-    """A daemon with one target, a source with a forward to it, and local programs at both."""
-
-    def __init__(self, directory: Path, ended: ExitStack, *options: str) -> None:
-        self.directory, self._ended = directory, ended
-        self.port = free_port()
-        self.there = ended.enter_context(socket.socket(socket.AF_UNIX))
-        self.there.settimeout(20)
-        self.there.bind(f"{directory}/there")
-        self.there.listen()
-        common = ["--run-dir", f"{directory}/run", "--drain-timeout", "1s", "--resume-window", "3s", *options]
-        words = ["--target", f"a=unix:{directory}/there", *common]
-        self.configure()
-        self.dest = ended.enter_context(Daemon(directory, "nbdtun-dest", *words, "--config", f"{directory}/dest.toml"))
-        self.dest.wait_port(self.port)
-        (directory / "flag").touch()
-        (directory / "source.toml").touch()
-        words = ["--connect", f"tcp:127.0.0.1:{self.port}", "--forward", f"a=unix:{directory}/here", *common]
-        words += ["--config", f"{directory}/source.toml"]
-        self.source = ended.enter_context(Daemon(directory, "nbdtun-source", *words))
-        self.source.wait_log("answers")
-
-    def configure(self, more: str = "", port: int = 0) -> None:
-        """The destination's file: where it listens, and `more`."""
-        (self.directory / "dest.toml").write_text(f'listen = "tcp:{port or self.port}:interface=127.0.0.1"\n{more}\n')
-
-    def meet(self) -> tuple[socket.socket, socket.socket]:
-        """A channel, with a program at either end."""
-        near = self.connect()
-        far = self._ended.enter_context(self.there.accept()[0])
-        far.settimeout(20)
-        return near, far
-
-    def connect(self) -> socket.socket:
-        """A program's connection to the forward."""
-        near = self._ended.enter_context(socket.socket(socket.AF_UNIX))
-        near.settimeout(20)
-        near.connect(f"{self.directory}/here")
-        return near
-
-    def cut(self) -> None:
-        """The kernel ends all connections of the port, as a firewall that has forgotten them."""
-        subprocess.run(["ss", "-K", "dst", "127.0.0.1", "dport", "=", f"{self.port}"], check=True, stdout=subprocess.DEVNULL)
-
-
-def passes(one: socket.socket, other: socket.socket) -> bool:
-    """Whether bytes get from one to the other, and back."""
-    one.sendall(b"there")
-    there = other.recv(5)
-    other.sendall(b"back")
-    return (there, one.recv(4)) == (b"there", b"back")
 
 
 @pytest.fixture
@@ -369,20 +318,6 @@ def test_one_bandwidth_for_all_programs(ends: Callable[..., Ends], programs: Cal
     assert min(got) > MIB
     sources.end()
     those.end()
-
-
-def send(near: socket.socket, stop: threading.Event) -> None:
-    """Send as much as is taken."""
-    with suppress(OSError):
-        while not stop.is_set():
-            near.sendall(bytes(65536))
-
-
-def count(far: socket.socket, got: list[int], number: int) -> None:
-    """Count what arrives."""
-    with suppress(OSError):
-        while data := far.recv(1 << 20):
-            got[number] += len(data)
 
 
 #: Notes each import of a process that begins while the file `flag` is there.

@@ -16,6 +16,7 @@ from nbdtun.config import VM, DestinationSettings, Forward, MigrateSettings, Sou
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.service.destination import DestinationService
 from nbdtun.service.source import SourceService
+from nbdtun.service.workers.crew import Workers
 
 
 class Echo(Protocol):
@@ -77,15 +78,17 @@ class Way:
         self.base = base
         self.tunnel, self.entrance, self.exit = (base.parent / f"{name}.sock" for name in ("tunnel", "in", "out"))
         self.settings = TunnelSettings(run_dir=str(base), resume_window=1.0)
+        self.workers: Workers | None = None  # of either end
 
     def source(self, **more: Any) -> SourceService:
         forwards = (Forward("nbd", f"unix:{self.entrance}"),)
-        return SourceService(reactor, SourceSettings(tunnel=self.settings, connect=f"unix:{self.tunnel}", forwards=forwards, **more))
+        settings = SourceSettings(tunnel=self.settings, connect=f"unix:{self.tunnel}", forwards=forwards, **more)
+        return SourceService(reactor, settings, self.workers)
 
     def destination(self, **more: Any) -> DestinationService:
         targets, vms = (Target("nbd", f"unix:{self.exit}"),), (VM("web1", f"{self.base}/web1.qmp"),)
         settings = DestinationSettings(tunnel=self.settings, listen=f"unix:{self.tunnel}", targets=targets, vms=vms, **more)
-        return DestinationService(reactor, settings)
+        return DestinationService(reactor, settings, workers=self.workers)
 
     async def serve(self) -> IListeningPort:
         """Let something listen at the target."""

@@ -23,7 +23,7 @@ from nbdtun.tunnel.destination.entries import Traffic
 from tests.migration.stage.qmp_server import Serving
 from tests.service.stage import Way
 
-LINKED = {"channels": 1, "links": 1, "link_lost_for": None, "links_lost": 0, "down": 0.0}
+LINKED: dict[str, object] = {"channels": 1, "links": 1, "link_lost_for": None, "links_lost": 0, "down": 0.0, "workers": []}
 
 
 @pytest_twisted.ensureDeferred

@@ -24,5 +24,5 @@ def explain(wanted: Records) -> str:
 def fixed(settings: TunnelSettings) -> str:
     """Why the links of these settings cannot go on in another process; empty if they can."""
     if settings.encrypted and in_force(settings.records) is Records.LIBRARY:
-        return "its TLS records are made by OpenSSL (--records library), and links cannot be passed to a new program"
+        return "its TLS records are made by OpenSSL (--records library), and links cannot be passed to another process"
     return ""

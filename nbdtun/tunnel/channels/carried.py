@@ -1,9 +1,12 @@
 """
 A channel as the process that is asked for it sees it, whichever process of this end has it; and its welcome to a new link.
+
+Where an end has workers, these have its channels: see :mod:`nbdtun.service.workers`.
 """
 
 from __future__ import annotations
 
+import socket
 from typing import Protocol
 
 from attrs import frozen
@@ -25,7 +28,7 @@ class Welcome:
 
 
 class Carried(Protocol):
-    """A :class:`~nbdtun.tunnel.channels.channel.Channel`, for instance. ``ended`` fires once, with None or the error."""
+    """A :class:`~nbdtun.tunnel.channels.channel.Channel`, here or in a worker. ``ended`` fires once, with None or the error."""
 
     ident: bytes
     target: str
@@ -70,3 +73,17 @@ class Carried(Protocol):
 
     def leave(self, reason: str) -> None:
         """End it here only."""
+
+
+class Hosts(Protocol):
+    """The workers of an end. Both methods own ``sock``, and return None where the channel is to be had by this process."""
+
+    async def make(self, ident: bytes, target: str, sock: socket.socket, window: int, *, urgent: bool) -> Carried | None:
+        """Let one have a new channel of a destination."""
+
+    async def open_channel(self, target: str, sock: socket.socket, *, urgent: bool) -> tuple[Carried, Deferred[object]] | None:
+        """
+        Let one open a channel of a source.
+
+        The Deferred fires when it is open; cancelling it gives up. It fails with the :exc:`TunnelError` for which it cannot be opened.
+        """

@@ -153,10 +153,12 @@ class DestinationOpening(Opening):
             channel.abandoned(revoked)
             raise
         try:
-            return await channel.welcome(received)
+            welcome = await channel.welcome(received)
         except ProtocolViolation as violation:
             channel.reset(violation)
             raise
+        self._check_there(channel)  # a worker has been asked meanwhile
+        return welcome
 
     def _check_there(self, channel: Carried) -> None:
         if self._connection.wire.closed:

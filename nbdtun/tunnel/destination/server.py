@@ -30,7 +30,7 @@ from nbdtun.errors import (
 from nbdtun.logs import make_logger
 from nbdtun.tls.failures import explain
 from nbdtun.tls.trust import Trusting
-from nbdtun.tunnel.channels.carried import Carried
+from nbdtun.tunnel.channels.carried import Carried, Hosts
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.figures import lost_for
 from nbdtun.tunnel.channels.ledger import Ledger
@@ -40,7 +40,7 @@ from nbdtun.tunnel.destination.allowlist import AllowList
 from nbdtun.tunnel.destination.elsewhere import Elsewhere, Passed, Share
 from nbdtun.tunnel.destination.entries import Entries, Entry, Traffic
 from nbdtun.tunnel.destination.opening import DestinationOpening
-from nbdtun.tunnel.destination.targets import Targets
+from nbdtun.tunnel.destination.targets import EndpointTarget, Targets
 from nbdtun.tunnel.destination.tombstones import Tombstones
 from nbdtun.tunnel.opening.detach import Catch
 from nbdtun.tunnel.opening.transport import OpeningTransport
@@ -74,6 +74,7 @@ class Destination(ServerFactory):
         self.runtime = runtime
         self.targets = targets
         self.channels: set[Carried] = set()
+        self.hosts: Hosts | None = None
         self.refusals = RefusalLog(self.log, runtime.call_later)
         self._entries = Entries(limits or Limits())
         self.admission = Admission(self._entries.limits)
@@ -300,10 +301,15 @@ class Destination(ServerFactory):
 
     async def _make(self, ident: bytes, name: str, window: int, caller: Caller, proof: Proof, *, urgent: bool) -> Carried:
         try:
-            sock = await self.targets.find(name, caller, proof.session).connect(name)
+            target = self.targets.find(name, caller, proof.session)
+            sock = await target.connect(name)
+            window = min(window, self.runtime.terms.window)
+            channel: Carried | None = None
+            if self.hosts is not None and isinstance(target, EndpointTarget):
+                channel = await self.hosts.make(ident, name, sock, window, urgent=urgent)
         except (CancelledError, ConnectingCancelledError):
             raise ChannelReset(f"the destination gave up target {name} while it was connecting to it") from None
-        channel = Channel(self.runtime, ident, name, sock, min(window, self.runtime.terms.window), None, urgent=urgent)
+        channel = channel or Channel(self.runtime, ident, name, sock, window, None, urgent=urgent)
         self.channels.add(channel)
         self._standing.watch()
         channel.ended.addCallback(self._channel_ended, channel)

@@ -8,6 +8,7 @@ in line. Urgent channels (memory and control) go ahead of bulk ones, but not for
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -58,7 +59,7 @@ class Throttle:
     """
     Limits all channels together to ``rate`` bytes per second; None for no limit. It can be changed at any time.
 
-    Only the streams' payload counts; frames and TLS add less than one percent.
+    Only the streams' payload counts; frames and TLS add less than one percent. Those in ``heeded`` are called when the rate is another one.
     """
 
     def __init__(self, reactor: IReactorTime, rate: float | None = None) -> None:
@@ -69,6 +70,7 @@ class Throttle:
         self._waiting: dict[Waiter, float] = {}  # since when; in order of arrival
         self._served: Waiter | None = None  # the waiter whose turn it is
         self._timer: IDelayedCall | None = None
+        self.heeded: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
         return f"<Throttle {self._rate} B/s, {len(self._waiting)} waiting>"
@@ -84,6 +86,8 @@ class Throttle:
         self.limited = rate is not None
         self._bucket.empty(self._reactor.seconds())
         self._serve_all()
+        for heed in self.heeded:
+            heed()
 
     def grant(self, waiter: Waiter) -> int:
         """Return how many bytes ``waiter`` may read now; after 0, its ``allowed`` is called later. There must be a limit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet import defer
@@ -16,7 +17,7 @@ from nbdtun.deferreds import end_of
 from nbdtun.errors import ChannelReset, LinkLost, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.tls.trust import Trusting
-from nbdtun.tunnel.channels.carried import Carried
+from nbdtun.tunnel.channels.carried import Carried, Hosts
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.figures import lost_for
 from nbdtun.tunnel.channels.heartbeat import BEATS
@@ -70,6 +71,7 @@ class Source:
         self.refusals = RefusalLog(self.log, self.runtime.call_later)
         self._dialer = dialer
         self.channels: set[Carried] = set()
+        self.hosts: Hosts | None = None
         self._standing = StandingLinks(self.runtime, dialer.tls, self.channels)
         self.ledger = Ledger(self.channels)
         self._met = False
@@ -89,22 +91,25 @@ class Source:
         farewell: Farewell | None = None,
         session: bytes = b"",
         limit: Limit | None = None,
+        ident: bytes | None = None,
+        made: Callable[[Channel], object] = bool,
     ) -> Channel:
         """
         Open a channel between ``sock``, which it owns from now on, and ``target``. Under a bandwidth limit, an ``urgent`` one goes first.
         ``farewell`` is called before the program behind ``sock`` hears of an end that it has not asked for. ``limit`` is asked in the place
-        of the throttle.
+        of the throttle. ``made`` is told the channel, called ``ident``, before it is open.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
         runtime = self.runtime
-        ident, secret = secrets.token_bytes(IDENT_SIZE), self.new_secret()
+        ident, secret = ident or secrets.token_bytes(IDENT_SIZE), self.new_secret()
         window = runtime.terms.window
         told: dict[str, Any] = {"urgent": urgent, "farewell": farewell, "limit": limit}
         channel = Channel(runtime, ident, target, sock, window, self._redial, secret=secret, **told)
         self.channels.add(channel)
         self._standing.watch()
         channel.ended.addCallback(self._ended, channel)
+        made(channel)
         opening = Deferred.fromCoroutine(self._dialer.open(channel, session, met=self._met))
         channel.ended.addCallback(_cancel, opening)
         try:
@@ -115,6 +120,25 @@ class Source:
             channel.reset(failure if isinstance(failure, TunnelError) else ChannelReset("given up while it was being opened"))
             raise
         self.given_up, self._met = False, True
+        return channel
+
+    async def have(self, target: str, sock: socket.socket, *, urgent: bool) -> Carried:
+        """
+        The same for a channel of a daemon's, which a worker may have.
+
+        :raise TunnelError: it cannot be opened; ``sock`` is closed.
+        """
+        hosted = None if self.hosts is None else await self.hosts.open_channel(target, sock, urgent=urgent)
+        if hosted is None:
+            return await self.open(target, sock, urgent=urgent)
+        channel, opening = hosted
+        self.channels.add(channel)
+        channel.ended.addCallback(self._ended, channel)
+        try:
+            await opening
+        except CancelledError:
+            channel.reset(ChannelReset("given up while it was being opened"))
+            raise
         return channel
 
     async def greet(self) -> None:

@@ -1,0 +1,125 @@
+"""
+What a daemon's main process and its workers ask each other: AMP over a pair of UNIX sockets, which descriptors cross (SCM_RIGHTS).
+
+The main process asks, the worker answers::
+
+    Begin   the first question: with these settings, and this bandwidth limit
+    Settle  these are the settings, or the limit, from now on
+    Make    at a destination: have a new channel to this local socket
+    Resume  a link of a channel is about to come
+    Attach  it is this connection
+    Open    at a source: open a channel for this local socket; answered once it is open
+    Act     do with a channel what :data:`ACTS` names
+    Look    tell the figures of all channels now
+
+The worker tells by itself, each second at most, the figures of channels that have changed (``Told``), that a channel has ended (``Ended``),
+and what its log has (``Line``). Both are of one release: a worker that is of another one refuses to begin.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from twisted.protocols import amp
+
+from nbdtun.amp import CheckedCommand, Flag, Number, Object, Text, Value
+from nbdtun.errors import wire_errors
+from nbdtun.tls.records.state import LinkState
+from nbdtun.tunnel.opening.commands import MAX_OFFSET, MAX_TARGET, Ident
+
+#: What can be done with a channel: methods of :class:`~nbdtun.tunnel.channels.carried.Carried`.
+ACTS: Final = ("abandoned", "cut", "reset", "refused", "leave")
+
+_RATE: Final = (b"rate", Number(optional=True))
+
+
+class _Asked(CheckedCommand):
+    errors = wire_errors()
+    fatal = False
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+
+
+class Begin(_Asked):
+    """With ``settings``, pickled; ``bucket`` is that of the limit of ``rate`` bytes per second, which all processes keep together."""
+
+    arguments: ClassVar = [(b"release", Text()), (b"settings", amp.String()), (b"bucket", amp.Descriptor()), _RATE]
+
+
+class Settle(_Asked):
+    """The ``settings`` from now on, if they are others; and the rate, without which there is no limit."""
+
+    arguments: ClassVar = [(b"settings", amp.String(optional=True)), _RATE]
+
+
+class Make(_Asked):
+    """Have the channel, with the socket of its target."""
+
+    arguments: ClassVar = [
+        (b"channel", Ident()),
+        (b"sock", amp.Descriptor()),
+        (b"target", Text(MAX_TARGET)),
+        (b"window", Number(MAX_OFFSET)),
+        (b"urgent", Flag()),
+    ]
+
+
+class Resume(_Asked):
+    """The other end has ``received`` bytes. The link that comes has the number ``turn``: one that an older answer was for is not taken."""
+
+    arguments: ClassVar = [(b"channel", Ident()), (b"received", Number(MAX_OFFSET))]
+    response: ClassVar = [(b"received", Number(MAX_OFFSET)), (b"window", Number(MAX_OFFSET)), (b"turn", Number())]
+
+
+class Attach(_Asked):
+    """The link: its socket, and the state of its TLS."""
+
+    arguments: ClassVar = [
+        (b"channel", Ident()),
+        (b"turn", Number()),
+        (b"sock", amp.Descriptor()),
+        (b"state", Value(LinkState, optional=True)),
+    ]
+
+
+class Open(_Asked):
+    """Open the channel, for the socket of a local program."""
+
+    arguments: ClassVar = [(b"channel", Ident()), (b"sock", amp.Descriptor()), (b"target", Text(MAX_TARGET)), (b"urgent", Flag())]
+
+
+class Act(_Asked):
+    """Do ``what``, for the reason that an error of this ``code`` has."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"channel", Ident()), (b"what", Text()), (b"code", Text()), (b"reason", Text(4096))]
+
+
+class Look(_Asked):
+    """Tell all figures, before the answer."""
+
+
+class Told(_Asked):
+    """The ``figures`` of channels, by their ids in hexadecimal: the fields of a :class:`~nbdtun.tunnel.channels.figures.Figures`."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"figures", Object())]
+
+
+class Ended(_Asked):
+    """A channel has ended, with its last ``figures``; without a ``code`` it is complete."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [
+        (b"channel", Ident()),
+        (b"figures", Object()),
+        (b"code", Text(optional=True)),
+        (b"reason", Text(4096, optional=True)),
+    ]
+
+
+class Line(_Asked):
+    """An ``event`` of the log: its namespace, level and format, and its values."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"event", Object())]

@@ -1,0 +1,26 @@
+"""How much a daemon takes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbdtun.config.capacity import MOST_WORKERS, WORKERS, workers
+from nbdtun.errors import ConfigError
+
+
+@pytest.mark.parametrize(("cores", "count"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 3), (8, 4), (64, 4)])
+def test_workers_for_a_machine(cores: int, count: int) -> None:
+    assert workers(None, cores, None) == count
+    assert workers(None, cores, ("it cannot", "")) == 1
+    assert workers(7, cores, None) == 7
+
+
+def test_what_is_asked_for_and_cannot_be_is_refused() -> None:
+    assert workers(1, 8, ("it cannot", "leave it out")) == 1
+    with pytest.raises(ConfigError, match="--workers 2: it cannot; leave it out"):
+        workers(2, 8, ("it cannot", "leave it out"))
+    with pytest.raises(ConfigError, match="65 is more than the 64 workers that there can be"):
+        WORKERS.read(f"{MOST_WORKERS + 1}")
+    with pytest.raises(ConfigError, match="is not a number"):
+        WORKERS.read("0")
+    assert WORKERS.read(f"{MOST_WORKERS}") == MOST_WORKERS

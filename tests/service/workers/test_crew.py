@@ -1,0 +1,179 @@
+"""The workers of both ends, here in one process: who gets a channel, what is told of it, and what happens where one ends."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import pytest_twisted
+from attrs import evolve
+
+from nbdtun.errors import LinkLost
+from nbdtun.service.destination import DestinationService
+from nbdtun.service.source import SourceService
+from nbdtun.service.workers import crew as crew_module
+from nbdtun.service.workers import keeper as keeper_module
+from nbdtun.service.workers.crew import Workers
+from nbdtun.service.workers.hosted import Hosted
+from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.settings import Limits
+from tests.service.stage import Asking, Way
+from tests.service.workers.stage import Yard, until
+
+
+class Both:
+    """Both ends, which have workers of the same yard."""
+
+    def __init__(self, base: Path, workers: Workers | None = None) -> None:
+        self.way, self.yard = Way(base), Yard()
+        self.way.workers = workers or self.yard.workers(2)
+        self.destination = self.way.destination(limits=Limits(channels_per_peer=5))
+        self.source = self.way.source()
+        self.programs: list[Asking] = []
+
+    @property
+    def services(self) -> tuple[DestinationService, SourceService]:
+        return self.destination, self.source
+
+    async def begin(self) -> None:
+        self.port = await self.way.serve()
+        for service in self.services:
+            service.startService()
+
+    async def end(self) -> None:
+        for service in reversed(self.services):
+            await service.stopService()
+        await self.port.stopListening()  # type: ignore[misc]
+        await until(lambda: all(each.keeper.lost for each in self.yard.made))
+        assert not any(each.keeper._channels for each in self.yard.made)
+
+    async def enter(self, count: int) -> None:
+        for _ in range(count):
+            self.programs.append(await self.way.enter())
+            assert await self.programs[-1].ask(b"ping") == b"ping"
+
+
+@pytest_twisted.async_yield_fixture
+async def both(base: Path) -> AsyncIterator[Both]:
+    made = Both(base)
+    await made.begin()
+    yield made
+    await made.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_channels_are_spread_and_counted(both: Both, said: list[str]) -> None:
+    """As if all were here: in the status, in the ledger, and in the limits."""
+    await both.enter(4)
+    for service in both.services:
+        report = await service.survey()
+        assert (report["channels"], report["links"], report["link_lost_for"], report["links_lost"]) == (4, 4, None, 0)
+        assert [len(each["channels"]) for each in report["workers"]] == [2, 2]
+        assert all(isinstance(channel, Hosted) for channel in service.tunnel.channels)
+    assert both.destination.tunnel.ledger.whole.received == both.source.tunnel.ledger.whole.sent == 16
+    assert both.destination.tunnel.traffic("nbd").received == 16
+    await both.enter(1)
+    sixth = await both.way.enter()
+    await sixth.gone
+    assert any("its limit of 5 channels for this source (--max-channels-per-peer)" in line for line in said)
+    for program in both.programs:
+        program.transport.loseConnection()  # type: ignore[union-attr]
+    await until(lambda: both.destination.tunnel.idle and not both.source.tunnel.channels)
+    assert both.destination.tunnel.ledger.whole.ended == 5
+    assert both.destination.tunnel.ledger.whole.received == both.source.tunnel.ledger.whole.sent == 20
+    assert sum("is complete: 4 B sent, 4 B received" in line for line in said) == 5
+
+
+@pytest_twisted.ensureDeferred
+async def test_links_are_cut_again_and_again(both: Both, said: list[str]) -> None:
+    await both.enter(3)
+    for number in range(3):
+        for channel in both.destination.tunnel.channels:
+            channel.cut(LinkLost("somebody cut it"))
+        for program in both.programs:
+            assert await program.ask(f"still {number}".encode()) == f"still {number}".encode()
+    for service in both.services:
+        report = await service.survey()
+        assert (report["links"], report["links_lost"], service.tunnel.ledger.whole.resumes) == (3, 9, 9)
+    assert sum("link lost (somebody cut it), waiting for a new one" in line for line in said) == 9
+
+
+@pytest.mark.parametrize("end", [0, 1])
+@pytest_twisted.ensureDeferred
+async def test_a_worker_ends_with_its_channels(both: Both, said: list[str], monkeypatch: pytest.MonkeyPatch, end: int) -> None:
+    """They end by name, at both ends; the others go on, and another takes its place."""
+    monkeypatch.setattr(crew_module, "RESTART", 0.05)
+    await both.enter(4)
+    crew = both.services[end].crew
+    killed = crew.workers[0]
+    names = sorted(channel.name for channel in killed.channels.values())
+    both.yard.of(killed.pid).hang_up()
+    await until(lambda: len(both.services[end].tunnel.channels) == 2 and len(crew.workers) == 2)
+    assert crew.report[-1] == {"pid": killed.pid, "ended": "killed by SIGKILL", "channels": names}
+    why = f"worker {killed.pid}, which had it, has ended (killed by SIGKILL) [reset]"
+    for name in names:
+        assert f"channel {name} failed: {why}" in said
+    assert f"worker {killed.pid} has ended (killed by SIGKILL), and with it 2 channels" in said
+    await until(lambda: all(worker.begun for worker in crew.workers))
+    await until(lambda: len(both.source.tunnel.channels) == 2)  # a source that asks the destination for one is told why
+    gone = [program for program in both.programs if program.gone.called]
+    assert len(gone) == 2
+    for program in both.programs:
+        if program not in gone:
+            assert await program.ask(b"still") == b"still"
+    await until(lambda: len(both.destination.tunnel.channels) == 2)  # where the source's has ended: within the resume window
+    await both.enter(2)
+    assert sorted(len(each.channels) for each in crew.workers) == [2, 2]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_worker_of_another_release_gets_nothing(base: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon has its channels itself then, and starts no other."""
+    monkeypatch.setattr(keeper_module, "__version__", "99")
+    monkeypatch.setattr(crew_module, "RESTART", 0.0)
+    both = Both(base)
+    await both.begin()
+    await both.enter(2)
+    assert any("worker 101 does not begin: it is of release 99, the daemon of " in line for line in said)
+    for service in both.services:
+        assert all(isinstance(channel, Channel) for channel in service.tunnel.channels)
+        await until(lambda service=service: not service.crew.workers)  # type: ignore[misc]
+    assert len(both.yard.made) == 4
+    await both.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_no_worker_can_be_started(base: Path, said: list[str]) -> None:
+    def start(_: socket.socket) -> NoReturn:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    both = Both(base, Workers(2, start))
+    await both.begin()
+    await both.enter(2)
+    assert said.count("a worker cannot be started: Resource temporarily unavailable") == 4
+    await both.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_bandwidth_for_all(both: Both) -> None:
+    """What is set is for all workers, whoever sets it; those who begin later have it, too."""
+    await both.enter(1)
+    both.destination.tunnel.runtime.throttle.rate = 5000
+    await both.source.take(evolve(both.source.settings, tunnel=evolve(both.source.settings.tunnel, bandwidth=7000)))
+    await until(lambda: sorted(each.keeper._runtime.throttle.rate or 0 for each in both.yard.made) == [5000, 5000, 7000, 7000])
+    both.destination.tunnel.runtime.throttle.rate = None
+    await until(lambda: sorted(each.keeper._runtime.throttle.rate or 0 for each in both.yard.made) == [0, 0, 7000, 7000])
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_of_an_end_is_told_to_the_other(both: Both, said: list[str]) -> None:
+    """A source that is stopped says so over each link, before its workers end."""
+    await both.enter(3)
+    await both.source.stopService()
+    await until(lambda: both.destination.tunnel.idle)
+    assert sum("failed: the source was stopped [reset]" in line for line in said) == 6
+    assert not both.source.crew.workers

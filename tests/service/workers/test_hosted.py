@@ -1,0 +1,115 @@
+"""A channel of a worker's in the main process: it asks the worker, and counts what that tells."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, ResumeRefused, TunnelError
+from nbdtun.service.workers.commands import Act
+from nbdtun.service.workers.hosted import Hosted
+from nbdtun.tls.records.state import LinkState
+from nbdtun.tunnel.channels.figures import Figures
+from nbdtun.tunnel.runtime.contact import Contact
+from tests.service.stage import done
+
+
+class Host:
+    """The worker; it answers with what it was given."""
+
+    def __init__(self) -> None:
+        self.answer: Mapping[str, Any] | TunnelError = {"received": 7, "window": 9, "turn": 1}
+        self.told: list[tuple[Any, dict[str, Any]]] = []
+        self.attached: list[tuple[bytes, int]] = []
+
+    async def ask(self, command: Any, *, seconds: float | None, **arguments: Any) -> Mapping[str, Any]:
+        if isinstance(self.answer, TunnelError):
+            raise self.answer
+        return self.answer
+
+    def notify(self, command: Any, **arguments: Any) -> None:
+        self.told.append((command, arguments))
+
+    def attach(self, ident: bytes, turn: int, sock: socket.socket, state: LinkState | None) -> None:
+        self.attached.append((ident, turn))
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def contact() -> Contact:
+    return Contact(Clock().seconds)
+
+
+@pytest.fixture
+def channel(host: Host, contact: Contact) -> Hosted:
+    return Hosted(host, b"i" * 16, "disk", contact)
+
+
+def test_a_welcome_is_the_workers(channel: Hosted) -> None:
+    welcome = done(channel.welcome(3))
+    assert (welcome.received, welcome.window) == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (None, AlreadyComplete, "channel disk 69696969 has ended"),
+        (ChannelReset("the source gave up"), ChannelReset, "the source gave up"),
+        (LinkLost("no new link"), ResumeRefused, "no new link"),
+    ],
+)
+def test_one_that_has_ended_meanwhile_says_how(
+    channel: Hosted, host: Host, error: TunnelError | None, kind: type[TunnelError], text: str
+) -> None:
+    host.answer = ResumeRefused("the worker has no such channel")
+    channel.over(error)
+    refused = done(channel.welcome(3))
+    assert (type(refused), str(refused)) == (kind, text)
+
+
+def test_one_that_the_worker_refuses(channel: Hosted, host: Host) -> None:
+    host.answer = ResumeRefused("a resume at offset 3, but 7 bytes had already arrived")
+    assert done(channel.welcome(3)) is host.answer
+
+
+def test_what_it_is_told_reaches_the_worker(channel: Hosted, host: Host) -> None:
+    channel.reset(ChannelReset("over"))
+    channel.refused(ResumeRefused("unknown"))
+    channel.abandoned(LinkLost("gone"))
+    channel.cut(OSError("broken"))
+    channel.leave("left")
+    assert {command for command, _ in host.told} == {Act}
+    assert [(told["what"], told["code"], told["reason"]) for _, told in host.told] == [
+        ("reset", "reset", "over"),
+        ("refused", "resume-refused", "unknown"),
+        ("abandoned", "link-lost", "gone"),
+        ("cut", "link-lost", "broken"),
+        ("leave", "tunnel", "left"),
+    ]
+
+
+def test_lost_links_are_counted_as_if_they_were_here(channel: Hosted, contact: Contact) -> None:
+    """Also those that were lost and came back between two looks."""
+    channel.hear(Figures(linked=True))
+    assert contact.losses == 0
+    channel.hear(Figures(since=3.0))
+    assert (contact.losses, channel.figures.since) == (1, 3.0)
+    channel.hear(Figures(linked=True, resumes=1))
+    channel.hear(Figures(linked=True, resumes=3))
+    assert contact.losses == 3
+    channel.hear(Figures(since=9.0, resumes=4))
+    assert contact.losses == 5
+    endings: list[object] = []
+    channel.ended.addCallback(endings.append)
+    channel.over(None)
+    channel.over(ChannelReset("again"))
+    assert (endings, channel.error, channel.figures.since) == ([None], None, None)
+    assert contact.outages == 1
