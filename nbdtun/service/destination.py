@@ -107,7 +107,7 @@ class DestinationService(MultiService):
         """This process among those of its daemon: those before and after it, and its workers."""
         self.listening = ListeningService(self._endpoint(self.settings.listen), self.tunnel)
         self.listening.setServiceParent(self)
-        self.ports = Ports(self, self.listening, self._endpoint)
+        self.ports = Ports(self, self.listening, self._endpoint, encrypted=self.settings.tunnel.encrypted)
         having = (self.tunnel, self.ports, self.sessions, self.arrivals)
         self.household = Household(self._reactor, *having, self._answering, self._fixed, self._clean_up)
         self.crew = Crew.of(self.tunnel, self.settings.tunnel, workers, lambda: self.household.replaced_by is None)

@@ -134,10 +134,10 @@ def test_one_daemon_is_told_once(ends: Callable[..., Ends], programs: Callable[.
     those.end()
 
 
-def rates(those: Programs) -> set[int]:
+def rates(those: Programs, kind: str = "nbdtun-dest") -> set[int]:
     """The limits of all programs."""
     reports = [json.loads(line) for line in those.command("status", "--json").stdout.splitlines()]
-    return {each["bandwidth"] for each in reports if each["name"] == "nbdtun-dest"}
+    return {each["bandwidth"] for each in reports if each["name"] == kind}
 
 
 def test_two_at_the_same_moment(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
@@ -281,6 +281,9 @@ def test_a_sources_channels_outlive_their_program(ends: Callable[..., Ends], pro
     third = these.connect()
     assert third.recv(1) == b""  # a third one of this user
     these.source.wait_log("its limit of 2 channels for one local user (--max-channels-per-user)")
+    (these.directory / "source.toml").write_text('max-channels-per-user = 2\nbandwidth = "5MiB"\n')
+    os.kill(newer, signal.SIGHUP)
+    wait(lambda: rates(those, "nbdtun-source") == {5 * MIB}, 10, "the limit of both programs")
     for each in old:
         each.close()
     assert these.source.wait_exit(15) == 0

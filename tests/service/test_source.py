@@ -85,6 +85,18 @@ class TestTake:
         await source.stopService()
 
     @pytest_twisted.ensureDeferred
+    async def test_forwards_are_another_processs_once_it_was_replaced(self, base: Path) -> None:
+        way = Way(base)
+        source = way.source()
+        source.startService()
+        source.senders.replaced_by = 4822
+        other = (Forward("ram", f"unix:{base.parent}/other.sock"),)
+        await source.take(evolve(source.settings, forwards=other, limits=LocalLimits(7, 7)))
+        assert (source.settings.forwards[0].target, source.tunnel.users.limits.channels) == ("nbd", 7)
+        assert way.left() == ["in.sock"]
+        await source.stopService()
+
+    @pytest_twisted.ensureDeferred
     async def test_a_socket_that_cannot_be_made_changes_nothing(self, base: Path) -> None:
         way = Way(base)
         source = way.source()

@@ -78,7 +78,7 @@ class _Asked(CheckedCommand):
 class Succeed(_Asked):
     """
     Ask for the place. After the answer, the other process accepts nothing more; its local ``users`` have so many channels, it has ``kept``
-    what was set by hand, and its tunnel listens at ``ports``.
+    what was set by hand, and its tunnel listens at ``ports``, with TLS if it is ``encrypted``.
     """
 
     arguments: ClassVar = [*OFFER]
@@ -87,6 +87,7 @@ class Succeed(_Asked):
         (b"users", Object()),
         (b"kept", Value(Kept, optional=True)),
         (b"ports", amp.ListOf(amp.Unicode(), optional=True)),
+        (b"encrypted", Flag(optional=True)),
     ]
 
 

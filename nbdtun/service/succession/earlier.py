@@ -44,14 +44,18 @@ class Earlier(Dialogue):
         self._counted = counted
         self._hangs_until = 0.0
 
-    async def succeed(self) -> tuple[Kept, Sequence[str]]:
+    async def succeed(self, encrypted: bool | None) -> tuple[Kept, Sequence[str]]:
         """
-        Ask for its place; return what was set by hand there, and the endpoints at which channels of its are resumed.
+        Ask for its place; return what was set by hand there, and the endpoints at which channels of its are resumed. Here they will be
+        ``encrypted`` or not.
 
         :raise NbdtunError: it does not give it.
         """
         answer = await self.ask(Succeed, seconds=ANSWER_SECONDS, **SUCCESSION.offer())
         SUCCESSION.chosen(answer, self.other)
+        if answer.get("encrypted") not in (encrypted, None):
+            one, other = ("TLS", "none") if answer["encrypted"] else ("no TLS", "some")
+            raise LinkLost(f"{self.other} has {one}, and this one has {other}: its channels could not go on", "restart the daemon")
         self._counted(answer["users"])
         return answer.get("kept") or Kept(), answer.get("ports") or ()
 

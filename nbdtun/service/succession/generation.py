@@ -45,6 +45,11 @@ class Generation:
         """The endpoints at which its channels are resumed: none, where it dials."""
         return ()
 
+    @property
+    def encrypted(self) -> bool | None:
+        """Whether links that are resumed there are under TLS; None, where it dials."""
+        return None
+
     def keep_port(self, label: str) -> None:
         """Listen at another one as well, as long as there is a process before this one (:exc:`NbdtunError`)."""
 

@@ -86,6 +86,11 @@ class Household(Generation):
         """Where sources dial for its channels."""
         return self._places.labels
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether its links are under TLS."""
+        return self._places.encrypted
+
     def keep_port(self, label: str) -> None:
         """See :meth:`Generation.keep_port`."""
         self._places.keep(label)

@@ -31,6 +31,10 @@ class Keeping(Protocol):
     def ports(self) -> Sequence[str]:
         """The endpoints at which its channels are resumed."""
 
+    @property
+    def encrypted(self) -> bool | None:
+        """Whether that is under TLS."""
+
     async def look(self, ident: bytes, target: str, owner: str) -> Share:
         """What is there of a question."""
 
@@ -109,7 +113,9 @@ class Later(Crossed):
         async def work() -> dict[str, Any]:
             agreed = SUCCESSION.agree(**offer, other="the new program", here="the one that runs")
             self._place.give_way()
-            there = {"users": {**self._keeping.users}, "kept": self._place.kept, "ports": [*self._keeping.ports]}
+            there: dict[str, Any] = {"users": {**self._keeping.users}, "kept": self._place.kept, "ports": [*self._keeping.ports]}
+            if self._keeping.encrypted is not None:
+                there["encrypted"] = self._keeping.encrypted
             return agreed.fields() | there
 
         return self.respond(work)

@@ -15,13 +15,14 @@ from nbdtun.service.local.listening import ListeningService, LocalEndpoint
 
 
 class Ports:
-    """``own`` is a child of ``parent``, as the others are; ``make`` makes an endpoint."""
+    """``own`` is a child of ``parent``, as the others are; ``make`` makes an endpoint. All are ``encrypted``, or none."""
 
-    def __init__(self, parent: MultiService, own: ListeningService, make: Callable[[str], LocalEndpoint]) -> None:
+    def __init__(self, parent: MultiService, own: ListeningService, make: Callable[[str], LocalEndpoint], *, encrypted: bool) -> None:
         self._parent = parent
         self._own = own
         self._make = make
         self._kept: list[ListeningService] = []
+        self.encrypted = encrypted
 
     def __repr__(self) -> str:
         return f"<Ports {', '.join(self.labels)}>"

@@ -149,7 +149,7 @@ class Succession(Service):
         try:
             if self._daemon.fixed:
                 raise LinkLost(self._daemon.fixed)
-            kept, ports = await earlier.succeed()
+            kept, ports = await earlier.succeed(self._daemon.encrypted)
             for label in heritage.left(ports):
                 self._daemon.keep_port(label)
         except NbdtunError as error:

@@ -30,7 +30,7 @@ async def test_another_one_is_kept_until_it_is_released(tmp_path: Path) -> None:
     factory: Factory[Any] = Factory()
     own = ListeningService(make(f"unix:{tmp_path}/own"), factory)
     own.setServiceParent(parent)
-    ports = Ports(parent, own, make)
+    ports = Ports(parent, own, make, encrypted=True)
     parent.startService()
     ports.keep(f"unix:{tmp_path}/other")
     assert ports.labels == [f"unix:{tmp_path}/own", f"unix:{tmp_path}/other"]

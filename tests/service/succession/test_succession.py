@@ -49,6 +49,7 @@ class Keeping:
         self.heard: list[Mapping[str, int]] = []
         self.ports: list[str] = []
         self.kept_ports: list[str] = []
+        self.encrypted: bool | None = None
 
     def keep_port(self, label: str) -> None:
         self.kept_ports.append(label)
@@ -448,3 +449,22 @@ async def test_the_place_comes_back_through_all_of_them(first: Process, tmp_path
     assert first.keeping.replaced_by is None
     await third.stop()
     await second.stop()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_tls_does_not_come_or_go(first: Process, tmp_path: Path, encrypted: bool) -> None:
+    """A source dials again with what it has dialled with before."""
+    first.keeping.encrypted = encrypted
+    replacing = Deferred.fromCoroutine(first.succession.replace())
+    second = Process("second", tmp_path / "s", first.running[-1].link.dup())
+    second.keeping.encrypted = not encrypted
+    await soon()
+    assert [str(error).partition(":")[0] for error in second.did] == [
+        f"the program before this one has {'TLS, and this one has none' if encrypted else 'no TLS, and this one has some'}"
+    ]
+    await second.stop()
+    first.running[0].link.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(MigrationError):
+        await replacing
+    assert await accepts(tmp_path / "s") == b"first"
