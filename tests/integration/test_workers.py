@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -104,6 +105,25 @@ def test_a_limit_holds_to_the_channel(ends: Make, reports: Callable[[str], Any],
                 each[1].close()
             wait(lambda: reports("nbdtun-dest")["channels"] == 0, 10, "the end of all channels")
     assert these.source.log().count("its limit of 4 channels for this source (--max-channels-per-peer)") == 9
+
+
+@pytest.mark.slow
+def test_without_a_descriptor_a_worker_takes_no_other_channels_socket(ends: Make, reports: Callable[[str], Any]) -> None:
+    """The channel that it cannot have fails by name; those that come later have their own sockets, and links."""
+    these = ends(workers=2)
+    channels = [these.meet()]
+    workers = [each["pid"] for each in reports("nbdtun-dest")["workers"]]
+    soft, hard = resource.prlimit(workers[0], resource.RLIMIT_NOFILE)
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))
+    refused, _ = these.meet()
+    assert refused.recv(1) == b""
+    these.source.wait_log("its descriptor has not arrived: that process has no descriptor left for it")
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    channels += [these.meet() for _ in range(3)]
+    these.cut()
+    assert all(passes(*each) for each in channels)
 
 
 @pytest.mark.parametrize("kind", ["nbdtun-dest", pytest.param("nbdtun-source", marks=pytest.mark.slow)])

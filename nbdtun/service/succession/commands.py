@@ -26,7 +26,7 @@ from twisted.protocols import amp
 from nbdtun.amp import CheckedCommand, Flag, Number, Object, Text, Value
 from nbdtun.errors import wire_errors
 from nbdtun.service.control.changes import Changes, Kept
-from nbdtun.service.succession.descriptors import Crossing
+from nbdtun.service.local.descriptors import Crossing
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.allowlist import Rights

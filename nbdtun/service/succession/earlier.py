@@ -13,8 +13,8 @@ from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, NbdtunError, NoAnswer, TunnelError
 from nbdtun.logs import make_logger
 from nbdtun.service.control.changes import Changes, Kept
+from nbdtun.service.local.descriptors import in_memory
 from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Replaced, Succeed, Take, TakeControl, Users, Who, Whose
-from nbdtun.service.succession.descriptors import in_memory
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.elsewhere import Passed, Share
 

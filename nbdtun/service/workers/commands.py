@@ -24,6 +24,7 @@ from twisted.protocols import amp
 
 from nbdtun.amp import CheckedCommand, Flag, Number, Object, Text, Value
 from nbdtun.errors import wire_errors
+from nbdtun.service.local.descriptors import Crossing
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.opening.commands import MAX_OFFSET, MAX_TARGET, Ident
 
@@ -43,7 +44,7 @@ class _Asked(CheckedCommand):
 class Begin(_Asked):
     """With ``settings``, pickled; ``bucket`` is that of the limit of ``rate`` bytes per second, which all processes keep together."""
 
-    arguments: ClassVar = [(b"release", Text()), (b"settings", amp.String()), (b"bucket", amp.Descriptor()), _RATE]
+    arguments: ClassVar = [(b"release", Text()), (b"settings", amp.String()), _RATE, (b"bucket", Crossing())]
 
 
 class Settle(_Asked):
@@ -57,10 +58,10 @@ class Make(_Asked):
 
     arguments: ClassVar = [
         (b"channel", Ident()),
-        (b"sock", amp.Descriptor()),
         (b"target", Text(MAX_TARGET)),
         (b"window", Number(MAX_OFFSET)),
         (b"urgent", Flag()),
+        (b"sock", Crossing()),
     ]
 
 
@@ -77,15 +78,15 @@ class Attach(_Asked):
     arguments: ClassVar = [
         (b"channel", Ident()),
         (b"turn", Number()),
-        (b"sock", amp.Descriptor()),
         (b"state", Value(LinkState, optional=True)),
+        (b"sock", Crossing()),
     ]
 
 
 class Open(_Asked):
     """Open the channel, for the socket of a local program."""
 
-    arguments: ClassVar = [(b"channel", Ident()), (b"sock", amp.Descriptor()), (b"target", Text(MAX_TARGET)), (b"urgent", Flag())]
+    arguments: ClassVar = [(b"channel", Ident()), (b"target", Text(MAX_TARGET)), (b"urgent", Flag()), (b"sock", Crossing())]
 
 
 class Act(_Asked):

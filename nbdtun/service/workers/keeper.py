@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred
 
 from nbdtun import __version__
 from nbdtun.config import SourceSettings, TunnelSettings
-from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, ResumeRefused, TunnelError, VersionMismatch, error_of
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
+from nbdtun.service.local.descriptors import Crossed
 from nbdtun.service.tunnel.build import make_runtime, make_source, retrust
 from nbdtun.service.workers.commands import ACTS, Act, Attach, Begin, Ended, Line, Look, Make, Open, Resume, Settle, Told
 from nbdtun.tls.records.state import LinkState
@@ -35,7 +35,7 @@ LOOK: Final = 1.0
 AT_ONCE: Final = 256
 
 
-class Keeper(Dialogue):
+class Keeper(Crossed):
     """Answers the main process. It has nothing until that has said with which settings it begins."""
 
     log = make_logger()

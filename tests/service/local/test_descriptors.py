@@ -20,7 +20,7 @@ from nbdtun.amp import CheckedCommand
 from nbdtun.errors import TunnelError, wire_errors
 from nbdtun.logs import make_logger
 from nbdtun.process import adopt, quiet_factory
-from nbdtun.service.succession.descriptors import Crossed, Crossing, in_memory
+from nbdtun.service.local.descriptors import Crossed, Crossing, in_memory
 
 
 class Give(CheckedCommand):
