@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.measures.cores import OURS, PLAIN, RIVALS
+from bench.measures.cores import SETTING as CORES
 from bench.measures.distance import FAR_AWAY, NOT_NEAR
 from bench.measures.guest import CASES as GUESTS
 from bench.measures.metrics import CASES
@@ -152,4 +154,16 @@ def _others() -> list[Goal]:
     return goals
 
 
-GOALS = (*_compared(), *_metrics(), *_others())
+def _cores() -> list[Goal]:
+    one, most = OURS[0], OURS[-1]
+    goals = []
+    for subject in OURS[1:]:
+        value = ratio("cores", "total_mb_s", subject.name, one.name, setting=CORES)
+        goals.append(Goal(f"total MB/s, {subject.name}, against one", value, 0.85 * subject.count, 0.95 * subject.count))
+    for subject, rival in (*((most, rival) for rival in RIVALS), (PLAIN, RIVALS[0])):
+        value = ratio("cores", "mb_cpu_s", subject.name, rival.name, setting=CORES)
+        goals.append(Goal(f"MB for a CPU s, {subject.name}, against {rival.name}", value, 1.0))
+    return goals
+
+
+GOALS = (*_compared(), *_metrics(), *_cores(), *_others())

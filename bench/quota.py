@@ -44,13 +44,14 @@ def hierarchy(root: Path = ROOT) -> Hierarchy | None:
 
 
 @contextmanager
-def held_to(share: float, pid: int, where: Hierarchy) -> Iterator[None]:
-    """The process `pid`, with all its threads and what it starts from now on, has `share` of one core."""
+def held_to(share: float, pid: int, where: Hierarchy, *more: int) -> Iterator[None]:
+    """The process `pid`, with `more`, all their threads and what they start from now on, has `share` of one core."""
     group = where.root / f"nbdtun-bench-{os.getpid()}-{pid}"
     group.mkdir()
     try:
         where.write(group, share)
-        (group / "cgroup.procs").write_text(f"{pid}")
+        for each in (pid, *more):
+            (group / "cgroup.procs").write_text(f"{each}")
         yield
     finally:
         for left in (group / "cgroup.procs").read_text().split():

@@ -2,6 +2,7 @@
 
 from bench.measures.bandwidth import BANDWIDTH
 from bench.measures.compare import COMPARE
+from bench.measures.cores import CORES
 from bench.measures.distance import DISTANCE
 from bench.measures.guest import GUEST
 from bench.measures.idle import IDLE
@@ -14,6 +15,9 @@ from bench.measures.scaling import SCALING
 from bench.measures.sockets import SOCKETS
 from bench.measures.trips import TRIPS
 
-MEASURES: tuple[Measure, ...] = (COMPARE, SCALING, IDLE, METRICS, DISTANCE, MIGRATION, RATIONED, SOCKETS, MOMENT, TRIPS, GUEST, BANDWIDTH)
+MEASURES: tuple[Measure, ...] = (
+    *(COMPARE, SCALING, CORES, IDLE, METRICS, DISTANCE),
+    *(MIGRATION, RATIONED, SOCKETS, MOMENT, TRIPS, GUEST, BANDWIDTH),
+)
 
 __all__ = ["MEASURES", "Measure"]

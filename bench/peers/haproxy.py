@@ -12,14 +12,15 @@ from lab.process import Process, wait
 
 
 @contextmanager
-def start(place: Place) -> Iterator[Pair]:
+def start(place: Place, threads: int | None = None) -> Iterator[Pair]:
+    """`threads`: as many as it likes, if it is not said."""
     ca = f"ca-file {place.tls}/ca-cert.pem"
     tls = f"ssl {ca} verify required ciphersuites {CIPHER} ssl-min-ver TLSv1.3"
     server = f"{tls} crt {_identity(place, 'server')}"
     client = f"{tls} crt {_identity(place, 'client')} verifyhost 127.0.0.1"
     with (
-        _end(place, "destination", f"127.0.0.1:{place.port} {server}", f"unix@{place.server}") as destination,
-        _end(place, "source", f"unix@{place.entrance}", f"{place.dial}:{place.port} {client}") as source,
+        _end(place, "destination", f"127.0.0.1:{place.port} {server}", f"unix@{place.server}", threads) as destination,
+        _end(place, "source", f"unix@{place.entrance}", f"{place.dial}:{place.port} {client}", threads) as source,
     ):
         wait(lambda: listening(place.port), 10, "haproxy's port", destination)
         wait(place.entrance.exists, 10, "haproxy's socket", source)  # renamed into its place when it listens
@@ -34,8 +35,9 @@ def _identity(place: Place, role: str) -> Path:
     return path
 
 
-def _end(place: Place, name: str, bind: str, server: str) -> Process:
+def _end(place: Place, name: str, bind: str, server: str, threads: int | None) -> Process:
     lines = [
+        *(() if threads is None else ("global", f"  nbthread {threads}")),
         "defaults",
         *("  mode tcp", "  timeout connect 10s", "  timeout client 1h", "  timeout server 1h"),
         *("listen nbd", f"  bind {bind}", f"  server next {server}"),

@@ -1,6 +1,6 @@
 """socat, which forks for each connection: with its own buffers of 8 KiB, and with 1 MiB.
 
-`nodelay`, because NBD sends its header and its payload apart.
+`nodelay`, because NBD sends its header and its payload apart; and room for clients that connect while it forks.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from lab.process import Process, wait
 
 @contextmanager
 def start(place: Place, *options: str) -> Iterator[Pair]:
-    listen = f"TCP-LISTEN:{place.port},bind={place.listen},reuseaddr,fork,nodelay"
-    accept = f"UNIX-LISTEN:{place.entrance},fork"
+    listen = f"TCP-LISTEN:{place.port},bind={place.listen},reuseaddr,fork,nodelay,backlog=64"
+    accept = f"UNIX-LISTEN:{place.entrance},fork,backlog=64"
     log = place.directory
     with (
         Process(["socat", *options, listen, f"UNIX-CONNECT:{place.server}"], log / "destination.log") as destination,

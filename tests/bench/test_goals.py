@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.goals import GOALS, Goal, difference, median, quotient, ratio
+from bench.measures.cores import OURS, PLAIN, RIVALS
+from bench.measures.cores import SETTING as CORES
 from bench.measures.distance import CASES
 from bench.measures.guest import CASES as GUESTS
 from bench.measures.metrics import CASES as METRICS_CASES
@@ -74,6 +76,7 @@ def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     samples += [Sample("trips", name, 1, {"trips": count}, f"{LENGTH}") for name, count in BOTH]
     samples += [Sample("metrics", f"{case}", 1, dict.fromkeys(names, 1.0)) for case in METRICS_CASES]
     samples += [Sample("guest", case.subject, 1, {"share": 1.0}, f"{case}") for case in GUESTS]
+    samples += [Sample("cores", each.name, 1, {"total_mb_s": 1.0, "mb_cpu_s": 1.0}, CORES) for each in (*OURS, PLAIN, *RIVALS)]
     assert [goal.name for goal in GOALS if goal.outcome(samples).value != 1.0] == []
 
 
