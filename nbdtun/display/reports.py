@@ -14,7 +14,7 @@ from nbdtun.tls.certificate import date
 from nbdtun.units import duration_text, rate_text, size_text
 
 #: The words for a QEMU that may receive a VM, by its run state. Other states stand for themselves.
-QEMU: Final = {"inmigrate": "QEMU waits for it", "receiving": "", None: "QEMU does not answer"}
+QEMU: Final = {"inmigrate": "QEMU waits for it", "receiving": "it arrives at another process of this daemon", None: "QEMU does not answer"}
 
 Report = Mapping[str, Any]
 

@@ -278,7 +278,7 @@ class DestinationService(MultiService):
 
     async def survey(self) -> dict[str, Any]:
         """What it serves, and what is under way, for `nbdtun status`."""
-        vms = await vms_of(self.sessions, [VM(name, qmp) for name, qmp in self._vms.items()])
+        vms = await vms_of(self.sessions, [VM(name, qmp) for name, qmp in self._vms.items()], self.household.receives)
         await self.crew.look()
         return {
             "listen": self.settings.listen,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -58,24 +58,34 @@ def _session(entry: Entry, tunnel: Destination) -> dict[str, Any]:
     }
 
 
-async def vms_of(sessions: Sessions, vms: Sequence[VM]) -> list[dict[str, Any]]:
-    """The VMs that may arrive, and the run states of their QEMUs: ``receiving`` with a session, null where QEMU does not answer at once."""
+async def _nowhere(vm: str) -> bool:
+    return False
+
+
+async def vms_of(sessions: Sessions, vms: Sequence[VM], elsewhere: Callable[[str], Awaitable[bool]] = _nowhere) -> list[dict[str, Any]]:
+    """
+    The VMs that may arrive, and the run states of their QEMUs: ``receiving`` with a session, here or in another process of the daemon
+    (``elsewhere``); null where QEMU does not answer at once.
+    """
     found: list[dict[str, Any]] = []
     for begin in range(0, len(vms), AT_ONCE):
-        found += await gather(Deferred.fromCoroutine(_vm(sessions, vm)) for vm in vms[begin : begin + AT_ONCE])
+        found += await gather(Deferred.fromCoroutine(_vm(sessions, vm, elsewhere)) for vm in vms[begin : begin + AT_ONCE])
     return found
 
 
-async def _vm(sessions: Sessions, vm: VM) -> dict[str, Any]:
-    return {"name": vm.name, "qmp": vm.qmp, "qemu": await _machine(sessions, vm.name)}
+async def _vm(sessions: Sessions, vm: VM, elsewhere: Callable[[str], Awaitable[bool]]) -> dict[str, Any]:
+    async def ask() -> str:
+        return "receiving" if await elsewhere(vm.name) else await sessions.machine(vm.name)
+
+    return {"name": vm.name, "qmp": vm.qmp, "qemu": await _machine(sessions, vm.name, ask)}
 
 
-async def _machine(sessions: Sessions, vm: str) -> str | None:
+async def _machine(sessions: Sessions, vm: str, ask: Callable[[], Coroutine[Any, Any, str]]) -> str | None:
     """A session holds the monitor, so then QEMU is not asked."""
     if vm in sessions.register.busy:
         return "receiving"
     try:
-        return await with_timeout(sessions.reactor, ASK_SECONDS, Deferred.fromCoroutine(sessions.machine(vm)), TimeoutError)
+        return await with_timeout(sessions.reactor, ASK_SECONDS, Deferred.fromCoroutine(ask()), TimeoutError)
     except (NbdtunError, TimeoutError):
         return None
 

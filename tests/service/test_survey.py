@@ -79,6 +79,11 @@ async def test_a_qemu_that_another_client_holds_is_not_waited_for(base: Path, mo
     port = await UNIXServerEndpoint(reactor, f"{base}/web1.qmp").listen(silent)
     sessions = Sessions(reactor, {"web1": f"{base}/web1.qmp"}, egress)
     assert await vms_of(sessions, [VM("web1", f"{base}/web1.qmp")]) == [{"name": "web1", "qmp": f"{base}/web1.qmp", "qemu": None}]
+
+    async def elsewhere(vm: str) -> bool:
+        return vm == "web1"
+
+    assert [each["qemu"] for each in await vms_of(sessions, [VM("web1", f"{base}/web1.qmp")], elsewhere)] == ["receiving"]
     await port.stopListening()
 
 

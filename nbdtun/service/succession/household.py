@@ -124,6 +124,10 @@ class Household(Generation):
         self._tell(arriving)
         return before
 
+    async def receives(self, vm: str) -> bool:
+        """Whether a VM arrives at the process before this one (:exc:`LinkLost`)."""
+        return self.earlier is not None and (await self.earlier.whose(vm, None))[0]
+
     def door(self, caller: Caller) -> IProtocol:
         """The end of a control channel of ``caller``."""
         inner = self._answering(caller)
