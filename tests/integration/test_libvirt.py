@@ -11,11 +11,12 @@ import pytest
 
 from lab import libvirt
 from lab.cable import Cable
-from lab.daemon import Twistd, free_port
+from lab.daemon import Daemon, Twistd, free_port
 from lab.disks import MIB, Disk
 from lab.guest import Guest
 from lab.libvirt import SPARE, Domain, Host
 from lab.process import Process
+from lab.programs import Programs
 
 SOCKETS = ("libvirt", "ram", "nbd")
 SLOW = 20 * MIB
@@ -52,7 +53,9 @@ def _libvirt() -> None:
 
 
 @pytest.fixture
-def way(directory: Path, guest: Guest) -> Iterator[Way]:
+def way(directory: Path, guest: Guest, request: pytest.FixtureRequest) -> Iterator[Way]:
+    """Its daemons are twistd's, or of the kind that a test asks for."""
+    kind: type[Twistd] = getattr(request, "param", Twistd)
     directory.chmod(0o755)
     with ExitStack() as stack:
         here, there = (stack.enter_context(Host(directory, name)) for name in ("here", "there"))
@@ -64,13 +67,13 @@ def way(directory: Path, guest: Guest) -> Iterator[Way]:
         port, run_dir = free_port(), ("--run-dir", f"{directory / 'run'}")
         targets = [there.socket, there.spare / "qemu/ram.sock", there.spare / "qemu/nbd.sock"]
         to = [word for name, path in zip(SOCKETS, targets, strict=True) for word in ("--target", f"{name}=unix:{path}")]
-        daemon = stack.enter_context(Twistd(directory, "nbdtun-dest", "--listen", f"tcp:{port}:interface=127.0.0.1", *to, *run_dir))
+        daemon = stack.enter_context(kind(directory, "nbdtun-dest", "--listen", f"tcp:{port}:interface=127.0.0.1", *to, *run_dir))
         daemon.wait_port(port)
         cable = stack.enter_context(Cable(directory, port))
         sockets = [here.spare / "libvirt.sock", here.spare / "qemu/ram.sock", here.spare / "qemu/nbd.sock"]
         entrances = [word for name, path in zip(SOCKETS, sockets, strict=True) for word in ("--forward", f"{name}=unix:{path}")]
         source = stack.enter_context(
-            Twistd(directory, "nbdtun-source", "--connect", f"tcp:127.0.0.1:{cable.port}", "--urgent", "ram", *entrances, *run_dir)
+            kind(directory, "nbdtun-source", "--connect", f"tcp:127.0.0.1:{cable.port}", "--urgent", "ram", *entrances, *run_dir)
         )
         source.wait_socket(sockets[-1])
         cable.slow(SLOW)
@@ -92,6 +95,33 @@ def test_a_domain_moves_while_the_cable_is_pulled(way: Way, options: list[str]) 
     assert "running" in way.there.virsh("list")
     way.domain.wait_ticks(way.there, 5)
     assert list(way.domain.faults(way.here, way.there)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [Daemon], indirect=True)
+def test_a_domain_moves_while_both_daemons_programs_are_replaced(way: Way) -> None:
+    """Twice each: while its disk is copied, and while its memory is sent. Each time the cable is pulled behind it."""
+    both = [Programs(way.directory / "run", kind) for kind in ("nbdtun-source", "nbdtun-dest")]
+    way.cable.slow(MIB)
+    try:
+        with way.migrate("--p2p") as migration:
+            for target in ("nbd", "ram"):
+                way.source.wait_log(f"channel {target} ", 120)
+                way.cable.wait_bytes(2 * MIB)
+                for each in both:
+                    each.replace()
+                way.cable.pull(2)
+            way.cable.slow(100 * MIB)
+            assert migration.wait_exit(120) == 0, migration.log()
+        assert way.source.log().count("link back") >= 4
+        assert "running" in way.there.virsh("list")
+        way.domain.wait_ticks(way.there, 5)
+        assert list(way.domain.faults(way.here, way.there)) == []
+        for each in both:
+            each.end()
+    finally:
+        for each in both:
+            each.kill()
 
 
 def test_the_source_daemon_dies(way: Way) -> None:
