@@ -23,16 +23,16 @@ DEST, SOCKET, MIGRATE = "nbdtun-dest.service", "nbdtun-dest.socket", f"nbdtun-mi
 _SYSTEM = Path("/etc/systemd/system")
 
 
-def install() -> None:
-    """Install them, and a `/usr/bin/nbdtun`."""
+def install(program: Path | None = None) -> None:
+    """Install them, and a `/usr/bin/nbdtun`, which is this checkout's, or another `program`."""
     command = Path("/usr/bin/nbdtun")
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m nbdtun "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {program or f"{sys.executable} -m nbdtun"} "$@"\n')
     command.chmod(0o755)
     seen = f"ProtectHome=tmpfs\nBindReadOnlyPaths={LAB.parent} {sys.base_prefix}"  # one of them may be in somebody's home
     for unit in SHIPPED.glob("nbdtun-*"):
         (_SYSTEM / unit.name).write_text(unit.read_text())
         if unit.suffix == ".service":
-            drop_in(unit.name, "checkout", f"{seen}\nEnvironment=PYTHONPATH={LAB.parent}")
+            drop_in(unit.name, "checkout", seen if program else f"{seen}\nEnvironment=PYTHONPATH={LAB.parent}")
 
 
 def drop_in(unit: str, name: str, lines: str) -> None:

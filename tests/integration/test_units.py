@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import pwd
 import shutil
@@ -25,13 +26,17 @@ from lab.crossing import VM, certificates
 from lab.disks import MIB
 from lab.gate import Gate
 from lab.guest import Guest
+from lab.older import missing
 from lab.pair import Pair, Plan
 from lab.process import Process, wait
 from lab.systemd import Systemd
 from lab.units import DEST, MIGRATE, SOCKET, systemctl
+from lab.wheels import Environment, wheel
 
 PLAN = Plan(32 * MIB)
 NOBODY = 65534
+#: Since this commit, a program tells the connections that it is passed by their inodes.
+SUCCEEDS = "522cfdb"
 
 
 def within(test: Callable[..., None]) -> Callable[..., None]:
@@ -54,9 +59,9 @@ def within(test: Callable[..., None]) -> Callable[..., None]:
     return outside
 
 
-def serve(pair: Pair, *options: str, monitor: Path | None = None) -> None:
-    """The units are installed, so that they can move the pair's VM; the port is open."""
-    units.install()
+def serve(pair: Pair, *options: str, monitor: Path | None = None, program: Path | None = None) -> None:
+    """The units are installed, so that they can move the pair's VM, by a `program` of another place if wanted; the port is open."""
+    units.install(program)
     tls = certificates(units.OPTIONS)
     waiting = monitor or pair.destination.qmp_path
     units.OPTIONS.joinpath("dest.toml").write_text(f'tls-dir = "{tls}"\nvm = ["{VM}={waiting}"]\n')
@@ -128,6 +133,40 @@ def test_a_program_is_replaced_while_a_vm_moves(pairs: Callable[..., Pair]) -> N
     assert units.show(DEST, "Result") == "success"
     assert not Path(f"/proc/{before}").exists()
     assert list(Path("/run/nbdtun").rglob("*.sock")) == []
+
+
+@pytest.mark.slow
+@within
+def test_a_release_is_installed_while_a_vm_moves(pairs: Callable[..., Pair], directory: Path) -> None:
+    """In the place of the one that runs, and `systemctl reload` lets it take over. Links that are cut then come back through it."""
+    if why := missing(SUCCEEDS):
+        pytest.skip(why)
+    environment, old, new = (
+        Environment(directory / "venv"),
+        wheel(directory / "wheels", "0.0.1", SUCCEEDS),
+        wheel(directory / "wheels", "0.0.2"),
+    )
+    environment.install(old)
+    pair = pairs(PLAN)
+    pair.source.wait_ticks(5)
+    serve(pair, "--bandwidth", "2MiB", program=environment.command)
+    systemctl("start", MIGRATE)
+    before = units.show(DEST, "MainPID")
+    environment.install(new)
+    systemctl("reload", DEST)
+    units.wait_other(DEST, before)
+    subprocess.run(["ss", "-K", "sport", "=", "10810"], check=True, stdout=subprocess.DEVNULL)
+    told = subprocess.run(["/usr/bin/nbdtun", "status", "--json"], check=True, capture_output=True, text=True).stdout
+    reports = {each["pid"]: each for each in map(json.loads, told.splitlines()) if each["name"] == "nbdtun-dest"}
+    assert {pid: each["release"] for pid, each in reports.items()} == {int(before): "0.0.1", int(units.show(DEST, "MainPID")): "0.0.2"}
+    assert reports[int(before)]["sessions"]
+    subprocess.run(["/usr/bin/nbdtun", "set", VM, "--bandwidth", "none"], check=True)
+    wait(lambda: units.show(MIGRATE, "ActiveState") == "inactive", 120, "the end of the migration")
+    arrived(pair)
+    assert "link back after" in units.journal(DEST)
+    systemctl("stop", DEST)
+    assert units.show(DEST, "Result") == "success"
+    assert not Path(f"/proc/{before}").exists()
 
 
 @pytest.mark.slow
