@@ -46,6 +46,7 @@ docs: $(VENV)/.installed ## the documentation, as HTML in build/docs and as manu
 
 chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then storm, drain, the slow tests, fuzz, test-pythons, test-deb and test-trixie
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --workers 3
 	$(MAKE) storm drain
 	NBDTUN_SLOW=1 $(TESTS) -m slow
 	$(MAKE) fuzz test-pythons test-deb test-trixie

@@ -96,8 +96,9 @@ class Trouble:
 class Chaos:
     """One tunnel, one server, and copies until the time is up."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, workers: int) -> None:
         self._directory = directory
+        self._workers = workers
         self._chance = random.Random(seed)
         self._original = directory / "original"
         self._copies = 0
@@ -107,7 +108,7 @@ class Chaos:
         socket = self._directory / "nbd.sock"
         certificates = self._directory / "tls"
         subprocess.run([BIN / "nbdtun", "certs", certificates, "--host", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
-        options = ["--link-timeout", f"{LINK_TIMEOUT}s", "--resume-window", "30s"]
+        options = ["--link-timeout", f"{LINK_TIMEOUT}s", "--resume-window", "30s", "--workers", f"{self._workers}"]
         end = time.monotonic() + seconds
         with Process(["nbdkit", "-f", "-U", socket, "memory", f"{SIZE}"], self._directory / "nbdkit.log") as server:
             wait(socket.exists, 10, "nbdkit", server)
@@ -169,10 +170,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--workers", type=int, default=1, help="of either daemon")
     options = parser.parse_args()
-    print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
+    print(f"seed {options.seed}, {options.minutes:g} minutes, {options.workers} workers", flush=True)
     with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
-        faults = Chaos(Path(name), options.seed).run(options.minutes * 60)
+        faults = Chaos(Path(name), options.seed, options.workers).run(options.minutes * 60)
     print("\n".join(["FAILED", *faults]) if faults else "nothing was lost")
     return 1 if faults else 0
 

@@ -45,7 +45,13 @@ def no_process_left() -> Iterator[None]:
     """Every process that a test starts is gone when it ends."""
     before = marked()
     yield
-    left = {pid: command for pid, command in marked().items() if pid not in before}
+
+    def present() -> dict[int, str]:
+        return {pid: command for pid, command in marked().items() if pid not in before}
+
+    with suppress(TimeoutError):  # those of a daemon that was killed end by themselves
+        wait(lambda: not any("nbdtun worker" in command for command in present().values()), 5, "the end of all workers")
+    left = present()
     for pid in left:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -154,6 +154,9 @@ def test_a_killed_worker_ends_its_channels_by_name(ends: Make, reports: Callable
     these.cut()
     assert all(passes(*each) for each in left)
     assert spread(reports(kind)) == [2, 2, 2]
+    workers = [each["pid"] for each in reports(kind)["workers"]]
+    os.kill(daemon.pid, signal.SIGKILL)
+    wait(lambda: not any(map(alive, workers)), 10, "the end of its workers, too")
 
 
 def ended(near: socket.socket) -> bool:
@@ -250,3 +253,34 @@ def test_one_bandwidth_for_all_workers(ends: Make, reports: Callable[[str], Any]
         thread.join(20)
     assert rates == [pytest.approx(10, rel=0.05), pytest.approx(20, rel=0.05)]
     assert min(got) > MIB
+
+
+@pytest.mark.slow
+def test_five_hundred_idle_channels_are_small(ends: Make, reports: Callable[[str], Any]) -> None:
+    """On four workers at either end: less than 100 KiB each, all processes of an end together."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        these = ends(workers=4)
+        channels = [these.meet() for _ in range(20)]  # with what the first ones load
+        pids = {kind: [daemon.pid, *(each["pid"] for each in reports(kind)["workers"])] for kind, daemon in both(these)}
+        before = {kind: sum(map(held, pids[kind])) for kind in pids}
+        channels += [these.meet() for _ in range(480)]
+        wait(lambda: reports("nbdtun-source")["links"] == 500, 30, "all links")
+        time.sleep(12)  # what belongs to an opening has a timer of 10 s
+        for kind, those in pids.items():
+            assert spread(reports(kind)) == [125, 125, 125, 125]
+            assert (sum(map(held, those)) - before[kind]) / 480 < 100, kind
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def both(these: Ends) -> tuple[tuple[str, Twistd], ...]:
+    """Both daemons."""
+    return ("nbdtun-dest", these.dest), ("nbdtun-source", these.source)
+
+
+def held(pid: int) -> int:
+    """KiB of memory that a process has for itself, and its part of what it shares."""
+    fields = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in fields if line.startswith("Pss:"))

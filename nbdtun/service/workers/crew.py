@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import branch, end_of, gather, together
@@ -37,6 +38,12 @@ from nbdtun.tunnel.source.client import Source
 
 #: Seconds until another worker takes the place of one that has ended.
 RESTART: Final = 1.0
+
+#: Seconds for a worker to tell its figures, where somebody waits for them.
+LOOK: Final = 2.0
+
+#: Seconds between two signs of life that a worker is asked for, and those after which one that gives none is ended.
+WATCH, HANGS = 20.0, 60.0
 
 #: How many workers that have ended a report has, and how many of their channels.
 REMEMBERED: Final = 8
@@ -77,6 +84,8 @@ class Crew:
         self._start = workers.start
         self._renews = renews
         self._first: Deferred[Any] | None = None
+        self._watching = LoopingCall(self._watch)
+        self._watching.clock = runtime.reactor
         self._later: set[IDelayedCall] = set()
         self._closed = False
         self._gone: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
@@ -98,6 +107,7 @@ class Crew:
             return
         self._runtime.throttle.heeded.append(self._settle)
         self._first = Deferred.fromCoroutine(gather([self._enlist() for _ in range(self._count)]))
+        self._watching.start(WATCH, now=False)
 
     def _enlist(self) -> Deferred[None]:
         """Start one; the Deferred fires once it has begun, or will not."""
@@ -143,6 +153,18 @@ class Crew:
         if self._renews():
             self._enlist()
 
+    def _watch(self) -> None:
+        """One that hangs is ended, as a service manager ends a daemon that does: its sources would dial in vain until they give up."""
+        for worker in self.workers:
+            if worker.begun and not worker.watched:
+                worker.watched = True
+                Deferred.fromCoroutine(worker.look(HANGS)).addBoth(self._heard, worker)
+
+    def _heard(self, answer: object, worker: Worker) -> None:
+        worker.watched = False
+        if isinstance(answer, Failure):
+            worker.hang_up()
+
     async def _choose(self, target: str, sock: socket.socket) -> Worker | None:
         """The one for a new channel to ``target``, once all have begun for the first time; None where there is none."""
         if self._first is not None and not self._first.called:
@@ -185,7 +207,7 @@ class Crew:
     async def look(self) -> None:
         """Let all tell what their channels have done by now; one that hangs is not waited for."""
         with suppress(NbdtunError):
-            await together(*(worker.look() for worker in self.workers if worker.begun))
+            await together(*(worker.look(LOOK) for worker in self.workers if worker.begun))
 
     @property
     def report(self) -> list[dict[str, Any]]:
@@ -196,6 +218,8 @@ class Crew:
     async def close(self) -> None:
         """End all, once they have done what they were told."""
         self._closed = True
+        if self._watching.running:
+            self._watching.stop()
         for later in self._later:
             later.cancel()
         self._later.clear()

@@ -50,7 +50,7 @@ class Keeper(Crossed):
         self._reactor = reactor
         self._runtime: Runtime
         self._source: Source | None = None
-        self._settings: SourceSettings | TunnelSettings
+        self._settings: SourceSettings | TunnelSettings | None = None
         self._channels: dict[bytes, Channel] = {}
         self._turns: dict[bytes, int] = {}
         self._told: dict[bytes, Figures] = {}
@@ -82,6 +82,8 @@ class Keeper(Crossed):
     @Settle.responder
     def settle(self, settings: bytes | None = None, rate: int | None = None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
+            if self._settings is None:
+                return {}  # it has refused to begin
             if self._runtime.throttle.rate != rate:
                 self._runtime.throttle.rate = rate
             if settings is not None and self._source is not None:

@@ -37,7 +37,8 @@ class Worker(Dialogue):
     """
     The worker in ``process``, of the end whose ``runtime`` this is. It has ``channels``. ``write`` writes the events of its log.
 
-    It has ``begun`` when it may get channels, and is ``refused`` where it does not begin. ``ending`` says how it has ended, once it has.
+    It has ``begun`` when it may get channels, and is ``refused`` where it does not begin;
+    ``watched`` while it is asked for a sign of life. ``ending`` says how it has ended, once it has.
     """
 
     log = make_logger()
@@ -52,7 +53,7 @@ class Worker(Dialogue):
         self.other = f"worker {process.pid}"
         self.channels: dict[bytes, Hosted] = {}
         self.begun = False
-        self.refused = False
+        self.refused = self.watched = False
         self.ending = ""
         self._runtime = runtime
         self._process = process
@@ -104,13 +105,13 @@ class Worker(Dialogue):
         told = {} if state is None else {"state": state}
         self._pass(sock, Attach, channel=ident, turn=turn, **told).addErrback(lambda failure: failure.trap(TunnelError) and None)
 
-    async def look(self) -> None:
+    async def look(self, seconds: float) -> None:
         """
-        Let it tell all figures.
+        Let it tell all figures, within so many seconds.
 
         :raise NbdtunError: it does not answer.
         """
-        await self.ask(Look, seconds=ANSWER_SECONDS)
+        await self.ask(Look, seconds=seconds)
 
     def _host(self, ident: bytes, target: str) -> Hosted:
         channel = self.channels[ident] = Hosted(self, ident, target, self._runtime.contact)

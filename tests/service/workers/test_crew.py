@@ -159,6 +159,26 @@ async def test_where_no_worker_can_be_started(base: Path, said: list[str]) -> No
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_that_hangs_is_ended(base: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the status does not wait for it."""
+    for name, seconds in (("WATCH", 0.1), ("HANGS", 1.0), ("LOOK", 0.1), ("RESTART", 0.0)):
+        monkeypatch.setattr(crew_module, name, seconds)
+    both = Both(base)
+    await both.begin()
+    await both.enter(2)
+    hung = both.destination.crew.workers[0]
+    ears = both.yard.of(hung.pid).transport
+    assert ears is not None
+    ears.pauseProducing()  # type: ignore[attr-defined]
+    assert (await both.destination.survey())["channels"] == 2
+    await until(lambda: hung not in both.destination.crew.workers and len(both.destination.crew.workers) == 2)
+    assert f"worker {hung.pid} has ended (killed by SIGKILL), and with it 1 channel" in said
+    ears.resumeProducing()  # type: ignore[attr-defined]
+    await until(lambda: sum(program.gone.called for program in both.programs) == 1)
+    await both.end()
+
+
+@pytest_twisted.ensureDeferred
 async def test_one_bandwidth_for_all(both: Both) -> None:
     """What is set is for all workers, whoever sets it; those who begin later have it, too."""
     await both.enter(1)
