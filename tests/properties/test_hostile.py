@@ -12,8 +12,9 @@ from hypothesis import given, settings
 
 from nbdtun.migration.qmp.schema import ANSWERS, MANY, mismatch
 from nbdtun.tunnel.channels.splice import Splice
+from tests.fuzz.qemu import ask_all
 from tests.fuzz.seeds import LONG, QEMU, SEEDS
-from tests.fuzz.targets import TARGETS, ask_all, frames
+from tests.fuzz.targets import TARGETS, frames
 from tests.properties.hostile import COMMANDS, FIELDS, JSON, MORE, anything, near
 
 #: Seconds for examples that nobody has seen yet, and what they are made from. ``make test`` gives them a minute.
