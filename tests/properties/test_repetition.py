@@ -14,7 +14,8 @@ import pytest
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from nbdtun.migration.destination import register
-from tests.properties.repetitions import CASES, Repeated
+from tests.properties.repeated_channels import Repeated
+from tests.properties.repetitions import CASES
 
 #: How often each thing happens: now, and when there is time. The first of them may fill caches and pools.
 FIRST_FEW, FEW = 20, 30
