@@ -29,7 +29,7 @@ packages=(
     systemd man-db          # the units and the manuals, as these two read them
     zsh                     # what it completes, beside bash
     prometheus              # promtool, and a Prometheus that scrapes a migration
-    iproute2                # the cable between two hosts that are namespaces
+    iproute2 iptables       # the cable between two hosts that are namespaces, and a firewall
 )
 
 case ${1:-} in

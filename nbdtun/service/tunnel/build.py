@@ -74,10 +74,10 @@ def make_source(reactor: Reactor, settings: Dialling, *, one_daemon: bool = Fals
     """
     tunnel = settings.tunnel
     tls = make_trust(tunnel, server=False)
-    endpoint = make_client(reactor, settings.connect)
+    endpoint, runtime = make_client(reactor, settings.connect), make_runtime(reactor, tunnel)
     if one_daemon:
-        endpoint = WhileServed(reactor, endpoint, settings.connect)
-    dialer = Dialer(make_runtime(reactor, tunnel), endpoint, settings.connect, tls, settings.peer_name or "", insecure=tunnel.insecure)
+        endpoint = WhileServed(reactor, endpoint, settings.connect, runtime.contact)
+    dialer = Dialer(runtime, endpoint, settings.connect, tls, settings.peer_name or "", insecure=tunnel.insecure)
     return Source(dialer, settings.limits if isinstance(settings, SourceSettings) else None)
 
 

@@ -113,8 +113,9 @@ class Introduced:
         name = _name_in(found.certificate, connect)
         trust = Pinned(partial(self._identity.asking, found.certificate))
         self.again = Dialling(tunnel=evolve(settings.tunnel, trust=trust, tls_name=name), connect=connect)
-        served = WhileServed(self._reactor, endpoint, connect)
-        dialer = Dialer(make_runtime(self._reactor, settings.tunnel), served, connect, Pinned(lambda: context), name)
+        runtime = make_runtime(self._reactor, settings.tunnel)
+        served = WhileServed(self._reactor, endpoint, connect, runtime.contact)
+        dialer = Dialer(runtime, served, connect, Pinned(lambda: context), name)
         self._source, self.waits = Source(dialer), found.waits
         await self.far.connect(self._reactor, self._source)
         self._say(f"{self._name}: to {connect} by the code, under TLS 1.3")

@@ -268,7 +268,7 @@ class Channel(Here):
 
     def _take(self, link: Link) -> None:
         self._link = link
-        self.runtime.contact.heard()
+        self.runtime.contact.linked()
         self.flaps.linked(self.runtime.reactor.seconds(), self.carried)
         if self._last_words is not None:
             self.reset(self._last_words)

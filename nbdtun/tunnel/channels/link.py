@@ -174,6 +174,7 @@ class Link(TwistedProtocol, FrameReceiver):
             if wire.closed:
                 return
         if (trouble := heartbeat.trouble(wire.partial, self._channel.carried, closing=self._closing)) is not None:
+            self.wire.tear()  # if it hears of this, it is no end of this process
             self.wire_lost(trouble)
             return
         if heartbeat.worn(self._channel.carried):
@@ -217,6 +218,7 @@ class Link(TwistedProtocol, FrameReceiver):
             if count is None:
                 return
             if not count:
+                self._runtime.contact.hung_up = True
                 self.wire_lost(LinkLost("the other end closed the link"))
                 return
             self._heartbeat.heard = True

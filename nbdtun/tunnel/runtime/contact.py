@@ -1,8 +1,11 @@
 """
-Contact with the other end: when it was heard last, and how often all of its links together were lost.
+Contact with the other end: when it was heard last, how often all of its links together were lost, and whether it has hung up.
 
 One cut of the network takes the links of all channels, each in its own moment. It is one outage, from the first lost link to the last new
 one, also where a link is lost shortly after another is back.
+
+The kernel closes the connections of a process that has ended. A network that is away closes none, and a firewall can only reset them. One
+that has heard nothing for too long resets its connection as well, so that the other does not take that for its end.
 """
 
 from __future__ import annotations
@@ -14,7 +17,11 @@ SAME = 5.0
 
 
 class Contact:
-    """What is known of the other end, by the clock ``seconds``. ``outages`` counts those so far, ``losses`` the links that they took."""
+    """
+    What is known of the other end, by the clock ``seconds``. ``outages`` counts those so far, ``losses`` the links that they took.
+
+    ``hung_up``: it has closed a link, and none has come since.
+    """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
@@ -24,6 +31,7 @@ class Contact:
         self._until: float | None = None
         self._before = 0.0
         self.outages = self.losses = 0
+        self.hung_up = False
 
     def __repr__(self) -> str:
         return f"<Contact outages={self.outages} missing={self._missing}>"
@@ -31,6 +39,11 @@ class Contact:
     def heard(self) -> None:
         """Something has arrived."""
         self._heard_at = self._seconds()
+
+    def linked(self) -> None:
+        """A link has come."""
+        self.heard()
+        self.hung_up = False
 
     @property
     def silent_for(self) -> float:

@@ -36,6 +36,7 @@ TABLE: Final[Mapping[str, Row]] = {
         (*(stays("the destination's daemon has ended"),) * 3, DOUBTFUL, UNKNOWN),
     ),
     "cut-5": Row("The network is away for 5 s", (MOVES,) * 5),
+    "reject-45": Row("A firewall rejects all that goes over the network for 45 s", (MOVES,) * 5),
     "cut-45": Row("The network is away for 45 s", (MOVES,) * 5),
     "cut-290": Row("The network is away for 290 s", (MOVES,) * 5),
     "cut": Row("The network is away for longer than the resume window", (*(stays("no new link", later=True),) * 3, UNKNOWN, UNKNOWN)),

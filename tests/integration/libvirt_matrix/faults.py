@@ -113,6 +113,7 @@ FAULTS: dict[str, Fault] = {
     "daemon-kill": Fault(_kill),
     "daemon-gone": Fault(_gone, _serve),
     "cut-5": Fault(_pull(5)),
+    "reject-45": Fault(_pull(45)),
     "cut-45": Fault(_silence(45)),
     "cut-290": Fault(_silence(290), options=("--resume-window", "400s"), timeouts=600),
     "cut": Fault(_unplug, _plug, options=("--resume-window", "10s")),

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import ResumeRefused
 from nbdtun.service.tunnel.served import REFUSED, WhileServed
+from nbdtun.tunnel.runtime.contact import Contact
 
 
 class Port:
@@ -22,7 +23,8 @@ class Port:
         self.clock = Clock()
         self.answer: Exception | str = "connected"
         endpoint: Any = SimpleNamespace(connect=lambda factory: fail(self.answer) if isinstance(self.answer, Exception) else succeed(1))
-        self._served = WhileServed(self.clock, endpoint, "dest:10810")
+        self.contact = Contact(self.clock.seconds)
+        self._served = WhileServed(self.clock, endpoint, "dest:10810", self.contact)
 
     def dial(self, seconds: float, answer: Exception | str) -> Any:
         """Dial for so long; the last outcome."""
@@ -34,27 +36,32 @@ class Port:
         return got[0].value if isinstance(got[0], Failure) else got[0]
 
 
-def test_one_that_was_reached_and_refuses_is_gone() -> None:
+def test_one_that_has_hung_up_and_refuses_is_gone() -> None:
     port = Port()
-    port.dial(1, "connected")
+    port.contact.hung_up = True
     assert isinstance(port.dial(REFUSED, ConnectionRefusedError()), ConnectionRefusedError)
     gone = port.dial(1, ConnectionRefusedError())
     assert isinstance(gone, ResumeRefused)
     assert gone.line == (
-        "dest:10810: connections have been refused for 5 s, so the destination's daemon has ended; start it, and try again [resume-refused]"
+        "dest:10810: the links were closed, and connections refused for 5 s, so the destination's daemon has ended; start it, and try again"
+        " [resume-refused]"
     )
     assert port.dial(1, "connected") == 1
     assert isinstance(port.dial(REFUSED, ConnectionRefusedError()), ConnectionRefusedError), "another one was started"
 
 
-def test_one_that_was_never_reached_is_not_yet_there() -> None:
-    assert isinstance(Port().dial(3 * REFUSED, ConnectionRefusedError()), ConnectionRefusedError)
+def test_one_that_only_refuses_is_behind_a_firewall_or_not_yet_there() -> None:
+    port = Port()
+    assert isinstance(port.dial(60 * REFUSED, ConnectionRefusedError()), ConnectionRefusedError)
+    port.contact.hung_up = True
+    port.contact.linked()
+    assert isinstance(port.dial(60 * REFUSED, ConnectionRefusedError()), ConnectionRefusedError)
 
 
 @pytest.mark.parametrize("other", [NoRouteError(), CancelledError(), "connected"])
 def test_a_network_that_is_away_in_between_starts_the_count_anew(other: Exception | str) -> None:
     port = Port()
-    port.dial(1, "connected")
+    port.contact.hung_up = True
     port.dial(REFUSED, ConnectionRefusedError())
     port.dial(1, other)
     assert isinstance(port.dial(REFUSED, ConnectionRefusedError()), ConnectionRefusedError)

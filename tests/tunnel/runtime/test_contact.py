@@ -1,4 +1,4 @@
-"""One cut is one outage, however many links it takes; and silence is counted from what was heard last."""
+"""One cut is one outage, however many links it takes; silence is counted from what was heard last; a new link ends a hanging up."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def test_silence_ends_with_what_is_heard() -> None:
     assert one.silent_for == 4
     one.heard()
     assert one.silent_for == 0
+
+
+def test_who_has_hung_up_is_back_with_a_link() -> None:
+    clock, one = contact()
+    one.hung_up = True
+    clock.advance(4)
+    one.heard()  # on a link that is still to close
+    assert one.hung_up
+    one.linked()
+    assert (one.hung_up, one.silent_for) == (False, 0)
 
 
 def test_a_cut_of_three_links_is_one_outage() -> None:

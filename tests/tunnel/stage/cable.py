@@ -46,6 +46,7 @@ class Flow:
         self.stalled = False
         self.chunk = 1 << 20
         self.ended = self.sink_ended = False
+        self.torn = False  # it ended with a reset
 
     def move(self, most: int) -> bool:
         if self.stalled:
@@ -67,7 +68,7 @@ class Flow:
         except BlockingIOError:
             return False
         except OSError:  # closed with our bytes unread, like TCP's reset
-            data = b""
+            data, self.torn = b"", True
         self.held += data
         self.ended = not data
         return True
