@@ -54,13 +54,13 @@ class Way:
     attempts: int = 0
     commands: list[tuple[str, ...]] = field(default_factory=list)
 
-    def serve(self, host: Host, env: Mapping[str, str] | None = None) -> Inside:
+    def serve(self, host: Host, *options: str, env: Mapping[str, str] | None = None) -> Inside:
         """Begin the daemon of a host."""
         port = self.ports.setdefault(host.name, free_port())
         words: list[str | Path] = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--tls-dir", self.tls]
         sluice = self.sluices.get(host.name)
         uri = f"qemu:///{host.mode}" if sluice is None else f"qemu+unix:///{host.mode}?socket={sluice.path}"
-        words += [f"--libvirt={uri}", "--admit", SPARE, "--admit", CACHE]
+        words += [f"--libvirt={uri}", "--admit", SPARE, "--admit", CACHE, *options]
         daemon = self.stack.enter_context(Inside(host, [BIN / "nbdtun", "dest", *words], self.directory / f"dest-{host.name}.log", env))
         wait(lambda: listening(port), PATIENT, f"the daemon of {host.name}", daemon)
         if host.name not in self.cables:

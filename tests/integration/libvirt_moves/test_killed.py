@@ -50,15 +50,46 @@ def test_the_far_end_hears_of_it(ways: Callable[..., Way], by: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("by", ["window", "attempt"])
+def test_nobody_can_tell_the_far_end(ways: Callable[..., Way], by: str) -> None:
+    """The network is away too: the far end ends the migration after its resume window, or when the next attempt comes."""
+    way = ways()
+    here, there = way.ends
+    if by == "window":
+        way.daemons[there.name].kill()
+        way.serve(there, "--resume-window", "10s")
+    with way.migrate("--bandwidth", "4M") as attempt:
+        attempt.wait_copied(4 * MIB, PATIENT)
+        way.cables[there.name].stall()
+        for pid in beside(way.domain.name):
+            os.kill(pid, signal.SIGKILL)
+        attempt.signal(signal.SIGKILL)
+        attempt.wait_exit(PATIENT)
+    way.domain.wait_ticks(here, 3, PATIENT)
+    if by == "window":
+        wait(lambda: there.virsh("list", "--all", "--name") == "" and not way.left(there), PATIENT, "a clean destination")
+    else:
+        assert "paused" in there.virsh("list")
+    way.cables[there.name].plug()
+    with way.migrate(tidy=False) as again:
+        assert again.wait_exit(PATIENT) == 0, again.log()
+    way.arrived(there)
+
+
+def beside(vm: str) -> list[int]:
+    """The processes that stand by a VM's migration."""
+    return [pid for pid, command in marked().items() if f"nbdtun standby of {vm}" in command]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["handover", "arrival"])
 def test_the_process_beside_it_is_killed_too(ways: Callable[..., Way], phase: str) -> None:
     """Nobody keeps libvirt waiting then: it lets the guest run on. What runs there is found by --resolve, and no second attempt is made."""
     cell = Cell(ways(sluices=True), phase, ("--resume-window", "5s"))
     here, there, domain = cell.here, cell.there, cell.way.domain
     cell.reach()
-    beside = [pid for pid, command in marked().items() if f"nbdtun standby of {domain.name}" in command]
-    assert len(beside) == 1
-    os.kill(beside[0], signal.SIGKILL)
+    (standby,) = beside(domain.name)
+    os.kill(standby, signal.SIGKILL)
     cell.attempt.signal(signal.SIGKILL)
     assert cell.attempt.wait_exit(PATIENT) == -signal.SIGKILL
     domain.wait_ticks(here, 2, PATIENT)

@@ -54,7 +54,7 @@ def test_a_persistent_domain_leaves_its_definition(ways: Callable[..., Way]) -> 
     here, there = way.ends
     here.virsh("autostart", way.domain.name)
     here.virsh("metadata", "web1", "urn:lab", "--key", "lab", "--set", "<owner>us</owner>", "--live", "--config")
-    with way.migrate("--keep-source", "--converge", "write-blocking", "--connections", "2") as attempt:
+    with way.migrate("--keep-source", "--converge", "write-blocking,auto-converge", "--connections", "2") as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     way.arrived(there)
     assert "shut off" in here.virsh("list", "--all")
@@ -113,7 +113,7 @@ def test_the_daemon_dies_when_the_guest_has_just_begun_to_run_there(ways: Callab
     way = ways()
     here, there = way.ends
     way.daemons[there.name].kill()
-    way.serve(there, {"PYTHONPATH": f"{MUTE}"})
+    way.serve(there, env={"PYTHONPATH": f"{MUTE}"})
     with way.migrate("--resume-window", "10s") as attempt:
         wait(lambda: "running" in there.virsh("list"), PATIENT, "the guest's run there", attempt)
         way.daemons[there.name].kill()
