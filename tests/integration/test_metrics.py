@@ -38,6 +38,8 @@ def test_both_ends_of_a_migration_tell_what_they_do(pairs: Callable[..., Pair], 
     crossing = crossings(pairs(Plan(32 * MIB)), daemon_options=["--metrics", f"127.0.0.1:{there}"])
     attempt = crossing.migrate("--bandwidth", "8MiB", "--metrics", f"127.0.0.1:{here}")
     attempt.wait_copied(4 * MIB)
+    received = 'nbdtun_channel_bytes_total{direction="received",target="nbd"}'
+    wait(lambda: parsed(scrape(there)).get(received, 0) > MIB, 10, "a look at the workers, if there are some")
     pages = {end: scrape(port) for end, port in (("source", here), ("destination", there))}
     for end, page in pages.items():
         assert promtool("check", "metrics", stdin=page) == "", end

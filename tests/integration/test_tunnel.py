@@ -303,6 +303,7 @@ def test_the_rate_is_changed_while_it_runs(tunnels: Callable[..., Tunnel], direc
 
     source, destination = f"nbdtun-source (pid {tunnel.source.pid})", f"nbdtun-dest (pid {tunnel.destination.pid})"
     lines = re.sub(r" up [^;]+;", "", told("status")).splitlines()
+    lines = [line for line in lines if not line.startswith("  worker ")]  # on a machine of more cores
     there, target, here, forward = sorted(lines, key=lambda line: "nbdtun-source" in line or "unix:" in line)
     assert there.startswith(f"{destination}: listens on tcp:{tunnel.port}:interface=127.0.0.1; no bandwidth limit; no channels")
     assert target == "  target nbd: no channels"

@@ -14,7 +14,6 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, NoReturn
 
 from attrs import frozen
@@ -27,8 +26,8 @@ from nbdtun.deferreds import branch, end_of, gather, together
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import adopt, quiet_factory
-from nbdtun.service.workers import lines
 from nbdtun.service.workers.hosted import Hosted
+from nbdtun.service.workers.lines import Lines
 from nbdtun.service.workers.worker import Process, Worker
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
@@ -83,6 +82,7 @@ class Crew:
         self._count = workers.count
         self._start = workers.start
         self._renews = renews
+        self._lines = Lines(runtime.line_limit, runtime.reactor.seconds)
         self._first: Deferred[Any] | None = None
         self._watching = LoopingCall(self._watch)
         self._watching.clock = runtime.reactor
@@ -114,7 +114,7 @@ class Crew:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             try:
-                worker = Worker(self._runtime, self._start(theirs), partial(lines.write, limit=self._runtime.line_limit))
+                worker = Worker(self._runtime, self._start(theirs), self._lines.write)
             except OSError as error:
                 self.log.error("a worker cannot be started: {reason}", reason=error.strerror)
                 done: Deferred[None] = Deferred()

@@ -6,6 +6,7 @@ An event crosses as it was made, with its namespace, format and values.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,10 @@ from nbdtun.tunnel.runtime.log_limits import LineLimit
 
 #: The lines that peers can cause without end, which are limited for all workers together.
 LIMITED: Final = channel.__name__
+
+#: Seconds in which the same event of another worker is the same one, and the most events that are compared.
+ONCE: Final = 60.0
+MOST: Final = 64
 
 
 def sending(send: Callable[[dict[str, Any]], None]) -> ILogObserver:
@@ -38,10 +43,26 @@ def sending(send: Callable[[dict[str, Any]], None]) -> ILogObserver:
     return observer
 
 
-def write(event: dict[str, Any], limit: LineLimit) -> None:
-    """Write an event of a worker's."""
-    if event["namespace"] != LIMITED or limit.allows():
-        make_named(event["namespace"]).emit(LogLevel.lookupByName(event["level"]), event["format"], **event["values"])
+class Lines:
+    """
+    Writes the events of all workers of one end, within ``limit``; ``now`` is its clock.
+
+    What several of them say at a time, such as that the certificates have changed, is written once.
+    """
+
+    def __init__(self, limit: LineLimit, now: Callable[[], float]) -> None:
+        self._limit = limit
+        self._now = now
+        self._lately: deque[tuple[float, int, dict[str, Any]]] = deque(maxlen=MOST)
+
+    def write(self, whose: int, event: dict[str, Any]) -> None:
+        """Write an event of the worker ``whose``."""
+        since = self._now() - ONCE
+        if any(at >= since and who != whose and said == event for at, who, said in self._lately):
+            return
+        self._lately.append((self._now(), whose, event))
+        if event["namespace"] != LIMITED or self._limit.allows():
+            make_named(event["namespace"]).emit(LogLevel.lookupByName(event["level"]), event["format"], **event["values"])
 
 
 def _is_plain(value: object) -> bool:

@@ -47,7 +47,7 @@ class Worker(Dialogue):
     here = "in the daemon's main process"
     limited = False
 
-    def __init__(self, runtime: Runtime, process: Process, write: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, runtime: Runtime, process: Process, write: Callable[[int, dict[str, Any]], None]) -> None:
         super().__init__(runtime.reactor)
         self.pid = process.pid
         self.other = f"worker {process.pid}"
@@ -162,5 +162,5 @@ class Worker(Dialogue):
 
     @Line.responder
     def line(self, event: dict[str, Any]) -> dict[str, Any]:
-        self._write(event)
+        self._write(self.pid, event)
         return {}

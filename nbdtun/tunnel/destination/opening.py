@@ -145,23 +145,24 @@ class DestinationOpening(Opening):
         return TUNNEL.agree(**offer)
 
     async def _take_up(self, channel: Carried, received: int) -> Welcome:
-        self._check_there(channel)
+        self._check_link(channel)
+        try:
+            welcome = await channel.welcome(received)
+        except ProtocolViolation as violation:
+            channel.reset(violation)
+            raise
+        self._check_link(channel)  # a worker has been asked meanwhile
+        return welcome
+
+    def _check_link(self, channel: Carried) -> None:
+        """Whether the connection is still there, and its peer still trusted."""
+        if self._connection.wire.closed:
+            gone = LinkLost("the connection was lost before the channel was open")
+            channel.abandoned(gone)
+            raise gone
         try:
             self._destination.check_again(self._connection)
         except TLSError as revoked:
             self._destination.refusals.report(self.caller.address, revoked)
             channel.abandoned(revoked)
             raise
-        try:
-            welcome = await channel.welcome(received)
-        except ProtocolViolation as violation:
-            channel.reset(violation)
-            raise
-        self._check_there(channel)  # a worker has been asked meanwhile
-        return welcome
-
-    def _check_there(self, channel: Carried) -> None:
-        if self._connection.wire.closed:
-            gone = LinkLost("the connection was lost before the channel was open")
-            channel.abandoned(gone)
-            raise gone

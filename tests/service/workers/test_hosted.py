@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, ResumeRefused, TunnelError
 from nbdtun.service.workers.commands import Act
 from nbdtun.service.workers.hosted import Hosted
+from nbdtun.tls.presented import Presented
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.channels.figures import Figures
 from nbdtun.tunnel.runtime.contact import Contact
@@ -94,6 +95,42 @@ def test_what_it_is_told_reaches_the_worker(channel: Hosted, host: Host) -> None
         ("cut", "link-lost", "broken"),
         ("leave", "tunnel", "left"),
     ]
+
+
+class Leaving:
+    """A connection whose answer is written, or not wholly; its ``wire`` moves, or cannot."""
+
+    def __init__(self, rest: memoryview | None = None, stays: bool = False) -> None:
+        self.rest, self.stays = rest, stays
+        self.wire, self.closed, self.presented = self, False, Presented((b"certificate",), "nbdtun/1")
+
+    def release(self) -> tuple[Any, memoryview | None]:
+        return self.wire, self.rest
+
+    def move(self) -> tuple[Any, None]:
+        if self.stays:
+            raise LinkLost("it broke off before it could be moved to another process")
+        return None, None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_link_is_passed_on_with_who_is_at_its_other_end(channel: Hosted, host: Host) -> None:
+    transport: Any = Leaving()
+    channel.pass_on(transport, 3)
+    assert host.attached == [(channel.ident, 3)]
+    assert channel.presented == transport.presented
+    channel.over(None)
+    assert channel.presented is None
+
+
+@pytest.mark.parametrize("broken", [Leaving(rest=memoryview(b"of the answer")), Leaving(stays=True)])
+def test_a_link_that_cannot_be_passed_on_is_closed(channel: Hosted, host: Host, broken: Any) -> None:
+    """Its source dials again."""
+    channel.pass_on(broken, 3)
+    assert (broken.closed, host.attached, channel.presented) == (True, [], None)
+    assert [told["what"] for _, told in host.told] == ["abandoned"]
 
 
 def test_lost_links_are_counted_as_if_they_were_here(channel: Hosted, contact: Contact) -> None:

@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from nbdtun.logs import make_named
-from nbdtun.service.workers.lines import LIMITED, sending, write
+from nbdtun.service.workers.lines import LIMITED, ONCE, Lines, sending
 from nbdtun.tunnel.runtime.log_limits import LINES, LineLimit
 
 
@@ -29,8 +29,8 @@ def crossed(*emit: Any) -> list[dict[str, Any]]:
 def test_an_event_is_the_same_at_the_other_end() -> None:
     log = make_named("nbdtun.somewhere")
     (event,) = crossed(lambda: log.warn("channel {channel}: {count} of {rest!s}", channel="a", count=3, rest=0.5))
-    limit = LineLimit(Clock().callLater)
-    (again,) = crossed(lambda: write(event, limit))
+    lines = Lines(LineLimit(Clock().callLater), Clock().seconds)
+    (again,) = crossed(lambda: lines.write(1, event))
     assert again == event
     assert event == {
         "namespace": "nbdtun.somewhere",
@@ -53,8 +53,18 @@ def test_others_are_heard_from_a_warning_on() -> None:
 
 
 def test_what_peers_cause_is_limited_for_all_together() -> None:
-    limit = LineLimit(Clock().callLater)
+    lines = Lines(LineLimit(Clock().callLater), Clock().seconds)
     event = {"namespace": LIMITED, "level": "info", "format": "a line", "values": {}}
     other = {**event, "namespace": "nbdtun.other"}
-    written = crossed(*[lambda: write(event, limit)] * (LINES + 5), lambda: write(other, limit))
+    written = crossed(*[lambda: lines.write(1, event)] * (LINES + 5), lambda: lines.write(1, other))
     assert len(written) == LINES + 1
+
+
+def test_what_several_say_at_a_time_is_written_once() -> None:
+    """But not what one of them says twice, nor what another says much later."""
+    clock = Clock()
+    lines = Lines(LineLimit(clock.callLater), clock.seconds)
+    event = {"namespace": "nbdtun.tls.renewal", "level": "info", "format": "they have changed", "values": {}}
+    for whose, after, written in ((1, 0.0, 1), (2, 1.0, 0), (3, 1.0, 0), (1, 0.0, 1), (2, ONCE + 1, 1)):
+        clock.advance(after)
+        assert len(crossed(lambda whose=whose: lines.write(whose, event))) == written
