@@ -96,11 +96,15 @@ def _roll_back(every: list[Entry], now: Now) -> list[Step]:
     return [Step(each.vm, What.ROLL_BACK) for each in every if now.roll_back and each.state is State.COPYING and each.vm in now.living]
 
 
+def _is_ignored(entry: Entry, now: Now) -> bool:
+    """Whether nobody waits for it: it has no link, its migration is decided, or its process has ended, and that is being worked on."""
+    return entry.vm in now.stuck or entry.vm in now.watched or (entry.vm in now.busy and entry.vm not in now.living)
+
+
 def _has_turn(entry: Entry, now: Now) -> bool:
     """Whether it switches over, or is about to, so that no other may."""
-    if entry.vm in now.stuck or entry.vm in now.watched or (entry.vm in now.busy and entry.vm not in now.living):
-        return False
-    return entry.state is State.SWITCHING or (entry.state is State.HELD and entry.vm in now.busy)
+    begins = entry.state is State.HELD and entry.vm in now.busy
+    return (entry.state is State.SWITCHING or begins) and not _is_ignored(entry, now)
 
 
 def _release(every: list[Entry], now: Now) -> list[Step]:
@@ -110,9 +114,8 @@ def _release(every: list[Entry], now: Now) -> list[Step]:
 
 def _has_place(entry: Entry, now: Now) -> bool:
     """Whether it copies, or is about to."""
-    if entry.vm in now.stuck or entry.vm in now.watched:
-        return False
-    return entry.state is State.COPYING or (entry.state is State.WAITING and entry.vm in now.busy)
+    begins = entry.state is State.WAITING and entry.vm in now.busy and not entry.move.refused
+    return begins or (entry.state is State.COPYING and not _is_ignored(entry, now))
 
 
 def _start(every: list[Entry], now: Now, places: int) -> list[Step]:

@@ -101,6 +101,12 @@ def test_no_step_for_one_that_is_busy_and_it_keeps_its_place() -> None:
     assert steps([entry("a")], busy={"a"}, stopping=True) == []
 
 
+def test_one_whose_process_has_ended_keeps_no_place_while_its_hook_is_called() -> None:
+    vms = [entry("a", State.COPYING), entry("b"), entry("c")]
+    assert steps(vms, busy={"a"}, living={"a"}) == [("b", START)]
+    assert steps(vms, busy={"a"}) == [("b", START), ("c", START)]
+
+
 def test_one_without_a_link_keeps_nobody_waiting() -> None:
     vms = [entry("a", State.SWITCHING), entry("b", State.HELD), entry("c", State.HELD), entry("d", State.COPYING), entry("e"), entry("f")]
     assert steps(vms, lost={"a", "b", "d"}) == [("e", START)]

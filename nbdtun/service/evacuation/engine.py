@@ -191,7 +191,7 @@ class Engine:
     def _take(self, step: Step) -> None:
         entry = self._entries[step.vm]
         if step.what is What.STAY:
-            self._stay(entry)
+            self._soon(step.vm, self._stay(entry))
         elif step.what is What.START:
             self._soon(step.vm, self._start(entry, step.to))
         elif step.what is What.RELEASE:
@@ -201,7 +201,7 @@ class Engine:
         elif step.what is What.ROLL_BACK:
             self._soon(step.vm, self._crew.cancel(step.vm), apart=True)
 
-    def _stay(self, entry: Entry) -> None:
+    async def _stay(self, entry: Entry) -> None:
         move, code, reason = entry.move, entry.code, entry.reason
         if move.refused:
             code, reason = move.code, move.refused
@@ -210,7 +210,12 @@ class Engine:
         else:
             failed = ", ".join(sorted(self._strikes.closed))
             code, reason = code or "destination", reason or f"no destination takes it: {failed} failed too often"
-        self._note(entry.after(Trigger.GIVE_UP, code=code, reason=reason, ended=_milliseconds()), "stays")
+        await self._leave(entry.after(Trigger.GIVE_UP, code=code, reason=reason, ended=_milliseconds()), "stays")
+
+    async def _leave(self, entry: Entry, what: str, hook: Hook = Hook.FAILED, strikes: Strikes | None = None) -> None:
+        """Nothing more is done with a VM. Its hook comes before the note: a later engine that finds no note calls it (again)."""
+        await self._hooked(hook, entry)
+        self._note(entry, what, strikes)
 
     async def _start(self, entry: Entry, to: str) -> None:
         entry = evolve(entry, to=to)
@@ -267,13 +272,11 @@ class Engine:
             self._strikes = self._strikes.arrived(entry.to)
             resumes = entry.resumes + outcome.resumes
             arrived = entry.after(Trigger.ARRIVE, ended=now, downtime=outcome.downtime, resumes=resumes, code="", reason="")
-            self._note(arrived, f"runs at {entry.to}", self._strikes)
-            await self._hooked(Hook.AFTER, self._entries[entry.vm])
+            await self._leave(arrived, f"runs at {entry.to}", Hook.AFTER, self._strikes)
             return
         entry = evolve(entry, code=outcome.code, reason=outcome.reason, resumes=entry.resumes + outcome.resumes)
         if outcome.fate is Fate.LOST:
-            self._note(entry.after(Trigger.LOSE, ended=now), outcome.reason)
-            await self._hooked(Hook.FAILED, self._entries[entry.vm])
+            await self._leave(entry.after(Trigger.LOSE, ended=now), outcome.reason)
         elif outcome.fate is Fate.HERE:
             await self._failed(entry)
         elif settling and entry.failures >= self.terms.retries:
@@ -297,9 +300,11 @@ class Engine:
             self._strikes = self._strikes.failed(entry.to, entry.vm)
         retries = 0 if self.stopping else self.terms.retries
         after = after_failure(entry, now, retries=retries, first=self.terms.pause, closed=self._strikes.closed)
-        self._note(after, f"{after.state.value} after a failure: {entry.reason} [{entry.code}]", self._strikes)
+        what = f"{after.state.value} after a failure: {entry.reason} [{entry.code}]"
         if after.state is State.STAYED:
-            await self._hooked(Hook.FAILED, after)
+            await self._leave(after, what, strikes=self._strikes)
+        else:
+            self._note(after, what, self._strikes)
 
     async def _hooked(self, hook: Hook, entry: Entry) -> bool:
         """Call a hook; returns whether it went well. One that fails beforehand is a failure of the attempt."""

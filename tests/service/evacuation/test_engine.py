@@ -17,11 +17,14 @@ from nbdtun.evacuation.life import State
 from nbdtun.evacuation.overview import Overview
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry, Move
+from nbdtun.evacuation.window import Window
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.service.evacuation.control import EvacuationControl
 from nbdtun.service.evacuation.engine import TICK, Engine
+from nbdtun.service.evacuation.hooks import Hook
 
 TO = ("hv2", "hv3")
+TERMS = Terms(qmp="/run/{vm}.qmp", to=TO, copying=4, pause=60_000)
 
 
 @define(eq=False)
@@ -83,6 +86,18 @@ class Pretence:
         return await self.answer
 
 
+@define(eq=False)
+class Calls:
+    """The hooks: which were called for which VM; each lasts until the test ends it."""
+
+    made: list[tuple[Hook, str]] = field(factory=list)
+    under_way: Deferred[None] = field(factory=Deferred)
+
+    async def call(self, hook: Hook, told: Mapping[str, str]) -> None:
+        self.made.append((hook, told["NBDTUN_VM"]))
+        await self.under_way
+
+
 class Stage:
     """An engine on the stage."""
 
@@ -91,6 +106,9 @@ class Stage:
         self.seen: list[Overview] = []
         nobody = cast(Any, None)
         self.engine = Engine(cast(Any, self.clock), journal, terms, cast(Any, self.crew), nobody, self.seen.append, lambda line: None)
+        self.hooks = Calls()
+        self.hooks.under_way.callback(None)
+        self.engine._hooks = cast(Any, self.hooks)
         self.run = Deferred.fromCoroutine(self.engine.run())
 
     def tick(self, times: int = 1) -> None:
@@ -118,7 +136,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def begin(journal: Journal, *vms: str, **more: Any) -> Stage:
-    terms = Terms(**{"qmp": "/run/{vm}.qmp", "to": TO, "copying": 4, "pause": 60_000, **more})
+    terms = evolve(TERMS, **more)
     journal.begin(terms, [Entry(Move(vm, f"/run/{vm}.qmp", TO[0], TO)) for vm in vms])
     stage = Stage(journal, terms)
     stage.tick()
@@ -201,3 +219,42 @@ def test_what_set_has_changed_is_kept_for_a_later_engine(journal: Journal) -> No
     kept = journal.terms()
     assert kept is not None
     assert (kept.bandwidth, kept.window) == (1_000_000, "")
+
+
+def test_a_hook_that_an_engine_has_not_ended_is_called_by_the_next(journal: Journal) -> None:
+    stage = begin(journal, "a")
+    stage.hooks.under_way = Deferred()
+    stage.ends("a", Phase.COMPLETED)
+    assert stage.hooks.made == [(Hook.BEFORE, "a"), (Hook.AFTER, "a")]
+    assert stage.states() == {"a": State.COPYING}
+    later = Stage(journal, stage.engine.terms)  # as the first is killed now
+    later.ends("a", Phase.COMPLETED)
+    assert later.hooks.made == [(Hook.AFTER, "a")]
+    assert later.states() == {"a": State.MOVED}
+
+
+def test_one_that_cannot_be_moved_has_its_hook_as_well(journal: Journal) -> None:
+    journal.begin(TERMS, [Entry(Move("a", "/run/a.qmp", refused="it has a job", code="not-migratable"))])
+    stage = Stage(journal, TERMS)
+    stage.tick(2)
+    assert stage.hooks.made == [(Hook.FAILED, "a")]
+    assert cast(Overview, stage.run.result).status == 1
+
+
+def test_at_the_end_of_the_window_what_is_ready_is_finished_and_the_rest_is_held(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = [True]
+    monkeypatch.setattr(Window, "is_open", lambda window, now: hours[0])
+    stage = begin(journal, "a", "b", "c", window="22:00-05:00")
+    stage.crew.answer.callback(True)
+    stage.are_in(Phase.HOLDING, "a", "b")
+    assert stage.crew.released == ["a"]
+    hours[0] = False
+    stage.are_in(Phase.HOLDING, "c")
+    stage.ends("a", Phase.COMPLETED)
+    stage.ends("b", Phase.COMPLETED)
+    stage.tick(20)
+    assert stage.crew.released == ["a", "b"]
+    assert stage.states()["c"] is State.HELD
+    hours[0] = True
+    stage.tick(2)
+    assert stage.crew.released == ["a", "b", "c"]
