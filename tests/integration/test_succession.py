@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.crossing import Crossing
+from lab.crossing import VM, Crossing
 from lab.daemon import BIN, Daemon, free_port, listening, unix_listening
 from lab.disks import MIB
 from lab.ends import Ends, passes
@@ -27,7 +27,7 @@ from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import wait
 from lab.programs import Programs, alive
-from tests.integration.outcome import arrived
+from tests.integration.outcome import arrived, stayed, undisturbed
 from tests.integration.streams import count, send
 from tests.tls.stage.certificates import revoke_client
 
@@ -140,6 +140,7 @@ def rates(those: Programs, kind: str = "nbdtun-dest") -> set[int]:
     return {each["bandwidth"] for each in reports if each["name"] == kind}
 
 
+@pytest.mark.slow
 def test_two_at_the_same_moment(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
     """One of them replaces the program, and the other says so."""
     these, those = ends(), programs("run")
@@ -445,6 +446,83 @@ def test_a_killed_sources_session_is_found_by_the_next_source(
     those.replace()
     assert attempt.last["phase"] == "mirror"
     attempt.kill()
+    again = crossing.migrate()
+    assert again.wait_exit(120) == 0, again.log()
+    those.end()
+    arrived(crossing)
+
+
+@pytest.mark.slow
+def test_one_that_is_held_goes_on_through_two_reloads(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """Most of its memory is at the destination, in the first program's channels; then it switches over."""
+    pair = pairs(Plan(16 * MIB), memory=(320 << 10) + 8)
+    crossing = crossings(pair, cable=True, daemon=Daemon)
+    those = programs("far")
+    pair.source.wait_ticks(3)
+    attempt = crossing.migrate("--hold")
+    attempt.wait_phase("holding")
+    those.replace()
+    crossing.cable.cut()
+    those.replace()
+    pair.source.wait_ticks(2)
+    assert attempt.last["phase"] == "holding"
+    told = crossing.command("set", VM, "--switchover", "now")
+    assert told.returncode == 0, told.stderr
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    those.end()
+    arrived(crossing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["old", "new"])
+@pytest.mark.parametrize("held", ["nbd-server-start", "migrate-incoming"])
+def test_one_of_them_is_killed(
+    killed: str, held: str, pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """Without the old one the migration fails, the guest goes on, and the next one moves it. Without the new one nothing happens."""
+    pair = pairs(Plan(64 * MIB))
+    pair.source.wait_ticks(5)
+    with Gate(pair.directory / "gate.qmp", pair.destination.qmp_path, held) as gate:
+        crossing = crossings(pair, cable=True, qmp=(pair.source.qmp_path, gate.path), daemon=Daemon)
+        those = programs("far")
+        attempt = crossing.migrate()
+        gate.wait_held()
+        newest = those.replace()
+        os.kill(crossing.daemon.pid if killed == "old" else newest, signal.SIGKILL)
+        wait(lambda: len(those.running) == 1, 10, "its end")
+        crossing.cable.cut()
+        gate.open()
+        fails = killed == "old"
+        assert attempt.wait_exit(120) == int(fails), attempt.log()
+        if fails:
+            undisturbed(pair)
+            again = crossing.migrate()
+            assert again.wait_exit(120) == 0, again.log()
+        those.end()
+        arrived(crossing)
+
+
+@pytest.mark.slow
+def test_the_time_is_up_while_memory_is_sent(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """It cannot be left to another program: the migration fails when the daemon's own time has passed too, and the guest goes on."""
+    pair = pairs(Plan(16 * MIB), memory=(320 << 10) + 8)
+    pair.source.wait_ticks(3)
+    crossing = crossings(pair, cable=True, daemon=Daemon, daemon_options=["--drain-timeout", "2s"])
+    those = programs("far")
+    attempt = crossing.migrate("--hold")
+    attempt.wait_phase("holding")
+    newest = those.replace("--drain-timeout", "1s")
+    wait(lambda: those.running == [newest], 30, "the end of the old program")
+    assert attempt.wait_exit(60) == 1, attempt.log()
+    assert "the destination's daemon was stopped: --drain-timeout (2.0 s) has passed" in attempt.log()
+    undisturbed(pair)
+    wait(lambda: pair.destination.state() == "gone", 60, "the end of the destination's QEMU")
+    stayed(crossing)
+    pair.renew_destination()
     again = crossing.migrate()
     assert again.wait_exit(120) == 0, again.log()
     those.end()
