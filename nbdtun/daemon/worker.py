@@ -38,14 +38,14 @@ class Child:
     def __repr__(self) -> str:
         return f"<Child {self.pid}>"
 
-    def end(self) -> str:
-        """Kill it, if it still runs; return how it has ended, in words."""
+    def end(self, *, patient: bool) -> str:
+        """Kill it, if it still runs, if ``patient`` after a moment; return how it has ended, in words."""
         try:
-            status = self._process.wait(GONE)
+            status = self._process.wait(GONE if patient else 0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            return "it hung"
+            return "it hung" if patient else "it was ended"
         return f"status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
 
 

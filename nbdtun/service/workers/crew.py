@@ -17,12 +17,12 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from nbdtun.deferreds import branch, end_of, gather, together
+from nbdtun.deferreds import branch, end_of, gather, together, with_timeout
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import adopt, quiet_factory
@@ -34,6 +34,9 @@ from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.runtime.runtime import Runtime
 from nbdtun.tunnel.settings import labels
 from nbdtun.tunnel.source.client import Source
+
+#: Seconds for all workers to begin, before a channel goes to one of those that have.
+FIRST: Final = 5.0
 
 #: Seconds until another worker takes the place of one that has ended.
 RESTART: Final = 1.0
@@ -111,17 +114,16 @@ class Crew:
 
     def _enlist(self) -> Deferred[None]:
         """Start one; the Deferred fires once it has begun, or will not."""
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            try:
+        try:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
                 worker = Worker(self._runtime, self._start(theirs), self._lines.write)
-            except OSError as error:
-                self.log.error("a worker cannot be started: {reason}", reason=error.strerror)
-                done: Deferred[None] = Deferred()
-                done.callback(None)
-                return done
-            ours.setblocking(False)
-            adopt(self._runtime.reactor, ours, quiet_factory(lambda: worker))
+                ours.setblocking(False)
+                adopt(self._runtime.reactor, ours, quiet_factory(lambda: worker))
+        except OSError as error:
+            self.log.error("a worker cannot be started: {reason}; trying again", reason=error.strerror)
+            self._renew_in(WATCH)
+            return succeed(None)
         self.workers.append(worker)
         worker.when_lost().addCallback(lambda _: self._ended(worker))
         return Deferred.fromCoroutine(self._begin(worker))
@@ -145,8 +147,11 @@ class Crew:
         with_it = f", and with it {len(names)} channel{'s' * (len(names) > 1)}" if names else ""
         self.log.error("worker {pid} has ended ({how}){with_it}", pid=worker.pid, how=worker.ending, with_it=with_it)
         if self._renews() and not worker.refused:
-            later = self._runtime.reactor.callLater(RESTART, lambda: self._renew(later))
-            self._later.add(later)
+            self._renew_in(RESTART)
+
+    def _renew_in(self, seconds: float) -> None:
+        later = self._runtime.reactor.callLater(seconds, lambda: self._renew(later))
+        self._later.add(later)
 
     def _renew(self, later: IDelayedCall) -> None:
         self._later.discard(later)
@@ -166,10 +171,12 @@ class Crew:
             worker.hang_up()
 
     async def _choose(self, target: str, sock: socket.socket) -> Worker | None:
-        """The one for a new channel to ``target``, once all have begun for the first time; None where there is none."""
+        """The one for a new channel to ``target``, once all have begun for the first time, or take too long; None where there is none."""
         if self._first is not None and not self._first.called:
             try:
-                await branch(self._first)
+                await with_timeout(self._runtime.reactor, FIRST, branch(self._first), TimeoutError)
+            except TimeoutError:
+                self._first = None
             except BaseException:
                 sock.close()
                 raise

@@ -29,8 +29,8 @@ class Process(Protocol):
 
     pid: int
 
-    def end(self) -> str:
-        """Kill it, if it still runs; return how it has ended, in words."""
+    def end(self, *, patient: bool) -> str:
+        """Kill it, if it still runs, if ``patient`` after a moment; return how it has ended, in words."""
 
 
 class Worker(Dialogue):
@@ -137,8 +137,8 @@ class Worker(Dialogue):
 
     def end(self) -> list[str]:
         """It has ended, or is to: end its channels too, and return their names."""
-        self.begun = False
-        self.ending = self.ending or self._process.end()
+        begun, self.begun = self.begun, False
+        self.ending = self.ending or self._process.end(patient=begun)  # one that has not begun may load for long
         names = sorted(channel.name for channel in self.channels.values())
         for channel in tuple(self.channels.values()):
             self._over(channel, ChannelReset(f"{self.other}, which had it, has ended ({self.ending})"))

@@ -25,7 +25,7 @@ class Inside:
             own.setblocking(False)
             adopt(reactor, own, quiet_factory(lambda: keeper))
 
-    def end(self) -> str:
+    def end(self, *, patient: bool) -> str:
         self.keeper.hang_up()
         for channel in tuple(self.keeper._channels.values()):
             channel.leave("its process has ended")

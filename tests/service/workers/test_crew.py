@@ -6,11 +6,12 @@ import errno
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import pytest_twisted
 from attrs import evolve
+from twisted.internet.defer import Deferred
 
 from nbdtun.errors import LinkLost
 from nbdtun.service.destination import DestinationService
@@ -147,6 +148,20 @@ async def test_a_worker_of_another_release_gets_nothing(base: Path, said: list[s
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_that_does_not_begin_holds_up_nobody(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels go to the other; to none here, where neither begins."""
+    monkeypatch.setattr(crew_module, "FIRST", 0.2)
+    silent: Deferred[Any] = Deferred()
+    monkeypatch.setattr(keeper_module.Keeper, "respond", lambda *_, **__: silent)
+    both = Both(base)
+    await both.begin()
+    await both.enter(2)
+    for service in both.services:
+        assert all(isinstance(channel, Channel) for channel in service.tunnel.channels)
+    await both.end()
+
+
+@pytest_twisted.ensureDeferred
 async def test_where_no_worker_can_be_started(base: Path, said: list[str]) -> None:
     def start(_: socket.socket) -> NoReturn:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
@@ -154,7 +169,7 @@ async def test_where_no_worker_can_be_started(base: Path, said: list[str]) -> No
     both = Both(base, Workers(2, start))
     await both.begin()
     await both.enter(2)
-    assert said.count("a worker cannot be started: Resource temporarily unavailable") == 4
+    assert said.count("a worker cannot be started: Resource temporarily unavailable; trying again") == 4
     await both.end()
 
 
