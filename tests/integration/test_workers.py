@@ -18,11 +18,15 @@ from typing import Any
 
 import pytest
 
+from lab.crossing import Crossing
 from lab.daemon import BIN, Twistd
 from lab.disks import MIB
 from lab.ends import Ends, passes
+from lab.gate import Gate
+from lab.pair import Pair, Plan
 from lab.process import wait
 from lab.programs import Programs, alive
+from tests.integration.outcome import arrived, stayed
 from tests.integration.streams import count, send
 from tests.tls.stage.certificates import revoke_client
 
@@ -284,3 +288,38 @@ def held(pid: int) -> int:
     """KiB of memory that a process has for itself, and its part of what it shares."""
     fields = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in fields if line.startswith("Pss:"))
+
+
+def hosting(crossing: Crossing) -> list[dict[str, Any]]:
+    """The workers of the destination's daemon that have a channel."""
+    (report,) = (json.loads(line) for line in crossing.command("status", "--json", far=True).stdout.splitlines())
+    return [each for each in report["workers"] if each["channels"] and each["ended"] is None]
+
+
+def carries(crossing: Crossing, kind: str) -> bool:
+    """Whether one of them has a channel of this kind."""
+    return any(name.startswith(f"{kind}.") for each in hosting(crossing) for name in each["channels"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held", ["mirror", "ram", "nbd-server-start", "migrate-incoming", "cont"])
+def test_a_worker_killed_in_each_phase(held: str, pairs: Callable[..., Pair], crossings: Callable[..., Crossing]) -> None:
+    """Before the disks, while they are copied, before the memory, with it, at the handover: the guest runs on at one end, whole."""
+    pair = pairs(Plan(64 * MIB))
+    pair.source.wait_ticks(5)
+    flowing = {"mirror": "nbd", "ram": "ram"}.get(held)
+    with Gate(pair.directory / "gate.qmp", pair.destination.qmp_path, "no such command" if flowing else held) as gate:
+        crossing = crossings(pair, qmp=(pair.source.qmp_path, gate.path), daemon_options=["--workers", "3"])
+        attempt = crossing.migrate("--bandwidth", "16MiB")
+        if flowing:
+            wait(lambda: carries(crossing, flowing), 60, f"a channel of {flowing}", attempt)
+        else:
+            gate.wait_held()
+        for each in hosting(crossing):
+            os.kill(each["pid"], signal.SIGKILL)
+        gate.open()
+        status = attempt.wait_exit(180)
+        assert status in (0, 1), attempt.log()
+        (arrived if status == 0 else stayed)(crossing)
+        if held != "mirror":  # its disk may be copied by another connection; but its memory may have begun, too
+            assert status == (1 if held in ("ram", "migrate-incoming") else 0), attempt.log()
