@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 import sys
 import tempfile
 import threading
@@ -21,7 +22,7 @@ from lab import guest
 from lab.booted import Booted
 from lab.crossing import certificates
 from lab.disks import MIB
-from lab.fleet import Fleet
+from lab.fleet import Fleet, Run
 from lab.misfortune import Misfortune
 from lab.pair import Plan
 from lab.process import wait
@@ -43,17 +44,20 @@ LIMIT = 800
 
 @dataclass
 class Way:
-    """One evacuation as it was: what went wrong, none for all well; the seconds that it took, and the bytes that went over the line."""
+    """One evacuation as it was: what went wrong, none for all well; the seconds that it took, the bytes that went over the line, and the
+    downtimes in milliseconds."""
 
     faults: list[str]
     seconds: float
     passed: int
     suffered: dict[str, int]
+    downtimes: list[float]
 
     def __str__(self) -> str:
         ideal = self.passed / RATE
         took = f"{self.seconds:.1f} s for {self.passed / 1e6:.0f} MB, {self.seconds / ideal:.2f} times the line's {ideal:.1f} s"
-        return "; ".join([took, *[f"{self.suffered}"] * bool(self.suffered), *(self.faults or ["all once, and whole"])])
+        stood = [f"{statistics.median(self.downtimes):.0f} ms of downtime, {max(self.downtimes):.0f} at most"] if self.downtimes else []
+        return "; ".join([took, *stood, *[f"{self.suffered}"] * bool(self.suffered), *(self.faults or ["all once, and whole"])])
 
 
 def away(fleet: Fleet, chance: random.Random, options: argparse.Namespace) -> Way:
@@ -76,7 +80,7 @@ def away(fleet: Fleet, chance: random.Random, options: argparse.Namespace) -> Wa
             each.join()
     moved = {vm for vm, state in run.states().items() if state == "moved"}
     failed = [f"exit status {status}: {run.log().strip()}"] if status else []
-    return Way([*failed, *fleet.faults(moved if status else None)], seconds, passed(fleet), dict(trouble.done))
+    return Way([*failed, *fleet.faults(moved if status else None)], seconds, passed(fleet), dict(trouble.done), downtimes(run))
 
 
 def home(fleet: Fleet, options: argparse.Namespace) -> Way:
@@ -84,7 +88,7 @@ def home(fleet: Fleet, options: argparse.Namespace) -> Way:
     report, again = fleet.directory / "report.json", fleet.directory / "home.json"
     told = fleet.resume("--report", f"{report}")  # nothing is left to do but to tell
     if told.wait_exit(LIMIT):
-        return Way([f"the report: {told.log().strip()}"], 0, 1, {})
+        return Way([f"the report: {told.log().strip()}"], 0, 1, {}, [])
     fleet.turn()
     began = time.monotonic()
     back = fleet.evacuate("--restore", f"{report}", "--report", f"{again}", *OPTIONS)
@@ -96,7 +100,7 @@ def home(fleet: Fleet, options: argparse.Namespace) -> Way:
     failed = [f"exit status {status} on the way home: {back.log().strip()}"] if status else out_of_order(report, again)
     print(f"  home: its plan was made within {planned:.1f} s", flush=True)
     failed += [f"at one time {' and '.join(vms)} switched over" for vms in back.crowds()]
-    return Way([*failed, *fleet.faults()], seconds, passed(fleet), {})
+    return Way([*failed, *fleet.faults()], seconds, passed(fleet), {}, downtimes(back))
 
 
 def out_of_order(report: Path, again: Path) -> list[str]:
@@ -104,6 +108,11 @@ def out_of_order(report: Path, again: Path) -> list[str]:
     order = [vm["vm"] for vm in json.loads(report.read_text())["vms"]]
     begun = sorted(json.loads(again.read_text())["vms"], key=lambda vm: vm["began"])
     return [] if [vm["vm"] for vm in begun] == order else [f"they came home as {begun}, and left as {order}"]
+
+
+def downtimes(run: Run) -> list[float]:
+    """Those of the VMs that have moved, as far as they are known: a process that was killed has told none."""
+    return [vm["downtime_ms"] for vm in run.last["vms"] if vm["downtime_ms"] is not None]
 
 
 def passed(fleet: Fleet) -> int:
