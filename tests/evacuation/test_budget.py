@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.evacuation.budget import LEAST, MEMORY, shares
+from nbdtun.evacuation.budget import LEAST, MEMORY, shares, yielding
 from nbdtun.migration.progress import Phase
 
 MIB = 1 << 20
@@ -40,3 +40,13 @@ def test_all_have_some_and_no_more_than_there_is(total: int, phases: dict[str, P
 @given(st.integers(64 * MIB, 1 << 40), PHASES)
 def test_the_sum_keeps_to_the_limit(total: int, phases: dict[str, Phase]) -> None:
     assert sum(shares(total, phases).values()) <= total
+
+
+def test_without_a_limit_disks_give_way_to_the_memory_that_others_wait_for() -> None:
+    phases = {"a": Phase.RAM, "b": Phase.MIRROR, "c": Phase.MIRROR, "d": Phase.HOLDING, "e": Phase.PREPARE}
+    assert yielding(60_000_000, phases, {"a"}) == {"b": 10_000_000, "c": 10_000_000}
+    assert yielding(60_000_000, phases, set()) == {}  # it is sent ahead of its turn
+    assert yielding(0, phases, {"a"}) == {}
+    assert yielding(60_000_000, {**phases, "a": Phase.FINISH}, {"a"}) == {}
+    assert yielding(1, phases, {"a"}) == {"b": LEAST, "c": LEAST}
+    assert yielding(60_000_000, {"a": Phase.RAM}, {"a"}) == {}

@@ -37,6 +37,12 @@ QUICK: Final = 0.1
 LOST_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 20.0
 
+#: The least seconds between two reports that a rate is measured between.
+MEASURED: Final = 0.5
+
+#: What is left, after a question, of the rate that the line has carried, where it carries less now.
+FADING: Final = 0.99
+
 #: The bandwidth of a process that another engine has told.
 UNKNOWN: Final = -1
 
@@ -45,14 +51,15 @@ UNKNOWN: Final = -1
 class Hand:
     """
     A process, the name of its control socket, what it reported last, and the bandwidth that it was told. It was ``asked`` last, and has
-    ``answered`` last, at these times of the reactor's; ``heard``: it has answered once. ``asking`` and ``cancelling``: a question, or a
-    request to roll back, is under way.
+    ``answered`` last, at these times of the reactor's; ``heard``: it has answered once. ``rate`` is what its link has carried of late, in
+    bytes per second. ``asking`` and ``cancelling``: a question, or a request to roll back, is under way.
     """
 
     child: Child
     name: Name
     progress: Progress
     bandwidth: int = UNKNOWN
+    rate: float = 0.0
     heard: bool = False
     asked: float = -math.inf
     answered: float = -math.inf
@@ -60,8 +67,13 @@ class Hand:
     cancelling: bool = False
 
 
+def _differs(hand: Hand, part: int) -> bool:
+    """Whether it is to be told its part of the bandwidth."""
+    return abs(part - hand.bandwidth) * COARSE > hand.bandwidth
+
+
 class Crew:
-    """The processes of one evacuation, whose files are in ``folder``."""
+    """The processes of one evacuation, whose files are in ``folder``. All together have carried ``line`` bytes per second of late."""
 
     log = make_logger()
 
@@ -71,6 +83,7 @@ class Crew:
         self._folder = folder
         self._base = base_of(places.run_dir)
         self._hands: dict[str, Hand] = {}
+        self.line = 0
 
     def __repr__(self) -> str:
         return f"<Crew of {len(self._hands)}>"
@@ -141,8 +154,10 @@ class Crew:
         One that does not answer has just begun, or is about to end; one that was stopped keeps nobody waiting.
         """
         now = self._reactor.seconds()
+        self.line = max(round(sum(hand.rate for hand in self._hands.values())), round(self.line * FADING))
         for vm, hand in self._hands.items():
-            if not hand.asking and now - hand.asked >= (QUICK if vm in quick else PACE):
+            presses = vm in quick or (hand.progress.phase is Phase.MIRROR and _differs(hand, parts.get(vm, 0)))
+            if not hand.asking and now - hand.asked >= (QUICK if presses else PACE):
                 hand.asking, hand.asked = True, now
                 Deferred.fromCoroutine(self._ask(vm, hand, parts.get(vm, 0)))
 
@@ -152,13 +167,20 @@ class Crew:
             if told is None:
                 return
             hand.heard, hand.answered = True, self._reactor.seconds()
-            hand.progress = Progress.from_json(told.get("progress", {}))
-            if abs(part - hand.bandwidth) * COARSE > hand.bandwidth and await self._say(vm, hand, Set, bandwidth=part) is not None:
+            self._heed(hand, Progress.from_json(told.get("progress", {})))
+            if _differs(hand, part) and await self._say(vm, hand, Set, bandwidth=part) is not None:
                 hand.bandwidth = part
         except NbdtunError as error:
             self.log.warn("{vm}: {reason}", vm=vm, reason=str(error))
         finally:
             hand.asking = False
+
+    @staticmethod
+    def _heed(hand: Hand, progress: Progress) -> None:
+        seconds = progress.time - hand.progress.time
+        if seconds >= MEASURED:
+            hand.rate = max(0, progress.link.sent - hand.progress.link.sent) / seconds
+        hand.progress = progress
 
     async def release(self, vm: str) -> bool:
         """Let a VM that is held switch over now; returns whether its process has heard it."""

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.errors import NbdtunError
-from nbdtun.evacuation.budget import shares
+from nbdtun.evacuation.budget import shares, yielding
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.outcome import Fate, Outcome, of_migration, of_settlement
@@ -130,7 +130,7 @@ class Engine:
 
     def _look(self) -> None:
         """Look at the processes once, and take the steps that are due."""
-        self._crew.ask(self._shares(), {entry.vm for entry in self._entries.values() if entry.state is State.SWITCHING} - self._watched)
+        self._crew.ask(self._shares(), self._switching)
         if self._is_open:
             self._late = {entry.vm for entry in self._entries.values() if entry.state is State.HELD}
         for vm, child in [*self._crew.ended()]:
@@ -186,7 +186,15 @@ class Engine:
         return self.terms.hours is None or self.terms.hours.is_open(datetime.now())
 
     def _shares(self) -> dict[str, int]:
-        return shares(self.terms.bandwidth, {vm: p.phase for vm, p in self._crew.progress.items() if not p.phase.final})
+        phases = {vm: progress.phase for vm, progress in self._crew.progress.items() if not progress.phase.final}
+        if self.terms.bandwidth:
+            return shares(self.terms.bandwidth, phases)
+        return yielding(self._crew.line, phases, self._switching)
+
+    @property
+    def _switching(self) -> frozenset[str]:
+        """The VMs that have their turn, and whose migration is not decided."""
+        return frozenset(entry.vm for entry in self._entries.values() if entry.state is State.SWITCHING) - self._watched
 
     def _take(self, step: Step) -> None:
         entry = self._entries[step.vm]

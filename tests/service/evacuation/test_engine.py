@@ -52,6 +52,8 @@ class Pretence:
     words: dict[str, tuple[str, ...]] = field(factory=dict)
     released: list[str] = field(factory=list)
     answer: Deferred[bool] = field(factory=Deferred)
+    line: int = 0
+    parts: Mapping[str, int] = field(factory=dict)
     lost: frozenset[str] = frozenset()
     stuck: frozenset[str] = frozenset()
 
@@ -79,7 +81,7 @@ class Pretence:
             yield vm, Pretended(final)
 
     def ask(self, parts: Mapping[str, int], quick: object = ()) -> None:
-        pass
+        self.parts = parts
 
     async def release(self, vm: str) -> bool:
         self.released.append(vm)
@@ -258,3 +260,17 @@ def test_at_the_end_of_the_window_what_is_ready_is_finished_and_the_rest_is_held
     hours[0] = True
     stage.tick(2)
     assert stage.crew.released == ["a", "b", "c"]
+
+
+def test_disks_give_way_while_the_memory_of_one_is_sent_in_its_turn(journal: Journal) -> None:
+    stage = begin(journal, "a", "b")
+    stage.crew.answer.callback(True)
+    stage.crew.line = 60_000_000
+    stage.are_in(Phase.MIRROR, "b")
+    stage.are_in(Phase.RAM, "a")
+    assert stage.crew.parts == {}  # its turn has not come
+    stage.are_in(Phase.HOLDING, "a")
+    stage.are_in(Phase.RAM, "a")
+    assert stage.crew.parts == {"b": 20_000_000}
+    stage.are_in(Phase.FINISH, "a")
+    assert stage.crew.parts == {}
