@@ -505,6 +505,24 @@ def test_one_of_them_is_killed(
 
 
 @pytest.mark.slow
+def test_the_time_of_an_old_program_is_up(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """It leaves the session that copies a disk to the new program, where the migration goes on."""
+    pair = pairs(Plan(64 * MIB))
+    pair.source.wait_ticks(5)
+    crossing = crossings(pair, cable=True, daemon=Daemon)
+    those = programs("far")
+    attempt = crossing.migrate("--bandwidth", "8MiB")
+    attempt.wait_copied(4 * MIB)
+    newest = those.replace("--drain-timeout", "1s")
+    wait(lambda: those.running == [newest], 30, "the end of the old program")
+    assert attempt.wait_exit(120) == 0, attempt.log()
+    those.end()
+    arrived(crossing)
+
+
+@pytest.mark.slow
 def test_the_time_is_up_while_memory_is_sent(
     pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
 ) -> None:
