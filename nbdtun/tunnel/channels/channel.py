@@ -26,7 +26,7 @@ from nbdtun.tunnel.channels.link import Link
 from nbdtun.tunnel.channels.outage import Flaps, Outage
 from nbdtun.tunnel.channels.splice import Farewell, Splice
 from nbdtun.tunnel.protocol.frames import Kind, encode
-from nbdtun.tunnel.protocol.growth import START, URGENT_START
+from nbdtun.tunnel.protocol.growth import BULK, URGENT
 from nbdtun.tunnel.protocol.inbound import Inbound
 from nbdtun.tunnel.protocol.outbound import Outbound
 from nbdtun.tunnel.runtime.runtime import Runtime
@@ -67,7 +67,7 @@ class Channel(Here):
         self.ident, self.target, self.urgent = ident, target, urgent
         self._window = runtime.spare.lend(window)
         self.inbound = Inbound(self._window, runtime.pool)
-        self.outbound = Outbound(self._window, runtime.pool, runtime.inflight, URGENT_START if urgent else START)
+        self.outbound = Outbound(self._window, runtime.pool, runtime.inflight, URGENT if urgent else BULK)
         self.ended: Deferred[TunnelError | None] = Deferred()
         self.error: TunnelError | None = None
         self.resumes = self.replayed = 0

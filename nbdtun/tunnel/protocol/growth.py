@@ -5,17 +5,31 @@ A line holds its rate times its round trip, 19 MB at 1 Gbit/s and 150 ms. Twice 
 So TCP sizes its own buffers (Linux's ``tcp_rcv_space_adjust``, net/ipv4/tcp_input.c). A slow disk at the other end is no reason to keep
 more: it takes little within a round trip, whatever waits for it. Rules only: no socket, no clock.
 
-An urgent channel begins with less. A guest stands still until the last byte of its memory has arrived, behind all that is under way: with
-twice what the line holds, that is one round trip more.
+An urgent channel takes less. A guest stands still until the last byte of its memory has arrived, behind all that is under way. What the
+line does not hold waits before it, and what has no room there is lost, of the disks' bytes too, which the guest waits for as well.
 """
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 #: Bytes that each direction of a channel may keep from its beginning: enough for 10 Gbit/s and 13 ms.
 START = 16 * 1024 * 1024
 
-#: The same for an urgent channel: what a near end can use.
-URGENT_START = 2 * 1024 * 1024
+
+class Appetite(NamedTuple):
+    """What a sender takes: ``start`` bytes at first, and later so many ``times`` what the line was seen to hold, and some ``more``."""
+
+    start: int
+    times: int
+    more: int
+
+
+#: Twice what the line holds keeps it full while acknowledgements are on their way.
+BULK: Final = Appetite(START, 2, 0)
+
+#: At first what a near end can use; and later no more than that waits before the line.
+URGENT: Final = Appetite(2 * 1024 * 1024, 1, 2 * 1024 * 1024)
 
 #: Bytes beyond ``START`` that all windows of a process have together.
 SPARE = 1024 * 1024 * 1024
@@ -42,35 +56,44 @@ class Spare:
 
 
 class Growth:
-    """How many bytes (``limit``) of its ``window`` a sender uses now, and ``start`` at first."""
+    """How many bytes (``limit``) of its ``window`` a sender with this ``appetite`` uses now."""
 
-    __slots__ = ("_from", "_since", "_start", "limit", "waited", "window")
+    __slots__ = ("_appetite", "_before", "_from", "_since", "limit", "waited", "window")
 
-    def __init__(self, window: int, start: int = START) -> None:
-        self._start = start
+    def __init__(self, window: int, appetite: Appetite = BULK) -> None:
+        self._appetite = appetite
         self.agree(window)
         self.begin()
 
     def agree(self, window: int) -> None:
         """Both ends keep up to ``window`` bytes."""
         self.window = window
-        self.limit = min(window, self._start)
+        self.limit = min(window, self._appetite.start)
 
     def begin(self) -> None:
         """Begin to measure: there is a new link."""
         self.waited = False  # the limit has stopped the sender since the measurement began
         self._since: float | None = None
         self._from = 0
+        self._before = 0.0  # what was delivered in the round trip before
 
     def delivered(self, acked: int, now: float, round_trip: float) -> None:
         """
         The other end has everything before ``acked`` at ``now``; ``round_trip`` is the shortest that was seen. All times in seconds.
 
-        After each round trip in which the limit stopped the sender, it becomes twice what was delivered in one, if that is more.
+        It grows after each round trip in which it stopped the sender and at least half of it was delivered. The lesser of two in a row
+        counts: all that was held up behind a lost packet arrives in one moment.
         """
         if self._since is not None and now - self._since < round_trip:
             return
-        if self._since is not None and self.waited:
+        if self._since is not None:
             held = (acked - self._from) * round_trip / (now - self._since)
-            self.limit = max(self.limit, min(self.window, int(2 * held)))
+            if self.waited:
+                self._see(int(min(held, self._before)))
+            self._before = held
         self.waited, self._since, self._from = False, now, acked
+
+    def _see(self, held: int) -> None:
+        """The line holds so many bytes, or more."""
+        if 2 * held > self.limit:
+            self.limit = max(self.limit, min(self.window, self._appetite.times * held + self._appetite.more))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from nbdtun.errors import ProtocolViolation, ResumeRefused
 from nbdtun.tunnel.protocol.frames import HEADER, Kind
-from nbdtun.tunnel.protocol.growth import START, Growth
+from nbdtun.tunnel.protocol.growth import BULK, Appetite, Growth
 from nbdtun.tunnel.protocol.inflight import InFlight, ack_interval
 from nbdtun.tunnel.protocol.slab import Slab, SlabPool
 
@@ -68,8 +68,8 @@ class Outbound:
     piece.
     """
 
-    def __init__(self, window: int, pool: SlabPool, inflight: InFlight | None = None, start: int = START) -> None:
-        self.growth = Growth(window, start)
+    def __init__(self, window: int, pool: SlabPool, inflight: InFlight | None = None, appetite: Appetite = BULK) -> None:
+        self.growth = Growth(window, appetite)
         self.end = 0  # bytes taken from the local socket
         self.acked = 0  # the other end has everything before it
         self.final: int | None = None

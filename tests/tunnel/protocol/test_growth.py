@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.tunnel.protocol.growth import START, URGENT_START, Growth, Spare
+from nbdtun.tunnel.protocol.growth import BULK, START, URGENT, Appetite, Growth, Spare
 from nbdtun.tunnel.protocol.outbound import FULL, Outbound
 from nbdtun.tunnel.protocol.slab import SlabPool
 from tests.tunnel.stage.reading import reading
@@ -18,8 +18,8 @@ GIGABIT = 125_000_000
 class Line:
     """A sender that always has data, and a line that takes ``rate`` bytes a second and has a ``round_trip`` in seconds."""
 
-    def __init__(self, rate: float, round_trip: float, window: int = WINDOW, receiver: float = 1e12, start: int = START) -> None:
-        self.growth = Growth(window, start)
+    def __init__(self, rate: float, round_trip: float, window: int = WINDOW, receiver: float = 1e12, appetite: Appetite = BULK) -> None:
+        self.growth = Growth(window, appetite)
         self._rate, self._round_trip, self._receiver = rate, round_trip, receiver
         self._acked, self._now = 0.0, 0.0
 
@@ -47,10 +47,21 @@ def test_a_short_line_needs_no_more_than_at_the_beginning() -> None:
 
 def test_an_urgent_one_keeps_little_more_than_its_line_holds() -> None:
     """A guest that stands still waits for all of it."""
-    slow = Line(100_000_000 / 8, 0.050, start=URGENT_START).run(5)
-    assert slow == URGENT_START
+    slow = Line(100_000_000 / 8, 0.050, appetite=URGENT).run(5)
+    assert slow == URGENT.start
     held = GIGABIT * 0.150
-    assert 1.8 * held < Line(GIGABIT, 0.150, start=URGENT_START).run(3) < 2.2 * held
+    assert held < Line(GIGABIT, 0.150, appetite=URGENT).run(5) < held + 1.1 * URGENT.more
+
+
+def test_what_comes_at_once_after_a_lost_packet_is_no_sign_of_a_larger_line() -> None:
+    """Nothing is acknowledged until it has been sent again, and then all that came behind it is."""
+    growth, held = Growth(WINDOW, URGENT), 5 * MIB
+    acked = 0
+    for trip in range(40):
+        acked += 0 if trip % 4 == 2 else 2 * held if trip % 4 == 3 else held
+        growth.waited = True
+        growth.delivered(acked, trip * 0.05, 0.05)
+    assert growth.limit <= held + URGENT.more
 
 
 def test_a_line_longer_than_the_window_gets_the_window() -> None:
@@ -91,6 +102,9 @@ def test_a_full_window_is_read_into_again_once_it_has_grown() -> None:
     outbound.growth.delivered(0, 0.0, 0.1)
     assert outbound.read(reading(b"x")) == FULL
     outbound.growth.delivered(START, 0.1, 0.1)
+    assert not outbound.roomy, "one round trip is no measure"
+    outbound.growth.waited = True
+    outbound.growth.delivered(2 * START, 0.2, 0.1)
     assert outbound.roomy
     assert outbound.growth.limit == 2 * START
 
