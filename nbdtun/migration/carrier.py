@@ -54,7 +54,9 @@ class Ingress(Protocol):
 
     async def drained(self) -> None:
         """
-        Wait until every channel opened through it has ended and all its bytes are at the target.
+        Wait until all that QEMU has sent through it, to the end of its stream, is in the target's socket.
+
+        QEMU at the target need not have read it yet.
 
         :raise TunnelError: a channel failed, or the bytes did not arrive in time.
         """

@@ -19,7 +19,7 @@ QEMU facts (7.2 and 10.0):
 - An empty image makes a job of length 0.
 - Where the target may hold data, and an NBD node may, a mirror first writes zeroes over all of it, and its ``offset`` stays 0;
   the node's ``wr_highest_offset`` (``query-blockstats``) grows meanwhile.
-- ``copy-mode=write-blocking`` makes the guest's writes wait for the target; from 8.2 on ``block-job-change`` sets it on a running job.
+- ``copy-mode=write-blocking`` makes the guest's writes wait for the target; ``block-job-change`` (8.2) sets it on a running job.
 - ``detect-zeroes=unmap`` with ``discard=unmap`` on the NBD node keep sparse images sparse.
 """
 
@@ -211,7 +211,8 @@ class Mirror:
             raise self._failure("its last writes were lost")
 
     async def remove(self) -> None:
-        """Remove the node from QEMU, if it is there; the job must be gone."""
+        """Remove the node from QEMU, if it is there; the job must be gone. Cut off first, it is not flushed again for a round trip."""
+        await self.sever()
         try:
             await self._monitor.execute("blockdev-del", {"node-name": self.name})
         except CommandFailed:

@@ -44,7 +44,7 @@ class Channels(Protocol):
     trouble: TunnelError | None
 
     async def drained(self) -> None:
-        """Wait until all have ended."""
+        """Wait until all that was sent through them is in the sockets at their other ends."""
 
     def reset(self, reason: str) -> None:
         """End all."""
@@ -74,7 +74,7 @@ class TunnelIngress:
         self._brake.allow(count)
 
     async def drained(self) -> None:
-        """Wait until every channel opened through it has ended."""
+        """Wait until all that was sent through it is in the target's socket."""
         await self._channels.drained()
 
     async def close(self) -> None:

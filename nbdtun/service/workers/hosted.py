@@ -49,6 +49,7 @@ class Hosted:
     def __init__(self, host: Host, ident: bytes, target: str, contact: Contact) -> None:
         self.ident, self.target = ident, target
         self.ended: Deferred[TunnelError | None] = Deferred()
+        self.delivered: Deferred[None] = Deferred()
         self.error: TunnelError | None = None
         self.figures = Figures()
         self.presented: Presented | None = None
@@ -117,6 +118,7 @@ class Hosted:
         self.error = error
         self.presented = None
         self.ended.callback(error)
+        self.delivered.callback(None)
 
     # What it is told.
 

@@ -28,11 +28,17 @@ class Welcome:
 
 
 class Carried(Protocol):
-    """A :class:`~nbdtun.tunnel.channels.channel.Channel`, here or in a worker. ``ended`` fires once, with None or the error."""
+    """
+    A :class:`~nbdtun.tunnel.channels.channel.Channel`, here or in a worker. ``ended`` fires once, with None or the error.
+
+    ``delivered`` fires once: when all that the local program has sent, with its end, is in the other one's socket; else after ``ended``.
+    Of a worker's it is always after ``ended``.
+    """
 
     ident: bytes
     target: str
     ended: Deferred[TunnelError | None]
+    delivered: Deferred[None]
     error: TunnelError | None
 
     @property

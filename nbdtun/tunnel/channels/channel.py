@@ -69,6 +69,7 @@ class Channel(Here):
         self.inbound = Inbound(self._window, runtime.pool)
         self.outbound = Outbound(self._window, runtime.pool, runtime.inflight, URGENT if urgent else BULK)
         self.ended: Deferred[TunnelError | None] = Deferred()
+        self.delivered: Deferred[None] = Deferred()
         self.error: TunnelError | None = None
         self.resumes = self.replayed = 0
         self.flaps = Flaps()
@@ -254,7 +255,13 @@ class Channel(Here):
         """Whether both directions have ended, as far as this end knows."""
         return self.inbound.done and self.outbound.done
 
+    def _deliver(self) -> None:
+        if not self.delivered.called:
+            self.delivered.callback(None)
+
     def _check_end(self) -> None:
+        if self.outbound.done:
+            self._deliver()
         if self.complete:
             self._splice.close()
             if not self.dials and self._link is not None:
@@ -311,3 +318,4 @@ class Channel(Here):
         self.runtime.pool.trim()
         self.runtime.spare.give_back(self._window)
         self.ended.callback(error)
+        self._deliver()

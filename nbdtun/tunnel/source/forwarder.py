@@ -57,7 +57,7 @@ class Forwarder(ServerFactory):
         self._farewell = farewell
         self.target = target
         self.trouble: TunnelError | None = None
-        self._channels: dict[Carried, Deferred[TunnelError | None]] = {}
+        self._channels: set[Carried] = set()
         self._opening: set[Deferred[Any]] = set()
 
     def buildProtocol(self, addr: object) -> protocol.Protocol:
@@ -84,14 +84,18 @@ class Forwarder(ServerFactory):
 
     async def drained(self) -> None:
         """
-        Wait until all its channels have ended.
+        Wait until all that its local programs have sent, to the ends of their streams, is in the sockets of the others.
 
-        :raise TunnelError: one of them failed.
+        :raise TunnelError: one of its channels failed.
         """
-        while waited_for := next(iter((*self._opening, *self._channels.values())), None):
+        while waited_for := next(iter((*self._opening, *self._undelivered)), None):
             await end_of(waited_for)
         if self.trouble is not None:
             raise self.trouble.again()
+
+    @property
+    def _undelivered(self) -> list[Deferred[None]]:
+        return [channel.delivered for channel in self._channels if not channel.delivered.called]
 
     def reset(self, reason: str) -> None:
         """End all its channels."""
@@ -106,7 +110,7 @@ class Forwarder(ServerFactory):
         except BaseException:
             self._source.users.leave(user)
             raise
-        self._channels[channel] = channel.ended
+        self._channels.add(channel)
         channel.ended.addCallback(self._ended, channel, user)
         if self._may_log():
             ktls = ", encrypted by the kernel" if channel.in_kernel else ""
@@ -145,7 +149,7 @@ class Forwarder(ServerFactory):
                 self.log.error("{reason}", reason=failure.value.line, code=failure.value.code)
 
     def _ended(self, error: TunnelError | None, channel: Carried, user: str) -> TunnelError | None:
-        del self._channels[channel]
+        self._channels.discard(channel)
         self._source.users.leave(user)
         self.trouble = error or self.trouble
         if not self._may_log():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -50,7 +51,8 @@ class Cell:
         if self.gate is not None:
             self.gate.wait_held()
         if self.phase.logged:
-            self.crossing.daemon.wait_log(self.phase.logged, 30)
+            daemon = self.crossing.daemon
+            wait(lambda: re.search(self.phase.logged, daemon.log()) is not None, 30, self.phase.logged, daemon)
         if self.phase.slow:
             cable.slow(SLOW)
             self.open()

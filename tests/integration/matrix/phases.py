@@ -40,7 +40,7 @@ class Phase:
     """It is held by `--hold`, and let go if it is to move; its VM has enough memory to stop within."""
 
     logged: str = ""
-    """What the destination's daemon has logged by then."""
+    """What the destination's daemon has logged by then, as a pattern."""
 
     @property
     def word(self) -> str:
@@ -55,8 +55,8 @@ PHASES = (
     Phase("holding", held_back=True),
     Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
     Phase("switchover", Held("source", "migrate-continue")),
-    # The journal's fourth change is that the VM is handed over; the disks' nodes are gone by then.
-    Phase("handover", Held("source", "qom-set", 4), reported="switchover", logged=" is complete"),
+    # The journal's fourth change is that the VM is handed over. The destination's QEMU has all of its memory by then, and has closed.
+    Phase("handover", Held("source", "qom-set", 4), reported="switchover", logged=r"channel ram\S* \S+ is complete"),
     Phase("finish", Held("destination", "cont")),
     Phase("settle", settle="10s"),
     Phase("confirm", Held("source", "quit"), reported="settle"),

@@ -88,6 +88,7 @@ def test_it_drains_and_leaves_nothing() -> None:
     for _ in range(2):
         assert desk.do(desk.mirrors.remove()) is None
         assert desk.qemu.nodes.keys() == {"vda"}
+    assert desk.qemu.asked.index("yank") < desk.qemu.asked.index("blockdev-del"), "else QEMU flushes, and waits for the line"
     assert desk.do(desk.undo.unwind()) == []
     assert desk.alarms == []
 

@@ -133,6 +133,16 @@ def test_a_link_that_cannot_be_passed_on_is_closed(channel: Hosted, host: Host, 
     assert [told["what"] for _, told in host.told] == ["abandoned"]
 
 
+def test_that_it_is_over_is_known_before_that_all_has_arrived(channel: Hosted) -> None:
+    """Who waits for the latter must find the error."""
+    heard: list[object] = []
+    channel.delivered.addCallback(lambda _: heard.append("delivered"))
+    channel.ended.addCallback(heard.append)
+    error = ChannelReset("the target has gone")
+    channel.over(error)
+    assert heard == [error, "delivered"]
+
+
 def test_lost_links_are_counted_as_if_they_were_here(channel: Hosted, contact: Contact) -> None:
     """Also those that were lost and came back between two looks."""
     channel.hear(Figures(linked=True))

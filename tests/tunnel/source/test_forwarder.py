@@ -7,20 +7,32 @@ import socket
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from nbdtun.errors import TargetUnreachable
+from nbdtun.errors import LinkLost, TargetUnreachable
 from nbdtun.tunnel.source.forwarder import Forwarder
 from tests.tunnel.stage.stage import Stage
 
 
-def test_it_is_drained_when_its_channels_have_ended(stage: Stage) -> None:
-    near, far = stage.meet()
+def test_it_is_drained_when_all_that_was_sent_is_there(stage: Stage) -> None:
+    """The other program's own end, and the channel's, would take a round trip each while a guest stands still."""
+    near, _ = stage.meet()
     drained = Deferred.fromCoroutine(stage.forwarder.drained())
     stage.rest()
     assert not drained.called
     near.shut()
-    far.shut()
     stage.pass_time(1)
     assert drained.called
+    assert not stage.forwarder.idle
+
+
+def test_it_is_drained_in_vain_when_one_is_lost(stage: Stage) -> None:
+    near, _ = stage.meet()
+    outcome: list[object] = []
+    Deferred.fromCoroutine(stage.forwarder.drained()).addBoth(outcome.append)
+    stage.cable.cut()
+    stage.cable.refuses = True
+    near.shut()
+    stage.pass_time(stage.source.runtime.terms.resume_window + 60)
+    assert isinstance(getattr(outcome[0], "value", None), LinkLost)
 
 
 def test_it_is_drained_in_vain_when_one_has_failed(stage: Stage) -> None:
