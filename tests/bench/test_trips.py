@@ -1,13 +1,14 @@
-"""Round trips of a pause: whole ones and halves, as a crossing is half of one."""
+"""The parts of a pause, by when each began."""
 
 from __future__ import annotations
 
 import pytest
 
-from bench.line import Length
-from bench.measures.trips import trips
+from bench.measures.trips import LENGTH, PARTS, parts_of
 
 
-@pytest.mark.parametrize(("pause", "count"), [(0, 0), (90, 0), (110, 0.5), (390, 1), (1230, 3), (1300, 3), (1301, 3.5)])
-def test_they_are_counted_in_halves(pause: float, count: float) -> None:
-    assert trips(pause, Length(400)) == count
+def test_the_parts_are_the_whole() -> None:
+    figures = parts_of([1000.0, 1000.06, 1000.13, 1000.17, 1000.23])
+    assert [figures[f"{part}_ms"] for part in PARTS] == pytest.approx([60, 70, 40, 60])
+    assert figures["downtime_ms"] == pytest.approx(230)
+    assert figures["trips"] * LENGTH.round_trip_ms == pytest.approx(230)
