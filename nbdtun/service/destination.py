@@ -312,7 +312,6 @@ class DestinationService(MultiService):
             self._beside.end()
             await self.tunnel.stop()
             await self.crew.close()
-            self._rundir.sweep()  # of a program before this one, which may have been dying still when its link was lost
             self._rundir.remove()
 
         return Deferred.fromCoroutine(stop())

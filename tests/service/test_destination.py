@@ -50,16 +50,6 @@ async def test_a_target_that_is_not_there_is_the_sources_to_tell(base: Path, sai
     await destination.stopService()
 
 
-@pytest_twisted.ensureDeferred
-async def test_what_a_dying_program_has_left_is_removed_at_the_end(base: Path) -> None:
-    """Its link is lost a moment before it lets go of its directory."""
-    destination = Way(base).destination()
-    destination.startService()
-    (base / "nbdtun-dead").mkdir(parents=True)
-    await destination.stopService()
-    assert not (base / "nbdtun-dead").exists()
-
-
 def test_what_it_serves_beside_its_targets(base: Path) -> None:
     """The control channel and the sink are there for VMs that may arrive, and only for them."""
     targets = Way(base).destination().tunnel.targets
