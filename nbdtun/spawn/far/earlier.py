@@ -17,7 +17,7 @@ from attrs import frozen
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from nbdtun.errors import NbdtunError
+from nbdtun.errors import MonitorError, NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.migration.catalogue import OCCUPIED
 from nbdtun.migration.finding import Finding
@@ -108,9 +108,11 @@ class Earlier:
             return Seen(True, "that far end lives")
         if not await self._answers(left):
             return Seen(True, "its QEMU lives, and has no monitor") if lives(left.process) else Seen(False)
-        monitor = Monitor(self._reactor, left.qmp, self._vm)
         try:
-            await monitor.connect()
+            monitor = await self._dial(left)
+        except NbdtunError as error:
+            return Seen(True, f"its QEMU cannot be asked: {error}")
+        try:
             seen = await self._ask(monitor, left)
         except NbdtunError as error:
             return Seen(True, f"its QEMU cannot be asked: {error}")
@@ -127,6 +129,20 @@ class Earlier:
                 break
             await deferLater(self._reactor, _LOOK_SECONDS)
         return is_served(left.qmp)
+
+    async def _dial(self, left: Recorded) -> Monitor:
+        """Connect to its monitor. One that is starting has yet to take the connections of those who were killed."""
+        for look in range(_LOOKS):
+            monitor = Monitor(self._reactor, left.qmp, self._vm)
+            try:
+                await monitor.connect()
+                break
+            except MonitorError as error:
+                await monitor.close()
+                if not isinstance(error.__cause__, BlockingIOError) or look == _LOOKS - 1:
+                    raise
+            await deferLater(self._reactor, _LOOK_SECONDS)
+        return monitor
 
     async def _ask(self, monitor: Monitor, left: Recorded) -> Seen:
         pid = monitor.credentials.pid if monitor.credentials else 0

@@ -38,6 +38,7 @@ class Scene:
         self.listens: int | None = self.qemu.pid  #: the process behind the monitor
         self.state, self.entry = "inmigrate", None
         self.looks = 0  #: how often the monitor is looked for before it is open
+        self.callers = 0  #: killed processes whose connections it has yet to take
         self.silent = False
         self.ran = False
         self.record = Record(directory / "state/web1.made")
@@ -86,6 +87,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         async def connect(self) -> None:
             if one.silent:
                 raise MonitorError("no answer")
+            one.callers -= 1
+            if one.callers >= 0:
+                raise MonitorError("another client holds this monitor") from BlockingIOError()
 
         async def close(self) -> None:
             pass
@@ -159,6 +163,20 @@ async def test_a_qemu_that_has_just_been_started_is_given_time_to_open_its_monit
     scene.looks = 20
     assert await scene.why() == ""
     assert scene.qemu.poll() is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_and_time_to_take_the_connections_of_those_who_were_killed(scene: Scene) -> None:
+    scene.callers = 20
+    assert await scene.why() == ""
+    assert scene.qemu.poll() is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_monitor_that_another_client_holds_is_not_waited_for_without_end(scene: Scene) -> None:
+    scene.callers = 1000
+    assert "its QEMU cannot be asked: another client holds this monitor" in await scene.why()
+    assert scene.qemu.poll() is None
 
 
 @pytest_twisted.ensureDeferred
