@@ -61,16 +61,13 @@ def test_another_user_who_listens_is_one() -> None:
 @needs_root
 def test_who_listens_at_the_port_of_a_client_that_has_gone_is_not_the_client() -> None:
     """Its data have arrived all the same. Root may listen at that port of IPv6 alone, and another user connect from it."""
-    with (
-        socket.create_server(("::", 0), family=socket.AF_INET6) as roots,
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.socket() as client,
-    ):
-        client.bind(("127.0.0.1", roots.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
         client.connect(server.getsockname())
         client.send(b"open, please")
+        roots = socket.create_server(("::", client.getsockname()[1]), family=socket.AF_INET6)
         client.close()
-        with server.accept()[0] as accepted:
+        with roots, server.accept()[0] as accepted:
             assert stranger(accepted, accepted=True) == "the user at the other end is unknown"
 
 
