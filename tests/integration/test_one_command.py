@@ -18,6 +18,7 @@ from lab.process import Process, marked, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
 from lab.sshd import SSHD, Sshd
+from nbdtun.migration.rollback.presence import lives
 from tests.integration.test_spawn import LINES, Host, files, write
 
 pytestmark = pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")
@@ -187,10 +188,10 @@ def test_a_killed_far_end_is_in_nobodys_way(hosts: Hosts) -> None:
     attempt.kill()
     hosts.kill_the_far_end()
     assert len(hosts.record()["images"]) == 1
-    left = int(hosts.record()["process"].split()[1])
-    assert Path(f"/proc/{left}").exists()
+    left = hosts.record()["process"]
+    assert lives(left)
     _arrives(hosts, source)
-    assert not Path(f"/proc/{left}").exists()
+    assert not lives(left)
 
 
 @pytest.fixture
