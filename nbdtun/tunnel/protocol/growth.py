@@ -18,18 +18,22 @@ START = 16 * 1024 * 1024
 
 
 class Appetite(NamedTuple):
-    """What a sender takes: ``start`` bytes at first, and later so many ``times`` what the line was seen to hold, and some ``more``."""
+    """
+    What a sender takes: ``start`` bytes at first, and later so many ``times`` what the line was seen to hold, and some ``more``. One that
+    is ``wary`` believes only what it saw twice.
+    """
 
     start: int
     times: int
     more: int
+    wary: bool
 
 
 #: Twice what the line holds keeps it full while acknowledgements are on their way.
-BULK: Final = Appetite(START, 2, 0)
+BULK: Final = Appetite(START, 2, 0, wary=False)
 
 #: At first what a near end can use; and later no more than that waits before the line.
-URGENT: Final = Appetite(2 * 1024 * 1024, 1, 2 * 1024 * 1024)
+URGENT: Final = Appetite(2 * 1024 * 1024, 1, 2 * 1024 * 1024, wary=True)
 
 #: Bytes beyond ``START`` that all windows of a process have together.
 SPARE = 1024 * 1024 * 1024
@@ -81,15 +85,15 @@ class Growth:
         """
         The other end has everything before ``acked`` at ``now``; ``round_trip`` is the shortest that was seen. All times in seconds.
 
-        It grows after each round trip in which it stopped the sender and at least half of it was delivered. The lesser of two in a row
-        counts: all that was held up behind a lost packet arrives in one moment.
+        It grows after each round trip in which it stopped the sender and at least half of it was delivered. For one that is wary the
+        lesser of two in a row counts: all that was held up behind a lost packet arrives in one moment.
         """
         if self._since is not None and now - self._since < round_trip:
             return
         if self._since is not None:
             held = (acked - self._from) * round_trip / (now - self._since)
             if self.waited:
-                self._see(int(min(held, self._before)))
+                self._see(int(min(held, self._before) if self._appetite.wary else held))
             self._before = held
         self.waited, self._since, self._from = False, now, acked
 

@@ -102,11 +102,17 @@ def test_a_full_window_is_read_into_again_once_it_has_grown() -> None:
     outbound.growth.delivered(0, 0.0, 0.1)
     assert outbound.read(reading(b"x")) == FULL
     outbound.growth.delivered(START, 0.1, 0.1)
-    assert not outbound.roomy, "one round trip is no measure"
-    outbound.growth.waited = True
-    outbound.growth.delivered(2 * START, 0.2, 0.1)
     assert outbound.roomy
     assert outbound.growth.limit == 2 * START
+
+
+def test_an_urgent_one_believes_no_single_round_trip() -> None:
+    growth, held = Growth(WINDOW, URGENT), 5 * MIB
+    growth.delivered(0, 0.0, 0.1)
+    for trip in (1, 2):
+        growth.waited = True
+        growth.delivered(trip * held, trip * 0.1, 0.1)
+        assert growth.limit == (URGENT.start if trip == 1 else held + URGENT.more)
 
 
 @given(
