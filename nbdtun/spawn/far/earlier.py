@@ -110,14 +110,12 @@ class Earlier:
             return Seen(True, "its QEMU lives, and has no monitor") if lives(left.process) else Seen(False)
         try:
             monitor = await self._dial(left)
+            try:
+                seen = await self._ask(monitor, left)
+            finally:
+                await monitor.close()
         except NbdtunError as error:
             return Seen(True, f"its QEMU cannot be asked: {error}")
-        try:
-            seen = await self._ask(monitor, left)
-        except NbdtunError as error:
-            return Seen(True, f"its QEMU cannot be asked: {error}")
-        finally:
-            await monitor.close()
         if not seen.doubt:
             self._unused = left.process
         return seen
