@@ -15,6 +15,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -62,6 +63,17 @@ class Reactor(Protocol):
 
     def removeWriter(self, writer: IWriteDescriptor) -> None:
         """Tell ``writer`` no more."""
+
+
+def beside(work: str, title: str, descriptor: int, ahead: str = "") -> list[str]:
+    """
+    Return the command line of another process of this program: it calls ``work``, a function by its whole name, with ``descriptor``.
+
+    It finds modules where this one does. ``title`` tells operators who it is; ``ahead`` is Python that it runs first.
+    """
+    module, _, function = work.rpartition(".")
+    program = f"{ahead}import sys\nsys.path[:] = sys.argv[3:]\nfrom {module} import {function}\n{function}(int(sys.argv[2]))\n"
+    return [sys.executable, "-c", program, title, f"{descriptor}", *sys.path]
 
 
 def adopt(reactor: Reactor, sock: socket.socket, factory: IProtocolFactory) -> None:

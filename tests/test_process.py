@@ -17,7 +17,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
-from nbdtun.process import adopt, gone, steady
+from nbdtun.process import adopt, beside, gone, steady
 
 
 def test_the_clock_of_the_wall_is_replaced() -> None:
@@ -105,3 +105,20 @@ def test_who_is_gone_is_seen_without_a_write(tmp_path: Path) -> None:
     assert [gone(number) for number in (writing, end)] == [True, True]
     os.close(writing)
     os.close(end)
+
+
+def test_a_process_beside_this_one_finds_the_same_modules() -> None:
+    """It is called with its descriptor, by a name that operators see, after what is to be run first."""
+    reading, writing = os.pipe()
+    words = beside("tests.test_process.answer", "nbdtun beside", writing, "import builtins\nbuiltins.first = True\n")
+    assert words[3:5] == ["nbdtun beside", f"{writing}"]
+    subprocess.run(words, pass_fds=[writing], check=True)
+    os.close(writing)
+    with open(reading, "rb") as told:
+        assert told.read() == b"True"
+
+
+def answer(descriptor: int) -> None:
+    import builtins
+
+    os.write(descriptor, f"{getattr(builtins, 'first', False)}".encode())

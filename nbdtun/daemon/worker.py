@@ -14,18 +14,11 @@ import sys
 from functools import partial
 from typing import Final, NoReturn
 
-from nbdtun.process import ENDING, adopt, quiet_factory, settle_in
+from nbdtun.process import ENDING, adopt, beside, quiet_factory, settle_in
 from nbdtun.service.workers.crew import Workers
 
 #: Seconds for a process to be gone whose connection has ended.
 GONE: Final = 1.0
-
-_PROGRAM: Final = """
-import sys
-sys.path[:] = sys.argv[3:]
-from nbdtun.daemon.worker import work
-work(int(sys.argv[2]))
-"""
 
 
 class Child:
@@ -55,7 +48,7 @@ def start(plugin: str, link: socket.socket) -> Child:
 
     :raise OSError: it cannot be started.
     """
-    return Child([sys.executable, "-c", _PROGRAM, f"nbdtun worker of {plugin}", f"{link.fileno()}", *sys.path], link)
+    return Child(beside("nbdtun.daemon.worker.work", f"nbdtun worker of {plugin}", link.fileno()), link)
 
 
 def workers(plugin: str, count: int) -> Workers | None:

@@ -12,7 +12,6 @@ import pickle
 import socket
 import stat
 import subprocess
-import sys
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -23,19 +22,13 @@ from nbdtun.errors import ConfigError, MigrationError
 from nbdtun.libvirt.near.way import Ward
 from nbdtun.libvirt.rpc.messages import Message
 from nbdtun.migration.settings import StepTimeouts
+from nbdtun.process import beside
 
 #: What the first byte of a message says: what is to be taken over, a handover that is under way, and that nothing will be.
 WILL, HOLD, OVER = b"w", b"h", b"o"
 
 #: The first process ends at once, so that nobody has to wait for the second one.
-_PROGRAM: Final = """
-import os, sys
-if os.fork():
-    os._exit(0)
-sys.path[:] = sys.argv[3:]
-from nbdtun.daemon.standby import stand_by
-stand_by(int(sys.argv[2]))
-"""
+_LEAVE: Final = "import os\nif os.fork():\n    os._exit(0)\n"
 
 
 class Left(Protocol):
@@ -75,7 +68,7 @@ class Standby:
     def __init__(self, will: Left) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            words = [sys.executable, "-c", _PROGRAM, f"nbdtun standby of {will.name}", f"{theirs.fileno()}", *sys.path]
+            words = beside("nbdtun.daemon.standby.stand_by", f"nbdtun standby of {will.name}", theirs.fileno(), _LEAVE)
             try:
                 subprocess.run(
                     words,

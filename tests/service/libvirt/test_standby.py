@@ -119,7 +119,7 @@ def test_one_that_cannot_be_started(base: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ConfigError, match="web1: the process beside it cannot be started"):
         Standby(will(base))
-    monkeypatch.setattr(module, "_PROGRAM", "raise SystemExit(1)")
+    monkeypatch.setattr(module, "_LEAVE", "raise SystemExit(1)\n")
     with pytest.raises(ConfigError):
         Standby(will(base))
 
