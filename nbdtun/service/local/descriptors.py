@@ -1,5 +1,5 @@
 """
-Descriptors that cross with a message (SCM_RIGHTS), each told by its inode.
+Descriptors that cross with a message (SCM_RIGHTS), each told by its device and inode.
 
 AMP tells them by their order. But a process that has no descriptor left does not get one, and the kernel tells nobody but the flags of
 recvmsg(2) (``MSG_CTRUNC``), which Twisted keeps to itself. AMP would give every later message the descriptor of another one then.
@@ -30,19 +30,25 @@ def in_memory(data: bytes) -> BinaryIO:
     return file
 
 
+def _inode(descriptor: int) -> bytes:
+    """What tells its file from all others: sockets and files in memory count their inodes apart."""
+    found = os.fstat(descriptor)
+    return b"%d:%d" % (found.st_dev, found.st_ino)
+
+
 class Crossing(amp.Argument):
     """A descriptor; whoever gets it must close it."""
 
     def toStringProto(self, descriptor: int, proto: Any) -> bytes:
         """Send it ahead of its message."""
         proto.transport.sendFileDescriptor(descriptor)
-        return b"%d" % os.fstat(descriptor).st_ino
+        return _inode(descriptor)
 
     def fromStringProto(self, text: bytes, proto: Any) -> int:
         """Find it among those that have arrived."""
         try:
-            found: int = proto.arrived.pop(int(text))
-        except (KeyError, ValueError):
+            found: int = proto.arrived.pop(text)
+        except KeyError:
             raise Refused("its descriptor has not arrived: that process has no descriptor left for it") from None
         return found
 
@@ -52,11 +58,11 @@ class Crossed(Dialogue):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.arrived: dict[int, int] = {}
+        self.arrived: dict[bytes, int] = {}
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """Keep it until its message has come."""
-        self.arrived[os.fstat(descriptor).st_ino] = descriptor
+        self.arrived[_inode(descriptor)] = descriptor
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Close those whose messages have not come."""
