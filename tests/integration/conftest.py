@@ -24,6 +24,7 @@ from lab.crossing import Crossing, certificates  # noqa: E402
 from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
 from lab.process import MARK, Process, marked, wait  # noqa: E402
+from lab.programs import Programs  # noqa: E402
 
 pytest.register_assert_rewrite(
     "tests.integration.matrix.verdict", "tests.integration.outcome", "tests.integration.rig", "tests.integration.same"
@@ -68,6 +69,20 @@ def directory(request: pytest.FixtureRequest) -> Iterator[Path]:
         for log in sorted([*path.rglob("*.log"), *path.rglob("*.console")]):
             print(f"--- {log.name}\n{log.read_text(errors='replace')[-12000:]}")
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def programs(directory: Path) -> Iterator[Callable[..., Programs]]:
+    """Makes the programs of one daemon, which are ended: `programs("run", "nbdtun-source")`."""
+    made: list[Programs] = []
+
+    def make(run_dir: str, kind: str = "nbdtun-dest") -> Programs:
+        made.append(Programs(directory / run_dir, kind))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill()
 
 
 @pytest.fixture(scope="session")
