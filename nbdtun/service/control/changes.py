@@ -1,6 +1,5 @@
 """
-What a daemon was told while it ran, for its other processes: those before this one take it as well, and the one that takes its place
-goes on with it.
+The changes that a running daemon was told to make. Its earlier processes make them as well, and its successor keeps them.
 """
 
 from __future__ import annotations

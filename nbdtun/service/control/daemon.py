@@ -26,7 +26,7 @@ from nbdtun.tunnel.runtime.throttle import Throttle
 from nbdtun.tunnel.source.client import Source
 from nbdtun.units import rate_text
 
-#: What can be done where a program cannot be replaced.
+#: The remedy where a program cannot be replaced.
 REPLACEABLE = "restart it; those of `nbdtun dest` and `nbdtun source --forward` can be"
 
 

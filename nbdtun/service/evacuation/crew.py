@@ -40,7 +40,7 @@ SILENT_SECONDS: Final = 20.0
 #: The least seconds between two reports that a rate is measured between.
 MEASURED: Final = 0.5
 
-#: What is left, after a question, of the rate that the line has carried, where it carries less now.
+#: The remembered rate of the line fades by this factor at each look, down to what the line carries now.
 FADING: Final = 0.99
 
 #: The bandwidth of a process that another engine has told.

@@ -1,5 +1,5 @@
 """
-What a daemon's main process and its workers ask each other: AMP over a pair of UNIX sockets, which descriptors cross (SCM_RIGHTS).
+The commands between a daemon's main process and its workers: AMP over a pair of UNIX sockets, which can pass descriptors (SCM_RIGHTS).
 
 The main process asks, the worker answers::
 
@@ -28,7 +28,7 @@ from nbdtun.service.local.descriptors import Crossing
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.opening.commands import MAX_OFFSET, MAX_TARGET, Ident
 
-#: What can be done with a channel: methods of :class:`~nbdtun.tunnel.channels.carried.Carried`.
+#: The methods of :class:`~nbdtun.tunnel.channels.carried.Carried` that the main process may call.
 ACTS: Final = ("abandoned", "cut", "reset", "refused", "leave")
 
 _RATE: Final = (b"rate", Number(optional=True))

@@ -1,7 +1,7 @@
 """
 A channel of a worker's, as the main process sees it: it has the accounts, the worker has the bytes.
 
-A link's connection is examined and answered here, and then passed on. What the worker tells is counted as if the channel were here.
+The main process examines and answers a link's connection, then passes it on. It counts the worker's figures as its own.
 """
 
 from __future__ import annotations

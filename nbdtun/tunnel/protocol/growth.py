@@ -5,8 +5,8 @@ A line holds its rate times its round trip, 19 MB at 1 Gbit/s and 150 ms. Twice 
 So TCP sizes its own buffers (Linux's ``tcp_rcv_space_adjust``, net/ipv4/tcp_input.c). A slow disk at the other end is no reason to keep
 more: it takes little within a round trip, whatever waits for it. Rules only: no socket, no clock.
 
-An urgent channel takes less. A guest stands still until the last byte of its memory has arrived, behind all that is under way. What the
-line does not hold waits before it, and what has no room there is lost, of the disks' bytes too, which the guest waits for as well.
+An urgent channel takes less. A paused guest waits for the last byte of its memory, which arrives behind everything that is under way.
+Bytes that the line does not hold queue in front of it. A full queue drops packets, the disks' too, and the guest waits for those as well.
 """
 
 from __future__ import annotations
