@@ -48,6 +48,7 @@ chaos: setup ## cut, stall and slow the cable at random: MINUTES=10 SEED=; then 
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 	$(RUN) lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --workers 3
 	$(MAKE) storm drain
+	@lab/packages.sh deb
 	NBDTUN_SLOW=1 $(TESTS) -m slow
 	$(MAKE) fuzz test-pythons test-deb test-trixie
 

@@ -1,6 +1,7 @@
 """Metadata and packages; the tools' settings are in pyproject.toml."""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -8,9 +9,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build import build
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").read_text(), re.MULTILINE)[1]
+HISTORY = HERE / "lab/version.py"  # a checkout has it; what is built of one says its version itself
+CHECKOUT = runpy.run_path(str(HISTORY)) if HISTORY.exists() else {}
+STATED = re.search(r'^__version__ = "(.+)"$', (HERE / "nbdtun/__init__.py").read_text(), re.MULTILINE)[1]
+VERSION = CHECKOUT["version"]() if CHECKOUT else STATED
 
 LIBVIRT = ["libvirt-python >= 9.0"]  # compiled, with libvirt-dev; any release is for all libvirts that are not newer
 TESTS = [
@@ -40,8 +46,26 @@ class Build(build):
         self.distribution.data_files = [(where, [path]) for where, path in [*made, *kept]]
 
 
+class BuildPy(build_py):
+    """Has the built package say its version."""
+
+    def run(self):
+        super().run()
+        if CHECKOUT and not self.editable_mode:
+            CHECKOUT["state"](VERSION, Path(self.build_lib))
+
+
+class Sdist(sdist):
+    """Has the archive say its version."""
+
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        if CHECKOUT:
+            CHECKOUT["state"](VERSION, Path(base_dir))
+
+
 setup(
-    cmdclass={"build": Build},
+    cmdclass={"build": Build, "build_py": BuildPy, "sdist": Sdist},
     name="nbdtun",
     version=VERSION,
     description="Live migration of running QEMU virtual machines with their disks, through one authenticated, encrypted port",

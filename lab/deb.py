@@ -1,8 +1,8 @@
 """
 `make deb`: build/nbdtun_VERSION_ARCH.deb, for the Debian release that this is run on, by debhelper and dh-virtualenv.
 
-The version is that of the tag at HEAD. Elsewhere it is one before the next release: the release's, the date and the commit. Debian's
-release is a part of it, `~deb12`: the package is for one minor version of Python, and the next Debian's replaces it.
+The version is the checkout's (`lab/version.py`). A copy without its history is told it by `VERSION`. Debian's release is a part of it,
+`~deb12`: the package is for one minor version of Python, and the next Debian's replaces it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from lab.cache import LAB
-from nbdtun import __version__
+from lab.version import debian, state, version
 
 PROJECT = LAB.parent
 BUILD = PROJECT / "build"
@@ -29,28 +29,14 @@ def release(key: str) -> str:
     return dict(line.split("=", 1) for line in lines if "=" in line)[key].strip('"')
 
 
-def version() -> str:
-    """The project's version: `0.1.0`, or `0.1.0~git20261130.1a2b3c4`. A copy without its history is told it by `VERSION`."""
-    if told := os.environ.get("VERSION"):
-        return told
-    if _git("tag", "--points-at", "HEAD", "--list", f"v{__version__}"):
-        return __version__
-    return f"{__version__}~git{_git('log', '-1', '--format=%cd.%h', '--date=format:%Y%m%d')}"
-
-
-def _git(*words: str) -> str:
-    """What git says of this checkout."""
-    command = ["git", "-c", f"safe.directory={PROJECT}", *words]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def copy(full: str) -> None:
-    """The files of the checkout, with a changelog for Debian, which names ours, for the `full` version."""
+def copy(told: str, full: str) -> None:
+    """The files of the checkout, which say the version; and a changelog for Debian, which names ours, for the `full` one."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     for name in ("nbdtun", "twisted", "docs", "systemd", "examples", "debian"):
         shutil.copytree(PROJECT / name, SOURCE / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy2(PROJECT / name, SOURCE)
+    state(told, SOURCE)
     control = (PROJECT / "debian/control").read_text()
     maintainer = control.partition("Maintainer: ")[2].partition("\n")[0]
     when = formatdate((SOURCE / "CHANGELOG.md").stat().st_mtime)
@@ -59,8 +45,9 @@ def copy(full: str) -> None:
 
 
 def main() -> int:
-    full = f"{version()}~deb{release('VERSION_ID')}"
-    copy(full)
+    told = os.environ.get("VERSION") or version()
+    full = f"{debian(told)}~deb{release('VERSION_ID')}"
+    copy(told, full)
     # Not this process's Python, nor its environment: the system's own.
     environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS")}
     environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"

@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from lab.cache import CACHE, LAB
-from lab.deb import release, version
+from lab.deb import release
 from lab.systemd import Systemd
+from lab.version import version
 
 PROJECT = LAB.parent
 

@@ -5,11 +5,12 @@ Its libraries are those of ours.
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+
+from lab.version import state
 
 PROJECT = Path(__file__).parent.parent
 
@@ -19,8 +20,7 @@ def wheel(directory: Path, version: str, commit: str = "") -> Path:
     tree = directory / version
     tree.mkdir(parents=True)
     subprocess.run(f"{_files(commit)} | tar -x -C {tree}", shell=True, check=True, cwd=PROJECT)
-    own = tree / "nbdtun" / "__init__.py"
-    own.write_text(re.sub(r'^__version__ = ".+"$', f'__version__ = "{version}"', own.read_text(), flags=re.MULTILINE))
+    state(version, tree)
     _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, tree)
     return next(directory.glob(f"nbdtun-{version}-*.whl"))
 

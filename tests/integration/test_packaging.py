@@ -1,7 +1,12 @@
-"""`pip install` of the checkout, the wheel and the sdist: each brings the plugins and the command, and takes only these away again."""
+"""
+`pip install` of the checkout, the wheel and the sdist: each brings the plugins and the command, and takes only these away again.
+
+And what a tag does to their versions, and to that of Debian's package.
+"""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -10,6 +15,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from lab.version import debian
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "CHANGELOG.md")
@@ -29,11 +36,14 @@ def run(*command: str | Path, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, since a build writes into its own."""
-    copy = tmp_path_factory.mktemp("checkout")
-    run("cp", "-r", *[ROOT / part for part in (*PARTS, *FOLDERS)], copy, cwd=ROOT)
-    for made in [*copy.rglob("__pycache__"), *copy.rglob("dropin.cache")]:
-        run("rm", "-r", made, cwd=copy)
-    return copy
+    return copied(tmp_path_factory.mktemp("checkout"), *PARTS, *FOLDERS)
+
+
+def copied(place: Path, *parts: str) -> Path:
+    run("cp", "-r", *[ROOT / part for part in parts], place, cwd=ROOT)
+    for made in [*place.rglob("__pycache__"), *place.rglob("dropin.cache")]:
+        run("rm", "-r", made, cwd=place)
+    return place
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +115,71 @@ def test_installed(distributions: dict[str, Path], environment: Path, tmp_path: 
     listed = twistd().split()
     assert "nbdtun-source" not in listed
     assert "web" in listed  # one of Twisted's own
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """A repository with one commit: this tree, as it is."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    tree = tmp_path / "history"
+    tree.mkdir()
+    copied(tree, *PARTS, *FOLDERS, "lab", "debian", ".gitignore")
+    git(tree, "init", "-q")
+    git(tree, "add", "--all")
+    git(tree, "commit", "-q", "-m", "All of it")
+    return tree
+
+
+def git(tree: Path, *words: str) -> str:
+    who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    return run("git", *who, *words, cwd=tree).strip()
+
+
+def says(tree: Path) -> str:
+    """The version that the program in a directory tells."""
+    return run(sys.executable, "-m", "nbdtun", "--version", cwd=tree).strip()
+
+
+def unpacked(made: Path, place: Path) -> Path:
+    """What is in a wheel or an sdist."""
+    shutil.unpack_archive(made, place, "zip" if made.suffix == ".whl" else "gztar")
+    return place
+
+
+def test_the_tag_is_the_version(history: Path, tmp_path: Path) -> None:
+    """Of the wheel, which is made from the sdist, of the sdist, and of the program in both; and a tree without its history keeps it."""
+    before = f"0.1.0.dev{git(history, 'log', '-1', '--format=%cd+g%h', '--date=format:%Y%m%d')}"
+    assert run(sys.executable, "setup.py", "-q", "--version", cwd=history).split()[-1] == before
+    git(history, "tag", "v7.8.9rc1")
+    git(history, "tag", "another")
+    git(history, "tag", "v7.8.9")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", history, cwd=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "dist").iterdir()) == ["nbdtun-7.8.9-py3-none-any.whl", "nbdtun-7.8.9.tar.gz"]
+    wheel = unpacked(tmp_path / "dist/nbdtun-7.8.9-py3-none-any.whl", tmp_path / "wheel")
+    assert "\nVersion: 7.8.9\n" in (wheel / "nbdtun-7.8.9.dist-info/METADATA").read_text()
+    sdist = unpacked(tmp_path / "dist/nbdtun-7.8.9.tar.gz", tmp_path / "sdist") / "nbdtun-7.8.9"
+    assert "\nVersion: 7.8.9\n" in (sdist / "PKG-INFO").read_text()
+    assert says(wheel) == says(sdist) == "nbdtun 7.8.9"
+    assert git(history, "status", "--porcelain") == ""  # nothing of it is written into the checkout
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("0.1.0", "0.1.0"), ("0.1.0.dev20261130+g1a2b3c4", "0.1.0~git20261130.1a2b3c4"), ("0.2.0rc1", "0.2.0~rc1")],
+)
+def test_as_debian_orders_them(version: str, told: str) -> None:
+    assert debian(version) == told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("dh_virtualenv") is None, reason="dh-virtualenv is not installed; make deb installs it")
+def test_the_tag_is_the_version_of_debians_package(history: Path, tmp_path: Path) -> None:
+    git(history, "tag", "v7.8.9")
+    run("/usr/bin/python3", "-m", "lab.deb", cwd=history)
+    (package,) = (history / "build").glob("nbdtun_7.8.9~deb*.deb")
+    assert run("dpkg-deb", "--field", package, "Version", cwd=tmp_path).startswith("7.8.9~deb")
+    run("dpkg-deb", "--extract", package, tmp_path / "package", cwd=tmp_path)
+    (site,) = (tmp_path / "package/usr/lib/nbdtun/lib").glob("python3*/site-packages")
+    assert says(site) == "nbdtun 7.8.9"
+    assert git(history, "status", "--porcelain") == ""

@@ -38,6 +38,9 @@ THIS: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 #: A file's path below the directory that is imported from, and its contents.
 Entries = Mapping[str, bytes]
 
+#: The module that says the version, and nothing else.
+STATES: Final = "nbdtun/__init__.py"
+
 #: What is not needed at run time.
 LEFT_OUT: Final = (
     *("*/__pycache__/*", "*.pyi", "*.pxd", "*.c", "*.h", "*/test/*", "*/tests/*", "*/newsfragments/*", "bin/*", "../*"),
@@ -128,10 +131,13 @@ def oldest_libc(wheels: Iterable[Path]) -> str:
 
 
 def code(entries: Iterable[tuple[str, bytes]]) -> str:
-    """A hash of nbdtun's own modules: two that are the same speak with each other."""
+    """
+    A hash of nbdtun's own modules: two that are the same speak with each other. The version, which :data:`STATES` has, is no part of it:
+    what is built of a checkout says another one than the checkout.
+    """
     made = hashlib.sha256()
     for path, content in sorted(entries):
-        if path.startswith("nbdtun/") and path.endswith(".py"):
+        if path.startswith("nbdtun/") and path.endswith(".py") and path != STATES:
             made.update(f"{path}\0{len(content)}\0".encode() + content)
     return made.hexdigest()
 

@@ -12,7 +12,7 @@ import pytest
 
 from nbdtun.errors import ReachError
 from nbdtun.reach.pushing import pack as module
-from nbdtun.reach.pushing.pack import COMMON, THIS, code, from_here, from_wheels, is_wanted, main, oldest_libc, pack
+from nbdtun.reach.pushing.pack import COMMON, STATES, THIS, code, from_here, from_wheels, is_wanted, main, oldest_libc, pack
 
 OURS = {"nbdtun/cli/__init__.py": b"def script(): ..."}
 
@@ -71,6 +71,10 @@ def test_the_same_makes_the_same() -> None:
     told = manifest(pack(parts, "2.28"))
     assert (told["pythons"], told["libc"], told["code"]) == (["3.9", "3.11"], "2.28", code(OURS.items()))
     assert manifest(pack({**parts, "3.9": {"c.so": b"x"}}))["contents"] != told["contents"]
+
+
+def test_a_build_is_of_the_same_code_as_its_checkout_whatever_version_it_says() -> None:
+    assert code([*OURS.items(), (STATES, b"1")]) == code([*OURS.items(), (STATES, b"2")]) != code([])
 
 
 def test_one_without_nbdtun_is_none() -> None:
