@@ -6,6 +6,7 @@ It reads what the other rooms count, when it is asked. None of them knows it; wi
     families   metric families, made of values
     tunnel     one end of a tunnel
     arrivals   the migrations that have ended, and those under way
+    before     the same of the programs before this one, of a daemon whose program was replaced
     departure  one migration at its source
     host       the release, the certificates, and the process
     health     whether a daemon serves

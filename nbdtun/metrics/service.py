@@ -17,6 +17,7 @@ from nbdtun.config import MigrateSettings, TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.config.libvirt import DomainSettings
 from nbdtun.metrics import arrivals, health, host, tunnel
+from nbdtun.metrics.before import Counted
 from nbdtun.metrics.departure import Departure
 from nbdtun.metrics.families import Asked
 from nbdtun.metrics.site import make_site
@@ -55,8 +56,7 @@ class MetricsService(ListeningService):
             service.settings.tunnel,
             lambda: health.unready(service),
             lambda: host.of(service.settings.tunnel.store, SERVER_CERT),
-            lambda: tunnel.of(service.tunnel),
-            lambda: arrivals.of(service),
+            Counted(service.household, lambda: tunnel.of(service.tunnel), lambda: arrivals.of(service)).families,
         )
 
     @classmethod
@@ -77,7 +77,7 @@ class MetricsService(ListeningService):
             forwarding.settings.tunnel,
             lambda: health.unready(forwarding),
             lambda: host.of(forwarding.settings.tunnel.store, CLIENT_CERT),
-            lambda: tunnel.of(forwarding.tunnel),
+            Counted(forwarding.senders, lambda: tunnel.of(forwarding.tunnel)).families,
             *([departure.progress] if departure else []),
         )
 

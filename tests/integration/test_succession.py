@@ -25,6 +25,7 @@ from lab.ends import Ends, passes
 from lab.process import wait
 from lab.programs import Programs, alive
 from tests.integration.streams import count, send
+from tests.metrics.stage import parsed
 from tests.tls.stage.certificates import revoke_client
 
 
@@ -362,6 +363,34 @@ def test_its_metrics_go_over_too(directory: Path, programs: Callable[..., Progra
         assert unix_listening(directory / "second")
         those.end()
     assert not (directory / "second").exists()
+
+
+@pytest.mark.slow
+def test_its_metrics_count_on(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
+    """A channel of an old program's is counted by the newest one, and stays so when the old one has ended."""
+    these, those, port = ends(), programs("run"), free_port()
+    these.configure(f'metrics = "127.0.0.1:{port}"')
+    those.replace()
+    channel = these.meet()
+    assert passes(*channel)
+    for _ in range(2):
+        newest = those.replace()
+        open_now, ended, received = channels(port)
+        assert (open_now, ended) == (1, 0)
+        assert received >= 5
+    for each in channel:
+        each.close()
+    wait(lambda: channels(port)[:2] == (0, 1), 10, "the end of the channel")
+    wait(lambda: those.running == [newest], 15, "the end of the programs before")
+    assert channels(port) == (0, 1, 5)
+    those.end()
+
+
+def channels(port: int) -> tuple[float, ...]:
+    """How many are open, and complete, and the bytes that they have received."""
+    found = parsed(scraped(port).decode())
+    names = ("channels{", 'channels_ended_total{outcome="complete",', 'channel_bytes_total{direction="received",')
+    return tuple(found.get(f'nbdtun_{name}target="a"}}', 0) for name in names)
 
 
 def scraped(port: int) -> bytes:

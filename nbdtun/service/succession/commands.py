@@ -78,7 +78,7 @@ class _Asked(CheckedCommand):
 class Succeed(_Asked):
     """
     Ask for the place. After the answer, the other process accepts nothing more; its local ``users`` have so many channels, it has ``kept``
-    what was set by hand, and its tunnel listens at ``ports``, with TLS if it is ``encrypted``.
+    what was set by hand, its tunnel listens at ``ports``, with TLS if it is ``encrypted``, and its metrics are the ``figures``.
     """
 
     arguments: ClassVar = [*OFFER]
@@ -88,6 +88,7 @@ class Succeed(_Asked):
         (b"kept", Value(Kept, optional=True)),
         (b"ports", amp.ListOf(amp.Unicode(), optional=True)),
         (b"encrypted", Flag(optional=True)),
+        (b"figures", Object(optional=True)),
     ]
 
 
@@ -150,7 +151,7 @@ class Leave(_Asked):
 
 
 class Users(_Asked):
-    """From the old process: its local ``users`` have so many channels now."""
+    """From the old process: its local ``users`` have so many channels now, and its metrics are the ``figures``, if it has some."""
 
     requiresAnswer = False
-    arguments: ClassVar = [(b"users", Object())]
+    arguments: ClassVar = [(b"users", Object()), (b"figures", Object(optional=True))]

@@ -28,7 +28,7 @@ PATIENCE: Final = 15.0
 class Earlier(Dialogue):
     """
     An :class:`~nbdtun.tunnel.destination.elsewhere.Other`: what it is asked when it has ended, it has not. ``counted`` is told how
-    many channels its local users have.
+    many channels its local users have, and its metrics.
     """
 
     log = make_logger()
@@ -38,7 +38,7 @@ class Earlier(Dialogue):
     here = "in this program"
     limited = False
 
-    def __init__(self, reactor: IReactorTime, counted: Callable[[Mapping[str, int]], object], pid: int) -> None:
+    def __init__(self, reactor: IReactorTime, counted: Callable[[Mapping[str, int], Mapping[str, Any]], object], pid: int) -> None:
         super().__init__(reactor)
         self.pid = pid
         self._counted = counted
@@ -56,12 +56,12 @@ class Earlier(Dialogue):
         if answer.get("encrypted") not in (encrypted, None):
             one, other = ("TLS", "none") if answer["encrypted"] else ("no TLS", "some")
             raise LinkLost(f"{self.other} has {one}, and this one has {other}: its channels could not go on", "restart the daemon")
-        self._counted(answer["users"])
+        self.users(**{name: answer[name] for name in ("users", "figures") if answer.get(name) is not None})
         return answer.get("kept") or Kept(), answer.get("ports") or ()
 
     @Users.responder
-    def users(self, users: dict[str, int]) -> dict[str, Any]:
-        self._counted(users)
+    def users(self, users: dict[str, int], figures: dict[str, Any] | None = None) -> dict[str, Any]:
+        self._counted(users, figures or {})
         return {}
 
     def begun(self, listens: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from nbdtun.errors import LinkLost
 from nbdtun.service.succession.earlier import Earlier
@@ -22,7 +23,8 @@ class Generation:
     """
     ``throttle`` is its end's bandwidth limit; ``fixed`` says why this program cannot be replaced now, if it cannot.
 
-    ``earlier`` is the process before this one, while there is one; ``replaced_by`` the id of the one after it.
+    ``earlier`` is the process before this one, while there is one; ``replaced_by`` the id of the one after it. ``measure`` returns the
+    metrics of this one; ``figures_before`` are those that the processes before it have told last.
     """
 
     def __init__(self, throttle: Throttle, fixed: Callable[[], str]) -> None:
@@ -31,6 +33,8 @@ class Generation:
         self._took_over = False
         self.earlier: Earlier | None = None
         self.replaced_by: int | None = None
+        self.measure: Callable[[], Mapping[str, Any]] = dict
+        self.figures_before: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} after {self.earlier!r}, before {self.replaced_by}>"
@@ -49,6 +53,15 @@ class Generation:
     def encrypted(self) -> bool | None:
         """Whether links that are resumed there are under TLS; None, where it dials."""
         return None
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Its metrics; none, if they are not served."""
+        return self.measure()
+
+    def counted(self, users: Mapping[str, int], figures: Mapping[str, Any]) -> None:
+        """So many channels do local users have in the processes before this one, and these are their metrics."""
+        self.figures_before = figures
 
     def keep_port(self, label: str) -> None:
         """Listen at another one as well, as long as there is a process before this one (:exc:`NbdtunError`)."""
@@ -94,14 +107,15 @@ class Senders(Generation):
         """The channels of each local user, those of the processes before this one included."""
         return self._source.users.here + self._source.users.elsewhere
 
-    def counted(self, users: Mapping[str, int]) -> None:
-        """So many channels do local users have in the processes before this one."""
+    def counted(self, users: Mapping[str, int], figures: Mapping[str, Any]) -> None:
+        """See :meth:`Generation.counted`."""
+        super().counted(users, figures)
         self._source.users.elsewhere = Counter(users)
 
     def alone(self) -> None:
         """The process before this one has ended."""
         super().alone()
-        self.counted({})
+        self.counted({}, self.figures_before)
 
     async def look(self, ident: bytes, target: str, owner: str) -> Share:
         """Nothing: nobody dials a source."""

@@ -78,9 +78,6 @@ class Household(Generation):
         """No local users: only a source has them."""
         return {}
 
-    def counted(self, users: Mapping[str, int]) -> None:
-        """No local users."""
-
     @property
     def ports(self) -> Sequence[str]:
         """Where sources dial for its channels."""

@@ -28,6 +28,10 @@ class Keeping(Protocol):
         """The channels of each local user."""
 
     @property
+    def figures(self) -> Mapping[str, Any]:
+        """Its metrics; none, if they are not served."""
+
+    @property
     def ports(self) -> Sequence[str]:
         """The endpoints at which its channels are resumed."""
 
@@ -83,7 +87,7 @@ class Later(Crossed):
         self._place = place
         self._keeping = keeping
         self._begun: Deferred[None] = Deferred()
-        self._told: dict[str, int] = {}
+        self._told: dict[str, Any] = {}
         self.leaves = False
         self.replaced_by: int | None = None
         self.listens: list[str] = []
@@ -93,11 +97,16 @@ class Later(Crossed):
         """Fires when it has taken over; fails with :exc:`LinkLost` if it ends before."""
         return branch(self._begun)
 
-    def tell_users(self) -> None:
-        """Tell it how many channels local users have here, if that has changed."""
-        if self._keeping.users != self._told:
-            self._told = {**self._keeping.users}
-            self.notify(Users, users=self._told)
+    def tell(self) -> None:
+        """Tell it how many channels local users have here, and the metrics, if anything of it has changed."""
+        if (counts := self._counts) != self._told:
+            self._told = counts
+            self.notify(Users, **counts)
+
+    @property
+    def _counts(self) -> dict[str, Any]:
+        figures = self._keeping.figures
+        return {"users": {**self._keeping.users}} | ({"figures": figures} if figures else {})
 
     def command_refused(self, reason: str) -> None:
         """Log it: the source dials again."""
@@ -113,7 +122,7 @@ class Later(Crossed):
         async def work() -> dict[str, Any]:
             agreed = SUCCESSION.agree(**offer, other="the new program", here="the one that runs")
             self._place.give_way()
-            there: dict[str, Any] = {"users": {**self._keeping.users}, "kept": self._place.kept, "ports": [*self._keeping.ports]}
+            there: dict[str, Any] = {**self._counts, "kept": self._place.kept, "ports": [*self._keeping.ports]}
             if self._keeping.encrypted is not None:
                 there["encrypted"] = self._keeping.encrypted
             return agreed.fields() | there

@@ -75,8 +75,8 @@ class Replaceable(Keeping, Protocol):
     def took_over(self) -> None:
         """The daemon is this process's now."""
 
-    def counted(self, users: Mapping[str, int]) -> None:
-        """So many channels do local users have in the processes before this one."""
+    def counted(self, users: Mapping[str, int], figures: Mapping[str, Any]) -> None:
+        """So many channels do local users have in the processes before this one, and these are their metrics."""
 
     def keep_port(self, label: str) -> None:
         """Listen at another endpoint as well, for the process before this one (:exc:`NbdtunError`)."""
@@ -280,7 +280,7 @@ class Succession(Service):
 
     def _look(self) -> None:
         if self._later is not None:
-            self._later.tell_users()
+            self._later.tell()
         if self._daemon.finished:
             self.log.info("nothing is left of what this program had: it ends")
             self._around.stop()
@@ -315,6 +315,7 @@ class Succession(Service):
         if self._starting is not None:
             self._starting.kill()
         if self._later is not None:
+            self._later.tell()
             self._later.hang_up()
 
     @property

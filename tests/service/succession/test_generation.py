@@ -57,12 +57,14 @@ def test_a_sources_users_count_in_all_processes(source: Any) -> None:
     assert senders.told == {"replaced_by": 4822}
     assert senders.throttle is source.runtime.throttle
     senders.follow(before)  # type: ignore[arg-type]
-    senders.counted({"uid 7": 2, "uid 8": 1})
+    assert senders.figures == {}
+    senders.counted({"uid 7": 2, "uid 8": 1}, {"a": []})
     assert senders.users == {"uid 7": 3, "uid 8": 1}
     source.users.here.clear()
     assert not senders.finished
     before.lost.callback(None)
     assert senders.users == {}
+    assert senders.figures_before == {"a": []}
     assert senders.finished
     source.channels.add("one")
     assert not senders.finished

@@ -46,7 +46,9 @@ class Keeping:
         self.passed: list[Passed] = []
         self.controls: list[bytes] = []
         self.users = {"uid 1000": 3}
+        self.figures: dict[str, Any] = {}
         self.heard: list[Mapping[str, int]] = []
+        self.measured: list[Mapping[str, Any]] = []
         self.ports: list[str] = []
         self.kept_ports: list[str] = []
         self.encrypted: bool | None = None
@@ -63,8 +65,9 @@ class Keeping:
     def took_over(self) -> None:
         self.begun = True
 
-    def counted(self, users: Mapping[str, int]) -> None:
+    def counted(self, users: Mapping[str, int], figures: Mapping[str, Any]) -> None:
         self.heard.append(users)
+        self.measured.append(figures)
 
     async def look(self, ident: bytes, target: str, owner: str) -> Share:
         return Share(ident == b"i" * 16, target == "nbd", 3, len(owner))
@@ -256,9 +259,11 @@ async def test_it_ends_when_nothing_is_left_or_when_it_is_told(first: Process, t
     assert first.did == [Running.pid, "leave"]
     first.keeping.finished = True
     first.keeping.users = {"uid 1000": 1}
+    first.keeping.figures = {"a": [["a", {}, 1]]}
     await deferLater(reactor, 1.2)
     assert first.did[-1] == "stop"
     assert second.keeping.heard == [{"uid 1000": 3}, {"uid 1000": 1}]
+    assert second.keeping.measured == [{}, first.keeping.figures]
     assert second.keeping.earlier is not None
     second.keeping.earlier.leave()
     second.keeping.earlier.leave()
@@ -267,6 +272,17 @@ async def test_it_ends_when_nothing_is_left_or_when_it_is_told(first: Process, t
     await second.stop()
     await soon()
     assert first.keeping.replaced_by == Running.pid  # it was told to stop, and does
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_it_has_counted_goes_over_at_once_and_at_its_end(first: Process, tmp_path: Path) -> None:
+    first.keeping.figures = {"a": [["a", {}, 1]]}
+    second = await succeeded(first, tmp_path / "s")
+    first.keeping.figures = {"a": [["a", {}, 2]]}
+    first.succession.stopService()
+    await soon()
+    assert [each["a"][0][2] for each in second.keeping.measured] == [1, 2]
+    await second.stop()
 
 
 @pytest_twisted.ensureDeferred
