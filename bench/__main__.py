@@ -89,7 +89,7 @@ class Run:
             if missing := peer.missing():
                 self._note(peer.name, f"{', '.join(missing)} is not installed")
         here = tuple(peer for peer in peers if not peer.missing())
-        with scene(self._effort, here, self._note) as stage:
+        with scene(self._effort, here, self._note, self._fail) as stage:
             for measure in MEASURES:
                 if wanted := tuple(word for word in measure.words if word in only):
                     self._make(measure, stage, wanted)
@@ -101,12 +101,15 @@ class Run:
                 self.samples.append(sample)
                 self.console.print(line(sample, measure.columns), style="dim", soft_wrap=True)
         except Exception as error:  # whatever it is: half an hour of the others must not be lost for it
-            self.failed = True
-            self._note(measure.name, f"{type(error).__name__}: {error}")
+            self._fail(measure.name, f"{type(error).__name__}: {error}")
         if self.samples.rows(measure.name):
             self.console.print(table(self.samples, measure.name, measure.title, measure.columns))
         if self._json is not None:
             report.write(self._json, report.report(self.samples, self._effort, self._skipped))
+
+    def _fail(self, name: str, reason: str) -> None:
+        self.failed = True
+        self._note(name, reason)
 
     def _note(self, name: str, reason: str) -> None:
         self._skipped[name] = reason

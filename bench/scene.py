@@ -36,6 +36,16 @@ class Scene:
     tls: Path
     note: Callable[[str, str], None]
     """Tells of something that could not be measured, and why."""
+    failed: Callable[[str, str], None]
+    """Tells of something that went wrong, and how."""
+
+    @contextmanager
+    def by_itself(self, what: str) -> Iterator[None]:
+        """Whatever goes wrong here is told, and costs what is measured here only: the others took minutes each."""
+        try:
+            yield
+        except Exception as error:
+            self.failed(what, f"{type(error).__name__}: {error}")
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
@@ -52,8 +62,8 @@ class Scene:
 
 
 @contextmanager
-def scene(effort: Effort, peers: tuple[Peer, ...], note: Callable[[str, str], None]) -> Iterator[Scene]:
+def scene(effort: Effort, peers: tuple[Peer, ...], note: Callable[[str, str], None], failed: Callable[[str, str], None]) -> Iterator[Scene]:
     """Short paths, because a UNIX socket's ends at 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="nb-", dir="/tmp") as name:
         root = Path(name)
-        yield Scene(effort, peers, root, certificates(root / "tls", FAR_SEEN), note)
+        yield Scene(effort, peers, root, certificates(root / "tls", FAR_SEEN), note, failed)

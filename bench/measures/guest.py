@@ -23,7 +23,7 @@ from bench.measures.measure import Measure
 from bench.measures.migration import MIGRATE, moment_of, room_for
 from bench.measures.rationed import SHARE
 from bench.peers import DIRECT
-from bench.quota import held_to, hierarchy
+from bench.quota import Hierarchy, held_to, hierarchy
 from bench.rounds import interleaved
 from bench.samples import Sample
 from bench.scene import Scene
@@ -92,14 +92,20 @@ def measure(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
         return
     cases = [case for case in CASES if not scene.effort.quick or (case.subject != HALF and case.length == NEXT_DOOR)]
     for number, case in interleaved(cases, min(scene.effort.rounds, 3)):
-        with _scene(where, case, size) as pair, held_to(SHARE, pair.source.pid, quota), held_to(SHARE, pair.destination.pid, quota):
-            alone = _rate(pair.source, case.work, 2 * scene.effort.seconds)
-            during = _during(scene, pair, case)
-        yield Sample(GUEST.name, case.subject, number, {"alone": alone, "during": during, "share": during / alone}, f"{case}")
+        with scene.by_itself(f"{GUEST.name}, round {number}: {case.subject}, {case}"):
+            figures = _figures(scene, where, case, size, quota)
+            yield Sample(GUEST.name, case.subject, number, figures, f"{case}")
+
+
+def _figures(scene: Scene, where: Path, case: Case, size: int, quota: Hierarchy) -> dict[str, float]:
+    with _scene(where, case, size) as pair, held_to(SHARE, pair.source.pid, quota), held_to(SHARE, pair.destination.pid, quota):
+        alone = _rate(pair.source, case.work, 2 * scene.effort.seconds)
+        during = _during(scene, pair, case)
+    return {"alone": alone, "during": during, "share": during / alone}
 
 
 @contextmanager
-def _scene(where: Path | None, case: Case, size: int) -> Iterator[Pair]:
+def _scene(where: Path, case: Case, size: int) -> Iterator[Pair]:
     with ExitStack() as ended:
         directory = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="nb-", dir=where)))
         ended.enter_context(line(directory, case.length))

@@ -51,6 +51,14 @@ def broken(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
     raise RuntimeError("fio: refused")
 
 
+def flawed(scene: Scene, parts: tuple[str, ...]) -> Iterator[Sample]:
+    for number in (1, 2, 3):
+        with scene.by_itself(f"flawed, round {number}"):
+            if number == 2:
+                raise ConnectionError("QEMU closed the monitor")
+            yield Sample("flawed", "a", number, {"rate_mb_s": 3.0})
+
+
 def started(place: Place) -> AbstractContextManager[Pair]:
     pytest.fail("started")
 
@@ -78,3 +86,12 @@ def test_a_missing_peer_is_named_and_a_measure_that_fails_leaves_the_others(pape
     report = (tmp_path / "report.json").read_text()
     assert "no-such-program is not installed" in report
     assert "RuntimeError: fio: refused" in report
+
+
+def test_a_sample_that_fails_leaves_the_others_of_its_measure(paper: list[Peer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command, "MEASURES", (Measure("flawed", "The flawed one", (Column("rate_mb_s", "MB/s"),), flawed),))
+    run = command.Run(Effort(), command._console(), tmp_path / "report.json")
+    run.measure([], ("flawed",))
+    assert run.failed
+    assert [sample.round for sample in run.samples] == [1, 3]
+    assert '"flawed, round 2": "ConnectionError: QEMU closed the monitor"' in (tmp_path / "report.json").read_text()
