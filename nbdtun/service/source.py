@@ -53,7 +53,7 @@ class SourceService(MultiService):
         self._reactor = reactor
         self.listening: dict[str, ListeningService] = {}
         self.senders = Senders(self.tunnel, self._fixed)
-        self.crew = Crew.of(self.tunnel, settings, workers, lambda: self.senders.replaced_by is None)
+        self.crew = Crew.of(self.tunnel, settings.dialling, workers, lambda: self.senders.replaced_by is None)
         for forward in settings.forwards:
             self._forward(forward, settings)
 
@@ -102,7 +102,7 @@ class SourceService(MultiService):
         self.tunnel.users.limits = settings.limits
         if settings.tunnel.bandwidth != before.tunnel.bandwidth:
             self.tunnel.runtime.throttle.rate = settings.tunnel.bandwidth
-        self.crew.settle(settings)
+        self.crew.settle(settings.dialling)
         self.settings = settings
 
     async def _forget(self, endpoints: Iterable[str]) -> None:

@@ -111,6 +111,13 @@ def test_a_limit_holds_to_the_channel(ends: Make, reports: Callable[[str], Any],
     assert these.source.log().count("its limit of 4 channels for this source (--max-channels-per-peer)") == 9
 
 
+def test_a_worker_is_not_told_of_a_thousand_forwards(ends: Make, reports: Callable[[str], Any], directory: Path) -> None:
+    """A message between the processes has at most 64 KiB."""
+    these = ends(source=[f"--forward=a=unix:{directory}/{n:050d}" for n in range(1000)])
+    assert passes(*these.meet())
+    assert spread(reports("nbdtun-source")) == [0, 0, 1]
+
+
 @pytest.mark.slow
 def test_without_a_descriptor_a_worker_takes_no_other_channels_socket(ends: Make, reports: Callable[[str], Any]) -> None:
     """The channel that it cannot have fails by name; those that come later have their own sockets, and links."""
