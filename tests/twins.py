@@ -14,7 +14,7 @@ WITHOUT_TWIN: Final = {
     "nbdtun.libvirt.near.way": "an interface without code",
     "nbdtun.migration.destination.life": "a table of states: test_states has it whole, destination/test_session each of its ways",
     "nbdtun.migration.qmp.life": "a table of states: test_states has it whole, qmp/test_monitor each of its ways",
-    "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration each of its ways",
+    "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration and test_settling each of its ways",
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
     "nbdtun.reach.maker": "an interface without code",
     "nbdtun.service.control.audience": "values without rules of their own",

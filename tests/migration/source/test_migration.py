@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 
 from nbdtun.errors import (
     CommandFailed,
@@ -22,21 +21,11 @@ from nbdtun.errors import (
     OutcomeUnknown,
 )
 from nbdtun.migration.progress import Phase, Progress
-from nbdtun.migration.settings import Belonging, Strategy
-from nbdtun.migration.source import migration as module
-from nbdtun.migration.source.switchover import Switchover
-from nbdtun.migration.supervision.meter import Meter
+from nbdtun.migration.settings import Strategy
 from tests.migration.stage.stage import Stage
+from tests.migration.stage.verdicts import assert_at_source, assert_moved, with_bitmaps
 
 PHASES = [Phase.PREPARE, Phase.MIRROR, Phase.READY, Phase.RAM, Phase.SWITCHOVER]
-
-
-def with_bitmaps() -> Stage:
-    """A disk with a bitmap in its image, and one in memory."""
-    stage = Stage()
-    stage.source.driver = stage.destination.driver = "qcow2"
-    stage.source.bitmaps = [{"node": "vda", "name": "b0", "persistent": True}, {"node": "vda", "name": "m0"}]
-    return stage
 
 
 def commands(end: str) -> list[str]:
@@ -44,22 +33,6 @@ def commands(end: str) -> list[str]:
     stage = with_bitmaps()
     assert isinstance(stage.outcome(stage.start()), Progress)
     return list(dict.fromkeys(getattr(stage, end).asked))
-
-
-def assert_at_source(stage: Stage, outcome: Any, error: type[BaseException] = NbdtunError) -> None:
-    assert isinstance(outcome, error), outcome
-    assert stage.running() == ["web1"]
-    assert stage.leftovers() == []
-    parameters = {name: value for name, value in stage.source.parameters.items() if name != "block-bitmap-mapping" or value}
-    assert parameters == {"max-bandwidth": 128 << 20, "downtime-limit": 300, "multifd-channels": 2}
-    assert not any(bitmap["name"].startswith("nbdtun-") for bitmap in stage.source.bitmaps)
-    assert stage.reports[-1].phase is (Phase.CANCELLED if error is CancelledError else Phase.FAILED)
-
-
-def assert_moved(stage: Stage, outcome: Any) -> None:
-    assert isinstance(outcome, Progress), outcome
-    assert stage.running() == ["web1 at the destination"]
-    assert stage.leftovers() == []
 
 
 def test_it_moves() -> None:
@@ -93,188 +66,6 @@ def test_without_a_moment_to_settle_it_ends_at_once() -> None:
     stage = Stage()
     assert_moved(stage, stage.outcome(stage.start(settle=0)))
     assert Phase.SETTLE not in {report.phase for report in stage.reports}
-
-
-def crash(stage: Stage) -> None:
-    stage.destination.heard("GUEST_PANICKED", {"action": "pause"})
-
-
-def shut_down(stage: Stage) -> None:
-    stage.destination.heard("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"})
-    stage.destination.die()
-
-
-def stand_still(stage: Stage) -> None:
-    stage.destination.state = "io-error"
-    stage.destination.tell("STOP")
-
-
-DEATHS: dict[str, Callable[[Stage], None]] = {
-    "the guest has crashed": crash,
-    "the guest has shut down by itself": shut_down,
-    "a disk has failed or is full": stand_still,
-    "its QEMU has ended": lambda stage: stage.destination.die(),
-}
-
-
-@pytest.mark.parametrize("why", DEATHS)
-def test_a_guest_that_is_lost_at_the_destination_is_still_at_the_source(why: str) -> None:
-    stage = Stage()
-    migration = stage.start()
-    stage.turn(60, until=Phase.SETTLE)
-    DEATHS[why](stage)
-    error = stage.outcome(migration)
-    assert isinstance(error, GuestLost)
-    assert why in str(error)
-    assert stage.reports[-1].phase is Phase.LOST
-    assert stage.reports[-1].code == "guest-lost"
-    assert stage.source.state == "postmigrate"
-    assert not any(stage.source.capabilities.values())
-    assert list(stage.source.objects) == ["nbdtun-journal"]
-
-
-@pytest.mark.bug
-@pytest.mark.parametrize("step", ["pause", "paused", "arrived", "ask"])
-def test_a_fault_of_our_own_behind_the_handover_lets_no_second_copy_run(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumble(*_: object, **__: object) -> None:
-        raise TypeError("a bug")
-
-    owner = {"pause": Switchover, "paused": Meter, "arrived": Meter, "ask": module}[step]
-    monkeypatch.setattr(owner, step, stumble)
-    stage = Stage()
-    error = stage.outcome(stage.start())
-    assert isinstance(error, OutcomeUnknown)
-    assert "web1 was handed over, but it is unknown whether it runs at the destination (a bug in nbdtun: TypeError('a bug'))" in str(error)
-    assert (stage.source.state, stage.destination.state) == ("postmigrate", "running")
-
-
-def test_an_operator_pauses_it_while_it_settles() -> None:
-    stage = Stage()
-    migration = stage.start()
-    stage.turn(60, until=Phase.SETTLE)
-    stage.destination.stop()
-    assert isinstance(stage.outcome(migration), Progress)
-    assert (stage.source.alive, stage.destination.state) == (False, "paused")
-
-
-def test_a_destination_that_cannot_be_asked_any_more_leaves_it_open() -> None:
-    stage = Stage()
-    migration = stage.start()
-    stage.turn(60, until=Phase.SETTLE)
-    stage.reachable = False
-    stage.cut()
-    assert isinstance(stage.outcome(migration), OutcomeUnknown)
-    assert stage.source.state == "postmigrate"
-
-
-def test_a_link_that_is_lost_while_it_settles_costs_nothing() -> None:
-    stage = Stage()
-    migration = stage.start()
-    stage.turn(60, until=Phase.SETTLE)
-    stage.reachable = False
-    stage.cut()
-    stage.turn(20)
-    stage.reachable = True
-    assert_moved(stage, stage.outcome(migration))
-
-
-def test_a_daemon_that_is_stopped_while_it_settles_answers_first() -> None:
-    stage = Stage()
-    migration = stage.start(settle=300)
-    stage.turn(60, until=Phase.SETTLE)
-    stage.turn(1)
-    stopped = Deferred.fromCoroutine(stage.daemon.stop())
-    stage.turn(1)
-    assert stopped.called
-    assert_moved(stage, stage.outcome(migration, 5))
-
-
-def test_it_cannot_be_cancelled_while_it_settles() -> None:
-    stage = Stage()
-    migration = stage.start()
-    stage.turn(60, until=Phase.SETTLE)
-    assert not stage.migration.cancel()
-    assert_moved(stage, stage.outcome(migration))
-
-
-def spread_over(stage: Stage) -> list[tuple[bool, Any]]:
-    """Whether the memory has several connections, and how many, at both ends."""
-    return [(qemu.capabilities["multifd"], qemu.parameters["multifd-channels"]) for qemu in (stage.source, stage.destination)]
-
-
-def test_the_memory_goes_over_several_connections() -> None:
-    stage = Stage()
-    migration = stage.start(connections=3)
-    stage.turn(60, Phase.RAM)
-    assert spread_over(stage) == [(True, 3), (True, 3)]
-    assert_moved(stage, stage.outcome(migration))
-
-
-@pytest.mark.parametrize("phase", [Phase.READY, Phase.RAM, Phase.SWITCHOVER])
-def test_its_connections_are_forgotten_when_it_is_cancelled(phase: Phase) -> None:
-    stage = Stage()
-    migration = stage.start(connections=3)
-    stage.turn(60, phase)
-    migration.cancel()
-    assert_at_source(stage, stage.outcome(migration), CancelledError)
-
-
-def test_a_destination_without_several_connections_gets_one() -> None:
-    stage = Stage()
-    del stage.destination.capabilities["multifd"]
-    migration = stage.start(connections=3, keep_source=True)
-    stage.turn(60, Phase.RAM)
-    assert not stage.source.capabilities["multifd"]
-    assert_moved(stage, stage.outcome(migration))
-    assert stage.source.parameters["multifd-channels"] == 2
-
-
-def test_bitmaps_move_with_it() -> None:
-    stage = with_bitmaps()
-    assert_moved(stage, stage.outcome(stage.start(keep_source=True)))
-    (mapped,) = stage.source.sent
-    assert [(one["alias"], one["transform"]) for one in mapped["bitmaps"]] == [("b0", {"persistent": True}), ("m0", {"persistent": False})]
-    (wanted,) = stage.destination.sent
-    assert (wanted["node-name"], wanted["alias"]) == ("vda", mapped["alias"])
-    assert wanted["bitmaps"] == [{"name": "b0", "alias": "b0"}, {"name": "m0", "alias": "m0"}]
-    assert [bitmap["name"] for bitmap in stage.source.bitmaps] == ["b0", "m0"]  # the copies are gone
-
-
-def test_bitmaps_stay_if_asked() -> None:
-    stage = with_bitmaps()
-    assert_moved(stage, stage.outcome(stage.start(leave_behind=frozenset({Belonging.BITMAPS}))))
-    assert stage.source.sent == stage.destination.sent == []
-
-
-def test_a_bitmap_that_cannot_move_ends_it_before_anything_is_done() -> None:
-    stage = with_bitmaps()
-    stage.destination.driver = "raw"
-    assert_at_source(stage, stage.outcome(stage.start()), NotMigratable)
-    assert "blockdev-mirror" not in stage.source.asked
-    assert stage.destination.alive
-
-
-def test_a_bitmap_that_comes_while_the_memory_is_sent_ends_it() -> None:
-    stage = with_bitmaps()
-    migration = stage.start()
-    stage.turn(60, Phase.RAM)
-    stage.turn(0.5)
-    stage.source.bitmaps.append({"node": "vda", "name": "b1", "persistent": True})
-    outcome = stage.outcome(migration)
-    assert_at_source(stage, outcome, NotMigratable)
-    assert "bitmaps were added or removed while the memory was sent: b1" in str(outcome)
-    assert [bitmap["name"] for bitmap in stage.source.bitmaps] == ["b0", "m0", "b1"]
-
-
-@pytest.mark.parametrize("phase", [Phase.RAM, Phase.SWITCHOVER])
-def test_the_copies_of_bitmaps_go_when_it_is_cancelled(phase: Phase) -> None:
-    stage = with_bitmaps()
-    migration = stage.start()
-    stage.turn(60, phase)
-    assert [bitmap["of"] for bitmap in stage.source.bitmaps[2:]] == ["b0", "m0"]
-    stage.migration.cancel()
-    assert_at_source(stage, stage.outcome(migration), CancelledError)
-    assert len(stage.source.bitmaps) == 2
 
 
 def test_a_vm_without_disks_moves() -> None:

@@ -5,90 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import random
-import select
 import socket
 import struct
 import time
-from collections.abc import Callable
 
 import pytest
-from twisted.internet.defer import Deferred
 
 from nbdtun.tunnel.channels import splice
-from nbdtun.tunnel.channels.splice import Farewell, Splice
-from nbdtun.tunnel.protocol.inbound import Inbound
-from nbdtun.tunnel.protocol.outbound import Outbound
-from nbdtun.tunnel.runtime.throttle import Throttle
-from nbdtun.tunnel.wires.pipe import MOST, Pipe, PipePool
 from nbdtun.tunnel.wires.plain import Wire
 from tests.tunnel.stage.crank import Crank
 from tests.tunnel.stage.noise import noise
-from tests.tunnel.stage.pool import CountingPool
-from tests.tunnel.stage.sockets import open_sockets, pair, tcp_pair
-
-WINDOW = 100_000
-Pair = Callable[[], tuple[socket.socket, socket.socket]]
-
-
-class Side:
-    """A channel without links: it notes what its splice tells."""
-
-    def __init__(self, crank: Crank, sock: socket.socket, pipes: PipePool | None = None, farewell: Farewell | None = None) -> None:
-        self.pool = CountingPool()
-        self.outbound = Outbound(WINDOW, self.pool)
-        self.inbound = Inbound(WINDOW, self.pool)
-        self.fills = self.writes = self.fulls = self.drains = 0
-        self.trouble: list[OSError] = []
-        self.splice = Splice(crank, sock, self, Throttle(crank), pipes or PipePool(), farewell=farewell)
-
-    def filled(self) -> None:
-        self.fills += 1
-
-    def full(self) -> None:
-        self.fulls += 1
-
-    def drained(self) -> None:
-        self.drains += 1
-
-    def written(self) -> None:
-        self.writes += 1
-
-    def broken(self, reason: OSError) -> None:
-        self.trouble.append(reason)
-        self.splice.close()
-        self.outbound.clear()
-        self.inbound.backlog.clear()
-
-    def deliver(self, data: bytes) -> None:
-        self.inbound.accept(self.inbound.received, len(data))
-        self.splice.write([memoryview(data)])
-
-    def end(self) -> None:
-        self.inbound.accept_end(self.inbound.received)
-        self.splice.write_end()
-
-    def sent(self) -> bytes:
-        """All that has come from the local program; the other end has it now."""
-        got = bytearray()
-        while (frame := self.outbound.next_frame()) is not None:
-            self.outbound.leaving = False
-            got += frame[16:]
-        self.outbound.acknowledge(self.outbound.sent)
-        self.splice.make_room()
-        return bytes(got)
+from tests.tunnel.stage.side import WINDOW, Side, beside, take
+from tests.tunnel.stage.sockets import tcp_pair
 
 
 @pytest.fixture(params=[socket.socketpair, tcp_pair], ids=["unix", "tcp"])
 def joined(crank: Crank, request: pytest.FixtureRequest) -> tuple[Side, socket.socket]:
     return beside(crank, request.param)
-
-
-def beside(crank: Crank, pair: Pair) -> tuple[Side, socket.socket]:
-    ours, theirs = pair()
-    theirs.setblocking(False)
-    side = Side(crank, ours)
-    side.splice.make_room()
-    return side, theirs
 
 
 def reset(program: socket.socket) -> None:
@@ -98,15 +31,6 @@ def reset(program: socket.socket) -> None:
 
 
 Joined = tuple[Side, socket.socket]
-
-
-def take(crank: Crank, program: socket.socket) -> bytes:
-    """What is on its way to ``program``, which with TCP may be on another processor still."""
-    for _ in range(1000):
-        crank.rest()
-        if select.select([program], [], [], 0.01)[0]:
-            return program.recv(1 << 20)
-    raise AssertionError("nothing came")
 
 
 class TestFromTheProgram:
@@ -364,180 +288,3 @@ class TestClosing:
         side.splice.close()
         assert take(crank, program) == b"all"
         assert take(crank, program) == b""
-
-
-class TestPouring:
-    """Straight from the link's descriptor to the program, through a pipe."""
-
-    @pytest.fixture
-    def pipes(self) -> PipePool:
-        return PipePool()
-
-    @pytest.fixture
-    def side(self, crank: Crank, pipes: PipePool) -> Side:
-        ours, self.program = socket.socketpair()
-        self.program.setblocking(False)
-        self.link, self.far = tcp_pair()
-        self.link.setblocking(False)
-        return Side(crank, ours, pipes)
-
-    def pour(self, side: Side, data: bytes) -> bytes:
-        """What comes over the link goes where it belongs."""
-        left = len(data)
-        self.far.sendall(data)
-        while left and side.inbound.received == side.inbound.written:
-            left -= side.splice.pour(self.link.fileno(), left) or 0
-        return data[: len(data) - left]
-
-    def fill(self, side: Side) -> bytes:
-        """Pour until there is no room."""
-        sent = b""
-        while side.inbound.received == side.inbound.written:
-            sent += self.pour(side, noise(100_000, len(sent)))
-        return sent
-
-    def read(self, crank: Crank, count: int) -> bytes:
-        got = b""
-        while len(got) < count:
-            got += take(crank, self.program)
-        crank.rest()
-        return got
-
-    def test_it_reaches_the_program(self, side: Side, crank: Crank) -> None:
-        assert self.read(crank, len(self.pour(side, b"hello"))) == b"hello"
-        assert side.inbound.written == 5
-        assert side.splice.pour(self.link.fileno(), 100) is None
-        self.far.close()
-        assert side.splice.pour(self.link.fileno(), 100) == 0
-
-    def test_what_there_is_no_room_for_stays_in_the_pipe(self, side: Side, crank: Crank, pipes: PipePool) -> None:
-        sent = self.fill(side)
-        assert "kept=1" in repr(pipes)
-        assert not side.inbound.backlog
-        assert self.read(crank, len(sent)) == sent
-        assert "kept=0" in repr(pipes)
-        assert side.drains == 1
-
-    def test_what_comes_by_another_way_meanwhile_goes_behind_it(self, side: Side, crank: Crank) -> None:
-        sent = self.fill(side) + b"the rest"
-        side.inbound.window = len(sent)
-        side.deliver(b"the rest")
-        side.end()
-        assert self.read(crank, len(sent)) == sent
-        assert self.program.recv(1) == b""
-        assert side.inbound.done
-        assert side.pool.lent == 0
-
-    def test_where_many_have_one_it_is_read_out(self, side: Side, crank: Crank, pipes: PipePool) -> None:
-        others = [pipes.take() for _ in range(MOST)]
-        assert all(pipe is not None and pipes.keep(pipe) for pipe in others)
-        sent = self.fill(side)
-        assert side.inbound.backlog
-        assert self.read(crank, len(sent)) == sent
-
-    def test_a_program_that_goes_meanwhile_holds_nobody_up(self, side: Side, crank: Crank, pipes: PipePool) -> None:
-        self.fill(side)
-        self.program.close()
-        crank.rest()
-        assert side.splice.write_error is not None
-        assert side.inbound.received == side.inbound.written
-        assert "kept=0" in repr(pipes)
-
-    @pytest.mark.parametrize("waits", [False, True])
-    def test_trouble_of_the_programs_socket_is_told(
-        self, side: Side, pipes: PipePool, monkeypatch: pytest.MonkeyPatch, waits: bool
-    ) -> None:
-        if waits:
-            self.fill(side)
-
-        def broken(pipe: Pipe, target: int) -> int:
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-        monkeypatch.setattr(Pipe, "empty", broken)
-        side.splice.wire_writable() if waits else self.pour(side, b"hello")
-        assert [each.errno for each in side.trouble] == [errno.ENOMEM]
-        assert "kept=0" in repr(pipes)
-        assert side.pool.lent == 0
-
-    def test_closed_it_keeps_no_pipe(self, side: Side, pipes: PipePool) -> None:
-        self.fill(side)
-        side.splice.close()
-        assert "kept=0" in repr(pipes)
-
-    def test_a_broken_link_is_told(self, side: Side, pipes: PipePool) -> None:
-        self.link.close()
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            side.splice.pour(9999, 100)
-        assert "spare=1" in repr(pipes)
-
-
-class Parting:
-    """What is to be done before the local program hears of an end; it takes until ``done``."""
-
-    def __init__(self, crank: Crank) -> None:
-        self.asked = 0
-        self.done: Deferred[None] = Deferred()
-        ours, self.program = pair()
-        self.program.setblocking(False)
-        self.side = Side(crank, ours, farewell=self)
-        self.side.splice.make_room()
-        self.sockets = open_sockets()
-
-    def __call__(self) -> Deferred[None]:
-        self.asked += 1
-        return self.done
-
-    def heard_end(self) -> bool:
-        """Whether the local program has been told of an end."""
-        try:
-            return self.program.recv(100) == b""
-        except BlockingIOError:
-            return False
-
-
-class TestFarewell:
-    def test_an_end_waits_for_it(self, crank: Crank) -> None:
-        parting = Parting(crank)
-        parting.side.deliver(b"last")
-        assert parting.program.recv(100) == b"last"
-        parting.side.end()
-        parting.side.splice.write_end()
-        crank.rest()
-        assert (parting.asked, parting.heard_end(), parting.side.inbound.done) == (1, False, False)
-        parting.done.callback(None)
-        assert parting.heard_end()
-        assert parting.side.inbound.done
-        assert parting.side.writes, "the end is acknowledged"
-
-    def test_a_close_waits_for_it(self, crank: Crank) -> None:
-        parting = Parting(crank)
-        parting.side.splice.close()
-        crank.rest()
-        assert (parting.asked, parting.heard_end()) == (1, False)
-        parting.done.callback(None)
-        assert parting.heard_end()
-
-    def test_a_close_behind_an_end(self, crank: Crank) -> None:
-        parting = Parting(crank)
-        parting.side.end()
-        parting.side.splice.close()
-        assert (parting.asked, parting.heard_end()) == (1, False)
-        parting.done.callback(None)
-        assert parting.heard_end()
-        assert len(open_sockets() - parting.sockets) == 0
-
-    def test_one_that_fails_is_over_too(self, crank: Crank) -> None:
-        parting = Parting(crank)
-        parting.side.end()
-        parting.done.errback(RuntimeError("QEMU is gone"))
-        assert parting.heard_end()
-        parting.done.addErrback(lambda _: None)
-
-    def test_a_program_that_has_ended_first_needs_none(self, crank: Crank) -> None:
-        parting = Parting(crank)
-        parting.program.shutdown(socket.SHUT_WR)
-        crank.rest()
-        parting.side.end()
-        assert parting.heard_end()
-        parting.side.splice.close()
-        assert not parting.asked
