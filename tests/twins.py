@@ -30,6 +30,8 @@ WITHOUT_TWIN: Final = {
     "nbdtun.service.succession.earlier": "one end of a dialogue: succession/test_succession has both, over real sockets",
     "nbdtun.service.succession.later": "one end of a dialogue: succession/test_succession has both, over real sockets",
     "nbdtun.service.succession.household": "joins what has twins: integration/test_succession has it with real daemons and QEMUs",
+    "nbdtun.service.succession.lines": "succession/test_succession has it between three processes",
+    "nbdtun.service.succession.place": "declarations, of what succession/test_succession has",
     "nbdtun.service.workers.commands": "declarations: workers/test_crew has each of them over real sockets",
     "nbdtun.service.workers.worker": "one end of a dialogue: workers/test_crew has both, over real sockets",
     "nbdtun.daemon.worker": "a process of its own: integration/test_workers starts it",

@@ -26,7 +26,8 @@ from nbdtun.service.local.heritage import bequeath, inherit
 if TYPE_CHECKING:
     from nbdtun.daemon.service import Daemon
     from nbdtun.service.local.listening import ListeningService
-    from nbdtun.service.succession.succession import Replaceable, Succession
+    from nbdtun.service.succession.place import Replaceable
+    from nbdtun.service.succession.succession import Succession
 
 
 #: Modules that are otherwise imported with the first connection.
@@ -160,7 +161,8 @@ def place(
 ) -> tuple[OwnProgram, Succession]:
     """The place of this process among its daemon's: its program, which must be told its daemon, and the service."""
     from nbdtun.daemon.service import leave, stop
-    from nbdtun.service.succession.succession import Succession, Surroundings
+    from nbdtun.service.succession.place import Surroundings
+    from nbdtun.service.succession.succession import Succession
 
     program = OwnProgram(partial(leave, reactor), succeeds=link is not None)
     around = Surroundings(program.start, program.main, program.leave, partial(stop, reactor), program.fail)

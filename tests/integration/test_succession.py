@@ -125,6 +125,31 @@ def rates(those: Programs, kind: str = "nbdtun-dest") -> set[int]:
 
 
 @pytest.mark.slow
+def test_one_in_the_middle_is_killed(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
+    """Its own channel ends by name. The newest program asks the oldest itself; and so after another one in the middle was killed."""
+    these, those = ends(), programs("run")
+    oldest = these.meet()
+    for _ in range(2):
+        middle = those.replace()
+        own = these.meet()
+        newest = those.replace()
+        os.kill(middle, signal.SIGKILL)
+        these.dest.wait_log(
+            f"process {middle} is gone, through which lost links came back here: from now on they come through process {newest}"
+        )
+        these.source.wait_log("of this source (any more); was its daemon restarted?")
+        assert own[0].recv(1) == b""
+        these.cut()
+        assert passes(*oldest)
+        assert passes(*these.meet())
+        assert len(those.running) >= 2
+    os.kill(newest, signal.SIGKILL)
+    these.cut()
+    assert passes(*oldest)
+    those.end()
+
+
+@pytest.mark.slow
 def test_two_at_the_same_moment(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
     """One of them replaces the program, and the other says so."""
     these, those = ends(), programs("run")

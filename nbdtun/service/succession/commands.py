@@ -11,9 +11,11 @@ The new program asks, the old one answers::
     Whose        whether a VM or a session is there, and how many VMs arrive
     TakeControl  go on with the local end of a control channel
     Replaced     it was replaced itself, and who accepts connections now
+    Heir         this is a line to the one that has replaced it, if it is killed
     Leave        the whole daemon is to stop
 
-The old one tells ``Users`` by itself. The two may be of different releases, so the first question offers versions.
+The old one tells ``Users`` by itself, and ``Elder``: a line to the one before it, if it is killed. The two may be of different releases, so
+the first question offers versions.
 """
 
 from __future__ import annotations
@@ -144,6 +146,12 @@ class Replaced(_Asked):
     arguments: ClassVar = [(b"by", Number())]
 
 
+class Heir(_Asked):
+    """Give it the line to the process after the next, for when this one is killed."""
+
+    arguments: ClassVar = [(b"sock", Crossing())]
+
+
 class Leave(_Asked):
     """Tell that the daemon is to stop, in good order; the second time, at once."""
 
@@ -155,3 +163,9 @@ class Users(_Asked):
 
     requiresAnswer = False
     arguments: ClassVar = [(b"users", Object()), (b"figures", Object(optional=True))]
+
+
+class Elder(_Asked):
+    """From the old process: the line to the one before it, ``pid``, for when this one is killed."""
+
+    arguments: ClassVar = [(b"pid", Number()), (b"sock", Crossing())]

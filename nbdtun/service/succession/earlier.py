@@ -6,15 +6,30 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Final, NoReturn
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from nbdtun.deferreds import end_of
-from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, NbdtunError, NoAnswer, TunnelError
 from nbdtun.logs import make_logger
+from nbdtun.process import Reactor, adopt, quiet_factory
 from nbdtun.service.control.changes import Changes, Kept
-from nbdtun.service.local.descriptors import in_memory
-from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Replaced, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.local.descriptors import Crossed, in_memory
+from nbdtun.service.succession.commands import (
+    SUCCESSION,
+    Begun,
+    Elder,
+    Leave,
+    Look,
+    Obey,
+    Replaced,
+    Succeed,
+    Take,
+    TakeControl,
+    Users,
+    Who,
+    Whose,
+)
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.elsewhere import Passed, Share
 
@@ -25,10 +40,11 @@ LOOK_SECONDS: Final = 3.0
 PATIENCE: Final = 15.0
 
 
-class Earlier(Dialogue):
+class Earlier(Crossed):
     """
     An :class:`~nbdtun.tunnel.destination.elsewhere.Other`: what it is asked when it has ended, it has not. ``counted`` is told how
-    many channels its local users have, and its metrics.
+    many channels its local users have, and its metrics. ``elder`` is the line to the process before it, and the id of that, while there is
+    one.
     """
 
     log = make_logger()
@@ -38,11 +54,13 @@ class Earlier(Dialogue):
     here = "in this program"
     limited = False
 
-    def __init__(self, reactor: IReactorTime, counted: Callable[[Mapping[str, int], Mapping[str, Any]], object], pid: int) -> None:
+    def __init__(self, reactor: Reactor, counted: Callable[[Mapping[str, int], Mapping[str, Any]], object], pid: int) -> None:
         super().__init__(reactor)
         self.pid = pid
         self._counted = counted
+        self._reactor = reactor
         self._hangs_until = 0.0
+        self.elder: tuple[socket.socket, int] | None = None
 
     async def succeed(self, encrypted: bool | None) -> tuple[Kept, Sequence[str]]:
         """
@@ -63,6 +81,30 @@ class Earlier(Dialogue):
     def users(self, users: dict[str, int], figures: dict[str, Any] | None = None) -> dict[str, Any]:
         self._counted(users, figures or {})
         return {}
+
+    @Elder.responder
+    def has_elder(self, pid: int, sock: int) -> dict[str, Any]:
+        before, self.elder = self.elder, (socket.socket(fileno=sock), pid)
+        if before is not None:
+            before[0].close()
+        return {}
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nobody has taken the line to its elder, if it is left then."""
+        super().connectionLost(reason)
+        if self.elder is not None:
+            self.elder[0].close()
+
+    def take_elder(self) -> Earlier | None:
+        """The process before it, where this one was killed; None if there is none."""
+        if self.elder is None:
+            return None
+        (line, pid), self.elder = self.elder, None
+        with line:
+            line.setblocking(False)
+            elder = Earlier(self._reactor, self._counted, pid)
+            adopt(self._reactor, line, quiet_factory(lambda: elder))
+        return elder
 
     def begun(self, listens: Sequence[str]) -> None:
         """Tell it that its place is taken, and where this process ``listens``."""

@@ -74,11 +74,14 @@ class Generation:
     def follow(self, earlier: Earlier) -> None:
         """Ask the process before this one, as long as there is one."""
         self.earlier = earlier
-        earlier.when_lost().addCallback(lambda _: self.alone())
+        earlier.when_lost().addCallback(lambda _: self._bereaved() if earlier.elder else self.alone())
 
     def alone(self) -> None:
         """The process before this one has ended."""
         self.earlier = None
+
+    def _bereaved(self) -> None:
+        """The same, but it has left the one before it."""
 
     def took_over(self) -> None:
         """The daemon is this process's now: where it stops, so does the one before."""

@@ -73,6 +73,9 @@ class Household(Generation):
         self._places.release()
         self._clean_up()
 
+    def _bereaved(self) -> None:
+        self._clean_up()
+
     @property
     def users(self) -> Mapping[str, int]:
         """No local users: only a source has them."""

@@ -7,14 +7,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from nbdtun.deferreds import branch
 from nbdtun.errors import LinkLost, TunnelError
 from nbdtun.logs import make_logger
+from nbdtun.process import Reactor, adopt, quiet_factory
 from nbdtun.service.control.changes import Changes, Kept
 from nbdtun.service.local.descriptors import Crossed
-from nbdtun.service.succession.commands import SUCCESSION, Begun, Leave, Look, Obey, Replaced, Succeed, Take, TakeControl, Users, Who, Whose
+from nbdtun.service.succession.commands import (
+    SUCCESSION,
+    Begun,
+    Heir,
+    Leave,
+    Look,
+    Obey,
+    Replaced,
+    Succeed,
+    Take,
+    TakeControl,
+    Users,
+    Who,
+    Whose,
+)
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.elsewhere import Passed, Share
@@ -82,8 +98,9 @@ class Later(Crossed):
     here = "in the program before it"
     limited = False
 
-    def __init__(self, reactor: IReactorTime, place: Place, keeping: Keeping) -> None:
+    def __init__(self, reactor: Reactor, place: Place, keeping: Keeping) -> None:
         super().__init__(reactor)
+        self._reactor = reactor
         self._place = place
         self._keeping = keeping
         self._begun: Deferred[None] = Deferred()
@@ -91,6 +108,7 @@ class Later(Crossed):
         self.leaves = False
         self.replaced_by: int | None = None
         self.listens: list[str] = []
+        self._heir: socket.socket | None = None
         self.when_lost().addCallback(self._is_lost)
 
     def begun(self) -> Deferred[None]:
@@ -140,6 +158,31 @@ class Later(Crossed):
     def replaced(self, by: int) -> dict[str, Any]:
         self.replaced_by = by or None
         return {}
+
+    @Heir.responder
+    def has_heir(self, sock: int) -> dict[str, Any]:
+        before, self._heir = self._heir, socket.socket(fileno=sock)
+        if before is not None:
+            before.close()
+        return {}
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nobody has taken the line to its heir, if it is left then."""
+        super().connectionLost(reason)
+        if self._heir is not None:
+            self._heir.close()
+
+    def take_heir(self) -> Later | None:
+        """The process that has replaced it, where this one was killed; None if there is no line to it."""
+        line, self._heir = self._heir, None
+        if line is None:
+            return None
+        heir = Later(self._reactor, self._place, self._keeping)
+        heir.has_begun(self.listens)
+        with line:
+            line.setblocking(False)
+            adopt(self._reactor, line, quiet_factory(lambda: heir))
+        return heir
 
     @Leave.responder
     def leave(self) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from nbdtun.deferreds import with_timeout
 from nbdtun.errors import LinkLost, MigrationError, NbdtunError, TunnelError
@@ -29,8 +29,9 @@ from nbdtun.service.control.daemon import Subject
 from nbdtun.service.local import heritage
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.succession.earlier import Earlier
-from nbdtun.service.succession.later import Keeping, Later
-from nbdtun.tunnel.runtime.throttle import Throttle
+from nbdtun.service.succession.later import Later
+from nbdtun.service.succession.lines import introduce
+from nbdtun.service.succession.place import Replaceable, Running, Surroundings
 from nbdtun.units import duration_text
 
 #: Seconds for a new program to take over.
@@ -41,60 +42,6 @@ OBEY_SECONDS: Final = 6
 
 #: Seconds between two looks at whether anything is left.
 LOOK: Final = 1.0
-
-
-class Running(Protocol):
-    """A program that was started."""
-
-    pid: int
-
-    def kill(self) -> None:
-        """End it."""
-
-
-class Replaceable(Keeping, Protocol):
-    """A daemon's service whose program can be replaced."""
-
-    #: The process that has taken over, and the one before this one.
-    replaced_by: int | None
-    earlier: Earlier | None
-    #: The bandwidth limit of its end of the tunnel, which is one for all processes.
-    throttle: Throttle
-
-    @property
-    def fixed(self) -> str:
-        """Why it cannot be replaced; empty if it can."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to keep."""
-
-    def follow(self, earlier: Earlier) -> None:
-        """Another process keeps what it has."""
-
-    def took_over(self) -> None:
-        """The daemon is this process's now."""
-
-    def counted(self, users: Mapping[str, int], figures: Mapping[str, Any]) -> None:
-        """So many channels do local users have in the processes before this one, and these are their metrics."""
-
-    def keep_port(self, label: str) -> None:
-        """Listen at another endpoint as well, for the process before this one (:exc:`NbdtunError`)."""
-
-
-@frozen
-class Surroundings:
-    """
-    What a process does for itself. ``start`` starts the program again, with these descriptors for its link and its listening sockets.
-    ``main`` tells the service manager which process is the daemon's. ``leave`` stops in good order, as a signal does, or with
-    ``True`` at once, as a second signal does; ``stop`` stops where nothing is left, and ``fail`` with an error.
-    """
-
-    start: Callable[[socket.socket, Mapping[str, int]], Running]
-    main: Callable[[int], None]
-    leave: Callable[[bool], None]
-    stop: Callable[[], None]
-    fail: Callable[[NbdtunError], None]
 
 
 class Succession(Service):
@@ -140,10 +87,31 @@ class Succession(Service):
         with self._link as link:
             earlier = Earlier(self._reactor, self._daemon.counted, peer(link).pid)
             adopt(self._reactor, link, quiet_factory(lambda: earlier))
-        self._daemon.follow(earlier)
+        self._follow(earlier)
         Deferred.fromCoroutine(self._take_over(earlier)).addErrback(
             lambda failure: self._around.fail(LinkLost(f"it could not take over: {failure.getErrorMessage()}"))
         )
+
+    def _follow(self, earlier: Earlier) -> None:
+        """It is the process before this one."""
+        self._daemon.follow(earlier)
+        earlier.when_lost().addCallback(lambda _: self._bereaved(earlier))
+        self._introduce()
+
+    def _bereaved(self, earlier: Earlier) -> None:
+        """It has ended; if it was killed, the one before it goes on."""
+        if self.running and (elder := earlier.take_elder()) is not None:
+            self._follow(elder)
+            Deferred.fromCoroutine(elder.succeed(self._daemon.encrypted)).addErrback(lambda _: elder.hang_up())
+
+    def _introduce(self) -> None:
+        """Let the processes before and after this one know each other: this one may be killed."""
+        earlier, later = self._daemon.earlier, self._later
+        if earlier is not None and later is not None and self._daemon.replaced_by is not None:
+            Deferred.fromCoroutine(introduce(earlier, later)).addErrback(self._not_introduced)
+
+    def _not_introduced(self, failure: Failure) -> None:
+        self.log.debug("the programs before and after this one do not know each other: {reason}", reason=failure.getErrorMessage())
 
     async def _take_over(self, earlier: Earlier) -> None:
         try:
@@ -253,7 +221,8 @@ class Succession(Service):
         self._give_up(set(later.listens))
         self._around.main(process.pid)
         self.log.info("replaced by process {pid}, which accepts connections from now on", pid=process.pid)
-        later.when_lost().addCallback(lambda _: self._left(later, process))
+        later.when_lost().addCallback(lambda _: self._left(later, process.pid))
+        self._introduce()
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._reactor
         self._looking.start(LOOK, now=False)
@@ -285,21 +254,30 @@ class Succession(Service):
             self.log.info("nothing is left of what this program had: it ends")
             self._around.stop()
 
-    def _left(self, later: Later, process: Running) -> None:
+    def _left(self, later: Later, pid: int) -> None:
         """The process after this one has ended: in good order with the whole daemon, or it was killed."""
         if later.leaves or not self.running:
             return
         if later.replaced_by is not None:
-            self._daemon.replaced_by = later.replaced_by
-            what = "process {pid} is gone, through which lost links came back here: what this program has goes on while its links last"
-            self.log.warn(what, pid=process.pid)
+            self._go_on_without(later, pid, later.replaced_by)
             return
         self._forget()
         self._later = None
         self._is_replaced(None)
         self._around.main(os.getpid())
         self._accept()
-        self.log.warn("process {pid}, which had taken over, is gone: this program accepts connections again", pid=process.pid)
+        self.log.warn("process {pid}, which had taken over, is gone: this program accepts connections again", pid=pid)
+
+    def _go_on_without(self, later: Later, pid: int, by: int) -> None:
+        """It was killed, and ``by`` has its place."""
+        self._daemon.replaced_by = by
+        if (heir := later.take_heir()) is None:
+            how = "what this program has goes on while its links last"
+        else:
+            how = "from now on they come through process {by}"
+            self._later = heir
+            heir.when_lost().addCallback(lambda _: self._left(heir, by))
+        self.log.warn(f"process {{pid}} is gone, through which lost links came back here: {how}", pid=pid, by=by)
 
     def _forget(self) -> None:
         if self._looking is not None and self._looking.running:

@@ -19,6 +19,7 @@ class Before:
 
     def __init__(self) -> None:
         self.left = 0
+        self.elder: object = None
         self.lost: Deferred[Any] = Deferred()
 
     def when_lost(self) -> Deferred[Any]:

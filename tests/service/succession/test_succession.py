@@ -24,7 +24,8 @@ from nbdtun.service.local import heritage
 from nbdtun.service.local.listening import ListeningService
 from nbdtun.service.succession import earlier as earlier_module
 from nbdtun.service.succession.earlier import Earlier
-from nbdtun.service.succession.succession import Succession, Surroundings
+from nbdtun.service.succession.place import Surroundings
+from nbdtun.service.succession.succession import Succession
 from nbdtun.service.tunnel.build import make_listener
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.destination.elsewhere import Passed, Share
@@ -188,6 +189,13 @@ async def accepts(path: Path) -> bytes:
 
 async def soon() -> None:
     await deferLater(reactor, 0.05)
+
+
+def kill(middle: Process) -> None:
+    """It is gone, to those before and after it."""
+    middle.succession.stopService()
+    assert middle.keeping.earlier is not None
+    middle.keeping.earlier.hang_up()
 
 
 async def succeeded(first: Process, path: Path, subject: Subject | None = None, **options: Any) -> Process:
@@ -432,20 +440,23 @@ async def test_without_a_descriptor_nothing_changes(first: Process, tmp_path: Pa
 
 @pytest_twisted.ensureDeferred
 async def test_one_in_the_middle_that_is_killed_leaves_no_place(first: Process, tmp_path: Path, said: list[str]) -> None:
-    """Another process has it; only if that one is gone as well, it comes back."""
+    """Another process has it, and asks the first one from then on; only if that one is gone as well, it comes back."""
     path = tmp_path / "s"
     second = await succeeded(first, path)
     third = await succeeded(second, path)
     await soon()
-    assert second.keeping.earlier is not None
-    second.keeping.earlier.hang_up()
+    kill(second)
     await soon()
     assert await accepts(path) == b"second"  # so the third one is called
     assert os.getpid() not in first.did
     assert first.keeping.replaced_by == Running.pid
-    assert said[-1].endswith("lost links came back here: what this program has goes on while its links last")
+    assert said[-1] == "process 4822 is gone, through which lost links came back here: from now on they come through process 4822"
     with pytest.raises(MigrationError, match="this program was replaced"):
         await first.succession.replace()
+    elder = third.keeping.earlier
+    assert elder is not None
+    assert (await elder.look(b"i" * 16, "none", "")).channel
+    assert third.keeping.heard[-1] == first.keeping.users
     await third.stop()
     await second.stop()
 
