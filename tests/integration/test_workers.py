@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +20,14 @@ from typing import Any
 import pytest
 
 from lab.crossing import Crossing
-from lab.daemon import BIN, Twistd
+from lab.daemon import BIN, Daemon, Twistd
 from lab.disks import MIB
 from lab.ends import Ends, passes
 from lab.gate import Gate
 from lab.pair import Pair, Plan
-from lab.process import wait
+from lab.process import Process, wait
 from lab.programs import Programs, alive
+from nbdtun.reach.pushing.executable import find
 from tests.integration.outcome import arrived, stayed
 from tests.integration.streams import count, send
 from tests.tls.stage.certificates import revoke_client
@@ -84,6 +86,33 @@ def test_channels_are_spread_and_outlive_their_links(ends: Make, reports: Callab
     assert log.count("is complete") == 6
     assert "failed" not in log + these.source.log()
     assert log.count("link back") >= 6, "the workers' lines are in the daemon's log"
+
+
+@pytest.mark.slow
+def test_workers_of_a_single_file(
+    ends: Make, reports: Callable[[str], Any], directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come out of the same file, by the same Python, which has nothing of nbdtun's itself."""
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}")
+    executable, python = tmp_path / "nbdtun.pyz", os.path.realpath(sys.executable)
+    executable.write_bytes(find().content)
+
+    class Single(Daemon):
+        def __init__(self, directory: Path, plugin: str, *arguments: str) -> None:
+            Process.__init__(self, [python, "-I", executable, plugin.removeprefix("nbdtun-"), *arguments], directory / f"{plugin}.log")
+
+    these = ends(workers=2, daemon=Single)
+    channels = [these.meet() for _ in range(4)]
+    these.cut()
+    assert all(passes(*each) for each in channels)
+    for kind in ("nbdtun-dest", "nbdtun-source"):
+        assert spread(reports(kind)) == [2, 2]
+        for worker in reports(kind)["workers"]:
+            words = Path(f"/proc/{worker['pid']}/cmdline").read_text().split("\0")
+            assert words[0] == python
+            assert words[5].startswith(f"{tmp_path}/nbdtun/")
+    Programs(directory / "run").replace()
+    assert all(passes(*each) for each in [*channels, these.meet()])
 
 
 @pytest.mark.slow
@@ -150,9 +179,9 @@ def test_a_killed_worker_ends_its_channels_by_name(ends: Make, reports: Callable
     for name in killed["channels"]:
         daemon.wait_log(f"channel {name} failed: {how}")
     daemon.wait_log(f"worker {killed['pid']} has ended (killed by SIGKILL), and with it 2 channels")
-    if kind == "nbdtun-dest":
-        for name in killed["channels"]:
-            these.source.wait_log(f"channel {name} failed: {how}")
+    other = these.source if kind == "nbdtun-dest" else these.dest
+    for name in killed["channels"]:
+        other.wait_log(f"channel {name} failed: {how}")
     left = [each for each in channels if not ended(each[0])]
     assert len(left) == 4
     assert all(passes(*each) for each in left)

@@ -61,6 +61,10 @@ class LateDialer:
         """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.resume`."""
         await (await self._dialer()).resume(channel)
 
+    async def disown(self, ident: bytes, secret: bytes, reason: str) -> None:
+        """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.disown`."""
+        await (await self._dialer()).disown(ident, secret, reason)
+
     async def greet(self) -> None:
         """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.greet`."""
         await (await self._dialer()).greet()

@@ -12,8 +12,9 @@ The main process asks, the worker answers::
     Act     do with a channel what :data:`ACTS` names
     Look    tell the figures of all channels now
 
-The worker tells by itself, each second at most, the figures of channels that have changed (``Told``), that a channel has ended (``Ended``),
-and what its log has (``Line``). Both are of one release: a worker that is of another one refuses to begin.
+The worker tells by itself the figures of channels that have changed (``Told``), each second at most, or when a link is lost or back; that
+all was delivered through a channel (``Delivered``), or it has ended (``Ended``); and what its log has (``Line``). It asks for the farewell
+of a channel's program (``Part``). Both are of one release: a worker that is of another one refuses to begin.
 """
 
 from __future__ import annotations
@@ -84,9 +85,17 @@ class Attach(_Asked):
 
 
 class Open(_Asked):
-    """Open the channel, for the socket of a local program."""
+    """Open the channel, for the socket of a local program; with its ``secret`` and that of a ``session``, and a ``farewell`` to ask for."""
 
-    arguments: ClassVar = [(b"channel", Ident()), (b"target", Text(MAX_TARGET)), (b"urgent", Flag()), (b"sock", Crossing())]
+    arguments: ClassVar = [
+        (b"channel", Ident()),
+        (b"target", Text(MAX_TARGET)),
+        (b"urgent", Flag()),
+        (b"secret", amp.String()),
+        (b"session", amp.String()),
+        (b"farewell", Flag()),
+        (b"sock", Crossing()),
+    ]
 
 
 class Act(_Asked):
@@ -105,6 +114,19 @@ class Told(_Asked):
 
     requiresAnswer = False
     arguments: ClassVar = [(b"figures", Object())]
+
+
+class Delivered(_Asked):
+    """All that the channel's local program has sent, with its end, is in the socket of the other one."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [(b"channel", Ident())]
+
+
+class Part(_Asked):
+    """The channel's local program is about to hear of an end that it has not asked for; it does after the answer."""
+
+    arguments: ClassVar = [(b"channel", Ident())]
 
 
 class Ended(_Asked):

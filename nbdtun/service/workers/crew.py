@@ -29,6 +29,7 @@ from nbdtun.process import adopt, quiet_factory
 from nbdtun.service.workers.hosted import Hosted
 from nbdtun.service.workers.lines import Lines
 from nbdtun.service.workers.worker import Process, Worker
+from nbdtun.tunnel.channels.splice import Farewell
 from nbdtun.tunnel.destination.server import Destination
 from nbdtun.tunnel.opening.commands import IDENT_SIZE
 from nbdtun.tunnel.runtime.runtime import Runtime
@@ -192,10 +193,13 @@ class Crew:
         worker = await self._choose(target, sock)
         return None if worker is None else worker.make(ident, sock, target, window, urgent=urgent)
 
-    async def open_channel(self, target: str, sock: socket.socket, *, urgent: bool) -> tuple[Hosted, Deferred[object]] | None:
+    async def open_channel(
+        self, target: str, sock: socket.socket, *, urgent: bool, secret: bytes, session: bytes, farewell: Farewell | None
+    ) -> tuple[Hosted, Deferred[object]] | None:
         """See :class:`~nbdtun.tunnel.channels.carried.Hosts`."""
         worker = await self._choose(target, sock)
-        return None if worker is None else worker.open(secrets.token_bytes(IDENT_SIZE), sock, target, urgent=urgent)
+        ident, about = secrets.token_bytes(IDENT_SIZE), {"secret": secret, "session": session}
+        return None if worker is None else worker.open(ident, sock, target, urgent=urgent, farewell=farewell, **about)
 
     def settle(self, settings: object) -> None:
         """Let all go on with these settings."""

@@ -6,20 +6,23 @@ The main process examines and answers a link's connection, then passes it on. It
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
+from nbdtun.deferreds import end_of
 from nbdtun.errors import AlreadyComplete, LinkLost, NbdtunError, ResumeRefused, TunnelError
 from nbdtun.service.workers.commands import Act, Resume
 from nbdtun.tls.presented import Presented
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.channels.carried import Welcome
 from nbdtun.tunnel.channels.figures import Figures
+from nbdtun.tunnel.channels.splice import Farewell
 from nbdtun.tunnel.opening.transport import OpeningTransport
 from nbdtun.tunnel.runtime.contact import Contact
 from nbdtun.tunnel.settings import shown
@@ -42,9 +45,16 @@ class Host(Protocol):
 
 
 class Hosted:
-    """The channel ``ident`` to ``target``, of ``host``; a :class:`~nbdtun.tunnel.channels.carried.Carried`."""
+    """
+    The channel ``ident`` to ``target``, of ``host``; a :class:`~nbdtun.tunnel.channels.carried.Carried`.
+
+    ``kept`` is the socket of a source's local program. That hears of an end last: even if the worker is killed, who waits here knows why.
+    """
 
     in_kernel = False
+    orphaned = False
+    kept: socket.socket | None = None
+    farewell: Farewell | None = None
 
     def __init__(self, host: Host, ident: bytes, target: str, contact: Contact) -> None:
         self.ident, self.target = ident, target
@@ -118,7 +128,27 @@ class Hosted:
         self.error = error
         self.presented = None
         self.ended.callback(error)
-        self.delivered.callback(None)
+        self.arrived()
+        if self.kept is not None:
+            self.kept.close()
+
+    def arrived(self) -> None:
+        """All that the local program has sent was delivered, or never will be."""
+        if not self.delivered.called:
+            self.delivered.callback(None)
+
+    def part(self) -> Deferred[Any]:
+        """Let the farewell be said; fires when that is done."""
+        return succeed(None) if self.farewell is None else self.farewell()
+
+    def bereave(self, error: TunnelError) -> None:
+        """Its worker has ended, and with it the channel."""
+        kept, self.kept = self.kept, None
+        self.orphaned = not self.ended.called
+        self.over(error)
+        if kept is not None:
+            parting = succeed(None) if _has_ended(kept) else self.part()
+            end_of(parting).addCallback(lambda _: kept.close())
 
     # What it is told.
 
@@ -141,6 +171,13 @@ class Hosted:
     def _act(self, what: str, reason: Exception) -> None:
         code = reason.code if isinstance(reason, TunnelError) else LinkLost.code
         self._host.notify(Act, channel=self.ident, what=what, code=code, reason=str(reason))
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Whether the program at the other end of ``sock`` has ended its stream."""
+    watched = select.poll()
+    watched.register(sock, select.POLLRDHUP)
+    return bool(watched.poll(0))
 
 
 class _Handover(TwistedProtocol):

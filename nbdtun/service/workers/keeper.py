@@ -14,13 +14,14 @@ from attrs import astuple
 from twisted.internet.defer import Deferred
 
 from nbdtun import __version__
-from nbdtun.config import SourceSettings, TunnelSettings
+from nbdtun.config import TunnelSettings
+from nbdtun.config.settings import Dialling
 from nbdtun.errors import LinkLost, ResumeRefused, TunnelError, VersionMismatch, error_of
 from nbdtun.logs import make_logger
 from nbdtun.process import Reactor
 from nbdtun.service.local.descriptors import Crossed
 from nbdtun.service.tunnel.build import make_runtime, make_source, retrust
-from nbdtun.service.workers.commands import ACTS, Act, Attach, Begin, Ended, Line, Look, Make, Open, Resume, Settle, Told
+from nbdtun.service.workers.commands import ACTS, Act, Attach, Begin, Delivered, Ended, Line, Look, Make, Open, Part, Resume, Settle, Told
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.figures import Figures
@@ -50,11 +51,11 @@ class Keeper(Crossed):
         self._reactor = reactor
         self._runtime: Runtime
         self._source: Source | None = None
-        self._settings: SourceSettings | TunnelSettings | None = None
+        self._settings: Dialling | TunnelSettings | None = None
         self._channels: dict[bytes, Channel] = {}
         self._turns: dict[bytes, int] = {}
         self._told: dict[bytes, Figures] = {}
-        self._looking = False
+        self._looking = self._hurrying = False
 
     def send(self, event: dict[str, Any]) -> None:
         """Let the main process write an event of the log."""
@@ -68,13 +69,14 @@ class Keeper(Crossed):
             if release != __version__:
                 raise VersionMismatch(f"it is of release {__version__}, the daemon of {release}", "`nbdtun reload --program` replaces that")
             self._settings = told = pickle.loads(settings)  # written by the process that has started us
-            if isinstance(told, SourceSettings):
+            if isinstance(told, Dialling):
                 self._source = make_source(self._reactor, told)
                 self._runtime = self._source.runtime
             else:
                 self._runtime = make_runtime(self._reactor, told)
             self._runtime.throttle.rate = rate
             self._runtime.throttle.join(bucket)
+            self._runtime.contact.heeded.append(self._tell_soon)
             return {}
 
         return self.respond(work)
@@ -88,8 +90,8 @@ class Keeper(Crossed):
                 self._runtime.throttle.rate = rate
             if settings is not None and self._source is not None:
                 before, self._settings = self._settings, pickle.loads(settings)
-                assert isinstance(before, SourceSettings)
-                assert isinstance(self._settings, SourceSettings)
+                assert isinstance(before, Dialling)
+                assert isinstance(self._settings, Dialling)
                 retrust(self._source.tls, before.tunnel, self._settings.tunnel)
             return {}
 
@@ -109,11 +111,14 @@ class Keeper(Crossed):
         return {}
 
     @Open.responder
-    def open(self, channel: bytes, sock: int, target: str, urgent: bool) -> Deferred[Any]:
+    def open(self, channel: bytes, sock: int, target: str, urgent: bool, secret: bytes, session: bytes, farewell: bool) -> Deferred[Any]:
+        def part() -> Deferred[Any]:
+            return Deferred.fromCoroutine(self.ask(Part, seconds=None, channel=channel))
+
         async def work() -> dict[str, Any]:
             assert self._source is not None
-            opening = self._source.open(target, socket.socket(fileno=sock), urgent=urgent, ident=channel, made=self._keep)
-            await opening
+            about: dict[str, Any] = {"urgent": urgent, "secret": secret, "session": session, "farewell": part if farewell else None}
+            await self._source.open(target, socket.socket(fileno=sock), ident=channel, made=self._keep, **about)
             return {}
 
         return self.respond(work)
@@ -161,10 +166,15 @@ class Keeper(Crossed):
 
     def _keep(self, channel: Channel) -> None:
         self._channels[channel.ident] = channel
+        channel.delivered.addCallback(self._delivered, channel)
         channel.ended.addCallback(self._ended, channel)
         if not self._looking:
             self._looking = True
             self._reactor.callLater(LOOK, self._look)
+
+    def _delivered(self, _: None, channel: Channel) -> None:
+        if not channel.ended.called:
+            self.notify(Delivered, channel=channel.ident)
 
     def _ended(self, error: TunnelError | None, channel: Channel) -> TunnelError | None:
         ident = channel.ident
@@ -183,8 +193,15 @@ class Keeper(Crossed):
             self._looking = True
             self._reactor.callLater(LOOK, self._look)
 
+    def _tell_soon(self) -> None:
+        """A link was lost, or is back; so may be those of others."""
+        if not self._hurrying:
+            self._hurrying = True
+            self._reactor.callLater(0, self._tell)
+
     def _tell(self) -> None:
         """Tell what has changed."""
+        self._hurrying = False
         changed = {ident: now for ident, each in self._channels.items() if (now := each.figures) != self._told.get(ident)}
         self._told |= changed
         rows = [(ident.hex(), astuple(figures)) for ident, figures in changed.items()]

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from nbdtun import __version__
@@ -14,10 +14,11 @@ from nbdtun.deferreds import end_of
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import ChannelReset, LinkLost, TunnelError, error_of
 from nbdtun.logs import make_logger
-from nbdtun.service.workers.commands import Attach, Begin, Ended, Line, Look, Make, Open, Settle, Told
+from nbdtun.service.workers.commands import Attach, Begin, Delivered, Ended, Line, Look, Make, Open, Part, Settle, Told
 from nbdtun.service.workers.hosted import ANSWER_SECONDS, Hosted
 from nbdtun.tls.records.state import LinkState
 from nbdtun.tunnel.channels.figures import Figures
+from nbdtun.tunnel.channels.splice import Farewell
 from nbdtun.tunnel.runtime.runtime import Runtime
 
 #: Seconds for it to begin.
@@ -93,10 +94,16 @@ class Worker(Dialogue):
         self._pass(sock, Make, channel=ident, target=target, window=window, urgent=urgent).addErrback(self._not_made, channel)
         return channel
 
-    def open(self, ident: bytes, sock: socket.socket, target: str, *, urgent: bool) -> tuple[Hosted, Deferred[object]]:
+    def open(
+        self, ident: bytes, sock: socket.socket, target: str, *, urgent: bool, secret: bytes, session: bytes, farewell: Farewell | None
+    ) -> tuple[Hosted, Deferred[object]]:
         """Let it open a channel of a source, for this socket of a local program; the Deferred fires when that is done."""
         channel = self._host(ident, target)
-        opening = self._pass(sock, Open, channel=ident, target=target, urgent=urgent)
+        channel.kept, channel.farewell = sock, farewell
+        about: dict[str, Any] = {"urgent": urgent, "secret": secret, "session": session, "farewell": farewell is not None}
+        opening: Deferred[Any] = Deferred.fromCoroutine(
+            self.ask(Open, seconds=None, sock=sock.fileno(), channel=ident, target=target, **about)
+        )
         opening.addErrback(self._not_made, channel)
         return channel, opening.addCallback(lambda _: self._opened(channel))
 
@@ -141,7 +148,8 @@ class Worker(Dialogue):
         self.ending = self.ending or self._process.end(patient=begun)  # one that has not begun may load for long
         names = sorted(channel.name for channel in self.channels.values())
         for channel in tuple(self.channels.values()):
-            self._over(channel, ChannelReset(f"{self.other}, which had it, has ended ({self.ending})"))
+            self.channels.pop(channel.ident, None)
+            channel.bereave(ChannelReset(f"{self.other}, which had it, has ended ({self.ending})"))
         return names
 
     # What it tells.
@@ -152,6 +160,18 @@ class Worker(Dialogue):
             if (channel := self.channels.get(bytes.fromhex(ident))) is not None:
                 channel.hear(Figures(*row))
         return {}
+
+    @Delivered.responder
+    def delivered(self, channel: bytes) -> dict[str, Any]:
+        if (found := self.channels.get(channel)) is not None:
+            found.arrived()
+        return {}
+
+    @Part.responder
+    def part(self, channel: bytes) -> Deferred[dict[str, Any]]:
+        found = self.channels.get(channel)
+        parting = succeed(None) if found is None else found.part()
+        return end_of(parting).addCallback(lambda _: {})
 
     @Ended.responder
     def channel_ended(self, channel: bytes, figures: dict[str, Any], code: str | None = None, reason: str | None = None) -> dict[str, Any]:

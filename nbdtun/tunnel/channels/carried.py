@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IProtocol
 from nbdtun.errors import TunnelError
 from nbdtun.tls.presented import Presented
 from nbdtun.tunnel.channels.figures import Figures
+from nbdtun.tunnel.channels.splice import Farewell
 
 
 @frozen
@@ -31,8 +32,9 @@ class Carried(Protocol):
     """
     A :class:`~nbdtun.tunnel.channels.channel.Channel`, here or in a worker. ``ended`` fires once, with None or the error.
 
+    It is ``orphaned`` if the process that had it was killed, and nobody has told the other end that it has ended.
+
     ``delivered`` fires once: when all that the local program has sent, with its end, is in the other one's socket; else after ``ended``.
-    Of a worker's it is always after ``ended``.
     """
 
     ident: bytes
@@ -40,6 +42,7 @@ class Carried(Protocol):
     ended: Deferred[TunnelError | None]
     delivered: Deferred[None]
     error: TunnelError | None
+    orphaned: bool
 
     @property
     def name(self) -> str:
@@ -87,9 +90,11 @@ class Hosts(Protocol):
     async def make(self, ident: bytes, target: str, sock: socket.socket, window: int, *, urgent: bool) -> Carried | None:
         """Let one have a new channel of a destination."""
 
-    async def open_channel(self, target: str, sock: socket.socket, *, urgent: bool) -> tuple[Carried, Deferred[object]] | None:
+    async def open_channel(
+        self, target: str, sock: socket.socket, *, urgent: bool, secret: bytes, session: bytes, farewell: Farewell | None
+    ) -> tuple[Carried, Deferred[object]] | None:
         """
-        Let one open a channel of a source.
+        Let one open a channel of a source, as :meth:`~nbdtun.tunnel.source.client.Source.open` does.
 
         The Deferred fires when it is open; cancelling it gives up. It fails with the :exc:`TunnelError` for which it cannot be opened.
         """

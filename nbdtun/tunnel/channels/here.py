@@ -15,6 +15,8 @@ from nbdtun.tunnel.settings import shown
 class Here:
     """The half of a channel that tells what it is, and what it does with the link that it has."""
 
+    orphaned = False
+
     ident: bytes
     target: str
     inbound: Inbound

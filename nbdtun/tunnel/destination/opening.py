@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import AlreadyComplete, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
+from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, NotAllowed, ProtocolViolation, TLSError, TunnelError
 from nbdtun.tunnel.channels.carried import Carried, Welcome
 from nbdtun.tunnel.destination.admission import Admission, Caller, Proof
 from nbdtun.tunnel.destination.elsewhere import Passed
@@ -95,21 +95,23 @@ class DestinationOpening(Opening):
         return Deferred.fromCoroutine(self._answer(offer, (channel, target), opening, 0))
 
     @ResumeChannel.responder
-    def resume_channel(self, channel: bytes, secret: bytes | None, received: int, **offer: Any) -> Deferred[Answer]:
-        """Resume a channel."""
+    def resume_channel(self, channel: bytes, secret: bytes | None, received: int, ended: str | None, **offer: Any) -> Deferred[Answer]:
+        """Resume a channel; or end it, whose other end is gone."""
         finding = self._destination.find(channel, self.caller, Proof(secret))
-        return Deferred.fromCoroutine(self._answer(offer, (channel, ""), finding, received))
+        return Deferred.fromCoroutine(self._answer(offer, (channel, ""), finding, received, ended))
 
     @property
     def _connection(self) -> OpeningTransport:
         assert isinstance(self.transport, OpeningTransport)
         return self.transport
 
-    async def _answer(self, offer: Mapping[str, Any], wanted: tuple[bytes, str], finding: Any, received: int) -> Answer:
+    async def _answer(
+        self, offer: Mapping[str, Any], wanted: tuple[bytes, str], finding: Any, received: int, ended: str | None = None
+    ) -> Answer:
         self._asked = self._answering = True
         try:
             agreed = await self._check(offer, wanted, finding)
-            welcome = await self._take_up(await finding, received)
+            welcome = await self._take_up(await finding, received, ended)
         except (AlreadyComplete, NotAllowed, TLSError):
             raise
         except TunnelError as refusal:
@@ -144,7 +146,10 @@ class DestinationOpening(Opening):
             raise self.refusal
         return TUNNEL.agree(**offer)
 
-    async def _take_up(self, channel: Carried, received: int) -> Welcome:
+    async def _take_up(self, channel: Carried, received: int, ended: str | None) -> Welcome:
+        if ended is not None:
+            channel.reset(ChannelReset(ended))
+            raise AlreadyComplete(f"channel {channel.name} is ended")
         self._check_link(channel)
         try:
             welcome = await channel.welcome(received)

@@ -33,6 +33,10 @@ MAX_TARGET = 65_535
 WINDOW = Number(MAX_OFFSET, least=MIN_READ)
 
 
+#: The most characters of the reason for which a channel has ended.
+MAX_REASON = 255
+
+
 class Ident(amp.Argument):
     """A channel's id."""
 
@@ -109,11 +113,16 @@ class OpenChannel(_Switching):
 
 
 class ResumeChannel(_Switching):
-    """Resume ``channel``. The source has ``received`` bytes of it; the answer says how many the destination has."""
+    """
+    Resume ``channel``. The source has ``received`` bytes of it; the answer says how many the destination has.
+
+    With ``ended``, the source's end of the channel is gone, and this is why: the destination ends it, too, and makes no link.
+    """
 
     arguments: ClassVar = [
         *OFFER,
         (b"channel", Ident()),
         (b"secret", Secret(optional=True)),
         (b"received", Number(MAX_OFFSET)),
+        (b"ended", Text(MAX_REASON, optional=True)),
     ]

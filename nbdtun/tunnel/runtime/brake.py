@@ -1,8 +1,8 @@
 """
 The brake: it holds back what the local programs of one socket send, to the byte.
 
-All channels of the socket share one allowance. Where it is used up they read no more, and their programs wait in ``write(2)``. Their other
-direction goes on.
+All channels of the socket share one allowance, in this process. Where it is used up they read no more, and their programs wait in
+``write(2)``. Their other direction goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class Brake:
     def limited(self) -> bool:
         """Whether a channel must ask before it reads."""
         return self._left is not None or self._throttle.limited
+
+    @property
+    def alone(self) -> bool:
+        """Whether it counts in this process alone: while it is on."""
+        return self._left is not None
 
     @property
     def left(self) -> int | None:

@@ -20,7 +20,7 @@ class Contact:
     """
     What is known of the other end, by the clock ``seconds``. ``outages`` counts those so far, ``losses`` the links that they took.
 
-    ``hung_up``: it has closed a link, and none has come since.
+    ``hung_up``: it has closed a link, and none has come since. Those in ``heeded`` are called when a link is lost or back.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -32,6 +32,7 @@ class Contact:
         self._before = 0.0
         self.outages = self.losses = 0
         self.hung_up = False
+        self.heeded: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
         return f"<Contact outages={self.outages} missing={self._missing}>"
@@ -59,11 +60,17 @@ class Contact:
             self.outages += 1
         self._missing += 1
         self.losses += 1
+        self._tell()
 
     def back(self) -> None:
         """A channel has a link again, or needs none any more."""
         self._missing -= 1
         self._until = self._seconds()
+        self._tell()
+
+    def _tell(self) -> None:
+        for heed in self.heeded:
+            heed()
 
     @property
     def down(self) -> float:

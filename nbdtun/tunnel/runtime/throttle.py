@@ -45,6 +45,10 @@ class Limit(Protocol):
     def limited(self) -> bool:
         """Whether it must ask."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it counts in this process alone, so that no worker can keep to it."""
+
     def grant(self, waiter: Waiter) -> int:
         """How many bytes ``waiter`` may read now; after 0, its ``allowed`` is called later."""
 
@@ -66,6 +70,7 @@ class Throttle:
         self._reactor = reactor
         self._rate = rate
         self.limited = rate is not None
+        self.alone = False
         self._bucket = Bucket()
         self._waiting: dict[Waiter, float] = {}  # since when; in order of arrival
         self._served: Waiter | None = None  # the waiter whose turn it is

@@ -56,6 +56,9 @@ class Dials(Protocol):
     async def resume(self, channel: Channel) -> None:
         """Give ``channel`` its next link."""
 
+    async def disown(self, ident: bytes, secret: bytes, reason: str) -> None:
+        """Let the destination end a channel whose end here is gone."""
+
     async def greet(self) -> None:
         """Check that the destination admits us."""
 
@@ -75,6 +78,7 @@ class Source:
         self._standing = StandingLinks(self.runtime, dialer.tls, self.channels)
         self.ledger = Ledger(self.channels)
         self._met = False
+        self._telling: set[Deferred[None]] = set()
         self.given_up = False  #: a lost link did not come back in time, and no other has come since
 
     @property
@@ -92,17 +96,18 @@ class Source:
         session: bytes = b"",
         limit: Limit | None = None,
         ident: bytes | None = None,
+        secret: bytes | None = None,
         made: Callable[[Channel], object] = bool,
     ) -> Channel:
         """
         Open a channel between ``sock``, which it owns from now on, and ``target``. Under a bandwidth limit, an ``urgent`` one goes first.
         ``farewell`` is called before the program behind ``sock`` hears of an end that it has not asked for. ``limit`` is asked in the place
-        of the throttle. ``made`` is told the channel, called ``ident``, before it is open.
+        of the throttle. ``made`` is told the channel, called ``ident`` and with its own ``secret``, before it is open.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
         runtime = self.runtime
-        ident, secret = ident or secrets.token_bytes(IDENT_SIZE), self.new_secret()
+        ident, secret = ident or secrets.token_bytes(IDENT_SIZE), self.new_secret() if secret is None else secret
         window = runtime.terms.window
         told: dict[str, Any] = {"urgent": urgent, "farewell": farewell, "limit": limit}
         channel = Channel(runtime, ident, target, sock, window, self._redial, secret=secret, **told)
@@ -122,18 +127,31 @@ class Source:
         self.given_up, self._met = False, True
         return channel
 
-    async def have(self, target: str, sock: socket.socket, *, urgent: bool) -> Carried:
+    async def have(
+        self,
+        target: str,
+        sock: socket.socket,
+        *,
+        urgent: bool,
+        farewell: Farewell | None = None,
+        session: bytes = b"",
+        limit: Limit | None = None,
+    ) -> Carried:
         """
-        The same for a channel of a daemon's, which a worker may have.
+        The same for a channel of another program's, which a worker may have.
 
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
-        hosted = None if self.hosts is None else await self.hosts.open_channel(target, sock, urgent=urgent)
+        about: dict[str, Any] = {"urgent": urgent, "farewell": farewell, "session": session}
+        here = self.hosts is None or (limit is not None and limit.alone)
+        secret = self.new_secret()
+        hosted = None if here or self.hosts is None else await self.hosts.open_channel(target, sock, secret=secret, **about)
         if hosted is None:
-            return await self.open(target, sock, urgent=urgent)
+            return await self.open(target, sock, limit=limit, **about)
         channel, opening = hosted
         self.channels.add(channel)
         channel.ended.addCallback(self._ended, channel)
+        channel.ended.addCallback(self._disown, channel, secret)
         try:
             await opening
         except CancelledError:
@@ -162,6 +180,8 @@ class Source:
         for channel in channels:
             channel.reset(ChannelReset("the source was stopped"))
             channel.refused(ChannelReset("the source was stopped"))
+        for telling in tuple(self._telling):
+            telling.cancel()
 
     @property
     def silent_for(self) -> float | None:
@@ -194,6 +214,15 @@ class Source:
             self.log.failure("a link could not be dialled", failure=failure)
             error = ChannelReset(f"internal error: {error!r}")
         channel.refused(error)
+
+    def _disown(self, error: TunnelError | None, channel: Carried, secret: bytes) -> TunnelError | None:
+        """If nobody could tell the destination that it has ended, do so."""
+        if channel.orphaned:
+            telling = Deferred.fromCoroutine(self._dialer.disown(channel.ident, secret, str(error)))
+            self._telling.add(telling)
+            telling.addErrback(lambda failure: failure.trap(TunnelError, CancelledError) and None)
+            telling.addCallback(lambda _: self._telling.discard(telling))
+        return error
 
     def _ended(self, error: TunnelError | None, channel: Carried) -> TunnelError | None:
         self.channels.discard(channel)

@@ -23,12 +23,12 @@ from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from nbdtun.errors import HostUnknown, LinkLost, ProtocolViolation, TLSError, TunnelError, Unreachable
+from nbdtun.errors import AlreadyComplete, HostUnknown, LinkLost, ProtocolViolation, TLSError, TunnelError, Unreachable
 from nbdtun.ownership.loopback import stranger
 from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
-from nbdtun.tunnel.opening.commands import TUNNEL, Greet, OpenChannel, ResumeChannel
+from nbdtun.tunnel.opening.commands import MAX_OFFSET, MAX_REASON, TUNNEL, Greet, OpenChannel, ResumeChannel
 from nbdtun.tunnel.opening.detach import connect
 from nbdtun.tunnel.opening.transport import Opening, OpeningTransport
 from nbdtun.tunnel.protocol.outbound import MIN_READ
@@ -164,6 +164,30 @@ class Dialer:
                 raise LinkLost(str(trouble)) from trouble
 
         await self._persist(once, float("inf"), channel.flaps.count)
+
+    async def disown(self, ident: bytes, secret: bytes, reason: str) -> None:
+        """
+        Let the destination end the channel ``ident``, whose end here is gone. Attempts go on for as long as the destination would wait.
+
+        :raise TunnelError: it cannot be reached, or has no such channel.
+        """
+        terms = self.runtime.terms
+
+        async def once() -> None:
+            opening = Opening()
+            transport = await self._connect(opening, terms.handshake_timeout)
+            try:
+                await self._meet(transport, opening)
+                about: dict[str, Any] = {"channel": ident, "secret": secret or None, "received": MAX_OFFSET, "ended": reason[:MAX_REASON]}
+                await opening.callRemote(ResumeChannel, _InterludeFactory(_Interlude()), **TUNNEL.offer(), **about)
+            except AlreadyComplete:
+                pass
+            except amp.AmpError as unknown:
+                raise self._strange(unknown) from unknown
+            finally:
+                transport.abortConnection()
+
+        await self._persist(once, terms.resume_window)
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], patience: float, failures: int = 0, *, met: bool = True) -> None:
         """Repeat ``attempt`` while it fails with LinkLost, for at most ``patience`` seconds; ``failures`` of it came before."""

@@ -131,10 +131,8 @@ class Forwarder(ServerFactory):
             self._turns.release()
 
     async def _opened_now(self, sock: socket.socket) -> Carried:
-        if self._farewell is None and self._limit is None and not self._session:
-            return await self._source.have(self.target, sock, urgent=self.urgent)
         about: dict[str, Any] = {"urgent": self.urgent, "farewell": self._farewell, "session": self._session, "limit": self._limit}
-        return await self._source.open(self.target, sock, **about)
+        return await self._source.have(self.target, sock, **about)
 
     def _opened(self, result: Any, opening: Deferred[Any]) -> Any:
         self._opening.discard(opening)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from nbdtun.service.workers import keeper as keeper_module
 from nbdtun.service.workers.crew import Workers
 from nbdtun.service.workers.hosted import Hosted
 from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.runtime.brake import Brake
 from nbdtun.tunnel.settings import Limits
 from tests.service.stage import Asking, Way
 from tests.service.workers.stage import Yard, until
@@ -31,6 +33,7 @@ class Both:
 
     def __init__(self, base: Path, workers: Workers | None = None) -> None:
         self.way, self.yard = Way(base), Yard()
+        self.way.settings = evolve(self.way.settings, resume_window=20.0)
         self.way.workers = workers or self.yard.workers(2)
         self.destination = self.way.destination(limits=Limits(channels_per_peer=5))
         self.source = self.way.source()
@@ -126,7 +129,9 @@ async def test_a_worker_ends_with_its_channels(both: Both, said: list[str], monk
     for program in both.programs:
         if program not in gone:
             assert await program.ask(b"still") == b"still"
-    await until(lambda: len(both.destination.tunnel.channels) == 2)  # where the source's has ended: within the resume window
+    await until(lambda: len(both.destination.tunnel.channels) == 2)
+    for name in names:
+        assert said.count(f"channel {name} failed: {why}") == 2
     await both.enter(2)
     assert sorted(len(each.channels) for each in crew.workers) == [2, 2]
 
@@ -212,3 +217,65 @@ async def test_the_end_of_an_end_is_told_to_the_other(both: Both, said: list[str
     await until(lambda: both.destination.tunnel.idle)
     assert sum("failed: the source was stopped [reset]" in line for line in said) == 6
     assert not both.source.crew.workers
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_hears_of_an_end_after_the_farewell(both: Both) -> None:
+    """Which the main process says; that the worker asks for it."""
+    program, ours = socket.socketpair()
+    program.setblocking(False)
+    called: list[Deferred[None]] = []
+
+    def farewell() -> Deferred[None]:
+        called.append(Deferred())
+        return called[-1]
+
+    channel = await both.source.tunnel.have("nbd", ours, urgent=False, farewell=farewell)
+    assert isinstance(channel, Hosted)
+    both.destination.tunnel.reset("nbd", "it is needed no more")
+    await until(lambda: called and channel.ended.called)
+    with pytest.raises(BlockingIOError):
+        program.recv(1)
+    called[0].callback(None)
+    await until(lambda: select.select([program], [], [], 0)[0])
+    assert program.recv(1) == b""
+    assert len(called) == 1
+    program.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_is_delivered_before_it_is_over(both: Both) -> None:
+    """The other direction goes on; a handover does not wait for that."""
+    program, ours = socket.socketpair()
+    channel = await both.source.tunnel.have("nbd", ours, urgent=True)
+    heard: list[str] = []
+    channel.delivered.addCallback(lambda _: heard.append("delivered"))
+    channel.ended.addCallback(lambda _: heard.append("ended"))
+    program.shutdown(socket.SHUT_WR)
+    await until(lambda: len(heard) == 2)
+    assert heard == ["delivered", "ended"]
+    program.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_held_in_one_process_is_not_a_workers(both: Both) -> None:
+    brake = Brake(both.source.tunnel.runtime.throttle)
+    brake.allow(0)
+    program, ours = socket.socketpair()
+    assert isinstance(await both.source.tunnel.have("nbd", ours, urgent=True, limit=brake), Channel)
+    program.close()
+    brake.allow(None)
+    program, ours = socket.socketpair()
+    assert isinstance(await both.source.tunnel.have("nbd", ours, urgent=True, limit=brake), Hosted)
+    program.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lost_link_is_told_at_once(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switchover waits for one that is back."""
+    monkeypatch.setattr(keeper_module, "LOOK", 3600.0)
+    await both.enter(1)
+    for channel in both.destination.tunnel.channels:
+        channel.cut(LinkLost("somebody cut it"))
+    await until(lambda: both.source.tunnel.runtime.contact.losses == 1)
+    await until(lambda: both.source.tunnel.lost_for is None, 5)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, ResumeRefused, TunnelError
@@ -160,3 +161,49 @@ def test_lost_links_are_counted_as_if_they_were_here(channel: Hosted, contact: C
     channel.over(ChannelReset("again"))
     assert (endings, channel.error, channel.figures.since) == ([None], None, None)
     assert contact.outages == 1
+
+
+def test_all_may_have_arrived_before_it_is_over(channel: Hosted) -> None:
+    heard: list[object] = []
+    channel.delivered.addCallback(lambda _: heard.append("delivered"))
+    channel.ended.addCallback(lambda _: heard.append("ended"))
+    channel.arrived()
+    channel.over(None)
+    assert heard == ["delivered", "ended"]
+
+
+def closed(program: socket.socket) -> bool:
+    """Whether a local program hears that its connection has ended."""
+    program.setblocking(False)
+    try:
+        return program.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+def test_a_local_program_hears_last_of_a_worker_that_was_killed(channel: Hosted) -> None:
+    """After who waits for the channel, and after the farewell."""
+    program, channel.kept = socket.socketpair()
+    parting: Deferred[None] = Deferred()
+    channel.farewell = lambda: parting
+    channel.ended.addCallback(lambda _: said.append(closed(program)))
+    said: list[bool] = []
+    channel.bereave(ChannelReset("worker 7 has ended"))
+    assert (said, closed(program)) == ([False], False)
+    parting.callback(None)
+    assert closed(program)
+
+
+def test_no_farewell_for_a_program_that_has_ended_its_stream(channel: Hosted) -> None:
+    program, channel.kept = socket.socketpair()
+    channel.farewell = lambda: pytest.fail("it knows already")
+    program.shutdown(socket.SHUT_WR)
+    channel.bereave(ChannelReset("worker 7 has ended"))
+    assert closed(program)
+
+
+def test_the_socket_goes_with_the_channel(channel: Hosted) -> None:
+    program, channel.kept = socket.socketpair()
+    assert done(channel.part()) is None
+    channel.over(None)
+    assert closed(program)

@@ -69,12 +69,13 @@ BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     b"window": ((b"65536", b"%d" % (2**64 - 1)), (b"65535", b"0", b"%d" % 2**64)),
     b"urgent": ((b"True", b"False"), (b"true", b"1", b"")),
     b"received": ((b"0", b"%d" % (2**64 - 1)), (b"-1", b"%d" % 2**64)),
+    b"ended": ((b"", "é".encode() * 255), (b"x" * 256, b"\x1b[2J")),
     b"refusal": ((b"", "é".encode() * 255), (b"x" * 256, b"\x1b[2J")),
 }
 WHOLE: dict[Any, dict[str, Any]] = {
     Greet: {**TUNNEL.offer(), "refusal": "why"},
     OpenChannel: {**OPEN, "secret": bytes(32), "session": bytes(32), "urgent": True},
-    ResumeChannel: {**TUNNEL.offer(), "channel": CHANNEL, "secret": bytes(32), "received": 0},
+    ResumeChannel: {**TUNNEL.offer(), "channel": CHANNEL, "secret": bytes(32), "received": 0, "ended": "why"},
 }
 ANSWERS: dict[Any, amp.AmpBox] = {
     Greet: amp.AmpBox(CHOSEN),

@@ -34,6 +34,15 @@ def test_it_is_off_at_first() -> None:
     assert (brake.left, repr(brake)) == (None, "<Brake off, 0 waiting>")
 
 
+def test_while_it_is_on_it_counts_in_one_process() -> None:
+    brake = Brake(Throttle(Clock()))
+    told = [brake.alone]
+    for allowance in (0, 7, None):
+        brake.allow(allowance)
+        told.append(brake.alone)
+    assert told == [False, True, True, False]
+
+
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=8), st.integers(1, 3))
 def test_all_together_read_what_is_allowed_and_no_byte_more(allowances: list[int], readers: int) -> None:
     brake = Brake(Throttle(Clock()))

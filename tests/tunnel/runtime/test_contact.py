@@ -72,3 +72,13 @@ def test_outages_add_up() -> None:
         clock.advance(SAME + 1)
     assert (one.outages, one.down) == (2, 5)
     assert repr(one) == "<Contact outages=2 missing=0>"
+
+
+def test_who_heeds_it_hears_of_each_link() -> None:
+    _, one = contact()
+    heard: list[int] = []
+    one.heeded.append(lambda: heard.append(one.losses))
+    one.lost()
+    one.back()
+    one.heard()
+    assert heard == [1, 1]
