@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,35 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import collection, systemd
-from lab.ansible import configure, keys_of
 from lab.cache import LAB
 from lab.crossing import certificates
 from lab.daemon import BIN, free_port
-from lab.sshd import SSHD
 from lab.systemd import Systemd
-
-WHY = systemd.unable() or collection.unable() or ("" if os.path.exists(SSHD) else "openssh-server is not installed")
-
-SSHD_CONFIG = """\
-HostKey {keys}/host_key
-AuthorizedKeysFile {keys}/authorized_keys
-StrictModes no
-UsePAM no
-PermitRootLogin prohibit-password
-Subsystem sftp internal-sftp
-"""
-
-
-def keys_in(keys: Path) -> None:
-    """Those of an sshd, and of its client."""
-    keys.mkdir()
-    for name in ("host_key", "id"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name], check=True)
-    shutil.copy(keys / "id.pub", keys / "authorized_keys")
-    kind, text = (keys / "host_key.pub").read_text().split()[:2]
-    (keys / "known_hosts").write_text(f"dest {kind} {text}\n")
-    (keys / "sshd_config").write_text(SSHD_CONFIG.format(keys=keys))
+from tests.integration.ansible_moves.stage import WHY, Booted
 
 
 def wheel(directory: Path) -> Path:
@@ -59,8 +34,7 @@ def wheel(directory: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.skipif(bool(WHY), reason=WHY)
 def test_a_host_receives_vms(directory: Path) -> None:
-    keys, tls, port = directory / "keys", certificates(directory / "tls"), free_port()
-    keys_in(keys)
+    tls, port = certificates(directory / "tls"), free_port()
     told = {
         "nbdtun_source": f"{wheel(directory)}",
         "nbdtun_dest": True,
@@ -68,18 +42,11 @@ def test_a_host_receives_vms(directory: Path) -> None:
         "nbdtun_dest_options": {"max-channels": 99},
         "nbdtun_tls_files": {name: f"{tls}/{name}" for name in ("ca-cert.pem", "server-cert.pem", "server-key.pem")},
     }
-    play = directory / "play.json"
-    play.write_text(json.dumps([{"hosts": "hv1", "tasks": [{"ansible.builtin.import_role": {"name": "nbdtun.migration.nbdtun"}}]}]))
     with Systemd(directory, shared_network=True) as host:
-        host.run("mkdir", "-p", "/run/sshd")
-        way = " ".join(f"{word}" for word in host.command([SSHD, "-i", "-f", keys / "sshd_config"]))
-        env = configure(directory, {"hv1": f"ProxyCommand {way}\n{keys_of(keys)}"})
-        command: list[str | Path] = [BIN / "ansible-playbook", "--diff", play, "-e", json.dumps(told)]
-        runs = [subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=600) for _ in range(2)]
-        said = host.run("journalctl", "--no-pager", "--output=cat", check=False)
-        assert [each.returncode for each in runs] == [0, 0], f"{runs[0].stdout}{runs[0].stderr}{said[-4000:]}"
-        assert "changed=0" in runs[1].stdout, runs[1].stdout
-        assert "PRIVATE KEY" not in runs[0].stdout
+        controller = Booted(host, directory)
+        first, second = (controller.take({"name": "nbdtun.migration.nbdtun"}, told) for _ in range(2))
+        assert "changed=0" in second, second
+        assert "PRIVATE KEY" not in first
         assert host.run("stat", "-c", "%a %U", "/etc/pki/qemu/server-key.pem") == "600 root\n"
         assert "max-channels = 99" in host.run("cat", "/etc/nbdtun/dest.toml")
         where: list[str | Path] = ["--to", f"127.0.0.1:{port}", "--tls-dir", tls, "--run-dir", directory / "run"]
