@@ -119,11 +119,14 @@ def edit(pair: Pair, *options: str) -> None:
 
 
 def scraped() -> None:
-    """Prometheus would find the migration, which has ended well, in the daemon's metrics; promtool is not on this host."""
-    wait(lambda: 'nbdtun_migrations_ended_total{outcome="completed",phase="finish"} 1.0' in scrape(METRICS), 10, "the migration's end")
+    """
+    Prometheus would find both migrations in the daemon's metrics, also the one that the program before the upgrade has ended; promtool is
+    not on this host.
+    """
+    wait(lambda: 'nbdtun_migrations_ended_total{outcome="completed",phase="finish"} 2.0' in scrape(METRICS), 10, "the migrations' ends")
     page = scrape(METRICS)
-    assert 'nbdtun_channels_ended_total{outcome="complete",target="nbd"} 1.0' in page
-    assert "nbdtun_migration_downtime_seconds_count 1.0" in page
+    assert 'nbdtun_channels_ended_total{outcome="complete",target="nbd"} 2.0' in page
+    assert "nbdtun_migration_downtime_seconds_count 2.0" in page
     assert 'nbdtun_certificate_expiry_timestamp_seconds{file="server-cert.pem"}' in page
     assert scrape(METRICS, "/readyz") == "ok\n"
     assert "NbdtunNoLink" in Path("/usr/share/nbdtun/nbdtun.rules.yml").read_text()
