@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import textwrap
+from functools import cache
 from typing import Any, TypeGuard
 
 import pytest
@@ -26,6 +27,7 @@ def own(node: ast.AST) -> TypeGuard[ast.Attribute]:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
+@cache
 def methods(one: type[Any]) -> dict[str, ast.AST]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
     return {node.name: node for node in getattr(tree, "body", ()) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
