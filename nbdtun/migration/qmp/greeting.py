@@ -9,11 +9,12 @@ does a monitor that another client holds. So nothing is sent before the greeting
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from contextlib import suppress
 from typing import Final
 
-from qemu.qmp import QMPClient
+from qemu.qmp import Message, QMPClient
 
 from nbdtun.errors import MonitorError, printable
 
@@ -68,7 +69,18 @@ def _once(ready: asyncio.Future[None]) -> None:
 
 
 class Client(QMPClient):
-    """A client that also understands ``-qmp-pretty``."""
+    """
+    A client that also understands ``-qmp-pretty``, and writes messages out for its log only if somebody reads that.
+
+    qemu.qmp 0.0.6 writes every message out, over several lines, before it asks whether its log is wanted. Python's json does so without its
+    C code: that would be most of the time that reading a machine takes.
+    """
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        return super()._cb_outbound(msg) if self.logger.isEnabledFor(logging.DEBUG) else msg
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        return super()._cb_inbound(msg) if self.logger.isEnabledFor(logging.DEBUG) else msg
 
     async def _readline(self) -> bytes:
         """One message, although it is on many lines."""

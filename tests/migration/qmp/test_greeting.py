@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 import pytest_twisted
+from qemu.qmp import Message
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXServerEndpoint
@@ -96,6 +98,22 @@ async def test_a_pretty_monitor_is_one_too(path: str) -> None:
         with monitor.listen("STOP") as events:
             assert await monitor.execute("query-status") == {"status": "running"}
             assert (await events.next(5)).name == "STOP"
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_messages_are_written_out_for_a_log_that_is_read(path: str, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Message] = []
+    monkeypatch.setattr(Message, "__str__", lambda message: repr([written.append(message)]))  # type: ignore[func-returns-value]
+    log = logging.getLogger("nbdtun.qmp")
+    log.setLevel(logging.DEBUG if wanted else logging.NOTSET)
+    try:
+        async with saying(path, PRETTY, DONE, b'{"return": {"status": "running"}, "id": "IDENT"}\r\n') as monitor:
+            await monitor.connect()
+            assert await monitor.execute("query-status") == {"status": "running"}
+    finally:
+        log.setLevel(logging.NOTSET)
+    assert bool(written) == wanted
 
 
 @pytest_twisted.ensureDeferred
