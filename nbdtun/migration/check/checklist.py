@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar, cast
 
 from nbdtun.errors import DestinationFailed, NbdtunError, error_of
 from nbdtun.logs import make_logger
 from nbdtun.migration.capacity import Space
 from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.finding import Check, Finding, Level
+
+T = TypeVar("T")
 
 
 class Checklist:
@@ -68,3 +71,39 @@ class Checklist:
             yield
         except NbdtunError as error:
             self.add(kind.of(error))
+
+
+class Once(Generic[T]):
+    """
+    Checks that are made once, for the first checklist that asks: ``make`` fills it. Later ones are told the same; nothing is read again.
+
+    One asks at a time.
+    """
+
+    def __init__(self, make: Callable[[Checklist], Awaitable[T]]) -> None:
+        self._make = make
+        self._findings: list[Finding] | None = None
+        self._result: T | NbdtunError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Once {'not yet' if self._findings is None else self._result!r}>"
+
+    async def into(self, checklist: Checklist) -> T:
+        """
+        Add its findings to ``checklist``; returns the result.
+
+        :raise NbdtunError: as ``make`` did.
+        """
+        if self._findings is None:
+            own = Checklist(checklist.add)
+            self._findings = own.findings
+            try:
+                self._result = await self._make(own)
+            except NbdtunError as error:
+                self._result = error
+        else:
+            for finding in self._findings:
+                checklist.add(finding)
+        if isinstance(self._result, NbdtunError):
+            raise self._result
+        return cast("T", self._result)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from nbdtun.migration.carrier import Carrier, Speed
 from nbdtun.migration.catalogue import ACTIVITY, BUFFERS, CLOCK, FORECAST, SOURCE, THROUGHPUT, TUNNEL
 from nbdtun.migration.check.activity import RESOLUTION, activity
-from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.checklist import Checklist, Once
 from nbdtun.migration.check.consult import consult
 from nbdtun.migration.check.departure import Departure, depart
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
@@ -35,7 +35,8 @@ class Preflight:
     One check of the VM that the settings name. Findings go to ``checklist``.
 
     ``monitor`` is already connected, and the caller closes it; None if it could not be connected. ``carrier`` is None without a tunnel.
-    ``peer_name`` is the name in the destination's certificate that TLS verifies; None without TLS.
+    ``peer_name`` is the name in the destination's certificate that TLS verifies; None without TLS. ``departing`` reads the VM here, where
+    several checks share what it has read.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Preflight:
         settings: MigrationSettings,
         checklist: Checklist,
         peer_name: str | None = None,
+        departing: Once[Departure] | None = None,
     ) -> None:
         self._reactor = reactor
         self._monitor = monitor
@@ -53,6 +55,7 @@ class Preflight:
         self._settings = settings
         self._list = checklist
         self._peer_name = peer_name
+        self._departing = departing or (None if monitor is None else leaving(monitor, settings))
         self._departure: Departure | None = None
         self._measured = Measured()
 
@@ -62,9 +65,9 @@ class Preflight:
     async def run(self, measure: bool = True) -> Report:
         """Check everything, and ``measure`` if there is no failure so far."""
         expected = None
-        if self._monitor is not None:
+        if self._departing is not None:
             with self._list.collecting(SOURCE):
-                self._departure = await depart(self._list, self._monitor, self._settings)
+                self._departure = await self._departing.into(self._list)
         if self._carrier is not None:
             await self._visit(self._carrier)
             if measure and self._list.level is not Level.FAILURE:
@@ -139,6 +142,11 @@ class Preflight:
             pause = f", with a downtime of about {milliseconds_text(expected.downtime)}" if runs else ""
             parts = f"{duration_text(expected.disks)} for the disks, {duration_text(expected.memory + expected.downtime)} for the memory"
             self._list.ok(Names.FORECAST, f"it takes about {duration_text(expected.total)} ({parts}){pause}")
+
+
+def leaving(monitor: Monitor, settings: MigrationSettings) -> Once[Departure]:
+    """Reads the VM here when it is first asked for, and never again."""
+    return Once(lambda checklist: depart(checklist, monitor, settings))
 
 
 def answered(peer_name: str | None, round_trip: float) -> str:

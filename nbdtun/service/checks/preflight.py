@@ -1,19 +1,18 @@
-"""The check of a migration, through the tunnel that it would use: for the command, and for embedders."""
+"""The check of a migration of a QEMU's, through the tunnel that it would use."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from twisted.internet.defer import Deferred
-
 from nbdtun.config import MigrateSettings
 from nbdtun.config.settings import Dialling
 from nbdtun.errors import ConfigError
 from nbdtun.migration.catalogue import CERTIFICATES, CODE, SOCKETS, SOURCE, SSH, SSH_ASKS, UNPLANNED
-from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.preflight import Preflight
+from nbdtun.migration.check.checklist import Checklist, Once
+from nbdtun.migration.check.departure import Departure
+from nbdtun.migration.check.preflight import Preflight, leaving
 from nbdtun.migration.check.report import Report
-from nbdtun.migration.finding import Check, Finding, Level
+from nbdtun.migration.finding import Check, Level
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.process import Reactor
 from nbdtun.service.checks import access, certificates
@@ -34,47 +33,83 @@ from nbdtun.units import rate_text
 SETTLE = 3.0
 
 
-def check(
-    reactor: Reactor, settings: MigrateSettings, report: Callable[[Finding], None] = lambda finding: None, *, measure: bool = True
-) -> Deferred[Report]:
+class Near:
     """
-    Check whether a migration with these settings would work, and how long it would take; nothing is changed.
+    The VM of a QEMU on this host, for checks with one destination after the other: the first one reads it, the others are told the same.
 
-    ``report`` is called with each finding. ``measure`` also fills the tunnel for two seconds, and has QEMU sample for one second how fast
-    the guest changes its memory. The Deferred fires with the whole report; a problem is a finding, not an error.
+    ``settings`` are those for any of the destinations.
     """
-    return Deferred.fromCoroutine(_check(reactor, settings, Checklist(report), measure))
 
+    def __init__(self, reactor: Reactor, settings: MigrateSettings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
+        self._here = Once(self._begin)
+        self._departing = leaving(self._monitor, settings.migration)
+        self._drawn = Once(lambda checklist: draw_from(self._monitor, settings.answers))
 
-async def _check(reactor: Reactor, settings: MigrateSettings, checklist: Checklist, measure: bool) -> Report:
-    reached, source = await reach(reactor, settings, settings.migration.vm, checklist)
-    rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-    monitor = Monitor(reactor, settings.qmp, settings.migration.vm)
-    name = Name.of_vm(settings.migration.vm, settings.qmp)
+    def __repr__(self) -> str:
+        return f"<Near {self._monitor!r}>"
 
-    async def claim() -> None:
-        refuse_second(settings.tunnel.run_dir, name)
+    async def check(self, settings: MigrateSettings, checklist: Checklist, *, measure: bool) -> Report:
+        """
+        Check it with the destination of ``settings``; nothing is changed.
 
-    try:
-        connected = await begin(settings, checklist, rundir, monitor, source, claim, Hold(reactor, settings.qmp).look)
+        ``measure`` also fills the tunnel for two seconds, and has QEMU sample for one second how fast the guest changes its memory. A
+        problem is a finding, not an error.
+        """
+        reached, source = await reach(self._reactor, settings, settings.migration.vm, checklist)
+        try:
+            return await self._judge(settings, checklist, reached, source, measure)
+        finally:
+            try:
+                if source is not None:
+                    await source.drain(SETTLE)
+            finally:
+                if source is not None:
+                    await source.stop()
+                if reached is not None:
+                    await reached.acknowledge(settled=False)
+                    await reached.close()
+
+    async def _judge(
+        self, settings: MigrateSettings, checklist: Checklist, reached: Far | None, source: Source | None, measure: bool
+    ) -> Report:
+        if source is not None:
+            check_tls(checklist, settings)
+        monitor = self._monitor if await self._here.into(checklist) else None
+        rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         if reached is not None and source is not None and needs_making(settings, reached):
-            if connected:
-                await _plan(monitor, settings, reached, checklist)
-            return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, None)
+            if monitor is not None:
+                await self._plan(reached, checklist)
+            return await the_rest(self._reactor, settings, checklist, rundir, monitor, None, departing=self._departing)
         if measure and reached is not None and checklist.level is not Level.FAILURE:
             await _compare(reached, checklist)
-        return await the_rest(reactor, settings, checklist, rundir, monitor if connected else None, source, measure)
-    finally:
-        try:
-            if source is not None:
-                await source.drain(SETTLE)
-        finally:
-            if source is not None:
-                await source.stop()
-            await monitor.close()
-            if reached is not None:
-                await reached.acknowledge(settled=False)
-                await reached.close()
+        return await the_rest(self._reactor, settings, checklist, rundir, monitor, source, measure, self._departing)
+
+    async def _begin(self, checklist: Checklist) -> bool:
+        """Connect the monitor, and hold nothing; returns whether it is connected."""
+        settings, name = self._settings, Name.of_vm(self._settings.migration.vm, self._settings.qmp)
+
+        async def claim() -> None:
+            refuse_second(settings.tunnel.run_dir, name)
+
+        rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
+        return await begin(settings, checklist, rundir, self._monitor, None, claim, Hold(self._reactor, settings.qmp).look)
+
+    async def _plan(self, reached: Far, checklist: Checklist) -> None:
+        """Note what is in the way of a destination that is made there."""
+        with checklist.collecting(UNPLANNED):
+            planned = await examine(await self._drawn.into(checklist), reached.far)
+            for finding in planned.findings:
+                checklist.add(finding)
+            checklist.spaces = planned.found.spaces
+            if planned.fit:
+                checklist.ok(Check.PLACE, f"its destination can be made there, with QEMU {planned.found.release}: see nbdtun plan")
+
+    async def close(self) -> None:
+        """Leave its monitor."""
+        await self._monitor.close()
 
 
 async def reach(reactor: Reactor, settings: Dialling, vm: str, checklist: Checklist) -> tuple[Far | None, Source | None]:
@@ -91,17 +126,6 @@ async def reach(reactor: Reactor, settings: Dialling, vm: str, checklist: Checkl
     with checklist.collecting(kind):
         return reached, Source(await reached.open())
     return reached, None
-
-
-async def _plan(monitor: Monitor, settings: MigrateSettings, reached: Far, checklist: Checklist) -> None:
-    """Note what is in the way of a destination that is made there."""
-    with checklist.collecting(UNPLANNED):
-        planned = await examine(await draw_from(monitor, settings.answers), reached.far)
-        for finding in planned.findings:
-            checklist.add(finding)
-        checklist.spaces = planned.found.spaces
-        if planned.fit:
-            checklist.ok(Check.PLACE, f"its destination can be made there, with QEMU {planned.found.release}: see nbdtun plan")
 
 
 async def _compare(reached: Far, checklist: Checklist) -> None:
@@ -148,10 +172,12 @@ async def the_rest(
     monitor: Monitor | None,
     source: Source | None,
     measure: bool = False,
+    departing: Once[Departure] | None = None,
 ) -> Report:
-    """The other checks, as far as there are a ``monitor`` and a ``source``."""
+    """The other checks, as far as there are a ``monitor`` and a ``source``; ``departing`` has read it already, or will."""
     carrier = None if source is None else TunnelCarrier(reactor, source, rundir)
-    return await Preflight(reactor, monitor, carrier, settings.migration, checklist, settings.peer_name).run(measure)
+    reading = None if monitor is None else departing
+    return await Preflight(reactor, monitor, carrier, settings.migration, checklist, settings.peer_name, reading).run(measure)
 
 
 def source_of(reactor: Reactor, settings: Dialling, checklist: Checklist) -> Source | None:

@@ -7,15 +7,18 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
+from nbdtun.config import MigrateSettings
+from nbdtun.config.libvirt import DomainSettings
 from nbdtun.errors import NbdtunError
 from nbdtun.evacuation.retries import Sense, sense
 from nbdtun.evacuation.terms import Terms
 from nbdtun.migration.capacity import Space
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.check.forecast import Forecast, Load, Path, forecast
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.finding import Level
 from nbdtun.process import Reactor
-from nbdtun.service.checking import check
+from nbdtun.service.checking import Near, near_of
 from nbdtun.service.evacuation.places import Places
 from nbdtun.service.evacuation.survey import Seen
 
@@ -58,10 +61,20 @@ class Examiner:
         self._lines: dict[str, Measured] = {}
 
     async def examine(self, seen: Seen) -> Fitness:
-        """Check one VM with all destinations, one after the other: its monitor has one client at a time."""
-        reports = {}
-        for to in self._terms.to:
-            reports[to] = await self._check(seen, to)
+        """Check one VM with all destinations, one after the other: it is read once, and each of them judges it."""
+        reports: dict[str, Report | NbdtunError] = {}
+        near: Near | None = None
+        try:
+            for to in self._terms.to:
+                try:
+                    settings = self._places.settings(seen.vm, seen.place, to)
+                    near = near or near_of(self._reactor, settings)
+                    reports[to] = await self._check(near, settings, to)
+                except NbdtunError as error:
+                    reports[to] = error
+        finally:
+            if near is not None:
+                await near.close()
         failed = {to: report for to, report in reports.items() if isinstance(report, NbdtunError) or report.level is Level.FAILURE}
         return Fitness(
             tuple(to for to in reports if to not in failed),
@@ -70,13 +83,10 @@ class Examiner:
             {to: report.spaces for to, report in reports.items() if isinstance(report, Report)},
         )
 
-    async def _check(self, seen: Seen, to: str) -> Report | NbdtunError:
+    async def _check(self, near: Near, settings: MigrateSettings | DomainSettings, to: str) -> Report:
         measure = to in self._unmeasured
         self._unmeasured.discard(to)
-        try:
-            report = await check(self._reactor, self._places.settings(seen.vm, seen.place, to), measure=measure)
-        except NbdtunError as error:
-            return error
+        report = await near.check(settings, Checklist(), measure=measure)
         if report.measured.throughput is not None:
             self._lines[to] = report.measured
         elif measure:

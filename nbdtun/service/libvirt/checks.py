@@ -13,7 +13,7 @@ from nbdtun.libvirt.near.obstacles import obstacles
 from nbdtun.libvirt.near.session import FarSession
 from nbdtun.libvirt.near.survey import Survey
 from nbdtun.migration.catalogue import DESTINATION, SOURCE, THROUGHPUT, TUNNEL
-from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.checklist import Checklist, Once
 from nbdtun.migration.check.preflight import answered, list_speed
 from nbdtun.migration.check.report import Measured, Report
 from nbdtun.migration.finding import Check, Level
@@ -29,63 +29,81 @@ from nbdtun.tunnel.source.client import Source
 from nbdtun.units import size_text
 
 
-async def check(reactor: Reactor, settings: DomainSettings, checklist: Checklist, *, measure: bool) -> Report:
+class Near:
     """
-    Check it; nothing is changed. ``measure`` also fills the tunnel for two seconds.
+    The VM of a libvirt on this host, for checks with one destination after the other: the first one reads it, the others are told the same.
 
-    A problem is a finding, not an error.
+    ``settings`` are those for any of the destinations.
     """
-    reached, source = await reach(reactor, settings, settings.migration.vm, checklist)
-    libvirt = Libvirt(reactor, settings.uri)
-    try:
-        return await _Visit(reactor, settings, checklist, libvirt, source).run(measure)
-    finally:
 
-        async def end() -> None:
-            libvirt.close()
+    def __init__(self, reactor: Reactor, settings: DomainSettings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._libvirt = Libvirt(reactor, settings.uri)
+        self._here = Once(self._read)
+
+    def __repr__(self) -> str:
+        return f"<Near {self._settings.migration.vm} of {self._settings.uri}>"
+
+    async def check(self, settings: DomainSettings, checklist: Checklist, *, measure: bool) -> Report:
+        """
+        Check it with the destination of ``settings``; nothing is changed. ``measure`` also fills the tunnel for two seconds.
+
+        A problem is a finding, not an error.
+        """
+        reached, source = await reach(self._reactor, settings, settings.migration.vm, checklist)
+        try:
             if source is not None:
-                await source.drain(SETTLE)
-                await source.stop()
-            if reached is not None:
-                await reached.acknowledge(settled=False)
-                await reached.close()
+                check_tls(checklist, settings)
+            found: Survey | None = None
+            with checklist.collecting(SOURCE):
+                found = await self._here.into(checklist)
+            return await _Visit(self._reactor, settings, checklist, source).run(found, measure)
+        finally:
 
-        await shield(Deferred.fromCoroutine(end()), lambda: None)
+            async def end() -> None:
+                if source is not None:
+                    await source.drain(SETTLE)
+                    await source.stop()
+                if reached is not None:
+                    await reached.acknowledge(settled=False)
+                    await reached.close()
+
+            await shield(Deferred.fromCoroutine(end()), lambda: None)
+
+    async def _read(self, checklist: Checklist) -> Survey:
+        settings = self._settings
+        if check_own_sockets(checklist, RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)):
+            refuse_second(settings.tunnel.run_dir, name_of(settings))
+        await self._libvirt.open()
+        found = await examine(self._libvirt, plan_of(settings))
+        obstacles(checklist, found, plan_of(settings).state, keep=settings.migration.keep_source)
+        disks = ", ".join(f"{image.target} ({size_text(image.capacity)})" for image in found.images)
+        checklist.ok(Check.SOURCE, f"libvirt has it, with {size_text(found.memory)} of memory; disks to copy: {disks or 'none'}")
+        return found
+
+    async def close(self) -> None:
+        """Leave its libvirt."""
+        self._libvirt.close()
 
 
 class _Visit:
-    """One check, as far as there is a ``source``."""
+    """The part of one check that is the destination's, as far as there is a ``source``."""
 
-    def __init__(self, reactor: Reactor, settings: DomainSettings, checklist: Checklist, libvirt: Libvirt, source: Source | None) -> None:
+    def __init__(self, reactor: Reactor, settings: DomainSettings, checklist: Checklist, source: Source | None) -> None:
         self._reactor = reactor
         self._settings = settings
         self._list = checklist
-        self._libvirt = libvirt
         self._source = source
         self._rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
         self._measured = Measured()
 
-    async def run(self, measure: bool) -> Report:
-        """Ask both libvirts, and measure the tunnel if nothing is in the way."""
-        found: Survey | None = None
-        if self._source is not None:
-            check_tls(self._list, self._settings)
-        usable = check_own_sockets(self._list, self._rundir)
-        with self._list.collecting(SOURCE):
-            if usable:
-                refuse_second(self._settings.tunnel.run_dir, name_of(self._settings))
-            await self._libvirt.open()
-            found = await examine(self._libvirt, plan_of(self._settings))
-            self._describe(found)
+    async def run(self, found: Survey | None, measure: bool) -> Report:
+        """Ask its libvirt, and measure the tunnel if nothing is in the way."""
         if self._source is not None:
             await self._ask(TunnelWay(self._reactor, self._source, self._rundir), found, measure)
         vm, told = self._settings.migration.vm, self._list
         return Report(vm, told.level, tuple(told.findings), self._measured, spaces=told.spaces)
-
-    def _describe(self, found: Survey) -> None:
-        obstacles(self._list, found, plan_of(self._settings).state, keep=self._settings.migration.keep_source)
-        disks = ", ".join(f"{image.target} ({size_text(image.capacity)})" for image in found.images)
-        self._list.ok(Check.SOURCE, f"libvirt has it, with {size_text(found.memory)} of memory; disks to copy: {disks or 'none'}")
 
     async def _ask(self, way: TunnelWay, found: Survey | None, measure: bool) -> None:
         session = FarSession(self._reactor, way, new_session(), b"", self._settings.migration.steps)

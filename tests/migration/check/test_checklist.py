@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from nbdtun.errors import DiskMismatch, NotMigratable
 from nbdtun.migration.catalogue import CLOCK, DISKS, THROUGHPUT
-from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.check.checklist import Checklist, Once
 from nbdtun.migration.finding import Check, Finding, Level
 
 
@@ -46,3 +48,31 @@ def test_who_obeys_is_stopped_by_all_failures_at_once() -> None:
             raise error
     with pytest.raises(DiskMismatch, match=r"^too small; enlarge it; later$"):
         checklist.raise_failures("web1")
+
+
+def test_what_was_read_once_is_told_to_all() -> None:
+    made: list[str] = []
+
+    async def read(checklist: Checklist) -> str:
+        made.append("read")
+        checklist.add(CLOCK("one"))
+        return "two"
+
+    told: list[Finding] = []
+    first, second, once = Checklist(told.append), Checklist(), Once(read)
+    assert [Deferred.fromCoroutine(once.into(checklist)).result for checklist in (first, second)] == ["two", "two"]
+    assert made == ["read"]
+    assert [finding.what for finding in second.findings] == ["one"]
+    assert told == first.findings == second.findings
+
+
+def test_what_could_not_be_read_once_is_told_to_all() -> None:
+    async def fail(checklist: Checklist) -> str:
+        raise NotMigratable(f"after {len(made)}")
+
+    made: list[object] = []
+    once = Once(fail)
+    for _ in range(2):
+        failed = Deferred.fromCoroutine(once.into(Checklist())).addErrback(made.append)
+        assert failed.called
+    assert [str(failure.value) for failure in made if isinstance(failure, Failure)] == ["after 0", "after 0"]

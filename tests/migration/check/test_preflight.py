@@ -14,7 +14,7 @@ from nbdtun.errors import LinkLost, MonitorLost
 from nbdtun.migration.check import preflight as module
 from nbdtun.migration.check.activity import Activity
 from nbdtun.migration.check.checklist import Checklist
-from nbdtun.migration.check.preflight import Preflight
+from nbdtun.migration.check.preflight import Preflight, leaving
 from nbdtun.migration.check.report import Report
 from nbdtun.migration.control.commands import MIGRATION
 from nbdtun.migration.finding import Level
@@ -71,6 +71,21 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     report = Flight(rate=LinkLost("not asked")).run(monkeypatch, measure=False)
     assert (report.level, report.forecast, report.measured.throughput) == (Level.OK, None, None)
+
+
+def test_a_vm_is_read_once_for_all_its_destinations() -> None:
+    stage, settings = Stage(), MigrationSettings(vm="web1")
+    Deferred.fromCoroutine(stage.source.connect())
+    once, told = leaving(stage.source, settings), list[Report]()
+    for count in (1, 2):
+        flight = Preflight(stage.clock, stage.source, stage, settings, Checklist(), None, once)
+        Deferred.fromCoroutine(flight.run(False)).addCallback(told.append)
+        for _ in range(200):
+            if len(told) < count:
+                stage.turn(1)
+    first, second = told
+    assert first.findings[:-1] == second.findings[:-1]  # the last one is about the clocks
+    assert (stage.source.asked.count("query-block"), stage.destination.asked.count("query-block")) == (1, 2)
 
 
 def test_both_ends_are_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from twisted.internet import reactor
 
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.finding import Finding, Level
-from nbdtun.service.checks.preflight import check, check_own_sockets, check_tls
+from nbdtun.service.checking import check
+from nbdtun.service.checks.preflight import check_own_sockets, check_tls
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
 from nbdtun.service.local.rundir import RunDir
