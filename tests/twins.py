@@ -17,6 +17,7 @@ WITHOUT_TWIN: Final = {
     "nbdtun.migration.source.life": "a table of states: test_states has it whole, source/test_migration and test_settling each of its ways",
     "nbdtun.migration.supervision.supervision": "three values in one, which have twins each; test_sampler makes it",
     "nbdtun.reach.maker": "an interface without code",
+    "nbdtun.service.control.subject": "an interface without code",
     "nbdtun.service.control.audience": "values without rules of their own",
     "nbdtun.service.checking": "tells the two kinds of VMs apart: integration/test_check and libvirt_moves have one each",
     **dict.fromkeys(

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from attrs import field, frozen
+
 from nbdtun.migration.progress import Phase
 
 #: The part that disks share while memory is copied: one of so many.
@@ -26,6 +28,22 @@ MEMORY: Final = (Phase.RAM, Phase.SWITCHOVER, Phase.FINISH)
 
 #: The least that a migration is told, in bytes per second: 0 would mean no limit.
 LEAST: Final = 64 * 1024
+
+
+@frozen
+class Parts:
+    """
+    Bytes per second for each VM. ``shares`` are those of a limit of all together: a VM keeps its own when its engine is killed. ``yields``
+    are for a moment.
+    """
+
+    shares: Mapping[str, int] = field(factory=dict)
+    yields: Mapping[str, int] = field(factory=dict)
+
+
+def parts(total: int, line: int, phases: Mapping[str, Phase], turn: Collection[str]) -> Parts:
+    """The parts of a limit of ``total``, or, where that is 0, what disks yield; see :func:`shares` and :func:`yielding`."""
+    return Parts(shares=shares(total, phases)) if total else Parts(yields=yielding(line, phases, turn))
 
 
 def shares(total: int, phases: Mapping[str, Phase]) -> dict[str, int]:

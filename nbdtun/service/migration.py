@@ -192,7 +192,7 @@ async def _migrate(
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
     monitor = Monitor(reactor, settings.qmp, settings.migration.vm, settings.migration.steps.command)
     rundir.sweep()
-    controlled = MigrationControl(settings.migration.vm, settings.qmp, audience.report, audience.log, settings.connect)
+    controlled = MigrationControl(reactor, settings.migration.vm, settings.qmp, audience.report, audience.log, settings.connect)
     control = ControlSocket(reactor, settings.tunnel.run_dir, Name.of_vm(settings.migration.vm, settings.qmp), controlled)
     checklist, hold = Checklist(), Hold(reactor, settings.qmp)
     source = given or source_of(reactor, settings, checklist)

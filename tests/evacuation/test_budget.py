@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdtun.evacuation.budget import LEAST, MEMORY, shares, yielding
+from nbdtun.evacuation.budget import LEAST, MEMORY, Parts, parts, shares, yielding
 from nbdtun.migration.progress import Phase
 
 MIB = 1 << 20
@@ -50,3 +50,9 @@ def test_without_a_limit_disks_give_way_to_the_memory_that_others_wait_for() -> 
     assert yielding(60_000_000, {**phases, "a": Phase.FINISH}, {"a"}) == {}
     assert yielding(1, phases, {"a"}) == {"b": LEAST, "c": LEAST}
     assert yielding(60_000_000, {"a": Phase.RAM}, {"a"}) == {}
+
+
+def test_a_limit_is_shared_and_without_one_disks_yield() -> None:
+    phases = {"a": Phase.MIRROR, "b": Phase.RAM}
+    assert parts(80 * MIB, 9 * MIB, phases, {"b"}) == Parts(shares={"a": 10 * MIB, "b": 70 * MIB})
+    assert parts(0, 9 * MIB, phases, {"b"}) == Parts(yields={"a": 3 * MIB})

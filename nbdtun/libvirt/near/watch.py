@@ -18,6 +18,7 @@ from nbdtun.libvirt.near.job import Job, Seen
 from nbdtun.logs import make_logger
 from nbdtun.migration.progress import Measures, Phase
 from nbdtun.migration.settings import MigrationSettings, Strategy
+from nbdtun.migration.supervision.budget import lesser
 from nbdtun.migration.supervision.convergence import FIRST_PASSES, PATIENCE_SECONDS
 from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.supervision.sampler import POLL_SECONDS
@@ -32,6 +33,7 @@ class Limits:
     def __init__(self, job: Job, bandwidth: int | None, downtime: float) -> None:
         self.bandwidth = bandwidth
         self.downtime = downtime
+        self._ceiling: int | None = None
         self._job = job
 
     def __repr__(self) -> str:
@@ -43,11 +45,16 @@ class Limits:
 
         :raise NbdtunError: it refused.
         """
-        await self._job.limit(self.bandwidth, self.downtime)
+        await self._job.limit(lesser(self.bandwidth, self._ceiling), self.downtime)
 
     async def set_bandwidth(self, bandwidth: int | None) -> None:
         """Change the bandwidth of the memory; the disks keep theirs (:exc:`NbdtunError` if libvirt refuses)."""
         self.bandwidth = bandwidth
+        await self.apply()
+
+    async def set_ceiling(self, ceiling: int | None) -> None:
+        """Change what others leave to the memory (:exc:`NbdtunError` if libvirt refuses)."""
+        self._ceiling = ceiling
         await self.apply()
 
     async def set_downtime(self, seconds: float) -> None:

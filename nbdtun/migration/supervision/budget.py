@@ -20,12 +20,14 @@ class Budget:
     """
     ``bandwidth`` in bytes per second, None for no limit, and ``downtime`` in seconds.
 
-    The bandwidth is for the disks together, which share it equally, and then for the memory.
+    The bandwidth is for the disks together, which share it equally, and then for the memory. It may have less for a time: what others leave
+    to it.
     """
 
     def __init__(self, bandwidth: int | None, downtime: float) -> None:
         self.bandwidth = bandwidth
         self.downtime = downtime
+        self._ceiling: int | None = None
         self._mirrors: Mirrors | None = None
         self._tuning: Tuning | None = None
 
@@ -34,12 +36,16 @@ class Budget:
 
     def part(self, disks: int) -> int:
         """The speed of one of ``disks`` mirrors, as ``blockdev-mirror`` takes it."""
-        return max(1, self.bandwidth // disks) if self.bandwidth and disks else 0
+        return max(1, self._allowed // disks) if self._allowed and disks else 0
+
+    @property
+    def _allowed(self) -> int | None:
+        return lesser(self.bandwidth, self._ceiling)
 
     @property
     def parameters(self) -> Mapping[str, int]:
         """The budget as parameters of QEMU's migration."""
-        return {"max-bandwidth": self.bandwidth or UNLIMITED, "downtime-limit": round(self.downtime * 1000)}
+        return {"max-bandwidth": self._allowed or UNLIMITED, "downtime-limit": round(self.downtime * 1000)}
 
     async def limit_disks(self, mirrors: Mirrors) -> None:
         """From now on ``mirrors`` run: pass changes on to them."""
@@ -61,6 +67,18 @@ class Budget:
         :raise MonitorError: QEMU does not answer.
         """
         self.bandwidth = bandwidth
+        await self._apply()
+
+    async def set_ceiling(self, ceiling: int | None) -> None:
+        """
+        Change what others leave to it, in bytes per second; None for all.
+
+        :raise MonitorError: QEMU does not answer.
+        """
+        self._ceiling = ceiling
+        await self._apply()
+
+    async def _apply(self) -> None:
         if self._mirrors is not None:
             await self._mirrors.set_speed(self.part(len(self._mirrors)))
         await self._tune()
@@ -77,3 +95,8 @@ class Budget:
     async def _tune(self) -> None:
         if self._tuning is not None:
             await self._tuning.change(self.parameters)
+
+
+def lesser(*limits: int | None) -> int | None:
+    """The least of these limits, None for no limit."""
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -7,6 +7,7 @@ is answered with the same report, as JSON::
     Status                    the report, and nothing else
     Set  bandwidth, downtime, switchover
                               each may be left out
+    Yield  bandwidth          a migration: use no more than that for some seconds
     Serve  vms                a destination's daemon: VMs to serve besides, or no more
     Replace  keep             a destination's daemon: let a new program take over; answered when it has
     Reload                    a daemon with a configuration file; what it took of it, and what it did not
@@ -30,6 +31,9 @@ from nbdtun.versions import AGREED, OFFER, Speaks
 
 #: The bandwidth that means no limit, on the wire.
 NO_LIMIT = 0
+
+#: Seconds for which a migration gives way without being told so again.
+YIELD_SECONDS = 5.0
 
 #: What this release speaks.
 LOCAL = Speaks("the control socket's protocol")
@@ -95,6 +99,15 @@ class Set(_Reported):
 
     _any = Number(optional=True)
     arguments: ClassVar = [*OFFER, (b"bandwidth", _any), (b"downtime", Number(limit=2_000_000, optional=True)), (b"switchover", _any)]
+
+
+class Yield(_Reported):
+    """
+    A migration is to use at most ``bandwidth`` bytes per second for :data:`YIELD_SECONDS`, whatever its own limit is; :data:`NO_LIMIT` ends
+    that. Whoever asks for it may be killed, and asks again as long as he wants it.
+    """
+
+    arguments: ClassVar = [*OFFER, (b"bandwidth", Number())]
 
 
 class Cancel(_Reported):

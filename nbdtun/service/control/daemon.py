@@ -99,7 +99,7 @@ class DaemonControl(Service):
     ``survey`` returns what else its report has, ``serve`` changes its VMs, and ``reload`` reads its configuration file again. Where there
     may be other ``processes`` of the same daemon, all of them take what this one takes.
 
-    A :class:`~nbdtun.service.control.socket.Controllable`. A daemon that cannot make a control socket logs a warning and works without.
+    A :class:`~nbdtun.service.control.subject.Controllable`. A daemon that cannot make a control socket logs a warning and works without.
     """
 
     log = make_logger()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nbdtun import __version__
 from nbdtun.errors import MigrationError, TooLate
@@ -14,7 +16,7 @@ from nbdtun.logs import PROGRESS, make_logger, make_named
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.supervision.moment import Moment
-from nbdtun.service.control.commands import NO_LIMIT
+from nbdtun.service.control.commands import NO_LIMIT, YIELD_SECONDS
 from nbdtun.units import duration_text, moment_text, rate_text
 
 _phases = make_named(PROGRESS)  # as an attribute of a class, it would have the name of that
@@ -27,7 +29,11 @@ class Settling(Protocol):
 
 
 class Allowance(Protocol):
-    """What a migration may use: ``bandwidth`` in bytes per second, None for no limit, and ``downtime`` in seconds."""
+    """
+    What a migration may use: ``bandwidth`` in bytes per second, None for no limit, and ``downtime`` in seconds.
+
+    Others may leave it less for a time.
+    """
 
     bandwidth: int | None
     downtime: float
@@ -37,6 +43,9 @@ class Allowance(Protocol):
 
     async def set_downtime(self, seconds: float) -> None:
         """Change it."""
+
+    async def set_ceiling(self, ceiling: int | None) -> None:
+        """Change what others leave to it, in bytes per second; None for all."""
 
 
 @runtime_checkable
@@ -62,19 +71,27 @@ class Governed(Protocol):
 class MigrationControl:
     """
     Controls ``work``, which migrates ``vm`` and reports to :meth:`heed`, which passes it on to ``report``. ``place`` is where the VM is:
-    the path of its monitor, or the URI of its libvirt. ``to`` is its destination, as its operator wrote it.
+    the path of its monitor, or the URI of its libvirt. ``to`` is its destination, as its operator wrote it. ``clock`` ends what it yields.
 
     ``log`` returns where its messages go, if nobody sees them.
 
-    A :class:`~nbdtun.service.control.socket.Controllable`.
+    A :class:`~nbdtun.service.control.subject.Controllable`.
     """
 
     log = make_logger()
 
     def __init__(
-        self, vm: str, place: str, report: Callable[[Progress], None], log: Callable[[], str | None] = lambda: None, to: str = ""
+        self,
+        clock: IReactorTime,
+        vm: str,
+        place: str,
+        report: Callable[[Progress], None],
+        log: Callable[[], str | None] = lambda: None,
+        to: str = "",
     ) -> None:
         self.work: Governed | Settling | None = None
+        self._clock = clock
+        self._yielding: IDelayedCall | None = None
         self._vm = vm
         self._place = {"libvirt": place} if "://" in place else {"qmp": os.path.abspath(place)}
         self._report = report
@@ -89,6 +106,8 @@ class MigrationControl:
     def heed(self, progress: Progress) -> None:
         """Keep this report of the migration, log a new phase, and pass it on."""
         self._log_phase(progress.phase)
+        if progress.phase.final:
+            self._keep_all()
         self._latest, self._begun = evolve(progress, session=self._session), True
         self._report(self._latest)
 
@@ -125,9 +144,8 @@ class MigrationControl:
         :raise TooLate: it has not begun, was handed over, is rolling back, or has ended; or it switches over already.
         :raise MigrationError: libvirt chooses the moment.
         """
-        if not isinstance(self.work, Governed) or not self.work.under_way:
-            raise TooLate(f"{self._vm}: its limits cannot be changed in phase {self._latest.phase.value}")
-        allowance = self.work.budget
+        work = self._changeable()
+        allowance = work.budget
         if bandwidth is not None:
             await allowance.set_bandwidth(None if bandwidth == NO_LIMIT else bandwidth)
             self.log.info("{vm}: bandwidth is now {rate}", vm=self._vm, rate=rate_text(bandwidth) if bandwidth else "unlimited")
@@ -135,7 +153,37 @@ class MigrationControl:
             await allowance.set_downtime(downtime / 1000)
             self.log.info("{vm}: downtime is now {time}", vm=self._vm, time=duration_text(downtime / 1000))
         if switchover is not None:
-            self._choose(self.work.moment, switchover)
+            self._choose(work.moment, switchover)
+
+    def _changeable(self) -> Governed:
+        if not isinstance(self.work, Governed) or not self.work.under_way:
+            raise TooLate(f"{self._vm}: its limits cannot be changed in phase {self._latest.phase.value}")
+        return self.work
+
+    async def give_way(self, bandwidth: int) -> None:
+        """
+        Use no more bytes per second than that for some seconds; :data:`NO_LIMIT` ends it.
+
+        :raise TooLate: as of :meth:`change`.
+        """
+        allowance = self._changeable().budget
+        self._keep_all()
+        if bandwidth != NO_LIMIT:
+            self._yielding = self._clock.callLater(YIELD_SECONDS, self._lapse)
+        await allowance.set_ceiling(None if bandwidth == NO_LIMIT else bandwidth)
+
+    def _keep_all(self) -> None:
+        """The ceiling does not lapse by itself any more."""
+        yielding, self._yielding = self._yielding, None
+        if yielding is not None:
+            yielding.cancel()
+
+    def _lapse(self) -> None:
+        """Nobody has asked again for it to give way."""
+        self._yielding = None
+        if isinstance(self.work, Governed) and self.work.under_way:
+            work = Deferred.fromCoroutine(self.work.budget.set_ceiling(None))
+            work.addErrback(lambda failure: self.log.warn("{vm}: {reason}", vm=self._vm, reason=failure.getErrorMessage()))
 
     def _choose(self, moment: Moment | None, at: int) -> None:
         if moment is None:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
@@ -28,8 +28,9 @@ from nbdtun.ownership.directories import locked, make_directories, make_if_missi
 from nbdtun.ownership.listening import Listener, clear_stale
 from nbdtun.ownership.reach import peer, reach
 from nbdtun.process import Reactor
-from nbdtun.service.control.commands import LOCAL, Cancel, ChangedVMs, Reload, Replace, Serve, Set, Status, changed_vms
+from nbdtun.service.control.commands import LOCAL, Cancel, Reload, Replace, Serve, Set, Status, Yield, changed_vms
 from nbdtun.service.control.names import SUFFIX, Name, directory
+from nbdtun.service.control.subject import Controllable, Serving, Yielding
 from nbdtun.service.local import ownership
 from nbdtun.service.local.base import base_of
 from nbdtun.service.local.listening import LocalEndpoint
@@ -38,52 +39,6 @@ from nbdtun.versions import Agreed
 MAX_CLIENTS = 16
 #: Seconds for the clients to read their last answer.
 FAREWELL_SECONDS = 2.0
-
-
-class Controllable(Protocol):
-    """What a control socket controls."""
-
-    def report(self) -> dict[str, Any]:
-        """Its state: an object with ``kind``, ``name``, ``pid``, and the ``release`` of nbdtun that has made it."""
-
-    async def survey(self) -> dict[str, Any]:
-        """The same, with what takes time to find out."""
-
-    async def change(self, bandwidth: int | None, downtime: int | None, switchover: int | None = None) -> Mapping[str, Any] | None:
-        """See :class:`Set`; None leaves a value as it is. Returns what the report has besides."""
-
-    def end(self) -> None:
-        """
-        Begin to end it.
-
-        :raise TooLate: it cannot be ended, or no longer.
-        """
-
-
-@runtime_checkable
-class Serving(Protocol):
-    """A daemon, for the questions that are for daemons."""
-
-    async def serve(self, vms: ChangedVMs) -> dict[str, Any]:
-        """
-        See :class:`Serve`; returns what the report has besides.
-
-        :raise NbdtunError: it receives no VMs, or not these.
-        """
-
-    async def reload(self) -> dict[str, Any]:
-        """
-        See :class:`Reload`; returns what the report has besides.
-
-        :raise NbdtunError: it has no configuration file, or cannot use it.
-        """
-
-    async def replace(self, seconds: float | None) -> dict[str, Any]:
-        """
-        See :class:`Replace`; returns what the report has besides.
-
-        :raise NbdtunError: its program cannot be replaced, or the new one does not take over.
-        """
 
 
 class _Client(Dialogue):
@@ -114,6 +69,17 @@ class _Client(Dialogue):
             agreed = _agreed(offer)
             found = await self._subject.change(bandwidth, downtime, switchover)
             return _answer(agreed, {**self._subject.report(), **(found or {})})
+
+        return self.respond(work)
+
+    @Yield.responder
+    def give_way(self, bandwidth: int, **offer: Any) -> Deferred[Any]:
+        async def work() -> dict[str, Any]:
+            agreed = _agreed(offer)
+            if not isinstance(self._subject, Yielding):
+                raise MigrationError(f"{self._subject.report()['name']}: it is no migration")
+            await self._subject.give_way(bandwidth)
+            return _answer(agreed, self._subject.report())
 
         return self.respond(work)
 

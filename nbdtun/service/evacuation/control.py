@@ -14,7 +14,7 @@ from nbdtun.units import rate_text
 
 
 class EvacuationControl:
-    """Controls ``engine``; a :class:`~nbdtun.service.control.socket.Controllable`."""
+    """Controls ``engine``; a :class:`~nbdtun.service.control.subject.Controllable`."""
 
     log = make_logger()
 

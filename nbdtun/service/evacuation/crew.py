@@ -15,12 +15,13 @@ from attrs import define
 from twisted.internet.defer import Deferred
 
 from nbdtun.errors import NbdtunError
+from nbdtun.evacuation.budget import Parts
 from nbdtun.evacuation.values import Entry
 from nbdtun.logs import make_logger
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.process import Reactor
 from nbdtun.service.control.client import ask_by_name
-from nbdtun.service.control.commands import Cancel, Set, Status
+from nbdtun.service.control.commands import YIELD_SECONDS, Cancel, Set, Status, Yield
 from nbdtun.service.control.names import Name
 from nbdtun.service.evacuation.child import Child
 from nbdtun.service.evacuation.places import Places
@@ -43,22 +44,29 @@ MEASURED: Final = 0.5
 #: The remembered rate of the line fades by this factor at each look, down to what the line carries now.
 FADING: Final = 0.99
 
-#: The bandwidth of a process that another engine has told.
+#: The bandwidth of a process that another engine may have told, or an operator.
 UNKNOWN: Final = -1
+
+#: Seconds after which a process is told again to give way: it does so no longer than that by itself.
+AGAIN: Final = YIELD_SECONDS / 3
 
 
 @define(eq=False)
 class Hand:
     """
-    A process, the name of its control socket, what it reported last, and the bandwidth that it was told. It was ``asked`` last, and has
-    ``answered`` last, at these times of the reactor's; ``heard``: it has answered once. ``rate`` is what its link has carried of late, in
-    bytes per second. ``asking`` and ``cancelling``: a question, or a request to roll back, is under way.
+    A process, the name of its control socket, what it reported last, and the bandwidth that it has as far as we know. ``wish`` is the one
+    that an operator has told it, 0 for none. It ``yields`` to others as far as it was told at the time ``told``, 0 for not at all. It was
+    ``asked`` last, and has ``answered`` last, at these times of the reactor's; ``heard``: it has answered once. ``rate`` is what its link
+    has carried of late, in bytes per second. ``asking`` and ``cancelling``: a question, or a request to roll back, is under way.
     """
 
     child: Child
     name: Name
     progress: Progress
     bandwidth: int = UNKNOWN
+    wish: int = 0
+    yields: int = 0
+    told: float = -math.inf
     rate: float = 0.0
     heard: bool = False
     asked: float = -math.inf
@@ -67,9 +75,9 @@ class Hand:
     cancelling: bool = False
 
 
-def _differs(hand: Hand, part: int) -> bool:
-    """Whether it is to be told its part of the bandwidth."""
-    return abs(part - hand.bandwidth) * COARSE > hand.bandwidth
+def _differs(part: int, told: int) -> bool:
+    """Whether a process that was told so many bytes per second is to be told ``part``."""
+    return abs(part - told) * COARSE > told
 
 
 class Crew:
@@ -146,34 +154,54 @@ class Crew:
                 del self._hands[vm]
                 yield vm, hand.child
 
-    def ask(self, parts: Mapping[str, int], quick: Collection[str] = ()) -> None:
+    def ask(self, parts: Parts, quick: Collection[str] = ()) -> None:
         """
-        Ask for their progress those whose time has come, and tell each its part of the bandwidth, in bytes per second; the answers come
-        later. The ``quick`` are asked more often.
+        Ask for their progress those whose time has come, and tell each its part of the bandwidth; the answers come later. The ``quick`` are
+        asked more often.
 
         One that does not answer has just begun, or is about to end; one that was stopped keeps nobody waiting.
         """
         now = self._reactor.seconds()
         self.line = max(round(sum(hand.rate for hand in self._hands.values())), round(self.line * FADING))
         for vm, hand in self._hands.items():
-            presses = vm in quick or (hand.progress.phase is Phase.MIRROR and _differs(hand, parts.get(vm, 0)))
+            share, yields = parts.shares.get(vm, 0), parts.yields.get(vm, 0)
+            presses = vm in quick or (hand.progress.phase is Phase.MIRROR and _differs(yields, hand.yields))
             if not hand.asking and now - hand.asked >= (QUICK if presses else PACE):
                 hand.asking, hand.asked = True, now
-                Deferred.fromCoroutine(self._ask(vm, hand, parts.get(vm, 0)))
+                Deferred.fromCoroutine(self._ask(vm, hand, share, yields))
 
-    async def _ask(self, vm: str, hand: Hand, part: int) -> None:
+    async def _ask(self, vm: str, hand: Hand, share: int, yields: int) -> None:
         try:
             told = await self._say(vm, hand, Status)
             if told is None:
                 return
             hand.heard, hand.answered = True, self._reactor.seconds()
             self._heed(hand, Progress.from_json(told.get("progress", {})))
-            if _differs(hand, part) and await self._say(vm, hand, Set, bandwidth=part) is not None:
-                hand.bandwidth = part
+            await self._share(vm, hand, share, told)
+            await self._yield(vm, hand, yields)
         except NbdtunError as error:
             self.log.warn("{vm}: {reason}", vm=vm, reason=str(error))
         finally:
             hand.asking = False
+
+    async def _share(self, vm: str, hand: Hand, share: int, told: Mapping[str, Any]) -> None:
+        """Tell it its share of the bandwidth, or what an operator has told it, if that is less; ``told`` is its report."""
+        if "bandwidth" not in told:  # it has not begun, or has nothing to change any more
+            return
+        has = told["bandwidth"] or 0
+        if has != hand.bandwidth:
+            hand.wish = 0 if hand.bandwidth == UNKNOWN and share else has
+            hand.bandwidth = has
+        part = min(share or hand.wish, hand.wish or share)
+        if _differs(part, has):
+            heard = await self._say(vm, hand, Set, bandwidth=part) is not None
+            hand.bandwidth = part if heard else UNKNOWN
+
+    async def _yield(self, vm: str, hand: Hand, yields: int) -> None:
+        """Have it give way: told again and again, as it ends that by itself when this engine is killed."""
+        late = yields and self._reactor.seconds() - hand.told >= AGAIN
+        if (late or _differs(yields, hand.yields)) and await self._say(vm, hand, Yield, bandwidth=yields) is not None:
+            hand.yields, hand.told = yields, self._reactor.seconds()
 
     @staticmethod
     def _heed(hand: Hand, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.errors import NbdtunError
-from nbdtun.evacuation.budget import shares, yielding
+from nbdtun.evacuation.budget import Parts, parts, shares
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.outcome import Fate, Outcome, of_migration, of_settlement
@@ -130,7 +130,7 @@ class Engine:
 
     def _look(self) -> None:
         """Look at the processes once, and take the steps that are due."""
-        self._crew.ask(self._shares(), self._switching)
+        self._crew.ask(self._parts, self._switching)
         if self._is_open:
             self._late = {entry.vm for entry in self._entries.values() if entry.state is State.HELD}
         for vm, child in [*self._crew.ended()]:
@@ -185,11 +185,10 @@ class Engine:
     def _is_open(self) -> bool:
         return self.terms.hours is None or self.terms.hours.is_open(datetime.now())
 
-    def _shares(self) -> dict[str, int]:
+    @property
+    def _parts(self) -> Parts:
         phases = {vm: progress.phase for vm, progress in self._crew.progress.items() if not progress.phase.final}
-        if self.terms.bandwidth:
-            return shares(self.terms.bandwidth, phases)
-        return yielding(self._crew.line, phases, self._switching)
+        return parts(self.terms.bandwidth, self._crew.line, phases, self._switching)
 
     @property
     def _switching(self) -> frozenset[str]:

@@ -82,7 +82,7 @@ async def _migrate(
 ) -> Progress:
     """The same through ``source``; ``again`` is how another process reaches the far end, if not by the settings."""
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
-    controlled = MigrationControl(settings.migration.vm, settings.uri, audience.report, audience.log, settings.connect)
+    controlled = MigrationControl(reactor, settings.migration.vm, settings.uri, audience.report, audience.log, settings.connect)
     control = ControlSocket(reactor, settings.tunnel.run_dir, name_of(settings), controlled)
     checklist = Checklist()
     libvirt = Libvirt(reactor, settings.uri)

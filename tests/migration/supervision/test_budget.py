@@ -107,3 +107,16 @@ def test_afterwards_qemu_has_what_it_had() -> None:
     do(tuning.restore())
     assert told(qemu)[-1] == BEFORE
     assert qemu.arguments["migrate-set-capabilities"][-1] == {"capabilities": [{"capability": "events", "state": False}]}
+
+
+def test_it_has_no_more_than_others_leave_to_it() -> None:
+    budget, mirrors, qemu = Budget(1000, 0.3), Copying(2), sheet()
+    do(budget.limit_disks(mirrors))
+    do(budget.set_ceiling(600))
+    do(budget.set_bandwidth(400))
+    do(budget.set_bandwidth(None))
+    do(budget.set_ceiling(None))
+    assert mirrors.speeds == [500, 300, 200, 300, 0]
+    do(budget.limit_memory(Tuning(qemu), UndoStack(Clock(), 1), ()))
+    do(budget.set_ceiling(70))
+    assert [parameters["max-bandwidth"] for parameters in told(qemu)] == [UNLIMITED, 70]

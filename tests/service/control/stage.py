@@ -38,6 +38,17 @@ class Controllable:
         self.ending = True
 
 
+class Yielding(Controllable):
+    """A migration that gives way."""
+
+    def __init__(self, name: str = "web1") -> None:
+        super().__init__(name)
+        self.yielded: list[int] = []
+
+    async def give_way(self, bandwidth: int) -> None:
+        self.yielded.append(bandwidth)
+
+
 class Serving(Controllable):
     """A daemon."""
 

@@ -4,20 +4,24 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 
 from nbdtun.errors import MigrationError, TooLate
 from nbdtun.logs import PROGRESS
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import HOLD
+from nbdtun.migration.supervision.budget import Budget
+from nbdtun.service.control.commands import YIELD_SECONDS
 from nbdtun.service.control.migration import MigrationControl
 from tests.migration.stage.stage import Stage
 
 
 def steered(stage: Stage) -> tuple[MigrationControl, Deferred[Progress]]:
     running = stage.start()
-    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
+    control = MigrationControl(stage.clock, "web1", "/run/web1.qmp", lambda progress: None)
     control.work = stage.migration
     return control, running
 
@@ -30,7 +34,7 @@ def told(change: Any) -> Any:
 
 def test_what_it_reports() -> None:
     reported: list[Progress] = []
-    control = MigrationControl("web1", "/run/web1.qmp", reported.append)
+    control = MigrationControl(Clock(), "web1", "/run/web1.qmp", reported.append)
     assert control.report()["progress"]["phase"] == "prepare"
     control.heed(Progress(time=1.0, elapsed=2.0, phase=Phase.RAM))
     assert [progress.phase for progress in reported] == [Phase.RAM]
@@ -38,7 +42,7 @@ def test_what_it_reports() -> None:
     assert (report["kind"], report["name"], report["qmp"], report["progress"]["phase"]) == ("migration", "web1", "/run/web1.qmp", "ram")
     assert "bandwidth" not in report
     assert "to" not in report
-    assert MigrationControl("web1", "/run/web1.qmp", reported.append, to="ssh://hv2").report()["to"] == "ssh://hv2"
+    assert MigrationControl(Clock(), "web1", "/run/web1.qmp", reported.append, to="ssh://hv2").report()["to"] == "ssh://hv2"
 
 
 def test_it_logs_each_phase_once_with_its_session(events: list[LogEvent]) -> None:
@@ -56,21 +60,21 @@ def test_it_logs_each_phase_once_with_its_session(events: list[LogEvent]) -> Non
 
 
 def test_a_vm_of_libvirts_has_an_uri_in_the_place_of_a_monitor() -> None:
-    report = MigrationControl("web1", "qemu:///system", lambda progress: None).report()
+    report = MigrationControl(Clock(), "web1", "qemu:///system", lambda progress: None).report()
     assert report["libvirt"] == "qemu:///system"
     assert "qmp" not in report
 
 
 def test_it_reports_where_its_messages_go() -> None:
     places: list[str | None] = [None]
-    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None, lambda: places[-1])
+    control = MigrationControl(Clock(), "web1", "/run/web1.qmp", lambda progress: None, lambda: places[-1])
     assert "log" not in control.report()
     places.append("/run/nbdtun/web1.log")
     assert control.report()["log"] == "/run/nbdtun/web1.log"
 
 
 def test_before_it_begins_nothing_can_be_done() -> None:
-    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
+    control = MigrationControl(Clock(), "web1", "/run/web1.qmp", lambda progress: None)
     assert isinstance(told(control.change(1, None)), TooLate)
     with pytest.raises(TooLate, match="web1: cannot be cancelled in phase prepare"):
         control.end()
@@ -100,7 +104,7 @@ def test_it_changes_and_cancels_what_is_under_way() -> None:
 def test_what_is_held_goes_on_at_a_word_and_cannot_be_held_again() -> None:
     stage = Stage()
     running = stage.start(switchover=HOLD)
-    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
+    control = MigrationControl(Clock(), "web1", "/run/web1.qmp", lambda progress: None)
     control.work = stage.migration
     stage.turn(100)
     assert stage.reports[-1].phase is Phase.HOLDING
@@ -114,15 +118,45 @@ def test_what_is_held_goes_on_at_a_word_and_cannot_be_held_again() -> None:
 
 
 def test_libvirt_chooses_the_moment_by_itself() -> None:
-    control = MigrationControl("web1", "qemu:///system", lambda progress: None)
+    control = MigrationControl(Clock(), "web1", "qemu:///system", lambda progress: None)
 
-    class Work:
-        moment, budget, under_way, checklist = None, None, True, None
-
-        def cancel(self) -> bool:
-            return False
-
-    control.work = Work()  # type: ignore[assignment]
+    control.work = Work()
     refused = told(control.change(None, None, 0))
     assert isinstance(refused, MigrationError)
     assert str(refused).startswith("web1: --switchover is for VMs without libvirt")
+
+
+class Work:
+    """A migration that copies one disk."""
+
+    moment, under_way, checklist = None, True, Checklist()
+
+    def __init__(self) -> None:
+        self.budget = Budget(None, 0.3)
+
+    def cancel(self) -> bool:
+        return False
+
+
+def test_it_gives_way_as_long_as_it_is_told_to() -> None:
+    """Who tells it may be killed, and what the operator has told it holds again then."""
+    clock, work = Clock(), Work()
+    control = MigrationControl(clock, "web1", "/run/web1.qmp", lambda progress: None)
+    assert isinstance(told(control.give_way(300)), TooLate)  # it has not begun
+    control.work = work
+    assert told(control.change(1000, None)) is None
+    for ceiling, speed in ((2000, 1000), (300, 300)):
+        assert told(control.give_way(ceiling)) is None
+        assert (work.budget.part(1), control.report()["bandwidth"]) == (speed, 1000)
+    clock.advance(YIELD_SECONDS - 1)
+    assert told(control.give_way(300)) is None
+    clock.advance(YIELD_SECONDS - 1)
+    assert work.budget.part(1) == 300
+    clock.advance(1)
+    assert work.budget.part(1) == 1000
+    for ceiling, speed in ((300, 300), (0, 1000)):
+        assert told(control.give_way(ceiling)) is None
+        assert work.budget.part(1) == speed
+    assert told(control.give_way(300)) is None
+    control.heed(Progress(time=1.0, elapsed=2.0, phase=Phase.COMPLETED))
+    assert clock.getDelayedCalls() == []

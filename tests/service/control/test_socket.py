@@ -17,9 +17,9 @@ from twisted.internet.task import deferLater
 from nbdtun.errors import ConfigError, MigrationError, NoAnswer, NotMigratable
 from nbdtun.service.control import client
 from nbdtun.service.control.client import ask, reports
-from nbdtun.service.control.commands import Cancel, Reload, Report, Serve, Set, Status
+from nbdtun.service.control.commands import Cancel, Reload, Report, Serve, Set, Status, Yield
 from nbdtun.service.control.socket import MAX_CLIENTS, ControlSocket
-from tests.service.control.stage import Controllable, named, opened
+from tests.service.control.stage import Controllable, Yielding, named, opened
 
 
 def left(base: Path) -> list[str]:
@@ -171,6 +171,18 @@ async def test_what_goes_wrong_there_is_told_as_of_a_process(base: Path, monkeyp
         await ask(reactor, base, "web1", Set, bandwidth=7)
     assert str(caught.value) == f"in process {os.getpid()}: /run is read-only"
     await control.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_migration_cannot_give_way(base: Path) -> None:
+    migration, other = Yielding(), Controllable("web2")
+    controls = [await opened(base, each) for each in (migration, other)]
+    assert (await ask(reactor, base, "web1", Yield, bandwidth=7))["name"] == "web1"
+    assert migration.yielded == [7]
+    with pytest.raises(MigrationError, match="web2: it is no migration"):
+        await ask(reactor, base, "web2", Yield, bandwidth=7)
+    for control in controls:
+        await control.close()
 
 
 async def readable(sock: socket.socket) -> bool:

@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from nbdtun.evacuation.budget import Parts
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State
 from nbdtun.evacuation.overview import Overview
@@ -53,7 +54,7 @@ class Pretence:
     released: list[str] = field(factory=list)
     answer: Deferred[bool] = field(factory=Deferred)
     line: int = 0
-    parts: Mapping[str, int] = field(factory=dict)
+    parts: Parts = field(factory=Parts)
     lost: frozenset[str] = frozenset()
     stuck: frozenset[str] = frozenset()
 
@@ -80,7 +81,7 @@ class Pretence:
             del self.progress[vm], self.ends[vm]
             yield vm, Pretended(final)
 
-    def ask(self, parts: Mapping[str, int], quick: object = ()) -> None:
+    def ask(self, parts: Parts, quick: object = ()) -> None:
         self.parts = parts
 
     async def release(self, vm: str) -> bool:
@@ -268,9 +269,9 @@ def test_disks_give_way_while_the_memory_of_one_is_sent_in_its_turn(journal: Jou
     stage.crew.line = 60_000_000
     stage.are_in(Phase.MIRROR, "b")
     stage.are_in(Phase.RAM, "a")
-    assert stage.crew.parts == {}  # its turn has not come
+    assert stage.crew.parts == Parts()  # its turn has not come
     stage.are_in(Phase.HOLDING, "a")
     stage.are_in(Phase.RAM, "a")
-    assert stage.crew.parts == {"b": 20_000_000}
+    assert stage.crew.parts == Parts(yields={"b": 20_000_000})
     stage.are_in(Phase.FINISH, "a")
-    assert stage.crew.parts == {}
+    assert stage.crew.parts == Parts()
