@@ -12,7 +12,8 @@ From the ground up:
     child       a migration's process, and what it leaves when it has ended
     hooks       the operator's executables
     crew        the processes under way: started, adopted, asked and told
-    overview    all of it as one value, for displays and reports
+    book        what the evacuation knows, which is in the journal first
+    aftermath   what follows from the end of a VM's process
     engine      the loop: what is due, noted in the journal, and done
     control     the answers to `nbdtun status`, `set` and `cancel`
     run         an evacuation from its beginning, or from its journal

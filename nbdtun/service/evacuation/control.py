@@ -27,7 +27,7 @@ class EvacuationControl:
     def report(self) -> dict[str, Any]:
         """All of it as it is now."""
         whose = {"kind": "evacuation", "name": "evacuate", "pid": os.getpid(), "release": __version__}
-        return {**whose, **self._engine.overview.as_json(), "bandwidth": self._engine.terms.bandwidth or None}
+        return {**whose, **self._engine.overview.as_json(), "bandwidth": self._engine.book.terms.bandwidth or None}
 
     async def survey(self) -> dict[str, Any]:
         """The same: all of it is known."""
@@ -45,10 +45,10 @@ class EvacuationControl:
         if switchover:
             raise MigrationError("evacuate: it has a window, and takes no other moment than now")
         if switchover is not None:
-            self._engine.change(window="")
+            self._engine.book.change(window="")
             self.log.info("guests may switch over from now on")
         if bandwidth is not None:
-            self._engine.change(bandwidth=0 if bandwidth == NO_LIMIT else bandwidth)
+            self._engine.book.change(bandwidth=0 if bandwidth == NO_LIMIT else bandwidth)
             self.log.info("bandwidth is now {rate}", rate=rate_text(bandwidth) if bandwidth else "unlimited")
 
     def end(self) -> None:

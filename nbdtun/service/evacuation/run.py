@@ -22,9 +22,12 @@ from nbdtun.migration.rollback.presence import Presence
 from nbdtun.process import Reactor
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
+from nbdtun.service.evacuation.aftermath import Aftermath
+from nbdtun.service.evacuation.book import Book
 from nbdtun.service.evacuation.control import EvacuationControl
 from nbdtun.service.evacuation.crew import Crew
 from nbdtun.service.evacuation.engine import Engine
+from nbdtun.service.evacuation.hooks import Hooks
 from nbdtun.service.evacuation.places import Places
 from nbdtun.service.evacuation.planning import plan
 from nbdtun.service.evacuation.whereabouts import Whereabouts
@@ -125,8 +128,9 @@ class Evacuation:
     async def _run(self, terms: Terms) -> Overview:
         places = Places(terms)
         crew = Crew(self._reactor, places, self._journal.files)
-        whereabouts = Whereabouts(self._reactor, places)
-        self._engine = engine = Engine(self._reactor, self._journal, terms, crew, whereabouts, self._report, self._say)
+        book, hooks = Book(self._journal, terms), Hooks(terms.hooks, terms.hook_ms / 1000)
+        aftermath = Aftermath(book, hooks, Whereabouts(self._reactor, places), self._say)
+        self._engine = engine = Engine(self._reactor, book, crew, aftermath, self._report, self._say)
         control = ControlSocket(self._reactor, places.run_dir, Name.of_daemon(os.getpid()), EvacuationControl(engine))
         await control.open()
         try:

@@ -20,6 +20,8 @@ from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry, Move
 from nbdtun.evacuation.window import Window
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.service.evacuation.aftermath import Aftermath
+from nbdtun.service.evacuation.book import Book
 from nbdtun.service.evacuation.control import EvacuationControl
 from nbdtun.service.evacuation.engine import TICK, Engine
 from nbdtun.service.evacuation.hooks import Hook
@@ -108,10 +110,10 @@ class Stage:
         self.clock, self.crew, self.journal = Clock(), Pretence(), journal
         self.seen: list[Overview] = []
         nobody = cast(Any, None)
-        self.engine = Engine(cast(Any, self.clock), journal, terms, cast(Any, self.crew), nobody, self.seen.append, lambda line: None)
-        self.hooks = Calls()
+        self.hooks, self.book = Calls(), Book(journal, terms)
         self.hooks.under_way.callback(None)
-        self.engine._hooks = cast(Any, self.hooks)
+        aftermath = Aftermath(self.book, cast(Any, self.hooks), nobody, lambda line: None)
+        self.engine = Engine(cast(Any, self.clock), self.book, cast(Any, self.crew), aftermath, self.seen.append, lambda line: None)
         self.run = Deferred.fromCoroutine(self.engine.run())
 
     def tick(self, times: int = 1) -> None:
@@ -203,7 +205,7 @@ def test_a_later_engine_knows_which_destination_has_failed(journal: Journal) -> 
     assert journal.strikes().closed == {"hv2"}
     for entry in journal.entries():
         journal.note(evolve(entry, not_before=0), "its pause is over")
-    later = Stage(journal, stage.engine.terms)
+    later = Stage(journal, stage.book.terms)
     later.tick()
     assert {to for to, *_ in later.crew.words.values()} == {"hv3"}
 
@@ -230,7 +232,7 @@ def test_a_hook_that_an_engine_has_not_ended_is_called_by_the_next(journal: Jour
     stage.ends("a", Phase.COMPLETED)
     assert stage.hooks.made == [(Hook.BEFORE, "a"), (Hook.AFTER, "a")]
     assert stage.states() == {"a": State.COPYING}
-    later = Stage(journal, stage.engine.terms)  # as the first is killed now
+    later = Stage(journal, stage.book.terms)  # as the first is killed now
     later.ends("a", Phase.COMPLETED)
     assert later.hooks.made == [(Hook.AFTER, "a")]
     assert later.states() == {"a": State.MOVED}

@@ -1,0 +1,97 @@
+"""
+What an evacuation knows, and what its operator wants: its terms, its VMs, and the destinations that have failed.
+
+Each change is in the journal first. Nothing else is kept in memory that a VM's safety depends on.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from time import time
+from typing import Any
+
+from attrs import evolve
+
+from nbdtun.evacuation.journal import Journal
+from nbdtun.evacuation.terms import Terms
+from nbdtun.evacuation.values import Entry
+from nbdtun.logs import make_logger
+
+
+class Book:
+    """
+    The evacuation in ``journal``. ``stopping``: no more VMs are begun; ``cancelling``: those under way are rolled back. ``strikes`` are the
+    destinations' failures in a row, which the next note takes along.
+    """
+
+    log = make_logger()
+
+    def __init__(self, journal: Journal, terms: Terms) -> None:
+        self.terms = terms
+        self.stopping = False
+        self.cancelling = False
+        self.strikes = self._kept = journal.strikes()
+        self._journal = journal
+        self._entries = {entry.vm: entry for entry in journal.entries()}
+        self._full: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Book of {len(self._entries)} VMs>"
+
+    def __getitem__(self, vm: str) -> Entry:
+        return self._entries[vm]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Those of all VMs."""
+        return tuple(self._entries.values())
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is done with any of them."""
+        return all(entry.state.over for entry in self._entries.values())
+
+    def note(self, entry: Entry, what: str) -> None:
+        """
+        Note what has become of a VM, in words; and the failures in a row, if they are others now.
+
+        :raise JournalFailed: it cannot be written, and nothing has changed.
+        """
+        self._journal.note(entry, what, None if self.strikes is self._kept else self.strikes)
+        self._entries[entry.vm], self._kept = entry, self.strikes
+        self.log.info("{vm}: {what}", vm=entry.vm, what=what)
+
+    def change(self, **changes: Any) -> None:
+        """
+        Change the terms, also for a later process that goes on with them.
+
+        :raise JournalFailed: it cannot be written, and nothing has changed.
+        """
+        terms = evolve(self.terms, **changes)
+        self._journal.amend(terms)
+        self.terms = terms
+
+    def fill(self, to: str, until: int) -> None:
+        """A destination receives as many VMs as it may; it is asked again at that time (milliseconds since the epoch)."""
+        self._full[to] = until
+
+    @property
+    def full(self) -> frozenset[str]:
+        """The destinations that receive as many VMs as they may."""
+        return frozenset(host for host, until in self._full.items() if until > milliseconds())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether guests may switch over now."""
+        return self.terms.hours is None or self.terms.hours.is_open(datetime.now())
+
+    @property
+    def opens(self) -> int:
+        """When they next may, in milliseconds since the epoch."""
+        hours = self.terms.hours
+        return milliseconds() if hours is None else int(hours.opens(datetime.now()).timestamp() * 1000)
+
+
+def milliseconds() -> int:
+    """The time, since the epoch."""
+    return int(time() * 1000)
