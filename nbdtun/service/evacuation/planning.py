@@ -47,7 +47,8 @@ async def plan(
     if hopeful:
         ruled = terms.rules.named()
         found = {vm: fitness.hopeful if vm in ruled or not fitness.fits else fitness for vm, fitness in found.items()}
-    rooms = [await _room(Whereabouts(reactor, places), able, found, to) for to in terms.to]
+    far = Whereabouts(reactor, places)
+    rooms = await gather(Deferred.fromCoroutine(_room(far, able, found, to)) for to in terms.to)
     placed = _placed(able, found, rooms, terms.rules)
     return Plan(terms, in_order([_move(each, found.get(each.vm, Fitness()), placed, terms, examiner) for each in seen], terms.rules))
 
