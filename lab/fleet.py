@@ -140,10 +140,10 @@ class Fleet:
         hidden = monitor.rename(monitor.with_suffix(".own"))
         return self._ended.enter_context(Gate(monitor, hidden, held))
 
-    def start_daemon(self, number: int) -> None:
-        """Start the daemon of a destination (again)."""
+    def start_daemon(self, number: int, way: str = "") -> None:
+        """Start the daemon of a destination (again); `way` is the name of the QEMUs that wait there, if it is another one."""
         port = self._ports[number]
-        listen = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"*={self.directory}/vms/{{vm}}/{self._ways[1]}.qmp"]
+        listen = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"*={self.directory}/vms/{{vm}}/{way or self._ways[1]}.qmp"]
         options = [*listen, "--tls-dir", f"{self.tls}", "--run-dir", f"{self.directory}/far{number}", *self._daemon_options]
         daemon = self._ended.enter_context(Twistd(self.directory, "nbdtun-dest", *options, name=f"dest{number}"))
         daemon.wait_port(port)

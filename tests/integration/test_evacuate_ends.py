@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from lab.disks import MIB
-from lab.fleet import Run
+from lab.fleet import SMALL, Run
 from lab.pair import Plan
 from lab.process import Process, wait
+from lab.qemu import CPU, Qemu
 from tests.integration.test_evacuate import QUICK, Fleets, fleets
 
 __all__ = ["fleets"]
@@ -177,4 +178,77 @@ def test_all_together_keep_to_the_bandwidth(fleets: Fleets) -> None:
     assert run.wait_exit(300) == 0, run.log()
     rate = (fleet.cable.counters().up - before) / (time.monotonic() - began)
     assert rate < 1.1 * limit
+    assert fleet.faults() == []
+
+
+def test_which_destination_can_take_which_vm_and_all_reasons_at_once(fleets: Fleets) -> None:
+    """Each destination has another processor; one VM can go to neither, and one cannot leave."""
+    fleet = fleets(4)
+    fleet.daemons[1].kill()
+    fleet.start_daemon(1, "other")
+    waits = {"vm01": ("Penryn", CPU), "vm02": (CPU, "Penryn"), "vm03": ("Penryn", "Penryn"), "vm04": (CPU, CPU)}
+    with ExitStack() as ended:
+        for vm, models in waits.items():
+            pair = fleet.pairs[vm]
+            pair.destination.kill()
+            for name, model in zip(("dst", "other"), models, strict=True):
+                drives = pair.destination.drives
+                ended.enter_context(Qemu(name, fleet.directory / "vms" / vm, pair.guest, drives, incoming=True, cpu=model))
+        source = fleet.pairs["vm04"].source
+        source.qmp("blockdev-add", driver="null-co", size=8 * MIB, **{"node-name": "spare"})
+        source.qmp("blockdev-backup", device="vda", target="spare", sync="full", speed=1, **{"job-id": "nightly"})
+        run = fleet.run(*fleet.options("--dry-run", "--json"))
+        assert run.wait_exit(240) == 1, run.log()
+    told = {vm["vm"]: vm for vm in run.last["vms"]}
+    first, second = fleet.to
+    assert {vm: each["to"] for vm, each in told.items()} == {"vm01": second, "vm02": first, "vm03": None, "vm04": None}
+    assert "Penryn" in told["vm03"]["refused"]
+    assert "nightly" in told["vm04"]["refused"]
+    assert {told[vm]["code"] for vm in ("vm03", "vm04")} == {"not-migratable"}
+
+
+def test_one_that_is_lost_at_its_destination(fleets: Fleets) -> None:
+    """Its QEMU ends there while it is watched. The one here is kept: an operator decides."""
+    fleet = fleets(2)
+    run = fleet.evacuate(*QUICK, "--settle", "20s", "--copying", "1", "--order", "vm01")
+    wait(lambda: any(vm.get("phase") == "settle" for vm in run.last["vms"]) if run.states() else False, 240, "vm01 there", run)
+    fleet.pairs["vm01"].destination.kill()
+    wait(lambda: run.states()["vm01"] == "lost", 60, "its end", run)
+    wait(lambda: any(vm.get("phase") == "settle" for vm in run.last["vms"]), 240, "vm02 there", run)
+    assert fleet.pairs["vm01"].source.status() == "postmigrate"
+    assert run.wait_exit(300) == 4, run.log()
+    assert run.states() == {"vm01": "lost", "vm02": "moved"}
+    assert fleet.pairs["vm02"].running() == [fleet.pairs["vm02"].destination]
+
+
+def test_disks_give_way_within_what_their_operator_wants_and_as_long_as_the_engine_lives(fleets: Fleets) -> None:
+    fleet = fleets(2, plans=[Plan(256 * MIB, filled=1.0), SMALL], rate=10_000_000)
+    own, source = ("--run-dir", f"{fleet.directory}/run"), fleet.pairs["vm02"].source
+
+    def may(bandwidth: int) -> None:
+        fleet.command("set", "vm02", "--bandwidth", f"{bandwidth}B", *own)
+
+    def speed() -> int:
+        return int(source.qmp("query-block-jobs")[0]["speed"])
+
+    gate = fleet.gate("vm01", "migrate-continue")
+    run = fleet.evacuate(*QUICK, "--order", "vm01")
+    wait(lambda: copying(run) and bool(source.qmp("query-block-jobs")), 240, "the copy of vm02", run)
+    may(8 * MIB)
+    gate.wait_held(240)
+    wait(lambda: 0 < speed() < 8 * MIB, 60, "it to give way", run)
+    may(2 * MIB)
+    assert speed() == 2 * MIB
+    may(8 * MIB)
+    assert 0 < speed() < 8 * MIB
+    run.kill()
+    wait(lambda: speed() == 8 * MIB, 30, "its own limit")
+    may(2 * MIB)
+    again = fleet.resume()
+    wait(lambda: again.states().get("vm01") == "switching over", 60, "the next engine", again)
+    gate.open()
+    wait(lambda: again.states()["vm01"] == "moved", 60, "vm01 there", again)
+    assert speed() == 2 * MIB
+    fleet.command("set", "vm02", "--bandwidth", "none", *own)
+    assert again.wait_exit(300) == 0, again.log()
     assert fleet.faults() == []
