@@ -125,9 +125,9 @@ class Host:
             kinds[arch.get("name", "")] = frozenset(each.get("type", "") for each in arch.iterfind("domain"))
         return Capabilities(told.findtext("host/uuid", ""), name, _owner(told), kinds)
 
-    def abilities(self, emulator: str | None, arch: str, machine: str, kind: str) -> Abilities:
+    def abilities(self, emulator: str | None, arch: str, machine: str | None, kind: str | None) -> Abilities:
         """
-        What the emulator can do; None: the default one.
+        What the emulator can do with the machine, for a kind of domains. None: libvirt chooses.
 
         :raise LibvirtError: it does not know the machine, or there is no such emulator.
         """
@@ -138,12 +138,12 @@ class Host:
             return frozenset(each.text or "" for each in told.iterfind(path))
 
         return Abilities(
-            told.findtext("machine", machine),
+            told.findtext("machine", ""),
             values("os/enum[@name='firmware']/value"),
             values("devices/tpm/enum[@name='backendModel']/value"),
         )
 
-    def lack_of_cpu(self, emulator: str | None, arch: str, machine: str, kind: str, cpu: str) -> str:
+    def lack_of_cpu(self, emulator: str | None, arch: str, machine: str | None, kind: str, cpu: str) -> str:
         """Why the host cannot give a guest the CPU of this XML, in libvirt's words; empty if it can, or if libvirt cannot say."""
         try:
             with asking():

@@ -17,7 +17,7 @@ from nbdtun.libvirt.far.admission import Rules
 from nbdtun.libvirt.far.needs import Needs, read
 from nbdtun.libvirt.far.volumes import Place, place_of
 from nbdtun.libvirt.findings import FORBIDDEN, PASSED_THROUGH, PROCESSOR, THERE, UNANSWERED
-from nbdtun.libvirt.host import Capabilities, Domain, Host
+from nbdtun.libvirt.host import Abilities, Capabilities, Domain, Host
 from nbdtun.libvirt.pools import Pool, Pools
 from nbdtun.libvirt.values import Found, Image, Wanted
 from nbdtun.migration.capacity import Space, space_at, summed
@@ -28,6 +28,7 @@ from nbdtun.spawn.values import Network
 from nbdtun.units import size_text
 
 _MAP: Final = "or name another one with --map"
+_NO_KVM: Final = "it has no KVM, or this user may not use it", "load its module there: modprobe kvm_intel, or kvm_amd; see /dev/kvm"
 _LINKS: Final = Path("/sys/class/net")
 
 
@@ -133,28 +134,41 @@ def _machine(scene: Scene, needs: Needs, host: Capabilities) -> Iterator[Finding
     if kinds is None:
         yield LACKING(f"libvirt there has no QEMU for {needs.arch}", "install it there")
         return
-    if needs.kind not in kinds:
-        why = "it has no KVM, or this user may not use it" if needs.kind == "kvm" else "its libvirt does not offer them"
-        yield LACKING(f"the destination runs no domains of type {needs.kind} for {needs.arch}: {why}", "")
-        return
-    try:
-        able = scene.host.abilities(needs.emulator, needs.arch, needs.machine, needs.kind)
-    except LibvirtError as error:
-        yield LACKING(error.what, "install a QEMU there that has it, or name that one's path with --map")
-        return
+    kind = needs.kind if needs.kind in kinds else None
+    if kind is None:
+        why, remedy = _NO_KVM if needs.kind == "kvm" else ("its libvirt does not offer them", "choose a host that has them")
+        yield LACKING(f"the destination runs no domains of type {needs.kind} for {needs.arch}: {why}", remedy)
+    machine: str | None = needs.machine
+    able = _able(scene, needs, machine, kind)
+    if isinstance(able, LibvirtError):
+        yield LACKING(able.what, "install a QEMU there that has it, or name that one's path with --map")
+        machine, able = None, _able(scene, needs, None, kind)  # what else is missing is said all the same
+    if isinstance(able, LibvirtError):
+        return  # there is no such emulator at all
     if needs.automatic and not needs.loader and "efi" not in able.firmware:
         yield LACKING("libvirt there finds no UEFI firmware for the domain", "install it there: ovmf")
-    for kind in needs.tpms:
-        if kind not in able.tpms:
-            yield LACKING(f"libvirt there has no TPM of the kind {kind}", "install swtpm there" if kind == "emulator" else "")
-    yield from _processor(scene, needs)
+    for tpm in needs.tpms:
+        if tpm not in able.tpms:
+            yield LACKING(
+                f"libvirt there has no TPM of the kind {tpm}", "install swtpm there" if tpm == "emulator" else "choose a host that has it"
+            )
+    if kind is not None:
+        yield from _processor(scene, needs, machine)
 
 
-def _processor(scene: Scene, needs: Needs) -> Iterator[Finding]:
+def _able(scene: Scene, needs: Needs, machine: str | None, kind: str | None) -> Abilities | LibvirtError:
+    """What the emulator can do with a machine for a kind of domains, None: libvirt's own choice; or why that cannot be said."""
+    try:
+        return scene.host.abilities(needs.emulator, needs.arch, machine, kind)
+    except LibvirtError as error:
+        return error
+
+
+def _processor(scene: Scene, needs: Needs, machine: str | None) -> Iterator[Finding]:
     if needs.mode == "host-passthrough":
         yield PASSED_THROUGH("the guest has its host's own CPU (host-passthrough), which cannot be compared")
     elif needs.cpu and needs.mode != "maximum":
-        why = scene.host.lack_of_cpu(needs.emulator, needs.arch, needs.machine, needs.kind, needs.cpu)
+        why = scene.host.lack_of_cpu(needs.emulator, needs.arch, machine, needs.kind, needs.cpu)
         if why:
             yield PROCESSOR(f"the guest's CPU: {why}")
 
@@ -251,4 +265,4 @@ def _lacking(needed: Iterable[Space]) -> Iterator[Finding]:
 def _owners(images: Iterable[Image]) -> Iterator[Finding]:
     for owner in sorted({image.owner for image in images if image.owner and os.geteuid() == 0}):
         if user_id(owner) is None:
-            yield UNLIKE(f"there is no user {owner}, who owns images at the source; they will be root's", "")
+            yield UNLIKE(f"there is no user {owner}, who owns images at the source; they will be root's", "add that user there before")

@@ -35,17 +35,24 @@ async def test_all_that_is_missing_is_said_at_once(scene: Scene) -> None:
         <interface type='network'><source network='blue'/></interface>
         <interface type='bridge'><source bridge='br-nowhere'/></interface>
         <disk type='file' device='cdrom'><source file='{scene.directory}/nowhere.iso'/><target dev='sda' bus='sata'/><readonly/></disk>
+        <hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/><product id='0x2'/></source></hostdev>
+        <tpm model='tpm-tis'><backend type='nonsense'/></tpm>
         <disk type='volume'><source pool='gold' volume='v'/><target dev='vdb'/>
           <encryption format='luks'><secret type='passphrase' uuid='22222222-2222-2222-2222-222222222222'/></encryption></disk>"""
-    xml = domain(scene.pool / "a.raw", more=more, cpu="Skylake-Server")
+    xml = domain(scene.pool / "a.raw", more=more, cpu="Skylake-Server", machine="pc-q35-99.0")
+    xml = xml.replace("</os>", "<loader type='pflash'>/usr/share/no.fd</loader></os>")
     images = (image_of(scene.pool / "a.raw"), image_of(Path("x.raw"), "vdb", pool="gold", volume="v"))
     found = (await scene.arrivals().look(Wanted("web1", UUID, xml, images))).findings
     said = [f"{finding}" for finding in found]
     assert [line.split(";")[0] for line in said if "CPU" not in line] == [
+        "the domain's XML has <hostdev>, a device of its host",
+        f"invalid argument: the machine 'pc-q35-99.0' is not supported by emulator '{EMULATOR}'",
+        "libvirt there has no TPM of the kind nonsense",
         "there is no network blue",
         "there is no bridge br-nowhere",
         "disk vdb: libvirt there has no secret 22222222-2222-2222-2222-222222222222",
         f"disk sda: {scene.directory}/nowhere.iso is not there",
+        "the firmware: /usr/share/no.fd is not there",
         "disk vdb: there is no storage pool gold",
     ]
     (cpu,) = [line for line in said if "CPU" in line]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from attrs import define, field
 
+from nbdtun.errors import LibvirtError
 from nbdtun.libvirt.far.admission import Rules
 from nbdtun.libvirt.far.look import Scene
 from nbdtun.libvirt.host import Abilities, Capabilities, Domain, Host
@@ -37,6 +38,7 @@ class Told:
     firmware: frozenset[str] = frozenset({"efi"})
     tpms: frozenset[str] = frozenset({"emulator"})
     lack: str = ""
+    machines: frozenset[str] = frozenset({"pc-q35-7.2"})
     domains: list[Domain] = field(factory=list)
     networks: dict[str, bool] = field(factory=dict)
     users: dict[str, frozenset[str]] = field(factory=dict)
@@ -50,8 +52,10 @@ class Told:
     def capabilities(self) -> Capabilities:
         return Capabilities(self.uuid, self.name, self.owner, {"x86_64": self.kinds})
 
-    def abilities(self, emulator: str | None, arch: str, machine: str, kind: str) -> Abilities:
-        return Abilities(machine, self.firmware, self.tpms)
+    def abilities(self, emulator: str | None, arch: str, machine: str | None, kind: str | None) -> Abilities:
+        if machine not in (None, *self.machines):
+            raise LibvirtError(f"no machine {machine}")
+        return Abilities(machine or "pc", self.firmware, self.tpms)
 
     def lack_of_cpu(self, *_: Any) -> str:
         return self.lack

@@ -46,7 +46,10 @@ def test_both_ends_are_one_host(host: str, name: str, says: str) -> None:
 
 def test_no_kvm() -> None:
     (line,) = found(Told(kinds=frozenset({"qemu"})))
-    assert line == "the destination runs no domains of type kvm for x86_64: it has no KVM, or this user may not use it"
+    assert line == (
+        "the destination runs no domains of type kvm for x86_64: it has no KVM, or this user may not use it; "
+        "load its module there: modprobe kvm_intel, or kvm_amd; see /dev/kvm"
+    )
 
 
 def test_neither_firmware_nor_swtpm() -> None:
@@ -56,6 +59,21 @@ def test_neither_firmware_nor_swtpm() -> None:
         "libvirt there finds no UEFI firmware for the domain; install it there: ovmf",
         "libvirt there has no TPM of the kind emulator; install swtpm there",
     ]
+
+
+def test_what_else_is_missing_where_the_machine_or_kvm_is() -> None:
+    wanted = xml(os=" firmware='efi'", cpu="<cpu><model>EPYC</model></cpu>", devices="<tpm><backend type='emulator'/></tpm>")
+    bare = Told(machines=frozenset(), firmware=frozenset(), tpms=frozenset(), lack="it lacks sse4a")
+    no_machine, *others = of(wanted, bare)
+    assert no_machine == "no machine pc-q35-7.2; install a QEMU there that has it, or name that one's path with --map"
+    assert [line.partition(";")[0] for line in others] == [
+        "libvirt there finds no UEFI firmware for the domain",
+        "libvirt there has no TPM of the kind emulator",
+        "the guest's CPU: it lacks sse4a",
+    ]
+    no_kvm, *more = of(wanted, evolve(bare, kinds=frozenset({"qemu"})))
+    assert no_kvm.startswith("the destination runs no domains of type kvm for x86_64")
+    assert more == [no_machine, *others[:2]]  # what QEMU emulates is another CPU
 
 
 def test_a_cpu() -> None:
