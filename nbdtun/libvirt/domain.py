@@ -34,7 +34,7 @@ class Disk:
 
     ``path`` is empty for a volume, which has its ``pool`` and ``volume``, and for an empty drive. ``format`` is the driver's type.
     ``backing`` are the paths of its backing files, the nearest first, as far as the XML has them.
-    ``stays``: libvirt does not copy it, as it is read-only, shared or empty, or reached over the network.
+    ``stays``: libvirt does not copy it, as it is shared or empty, or reached over the network, or ``read_only``: nobody writes to it.
     """
 
     target: str
@@ -44,6 +44,7 @@ class Disk:
     pool: str = ""
     volume: str = ""
     stays: bool = False
+    read_only: bool = False
     backing: tuple[str, ...] = ()
 
 
@@ -155,6 +156,7 @@ def _disk(element: ET.Element) -> Disk:
         pool=told.get("pool", ""),
         volume=told.get("volume", ""),
         stays=read_only or shared or not told or kind not in LOCAL,
+        read_only=read_only,
         backing=tuple(path for each in element.iter("backingStore") for path in [_path(each.find("source"))] if path),
     )
 

@@ -23,6 +23,12 @@ TRANSIENT: Final = Kind(
     "The source is to keep a transient domain, of which libvirt keeps no definition once its guest has left.",
     "define it before, to keep it: `virsh dumpxml` and `virsh define`",
 )
+ALONE: Final = Kind(
+    Check.IMAGES,
+    Level.WARNING,
+    "A disk that is not copied is on a file system of its host alone: libvirt takes that for unsafe, and refuses the migration.",
+    "have it copied: without <shareable/> in the domain, and by --disk if that is given; or keep it where both hosts see it",
+)
 UNRESOLVED: Final = Kind(
     Check.SOURCE,
     Level.FAILURE,

@@ -48,6 +48,7 @@ def test_a_domain_tells_its_disks_its_nvram_and_its_qemus_user() -> None:
 
 def test_libvirt_leaves_out_what_both_hosts_see_and_what_nobody_writes() -> None:
     assert [disk.target for disk in read(WEB1).disks if disk.stays] == ["sda", "sdb", "vdd", "vde"]
+    assert [disk.target for disk in read(WEB1).disks if disk.read_only] == ["sda", "sdb"]
 
 
 def test_nvram_may_be_a_source_of_its_own() -> None:

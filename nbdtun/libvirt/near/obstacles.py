@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nbdtun.libvirt.findings import SNAPSHOTS, TRANSIENT, UNRESOLVED
+from nbdtun.libvirt.findings import ALONE, SNAPSHOTS, TRANSIENT, UNRESOLVED
 from nbdtun.libvirt.near.pending import pending
 from nbdtun.libvirt.near.survey import Survey
 from nbdtun.migration.check.checklist import Checklist
@@ -23,6 +23,8 @@ def obstacles(checklist: Checklist, found: Survey, state: Path, *, keep: bool = 
         checklist.add(UNRESOLVED(f"{name} stands still for an earlier migration, which libvirt has not brought to its end"))
     if keep and not found.persistent:
         checklist.add(TRANSIENT(f"{name} is transient, so that nothing of it stays at the source"))
+    for disk in found.alone:
+        checklist.add(ALONE(f"disk {disk} is not copied, and its file is on a file system of this host"))
     kept = [f"{count} {what}" for count, what in ((found.snapshots, "snapshots"), (found.checkpoints, "checkpoints")) if count]
     if kept:
         checklist.add(SNAPSHOTS(f"{name} has {' and '.join(kept)}, and libvirt moves no such domain"))

@@ -20,6 +20,7 @@ from nbdtun.libvirt import domain
 from nbdtun.libvirt.domain import Disk, Domain
 from nbdtun.libvirt.near.order import Xml
 from nbdtun.libvirt.values import Image, Wanted
+from nbdtun.migration.vm.images import is_of_one_host
 from nbdtun.spawn.near.measure import group_name, user_name
 from nbdtun.spawn.rewrite.answers import Answers
 
@@ -44,7 +45,7 @@ class Survey:
     for a transient one. ``memory`` is in bytes. ``runs`` is whether its guest does.
 
     ``stands``: libvirt has paused it for a migration. ``snapshots`` and ``checkpoints`` count what libvirt refuses to move. ``origins`` are
-    the paths of the images here, as in ``images``.
+    the paths of the images here, as in ``images``. ``alone`` are disks that are not copied, by their names, though no other host has them.
     """
 
     domain: Domain
@@ -61,6 +62,7 @@ class Survey:
     hostname: str = ""
     snapshots: int = 0
     checkpoints: int = 0
+    alone: tuple[str, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -117,7 +119,13 @@ def survey(connection: Any, vm: str, answers: Answers, chosen: tuple[str, ...] |
         hostname=connection.getHostname(),
         snapshots=found.snapshotNum(),
         checkpoints=len(found.listAllCheckpoints()),
+        alone=tuple(disk.target for disk in here.disks if disk not in disks and _is_alone(disk)),
     )
+
+
+def _is_alone(disk: Disk) -> bool:
+    """As libvirt sees it (qemuMigrationSrcIsSafe): only a file counts, and one that is written to."""
+    return disk.kind == "file" and not disk.read_only and is_of_one_host(disk.path, os.getpid())
 
 
 def _elsewhere(found: Any, answers: Answers, dest_xml: str, copied: list[str]) -> tuple[str, str]:

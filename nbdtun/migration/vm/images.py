@@ -76,6 +76,16 @@ def space_of(file: str, pid: int, needed: int, proc: Path = _PROC) -> Space | No
     return None
 
 
+def is_of_one_host(file: str, pid: int, proc: Path = _PROC) -> bool:
+    """Whether ``file`` is a file in a file system that no other host has, as that process sees it; False if that cannot be told."""
+    try:
+        found = _stat(file, pid, proc)
+        kind = _filesystem(found.st_dev, (proc / f"{pid}/mountinfo").read_text())
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and kind not in _SHARED and not kind.startswith("fuse") and kind != ""
+
+
 def _seen(file: str, pid: int, proc: Path) -> Path:
     base = proc / f"{pid}/root" if file.startswith("/") else proc / f"{pid}/cwd"
     return base / file.lstrip("/")

@@ -11,6 +11,7 @@ from nbdtun.libvirt.near.obstacles import obstacles
 from nbdtun.libvirt.near.pending import STAYED, Pending, pending
 from nbdtun.libvirt.near.survey import Survey
 from nbdtun.migration.check.checklist import Checklist
+from nbdtun.migration.finding import Level
 
 FOUND = Survey(Domain("web1", "11111111-2222-3333-4444-555555555555"), "<domain/>", ())
 
@@ -28,6 +29,13 @@ def test_a_transient_domain_cannot_be_kept(tmp_path: Path) -> None:
         checklist = Checklist()
         obstacles(checklist, evolve(FOUND, persistent=persistent), tmp_path, keep=True)
         assert [finding.what for finding in checklist.findings] == says
+
+
+def test_a_disk_that_stays_without_being_at_another_host(tmp_path: Path) -> None:
+    checklist = Checklist()
+    obstacles(checklist, evolve(FOUND, alone=("vdb",)), tmp_path)
+    (finding,) = checklist.findings
+    assert (finding.level, finding.what) == (Level.WARNING, "disk vdb is not copied, and its file is on a file system of this host")
 
 
 def test_an_earlier_migration_whose_outcome_is_unknown_is_in_the_way(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.migration.vm.images import image_of, sector_of, space_of
+from nbdtun.migration.vm.images import image_of, is_of_one_host, sector_of, space_of
 
 
 def test_a_file_is_known_by_whatever_name(tmp_path: Path) -> None:
@@ -51,6 +51,22 @@ def test_a_filesystem_that_two_hosts_may_have(tmp_path: Path) -> None:
     assert places[0] == places[1] != ""
     (tmp_path / "two/7/mountinfo").write_text(f"36 35 {number} / /srv rw - ext4 /dev/vda rw\n")
     assert image_of(f"{image}", 7, tmp_path / "two") not in ("", places[0])
+
+
+@pytest.mark.parametrize(("kind", "alone"), [("ext4", True), ("tmpfs", True), ("nfs4", False), ("fuse.unknown", False)])
+def test_a_filesystem_that_no_other_host_has(tmp_path: Path, kind: str, alone: bool) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"a")
+    device = image.stat().st_dev
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/root").symlink_to("/")
+    mounts = tmp_path / "7/mountinfo"
+    mounts.write_text(f"36 35 {os.major(device)}:{os.minor(device)} / /srv rw - {kind} a /srv\n")
+    assert is_of_one_host(f"{image}", 7, tmp_path) == alone
+    assert not is_of_one_host(f"{tmp_path}", 7, tmp_path)
+    assert not is_of_one_host("/gone", 7, tmp_path)
+    mounts.write_text("")
+    assert not is_of_one_host(f"{image}", 7, tmp_path)
 
 
 @pytest.mark.parametrize(("where", "size"), [("queue", 4096), ("../queue", 4096), ("elsewhere", 1)])
