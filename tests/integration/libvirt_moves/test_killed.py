@@ -82,6 +82,25 @@ def beside(vm: str) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("phase", ["mirror", "handover", "arrival"])
+def test_only_the_process_beside_it_is_killed(ways: Callable[..., Way], phase: str) -> None:
+    """Without it nothing is handed over; once that has begun, it is not missed."""
+    cell = Cell(ways(sluices=True), phase, ("--resume-window", "60s"))
+    cell.reach()
+    (standby,) = beside(cell.way.domain.name)
+    os.kill(standby, signal.SIGKILL)
+    cell.open()
+    status = cell.attempt.wait_exit(PATIENT)
+    if phase == "mirror":
+        assert status == 1, cell.attempt.log()
+        assert "the process beside the migration has ended, so that nothing is handed over" in cell.attempt.log()
+        cell.way.stays(cell.here)
+        status = cell.begin().wait_exit(PATIENT)
+    assert status == 0, cell.attempt.log()
+    cell.way.arrived(cell.there)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["handover", "arrival"])
 def test_the_process_beside_it_is_killed_too(ways: Callable[..., Way], phase: str) -> None:
     """Nobody keeps libvirt waiting then: it lets the guest run on. What runs there is found by --resolve, and no second attempt is made."""

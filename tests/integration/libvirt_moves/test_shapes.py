@@ -6,7 +6,7 @@ import base64
 import os
 import pwd
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,22 +27,37 @@ FIRMWARE = f"""
     <loader readonly='yes' type='pflash'>{OVMF}/OVMF_CODE_4M.fd</loader>
     <nvram template='{OVMF}/OVMF_VARS_4M.fd'>{NVRAM}</nvram>"""
 CDROM = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>"
+READ = f"<disk type='file'><source file='{SPARE}/read.raw'/><target dev='vdy' bus='virtio'/><readonly/></disk>"
 TPM = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
 
 
+@pytest.fixture
+def second_bridge() -> Iterator[str]:
+    """Another bridge of both hosts."""
+    name = f"nbu{os.getpid()}"[:15]
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    yield name
+    subprocess.run(["ip", "link", "del", name], check=True)
+
+
+def furnished(directory: Path, name: str) -> Host:
+    """A host whose QEMUs have a user of their own, with a medium, and a disk that nobody writes to."""
+    host = Host(directory, name, user="libvirt-qemu", keepalive="")
+    for file in ("cd.iso", "read.raw"):
+        (host.spare / file).write_bytes(name.encode().ljust(512) * 256)
+    return host
+
+
 @pytest.mark.slow
-def test_two_disks_go_to_a_pool_at_another_path(ways: Callable[..., Way]) -> None:
-    """Their owners and modes are those of the source's. A medium stays, which the destination must have."""
-    way = ways("raw", "qcow2", persistent=True, devices=CDROM, host=partial(Host, user="libvirt-qemu", keepalive=""))
+def test_two_disks_go_to_a_pool_at_another_path(ways: Callable[..., Way], bridge: str, second_bridge: str) -> None:
+    """Their owners and modes are those of the source's. What is only read stays, and the destination must have it."""
+    way = ways("raw", "qcow2", persistent=True, devices=CDROM + READ, host=furnished)
     here, there = way.ends
-    for host in way.hosts:
-        (host.spare / "cd.iso").write_bytes(b"a medium" * 256)
     here.virsh("change-media", "web1", "sda", f"{SPARE}/cd.iso", "--insert", "--live", "--config")
     there.path(f"{IMAGES}").mkdir(exist_ok=True)
     there.virsh("pool-create-as", "images", "dir", "--target", f"{IMAGES}")
-    with way.migrate(
-        "--connections", "2", *(f"--map={SPARE / disk.path.name}={IMAGES / disk.path.name}" for disk in way.domain.disks)
-    ) as attempt:
+    maps = [f"--map={SPARE / disk.path.name}={IMAGES / disk.path.name}" for disk in way.domain.disks]
+    with way.migrate("--connections", "2", *maps, f"--map={bridge}={second_bridge}") as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     assert sorted(disk["node"] for disk in attempt.last["disks"]) == ["vda", "vdb"]
     way.arrived(there, IMAGES)
@@ -52,7 +67,10 @@ def test_two_disks_go_to_a_pool_at_another_path(ways: Callable[..., Way]) -> Non
         assert (arrived.stat().st_uid, arrived.stat().st_mode) == (pwd.getpwnam("libvirt-qemu").pw_uid, disk.path.stat().st_mode)
     assert here.virsh("list", "--all", "--name") == ""
     there.virsh("vol-info", "vda.raw", "--pool", "images")
-    assert f"{SPARE}/cd.iso" in there.virsh("domblklist", "web1")
+    for file in ("cd.iso", "read.raw"):
+        assert f"{SPARE}/{file}" in there.virsh("domblklist", "web1")
+    assert (there.spare / "read.raw").read_bytes().startswith(b"there ")
+    assert second_bridge in there.virsh("domiflist", "web1")
 
 
 @pytest.mark.slow
@@ -140,18 +158,20 @@ def test_snapshots_and_checkpoints_are_in_the_way(ways: Callable[..., Way]) -> N
 
 
 @pytest.mark.slow
-def test_xml_of_its_own_for_the_destination(ways: Callable[..., Way]) -> None:
+def test_xml_of_its_own_for_the_destination(ways: Callable[..., Way], bridge: str, second_bridge: str) -> None:
     """A description, a bridge and an image's path are those of --dest-xml."""
     way = ways(persistent=True)
     here, there = way.ends
     there.path(f"{IMAGES}").mkdir(exist_ok=True)
-    xml = here.virsh("dumpxml", "--migratable", "web1").replace(f"{SPARE}/vda.raw", f"{IMAGES}/vda.raw")
+    xml = here.virsh("dumpxml", "--migratable", "web1").replace(f"{SPARE}/vda.raw", f"{IMAGES}/vda.raw").replace(bridge, second_bridge)
     file = here.spare / "there.xml"
     file.write_text(xml.replace("<memory ", "<description>moved</description><memory ", 1))
     with way.migrate("--dest-xml", f"{SPARE}/there.xml") as attempt:
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     way.arrived(there, IMAGES)
     assert there.virsh("desc", "web1") == "moved"
+    for options in ((), ("--inactive",)):
+        assert second_bridge in there.virsh("domiflist", "web1", *options)
 
 
 @pytest.mark.slow
