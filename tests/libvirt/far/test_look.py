@@ -76,6 +76,14 @@ def test_what_else_is_missing_where_the_machine_or_kvm_is() -> None:
     assert more == [no_machine, *others[:2]]  # what QEMU emulates is another CPU
 
 
+def test_each_lack_has_its_remedy() -> None:
+    devices = "<tpm><backend type='passthrough'/></tpm>"
+    for told in (Told(tpms=frozenset()), Told(kinds=frozenset({"qemu"}))):
+        lacking = look(scene(told), evolve(WANTED, xml=xml(devices=devices))).findings
+        assert lacking
+        assert all(finding.remedy for finding in lacking)
+
+
 def test_a_cpu() -> None:
     (line,) = of(xml(cpu="<cpu mode='custom'><model>EPYC</model></cpu>"), Told(lack="it lacks sse4a"))
     assert line.startswith("the guest's CPU: it lacks sse4a; use a CPU model")
