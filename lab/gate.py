@@ -103,8 +103,9 @@ class Gate:
                     command, end = decoder.raw_decode(text)
                 except ValueError:
                     break  # there is more to come of it
-                if command.get("execute") != self._held or not self._lose():
-                    if command.get("execute") == self._held and not self._hold(client):
+                name = command.get("execute") or command.get("exec-oob")
+                if name != self._held or not self._lose():
+                    if name == self._held and not self._hold(client):
                         break  # nobody wants it any more
                     self._hears(True, text[:end].encode())
                     _send(server, text[:end].encode())

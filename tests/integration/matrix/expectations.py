@@ -10,7 +10,21 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PHASES = ("prepare", "mirror", "ready", "ram", "holding", "pre-switchover", "switchover", "handover", "finish", "settle", "confirm")
+PHASES = (
+    "prepare",
+    "mirror",
+    "ready",
+    "ram",
+    "holding",
+    "pre-switchover",
+    "switchover",
+    "yank",
+    "handover",
+    "retire",
+    "finish",
+    "settle",
+    "confirm",
+)
 
 
 class End(enum.Enum):
@@ -217,15 +231,30 @@ _OTHERS: Mapping[str, Row] = {
     ),
 }
 
-HELD = PHASES.index("holding")
+_LIKE = {"holding": "ram", "yank": "handover", "retire": "finish"}
+"""Phases in which a fault has the same end as in another one, but for those of `_RETIRE`.
+
+A migration that is held has sent a part of its memory, as in `ram`. Before the yank and behind it, all of the memory is there, and the
+handover is not recorded. Once FINISH has left, only the destination can tell."""
+
+_RETIRE: Mapping[str, Cell] = {
+    "destination-killed": afresh("at the destination: QEMU closed its monitor"),
+    "destination-stopped": QUIT_THERE,
+    "destination-monitor": afresh("at the destination: QEMU closed its monitor"),
+}
+"""The destination knows that it has not let the guest run, and the source takes its word for that."""
 
 
-def _with_hold(row: Row) -> Row:
-    """A migration that is held has sent a part of its memory: what strikes it has the same end as in `ram`, the phase before."""
-    return Row(row.title, (*row.cells[:HELD], row.cells[HELD - 1], *row.cells[HELD:]))
+def _whole(name: str, row: Row) -> Row:
+    """With a cell for each phase."""
+    cells = dict(zip((phase for phase in PHASES if phase not in _LIKE), row.cells, strict=True))
+    cells |= {phase: cells[like] for phase, like in _LIKE.items()}
+    if name in _RETIRE:
+        cells["retire"] = _RETIRE[name]
+    return Row(row.title, tuple(cells[phase] for phase in PHASES))
 
 
-TABLE: Mapping[str, Row] = {name: _with_hold(row) for name, row in _OTHERS.items()}
+TABLE: Mapping[str, Row] = {name: _whole(name, row) for name, row in _OTHERS.items()}
 
 QUICK = frozenset(
     {
@@ -236,7 +265,9 @@ QUICK = frozenset(
         ("destination-killed", "switchover"),
         ("disk-full", "mirror"),
         ("guest-off-kept", "ram"),
+        ("kill", "yank"),
         ("kill", "handover"),
+        ("destination-killed", "retire"),
         ("daemon-kill", "finish"),
         ("destination-stopped", "finish"),
         ("destination-killed", "settle"),

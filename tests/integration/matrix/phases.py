@@ -55,8 +55,12 @@ PHASES = (
     Phase("holding", held_back=True),
     Phase("pre-switchover", Held("source", "block-job-cancel"), reported="switchover"),
     Phase("switchover", Held("source", "migrate-continue")),
+    # Nothing passes that comes behind it. So the memory is there, and the disks' connections stand; the handover is not recorded either.
+    Phase("yank", Held("source", "yank"), reported="switchover", logged=r"channel ram\S* \S+ is complete"),
     # The journal's fourth change is that the VM is handed over. The destination's QEMU has all of its memory by then, and has closed.
     Phase("handover", Held("source", "qom-set", 4), reported="switchover", logged=r"channel ram\S* \S+ is complete"),
+    # FINISH has come, and the disks are still served: as little of the arrival is over as the source may know.
+    Phase("retire", Held("destination", "nbd-server-stop"), reported="finish"),
     Phase("finish", Held("destination", "cont")),
     Phase("settle", settle="10s"),
     Phase("confirm", Held("source", "quit"), reported="settle"),
