@@ -70,27 +70,28 @@ class Host(Process):
 
 
 class Cable:
-    """Between two hosts: `addresses` are theirs."""
+    """Between two hosts: `addresses` are theirs. The second one of a host has another `name`, and another `network`."""
 
     addresses = ("192.0.2.1", "192.0.2.2")
 
-    def __init__(self, one: Host, other: Host) -> None:
-        self._host = one
-        one.ip("link", "add", "name", "cable", "type", "veth", "peer", "name", "cable", "netns", f"{other.first}")
+    def __init__(self, one: Host, other: Host, *, name: str = "cable", network: str = "192.0.2") -> None:
+        self.addresses = (f"{network}.1", f"{network}.2")
+        self._host, self._name = one, name
+        one.ip("link", "add", "name", name, "type", "veth", "peer", "name", name, "netns", f"{other.first}")
         for host, address in zip((one, other), self.addresses, strict=True):
-            host.ip("address", "add", f"{address}/24", "dev", "cable")
-            host.ip("link", "set", "cable", "up")
+            host.ip("address", "add", f"{address}/24", "dev", name)
+            host.ip("link", "set", name, "up")
 
     def sent(self) -> int:
         """Bytes that the first host has sent."""
         lines = Path(f"/proc/{self._host.first}/net/dev").read_text().splitlines()
-        (counts,) = (line.partition(":")[2].split() for line in lines if line.strip().startswith("cable:"))
+        (counts,) = (line.partition(":")[2].split() for line in lines if line.strip().startswith(f"{self._name}:"))
         return int(counts[8])
 
     def pull(self) -> None:
         """Nothing passes any more, and both ends' kernels see that there is no carrier."""
-        self._host.ip("link", "set", "cable", "down")
+        self._host.ip("link", "set", self._name, "down")
 
     def plug(self) -> None:
         """All is well again."""
-        self._host.ip("link", "set", "cable", "up")
+        self._host.ip("link", "set", self._name, "up")

@@ -157,6 +157,12 @@ class Sshd(Process):
         kind, text = (self.directory / key).read_text().split()[:2]
         (self.directory / "known_hosts").write_text(f"dest {kind} {text}\n")
 
+    def also(self, name: str, other: Sshd) -> None:
+        """Let the client know another one, by this name."""
+        theirs, ours = ((sshd.directory / "ssh_config").read_text() for sshd in (other, self))
+        block = theirs.replace("Host *", f"Host {name}").replace("Host dest localhost\n", "")
+        (self.directory / "ssh_config").write_text(f"{block}{ours}")  # the first value of each counts
+
     def far_log(self) -> str:
         """What the far end has written down, as far as it was not removed with its good end."""
         return "".join(log.read_text() for log in self.run_dir.glob("*.log"))

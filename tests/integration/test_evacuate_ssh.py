@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -65,14 +66,15 @@ class End:
         return [*ticks.lost(here.ticks(), reported), *(f"wrong from byte {offset}" for offset in here.wrong())]
 
 
-def start(host: Host, guest: Guest, vm: str) -> Process:
-    """The VM, as somebody starts one."""
+def start(host: Host, guest: Guest, vm: str, *more: str) -> Process:
+    """The VM, as somebody starts one, with ``more`` options."""
     command = [
         *native().command(),
         *("-machine", "pc-q35-7.2", "-accel", "tcg", "-cpu", CPU, "-m", f"{MEMORY}k", "-nodefaults", "-display", "none"),
         *guest.arguments(1),
         *("-drive", f"id=vda,if=virtio,format=qcow2,file=/srv/vm/{vm}.qcow2,discard=unmap", "-serial", f"file:/srv/vm/{vm}.console"),
         *("-qmp", f"unix:/run/qemu/{vm}.qmp,server=on,wait=off"),
+        *more,
     ]
     return Process([*host.enter, *command], host.root / f"{vm}.log")
 
@@ -134,3 +136,35 @@ def test_there_and_home_again(ends: tuple[End, End], guest: Guest, directory: Pa
             assert here.faults(disks[vm], vm) == []
         told = json.loads((directory / "home.json").read_text())["vms"]
         assert [vm["vm"] for vm in sorted(told, key=lambda vm: vm["began"])] == [vm["vm"] for vm in json.loads(report.read_text())["vms"]]
+
+
+def test_a_vm_goes_where_its_network_is(directory: Path, guest: Guest) -> None:
+    """Of two hosts, one has the interface that its QEMU has to be joined to."""
+    with ExitStack() as ended:
+        here, one, two = (ended.enter_context(Host(directory, name)) for name in ("here", "one", "two"))
+        sshds = []
+        for number, host in enumerate((one, two)):
+            cable = Cable(here, host, name=f"cable{number}", network=f"192.0.{2 + number}")
+            (directory / f"to-{host.name}").mkdir()
+            sshds.append(ended.enter_context(Sshd(directory / f"to-{host.name}", host=host, address=cable.addresses[1])))
+        sshds[0].also("two", sshds[1])
+        for host in (here, one, two):
+            subprocess.run([*host.enter, "mount", "-t", "sysfs", "sys", "/sys"], check=True)  # it has the interfaces of who mounts it
+        for host in (here, two):
+            host.ip("tuntap", "add", "vms0", "mode", "tap")
+        end = End(here, sshds[0])
+        for folder in ("/srv/vm", "/run/qemu"):
+            here.path(folder).mkdir()
+        Disk(here.path("/srv/vm/web1.qcow2"), 16 * MIB, "qcow2", 1).make()
+        tap = "tap,id=net0,ifname=vms0,script=no,downscript=no"
+        network = ("-netdev", tap, "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01")
+        ended.enter_context(start(here, guest, "web1", *network))
+        wait(lambda: end.ticks("web1") >= 5, 120, "ticks of web1")
+        drawn = end.evacuate("--to", "ssh://two", "--dry-run", "--json")
+        assert drawn.returncode == 0, drawn.log()
+        (planned,) = json.loads(drawn.log_path.with_suffix(".json").read_text())["vms"]
+        assert planned["to"] == "ssh://two"
+        alone = end.evacuate("--dry-run", "--json")
+        assert alone.returncode == 1, alone.log()
+        (refused,) = json.loads(alone.log_path.with_suffix(".json").read_text())["vms"]
+        assert "vms0" in refused["refused"]
