@@ -37,7 +37,7 @@ def assigned(method: ast.AST) -> set[str]:
     return {node.attr for node in ast.walk(method) if own(node) and isinstance(node.ctx, ast.Store)}
 
 
-def begun(one: type[Any]) -> set[str]:
+def begun(one: Any) -> set[str]:
     """The names of the methods that are done when an object is made."""
     known, new = methods(one), {"__init__"}
     found: set[str] = set()
@@ -47,7 +47,7 @@ def begun(one: type[Any]) -> set[str]:
     return found
 
 
-def late(one: type[Any]) -> set[str]:
+def late(one: Any) -> set[str]:
     declared = set(dir(one))
     for base in one.__mro__:
         declared |= set(vars(base).get("__annotations__", ()))
