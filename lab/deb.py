@@ -29,6 +29,12 @@ def release(key: str) -> str:
     return dict(line.split("=", 1) for line in lines if "=" in line)[key].strip('"')
 
 
+def versions() -> tuple[str, str]:
+    """The version, and that of the package for this release of Debian."""
+    told = os.environ.get("VERSION") or version()
+    return told, f"{debian(told)}~deb{release('VERSION_ID')}"
+
+
 def copy(told: str, full: str) -> None:
     """The files of the checkout, which say the version; and a changelog for Debian, which names ours, for the `full` one."""
     shutil.rmtree(SOURCE, ignore_errors=True)
@@ -45,8 +51,7 @@ def copy(told: str, full: str) -> None:
 
 
 def main() -> int:
-    told = os.environ.get("VERSION") or version()
-    full = f"{debian(told)}~deb{release('VERSION_ID')}"
+    told, full = versions()
     copy(told, full)
     # Not this process's Python, nor its environment: the system's own.
     environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS")}

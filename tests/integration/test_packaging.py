@@ -164,6 +164,16 @@ def test_the_tag_is_the_version(history: Path, tmp_path: Path) -> None:
     assert git(history, "status", "--porcelain") == ""  # nothing of it is written into the checkout
 
 
+@pytest.mark.skipif("ID=debian" not in Path("/etc/os-release").read_text(), reason="this is no Debian")
+def test_the_tag_is_the_version_of_what_debians_package_is_built_of(history: Path) -> None:
+    git(history, "tag", "v7.8.9")
+    run(sys.executable, "-c", "from lab import deb; deb.copy(*deb.versions())", cwd=history)
+    built = history / "build/deb"
+    assert (built / "debian/changelog").read_text().startswith("nbdtun (7.8.9~deb")
+    assert says(built) == "nbdtun 7.8.9"
+    assert git(history, "status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize(
     ("version", "told"),
     [("0.1.0", "0.1.0"), ("0.1.0.dev20261130+g1a2b3c4", "0.1.0~git20261130.1a2b3c4"), ("0.2.0rc1", "0.2.0~rc1")],
