@@ -13,6 +13,7 @@ from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import SpelledOut, migration_options, option, read_settings
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
+from nbdtun.config.capacity import WORKERS, migrations_workers
 from nbdtun.config.options import KEEP_SOURCE, LOG_FORMAT, METRICS
 from nbdtun.errors import ConfigError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nbdtun.config.libvirt import DomainSettings
     from nbdtun.migration.progress import Progress
     from nbdtun.process import Reactor
+    from nbdtun.service.workers.crew import Workers
 
     Settings = MigrateSettings | DomainSettings
 
@@ -35,10 +37,11 @@ PROGRESS = "How to show progress: bar, or lines without a terminal; json: one ob
 @click.option("--recover", is_flag=True, help="After a crash: end what a killed migration has left, and begin no other.")
 @option(KEEP_SOURCE)
 @option(METRICS)
+@option(WORKERS)
 @option(LOG_FORMAT)
 @click.option("--progress", type=click.Choice(["bar", "json", "final", "none"]), default="bar", show_default=True, help=PROGRESS)
 @click.option("-v", "--verbose", is_flag=True, help="At the end, show the parts of the downtime too.")
-def command(progress: str, verbose: bool, resolve: bool, recover: bool, log_format: str, **options: Any) -> int:
+def command(progress: str, verbose: bool, resolve: bool, recover: bool, log_format: str, workers: int | None, **options: Any) -> int:
     """Migrate a running VM to a QEMU that is waiting for it at the destination, or that is made there.
 
     VM is its name at the destination's daemon (nbdtun dest --vm VM=SOCKET). Start the waiting QEMU with -S -incoming defer and
@@ -72,12 +75,19 @@ def command(progress: str, verbose: bool, resolve: bool, recover: bool, log_form
     from nbdtun.process import settle_in
 
     settle_in(reactor)
-    work = service.resolve if resolve else service.recover if recover else service.migrate
+    work = service.resolve if resolve else service.recover if recover else partial(service.migrate, workers=_hands(settings, workers))
     start = _measured(reactor, settings, partial(_told(work), reactor, settings, log=lambda: terminal.where, say=tell))
     quiet = progress == "none"
     detached = partial(make_display, "none" if quiet else "log", vm, verbose=verbose)
     with about(vm=vm):
         return attend(reactor, start, display, terminal, detached, vm if quiet else "")
+
+
+def _hands(settings: Settings, given: int | None) -> Workers | None:
+    """The processes that carry the channels, besides this one."""
+    from nbdtun.daemon import worker
+
+    return worker.workers("nbdtun-migrate", migrations_workers(given, through_ssh=settings.far.through_ssh))
 
 
 def _measured(reactor: Reactor, settings: Settings, start: Callable[..., Deferred[Progress]]) -> Callable[..., Deferred[Progress]]:

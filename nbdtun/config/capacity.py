@@ -68,10 +68,23 @@ def workers(given: int | None, cores: int, hindrance: tuple[str, str] | None) ->
     return given
 
 
+#: Why a migration whose links go through ssh has none.
+_THROUGH_SSH = ("one process makes the links through ssh", "leave out one of the two")
+
+
+def migrations_workers(given: int | None, *, through_ssh: bool) -> int:
+    """
+    The same for a migration: as many as were ``given``, else none besides itself.
+
+    :raise ConfigError: more were given than there can be.
+    """
+    return workers(given or 1, 1, _THROUGH_SSH if through_ssh else None)
+
+
 WORKERS = Option(
     "workers",
-    "Processes that carry the channels, on a core each. With 1, the daemon does so itself.",
+    "Processes that carry the channels, on a core each. With 1, the process itself does so.",
     "COUNT",
     "nbdtun.config.capacity:parse_workers",
-    unset="1 on up to two cores, else half as many as cores, at most 4",
+    unset="1 for a migration, and on up to two cores; else half as many as cores, at most 4",
 )

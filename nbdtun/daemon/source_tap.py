@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
-from nbdtun.config.capacity import LOCAL_LIMITS, WORKERS, workers
+from nbdtun.config.capacity import LOCAL_LIMITS, WORKERS, migrations_workers, workers
 from nbdtun.config.options import (
     BANDWIDTH,
     CONNECT,
@@ -85,14 +85,14 @@ class Options(DeclaredOptions, declared=SOURCE):
             raise ConfigError("nothing to do: give --forward, or --migrate with --qmp")
         if urgent and not forwards:
             raise ConfigError("--urgent needs --forward")
+        cores = len(os.sched_getaffinity(0))
         if not forwards:
-            if self.has(WORKERS):
-                raise ConfigError("--workers needs --forward")
+            self.workers = migrations_workers(self.value(WORKERS), through_ssh=far.through_ssh)
             return SourceTask(None, migrate)
         by_ssh = (
             ("the far end that ssh starts is for one process", "start `nbdtun dest` there, and connect to it") if is_ssh(connect) else None
         )
-        self.workers = workers(self.value(WORKERS), len(os.sched_getaffinity(0)), by_ssh)
+        self.workers = workers(self.value(WORKERS), cores, by_ssh)
         limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LOCAL_LIMITS).items()})
         drain = self.value(DRAIN_TIMEOUT)
         return SourceTask(
@@ -144,12 +144,12 @@ def makeService(options: Options) -> IService:
     forward, migrate = options.settings.forward, options.settings.migrate
     link = predecessor(partial(give_up, "nbdtun-source"))
     make_room(needed((forward.limits if forward else LocalLimits()).channels, 0))
-    program = reload = None
+    program, reload, hands = None, None, worker.workers("nbdtun-source", options.workers)
     measuring: list[ListeningService] = []
     try:
         services: list[IService] = []
         if forward is not None:
-            source = SourceService(reactor, forward, workers=worker.workers("nbdtun-source", options.workers))
+            source = SourceService(reactor, forward, workers=hands)
             reload = Reload(options, partial(_take, source))
             program, succession = place(reactor, source.senders, lambda: [*source.listening.values(), *measuring], link)
             processes = succession if options.parent is None and migrate is None else None
@@ -157,15 +157,15 @@ def makeService(options: Options) -> IService:
             reload.whole = control.reload
             services += [source, succession, control]
         if migrate is not None:
-            services.append(MigrationService(reactor, migrate, *([partial(leave, reactor)] if forward is None else [])))
+            services.append(MigrationService(reactor, migrate, *([partial(leave, reactor)] if forward is None else []), workers=hands))
         if options.settings.measured:
             from nbdtun.metrics.service import MetricsService
 
             measuring.append(MetricsService.of_source(reactor, *services))
     except NbdtunError as error:
         give_up("nbdtun-source", error)
-    whole = [*measuring, *services]
-    daemon = Daemon(reactor, "nbdtun-source", options.parent or {}, *whole, outlives_terminal=migrate is not None, reload=reload)
+    services[:0] = measuring
+    daemon = Daemon(reactor, "nbdtun-source", options.parent or {}, *services, outlives_terminal=migrate is not None, reload=reload)
     if program is not None:
         program.join(daemon)
     return daemon

@@ -40,6 +40,8 @@ from nbdtun.service.planning import make_with, needs_making
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.carrier import TunnelCarrier
 from nbdtun.service.tunnel.far import Far, far_of
+from nbdtun.service.workers.crew import Workers
+from nbdtun.service.workers.hired import Hired, useful
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
@@ -56,6 +58,7 @@ def migrate(
     say: Callable[[str], None] = lambda line: None,
     meet: Callable[[Source], None] = lambda source: None,
     moment: Moment | None = None,
+    workers: Workers | None = None,
 ) -> Deferred[Progress]:
     """
     Migrate one VM: of a QEMU, or of libvirt's.
@@ -64,7 +67,7 @@ def migrate(
     ``COMPLETED``. Cancelling it rolls the migration back, while that is possible. ``log`` returns where messages are now to be found, for
     ``nbdtun status``; None where its user sees them. ``say`` is called with a line about the way to a destination that ssh reaches,
     ``meet`` with the end of the tunnel, once it is made. With a ``moment``, the caller chooses when a QEMU's guest is switched over, and
-    not the settings.
+    not the settings. ``workers`` have the channels, if there are to be some.
 
     :raise OutcomeUnknown: (in the Deferred) the VM is paused at the source, and may run at the destination.
     :raise GuestLost: (in the Deferred) the VM has run at the destination, and was lost there; it is paused at the source.
@@ -72,7 +75,7 @@ def migrate(
     :raise ConfigError: (in the Deferred) the certificates cannot be used.
     """
     audience = Audience(report, log, say, meet)
-    return _begin(reactor, settings, audience, Departure, Migration, moment=moment)
+    return _begin(reactor, settings, audience, Departure, Migration, moment=moment, workers=workers)
 
 
 def resolve(
@@ -127,11 +130,12 @@ def _begin(
     of_qemu: Work,
     *,
     moment: Moment | None = None,
+    workers: Workers | None = None,
 ) -> Deferred[Progress]:
     """Do one kind of work or the other, by whose VM it is."""
     if isinstance(settings, DomainSettings):
-        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, of_libvirt))
-    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, of_qemu, moment=moment))
+        return Deferred.fromCoroutine(domain.migrate(reactor, settings, audience, of_libvirt, workers))
+    return Deferred.fromCoroutine(_migrate_there(reactor, settings, audience, of_qemu, moment=moment, workers=workers))
 
 
 async def _migrate_there(
@@ -141,11 +145,13 @@ async def _migrate_there(
     work: Work,
     given: Source | None = None,
     moment: Moment | None = None,
+    workers: Workers | None = None,
 ) -> Progress:
     """Migrate; by way of ssh or a code, if the settings say so."""
     reached = far_of(reactor, settings, settings.migration.vm, audience.say)
     if reached is None:
-        return await _migrate(reactor, settings, given, audience, work, moment)
+        hands = Hired(workers, settings, None, audience.say)
+        return await _migrate(reactor, settings, given, audience, work, hands, moment)
     made = False
     try:
         dialer = await reached.open()
@@ -156,7 +162,8 @@ async def _migrate_there(
             except NbdtunError as error:  # an answer: nothing is left; what may be there is another attempt's
                 made = isinstance(error, LinkLost | ReachError)
                 raise
-        final = await _migrate(reactor, settings, Source(dialer), audience, work, moment)
+        hands = Hired(workers, settings, reached, audience.say)
+        final = await _migrate(reactor, settings, Source(dialer), audience, work, hands, moment)
     except OutcomeUnknown:
         raise
     except BaseException as error:
@@ -186,7 +193,8 @@ async def _migrate(
     settings: MigrateSettings,
     given: Source | None,
     audience: Audience,
-    work: Work = Migration,
+    work: Work,
+    hands: Hired,
     moment: Moment | None = None,
 ) -> Progress:
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
@@ -204,23 +212,28 @@ async def _migrate(
             checklist.refuse()
         assert source is not None
         audience.meet(source)
+        controlled.workers = hands.report
+        if hands.wanted:
+            hands.begin(source, await useful(monitor, settings.migration))
         if monitor.credentials is not None:
             give_to_qemu(rundir, monitor.credentials)
         controlled.work = made = work(reactor, monitor, TunnelCarrier(reactor, source, rundir), _patient(settings), controlled.heed)
         _told(made, checklist, moment)
         return await _run(made, settings.migration.vm)
     finally:
+        ending = _end(source, hands, monitor, rundir, hold, control)
+        await shield(Deferred.fromCoroutine(ending), lambda: None)  # a cancel that comes now is too late
 
-        async def end() -> None:
-            if source is not None:
-                await source.drain(SETTLE)
-                await source.stop()
-            await monitor.close()
-            rundir.remove()
-            hold.release()
-            await control.close()
 
-        await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late
+async def _end(source: Source | None, hands: Hired, monitor: Monitor, rundir: RunDir, hold: Hold, control: ControlSocket) -> None:
+    if source is not None:
+        await source.drain(SETTLE)
+        await source.stop()
+    await hands.close()
+    await monitor.close()
+    rundir.remove()
+    hold.release()
+    await control.close()
 
 
 async def _run(made: Migration | Resolution | Rescue, vm: str) -> Progress:
@@ -251,15 +264,18 @@ class MigrationService(Service):
     Migrates as soon as it is started; when stopped before the end, it rolls back first.
 
     ``then`` is called when the migration has ended, with the error if it failed, was cancelled by another command, or by :meth:`drain`. It
-    is not called when the service was stopped without that. ``watchers`` also hear of it.
+    is not called when the service was stopped without that. ``watchers`` also hear of it. ``workers`` have the channels.
 
     :raise ConfigError: the certificates cannot be used.
     """
 
     log = make_logger()
 
-    def __init__(self, reactor: Reactor, settings: MigrateSettings, then: Then = lambda error: None) -> None:
+    def __init__(
+        self, reactor: Reactor, settings: MigrateSettings, then: Then = lambda error: None, *, workers: Workers | None = None
+    ) -> None:
         self._reactor = reactor
+        self._workers = workers
         self.settings = settings
         self.watchers: list[Audience] = []
         self._then = then
@@ -310,7 +326,7 @@ class MigrationService(Service):
         vm = self.settings.migration.vm
         try:
             audience = Audience(self._report, say=self._say, meet=self._meet)
-            final = await _migrate_there(self._reactor, self.settings, audience, Migration, self._source)
+            final = await _migrate_there(self._reactor, self.settings, audience, Migration, self._source, workers=self._workers)
         except CancelledError as cancelled:
             self.log.info("{vm}: rolled back; it is at the source as before", vm=vm)
             return cancelled

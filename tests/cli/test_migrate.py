@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import nbdtun.service
 from nbdtun.config import MigrateSettings
 from nbdtun.errors import ConfigError, MirrorFailed
 from nbdtun.migration.settings import MigrationSettings
@@ -49,7 +50,8 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     """What would have been started, with the display's kind; nothing is."""
     started: list[tuple[Any, str]] = []
     service = ModuleType("nbdtun.service")
-    service.migrate = lambda reactor, settings, report, log, say: None  # type: ignore[attr-defined]
+    service.__path__ = nbdtun.service.__path__  # what is inside is real
+    service.migrate = lambda reactor, settings, report, log, say, workers: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nbdtun.service", service)
     monkeypatch.setattr("nbdtun.service", service, raising=False)
     monkeypatch.setattr("nbdtun.cli.migrate.log_to_stderr", lambda *, bars, form: None)
@@ -76,6 +78,29 @@ def test_the_options_of_migrate_alone(attended: list[tuple[Any, str]], capsys: p
     assert (settings.migration, display) == (MigrationSettings(vm="web1", keep_source=True), "Nothing")
 
 
+@pytest.mark.parametrize(("cores", "words", "count"), [(2, (), 1), (8, (), 1), (8, ("--workers", "1"), 1), (2, ("--workers", "3"), 3)])
+def test_its_channels_have_workers(
+    attended: list[tuple[Any, str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    words: tuple[str, ...],
+    count: int,
+) -> None:
+    """As many as are asked for."""
+    made: list[int] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr("nbdtun.daemon.worker.workers", lambda plugin, count: made.append(count))
+    assert run(capsys, *MIGRATE, *words)[0] == 3
+    assert made == [count]
+
+
+def test_links_through_ssh_have_no_workers(attended: list[tuple[Any, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("migrate", "web1", "--qmp", "/run/web1.qmp", "--to", "ssh://hv2", "--through-ssh", "--workers", "2")
+    said = "nbdtun: --workers 2: one process makes the links through ssh; leave out one of the two [config]\n"
+    assert run(capsys, *words) == (2, "", said)
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(ConfigError("/pki: Permission denied"), 2), (MirrorFailed("vda"), 1), (KeyboardInterrupt(), 130)]
 )
@@ -98,7 +123,7 @@ from twisted.internet.defer import Deferred
 from nbdtun.errors import MirrorFailed
 from nbdtun.migration.progress import Phase, Progress
 
-def migrate(reactor, settings, report, log, say):
+def migrate(reactor, settings, report, log, say, workers):
     deferred, rollback = Deferred(), Deferred()
     final = Progress(time=3.0, elapsed=2.0, phase=Phase.CANCELLED)
     def rolled_back():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbdtun.config.capacity import MOST_WORKERS, WORKERS, workers
+from nbdtun.config.capacity import MOST_WORKERS, WORKERS, migrations_workers, workers
 from nbdtun.errors import ConfigError
 
 
@@ -24,3 +24,10 @@ def test_what_is_asked_for_and_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match="is not a number"):
         WORKERS.read("0")
     assert WORKERS.read(f"{MOST_WORKERS}") == MOST_WORKERS
+
+
+def test_a_migration_through_ssh_has_one_process() -> None:
+    assert [migrations_workers(None, through_ssh=ssh) for ssh in (False, True)] == [1, 1]
+    assert [migrations_workers(3, through_ssh=False), migrations_workers(1, through_ssh=True)] == [3, 1]
+    with pytest.raises(ConfigError, match="--workers 3: one process makes the links through ssh; leave out one of the two"):
+        migrations_workers(3, through_ssh=True)

@@ -59,7 +59,10 @@ def test_workers_carry_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
         options.read((*words, *forward))
         assert options.workers == count
     assert mistake(source, *ssh, *forward, "--workers", "2").startswith("--workers 2: the far end that ssh starts is for one process; ")
-    assert mistake(source, *MIGRATE, "--workers", "2") == "--workers needs --forward"
+    for more, count in (((), 1), (("--workers", "2"), 2)):
+        options = Options()
+        options.read((*MIGRATE, *more))
+        assert options.workers == count
 
 
 def test_how_long_a_migration_may_last_and_what_helps_it() -> None:

@@ -73,7 +73,7 @@ class MigrationControl:
     Controls ``work``, which migrates ``vm`` and reports to :meth:`heed`, which passes it on to ``report``. ``place`` is where the VM is:
     the path of its monitor, or the URI of its libvirt. ``to`` is its destination, as its operator wrote it. ``clock`` ends what it yields.
 
-    ``log`` returns where its messages go, if nobody sees them.
+    ``log`` returns where its messages go, if nobody sees them; ``workers`` what is told of its workers.
 
     A :class:`~nbdtun.service.control.subject.Controllable`.
     """
@@ -98,6 +98,7 @@ class MigrationControl:
         self._log = log
         self._to = to
         self._begun = False
+        self.workers: Callable[[], list[dict[str, Any]]] = list
         self._latest = Progress(time=0.0, elapsed=0.0, phase=Phase.PREPARE)
 
     def __repr__(self) -> str:
@@ -131,7 +132,8 @@ class MigrationControl:
         place = {} if (log := self._log()) is None else {"log": log}
         whose = {"kind": "migration", "name": self._vm, **self._place, "pid": os.getpid(), "release": __version__}
         whose |= {name: told for name, told in (("session", self._session), ("to", self._to)) if told}
-        return {**whose, **allowed, **place, "progress": self._latest.as_json()}
+        hands = {"workers": found} if (found := self.workers()) else {}
+        return {**whose, **allowed, **place, **hands, "progress": self._latest.as_json()}
 
     async def survey(self) -> dict[str, Any]:
         """The same: all of it is known."""

@@ -48,6 +48,6 @@ class Places:
         return name_of(settings) if isinstance(settings, DomainSettings) else Name.of_vm(vm, place)
 
     def words(self, vm: str, place: str, to: str) -> list[str]:
-        """The words that follow ``nbdtun migrate``."""
+        """The words that follow ``nbdtun migrate``: each VM has one process, as several copy at a time."""
         whose = [f"--libvirt={self._terms.libvirt}"] if self._terms.libvirt else ["--qmp", place]
-        return [vm, *whose, "--to", to, *self._terms.words]
+        return [vm, *whose, "--to", to, "--workers", "1", *self._terms.words]

@@ -6,6 +6,7 @@ import hashlib
 
 from twisted.internet.defer import Deferred
 
+from nbdtun.config.capacity import MOST_WORKERS
 from nbdtun.config.libvirt import DomainSettings
 from nbdtun.config.settings import Dialling
 from nbdtun.deferreds import shield
@@ -28,6 +29,8 @@ from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.far import far_of
 from nbdtun.service.tunnel.introduced import Introduced
+from nbdtun.service.workers.crew import Workers
+from nbdtun.service.workers.hired import Hired
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
@@ -47,7 +50,7 @@ def name_of(settings: DomainSettings) -> Name:
     return Name(vm, hashlib.sha256(f"{settings.uri} {vm}".encode()).hexdigest()[:10])
 
 
-async def migrate(reactor: Reactor, settings: DomainSettings, audience: Audience, work: Work) -> Progress:
+async def migrate(reactor: Reactor, settings: DomainSettings, audience: Audience, work: Work, workers: Workers | None = None) -> Progress:
     """
     Do the ``work`` that the settings describe, by way of ssh or a code if they say so.
 
@@ -56,12 +59,13 @@ async def migrate(reactor: Reactor, settings: DomainSettings, audience: Audience
     """
     reached = far_of(reactor, settings, settings.migration.vm, audience.say)
     if reached is None:
-        return await _migrate(reactor, settings, make_source(reactor, settings, one_daemon=True), audience, work)
+        source = make_source(reactor, settings, one_daemon=True)
+        return await _migrate(reactor, settings, source, audience, work, Hired(workers, settings, None, audience.say))
     settled = True
     try:
         source = Source(await reached.open())
         again = reached.again if isinstance(reached, Introduced) else settings
-        return await _migrate(reactor, settings, source, audience, work, again)
+        return await _migrate(reactor, settings, source, audience, work, Hired(workers, settings, reached, audience.say), again)
     except OutcomeUnknown:
         settled = False
         raise
@@ -78,7 +82,13 @@ async def migrate(reactor: Reactor, settings: DomainSettings, audience: Audience
 
 
 async def _migrate(
-    reactor: Reactor, settings: DomainSettings, source: Source, audience: Audience, work: Work, again: Dialling | None = None
+    reactor: Reactor,
+    settings: DomainSettings,
+    source: Source,
+    audience: Audience,
+    work: Work,
+    hands: Hired,
+    again: Dialling | None = None,
 ) -> Progress:
     """The same through ``source``; ``again`` is how another process reaches the far end, if not by the settings."""
     rundir = RunDir(settings.tunnel.run_dir, settings.tunnel.socket_owner)
@@ -94,6 +104,8 @@ async def _migrate(
         checklist.refuse()
         await libvirt.open()
         audience.meet(source)
+        controlled.workers = hands.report
+        hands.begin(source, MOST_WORKERS)
         controlled.work = made = work(reactor, libvirt, way, plan_of(settings), controlled.heed)
         made.checklist = checklist
         return await made.run()
@@ -101,14 +113,16 @@ async def _migrate(
         way.leave()
         raise
     finally:
+        ending = _end(way, source, hands, libvirt, rundir, control)
+        await shield(Deferred.fromCoroutine(ending), lambda: None)  # a cancel that comes now is too late
 
-        async def end() -> None:
-            await way.remove()
-            await source.drain(SETTLE)
-            await source.stop()
-            libvirt.close()
-            rundir.remove()
-            await control.close()
-            way.dismiss()
 
-        await shield(Deferred.fromCoroutine(end()), lambda: None)  # a cancel that comes now is too late
+async def _end(way: TunnelWay, source: Source, hands: Hired, libvirt: Libvirt, rundir: RunDir, control: ControlSocket) -> None:
+    await way.remove()
+    await source.drain(SETTLE)
+    await source.stop()
+    await hands.close()
+    libvirt.close()
+    rundir.remove()
+    await control.close()
+    way.dismiss()

@@ -9,7 +9,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
-from nbdtun.config.settings import Dialling
+from nbdtun.config.settings import Dialling, TunnelSettings
 from nbdtun.deferreds import shield
 from nbdtun.errors import LinkLost, NbdtunError, TLSError
 from nbdtun.process import Reactor, quiet_factory
@@ -120,6 +120,10 @@ class Introduced:
         await self.far.connect(self._reactor, self._source)
         self._say(f"{self._name}: to {connect} by the code, under TLS 1.3")
         return dialer
+
+    def dialling(self, tunnel: TunnelSettings) -> Dialling:
+        """How another process dials; its tunnel has the settings of the first one."""
+        return self.again
 
     async def other_speed(self) -> float | None:
         """There is one way only: None."""

@@ -7,6 +7,7 @@ The port where the far end listens is tried at all its addresses at once. Where 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -17,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
-from nbdtun.config.settings import REMOTE, Dialling, FarSettings
+from nbdtun.config.settings import REMOTE, Dialling, FarSettings, TunnelSettings
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.deferreds import shield, with_timeout
 from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, NotInstalled, ReachError, TLSError
@@ -73,6 +74,7 @@ class Reached:
         self._say = say
         self._links: SSHLinks | None = None
         self._listening: Listening | None = None
+        self._port = ""  #: where it listens, if the links go there
         self._identity = Identity.make(SOURCE)
         self.far = FarEnd(Host(runtime.reactor, address, settings.remote), name)
         self.waits = False  #: a QEMU waits there for the VM
@@ -152,6 +154,7 @@ class Reached:
         if not self._settings.through_ssh:
             dialer, why = await self._knock(listening)
             if dialer is not None:
+                self._port = dialer.peer
                 self._say(f"{self._name}: to {self._address} over {dialer.peer}, under TLS 1.3")
                 return dialer
         dialer = await self._through_ssh(listening)
@@ -174,6 +177,13 @@ class Reached:
             raise ReachError(f"{what}: a later connection would ask somebody", "use a key or an agent that asks nobody") from error
         self._links = links
         return Dialer(self._runtime, links, f"{self._address}", connect_timeout=UNATTENDED, encrypted=True)
+
+    def dialling(self, tunnel: TunnelSettings) -> Dialling | None:
+        """How another process dials for a tunnel of these settings; None where the links go through ssh."""
+        if not self._port or self._listening is None:
+            return None
+        trust = Pinned(partial(self._identity.asking, self._listening.certificate))
+        return Dialling(tunnel=evolve(tunnel, trust=trust, tls_name=self._listening.name), connect=self._port)
 
     async def other_speed(self) -> float | None:
         """

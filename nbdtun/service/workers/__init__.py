@@ -1,5 +1,6 @@
 """
-Workers: processes of a daemon that have its channels, so that these take more than one core. Everything else stays in the main process.
+Workers: processes of a daemon, or of a migration, that have its channels, so that these take more than one core. Everything else stays in
+the main process.
 
 From the ground up; a module imports only what stands above it here:
 
@@ -8,6 +9,7 @@ From the ground up; a module imports only what stands above it here:
     worker    a worker, as the main process sees it
     lines     the workers' log, which the main process writes
     crew      all workers: which of them gets a channel, and what happens where one ends
+    hired     the workers of one migration
     keeper    the worker itself: its channels
 
 A worker is of the same host, user and unit, and ends with the main process.

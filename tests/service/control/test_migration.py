@@ -73,6 +73,13 @@ def test_it_reports_where_its_messages_go() -> None:
     assert control.report()["log"] == "/run/nbdtun/web1.log"
 
 
+def test_it_reports_the_workers_that_it_has() -> None:
+    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
+    assert "workers" not in control.report()
+    control.workers = lambda: [{"pid": 7, "ended": None, "channels": []}]
+    assert control.report()["workers"] == [{"pid": 7, "ended": None, "channels": []}]
+
+
 def test_before_it_begins_nothing_can_be_done() -> None:
     control = MigrationControl(Clock(), "web1", "/run/web1.qmp", lambda progress: None)
     assert isinstance(told(control.change(1, None)), TooLate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from nbdtun.config.settings import FarSettings
+from nbdtun.config.settings import FarSettings, TunnelSettings
 from nbdtun.config.ssh import SSHAddress
 from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, ReachError, TLSError, Unreachable
+from nbdtun.reach.near import Listening
 from nbdtun.service.tunnel.reached import AGAIN, PORT_SECONDS, Reached, _WhileItLives, first
+from nbdtun.tls.throwaway import Identity
 from tests.service.stage import done
 
 
@@ -127,3 +130,19 @@ def test_where_ssh_would_ask_somebody_it_is_not_tried_for_ever() -> None:
     for pause in (*AGAIN, *AGAIN):
         clock.advance(pause)
     assert (far.joined, reached.gone) == (len(AGAIN), None)
+
+
+@pytest.mark.parametrize("port", ["", "hv2:49152", "[2001:db8::2]:49152"])
+def test_another_process_dials_the_port_with_the_certificates_of_both(port: str) -> None:
+    """It has them from this one; where the links go through ssh, it cannot dial."""
+    reached, _ = watched(FakeFar())
+    there = Identity.make()
+    reached._port = port
+    reached._listening = Listening(there.certificate, there.name, 49152, (), b"", waits=True)
+    dialling = reached.dialling(TunnelSettings(window=1 << 20))
+    if not port:
+        assert dialling is None
+        return
+    passed = pickle.loads(pickle.dumps(dialling))
+    assert (passed.connect, passed.peer_name, passed.tunnel.window) == (port, there.name, 1 << 20)
+    assert passed.tunnel.trust.context().cert_store_stats()["x509"] == 1
