@@ -26,13 +26,13 @@ class Ends:
         words = ["--target", f"a=unix:{directory}/there", *common]
         self.configure()
         self.dest = ended.enter_context(daemon(directory, "nbdtun-dest", *words, "--config", f"{directory}/dest.toml"))
-        self.dest.wait_port(self.port)
+        self.dest.wait_port(self.port, 60)
         (directory / "flag").touch()
         (directory / "source.toml").touch()
         words = ["--connect", f"tcp:127.0.0.1:{self.port}", "--forward", f"a=unix:{directory}/here", *common]
         words += [*source, "--config", f"{directory}/source.toml"]
         self.source = ended.enter_context(daemon(directory, "nbdtun-source", *words))
-        self.source.wait_log("answers")
+        self.source.wait_log("answers", 60)
 
     def configure(self, more: str = "", port: int = 0) -> None:
         """The destination's file: where it listens, and `more`."""
