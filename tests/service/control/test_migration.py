@@ -74,7 +74,7 @@ def test_it_reports_where_its_messages_go() -> None:
 
 
 def test_it_reports_the_workers_that_it_has() -> None:
-    control = MigrationControl("web1", "/run/web1.qmp", lambda progress: None)
+    control = MigrationControl(Clock(), "web1", "/run/web1.qmp", lambda progress: None)
     assert "workers" not in control.report()
     control.workers = lambda: [{"pid": 7, "ended": None, "channels": []}]
     assert control.report()["workers"] == [{"pid": 7, "ended": None, "channels": []}]
