@@ -6,6 +6,7 @@ What a migration must leave is checked by `faults()`, and what a failed one by
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lab.guest import LOAD_END, Guest
 from lab.qemu import Build, Drive, Interface, Qemu, Style
 
 PAGE = 4096
+GOING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,12 @@ class Pair:
         elif not self.source.ticking():
             found.append("the source's guest does not tick")
         return found
+
+    def last_words(self) -> str:
+        """What the QEMUs have said that are gone, and their guests."""
+        time.sleep(GOING_SECONDS)  # a monitor is closed a little before its process has ended
+        gone = [vm for vm in (self.source, self.destination) if not vm.running()]
+        return "; ".join(f"{vm!r}: {vm.log()[-500:]} {vm.console()[-500:]}" for vm in gone) or "both QEMUs run on"
 
     def both_running(self) -> bool:
         """The one thing that must never be."""
