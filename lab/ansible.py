@@ -1,6 +1,7 @@
 """A rack for ansible-core: two hosts that are namespaces of this machine, each with a real sshd, and the collection as it is built.
 
-The controller runs at the second host, and reaches both by ssh. The first host reaches the second one by ssh, as nbdtun does.
+The controller reaches both by ssh, and they reach each other by ssh, as nbdtun does. The hosts of a `Rack` have bare QEMUs, those of a
+`LibvirtRack` have libvirtds.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
+from lab import hosts, libvirt
 from lab.collection import built, run
 from lab.daemon import BIN
-from lab.hosts import Cable, Host
 from lab.process import Process
-from lab.sshd import SSHD, Sshd
+from lab.sshd import SSHD, Sshd, There
 
 NAMES = ("hv1", "hv2")
 
@@ -60,23 +61,48 @@ def configure(directory: Path, ways: Mapping[str, str]) -> dict[str, str]:
     return {"ANSIBLE_CONFIG": f"{directory}/ansible.cfg", "PATH": f"{BIN}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
 
 
-class Rack:
-    """Two hosts with sshds, and the controller; a context manager that ends them, with all that runs there."""
+class Kind(There, Protocol):
+    """A host that can be ended."""
+
+    def kill(self) -> None:
+        """End it, with all that runs there."""
+
+
+H = TypeVar("H", bound=Kind)
+
+
+class Controller(Generic[H]):
+    """ansible-core, and two hosts with sshds; a context manager that ends them, with all that runs there."""
+
+    addresses: ClassVar[Sequence[str]]
+    """Those of the hosts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._ended = ExitStack()
         try:
-            self.hosts = [self._ended.enter_context(Host(directory / name, name)) for name in NAMES]
-            self.cable = Cable(*self.hosts)
+            self.hosts = [self._boot(name) for name in NAMES]
+            self._connect()
             self.sshds = [self._sshd(number) for number in range(len(NAMES))]
             self._configure()
         except BaseException:
             self._ended.close()
             raise
 
+    @property
+    def enter(self) -> Sequence[str]:
+        """What stands before a command that is to run where the controller is: nothing if that is this machine."""
+        return ()
+
+    def _boot(self, name: str) -> H:
+        """A host comes up, with what it has on its disks."""
+        raise NotImplementedError
+
+    def _connect(self) -> None:
+        """The hosts reach each other, and the controller reaches them."""
+
     def _sshd(self, number: int) -> Sshd:
-        sshd = Sshd(self.directory / NAMES[number], host=self.hosts[number], address=Cable.addresses[number])
+        sshd = Sshd(self.directory / NAMES[number], host=self.hosts[number], address=self.addresses[number])
         self._ended.enter_context(sshd)
         sshd.script("far", "nbdtun", f'exec {BIN}/nbdtun "$@"')
         sshd.script("far", "ssh", f'exec {self.directory}/ssh "$@"')
@@ -85,7 +111,7 @@ class Rack:
     def _configure(self) -> None:
         """For the controller, and for the hosts, which reach each other by the same names."""
         ways = {}
-        for name, sshd, address in zip(NAMES, self.sshds, Cable.addresses, strict=True):
+        for name, sshd, address in zip(NAMES, self.sshds, self.addresses, strict=True):
             told = (sshd.directory / "ssh_config").read_text()
             port = next(line.split()[1] for line in told.splitlines() if line.split()[:1] == ["Port"])
             ways[name] = f"HostName {address}\nPort {port}\n{keys_of(sshd.directory)}"
@@ -93,25 +119,20 @@ class Rack:
 
     def reboot(self, number: int) -> None:
         """A host ends, with all that runs there, and comes up again with what it has on its disks."""
-        self.sshds[number].kill()
+        name, sshd = NAMES[number], self.sshds[number]
+        sshd.kill()
         self.hosts[number].kill()
-        shutil.rmtree(self.hosts[number].path("/run"))
-        self.hosts[number].log_path.unlink()  # it says when a host is up
-        host = self._ended.enter_context(Host(self.directory / NAMES[number], NAMES[number]))
-        self.hosts[number] = host
-        self.cable = Cable(*self.hosts)
+        shutil.rmtree(self.hosts[number].path("/run/"))
+        self.hosts[number] = host = self._boot(name)
+        self._connect()
         host.path("/run/sshd").mkdir(mode=0o755)
-        serve: list[str | Path] = [*host.enter, SSHD, "-D", "-e", "-f", self.sshds[number].directory / "sshd_config"]
-        self._ended.enter_context(Process(serve, self.directory / f"sshd-{NAMES[number]}-again.log"))
-
-    def start(self, vm: str, command: Sequence[str], number: int = 0) -> Process:
-        """Start a QEMU at a host."""
-        return self._ended.enter_context(Process([*self.hosts[number].enter, *command], self.directory / f"{vm}.log"))
+        serve: list[str | Path] = [*host.enter, SSHD, "-D", "-e", "-f", sshd.directory / "sshd_config"]
+        self._ended.enter_context(Process(serve, self.directory / f"sshd-{name}-again.log"))
 
     def begin(self, *words: str) -> Process:
         """Begin a command of Ansible's at the controller; its result is in its log, and in JSON with `-vv`."""
         number = len([*self.directory.glob("ansible-*.log")])
-        command = [*self.hosts[1].enter, "env", *(f"{name}={value}" for name, value in self._env.items()), *words]
+        command = [*self.enter, "env", *(f"{name}={value}" for name, value in self._env.items()), *words]
         return self._ended.enter_context(Process(command, self.directory / f"ansible-{number}.log"))
 
     def play(self, tasks: list[dict[str, Any]], *words: str, hosts: str = "hv1") -> Process:
@@ -148,3 +169,34 @@ class Rack:
 
     def __exit__(self, *_: object) -> None:
         self._ended.close()
+
+
+class Rack(Controller[hosts.Host]):
+    """Hosts of bare QEMUs, with a cable between them, and the controller at the second one."""
+
+    addresses = hosts.Cable.addresses
+
+    @property
+    def enter(self) -> Sequence[str]:
+        """What stands before a command that is to run where the controller is."""
+        return self.hosts[1].enter
+
+    def _boot(self, name: str) -> hosts.Host:
+        (self.directory / name / f"{name}.log").unlink(missing_ok=True)  # it says when a host is up
+        return self._ended.enter_context(hosts.Host(self.directory / name, name))
+
+    def _connect(self) -> None:
+        self.cable = hosts.Cable(*self.hosts)
+
+    def start(self, vm: str, command: Sequence[str], number: int = 0) -> Process:
+        """Start a QEMU at a host."""
+        return self._ended.enter_context(Process([*self.hosts[number].enter, *command], self.directory / f"{vm}.log"))
+
+
+class LibvirtRack(Controller[libvirt.Host]):
+    """Hosts of libvirt, and the controller, which share this machine's network."""
+
+    addresses = ("127.0.0.1", "127.0.0.1")
+
+    def _boot(self, name: str) -> libvirt.Host:
+        return self._ended.enter_context(libvirt.Host(self.directory, name))

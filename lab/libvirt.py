@@ -62,7 +62,11 @@ def unable() -> str:
 
 
 class Host(Process):
-    """A libvirtd; its QEMUs run as `user`. `keepalive` has the lines of its two configuration files about that."""
+    """
+    A libvirtd; its QEMUs run as `user`. `keepalive` has the lines of its two configuration files about that.
+
+    It has on its disks what another one of this name and directory has left there.
+    """
 
     def __init__(self, directory: Path, name: str, user: str = "root", keepalive: str = f"keepalive_count = {KEEPALIVES}\n") -> None:
         self.name = name
@@ -70,9 +74,9 @@ class Host(Process):
         self._keepalive = keepalive
         self._directory = directory / name
         for folder in _PRIVATE:
-            (self._directory / folder).mkdir(parents=True)
+            (self._directory / folder).mkdir(parents=True, exist_ok=True)
         self.spare = self._directory / "lib/nbdtun"
-        (self.spare / "qemu").mkdir(parents=True)
+        (self.spare / "qemu").mkdir(parents=True, exist_ok=True)
         self._settle()
         mounts = [f"mkdir -p {place} && mount --bind {self._directory / folder} {place}" for folder, place in _PRIVATE.items()]
         *beside, last = [" ".join([*self.become, f"{path}", "--pid-file", f"{SPARE}/{path.name}.pid"]) for path in self.daemons()]
@@ -109,7 +113,7 @@ class Host(Process):
         """The files in `etc`, with their texts."""
         yield (
             "libvirtd.conf",
-            f'host_uuid = "{uuid.uuid4()}"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\n'
+            f'host_uuid = "{uuid.uuid5(uuid.NAMESPACE_URL, f"{self._directory}")}"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\n'
             'unix_sock_rw_perms = "0700"\nlog_outputs = "2:stderr"\n'
             f"{self._keepalive}",
         )
