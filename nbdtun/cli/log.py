@@ -14,7 +14,7 @@ from nbdtun.cli import streams
 if TYPE_CHECKING:
     from twisted.logger import ILogObserver, LogEvent
 
-_TOLD: Final = ("nbdtun.migration", "nbdtun.service.control.migration")
+_TOLD: Final = ("nbdtun.migration", "nbdtun.service.control.migration", "nbdtun.service.workers.crew")
 _LINKS: Final = "nbdtun.tunnel.channels.channel"
 #: Of what the command itself says.
 _COMMAND: Final = "nbdtun.cli.streams"
@@ -22,7 +22,7 @@ _COMMAND: Final = "nbdtun.cli.streams"
 
 def log_to_stderr(*, bars: bool, form: str = "text") -> None:
     """
-    Print the migration's log lines, for which bars make room; and lost and restored links, unless bars show them.
+    Print the log lines of the migration and of its workers, for which bars make room; and lost and restored links, unless bars show them.
 
     The end of a channel is not logged here: if it matters, the migration's own error has it. JSON (``form``) and the journal have the
     phases and the links as well, and all that the command says has its keys there.

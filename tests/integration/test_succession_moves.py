@@ -139,15 +139,17 @@ def test_one_of_them_is_killed(
 def test_the_time_of_an_old_program_is_up(
     pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
 ) -> None:
-    """It leaves the session that copies a disk to the new program, where the migration goes on."""
+    """It leaves the session that copies a disk to the new program, where the migration goes on; before, it cannot be done."""
     pair = pairs(Plan(64 * MIB))
     pair.source.wait_ticks(5)
     crossing = crossings(pair, cable=True, daemon=Daemon)
     those = programs("far")
-    attempt = crossing.migrate("--bandwidth", "8MiB")
-    attempt.wait_copied(4 * MIB)
+    attempt = crossing.migrate("--bandwidth", "256KiB")
+    attempt.wait_copied(MIB // 4)
     newest = those.replace("--drain-timeout", "1s")
-    wait(lambda: those.running == [newest], 30, "the end of the old program")
+    wait(lambda: those.running == [newest], 60, "the end of the old program")
+    assert attempt.last["phase"] == "mirror"
+    assert crossing.command("set", VM, "--bandwidth", "none").returncode == 0
     moves(attempt, those, crossing)
 
 
