@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from attrs import Attribute, evolve, field, frozen
+from attrs import Attribute, field, frozen
 
 from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of, parse
 from nbdtun.config.names import check_name
@@ -152,6 +152,11 @@ class Dialling:
     far: FarSettings = FarSettings()
     code: str | None = None
 
+    @property
+    def dialling(self) -> Dialling:
+        """Those of a process that gets its connections passed, and only dials: without the forwards, of which there may be thousands."""
+        return Dialling(tunnel=self.tunnel, connect=self.connect, far=self.far, code=self.code)
+
     def __attrs_post_init__(self) -> None:
         if self.code is not None:
             self._check_code()
@@ -214,11 +219,6 @@ class SourceSettings(Dialling):
     urgent: tuple[str, ...] = ()
     limits: LocalLimits = field(factory=LocalLimits)
     drain_timeout: float = field(default=600.0, validator=_DRAIN)
-
-    @property
-    def dialling(self) -> SourceSettings:
-        """Those of a process that gets its connections passed, and only dials: without the forwards, of which there may be thousands."""
-        return evolve(self, forwards=(), urgent=())
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

@@ -1,7 +1,7 @@
 """
-What a daemon has counted, though its program was replaced: the metrics of this process, with those of the processes before it.
+The metrics of a daemon whose program was replaced: those of this process, with those of the processes before it.
 
-What only grows goes on where it was. What is there now is added while the process that has it lives.
+Counters go on where they were. The gauges of an earlier process are added while it lives.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Set(_Reported):
 class Yield(_Reported):
     """
     A migration is to use at most ``bandwidth`` bytes per second for :data:`YIELD_SECONDS`, whatever its own limit is; :data:`NO_LIMIT` ends
-    that. Whoever asks for it may be killed, and asks again as long as he wants it.
+    that. The asker repeats it for as long as it is needed, since it may be killed.
     """
 
     arguments: ClassVar = [*OFFER, (b"bandwidth", Number())]

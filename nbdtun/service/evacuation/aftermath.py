@@ -1,5 +1,5 @@
 """
-What follows from the end of a VM's process: it has arrived, is tried again, or stays; or both ends are asked first.
+The end of a VM's process: the VM has arrived, is tried again, or stays; or both ends are asked first.
 
 A hook of the end is called before the note of it. So a later engine that finds no note calls the hook (again).
 """

@@ -1,5 +1,5 @@
 """
-What an evacuation knows, and what its operator wants: its terms, its VMs, and the destinations that have failed.
+The state of an evacuation: its terms, its VMs, and the destinations that have failed.
 
 Each change is in the journal first. Nothing else is kept in memory that a VM's safety depends on.
 """

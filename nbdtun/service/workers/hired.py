@@ -54,7 +54,7 @@ class Hired:
         if workers is None:
             return
         if self._reached is None:
-            dialling: Dialling | None = Dialling(tunnel=settings.tunnel, connect=settings.connect)
+            dialling: Dialling | None = settings.dialling
         else:
             dialling = self._reached.dialling(settings.tunnel)
         if dialling is None:

@@ -143,9 +143,9 @@ class Source:
         :raise TunnelError: it cannot be opened; ``sock`` is closed.
         """
         about: dict[str, Any] = {"urgent": urgent, "farewell": farewell, "session": session}
-        here = self.hosts is None or (limit is not None and limit.alone)
+        hosts = None if limit is not None and limit.alone else self.hosts
         secret = self.new_secret()
-        hosted = None if here or self.hosts is None else await self.hosts.open_channel(target, sock, secret=secret, **about)
+        hosted = None if hosts is None else await hosts.open_channel(target, sock, secret=secret, **about)
         if hosted is None:
             return await self.open(target, sock, limit=limit, **about)
         channel, opening = hosted
