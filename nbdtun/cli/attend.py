@@ -169,6 +169,8 @@ class _Attended:
         if self._latest is None or not self._latest.phase.final:
             self._report(self._last_words(phase, error))
         self._display.close()
+        if self._interrupted and phase is Phase.COMPLETED:
+            complain("too late to interrupt: it had moved before it could be rolled back")
         self._tell(phase, error)
         self.status = _BY_PHASE[phase]
 

@@ -176,11 +176,13 @@ def test_an_interrupted_migration_whose_outcome_is_unknown_is_unknown(display: R
     assert attend_to(reactor, migration.start, display) == 3
 
 
-def test_an_interrupt_that_comes_too_late_changes_nothing(display: Recorder) -> None:
+def test_an_interrupt_that_cannot_roll_it_back_any_more_is_told_so(display: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
     migration = Cancellable()
     final = evolve(MIRROR, phase=Phase.COMPLETED)
     reactor = FakeReactor(interrupts(signal.SIGINT), lambda: migration.rollback.callback(final))
     assert attend_to(reactor, migration.start, display) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["nbdtun: interrupted, rolling back", "nbdtun: too late to interrupt: it had moved before it could be rolled back"]
 
 
 @pytest.mark.parametrize(("phase", "why"), [(Phase.FINISH, "the destination is taking over"), (Phase.SETTLE, "it runs at the destination")])
@@ -215,14 +217,14 @@ def test_when_the_terminal_goes_away_another_display_goes_on(by: str, display: R
             migration.report(MIRROR)
 
     def comes_to_its_end() -> None:
-        final = evolve(MIRROR, phase=Phase.COMPLETED)
+        final = evolve(MIRROR, phase=Phase.CANCELLED)
         migration.report(final)
         migration.rollback.callback(final)
 
     script = (goes, interrupts(signal.SIGHUP), interrupts(signal.SIGHUP), interrupts(signal.SIGTERM), comes_to_its_end)
-    assert attend(FakeReactor(*script), migration.start, display, terminal, lambda stream: log) == 0  # type: ignore[arg-type]
+    assert attend(FakeReactor(*script), migration.start, display, terminal, lambda stream: log) == 130  # type: ignore[arg-type]
     assert display.closed
-    assert [progress.phase for progress in log.shown][-1] is Phase.COMPLETED
+    assert [progress.phase for progress in log.shown][-1] is Phase.CANCELLED
     assert migration.cancelled == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "nbdtun: the terminal was closed; the migration goes on: `nbdtun status` shows it, `nbdtun cancel` rolls it back"

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.integration.libvirt_matrix.cell import Cell
+from lab.libvirt_way import PATIENT
+from tests.integration.libvirt_matrix.cell import HELD, Cell
 
 Deed = Callable[[Cell], None]
 RESTART_SECONDS = 1.0
@@ -31,8 +32,11 @@ class Fault:
 def _signal(number: signal.Signals) -> Deed:
     def send(cell: Cell) -> None:
         cell.attempt.signal(number)
-        if number is not signal.SIGKILL:
-            cell.attempt.wait_log("interrupt")  # "interrupted, rolling back", or "too late to interrupt"
+        if number is signal.SIGKILL:
+            return
+        cell.attempt.wait_log("interrupt")  # "interrupted, rolling back", or "too late to interrupt"
+        if cell.phase not in HELD:
+            cell.attempt.wait_phase("rollback", PATIENT)  # else it is done before libvirt ends its job
 
     return send
 
