@@ -45,7 +45,5 @@ WITHOUT_TWIN: Final = {
     "nbdtun.tunnel.channels.here": "half of a channel: channels/test_channel has the whole",
     "nbdtun.tunnel.channels.life": "a table of states: test_states has it whole, channels/test_channel each of its ways",
     "nbdtun.tunnel.channels.link_user": "an interface without code",
-    "nbdtun.tunnel.destination.entries": "what a channel belongs to: destination/test_server has each way to it",
-    "nbdtun.tunnel.destination.opening": "the server's half of a dialogue: destination/test_server and test_strangers have all of it",
     "nbdtun.tunnel.settings": "values without rules of their own",
 }

@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import DNSLookupError
 
-from nbdtun.errors import LinkLost, ProtocolViolation, ResumeRefused, TargetUnreachable, TunnelError, Unreachable
+from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError, Unreachable
 from nbdtun.tls import issue
-from nbdtun.tunnel.destination.admission import Caller, Proof
 from nbdtun.tunnel.protocol.frames import Kind, encode
 from nbdtun.tunnel.settings import Terms
 from nbdtun.tunnel.source.dialer import CONNECT_TIMEOUT, backoff
 from tests.tls.stage.certificates import revoke_client
 from tests.tunnel.stage.cable import Handle
 from tests.tunnel.stage.dialling import failure, opening
-from tests.tunnel.stage.stage import Stage, all_here
+from tests.tunnel.stage.stage import Stage
 from tests.tunnel.stage.stranger import AGREED, box
 
 
@@ -68,49 +66,6 @@ class TestTrying:
         stage.rest()
         assert far.got == b"12"
         assert stage.source.ledger.whole.resumes == 1
-
-    def test_another_name_or_secret_cannot_take_a_channel(self, make_stage: Callable[..., Stage], tls_dir: Path, tmp_path: Path) -> None:
-        """And is answered as if there were no such channel; its link stays, and its end is not told either."""
-        stage = make_stage(tls_dir=tls_dir)
-        near, far = stage.meet()
-        (entry,) = stage.destination._entries.values()
-        (ident,) = stage.destination._entries
-        proper = Proof(entry.secret)
-        stranger = evolve(entry.caller, identity="dns:other", names=frozenset({"dns:other"}))
-        for caller, proof in ((stranger, proper), (entry.caller, Proof(b"x" * 32))):
-            for asked in (
-                stage.destination.find(ident, caller, proof),
-                stage.destination.open(ident, "disk", 1 << 18, caller, proof),
-            ):
-                with pytest.raises(ResumeRefused, match="has no channel"):
-                    asked.send(None)
-        near.send(b"x")
-        stage.rest()
-        assert far.got == b"x"
-        near.close()
-        far.close()
-        stage.pass_time(1)
-        with pytest.raises(ResumeRefused, match="has no channel"):
-            stage.destination.find(ident, entry.caller, Proof(b"x" * 32)).send(None)
-        with pytest.raises(TunnelError) as told:
-            stage.destination.find(ident, entry.caller, proper).send(None)
-        assert not isinstance(told.value, ResumeRefused) or "has no channel" not in str(told.value)
-
-    def test_secrets_are_told_under_tls_only(self, make_stage: Callable[..., Stage], tls_dir: Path) -> None:
-        plain, secure = make_stage(), make_stage(tls_dir=tls_dir)
-        plainly, known = Caller("it", "local"), Caller("it", "local", "dns:it")
-        wrong = ((plain, plainly, Proof(b"x" * 32)), (plain, plainly, Proof(None, b"x" * 32)), (secure, known, Proof()))
-        for stage, caller, proof in wrong:
-            with pytest.raises(ProtocolViolation, match="TLS"):
-                stage.destination.open(b"i" * 16, "disk", 1 << 18, caller, proof).send(None)
-        secrets = set()
-        for _ in range(2):
-            program, _ = secure.meet()
-            secrets |= {channel.secret for channel in all_here(secure.source.channels)}
-            assert program
-        assert sorted(map(len, secrets)) == [32, 32]
-        plain.meet()
-        assert plain.near.secret == b""
 
     def test_the_destination_comes_up_late(self, stage: Stage) -> None:
         stage.cable.refuses = True
