@@ -20,7 +20,12 @@ from tests.places import left, part, rejoin
 from tests.skips import summary
 
 pytest.register_assert_rewrite(
-    "tests.tunnel.stage.stage", "tests.tunnel.stage.pool", "tests.tunnel.stage.crank", "tests.tunnel.stage.cable", "tests.fuzz.targets"
+    "tests.tunnel.stage.stage",
+    "tests.tunnel.stage.pool",
+    "tests.tunnel.stage.crank",
+    "tests.tunnel.stage.cable",
+    "tests.tunnel.stage.ends",
+    "tests.fuzz.targets",
 )
 
 # The same examples each time, however busy the machine; ``pytest --hypothesis-profile=default`` looks for new ones.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,66 +18,11 @@ from nbdtun.tunnel.settings import Records
 from nbdtun.tunnel.wires.batched import BatchedWire
 from nbdtun.tunnel.wires.secure import Moved, Security
 from tests.tunnel.stage.crank import Crank
+from tests.tunnel.stage.ends import Ends, Line, Pair
 from tests.tunnel.stage.noise import noise
 from tests.tunnel.stage.pool import CountingPool
 from tests.tunnel.stage.sockets import tcp_pair
 from tests.tunnel.stage.user import User
-
-Pair = Callable[[], tuple[socket.socket, socket.socket]]
-
-
-class Ends:
-    """Both ends of a connection; ``client`` has batched wires, ``raw`` is its socket itself."""
-
-    def __init__(
-        self,
-        crank: Crank,
-        tls: Path,
-        pair: Pair = tcp_pair,
-        room: int | None = None,
-        far: Records = Records.BATCHED,
-        name: str = "localhost",
-    ) -> None:
-        self.crank = crank
-        self.pool = CountingPool(size=BUFFER)
-        self.client, self.server = User(), User()
-        ours, theirs = pair()
-        self.raw = ours.dup()
-        for sock in (ours, theirs):
-            if room is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-        self._put(self.client, ours, Security(contexts.client_context(tls), Records.BATCHED, name))
-        self._put(self.server, theirs, Security(contexts.server_context(tls), far))
-        crank.rest()
-
-    def _put(self, user: User, sock: socket.socket, security: Security) -> None:
-        user.wire = security.wire(self.crank, sock, user, self.pool)
-        user.wire.listen(True)
-        user.wire.want_room()
-
-    @property
-    def wire(self) -> BatchedWire:
-        assert isinstance(self.client.wire, BatchedWire)
-        return self.client.wire
-
-    def send(self, data: bytes) -> None:
-        self.client.to_send += data
-        self.client.send()
-        self.crank.rest()
-
-    def inject(self, kind: int, payload: bytes) -> None:
-        """The client sends a record that it would not send by itself."""
-        record = memoryview(bytearray(BUFFER))
-        self.raw.sendall(record[: self.wire._sealer.seal(kind, payload, record)])
-        self.crank.rest()
-
-    def close(self) -> None:
-        for user in (self.client, self.server):
-            user.wire.close()
-        self.raw.close()
-        assert self.pool.lent == 0
-        assert not self.crank.getReaders()
-        assert not self.crank.getWriters()
 
 
 @pytest.fixture
@@ -144,31 +88,21 @@ def test_a_write_that_is_repeated_with_more_takes_only_what_was_sealed(crank: Cr
 @pytest.mark.parametrize("carried", [20_000, 50_000, 110_000, 250_000, 900_000])
 def test_of_what_a_cut_line_has_carried_all_but_a_record_arrives(crank: Crank, tls_dir: Path, carried: int) -> None:
     """Each time, however often it is cut."""
-    (ours, line), (rest, theirs) = socket.socketpair(), socket.socketpair()
-    ends = Ends.__new__(Ends)
-    ends.crank, ends.pool, ends.client, ends.server = crank, CountingPool(size=BUFFER), User(), User()
-    ends._put(ends.client, ours, Security(contexts.client_context(tls_dir), Records.BATCHED, "localhost"))
-    ends._put(ends.server, theirs, Security(contexts.server_context(tls_dir), Records.BATCHED))
+    line = Line()
+    ends = Ends(crank, tls_dir, line.pair)
     while not ends.client.writable or not ends.server.writable:
+        line.both_ways()
         crank.rest()
-        for one, other in ((line, rest), (rest, line)):
-            one.setblocking(False)
-            try:
-                other.sendall(one.recv(100_000))
-            except BlockingIOError:
-                continue
     ends.client.to_send = bytes(1_000_000)
     ends.client.send()
     left = carried
     while left:
         crank.rest()
-        piece = line.recv(min(left, 10_000))
-        rest.sendall(piece)
-        left -= len(piece)
+        left -= line.carry(min(left, 10_000))
     crank.rest()
     assert carried <= len(ends.server.got) * 1.002 + MAX_DATA + 100
-    for end in (ends.client.wire, ends.server.wire, line, rest):
-        end.close()
+    line.cut()
+    ends.close()
 
 
 def test_several_batches_in_one_piece(ends: Ends) -> None:
