@@ -84,6 +84,7 @@ class Host(Process):
         script = " && ".join([*mounts, *self.mounts(directory), f"hostname {name}", libvirtd])
         super().__init__([*_UNSHARE, "sh", "-c", script], directory / f"{name}.log")
         wait(self.socket.exists, 30, f"libvirtd of {name}", self)
+        wait(self._knows_its_emulator, 30, f"an emulator of {name}", self)
 
     mode = "system"
     """Whose libvirt it is, as URIs have it."""
@@ -132,6 +133,12 @@ class Host(Process):
             file.write_text(text)
         for folder in (self.spare, self.spare / "qemu"):
             shutil.chown(folder, self.user, _group(self.user))
+
+    def _knows_its_emulator(self) -> bool:
+        """libvirtd asks QEMU what it can do when that is first needed, which has failed once on a busy machine; then it asks again."""
+        with suppress(RuntimeError):
+            return bool(self.virsh("domcapabilities"))
+        return False
 
     @property
     def init(self) -> int:

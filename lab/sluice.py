@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from lab.libvirt_calls import HEADER
-from lab.process import wait
+from lab.process import Process, wait
 
 PREPARE, FINISH = 303, 306
 """The calls of a peer-to-peer migration (libvirt's src/remote/remote_protocol.x)."""
@@ -41,9 +41,9 @@ class Sluice:
         self._open.clear()
         self._held = procedure, kind
 
-    def wait_held(self, timeout: float = 120) -> None:
-        """Wait until it has come."""
-        wait(self._came.is_set, timeout, f"{self._held} before the sluice")
+    def wait_held(self, timeout: float = 120, sender: Process | None = None) -> None:
+        """Wait until it has come; `sender`, from whom it comes, must live on."""
+        wait(self._came.is_set, timeout, f"{self._held} before the sluice", sender)
 
     def open(self) -> None:
         """Let it pass, and all that come later."""

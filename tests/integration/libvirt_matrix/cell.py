@@ -69,11 +69,11 @@ class Cell:
             self.sluice.hold(*held)
         else:
             self.cable.slow(SLOW)
-        self.begin(tidy=True)
+        attempt = self.begin(tidy=True)
         if held is not None:
-            self.sluice.wait_held(PATIENT)
+            self.sluice.wait_held(PATIENT, attempt)
         else:
-            self.attempt.wait_phase(self.phase, PATIENT)
+            attempt.wait_phase(self.phase, PATIENT)
             self.cable.wait_bytes(UNDER_WAY, PATIENT)
 
     def open(self) -> None:
