@@ -83,7 +83,7 @@ def untroubled(tunnel: Tunnel) -> None:
     assert "failed" not in logs
 
 
-@pytest.mark.parametrize("secure", [True, False], ids=["TLS", "plain"])
+@pytest.mark.parametrize("secure", [pytest.param(True, id="TLS"), pytest.param(False, id="plain", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_a_copy_under_fifty_cuts(
     tunnels: Callable[..., Tunnel], directory: Path, server: Path, original: Path, way: str, secure: bool

@@ -27,8 +27,8 @@ BUILDS = {"native": "native_qemu", "recent": "recent_qemu"}
     ("here", "there", "style"),
     [
         ("native", "native", "blockdev"),
-        ("native", "recent", "drive"),
-        ("recent", "native", "drive"),
+        pytest.param("native", "recent", "drive", marks=pytest.mark.slow),
+        pytest.param("recent", "native", "drive", marks=pytest.mark.slow),
         ("recent", "recent", "blockdev"),
     ],
 )

@@ -97,7 +97,7 @@ def test_two_disks_side_by_side(
 @pytest.mark.parametrize(
     ("interface", "style", "here", "there"),
     [
-        ("ide", "drive", "native_qemu", "recent_qemu"),
+        pytest.param("ide", "drive", "native_qemu", "recent_qemu", marks=pytest.mark.slow),
         ("scsi", "blockdev", "recent_qemu", "native_qemu"),
         ("virtio", "drive", "recent_qemu", "recent_qemu"),
     ],
@@ -185,7 +185,7 @@ def gated(pair: Pair, crossings: Callable[..., Crossing], ended: ExitStack, phas
     [
         (signal.SIGINT, "prepare"),
         (signal.SIGTERM, "mirror"),
-        (signal.SIGINT, "ready"),
+        pytest.param(signal.SIGINT, "ready", marks=pytest.mark.slow),
         (signal.SIGTERM, "ram"),
         (signal.SIGINT, "switchover"),
     ],

@@ -100,7 +100,7 @@ def failed_and_can_be_tried_again(crossing: Crossing, attempt: Attempt) -> None:
     completed(crossing, crossing.migrate())
 
 
-@pytest.mark.parametrize("seconds", [0.2, 2.0, pytest.param(20.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [pytest.param(0.2, marks=pytest.mark.slow), 2.0, pytest.param(20.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_cut(under_way: Callable[..., UnderWay], phase: str, seconds: float) -> None:
     moving = under_way(phase)
@@ -266,7 +266,7 @@ def test_the_destinations_daemon_dies_while_memory_is_copied(
     failed_and_can_be_tried_again(crossing, moving.attempt)
 
 
-@pytest.mark.parametrize("which", ["native_qemu", "recent_qemu"])
+@pytest.mark.parametrize("which", ["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
 def test_every_byte_of_the_memory_arrives(
     request: pytest.FixtureRequest, pairs: Callable[..., Pair], crossings: Callable[..., Crossing], which: str
 ) -> None:

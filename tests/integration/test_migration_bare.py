@@ -34,9 +34,9 @@ BUILDS = {"native": "native_qemu", "recent": "recent_qemu"}
 @pytest.mark.parametrize(
     ("here", "there", "style"),
     [
-        ("native", "native", "drive"),
+        pytest.param("native", "native", "drive", marks=pytest.mark.slow),
         ("native", "recent", "blockdev"),
-        ("recent", "native", "blockdev"),
+        pytest.param("recent", "native", "blockdev", marks=pytest.mark.slow),
         ("recent", "recent", "drive"),
     ],
 )
@@ -60,7 +60,7 @@ async def test_two_disks_move(request: pytest.FixtureRequest, rig: Any, here: st
 
 
 @pytest.mark.parametrize("interface", ["ide", "scsi"])
-@pytest.mark.parametrize("style", ["drive", "blockdev"])
+@pytest.mark.parametrize("style", [pytest.param("drive", marks=pytest.mark.slow), "blockdev"])
 @pytest_twisted.ensureDeferred
 async def test_every_kind_of_disk_moves(recent_qemu: Any, rig: Any, interface: Any, style: Any) -> None:
     plan = Plan(64 * MIB, interface=interface, style=style)
@@ -69,7 +69,7 @@ async def test_every_kind_of_disk_moves(recent_qemu: Any, rig: Any, interface: A
         await one.moved()
 
 
-@pytest.mark.parametrize("style", ["drive", "blockdev"])
+@pytest.mark.parametrize("style", ["drive", pytest.param("blockdev", marks=pytest.mark.slow)])
 @pytest_twisted.ensureDeferred
 async def test_a_larger_target_is_served_with_a_slice(rig: Any, style: Any) -> None:
     larger = Plan(64 * MIB, target_size=96 * MIB, style=style)
@@ -159,7 +159,7 @@ async def test_cancelled_before_the_memory_it_can_be_tried_again_at_once(rig: An
 
 
 @pytest.mark.parametrize("phase", [Phase.RAM, Phase.SWITCHOVER])
-@pytest.mark.parametrize("build", ["native", "recent"])
+@pytest.mark.parametrize("build", ["native", pytest.param("recent", marks=pytest.mark.slow)])
 @pytest_twisted.ensureDeferred
 async def test_cancelled_later_it_needs_a_fresh_destination(request: pytest.FixtureRequest, rig: Any, phase: Phase, build: str) -> None:
     async with rig(Plan(64 * MIB), builds=(request.getfixturevalue(BUILDS[build]),) * 2) as one:

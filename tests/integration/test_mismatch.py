@@ -81,7 +81,7 @@ class Two:
         return told
 
 
-@pytest.fixture(params=["native_qemu", "recent_qemu"])
+@pytest.fixture(params=["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
 def two(request: pytest.FixtureRequest, directory: Path, guest: Guest) -> Iterator[Two]:
     build = request.getfixturevalue(request.param)
     with ExitStack() as ended:

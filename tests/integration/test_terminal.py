@@ -210,7 +210,7 @@ def test_nohup_is_heeded_and_a_lost_pipe_is_noticed(pairs: Callable[..., Pair], 
     """Below nohup SIGHUP changes nothing; and an ssh connection without a terminal leaves pipes that nobody reads."""
     crossing = crossings(pairs(PLAN))
     crossing.pair.source.wait_ticks(5)
-    command = ["nohup", f"{BIN}/nbdtun", "migrate", *crossing.arguments("--bandwidth", "8MiB")]
+    command = ["nohup", f"{BIN}/nbdtun", "migrate", *crossing.arguments("--bandwidth", "16MiB")]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as migrating:
         assert migrating.stdout is not None
         assert migrating.stderr is not None
