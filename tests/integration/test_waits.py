@@ -59,7 +59,7 @@ def test_the_switchovers_limit_ends_it(pairs: Maker, crossings: Callable[..., Cr
 @pytest.mark.parametrize(
     ("way", "left"),
     [
-        pytest.param("SIGTERM", LITTLE, id="SIGTERM-little"),
+        pytest.param("SIGTERM", LITTLE, id="SIGTERM-little", marks=pytest.mark.slow),
         pytest.param("cancel", LITTLE, id="cancel-little", marks=pytest.mark.slow),
         pytest.param("SIGTERM", MUCH, id="SIGTERM-much", marks=pytest.mark.slow),
         pytest.param("cancel", MUCH, id="cancel-much", marks=pytest.mark.slow),
