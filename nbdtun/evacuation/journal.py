@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
@@ -24,7 +24,7 @@ from nbdtun.errors import ConfigError, JournalFailed, NotMigratable
 from nbdtun.evacuation.retries import Strikes
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry
-from nbdtun.ownership.files import is_locked, make_folder
+from nbdtun.ownership.files import is_locked, make_folder, remove_file
 from nbdtun.typed import as_json, of_json
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Journal:
 
     @property
     def files(self) -> Path:
-        """The directory of the processes' files."""
+        """The directory of the processes' files: ``VM.ATTEMPT.json`` and ``VM.ATTEMPT.log``."""
         return self.path.with_suffix(".d")
 
     def open(self) -> Self:
@@ -120,16 +120,26 @@ class Journal:
 
     def begin(self, terms: Terms, entries: list[Entry]) -> None:
         """
-        Begin an evacuation, in the place of one that is over.
+        Begin an evacuation, in the place of one that is over. The files of its VMs' processes are removed: their numbers begin again, and
+        an earlier process has nothing to say of a later one.
 
-        :raise JournalFailed: it cannot be written.
+        :raise JournalFailed: it cannot be written, or these files cannot be removed.
         """
+        self._forget({entry.vm for entry in entries})
         with self._change() as database:
             for table in _TABLES:
                 database.execute(f"DELETE FROM {table}")
             database.execute("INSERT INTO evacuation VALUES (?, ?, ?)", (FORM, time(), json.dumps(as_json(terms))))
             for entry in entries:
                 _put(database, entry)
+
+    def _forget(self, vms: Collection[str]) -> None:
+        for path in [*self.files.iterdir()]:
+            vm, _, attempt = path.stem.rpartition(".")
+            if vm in vms and attempt.isdecimal() and path.suffix in (".json", ".log"):
+                remove_file(f"{path}")
+                if path.exists():
+                    raise JournalFailed(f"{path}, beside the journal, cannot be removed", "choose another with --journal")
 
     def note(self, entry: Entry, what: str, strikes: Strikes | None = None) -> None:
         """

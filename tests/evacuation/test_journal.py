@@ -152,6 +152,15 @@ def test_a_full_disk_is_an_error_and_what_was_there_stays(path: Path) -> None:
     journal.close()
 
 
+def test_files_of_an_earlier_one_that_cannot_be_removed(path: Path) -> None:
+    journal = Journal(path).open()
+    (journal.files / "web1.1.json").mkdir()
+    with pytest.raises(JournalFailed, match="--journal"):
+        journal.begin(TERMS, [WEB1])
+    assert journal.terms() is None
+    journal.close()
+
+
 def test_something_else_at_its_place(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("no database, but a text that is long enough to be looked at" * 20)

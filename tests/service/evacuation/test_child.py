@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from nbdtun.evacuation.journal import Journal
+from nbdtun.evacuation.terms import Terms
+from nbdtun.evacuation.values import Entry, Move
 from nbdtun.migration.progress import Phase
 from nbdtun.service.evacuation import child
 from nbdtun.service.evacuation.child import Child
@@ -101,3 +105,19 @@ def test_a_lock_is_what_counts(tmp_path: Path) -> None:
     assert one.alive
     os.close(descriptor)
     assert not one.alive
+
+
+def test_one_of_an_earlier_evacuation_does_not_speak_for_a_later_one(tmp_path: Path) -> None:
+    """Both are the first attempt for this VM; the later one may be killed before it says anything."""
+    with closing(Journal(tmp_path / "evacuation.journal").open()) as journal:
+        earlier, other = (Child(journal.files, vm, 1) for vm in ("web1", "web2"))
+        for one in (earlier, other):
+            one.start(["0"])
+            ended(one)
+        notes = journal.files / "notes"
+        notes.touch()
+        journal.begin(Terms(qmp="/run/{vm}.qmp", to=("hv2",)), [Entry(Move("web1", "/run/web1.qmp"))])
+        later = Child(journal.files, "web1", 1)
+        assert (later.last(), later.said()) == (None, "")
+        assert other.last() is not None
+        assert notes.exists()
