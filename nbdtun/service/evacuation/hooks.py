@@ -3,6 +3,9 @@ The operator's executables: ``before``, ``switchover``, ``after`` and ``failed``
 
 A hook has a limited time, and is killed with all that it has started when that is over. It runs in a thread: its user may write what he
 likes. What it prints last is the reason of its failure.
+
+Its end is that of its own process. What it has left running may hold its output open for ever, in a session that no signal of ours
+reaches; that keeps no VM waiting.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from threading import Thread
+from typing import IO, Final
 
 from twisted.internet.threads import deferToThread
 
@@ -23,6 +27,9 @@ from nbdtun.units import duration_text
 
 #: The most bytes of its last words.
 _MOST: Final = 2000
+
+#: Seconds for its last words to arrive after its end, and for its end after it was killed.
+_GRACE: Final = 1.0
 
 
 class Hook(enum.Enum):
@@ -71,12 +78,35 @@ def _run(path: Path, variables: Mapping[str, str], seconds: float) -> str:
         )
     except OSError as error:
         return f"cannot be run: {error.strerror}"
+    assert process.stdout is not None
+    said = bytearray()
+    listener = Thread(target=_listen, args=(process.stdout, said), daemon=True)
+    listener.start()
+    if not _ends(process, seconds):
+        return f"has not ended within {duration_text(seconds)}"
+    if process.returncode == 0:
+        return ""
+    listener.join(_GRACE)
+    words = printable(bytes(said).decode("utf-8", "replace")).strip()
+    return f"ended with {process.returncode}" + (f": {words}" if words else "")
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for its end, and kill it with all of its own when its time is over; returns whether it has ended by itself."""
     try:
-        said, _ = process.communicate(timeout=seconds)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return f"has not ended within {duration_text(seconds)}"
-    words = printable(said[-_MOST:].decode("utf-8", "replace")).strip()
-    return "" if process.returncode == 0 else f"ended with {process.returncode}" + (f": {words}" if words else "")
+        with suppress(subprocess.TimeoutExpired):  # it may be in the midst of a disk's or a network's I/O
+            process.wait(_GRACE)
+        return False
+    return True
+
+
+def _listen(output: IO[bytes], said: bytearray) -> None:
+    """Read all that it prints, and keep the end of it in ``said``."""
+    with output:
+        while piece := os.read(output.fileno(), 1 << 16):
+            said += piece
+            del said[:-_MOST]
