@@ -42,7 +42,7 @@ class Step:
 class Now:
     """
     The present: the time (milliseconds since the epoch), how many may copy, whether guests may switch over (``open``), and whether no more
-    VMs are begun (``stopping``), or those that copy are rolled back. The ``late`` were ready before the window closed.
+    VMs are begun (``stopping``), or those that are not ready are rolled back. The ``late`` were ready before the window closed.
     ``closed`` are the destinations that get no more. ``living`` are the VMs that have a process, and ``watched`` those of them whose
     migration is decided: the guest runs at the destination already, or here again.
     The ``full`` destinations receive as many VMs as they may. A step is being taken for the ``busy`` VMs.
@@ -92,8 +92,11 @@ def _stay(every: list[Entry], now: Now) -> list[Step]:
 
 
 def _roll_back(every: list[Entry], now: Now) -> list[Step]:
-    """At the end of the window, those that copy, if the operator wants it so."""
-    return [Step(each.vm, What.ROLL_BACK) for each in every if now.roll_back and each.state is State.COPYING and each.vm in now.living]
+    """At the end of the window, those that were not ready, if the operator wants it so."""
+    if not now.roll_back:
+        return []
+    unready = [each for each in every if each.state is State.COPYING or (each.state is State.HELD and each.vm not in now.late)]
+    return [Step(each.vm, What.ROLL_BACK) for each in unready if each.vm in now.living]
 
 
 def _is_ignored(entry: Entry, now: Now) -> bool:

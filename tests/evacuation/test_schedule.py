@@ -53,9 +53,10 @@ def test_what_was_ready_when_the_window_closed_is_finished() -> None:
     assert steps(held, open=False, late={"b"}) == [("b", RELEASE)]
 
 
-def test_the_end_of_the_window_can_roll_back_what_copies() -> None:
+def test_the_end_of_the_window_can_roll_back_what_was_not_ready() -> None:
     vms = [entry("a", State.COPYING), entry("b", State.HELD), entry("c")]
-    assert steps(vms, open=False, roll_back=True, living={"a", "b"}) == [("a", ROLL_BACK)]
+    assert steps(vms, open=False, roll_back=True, living={"a", "b"}, late={"b"}) == [("a", ROLL_BACK), ("b", RELEASE)]
+    assert steps(vms, open=False, roll_back=True, living={"a", "b"}) == [("a", ROLL_BACK), ("b", ROLL_BACK)]
 
 
 def test_a_pause_is_waited_for() -> None:

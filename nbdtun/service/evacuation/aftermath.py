@@ -69,7 +69,7 @@ class Aftermath:
     async def failed(self, entry: Entry) -> None:
         """It runs here, and ``entry`` has the reason: it is tried again, or stays."""
         now, book = milliseconds(), self._book
-        if entry.code == "cancelled" and not book.is_open and not book.cancelling:  # at the window's end, by us
+        if entry.code == "cancelled" and book.rolls_back and not book.cancelling:  # at the window's end, by us
             book.note(entry.after(Trigger.FAIL, not_before=book.opens), "waits for the window")
             return
         if entry.code in FULL:

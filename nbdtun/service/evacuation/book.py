@@ -13,7 +13,7 @@ from typing import Any
 from attrs import evolve
 
 from nbdtun.evacuation.journal import Journal
-from nbdtun.evacuation.terms import Terms
+from nbdtun.evacuation.terms import AtEnd, Terms
 from nbdtun.evacuation.values import Entry
 from nbdtun.logs import make_logger
 
@@ -84,6 +84,11 @@ class Book:
     def is_open(self) -> bool:
         """Whether guests may switch over now."""
         return self.terms.hours is None or self.terms.hours.is_open(datetime.now())
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether what is not ready is rolled back now, and waits for the window; libvirt's VMs cannot be held."""
+        return not self.is_open and (self.terms.at_end is AtEnd.ROLL_BACK or bool(self.terms.libvirt))
 
     @property
     def opens(self) -> int:

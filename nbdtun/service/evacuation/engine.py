@@ -20,7 +20,6 @@ from nbdtun.evacuation.budget import Parts, parts, shares
 from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.overview import Overview
 from nbdtun.evacuation.schedule import Now, Step, What, due
-from nbdtun.evacuation.terms import AtEnd
 from nbdtun.evacuation.values import Entry
 from nbdtun.migration.progress import Phase
 from nbdtun.process import Reactor
@@ -130,7 +129,7 @@ class Engine:
             rules=terms.rules,
             open=book.is_open,
             stopping=book.stopping,
-            roll_back=not book.is_open and (terms.at_end is AtEnd.ROLL_BACK or bool(terms.libvirt)),
+            roll_back=book.rolls_back,
             late=self._late,
             closed=book.strikes.closed,
             living=self._crew.living,

@@ -15,7 +15,7 @@ from nbdtun.errors import HookFailed
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.outcome import Fate, Outcome
-from nbdtun.evacuation.terms import Terms
+from nbdtun.evacuation.terms import AtEnd, Terms
 from nbdtun.evacuation.values import Entry, Move
 from nbdtun.evacuation.window import Window
 from nbdtun.migration.progress import Phase, Progress
@@ -144,11 +144,18 @@ def test_at_the_end_of_the_window_it_waits_for_the_next(journal: Journal, monkey
     monkeypatch.setattr(Window, "is_open", lambda window, now: hours[0])
     monkeypatch.setattr(Window, "opens", lambda window, now: opens)
     case = Case(journal)
-    case.book.terms = evolve(TERMS, window="22:00-05:00")
+    case.book.terms = evolve(TERMS, window="22:00-05:00", at_end=AtEnd.ROLL_BACK)
     waits = case.ends(Phase.CANCELLED, "cancelled")
     assert (waits.state, waits.not_before, waits.failures) == (State.WAITING, opens.timestamp() * 1000, 0)
     case.book.note(waits.after(Trigger.START), "is migrated")
     hours[0] = True
+    assert case.ends(Phase.CANCELLED, "cancelled").state is State.STAYED
+
+
+def test_one_that_its_operator_cancels_outside_of_the_window_stays(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Window, "is_open", lambda window, now: False)
+    case = Case(journal)
+    case.book.terms = evolve(TERMS, window="22:00-05:00")
     assert case.ends(Phase.CANCELLED, "cancelled").state is State.STAYED
 
 
