@@ -47,8 +47,9 @@ class Now:
     migration is decided: the guest runs at the destination already, or here again.
     The ``full`` destinations receive as many VMs as they may. A step is being taken for the ``busy`` VMs.
 
-    The ``lost`` are VMs whose link is lost at present, and the ``stuck`` those of them that have been without one for some time. The
-    destinations that these go to, and that no other VM reaches either, are ``away``.
+    The ``refused`` are held, and their hook refuses the switchover. The ``lost`` are VMs whose link is lost at present, and the ``stuck``
+    those of them that have been without one for some time. The destinations that these go to, and that no other VM reaches either, are
+    ``away``.
     """
 
     time: int
@@ -63,6 +64,7 @@ class Now:
     watched: Collection[str] = ()
     full: Collection[str] = ()
     busy: Collection[str] = ()
+    refused: Collection[str] = ()
     lost: Collection[str] = ()
     stuck: Collection[str] = ()
     away: Collection[str] = ()
@@ -111,7 +113,8 @@ def _has_turn(entry: Entry, now: Now) -> bool:
 
 
 def _release(every: list[Entry], now: Now) -> list[Step]:
-    ready = [each for each in every if each.state is State.HELD and each.vm not in now.lost and (now.open or each.vm in now.late)]
+    able = [each for each in every if each.state is State.HELD and each.vm not in now.lost and each.vm not in now.refused]
+    ready = [each for each in able if now.open or each.vm in now.late]
     return [Step(each.vm, What.RELEASE) for each in ready[:1]]
 
 

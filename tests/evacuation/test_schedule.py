@@ -47,6 +47,11 @@ def test_one_switches_over_at_a_time() -> None:
     assert steps(held, rules=Rules(order=("a",))) == [("a", RELEASE)]
 
 
+def test_one_whose_hook_refuses_keeps_no_other_waiting() -> None:
+    held = [entry("a", State.HELD), entry("b", State.HELD)]
+    assert steps(held, refused={"a"}) == [("b", RELEASE)]
+
+
 def test_what_was_ready_when_the_window_closed_is_finished() -> None:
     held = [entry("a", State.HELD), entry("b", State.HELD)]
     assert steps(held, open=False) == []

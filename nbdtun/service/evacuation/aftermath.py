@@ -35,11 +35,13 @@ class Aftermath:
     def __repr__(self) -> str:
         return f"<Aftermath in {self._book!r}>"
 
-    async def of(self, entry: Entry, child: Child) -> None:
-        """The process of a VM has ended: what became of the VM?"""
+    async def of(self, entry: Entry, child: Child, refused: NbdtunError | None = None) -> None:
+        """The process of a VM has ended: what became of the VM? It was rolled back if a hook had ``refused`` its switchover."""
         last, said = child.last(), child.said()
         settling = entry.state is State.SETTLING
         outcome = of_settlement(entry, last, said) if settling else of_migration(last, said)
+        if refused is not None and outcome.code == "cancelled":
+            outcome = evolve(outcome, code=refused.code, reason=str(refused))
         if outcome.fate is Fate.GONE:
             outcome = await self._whereabouts.find(entry, outcome)
         await self._conclude(entry, outcome, settling)

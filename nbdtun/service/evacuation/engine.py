@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from nbdtun.errors import NbdtunError
 from nbdtun.evacuation.budget import Parts, parts, shares
 from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.overview import Overview
@@ -49,6 +50,7 @@ class Engine:
         self._busy: set[str] = set()
         self._heard: set[str] = set()
         self._late: set[str] = set()
+        self._refused: dict[str, NbdtunError] = {}
         self._broken: BaseException | None = None
         self._reported = -math.inf
 
@@ -110,7 +112,7 @@ class Engine:
                 self._holds(self.book[vm])
         for step in due(self.book.entries, self._now):
             self._take(step)
-        for vm in self._crew.living if self.book.cancelling else ():
+        for vm in self._crew.living if self.book.cancelling else [*self._refused]:
             if self.book[vm].state is not State.SETTLING:
                 self._soon(vm, self._crew.cancel(vm), apart=True)
 
@@ -136,6 +138,7 @@ class Engine:
             watched=self._watched,
             full=book.full,
             busy=frozenset(self._busy),
+            refused=frozenset(self._refused),
             lost=self._crew.lost,
             stuck=self._crew.stuck,
             away=self._away,
@@ -203,8 +206,9 @@ class Engine:
             self._crew.adopt(entry)
 
     async def _release(self, entry: Entry) -> None:
-        if await self._aftermath.hooked(Hook.SWITCHOVER, entry):
-            await self._crew.cancel(entry.vm)
+        if refused := await self._aftermath.hooked(Hook.SWITCHOVER, entry):
+            if entry.vm in self._crew.living:
+                self._refused[entry.vm] = refused
             return
         self.book.note(entry.after(Trigger.RELEASE), "switches over")
         await self._let_go(entry.vm)
@@ -216,7 +220,7 @@ class Engine:
     async def _ended(self, vm: str, child: Child) -> None:
         """A process has ended."""
         self._heard.discard(vm)
-        await self._aftermath.of(self.book[vm], child)
+        await self._aftermath.of(self.book[vm], child, self._refused.pop(vm, None))
 
     def _soon(self, vm: str, work: Coroutine[Any, Any, object], *, apart: bool = False) -> None:
         """Do the work of a step while the loop goes on; no other step is taken for the VM meanwhile, unless it is ``apart``."""

@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from nbdtun.errors import HookFailed
 from nbdtun.evacuation.budget import Parts
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State
@@ -54,6 +55,7 @@ class Pretence:
     ends: dict[str, Progress] = field(factory=dict)
     words: dict[str, tuple[str, ...]] = field(factory=dict)
     released: list[str] = field(factory=list)
+    cancelled: set[str] = field(factory=set)
     answer: Deferred[bool] = field(factory=Deferred)
     line: int = 0
     parts: Parts = field(factory=Parts)
@@ -86,6 +88,9 @@ class Pretence:
     def ask(self, parts: Parts, quick: object = ()) -> None:
         self.parts = parts
 
+    async def cancel(self, vm: str) -> None:
+        self.cancelled.add(vm)
+
     async def release(self, vm: str) -> bool:
         self.released.append(vm)
         return await self.answer
@@ -93,14 +98,17 @@ class Pretence:
 
 @define(eq=False)
 class Calls:
-    """The hooks: which were called for which VM; each lasts until the test ends it."""
+    """The hooks: which were called for which VM; each lasts until the test ends it, and those that refuse fail then."""
 
     made: list[tuple[Hook, str]] = field(factory=list)
     under_way: Deferred[None] = field(factory=Deferred)
+    refuse: set[tuple[Hook, str]] = field(factory=set)
 
     async def call(self, hook: Hook, told: Mapping[str, str]) -> None:
         self.made.append((hook, told["NBDTUN_VM"]))
         await self.under_way
+        if (hook, told["NBDTUN_VM"]) in self.refuse:
+            raise HookFailed("the balancer says no")
 
 
 class Stage:
@@ -236,6 +244,20 @@ def test_a_hook_that_an_engine_has_not_ended_is_called_by_the_next(journal: Jour
     later.ends("a", Phase.COMPLETED)
     assert later.hooks.made == [(Hook.AFTER, "a")]
     assert later.states() == {"a": State.MOVED}
+
+
+def test_a_hook_that_refuses_a_switchover_is_called_once_and_is_the_reason(journal: Journal) -> None:
+    stage = begin(journal, "a", "b")
+    stage.crew.answer.callback(True)
+    stage.hooks.refuse = {(Hook.SWITCHOVER, "a")}
+    stage.are_in(Phase.HOLDING, "a", "b")
+    stage.tick(5)
+    assert (stage.crew.cancelled, stage.crew.released) == ({"a"}, ["b"])
+    assert stage.hooks.made.count((Hook.SWITCHOVER, "a")) == 1
+    stage.ends("a", Phase.CANCELLED)
+    again = stage.book["a"]
+    assert (again.state, again.failures, again.code, again.reason) == (State.WAITING, 1, "hook", "the balancer says no")
+    assert stage.book.strikes.vms == {}
 
 
 def test_one_that_cannot_be_moved_has_its_hook_as_well(journal: Journal) -> None:
