@@ -23,7 +23,8 @@ from lab.pair import Pair, Plan
 from lab.process import MARK, Process, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
-from tests.integration.test_spawn import LINES, Host, write
+from tests.integration.host import Host, write
+from tests.integration.lines import LINES
 
 
 class Receiving(Process):

@@ -19,7 +19,8 @@ from lab.qemu import Build
 from lab.qmp import Qmp
 from lab.sshd import SSHD, Sshd
 from nbdtun.migration.rollback.presence import lives
-from tests.integration.test_spawn import LINES, Host, files, write
+from tests.integration.host import Host, files, write
+from tests.integration.lines import LINES
 
 pytestmark = pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")
 

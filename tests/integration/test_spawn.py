@@ -7,185 +7,25 @@ Both hosts are this one, so each plan maps the source's directory to another. Th
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from lab.daemon import BIN, free_port
+from lab.daemon import BIN
 from lab.process import Process, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
 from nbdtun.errors import NbdtunError, NotMigratable
-from nbdtun.migration.destination.control import DestinationControl
-from nbdtun.migration.destination.sessions import Sessions
-from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.settings import MigrationSettings, StepTimeouts
-from nbdtun.migration.source.migration import Migration
-from nbdtun.service import planning
 from nbdtun.spawn.command.options import FLAGS, KEYED, SYNONYMS, TEXTS
-from nbdtun.spawn.far.maker import Maker
-from nbdtun.spawn.rewrite.answers import Answers, Mapped, Place, places
-from tests.integration.rig import pause
-from tests.migration.stage.direct import Tunnel
-
-KIB, MIB = 1 << 10, 1 << 20
-PLAIN = "-m 64 -accel tcg -nodefaults -display none -serial file:D/serial.log -pidfile D/qemu.pid -qmp unix:D/lab.qmp,server=on,wait=off"
-
-LINES = {
-    "drive": "-machine q35 -drive if=virtio,file=D/a.qcow2",
-    "hda": "-hda D/b.raw -cdrom D/cd.iso -vga std",
-    "blockdev": """
-        -blockdev driver=file,node-name=base-file,filename=D/base.qcow2,read-only=on
-        -blockdev driver=qcow2,node-name=base,file=base-file,read-only=on
-        -blockdev driver=file,node-name=top-file,filename=D/top.qcow2 -blockdev driver=qcow2,node-name=top,file=top-file,backing=base
-        -device virtio-blk-pci,drive=top,id=disk0
-        -blockdev {"driver":"raw","node-name":"b","file":{"driver":"file","filename":"D/b.raw"}}
-        -device {"driver":"virtio-blk-pci","drive":"b"}
-    """,
-    "firmware": """
-        -machine q35 -drive if=pflash,unit=0,format=raw,readonly=on,file=D/code.fd -drive if=pflash,unit=1,format=raw,file=D/vars.fd
-        -drive if=virtio,file=D/a.qcow2,format=qcow2
-    """,
-    "nics": """
-        -nic user,model=virtio-net-pci -nic user,model=e1000 -netdev user,id=net2 -device virtio-net-pci,netdev=net2,id=nic2
-        -netdev socket,id=net3,mcast=230.0.0.1:PORT,localaddr=127.0.0.1 -device rtl8139,netdev=net3
-        -drive if=virtio,file=D/a.qcow2
-    """,
-    "smp": "-M q35,usb=off -cpu Nehalem -smp 4,sockets=2,cores=2,threads=1 -drive file=D/b.raw,format=raw,if=virtio,cache=none",
-    "memory": """
-        -object memory-backend-memfd,id=m0,size=32M,share=on -object memory-backend-file,id=m1,size=32M,mem-path=D/ram
-        -numa node,memdev=m0 -numa node,memdev=m1 -drive if=virtio,file=D/a.qcow2
-    """,
-    "tablet": """
-        -machine pc -usb -device usb-tablet -device qemu-xhci,id=xhci -device usb-kbd,bus=xhci.0 -vga std -vnc unix:D/vnc -hda D/a.qcow2
-    """,
-    "agent": """
-        -device virtio-serial-pci -chardev socket,id=qga,path=D/qga.sock,server=on,wait=off
-        -device virtserialport,chardev=qga,name=org.qemu.guest_agent.0 -monitor unix:D/hmp,server,nowait -drive if=virtio,file=D/a.qcow2
-    """,
-    "iothreads": """
-        -object iothread,id=t0 -object iothread,id=t1 -drive if=none,id=d0,file=D/a.qcow2,format=qcow2,aio=threads
-        -device virtio-blk-pci,drive=d0,iothread=t0 -drive if=none,id=d1,file=D/b.raw,format=raw
-        -device virtio-scsi-pci,iothread=t1,id=s -device scsi-hd,drive=d1,bus=s.0
-    """,
-    "thread": "-object iothread,id=t0 -drive if=none,id=d0,file=D/a.qcow2 -device virtio-blk-pci,drive=d0,iothread=t0",
-    "luns": """
-        -device virtio-scsi-pci,id=s -drive if=none,id=l0,file=D/a.qcow2 -device scsi-hd,drive=l0,bus=s.0,channel=0,scsi-id=1,lun=0
-        -drive if=none,id=l1,file=D/b.raw,format=raw -device scsi-hd,drive=l1,bus=s.0,channel=0,scsi-id=1,lun=1
-        -drive if=none,id=cd,media=cdrom,file=D/cd.iso,readonly=on -device scsi-cd,drive=cd,bus=s.0,scsi-id=2
-    """,
-}
-"""D is the source's directory, PORT a free port. A TPM by swtpm is below: it is refused where there is no second one."""
+from tests.integration.host import KIB, MIB, Host, files, image, write
+from tests.integration.lines import LINES
 
 QUICK = ("blockdev", "luns")
-
-
-class Host:
-    """A QEMU in a directory of its own, and where its destination is to be."""
-
-    def __init__(self, directory: Path, build: Build) -> None:
-        self.here, self.there = directory / "here", directory / "there"
-        self.build = build
-        self.here.mkdir()
-        self.qmp = self.here / "vm.qmp"
-        self.maker = Maker(reactor)
-        self._made = ""
-        self.ended = ExitStack()
-
-    def images(self) -> None:
-        """Images with known content, and what else the lines name."""
-        for name, fmt, options in (("a.qcow2", "qcow2", ["-o", "cluster_size=32k"]), ("b.raw", "raw", []), ("base.qcow2", "qcow2", [])):
-            image("create", "-q", "-f", fmt, *options, self.here / name, "24M")
-            write(self.here / name, fmt, 0x11, 1)
-        image("create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", self.here / "top.qcow2")
-        write(self.here / "top.qcow2", "qcow2", 0x22, 5)
-        (self.here / "cd.iso").write_bytes(os.urandom(64 * KIB))
-        found = [Path(directory, "bios-256k.bin") for directory in ("/usr/share/seabios", "/usr/share/qemu")]
-        firmware = next(path for path in found if path.exists())
-        (self.here / "code.fd").write_bytes(firmware.read_bytes())
-        (self.here / "vars.fd").write_bytes(b"v" * 128 * KIB)
-
-    def start(self, line: str, *, plain: str = PLAIN, wait_for: bool = True) -> Process:
-        """Start the source with a command line."""
-        text = f"{plain} {line}".replace("PORT", f"{free_port()}")
-        words = [word.replace("D/", f"{self.here}/") for word in text.split()]
-        command = [*self.build.command(), *words, "-qmp", f"unix:{self.qmp},server=on,wait=off"]
-        process = self.ended.enter_context(Process(command, self.here.parent / "source.log", self.build.env()))
-        if wait_for:
-            made = [self.qmp, *(self.here / name for name in ("qemu.pid", "serial.log"))]
-            wait(lambda: all(path.exists() for path in made), 20, "the source's monitor", process)
-        return process
-
-    def answers(self, *disks: str, **more: Any) -> Answers:
-        settings: tuple[str, ...] = (*more.pop("settings", ()), *([f"emulator={self.wrapped()}"] if self.build.prefix else []))
-        return Answers((Mapped(f"{self.here}", f"{self.there}"),), places(map(Place.parse, disks)), settings, **more)
-
-    def wrapped(self) -> Path:
-        """A program that starts a QEMU whose libraries are not where the system looks for them."""
-        path = self.here.parent / "emulator"
-        path.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={self.build.env()["LD_LIBRARY_PATH"]} exec {self.build.binary} "$@"\n')
-        path.chmod(0o755)
-        return path
-
-    async def plan(self, **more: Any) -> planning.Planned:
-        drawn = await planning.draw(reactor, "web1", f"{self.qmp}", self.answers(**more))
-        return await planning.examine(drawn, self.maker)
-
-    async def make(self, *disks: str, **more: Any) -> Qmp:
-        """Make the destination; its monitor."""
-        drawn = await planning.draw(reactor, "web1", f"{self.qmp}", self.answers(*disks, **more))
-        self._made = await planning.make(drawn, self.maker)
-        return Qmp(self.there / "lab.qmp")
-
-    async def move(self) -> None:
-        """Migrate to the destination that was made, by the migration's own objects."""
-        tunnel = Tunnel(reactor, self.here.parent)
-        steps = StepTimeouts(settle=3, undo=10)
-        sessions = Sessions(reactor, {"web1": self._made}, tunnel.egress, steps)
-        tunnel.serve = lambda: DestinationControl(sessions)
-        await tunnel.start()
-        monitor = Monitor(reactor, f"{self.qmp}", "web1")
-        await monitor.connect()
-        try:
-            await Migration(reactor, monitor, tunnel, MigrationSettings(vm="web1", steps=steps, settle=0.2), lambda progress: None).run()
-        finally:
-            await monitor.close()
-            await sessions.stop()
-            await tunnel.stop()
-            tunnel.cut_control()
-            await pause(0.05)
-
-    def faults(self, planned: planning.Planned) -> list[str]:
-        """The disks whose copy is not like the original, once both QEMUs have ended."""
-        found = []
-        for made in planned.plan.images:
-            if made.path.endswith(".fd"):
-                continue
-            before = Path(made.origin)
-            done = subprocess.run(["qemu-img", "compare", before, made.path], capture_output=True, text=True)
-            found += [f"{made.node}: {done.stdout}{done.stderr}"] if done.returncode else []
-        return found
-
-
-def image(*words: str | Path) -> None:
-    subprocess.run(["qemu-img", *words], check=True, capture_output=True)
-
-
-def write(path: Path, fmt: str, pattern: int, megabytes: int) -> None:
-    subprocess.run(["qemu-io", "-f", fmt, "-c", f"write -P {pattern} {megabytes}M 1M", path], check=True, capture_output=True)
-
-
-def files(directory: Path) -> list[str]:
-    return sorted(f"{path.relative_to(directory)}" for path in directory.rglob("*"))
 
 
 @pytest.fixture
