@@ -8,8 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ import pytest
 
 from lab.crossing import VM, Crossing
 from lab.daemon import BIN, free_port
-from lab.disks import MIB, Disk
+from lab.disks import MIB
 from lab.guest import Guest
 from lab.pair import Pair, Plan
 from lab.process import Process
-from lab.qemu import MEMORY, Build, Drive, Qemu
+from lab.qemu import MEMORY, Build, Qemu
 from nbdtun.tls import issue
 from nbdtun.units import size_text
+from tests.integration.replaced import empty, waiting
 
 SMALL = Plan(32 * MIB)
 NOBODY = 65534
@@ -85,18 +85,6 @@ def states(vm: Qemu) -> dict[str, Any]:
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
     return {command for command in STATES if before[command] != after[command]}
-
-
-@contextmanager
-def waiting(crossing: Crossing, drives: list[Drive], **options: Any) -> Iterator[Qemu]:
-    """Another destination QEMU in the place of the pair's, behind the same daemon."""
-    crossing.pair.destination.kill()
-    with Qemu("dst", crossing.directory, crossing.pair.guest, drives, incoming=options.pop("incoming", True), **options) as vm:
-        yield vm
-
-
-def empty(directory: Path, name: str, size: int, **options: Any) -> Drive:
-    return Drive(Disk(directory / f"{name}-other.raw", size).make_empty(), name, **options)
 
 
 @pytest.mark.parametrize("recent", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -6,8 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,20 @@ import pytest
 
 from lab.crossing import VM, Crossing
 from lab.daemon import BIN, free_port
-from lab.disks import MIB, Disk
+from lab.disks import MIB
 from lab.pair import Pair, Plan
 from lab.process import wait
-from lab.qemu import MEMORY, Build, Drive, Qemu
+from lab.qemu import Build, Drive
 from nbdtun.libvirt import findings
 from nbdtun.migration import catalogue
 from nbdtun.migration.catalogue import Kind
 from nbdtun.migration.finding import Level
-from tests.integration import test_obstacles, test_one_command
+from tests.integration import differing, test_obstacles, test_one_command
+from tests.integration.replaced import empty, waiting
 from tests.integration.same import both
 from tests.tls.stage.authority import HOUR, authority, revoke
 
 PLAN = Plan(32 * MIB)
-BLOCKER = ["-object", "memory-backend-ram,id=m0,size=1M,share=on", "-device", "ivshmem-plain,memdev=m0,master=off,addr=0x17"]
 
 
 def told(crossing: Crossing, table: dict[Kind, str], *more: str) -> None:
@@ -39,41 +38,6 @@ def told(crossing: Crossing, table: dict[Kind, str], *more: str) -> None:
         assert any(says in line for line in lines), f"{kind.found} {says}:\n" + "\n".join(lines)
 
 
-@contextmanager
-def waiting(crossing: Crossing, drives: list[Drive] | None = None, **options: Any) -> Iterator[Qemu]:
-    """Another QEMU at the destination, with such drives, or with the disk that it should have."""
-    crossing.pair.destination.kill()
-    if drives is None:
-        drives = [empty(crossing.directory, "vda", PLAN.size)]
-    options = {"incoming": True} | options
-    with Qemu("dst", crossing.directory, crossing.pair.guest, drives, **options) as vm:
-        yield vm
-
-
-def empty(directory: Path, name: str, size: int, **options: Any) -> Drive:
-    return Drive(Disk(directory / f"{name}-other.raw", size).make_empty(), name, **options)
-
-
-#: In a pair of machines that have all of this at once.
-MACHINES: dict[Kind, str] = {
-    catalogue.BLOCKED: "ivshmem",
-    catalogue.CAPABILITY: "QEMU at the source has the migration capability multifd on",
-    catalogue.USED: "the nbd export 'mine' serves it to another client",
-    catalogue.SNAPSHOTS: "its internal snapshots would stay behind: before",
-    catalogue.BITMAPS: "its persistent bitmaps would stay behind: old",
-    catalogue.BITMAPS_REFUSED: "disk vdb: its persistent bitmaps would stay behind: new",
-    catalogue.MACHINE_SETTING: "the machine's slots is 4 at the source and 2 at the destination",
-    catalogue.CPU_LESS: "the destination's CPU lacks popcnt",
-    catalogue.CPU_PLACES: "there are 1 of 2 CPUs at the source",
-    catalogue.DEVICE: "rng (virtio-rng-pci at pci:10.0) is missing at the destination",
-    catalogue.DEVICES_EXCHANGED: "a (virtio-net-pci at pci:11.0) is b at the destination",
-    catalogue.DEVICE_FACT: "has vectors=4 at the source and 3",
-    catalogue.DEVICE_LESS: "lacks mq at the destination",
-    catalogue.RAM_BLOCK: "the RAM block pc.ram of the source is missing at the destination",
-    catalogue.CONTENT: "share (virtio-9p-pci at pci:15.0) gives the guest access to files of the host",
-    catalogue.DISKS: "is too small for",
-    catalogue.DISK_SECTORS: "which is no multiple of its 4096-byte sectors",
-}
 #: In a row of its own each, of the tests of these names.
 ALONE: dict[str, tuple[Kind, ...]] = {
     "test_of_certificates": (catalogue.CERTIFICATES[0],),
@@ -98,7 +62,7 @@ def test_no_failure_is_left_out() -> None:
     """A kind that is new in the catalogue needs a row here; those of libvirt's migrations are in integration/libvirt_far."""
     libvirts = {one for one in vars(findings).values() if isinstance(one, Kind)}
     failures = {kind for kind in catalogue.kinds() if kind.level is Level.FAILURE} - libvirts
-    provoked = {*MACHINES, catalogue.SPACE, *(kind for name in ALONE if callable(globals()[name]) for kind in ALONE[name])}
+    provoked = {*differing.TOLD, catalogue.SPACE, *(kind for name in ALONE if callable(globals()[name]) for kind in ALONE[name])}
     provoked |= {kind for name in MADE if hasattr(test_one_command, name) or hasattr(test_obstacles, name) for kind in MADE[name]}
     assert [kind.found for kind in failures - provoked] == []
 
@@ -178,58 +142,12 @@ def test_of_both_ends_at_once(crossing: Crossing) -> None:
 
 
 def test_of_two_machines_that_differ_in_everything(pairs: Callable[..., Pair], crossings: Callable[..., Crossing], directory: Path) -> None:
-    for name in ("src", "dst"):
-        (directory / f"{name}-odd.raw").write_bytes(bytes(MIB + 512))
-    common = [
-        *(
-            "-m",
-            f"size={MEMORY}k,slots=SLOTS,maxmem=1G",
-            "-device",
-            "virtio-net-pci,id=n0,addr=0x13,MORE",
-            "-device",
-            "qemu-xhci,id=usb,addr=0x14",
-        ),
-        *("-device", "virtio-net-pci,id=FIRST,addr=0x11,mac=52:54:00:00:00:01", "-device", "virtio-net-pci,id=SECOND,addr=0x12"),
-        *(
-            "-blockdev",
-            f"driver=raw,node-name=odd,FILEfilename={directory}/NAME-odd.raw",
-            "-device",
-            "virtio-blk-pci,drive=odd,id=odd0,addr=0x16",
-        ),
-    ]
-    here = [
-        *_with(common, SLOTS="4", MORE="mq=on,vectors=4", FILE="file.driver=file,file."),
-        *("-smp", "1,maxcpus=2", "-device", "virtio-rng-pci,id=rng,addr=0x10", *BLOCKER),
-        *("-fsdev", "local,id=f0,path=/tmp,security_model=none", "-device", "virtio-9p-pci,id=share,fsdev=f0,mount_tag=t,addr=0x15"),
-    ]
-    there = [
-        *_with(common, SLOTS="2", MORE="vectors=3", FILE="file.driver=blkdebug,file.align=4096,file.image.driver=file,file.image."),
-        *("-object", f"memory-backend-ram,id=mem0,size={MEMORY}k", "-machine", "memory-backend=mem0"),
-    ]
-    here, there = (
-        _with(here, FIRST="a", SECOND="b"),
-        _with(there, FIRST="b", SECOND="a"),
-    )
-    pair = pairs(Plan(16 * MIB, "qcow2"), Plan(16 * MIB, "qcow2"), PLAN, paused=True, extra=here)
-    crossing, qmp = crossings(pair), pair.source.qmp
-    qmp("block-dirty-bitmap-add", node="vda", name="old", persistent=True)
-    qmp("blockdev-snapshot-internal-sync", device="vda", name="before")
-    over = {"node-name": "vda", "snapshot-node-name": "over", "snapshot-file": f"{directory}/over.qcow2", "format": "qcow2"}
-    qmp("blockdev-snapshot-sync", **over)
-    qmp("block-dirty-bitmap-add", node="vdb", name="new", persistent=True)
-    qmp("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": True}])
-    qmp("nbd-server-start", addr={"type": "unix", "data": {"path": f"{directory}/mine.sock"}})
-    qmp("block-export-add", type="nbd", id="mine", node_name="vdc", name="mine")
-    drives = [empty(directory, name, size) for name, size in (("vda", 16 * MIB), ("vdb", 16 * MIB), ("vdc", PLAN.size // 2))]
-    with waiting(crossing, drives, cpu="Nehalem,-popcnt", extra=there) as other:
-        other.qmp("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": True}])
-        told(crossing, MACHINES)
-
-
-def _with(words: list[str], **values: str) -> list[str]:
-    for name, value in values.items():
-        words = [word.replace(name, value) for word in words]
-    return words
+    pair = pairs(*differing.PLANS, paused=True, extra=differing.here(directory))
+    crossing = crossings(pair)
+    differing.burden(pair.source, directory)
+    with waiting(crossing, differing.drives(directory), cpu="Nehalem,-popcnt", extra=differing.there(directory)) as other:
+        differing.switch_on(other)
+        told(crossing, differing.TOLD)
 
 
 @pytest.mark.slow
