@@ -27,7 +27,7 @@ from lab.process import MARK, Process, marked, wait  # noqa: E402
 from lab.programs import Programs  # noqa: E402
 
 pytest.register_assert_rewrite(
-    "tests.integration.matrix.verdict", "tests.integration.outcome", "tests.integration.rig", "tests.integration.same"
+    *(f"tests.integration.{name}" for name in ("bitmaps", "checked", "matrix.verdict", "outcome", "rig", "same", "two"))
 )
 
 from tests.integration.rig import Rig, pause  # noqa: E402

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,13 +16,12 @@ from lab.gate import Gate
 from lab.pair import Pair, Plan
 from lab.process import wait
 from lab.qemu import Build, Qemu
+from tests.integration.bitmaps import ALL, KEPT, OFF, PASSING, add, bitmaps, digest, unrecorded
+from tests.integration.checked import findings
 from tests.integration.outcome import arrived, stayed, undisturbed
-from tests.integration.test_obstacles import findings, overlay
+from tests.integration.test_obstacles import overlay
 
 QCOW2 = Plan(16 * MIB, "qcow2", filled=0.5)
-KEPT, OFF, PASSING = "kept", "off", "passing"
-#: Persistent? Enabled?
-ALL = {KEPT: (True, True), OFF: (True, False), PASSING: (False, True)}
 Maker = Callable[..., Pair]
 Crossings = Callable[..., Crossing]
 
@@ -47,67 +43,6 @@ def builds(request: pytest.FixtureRequest) -> tuple[Build, Build]:
 @pytest.fixture(params=["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
 def alike(request: pytest.FixtureRequest) -> tuple[Build, Build]:
     return (request.getfixturevalue(request.param),) * 2
-
-
-def add(vm: Qemu) -> Path:
-    """A persistent bitmap, one that is disabled, and one in memory; returns a copy of the disk as it was then: the full backup."""
-    vm.qmp("stop")
-    for name, more in {KEPT: {"persistent": True}, OFF: {"persistent": True, "disabled": True}, PASSING: {}}.items():
-        vm.qmp("block-dirty-bitmap-add", node="vda", name=name, **more)
-    backup = vm.drives[0].disk.path.with_suffix(".backup")
-    convert(vm.drives[0].disk.path, backup)
-    vm.qmp("cont")
-    vm.wait_ticks(5)
-    return backup
-
-
-def convert(image: Path, raw: Path) -> None:
-    subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", image, raw], check=True)
-
-
-def bitmaps(vm: Qemu) -> dict[str, Any]:
-    """Name to (persistent, enabled, dirty bytes), of all bitmaps with a name."""
-    found = [told for node in vm.qmp("query-named-block-nodes", flat=True) for told in node.get("dirty-bitmaps", ()) if told.get("name")]
-    return {told["name"]: (told["persistent"], told["recording"], told["count"]) for told in found}
-
-
-def digest(vm: Qemu, name: str) -> str:
-    """The digest of a bitmap's content."""
-    (node,) = [
-        node["node-name"]
-        for node in vm.qmp("query-named-block-nodes", flat=True)
-        if name in [told.get("name") for told in node.get("dirty-bitmaps", ())]
-    ]
-    told: str = vm.qmp("x-debug-block-dirty-bitmap-sha256", node=node, name=name)["sha256"]
-    return told
-
-
-def unrecorded(image: Path, name: str, backup: Path) -> list[str]:
-    """What an incremental backup by the bitmap in ``image``, whose QEMU has ended, would miss; and the bitmap's own faults."""
-    info = json.loads(subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True, check=True).stdout)
-    there = {told["name"]: told for told in info["format-specific"]["data"].get("bitmaps", ())}
-    if name not in there:
-        return [f"{image.name} has no bitmap {name}: {sorted(there)}"]
-    if "in-use" in there[name]["flags"]:
-        return [f"{name} is inconsistent"]
-    socket = f"{image}.sock"
-    export = ["qemu-nbd", "-r", "-f", "qcow2", "-B", name, "-k", socket, image]
-    server = subprocess.Popen([str(word) for word in export])
-    try:
-        wait(Path(socket).exists, 10, "qemu-nbd")
-        options = f"driver=nbd,server.type=unix,server.path={socket},x-dirty-bitmap=qemu:dirty-bitmap:{name}"
-        told = subprocess.run(["qemu-img", "map", "--output=json", "--image-opts", options], capture_output=True, check=True).stdout
-    finally:
-        server.terminate()
-        server.wait()
-        Path(socket).unlink(missing_ok=True)
-    dirty = [(row["start"], row["start"] + row["length"]) for row in json.loads(told) if not row["data"]]
-    raw = image.with_suffix(".raw")
-    convert(image, raw)
-    now, before, block = raw.read_bytes(), backup.read_bytes(), 1 << 16
-    changed = [at for at in range(0, len(now), block) if now[at : at + block] != before[at : at + block]]
-    assert changed  # else this proves nothing
-    return [f"{name} misses byte {at}" for at in changed if not any(start <= at < end for start, end in dirty)]
 
 
 def test_they_travel(pairs: Maker, crossings: Crossings, builds: tuple[Build, Build]) -> None:

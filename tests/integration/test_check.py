@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import shutil
 import signal
@@ -24,6 +23,7 @@ from lab.process import Process
 from lab.qemu import MEMORY, Build, Qemu
 from nbdtun.tls import issue
 from nbdtun.units import size_text
+from tests.integration.checked import check, failures
 from tests.integration.replaced import empty, waiting
 
 SMALL = Plan(32 * MIB)
@@ -46,28 +46,6 @@ STATES = (
     "query-cpus-fast",
     "query-iothreads",
 )
-
-
-def check(crossing: Crossing, *more: str, arguments: list[str] | None = None) -> tuple[int, dict[str, Any]]:
-    """Exit status and report of `nbdtun check --json`."""
-    return report_of(crossing.arguments(*more) if arguments is None else arguments)
-
-
-def report_of(words: list[str]) -> tuple[int, dict[str, Any]]:
-    """The same, of any arguments."""
-    done = subprocess.run([BIN / "nbdtun", "check", *words, "--json"], capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    report: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, report
-
-
-def failures(report: Mapping[str, Any], level: str = "failure") -> list[str]:
-    """What has failed, as the lines would have it."""
-    return [
-        f"{one['check']}: {one['what']}{'; ' + one['remedy'] if one['remedy'] else ''}"
-        for one in report["findings"]
-        if one["level"] == level
-    ]
 
 
 def states(vm: Qemu) -> dict[str, Any]:

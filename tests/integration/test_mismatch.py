@@ -2,83 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lab.crossing import VM
-from lab.daemon import BIN, Twistd, free_port
 from lab.disks import MIB
 from lab.guest import Guest
-from lab.qemu import Build, Qemu
-from tests.integration.test_check import failures, report_of
+from tests.integration.two import Two, disk
 
 RNG = ["-device", "virtio-rng-pci,id=rng,addr=0x10"]
 DIMM = ["-object", "memory-backend-ram,id=m1,size=128M", "-device", "pc-dimm,id=dimm1,memdev=m1"]
 ROOM = ["-m", "size=131080k,slots=4,maxmem=1G"]
 ELSEWHERE = ["-object", "memory-backend-ram,id=mem0,size=131080k", "-machine", "memory-backend=mem0"]
 NAMED_RAM = "the RAM block pc.ram of the source is missing at the destination"
-
-
-class Two:
-    """A machine that is paused, and one that waits for it, with a daemon; each with words of its own."""
-
-    def __init__(self, directory: Path, guest: Guest, ended: ExitStack, builds: tuple[Build, Build]) -> None:
-        self.directory, self._guest, self._ended, self._builds = directory, guest, ended, builds
-
-    def start(self, here: Sequence[str] = (), there: Sequence[str] = (), cpus: tuple[str, str] = ("Nehalem", "Nehalem")) -> None:
-        start = self._ended.enter_context
-        self.source = start(Qemu("src", self.directory, self._guest, [], build=self._builds[0], paused=True, cpu=cpus[0], extra=here))
-        self.destination = start(
-            Qemu("dst", self.directory, self._guest, [], build=self._builds[1], incoming=True, cpu=cpus[1], extra=there)
-        )
-        port = free_port()
-        options = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--vm", f"{VM}={self.destination.qmp_path}"]
-        start(Twistd(self.directory, "nbdtun-dest", *options, "--run-dir", f"{self.directory}/far")).wait_port(port)
-        self._words = [
-            VM,
-            "--qmp",
-            f"{self.source.qmp_path}",
-            "--to",
-            f"tcp:127.0.0.1:{port}",
-            "--run-dir",
-            f"{self.directory}/near",
-            "--settle",
-            "200ms",
-        ]
-
-    def check(self, *more: str) -> dict[str, Any]:
-        return report_of([*self._words, "--no-measure", *more])[1]
-
-    def migrate(self, *more: str) -> tuple[int, str]:
-        command = [f"{BIN}/nbdtun", "migrate", *self._words, "--progress", "none", *more]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        return done.returncode, done.stderr.strip()
-
-    def refused(self, *more: str) -> list[str]:
-        """What is told of failures: the same by both, and nothing has been begun."""
-        told = [line.partition(": ")[2] for line in failures(self.check(*more))]
-        status, said = self.migrate(*more)
-        assert (status, said.rpartition(" [")[0]) == (1, f"nbdtun: {'; '.join(told)}; {VM} was not migrated")
-        assert (self.source.status(), self.destination.status()) == ("prelaunch", "inmigrate")
-        assert self.source.leftovers() == self.destination.leftovers() == []
-        return told
-
-    def moved(self, *more: str) -> list[str]:
-        """What is warned of: by both the same, and it arrives."""
-        report = self.check(*more)
-        assert failures(report) == []
-        told = [line.partition(": ")[2] for line in failures(report, "warning")]
-        status, said = self.migrate(*more)
-        assert status == 0, said
-        assert [line.partition(f"{VM}: ")[2] for line in said.splitlines()] == told
-        self.source.wait_exit()
-        assert self.destination.status() in ("paused", "prelaunch")
-        return told
 
 
 @pytest.fixture(params=["native_qemu", pytest.param("recent_qemu", marks=pytest.mark.slow)])
@@ -119,19 +57,6 @@ def test_what_qemu_would_refuse_or_the_guest_would_notice(two: Two) -> None:
     ):
         assert any(says in line for line in told), (says, told)
     assert len(told) == 6
-
-
-def disk(directory: Path, name: str, letter: str, *options: str) -> list[str]:
-    """A nameless disk, full of one letter, or with nothing in it."""
-    image = directory / f"{name}.raw"
-    image.write_bytes(letter.encode() * MIB)
-    node = image.name.removesuffix(".raw").rpartition("-")[2]
-    return [
-        "-blockdev",
-        f"driver=raw,node-name={node},file.driver=file,file.filename={image}",
-        "-device",
-        ",".join([*options, f"drive={node}"]),
-    ]
 
 
 def test_machines_of_two_releases_are_alike(across: Two) -> None:

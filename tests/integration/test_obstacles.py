@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +11,13 @@ from typing import Any
 import pytest
 
 from lab.crossing import Crossing
-from lab.daemon import BIN
 from lab.disks import MIB
 from lab.pair import Pair, Plan
 from lab.qemu import Build, Qemu
 from lab.qmp import QmpError
 from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.vm.capabilities import HARMLESS, REFUSED
+from tests.integration.checked import findings
 from tests.integration.outcome import arrived
 from tests.integration.same import both
 
@@ -33,17 +32,6 @@ NEEDS = {"postcopy-preempt": ["postcopy-ram"], "zero-copy-send": ["multifd"], "s
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["7.2", "10.0"])
 def builds(request: pytest.FixtureRequest) -> tuple[Build | None, Build | None]:
     return (request.getfixturevalue("recent_qemu"),) * 2 if request.param else (None, None)
-
-
-def findings(crossing: Crossing, *more: str, level: str = "failure") -> list[str]:
-    """What `nbdtun check` tells of that level."""
-    words = [f"{BIN}/nbdtun", "check", *crossing.arguments(*more), "--json", "--no-measure"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    report: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == (1 if report["level"] == "failure" else 0)
-    found = [one for one in report["findings"] if one["level"] == level]
-    return ["; ".join(filter(None, (one["what"], one["remedy"]))) for one in found]
 
 
 def refused(crossing: Crossing, *told: str) -> None:
