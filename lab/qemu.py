@@ -144,12 +144,18 @@ class Qemu(Process):
             *(word.replace("NAME", name) for word in extra),
         ]
         if user is not None:
-            directory.chmod(0o1777)  # and not its own: nbdtun makes no run directory where QEMU's user could replace it
-            for drive in drives:
-                os.chown(drive.disk.path, user, user)
+            self._give_disks(user, directory)
         super().__init__(command, directory / f"{name}.log", self.build.env(), user=user)
+        self._meet()
+
+    def _give_disks(self, user: int, directory: Path) -> None:
+        directory.chmod(0o1777)  # and not its own: nbdtun makes no run directory where QEMU's user could replace it
+        for drive in self.drives:
+            os.chown(drive.disk.path, user, user)
+
+    def _meet(self) -> None:
         try:
-            wait(self._connect, 20, f"the monitor of {name}", self)
+            wait(self._connect, 20, f"the monitor of {self.name}", self)
             self._own_nodes = self._nodes()
         except BaseException:
             self.kill()  # nobody else has it yet
