@@ -20,6 +20,7 @@ from tests.places import left, part, rejoin
 from tests.skips import summary
 
 pytest.register_assert_rewrite(
+    "tests.tunnel.stage.play",
     "tests.tunnel.stage.stage",
     "tests.tunnel.stage.pool",
     "tests.tunnel.stage.crank",

@@ -10,85 +10,20 @@ import pytest
 
 from nbdtun.tls import ktls
 from nbdtun.tunnel.settings import Records, Terms
-from tests.tunnel.stage.program import Program
+from tests.tunnel.stage.play import Play
 from tests.tunnel.stage.sockets import tcp_pair
-from tests.tunnel.stage.stage import Stage, all_here
+from tests.tunnel.stage.stage import Stage
 
 WINDOW = 128 * 1024
 
 
-class Talk:
-    """One channel: what either program says, and in what pieces."""
-
-    def __init__(self, dice: random.Random, near: Program, far: Program, sizes: tuple[int, ...]) -> None:
-        self.near, self.far = near, far
-        self.there = dice.randbytes(dice.choice(sizes))
-        self.back = dice.randbytes(dice.choice(sizes))
-        self._said = [0, 0]
-
-    def go_on(self, dice: random.Random) -> None:
-        """Say a little more, or stop reading for a while."""
-        for which, (program, data) in enumerate(((self.near, self.there), (self.far, self.back))):
-            program.reads = dice.random() < 0.8
-            said = self._said[which]
-            if said <= len(data):
-                piece = data[said : said + dice.choice([1, 100, 50_000])]
-                program.send(piece)
-                self._said[which] += len(piece)
-                if self._said[which] == len(data):
-                    program.shut()
-                    self._said[which] += 1
-
-    @property
-    def all_said(self) -> bool:
-        return self._said == [len(self.there) + 1, len(self.back) + 1]
-
-
 def play(stage: Stage, seed: int, cuts: bool) -> int:
     """Play to the end; return the number of links that were replaced."""
-    dice = random.Random(seed)
-    if cuts:
-        stage.cable.next_cut = lambda: dice.randrange(1, dice.choice([500, 50_000, 300_000]))
-    talks = []
-    for sizes in ((400_000,), (0, 1, 5_000, 300_000), (0, 1, 5_000, 300_000)):
-        known = len(stage.target.programs)
-        near = stage.arrive()
-        for _ in range(200):
-            if len(stage.target.programs) > known:
-                break
-            stage.pass_time(0.2)
-        talks.append(Talk(dice, near, stage.target.programs[-1], sizes))
-    endings = [channel.ended for channel in stage.source.channels]
-    sent = {channel.ident: channel for channel in all_here(stage.source.channels)}
-    received = {channel.ident: channel for channel in all_here(stage.destination.channels)}
-    errors: list[object] = []
-    for ending in endings:
-        ending.addCallback(errors.append)
-    while not all(talk.all_said for talk in talks):
-        for talk in talks:
-            talk.go_on(dice)
-        for line in stage.cable.lines:
-            line.there.chunk, line.back.chunk = dice.choice([1, 50, 5000, 1 << 20]), dice.choice([1, 50, 5000, 1 << 20])
-        for _ in range(dice.randrange(1, 6)):
-            stage.crank.turn()
-        stage.crank.advance(dice.choice([0, 0.01, 0.3]))
-    stage.cable.next_cut = lambda: None
-    for line in stage.cable.lines:
-        line.there.chunk = line.back.chunk = 1 << 20
-    for talk in talks:
-        talk.near.reads = talk.far.reads = True
-    stage.pass_time(10)
-    for talk in talks:
-        assert talk.far.got == talk.there
-        assert talk.near.got == talk.back
-        assert talk.near.got_end
-        assert talk.far.got_end
-    assert errors == [None] * 3
-    for ident, near_end in sent.items():
-        assert near_end.outbound.end == received[ident].inbound.written - 1
-        assert near_end.inbound.written - 1 == received[ident].outbound.end
-    assert stage.near_pool.most <= 3 * 6
-    stage.assert_all_gone()
+    one = Play(stage, seed, cuts)
+    while not one.all_said:
+        one.go_on()
+    one.come_to_rest()
+    one.check()
     return stage.source.ledger.whole.resumes
 
 
