@@ -18,7 +18,7 @@ from tests.integration.outcome import arrived
 from tests.peer import messages
 from tests.peer.control import Conversation
 from tests.peer.destination import Destination
-from tests.peer.messages import Refused
+from tests.peer.messages import Refused, Value
 from tests.peer.receiver import Receiver
 from tests.peer.sender import Sender
 from tests.peer.source import Source
@@ -124,6 +124,13 @@ def test_our_destination_undoes(ours: Callable[..., tuple[Pair, Receiver, Destin
     assert pair.destination.leftovers() == []
 
 
+def refused(talk: Conversation, command: str, **fields: Value) -> str:
+    """The code that a question is refused with."""
+    with pytest.raises(Refused) as refusal:
+        talk.ask(command, **fields)
+    return refusal.value.code
+
+
 def test_the_talk_before_a_migration(pairs: Callable[..., Pair], tls: Path) -> None:
     """Commands at the wrong time, of sessions that nobody knows, and of later releases; one that is begun is undone with its channel."""
     pair = pairs(SMALL)
@@ -132,39 +139,27 @@ def test_the_talk_before_a_migration(pairs: Callable[..., Pair], tls: Path) -> N
         ours = sender(crossing, tls, monitor)
         first = ours.prepare(later=b"\0", lowest=1, highest=7, features="x-fast")
         assert (first["version"], first["features"]) == (b"1", b"")
-        talk = ours.control
+        talk, own = ours.control, {"session": ours.session, **ours.secrets()}
         assert talk.ask("Ping") == {"_answer": b"2"}
-        for asked, code in (("Finish", "not-migratable"), ("Prepare", "not-migratable")):
-            fields = {"run": True, "settle": 0} if asked == "Finish" else ours.prepare_fields()
-            with pytest.raises(Refused) as refused:
-                talk.ask(asked, session=ours.session, **ours.secrets(), **fields)
-            assert refused.value.code == code
-        for asked in ("Listen", "Abort"):
-            with pytest.raises(Refused) as refused:
-                talk.ask(asked, session="0" * 32, bitmaps=[])
-            assert refused.value.code == "destination"
-        with pytest.raises(Refused) as refused:
-            talk.ask("Later")
-        assert refused.value.code == "UNHANDLED"
+        assert refused(talk, "Finish", run=True, settle=0, **own) == "not-migratable"
+        assert refused(talk, "Prepare", **own, **ours.prepare_fields()) == "not-migratable"
+        assert refused(talk, "Listen", session="0" * 32, bitmaps=[]) == "destination"
+        assert refused(talk, "Abort", session="0" * 32, bitmaps=[]) == "destination"
+        assert refused(talk, "Later") == "UNHANDLED"
         other = Conversation(Source(crossing.port, tls).open("control"))
         assert messages.text(other.ask("Query", session="0" * 32, vm="web1"), "state") == "unknown"
-        assert messages.text(other.ask("Query", session=ours.session, **ours.secrets(), vm="web1"), "state") == "prepared"
-        with pytest.raises(Refused) as refused:
-            other.ask("Prepare", session="1" * 32, **ours.secrets(), **ours.prepare_fields())
-        assert refused.value.code == "not-migratable"
-        with pytest.raises(Refused) as refused:
-            other.ask("Query", session="x", vm="web1")
-        assert refused.value.code == "protocol"
+        assert messages.text(other.ask("Query", vm="web1", **own), "state") == "prepared"
+        assert refused(other, "Prepare", session="1" * 32, **ours.secrets(), **ours.prepare_fields()) == "not-migratable"
+        assert refused(other, "Query", session="x", vm="web1") == "protocol"
         other.wait_ended()
         ours.end()
         wait(lambda: pair.destination.leftovers() == [], 20, "the end of the session")
         started = time.monotonic()
         again = sender(crossing, tls, monitor)
         again.prepare()
-        assert again.control.ask("Abort", session=again.session, **again.secrets())["state"] == b"aborted"
-        with pytest.raises(Refused) as refused:
-            again.control.ask("Listen", session=again.session, **again.secrets(), bitmaps=[])
-        assert refused.value.code == "not-migratable"
+        own = {"session": again.session, **again.secrets()}
+        assert again.control.ask("Abort", **own)["state"] == b"aborted"
+        assert refused(again.control, "Listen", bitmaps=[], **own) == "not-migratable"
         assert again.settle() in ("gone", "fresh")
         again.end()
         assert time.monotonic() - started < 60
