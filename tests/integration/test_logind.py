@@ -23,8 +23,8 @@ from lab.qmp import Qmp
 from lab.sshd import SSHD, SSHCrossing, Sshd
 from tests.integration.lines import LINES
 from tests.integration.outcome import undisturbed
-from tests.integration.test_one_command import Hosts
 from tests.integration.test_units import PLAN, lent, within
+from tests.integration.two_hosts import Hosts
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")]
 

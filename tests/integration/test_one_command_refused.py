@@ -15,7 +15,7 @@ from lab.qmp import Qmp
 from lab.sshd import SSHD
 from tests.integration.host import files
 from tests.integration.lines import LINES
-from tests.integration.test_one_command import Hosts, two_hosts
+from tests.integration.two_hosts import Hosts, two_hosts
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")]
 
