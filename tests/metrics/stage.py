@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.threads import deferToThread
 
 from nbdtun.metrics.families import Asked
+from nbdtun.migration.destination.life import State
+from nbdtun.migration.tally import Tally
 
 
 def read(families: Iterable[Metric]) -> dict[str, float]:
@@ -38,3 +42,9 @@ async def fetch(path: Path, page: str, *more: str) -> tuple[int, str, str]:
     content, _, last = done.stdout.rpartition("\n")
     status, _, kind = last.partition(" ")
     return int(status), kind, content
+
+
+def service(*states: State, libvirt: Any = None) -> Any:
+    """A destination's, with VMs in these states."""
+    busy = {f"web{number}": SimpleNamespace(session=SimpleNamespace(state=state)) for number, state in enumerate(states)}
+    return SimpleNamespace(sessions=SimpleNamespace(register=SimpleNamespace(busy=busy, tally=Tally())), arrivals=libvirt)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 from nbdtun.metrics.arrivals import ENDS, of
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.tally import Tally
-from tests.metrics.stage import read
-
-
-def service(*states: State, libvirt: Any = None) -> Any:
-    busy = {f"web{number}": SimpleNamespace(session=SimpleNamespace(state=state)) for number, state in enumerate(states)}
-    return SimpleNamespace(sessions=SimpleNamespace(register=SimpleNamespace(busy=busy, tally=Tally())), arrivals=libvirt)
+from tests.metrics.stage import read, service
 
 
 def test_those_under_way_are_in_a_phase() -> None:

@@ -11,8 +11,7 @@ from nbdtun.metrics.departure import Departure
 from nbdtun.tls.issue import make
 from nbdtun.tls.store import Store
 from tests.display.stage import MIRROR
-from tests.metrics.stage import read
-from tests.metrics.test_arrivals import service
+from tests.metrics.stage import read, service
 from tests.tunnel.conftest import make_stage, stage
 from tests.tunnel.stage.stage import Stage
 

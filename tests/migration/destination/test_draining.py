@@ -15,8 +15,9 @@ from nbdtun.migration.destination.draining import Draining
 from nbdtun.migration.destination.life import State
 from nbdtun.migration.destination.register import FAREWELL_SECONDS
 from nbdtun.migration.source.session_client import SourceControl
-from tests.migration.destination.test_sessions import OTHER, SESSION, Talk
+from tests.migration.stage.asking import OTHER, Talk
 from tests.migration.stage.machines import HARDWARE
+from tests.migration.stage.talk import SESSION
 
 
 class Drained(Talk):

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from nbdtun.tunnel.runtime.bucket import Bucket, SharedBucket
 from nbdtun.tunnel.runtime.throttle import Throttle
-from tests.tunnel.runtime.test_throttle import Reader, pass_time
+from tests.tunnel.runtime.readers import Reader, pass_time
 
 SPENDS = """
 import sys
