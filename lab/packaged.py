@@ -46,6 +46,7 @@ def older(newer: Path, suite: str) -> Path:
     """A package that differs in its version only, for an upgrade."""
     tree, package = PROJECT / "build/older", PROJECT / f"build/older-{suite}.deb"
     shutil.rmtree(tree, ignore_errors=True)
+    tree.parent.mkdir(exist_ok=True)  # nothing was built in this checkout if it is of another release
     subprocess.run(["dpkg-deb", "--raw-extract", newer, tree], check=True)
     control = tree / "DEBIAN/control"
     control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 0.0.1~"))
