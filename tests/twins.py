@@ -21,10 +21,7 @@ WITHOUT_TWIN: Final = {
     "nbdtun.service.control.audience": "values without rules of their own",
     "nbdtun.service.checking": "tells the two kinds of VMs apart: integration/test_check and libvirt_moves have one each",
     **dict.fromkeys(
-        (
-            f"nbdtun.service.evacuation.{name}"
-            for name in ("places", "survey", "listing", "fitness", "planning", "crew", "engine", "control", "run")
-        ),
+        (f"nbdtun.service.evacuation.{name}" for name in ("listing", "planning", "control", "run")),
         "joins what has twins, and asks real QEMUs and processes: integration/test_evacuate has the whole",
     ),
     "nbdtun.service.evacuation.whereabouts": "asks a real destination: integration/test_evacuate has one whose source is gone",

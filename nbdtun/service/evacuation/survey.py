@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -10,18 +11,20 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from nbdtun.config import VMPattern
+from nbdtun.config.values import PLACE
 from nbdtun.deferreds import gather
-from nbdtun.errors import NbdtunError
+from nbdtun.errors import ConfigError, NbdtunError, printable
 from nbdtun.evacuation.terms import Terms
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.host import Host
 from nbdtun.libvirt.near.survey import survey as survey_domain
+from nbdtun.logs import make_logger
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.disks import inventory
 from nbdtun.migration.vm.machine import machine, run_state
 from nbdtun.process import Reactor
 from nbdtun.service.local.monitors import Hold
-from nbdtun.service.local.vms import VMs
+from nbdtun.service.local.vms import VMs, unusable
 from nbdtun.spawn.rewrite.answers import Answers
 
 #: The VMs that are asked at a time.
@@ -32,6 +35,9 @@ _ACTIVE: Final = 1
 
 #: Run states of a QEMU without a guest of its own: it waits for one, or its guest is elsewhere.
 _NO_GUEST: Final = frozenset({"inmigrate", "postmigrate", "finish-migrate", "shutdown"})
+
+
+_log = make_logger()
 
 
 @frozen
@@ -58,7 +64,7 @@ async def survey(reactor: Reactor, terms: Terms) -> list[Seen]:
     """
     Look at all QEMUs here that the terms are for, with or without a guest; nothing is changed.
 
-    :raise NbdtunError: libvirt cannot be asked.
+    :raise NbdtunError: libvirt cannot be asked, or the monitors' directory cannot be read.
     """
     found = await (_libvirt(reactor, terms) if terms.libvirt else _monitors(reactor, terms))
     return sorted(found, key=lambda seen: seen.vm)
@@ -74,13 +80,33 @@ def chosen(terms: Terms, names: Iterable[str]) -> list[str]:
 
 
 async def _monitors(reactor: Reactor, terms: Terms) -> list[Seen]:
-    every = dict(VMs([VMPattern("*", terms.qmp)]).items())
+    _check_directory(terms.qmp)
+    pattern = VMPattern("*", terms.qmp)
+    every, odd = dict(VMs([pattern]).items()), unusable(pattern)
     turns = DeferredSemaphore(AT_ONCE)
 
     def ask(vm: str) -> Deferred[Seen]:
         return turns.run(lambda: Deferred.fromCoroutine(look(reactor, vm, every[vm])))
 
-    return [*await gather([ask(vm) for vm in chosen(terms, every)])]
+    asked = await gather([ask(vm) for vm in chosen(terms, every)])
+    return [*asked, *(_odd(name, odd[name]) for name in chosen(terms, odd))]
+
+
+def _odd(name: str, path: str) -> Seen:
+    """A VM that cannot be migrated under its name: it is told, as its host may be switched off next."""
+    what = f"the monitor {printable(path)} cannot be used: its path is too long, or {printable(name)!r} is not a valid name"
+    return Seen(printable(name), path, wrong=ConfigError(what, "use letters, digits, dots, dashes and underscores, at most 64"))
+
+
+def _check_directory(form: str) -> None:
+    """A directory that cannot be read may have any number of VMs; one that is not there may be missing since the host's start."""
+    directory = form.partition(PLACE)[0].rpartition("/")[0] or "/"
+    try:
+        os.listdir(directory)
+    except FileNotFoundError:
+        _log.warn("there is no directory {directory}, and so no VM", directory=directory)
+    except OSError as error:
+        raise ConfigError(f"--qmp {form}: {directory} cannot be read: {error.strerror}") from None
 
 
 async def look(reactor: Reactor, vm: str, place: str) -> Seen:

@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import Final
 
 from nbdtun.config.names import NAME
 from nbdtun.config.values import PLACE, VM, VMPattern
@@ -21,6 +22,12 @@ from nbdtun.units import listed
 
 #: The most sockets that are remembered.
 REMEMBERED = 256
+
+#: Any name, valid or not.
+_ANYTHING: Final = "(?s:.+)"
+
+#: The most bytes of a path (limits.h).
+PATH_MAX: Final = 4096
 
 
 class VMs(Mapping[str, str]):
@@ -126,22 +133,31 @@ class VMs(Mapping[str, str]):
             del self._remembered[next(iter(self._remembered))]
 
 
-def _candidates(pattern: VMPattern) -> Iterator[tuple[str, str]]:
+def unusable(pattern: VMPattern) -> dict[str, str]:
+    """
+    The sockets of this form that are passed over, by what stands in the place of the name: that is no valid name, or the path is too long.
+    """
+    usable = dict(_candidates(pattern))
+    every = _candidates(pattern, name=_ANYTHING, longest=PATH_MAX)
+    return {name: path for name, path in every if name not in usable and _is_socket(path)}
+
+
+def _candidates(pattern: VMPattern, name: str = NAME, longest: int = LONGEST_SOCKET_PATH) -> Iterator[tuple[str, str]]:
     """The names that the entries of one directory spell, each with the path of its socket, which need not exist."""
     before, _, after = pattern.qmp.partition(PLACE)
     directory, _, prefix = before.rpartition("/")
     suffix, slash, rest = after.partition("/")
-    for name in _spelled(directory or "/", prefix, suffix):
-        if fnmatchcase(name, pattern.names):
-            path = f"{directory}/{prefix}{name}{suffix.replace(PLACE, name)}{slash}{rest.replace(PLACE, name)}"
-            if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-                yield name, path
+    for vm in _spelled(directory or "/", prefix, suffix, name):
+        if fnmatchcase(vm, pattern.names):
+            path = f"{directory}/{prefix}{vm}{suffix.replace(PLACE, vm)}{slash}{rest.replace(PLACE, vm)}"
+            if len(os.fsencode(path)) <= longest:
+                yield vm, path
 
 
-def _spelled(directory: str, prefix: str, suffix: str) -> list[str]:
+def _spelled(directory: str, prefix: str, suffix: str, name: str) -> list[str]:
     """The names in the entries of ``directory`` that have this form; none if it cannot be read."""
     again = "(?P=vm)".join(map(re.escape, suffix.split(PLACE)))
-    form = re.compile(f"{re.escape(prefix)}(?P<vm>{NAME}){again}")
+    form = re.compile(f"{re.escape(prefix)}(?P<vm>{name}){again}")
     try:
         entries = sorted(os.listdir(directory))
     except OSError:

@@ -1,0 +1,40 @@
+"""The VMs of this host: what must not be passed over in silence, as the host may be switched off next."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import Clock
+
+from nbdtun.errors import ConfigError
+from nbdtun.evacuation.terms import Terms
+from nbdtun.service.evacuation.survey import Seen, survey
+
+
+async def seen(folder: Path, **more: Any) -> list[Seen]:
+    return await survey(cast(Any, Clock()), Terms(qmp=f"{folder}/{{vm}}.qmp", to=("hv2",), **more))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_monitor_whose_name_is_not_valid_is_told(tmp_path: Path) -> None:
+    for name in ("my vm", "_web"):
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(f"{tmp_path}/{name}.qmp")
+    (tmp_path / "no socket.qmp").touch()
+    first, second = await seen(tmp_path)
+    assert (first.vm, second.vm) == ("_web", "my vm")
+    assert first.has_guest
+    assert "'my vm' is not a valid name" in str(second.wrong)
+    assert await seen(tmp_path, without=("my*", "_web")) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_cannot_be_read_is_not_an_empty_host(tmp_path: Path) -> None:
+    assert await seen(tmp_path / "nowhere") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be read: Not a directory"):
+        await seen(tmp_path / "file")
