@@ -79,13 +79,20 @@ def _told(options: Mapping[str, Any], restored: tuple[str, ...]) -> dict[str, An
         "bandwidth": options["bandwidth"] and parse_rate(options["bandwidth"]),
         "pause": _milliseconds(options["retry_pause"]),
         "at_end": options["at_end"] and AtEnd(options["at_end"]),
-        "hooks": options["hook"] and os.path.abspath(options["hook"]),
+        "hooks": options["hook"] and _folder(options["hook"]),
         "hook_ms": _milliseconds(options["hook_time"]),
     }
 
 
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
+
+
+def _folder(path: str) -> str:
+    """The directory of the hooks, as a whole path; one that is not there would have none, in silence."""
+    if not os.path.isdir(path):
+        raise ConfigError(f"--hook {path}: there is no such directory")
+    return os.path.abspath(path)
 
 
 def _text(path: str) -> str:

@@ -72,6 +72,14 @@ def test_those_that_come_home(tmp_path: Path) -> None:
         make_terms(options(qmp=QMP, to=("hv1",), restore=f"{path}"), None)
 
 
+def test_hooks_of_a_directory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hooks").mkdir()
+    assert make_terms(options(qmp=QMP, to=("hv1",), hook="hooks"), None).hooks == f"{tmp_path}/hooks"
+    with pytest.raises(ConfigError, match="--hook hoks: there is no such directory"):
+        make_terms(options(qmp=QMP, to=("hv1",), hook="hoks"), None)
+
+
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         edited_plan("/nowhere/evening.toml")
