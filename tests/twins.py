@@ -24,7 +24,6 @@ WITHOUT_TWIN: Final = {
         (f"nbdtun.service.evacuation.{name}" for name in ("listing", "planning", "control", "run")),
         "joins what has twins, and asks real QEMUs and processes: integration/test_evacuate has the whole",
     ),
-    "nbdtun.service.evacuation.whereabouts": "asks a real destination: integration/test_evacuate has one whose source is gone",
     "nbdtun.service.succession.later": "one end of a dialogue: succession/test_earlier and test_succession have both, over real sockets",
     "nbdtun.service.succession.household": "joins what has twins: integration/test_succession has it with real daemons and QEMUs",
     "nbdtun.service.succession.place": "declarations, of what succession/test_succession has",

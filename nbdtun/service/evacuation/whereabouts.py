@@ -36,7 +36,8 @@ from nbdtun.tunnel.source.client import Source
 T = TypeVar("T")
 
 #: The run states of a QEMU that has a guest.
-_HAS_GUEST: Final = frozenset({"running", "paused", "suspended"})
+_PAUSED: Final = "paused"
+_HAS_GUEST: Final = frozenset({"running", _PAUSED, "suspended"})
 
 #: Seconds for the channels to end by themselves.
 _SETTLE: Final = 3.0
@@ -52,15 +53,19 @@ class Whereabouts:
         self._places = places
 
     async def find(self, entry: Entry, outcome: Outcome) -> Outcome:
-        """The outcome for a VM whose source is gone: it has arrived, or that is still unknown."""
+        """
+        The outcome for a VM whose source is gone: it has arrived, or that is still unknown.
+
+        A guest that is paused there may have been paused here, or has not been let go yet: nobody knows whether it is to run.
+        """
         settings = self._places.settings(entry.vm, entry.move.place, entry.to)
         try:
             there = await self._ask(settings, entry)
         except NbdtunError as error:
             return evolve(outcome, fate=Fate.UNKNOWN, code=error.code, reason=f"it is not here any more, and {error}")
-        if there:
+        if there and there != _PAUSED:
             return evolve(outcome, fate=Fate.ARRIVED)
-        what = f"it is not here any more ({outcome.reason}), and has no guest at {entry.to}"
+        what = f"it is not here any more ({outcome.reason}), and {'is paused' if there else 'has no guest'} at {entry.to}"
         return evolve(outcome, fate=Fate.UNKNOWN, code=OutcomeUnknown.code, reason=what)
 
     async def memory(self, vm: str, place: str, to: str) -> int:
@@ -96,14 +101,15 @@ class Whereabouts:
 
         return await self._visit(settings, vm, ask)
 
-    async def _ask(self, settings: MigrateSettings | DomainSettings, entry: Entry) -> bool:
+    async def _ask(self, settings: MigrateSettings | DomainSettings, entry: Entry) -> str:
+        """Its run state there; empty if it has no guest there. libvirt's session knows whether its guest has run."""
         if not isinstance(settings, DomainSettings):
-            return bool(await self._state(settings, entry.vm))
+            return await self._state(settings, entry.vm)
 
         async def ask(source: Source, rundir: RunDir) -> bool:
             return await self._has_run(settings, source, rundir, entry)
 
-        return await self._visit(settings, entry.vm, ask)
+        return "running" if await self._visit(settings, entry.vm, ask) else ""
 
     async def _visit(self, settings: MigrateSettings | DomainSettings, vm: str, work: Callable[[Source, RunDir], Awaitable[T]]) -> T:
         """Do ``work`` with a tunnel to the destination."""
