@@ -13,7 +13,7 @@ from nbdtun.cli.log import log_to_stderr
 from nbdtun.cli.options import SpelledOut, migration_options, option, read_settings
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import tell
-from nbdtun.config.capacity import WORKERS, migrations_workers
+from nbdtun.config.capacity import WORKERS, migrations_workers, usable_cores
 from nbdtun.config.options import KEEP_SOURCE, LOG_FORMAT, METRICS
 from nbdtun.errors import ConfigError
 
@@ -87,7 +87,8 @@ def _hands(settings: Settings, given: int | None) -> Workers | None:
     """The processes that carry the channels, besides this one."""
     from nbdtun.daemon import worker
 
-    return worker.workers("nbdtun-migrate", migrations_workers(given, through_ssh=settings.far.through_ssh))
+    count = migrations_workers(given, usable_cores(), through_ssh=settings.far.through_ssh)
+    return worker.workers("nbdtun-migrate", count, asked=given is not None)
 
 
 def _measured(reactor: Reactor, settings: Settings, start: Callable[..., Deferred[Progress]]) -> Callable[..., Deferred[Progress]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from nbdtun.config.option import Option
 from nbdtun.errors import ConfigError
 from nbdtun.units import parse_count
@@ -54,10 +56,15 @@ def parse_workers(text: str) -> int:
     return count
 
 
+def usable_cores() -> int:
+    """How many cores this process may run on (sched_getaffinity(2))."""
+    return len(os.sched_getaffinity(0))
+
+
 def workers(given: int | None, cores: int, hindrance: tuple[str, str] | None) -> int:
     """
-    How many workers a daemon has on a machine with so many cores, if so many were ``given``, or none. A ``hindrance`` to more than one
-    is a reason, and a remedy.
+    How many workers a process has that may run on so many cores, if so many were ``given``, or none. A ``hindrance`` to more than one is
+    a reason, and a remedy.
 
     :raise ConfigError: more were given than there can be.
     """
@@ -72,13 +79,13 @@ def workers(given: int | None, cores: int, hindrance: tuple[str, str] | None) ->
 _THROUGH_SSH = ("one process makes the links through ssh", "leave out one of the two")
 
 
-def migrations_workers(given: int | None, *, through_ssh: bool) -> int:
+def migrations_workers(given: int | None, cores: int, *, through_ssh: bool) -> int:
     """
-    The same for a migration: as many as were ``given``, else none besides itself.
+    The same for a migration, which then starts no more than it has use for.
 
     :raise ConfigError: more were given than there can be.
     """
-    return workers(given or 1, 1, _THROUGH_SSH if through_ssh else None)
+    return workers(given, cores, _THROUGH_SSH if through_ssh else None)
 
 
 WORKERS = Option(
@@ -86,5 +93,5 @@ WORKERS = Option(
     "Processes that carry the channels, on a core each. With 1, the process itself does so.",
     "COUNT",
     "nbdtun.config.capacity:parse_workers",
-    unset="1 for a migration, and on up to two cores; else half as many as cores, at most 4",
+    unset="1 on up to two cores, else half as many as cores, at most 4; a migration has no more than it fills",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from twisted.application.service import IService
 
 from nbdtun.config import DestinationSettings, Limits, VMPattern
 from nbdtun.config.build import tunnel_settings
-from nbdtun.config.capacity import LIMITS, MAX_ARRIVALS, WORKERS, workers
+from nbdtun.config.capacity import LIMITS, MAX_ARRIVALS, WORKERS, usable_cores, workers
 from nbdtun.config.options import ADMIT, ALLOW, DESTINATION, DRAIN_TIMEOUT, LIBVIRT, LISTEN, TARGET, TUNNEL, VM
 from nbdtun.daemon.options import DeclaredOptions, give_up
 from nbdtun.daemon.program import place, predecessor
@@ -47,7 +46,7 @@ class Options(DeclaredOptions, declared=DESTINATION):
 
         tunnel = tunnel_settings(self.given(*TUNNEL))
         hindrance = (reason, "leave out one of the two") if (reason := fixed(tunnel)) else None
-        self.workers = workers(self.value(WORKERS), len(os.sched_getaffinity(0)), hindrance)
+        self.workers = workers(self.value(WORKERS), usable_cores(), hindrance)
         return DestinationSettings(
             tunnel=tunnel,
             listen=self.required(LISTEN),

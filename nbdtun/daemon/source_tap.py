@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.config import LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
 from nbdtun.config.build import far_settings, migration_settings, tunnel_settings
-from nbdtun.config.capacity import LOCAL_LIMITS, WORKERS, migrations_workers, workers
+from nbdtun.config.capacity import LOCAL_LIMITS, WORKERS, migrations_workers, usable_cores, workers
 from nbdtun.config.options import (
     BANDWIDTH,
     CONNECT,
@@ -85,14 +84,13 @@ class Options(DeclaredOptions, declared=SOURCE):
             raise ConfigError("nothing to do: give --forward, or --migrate with --qmp")
         if urgent and not forwards:
             raise ConfigError("--urgent needs --forward")
-        cores = len(os.sched_getaffinity(0))
         if not forwards:
-            self.workers = migrations_workers(self.value(WORKERS), through_ssh=far.through_ssh)
+            self.workers = migrations_workers(self.value(WORKERS), usable_cores(), through_ssh=far.through_ssh)
             return SourceTask(None, migrate)
         by_ssh = (
             ("the far end that ssh starts is for one process", "start `nbdtun dest` there, and connect to it") if is_ssh(connect) else None
         )
-        self.workers = workers(self.value(WORKERS), cores, by_ssh)
+        self.workers = workers(self.value(WORKERS), usable_cores(), by_ssh)
         limits = LocalLimits(**{key.removeprefix("max_"): count for key, count in self.given(*LOCAL_LIMITS).items()})
         drain = self.value(DRAIN_TIMEOUT)
         return SourceTask(
@@ -144,7 +142,7 @@ def makeService(options: Options) -> IService:
     forward, migrate = options.settings.forward, options.settings.migrate
     link = predecessor(partial(give_up, "nbdtun-source"))
     make_room(needed((forward.limits if forward else LocalLimits()).channels, 0))
-    program, reload, hands = None, None, worker.workers("nbdtun-source", options.workers)
+    program, reload, hands = None, None, worker.workers("nbdtun-source", options.workers, asked=options.has(WORKERS))
     measuring: list[ListeningService] = []
     try:
         services: list[IService] = []

@@ -51,9 +51,9 @@ def start(plugin: str, link: socket.socket) -> Child:
     return Child(beside("nbdtun.daemon.worker.work", f"nbdtun worker of {plugin}", link.fileno()), link)
 
 
-def workers(plugin: str, count: int) -> Workers | None:
-    """So many workers for the daemon ``plugin``; one is the main process itself."""
-    return Workers(count, partial(start, plugin)) if count > 1 else None
+def workers(plugin: str, count: int, *, asked: bool = True) -> Workers | None:
+    """So many workers for the daemon ``plugin``, which somebody has ``asked`` for; one is the main process itself."""
+    return Workers(count, partial(start, plugin), asked) if count > 1 else None
 
 
 def work(number: int) -> NoReturn:

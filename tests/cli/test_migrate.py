@@ -78,7 +78,7 @@ def test_the_options_of_migrate_alone(attended: list[tuple[Any, str]], capsys: p
     assert (settings.migration, display) == (MigrationSettings(vm="web1", keep_source=True), "Nothing")
 
 
-@pytest.mark.parametrize(("cores", "words", "count"), [(2, (), 1), (8, (), 1), (8, ("--workers", "1"), 1), (2, ("--workers", "3"), 3)])
+@pytest.mark.parametrize(("cores", "words", "count"), [(2, (), 1), (8, (), 4), (8, ("--workers", "1"), 1), (2, ("--workers", "3"), 3)])
 def test_its_channels_have_workers(
     attended: list[tuple[Any, str]],
     capsys: pytest.CaptureFixture[str],
@@ -87,12 +87,12 @@ def test_its_channels_have_workers(
     words: tuple[str, ...],
     count: int,
 ) -> None:
-    """As many as are asked for."""
-    made: list[int] = []
+    """As many as are asked for, or as there are cores for."""
+    made: list[tuple[int, bool]] = []
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
-    monkeypatch.setattr("nbdtun.daemon.worker.workers", lambda plugin, count: made.append(count))
+    monkeypatch.setattr("nbdtun.daemon.worker.workers", lambda plugin, count, asked: made.append((count, asked)))
     assert run(capsys, *MIGRATE, *words)[0] == 3
-    assert made == [count]
+    assert made == [(count, bool(words))]
 
 
 def test_links_through_ssh_have_no_workers(attended: list[tuple[Any, str]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbdtun.config.capacity import MOST_WORKERS, WORKERS, migrations_workers, workers
+from nbdtun.config.capacity import MOST_WORKERS, WORKERS, migrations_workers, usable_cores, workers
 from nbdtun.errors import ConfigError
 
 
@@ -27,7 +27,13 @@ def test_what_is_asked_for_and_cannot_be_is_refused() -> None:
 
 
 def test_a_migration_through_ssh_has_one_process() -> None:
-    assert [migrations_workers(None, through_ssh=ssh) for ssh in (False, True)] == [1, 1]
-    assert [migrations_workers(3, through_ssh=False), migrations_workers(1, through_ssh=True)] == [3, 1]
+    assert [migrations_workers(None, cores, through_ssh=False) for cores in (2, 8)] == [1, 4]
+    assert [migrations_workers(3, 2, through_ssh=False), migrations_workers(1, 8, through_ssh=True)] == [3, 1]
+    assert migrations_workers(None, 8, through_ssh=True) == 1
     with pytest.raises(ConfigError, match="--workers 3: one process makes the links through ssh; leave out one of the two"):
-        migrations_workers(3, through_ssh=True)
+        migrations_workers(3, 8, through_ssh=True)
+
+
+def test_the_cores_are_those_that_it_may_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {3, 5, 7} if pid == 0 else set())
+    assert usable_cores() == 3

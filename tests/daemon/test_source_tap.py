@@ -59,7 +59,7 @@ def test_workers_carry_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
         options.read((*words, *forward))
         assert options.workers == count
     assert mistake(source, *ssh, *forward, "--workers", "2").startswith("--workers 2: the far end that ssh starts is for one process; ")
-    for more, count in (((), 1), (("--workers", "2"), 2)):
+    for more, count in (((), 4), (("--workers", "2"), 2)):
         options = Options()
         options.read((*MIGRATE, *more))
         assert options.workers == count

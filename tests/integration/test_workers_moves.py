@@ -92,6 +92,26 @@ def test_a_vm_moves_over_the_workers_of_both_ends(pairs: Pairs, crossings: Cross
     arrived(crossing)
 
 
+#: A machine of eight cores.
+CORES = "import os\nos.sched_getaffinity = lambda pid: set(range(8))\n"
+
+
+@pytest.mark.slow
+def test_a_machine_of_many_cores(pairs: Pairs, crossings: Crossings, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word of workers, both ends have some: the migration as many as it has disks."""
+    (directory / "sitecustomize.py").write_text(CORES)
+    monkeypatch.setenv("PYTHONPATH", f"{directory}")
+    pair = pairs(*TWO)
+    pair.source.wait_ticks(5)
+    crossing = crossings(pair)
+    attempt = crossing.migrate("--bandwidth", "4MiB")
+    wait(lambda: count(crossing.run_dir, "nbd") == 2, 120, "workers with the disks", attempt)
+    assert (len(workers(crossing.run_dir)), len(workers(crossing.far_run_dir))) == (2, 4)
+    assert crossing.command("set", VM, "--bandwidth", "none").returncode == 0
+    assert attempt.wait_exit(180) == 0, attempt.log()
+    arrived(crossing)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "build"), [("ram", "native"), ("nbd", "recent"), ("ram", "recent")])
 def test_a_worker_is_killed(pairs: Pairs, crossings: Crossings, request: pytest.FixtureRequest, kind: str, build: str) -> None:

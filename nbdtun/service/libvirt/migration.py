@@ -6,7 +6,6 @@ import hashlib
 
 from twisted.internet.defer import Deferred
 
-from nbdtun.config.capacity import MOST_WORKERS
 from nbdtun.config.libvirt import DomainSettings
 from nbdtun.config.settings import Dialling
 from nbdtun.deferreds import shield
@@ -30,7 +29,7 @@ from nbdtun.service.tunnel.build import make_source
 from nbdtun.service.tunnel.far import far_of
 from nbdtun.service.tunnel.introduced import Introduced
 from nbdtun.service.workers.crew import Workers
-from nbdtun.service.workers.hired import Hired
+from nbdtun.service.workers.hired import Hired, useful_to_domain
 from nbdtun.tunnel.source.client import Source
 
 #: Seconds for the channels to end by themselves after the migration, and for their last frames to arrive.
@@ -105,7 +104,8 @@ async def _migrate(
         await libvirt.open()
         audience.meet(source)
         controlled.workers = hands.report
-        hands.begin(source, MOST_WORKERS)
+        if hands.wanted:
+            hands.begin(source, await useful_to_domain(libvirt, settings.migration))
         controlled.work = made = work(reactor, libvirt, way, plan_of(settings), controlled.heed)
         made.checklist = checklist
         return await made.run()

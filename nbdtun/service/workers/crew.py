@@ -57,10 +57,11 @@ Start = Callable[[socket.socket], Process]
 
 @frozen
 class Workers:
-    """So many, in processes that ``start`` makes."""
+    """So many, in processes that ``start`` makes; ``asked`` for, or because there are cores for them."""
 
     count: int
     start: Start
+    asked: bool = True
 
 
 def _nobody(_: socket.socket) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +10,8 @@ from attrs import evolve
 
 from nbdtun.config.settings import Dialling
 from nbdtun.errors import NbdtunError
+from nbdtun.libvirt import domain
+from nbdtun.libvirt.connection import Libvirt
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.disks import inventory
@@ -19,18 +21,39 @@ from nbdtun.tunnel.source.client import Source
 
 
 async def useful(monitor: Monitor, settings: MigrationSettings) -> int:
-    """How many channels a migration fills at a time: one for each disk, then one for each connection of the memory."""
+    """
+    How many channels a migration fills at a time: one for each disk, then one for each connection of the memory.
+
+    The memory of one that is held stays with the main process.
+    """
+
+    async def count() -> int:
+        return len((await inventory(monitor)).disks)
+
+    return await _useful(count, settings)
+
+
+async def useful_to_domain(libvirt: Libvirt, settings: MigrationSettings) -> int:
+    """The same for a domain of libvirt's."""
+
+    def count(opened: Any) -> int:
+        return len(domain.read(opened.lookupByName(settings.vm).XMLDesc(0)).copied)
+
+    return await _useful(lambda: libvirt.do(count), settings)
+
+
+async def _useful(count: Callable[[], Awaitable[int]], settings: MigrationSettings) -> int:
     disks = len(settings.disks or ())
     with suppress(NbdtunError):  # the migration will say what is wrong
-        disks = disks or len((await inventory(monitor)).disks)
-    return max(disks, 1 + settings.connections)
+        disks = disks or await count()
+    return max(disks, 0 if settings.switchover else 1 + settings.connections)
 
 
 class Hired:
     """
     ``workers`` for a migration with these ``settings``, by way of ``reached`` if ssh or a code leads to its destination.
 
-    Where the links go through ssh, there are none; ``say`` is told so.
+    Where the links go through ssh, there are none; ``say`` is told so, if somebody has asked for them.
     """
 
     def __init__(self, workers: Workers | None, settings: Dialling, reached: Far | None, say: Callable[[str], object]) -> None:
@@ -58,7 +81,8 @@ class Hired:
         else:
             dialling = self._reached.dialling(settings.tunnel)
         if dialling is None:
-            self._say("the links go through ssh, so one process has all channels, and no worker")
+            if workers.asked:
+                self._say("the links go through ssh, so one process has all channels, and no worker")
         elif (count := min(workers.count, most)) > 1:
             self._crew = Crew.of(source, dialling, evolve(workers, count=count), lambda: True)
             self._crew.open()

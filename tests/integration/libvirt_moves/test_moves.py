@@ -12,7 +12,7 @@ import pytest
 from lab.disks import MIB
 from lab.libvirt import SPARE
 from lab.libvirt_way import PATIENT, Way
-from lab.process import wait
+from lab.process import marked, wait
 from lab.sshd import Sshd
 
 SLOW = 3 * MIB
@@ -62,6 +62,20 @@ def test_a_persistent_domain_leaves_its_definition(ways: Callable[..., Way]) -> 
     for xml in (there.virsh("dumpxml", "web1"), there.virsh("dumpxml", "web1", "--inactive")):
         assert '<lab:owner xmlns:lab="urn:lab">us</lab:owner>' in xml
     assert attempt.last["downtime_ms"] > 0
+
+
+@pytest.mark.slow
+def test_workers_have_its_channels(ways: Callable[..., Way]) -> None:
+    """As many as its memory has connections."""
+    way = ways()
+    there = way.ends[1]
+    way.cables[there.name].slow(SLOW)
+    with way.migrate("--workers", "8", "--connections", "2") as attempt:
+        attempt.wait_copied(4 * MIB, PATIENT)
+        assert sum("nbdtun worker of nbdtun-migrate" in each for each in marked().values()) == 3
+        way.cables[there.name].slow(100 * MIB)
+        assert attempt.wait_exit(PATIENT) == 0, attempt.log()
+    way.arrived(there)
 
 
 @pytest.mark.slow

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from nbdtun.config.settings import Dialling
-from nbdtun.errors import MonitorError
-from nbdtun.migration.settings import MigrationSettings
+from nbdtun.errors import LibvirtError, MonitorError
+from nbdtun.migration.settings import HOLD, MigrationSettings
 from nbdtun.service.workers import hired
-from nbdtun.service.workers.hired import Hired, useful
+from nbdtun.service.workers.hired import Hired, useful, useful_to_domain
 from tests.service.stage import done, migration_settings
 from tests.service.workers.stage import Yard
 
@@ -42,11 +43,43 @@ class Machine:
         (2, {"disks": ("disk0",)}, 1),
         (0, {}, 1),
         (None, {"connections": 1}, 2),
+        (2, {"connections": 4, "switchover": HOLD}, 2),  # its memory has no worker
     ],
 )
 def test_a_channel_for_each_disk_or_each_connection(drives: int | None, settings: dict[str, Any], count: int) -> None:
     machine: Any = Machine(drives)
     assert done(useful(machine, MigrationSettings(vm="web1", **settings))) == count
+
+
+class Domains:
+    """libvirt with one domain, which has so many disks, and one that is shared."""
+
+    def __init__(self, drives: int | None) -> None:
+        self.drives = drives
+
+    async def do(self, work: Any) -> Any:
+        if self.drives is None:
+            raise LibvirtError("it is gone")
+        return work(self)
+
+    def lookupByName(self, name: str) -> Domains:
+        assert name == "web1"
+        return self
+
+    def XMLDesc(self, flags: int) -> str:
+        disks = [DISK.format(each=each, shared="<shareable/>" if each == self.drives else "") for each in range((self.drives or 0) + 1)]
+        return f"<domain><name>web1</name><uuid>1</uuid><devices>{''.join(disks)}</devices></domain>"
+
+
+DISK = "<disk type='file'><source file='/images/{each}'/><target dev='vd{each}'/>{shared}</disk>"
+
+
+@pytest.mark.parametrize(
+    ("drives", "settings", "count"), [(3, {}, 3), (3, {"disks": ("vd0",)}, 1), (1, {"connections": 2}, 3), (None, {}, 1), (0, {}, 1)]
+)
+def test_a_domain_has_them_in_its_xml(drives: int | None, settings: dict[str, Any], count: int) -> None:
+    libvirt: Any = Domains(drives)
+    assert done(useful_to_domain(libvirt, MigrationSettings(vm="web1", **settings))) == count
 
 
 class Way:
@@ -108,12 +141,14 @@ def test_one_has_no_worker_beside_it(tmp_path: Path, crews: list[tuple[Any, int]
     assert crews == []
 
 
-def test_links_through_ssh_are_one_process(tmp_path: Path, crews: list[tuple[Any, int]]) -> None:
+@pytest.mark.parametrize("asked", [True, False])
+def test_links_through_ssh_are_one_process(tmp_path: Path, crews: list[tuple[Any, int]], asked: bool) -> None:
+    """Who has asked for more is told so."""
     said = list[str]()
     way: Any = Way(None)
     source: Any = None
-    Hired(Yard().workers(3), migration_settings(tmp_path), way, said.append).begin(source, 9)
-    assert (crews, said) == ([], ["the links go through ssh, so one process has all channels, and no worker"])
+    Hired(evolve(Yard().workers(3), asked=asked), migration_settings(tmp_path), way, said.append).begin(source, 9)
+    assert (crews, said) == ([], ["the links go through ssh, so one process has all channels, and no worker"] * asked)
 
 
 def test_a_port_that_ssh_has_found_is_dialled_by_all(tmp_path: Path, crews: list[tuple[Any, int]]) -> None:
