@@ -79,7 +79,7 @@ class Process:
         return self._process.wait(timeout)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and all its children."""
+        """Send a signal to the process and all its children, with those who have another parent by now."""
         if self.running():
             os.killpg(self.pid, number)
 

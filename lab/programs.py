@@ -52,6 +52,15 @@ class Programs:
         words = f" {self._kind.removeprefix('nbdtun-')} --"
         return sorted(pid for pid, line in marked().items() if words in line and f"{self._run_dir}" in line and alive(pid))
 
+    def lose(self, pid: int) -> None:
+        """
+        Kill one of them, and no other.
+
+        They are one process group, which a terminal can interrupt as a whole. So `Daemon.kill` of the first kills all.
+        """
+        os.kill(pid, signal.SIGKILL)
+        wait(lambda: pid not in self.running, 10, f"the end of process {pid}")
+
     def end(self) -> None:
         """Stop the daemon as a whole, in good order."""
         if self.running:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import re
 from collections.abc import Callable
 
 import pytest
@@ -121,8 +120,7 @@ def test_one_of_them_is_killed(
         attempt = crossing.migrate()
         gate.wait_held()
         newest = those.replace()
-        os.kill(crossing.daemon.pid if killed == "old" else newest, signal.SIGKILL)
-        wait(lambda: len(those.running) == 1, 10, "its end")
+        those.lose(crossing.daemon.pid if killed == "old" else newest)
         crossing.cable.cut()
         gate.open()
         fails = killed == "old"
@@ -133,6 +131,33 @@ def test_one_of_them_is_killed(
             assert again.wait_exit(120) == 0, again.log()
         those.end()
         arrived(crossing)
+
+
+@pytest.mark.slow
+def test_the_old_one_is_killed_while_a_disk_is_copied(
+    pairs: Callable[..., Pair], crossings: Callable[..., Crossing], programs: Callable[..., Programs]
+) -> None:
+    """Its channels end by name. QEMU connects its disk again, through the new program, which finds the session; the copy goes on."""
+    pair = pairs(Plan(64 * MIB))
+    pair.source.wait_ticks(5)
+    crossing = crossings(pair, daemon=Daemon)
+    those = programs("far")
+    attempt = crossing.migrate("--bandwidth", "2MiB")
+    attempt.wait_copied(2 * MIB)
+    newest = those.replace()
+    assert attempt.last["phase"] == "mirror"
+    those.lose(crossing.daemon.pid)
+    log = attempt.wait_log("the destination's daemon was restarted; copying the disks continues", 60)
+    lost = re.findall(r"channel \S+ ([0-9a-f]{8}): link lost", log)
+    assert len(lost) == 2  # of the session, and of the disk
+    refused = [f"the destination has no channel {each} of this source (any more)" for each in lost]
+    wait(lambda: all(each in crossing.daemon.log() for each in refused), 20, "the end of both")
+    assert those.running == [newest]
+    told = those.command("status").stdout
+    assert f"(pid {crossing.daemon.pid})" not in told
+    assert f"(pid {newest})" in told
+    assert crossing.command("set", VM, "--bandwidth", "none").returncode == 0
+    moves(attempt, those, crossing)
 
 
 @pytest.mark.slow
