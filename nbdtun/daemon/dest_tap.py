@@ -18,6 +18,7 @@ from nbdtun.daemon.service import Daemon
 from nbdtun.errors import NbdtunError
 from nbdtun.logs import make_logger
 from nbdtun.process import make_room, needed, settle_in
+from nbdtun.units import listed
 
 if TYPE_CHECKING:
     from nbdtun.service.local.listening import ListeningService
@@ -66,7 +67,7 @@ class Options(DeclaredOptions, declared=DESTINATION):
         vms = [f"{one.names} at {one.qmp}" if isinstance(one, VMPattern) else one.name for one in settings.vms]
         served = (("VM", vms), ("target", [target.name for target in settings.targets]))
         libvirt = [f"VMs of libvirt at {settings.libvirt}"] if settings.libvirt else []
-        words = [f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}" for noun, names in served if names] + libvirt
+        words = [f"{noun}{'s' * (len(names) > 1)} {listed(names)}" for noun, names in served if names] + libvirt
         return f"listening on {settings.listen}{'' if settings.tunnel.tls_dir else ' without TLS'}, for {' and '.join(words)}"
 
     def look(self) -> None:

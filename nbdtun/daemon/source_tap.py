@@ -36,6 +36,7 @@ from nbdtun.daemon.reload import Reload
 from nbdtun.daemon.service import Daemon, leave
 from nbdtun.errors import ConfigError, NbdtunError
 from nbdtun.process import make_room, needed, settle_in
+from nbdtun.units import listed
 
 if TYPE_CHECKING:
     from nbdtun.service import SourceService
@@ -110,7 +111,8 @@ class Options(DeclaredOptions, declared=SOURCE):
     def account(self) -> str:
         """The line that says what is done, once it has begun."""
         task = self.settings
-        words = [f"forwarding {', '.join(each.target for each in task.forward.forwards)} to {task.forward.connect}"] if task.forward else []
+        forward = task.forward
+        words = [f"forwarding {listed(dict.fromkeys(each.target for each in forward.forwards))} to {forward.connect}"] if forward else []
         return " and ".join([*words, *([f"migrating {task.migrate.migration.vm} to {task.migrate.connect}"] if task.migrate else [])])
 
     def look(self) -> None:

@@ -75,6 +75,12 @@ def test_what_it_says_that_it_serves() -> None:
     assert options.account() == "listening on unix:/a without TLS, for VMs a, * at /run/{vm}.qmp and target nbd"
 
 
+def test_it_names_a_few_targets() -> None:
+    options = Options()
+    options.read(["--listen", "unix:/a", "--vm", "a=/q", *(word for each in range(9) for word in ("--target", f"t{each}=unix:/b"))])
+    assert options.account() == "listening on unix:/a without TLS, for VM a and targets t0, t1, t2, t3, t4, t5, t6, t7 and 1 more"
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

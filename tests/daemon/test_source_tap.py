@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from nbdtun.config import Forward, LocalLimits, MigrateSettings, SourceSettings, TunnelSettings
@@ -73,6 +75,17 @@ def test_how_long_a_migration_may_last_and_what_helps_it() -> None:
     assert (wanted.converge, wanted.max_downtime) == (frozenset({Strategy.WRITE_BLOCKING, Strategy.DOWNTIME}), 9.0)
     limits = {Phase.MIRROR: 3600.0, Phase.READY: None}
     assert wanted.timeouts == Timeouts(phases=limits, total=7200.0, stall=None, on_timeout=OnTimeout.FORCE)
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"), [(("a", "a", "b"), "a, b"), ([f"t{each}" for each in range(200)], "t0, t1, t2, t3, t4, t5, t6, t7 and 192 more")]
+)
+def test_its_first_line_names_a_few_targets(targets: Sequence[str], named: str) -> None:
+    """Each once, however many sockets lead to it."""
+    options = Options()
+    forwards = [word for each, target in enumerate(targets) for word in ("--forward", f"{target}=unix:/{each}")]
+    options.read(["--connect", "unix:/t", *forwards])
+    assert options.account() == f"forwarding {named} to unix:/t"
 
 
 def test_what_is_urgent() -> None:
