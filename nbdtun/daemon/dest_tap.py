@@ -43,11 +43,10 @@ class Options(DeclaredOptions, declared=DESTINATION):
 
     def build(self) -> DestinationSettings:
         """Read all options at once."""
-        from nbdtun.service.tunnel.records import fixed
+        from nbdtun.service.tunnel.records import hindrance
 
         tunnel = tunnel_settings(self.given(*TUNNEL))
-        hindrance = (reason, "leave out one of the two") if (reason := fixed(tunnel)) else None
-        self.workers = workers(self.value(WORKERS), usable_cores(), hindrance)
+        self.workers = workers(self.value(WORKERS), usable_cores(), hindrance(tunnel))
         return DestinationSettings(
             tunnel=tunnel,
             listen=self.required(LISTEN),

@@ -24,5 +24,12 @@ def explain(wanted: Records) -> str:
 def fixed(settings: TunnelSettings) -> str:
     """Why the links of these settings cannot go on in another process; empty if they can."""
     if settings.encrypted and in_force(settings.records) is Records.LIBRARY:
-        return "its TLS records are made by OpenSSL (--records library), and links cannot be passed to another process"
+        because = "FIPS mode is on" if fips_mode() else "--records library"
+        return f"its TLS records are made by OpenSSL ({because}), and links cannot be passed to another process"
     return ""
+
+
+def hindrance(settings: TunnelSettings) -> tuple[str, str] | None:
+    """The same as the reason why a destination has no workers, with the remedy."""
+    remedy = "leave out --workers" if fips_mode() else "leave out one of the two"
+    return (reason, remedy) if (reason := fixed(settings)) else None

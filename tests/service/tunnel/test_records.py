@@ -6,7 +6,7 @@ import pytest
 
 from nbdtun.config import TunnelSettings
 from nbdtun.service.tunnel import records
-from nbdtun.service.tunnel.records import explain, fixed, in_force
+from nbdtun.service.tunnel.records import explain, fixed, hindrance, in_force
 from nbdtun.tunnel.settings import Records
 
 
@@ -30,3 +30,19 @@ def test_whose_links_go_on_in_another_process(monkeypatch: pytest.MonkeyPatch) -
     assert not fixed(TunnelSettings(insecure=True))
     assert not fixed(TunnelSettings(tls_dir="/pki"))
     assert "(--records library)" in fixed(TunnelSettings(tls_dir="/pki", records=Records.LIBRARY))
+
+
+@pytest.mark.parametrize(
+    ("fips", "wanted", "because", "remedy"),
+    [
+        (False, Records.LIBRARY, "--records library", "leave out one of the two"),
+        (True, Records.LIBRARY, "FIPS mode is on", "leave out --workers"),
+        (True, Records.BATCHED, "FIPS mode is on", "leave out --workers"),
+    ],
+)
+def test_what_is_in_the_way_of_workers(monkeypatch: pytest.MonkeyPatch, fips: bool, wanted: Records, because: str, remedy: str) -> None:
+    """Nobody can leave out FIPS mode."""
+    monkeypatch.setattr(records, "fips_mode", lambda: fips)
+    reason = f"its TLS records are made by OpenSSL ({because}), and links cannot be passed to another process"
+    assert hindrance(TunnelSettings(tls_dir="/pki", records=wanted)) == (reason, remedy)
+    assert hindrance(TunnelSettings(insecure=True, records=wanted)) is None
