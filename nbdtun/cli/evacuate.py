@@ -119,6 +119,8 @@ def command(
         raise ConfigError("--resume goes on with what is in the journal, as it is there; leave --to and --plan out")
     if resume and dry_run:
         return _told(_journal(journal, options["run_dir"]), form or "text")
+    if report_file and not Path(report_file).absolute().parent.is_dir():
+        raise ConfigError(f"--report {report_file}: there is no such directory")
     edited = edited_plan(options["plan_file"]) if options["plan_file"] else None
     terms = None if resume else make_terms(options, edited)
     listed = None if edited is None else [vm for vm, _ in edited.moves]
@@ -250,4 +252,5 @@ class _Attended:
             try:
                 replace_file(Path(self._report_file).absolute(), f"{json.dumps(final.as_json(), indent=2)}\n".encode(), 0o600)
             except OSError as error:
-                complain(f"the report {self._report_file} cannot be written: {error.strerror}")
+                again = "`nbdtun evacuate --resume --report FILE` writes it elsewhere"
+                complain(f"the report {self._report_file} cannot be written: {error.strerror}; {again}")

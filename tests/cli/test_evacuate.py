@@ -28,6 +28,8 @@ QMP = "/run/qemu/{vm}.qmp"
         (("--qmp", QMP, "--to", "hv2", "--settle", "soon"), "Invalid value for '--settle'"),
         (("--resume", "--to", "hv2"), "--resume goes on with what is in the journal"),
         (("--plan", "/nowhere/plan.toml"), "/nowhere/plan.toml cannot be read"),
+        (("--resume", "--report", "/nowhere/report.json"), "--report /nowhere/report.json: there is no such directory"),
+        (("--qmp", QMP, "--to", "hv2", "--hook", "/nowhere"), "--hook /nowhere: there is no such directory"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +45,9 @@ def test_a_host_without_vms_is_empty_already(tmp_path: Path) -> None:
     done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert '"status": 0' in done.stdout
+    (tmp_path / "report").mkdir()
+    told = subprocess.run([*command[:4], "--resume", *more, "--report", f"{tmp_path}/report"], capture_output=True, text=True, timeout=60)
+    assert (told.returncode, told.stderr.count("--resume --report")) == (0, 1)
     again = subprocess.run([*command[:4], "--resume", *more, "--journal", f"{tmp_path}/none"], capture_output=True, text=True, timeout=60)
     assert again.returncode == 2
     assert "there is no evacuation in the journal" in again.stderr
