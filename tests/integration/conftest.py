@@ -21,6 +21,7 @@ from lab import guest as lab_guest  # noqa: E402
 from lab import qemu, systemd  # noqa: E402
 from lab.booted import Booted  # noqa: E402
 from lab.crossing import Crossing, certificates  # noqa: E402
+from lab.fleet import Fleet  # noqa: E402
 from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
 from lab.process import MARK, Process, marked, wait  # noqa: E402
@@ -135,6 +136,13 @@ def crossings(tls: Path) -> Iterator[Callable[..., Crossing]]:
     """Makes a way over for a pair, with TLS: `crossings(pair, cable=True, options=["--window", "1MiB"])`."""
     with ExitStack() as ended:
         yield lambda pair, **options: ended.enter_context(Crossing(pair, tls, **options))
+
+
+@pytest.fixture
+def fleets(directory: Path, guest: Guest, booted: Booted, tls: Path) -> Iterator[Callable[..., Fleet]]:
+    """Makes a host with so many VMs: `fleets(6)`."""
+    with ExitStack() as ended:
+        yield lambda count, **options: ended.enter_context(Fleet(directory, guest, booted, tls, count, **options))
 
 
 @pytest.fixture

@@ -6,27 +6,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from lab.booted import Booted
-from lab.fleet import Fleet
-from lab.guest import Guest
 from lab.process import wait
-
-QUICK = ("--retry-pause", "500ms")
-
-Fleets = Callable[..., Fleet]
-
-
-@pytest.fixture
-def fleets(directory: Path, guest: Guest, booted: Booted, tls: Path) -> Iterator[Fleets]:
-    """Makes a host with so many VMs: `fleets(6)`."""
-    with ExitStack() as ended:
-        yield lambda count, **options: ended.enter_context(Fleet(directory, guest, booted, tls, count, **options))
+from tests.integration.fleets import QUICK, Fleets
 
 
 def test_a_host_is_emptied_although_the_engine_is_killed(fleets: Fleets) -> None:

@@ -18,9 +18,7 @@ from lab.fleet import SMALL, Run
 from lab.pair import Plan
 from lab.process import Process, wait
 from lab.qemu import CPU, Qemu
-from tests.integration.test_evacuate import QUICK, Fleets, fleets
-
-__all__ = ["fleets"]
+from tests.integration.fleets import QUICK, Fleets
 
 pytestmark = pytest.mark.slow
 

@@ -16,18 +16,19 @@ from lab.crossing import VM, Attempt
 from lab.daemon import free_port
 from lab.disks import MIB
 from lab.guest import Guest
-from lab.pair import Pair
+from lab.pair import Pair, Plan
 from lab.process import Process, marked, wait
 from lab.qemu import Build
 from lab.qmp import Qmp
 from lab.sshd import SSHD, SSHCrossing, Sshd
 from tests.integration.lines import LINES
 from tests.integration.outcome import undisturbed
-from tests.integration.test_units import PLAN, lent, within
 from tests.integration.two_hosts import Hosts
+from tests.integration.within import lent, within
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")]
 
+PLAN = Plan(32 * MIB)
 MOVER = "mover"
 LINGER = "`loginctl enable-linger` there"
 

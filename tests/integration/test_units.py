@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,12 +13,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lab import systemd, units
+from lab import units
 from lab.crossing import VM, certificates
 from lab.disks import MIB
 from lab.gate import Gate
@@ -29,34 +25,14 @@ from lab.guest import Guest
 from lab.older import missing
 from lab.pair import Pair, Plan
 from lab.process import Process, wait
-from lab.systemd import Systemd
 from lab.units import DEST, MIGRATE, SOCKET, systemctl
 from lab.wheels import Environment, wheel
+from tests.integration.within import lent, within
 
 PLAN = Plan(32 * MIB)
 NOBODY = 65534
 #: Since this commit, a program tells the connections that it is passed by their inodes.
 SUCCEEDS = "dad039b"
-
-
-def within(test: Callable[..., None]) -> Callable[..., None]:
-    """Run the test in a host of its own: this process boots it, and pytest runs there again, for this test."""
-    if systemd.INSIDE:
-        return test
-
-    @functools.wraps(test)
-    def outside(directory: Path) -> None:
-        if reason := systemd.unable():
-            pytest.skip(reason)
-        where = f"{inspect.getfile(test)}::{test.__name__}"
-        with Systemd(directory) as host:
-            place = ["env", f"--chdir={units.SHIPPED.parent}", "NBDTUN_SLOW=1"]
-            command = host.command([*place, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", where])
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
-
-    del outside.__wrapped__  # pytest asks it for the fixtures, which are those of the other one
-    return outside
 
 
 def serve(pair: Pair, *options: str, monitor: Path | None = None, program: Path | None = None) -> None:
@@ -68,12 +44,6 @@ def serve(pair: Pair, *options: str, monitor: Path | None = None, program: Path 
     where = ["--qmp", f"{pair.source.qmp_path}", "--to", "127.0.0.1", "--tls-dir", f"{tls}", "--settle", "200ms"]
     units.OPTIONS.joinpath(f"migrate-{VM}.env").write_text(f"OPTIONS={' '.join([*where, *options])}\n")
     systemctl("start", SOCKET)
-
-
-def lent(guest: Guest, directory: Path) -> Guest:
-    """The guest in a directory that other users reach."""
-    kernel, initramfs = (Path(shutil.copy(path, directory)) for path in (guest.kernel, guest.initramfs))
-    return replace(guest, kernel=kernel, initramfs=initramfs)
 
 
 def arrived(pair: Pair) -> None:
