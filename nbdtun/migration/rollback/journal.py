@@ -57,8 +57,8 @@ class Entry:
     ``pid`` is the process that works on the session, ``process`` tells it from all others (see ``presence``); ``runs``: the guest is to
     run in the end. ``began`` is when the source began to send the memory (the destination: to wait for it), ``switched`` when the source
     began to send the last of it, in seconds since the host's boot; None before. Once ``handed_over``, the guest may run at the
-    destination. ``capabilities`` and ``parameters`` are QEMU's earlier ones. ``secret`` is the session's, in hexadecimal, at the source;
-    ``owner`` and ``proof`` are its bond, at the destination.
+    destination. ``forced``: the source has paused a guest that is to run on. ``capabilities`` and ``parameters`` are QEMU's earlier ones.
+    ``secret`` is the session's, in hexadecimal, at the source; ``owner`` and ``proof`` are its bond, at the destination.
     """
 
     session: str = field(validator=validators.matches_re(SESSION))
@@ -68,6 +68,7 @@ class Entry:
     began: float | None = field(default=None, validator=_NUMBER)
     switched: float | None = field(default=None, validator=_NUMBER)
     handed_over: bool = field(default=False, validator=validators.instance_of(bool))
+    forced: bool = field(default=False, validator=validators.instance_of(bool))
     capabilities: Mapping[str, bool] = field(factory=dict, validator=validators.instance_of(dict))
     parameters: Mapping[str, Any] = field(factory=dict, validator=validators.instance_of(dict))
     process: str = field(default="", validator=validators.matches_re(PROCESS))

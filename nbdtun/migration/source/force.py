@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
+from nbdtun.deferreds import together
 from nbdtun.logs import make_logger
 from nbdtun.migration.progress import Phase
+from nbdtun.migration.rollback.journal import Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.supervision.supervision import Supervision
 from nbdtun.migration.vm.guest import Guest
 
 
 class Force:
-    """Pauses ``guest``, and has ``supervision`` know it; ``undo`` lets it run on."""
+    """Pauses ``guest``, and has ``supervision`` know it; ``undo`` lets it run on, or whoever finds ``journal``."""
 
     log = make_logger()
 
-    def __init__(self, clock: IReactorTime, guest: Guest, undo: UndoStack, supervision: Supervision) -> None:
+    def __init__(self, clock: IReactorTime, guest: Guest, undo: UndoStack, journal: Journal, supervision: Supervision) -> None:
         self._clock = clock
         self._guest = guest
         self._undo = undo
+        self._journal = journal
         self._supervision = supervision
 
     def __repr__(self) -> str:
@@ -36,4 +39,5 @@ class Force:
             self._undo.push("let the guest run on", lambda: self._guest.resume(self._clock))
         self._supervision.convergence.force()
         self._supervision.meter.converge(self._supervision.convergence.measures)
-        await self._guest.pause()
+        if self._guest.runs:
+            await together(self._journal.note(forced=True), self._guest.pause())  # in this order in the monitor

@@ -140,7 +140,7 @@ class Migration:
     def _judge(self, verdict: Verdict) -> None:
         if verdict.forced and self.under_way:
             self.moment.choose(0.0)  # a guest that stands still is not held
-            force = Force(self._reactor, self._guest, self._undo, self._supervision)
+            force = Force(self._reactor, self._guest, self._undo, self._journal, self._supervision)
             Deferred.fromCoroutine(force.apply(str(verdict.error))).addErrback(lambda failure: self._interrupt(failure.value))
         else:
             self._alarm(verdict.error)

@@ -27,7 +27,7 @@ from nbdtun.migration.rollback.journal import End, Entry, erase, read
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.vm import bitmaps
-from nbdtun.migration.vm.guest import ENDING_MIGRATION_SECONDS
+from nbdtun.migration.vm.guest import ENDING_MIGRATION_SECONDS, RESUMABLE
 from nbdtun.migration.vm.machine import RUNNING, announce, run_state
 from nbdtun.migration.vm.memory import ENDED, Migrated, Outgoing, put, query_migration
 from nbdtun.migration.vm.mirror import sweep
@@ -163,11 +163,19 @@ async def roll_back(reactor: IReactorTime, monitor: Monitor, left: Entry) -> Non
     await outgoing.cancel()
     while await run_state(monitor) == "finish-migrate":
         await deferLater(reactor, ENDING_MIGRATION_SECONDS)
-    completed = left.switched is not None and (await query_migration(monitor)).status == "completed"
-    if completed and left.runs and await run_state(monitor) == "postmigrate":
+    if left.runs and await _stands_still(monitor, left):
         await monitor.execute("cont")
         await announce(monitor)
     await clean_up(reactor, monitor, left)
+
+
+async def _stands_still(monitor: Monitor, left: Entry) -> bool:
+    """Whether the migration of ``left`` is why the guest stands still; QEMU itself lets one run on that it has paused and not sent."""
+    state = await run_state(monitor)
+    if left.forced:
+        return state in RESUMABLE
+    completed = left.switched is not None and (await query_migration(monitor)).status == "completed"
+    return completed and state == "postmigrate"
 
 
 async def clean_up(reactor: IReactorTime, monitor: Monitor, left: Entry) -> None:

@@ -5,9 +5,27 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import CancelledError
 
+from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.progress import GuestState, Phase
+from nbdtun.migration.rollback.journal import Entry
 from nbdtun.migration.timeouts import OnTimeout, Timeouts
 from tests.migration.stage.stage import Stage
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_process_that_is_killed_leaves_word_that_it_is_to_run_on(paused: bool) -> None:
+    stage = Stage()
+    stage.source.state, stage.source.stuck = "paused" if paused else "running", True
+    migration = stage.start(timeouts=Timeouts(phases={Phase.MIRROR: 5.0}, on_timeout=OnTimeout.FORCE))
+    stage.turn(60, until=Phase.MIRROR)
+    stage.turn(10)
+    assert stage.reports[-1].converge.forced
+    assert Entry.parse(stage.source.objects[JOURNAL]).forced is not paused
+    if not paused:
+        last = len(stage.source.asked) - stage.source.asked[::-1].index("stop")
+        assert stage.source.asked[last - 2] == "qom-set"  # before it, and nothing else between them
+    migration.cancel()
+    assert isinstance(stage.outcome(migration), CancelledError)
 
 
 @pytest.mark.parametrize("phase", [Phase.MIRROR, Phase.RAM])

@@ -105,6 +105,26 @@ def test_one_that_an_operator_has_paused_meanwhile_stays_paused() -> None:
     assert scene.qemu.state == "paused"
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "left"),
+    [
+        ("paused", "", BEFORE),  # while disks were copied
+        ("paused", "active", SENDING),
+        ("paused", "failed", SENDING),
+        ("postmigrate", "cancelled", SENDING),  # QEMU 7.2's word for a guest that was paused before
+        ("postmigrate", "completed", SWITCHING),
+    ],
+)
+def test_one_that_the_migration_itself_has_paused_runs_on(state: str, status: str, left: dict[str, Any]) -> None:
+    """By --on-timeout force."""
+    scene = Scene(state, status, forced=True, **left)
+    scene.mirror()
+    assert scene.settle() is False
+    assert scene.qemu.state == "running"
+    assert scene.qemu.announced == ["running"]
+    assert scene.is_clean()
+
+
 def test_it_has_arrived() -> None:
     """Its journal has the session's secret, without which the destination would not know the session."""
     scene = Scene("postmigrate", "completed", secret=SECRET.hex(), **HANDED)
