@@ -51,8 +51,8 @@ def of_settlement(entry: Entry, last: Progress | None, said: str) -> Outcome:
     """
     The outcome of ``nbdtun migrate --recover`` for the VM of ``entry``, whose failure is the one that an operator is told.
 
-    Its failures are answers: the VM has not arrived, or there was nothing to resolve; so it is here. Only a source that cannot be asked
-    may have been ended after the VM's arrival.
+    Its failures are answers: the VM has not arrived, or there was nothing to resolve; so it is here. Only a source that cannot be asked, or
+    that libvirt does not have any more, may have been ended after the VM's arrival.
     """
     told = of_migration(last, said)
     if told.fate is not Fate.HERE:

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import LibvirtError, MigrationError, NotMigratable, OutcomeUnknown
 from nbdtun.kept import Kept
-from nbdtun.libvirt.connection import Libvirt
+from nbdtun.libvirt.connection import NO_DOMAIN, Libvirt
 from nbdtun.libvirt.near.departure import Plan, nothing_to_resolve
 from nbdtun.libvirt.near.job import Job
 from nbdtun.libvirt.near.pending import STAYED, Pending, pending, pending_of
@@ -55,7 +55,8 @@ class Settlement:
         """
         Resolve it; returns when the domain is at the destination, and no other is here.
 
-        :raise NotMigratable: there is no unknown outcome.
+        :raise NotMigratable: there is no unknown outcome, and the domain is here.
+        :raise LibvirtError: it is not here, and nothing is known of it.
         :raise OutcomeUnknown: it is still unknown; the domain here stays paused.
         :raise MigrationError: it did not arrive; it runs at the source again.
         """
@@ -68,7 +69,7 @@ class Settlement:
         if kept is not None and left is not None and (left.ended or left.is_held):
             return await self._wait(kept, left)
         if state is None:
-            raise nothing_to_resolve(vm, "is not at the source")
+            raise LibvirtError(f"{vm} is not at the source; there is nothing to resolve here", number=NO_DOMAIN)
         if state[0] != PAUSED and left is None:
             raise nothing_to_resolve(vm, "is not paused at the source")
         self._job.uuid = uuid

@@ -13,13 +13,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from nbdtun.errors import MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import LibvirtError, MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.evacuation import outcome
+from nbdtun.evacuation.values import Entry, Move
 from nbdtun.libvirt.near import resolve as module
 from nbdtun.libvirt.near.departure import Plan
 from nbdtun.libvirt.near.pending import MOVED, STAYED, Pending, pending
 from nbdtun.libvirt.near.resolve import Settlement
 from nbdtun.libvirt.values import Fate
-from nbdtun.migration.progress import LinkState, Phase
+from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.rollback.presence import identity
 from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 
@@ -270,8 +272,10 @@ def test_another_process_has_ended_it(case: Case) -> None:
     """And the domain here is gone with its UUID."""
     case.kept.write(evolve(LEFT, holder=identity(os.getpid()), ended=MOVED))
     assert case.resolve(Here(None), None) is Phase.COMPLETED
-    with pytest.raises(NotMigratable, match="web1 is not at the source; there is nothing to resolve"):
+    with pytest.raises(LibvirtError, match="web1 is not at the source; there is nothing to resolve") as gone:
         case.resolve(Here(None), None)
+    last = Progress(0.0, 0.0, Phase.FAILED, code=gone.value.code)
+    assert outcome.of_settlement(Entry(Move("web1", "")), last, "").fate is outcome.Fate.GONE  # its destination is asked next
 
 
 def test_one_that_runs_has_no_unknown_outcome(case: Case) -> None:
