@@ -165,7 +165,9 @@ class Arrival:
 
     async def finish(self, arrived: bool) -> Fate:
         """
-        The migration is over: keep all if ``arrived``; else its source goes on with its guest, and all is removed, unless it runs here.
+        The migration is over: keep all if it has ``arrived``, as its source says, and was handed over.
+
+        Else its source goes on with its guest, or has none any more, and all is removed, unless it runs here.
 
         :raise LibvirtError: libvirt does not answer, so that all stays as it is.
         """
@@ -200,7 +202,8 @@ class Arrival:
         try:
             if not self.over:
                 reactor = self._local.reactor
-                stays = Stays("it has arrived", True) if arrived else await wind_up(reactor, libvirt, self._begun, sure=sure)
+                kept = arrived and self._begun.handed_over  # libvirt was told to let it run, and has not refused
+                stays = Stays("it has arrived", True) if kept else await wind_up(reactor, libvirt, self._begun, sure=sure)
                 self._settled(stays)
                 if stays is not None and stays.has_run:
                     await self._start_with_host(libvirt)

@@ -11,6 +11,7 @@ From the ground up; a module imports only what stands above it here:
     handover   the moment in which libvirt waits for the guest to run at the destination
     way        the tunnel and its sockets, as an interface
     session    the client of the session at the far end
+    settling   after a failure: where the domain is
     watch      progress, limits, and time limits
     departure  the order of steps, from the check to the outcome
     resolve    the way out of an unknown outcome

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield
-from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown, ResumeRefused, TunnelError
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown, TunnelError
 from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.job import Job
@@ -28,7 +28,8 @@ from nbdtun.libvirt.near.obstacles import obstacles
 from nbdtun.libvirt.near.order import Order, Sockets, order
 from nbdtun.libvirt.near.pending import Pending, pending
 from nbdtun.libvirt.near.session import FarSession
-from nbdtun.libvirt.near.survey import BLOCKED, FOR_MIGRATION, PAUSED, RUNNING, Survey, survey
+from nbdtun.libvirt.near.settling import AGAIN, check_there, settle
+from nbdtun.libvirt.near.survey import Survey, survey
 from nbdtun.libvirt.near.watch import Limits, Watch
 from nbdtun.libvirt.near.way import Handover, Ward, Way
 from nbdtun.libvirt.values import Fate
@@ -41,9 +42,6 @@ from nbdtun.migration.supervision.meter import Meter
 from nbdtun.migration.vm.disks import Disk
 from nbdtun.spawn.near.nonces import Nonces
 from nbdtun.spawn.rewrite.answers import Answers
-
-#: What to do about an unknown outcome.
-AGAIN = "use --resolve when the destination can be reached again"
 
 #: Seconds between two attempts to end libvirt's job: it may not have begun yet.
 ABORT_AGAIN = 1.0
@@ -245,10 +243,11 @@ class Departure:
             fate = Fate(state="running", has_run=True)
         await self._close()
         self._settled()
-        if fate.state in ("", "shutoff", "crashed"):
-            lost = GuestLost(f"{self.settings.vm} has moved, and is {fate.state or 'gone'} there")
+        try:
+            check_there(fate, self.settings.vm)
+        except GuestLost as lost:
             self._meter.finish(Phase.LOST, downtime, lost)
-            raise lost
+            raise
         return self._meter.finish(Phase.COMPLETED, downtime)
 
     async def _fail(self, error: BaseException) -> Progress:
@@ -264,6 +263,8 @@ class Departure:
         except OutcomeUnknown as unknown:
             self._meter.finish(Phase.UNKNOWN, error=unknown)
             raise
+        except MigrationError as worse:
+            error = worse
         finally:
             await self._close()
         self._settled()
@@ -273,14 +274,14 @@ class Departure:
         failure = error if isinstance(error, NbdtunError) else MigrationError(f"internal error: {error!r}")
         if failure is not error:
             self.log.failure("{vm}: a bug in nbdtun", failure=Failure(error), vm=self.settings.vm)
-        self._meter.finish(Phase.FAILED, error=failure)
+        self._meter.finish(Phase.LOST if isinstance(failure, GuestLost) else Phase.FAILED, error=failure)
         raise failure from None
 
     async def _has_moved(self, error: BaseException) -> bool:
         """
         Whether it runs there all the same; else it runs on here.
 
-        :raise OutcomeUnknown: it may run there; it is paused here.
+        :raise NbdtunError: as :func:`settle` has it.
         """
         assert self._survey is not None
         if self._doubtful:
@@ -288,7 +289,10 @@ class Departure:
                 await self._job.pause_again()  # nobody keeps libvirt waiting, and it has just let it run on
             lost = f"{error}; {self.settings.vm} was handed over, and the destination could not be asked what became of it"
             raise OutcomeUnknown(lost, AGAIN)
-        return await settle(self._job, self._session, self._survey, self.settings.vm, error, forced=self._watch.paused)
+        handed_over = self._pending is not None
+        return await settle(
+            self._job, self._session, self._survey, self.settings.vm, error, handed_over=handed_over, forced=self._watch.paused
+        )
 
     async def _close(self) -> None:
         self._session.close()
@@ -298,36 +302,6 @@ class Departure:
         """It is known where it runs."""
         if self._pending is not None:
             self._pending.erase()
-
-
-async def settle(job: Job, session: FarSession, found: Survey, vm: str, why: BaseException, *, forced: bool = False) -> bool:
-    """
-    After a failure: ask both libvirts where the domain is, and end it. Returns whether it has moved all the same; else it runs on here.
-
-    ``why`` it has failed. A daemon that has ended is not waited for where the guest runs here all the same.
-
-    ``forced``: its guest was paused by us.
-
-    :raise OutcomeUnknown: it may run there; it is paused here.
-    """
-    state = await job.state()
-    here = state is not None and state[0] in (RUNNING, BLOCKED, PAUSED)
-    stands = found.runs and (state == (PAUSED, FOR_MIGRATION) or (forced and state is not None and state[0] == PAUSED))
-    try:
-        once = here and not stands and ResumeRefused in (type(why), type(why.__cause__))
-        fate = await session.finish(found.domain.uuid, arrived=not here, once=once)
-    except OutcomeUnknown as unknown:
-        if not here or (stands and not forced):
-            raise OutcomeUnknown(f"{why}; {unknown}", AGAIN) from unknown
-        fate = Fate()  # it runs here, and libvirt there ends what waits for a guest when its source is gone
-    if not here and fate.has_run:
-        return True
-    if fate.has_run:
-        await job.pause()
-        raise OutcomeUnknown(f"{why}; {vm} runs at the destination too, so it is paused here", "use --resolve to end the one here")
-    if stands:
-        await job.resume()
-    return False
 
 
 async def examine(libvirt: Libvirt, plan: Plan) -> Survey:

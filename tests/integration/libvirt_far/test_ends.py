@@ -49,6 +49,15 @@ async def test_what_has_arrived_stays_and_its_session_can_ask_again(scene: Scene
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_was_not_handed_over_has_not_arrived_whatever_its_source_says(scene: Scene) -> None:
+    arrivals = scene.arrivals()
+    arrival, _ = await begin(arrivals, wanted_of(image_of(scene.pool / "a.raw")))
+    fate = await arrival.finish(True)
+    assert (fate.state, fate.has_run, fate.kept) == ("", False, ())
+    assert not (scene.pool / "a.raw").exists()
+
+
+@pytest_twisted.ensureDeferred
 async def test_one_arrival_at_a_time_unless_its_source_is_dead(scene: Scene) -> None:
     arrivals, wanted = scene.arrivals(), wanted_of(image_of(scene.pool / "a.raw"))
     first, _ = await begin(arrivals, wanted, is_dead)

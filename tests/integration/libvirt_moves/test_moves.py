@@ -204,3 +204,18 @@ def test_a_definition_that_differs_is_known_before_anything_is_copied(ways: Call
     way.arrived(there)
     assert f"{SPARE}/more.raw" in there.virsh("dumpxml", "web1", "--inactive")
     assert f"{SPARE}/more.raw" not in there.virsh("dumpxml", "web1")
+
+
+@pytest.mark.slow
+def test_a_guest_that_ends_on_the_way_has_not_moved(ways: Callable[..., Way]) -> None:
+    """It is off here, as without a migration, and nothing of it is there."""
+    way = ways(persistent=True)
+    here, there = way.ends
+    with way.migrate("--bandwidth", "4M") as attempt:
+        attempt.wait_copied(4 * MIB, PATIENT)
+        here.virsh("destroy", way.domain.name)
+        assert attempt.wait_exit(PATIENT) == 1, attempt.log()
+    assert "web1 has ended here, and has not run at the destination" in attempt.log()
+    assert "web1" in here.virsh("list", "--all", "--name")
+    assert there.virsh("list", "--all", "--name") == ""
+    assert not way.left(there)

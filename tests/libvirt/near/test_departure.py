@@ -1,132 +1,168 @@
-"""After a failure: where the domain is, and what is done. Whole migrations are in tests/integration/libvirt_moves."""
+"""The end of a migration on paper: what is reported, and what is kept for later. Whole ones are in tests/integration/libvirt_moves."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from nbdtun.errors import LinkLost, MirrorFailed, OutcomeUnknown, ResumeRefused
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, OutcomeUnknown
 from nbdtun.libvirt.domain import Domain
-from nbdtun.libvirt.near.departure import settle
+from nbdtun.libvirt.near import departure as module
+from nbdtun.libvirt.near.departure import Departure, Plan
+from nbdtun.libvirt.near.job import Seen
+from nbdtun.libvirt.near.pending import pending
 from nbdtun.libvirt.near.survey import Survey
-from nbdtun.libvirt.values import Fate
+from nbdtun.libvirt.near.way import Handover
+from nbdtun.libvirt.values import Fate, Found, Prepared
+from nbdtun.migration.progress import LinkState, Phase
+from nbdtun.migration.settings import MigrationSettings
+from tests.libvirt.stage import SESSION, UUID
 
-FOUND = Survey(Domain("web1", "11111111-2222-3333-4444-555555555555"), "<domain/>", ())
-RUNNING, PAUSED, SHUTOFF, BY_US, BROKEN = (1, 1), (3, 2), (5, 5), (3, 1), (3, 5)
-
-
-@define
-class Here:
-    """The source's libvirt, with a domain in this state, and what was done to it."""
-
-    now: tuple[int, int] | None
-    done: list[str] = field(factory=list)
-
-    async def state(self) -> tuple[int, int] | None:
-        return self.now
-
-    async def pause(self) -> None:
-        self.done.append("pause")
-
-    async def resume(self) -> None:
-        self.done.append("resume")
+RUNNING, SHUTOFF = (1, 1), (5, 1)
+RUNS_THERE = Fate("running", "migrated", has_run=True)
 
 
 @define
-class There:
-    """The far end, whose libvirt says this; None: it cannot be asked."""
+class Played:
+    """libvirt's job at the source, the session at the far end, and the tunnel, as the play has them."""
 
-    fate: Fate | None
-    arrived: bool | None = None
-    once: bool = False
+    state: Path
+    now: tuple[int, int] | None = RUNNING
+    fate: Fate = field(factory=Fate)
+    call: Deferred[None] = field(factory=Deferred)
+    handover: list[Handover] = field(factory=list)
+    said: list[Any] = field(factory=list)
+    phases: list[Phase] = field(factory=list)
+    got: list[Any] = field(factory=list)
 
-    async def finish(self, uuid: str, *, arrived: bool, once: bool) -> Fate:
-        assert uuid == FOUND.domain.uuid
-        self.arrived, self.once = arrived, once
-        if self.fate is None:
-            raise OutcomeUnknown("the destination could not be asked")
-        return self.fate
+    def begin(self, **settings: Any) -> None:
+        part: Any = self
+        plan = Plan(MigrationSettings(vm="web1", **settings), self.state)
+        departure = Departure(Clock(), part, part, plan, lambda progress: self.phases.append(progress.phase))
+        Deferred.fromCoroutine(departure.run()).addBoth(self.got.append)
+        assert self.got == []
 
+    def end(self, error: Exception | None = None) -> Any:
+        """libvirt's call ends; returns what the whole ends with."""
+        self.call.errback(error) if error is not None else self.call.callback(None)
+        (got,) = self.got
+        return got.value if isinstance(got, Failure) else got.phase
 
-def settled(here: Here, there: There, found: Survey = FOUND, *, why: Exception | None = None, **more: Any) -> bool:
-    got: list[Any] = []
-    job: Any = here
-    session: Any = there
-    Deferred.fromCoroutine(settle(job, session, found, "web1", why or MirrorFailed("it failed"), **more)).addBoth(got.append)
-    if isinstance(got[0], Failure):
-        got[0].raiseException()
-    return bool(got[0])
+    @property
+    def kept(self) -> bool:
+        return pending(self.state, UUID).read() is not None
 
+    # the tunnel's part
+    link = LinkState()
+    trouble = None
 
-def test_it_runs_here_and_nothing_is_there() -> None:
-    here, there = Here(RUNNING), There(Fate())
-    assert not settled(here, there)
-    assert (here.done, there.arrived) == ([], False)
+    def new_secret(self) -> bytes:
+        return b""
 
+    def guard(self, ward: Any) -> None:
+        pass
 
-def test_it_is_gone_here_and_runs_there() -> None:
-    for gone in (None, SHUTOFF):
-        here, there = Here(gone), There(Fate("running", "migrated", has_run=True))
-        assert settled(here, there)
-        assert there.arrived
+    async def make(self, directory: str, session: str, owner: Any, handover: Handover) -> None:
+        self.handover.append(handover)
 
+    async def enter(self, target: str, name: str, **_: Any) -> None:
+        pass
 
-def test_it_was_left_paused_here_and_has_not_run_there() -> None:
-    here = Here(PAUSED)
-    assert not settled(here, There(Fate()))
-    assert here.done == ["resume"]
-
-
-def test_one_whose_own_disk_has_failed_is_not_woken() -> None:
-    for there in (There(Fate()), There(None)):
-        here = Here(BROKEN)
-        assert not settled(here, there)
-        assert here.done == []
+    async def remove(self) -> None:
+        pass
 
 
-def test_one_that_was_paused_before_stays_so() -> None:
-    here = Here(PAUSED)
-    assert not settled(here, There(Fate()), Survey(FOUND.domain, "<domain/>", (), runs=False))
-    assert here.done == []
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
+    play = Played(tmp_path)
+
+    async def examine(*_: Any) -> Survey:
+        return Survey(Domain("web1", UUID), "<domain/>", (), persistent="<domain/>")
+
+    class Job:
+        uuid, last = "", Seen()
+
+        def __init__(self, libvirt: Any) -> None:
+            pass
+
+        def start(self, order: Any) -> Deferred[None]:
+            return play.call
+
+        async def state(self) -> tuple[int, int] | None:
+            return play.now
+
+        async def downtime(self) -> float:
+            return 0.1
+
+        async def pause(self) -> None:
+            play.said.append("pause")
+
+    class Session:
+        ident, prepared = SESSION, False
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        async def open(self) -> None:
+            pass
+
+        async def look(self, wanted: Any) -> Found:
+            return Found()
+
+        async def prepare(self, wanted: Any) -> Prepared:
+            self.prepared = True
+            return Prepared("/run/d", "libvirt.1", "memory.1", "disks.1")
+
+        async def finish(self, uuid: str, *, arrived: bool, once: bool = False) -> Fate:
+            play.said.append(("finish", arrived))
+            return play.fate
+
+        def close(self) -> None:
+            pass
+
+    for name, each in (("examine", examine), ("Job", Job), ("FarSession", Session)):
+        monkeypatch.setattr(module, name, each)
+    return play
 
 
-def test_two_never_run() -> None:
-    here = Here(RUNNING)
-    with pytest.raises(OutcomeUnknown, match="runs at the destination too, so it is paused here; use --resolve"):
-        settled(here, There(Fate("running", "migrated", has_run=True)))
-    assert here.done == ["pause"]
+def test_it_has_moved(played: Played) -> None:
+    played.begin()
+    played.handover[0].begins()
+    assert played.kept
+    played.fate = RUNS_THERE
+    assert played.end() is Phase.COMPLETED
+    assert (played.said, played.kept, played.phases[-1]) == ([("finish", True)], False, Phase.COMPLETED)
 
 
-def test_nobody_can_be_asked_and_it_is_paused_here() -> None:
-    here = Here(PAUSED)
-    with pytest.raises(OutcomeUnknown, match="it failed; the destination could not be asked; use --resolve"):
-        settled(here, There(None))
-    assert here.done == []
+def test_it_has_ended_here_on_the_way(played: Played) -> None:
+    played.begin()
+    played.now = SHUTOFF
+    error = played.end(LibvirtError("domain is not running"))
+    assert type(error) is MigrationError
+    assert f"{error}".startswith("domain is not running; web1 has ended here, and has not run at the destination")
+    assert (played.said, played.phases[-1]) == ([("finish", False)], Phase.FAILED)
 
 
-def test_nobody_can_be_asked_and_it_runs_here() -> None:
-    assert not settled(Here(RUNNING), There(None))
+def test_it_has_moved_though_libvirt_does_not_say_so(played: Played) -> None:
+    for fate, phase in ((RUNS_THERE, Phase.COMPLETED), (Fate("shutoff", has_run=True), Phase.LOST)):
+        played.call, played.got, played.handover = Deferred(), [], []
+        played.begin()
+        played.handover[0].begins()
+        played.now, played.fate = None, fate
+        end = played.end(LibvirtError("client socket is closed"))
+        assert isinstance(end, GuestLost) if phase is Phase.LOST else end is phase
+        assert (played.phases[-1], played.kept) == (phase, False)
 
 
-def test_nobody_can_be_asked_and_we_have_paused_it() -> None:
-    here = Here(BY_US)
-    assert not settled(here, There(None), forced=True)
-    assert here.done == ["resume"]
-
-
-def test_a_daemon_that_has_ended_is_waited_for_where_the_guest_stands_still() -> None:
-    gone = ResumeRefused("the daemon has ended")
-    lost = LinkLost("the control channel was lost")
-    lost.__cause__ = gone
-    for why in (gone, lost):
-        for state, once in ((RUNNING, True), (PAUSED, False), (SHUTOFF, False)):
-            there = There(Fate("running", "migrated", has_run=state is SHUTOFF))
-            settled(Here(state), there, why=why)
-            assert there.once is once
-    there = There(Fate())
-    settled(Here(RUNNING), there)
-    assert not there.once
+def test_two_run(played: Played) -> None:
+    played.begin()
+    played.handover[0].begins()
+    played.fate = RUNS_THERE
+    assert isinstance(played.end(LibvirtError("client socket is closed")), OutcomeUnknown)
+    assert (played.said, played.phases[-1], played.kept) == ([("finish", False), "pause"], Phase.UNKNOWN, True)
