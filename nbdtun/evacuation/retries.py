@@ -37,8 +37,11 @@ _ELSEWHERE: Final = (
     *("target-unreachable", "too-many-channels", "too-many-arrivals"),
 )
 
+#: Errors of a monitor or a libvirt, here or there: the code does not tell, and the other destination has another one. They count against
+#: no destination, and give no hope while the plan is made.
+EITHER: Final = ("monitor", "monitor-lost", "libvirt")
 #: Errors of this host.
-_OURS: Final = ("hook", "killed", "monitor", "monitor-lost", "libvirt")
+_OURS: Final = ("hook", "killed")
 #: A destination receives as many VMs as it may: that is no failure, and the VM waits.
 FULL: Final = ("too-many-arrivals",)
 
@@ -66,13 +69,13 @@ class Strikes:
 
 def sense(code: str) -> Sense:
     """Where a second try makes sense after an error of this ``code``."""
-    kinds = ((_NOWHERE, Sense.NOWHERE), (_ONLY_ELSEWHERE, Sense.ONLY_ELSEWHERE), (_ELSEWHERE, Sense.ELSEWHERE))
+    kinds = ((_NOWHERE, Sense.NOWHERE), (_ONLY_ELSEWHERE, Sense.ONLY_ELSEWHERE), ((*_ELSEWHERE, *EITHER), Sense.ELSEWHERE))
     return next((kind for codes, kind in kinds if code in codes), Sense.HERE)
 
 
 def is_the_destinations(code: str) -> bool:
     """Whether an error of this ``code`` may be the destination's fault."""
-    return sense(code) is not Sense.NOWHERE and code not in (*_OURS, *FULL)
+    return sense(code) is not Sense.NOWHERE and code not in (*_OURS, *EITHER, *FULL)
 
 
 def pause(first: int, failures: int) -> int:

@@ -31,6 +31,14 @@ def test_where(code: str, to: str) -> None:
     assert again.not_before == 1_010_000
 
 
+@pytest.mark.parametrize("code", ["monitor", "monitor-lost", "libvirt"])
+def test_a_monitor_may_be_the_destinations_and_another_has_its_own(code: str) -> None:
+    again = failed(code)
+    assert (again.state, again.to) == (State.WAITING, "hv3")
+    assert failed(code, closed=("hv3",)).to == "hv2"
+    assert not is_the_destinations(code)
+
+
 @pytest.mark.parametrize("code", ["config", "not-migratable", "cancelled"])
 def test_no_second_try_for_its_own_fault(code: str) -> None:
     assert failed(code).state is State.STAYED

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from nbdtun.config import MigrateSettings
 from nbdtun.config.libvirt import DomainSettings
 from nbdtun.errors import NbdtunError
-from nbdtun.evacuation.retries import Sense, sense
+from nbdtun.evacuation.retries import EITHER, Sense, sense
 from nbdtun.evacuation.terms import Terms
 from nbdtun.migration.capacity import Space
 from nbdtun.migration.check.checklist import Checklist
@@ -41,7 +41,7 @@ class Fitness:
     @property
     def perhaps(self) -> tuple[str, ...]:
         """The destinations that may take it later."""
-        return tuple(to for to, (code, _) in self.refused.items() if sense(code) is Sense.ELSEWHERE)
+        return tuple(to for to, (code, _) in self.refused.items() if sense(code) is Sense.ELSEWHERE and code not in EITHER)
 
     @property
     def hopeful(self) -> Fitness:

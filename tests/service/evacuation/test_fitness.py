@@ -15,4 +15,5 @@ def test_a_reason_that_may_pass() -> None:
 
 
 def test_no_hope() -> None:
+    assert Fitness((), {"hv2": ("monitor", "no QEMU waits there")}).hopeful.fits == ()
     assert Fitness((), {"hv2": REFUSED["hv2"]}).hopeful.fits == ()
