@@ -85,6 +85,7 @@ class Switchover:
         sent = Deferred.fromCoroutine(leaving)
         Deferred.fromCoroutine(self._mirrors.remove()).addErrback(lambda _: None)  # it is repeated where it matters
         await sent
+        self._guest.leaves()
         noted = Deferred.fromCoroutine(self._journal.note(handed_over=True))
         arriving = Deferred.fromCoroutine(self._ram.drained())
         with_timeout(self._clock, self._seconds, arriving, self._late)

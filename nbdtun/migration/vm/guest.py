@@ -7,7 +7,7 @@ stay paused at the destination; unless we paused it ourselves, because it would 
 
 QEMU facts: when a migration is undone, QEMU lets a guest that ran run again by itself (``cont`` is refused until then). A guest that
 was paused before is paused afterwards, but 7.2 calls that ``postmigrate`` if it had reached the switchover, and then refuses to migrate
-it again until it has run; 10.0 restores the earlier state.
+it again until it has run; 10.0 restores the earlier state. After a migration that has completed, ``cont`` by any client lets it run on.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Guest:
     """
     ``runs``: it is to run in the end; ``stopped_at``: when the migration paused it, by the reactor's clock in seconds.
 
-    ``alarm`` is called when its user shuts it down: nothing is left to migrate, and it must not be started elsewhere.
+    ``alarm`` is called when its user shuts it down: nothing is left to migrate, and it must not be started elsewhere. So it is when
+    another client lets it run on here after it :meth:`leaves`.
     """
 
     def __init__(self, monitor: Monitor, alarm: Callable[[Exception], None] = lambda _: None) -> None:
@@ -67,6 +68,7 @@ class Guest:
         self.runs = False
         self.stopped_at: float | None = None
         self._paused_by_us = False
+        self._leaves = False
         self._seen: GuestState | None = None
         self._monitor = monitor
         self._watch: Deferred[None] | None = None
@@ -109,11 +111,21 @@ class Guest:
         if event.name == "SHUTDOWN":
             self._alarm(NotMigratable(f"{self._monitor.name}: the guest has shut down ({event.data.get('reason', '')})"))
         elif event.name == "RESUME":
-            self.runs, self._paused_by_us = True, False
+            self._resumed()
         elif self._paused_by_us or await run_state(self._monitor) in MIGRATING:
             self.stopped_at = event.seconds
         else:
             self.runs = False
+
+    def _resumed(self) -> None:
+        self.runs, self._paused_by_us = True, False
+        if self._leaves:
+            why = "another client has let the guest run on here (cont) when all of its memory was sent"
+            self._alarm(NotMigratable(f"{self._monitor.name}: {why}", "migrate it again"))
+
+    def leaves(self) -> None:
+        """All of it is sent. From now on QEMU does not let it run on by itself: whoever does so would make two of it."""
+        self._leaves = True
 
     async def pause(self) -> None:
         """

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from nbdtun.errors import CommandFailed, LinkLost, MemoryFailed, MirrorFailed, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
-from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.settings import Strategy
 from tests.migration.stage.stage import Stage
 from tests.migration.stage.verdicts import assert_at_source, assert_moved
@@ -199,6 +199,26 @@ def test_a_guest_paused_by_somebody_meanwhile_stays_paused() -> None:
     stage.source.stop()
     assert isinstance(stage.outcome(migration), Progress)
     assert stage.running() == []
+
+
+@pytest.mark.parametrize("state", ["running", "paused"])
+def test_one_that_somebody_lets_run_on_here_when_all_is_sent_stays_here(state: str) -> None:
+    """Its operator sees that it stands still, as the link is away just then; two would run when it is back."""
+    stage = Stage()
+    stage.source.state = state
+    migration = stage.start()
+    stage.turn(900, until=Phase.SWITCHOVER)
+    stage.link = LinkState(lost_for=1.0)
+    stage.turn(5)
+    assert stage.source.state == "postmigrate"
+    stage.source.cont()
+    stage.turn(1)
+    stage.link = LinkState()
+    error = stage.outcome(migration)
+    assert isinstance(error, NotMigratable)
+    assert "another client has let the guest run on here" in str(error)
+    assert stage.running() == ["web1"]
+    assert stage.leftovers() == []
 
 
 def test_a_second_migration_is_refused_while_the_first_lives() -> None:

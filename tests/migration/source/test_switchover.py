@@ -53,6 +53,9 @@ class Moment:
     async def drained(self) -> None:
         await self._do("memory arrives", 2)
 
+    def leaves(self) -> None:
+        """The guest's."""
+
     def run(self, work: Any, seconds: float = 60) -> Any:
         got: list[Any] = []
         Deferred.fromCoroutine(work).addCallbacks(got.append, lambda failure: got.append(failure.value))
