@@ -86,12 +86,13 @@ class Prepare(CheckedCommand):
     """
     Check ``vm``, its ``hardware`` and its ``disks``, and serve them.
 
-    The answer has the target for NBD connections, and the findings. Both ends compute the name of the export of disk number n by
-    :func:`~nbdtun.migration.ids.block_name`, so that no name of the peer's choosing reaches a monitor.
+    The answer has the target for NBD connections, the findings, and a mark of the QEMU there, by which a source knows it again. Both ends
+    compute the name of the export of disk number n by :func:`~nbdtun.migration.ids.block_name`, so that no name of the peer's choosing
+    reaches a monitor.
     """
 
     arguments: ClassVar = [(b"session", SessionId()), SECRET, *WANTED]
-    response: ClassVar = [*AGREED, (b"target", Text()), (b"findings", FINDINGS)]
+    response: ClassVar = [*AGREED, (b"target", Text()), (b"findings", FINDINGS), (b"qemu", Text(optional=True))]
     errors = ERRORS
 
 

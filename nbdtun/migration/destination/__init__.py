@@ -3,6 +3,7 @@ The destination's side of a migration.
 
     life      the states of a session
     recovery  cleans up after a killed daemon
+    incarnation  whether a QEMU is still the same one
     orphans   QEMUs that a killed daemon has left in the middle of their memory
     outcome   whether a VM has run here
     reception what QEMU is set to before its memory comes

@@ -86,7 +86,8 @@ class DestinationControl(Control):
             except DestinationFailed:
                 self._destination.check_open(vm, self._party.may)  # then this is why it was ended
                 raise
-            return agreed.fields() | {"target": target, "findings": rows_of_findings(checklist.findings)}
+            answer = {"target": target, "findings": rows_of_findings(checklist.findings), "qemu": begun.qemu or None}
+            return agreed.fields() | answer
 
         return self.respond(work, vm=vm, session=session[:8])
 

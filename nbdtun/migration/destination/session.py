@@ -19,21 +19,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from nbdtun.errors import (
-    CommandFailed,
-    DestinationFailed,
-    MonitorError,
-    MonitorLost,
-    NbdtunError,
-    NotMigratable,
-    OutcomeUnknown,
-)
+from nbdtun.errors import CommandFailed, DestinationFailed, MonitorError, MonitorLost, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond
 from nbdtun.migration.carrier import Egress
 from nbdtun.migration.check.arrival import Wanted, arrive
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.destination.arrival import Arrival
+from nbdtun.migration.destination.incarnation import mark
 from nbdtun.migration.destination.life import TRANSITIONS, State, Trigger
 from nbdtun.migration.destination.reception import Reception
 from nbdtun.migration.destination.recovery import clean_up, end, end_used_up
@@ -63,9 +56,10 @@ class Session:
     The session ``ident`` of the VM behind ``monitor``, which it connects, and closes at the end.
 
     ``egresses`` makes the session's end of the tunnel for QEMU's user, ``surroundings`` checks what is around that QEMU. If the session
-    fails by itself, ``tell`` is called with the error. ``reason`` is why it was undone, ``reached`` how far it had come, ``size`` how
-    large its disks are, in bytes, once that is known. ``over`` fires when its outcome is certain. After a success ``fate`` has what became
-    of the guest while it was watched, ``doubt`` why that is unknown, and ``cleaned_up`` fires when that is over, and all is cleaned up.
+    fails by itself, ``tell`` is called with the error. ``reason`` is why it was undone, ``reached`` how far it had come. ``size`` is how
+    large its disks are, in bytes, and ``qemu`` the mark of its QEMU, once they are known. ``over`` fires when its outcome is certain. After
+    a success ``fate`` has what became of the guest while it was watched, ``doubt`` why that is unknown, and ``cleaned_up`` fires when that
+    is over, and all is cleaned up.
     """
 
     log = make_logger()
@@ -84,6 +78,7 @@ class Session:
         self.ident = ident
         self.reason = ""
         self.size: int | None = None
+        self.qemu = ""
         self.over: Deferred[None] = Deferred()
         self.cleaned_up: Deferred[None] = succeed(None)
         self.fate = Fate(reactor, monitor)
@@ -168,6 +163,7 @@ class Session:
         await self._monitor.connect()
         self._tidy.push("close the monitor", self._monitor.close)
         self._monitor.when_lost().addCallback(self._fail)
+        self.qemu = mark(self._monitor)
         self._heartbeat.start(HEARTBEAT_SECONDS, now=False)
         self._undo.push("stop polling QEMU", self._stop_watching)
 

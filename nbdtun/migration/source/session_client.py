@@ -4,7 +4,8 @@ The source's client of its session at the destination: the control channel, and 
 The channel itself survives a lost link. But a daemon that dies takes the session with it, and the restarted daemon does not know it.
 While only disks are being copied, that need not end the migration: the VM's QEMU there still lives, and the source's QEMU holds its writes
 back and dials again (``reconnect-delay``). So the session is prepared a second time, under the same id, with the same names, and the
-mirrors go on. The memory's stream cannot be dialled again; from Listen on, a lost session is lost.
+mirrors go on. Another QEMU there, as after a reboot, may lack what was written to the one before: then the migration fails. The memory's
+stream cannot be dialled again; from Listen on, a lost session is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import end_of
-from nbdtun.errors import LinkLost, NbdtunError, ProtocolViolation, ShuttingDown
+from nbdtun.errors import LinkLost, MirrorFailed, NbdtunError, ProtocolViolation, ShuttingDown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.catalogue import TUNNEL
@@ -84,6 +85,7 @@ class SessionClient:
         self._settings = settings
         self._alarm = alarm
         self._prepared: dict[str, Any] | None = None  # the arguments for preparing a second time, while that is possible
+        self._qemu: str | None = None  # the mark of the QEMU there
         self._renewing: Deferred[None] | None = None
 
     def __repr__(self) -> str:
@@ -117,6 +119,7 @@ class SessionClient:
         answer = await self._ask(Prepare, **asked)
         # A daemon that is restarted meanwhile may be of another release.
         self._prepared = asked | MIGRATION.only(MIGRATION.chosen(answer, "the destination")).offer()
+        self._qemu = answer["qemu"]
         return str(answer["target"]), findings_of(answer["findings"])
 
     async def listen(self, bitmaps: tuple[Passenger, ...] = (), connections: int = 0) -> Awaited:
@@ -189,7 +192,7 @@ class SessionClient:
         while (failed := await self._prepare_again(prepared)) is not None:
             self.log.debug("{session} could not be prepared again: {error}", session=self._ident[:8], error=failed)
             if not isinstance(failed, ShuttingDown | LinkLost) or self._reactor.seconds() >= until:
-                self._alarm(lost)
+                self._alarm(failed if isinstance(failed, MirrorFailed) else lost)
                 return
             await deferLater(self._reactor, AGAIN_SECONDS)
         self.lost = None
@@ -198,10 +201,15 @@ class SessionClient:
     async def _prepare_again(self, prepared: dict[str, Any]) -> NbdtunError | None:
         try:
             await self.open()
-            await self._ask(Prepare, **prepared)
+            self._require_same((await self._ask(Prepare, **prepared))["qemu"])
         except NbdtunError as error:
             return error
         return None
+
+    def _require_same(self, qemu: str | None) -> None:
+        if self._qemu is not None and qemu is not None and qemu != self._qemu:
+            what = f"{self._settings.vm}: QEMU was started again at the destination while its disks were copied"
+            raise MirrorFailed(f"{what}; what they had received may be lost", "migrate it again")
 
     def _renewed(self, _: object) -> None:
         self._renewing = None

@@ -42,7 +42,7 @@ def finding(**changed: object) -> bytes:
     return box(**{"level": "ok", "check": "c", "what": "w", "remedy": "", "code": "", "name": ""} | changed)
 
 
-ANSWER = {**Agreed(1).fields(), "target": "t", "findings": []}
+ANSWER = {**Agreed(1).fields(), "target": "t", "findings": [], "qemu": None}
 
 
 def test_disks_cross() -> None:
@@ -110,6 +110,7 @@ BOUNDS: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     b"settle": ((b"0", b"600000"), (b"600001", b"-1")),
     b"downtime": ((b"0", b"86400000"), (b"86400001", b"-1")),
     b"target": ((b"t" * 255,), (b"t" * 256,)),
+    b"qemu": ((b"q" * 255,), (b"q" * 256,)),
     b"findings": ((b"", finding(what="w" * 380)), (finding(what="w" * 381), finding(remedy="r" * 141), finding(name="n" * 65))),
     b"spaces": (
         (b"", space(system="s" * 64) * MAX_DISKS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -217,6 +218,25 @@ def test_one_that_somebody_lets_run_on_here_when_all_is_sent_stays_here(state: s
     error = stage.outcome(migration)
     assert isinstance(error, NotMigratable)
     assert "another client has let the guest run on here" in str(error)
+    assert stage.running() == ["web1"]
+    assert stage.leftovers() == []
+
+
+def test_disks_do_not_go_on_in_another_qemu() -> None:
+    """As after a reboot of the host: what had been written there may be lost."""
+    stage = Stage()
+    stage.source.stuck = True
+    migration = stage.start()
+    stage.turn(60, until=Phase.MIRROR)
+    stage.turn(2)
+    stage.destination.die()
+    stage.new_destination()
+    stage.destination.pid = os.getpid()
+    stage.new_daemon()
+    stage.cut()
+    error = stage.outcome(migration)
+    assert isinstance(error, MirrorFailed)
+    assert "QEMU was started again at the destination" in str(error)
     assert stage.running() == ["web1"]
     assert stage.leftovers() == []
 

@@ -66,7 +66,7 @@ class Carrier:
         return channel
 
 
-PREPARED = {**Agreed(1).fields(), "target": f"nbd.{SESSION}", "findings": []}
+PREPARED = {**Agreed(1).fields(), "target": f"nbd.{SESSION}", "findings": [], "qemu": "one"}
 
 
 def client(*channels: Channel | NbdtunError, clock: Clock | None = None) -> tuple[SessionClient, list[Exception]]:
@@ -159,6 +159,19 @@ def test_it_is_not_looked_for_for_ever() -> None:
     assert alarms == []
     clock.pump([1, 1])
     assert [str(alarm) for alarm in alarms] == ["the daemon has died"] == [str(speaking.lost)]
+
+
+@pytest.mark.parametrize(("mark", "same"), [("one", True), (None, True), ("another", False)])
+def test_it_goes_on_in_the_same_qemu_only(mark: str | None, same: bool) -> None:
+    """A daemon of an earlier release says nothing about it."""
+    first, second = Channel(Prepare=PREPARED), Channel(Prepare=PREPARED | {"qemu": mark})
+    speaking, alarms = prepared(first, second)
+    first.lose()
+    why = (
+        "web1: QEMU was started again at the destination while its disks were copied; what they had received may be lost; migrate it again"
+    )
+    assert [str(alarm) for alarm in alarms] == [] if same else [why]
+    assert (speaking.lost is None) is same
 
 
 def test_one_that_is_lost_while_it_is_asked_is_noticed_once() -> None:

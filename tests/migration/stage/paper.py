@@ -33,6 +33,7 @@ class Paper(Monitor):
         self.fails: dict[str, Exception] = {}
         self.hangs: set[str] = set()
         self.alive = True
+        self.pid = 1  # of a process that there is
         self.more: set[str] = set()  # commands beside those that a migration needs
         self.lacks: set[str] = set()
 
@@ -46,7 +47,7 @@ class Paper(Monitor):
         self._life.advance(Trigger.CONNECT)
         self._ended = Deferred()
         self._loss = None
-        self.credentials = Credentials(1, 2, 3)
+        self.credentials = Credentials(self.pid, 2, 3)
 
     async def close(self) -> None:
         if self._life.advance(Trigger.CLOSE):

@@ -57,7 +57,7 @@ class Echo(Control):
     @Prepare.responder
     def prepare(self, **arguments: Any) -> dict[str, Any]:
         self.got.append(arguments)
-        return {**Agreed(1).fields(), "target": "t", "findings": []}
+        return {**Agreed(1).fields(), "target": "t", "findings": [], "qemu": None}
 
 
 class Pair:
