@@ -233,6 +233,7 @@ class Departure:
 
     async def _arrive(self) -> Progress:
         """libvirt says that it runs there."""
+        self._settled()  # at once: what a killed process leaves would stand in the way once the domain is back
         self._watch.arrived(self._job.last)
         downtime = await self._job.downtime()
         assert self._survey is not None
@@ -242,7 +243,6 @@ class Departure:
             self.log.warn("{vm}: {reason}", vm=self.settings.vm, reason=str(unknown))
             fate = Fate(state="running", has_run=True)
         await self._close()
-        self._settled()
         try:
             check_there(fate, self.settings.vm)
         except GuestLost as lost:

@@ -154,7 +154,8 @@ class Job:
 
         def end(domain: Any) -> None:
             persistent = domain.isPersistent()
-            domain.destroy()
+            if domain.isActive():
+                domain.destroy()
             if persistent and undefine:
                 domain.undefineFlags(_KEEP_NVRAM)
 

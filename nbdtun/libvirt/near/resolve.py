@@ -3,6 +3,7 @@ The way out of an unknown outcome: both libvirts are asked, and the domain ends 
 
 - Its guest runs at the destination, or has run there: the one here is ended.
 - It has not, and now never will, since the destination ended what waited for a guest: the one here goes on.
+- It has run there, and is gone there: nothing is ended here, since that would be the last of it.
 - Another process keeps libvirt waiting, and asks the destination again and again: that one ends it.
 """
 
@@ -14,15 +15,17 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import LibvirtError, MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NotMigratable, OutcomeUnknown
 from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import NO_DOMAIN, Libvirt
 from nbdtun.libvirt.near.departure import Plan, nothing_to_resolve
 from nbdtun.libvirt.near.job import Job
-from nbdtun.libvirt.near.pending import STAYED, Pending, pending, pending_of
+from nbdtun.libvirt.near.pending import MOVED, STAYED, Pending, pending, pending_of
 from nbdtun.libvirt.near.session import FarSession
-from nbdtun.libvirt.near.survey import BLOCKED, PAUSED, RUNNING
+from nbdtun.libvirt.near.settling import is_gone
+from nbdtun.libvirt.near.survey import BLOCKED, OFF, PAUSED, RUNNING
 from nbdtun.libvirt.near.way import Way
+from nbdtun.libvirt.values import Fate
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
 
@@ -58,26 +61,36 @@ class Settlement:
         :raise NotMigratable: there is no unknown outcome, and the domain is here.
         :raise LibvirtError: it is not here, and nothing is known of it.
         :raise OutcomeUnknown: it is still unknown; the domain here stays paused.
+        :raise GuestLost: it has run there, and is gone there; what is here stays as it is.
         :raise MigrationError: it did not arrive; it runs at the source again.
         """
         vm = self._plan.settings.vm
         self.checklist.raise_failures(vm)
-        uuid, state = await self._libvirt.do(lambda connection: _state(connection, vm))
+        uuid, state = await self._look()
         kept = pending(self._plan.state, uuid) if uuid else pending_of(self._plan.state, vm)
         left = None if kept is None else kept.read()
         self._progress(Phase.FINISH)
         if kept is not None and left is not None and (left.ended or left.is_held):
-            return await self._wait(kept, left)
-        if state is None:
+            left = await self._wait(kept, left)
+            uuid, state = await self._follow(left)
+            if _agrees(left, state):
+                kept.erase()
+                if left.ended == STAYED:
+                    raise _stayed(vm, state)
+                return self._progress(Phase.COMPLETED)
+        if state is None and (left is None or kept is None):
             raise LibvirtError(f"{vm} is not at the source; there is nothing to resolve here", number=NO_DOMAIN)
-        if state[0] != PAUSED and left is None:
+        if state is not None and state[0] != PAUSED and left is None:
             raise nothing_to_resolve(vm, "is not paused at the source")
-        self._job.uuid = uuid
-        if await self._job.is_under_way():
+        self._job.uuid = uuid or (left.uuid if left is not None else "")
+        if state is not None and state[0] != OFF and await self._job.is_under_way():
             raise NotMigratable(f"libvirt still has a migration of {vm} under way", "wait for its end; `virsh domjobabort` ends it")
-        return await self._ask(state, left, pending(self._plan.state, uuid))
+        return await self._ask(state, left, pending(self._plan.state, self._job.uuid))
 
-    async def _wait(self, kept: Kept[Pending], left: Pending) -> Progress:
+    async def _look(self) -> tuple[str, State | None]:
+        return await self._libvirt.do(lambda connection: _state(connection, self._plan.settings.vm))
+
+    async def _wait(self, kept: Kept[Pending], left: Pending) -> Pending:
         """Another process has found out what became of it, or does so as soon as the destination can be reached."""
         until = self._reactor.seconds() + self._plan.settings.steps.settle
         while not left.ended and left.is_held:
@@ -89,38 +102,71 @@ class Settlement:
         left = kept.read() or left  # it may have said so since, and ended
         if not left.ended:
             raise OutcomeUnknown(f"{left.name}: process {left.pid} has ended without an outcome", "try again")
-        kept.erase()
-        if left.ended == STAYED:
-            raise _stayed(left.name)
-        return self._progress(Phase.COMPLETED)
+        return left
 
-    async def _ask(self, state: State, left: Pending | None, kept: Kept[Pending]) -> Progress:
+    async def _follow(self, left: Pending) -> tuple[str, State | None]:
+        """The domain here once libvirt has done what it was told; or as it is, if much has happened since."""
+        until = self._reactor.seconds() + self._plan.settings.steps.settle
+        while True:
+            uuid, state = await self._look()
+            if _agrees(left, state) or self._reactor.seconds() >= until:
+                return uuid, state
+            await deferLater(self._reactor, _LOOK)
+
+    async def _ask(self, state: State | None, left: Pending | None, kept: Kept[Pending]) -> Progress:
         """Ask the destination, and end one of the two."""
         vm = self._plan.settings.vm
         session, secret = ("", b"") if left is None else (left.session, bytes.fromhex(left.secret))
         far = FarSession(self._reactor, self._way, session, secret, self._plan.settings.steps)
-        runs = state[0] in (RUNNING, BLOCKED)
+        runs = state is not None and state[0] in (RUNNING, BLOCKED)
+        off = state is None or state[0] == OFF
         try:
-            fate = await far.outcome(self._job.uuid, end=True, decided=runs)
+            fate = await far.outcome(self._job.uuid, end=True, decided=runs or off)
         finally:
             far.close()
-        if fate.doubtful:  # it runs here, and not there: libvirt has let it run on, or an operator has decided that
-            kept.erase()
-            raise _stayed(vm)
+        if fate.has_run and is_gone(fate):
+            raise self._gone(fate, kept, runs=runs, off=off)
         if fate.has_run and runs:
             await self._job.pause()
             what = f"{vm} has run at the destination, and ran here too; it is paused here"
             raise OutcomeUnknown(what, "--resolve once more ends the one here; `virsh destroy` there and `virsh resume` here keep it")
         if fate.has_run:
-            await self._job.end(undefine=not self._plan.settings.keep_source)
+            if state is not None:
+                await self._job.end(undefine=not self._plan.settings.keep_source)
             kept.erase()
             return self._progress(Phase.COMPLETED)
-        if state[1] == _BY_USER and left is None and not fate.begun:
+        if state is not None and state[1] == _BY_USER and left is None and not fate.begun:
             raise nothing_to_resolve(vm, "was paused at the source by its operator, and has not run at the destination")
-        if state[0] == PAUSED and (left is None or left.runs):
+        if state is not None and state[0] == PAUSED and (left is None or left.runs):
             await self._job.resume()
+            state = (RUNNING, 0)
         kept.erase()
-        raise _stayed(vm)
+        if state is None:
+            raise LibvirtError(f"{vm} did not arrive and never will; it is not at the source any more", number=NO_DOMAIN)
+        raise _stayed(vm, state)
+
+    def _gone(self, fate: Fate, kept: Kept[Pending], *, runs: bool, off: bool) -> MigrationError:
+        """
+        It has run there, or may have, and does not any more.
+
+        One that runs here is the only one: libvirt has let it run on, or an operator has decided that, or it has come back since. One that
+        stands still here is not ended: nothing else is left of its guest.
+        """
+        vm = self._plan.settings.vm
+        if runs or off:
+            kept.erase()
+        if runs:
+            return (
+                _stayed(vm, (RUNNING, 0))
+                if fate.doubtful
+                else MigrationError(f"{vm} has run at the destination, and is gone there; it runs here")
+            )
+        what = f"{vm} has run at the destination, or may have, and is {fate.state or 'gone'} there"
+        if off:
+            return GuestLost(f"{what}; it does not run here either")
+        return GuestLost(
+            f"{what}; it stays paused here", f"`virsh resume {vm}` has it go on from the handover; `virsh destroy {vm}` ends it here"
+        )
 
     def _progress(self, phase: Phase) -> Progress:
         progress = Progress(time=time(), elapsed=self._reactor.seconds() - self._began, phase=phase, link=self._way.link)
@@ -128,8 +174,17 @@ class Settlement:
         return progress
 
 
-def _stayed(vm: str) -> MigrationError:
-    return MigrationError(f"{vm} did not arrive and never will; it runs at the source again")
+def _stayed(vm: str, state: State | None) -> MigrationError:
+    now = {OFF: "is off at the source", PAUSED: "is paused at the source, as it was"}
+    known = RUNNING if state is None else state[0]
+    return MigrationError(f"{vm} did not arrive and never will; it {now.get(known, 'runs at the source again')}")
+
+
+def _agrees(left: Pending, state: State | None) -> bool:
+    """Whether the domain here is as another process has ended the handover; else something has happened since."""
+    if left.ended == MOVED:
+        return state is None or state[0] == OFF
+    return state is not None and (state[0] in (RUNNING, BLOCKED) or (state[0] == PAUSED and not left.runs))
 
 
 def _state(connection: Any, vm: str) -> tuple[str, State | None]:

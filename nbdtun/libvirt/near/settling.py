@@ -49,13 +49,18 @@ async def settle(
     return fate.has_run
 
 
+def is_gone(fate: Fate) -> bool:
+    """Whether no guest is there, be it to run or to stand still."""
+    return fate.state in ("", "shutoff", "crashed")
+
+
 def check_there(fate: Fate, vm: str) -> None:
     """
     Check that a domain that has moved is there.
 
     :raise GuestLost: it is not.
     """
-    if fate.state in ("", "shutoff", "crashed"):
+    if is_gone(fate):
         raise GuestLost(f"{vm} has moved, and is {fate.state or 'gone'} there")
 
 

@@ -24,8 +24,8 @@ from nbdtun.migration.vm.images import is_of_one_host
 from nbdtun.spawn.near.measure import group_name, user_name
 from nbdtun.spawn.rewrite.answers import Answers
 
-#: virDomainState: those of a domain whose guest can move.
-RUNNING, BLOCKED, PAUSED = 1, 2, 3
+#: virDomainState: those of a domain whose guest can move, and of one that is off.
+RUNNING, BLOCKED, PAUSED, OFF = 1, 2, 3, 5
 #: virDomainPausedReason: libvirt itself has paused it, for its memory's last part.
 FOR_MIGRATION: Final = 2
 

@@ -74,7 +74,9 @@ class Takeover:
             self.log.warn("{vm}: the destination could not be asked; it ends the migration by itself", vm=vm)
         if self._held is None:
             return
-        if self._held.closed.called:
+        if self._held.closed.called and self._pending.read() is None:
+            self.log.info("{vm}: libvirt here has ended it", vm=vm)
+        elif self._held.closed.called:
             self._note(holder="")
             self.log.warn("{vm}: libvirt waits for the outcome no more; use --resolve", vm=vm)
         elif fate is not None and fate.has_run:

@@ -40,6 +40,7 @@ class Played:
     said: list[Any] = field(factory=list)
     phases: list[Phase] = field(factory=list)
     got: list[Any] = field(factory=list)
+    silent: Deferred[None] | None = None
 
     def begin(self, **settings: Any) -> None:
         part: Any = self
@@ -121,6 +122,8 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
 
         async def finish(self, uuid: str, *, arrived: bool, once: bool = False) -> Fate:
             play.said.append(("finish", arrived))
+            if play.silent is not None:
+                await play.silent
             return play.fate
 
         def close(self) -> None:
@@ -166,3 +169,12 @@ def test_two_run(played: Played) -> None:
     played.fate = RUNS_THERE
     assert isinstance(played.end(LibvirtError("client socket is closed")), OutcomeUnknown)
     assert (played.said, played.phases[-1], played.kept) == ([("finish", False), "pause"], Phase.UNKNOWN, True)
+
+
+def test_a_process_that_is_killed_while_the_far_end_is_silent_leaves_no_handover(played: Played) -> None:
+    """libvirt has told where it runs."""
+    played.begin()
+    played.handover[0].begins()
+    played.silent = Deferred()
+    played.call.callback(None)
+    assert (played.got, played.said, played.kept) == ([], [("finish", True)], False)

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from nbdtun.errors import LibvirtError, MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NotMigratable, OutcomeUnknown
 from nbdtun.evacuation import outcome
 from nbdtun.evacuation.values import Entry, Move
 from nbdtun.libvirt.near import resolve as module
@@ -28,7 +28,7 @@ from nbdtun.migration.settings import MigrationSettings, StepTimeouts
 UUID = "11111111-2222-3333-4444-555555555555"
 SESSION = "0123456789abcdef" * 2
 LEFT = Pending(UUID, "web1", SESSION, "5ec7e7")
-PAUSED, BY_USER, RUNNING = (3, 2), (3, 1), (1, 1)
+PAUSED, BY_USER, RUNNING, OFF = (3, 2), (3, 1), (1, 1), (5, 1)
 ARRIVED = Fate("running", "migrated", has_run=True)
 
 
@@ -57,6 +57,7 @@ class Here:
         return self.now
 
     def jobStats(self) -> dict[str, int]:
+        assert self.isActive(), "libvirt refuses that"
         return {"type": self.job}
 
     def UUIDString(self) -> str:
@@ -64,6 +65,9 @@ class Here:
 
     def isPersistent(self) -> bool:
         return self.persistent
+
+    def isActive(self) -> bool:
+        return self.now != OFF
 
     def destroy(self) -> None:
         self.done.append("destroy")
@@ -163,21 +167,67 @@ def test_or_its_definition_is_kept(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "here", "done"),
+    ("left", "here", "done", "now"),
     [
-        (None, Here(PAUSED), ["resume"]),
-        (LEFT, Here(BY_USER), ["resume"]),
-        (LEFT, Here(RUNNING), []),
-        (evolve(LEFT, runs=False), Here(PAUSED), []),
+        (None, Here(PAUSED), ["resume"], "runs at the source again"),
+        (LEFT, Here(BY_USER), ["resume"], "runs at the source again"),
+        (LEFT, Here(RUNNING), [], "runs at the source again"),
+        (evolve(LEFT, runs=False), Here(PAUSED), [], "is paused at the source, as it was"),
+        (LEFT, Here(OFF), [], "is off at the source"),
+        (LEFT, Here(None), [], "is not at the source any more"),
     ],
 )
-def test_it_has_not_arrived_and_runs_on(case: Case, left: Pending | None, here: Here, done: list[str]) -> None:
+def test_it_has_not_arrived_and_is_here_as_before(case: Case, left: Pending | None, here: Here, done: list[str], now: str) -> None:
     if left is not None:
         case.kept.write(left)
-    with pytest.raises(MigrationError, match="did not arrive and never will; it runs at the source again"):
+    with pytest.raises(MigrationError, match=f"did not arrive and never will; it {now}"):
         case.resolve(here, Fate(begun=True))
     assert here.done == done
     assert case.kept.read() is None
+
+
+def test_one_that_is_off_here_or_gone_has_arrived(case: Case) -> None:
+    """Its host was started again, or nbdtun was killed when libvirt had just ended it."""
+    for here, done in ((Here(OFF, persistent=True), [("undefine", 8)]), (Here(OFF), []), (Here(None), [])):
+        case.kept.write(LEFT)
+        assert case.resolve(here, ARRIVED) is Phase.COMPLETED
+        assert (here.done, case.kept.read(), case.asked["session"]) == (done, None, SESSION)
+
+
+@pytest.mark.parametrize("gone", [Fate(has_run=True), Fate("shutoff", "shutdown", has_run=True)])
+def test_one_that_has_come_back_is_not_paused(case: Case, gone: Fate) -> None:
+    """It was moved back here, and nobody had asked for the outcome of its first journey."""
+    case.kept.write(LEFT)
+    here = Here(RUNNING)
+    with pytest.raises(MigrationError, match="web1 has run at the destination, and is gone there; it runs here"):
+        case.resolve(here, gone)
+    assert (here.done, case.kept.read()) == ([], None)
+
+
+def test_the_last_of_a_guest_is_not_ended(case: Case) -> None:
+    gone = Fate("shutoff", "crashed", has_run=True)
+    case.kept.write(LEFT)
+    here = Here(PAUSED, persistent=True)
+    with pytest.raises(GuestLost, match="or may have, and is shutoff there; it stays paused here; `virsh resume web1`"):
+        case.resolve(here, gone)
+    assert (here.done, case.kept.read()) == ([], LEFT)
+    here.now = OFF
+    with pytest.raises(GuestLost, match="shutoff there; it does not run here either"):
+        case.resolve(here, gone)
+    assert (here.done, case.kept.read()) == ([], None)
+
+
+def test_what_another_process_has_said_is_not_believed_against_libvirt(case: Case) -> None:
+    """A record of an earlier journey: the domain is back, or was handed over by another program since."""
+    for how, here, done in ((MOVED, Here(PAUSED), "resume"), (STAYED, Here(PAUSED), "resume"), (STAYED, Here(OFF), "")):
+        case.kept.write(evolve(LEFT, ended=how))
+        got = case.begin(here, Fate())
+        assert got == []  # libvirt may still be about to do what it was told
+        case.clock.pump([0.5] * 12)
+        with pytest.raises(MigrationError, match="it runs at the source again" if done else "it is off at the source"):
+            ended(got)
+        assert here.done == ([done] if done else [])
+        assert case.kept.read() is None
 
 
 def test_two_that_ran_are_one_by_a_second_command(case: Case) -> None:
@@ -225,10 +275,14 @@ def test_another_process_ends_it(case: Case) -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
         case.kept.write(evolve(LEFT, holder=identity(other.pid)))
         for how, result in ((MOVED, None), (STAYED, MigrationError)):
-            got = case.begin(Here(PAUSED), None)
+            here = Here(PAUSED)
+            got = case.begin(here, None)
             case.clock.advance(1)
             assert got == []
             case.kept.write(evolve(LEFT, holder=identity(other.pid), ended=how))
+            case.clock.advance(1)
+            assert got == []
+            here.now = RUNNING if how == STAYED else None
             case.clock.advance(1)
             if result is None:
                 assert ended(got) is Phase.COMPLETED
@@ -252,7 +306,7 @@ def test_another_process_ends_it(case: Case) -> None:
 def test_another_process_has_ended_between_two_looks_at_it(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
         case.kept.write(evolve(LEFT, holder=identity(other.pid)))
-        got = case.begin(Here(PAUSED), None)
+        got = case.begin(Here(OFF), None)
         said = evolve(LEFT, holder=identity(other.pid), ended=MOVED)
         held: Any = vars(Pending)["is_held"]
 
