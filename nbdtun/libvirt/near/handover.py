@@ -36,7 +36,10 @@ class SourceProxy(Proxy):
     The source's end of libvirt's connection, which knows whether a handover is under way.
 
     ``begins`` is called with the call that hands over, before it passes, and with the descriptor of libvirt's connection. If it raises
-    NbdtunError or OSError, libvirt gets that as its answer. ``parted``: the channel has ended, and the keepalive is answered here.
+    NbdtunError or OSError, libvirt gets that as its answer. ``parted``: the channel has ended.
+
+    From the handover on, the keepalive is answered here, even with a link: a libvirtd at the destination that hangs may go on, and let the
+    guest run, after the one here has given it up.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class SourceProxy(Proxy):
         self._finish: Message | None = None
         self._begins = begins
         self.parted = False
-        super().__init__(reactor, libvirtd, channel, away=lambda: self.parted or away())
+        super().__init__(reactor, libvirtd, channel, away=lambda: self.hands_over or self.parted or away())
 
     @property
     def hands_over(self) -> bool:

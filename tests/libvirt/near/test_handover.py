@@ -136,12 +136,31 @@ async def test_libvirt_is_let_go() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_libvirt_does_not_give_up_a_destination_that_hangs_in_a_handover() -> None:
+    """Its libvirtd may be stopped for a minute, have the call in its socket, and let the guest run when it goes on."""
+    ends = Ends()
+    ping = Message(KEEPALIVE, VERSION, PING, Kind.MESSAGE)
+    await ends.calls(ping)
+    await ends.calls(finish())
+    await deferLater(reactor, 1.1)
+    assert ends.libvirtd.recv(65536) == ANSWER.encode()
+    ends.libvirtd.send(ping.encode())
+    await deferLater(reactor, 0.05)
+    assert ends.libvirtd.recv(65536) == ANSWER.encode()
+    ends.channel.send(arrived(finish(), "web1", UUID_TEXT).encode())
+    await deferLater(reactor, 0.05)
+    assert len(ends.libvirtd.recv(65536)) == len(arrived(finish(), "web1", UUID_TEXT).encode())
+    await ends.calls(ping)
+    await ends.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_libvirt_waits_as_long_as_it_takes_to_find_out() -> None:
     """Its connection outlives the channel."""
     ends = Ends()
     ping = Message(KEEPALIVE, VERSION, PING, Kind.MESSAGE)
-    await ends.calls(finish())
     await ends.calls(ping)
+    await ends.calls(finish())
     ends.proxy.parted = True
     await deferLater(reactor, 1.1)
     assert ends.libvirtd.recv(65536) == ANSWER.encode()
