@@ -17,8 +17,8 @@ from nbdtun.migration.vm.fate import ENDED, FALLEN, fallen
 from nbdtun.migration.vm.machine import run_state
 from nbdtun.migration.vm.memory import query_migration
 
-#: Run states of a machine whose guest waits for ``cont``, for the first time or again.
-WAITING = frozenset({"inmigrate", "prelaunch", "paused", "postmigrate"})
+#: Run states of a machine whose guest waits for ``cont``, for the first time or again. One that is ``postmigrate`` has moved on from here.
+WAITING = frozenset({"inmigrate", "prelaunch", "paused"})
 
 OTHERS = "its QEMU has the session of another source"
 
