@@ -39,7 +39,7 @@ from nbdtun.migration.supervision.constancy import Constancy
 from nbdtun.migration.vm.bitmaps import Awaited, Passenger
 from nbdtun.migration.vm.capabilities import suitable
 from nbdtun.migration.vm.exports import Exports, Pairing, pair
-from nbdtun.migration.vm.fate import Fate
+from nbdtun.migration.vm.fate import Fate, fallen
 from nbdtun.migration.vm.machine import announce
 from nbdtun.migration.vm.memory import Incoming, Tuning, query_migration
 from nbdtun.ownership.reach import Credentials
@@ -227,7 +227,8 @@ class Session:
             except MonitorLost:  # QEMU may still live: connect and try again
                 if not await self._monitor.renew():
                     raise
-                await self._incoming.run()
+                if not await fallen(self._monitor):  # else it has run, and its fate is found below
+                    await self._incoming.run()
         except CommandFailed:
             raise  # QEMU refused, so the guest does not run
         except Exception as error:  # after any other error, QEMU may have run the guest

@@ -241,6 +241,25 @@ def test_a_monitor_that_is_closed_when_qemu_is_told_to_run() -> None:
     assert room.qemu.state == "running"
 
 
+def test_one_that_crashes_at_once_when_its_monitor_is_closed_has_run() -> None:
+    """QEMU refuses to let it go on; the source must not go on in its place."""
+    room = ready()
+    room.qemu.arrived()
+
+    def crashed() -> None:
+        room.qemu.fails["cont"] = CommandFailed("Resetting the Virtual Machine is required")
+        room.qemu.state = "guest-panicked"
+        room.qemu.lose("QEMU closed its monitor")
+        raise MonitorLost("QEMU closed its monitor")
+
+    room.qemu.cont = crashed  # type: ignore[method-assign]
+    assert room.do(room.session.finish(True, 2.0)) is None
+    room.wait(3)
+    assert room.session.state is State.FINISHED
+    assert room.session.fate.lost == "the guest has crashed"
+    assert room.qemu.alive
+
+
 def test_a_qemu_that_dies_is_told_and_undone() -> None:
     room = Room()
     room.prepare()
