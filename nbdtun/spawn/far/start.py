@@ -59,7 +59,8 @@ class Started:
     def end(self, seconds: float = 5.0) -> None:
         """End it, and wait for that."""
         if self.unit:
-            stop_unit(self.unit)
+            if not self._refused(seconds):
+                stop_unit(self.unit)
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is None:
@@ -67,6 +68,12 @@ class Started:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
                 return
+
+    def _refused(self, seconds: float) -> bool:
+        """Whether systemd has started no unit: one of that name may be another VM's."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds) > 0
+        return False
 
 
 def start(plan: Plan, emulator: str, name: str) -> Started:

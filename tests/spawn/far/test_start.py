@@ -57,6 +57,21 @@ def test_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"--property=StandardError=append:{tmp_path}/q.log" in first
 
 
+def test_a_unit_that_systemd_has_refused_is_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is taken: by the guest of another VM of that name."""
+    for name in ("systemd-run", "systemctl"):
+        script = tmp_path / name
+        script.write_text(f'#!/bin/sh\necho {name} "$@" >>{tmp_path}/said\necho "Unit nbdtun-web1.service already exists." >&2\nexit 1\n')
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    started = start(evolved(plan(tmp_path, "-S"), unit=True, user="root"), "/bin/qemu", "nbdtun-web1")
+    while not started.has_ended():
+        time.sleep(0.01)
+    assert started.last_words() == "Unit nbdtun-web1.service already exists."
+    started.end()
+    assert "systemctl" not in (tmp_path / "said").read_text()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user takes root")
 def test_a_log_in_a_directory_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That user may put a link in its place at any time: what we open is no link, and systemd is not told to open it."""
