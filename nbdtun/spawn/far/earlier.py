@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -31,7 +31,7 @@ from nbdtun.ownership.images import MadeFile, remove_left, remove_made
 from nbdtun.process import Reactor
 from nbdtun.spawn.far.images import holds_nothing
 from nbdtun.spawn.far.record import Record, Recorded
-from nbdtun.spawn.far.start import stop_unit
+from nbdtun.spawn.far.start import stop_unit, unit_pid
 
 #: States of a QEMU on which no guest has run.
 UNUSED: Final = frozenset({"inmigrate", "prelaunch"})
@@ -103,7 +103,9 @@ class Earlier:
         return None
 
     async def _see(self, left: Recorded) -> Seen:
-        """Ask the QEMU that was made, if it lives."""
+        """Ask the QEMU that was made, if it lives; systemd knows the process of a unit."""
+        if left.unit and not left.process:
+            left = evolve(left, process=identity(await deferToThread(unit_pid, left.unit)))
         if left.maker != identity(os.getpid()) and lives(left.maker):
             return Seen(True, "that far end lives")
         if not await self._answers(left):

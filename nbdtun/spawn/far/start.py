@@ -46,7 +46,7 @@ class Started:
         status = self._process.poll()
         if not self.unit or status is None:
             return status is not None
-        return status != 0 or _systemctl(self.unit, "is-active", "--quiet") != 0
+        return status != 0 or _systemctl(self.unit, "is-active", "--quiet").returncode != 0
 
     def last_words(self) -> str:
         """The last line that it said; of QEMU's own, which begin with its name, if there is one: hints may follow it."""
@@ -93,6 +93,12 @@ def start(plan: Plan, emulator: str, name: str) -> Started:
         raise NotMigratable(f"{emulator} cannot be started: {error.strerror}") from None
 
 
+def unit_pid(unit: str) -> int:
+    """The process id of a unit that was started here; 0 if it does not run."""
+    told = _systemctl(unit, "show", "--property=MainPID", "--value").stdout.strip()
+    return int(told) if told.isdigit() else 0
+
+
 def stop_unit(unit: str) -> None:
     """End a unit that was started here, and wait for that."""
     _systemctl(unit, "stop")
@@ -121,6 +127,6 @@ def _unit(plan: Plan, name: str, log: str) -> list[str]:
     return ["systemd-run", *(["--user"] if mine else []), "--quiet", "--collect", f"--unit={name}", "--service-type=exec", *user, *said]
 
 
-def _systemctl(unit: str, *words: str) -> int:
+def _systemctl(unit: str, *words: str) -> subprocess.CompletedProcess[bytes]:
     mine = ["--user"] if os.geteuid() != 0 else []
-    return subprocess.run(["systemctl", *mine, *words, unit], stdin=subprocess.DEVNULL, capture_output=True).returncode
+    return subprocess.run(["systemctl", *mine, *words, unit], stdin=subprocess.DEVNULL, capture_output=True)

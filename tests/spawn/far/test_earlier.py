@@ -180,6 +180,18 @@ async def test_a_monitor_that_another_client_holds_is_not_waited_for_without_end
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_process_of_a_unit_is_known_to_systemd(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "unit_pid", {"nbdtun-web1": scene.qemu.pid, "nbdtun-web2": os.getpid()}.__getitem__)
+    monkeypatch.setattr(module, "stop_unit", lambda unit: scene.end() if unit == "nbdtun-web1" else None)
+    scene.change(process="", unit="nbdtun-web2")
+    assert "another process listens at" in await scene.why()
+    scene.change(unit="nbdtun-web1")
+    assert await scene.why() == ""
+    assert scene.qemu.poll() is not None
+    assert not scene.there.exists()
+
+
+@pytest_twisted.ensureDeferred
 async def test_in_doubt_all_of_it_stays(scene: Scene) -> None:
     scene.silent = True
     assert "its QEMU cannot be asked: no answer" in await scene.why()

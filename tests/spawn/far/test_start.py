@@ -10,7 +10,7 @@ import pytest
 
 from nbdtun.errors import NotMigratable
 from nbdtun.spawn.far.host import own_name
-from nbdtun.spawn.far.start import LOG, start
+from nbdtun.spawn.far.start import LOG, start, unit_pid
 from nbdtun.spawn.values import Plan
 from tests.spawn.stage import PLAN, evolved
 
@@ -55,6 +55,14 @@ def test_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first.endswith("-- /bin/qemu -S")
     assert others[-1].endswith("stop nbdtun-web1")
     assert f"--property=StandardError=append:{tmp_path}/q.log" in first
+
+
+def test_the_process_of_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "systemctl"
+    script.write_text('#!/bin/sh\ncase "$*" in *"show --property=MainPID --value nbdtun-web1") echo 17;; *) echo 0;; esac\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert (unit_pid("nbdtun-web1"), unit_pid("nbdtun-web2")) == (17, 0)
 
 
 def test_a_unit_that_systemd_has_refused_is_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
