@@ -237,6 +237,8 @@ class Departure:
         self._watch.arrived(self._job.last)
         downtime = await self._job.downtime()
         assert self._survey is not None
+        if self.settings.keep_source:
+            await self._keep_off()
         try:
             fate = await self._session.finish(self._survey.domain.uuid, arrived=True)
         except OutcomeUnknown as unknown:  # of little interest: libvirt has told it
@@ -250,6 +252,14 @@ class Departure:
             raise
         return self._meter.finish(Phase.COMPLETED, downtime)
 
+    async def _keep_off(self) -> None:
+        """The one that is kept here must not be started with this host: its guest runs there."""
+        try:
+            await self._job.end(undefine=False)
+        except LibvirtError as error:
+            vm = self.settings.vm
+            self.log.warn("{vm}: see that it is not started here: virsh autostart --disable {vm}: {reason}", vm=vm, reason=str(error))
+
     async def _fail(self, error: BaseException) -> Progress:
         """It has failed, or was cancelled: find out where it is, and leave nothing."""
         if isinstance(error, LibvirtError):  # which says of the tunnel that a socket is closed
@@ -259,6 +269,8 @@ class Departure:
         try:
             if self._session.prepared and await self._has_moved(error):
                 self._settled()
+                if self.settings.keep_source:
+                    await self._keep_off()
                 return self._meter.finish(Phase.COMPLETED)
         except OutcomeUnknown as unknown:
             self._meter.finish(Phase.UNKNOWN, error=unknown)

@@ -150,7 +150,10 @@ class Job:
         await self._ask(lambda domain: domain.resume())
 
     async def end(self, *, undefine: bool) -> None:
-        """End the domain, whose guest runs elsewhere; ``undefine`` it as well, if it is persistent. Its images stay."""
+        """
+        End the domain, whose guest runs elsewhere. ``undefine`` it as well, if it is persistent; else it is not started with its host any
+        more. Its images stay.
+        """
 
         def end(domain: Any) -> None:
             persistent = domain.isPersistent()
@@ -158,6 +161,8 @@ class Job:
                 domain.destroy()
             if persistent and undefine:
                 domain.undefineFlags(_KEEP_NVRAM)
+            elif persistent:
+                domain.setAutostart(0)
 
         await self._ask(end)
 

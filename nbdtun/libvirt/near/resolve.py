@@ -77,6 +77,9 @@ class Settlement:
                 kept.erase()
                 if left.ended == STAYED:
                     raise _stayed(vm, state)
+                if state is not None:  # it was kept
+                    self._job.uuid = uuid
+                    await self._job.end(undefine=False)
                 return self._progress(Phase.COMPLETED)
         if state is None and (left is None or kept is None):
             raise LibvirtError(f"{vm} is not at the source; there is nothing to resolve here", number=NO_DOMAIN)

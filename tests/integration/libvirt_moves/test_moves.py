@@ -58,6 +58,7 @@ def test_a_persistent_domain_leaves_its_definition(ways: Callable[..., Way]) -> 
         assert attempt.wait_exit(PATIENT) == 0, attempt.log()
     way.arrived(there)
     assert "shut off" in here.virsh("list", "--all")
+    assert way.domain.name not in here.virsh("list", "--all", "--autostart", "--name")
     assert way.domain.name in there.virsh("list", "--persistent", "--autostart", "--name")
     for xml in (there.virsh("dumpxml", "web1"), there.virsh("dumpxml", "web1", "--inactive")):
         assert '<lab:owner xmlns:lab="urn:lab">us</lab:owner>' in xml

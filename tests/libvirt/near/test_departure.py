@@ -41,6 +41,7 @@ class Played:
     phases: list[Phase] = field(factory=list)
     got: list[Any] = field(factory=list)
     silent: Deferred[None] | None = None
+    deaf: bool = False
 
     def begin(self, **settings: Any) -> None:
         part: Any = self
@@ -104,6 +105,11 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
         async def pause(self) -> None:
             play.said.append("pause")
 
+        async def end(self, *, undefine: bool) -> None:
+            play.said.append(("end", undefine))
+            if play.deaf:
+                raise LibvirtError("no answer")
+
     class Session:
         ident, prepared = SESSION, False
 
@@ -141,6 +147,15 @@ def test_it_has_moved(played: Played) -> None:
     played.fate = RUNS_THERE
     assert played.end() is Phase.COMPLETED
     assert (played.said, played.kept, played.phases[-1]) == ([("finish", True)], False, Phase.COMPLETED)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_one_that_is_kept_here_is_not_started_with_its_host(played: Played, deaf: bool) -> None:
+    played.deaf = deaf
+    played.begin(keep_source=True)
+    played.fate = RUNS_THERE
+    assert played.end() is Phase.COMPLETED
+    assert played.said == [("end", False), ("finish", True)]
 
 
 def test_it_has_ended_here_on_the_way(played: Played) -> None:

@@ -75,6 +75,9 @@ class Here:
     def undefineFlags(self, flags: int) -> None:
         self.done.append(("undefine", flags))
 
+    def setAutostart(self, on: int) -> None:
+        self.done.append(("autostart", on))
+
     def resume(self) -> None:
         self.done.append("resume")
 
@@ -163,7 +166,7 @@ def test_nobody_needs_to_know_the_session(case: Case) -> None:
 def test_or_its_definition_is_kept(case: Case) -> None:
     here = Here(PAUSED, persistent=True)
     assert case.resolve(here, ARRIVED, keep_source=True) is Phase.COMPLETED
-    assert here.done == ["destroy"]
+    assert here.done == ["destroy", ("autostart", 0)], "it is not to run here when this host is started again"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +326,11 @@ def test_another_process_has_ended_between_two_looks_at_it(case: Case, monkeypat
 
 
 def test_another_process_has_ended_it(case: Case) -> None:
-    """And the domain here is gone with its UUID."""
+    """And the domain here is gone with its UUID, or was kept."""
+    case.kept.write(evolve(LEFT, ended=MOVED))
+    here = Here(OFF, persistent=True)
+    assert case.resolve(here, None) is Phase.COMPLETED
+    assert here.done == [("autostart", 0)]
     case.kept.write(evolve(LEFT, holder=identity(os.getpid()), ended=MOVED))
     assert case.resolve(Here(None), None) is Phase.COMPLETED
     with pytest.raises(LibvirtError, match="web1 is not at the source; there is nothing to resolve") as gone:
