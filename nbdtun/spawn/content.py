@@ -24,8 +24,15 @@ def digest(path: str) -> str:
 def identity(device: int, sys: Path = _SYS, boot: Path = _BOOT) -> str:
     """What two hosts that see the same block device both call it, or else what this host alone calls it."""
     at = sys / f"{os.major(device)}:{os.minor(device)}"
+    part = _told(at / "partition")
+    disk = at.resolve().parent if part else at  # a partition has no name of its own, and its disk has
     for name in ("dm/uuid", "wwid", "device/wwid"):
-        with suppress(OSError, UnicodeDecodeError):
-            if told := (at / name).read_text().strip():
-                return f"{name} {told}"
+        if told := _told(disk / name):
+            return f"{name} {told} {part}".rstrip()
     return f"{boot.read_text().strip()} {device}"
+
+
+def _told(path: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text().strip()
+    return ""

@@ -88,6 +88,9 @@ def judge(image: Image, place: Place, overwrite: bool) -> Iterator[Finding]:
     if images.is_same(_file(image, place), found):
         yield OCCUPIED(f"{name} is the source's own image: both hosts see the same one", _ELSEWHERE)
         return
+    if images.may_be_same(_file(image, place), found):
+        yield OCCUPIED(f"{name} may be the source's own image: no file can be made beside that one, to see", _ELSEWHERE)
+        return
     if not (stat.S_ISBLK(found.st_mode) or stat.S_ISREG(found.st_mode)):
         yield OCCUPIED(f"{name} is neither a file nor a block device", _ELSEWHERE)
         return

@@ -64,7 +64,7 @@ def _judge_there(image: Image, found: os.stat_result, overwrite: bool, name: str
     if not os.access(image.path, os.R_OK | os.W_OK):
         yield LACKING(f"{name} may not be written to by this user", AS_ROOT)
         return
-    if not is_device and found.st_size and not image.twin.nonce and image.twin.name:
+    if may_be_same(image, found):
         yield OCCUPIED(
             f"{name} may be the source's own image: no file can be made beside that one, to see", "use --disk to name another place"
         )
@@ -88,6 +88,11 @@ def is_same(image: Image, found: os.stat_result) -> bool:
     real = os.path.realpath(image.path)
     beside = image.twin.nonce and os.path.lexists(os.path.join(os.path.dirname(real), image.twin.nonce))
     return bool(beside) and (os.path.basename(real) == image.twin.name or found.st_ino == image.twin.inode)
+
+
+def may_be_same(image: Image, found: os.stat_result) -> bool:
+    """Whether the file that was ``found`` may be the image at the source, beside which no file could be made that would tell."""
+    return stat.S_ISREG(found.st_mode) and bool(found.st_size and image.twin.name and not image.twin.nonce)
 
 
 def inspect(path: str) -> tuple[dict[str, Any], str]:

@@ -18,6 +18,7 @@ from nbdtun.libvirt.far.volumes import Place, description, judge, make, place_of
 from nbdtun.libvirt.pools import Pool, Pools
 from nbdtun.libvirt.values import Image
 from nbdtun.migration.finding import Finding
+from nbdtun.spawn.values import Twin
 from tests.libvirt.far.stage import Told
 from tests.libvirt.stage import IMAGE, MIB
 
@@ -71,6 +72,16 @@ def test_places_that_cannot_be(image: Image, pools: tuple[Pool, ...], says: str)
 )
 def test_what_is_in_the_way(where: Place, says: list[str]) -> None:
     assert [finding.what for finding in judge(evolve(IMAGE, device=True, format="raw"), where, False)] == says
+
+
+def test_the_sources_own_image_is_not_given_up_where_nobody_can_tell_it(tmp_path: Path) -> None:
+    """On NFS, root may not make a file beside the image, and QEMU's lock may not be seen by the other host."""
+    path = tmp_path / "web1.raw"
+    path.write_bytes(bytes(64 * MIB))
+    image = evolve(IMAGE, format="raw", path=f"{path}", twin=Twin("", path.name, path.stat().st_ino))
+    (finding,) = judge(image, Place(f"{path}", path.name), True)
+    assert "may be the source's own image: no file can be made beside that one, to see" in finding.what
+    assert list(judge(evolve(image, twin=Twin("0" * 32, path.name)), Place(f"{path}", path.name), True)) == []
 
 
 def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
