@@ -20,7 +20,8 @@ from pathlib import Path
 
 from lab import guest
 from lab.disks import MIB, Disk
-from lab.libvirt import Domain, Host, unable
+from lab.domain import Domain
+from lab.libvirt import Host, unable
 from lab.process import MARK
 
 HEADER = struct.Struct("!IIIiIII")

@@ -15,8 +15,9 @@ from lab.cache import CACHE
 from lab.crossing import Attempt
 from lab.daemon import BIN, free_port, listening
 from lab.disks import MIB, Disk, Format
+from lab.domain import Domain
 from lab.guest import Guest
-from lab.libvirt import SPARE, Domain, Host, Inside
+from lab.libvirt import SPARE, Host, Inside
 from lab.process import wait
 from lab.sluice import Sluice
 

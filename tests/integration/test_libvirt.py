@@ -13,8 +13,9 @@ from lab import libvirt
 from lab.cable import Cable
 from lab.daemon import Daemon, Twistd, free_port
 from lab.disks import MIB, Disk
+from lab.domain import Domain
 from lab.guest import Guest
-from lab.libvirt import SPARE, Domain, Host
+from lab.libvirt import SPARE, Host
 from lab.process import Process
 from lab.programs import Programs
 

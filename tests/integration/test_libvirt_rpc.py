@@ -20,8 +20,9 @@ from twisted.internet.threads import deferToThread
 
 from lab import libvirt
 from lab.disks import MIB, Disk
+from lab.domain import Domain
 from lab.guest import Guest
-from lab.libvirt import Domain, Host
+from lab.libvirt import Host
 from nbdtun.libvirt.rpc.gate import Gate
 from nbdtun.libvirt.rpc.grant import Grant
 from nbdtun.libvirt.rpc.places import places

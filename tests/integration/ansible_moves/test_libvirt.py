@@ -12,8 +12,9 @@ import pytest
 from lab import collection, libvirt
 from lab.ansible import LibvirtRack
 from lab.disks import MIB, Disk
+from lab.domain import Domain
 from lab.guest import Guest
-from lab.libvirt import SPARE, Domain
+from lab.libvirt import SPARE
 from lab.process import Process, wait
 from tests.integration.ansible_moves.conftest import ended
 

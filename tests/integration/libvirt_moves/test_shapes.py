@@ -16,7 +16,8 @@ import pytest
 from lab.cache import CACHE, fetch
 from lab.daemon import free_port
 from lab.disks import MIB, Disk
-from lab.libvirt import SPARE, Domain, Host, Modular, Session
+from lab.domain import Domain
+from lab.libvirt import SPARE, Host, Modular, Session
 from lab.libvirt_way import PATIENT, Way, made
 from lab.process import wait
 
