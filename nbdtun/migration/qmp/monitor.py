@@ -109,6 +109,7 @@ class Monitor:
     async def renew(self) -> bool:
         """
         Connect again, if the connection was lost; returns whether there is one now. A QEMU whose monitor was closed may live on.
+        Another one in its place, which its supervisor has started, is none of ours.
 
         All earlier waits have failed with the loss; new listeners work again.
         """
@@ -116,13 +117,20 @@ class Monitor:
             await self._ended
         if self._life.advance(Trigger.RENEW):
             lost, self._loss, self._breaking = self._loss, None, False
+            before = self.credentials
             try:
                 await self.connect()
+                await self._require_same(before)
             except BaseException as error:
                 self._loss = lost  # the first loss is the one to report
                 if not isinstance(error, MonitorError):
                     raise
         return self._life.state is State.CONNECTED
+
+    async def _require_same(self, before: Credentials | None) -> None:
+        if before is not None and self.credentials is not None and before.pid != self.credentials.pid:
+            await self.close()
+            raise MonitorError(f"{self.path}: another QEMU listens there")
 
     async def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, seconds: float | None = None, urgent: bool = False

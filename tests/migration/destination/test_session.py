@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -258,6 +259,23 @@ def test_one_that_crashes_at_once_when_its_monitor_is_closed_has_run() -> None:
     assert room.session.state is State.FINISHED
     assert room.session.fate.lost == "the guest has crashed"
     assert room.qemu.alive
+
+
+def test_another_qemu_in_its_place_is_not_told_to_run() -> None:
+    """It dies of cont, and its supervisor starts it again; one that waits for a migration obeys cont, later."""
+    room = ready()
+    room.qemu.arrived()
+
+    def died() -> None:
+        room.qemu.cont = lambda: None  # type: ignore[method-assign]
+        room.qemu.state, room.qemu.pid = "inmigrate", os.getpid()
+        room.qemu.lose("QEMU closed its monitor")
+        raise MonitorLost("QEMU closed its monitor")
+
+    room.qemu.cont = died  # type: ignore[method-assign]
+    assert isinstance(room.do(room.session.finish(True)), OutcomeUnknown)
+    assert room.session.state is State.UNCERTAIN
+    assert room.qemu.asked.count("cont") == 1
 
 
 def test_a_qemu_that_dies_is_told_and_undone() -> None:

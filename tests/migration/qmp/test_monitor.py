@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
@@ -132,6 +133,20 @@ async def test_a_lost_one_is_not_renewed_where_qemu_has_ended(path: str) -> None
         assert not await Deferred.fromCoroutine(monitor.renew()).addTimeout(5, reactor)  # nor the next time
         os.rename(f"{path}.gone", path)
         assert await monitor.renew()
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_qemu_in_its_place_is_not_it(path: str) -> None:
+    async with connected(path) as (monitor, _):
+        with pytest.raises(MonitorLost):
+            await monitor.execute("drop")
+        await monitor.when_lost()
+        assert monitor.credentials is not None
+        monitor.credentials = evolve(monitor.credentials, pid=1)
+        assert not await monitor.renew()
+        with pytest.raises(MonitorLost, match="QEMU closed its monitor"):
+            await monitor.execute("echo")
+        assert repr(monitor).endswith("closed>")
 
 
 @pytest_twisted.ensureDeferred
