@@ -135,8 +135,9 @@ class Tuning:
         await put(self._monitor, dict.fromkeys(off, True), parameters)
 
     async def change(self, parameters: Mapping[str, Any]) -> None:
-        """Change ``parameters`` while the memory is sent; :meth:`restore` still puts the original values back."""
-        await self._monitor.execute("migrate-set-parameters", parameters)
+        """Change ``parameters`` while the memory is sent; after :meth:`restore`, which puts the earlier ones back, nothing is changed."""
+        if self._parameters:
+            await self._monitor.execute("migrate-set-parameters", parameters)
 
     async def restore(self) -> None:
         """Put the earlier values back; once."""

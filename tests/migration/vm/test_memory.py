@@ -71,6 +71,18 @@ def test_what_was_set_is_put_back() -> None:
     assert len(one.asked) == asked
 
 
+def test_what_comes_after_that_changes_nothing() -> None:
+    """Of an operator, or for the guest to converge: the roll-back may be quicker."""
+    one = qemu()
+    undo, tuning = UndoStack(one.clock, 1), Tuning(one)
+    do(one, tuning.set(undo, (), {"max-bandwidth": 1}))
+    do(one, tuning.change({"max-bandwidth": 2}))
+    assert one.parameters["max-bandwidth"] == 2
+    do(one, undo.unwind())
+    do(one, tuning.change({"max-bandwidth": 3}))
+    assert one.parameters["max-bandwidth"] == 128 << 20
+
+
 def test_a_second_setting_is_put_back_with_the_first() -> None:
     """``block-bitmap-mapping`` is told of only once it is set, and can only be emptied then."""
     one = qemu()
