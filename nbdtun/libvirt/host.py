@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -163,18 +164,23 @@ class Host:
         return None if found is None else self._describe(found)
 
     def disks(self) -> dict[str, frozenset[str]]:
-        """The real paths of all domains' disks, each with the UUIDs of the domains that have it."""
+        """The real paths of all domains' disks, as they are and as they are defined, each with the UUIDs of the domains that have it."""
         with asking():
             every = self._connection.listAllDomains(0)
-        texts = [self._find(partial(each.XMLDesc, _INACTIVE), NO_DOMAIN) for each in every]
+        texts = [self._find(partial(each.XMLDesc, flags), NO_DOMAIN) for each in every for flags in (0, _INACTIVE)]
         found: dict[str, frozenset[str]] = {}
         for told in map(ET.fromstring, filter(None, texts)):
             for source in told.iterfind("devices/disk/source"):
-                path = source.get("file") or source.get("dev")
-                if path:
+                if path := source.get("file") or source.get("dev") or self._path_of(source.get("pool", ""), source.get("volume", "")):
                     real = os.path.realpath(path)
                     found[real] = found.get(real, frozenset()) | {told.findtext("uuid", "")}
         return found
+
+    def _path_of(self, pool: str, volume: str) -> str:
+        """The path of a volume; empty if there is none, or its pool is not active."""
+        with suppress(LibvirtError), asking():
+            return str(self._connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()) if volume else ""
+        return ""
 
     def end(self, uuid: str) -> None:
         """End the QEMU of a domain at once; one that has ended, or is not there, is in order."""

@@ -111,6 +111,21 @@ def test_the_disks_of_all_domains(tmp_path: Path) -> None:
     assert Host(Told(listAllDomains=[first, second, gone])).disks() == {str(tmp_path / "a"): {"1", "2"}}
 
 
+def test_a_volume_belongs_to_the_domain_that_names_it() -> None:
+    """By its pool, also where the domain is off; and a disk that was plugged into a running one is in no definition."""
+    xml = "<domain><uuid>{}</uuid><devices>{}</devices></domain>"
+    named = xml.format("1", "<disk type='volume'><source pool='images' volume='a'/></disk>")
+    volume = Told(storageVolLookupByName=Told(path="/data/a"))
+    assert Host(Told(listAllDomains=[Told(XMLDesc=named)], storagePoolLookupByName=volume)).disks() == {"/data/a": {"1"}}
+    assert Host(Told(listAllDomains=[Told(XMLDesc=named)], storagePoolLookupByName=refusal(49))).disks() == {}
+
+    class Plugged:
+        def XMLDesc(self, flags: int) -> str:
+            return xml.format("2", "" if flags else "<disk><source dev='/dev/vg0/b'/></disk>")
+
+    assert Host(Told(listAllDomains=[Plugged()])).disks() == {"/dev/vg0/b": {"2"}}
+
+
 def test_what_it_is() -> None:
     told = Host(Told(getCapabilities=CAPABILITIES, getHostname="there")).capabilities()
     kinds = {"x86_64": frozenset({"qemu", "kvm"})}
