@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from nbdtun.errors import NotMigratable, OutcomeUnknown
+from nbdtun.errors import MonitorError, NotMigratable, OutcomeUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.commands import Outcome
@@ -76,8 +77,7 @@ class Recovery:
             return False
         if left.end is End.DESTINATION:
             await clean_up(self._reactor, self._monitor, left)
-        elif left.handed_over and await run_state(self._monitor) not in RUNNING and await self._has_arrived(left):
-            await clean_up(self._reactor, self._monitor, left)
+        elif left.handed_over and await run_state(self._monitor) not in RUNNING and await self._complete(left):
             self._log("was interrupted after the handover; the VM has arrived at the destination")
             return True
         else:
@@ -87,6 +87,20 @@ class Recovery:
 
     def _log(self, what: str) -> None:
         self.log.info("{vm}: an earlier migration {what}", vm=self._settings.vm, what=what)
+
+    async def _complete(self, left: Entry) -> bool:
+        """Complete it if it has arrived; returns whether it has. An interruption says nothing about a guest that was handed over."""
+        try:
+            if not await self._has_arrived(left):
+                return False
+            await clean_up(self._reactor, self._monitor, left)
+        except (CancelledError, MonitorError) as error:
+            why = str(error) or "the question was interrupted"
+            raise OutcomeUnknown(
+                f"{self._settings.vm} was handed over by an earlier migration, and may run at the destination ({why}). "
+                f"The source stays paused. Run `nbdtun migrate` again, or with --resolve"
+            ) from error
+        return True
 
     async def _has_arrived(self, left: Entry) -> bool:
         outcome = await ask(self._reactor, self._carrier, self._settings, left.session, secret=bytes.fromhex(left.secret))

@@ -9,8 +9,11 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from nbdtun.errors import CommandFailed, LinkLost, MemoryFailed, MirrorFailed, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.progress import LinkState, Phase, Progress
 from nbdtun.migration.settings import Strategy
+from nbdtun.migration.timeouts import Timeouts
+from tests.migration.stage.left import entry
 from tests.migration.stage.stage import Stage
 from tests.migration.stage.verdicts import assert_at_source, assert_moved
 
@@ -239,6 +242,23 @@ def test_disks_do_not_go_on_in_another_qemu() -> None:
     assert "QEMU was started again at the destination" in str(error)
     assert stage.running() == ["web1"]
     assert stage.leftovers() == []
+
+
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+def test_an_earlier_one_that_was_handed_over_stays_unknown_when_it_is_interrupted(how: str) -> None:
+    """Its VM may run at the destination, which does not answer just now."""
+    stage = Stage()
+    stage.source.state, stage.source.migration, stage.silent = "postmigrate", {"status": "completed"}, True
+    stage.source.began, stage.source.ended = 0.0, 60.0
+    stage.source.objects[JOURNAL] = entry(began=0.0, switched=50.0, handed_over=True).text()
+    migration = stage.start(timeouts=Timeouts(phases={Phase.PREPARE: 20.0 if how == "late" else None}))
+    stage.turn(5)
+    if how == "cancelled":
+        migration.cancel()
+    assert isinstance(stage.outcome(migration, 60), OutcomeUnknown)
+    assert stage.reports[-1].phase is Phase.UNKNOWN
+    assert stage.source.state == "postmigrate"
+    assert JOURNAL in stage.source.objects
 
 
 def test_a_second_migration_is_refused_while_the_first_lives() -> None:

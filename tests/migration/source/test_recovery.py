@@ -159,6 +159,28 @@ def test_nobody_can_tell_and_nothing_is_touched(outcome: str | NbdtunError) -> N
     assert scene.qemu.objects[JOURNAL] == scene.left.text()
 
 
+def test_an_interruption_does_not_make_it_known() -> None:
+    """By Ctrl-C, or a time limit: status 130 or 1 would say that the VM is at the source only."""
+    scene = Scene("postmigrate", "completed", **HANDED)
+    scene.answer.outcome = None
+    asking, got = scene.recover()
+    asking.cancel()
+    assert isinstance(got[0], OutcomeUnknown)
+    assert "(the question was interrupted). The source stays paused" in str(got[0])
+    assert scene.qemu.objects[JOURNAL] == scene.left.text()
+
+
+def test_nor_does_a_qemu_that_cannot_be_cleaned_up_once_it_has_arrived() -> None:
+    scene = Scene("postmigrate", "completed", **HANDED)
+    scene.mirror()
+    scene.qemu.fails["blockdev-del"] = MonitorError("web1: QEMU has not answered blockdev-del")
+    error = scene.settle()
+    assert isinstance(error, OutcomeUnknown)
+    assert "may run at the destination (web1: QEMU has not answered blockdev-del)" in str(error)
+    scene.qemu.fails.clear()
+    assert scene.settle() is True
+
+
 def test_one_that_an_operator_has_let_go_on_is_not_asked_for() -> None:
     scene = Scene("running", "completed", **HANDED)
     assert scene.settle() is False
