@@ -144,7 +144,8 @@ class Arrivals:
         self, uuid: str, session: str | None, claim: Claim, end: bool, may: Callable[[str], object] = lambda name: None
     ) -> Fate:
         """
-        What became of a domain; ``end``: first end what waits for a guest of this source, and remove what was made for it.
+        What became of a domain; ``end``: first end what waits for a guest of this source, and remove what was made for it. A ``session``
+        that another one of the domain has replaced has ended, and the other one goes on: a source may have been killed, and be back.
 
         ``may`` is called with the domain's name, and raises NotAllowed where the source has no right to it.
 
@@ -156,8 +157,8 @@ class Arrivals:
         for named in (domain, kept.read()):
             if named is not None:
                 may(named.name)
-        if end:
-            under_way = self._of(uuid)
+        under_way = self._of(uuid)
+        if end and (under_way is None or session in (None, under_way.session)):
             if under_way is not None:
                 if not under_way.bond.is_of(claim):
                     raise NotAllowed(f"{under_way.wanted.name} is being migrated there by another source")

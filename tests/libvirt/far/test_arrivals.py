@@ -70,6 +70,35 @@ def test_nothing_begins_after_the_end(arrivals: Arrivals) -> None:
     assert repr(arrivals) == f"<Arrivals at {NO_LIBVIRT}: 0 of 0 under way>"
 
 
+@pytest.mark.parametrize(("session", "ended"), [(SESSION, True), (None, True), ("f" * 32, False)])
+def test_a_question_about_an_earlier_session_does_not_end_the_one_that_has_replaced_it(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch, session: str | None, ended: bool
+) -> None:
+    """It comes from the process beside a source that was killed, and the next attempt may be quicker."""
+    did: list[str] = []
+
+    class UnderWay:
+        wanted, bond, session, over = WANTED, Bond("here"), SESSION, False
+
+        async def abandon(self, why: str) -> None:
+            did.append("abandon")
+
+    class Asked:
+        async def ask(self, work: Any) -> None:
+            return None
+
+    async def clear(*_: object) -> None:
+        did.append("clear")
+
+    monkeypatch.setattr(arrivals, "_known", {SESSION: UnderWay()})
+    monkeypatch.setattr(arrivals, "_local", Asked())
+    monkeypatch.setattr(arrivals, "_clear", clear)
+    got: list[Any] = []
+    Deferred.fromCoroutine(arrivals.outcome(UUID, session, Claim(frozenset({"here"})), end=True)).addBoth(got.append)
+    assert not got[0].has_run
+    assert did == (["abandon", "clear"] if ended else [])
+
+
 def test_what_another_process_works_on_is_left_alone(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     kept = record(tmp_path, UUID)
     kept.write(Begun(UUID, "web1", SESSION, maker=identity(os.getppid())))
