@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from nbdtun import __version__
@@ -132,6 +132,8 @@ class Worker(Dialogue):
 
     def _not_made(self, failure: Failure, channel: Hosted) -> None:
         error = failure.value
+        if isinstance(error, CancelledError):
+            failure.raiseException()  # the worker goes on with it, until the one who has cancelled this resets the channel
         self._over(channel, error if isinstance(error, TunnelError) else LinkLost(str(error)))
 
     def _opened(self, channel: Hosted) -> None:

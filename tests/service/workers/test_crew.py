@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 import pytest_twisted
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.errors import LinkLost
 from nbdtun.service.destination import DestinationService
@@ -22,6 +22,7 @@ from nbdtun.service.workers import keeper as keeper_module
 from nbdtun.service.workers.crew import Workers
 from nbdtun.service.workers.hosted import Hosted
 from nbdtun.tunnel.channels.channel import Channel
+from nbdtun.tunnel.destination.targets import EndpointTarget
 from nbdtun.tunnel.runtime.brake import Brake
 from nbdtun.tunnel.settings import Limits
 from tests.service.stage import Asking, Way
@@ -279,3 +280,27 @@ async def test_a_lost_link_is_told_at_once(both: Both, monkeypatch: pytest.Monke
         channel.cut(LinkLost("somebody cut it"))
     await until(lambda: both.source.tunnel.runtime.contact.losses == 1)
     await until(lambda: both.source.tunnel.lost_for is None, 5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_given_up_while_it_is_opened_is_given_up_there(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker would open it all the same, and nobody would know of it."""
+    asked: list[Deferred[Any]] = []
+
+    async def connect(*_: object) -> NoReturn:
+        asked.append(Deferred())
+        await asked[-1]
+        raise AssertionError
+
+    monkeypatch.setattr(EndpointTarget, "connect", connect)
+    program, ours = socket.socketpair()
+    opening = Deferred.fromCoroutine(both.source.tunnel.have("nbd", ours, urgent=False))
+    ended: list[Any] = []
+    opening.addErrback(lambda failure: ended.append(failure.type))
+    await until(lambda: asked)
+    opening.cancel()
+    assert ended == [CancelledError]
+    await until(lambda: not any(each.keeper._channels for each in both.yard.made), 3)
+    assert program.recv(1) == b""
+    assert not both.source.tunnel.given_up
+    program.close()
