@@ -12,7 +12,8 @@ paused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 from twisted.internet.defer import CancelledError
@@ -89,17 +90,12 @@ class Recovery:
         self.log.info("{vm}: an earlier migration {what}", vm=self._settings.vm, what=what)
 
     async def _complete(self, left: Entry) -> bool:
-        """Complete it if it has arrived; returns whether it has. An interruption says nothing about a guest that was handed over."""
-        try:
+        """Complete it if it has arrived; returns whether it has."""
+        with undecided(self._settings.vm):
             if not await self._has_arrived(left):
                 return False
-            await clean_up(self._reactor, self._monitor, left)
-        except (CancelledError, MonitorError) as error:
-            why = str(error) or "the question was interrupted"
-            raise OutcomeUnknown(
-                f"{self._settings.vm} was handed over by an earlier migration, and may run at the destination ({why}). "
-                f"The source stays paused. Run `nbdtun migrate` again, or with --resolve"
-            ) from error
+            if self._settings.keep_source:  # else all of it ends with its QEMU; until then the journal tells the next attempt
+                await clean_up(self._reactor, self._monitor, left)
         return True
 
     async def _has_arrived(self, left: Entry) -> bool:
@@ -111,6 +107,23 @@ class Recovery:
                 f"If it did not run there, `nbdtun migrate --resolve` lets the source go on"
             )
         return outcome is Outcome.ARRIVED
+
+
+@contextmanager
+def undecided(vm: str) -> Iterator[None]:
+    """
+    What interrupts the end of an earlier migration says nothing about a guest that was handed over.
+
+    :raise OutcomeUnknown: it was cancelled, or QEMU does not answer here.
+    """
+    try:
+        yield
+    except (CancelledError, MonitorError) as error:
+        why = str(error) or "the question was interrupted"
+        raise OutcomeUnknown(
+            f"{vm} was handed over by an earlier migration, and may run at the destination ({why}). "
+            f"The source stays paused. Run `nbdtun migrate` again, or with --resolve"
+        ) from error
 
 
 def _when(left: Entry) -> str:

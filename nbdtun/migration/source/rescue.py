@@ -18,7 +18,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source.recovery import Recovery
+from nbdtun.migration.source.recovery import Recovery, undecided
 from nbdtun.migration.vm.guest import Guest
 
 
@@ -58,7 +58,8 @@ class Rescue:
         if not await self._recovery.run():
             raise MigrationError(f"{self._settings.vm} is at the source, as it was before; nothing is left of a killed migration")
         if not self._settings.keep_source:
-            await Guest(self._monitor).end(self._reactor)
+            with undecided(self._settings.vm):
+                await Guest(self._monitor).end(self._reactor)
         return self._progress(Phase.COMPLETED)
 
     def _progress(self, phase: Phase) -> Progress:

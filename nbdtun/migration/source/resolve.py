@@ -27,7 +27,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import Entry
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
-from nbdtun.migration.source.recovery import clean_up, find, roll_back
+from nbdtun.migration.source.recovery import clean_up, find, roll_back, undecided
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.machine import RUNNING, announce, run_state
 from nbdtun.migration.vm.memory import query_migration
@@ -67,14 +67,19 @@ class Resolution:
         self._progress(Phase.FINISH)
         left = await find(self._monitor, self._uptime())
         session, secret = (left.session, bytes.fromhex(left.secret)) if left else (None, b"")
-        outcome = await ask(self._reactor, self._carrier, self._settings, session, secret=secret)
+        with undecided(self._settings.vm):
+            outcome = await ask(self._reactor, self._carrier, self._settings, session, secret=secret)
+            if outcome is Outcome.ARRIVED:
+                await self._leave(left)
         if outcome is not Outcome.ARRIVED:
             raise MigrationError(f"{self._settings.vm} did not arrive and never will; {await self._go_on(left)}")
-        if left is not None and self._settings.keep_source:
-            await clean_up(self._reactor, self._monitor, left)
+        return self._progress(Phase.COMPLETED)
+
+    async def _leave(self, left: Entry | None) -> None:
         if not self._settings.keep_source:
             await Guest(self._monitor).end(self._reactor)
-        return self._progress(Phase.COMPLETED)
+        elif left is not None:
+            await clean_up(self._reactor, self._monitor, left)
 
     async def _check(self) -> None:
         vm = self._settings.vm

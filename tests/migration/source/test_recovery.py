@@ -129,10 +129,18 @@ def test_it_has_arrived() -> None:
     """Its journal has the session's secret, without which the destination would not know the session."""
     scene = Scene("postmigrate", "completed", secret=SECRET.hex(), **HANDED)
     scene.tune()
-    assert scene.settle() is True
+    assert scene.settle(keep_source=True) is True
     assert scene.answer.asked == [{"vm": "web1", "session": SESSION, "secret": SECRET, "downtime": None}]
     assert scene.qemu.state == "postmigrate"
     assert scene.is_clean()
+
+
+def test_the_journal_of_one_that_has_arrived_ends_with_its_qemu() -> None:
+    """If this process is killed as well, the next attempt asks again, and does not take the VM for one that is here."""
+    scene = Scene("postmigrate", "completed", **HANDED)
+    assert scene.settle() is True
+    assert scene.settle() is True
+    assert scene.qemu.objects[JOURNAL] == scene.left.text()
 
 
 def test_it_was_handed_over_and_never_arrived() -> None:
@@ -174,11 +182,11 @@ def test_nor_does_a_qemu_that_cannot_be_cleaned_up_once_it_has_arrived() -> None
     scene = Scene("postmigrate", "completed", **HANDED)
     scene.mirror()
     scene.qemu.fails["blockdev-del"] = MonitorError("web1: QEMU has not answered blockdev-del")
-    error = scene.settle()
+    error = scene.settle(keep_source=True)
     assert isinstance(error, OutcomeUnknown)
     assert "may run at the destination (web1: QEMU has not answered blockdev-del)" in str(error)
     scene.qemu.fails.clear()
-    assert scene.settle() is True
+    assert scene.settle(keep_source=True) is True
 
 
 def test_one_that_an_operator_has_let_go_on_is_not_asked_for() -> None:

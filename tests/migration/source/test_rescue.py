@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import MigrationError, OutcomeUnknown
+from nbdtun.errors import MigrationError, MonitorError, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.rescue import Rescue
@@ -43,6 +43,17 @@ def test_one_that_has_arrived_is_ended_here() -> None:
     last = rescue(scene)
     assert isinstance(last, Progress)
     assert last.phase is Phase.COMPLETED
+    assert not scene.qemu.alive
+
+
+def test_one_that_has_arrived_and_does_not_end_here_is_tried_again() -> None:
+    scene = Scene("postmigrate", "completed", "arrived", **HANDED)
+    scene.qemu.fails["quit"] = MonitorError("web1: QEMU has not answered quit")
+    error = rescue(scene)
+    assert isinstance(error, OutcomeUnknown)
+    assert "may run at the destination (web1: QEMU has not answered quit)" in str(error)
+    scene.qemu.fails.clear()
+    assert isinstance(rescue(scene), Progress)
     assert not scene.qemu.alive
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import GuestLost, LinkLost, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import GuestLost, LinkLost, MigrationError, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.rollback.presence import Presence
 from nbdtun.migration.settings import MigrationSettings
@@ -46,6 +46,16 @@ def test_it_has_arrived_and_the_source_is_kept() -> None:
     assert isinstance(resolve(scene, keep_source=True), Progress)
     assert scene.qemu.state == "postmigrate"
     assert scene.is_clean()
+
+
+def test_one_that_has_arrived_and_does_not_end_here_is_tried_again() -> None:
+    """Status 1 would say that the VM is here."""
+    scene = open_ended("arrived")
+    scene.qemu.fails["quit"] = MonitorError("web1: QEMU has not answered quit")
+    assert isinstance(resolve(scene), OutcomeUnknown)
+    scene.qemu.fails.clear()
+    assert isinstance(resolve(scene), Progress)
+    assert not scene.qemu.alive
 
 
 @pytest.mark.parametrize("outcome", ["gone", "fresh"])

@@ -80,17 +80,17 @@ class Scene:
         self.qemu.capabilities |= {"events": True, "pause-before-switchover": True}
         self.qemu.parameters["max-bandwidth"] = 5
 
-    def recover(self) -> tuple[Deferred[Any], list[Any]]:
+    def recover(self, **settings: Any) -> tuple[Deferred[Any], list[Any]]:
         """Let five seconds pass; returns the recovery, and its result once it has one."""
         carrier: Any = self
-        recovery = Recovery(self.clock, self.qemu, carrier, MigrationSettings(vm="web1"), self.clock.seconds)
+        recovery = Recovery(self.clock, self.qemu, carrier, MigrationSettings(vm="web1", **settings), self.clock.seconds)
         got: list[Any] = []
         recovering = Deferred.fromCoroutine(recovery.run()).addCallbacks(got.append, lambda failure: got.append(failure.value))
         self.clock.pump([0.05] * 100)
         return recovering, got
 
-    def settle(self) -> Any:
-        return self.recover()[1][0]
+    def settle(self, **settings: Any) -> Any:
+        return self.recover(**settings)[1][0]
 
     def is_clean(self) -> bool:
         assert self.qemu.parameters["max-bandwidth"] == 128 << 20
