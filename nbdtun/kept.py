@@ -33,6 +33,7 @@ class Kept(Generic[T]):
         """Put it there, at once. One that cannot be written is done without; returns whether it is there."""
         try:
             make_folder(self._path.parent)
+            remove_drafts(self._path, own=True)
             replace_file(self._path, json.dumps(as_json(value)).encode(), 0o600)
         except OSError as error:
             self.log.warn("{path} cannot be written: {reason}", path=self._path, reason=error.strerror)

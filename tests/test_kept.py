@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ def test_a_value_outlives_its_process(tmp_path: Path) -> None:
     kept(path).erase()
     assert kept(path).read() is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_is_not_in_the_way_of_one_with_its_id(tmp_path: Path) -> None:
+    """In a container, a daemon has the same one each time."""
+    (tmp_path / f".note.{os.getpid()}").write_bytes(b'{"te')
+    assert kept(tmp_path / "note").write(Note("a"))
+    assert os.listdir(tmp_path) == ["note"]
 
 
 def test_others_in_the_directory_stay(tmp_path: Path) -> None:

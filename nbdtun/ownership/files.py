@@ -102,10 +102,15 @@ def remove_file(path: str) -> None:
         os.unlink(path)
 
 
-def remove_drafts(path: Path) -> None:
-    """Remove what processes that were killed have left of their own :func:`replace_file`."""
+def remove_drafts(path: Path, *, own: bool = False) -> None:
+    """
+    Remove what processes that were killed have left of their own :func:`replace_file`.
+
+    ``own``: of one that had this process's id, too. In a container, a daemon has the same one each time.
+    """
     with contextlib.suppress(OSError):
         for draft in path.parent.iterdir():
             name, _, pid = draft.name.rpartition(".")
-            if name == f".{path.name}" and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            left = pid.isdigit() and (not os.path.exists(f"/proc/{pid}") or (own and int(pid) == os.getpid()))
+            if name == f".{path.name}" and left:
                 remove_file(f"{draft}")

@@ -46,6 +46,7 @@ class Outcomes:
             with suppress(OSError):
                 make_folder(self._directory)
                 text = json.dumps({"session": session, "state": state.value, "qmp": qmp})
+                remove_drafts(self._path(vm), own=True)
                 replace_file(self._path(vm), text.encode(), 0o600)
 
     def monitor(self, vm: str) -> str:
