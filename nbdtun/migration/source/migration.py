@@ -33,7 +33,7 @@ from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Journal
 from nbdtun.migration.rollback.undo import UndoStack
 from nbdtun.migration.settings import Belonging, MigrationSettings
-from nbdtun.migration.source.failure import failure_of
+from nbdtun.migration.source.failure import failure_of, out_of_touch
 from nbdtun.migration.source.force import Force
 from nbdtun.migration.source.handover import Handover, in_doubt
 from nbdtun.migration.source.hold import Hold
@@ -301,8 +301,8 @@ class Migration:
         for name in ("ram", "nbd") if switching or self.settings.connections else ("nbd",):
             self._undo.push(f"close the {name} socket", partial(self._ingresses.shut, name))  # early: QEMU may wait there
         self._undo.push("cut the mirrors off", self._mirrors.sever)  # first: a node that has lost its connection can no longer be yanked
-        await self._monitor.renew()
-        left = await self._undo.unwind()
+        renewed = await self._monitor.renew()
+        left = [*await self._undo.unwind(), *out_of_touch(self._monitor, renewed)]
         await self._guest.look()
         found = await diagnosis
         if not left:

@@ -8,9 +8,20 @@ import re
 import pytest
 from twisted.internet.defer import CancelledError
 
-from nbdtun.errors import CommandFailed, LinkLost, MemoryFailed, MirrorFailed, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import (
+    CommandFailed,
+    LinkLost,
+    MemoryFailed,
+    MirrorFailed,
+    MonitorError,
+    MonitorLost,
+    NbdtunError,
+    NotMigratable,
+    OutcomeUnknown,
+)
 from nbdtun.migration.ids import JOURNAL
 from nbdtun.migration.progress import LinkState, Phase, Progress
+from nbdtun.migration.qmp.life import Trigger
 from nbdtun.migration.settings import Strategy
 from nbdtun.migration.timeouts import Timeouts
 from tests.migration.stage.left import entry
@@ -259,6 +270,25 @@ def test_an_earlier_one_that_was_handed_over_stays_unknown_when_it_is_interrupte
     assert stage.reports[-1].phase is Phase.UNKNOWN
     assert stage.source.state == "postmigrate"
     assert JOURNAL in stage.source.objects
+
+
+def test_a_monitor_that_another_client_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is undone; its operator must know that the guest may stand still."""
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(900, until=Phase.SWITCHOVER)
+
+    async def held() -> None:
+        stage.source._life.advance(Trigger.FAIL)
+        raise MonitorError("another client holds this monitor")
+
+    stage.source.connect = held  # type: ignore[method-assign]
+    monkeypatch.setattr("nbdtun.migration.source.failure.is_served", lambda path: True)
+    stage.source.lose("QEMU closed its monitor")
+    error = stage.outcome(migration)
+    assert isinstance(error, MonitorLost)
+    assert "nothing was undone in its QEMU, and the guest may stand still; free that monitor" in str(error)
+    assert stage.running() == []
 
 
 def test_a_second_migration_is_refused_while_the_first_lives() -> None:
