@@ -204,7 +204,11 @@ def _made(path: str, pool: str) -> Made:
 
 
 def remove(made: Made, pools: Pools) -> None:
-    """Remove an image that was made, unless another has taken its place; one whose making was interrupted only if nothing is in it."""
+    """
+    Remove an image that was made, unless another has taken its place; one whose making was interrupted only if nothing is in it.
+
+    :raise LibvirtError: it cannot be removed; or it is a volume, and its pool is not there, or not active.
+    """
     if not made.pool:
         pools.drop(os.path.dirname(made.path))
     if not made.is_there and (made.inode or made.identity or not is_empty(made.path)):
@@ -221,6 +225,10 @@ def remove(made: Made, pools: Pools) -> None:
             raise
     if made.inode:  # libvirt may not know of it any more
         remove_made(MadeFile(made.path, made.device, made.inode))
+    elif made.identity and made.is_there:
+        raise LibvirtError(
+            f"{made.path} is still there: the storage pool {made.pool} is not, or is not active", f"virsh pool-start {made.pool}"
+        )
 
 
 def is_empty(path: str) -> bool:

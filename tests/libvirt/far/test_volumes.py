@@ -168,6 +168,31 @@ def test_what_was_made_is_removed_even_if_libvirt_knows_it_no_more(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+class Vanished(Pools):
+    """The pool of a logical volume has gone with the daemon that was started again, or is not active."""
+
+    def __init__(self, *pools: Pool) -> None:
+        self._pools = pools
+
+    def named(self, name: str) -> Pool | None:
+        return next(iter(self._pools), None)
+
+    def remove(self, pool: Pool | None, path: str) -> None:
+        """libvirt knows no such volume."""
+
+
+@pytest.mark.parametrize("pools", [(), (evolve(VOLUME_GROUP, active=False),)])
+def test_a_volume_whose_pool_is_not_there_is_not_forgotten(monkeypatch: pytest.MonkeyPatch, pools: tuple[Pool, ...]) -> None:
+    """Its record stays, so that a later attempt removes it; else it would be in that one's way."""
+    there = [True]
+    monkeypatch.setattr(Made, "is_there", property(lambda made: there[0]))
+    made = Made("/dev/vg0/web1", "vg0", identity="dm/uuid LVM-1")
+    with pytest.raises(LibvirtError, match="/dev/vg0/web1 is still there: the storage pool vg0 is not, or is not active; virsh pool-start"):
+        remove(made, Vanished(*pools))
+    there[0] = False
+    remove(made, Vanished(*pools))
+
+
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("somebody's")
