@@ -51,7 +51,8 @@ class _End:
             raise ProtocolViolation("a message of the code's exchange that is none") from error
 
     def _proof(self, whose: bytes, source: bytes, destination: bytes) -> bytes:
-        assert self._key
+        if not self._key:  # a check that stays with -O: everybody knows the proof of an empty key
+            raise ProtocolViolation("a proof without a message before it")
         return hmac.digest(self._key, whose + sha256(source).digest() + sha256(destination).digest(), "sha256")
 
 

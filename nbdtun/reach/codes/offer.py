@@ -169,12 +169,13 @@ class Offer:
         """
         if self._over:
             raise WrongCode("the offer has ended", "let the destination make another code")
-        self._over = True
         try:
             answer = answering.check(proof, certificate, self.identity.certificate)
         except WrongCode as wrong:
+            self._over = True
             self.reactor.callLater(0, self._found.errback, wrong)  # the answer goes first
             raise WrongCode("the code is wrong", "the destination's offer has ended: let it make another code") from None
+        self._over = True
         confirmed: Deferred[bool] = Deferred()
         self._found.callback(Taken(certificate, resume_window, confirmed))
         return {"proof": answer, "waits": await confirmed}
@@ -203,9 +204,10 @@ class OfferTalk(Dialogue):
                 raise VersionMismatch(f"the source speaks version {version} of the code's exchange, the destination {VERSION}")
             if self._answering is not None:
                 raise ProtocolViolation("a second attempt over one connection")
-            self._answering, self._certificate = Answering(self._offer.code), certificate
-            self._answering.meet(message)
-            return {"message": self._answering.message}
+            answering = Answering(self._offer.code)
+            answering.meet(message)
+            self._answering, self._certificate = answering, certificate
+            return {"message": answering.message}
 
         return self.respond(answer)
 

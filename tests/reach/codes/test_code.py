@@ -73,6 +73,14 @@ def test_what_is_no_message(message: bytes) -> None:
         there.meet(message)
 
 
+def test_a_proof_needs_a_message_first() -> None:
+    """Without one the key is empty, and so everybody's."""
+    with pytest.raises(ProtocolViolation, match="a proof without a message before it"):
+        Answering(CODE).check(bytes(32), SOURCE, DESTINATION)
+    with pytest.raises(ProtocolViolation):
+        Asking(CODE).proof(SOURCE, DESTINATION)
+
+
 def test_its_own_message_is_none() -> None:
     here, there = Asking(CODE), Answering(CODE)
     with pytest.raises(ProtocolViolation):

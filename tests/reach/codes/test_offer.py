@@ -224,8 +224,8 @@ async def test_questions_out_of_order_are_no_guess() -> None:
         stage, (Prove, {"proof": bytes(32), "resume_window": 1}), (Greet, hello), (Greet, hello), (Greet, hello | {"version": 2})
     )
     assert [type(error).__name__ for error in told] == ["ProtocolViolation", "NoneType", "ProtocolViolation", "VersionMismatch"]
-    told = await odd(stage, (Greet, hello | {"message": b"nonsense"}))
-    assert [str(error) for error in told] == ["a message of the code's exchange that is none"]
+    told = await odd(stage, (Greet, hello | {"message": b"nonsense"}), (Prove, {"proof": bytes(32), "resume_window": 1}))
+    assert [str(error) for error in told] == ["a message of the code's exchange that is none", "a proof without a message before it"]
     taking = stage.take()
     (await stage.waiting).confirm(waits=True)
     await taking
