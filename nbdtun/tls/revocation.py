@@ -51,6 +51,10 @@ class Revocations:
     def __repr__(self) -> str:
         return f"<Revocations of {len(self._revoked)} in {self._path}{f': {self._trouble}' if self._trouble else ''}>"
 
+    def inherit(self, before: Revocations) -> None:
+        """What another file has revoked stays revoked."""
+        self._revoked |= before._revoked
+
     def look(self) -> None:
         """Read the file again if it has changed."""
         seen = stamp(self._path)

@@ -90,12 +90,13 @@ class Trust:
 
     def move(self, store: str | os.PathLike[str] | Store, *, any_purpose: bool) -> None:
         """
-        Use the files in ``store`` from now on; the links that stand are not checked again for that.
+        Use the files in ``store`` from now on; what was revoked stays so, and the links that stand are checked again.
 
         :raise ConfigError: the files cannot be used; those from before stay in use.
         """
         renewal, revocations = Renewal(store, server=self._server), Revocations(Store.of(store) / CA_CRL)
-        self._moved += self._revocations.revision - revocations.revision
+        revocations.inherit(self._revocations)
+        self._moved += self._revocations.revision - revocations.revision + 1
         self._renewal, self._revocations, self._any_purpose = renewal, revocations, any_purpose
 
     def context(self) -> ssl.SSLContext:

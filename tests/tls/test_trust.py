@@ -58,8 +58,8 @@ def test_a_revocation_counts_at_both_ends_and_for_links_that_stand(talk: Talk, t
         far.check_again(client, "it")
 
 
-def test_other_files_are_for_new_links_only(talk: Talk, tmp_path: Path) -> None:
-    """Those that stand are not checked by the new list until it changes."""
+def test_other_files_take_the_place_of_the_first(talk: Talk, tmp_path: Path) -> None:
+    """Their list is for the links that stand, too. Without them, nothing changes."""
     here = write(tmp_path / "tls", [CA], SERVER_END, CLIENT_END)
     there = write(tmp_path / "other", [CA], SERVER_END, CLIENT_END)
     revoke(there, CA.revokes(CLIENT_END.serial))
@@ -68,12 +68,26 @@ def test_other_files_are_for_new_links_only(talk: Talk, tmp_path: Path) -> None:
     before = far.revision()
     with pytest.raises(ConfigError, match="No such file"):
         far.move(tmp_path / "none", any_purpose=False)
-    assert verdict(far, client) == ""
+    assert (far.revision(), verdict(far, client)) == (before, "")
     far.move(there, any_purpose=False)
-    assert far.revision() == before
+    assert far.revision() != before
+    with pytest.raises(TLSError, match="revoked"):
+        far.check_again(client, "it")
     assert "revoked" in verdict(far, client)
+    before = far.revision()
     revoke(there, CA.revokes(CLIENT_END.serial, SERVER_END.serial))
     assert far.revision() != before
+
+
+def test_what_was_revoked_stays_so_with_other_files(talk: Talk, tmp_path: Path) -> None:
+    """Those may have no list, or an older one."""
+    here = write(tmp_path / "tls", [CA], SERVER_END, CLIENT_END)
+    far, near = both(here)
+    _, client = meet(talk, far, near)
+    revoke(here, CA.revokes(CLIENT_END.serial))
+    assert "revoked" in verdict(far, client)
+    far.move(write(tmp_path / "other", [CA], SERVER_END, CLIENT_END), any_purpose=False)
+    assert "revoked" in verdict(far, client)
 
 
 @pytest.mark.parametrize(
