@@ -38,6 +38,9 @@ OPTIONS = ("--retry-pause", "1s", "--retries", "8", "--copying", "3")
 TICK_MS = 1000
 """The pause between two ticks of a guest: without KVM, a guest that ticks often takes a twelfth of a processor, and twenty take all."""
 
+WINDOW = ("--resume-window", "30s")
+"""Of both daemons. They share the QEMUs that wait: the second one gets a VM when the first has given up a source that was killed."""
+
 LIMIT = 800
 """Seconds for one evacuation."""
 
@@ -123,7 +126,9 @@ def passed(fleet: Fleet) -> int:
 
 def drain(directory: Path, booted: Booted, tls: Path, seed: str, options: argparse.Namespace) -> list[Way]:
     """One host, emptied and filled again."""
-    with Fleet(directory, replace(guest.build(), tick_ms=TICK_MS), booted, tls, options.vms, PLANS, rate=RATE) as fleet:
+    with Fleet(
+        directory, replace(guest.build(), tick_ms=TICK_MS), booted, tls, options.vms, PLANS, rate=RATE, daemon_options=WINDOW
+    ) as fleet:
         ways = [away(fleet, random.Random(seed), options)]
         print(f"  away: {ways[0]}", flush=True)
         if not ways[0].faults:
