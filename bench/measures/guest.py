@@ -40,6 +40,8 @@ QUICK = 256 * MIB
 HALF = f"{MIGRATE}, half the line"
 DIRTY = 40
 """MiB a second that the second guest dirties; memory still converges over half the line."""
+ROOM = (192 << 10) + 8
+"""KiB of memory: with less, the load's 64 MiB now and then end it."""
 COLUMNS = (Column("alone", "alone\na second", 1), Column("during", "while copied\na second", 1), Column("share", "share", 3))
 
 
@@ -101,6 +103,8 @@ def _figures(scene: Scene, where: Path, case: Case, size: int, quota: Hierarchy)
     with _scene(where, case, size) as pair, held_to(SHARE, pair.source.pid, quota), held_to(SHARE, pair.destination.pid, quota):
         alone = _rate(pair.source, case.work, 2 * scene.effort.seconds)
         during = _during(scene, pair, case)
+    if not during:
+        raise RuntimeError("the guest's work has ended before it was copied")
     return {"alone": alone, "during": during, "share": during / alone}
 
 
@@ -109,7 +113,7 @@ def _scene(where: Path, case: Case, size: int) -> Iterator[Pair]:
     with ExitStack() as ended:
         directory = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="nb-", dir=where)))
         ended.enter_context(line(directory, case.length))
-        pair = ended.enter_context(Pair(directory, case.work.behave(), [Plan(size, filled=1.0)]))
+        pair = ended.enter_context(Pair(directory, case.work.behave(), [Plan(size, filled=1.0)], memory=ROOM))
         pair.source.wait_ticks(20)
         wait(lambda: case.work.done(pair.source.console()) > 0, 60, "the guest's work", pair.source)
         try:
