@@ -48,6 +48,15 @@ def peer(sock: socket.socket) -> Credentials:
     return Credentials(pid, uid, gid)
 
 
+def caller(sock: socket.socket) -> int:
+    """
+    Return the user who has connected, as the kernel has it from that moment.
+
+    What /proc says of the process may be of a setuid program by now, which anybody can start in its place.
+    """
+    return int(_PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1])
+
+
 def reach(path: str, allowed: Collection[int] | None = None) -> socket.socket:
     """
     Connect to the UNIX socket ``path``; if ``allowed`` is given, one of these users must listen there. Returns a non-blocking socket.

@@ -11,7 +11,7 @@ import socket
 from collections import Counter
 
 from nbdtun.errors import TooManyChannels
-from nbdtun.ownership.reach import peer
+from nbdtun.ownership.reach import caller
 from nbdtun.tunnel.settings import LocalLimits, Usage
 
 
@@ -42,7 +42,7 @@ class LocalUsers:
 
         :raise TooManyChannels: a limit is reached.
         """
-        user = f"uid {peer(sock).uid}" if sock.family == socket.AF_UNIX else "TCP clients"
+        user = f"uid {caller(sock)}" if sock.family == socket.AF_UNIX else "TCP clients"
         limits = self.limits
         if self.here.total() + self.elsewhere.total() >= limits.channels:
             raise TooManyChannels(f"{user}: this source has reached its limit of {limits.channels} channels (--max-channels)")
