@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from nbdtun.deferreds import end_of
-from nbdtun.errors import AlreadyComplete, LinkLost, NbdtunError, ResumeRefused, TunnelError
+from nbdtun.errors import AlreadyComplete, LinkLost, NbdtunError, NoAnswer, ResumeRefused, TunnelError
 from nbdtun.service.workers.commands import Act, Resume
 from nbdtun.tls.presented import Presented
 from nbdtun.tls.records.state import LinkState
@@ -80,6 +80,8 @@ class Hosted:
         try:
             answer = await self._host.ask(Resume, seconds=ANSWER_SECONDS, channel=self.ident, received=received)
         except NbdtunError as error:
+            if not self.ended.called and isinstance(error, NoAnswer):
+                raise LinkLost(str(error)) from error  # with this code, every source dials again
             if not self.ended.called:
                 raise
             if self.error is None:

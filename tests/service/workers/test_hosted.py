@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, ResumeRefused, TunnelError
+from nbdtun.errors import AlreadyComplete, ChannelReset, LinkLost, NoAnswer, ResumeRefused, TunnelError
 from nbdtun.service.workers.commands import Act
 from nbdtun.service.workers.hosted import Hosted
 from nbdtun.tls.presented import Presented
@@ -80,6 +80,13 @@ def test_one_that_has_ended_meanwhile_says_how(
 def test_one_that_the_worker_refuses(channel: Hosted, host: Host) -> None:
     host.answer = ResumeRefused("a resume at offset 3, but 7 bytes had already arrived")
     assert done(channel.welcome(3)) is host.answer
+
+
+def test_a_source_of_one_that_is_too_busy_dials_again(channel: Hosted, host: Host) -> None:
+    """The protocol has one code for that; any other would end the channel at some sources."""
+    host.answer = NoAnswer("worker 7 has not answered Resume for 10 s")
+    refused = done(channel.welcome(3))
+    assert (type(refused), str(refused)) == (LinkLost, "worker 7 has not answered Resume for 10 s")
 
 
 def test_what_it_is_told_reaches_the_worker(channel: Hosted, host: Host) -> None:
