@@ -51,10 +51,13 @@ class LateDialer:
 
     async def open(self, channel: Channel, session: bytes = b"", *, met: bool = True) -> None:
         """See :meth:`~nbdtun.tunnel.source.dialer.Dialer.open`."""
+        dialer = await self._dialer()
+        reached = self._reached
         try:
-            await (await self._dialer()).open(channel, session, met=False)
+            await dialer.open(channel, session, met=False)
         except (FarEndGone, Unreachable):  # it has ended, and with it all channels
-            await self.close()
+            if self._reached is reached:  # else another channel has found that, and there may be another far end by now
+                await self.close()
             await (await self._dialer()).open(channel, session, met=met)
 
     async def resume(self, channel: Channel) -> None:
@@ -74,11 +77,13 @@ class LateDialer:
         if self._reaching is None:
             self._reached = self._make()
             self._reaching = Deferred.fromCoroutine(self._reached.open())
+        reaching = self._reaching
         try:
-            return await branch(self._reaching)
+            return await branch(reaching)
         except ReachError as error:
-            self._reaching.addErrback(lambda _: None)
-            await self.close()
+            reaching.addErrback(lambda _: None)
+            if self._reaching is reaching:
+                await self.close()
             raise LinkLost(error.what, error.remedy) from error
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from nbdtun.errors import FarEndGone, LinkLost, NbdtunError, ReachError, Unreachable
 from nbdtun.service.tunnel.late import LateDialer
@@ -70,6 +71,28 @@ def test_one_that_has_ended_is_reached_again(error: NbdtunError) -> None:
     assert open_channel(late(gone, far), "one") is None
     assert gone.did == ["reached", "one", "left", "closed"]
     assert far.did == ["reached", "one"]
+
+
+def test_one_that_has_ended_is_left_once() -> None:
+    """Two channels find it: the later one leaves alone what the first has reached instead."""
+    gone, far = FakeReached(), FakeReached()
+    trouble: Deferred[None] = Deferred()
+
+    async def open(channel: Any = None, session: bytes = b"", *, met: bool = True) -> Any:
+        if channel is None:
+            return gone
+        if channel == "late":
+            await trouble
+        raise Unreachable("connection refused")
+
+    gone.open = open  # type: ignore[method-assign]
+    dialer, name = late(gone, far), "late"
+    waiting: Any = Deferred.fromCoroutine(dialer.open(name))  # type: ignore[arg-type]
+    assert open_channel(dialer, "one") is None
+    trouble.callback(None)
+    assert waiting.called
+    assert gone.did == ["left", "closed"]
+    assert far.did == ["reached", "one", "late"]
 
 
 def test_one_that_is_cut_off_is_not() -> None:
