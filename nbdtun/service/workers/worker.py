@@ -24,6 +24,9 @@ from nbdtun.tunnel.runtime.runtime import Runtime
 #: Seconds for it to begin.
 BEGIN_SECONDS: Final = 30.0
 
+#: Seconds for it to read what it was told, once its connection is to end: one that hangs may have more unread than fits in there.
+UNREAD: Final = 2.0
+
 
 class Process(Protocol):
     """One that was started."""
@@ -145,6 +148,14 @@ class Worker(Dialogue):
         channel.over(error, figures)
 
     def end(self) -> list[str]:
+    def hang_up(self) -> None:
+        """See :meth:`Dialogue.hang_up`; soon, whatever it reads."""
+        super().hang_up()
+        transport: Any = self.transport
+        if transport is not None:
+            later = self._clock.callLater(UNREAD, transport.abortConnection)
+            self.when_lost().addCallback(lambda _: later.cancel() if later.active() else None)
+
         """It has ended, or is to: end its channels too, and return their names."""
         begun, self.begun = self.begun, False
         self.ending = self.ending or self._process.end(patient=begun)  # one that has not begun may load for long

@@ -19,6 +19,8 @@ from nbdtun.service.destination import DestinationService
 from nbdtun.service.source import SourceService
 from nbdtun.service.workers import crew as crew_module
 from nbdtun.service.workers import keeper as keeper_module
+from nbdtun.service.workers import worker as worker_module
+from nbdtun.service.workers.commands import Act
 from nbdtun.service.workers.crew import Workers
 from nbdtun.service.workers.hosted import Hosted
 from nbdtun.tunnel.channels.channel import Channel
@@ -304,3 +306,22 @@ async def test_one_that_is_given_up_while_it_is_opened_is_given_up_there(both: B
     assert program.recv(1) == b""
     assert not both.source.tunnel.given_up
     program.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_hangs_is_ended_with_all_that_it_was_told(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has not read yet, such as the questions for its lost links, is more than its connection has room for."""
+    monkeypatch.setattr(worker_module, "UNREAD", 0.1)
+    for name, seconds in (("WATCH", 0.1), ("HANGS", 0.3), ("LOOK", 0.1), ("RESTART", 0.0)):
+        monkeypatch.setattr(crew_module, name, seconds)
+    both = Both(base)
+    await both.begin()
+    await both.enter(2)
+    hung = both.destination.crew.workers[0]
+    ears = both.yard.of(hung.pid).transport
+    assert ears is not None
+    ears.pauseProducing()  # type: ignore[attr-defined]
+    for _ in range(1000):
+        hung.notify(Act, channel=bytes(16), what="cut", code="link-lost", reason="r" * 1000)
+    await until(lambda: hung not in both.destination.crew.workers, 3)
+    await both.end()
