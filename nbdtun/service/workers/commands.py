@@ -43,9 +43,12 @@ class _Asked(CheckedCommand):
 
 
 class Begin(_Asked):
-    """With ``settings``, pickled; ``bucket`` is that of the limit of ``rate`` bytes per second, which all processes keep together."""
+    """
+    With ``settings``, pickled; ``bucket`` is that of the limit of ``rate`` bytes per second, which all processes keep together. ``spare``
+    bytes are its part of what large windows have.
+    """
 
-    arguments: ClassVar = [(b"release", Text()), (b"settings", amp.String()), _RATE, (b"bucket", Crossing())]
+    arguments: ClassVar = [(b"release", Text()), (b"settings", amp.String()), (b"spare", Number()), _RATE, (b"bucket", Crossing())]
 
 
 class Settle(_Asked):

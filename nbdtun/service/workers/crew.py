@@ -85,6 +85,7 @@ class Crew:
         self._runtime = runtime
         self._settings = pickle.dumps(settings) if workers.count else b""
         self._count = workers.count
+        self._spare = 0
         self._start = workers.start
         self._renews = renews
         self._lines = Lines(runtime.line_limit, runtime.reactor.seconds)
@@ -111,6 +112,7 @@ class Crew:
         if not self._count:
             return
         self._runtime.throttle.heeded.append(self._settle)
+        self._spare = self._runtime.spare.share(self._count)
         self._first = Deferred.fromCoroutine(gather([self._enlist() for _ in range(self._count)]))
         self._watching.start(WATCH, now=False)
 
@@ -132,7 +134,7 @@ class Crew:
 
     async def _begin(self, worker: Worker) -> None:
         try:
-            await worker.begin(self._settings)
+            await worker.begin(self._settings, self._spare)
         except (NbdtunError, OSError) as error:
             if not self._closed:
                 self.log.error("worker {pid} does not begin: {reason}", pid=worker.pid, reason=str(error))

@@ -64,7 +64,7 @@ class Keeper(Crossed):
     # Of the whole.
 
     @Begin.responder
-    def begin(self, release: str, settings: bytes, bucket: int, rate: int | None = None) -> Deferred[Any]:
+    def begin(self, release: str, settings: bytes, spare: int, bucket: int, rate: int | None = None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             if release != __version__:
                 raise VersionMismatch(f"it is of release {__version__}, the daemon of {release}", "`nbdtun reload --program` replaces that")
@@ -74,6 +74,7 @@ class Keeper(Crossed):
                 self._runtime = self._source.runtime
             else:
                 self._runtime = make_runtime(self._reactor, told)
+            self._runtime.spare.left = spare
             self._runtime.throttle.rate = rate
             self._runtime.throttle.join(bucket)
             self._runtime.contact.heeded.append(self._tell_soon)

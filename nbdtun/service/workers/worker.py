@@ -66,15 +66,16 @@ class Worker(Dialogue):
     def __repr__(self) -> str:
         return f"<Worker {self.pid}, {len(self.channels)} channels>"
 
-    async def begin(self, settings: bytes) -> None:
+    async def begin(self, settings: bytes, spare: int) -> None:
         """
-        Let it begin, with these settings.
+        Let it begin, with these settings, and ``spare`` bytes for large windows.
 
         :raise NbdtunError: it does not.
         :raise OSError: there is no descriptor for its part of the bandwidth limit.
         """
         bucket = self._runtime.throttle.share()
-        await self.ask(Begin, seconds=BEGIN_SECONDS, release=__version__, settings=settings, bucket=bucket, **self._rate)
+        told = {"release": __version__, "settings": settings, "spare": spare, **self._rate}
+        await self.ask(Begin, seconds=BEGIN_SECONDS, bucket=bucket, **told)
         self.begun = True
 
     async def settle(self, settings: bytes | None = None) -> None:
@@ -147,7 +148,6 @@ class Worker(Dialogue):
         self.channels.pop(channel.ident, None)
         channel.over(error, figures)
 
-    def end(self) -> list[str]:
     def hang_up(self) -> None:
         """See :meth:`Dialogue.hang_up`; soon, whatever it reads."""
         super().hang_up()
@@ -156,6 +156,7 @@ class Worker(Dialogue):
             later = self._clock.callLater(UNREAD, transport.abortConnection)
             self.when_lost().addCallback(lambda _: later.cancel() if later.active() else None)
 
+    def end(self) -> list[str]:
         """It has ended, or is to: end its channels too, and return their names."""
         begun, self.begun = self.begun, False
         self.ending = self.ending or self._process.end(patient=begun)  # one that has not begun may load for long

@@ -54,6 +54,12 @@ class Spare:
         self.left -= more
         return min(window, START) + more
 
+    def share(self, count: int) -> int:
+        """Part with an equal part for each of ``count`` other processes, and keep one; returns the bytes of a part."""
+        part = self.left // (count + 1)
+        self.left -= part * count
+        return part
+
     def give_back(self, window: int) -> None:
         """The channel that had this window is over."""
         self.left += max(0, window - START)

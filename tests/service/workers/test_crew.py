@@ -25,6 +25,7 @@ from nbdtun.service.workers.crew import Workers
 from nbdtun.service.workers.hosted import Hosted
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.targets import EndpointTarget
+from nbdtun.tunnel.protocol.growth import SPARE, START
 from nbdtun.tunnel.runtime.brake import Brake
 from nbdtun.tunnel.settings import Limits
 from tests.service.stage import Asking, Way
@@ -210,6 +211,18 @@ async def test_one_bandwidth_for_all(both: Both) -> None:
     await until(lambda: sorted(each.keeper._runtime.throttle.rate or 0 for each in both.yard.made) == [5000, 5000, 7000, 7000])
     both.destination.tunnel.runtime.throttle.rate = None
     await until(lambda: sorted(each.keeper._runtime.throttle.rate or 0 for each in both.yard.made) == [0, 0, 7000, 7000])
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_memory_of_large_windows_is_divided(both: Both) -> None:
+    """An end has no more of it with workers than without."""
+    await both.enter(2)
+    ends = [service.tunnel.runtime.spare for service in both.services]
+    workers = [each.keeper._runtime.spare for each in both.yard.made]
+    lent = sum(window - START for each in both.yard.made for window in (c._window for c in each.keeper._channels.values()))
+    assert lent > 0
+    assert sum(spare.left for spare in (*ends, *workers)) + lent == pytest.approx(2 * SPARE, abs=len(workers))
+    assert [spare.left for spare in ends] == pytest.approx([SPARE / 3] * 2, abs=2)
 
 
 @pytest_twisted.ensureDeferred

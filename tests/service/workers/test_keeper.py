@@ -13,6 +13,7 @@ from nbdtun import __version__
 from nbdtun.config import TunnelSettings
 from nbdtun.errors import LinkLost, ResumeRefused
 from nbdtun.service.workers.keeper import Keeper
+from nbdtun.tunnel.protocol.growth import SPARE
 from nbdtun.tunnel.runtime.bucket import SharedBucket
 from tests.service.stage import done
 
@@ -23,7 +24,7 @@ IDENT = b"i" * 16
 def keeper() -> Any:
     made = Keeper(reactor)
     bucket = SharedBucket.make(0.0).descriptor
-    assert done(made.begin(__version__, pickle.dumps(TunnelSettings(run_dir="/run/x")), bucket)) == {}
+    assert done(made.begin(__version__, pickle.dumps(TunnelSettings(run_dir="/run/x")), SPARE, bucket)) == {}
     yield made
     for channel in tuple(made._channels.values()):
         channel.leave("the test is over")

@@ -35,6 +35,12 @@ class Line:
         return self.growth.limit
 
 
+def test_several_processes_have_no_more_than_one() -> None:
+    spare = Spare(100)
+    assert [spare.share(2), spare.left] == [33, 34]
+    assert [Spare(100).share(0), Spare(0).share(3)] == [100, 0]
+
+
 def test_a_long_line_is_filled() -> None:
     limit = Line(GIGABIT, 0.150).run(3)
     held = GIGABIT * 0.150
