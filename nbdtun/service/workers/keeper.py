@@ -90,10 +90,11 @@ class Keeper(Crossed):
             if self._runtime.throttle.rate != rate:
                 self._runtime.throttle.rate = rate
             if settings is not None and self._source is not None:
-                before, self._settings = self._settings, pickle.loads(settings)
+                before, told = self._settings, pickle.loads(settings)
                 assert isinstance(before, Dialling)
-                assert isinstance(self._settings, Dialling)
-                retrust(self._source.tls, before.tunnel, self._settings.tunnel)
+                assert isinstance(told, Dialling)
+                retrust(self._source.tls, before.tunnel, told.tunnel)
+                self._settings = told  # last: those that cannot be used are tried again with the next
             return {}
 
         return self.respond(work)

@@ -7,11 +7,14 @@ import socket
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet import reactor
 
 from nbdtun import __version__
 from nbdtun.config import TunnelSettings
-from nbdtun.errors import LinkLost, ResumeRefused
+from nbdtun.config.settings import Dialling
+from nbdtun.errors import ConfigError, LinkLost, ResumeRefused
+from nbdtun.service.workers import keeper as keeper_module
 from nbdtun.service.workers.keeper import Keeper
 from nbdtun.tunnel.protocol.growth import SPARE
 from nbdtun.tunnel.runtime.bucket import SharedBucket
@@ -56,6 +59,25 @@ def test_what_is_not_there_is_refused(keeper: Keeper) -> None:
     assert ours.recv(1) == b""
     ours.close()
     assert keeper.act(IDENT, "reset", "reset", "for nobody") == {}
+
+
+def test_certificates_that_cannot_be_used_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the next settings, also where these are the same: it goes on with those from before until then."""
+    steps: list[tuple[bool, bool]] = []
+
+    def retrust(_: object, before: TunnelSettings, now: TunnelSettings) -> None:
+        steps.append((before.any_purpose, now.any_purpose))
+        if len(steps) == 1:
+            raise ConfigError("ca-cert.pem: Permission denied")
+
+    monkeypatch.setattr(keeper_module, "retrust", retrust)
+    first = Dialling(tunnel=TunnelSettings(run_dir="/run/x"), connect="unix:/run/x/none.sock")
+    then = pickle.dumps(evolve(first, tunnel=evolve(first.tunnel, any_purpose=True)))
+    made = Keeper(reactor)
+    assert done(made.begin(__version__, pickle.dumps(first), SPARE, SharedBucket.make(0.0).descriptor)) == {}
+    assert str(done(made.settle(then))) == "in a worker: ca-cert.pem: Permission denied"
+    assert done(made.settle(then)) == {}
+    assert steps == [(False, True), (False, True)]
 
 
 def test_it_does_only_what_can_be_asked(keeper: Keeper) -> None:
