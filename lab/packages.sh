@@ -32,6 +32,12 @@ packages=(
     iproute2 iptables       # the cable between two hosts that are namespaces, and a firewall
 )
 
+# From Debian 13 and Ubuntu 25.04 on, libvirt's backends for partitions and LVM are packages of their own.
+case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
+bookworm | jammy | noble) ;;
+*) packages+=(libvirt-daemon-driver-storage-disk libvirt-daemon-driver-storage-logical) ;;
+esac
+
 case ${1:-} in
 peers) packages=(fio socat openssh-client openssh-server stunnel4 haproxy) ;;
 deb) packages=(build-essential debhelper dh-virtualenv python3-venv lintian) ;;
