@@ -37,6 +37,7 @@ from nbdtun.cli.daemons import config, reload, serve
 from nbdtun.cli.host import vms
 from nbdtun.cli.streams import complain, fill_streams, flushed
 from nbdtun.errors import ConfigError, NbdtunError
+from nbdtun.ownership.given import in_words
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         status = _fail("interrupted", 130)
     except OSError as error:
-        status = _fail(str(error), 1)
+        status = _fail(in_words(error), 1)
     return flushed(int(status or 0))
 
 

@@ -17,6 +17,7 @@ from nbdtun.cli.streams import complain, tell
 from nbdtun.config.evacuation.words import SHARED
 from nbdtun.config.options import BANDWIDTH, LIBVIRT
 from nbdtun.errors import ConfigError, printable
+from nbdtun.ownership.given import check_directory
 
 if TYPE_CHECKING:
     from nbdtun.evacuation.overview import Overview
@@ -119,8 +120,8 @@ def command(
         raise ConfigError("--resume goes on with what is in the journal, as it is there; leave --to and --plan out")
     if resume and dry_run:
         return _told(_journal(journal, options["run_dir"]), form or "text")
-    if report_file and not Path(report_file).absolute().parent.is_dir():
-        raise ConfigError(f"--report {report_file}: there is no such directory")
+    if report_file:
+        check_directory(Path(report_file).absolute().parent, "--report")
     edited = edited_plan(options["plan_file"]) if options["plan_file"] else None
     terms = None if resume else make_terms(options, edited)
     listed = None if edited is None else [vm for vm, _ in edited.moves]

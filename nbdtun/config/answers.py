@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from nbdtun.errors import ConfigError
+from nbdtun.ownership.given import read_text
 from nbdtun.spawn.rewrite.answers import Answers, Mapped, Place, places, read_answers
 
 #: A name of libvirt's: of a bridge, a network or a pool.
@@ -54,7 +53,4 @@ def make_answers(given: Mapping[str, Any]) -> Answers:
 
 
 def _from_file(path: str) -> dict[str, list[str]]:
-    try:
-        return read_answers(Path(path).read_text(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--answers {path} cannot be read: {error}") from None
+    return read_answers(read_text(path, "--answers"), path)

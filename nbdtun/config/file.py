@@ -19,6 +19,7 @@ from attrs import field, frozen
 
 from nbdtun.config.option import Option
 from nbdtun.errors import ConfigError
+from nbdtun.ownership.given import reason
 
 #: Where the daemons look for a file without ``--config``.
 USUAL: Final = Path("/etc/nbdtun")
@@ -53,8 +54,11 @@ def _table(path: str) -> dict[str, Any]:
             _refuse_strangers(path, os.fstat(file.fileno()))
             return tomllib.load(file)
     except OSError as failure:
-        raise ConfigError(f"{path}: {failure.strerror}") from failure
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        remedy = "let this user read it, or give --config none" if isinstance(failure, PermissionError) else ""
+        raise ConfigError(f"{path}: {failure.strerror}", remedy) from failure
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read: {reason(error)}") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 

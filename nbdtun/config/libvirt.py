@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Final
 
 from attrs import field, frozen
@@ -12,6 +11,7 @@ from nbdtun.config.names import check_name
 from nbdtun.config.settings import Dialling
 from nbdtun.errors import ConfigError
 from nbdtun.migration.settings import Belonging, MigrationSettings
+from nbdtun.ownership.given import read_text
 from nbdtun.spawn.rewrite.answers import Answers
 
 #: libvirt's own, where no URI says otherwise.
@@ -51,10 +51,7 @@ def read_xml(path: str) -> str:
 
     :raise ConfigError: it cannot be read.
     """
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    return read_text(path)
 
 
 @frozen(kw_only=True)

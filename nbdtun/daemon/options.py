@@ -8,7 +8,6 @@ status of wrong usage.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -21,6 +20,7 @@ from nbdtun.config.file import NO_FILE, USUAL, ConfigFile
 from nbdtun.config.option import Option, spelled_out
 from nbdtun.config.options import CONFIG, LOG_FORMAT, LOG_LEVEL, PROCESS, TLS_DIR
 from nbdtun.errors import ConfigError, NbdtunError
+from nbdtun.ownership.given import is_there
 
 #: twistd's own default, in the current directory.
 DEFAULT_PIDFILE: Final = "twistd.pid"
@@ -115,7 +115,7 @@ class DeclaredOptions(Options):
     def _read_file(self) -> ConfigFile:
         """The file of ``--config``, or the usual one if it is there."""
         path = self.value(CONFIG) or self.usual_file
-        if path == NO_FILE or not (self.value(CONFIG) or os.path.lexists(path)):
+        if path == NO_FILE or not (self.value(CONFIG) or is_there(path)):
             return ConfigFile()
         return ConfigFile.read(path, [option for option in self.declared if option is not CONFIG])
 

@@ -13,8 +13,8 @@ them (``tests/test_architecture.py``):
 
 :mod:`.loopback` tells whose process is at the other end of a TCP connection within this host. :mod:`.labels` has SELinux's for sockets.
 
-Four modules are for paths that are safe: :mod:`.files` and :mod:`.images` at paths that an operator named, :mod:`.cache` in a directory of
-the user's own, and abstract :mod:`.names`.
+Five modules are for paths that are safe: :mod:`.files`, :mod:`.given` and :mod:`.images` at paths that an operator named, :mod:`.cache` in
+a directory of the user's own, and abstract :mod:`.names`.
 
 It knows neither tunnel nor QEMU.
 """

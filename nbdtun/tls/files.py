@@ -18,6 +18,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from nbdtun.errors import ConfigError
+from nbdtun.ownership.given import check_directory, is_there
 from nbdtun.tls.certificate import date, validity
 from nbdtun.tls.store import CA_CERT, CLIENT_CERT, SERVER_CERT, Store
 
@@ -38,9 +39,7 @@ class Authorities:
 
         :raise ConfigError: the file is missing, unreadable, not what its name says, or expired; the text names it.
         """
-        directory = store.directory
-        if not directory.is_dir():
-            raise ConfigError(f"--tls-dir {directory}: {'Not a directory' if directory.exists() else 'No such file or directory'}")
+        check_directory(store.directory, "--tls-dir")
         path = store / CA_CERT
         found = cls(path, read_pem(path, "CERTIFICATE-----", "certificate"))
         scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -133,7 +132,7 @@ def read_passphrase(path: Path) -> bytes:
 def _refuse_the_other_ends(store: Store, certificate: str, key: str) -> None:
     """The two ends' directories are easily mixed up."""
     other, ours = ("the destination", "the source") if certificate == CLIENT_CERT else ("the source", "the destination")
-    if not (store / certificate).exists() and (store / (SERVER_CERT if certificate == CLIENT_CERT else CLIENT_CERT)).exists():
+    if not is_there(store / certificate) and is_there(store / (SERVER_CERT if certificate == CLIENT_CERT else CLIENT_CERT)):
         authority, own, secret = ((store / name).name for name in (CA_CERT, certificate, key))
         what = f"--tls-dir {store.directory}: it has the certificate of {other}, and no {own}"
         raise ConfigError(what, f"{ours} needs {authority}, {own} and {secret}")

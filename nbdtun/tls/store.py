@@ -14,6 +14,8 @@ from typing import Final
 
 from attrs import frozen
 
+from nbdtun.ownership.given import is_there
+
 CA_CERT, CA_KEY, CA_CRL = "ca-cert.pem", "ca-key.pem", "ca-crl.pem"
 SERVER_CERT, SERVER_KEY = "server-cert.pem", "server-key.pem"
 CLIENT_CERT, CLIENT_KEY = "client-cert.pem", "client-key.pem"
@@ -57,5 +59,5 @@ class Store:
         if self.layout is Layout.QEMU:
             return self.directory / name
         usual = Path(_LIBVIRT[name])
-        flat = (self.directory / Path(_LIBVIRT[CA_CERT]).name).exists()
+        flat = is_there(self.directory / Path(_LIBVIRT[CA_CERT]).name)
         return self.directory / (usual.name if flat else usual)

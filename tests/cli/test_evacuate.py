@@ -28,8 +28,8 @@ QMP = "/run/qemu/{vm}.qmp"
         (("--qmp", QMP, "--to", "hv2", "--settle", "soon"), "Invalid value for '--settle'"),
         (("--resume", "--to", "hv2"), "--resume goes on with what is in the journal"),
         (("--plan", "/nowhere/plan.toml"), "/nowhere/plan.toml cannot be read"),
-        (("--resume", "--report", "/nowhere/report.json"), "--report /nowhere/report.json: there is no such directory"),
-        (("--qmp", QMP, "--to", "hv2", "--hook", "/nowhere"), "--hook /nowhere: there is no such directory"),
+        (("--resume", "--report", "/nowhere/report.json"), "--report /nowhere: No such file or directory"),
+        (("--qmp", QMP, "--to", "hv2", "--hook", "/nowhere"), "--hook /nowhere: No such file or directory"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:

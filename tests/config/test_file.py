@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nbdtun.config.file import ConfigFile
 from nbdtun.config.options import DESTINATION, LIBVIRT, SOURCE
 from tests.config.stage import refused
+from tests.powers import ordinary
 
 ALL = {option.name: option for option in (*DESTINATION, *SOURCE)}
 
@@ -70,12 +71,16 @@ def test_what_is_no_toml(tmp_path: Path) -> None:
         texts, tmp_path, "\nlisten = 10:810x"
     )
     path.write_bytes(b"listen = '\xff'")
-    assert f"{path} is not valid TOML" in refused(ConfigFile.read, f"{path}", ALL.values())
+    assert refused(ConfigFile.read, f"{path}", ALL.values()) == f"{path} cannot be read: it is not UTF-8 text"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert refused(ConfigFile.read, f"{tmp_path}/none.toml", []) == f"{tmp_path}/none.toml: No such file or directory"
     assert refused(ConfigFile.read, f"{tmp_path}", []) == f"{tmp_path}: Is a directory"
+    (tmp_path / "closed").mkdir(mode=0)
+    with ordinary():
+        told = refused(ConfigFile.read, f"{tmp_path}/closed/dest.toml", [])
+    assert told == f"{tmp_path}/closed/dest.toml: Permission denied; let this user read it, or give --config none"
 
 
 def test_a_file_that_others_can_write_to_is_refused(tmp_path: Path) -> None:

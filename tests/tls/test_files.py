@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from nbdtun.errors import ConfigError
 from nbdtun.tls import contexts
-from nbdtun.tls.store import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Store
+from nbdtun.tls.store import CA_CERT, CA_CRL, CLIENT_CERT, CLIENT_KEY, SERVER_CERT, SERVER_KEY, Layout, Store
 from nbdtun.tls.trust import Trust
 from tests.powers import ordinary
 from tests.tls.stage.conversation import Conversation, Directory
@@ -193,6 +193,13 @@ def test_a_directory_that_is_none(make: Callable[[Path], None], text: str, tmp_p
     with pytest.raises(ConfigError) as caught:
         contexts.server_context(tmp_path / "tls")
     assert str(caught.value) == f"--tls-dir {tmp_path / 'tls'}: {text}"
+
+
+def test_a_directory_that_may_not_be_reached(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    for layout in Layout:
+        with ordinary(), pytest.raises(ConfigError, match=r"^--tls-dir /.*/closed/tls: Permission denied$"):
+            contexts.server_context(Store(tmp_path / "closed/tls", layout))
 
 
 @pytest.mark.parametrize(

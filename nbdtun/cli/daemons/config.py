@@ -10,6 +10,7 @@ import click
 
 from nbdtun.cli.streams import complain
 from nbdtun.errors import ConfigError
+from nbdtun.ownership.given import is_there
 
 if TYPE_CHECKING:
     from nbdtun.daemon.options import DeclaredOptions
@@ -44,7 +45,7 @@ def check(daemon: str | None, file: str | None, words: tuple[str, ...]) -> int:
 def _present() -> list[tuple[str, str]]:
     """The usual files that are there."""
     usual = {name: _options(tap).usual_file for name, tap in TAPS.items()}
-    found = [(name, path) for name, path in usual.items() if Path(path).exists()]
+    found = [(name, path) for name, path in usual.items() if is_there(path)]
     if not found:
         raise ConfigError(f"neither {' nor '.join(usual.values())} is there", "name a file")
     return found

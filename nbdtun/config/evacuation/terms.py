@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from attrs import evolve
@@ -16,6 +15,7 @@ from nbdtun.evacuation import plan
 from nbdtun.evacuation.plan import Edited
 from nbdtun.evacuation.rules import Rules
 from nbdtun.evacuation.terms import AtEnd, Terms
+from nbdtun.ownership.given import check_directory, read_text
 from nbdtun.units import parse_rate
 
 #: Options with paths, which a later process may read from another directory.
@@ -28,7 +28,7 @@ def edited_plan(path: str) -> Edited:
 
     :raise ConfigError: it cannot be read, or is none.
     """
-    return plan.read(_text(path), path)
+    return plan.read(read_text(path), path)
 
 
 def make_terms(options: Mapping[str, Any], edited: Edited | None) -> Terms:
@@ -90,22 +90,14 @@ def _milliseconds(seconds: float | None) -> int | None:
 
 def _folder(path: str) -> str:
     """The directory of the hooks, as a whole path; one that is not there would have none, in silence."""
-    if not os.path.isdir(path):
-        raise ConfigError(f"--hook {path}: there is no such directory")
+    check_directory(path, "--hook")
     return os.path.abspath(path)
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
 def _restored(path: str) -> tuple[str, ...]:
     """The VMs that a report says have been moved, in its order."""
     try:
-        vms = tuple(row["vm"] for row in json.loads(_text(path))["vms"] if row["state"] == "moved")
+        vms = tuple(row["vm"] for row in json.loads(read_text(path))["vms"] if row["state"] == "moved")
     except (ValueError, LookupError, TypeError):
         raise ConfigError(f"{path} is no report of `nbdtun evacuate --report`") from None
     if not vms:

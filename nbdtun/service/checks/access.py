@@ -28,6 +28,7 @@ from nbdtun.service.local.rundir import RunDir
 
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _PROC = Path("/proc")
+_ANOTHER = "choose another with --run-dir"
 
 
 @frozen
@@ -60,8 +61,11 @@ def check_own_access(checklist: Checklist, kind: Kind, rundir: RunDir) -> bool:
     with checklist.collecting(kind):
         rundir.check()
         existing = _existing(rundir)
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
-            raise ConfigError(f"run directory {rundir.base}: {existing} cannot be written to", "choose another with --run-dir")
+        what = f"run directory {rundir.base}" + (f": {existing}" if existing != rundir.base else "")
+        if not existing.is_dir():
+            raise ConfigError(f"{what} is not a directory", _ANOTHER)
+        if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
+            raise ConfigError(f"{what} cannot be written to", _ANOTHER)
         return True
     return False
 
@@ -86,8 +90,8 @@ def check_access_of(checklist: Checklist, kinds: tuple[Kind, Kind], rundir: RunD
 
 
 def _existing(rundir: RunDir) -> Path:
-    """The part of its path that is there already."""
-    return next(path for path in (rundir.base, *rundir.base.parents) if path.exists())
+    """The part of its path that is there already, as far as this user may see."""
+    return next(path for path in (rundir.base, *rundir.base.parents) if os.path.exists(path))
 
 
 def _troubles(rundir: RunDir, qemu: Credentials, user: User) -> Iterator[NbdtunError]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nbdtun.errors import CommandFailed, NotMigratable
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.vm.machine import machine
+from nbdtun.ownership.given import reason
 from nbdtun.spawn.command.line import parse
 from nbdtun.spawn.near.images import images
 from nbdtun.spawn.near.process import Process, read_process
@@ -48,7 +49,7 @@ def _text(process: Process, path: str) -> str:
     try:
         return Path(process.directory, path).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise NotMigratable(f"-readconfig {path} cannot be read: {error}") from None
+        raise NotMigratable(f"-readconfig {path} cannot be read: {reason(error)}") from None
 
 
 async def _has_kvm(monitor: Monitor) -> bool:

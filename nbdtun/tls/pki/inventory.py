@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from nbdtun.errors import ConfigError
+from nbdtun.ownership.given import check_directory
 from nbdtun.tls.certificate import names_of, validity
 from nbdtun.tls.revocation import currency, read_lists
 
@@ -32,8 +33,7 @@ def inventory(directory: Path) -> list[Expiry]:
 
     :raise ConfigError: it is no directory.
     """
-    if not directory.is_dir():
-        raise ConfigError(f"{directory}: {'Not a directory' if directory.exists() else 'No such file or directory'}")
+    check_directory(directory)
     files = [path for path in sorted(directory.rglob("*.pem"))[:MOST] if path.is_file()]
     found = [each for each in map(_look, files) if each is not None]
     return sorted(found, key=lambda each: (each.end is None, each.end or 0.0, each.path))

@@ -76,7 +76,7 @@ def test_hooks_of_a_directory_that_is_not_there(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hooks").mkdir()
     assert make_terms(options(qmp=QMP, to=("hv1",), hook="hooks"), None).hooks == f"{tmp_path}/hooks"
-    with pytest.raises(ConfigError, match="--hook hoks: there is no such directory"):
+    with pytest.raises(ConfigError, match="--hook hoks: No such file or directory"):
         make_terms(options(qmp=QMP, to=("hv1",), hook="hoks"), None)
 
 

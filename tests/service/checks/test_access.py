@@ -16,6 +16,7 @@ from nbdtun.ownership.reach import Credentials
 from nbdtun.service.checks import access
 from nbdtun.service.checks.access import User, check_access, confinement
 from nbdtun.service.local.rundir import RunDir
+from tests.powers import ordinary
 
 STATUS = "Name:\tqemu\nUid:\t107\t107\t107\t107\nGroups:\t36 107 \nCapEff:\t{}\n"
 QEMU = Credentials(1234567, 107, 108)
@@ -90,7 +91,23 @@ def test_a_path_that_is_too_long(base: Path, proc: Path) -> None:
 def test_a_place_that_is_no_directory(base: Path, proc: Path) -> None:
     (base / "file").touch()
     (line,) = lines(RunDir(f"{base}/file/run", Owner(107)))
-    assert line == f"failure: run directory {base}/file/run: {base}/file cannot be written to; choose another with --run-dir"
+    assert line == f"failure: run directory {base}/file/run: {base}/file is not a directory; choose another with --run-dir"
+
+
+def test_the_place_itself_is_named_once(base: Path, proc: Path) -> None:
+    (base / "run").mkdir(mode=0o500)
+    with ordinary():
+        (line,) = lines(RunDir(f"{base}/run", Owner(os.getuid())))
+    assert line == f"failure: run directory {base}/run cannot be written to; choose another with --run-dir"
+
+
+def test_a_place_behind_a_directory_that_may_not_be_entered(base: Path, proc: Path) -> None:
+    (base / "closed/run").mkdir(parents=True)
+    (base / "closed").chmod(0)
+    with ordinary():
+        (line,) = lines(RunDir(f"{base}/closed/run", Owner(os.getuid())))
+    assert line == f"failure: run directory {base}/closed/run: {base}/closed cannot be written to; choose another with --run-dir"
+    (base / "closed").chmod(0o700)
 
 
 def test_a_container_that_has_another_directory_there(base: Path, proc: Path) -> None:
