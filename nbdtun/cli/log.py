@@ -14,7 +14,10 @@ from nbdtun.cli import streams
 if TYPE_CHECKING:
     from twisted.logger import ILogObserver, LogEvent
 
-_TOLD: Final = ("nbdtun.migration", "nbdtun.service.control.migration", "nbdtun.service.workers.crew")
+_TOLD: Final = (
+    *("nbdtun.migration", "nbdtun.service.control.migration", "nbdtun.service.workers.crew"),
+    "nbdtun.service.evacuation.survey",
+)
 _LINKS: Final = "nbdtun.tunnel.channels.channel"
 #: Of what the command itself says.
 _COMMAND: Final = "nbdtun.cli.streams"

@@ -187,6 +187,8 @@ def words(entry: Entry, progress: Progress | None) -> str:
 
 def summary(overview: Overview) -> str:
     """All together in one line."""
+    if not overview.entries:
+        return "there is no VM to move"
     parts = [f"{count} {state}" for state, count in overview.counts().items()]
     rate = sum(progress.rate or 0 for progress in overview.progress.values())
     parts += [rate_text(rate)] if rate else []

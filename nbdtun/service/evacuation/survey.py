@@ -67,6 +67,8 @@ async def survey(reactor: Reactor, terms: Terms) -> list[Seen]:
     :raise NbdtunError: libvirt cannot be asked, or the monitors' directory cannot be read.
     """
     found = await (_libvirt(reactor, terms) if terms.libvirt else _monitors(reactor, terms))
+    if not found:  # a misspelt form finds nothing, too
+        _log.warn("{what}", what=_none(terms))
     return sorted(found, key=lambda seen: seen.vm)
 
 
@@ -100,13 +102,27 @@ def _odd(name: str, path: str) -> Seen:
 
 def _check_directory(form: str) -> None:
     """A directory that cannot be read may have any number of VMs; one that is not there may be missing since the host's start."""
-    directory = form.partition(PLACE)[0].rpartition("/")[0] or "/"
+    directory = _directory(form)
     try:
         os.listdir(directory)
     except FileNotFoundError:
-        _log.warn("there is no directory {directory}, and so no VM", directory=directory)
+        pass
     except OSError as error:
         raise ConfigError(f"--qmp {form}: {directory} cannot be read: {error.strerror}") from None
+
+
+def _directory(form: str) -> str:
+    return form.partition(PLACE)[0].rpartition("/")[0] or "/"
+
+
+def _none(terms: Terms) -> str:
+    """Where no VM was found."""
+    chosen = ", among those that --only and --without choose" if terms.only or terms.without else ""
+    if terms.libvirt:
+        return f"no VM runs in libvirt at {terms.libvirt}{chosen}"
+    if not os.path.isdir(_directory(terms.qmp)):
+        return f"there is no directory {_directory(terms.qmp)}, and so no VM"
+    return f"no QMP socket has the form {terms.qmp}{chosen}"
 
 
 async def look(reactor: Reactor, vm: str, place: str) -> Seen:

@@ -33,7 +33,8 @@ def vms(*words: str) -> tuple[int, str, str]:
 
 
 def test_a_host_without_vms(tmp_path: Path) -> None:
-    assert vms("--qmp", f"{tmp_path}/{{vm}}.qmp", "--run-dir", f"{tmp_path}") == (0, "", "")
+    status, out, err = vms("--qmp", f"{tmp_path}/{{vm}}.qmp", "--run-dir", f"{tmp_path}")
+    assert (status, out, err) == (0, "", f"nbdtun: no QMP socket has the form {tmp_path}/{{vm}}.qmp\n")
     assert vms("web1", "--qmp", f"{tmp_path}/other.qmp", "--run-dir", f"{tmp_path}") == (0, "web1  not here\n", "")
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from nbdtun.errors import ConfigError
 from nbdtun.evacuation.terms import Terms
@@ -30,6 +31,22 @@ async def test_a_monitor_whose_name_is_not_valid_is_told(tmp_path: Path) -> None
     assert first.has_guest
     assert "'my vm' is not a valid name" in str(second.wrong)
     assert await seen(tmp_path, without=("my*", "_web")) == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("below", "more", "line"),
+    [
+        ("", {}, "no QMP socket has the form {0}/{{vm}}.qmp"),
+        ("", {"only": ("web*",)}, "no QMP socket has the form {0}/{{vm}}.qmp, among those that --only and --without choose"),
+        ("/nowhere", {}, "there is no directory {0}/nowhere, and so no VM"),
+    ],
+)
+async def test_a_host_without_vms_is_told_as_such(below: str, more: dict[str, Any], line: str, tmp_path: Path) -> None:
+    """The form may be misspelt."""
+    with capturedLogs() as events:
+        assert await seen(Path(f"{tmp_path}{below}"), **more) == []
+    assert [event["what"] for event in events] == [line.format(tmp_path)]
 
 
 @pytest_twisted.ensureDeferred
