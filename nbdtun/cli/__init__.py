@@ -27,7 +27,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -68,6 +68,10 @@ for _each in (
     command.add_command(_each)
 
 
+#: What is listed by the help of a command, by how click's errors begin.
+_LISTED: Final = {"No such option": "options", "No such command": "commands", "Missing command": "commands"}
+
+
 def script() -> NoReturn:
     """
     Run the command as a process, and exit.
@@ -100,8 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _text(error: click.ClickException) -> str:
-    """Its text; and what a missing option is for."""
+    """Its text; and what a missing option is for, or where the names are that would have been right."""
     text = error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None and text.endswith("."):
+        for beginning, listed in _LISTED.items():
+            if text.startswith(beginning) and "Did you mean" not in text:
+                return f"{text.rstrip('.')}; `{error.ctx.command_path} --help` lists the {listed}"
     if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option) and error.param.help:
         return f"{text.rstrip('.')}: {error.param.help.partition('. ')[0].rstrip('.')}"
     return text

@@ -63,7 +63,12 @@ def parser(where: str) -> Callable[[str], Any]:
 
 
 def spelled_out(words: Sequence[str], declared: Iterable[Option]) -> list[str]:
-    """The words of a command line in which every option has its value that can be given alone."""
+    """
+    The words of a command line in which every option has its value that can be given alone.
+
+    Such a value is a URI, which no name or other argument looks like, so one that follows the option is its value.
+    """
     alone = {f"--{option.name}": f"--{option.name}={option.alone}" for option in declared if option.alone}
     last = list(words).index("--") if "--" in words else len(words)
-    return [alone.get(word, word) if at < last else word for at, word in enumerate(words)]
+    followed = [*("://" in word and not word.startswith("-") for word in words[1:]), False]
+    return [alone.get(word, word) if at < last and not followed[at] else word for at, word in enumerate(words)]

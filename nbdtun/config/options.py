@@ -216,8 +216,8 @@ URGENT = Option(
 )
 LIBVIRT = Option(
     "libvirt",
-    "The VM is one of libvirt's, which migrates it: docs/libvirt. Without a URI: qemu:///system.",
-    "URI",
+    "For VMs of libvirt's: libvirt migrates them, see docs/libvirt. Without a URI: qemu:///system.",
+    "[URI]",
     "nbdtun.config.libvirt:check_uri",
     alone="qemu:///system",
 )

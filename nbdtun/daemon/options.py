@@ -8,9 +8,11 @@ status of wrong usage.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar, Final, NoReturn, Self
 
 from twisted.python.usage import Options, UsageError
@@ -73,7 +75,13 @@ class DeclaredOptions(Options):
         try:
             super().parseOptions(spelled_out(self._words, self.declared))
         except UsageError as error:
-            raise ConfigError(str(error), f"`{self.plugin.replace('-', ' ')} --help` lists the options") from None
+            raise ConfigError(str(error), self._meant(str(error))) from None
+
+    def _meant(self, mistake: str) -> str:
+        """The option that may have been meant, or where they are listed."""
+        unknown = re.fullmatch(r"option --([\w-]+) not recognized", mistake)
+        near = get_close_matches(unknown[1], [option.name for option in self.declared], 1) if unknown else []
+        return f"did you mean --{near[0]}?" if near else f"`{self.plugin.replace('-', ' ')} --help` lists the options"
 
     def postOptions(self) -> None:
         """Make the settings; :exc:`ConfigError` if they are not valid."""

@@ -31,7 +31,14 @@ def test_nothing_at_all_is_wrong_usage_with_help(capsys: pytest.CaptureFixture[s
 
 
 def test_a_command_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "nonsense") == (2, "", "nbdtun: No such command 'nonsense'. [config]\n")
+    assert run(capsys, "nonsense") == (2, "", "nbdtun: No such command 'nonsense'; `nbdtun --help` lists the commands [config]\n")
+    assert run(capsys, "config") == (2, "", "nbdtun: Missing command; `nbdtun config --help` lists the commands [config]\n")
+
+
+def test_an_option_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "nbdtun: No such option '--nonsense'; `nbdtun status --help` lists the options [config]\n"
+    assert run(capsys, "status", "--nonsense") == (2, "", line)
+    assert run(capsys, "status", "--jsn") == (2, "", "nbdtun: No such option '--jsn'. Did you mean '--json'? [config]\n")
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_a_mistake_ends_twistd_with_one_line_and_the_status_of_wrong_usage(capsy
     for words, line in (
         (["--window", "much"], "--window: 'much' is not a size such as 64KiB, 500MiB or 10G"),
         (["--nonsense"], "option --nonsense not recognized; `nbdtun dest --help` lists the options"),
+        (["--windwo=1MiB"], "option --windwo not recognized; did you mean --window?"),
     ):
         with pytest.raises(SystemExit) as caught:
             Options().parseOptions(words)

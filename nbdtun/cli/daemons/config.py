@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TAPS: Final = {"dest": "nbdtun.daemon.dest_tap", "source": "nbdtun.daemon.source_tap"}
 
 
-@click.group("config", short_help="Check configuration files.")
+@click.group("config", short_help="Check configuration files.", no_args_is_help=False)
 def command() -> None:
     """Check the daemons' configuration files."""
 
