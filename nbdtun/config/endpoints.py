@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IStreamClientEndpointStringParserWithRea
 from twisted.plugin import getPlugins
 
 from nbdtun.config.addresses import dialled, escaped, is_address, listened
+from nbdtun.config.ssh import SSHAddress, is_ssh
 from nbdtun.errors import ConfigError
 from nbdtun.ownership.way import LONGEST_SOCKET_PATH
 
@@ -90,11 +91,39 @@ def parse(text: str, role: Role) -> Address:
         return _unix(text, endpoint, positional, named)
     if kind == "tcp":
         host, port = (_listened if role is Role.LISTEN else _dialled)(positional, named)
-        if not 0 <= int(port) < 65536:
+        if not (role is Role.CONNECT) <= int(port) < 65536:  # a listener's port 0 is the kernel's choice
             raise ConfigError(f"{text!r} is not an endpoint to {role.value}: there is no port {port}")
         backlog = named.get("backlog")
         return Address(text, endpoint, kind, host=host, port=int(port), backlog=int(backlog) if backlog else None, named=named)
     return Address(text, endpoint, kind)
+
+
+def check_listener(text: str) -> str:
+    """
+    Return an endpoint to listen on.
+
+    :raise ConfigError: it is none.
+    """
+    parse(text, Role.LISTEN)
+    return text
+
+
+def check_destination(text: str) -> str:
+    """
+    Return an endpoint of a destination, or a host to reach by ssh.
+
+    :raise ConfigError: it is neither.
+    """
+    if is_ssh(text):
+        SSHAddress.parse(text)
+        return text
+    try:
+        parse(text, Role.CONNECT)
+    except ConfigError as error:
+        if "://" in text or text.startswith("ssh:"):
+            raise ConfigError(error.what, "use the form HOST, HOST:PORT or ssh://HOST") from None
+        raise
+    return text
 
 
 def _in_full(text: str, role: Role) -> str:

@@ -10,9 +10,14 @@ from nbdtun.config.capacity import LIMITS, LOCAL_LIMITS, MAX_ARRIVALS, WORKERS
 from nbdtun.config.option import Option
 
 _SIZE, _RATE, _DURATION = "nbdtun.units:parse_size", "nbdtun.units:parse_rate", "nbdtun.units:parse_duration"
-_PATH = "nbdtun.config.endpoints:check_socket_path"
+_PATH, _LISTENER = "nbdtun.config.endpoints:check_socket_path", "nbdtun.config.endpoints:check_listener"
 
-CONNECT = Option("connect", "Where the destination listens, such as HOST or HOST:10810; or ssh://HOST, where ssh starts it.", "ENDPOINT")
+CONNECT = Option(
+    "connect",
+    "Where the destination listens, such as HOST or HOST:10810; or ssh://HOST, where ssh starts it.",
+    "ENDPOINT",
+    "nbdtun.config.endpoints:check_destination",
+)
 FAR_QMP = Option(
     "far-qmp",
     "With ssh://HOST: QMP socket of the QEMU that waits there.",
@@ -171,7 +176,7 @@ CODE = Option(
 _WAITING = "/run/qemu/VM-incoming.qmp, or one that is made"
 INCOMING = Option("incoming", "QMP socket of the QEMU that waits for the VM; then none is made.", "SOCKET", _PATH, unset=_WAITING)
 WITHIN = Option("within", "How long to wait for a source.", "TIME", _DURATION, "10min")
-LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT")
+LISTEN = Option("listen", "Where to listen for sources, such as 10810 or ADDRESS:10810.", "ENDPOINT", _LISTENER)
 TARGET = Option(
     "target",
     "Let sources reach a socket by a name, such as nbd=unix:/run/qemu/nbd.sock.",
@@ -260,7 +265,9 @@ KEEP_BACKING = Option(
 )
 UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.service, and not as a process of its own.")
 
-METRICS = Option("metrics", "Where Prometheus finds /metrics, /healthz and /readyz, such as 127.0.0.1:9810.", "ENDPOINT", unset="nowhere")
+METRICS = Option(
+    "metrics", "Where Prometheus finds /metrics, /healthz and /readyz, such as 127.0.0.1:9810.", "ENDPOINT", _LISTENER, unset="nowhere"
+)
 CONFIG = Option(
     "config",
     "A file with options by their names, in TOML; those of the command line win. none: no file.",

@@ -101,6 +101,7 @@ def test_the_limits_that_the_help_tells_are_those_in_force() -> None:
         ((*WEB1, "--tls-dir", "/pki"), "unix:/run/tunnel.sock: no host name to verify; give --tls-name"),
         (("web1", "--qmp", "/q", "--to", "tcp:dest:10810"), "tcp:dest:10810: without --tls-dir, nbdtun will connect to loopback"),
         (("../web1", "--qmp", "/q", "--to", "unix:/a"), "'../web1' is not a valid name"),
+        (("web1", "--qmp", "/q", "--to", "https://dest"), "Invalid value for '--to': 'https://dest' is not an endpoint to connect to"),
         (
             ("web1", "--qmp", "q" * 108, "--to", "unix:/a"),
             f"Invalid value for '--qmp': {'q' * 108}: too long for the path of a UNIX socket: 108 bytes, at most 107",

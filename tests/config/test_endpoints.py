@@ -168,6 +168,7 @@ def test_quoted_paths_are_read_as_twisted_reads_them(path: str) -> None:
         ("*:10810", Role.CONNECT, "HOST or HOST:PORT"),
         ("tcp:dest:nbd", Role.CONNECT, "HOST or HOST:PORT"),
         ("tcp:dest:70000", Role.CONNECT, "there is no port 70000"),
+        ("dest:0", Role.CONNECT, "there is no port 0"),
         ("tcp:fd00::1:10810", Role.CONNECT, "did you mean [fd00::1]:10810?"),
         ("fd00::1:10810", Role.LISTEN, "did you mean [fd00::1]:10810?"),
         ("tpc:dest:10810", Role.CONNECT, "did you mean tcp:dest:10810?"),
@@ -186,6 +187,17 @@ def test_what_is_no_endpoint_is_told_with_the_form_of_one(text: str, role: Role,
     told = refused(parse, text, role)
     assert repr(text) in told
     assert remedy in told
+
+
+def test_a_destination_is_an_endpoint_or_a_host_by_ssh() -> None:
+    for text in ("dest", "dest:10810", "unix:/run/a.sock", "ssh://root@dest"):
+        assert check_destination(text) == text
+    for text in ("https://dest", "qemu+ssh://dest/system", "ssh:dest"):
+        assert refused(check_destination, text) == (
+            f"{text!r} is not an endpoint to connect to; use the form HOST, HOST:PORT or ssh://HOST"
+        )
+    assert "leave the path out" in refused(check_destination, "ssh://dest/system")
+    assert "there is no port 0" in refused(check_destination, "dest:0")
 
 
 @example("tcp:\\", Role.LISTEN)

@@ -85,6 +85,8 @@ def test_it_names_a_few_targets() -> None:
     ("words", "line"),
     [
         ((), "--listen is missing"),
+        (("--listen", "web"), "--listen: 'web' is not an endpoint to listen on"),
+        (("--listen", "unix:/a", "--vm", "a=/q", "--metrics", "web"), "--metrics: 'web' is not an endpoint to listen on"),
         (("--listen", "unix:/a"), "a destination needs at least one --target or --vm to serve"),
         (("--listen", "unix:/a", "--target", "nbd"), "--target: 'nbd' does not have the form NAME=CLIENT-ENDPOINT"),
         (("--listen", "unix:/a", "--vm", "a/b=/q"), "--vm: 'a/b' is not a valid name"),

@@ -115,7 +115,7 @@ def test_how_much_local_programs_can_open() -> None:
         ((*FORWARD, "--max-channels-per-user", "0"), "--max-channels-per-user: '0' is not a number from 1"),
         ((*MIGRATE, "--urgent", "ram"), "--urgent needs --forward"),
         (("--connect", "unix:/a", "--forward", "unix:/a"), "--forward: 'unix:/a' does not have the form TARGET=SERVER-ENDPOINT"),
-        (("--connect", "dest:nbd", "--forward", "a=unix:/a"), "'dest:nbd' is not an endpoint"),
+        (("--connect", "dest:nbd", "--forward", "a=unix:/a"), "--connect: 'dest:nbd' is not an endpoint"),
         ((*MIGRATE, "--bandwidth", "-1"), "--bandwidth: '-1' is not a rate"),
         ((*MIGRATE, "--downtime", "soon"), "--downtime: 'soon' is not a duration"),
         ((*MIGRATE, "--timeout", "finish=1s"), "--timeout: 'finish' is not a phase with a time limit"),
