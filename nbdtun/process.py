@@ -11,6 +11,7 @@ select(2), and with a much higher hard limit for all others (systemd.exec(5), Li
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import select
 import signal
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IReactorTime, IReadDescriptor, IWriteDescriptor
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
@@ -141,3 +143,10 @@ def gone(number: int) -> bool:
     watched = select.poll()
     watched.register(number, 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in watched.poll(0))
+
+
+def why_unconnected(failure: ConnectError | OSError) -> str:
+    """Why there is no connection, as the C library has it: Twisted's texts say it twice, and Python's begin with its number."""
+    if isinstance(failure, OSError):
+        return failure.strerror or str(failure)
+    return os.strerror(failure.osError) if isinstance(failure.osError, int) else str(failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import socket
@@ -14,10 +15,11 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectError, NoRouteError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
-from nbdtun.process import adopt, beside, gone, steady
+from nbdtun.process import adopt, beside, gone, steady, why_unconnected
 
 
 def test_the_clock_of_the_wall_is_replaced() -> None:
@@ -122,3 +124,9 @@ def answer(descriptor: int) -> None:
     import builtins
 
     os.write(descriptor, f"{getattr(builtins, 'first', False)}".encode())
+
+
+def test_why_there_is_no_connection() -> None:
+    assert why_unconnected(NoRouteError(errno.EHOSTUNREACH, "No route to host")) == "No route to host"
+    assert why_unconnected(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))) == "Connection reset by peer"
+    assert why_unconnected(ConnectError(string="no protocol")) == "An error occurred while connecting: no protocol."

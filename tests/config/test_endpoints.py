@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.endpoints import quoteStringArgument
 
-from nbdtun.config.endpoints import Role, check_exposure, check_socket_path, host_of, parse
+from nbdtun.config.endpoints import Role, check_destination, check_exposure, check_socket_path, host_of, parse
 from nbdtun.errors import ConfigError
 from tests.config.stage import refused
 

@@ -23,7 +23,7 @@ from nbdtun.deferreds import stopped, with_timeout
 from nbdtun.dialogue import Dialogue
 from nbdtun.errors import LinkLost, NbdtunError, ProtocolViolation, ReachError, VersionMismatch, WrongCode, wire_errors
 from nbdtun.logs import make_logger
-from nbdtun.process import Reactor, quiet_factory
+from nbdtun.process import Reactor, quiet_factory, why_unconnected
 from nbdtun.reach.codes.code import MAX_MESSAGE, PROOF, VERSION, Answering, Asking
 from nbdtun.reach.codes.secured import Secured
 from nbdtun.reach.commands import MAX_CERTIFICATE, Bytes
@@ -281,7 +281,7 @@ class _Taking:
                 raise ReachError("another source has come there with the code", "wait until it has left") from lost
             raise ReachError(f"nobody answers with a code there: {lost}", _REMEDY) from lost
         except (ConnectError, OSError, TimeoutError) as error:
-            raise ReachError(f"nobody answers there: {error or 'no answer'}", _REMEDY) from error
+            raise ReachError(f"nobody answers there: {why_unconnected(error) or 'no answer'}", _REMEDY) from error
         except CancelledError:
             self._secured.abortConnection()
             raise

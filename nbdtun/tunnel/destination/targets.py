@@ -6,7 +6,6 @@ This is an allow-list: a peer sends a name, never a path, and a name that is not
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -16,7 +15,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 
 from nbdtun.errors import NotAllowed, ShuttingDown, TargetUnknown, TargetUnreachable
-from nbdtun.process import Reactor, adopt
+from nbdtun.process import Reactor, adopt, why_unconnected
 from nbdtun.tunnel.destination.admission import Caller
 from nbdtun.tunnel.opening.detach import connect
 from nbdtun.tunnel.settings import BUILT_IN, shown
@@ -45,11 +44,8 @@ class EndpointTarget:
         """Connect to it now, never in advance: QEMU drops NBD clients that connect and stay silent."""
         try:
             return make_roomy(await connect(self.endpoint))
-        except ConnectError as failure:
-            reason = os.strerror(failure.osError) if isinstance(failure.osError, int) else str(failure)
-        except OSError as failure:
-            reason = failure.strerror or str(failure)
-        raise TargetUnreachable(f"target {shown(name)}: {self.label}: {reason}")
+        except (ConnectError, OSError) as failure:
+            raise TargetUnreachable(f"target {shown(name)}: {self.label}: {why_unconnected(failure)}") from failure
 
 
 @frozen

@@ -166,7 +166,7 @@ class OpeningTransport:
         torn = self.ready.called and isinstance(reason, ConnectionError)  # long after the handshake: not about trust
         if isinstance(self.wire, (BatchedWire, TLSWire)) and isinstance(reason, OSError) and not torn:
             return explain(reason, self.peer, self.wire.tls)
-        return self._lost(str(reason))
+        return self._lost((isinstance(reason, OSError) and reason.strerror) or str(reason))
 
     def _lost(self, why: str) -> LinkLost:
         return LinkLost(f"{self.peer}: {why}")
@@ -213,7 +213,7 @@ class OpeningTransport:
             self.wire.want_room()
 
     def _too_slow(self, timeout: float) -> None:
-        self._lose(self._lost(f"no answer in {timeout:.0f} s"))
+        self._lose(self._lost(f"no answer in {timeout:g} s"))
 
     def _stop_waiting(self) -> None:
         for timer in (self._deadline, self._breaking):

@@ -7,6 +7,8 @@ command.
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -25,6 +27,7 @@ from twisted.python.failure import Failure
 
 from nbdtun.errors import AlreadyComplete, HostUnknown, LinkLost, ProtocolViolation, TLSError, TunnelError, Unreachable
 from nbdtun.ownership.loopback import stranger
+from nbdtun.process import why_unconnected
 from nbdtun.tls.trust import Trusting
 from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.channels.link import Link
@@ -43,6 +46,11 @@ CONNECT_TIMEOUT = 4.0
 SHARE: Final = 0.4
 #: Seconds for which a destination that was never reached may refuse connections: its daemon may be starting.
 REFUSED = 2.0
+
+_ROUTE: Final = "check the route to it, and the firewalls"
+_UNROUTED: Final = frozenset(map(os.strerror, (errno.EHOSTUNREACH, errno.ENETUNREACH)))
+#: Of a destination that has never said a word. Without TLS, one that requires it just ends the connection.
+_MUTE: Final = "is it another service, or does it require TLS (--tls-dir)?"
 
 #: Seconds before the next attempt: almost none at first, then more and more, at most 4 s; jitter keeps channels apart.
 backoff: Callable[[int], float] = backoffPolicy(initialDelay=0.05, factor=2.0, maxDelay=3.5, jitter=lambda: random.random() / 2)
@@ -142,6 +150,8 @@ class Dialer:
         try:
             await self._meet(transport, opening)
             TUNNEL.chosen(await opening.callRemote(Greet, **TUNNEL.offer()), self.peer)
+        except LinkLost as lost:
+            raise self._mute(lost, transport) from None
         except amp.AmpError as unknown:
             raise self._strange(unknown) from unknown
         finally:
@@ -233,6 +243,8 @@ class Dialer:
             channel.agree_window(answer["window"])
             channel.resume(answer["received"])
             interlude.give_way(channel.new_link(), transport)
+        except LinkLost as lost:
+            raise (self._mute(lost, transport) if command is OpenChannel else lost) from None
         except amp.AmpError as unknown:
             raise self._strange(unknown) from unknown
         finally:
@@ -262,6 +274,12 @@ class Dialer:
             return ProtocolViolation(f"{self.peer}: it is another service, or the destination there has ended")
         return ProtocolViolation(f"{self.peer}: {str(unknown) or 'it is another service, or it requires TLS (--tls-dir)'}")
 
+    def _mute(self, lost: LinkLost, transport: OpeningTransport) -> LinkLost:
+        """How it was lost before the first answer, and what the other end may be."""
+        if lost.remedy or self.encrypted or transport.presented is not None:
+            return lost
+        return type(lost)(lost.what, _MUTE if self.tls is None else "is it another service?")
+
     async def _connect(self, opening: Opening, limit: float) -> OpeningTransport:
         waiting = Deferred.fromCoroutine(connect(self.endpoint))
         waiting.addTimeout(self.connect_timeout, self.runtime.reactor, onTimeoutCancel=self._too_slow)
@@ -272,7 +290,8 @@ class Dialer:
         except (DNSLookupError, UnknownHostError) as failure:
             raise HostUnknown(f"{self.peer}: this name has no address", "check its spelling and DNS") from failure
         except (ConnectError, OSError) as failure:
-            raise LinkLost(f"{self.peer}: {failure}") from failure
+            why = why_unconnected(failure)
+            raise LinkLost(f"{self.peer}: {why}", _ROUTE if why in _UNROUTED else "") from failure
         except ConnectingCancelledError:  # Twisted's endpoints raise this when they are cancelled
             raise CancelledError from None
 
@@ -286,5 +305,5 @@ class Dialer:
 
     def _too_slow(self, result: Any, seconds: float) -> Any:
         if isinstance(result, Failure):
-            raise LinkLost(f"{self.peer}: no connection in {seconds:g} s") from result.value
+            raise LinkLost(f"{self.peer}: no connection in {seconds:g} s", _ROUTE) from result.value
         return result

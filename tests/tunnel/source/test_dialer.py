@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import DNSLookupError, NoRouteError
 
 from nbdtun.errors import LinkLost, TargetUnreachable, TunnelError, Unreachable
 from nbdtun.tls import issue
@@ -102,6 +103,14 @@ class TestTrying:
         stage.rest()
         assert str(failure(outcome)) == "the cable: this name has no address; check its spelling and DNS"
         assert getattr(failure(outcome), "code", "") == "host-unknown"
+        ours.close()
+
+    def test_a_host_without_a_route_is_told_with_the_reason(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        lost = NoRouteError(errno.EHOSTUNREACH, "No route to host")
+        monkeypatch.setattr("nbdtun.tunnel.source.dialer.connect", lambda endpoint: fails(lost))
+        _, outcome, ours = opening(stage)
+        stage.pass_time(stage.terms.handshake_timeout + 1)
+        assert str(failure(outcome)) == "the cable: No route to host; check the route to it, and the firewalls"
         ours.close()
 
     def test_a_first_link_is_tried_for_a_limited_time(self, stage: Stage) -> None:
@@ -234,7 +243,9 @@ class TestAnswers:
         [b"", b"\0\0", box(_answer="9"), box(_error="1"), box(_command="OpenChannel", _ask="1")],
     )
     def test_no_answer_at_all_is_tried_again_and_then_given_up(self, stage: Stage, answer: bytes) -> None:
-        assert isinstance(failure(self.answered(stage, answer)), LinkLost)
+        lost = failure(self.answered(stage, answer))
+        assert isinstance(lost, LinkLost)
+        assert lost.remedy == "is it another service, or does it require TLS (--tls-dir)?"
         stage.assert_all_gone()
 
     @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\0\x02\x02\x46" * 30, b"\xff" * 5000])
