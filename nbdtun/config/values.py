@@ -134,10 +134,10 @@ class VMPattern:
     @qmp.validator
     def _check_qmp(self, _: object, qmp: str) -> None:
         if PLACE not in qmp:
-            raise ConfigError(f"--vm {self.names}={qmp}: the path has no {PLACE}, which stands for the VM's name")
+            raise ConfigError(f"{self.names}={qmp}: the path has no {PLACE}, which stands for the VM's name")
         check_socket_path(qmp.replace(PLACE, "x"))  # the shortest that could be found
         if not os.path.isabs(qmp):
-            raise ConfigError(f"--vm {self.names}={qmp}: a path with {PLACE} must be absolute")
+            raise ConfigError(f"{self.names}={qmp}: a path with {PLACE} must be absolute")
 
 
 def parse_vm(text: str) -> VM | VMPattern:

@@ -80,7 +80,7 @@ class Journal:
         return self
 
     def _connect(self) -> None:
-        with self._asking():
+        with self._asking("choose another with --journal"):
             self._database = sqlite3.connect(self.path, isolation_level=None)
             self._database.execute("PRAGMA synchronous=FULL")
             made = (f"CREATE TABLE IF NOT EXISTS {name} ({columns});" for name, columns in _TABLES.items())
@@ -237,12 +237,11 @@ class Journal:
                 raise
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _asking(self, remedy: str = "once that is fixed, `nbdtun evacuate --resume` goes on") -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            what = f"the journal {self.path}: {error}"
-            raise JournalFailed(what, "when that is mended, `nbdtun evacuate --resume` goes on") from error
+            raise JournalFailed(f"the journal {self.path}: {error}", remedy) from error
 
 
 def _put(database: sqlite3.Connection, entry: Entry) -> None:

@@ -17,14 +17,19 @@ from twisted.internet.interfaces import IListeningPort
 from nbdtun.config import TunnelSettings
 from nbdtun.config.endpoints import Role, parse
 from nbdtun.deferreds import shield
-from nbdtun.errors import ConfigError, NbdtunError
+from nbdtun.errors import ConfigError, LibvirtError, NbdtunError
+from nbdtun.libvirt.connection import Libvirt
+from nbdtun.migration.catalogue import SOCKETS
+from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.qmp.dial import is_served
 from nbdtun.process import Reactor
 from nbdtun.reach.codes.offer import Offer, Taken
 from nbdtun.reach.codes.words import make_code
 from nbdtun.reach.far import Asked
+from nbdtun.service.checks.access import check_own_access
 from nbdtun.service.local.base import base_of
 from nbdtun.service.local.outcomes import state_dir
+from nbdtun.service.local.rundir import RunDir
 from nbdtun.service.receive import Ready, Receiver
 from nbdtun.service.tunnel.build import make_listener
 from nbdtun.tls.throwaway import SOURCE
@@ -92,7 +97,7 @@ class Standing:
 
         :raise WrongCode: (in the Deferred) somebody came with a wrong code.
         :raise ReachError: (in the Deferred) nobody came, or came again.
-        :raise ConfigError: (in the Deferred) it cannot listen.
+        :raise ConfigError: (in the Deferred) it cannot listen, or no socket can be made in the run directory.
         """
         self._work = Deferred.fromCoroutine(self._run())
         return self._work
@@ -111,11 +116,26 @@ class Standing:
             self.cancel()
 
     async def _run(self) -> None:
-        settings = self._settings
-        if settings.qmp and not is_served(settings.qmp):
-            self._tell(f"no QEMU waits at {settings.qmp} yet; start it with -S -incoming defer")
+        await self._look()
         while not await self._visit(await self._offer()):
             self._words = "the source has left, and the code is still"
+
+    async def _look(self) -> None:
+        """
+        Say what a source would meet here, before somebody reads the code to it.
+
+        :raise ConfigError: no socket can be made in the run directory.
+        """
+        settings, checklist = self._settings, Checklist()
+        if not check_own_access(checklist, SOCKETS[0], RunDir(settings.run_dir)):
+            raise ConfigError(f"{checklist.findings[0]}")
+        if settings.qmp and not is_served(settings.qmp):
+            self._tell(f"no QEMU waits at {settings.qmp} yet; start it with -S -incoming defer")
+        if settings.libvirt:
+            try:
+                (await Libvirt(self._reactor, settings.libvirt).open()).close()
+            except LibvirtError as error:  # it may be started before a source comes
+                self._tell(f"{error}")
 
     async def _offer(self) -> Taken:
         address = parse(self._ready.listen, Role.LISTEN)

@@ -51,8 +51,8 @@ def test_a_vm_or_a_pattern_for_vms(text: str, vm: VM | VMPattern) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("*=/run/qemu/incoming.qmp", "--vm *=/run/qemu/incoming.qmp: the path has no {vm}, which stands for the VM's name"),
-        ("*={vm}.qmp", "--vm *={vm}.qmp: a path with {vm} must be absolute"),
+        ("*=/run/qemu/incoming.qmp", "*=/run/qemu/incoming.qmp: the path has no {vm}, which stands for the VM's name"),
+        ("*={vm}.qmp", "*={vm}.qmp: a path with {vm} must be absolute"),
         ("../*=/run/{vm}.qmp", "'../*' is not a pattern for names; use the characters of names, and *, ? and [...]"),
         ("*", "'*' does not have the form NAME=PATH, such as web1=/run/qemu/web1-incoming.qmp"),
         ("=/run/{vm}", "'' is not a pattern for names; use the characters of names, and *, ? and [...]"),

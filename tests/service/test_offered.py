@@ -14,7 +14,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from lab.daemon import free_port
-from nbdtun.errors import ConfigError, ReachError, WrongCode
+from nbdtun.errors import ConfigError, LibvirtError, ReachError, WrongCode
+from nbdtun.libvirt.connection import Libvirt
 from nbdtun.migration.destination.life import State
 from nbdtun.reach.codes import offer
 from nbdtun.service import offered as module
@@ -211,6 +212,34 @@ async def test_without_its_terminal_it_serves_the_source_that_is_there(tmp_path:
     await stage.leaves(source)
     with pytest.raises(CancelledError):
         await stage.receiving
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_libvirt_that_does_not_run_is_told_before_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuses(libvirt: Libvirt) -> Libvirt:
+        raise LibvirtError(f"libvirt at {libvirt.uri}: no such socket", "start it")
+
+    monkeypatch.setattr(Libvirt, "open", refuses)
+    said: list[str] = []
+    settings = OfferSettings("web1", "127.0.0.1:0", run_dir=f"{tmp_path}/far", libvirt="qemu:///session")
+    standing = Standing(reactor, settings, said.append)
+    receiving = standing.begin()
+    while len(said) < 2:
+        await deferLater(reactor, 0.01)
+    assert said[0] == "web1: libvirt at qemu:///session: no such socket; start it"
+    assert said[1].startswith("web1: the code is ")
+    standing.cancel()
+    with pytest.raises(CancelledError):
+        await receiving
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_run_directory_that_cannot_be_used_is_told_in_place_of_a_code(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said: list[str] = []
+    with pytest.raises(ConfigError, match=r"^run directory /.*/file is not a directory; choose another with --run-dir$"):
+        await Standing(reactor, OfferSettings("web1", "127.0.0.1:0", run_dir=f"{tmp_path}/file"), said.append).begin()
+    assert said == []
 
 
 def test_libvirt_takes_the_place_of_a_qemu_that_waits(tmp_path: Path) -> None:

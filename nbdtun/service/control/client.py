@@ -95,6 +95,8 @@ async def _find(reactor: Reactor, base: Path, whom: str) -> Name:
     """A VM's name is never taken for anything else, not even if it is a number."""
     if is_daemon(whom):
         return Name("", whom[1:])
+    if whom.startswith("@"):
+        raise ConfigError(f"{whom!r} names no daemon", "use its process id, as in @4711")
     if "/" in whom:
         found = [name for name in names(base) if name == Name.of_vm(name.vm, whom)]
     else:
