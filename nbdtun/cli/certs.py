@@ -47,6 +47,8 @@ def command(
     """
     if sum((request, csr is not None, listing, ca is not None)) > 1:
         raise ConfigError("--ca, --request, --csr and --list are four different things: give one of them")
+    if end is not None and csr is None:
+        raise ConfigError("--for is for --csr")
     if not hosts and csr is None and not listing:
         raise ConfigError("Missing option '--host': Name or address of the destination")
     password = None if ca_password_file is None else _passphrase(ca_password_file)

@@ -104,7 +104,7 @@ def command(
     Each has a process of its own, `nbdtun migrate`, and all of its options count for every VM. A few copy at a time, and one switches
     over at a time. A VM that fails is tried again, and stops no other. A journal has each step: after a crash, --resume goes on.
 
-    Ctrl-C begins no more VMs; a second one rolls back those under way.
+    After Ctrl-C no more VMs begin; a second one rolls back those under way.
 
     \b
     Exit status: 0  all were moved; with --dry-run, all could be
@@ -223,7 +223,7 @@ class _Attended:
             complain("rolling back what is under way; what has been handed over goes on")
             self._work.roll_back()
         else:
-            complain("no more VMs are begun, those under way go on; again: roll them back")
+            complain("no more VMs begin, and those under way go on; another signal rolls them back")
             self._interrupted = True
             self._work.stop()
 

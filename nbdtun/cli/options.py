@@ -84,6 +84,11 @@ class Monitor(click.Option):
         self.required = shared.LIBVIRT.key not in opts
         return super().handle_parse_result(ctx, opts, args)
 
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Its line of the help, which says when it is required."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], record[1].replace("[required]", "[required without --libvirt]"))
+
 
 def values(declared: Option) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Make what a shell completes for the value of an option: files, directories, or the words that it can be."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command("plan", short_help="Plan a destination QEMU from the one that runs.")
 @click.argument("vm", metavar="VM")
 @option(QMP, required=True)
-@option(CONNECT, "--to", "connect")
+@option(CONNECT._replace(help="The destination: ssh://HOST, or HOST with --code. Without it: this host."), "--to", "connect")
 @option(CODE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(vm: str, qmp: str, connect: str | None, as_json: bool, code: str | None, **options: Any) -> int:

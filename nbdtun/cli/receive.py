@@ -26,7 +26,7 @@ from nbdtun.config.options import ADMIT, INCOMING, LIBVIRT, LISTEN, RUN_DIR, WIT
 _WAYS: Final = ("start", "join", "serve")
 
 
-@click.command("receive", cls=SpelledOut, short_help="Receive one VM, from a source that has a code.")
+@click.command("receive", cls=SpelledOut, short_help="Receive one VM from a source that has a code.")
 @click.argument("name", metavar="VM")
 @option(LISTEN)
 @option(INCOMING)
@@ -36,12 +36,12 @@ _WAYS: Final = ("start", "join", "serve")
 @click.option("--over-ssh", type=click.Choice(_WAYS), help="For ssh: start a receiver if there is none; only join one; or be one.")
 @option(RUN_DIR)
 def command(name: str, over_ssh: str | None, run_dir: str | None, **offer: Any) -> int:
-    """Receive one VM, from a source that has a code, which is printed: in the QEMU that waits for it here, in one that is made, or with
+    """Print a code, and receive one VM from the source that gives it: in the QEMU that waits for the VM here, in one that is made, or with
     --libvirt in libvirt.
 
     The source runs nbdtun migrate VM --to HOST --code CODE, and plan and check before that, as often as it likes. A wrong code ends it.
-    Who has the code can have QEMU started here, as the user who runs this; with --incoming, nothing is made. It waits on port 10810 unless
-    --listen says more. When its terminal is closed while a source is there, it goes on until that has left.
+    Anyone with the code can have QEMU started here, as the user who runs this command; with --incoming, nothing is made. It waits on port
+    10810, or where --listen says. If its terminal is closed while a source is here, it goes on until that source has left.
 
     nbdtun migrate --to ssh://HOST runs this command with --over-ssh, at the other end of ssh.
 

@@ -34,18 +34,18 @@ FAR_TARGET = Option(
 )
 PORT_RANGE = Option(
     "port-range",
-    "With ssh://HOST: the ports that it may listen on there, such as 49152-49215.",
+    "With ssh://HOST: the ports that the far end may listen on, such as 49152-49215.",
     "FIRST-LAST",
     "nbdtun.config.values:parse_ports",
     unset="the kernel's choice",
 )
 THROUGH_SSH = Option(
-    "through-ssh", "With ssh://HOST: send everything through ssh, without a port of its own. So it is done if none can be reached."
+    "through-ssh", "With ssh://HOST: send everything through ssh, without a port. Without this option, only if no port can be reached."
 )
-NO_PUSH = Option("no-push", "With ssh://HOST: copy no nbdtun to a host that has none, or one that does not speak with this one.")
+NO_PUSH = Option("no-push", "With ssh://HOST: never copy nbdtun to a host that has none, or has an incompatible one.")
 REMOTE_COMMAND = Option(
     "remote-command",
-    "With ssh://HOST: nbdtun there, for its shell, such as 'sudo nbdtun' or /opt/nbdtun/bin/nbdtun.",
+    "With ssh://HOST: how the shell there runs nbdtun, such as 'sudo nbdtun' or /opt/nbdtun/bin/nbdtun.",
     "COMMAND",
     default="nbdtun",
 )
@@ -53,7 +53,7 @@ QMP = Option("qmp", "QMP socket of the VM to migrate.", "SOCKET", _PATH)
 TLS_DIR = Option("tls-dir", "Directory with ca-cert.pem and this end's certificate and key; `nbdtun certs` makes one.", "DIR", live=True)
 TLS_LAYOUT = Option(
     "tls-layout",
-    "The names of the files in --tls-dir: those of QEMU, or of libvirt, for which --tls-dir is /etc/pki if it is not given.",
+    "The names of the files in --tls-dir: QEMU's, or libvirt's. With libvirt's, --tls-dir is /etc/pki if it is not given.",
     "qemu|libvirt",
     "nbdtun.config.values:parse_layout",
     "qemu",
@@ -121,7 +121,9 @@ LEAVE_BEHIND = Option(
     "nbdtun.config.belongings:parse_belongings",
     repeatable=True,
 )
-CONNECTIONS = Option("connections", "How many the memory has at a time (multifd).", "COUNT", "nbdtun.units:parse_count", unset="one")
+CONNECTIONS = Option(
+    "connections", "Connections that carry the memory at a time (multifd).", "COUNT", "nbdtun.units:parse_count", unset="one"
+)
 DOWNTIME = Option("downtime", "Guest downtime that QEMU aims for.", "TIME", _DURATION, "300ms")
 CONVERGE = Option(
     "converge",
@@ -162,14 +164,14 @@ SETTLE = Option(
 HOLD = Option(
     "hold", "Wait until `nbdtun set VM --switchover now`, with all disks in sync and the memory sent as far as it can be. The guest runs."
 )
-_MOMENT = "The same, until this time of day, such as 02:00, or such as 2026-12-24T02:00."
+_MOMENT = "Wait before the switchover as with --hold, until this time, such as 02:00 or 2026-12-24T02:00."
 SWITCHOVER = Option("switchover", _MOMENT, "TIME", "nbdtun.config.moments:parse_moment", unset="as soon as possible")
 KEEP_SOURCE = Option("keep-source", "Leave the source QEMU paused instead of ending it.")
 
 CODE = Option(
     "code",
-    "The code that `nbdtun receive` prints at the destination, in the place of certificates. It stands until the VM is there, or a guess "
-    "was wrong.",
+    "The code that `nbdtun receive` prints at the destination, instead of certificates. It is valid until the VM has arrived, or somebody "
+    "has used a wrong one.",
     "CODE",
     "nbdtun.reach.codes.words:parse_code",
 )
@@ -246,8 +248,8 @@ MIGRATE = Option("migrate", "Migrate the VM that the destination knows by this n
 FAR = (FAR_QMP, PORT_RANGE, THROUGH_SSH, REMOTE_COMMAND, NO_PUSH)
 MAP = Option(
     "map",
-    "Where a path of QEMU's command line is at the destination: this prefix of each path becomes that one, such as /srv/vm=/data/vm. "
-    "With --libvirt, a path of the VM's XML, or the name of a bridge, network or pool, such as br0=br1.",
+    "At the destination, replace this prefix of each path in QEMU's command line, such as /srv/vm=/data/vm. With --libvirt: of each path "
+    "in the VM's XML, or the name of a bridge, network or pool, such as br0=br1.",
     "OLD=NEW",
     "nbdtun.config.answers:parse_map",
     repeatable=True,
@@ -258,19 +260,19 @@ SET = Option(
     "GROUP.ID.KEY=VALUE",
     repeatable=True,
 )
-ANSWERS = Option("answers", "Read such options from a file: lines such as `map /srv/vm=/data/vm`, `disk ...` and `set ...`.", "FILE")
-OVERWRITE = Option("overwrite", "Give up what images, block devices and logs at the destination hold. Never the source's own image.")
+ANSWERS = Option("answers", "Read --map, --disk and --set from a file, with lines such as `map /srv/vm=/data/vm`.", "FILE")
+OVERWRITE = Option("overwrite", "Overwrite images, block devices and logs at the destination that hold data. Never the source's own image.")
 KEEP_BACKING = Option(
-    "keep-backing", "Keep backing files, which must be at the destination with the same content; without, copies are whole."
+    "keep-backing", "Keep backing files, which must be at the destination with the same content. Without this option, copies are whole."
 )
-UNIT = Option("unit", "Start QEMU as a transient unit of systemd's, nbdtun-VM.service, and not as a process of its own.")
+UNIT = Option("unit", "Start QEMU as a transient systemd unit, nbdtun-VM.service, instead of a process of its own.")
 
 METRICS = Option(
     "metrics", "Where Prometheus finds /metrics, /healthz and /readyz, such as 127.0.0.1:9810.", "ENDPOINT", _LISTENER, unset="nowhere"
 )
 CONFIG = Option(
     "config",
-    "A file with options by their names, in TOML; those of the command line win. none: no file.",
+    "A file with options by their names, in TOML. An option on the command line wins. none: no file.",
     "FILE",
     unset="/etc/nbdtun/dest.toml, or source.toml, if it is there",
 )
@@ -279,7 +281,7 @@ LOG_FORMAT = Option(
 )
 LOG_LEVEL = Option(
     "log-level",
-    "The least level to log: debug, info, warn, error or critical. twistd logs from info on.",
+    "The lowest level to log: debug, info, warn, error or critical. twistd logs from info on.",
     "LEVEL",
     "nbdtun.config.values:parse_log_level",
     "info",

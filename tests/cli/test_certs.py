@@ -16,6 +16,8 @@ from tests.cli.stage import run
         (("certs", "/tmp/nowhere"), "Missing option '--host': Name or address of the destination"),
         (("certs", "/tmp/nowhere", "--list", "--csr", "/x"), "--ca, --request, --csr and --list are four different things"),
         (("certs", "/tmp/nowhere", "--list"), "/tmp/nowhere: No such file or directory"),
+        (("certs", "/tmp/nowhere", "--host", "a", "--for", "dest"), "--for is for --csr"),
+        (("certs", "/tmp/nowhere", "--host", "300.1.1.1"), "'300.1.1.1' is neither a host name nor an IP address"),
         (("certs", "/tmp/nowhere", "--host", "a b"), "'a b' is neither a host name nor an IP address"),
     ],
 )

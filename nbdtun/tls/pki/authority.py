@@ -115,7 +115,7 @@ def _ascii_name(host: str) -> str:
     except UnicodeError as error:
         raise ConfigError(f"{host!r} is not a host name: {error}") from error
     labels = name.removeprefix("*.").split(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(name) > 253 or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):  # 300.1.1.1 was an address
         raise ConfigError(f"{host!r} is neither a host name nor an IP address")
     return name
 
