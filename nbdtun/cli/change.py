@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "remove",
     metavar="NAME",
     multiple=True,
-    help="Receive the VM of this name or pattern no more. Repeatable.",
+    help="Stop receiving the VM of this name or pattern. Repeatable.",
 )
 @RUN_DIR
 def command(

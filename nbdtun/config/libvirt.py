@@ -38,10 +38,10 @@ def check_directory(path: str) -> str:
     """
     Return the path of a directory, without ``..`` and the like.
 
-    :raise ConfigError: it is not a whole path.
+    :raise ConfigError: it is not an absolute path.
     """
     if not path.startswith("/"):
-        raise ConfigError(f"{path!r} is not a whole path")
+        raise ConfigError(f"{path!r} is not an absolute path")
     return os.path.normpath(path)
 
 

@@ -298,7 +298,7 @@ class MigrateSettings(Dialling):
         check_name(self.migration.vm)
         for one in self.answers.maps:
             if not one.here.startswith("/"):
-                raise ConfigError(f"--map {one.here}={one.there}: names are mapped with --libvirt; without, use whole paths")
+                raise ConfigError(f"--map {one.here}={one.there}: names are mapped with --libvirt; without, use absolute paths")
         if self.answers != Answers() and ((self.by_ssh is None and self.code is None) or self.far.qmp):
             raise ConfigError("--map, --set, --disk NODE=PATH and their like are for --to ssh://HOST or --code, where no QEMU waits")
 

@@ -195,5 +195,5 @@ def summary(overview: Overview) -> str:
     left = sum(entry.move.size for entry in overview.entries if entry.state is State.WAITING and not entry.move.refused)
     parts += [f"{size_text(left)} not begun"] if left else []
     parts += ["guests wait for the window"] if not overview.open and not overview.over else []
-    parts += ["no more are begun"] if overview.stopping and not overview.over else []
+    parts += ["no more VMs begin"] if overview.stopping and not overview.over else []
     return ", ".join(parts)

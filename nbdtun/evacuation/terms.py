@@ -14,7 +14,7 @@ from nbdtun.evacuation.window import Window
 #: In the path of the monitors: a VM's name.
 PLACE: Final = "{vm}"
 
-_FORM: Final = f"it must be a whole path with {PLACE} in the place of a VM's name"
+_FORM: Final = f"it must be an absolute path with {PLACE} for the VM's name"
 
 
 class AtEnd(enum.Enum):

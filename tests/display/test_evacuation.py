@@ -44,7 +44,7 @@ def test_what_became_of_one() -> None:
 
 def test_all_together() -> None:
     overview = Overview(1.0, (WEB1, in_state(State.COPYING)), {"web1": MIRROR}, stopping=True, open=False)
-    assert summary(overview) == "1 waiting, 1 copying, 100 MiB/s, 4 GiB not begun, guests wait for the window, no more are begun"
+    assert summary(overview) == "1 waiting, 1 copying, 100 MiB/s, 4 GiB not begun, guests wait for the window, no more VMs begin"
     assert summary(Overview(1.0, (), over=True)) == "there is no VM to move"
 
 

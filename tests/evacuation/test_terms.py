@@ -20,7 +20,7 @@ QMP = "/run/qemu/{vm}.qmp"
     [
         ({"qmp": ""}, "--libvirt"),
         ({"libvirt": "qemu:///system"}, "--libvirt"),
-        ({"qmp": "{vm}.qmp"}, "whole path"),
+        ({"qmp": "{vm}.qmp"}, "an absolute path"),
         ({"to": ("hv2", "hv2")}, "twice"),
         ({"copying": 0}, "copying"),
         ({"retries": -1}, "retries"),
@@ -35,7 +35,7 @@ def test_what_cannot_be(wrong: dict[str, Any], says: str) -> None:
 
 def test_what_is_enough_for_a_look_is_not_enough_to_move() -> None:
     for terms, says in (
-        (Terms(qmp="/run/web1.qmp", to=("hv2",)), "in the place of a VM's name"),
+        (Terms(qmp="/run/web1.qmp", to=("hv2",)), "for the VM's name"),
         (Terms(qmp=QMP, to=()), "no destination"),
     ):
         with pytest.raises(ConfigError, match=says):

@@ -78,7 +78,7 @@ def test_a_host_that_has_no_nbdtun(pairs: Callable[..., Pair], bare: Callable[[P
     attempt = crossing.migrate()
     assert attempt.wait_exit(300) == 0, attempt.log()
     copied, way = attempt.complaints()
-    assert copied == "nbdtun: web1: ssh://dest has no nbdtun that speaks with this one, so it is copied there"
+    assert copied == "nbdtun: web1: ssh://dest has no compatible nbdtun; copying this one there"
     assert way.startswith("nbdtun: web1: to ssh://dest over ")
     pair.source.wait_exit()
     assert pair.destination.status() == "prelaunch"  # as it was at the source

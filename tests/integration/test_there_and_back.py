@@ -70,7 +70,7 @@ def test_nothing_is_there_but_ssh_qemu_and_python(hosts: Hosts) -> None:
     attempt = hosts.begin()
     assert attempt.wait_exit(300) == 0, attempt.log()
     copied, way, made, *_ = attempt.log().splitlines()
-    assert copied == "nbdtun: web1: ssh://dest has no nbdtun that speaks with this one, so it is copied there"
+    assert copied == "nbdtun: web1: ssh://dest has no compatible nbdtun; copying this one there"
     assert way.startswith("nbdtun: web1: to ssh://dest over ")
     assert made.startswith("nbdtun: web1: made its destination, ")
     ended(hosts.here)

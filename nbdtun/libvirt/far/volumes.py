@@ -62,7 +62,7 @@ def place_of(image: Image, pools: Pools, keys: Mapping[str, str] = MappingProxyT
     else:
         path, name = image.path, os.path.basename(image.path)
         if not os.path.isabs(path) or os.path.normpath(path) != path:
-            return LACKING(f"disk {image.target}: {path} is no whole path", _ELSEWHERE)
+            return LACKING(f"disk {image.target}: {path} is not an absolute path", _ELSEWHERE)
         pool = pools.at(os.path.dirname(path))
     if not name or "/" in name:
         return LACKING(f"disk {image.target}: {name} is no name of a volume", _ELSEWHERE)

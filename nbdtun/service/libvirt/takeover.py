@@ -78,7 +78,7 @@ class Takeover:
             self.log.info("{vm}: libvirt here has ended it", vm=vm)
         elif self._held.closed.called:
             self._note(holder="")
-            self.log.warn("{vm}: libvirt waits for the outcome no more; use --resolve", vm=vm)
+            self.log.warn("{vm}: libvirt no longer waits for the outcome; use --resolve", vm=vm)
         elif fate is not None and fate.has_run:
             await self._conclude(self._held)
         else:

@@ -144,7 +144,7 @@ class Reached:
             if not self._settings.push or self._settings.remote != REMOTE:
                 raise
             executable = await _in_thread(self._runtime.reactor, find)
-            self._say(f"{self._name}: {self._address} has no nbdtun that speaks with this one, so it is copied there")
+            self._say(f"{self._name}: {self._address} has no compatible nbdtun; copying this one there")
             remote = await push(SSHShell(self.far.host), f"{self._address}", executable)
             self.far.host = evolve(self.far.host, remote=remote)
             await self.far.open()

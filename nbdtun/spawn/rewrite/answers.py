@@ -31,7 +31,7 @@ class Mapped:
         """
         here, equals, there = text.partition("=")
         if not (equals and here.startswith("/") and there.startswith("/")):
-            raise ConfigError(f"{text!r} does not have the form PATH=PATH, such as /srv/vm=/data/vm, with whole paths")
+            raise ConfigError(f"{text!r} does not have the form PATH=PATH, such as /srv/vm=/data/vm, with absolute paths")
         return cls(os.path.normpath(here), os.path.normpath(there))
 
 
@@ -54,7 +54,7 @@ class Place:
         path, comma, last = rest.rpartition(",format=")
         path, format_ = (path, last) if comma else (rest, "")
         if not (equals and node and path.startswith("/")):
-            raise ConfigError(f"{text!r} does not have the form NODE=PATH[,format=FORMAT], such as vda=/data/web1.qcow2, with a whole path")
+            raise ConfigError(f"{text!r} does not have the form NODE=PATH[,format=FORMAT], such as vda=/data/web1.qcow2, with an absolute path")
         if format_ and format_ not in FORMATS:
             raise ConfigError(f"{text!r}: use one of the formats {', '.join(FORMATS)}")
         return cls(node, os.path.normpath(path), format_)

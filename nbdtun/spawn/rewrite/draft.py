@@ -53,7 +53,7 @@ class Draft:
         found = {file for file in self.source.files if file.endswith(f"/{path.removeprefix('./')}")}
         if len(found) == 1:
             return found.pop()
-        self.refuse(f"the path {path} is relative, and QEMU's first directory is unknown", "start QEMU with whole paths")
+        self.refuse(f"the path {path} is relative, and QEMU's first directory is unknown", "start QEMU with absolute paths")
         return ""
 
     def place(self, path: str, role: Role) -> str:

@@ -16,8 +16,8 @@ from tests.cli.stage import run
     ("words", "line"),
     [
         ((), "give --libvirt for libvirt's VMs, or --qmp"),
-        (("--qmp", "/run/web1.qmp"), "--qmp /run/web1.qmp: it must be a whole path with {vm}"),
-        (("--qmp", "{vm}.qmp"), "--qmp {vm}.qmp: it must be a whole path"),
+        (("--qmp", "/run/web1.qmp"), "--qmp /run/web1.qmp: it must be an absolute path with {vm}"),
+        (("--qmp", "{vm}.qmp"), "--qmp {vm}.qmp: it must be an absolute path"),
         (("--qmp", "/run/{vm}.qmp", "--settle", "soon"), "Invalid value for '--settle'"),
     ],
 )

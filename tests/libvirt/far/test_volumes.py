@@ -46,8 +46,8 @@ def test_a_volume_is_in_its_pool() -> None:
     [
         (evolve(IMAGE, pool="gold", volume="v"), (DATA,), "disk vda: there is no storage pool gold; define it there"),
         (IMAGE, (evolve(DATA, active=False),), "the storage pool images is not active; start it there: virsh pool-start images"),
-        (evolve(IMAGE, path="data/a"), (), "data/a is no whole path"),
-        (evolve(IMAGE, path="/data/../etc/a"), (), "/data/../etc/a is no whole path"),
+        (evolve(IMAGE, path="data/a"), (), "data/a is not an absolute path"),
+        (evolve(IMAGE, path="/data/../etc/a"), (), "/data/../etc/a is not an absolute path"),
         (evolve(IMAGE, pool="images", volume="../a"), (DATA,), "../a is no name of a volume"),
         (evolve(IMAGE, path="/"), (), " is no name of a volume"),
     ],
