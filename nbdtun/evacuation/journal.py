@@ -37,6 +37,7 @@ _TABLES: Final = {
     "step": "at REAL NOT NULL, vm TEXT NOT NULL, what TEXT NOT NULL",
     "strikes": "told TEXT NOT NULL",
 }
+_ANOTHER: Final = "choose another with --journal"
 
 
 class Journal:
@@ -71,7 +72,7 @@ class Journal:
             raise NotMigratable(f"{self.path}: another `nbdtun evacuate` has this journal", "`nbdtun status` shows it") from None
         except OSError as error:
             self.close()
-            raise JournalFailed(f"the journal {self.path}: {error.strerror}", "choose another with --journal") from None
+            raise self._unusable(error) from None
         try:
             self._connect()
         except BaseException:
@@ -80,7 +81,7 @@ class Journal:
         return self
 
     def _connect(self) -> None:
-        with self._asking("choose another with --journal"):
+        with self._asking(_ANOTHER):
             self._database = sqlite3.connect(self.path, isolation_level=None)
             self._database.execute("PRAGMA synchronous=FULL")
             made = (f"CREATE TABLE IF NOT EXISTS {name} ({columns});" for name, columns in _TABLES.items())
@@ -94,8 +95,12 @@ class Journal:
 
         :raise JournalFailed: they cannot be read.
         """
-        if not self.path.exists():
+        try:
+            os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
             return [], self._is_held
+        except OSError as error:
+            raise self._unusable(error) from None
         try:
             with self._asking():
                 self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
@@ -112,7 +117,10 @@ class Journal:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise JournalFailed(f"the journal {self.path}: {error.strerror}", "choose another with --journal") from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: OSError) -> JournalFailed:
+        return JournalFailed(f"the journal {self.path}: {error.strerror}", _ANOTHER)
 
     @property
     def _lock_path(self) -> Path:

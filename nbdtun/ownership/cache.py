@@ -58,13 +58,13 @@ def base() -> Path:
 
 def _owner(path: Path) -> int:
     """The owner of a directory, or of the one where it would be made."""
-    return next(there.stat().st_uid for there in (path, *path.parents) if there.is_dir())
+    return next(there.stat().st_uid for there in (path, *path.parents) if os.path.isdir(there))
 
 
 def _is_steady(path: Path) -> bool:
     """Whether all links on the way are this user's or root's, who owns ``/``."""
     known = (os.geteuid(), os.lstat("/").st_uid)
-    return all(there.lstat().st_uid in known for there in (path, *path.parents) if there.is_symlink())
+    return all(there.lstat().st_uid in known for there in (path, *path.parents) if os.path.islink(there))
 
 
 def folder() -> Path:

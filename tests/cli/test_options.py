@@ -118,7 +118,12 @@ def read_domain(*words: str) -> DomainSettings:
 
 
 def test_a_vm_of_libvirts_needs_no_monitor() -> None:
-    for words in (("web1", "--libvirt"), ("--libvirt", "web1"), ("--libvirt=qemu:///system", "web1"), ("web1", "--libvirt", "qemu:///system")):
+    for words in (
+        ("web1", "--libvirt"),
+        ("--libvirt", "web1"),
+        ("--libvirt=qemu:///system", "web1"),
+        ("web1", "--libvirt", "qemu:///system"),
+    ):
         settings = read_domain(*words, "--to", "unix:/run/tunnel.sock")
         assert (settings.migration.vm, settings.uri, settings.migration.connections, settings.far.libvirt) == ("web1", SYSTEM, 0, "")
 

@@ -19,6 +19,7 @@ from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.retries import Strikes
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry, Move
+from tests.powers import ordinary
 
 TERMS = Terms(qmp="/run/qemu/{vm}.qmp", to=("hv2",))
 WEB1, WEB2 = (Entry(Move(vm, f"/run/qemu/{vm}.qmp", "hv2", ("hv2",))) for vm in ("web1", "web2"))
@@ -111,6 +112,25 @@ def test_a_look_takes_and_makes_nothing(path: Path) -> None:
     path.write_bytes(b"something else, and long enough for SQLite to see it" * 20)
     with pytest.raises(JournalFailed):
         Journal(path).peek()
+
+
+def test_a_look_behind_a_directory_that_may_not_be_entered(path: Path) -> None:
+    path.parent.mkdir(mode=0)
+    with ordinary(), pytest.raises(JournalFailed, match=r": Permission denied; choose another with --journal$"):
+        Journal(path).peek()
+
+
+def test_a_disk_without_room_for_it_is_no_place(path: Path) -> None:
+    """Nothing has begun, so there is nothing to resume."""
+    path.parent.mkdir()
+    kept, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, kept[1]))
+    try:
+        with pytest.raises(JournalFailed, match="choose another with --journal"):
+            Journal(path).open()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_one_process_at_a_time(path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from nbdtun.ownership import cache
 from nbdtun.ownership.cache import KEPT, Unusable, base, folder, hold, look, take, unpack
+from tests.powers import ordinary
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,17 @@ def test_a_home_whose_links_another_user_can_change_is_not_used(home: Path, monk
     theirs = os.stat_result([*found[:4], found.st_uid + 1, *found[5:10]])
     monkeypatch.setattr(Path, "lstat", lambda path: theirs if path == home / ".cache" else os.lstat(path))
     assert base() == Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache"
+
+
+def test_a_home_that_may_not_be_entered_is_told(home: Path) -> None:
+    (home / ".cache").mkdir(mode=0)
+    with ordinary(), pytest.raises(Unusable, match=r"/\.cache/nbdtun: Permission denied; set XDG_CACHE_HOME"):
+        folder()
+    (home / ".cache").chmod(0o700)
+    home.chmod(0)
+    with ordinary(), pytest.raises(Unusable, match="Permission denied; set XDG_CACHE_HOME"):
+        folder()
+    home.chmod(0o700)
 
 
 def test_one_from_which_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,9 @@ class Place:
         path, comma, last = rest.rpartition(",format=")
         path, format_ = (path, last) if comma else (rest, "")
         if not (equals and node and path.startswith("/")):
-            raise ConfigError(f"{text!r} does not have the form NODE=PATH[,format=FORMAT], such as vda=/data/web1.qcow2, with an absolute path")
+            raise ConfigError(
+                f"{text!r} does not have the form NODE=PATH[,format=FORMAT], such as vda=/data/web1.qcow2, with an absolute path"
+            )
         if format_ and format_ not in FORMATS:
             raise ConfigError(f"{text!r}: use one of the formats {', '.join(FORMATS)}")
         return cls(node, os.path.normpath(path), format_)
