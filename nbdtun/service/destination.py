@@ -144,12 +144,13 @@ class DestinationService(MultiService):
         changed stays.
 
         :raise ShuttingDown: it is draining.
-        :raise ConfigError: the certificates cannot be used; then nothing has changed.
+        :raise ConfigError: the certificates or a target cannot be used; then nothing has changed.
         """
         self._refuse_changes()
         before = self.settings
+        targets = {each.name: self._target(each) for each in settings.targets if each not in before.targets}  # first what can fail
         retrust(self._trust, before.tunnel, settings.tunnel)
-        self._retarget(before.targets, settings.targets)
+        self._retarget(before.targets, settings.targets, targets)
         gone = [vm for vm in before.vms if vm not in settings.vms]
         self._table.change([vm for vm in settings.vms if vm not in before.vms], gone, self.sessions.register.busy)
         if settings.vms:
@@ -163,13 +164,17 @@ class DestinationService(MultiService):
             self.arrivals.rules, self.arrivals.capacity.most = rules_of(settings), settings.max_arrivals
         self.settings = settings
 
-    def _retarget(self, before: Sequence[Target | FactoryTarget], now: Sequence[Target | FactoryTarget]) -> None:
+    def _retarget(
+        self,
+        before: Sequence[Target | FactoryTarget],
+        now: Sequence[Target | FactoryTarget],
+        made: Mapping[str, EndpointTarget | LocalTarget],
+    ) -> None:
         for target in before:
             if target not in now:
                 self.tunnel.targets.remove(target.name)
-        for target in now:
-            if target not in before:
-                self.tunnel.targets.add(target.name, self._target(target))
+        for name, new in made.items():
+            self.tunnel.targets.add(name, new)
         self._offered.update(target.name for target in now)  # those that are gone may have channels still
 
     def _refuse_changes(self) -> None:

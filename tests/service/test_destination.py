@@ -76,6 +76,16 @@ class TestTake:
         destination.take(before)
         destination.sessions.check_open("web1")
 
+    def test_a_target_that_cannot_be_made_changes_nothing(self, base: Path) -> None:
+        """A plugin's endpoints are checked by the plugin alone."""
+        destination = Way(base).destination()
+        before, there = destination.settings, destination.tunnel.targets.find("nbd", NOBODY)
+        with pytest.raises(ConfigError, match=r"^tls:host:abc: no such endpoint can be made \(ValueError: "):
+            destination.take(evolve(before, targets=(Target("ram", "unix:/r"), Target("odd", "tls:host:abc")), vms=()))
+        assert destination.tunnel.targets.find("nbd", NOBODY) is there
+        assert "ram" not in destination.tunnel.targets
+        assert (destination.settings, destination.serve([])) == (before, ["web1"])
+
     def test_one_that_had_no_vms_gets_some(self, base: Path) -> None:
         destination = Way(base).destination()
         destination.take(evolve(destination.settings, vms=()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString, serverFromString
@@ -11,6 +12,7 @@ from nbdtun.config import SourceSettings, TunnelSettings
 from nbdtun.config.addresses import is_address
 from nbdtun.config.endpoints import Address, Role, parse
 from nbdtun.config.settings import Dialling
+from nbdtun.errors import ConfigError
 from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
@@ -82,12 +84,16 @@ def make_source(reactor: Reactor, settings: Dialling, *, one_daemon: bool = Fals
 
 
 def make_client(reactor: Reactor, text: str) -> IStreamClientEndpoint:
-    """Make the client endpoint that ``text`` describes."""
+    """
+    Make the client endpoint that ``text`` describes.
+
+    :raise ConfigError: the plugin that has endpoints of its kind makes none of it.
+    """
     address = parse(text, Role.CONNECT)
     if address.path is not None:
         return Reacher(reactor, address.path)
     if address.host is None or address.port is None or address.local or is_address(address.host):
-        endpoint: IStreamClientEndpoint = clientFromString(_reactor_for(reactor, address), address.endpoint)
+        endpoint: IStreamClientEndpoint = _made(clientFromString, reactor, address)
         return endpoint
     timeout, bind = address.named.get("timeout", "30"), address.named.get("bindAddress")
     return HostnameEndpoint(reactor, address.host, address.port, int(timeout), (bind, 0) if bind else None)  # tcp: looks up IPv4 only
@@ -98,6 +104,8 @@ def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) ->
     Make the endpoint that a daemon listens on; a UNIX socket gets the settings' mode unless its own string has one.
 
     A daemon that takes another's place goes on with the socket that it has from there.
+
+    :raise ConfigError: the plugin that has endpoints of its kind makes none of it.
     """
     found = claim(address.text)
     if address.path is None and found is not None:
@@ -105,11 +113,20 @@ def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) ->
     if address.path is None:
         if address.host == "" and address.port is not None:
             return LocalEndpoint(BothFamilies(reactor, address.port, address.backlog or BACKLOG), address.text)
-        return LocalEndpoint(serverFromString(_reactor_for(reactor, address), address.endpoint), address.text)
+        return LocalEndpoint(_made(serverFromString, reactor, address), address.text)
     mode = tunnel.socket_mode if address.mode is None else address.mode
     owner = tunnel.socket_owner
     listener = Listener(reactor, address.path, mode, (owner.uid, owner.gid) if owner else None, address.backlog or BACKLOG)
     return LocalEndpoint(listener if found is None else Inherited(reactor, found, listener), address.text)
+
+
+def _made(make: Callable[[Any, str], Any], reactor: Reactor, address: Address) -> Any:
+    """What a parser of Twisted's, or of a plugin's, makes of an endpoint; nothing was checked but its kind."""
+    try:
+        return make(_reactor_for(reactor, address), address.endpoint)
+    except Exception as error:  # none of them documents its errors
+        remedy = "is it started by its socket unit?" if address.kind == "systemd" else ""
+        raise ConfigError(f"{address.text}: no such endpoint can be made ({type(error).__name__}: {error})", remedy) from error
 
 
 def _reactor_for(reactor: Reactor, address: Address) -> Any:

@@ -53,6 +53,14 @@ def test_a_socket_is_private_unless_told_otherwise(tmp_path: Path) -> None:
     assert listener(rf"unix:{path}-mode\=z.sock:lockfile=0").mode == 0o600
 
 
+def test_a_socket_of_systemds_that_is_not_there() -> None:
+    """As where somebody starts the unit's command by hand."""
+    with pytest.raises(ConfigError) as refused:
+        listener("systemd:domain=INET6:index=0")
+    what = "systemd:domain=INET6:index=0: no such endpoint can be made (IndexError: list index out of range)"
+    assert str(refused.value) == f"{what}; is it started by its socket unit?"
+
+
 def test_a_socket_has_an_owner_and_a_port_has_none(tmp_path: Path) -> None:
     assert listener(f"unix:{tmp_path}/s", socket_owner=Owner(7, 8)).owner == (7, 8)
     assert not hasattr(listener("tcp:1:interface=127.0.0.1", socket_owner=Owner(7, 8)), "owner")
