@@ -322,7 +322,8 @@ class Destination(ServerFactory):
 
     def _channel_ended(self, error: TunnelError | None, channel: Carried) -> TunnelError | None:
         self.channels.discard(channel)
-        self._received[channel.target] += channel.figures.received
+        if channel.target in self.targets:  # else nobody asks for it again: a worker's end comes after its target's
+            self._received[channel.target] += channel.figures.received
         self.ledger.close(channel, error)
         entry = self._entries.pop(channel.ident, None)
         if entry is not None:

@@ -97,6 +97,19 @@ async def test_channels_are_spread_and_counted(both: Both, said: list[str]) -> N
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_target_that_is_gone_is_forgotten(both: Both) -> None:
+    """Each session has its own; the ends of its channels come after it."""
+    await both.enter(2)
+    tunnel = both.destination.tunnel
+    tunnel.targets.remove("nbd")
+    tunnel.reset("nbd", "the session has ended")
+    tunnel.forget("nbd")
+    await until(lambda: tunnel.idle)
+    assert tunnel.traffic("nbd").received == 0
+    assert not tunnel._received
+
+
+@pytest_twisted.ensureDeferred
 async def test_links_are_cut_again_and_again(both: Both, said: list[str]) -> None:
     await both.enter(3)
     for number in range(3):
