@@ -114,7 +114,7 @@ class Worker(Dialogue):
     def attach(self, ident: bytes, turn: int, sock: socket.socket, state: LinkState | None) -> None:
         """See :class:`~nbdtun.service.workers.hosted.Host`; where that fails, the source dials again."""
         told = {} if state is None else {"state": state}
-        self._pass(sock, Attach, channel=ident, turn=turn, **told).addErrback(lambda failure: failure.trap(TunnelError) and None)
+        self._pass(sock, Attach, channel=ident, turn=turn, **told).addErrback(self._not_attached, ident)
 
     async def look(self, seconds: float) -> None:
         """
@@ -133,6 +133,13 @@ class Worker(Dialogue):
         asking: Deferred[Any] = Deferred.fromCoroutine(self.ask(command, seconds=None, sock=sock.fileno(), **arguments))
         end_of(asking).addCallback(lambda _: sock.close())
         return asking
+
+    def _not_attached(self, failure: Failure, ident: bytes) -> None:
+        """A channel that has no link yet waits for one from now on, and not for ever."""
+        failure.trap(TunnelError)
+        found, error = self.channels.get(ident), failure.value
+        if found is not None and isinstance(error, TunnelError):
+            found.abandoned(error)
 
     def _not_made(self, failure: Failure, channel: Hosted) -> None:
         error = failure.value

@@ -156,6 +156,9 @@ class DestinationOpening(Opening):
         except ProtocolViolation as violation:
             channel.reset(violation)
             raise
+        except TunnelError as trouble:
+            channel.abandoned(trouble)  # one that was made for this connection waits for another
+            raise
         self._check_link(channel)  # a worker has been asked meanwhile
         return welcome
 

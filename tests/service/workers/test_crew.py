@@ -28,6 +28,7 @@ from nbdtun.tunnel.destination.targets import EndpointTarget
 from nbdtun.tunnel.protocol.growth import SPARE, START
 from nbdtun.tunnel.runtime.brake import Brake
 from nbdtun.tunnel.settings import Limits
+from nbdtun.tunnel.wires.secure import Moved
 from tests.service.stage import Asking, Way
 from tests.service.workers.stage import Yard, until
 
@@ -94,6 +95,37 @@ async def test_channels_are_spread_and_counted(both: Both, said: list[str]) -> N
     assert both.destination.tunnel.ledger.whole.ended == 5
     assert both.destination.tunnel.ledger.whole.received == both.source.tunnel.ledger.whole.sent == 20
     assert sum("is complete: 4 B sent, 4 B received" in line for line in said) == 5
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_first_link_that_does_not_reach_its_worker_is_a_lost_one(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where that has no descriptor left: the channel is given up if its source never comes again."""
+    passed: Deferred[None] = Deferred()
+
+    def fail(*_: object) -> NoReturn:
+        if not passed.called:
+            passed.callback(None)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Moved, "wire", fail)
+    await both.way.enter()
+    await passed
+    await until(lambda: both.destination.tunnel.lost_for is not None, 3)
+    await until(lambda: both.destination.tunnel.runtime.contact.losses, 3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_first_link_for_which_a_worker_has_no_answer_is_a_lost_one(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    resume = Channel.resume
+
+    def busy(channel: Channel, received: int) -> None:
+        if not channel.dials:
+            raise LinkLost("it is too busy")
+        resume(channel, received)
+
+    monkeypatch.setattr(Channel, "resume", busy)
+    await both.way.enter()
+    await until(lambda: both.destination.tunnel.lost_for is not None, 3)
 
 
 @pytest_twisted.ensureDeferred
