@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from nbdtun.cli.options import SpelledOut, checked, read
+from nbdtun.cli.options import DESTINATION, SpelledOut, checked, read
 from nbdtun.cli.remote import base
 from nbdtun.cli.streams import complain, tell
 from nbdtun.config.evacuation.words import SHARED
@@ -29,7 +29,9 @@ _RULES: Final = "nbdtun.evacuation.rules"
 _OPTIONS = (
     checked(LIBVIRT),
     click.option("--qmp", metavar="PATTERN", help="The QMP sockets of the VMs here, such as '/run/qemu/{vm}.qmp'."),
-    click.option("--to", multiple=True, metavar="ENDPOINT", help="A destination: HOST, HOST:10810 or ssh://HOST. Repeatable."),
+    click.option(
+        "--to", type=DESTINATION, multiple=True, metavar="ENDPOINT", help="A destination: HOST, HOST:10810 or ssh://HOST. Repeatable."
+    ),
     click.option("--only", multiple=True, metavar="PATTERN", help="Move the VMs with such a name, such as 'web*'. Repeatable."),
     click.option("--without", multiple=True, metavar="PATTERN", help="Leave the VMs with such a name here. Repeatable."),
     click.option("--dry-run", is_flag=True, help="Print the plan, or with --resume what the journal has; change nothing."),

@@ -69,6 +69,8 @@ def checked(declared: Option, text: str = "") -> Callable[[_Command], _Command]:
 
 
 ANY_RATE, DURATION = _Read("RATE", "nbdtun.config.timeouts:parse_any_rate"), _Read("TIME", "nbdtun.units:parse_duration")
+#: A destination, as text.
+DESTINATION = _Read("ENDPOINT", "nbdtun.config.endpoints:check_destination")
 MOMENT = _Read("TIME", "nbdtun.config.moments:parse_moment")
 
 

@@ -30,7 +30,9 @@ def check_uri(text: str) -> str:
     driver, _, transport = scheme.partition("+")
     host, _, path = rest.partition("/")
     if not slashes or driver != "qemu" or transport not in ("", "unix") or host or path.partition("?")[0] not in ("system", "session"):
-        raise ConfigError(f"{text!r} is not the URI of a libvirt of this host", f"such as {SYSTEM} or qemu+unix:///system?socket=PATH")
+        raise ConfigError(
+            f"{text!r} is not the URI of a libvirt of this host", f"use {SYSTEM}, or name its socket: qemu+unix:///system?socket=PATH"
+        )
     return text
 
 

@@ -50,7 +50,7 @@ class OfferSettings:
 
     With the URI ``libvirt`` it is one of libvirt's, which may use the directories ``admit`` as well.
 
-    :raise ConfigError: both are given.
+    :raise ConfigError: both are given, or the code would not stand at all.
     """
 
     vm: str
@@ -62,6 +62,8 @@ class OfferSettings:
     admit: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
+        if not self.seconds:
+            raise ConfigError("--within must be more than 0")
         if self.libvirt and self.qmp:
             raise ConfigError("--incoming is for VMs without libvirt; leave it out with --libvirt")
         if self.admit and not self.libvirt:

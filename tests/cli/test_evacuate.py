@@ -22,6 +22,7 @@ QMP = "/run/qemu/{vm}.qmp"
     [
         ((), "give --libvirt for libvirt's VMs, or --qmp"),
         (("--qmp", QMP), "there is no destination; give --to"),
+        (("--qmp", QMP, "--to", "https://hv2"), "Invalid value for '--to': 'https://hv2' is not an endpoint to connect to"),
         (("--qmp", "/run/web1.qmp", "--to", "hv2"), "--qmp /run/web1.qmp: it must be an absolute path with {vm}"),
         (("--qmp", QMP, "--to", "hv2", "--window", "1MiB"), "'1MiB' does not have the form HH:MM-HH:MM"),
         (("--qmp", QMP, "--to", "hv2", "--pin", "web1"), "Invalid value for '--pin': 'web1' does not have the form VM=DESTINATION"),

@@ -249,3 +249,5 @@ def test_libvirt_takes_the_place_of_a_qemu_that_waits(tmp_path: Path) -> None:
         evolve(settings, qmp=f"{tmp_path}/web1.qmp")
     with pytest.raises(ConfigError, match="--admit is for --libvirt"):
         evolve(settings, libvirt="")
+    with pytest.raises(ConfigError, match="--within must be more than 0"):
+        evolve(settings, seconds=0.0)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nbdtun.cli.log import log_to_stderr
-from nbdtun.cli.options import SpelledOut, checked
+from nbdtun.cli.options import DESTINATION, SpelledOut, checked
 from nbdtun.config.evacuation.words import SHARED
 from nbdtun.config.options import LIBVIRT
 
@@ -17,7 +17,7 @@ from nbdtun.config.options import LIBVIRT
 @click.argument("vms", metavar="[VM]...", nargs=-1)
 @checked(LIBVIRT)
 @click.option("--qmp", metavar="PATTERN", help="The QMP sockets of the VMs here, such as '/run/qemu/{vm}.qmp'.")
-@click.option("--to", multiple=True, metavar="ENDPOINT", help="Also ask this destination for each of them. Repeatable.")
+@click.option("--to", type=DESTINATION, multiple=True, metavar="ENDPOINT", help="Also ask this destination for each of them. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def command(vms: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """List the VMs of this host, of libvirt or with QMP sockets of one form: what each does, and how large it is. Nothing is changed.

@@ -17,6 +17,7 @@ from tests.cli.stage import run
     [
         ((), "give --libvirt for libvirt's VMs, or --qmp"),
         (("--qmp", "/run/web1.qmp"), "--qmp /run/web1.qmp: it must be an absolute path with {vm}"),
+        (("--qmp", "/run/{vm}.qmp", "--to", "https://hv2"), "Invalid value for '--to': 'https://hv2' is not an endpoint to connect to"),
         (("--qmp", "{vm}.qmp"), "--qmp {vm}.qmp: it must be an absolute path"),
         (("--qmp", "/run/{vm}.qmp", "--settle", "soon"), "Invalid value for '--settle'"),
     ],
