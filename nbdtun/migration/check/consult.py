@@ -41,4 +41,4 @@ async def _look(checklist: Checklist, control: Control, settings: MigrationSetti
     if state in ("running", "paused"):
         checklist.add(DESTINATION(f"{vm} is already {state} at the destination", "if it has moved, nothing is left to do"))
     else:
-        checklist.add(NOT_COMPARED("not compared: the source QEMU did not answer"))
+        checklist.add(NOT_COMPARED("not compared: the source QEMU could not be asked"))

@@ -12,7 +12,7 @@ from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.errors import DestinationFailed, MonitorError, NbdtunError, NotMigratable, ShuttingDown, VMUnknown
+from nbdtun.errors import DestinationFailed, MonitorError, MonitorLost, NbdtunError, NotMigratable, ShuttingDown, VMUnknown
 from nbdtun.logs import make_logger
 from nbdtun.migration.bond import Bond, Claim
 from nbdtun.migration.capacity import Capacity
@@ -44,6 +44,23 @@ May = Callable[[str], bool]
 
 def _none(vm: str) -> bool:
     return False
+
+
+class _Monitor(Monitor):
+    """A monitor whose errors are read at the source, where the same path may lead to another QEMU."""
+
+    async def connect(self) -> None:
+        """
+        Connect and negotiate.
+
+        :raise MonitorError: with the VM and the host as well.
+        """
+        try:
+            await super().connect()
+        except MonitorLost:
+            raise
+        except MonitorError as error:
+            raise MonitorError(f"{self.name}: {error.what}", error.remedy) from error
 
 
 class Sessions:
@@ -146,7 +163,7 @@ class Sessions:
 
     def monitor(self, vm: str) -> Monitor:
         """A new monitor of that VM, not connected yet."""
-        return Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.steps.command)
+        return _Monitor(self.reactor, self._vms[vm], f"{vm} at the destination", self.steps.command)
 
     async def _displace(self, vm: str) -> None:
         """Abort the session of a killed source: it would block a new one."""

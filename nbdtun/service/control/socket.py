@@ -125,7 +125,7 @@ class _Client(Dialogue):
 
     def _daemon(self) -> Serving:
         if not isinstance(self._subject, Serving):
-            raise MigrationError(f"{self._subject.report()['name']}: it is a migration, and no daemon")
+            raise MigrationError(f"{self._subject.report()['name']}: this is a migration, and only a daemon can do that")
         return self._subject
 
 

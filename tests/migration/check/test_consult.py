@@ -50,7 +50,7 @@ def test_it_refuses() -> None:
 
 @pytest.mark.parametrize("machine", ["inmigrate", "prelaunch", "unreachable"])
 def test_nothing_to_compare(machine: str) -> None:
-    assert consulted({"machine": machine}, None) == (None, ["warning not compared: the source QEMU did not answer"])
+    assert consulted({"machine": machine}, None) == (None, ["warning not compared: the source QEMU could not be asked"])
 
 
 @pytest.mark.parametrize("machine", ["running", "paused"])

@@ -105,7 +105,7 @@ def test_a_destination_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_source_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     report = Flight().run(monkeypatch, monitor=False)
-    assert lines(report, Level.WARNING) == ["destination: not compared: the source QEMU did not answer"]
+    assert lines(report, Level.WARNING) == ["destination: not compared: the source QEMU could not be asked"]
     assert report.measured.round_trip is not None
     assert report.forecast is None
 

@@ -4,9 +4,11 @@ import re
 from typing import Any
 
 import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import DestinationFailed, NotMigratable, OutcomeUnknown, VersionMismatch, VMUnknown
+from nbdtun.errors import DestinationFailed, MonitorError, NotMigratable, OutcomeUnknown, VersionMismatch, VMUnknown
 from nbdtun.migration.control.commands import Abort, Finish, Listen, Outcome, Query, Settle
 from nbdtun.migration.destination import register as module
 from nbdtun.migration.destination.sessions import Sessions
@@ -60,6 +62,14 @@ def test_a_vm_whose_socket_is_not_where_it_would_be_found() -> None:
     told = "the destination has no VM 'web1'; its QEMU there must have the QMP socket /run/{vm}.qmp or /run/{vm}/qmp"
     with pytest.raises(VMUnknown, match=re.escape(told)):
         daemon.check_open("web1")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_monitor_that_cannot_be_used_is_told_with_its_host() -> None:
+    """The source may have a QEMU at the same path."""
+    daemon = Sessions(_reactor, {"web1": "/nowhere/web1.qmp"}, Stage().egress)
+    with pytest.raises(MonitorError, match=r"^web1 at the destination: /nowhere/web1\.qmp: No such file or directory; is QEMU running"):
+        await daemon.monitor("web1").connect()
 
 
 def test_another_version() -> None:

@@ -50,7 +50,7 @@ async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
 async def test_what_is_for_daemons_is_refused_by_a_migration(base: Path) -> None:
     control = await opened(base, Controllable())
     for command, arguments in ((Reload, {}), (Serve, {"vms": {"add": [], "remove": []}})):
-        with pytest.raises(MigrationError, match="web1: it is a migration, and no daemon"):
+        with pytest.raises(MigrationError, match="web1: this is a migration, and only a daemon can do that"):
             await ask(reactor, base, "web1", command, **arguments)
     await control.close()
 
