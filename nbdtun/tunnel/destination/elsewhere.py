@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import DeferredLock
 
 from nbdtun.errors import LinkLost
@@ -72,11 +72,15 @@ class Other(Protocol):
 
 
 class Elsewhere:
-    """The ``other`` process, while there is one. ``share`` is what it had when it was asked last."""
+    """
+    The ``other`` process, while there is one. ``share`` is what it had when it was asked last; of the channels of each source, when it was
+    asked last about that one.
+    """
 
     def __init__(self) -> None:
         self.other: Other | None = None
         self.share = Share()
+        self._owned: dict[str, int] = {}  # by the sources that have some
         self._turns = DeferredLock()
 
     def __repr__(self) -> str:
@@ -99,13 +103,16 @@ class Elsewhere:
         """
         if self.other is None:
             self.share = Share()
+            self._owned.clear()
             return False
         async with self._turns:
             try:
                 self.share = share = await self.look(ident, target, owner)
+                self._remember(owner, share.owned)
             except LinkLost:
                 if not ours:
                     raise
+                self.share = evolve(self.share, owned=self._owned.get(owner, 0))
                 return False
             if not share.has or self.other is None:
                 return False
@@ -113,3 +120,8 @@ class Elsewhere:
                 room()
             await self.other.take(leave())
         return True
+
+    def _remember(self, owner: str, owned: int) -> None:
+        self._owned.pop(owner, None)
+        if owned:
+            self._owned[owner] = owned

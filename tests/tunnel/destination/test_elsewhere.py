@@ -212,6 +212,20 @@ def test_one_that_hangs_holds_up_nobody_else(make_stage: Make) -> None:
     assert len(newer.channels) == 2
 
 
+def test_what_each_source_has_there_counts_while_it_hangs(make_stage: Make) -> None:
+    """Also where another source was the last one that it was asked about."""
+    limits = Limits(channels_per_peer=2)
+    stage = make_stage(Terms(window=1 << 18), limits=limits)
+    elsewhere = IPv4Address("TCP", "192.0.2.1", 1)
+    Stranger(stage).open(b"1" * 16)
+    _, process = succeed(stage, limits=limits)
+    assert "received" in Stranger(stage).open(b"2" * 16).hear_box()
+    assert "received" in Stranger(stage, address=elsewhere).open(b"3" * 16).hear_box()
+    process.gone = True
+    assert Stranger(stage).open(b"4" * 16).hear_box()["_error_code"] == b"too-many-channels"
+    assert "received" in Stranger(stage, address=elsewhere).open(b"5" * 16).hear_box()
+
+
 def test_records_of_openssl_stay(make_stage: Make, tls_dir: Path) -> None:
     stage = make_stage(Terms(window=1 << 18), tls_dir=tls_dir)
     stage.meet()
